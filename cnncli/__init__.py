@@ -1,0 +1,1 @@
+"""Transfer learning for image classification, from the command line and from Python."""

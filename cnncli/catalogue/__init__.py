@@ -1,0 +1,1 @@
+"""What can be named in a config: plain data, no TensorFlow."""

@@ -1,0 +1,1 @@
+"""From a YAML file to typed settings, and from a mode to stages."""

@@ -1,0 +1,315 @@
+"""The settings of a config: names, types, ranges, defaults, and one line of documentation each.
+
+This is the single place they are written down: reading, error messages, `cnncli config schema` and the README's
+reference are all made from it. Plain pydantic, no TensorFlow. A `Config` is frozen; `config.reader` makes one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
+SplitName = Literal["train", "validation", "test"]
+Metric = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _as_tuple(value: object) -> object:
+    """YAML has lists; frozen settings hold tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Size = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_as_tuple)]
+Range = Annotated[tuple[float, float], BeforeValidator(_as_tuple)]
+
+
+class Settings(BaseModel):
+    """The base of every group of settings: frozen, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class SplitFractions(Settings):
+    """Shares of the pictures that become validation and test where the data has no split folders."""
+
+    validation: float = Field(0.15, gt=0.0, lt=1.0)
+    """Share of all pictures for validation."""
+    test: float = Field(0.15, ge=0.0, lt=1.0)
+    """Share of all pictures for the test; 0: no test split."""
+
+
+class DataConfig(Settings):
+    """Which pictures, and how they become arrays."""
+
+    path: Path = Field(strict=False)
+    """Folder with train/, validation/ and test/ of class folders, or with class folders alone."""
+    image_size: int | Size | None = None
+    """Pixels: one number for a square, or [height, width]; default: the backbone's own."""
+    color: Literal["rgb", "grayscale"] = "rgb"
+    """Colour of the decoded pictures; grayscale is repeated to three channels inside the classifier."""
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
+    """How a picture meets the image size: distorted, centre-cropped, or padded with black."""
+    splits: SplitFractions = SplitFractions()
+    """Seeded, stratified split for data without split folders; identical files stay together."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs each class by n / (classes · n of the class) in the training objective."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """Unreadable pictures: list them all and stop before training, or leave them out and list them in the run."""
+    allow_leakage: bool = False
+    """Accept byte-for-byte equal pictures in different splits."""
+    max_pixels: int = Field(178_000_000, ge=1)
+    """Pictures with more pixels than this are refused unread."""
+
+
+class BackboneConfig(Settings):
+    """The pretrained network without its classifier."""
+
+    name: str = "EfficientNetLite0"
+    """A name of `cnncli backbones`."""
+    weights: str = "imagenet"
+    """imagenet, none, or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
+    output_layer: str | None = None
+    """Layer whose output is taken as the backbone's; null: the last."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the network's builder, e.g. {alpha: 0.35} for MobileNetV2, {filters: [32, 64]} for ConvNet."""
+
+
+class DenseLayer(Settings):
+    """A fully connected layer of the head."""
+
+    dense: int = Field(ge=1)
+    """Number of units."""
+    activation: str | None = "relu"
+    """Keras activation by name, or null."""
+    l1: float = Field(0.0, ge=0.0)
+    """L1 penalty of the kernel, in the training objective."""
+    l2: float = Field(0.0, ge=0.0)
+    """L2 penalty of the kernel, in the training objective."""
+
+
+class DropoutLayer(Settings):
+    """Dropout."""
+
+    dropout: float = Field(ge=0.0, lt=1.0)
+    """Share of the activations set to zero in training."""
+
+
+class BatchNormLayer(Settings):
+    """Batch normalisation."""
+
+    batch_norm: Literal[True]
+    """Always true."""
+
+
+class ActivationLayer(Settings):
+    """An activation as a layer of its own."""
+
+    activation: str
+    """Keras activation by name."""
+
+
+HeadLayer = DenseLayer | DropoutLayer | BatchNormLayer | ActivationLayer
+
+
+class HeadConfig(Settings):
+    """What is put on top of the backbone; the output layer, one unit per class, is added by itself."""
+
+    pooling: Literal["avg", "max", "flatten"] = "avg"
+    """How the last feature maps become a vector."""
+    layers: Annotated[tuple[HeadLayer, ...], BeforeValidator(_as_tuple)] = ()
+    """Layers between pooling and output: {dense: N, activation: relu, l1:, l2:}, {dropout: P}, {batch_norm: true}, {activation: NAME}."""
+    activation: Literal["softmax", "sigmoid", "linear"] = "softmax"
+    """Of the output. With sigmoid, two classes share one unit (the second class's probability)."""
+    l1: float = Field(0.0, ge=0.0)
+    """L1 penalty of the output layer's kernel."""
+    l2: float = Field(0.0, ge=0.0)
+    """L2 penalty of the output layer's kernel."""
+
+
+class AugmentationConfig(Settings):
+    """Random renderings of training pictures; names and units of Keras's ImageDataGenerator."""
+
+    rotation_range: float = Field(0.0, ge=0.0, le=180.0)
+    """Degrees: uniform in ± this."""
+    width_shift_range: Fraction = 0.0
+    """Fraction of the width: uniform in ± this."""
+    height_shift_range: Fraction = 0.0
+    """Fraction of the height: uniform in ± this."""
+    shear_range: float = Field(0.0, ge=0.0, lt=90.0)
+    """Degrees, as in Keras: uniform in ± this (0.2 is almost nothing)."""
+    zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | Range = 0.0
+    """Fraction z: each axis scaled by a factor in [1 − z, 1 + z]; or [lowest, highest]."""
+    horizontal_flip: bool = False
+    """Mirror left and right, every second time."""
+    vertical_flip: bool = False
+    """Mirror top and bottom, every second time."""
+    brightness_range: Range | None = None
+    """[lowest, highest] factor of the brightness; 1 changes nothing."""
+    contrast_range: Range | None = None
+    """[lowest, highest] factor of the contrast about the picture's mean; 1 changes nothing."""
+    fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = "nearest"
+    """What is seen beyond the picture's edge."""
+    cval: int = Field(0, ge=0, le=255)
+    """Grey value of fill_mode: constant."""
+    views: int | Literal["fresh"] | None = None
+    """K stored renderings of each training picture (the picture itself is the first), or fresh ones every epoch; default: 4, or fresh where no layer is frozen."""
+    seed: int = Field(0, ge=0)
+    """Of the stored renderings; runs with the same seed share them."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether any operation is switched on."""
+        plain = AugmentationConfig()
+        ignored = {"fill_mode", "cval", "views", "seed"}
+        return any(
+            getattr(self, name) != getattr(plain, name)
+            for name in type(self).model_fields
+            if name not in ignored
+        )
+
+
+class OptimizerConfig(Settings):
+    """A class of keras.optimizers by name, with its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, use_attribute_docstrings=True)
+
+    name: str = "adam"
+    """Class of keras.optimizers, upper and lower case alike: adam, adamw, sgd, rmsprop, nadam, lion …"""
+    learning_rate: float = Field(1e-3, gt=0.0)
+    """Step size at the schedule's full height."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments beside name and learning rate: momentum, weight_decay, clipnorm …"""
+        return dict(self.model_extra or {})
+
+
+class ScheduleConfig(Settings):
+    """The learning rate over a stage, as a factor of the optimizer's learning_rate."""
+
+    name: Literal["constant", "step", "exponential", "cosine"] = "constant"
+    """Shape after the warm-up."""
+    warmup_epochs: float = Field(0.0, ge=0.0)
+    """Epochs in which the rate rises linearly from 0."""
+    every_epochs: float = Field(10.0, gt=0.0)
+    """step: epochs between drops; exponential: epochs in which the rate is multiplied by factor once."""
+    factor: float = Field(0.5, gt=0.0, le=1.0)
+    """step, exponential: what the rate is multiplied by."""
+    final_fraction: Fraction = 0.0
+    """cosine: share of the rate that is left at the stage's end."""
+
+
+class PlateauConfig(Settings):
+    """Lower the learning rate where a metric stops improving (Keras's ReduceLROnPlateau)."""
+
+    monitor: Metric = "val_loss"
+    """Metric that is watched."""
+    factor: float = Field(0.1, gt=0.0, lt=1.0)
+    """What the learning rate is multiplied by."""
+    patience: int = Field(3, ge=1)
+    """Epochs without improvement before it."""
+    min_delta: float = Field(1e-4, ge=0.0)
+    """Smallest change that counts as an improvement."""
+    cooldown: int = Field(0, ge=0)
+    """Epochs after a drop in which none is counted."""
+    min_learning_rate: float = Field(0.0, ge=0.0)
+    """The rate never falls below this."""
+
+
+class EarlyStoppingConfig(Settings):
+    """End a stage where a metric stops improving."""
+
+    monitor: Metric = "val_loss"
+    """Metric that is watched."""
+    patience: int = Field(5, ge=1)
+    """Epochs without improvement before the stage ends."""
+    min_delta: float = Field(0.0, ge=0.0)
+    """Smallest change that counts as an improvement."""
+
+
+class BestConfig(Settings):
+    """Which epoch's weights become the model."""
+
+    monitor: Metric = "val_loss"
+    """Metric of the best epoch, counted across the stages of one run."""
+
+
+Unfreeze = Annotated[int, Field(ge=0)] | str
+
+
+class StageConfig(Settings):
+    """One span of training with one cut, one optimizer, one schedule. What is absent comes from `training`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """Name in the ledger, the history and on the screen."""
+    unfreeze: Unfreeze = 0
+    """N weighted layers from the end of the backbone, a layer's name (from it on), or all; 0: the head alone."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over the training pictures, at most."""
+    optimizer: OptimizerConfig | None = None
+    """Optimizer of this stage."""
+    schedule: ScheduleConfig | None = None
+    """Schedule of this stage."""
+    reduce_on_plateau: PlateauConfig | None = None
+    """ReduceLROnPlateau of this stage."""
+    early_stopping: EarlyStoppingConfig | None = None
+    """Early stopping of this stage."""
+    batch_norm: Literal["frozen", "train"] | None = None
+    """Batch normalisation of a pretrained backbone in this stage."""
+
+
+class TrainingConfig(Settings):
+    """How the tail is trained."""
+
+    batch_size: int = Field(32, ge=1)
+    """Pictures in a step."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over the training pictures, at most; default: 20, in mode fine-tuning 10 a stage."""
+    loss: Literal["cross-entropy"] = "cross-entropy"
+    """Categorical with softmax or linear, binary with sigmoid; computed from the logits."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the label spread over all classes, in the training objective only."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimizer; in mode fine-tuning, the second stage has a tenth of its learning rate."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """Learning rate over a stage."""
+    reduce_on_plateau: PlateauConfig | None = None
+    """Lower the learning rate on a plateau; null: never."""
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
+    """End a stage early; null: never."""
+    best: BestConfig = BestConfig()
+    """Which epoch's weights become the model."""
+    unfreeze: Unfreeze = 4
+    """In mode fine-tuning: N weighted layers from the end of the backbone, a layer's name, or all."""
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    """Batch normalisation of a pretrained backbone: statistics and scale kept, or trained where unfrozen."""
+    stages: Annotated[tuple[StageConfig, ...], BeforeValidator(_as_tuple)] | None = None
+    """Explicit stages in place of the mode's."""
+
+
+class Config(Settings):
+    """Everything about one run; `data.path` alone has no default."""
+
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run; default: the backbone's and the mode's."""
+    mode: Mode = "feature-extraction"
+    """feature-extraction: the head alone; fine-tuning: the head, then the top of the backbone; from-scratch: everything, from random weights."""
+    seed: int = Field(0, ge=0)
+    """Of splits, initial weights, order, views and dropout."""
+    data: DataConfig
+    """Which pictures, and how they become arrays."""
+    backbone: BackboneConfig = BackboneConfig()
+    """The pretrained network without its classifier."""
+    head: HeadConfig = HeadConfig()
+    """What is put on top of the backbone."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """Random renderings of training pictures."""
+    training: TrainingConfig = TrainingConfig()
+    """How the tail is trained."""
+    engine: Literal["auto", "keras", "openvino"] = "auto"
+    """What runs the frozen trunk; auto: Keras on a GPU, else OpenVINO."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the trunk; auto: bfloat16 where the processor computes in it, else float32."""

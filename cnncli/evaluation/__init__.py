@@ -1,0 +1,1 @@
+"""Figures from scores: plain NumPy, no network."""

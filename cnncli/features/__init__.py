@@ -1,0 +1,1 @@
+"""The tensors that cross the cut: computed once, stored, read back."""

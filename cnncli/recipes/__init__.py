@@ -1,0 +1,1 @@
+"""One module per verb; each tells its whole story in calls."""

@@ -1,0 +1,1 @@
+"""The tail learns: plan, step, schedule, stopping, ledger."""

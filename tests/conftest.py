@@ -1,0 +1,26 @@
+"""Fixtures for every room: tiny pictures drawn on the spot, and the real ones where they are at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photographs and weights beside the project; skips, saying so, where it is absent."""
+    if not (SHARED / "data" / "dogs-vs-cats").is_dir():
+        pytest.skip("needs the real photographs and weights in ../shared, which are not on this machine")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own cache, weights or runs."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("CNNCLI_CACHE", str(home / "cache"))
+    monkeypatch.setenv("CNNCLI_RUNS", str(home / "runs"))
+    monkeypatch.setenv("KERAS_HOME", str(home / "keras"))
