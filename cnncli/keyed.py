@@ -1,7 +1,7 @@
 """Counter-based randomness: every random draw is a pure function of what it is for.
 
 A draw is keyed by words such as (seed, stage, epoch) and a picture's digest, never taken from a stream. So it depends
-neither on threads, nor on the order of the pictures, nor on where a run was interrupted (DESIGN §7).
+neither on threads, nor on the order of the pictures, nor on where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 def key_of(*words: str | int) -> int:
     """A 128-bit key for a sequence of words; any change of a word, or of where one ends, changes it."""
     text = "\x1f".join(f"{type(word).__name__}:{word}" for word in words)
-    return int.from_bytes(
-        hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big"
-    )
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big")
 
 
 def generator(*words: str | int) -> np.random.Generator:

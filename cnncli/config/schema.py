@@ -165,9 +165,7 @@ class AugmentationConfig(Settings):
         plain = AugmentationConfig()
         ignored = {"fill_mode", "cval", "views", "seed"}
         return any(
-            getattr(self, name) != getattr(plain, name)
-            for name in type(self).model_fields
-            if name not in ignored
+            getattr(self, name) != getattr(plain, name) for name in type(self).model_fields if name not in ignored
         )
 
 
