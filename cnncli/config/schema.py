@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 SplitName = Literal["train", "validation", "test"]
@@ -23,7 +23,25 @@ def _as_tuple(value: object) -> object:
 
 
 Size = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_as_tuple)]
-Range = Annotated[tuple[float, float], BeforeValidator(_as_tuple)]
+
+
+def _lowest_first(limits: tuple[float, float]) -> tuple[float, float]:
+    """A range is [lowest, highest]."""
+    if limits[0] > limits[1]:
+        raise ValueError(f"the lowest comes first: [{limits[1]:g}, {limits[0]:g}]")
+    return limits
+
+
+Range = Annotated[
+    tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]],
+    BeforeValidator(_as_tuple),
+    AfterValidator(_lowest_first),
+]
+ZoomRange = Annotated[
+    tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]],
+    BeforeValidator(_as_tuple),
+    AfterValidator(_lowest_first),
+]
 
 
 class Settings(BaseModel):
@@ -140,7 +158,7 @@ class AugmentationConfig(Settings):
     """Fraction of the height: uniform in ± this."""
     shear_range: float = Field(0.0, ge=0.0, lt=90.0)
     """Degrees, as in Keras: uniform in ± this (0.2 is almost nothing)."""
-    zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | Range = 0.0
+    zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | ZoomRange = 0.0
     """Fraction z: each axis scaled by a factor in [1 − z, 1 + z]; or [lowest, highest]."""
     horizontal_flip: bool = False
     """Mirror left and right, every second time."""
@@ -154,7 +172,7 @@ class AugmentationConfig(Settings):
     """What is seen beyond the picture's edge."""
     cval: int = Field(0, ge=0, le=255)
     """Grey value of fill_mode: constant."""
-    views: int | Literal["fresh"] | None = None
+    views: Annotated[int, Field(ge=1)] | Literal["fresh"] | None = None
     """K stored renderings of each training picture (the picture itself is the first), or fresh ones every epoch; default: 4, or fresh where no layer is frozen."""
     seed: int = Field(0, ge=0)
     """Of the stored renderings; runs with the same seed share them."""
