@@ -6,6 +6,7 @@ reference are all made from it. Plain pydantic, no TensorFlow. A `Config` is fro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,18 @@ Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 SplitName = Literal["train", "validation", "test"]
 Metric = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # Keras keeps seeds in 32 bits
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Says in words what a setting takes, where its type alone would not tell a person.
+
+    Attributes:
+        words: such that "expected …" is a sentence.
+    """
+
+    words: str
 
 
 def _as_tuple(value: object) -> object:
@@ -22,7 +35,8 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Size = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_as_tuple)]
+Pixels = Annotated[int, Field(ge=1)]
+Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_as_tuple), Expected("[height, width]")]
 
 
 def _lowest_first(limits: tuple[float, float]) -> tuple[float, float]:
@@ -36,18 +50,22 @@ Range = Annotated[
     tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]],
     BeforeValidator(_as_tuple),
     AfterValidator(_lowest_first),
+    Expected("[lowest, highest], 0 or more"),
 ]
 ZoomRange = Annotated[
     tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]],
     BeforeValidator(_as_tuple),
     AfterValidator(_lowest_first),
+    Expected("[lowest, highest], both above 0"),
 ]
 
 
 class Settings(BaseModel):
-    """The base of every group of settings: frozen, strict about types, no unknown keys."""
+    """The base of every group of settings: frozen, strict about types, no unknown keys, no infinities."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class SplitFractions(Settings):
@@ -62,9 +80,9 @@ class SplitFractions(Settings):
 class DataConfig(Settings):
     """Which pictures, and how they become arrays."""
 
-    path: Path = Field(strict=False)
+    path: Annotated[Path, Expected("a folder of pictures")] = Field(strict=False)
     """Folder with train/, validation/ and test/ of class folders, or with class folders alone."""
-    image_size: int | Size | None = None
+    image_size: Pixels | Size | None = None
     """Pixels: one number for a square, or [height, width]; default: the backbone's own."""
     color: Literal["rgb", "grayscale"] = "rgb"
     """Colour of the decoded pictures; grayscale is repeated to three channels inside the classifier."""
@@ -85,14 +103,17 @@ class DataConfig(Settings):
 class BackboneConfig(Settings):
     """The pretrained network without its classifier."""
 
-    name: str = "EfficientNetLite0"
+    name: Annotated[str, Expected("a name of `cnncli backbones`")] = "EfficientNetLite0"
     """A name of `cnncli backbones`."""
-    weights: str = "imagenet"
+    weights: Annotated[str, Expected("imagenet, none or a weights file")] = Field("imagenet", min_length=1)
     """imagenet, none, or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
-    output_layer: str | None = None
+    output_layer: Annotated[str, Expected("a layer's name")] | None = Field(None, min_length=1)
     """Layer whose output is taken as the backbone's; null: the last."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the network's builder, e.g. {alpha: 0.35} for MobileNetV2, {filters: [32, 64]} for ConvNet."""
+
+
+ActivationName = Annotated[str, Expected("an activation of Keras by name, such as relu")]
 
 
 class DenseLayer(Settings):
@@ -100,7 +121,7 @@ class DenseLayer(Settings):
 
     dense: int = Field(ge=1)
     """Number of units."""
-    activation: str | None = "relu"
+    activation: ActivationName | None = "relu"
     """Keras activation by name, or null."""
     l1: float = Field(0.0, ge=0.0)
     """L1 penalty of the kernel, in the training objective."""
@@ -118,18 +139,23 @@ class DropoutLayer(Settings):
 class BatchNormLayer(Settings):
     """Batch normalisation."""
 
-    batch_norm: Literal[True]
+    batch_norm: Annotated[Literal[True], Expected("true")]
     """Always true."""
 
 
 class ActivationLayer(Settings):
     """An activation as a layer of its own."""
 
-    activation: str
+    activation: ActivationName
     """Keras activation by name."""
 
 
 HeadLayer = DenseLayer | DropoutLayer | BatchNormLayer | ActivationLayer
+HeadLayers = Annotated[
+    tuple[HeadLayer, ...],
+    BeforeValidator(_as_tuple),
+    Expected("a list of {dense: N}, {dropout: P}, {batch_norm: true} or {activation: NAME}"),
+]
 
 
 class HeadConfig(Settings):
@@ -137,8 +163,8 @@ class HeadConfig(Settings):
 
     pooling: Literal["avg", "max", "flatten"] = "avg"
     """How the last feature maps become a vector."""
-    layers: Annotated[tuple[HeadLayer, ...], BeforeValidator(_as_tuple)] = ()
-    """Layers between pooling and output: {dense: N, activation: relu, l1:, l2:}, {dropout: P}, {batch_norm: true}, {activation: NAME}."""
+    layers: HeadLayers = ()
+    """Layers between pooling and output: dense with its activation, l1 and l2; dropout; batch_norm; activation."""
     activation: Literal["softmax", "sigmoid", "linear"] = "softmax"
     """Of the output. With sigmoid, two classes share one unit (the second class's probability)."""
     l1: float = Field(0.0, ge=0.0)
@@ -173,8 +199,9 @@ class AugmentationConfig(Settings):
     cval: int = Field(0, ge=0, le=255)
     """Grey value of fill_mode: constant."""
     views: Annotated[int, Field(ge=1)] | Literal["fresh"] | None = None
-    """K stored renderings of each training picture (the picture itself is the first), or fresh ones every epoch; default: 4, or fresh where no layer is frozen."""
-    seed: int = Field(0, ge=0)
+    """K stored renderings of each training picture (the picture itself is the first), or fresh ones every epoch;
+    default: 4, or fresh where no layer is frozen."""
+    seed: Seed = 0
     """Of the stored renderings; runs with the same seed share them."""
 
     @property
@@ -190,9 +217,11 @@ class AugmentationConfig(Settings):
 class OptimizerConfig(Settings):
     """A class of keras.optimizers by name, with its arguments."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
-    name: str = "adam"
+    name: Annotated[str, Expected("a class of keras.optimizers by name, such as adam")] = "adam"
     """Class of keras.optimizers, upper and lower case alike: adam, adamw, sgd, rmsprop, nadam, lion …"""
     learning_rate: float = Field(1e-3, gt=0.0)
     """Step size at the schedule's full height."""
@@ -253,13 +282,21 @@ class BestConfig(Settings):
     """Metric of the best epoch, counted across the stages of one run."""
 
 
-Unfreeze = Annotated[int, Field(ge=0)] | str
+Unfreeze = Annotated[
+    Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)],
+    Expected("a number of layers, 0 or more, a layer's name, or all"),
+]
+StageName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$"),
+    Expected("letters, digits, - and _, a letter or digit first"),
+]
 
 
 class StageConfig(Settings):
     """One span of training with one cut, one optimizer, one schedule. What is absent comes from `training`."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: StageName
     """Name in the ledger, the history and on the screen."""
     unfreeze: Unfreeze = 0
     """N weighted layers from the end of the backbone, a layer's name (from it on), or all; 0: the head alone."""
@@ -275,6 +312,14 @@ class StageConfig(Settings):
     """Early stopping of this stage."""
     batch_norm: Literal["frozen", "train"] | None = None
     """Batch normalisation of a pretrained backbone in this stage."""
+
+
+Stages = Annotated[
+    tuple[StageConfig, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_tuple),
+    Expected("a list of stages such as {name: head, unfreeze: 0, epochs: 10}"),
+]
 
 
 class TrainingConfig(Settings):
@@ -302,18 +347,26 @@ class TrainingConfig(Settings):
     """In mode fine-tuning: N weighted layers from the end of the backbone, a layer's name, or all."""
     batch_norm: Literal["frozen", "train"] = "frozen"
     """Batch normalisation of a pretrained backbone: statistics and scale kept, or trained where unfrozen."""
-    stages: Annotated[tuple[StageConfig, ...], BeforeValidator(_as_tuple)] | None = None
+    stages: Stages | None = None
     """Explicit stages in place of the mode's."""
+
+
+RunName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100),
+    Expected("at most 100 letters, digits, ., - and _, a letter or digit first"),
+]
 
 
 class Config(Settings):
     """Everything about one run; `data.path` alone has no default."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: RunName | None = None
     """Name of the run; default: the backbone's and the mode's."""
     mode: Mode = "feature-extraction"
-    """feature-extraction: the head alone; fine-tuning: the head, then the top of the backbone; from-scratch: everything, from random weights."""
-    seed: int = Field(0, ge=0)
+    """feature-extraction: the head alone; fine-tuning: the head, then the top of the backbone; from-scratch:
+    everything, from random weights."""
+    seed: Seed = 0
     """Of splits, initial weights, order, views and dropout."""
     data: DataConfig
     """Which pictures, and how they become arrays."""
