@@ -1,0 +1,50 @@
+"""The catalogue of optimizers is what Keras has."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from cnncli.catalogue.optimizers import OPTIMIZERS
+from cnncli.networks.backend import import_keras
+
+WRAPPERS = {"LossScaleOptimizer", "MultiOptimizer", "OptimizerMap", "Optimizer"}
+NOT_OFFERED = {"self", "learning_rate", "name", "kwargs", "loss_scale_factor", "exclude_layers"}
+
+
+def _signature(class_name: str) -> dict[str, Any]:
+    """The arguments of an optimizer of Keras with their defaults."""
+    parameters = inspect.signature(getattr(import_keras().optimizers, class_name).__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name not in NOT_OFFERED}
+
+
+def test_catalogue_is_every_optimizer_of_keras() -> None:
+    """A new class in Keras makes this fail, and so does one that is gone."""
+    public = {name for name, thing in vars(import_keras().optimizers).items() if inspect.isclass(thing)}
+    assert {info.class_name for info in OPTIMIZERS.values()} == public - WRAPPERS
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_arguments_and_defaults_are_those_of_keras(name: str) -> None:
+    """Every argument of the class is offered, with the class's own default."""
+    info = OPTIMIZERS[name]
+    assert name == info.class_name.lower()
+    assert {argument: option.default for argument, option in info.arguments.items()} == _signature(info.class_name)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_default_is_a_value_the_catalogue_accepts(name: str) -> None:
+    """Ranges contain the defaults; null stands for a default of None."""
+    for argument, option in OPTIMIZERS[name].arguments.items():
+        assert option.default is None or option.accepts(option.default), argument
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_keras_builds_each_optimizer_with_its_arguments_spelled_out(name: str) -> None:
+    """No argument is refused by the class that lists it."""
+    info = OPTIMIZERS[name]
+    arguments = {argument: option.default for argument, option in info.arguments.items()}
+    optimizer = getattr(import_keras().optimizers, info.class_name)(learning_rate=0.01, **arguments)
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)
