@@ -1,0 +1,202 @@
+"""Draws by key, renderings, and the sentences about settings that seem to say something else."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cnncli.config.schema import AugmentationConfig
+from cnncli.pictures.augment import Parameters, augmentation_notes, draw, render
+from cnncli.pictures.geometry import Geometry
+
+EVERYTHING: dict[str, Any] = {
+    "rotation_range": 40.0,
+    "width_shift_range": 0.2,
+    "height_shift_range": 0.1,
+    "shear_range": 12.0,
+    "zoom_range": 0.3,
+    "horizontal_flip": True,
+    "vertical_flip": True,
+    "contrast_range": (0.7, 1.3),
+    "brightness_range": (0.6, 1.2),
+}
+FIELDS = {
+    "rotation_range": ("rotation_degrees",),
+    "width_shift_range": ("width_shift",),
+    "height_shift_range": ("height_shift",),
+    "shear_range": ("shear_degrees",),
+    "zoom_range": ("zoom_x", "zoom_y"),
+    "horizontal_flip": ("horizontal_flip",),
+    "vertical_flip": ("vertical_flip",),
+    "contrast_range": ("contrast",),
+    "brightness_range": ("brightness",),
+}
+
+
+def picture(channels: int = 3) -> NDArray[np.uint8]:
+    """Noise of 40 × 56 pixels."""
+    return np.random.default_rng(1).integers(0, 256, (40, 56, channels), dtype=np.uint8)
+
+
+def flat(parameters: Parameters) -> dict[str, Any]:
+    """All parameters by name."""
+    return {**vars(parameters.geometry), **vars(parameters.tone)}
+
+
+def test_the_same_key_gives_the_same_pixels() -> None:
+    """A rendering is a function of picture, settings and key, and every word of the key counts."""
+    settings = AugmentationConfig(**EVERYTHING)
+    first = render(picture(), settings, "view", 0, "ab", 1)
+    np.testing.assert_array_equal(first, render(picture(), settings, "view", 0, "ab", 1))
+    for other in [("view", 1, "ab", 1), ("view", 0, "ac", 1), ("view", 0, "ab", 2), ("fresh", 0, "ab", 1)]:
+        assert not np.array_equal(first, render(picture(), settings, *other))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_rendering_keeps_shape_and_type(channels: int) -> None:
+    """Grayscale keeps its axis, and the picture that was handed in stays as it was."""
+    pixels = picture(channels)
+    rendered = render(pixels, AugmentationConfig(**EVERYTHING), "key")
+    assert (rendered.shape, rendered.dtype) == (pixels.shape, np.uint8)
+    np.testing.assert_array_equal(pixels, picture(channels))
+
+
+def test_nothing_switched_on_gives_the_picture_itself() -> None:
+    """Settings that only say how, not what, render nothing."""
+    pixels = picture()
+    settings = AugmentationConfig(fill_mode="constant", cval=7, views=3, seed=5)
+    assert render(pixels, settings, "key") is pixels
+    assert draw(settings, "key") == Parameters()
+
+
+@pytest.mark.parametrize("operation", EVERYTHING)
+def test_an_operation_draws_the_same_whatever_else_is_on(operation: str) -> None:
+    """Switching one operation on or off leaves the draws of all others as they are."""
+    with_all = flat(draw(AugmentationConfig(**EVERYTHING), "key", 4))
+    alone = flat(draw(AugmentationConfig(**{operation: EVERYTHING[operation]}), "key", 4))
+    nothing = flat(Parameters())
+    for name, value in alone.items():
+        assert value == (with_all[name] if name in FIELDS[operation] else nothing[name])
+
+
+@given(key=st.integers(0, 2**32))
+def test_draws_stay_in_their_ranges(key: int) -> None:
+    """Every parameter lies in the range that the settings name."""
+    parameters = flat(draw(AugmentationConfig(**EVERYTHING), key))
+    assert abs(parameters["rotation_degrees"]) <= 40
+    assert abs(parameters["width_shift"]) <= 0.2
+    assert abs(parameters["height_shift"]) <= 0.1
+    assert abs(parameters["shear_degrees"]) <= 12
+    assert 0.7 <= parameters["zoom_x"] <= 1.3
+    assert 0.7 <= parameters["zoom_y"] <= 1.3
+    assert 0.7 <= parameters["contrast"] <= 1.3
+    assert 0.6 <= parameters["brightness"] <= 1.2
+
+
+def test_draws_fill_their_ranges_evenly() -> None:
+    """Over many keys the draws have the mean and the spread of uniform ones, flips come up half the time."""
+    settings = AugmentationConfig(**EVERYTHING)
+    drawn = [flat(draw(settings, "view", 0, "digest", k)) for k in range(2000)]
+    table = {name: np.array([row[name] for row in drawn], dtype=float) for name in drawn[0]}
+    for name, middle, half in [("rotation_degrees", 0, 40), ("zoom_x", 1, 0.3), ("brightness", 0.9, 0.3)]:
+        assert abs(table[name].mean() - middle) < 0.06 * half
+        assert abs(table[name].std() * np.sqrt(3) / half - 1) < 0.04
+    assert abs(table["horizontal_flip"].mean() - 0.5) < 0.04
+    assert abs(np.corrcoef(table["zoom_x"], table["zoom_y"])[0, 1]) < 0.07
+
+
+def test_zoom_takes_a_fraction_or_two_factors() -> None:
+    """A fraction z means [1 - z, 1 + z]."""
+    fraction, factors = AugmentationConfig(zoom_range=0.2), AugmentationConfig(zoom_range=(0.8, 1.2))
+    assert draw(fraction, "key") == draw(factors, "key")
+    assert draw(fraction, "key").geometry != Geometry()
+
+
+def test_threads_render_the_same_pixels() -> None:
+    """Eight threads at once render what one renders, also pictures large enough for OpenCV's own threads."""
+    large = np.random.default_rng(2).integers(0, 256, (700, 800, 3), dtype=np.uint8)
+    settings = AugmentationConfig(**EVERYTHING)
+    one_by_one = [render(large, settings, k) for k in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for expected, rendered in zip(
+            one_by_one, pool.map(lambda k: render(large, settings, k), range(8)), strict=True
+        ):
+            np.testing.assert_array_equal(rendered, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        ({}, ()),
+        ({"rotation_range": 40.0, "shear_range": 10.0, "zoom_range": 0.2, "cval": 9, "fill_mode": "constant"}, ()),
+        (
+            {"shear_range": 0.2},
+            (
+                "augmentation.shear_range: 0.2 means degrees, as in Keras, and is almost nothing "
+                "(as radians it would be shear_range: 11).",
+            ),
+        ),
+        (
+            {"rotation_range": 0.1},
+            (
+                "augmentation.rotation_range: 0.1 means degrees and is almost nothing "
+                "(as a fraction of a full turn it would be rotation_range: 36).",
+            ),
+        ),
+        (
+            {"brightness_range": (0.1, 0.3)},
+            ("augmentation.brightness_range: [0.1, 0.3] holds factors, and 1 (no change) is not among them.",),
+        ),
+        (
+            {"rotation_range": 5.0, "cval": 128},
+            (
+                "augmentation.cval: 128 has no effect with fill_mode: nearest; "
+                "it is the grey value of fill_mode: constant.",
+            ),
+        ),
+        (
+            {"rotation_range": 5.0, "views": 1},
+            (
+                "augmentation.views: 1 is the picture itself, so no augmentation is seen; "
+                "take views: 2 or more, or fresh.",
+            ),
+        ),
+        (
+            {"views": "fresh"},
+            (
+                "augmentation.views: fresh has no effect, because no operation is switched on; "
+                "try horizontal_flip: true.",
+            ),
+        ),
+    ],
+)
+def test_the_tool_says_what_is_not_as_it_seems(settings: dict[str, Any], notes: tuple[str, ...]) -> None:
+    """Angles that look like fractions, factors without 1 and settings without effect each get one sentence."""
+    assert augmentation_notes(AugmentationConfig(**settings)) == notes
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"zoom_range": (0.0, 1.0)},
+        {"zoom_range": (1.2, 0.8)},
+        {"zoom_range": 1.0},
+        {"brightness_range": (-0.2, 0.2)},
+        {"contrast_range": (1.5, 0.5)},
+        {"width_shift_range": 10.0},
+        {"rotation_range": -10.0},
+        {"views": 0},
+        {"cval": 256},
+    ],
+)
+def test_settings_without_meaning_are_refused(settings: dict[str, Any]) -> None:
+    """What cannot be rendered does not become settings."""
+    with pytest.raises(ValidationError):
+        AugmentationConfig(**settings)
