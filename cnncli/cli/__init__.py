@@ -1,1 +1,157 @@
-"""The command line: one module per command, which parses, calls a recipe and prints."""
+"""The command line: one module per command, which parses, calls a recipe and prints.
+
+`main` is the one place where an exception becomes a message and an exit code:
+
+    CnncliError, a wrong option, a full disk     2   a line per problem (3 for a missed minimum)
+    Ctrl-C, SIGTERM                      130, 143
+    the reader of stdout went away             141   without a word, as programs do that SIGPIPE ends
+    anything else is a bug                       1   one line; the traceback is in a log
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, printable
+
+if TYPE_CHECKING:
+    from cnncli.cli.options import Invocation
+
+EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141
+EXIT_TERMINATED = 143
+
+# What the machine refuses, and no code can mend: full or read-only disks, missing rights.
+_ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; raised so that what is open is closed on the way out."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit code; never raises.
+
+    Args:
+        arguments: the words after `cnncli`; None: those of this process.
+    """
+    from cnncli.cli.options import Invocation
+
+    invocation = Invocation()
+    _make_stdout_take_any_text()
+    try:
+        with _sigterm_raises():
+            code = _run(sys.argv[1:] if arguments is None else list(arguments), invocation)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _drop_stdout()
+        return EXIT_PIPE_CLOSED
+    except (KeyboardInterrupt, click.Abort):
+        return _stopped(EXIT_INTERRUPTED)
+    except Terminated:
+        return _stopped(EXIT_TERMINATED)
+    except CnncliError as error:
+        return _say_errors(error.problems, error.exit_code, invocation)
+    except click.ClickException as error:
+        return _say_usage(error, invocation)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRORS:
+            where = f"{printable(error.filename)}: " if error.filename else ""
+            return _say_errors([f"{where}{error.strerror}"], EXIT_USER, invocation)
+        return _say_bug(error, invocation)
+
+
+def _run(words: list[str], invocation: Invocation) -> int:
+    from cnncli.cli.app import app
+
+    if "_CNNCLI_COMPLETE" in os.environ:
+        app.main(words, prog_name="cnncli")  # the shell asks for completions; ends the process
+    try:
+        with app.make_context("cnncli", words, obj=invocation) as context:
+            app.invoke(context)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    return EXIT_DONE
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Turn the first SIGTERM into an exception; a second one ends the process at once."""
+
+    def raise_terminated(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, raise_terminated)
+    except ValueError:  # not the main thread: someone else's process, someone else's signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError, ValueError):  # a closed stderr is no reason for another exit code
+        click.echo(line, err=True)
+
+
+def _say_errors(problems: Sequence[str], code: int, invocation: Invocation) -> int:
+    colored = not (invocation.no_color or os.environ.get("NO_COLOR"))
+    word = click.style("error:", fg="red", bold=True) if colored else "error:"
+    for problem in problems:
+        _say(f"{word} {problem}")
+    return code
+
+
+def _say_usage(error: click.ClickException, invocation: Invocation) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        _say(error.format_message())
+        return EXIT_USER
+    _say_errors([error.format_message()], EXIT_USER, invocation)
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        _say(f"Try '{error.ctx.command_path} --help' for help.")
+    return EXIT_USER
+
+
+def _stopped(code: int) -> int:
+    _say("stopped")
+    return code
+
+
+def _say_bug(error: Exception, invocation: Invocation) -> int:
+    from cnncli.runs.folder import runs_dir_from
+    from cnncli.runs.log import bug_log
+
+    log = bug_log(error, invocation.runs_dir or runs_dir_from(None))
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return _say_errors(
+        [f"this is a bug in cnncli ({what}); its traceback is in {printable(log)}"], EXIT_BUG, invocation
+    )
+
+
+def _make_stdout_take_any_text() -> None:
+    """Escape what stdout's encoding cannot hold, such as a file name of raw bytes, instead of failing on it."""
+    if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_stdout() -> None:
+    """Point stdout to nowhere, so that Python's own last flush does not complain about the closed pipe."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

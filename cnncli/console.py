@@ -1,0 +1,353 @@
+"""Messages and progress on stderr: bars on a terminal, plain lines otherwise. stdout belongs to results.
+
+Whoever reports gets a `Console` handed in; there is no global one. What is said also goes to the logger `cnncli`,
+which a run writes to its log.txt.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from cnncli.wording import duration, encodable, figure, plain_table, rate, right_aligned
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+LINE_EVERY_S = 10.0
+BAR_EVERY_S = 0.1
+RATE_OVER_S = 15.0
+
+LOGGER = logging.getLogger("cnncli")
+LOGGER.addHandler(logging.NullHandler())  # or else Python prints warnings a second time
+
+
+class Console:
+    """Where a recipe says what it does.
+
+    Args:
+        stream: a text stream; default: stderr.
+        quiet: warnings alone.
+        verbose: details too.
+        color: default: on a terminal, unless NO_COLOR is set.
+        live: bars that move; default: on a terminal. `Console(live=False)` suits notebooks and scripts.
+        clock: seconds, for the rates and the time left.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        color: bool | None = None,
+        live: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        terminal = _is_terminal(self.stream)
+        self.quiet, self.verbose, self.clock = quiet, verbose, clock
+        self.color = terminal and not os.environ.get("NO_COLOR") if color is None else color
+        self.live = terminal if live is None else live
+        self._bars: RichProgress | None = None
+
+    @property
+    def stream(self) -> TextIO | None:
+        """Where messages go; None in a process that has no stderr."""
+        return self._stream if self._stream is not None else sys.stderr
+
+    def say(self, text: str) -> None:
+        """An ordinary message."""
+        LOGGER.info(text)
+        if not self.quiet:
+            self._write(text)
+
+    def detail(self, text: str) -> None:
+        """A message for --verbose; the log of a run has it anyway."""
+        LOGGER.debug(text)
+        if self.verbose and not self.quiet:
+            self._write(text)
+
+    def warn(self, text: str) -> None:
+        """A message that --quiet does not silence."""
+        LOGGER.warning(text)
+        self._write(f"{self._styled('warning:', '33')} {text}")
+
+    def phase(self, title: str, text: str = "") -> None:
+        """The beginning or the outcome of one phase of the work: a short title, and what there is to know."""
+        LOGGER.info("%s: %s" if text else "%s%s", title, text)
+        if not self.quiet:
+            self._write(f"{self._styled(f'{title:<11}', '1')} {text}".rstrip())
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        title: str = "",
+        to: Literal["stderr", "stdout"] = "stderr",
+    ) -> None:
+        """A table of text: on a terminal drawn by rich, elsewhere aligned by spaces.
+
+        Args:
+            columns: their headings; a column of numbers is aligned right.
+            rows: a cell per column.
+            title: a line above it.
+            to: stderr for a message, which --quiet silences; stdout for a result.
+        """
+        text = plain_table(columns, rows, title)
+        stream = sys.stdout if to == "stdout" else self.stream
+        drawn = _is_terminal(stream) and self._bars is None
+        if to == "stderr":
+            LOGGER.info(text)
+        if stream is None or (self.quiet and to == "stderr"):
+            return
+        if drawn:
+            _rich_table(stream, self.color, columns, rows, title)
+        elif to == "stderr":
+            self._write(text)
+        else:
+            _write_line(stream, text)
+
+    @contextmanager
+    def progress(self, total: int | None, description: str, unit: str = "pictures") -> Iterator[Progress]:
+        """Show how far a piece of work is, its rate and the time left; ends with one line about the whole.
+
+        Args:
+            total: how many there are to do, None where that is unknown.
+            description: a word or two.
+            unit: what is counted, in the plural.
+        """
+        meter = Meter(description, total, unit, self.clock)
+        with self._shown(meter) as show:
+            yield Progress(meter, show)
+        self.say(f"{description}: {meter.summary()}")
+
+    @contextmanager
+    def epochs(self, total: int, pictures: int) -> Iterator[Epochs]:
+        """Show the training of one stage: a bar for each epoch on a terminal, and one line at its end anywhere.
+
+        Args:
+            total: number of the last epoch, as planned.
+            pictures: in one epoch.
+        """
+        meter = Meter("", pictures, "pictures", self.clock)
+        with self._shown(meter) as show:
+            yield Epochs(self, meter, show, total)
+
+    @contextmanager
+    def _shown(self, meter: Meter) -> Iterator[Callable[[], None]]:
+        """Show a meter as long as the block runs; gives what is to be called after every change of it."""
+        if self.quiet:
+            yield lambda: None
+        elif self.live:
+            with self._rich() as bars:
+                task = bars.add_task("", total=meter.total, text="")
+                try:
+                    yield _every(BAR_EVERY_S, self.clock, lambda: self._move(bars, task, meter))
+                finally:
+                    bars.remove_task(task)
+        else:
+            yield _every(LINE_EVERY_S, self.clock, lambda: self._write(f"{meter.description}: {meter.text()}"))
+
+    def _move(self, bars: RichProgress, task: TaskID, meter: Meter) -> None:
+        text, description = self._encodable(meter.text()), self._encodable(meter.description)
+        bars.update(task, description=description, completed=meter.done, text=text)
+
+    @contextmanager
+    def _rich(self) -> Iterator[RichProgress]:
+        """The bars on the terminal; work inside work adds a bar to those that are there."""
+        if self._bars is not None:
+            yield self._bars
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        screen = RichConsole(file=self.stream, no_color=not self.color, force_terminal=True, force_jupyter=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}", markup=False))
+        # What is printed to stdout meanwhile stays a result: rich would move it to stderr.
+        with Progress(*columns, console=screen, transient=True, redirect_stdout=False) as self._bars:
+            try:
+                yield self._bars
+            finally:
+                self._bars = None
+
+    def _write(self, line: str) -> None:
+        if self._bars is not None:
+            self._bars.console.out(self._encodable(line), highlight=False)
+        elif self.stream is not None:
+            with suppress(OSError, ValueError):  # nobody listens any more: no reason to end the work
+                _write_line(self.stream, line)
+
+    def _styled(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+
+    def _encodable(self, text: str) -> str:
+        return encodable(text, getattr(self.stream, "encoding", None))
+
+
+class Meter:
+    """How much is done, how fast, and how long the rest will take.
+
+    The time left follows the rate of the last 15 s, since the first moments of a piece of work are rarely typical.
+    """
+
+    def __init__(self, description: str, total: int | None, unit: str, clock: Callable[[], float]) -> None:
+        self.description, self.total, self.unit, self._clock = description, total, unit, clock
+        self._lock = threading.Lock()
+        self.restart(description)
+
+    def restart(self, description: str) -> None:
+        """Begin again at nothing done."""
+        self.description, self.done, self._start = description, 0, self._clock()
+        self._marks = deque([(self._start, 0)])
+
+    def set(self, done: int) -> None:
+        """So many are done."""
+        with self._lock:
+            self._set(done)
+
+    def add(self, n: int) -> None:
+        """So many more are done."""
+        with self._lock:
+            self._set(self.done + n)
+
+    def _set(self, done: int) -> None:
+        now = self._clock()
+        self.done = done
+        self._marks.append((now, done))
+        while now - self._marks[1][0] > RATE_OVER_S:
+            self._marks.popleft()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return self._clock() - self._start
+
+    def text(self) -> str:
+        """`1,200/4,000 pictures · 980 pictures/s · 3 s left`."""
+        with self._lock:
+            (then, before), (now, done) = self._marks[0], self._marks[-1]
+        parts = [f"{done:,}/{self.total:,} {self.unit}" if self.total is not None else f"{done:,} {self.unit}"]
+        if now > then and done > before:
+            speed = (done - before) / (now - then)
+            parts.append(rate(speed, self.unit))
+            if self.total is not None and done < self.total:
+                parts.append(f"{duration((self.total - done) / speed)} left")
+        return " · ".join(parts)
+
+    def summary(self) -> str:
+        """`4,000 pictures in 4.1 s · 980 pictures/s`."""
+        seconds = self.seconds
+        speed = f" · {rate(self.done / seconds, self.unit)}" if seconds > 0 and self.done else ""
+        return f"{self.done:,} {self.unit} in {duration(seconds)}{speed}"
+
+
+class Progress:
+    """What `Console.progress` hands out; any thread may call it."""
+
+    def __init__(self, meter: Meter, show: Callable[[], None]) -> None:
+        self._meter, self._show = meter, show
+
+    def advance(self, n: int = 1) -> None:
+        """So many more are done."""
+        self._meter.add(n)
+        self._show()
+
+    def update(self, done: int) -> None:
+        """So many are done by now."""
+        self._meter.set(done)
+        self._show()
+
+
+class Epochs:
+    """What `Console.epochs` hands out: `begin` an epoch, `advance` after each step, `end` with the figures."""
+
+    def __init__(self, console: Console, meter: Meter, show: Callable[[], None], total: int) -> None:
+        self._console, self._meter, self._show, self._total = console, meter, show, total
+        self._epoch, self._seconds = 0, 0.0
+        self._ended = 0
+
+    def begin(self, epoch: int) -> None:
+        """An epoch begins; they count from 1, or on from where a stage before this one ended."""
+        self._epoch = epoch
+        self._meter.restart(f"epoch {epoch}/{self._total}")
+
+    def advance(self, pictures: int) -> None:
+        """One step trained on so many pictures."""
+        self._meter.add(pictures)
+        self._show()
+
+    def end(self, figures: Mapping[str, float | None], pictures_per_s: float | None = None) -> None:
+        """The epoch is over, its validation included.
+
+        Args:
+            figures: name -> value, in the order in which they are shown; None is left out.
+            pictures_per_s: default: the pictures of this epoch by the seconds since it began.
+        """
+        seconds = self._meter.seconds
+        self._seconds, self._ended = self._seconds + seconds, self._ended + 1
+        left = (self._total - self._epoch) * self._seconds / self._ended
+        speed = self._meter.done / seconds if pictures_per_s is None and seconds > 0 else pictures_per_s
+        self._console.say(epoch_line(self._epoch, self._total, figures, speed, left))
+
+
+def epoch_line(
+    epoch: int, total: int, figures: Mapping[str, float | None], pictures_per_s: float | None, left_s: float
+) -> str:
+    """One epoch as a line.
+
+    >>> epoch_line(3, 20, {"loss": 0.12, "val_accuracy": 0.9812}, 1900, 4)
+    'epoch 3/20 · loss 0.120 · val_accuracy 0.981 · 1,900 pictures/s · 4.0 s left'
+    """
+    parts = [f"epoch {epoch}/{total}"]
+    parts += [f"{name} {figure(value)}" for name, value in figures.items() if value is not None]
+    parts += [rate(pictures_per_s, "pictures")] if pictures_per_s else []
+    parts += [f"{duration(left_s)} left"] if epoch < total else []
+    return " · ".join(parts)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal that can move its cursor."""
+    if stream is None or stream.closed:
+        return False
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _write_line(stream: TextIO, line: str) -> None:
+    stream.write(encodable(line, getattr(stream, "encoding", None)) + "\n")
+    stream.flush()
+
+
+def _every(seconds: float, clock: Callable[[], float], action: Callable[[], None]) -> Callable[[], None]:
+    """An action that may be called at any rate and happens at most once in so many seconds, first after them."""
+    last = [clock()]
+
+    def call() -> None:
+        now = clock()
+        if now - last[0] >= seconds:
+            last[0] = now
+            action()
+
+    return call
+
+
+def _rich_table(stream: TextIO, color: bool, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="right" if right_aligned([row[k] for row in rows]) else "left")
+    for row in rows:
+        table.add_row(*(Text(encodable(cell, stream.encoding)) for cell in row))
+    RichConsole(file=stream, no_color=not color, force_jupyter=False).print(table)

@@ -1,0 +1,97 @@
+"""log.txt: every line that was said during a run, with its time in UTC, and the traceback of a bug.
+
+What the console says also goes to the logger `cnncli`; while a run is recorded, a handler writes it down.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cnncli.errors import CnncliError
+from cnncli.runs.environment import cnncli_version
+from cnncli.runs.facts import stamp, utc_now
+from cnncli.runs.folder import RunFolder, fail_run
+
+LOGGER = logging.getLogger("cnncli")
+
+
+class UtcFormatter(logging.Formatter):
+    """`2026-11-21T15:12:00.042Z INFO message`."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+
+@contextmanager
+def recording(run: RunFolder) -> Iterator[None]:
+    """Write the log of a run while the block runs, and record a failure in run.json.
+
+    An error of the user's or a bug makes the run `failed`; a signal leaves it `running`, since it can go on.
+    """
+    handler = logging.FileHandler(run.log, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(UtcFormatter())
+    level = LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.DEBUG)
+    try:
+        yield
+    except CnncliError as error:
+        for problem in error.problems:
+            LOGGER.error(problem)
+        fail_run(run, error.problems[0])
+        raise
+    except Exception as error:
+        LOGGER.exception("a bug in cnncli %s", cnncli_version())
+        _remember_log(error, run.log)
+        fail_run(run, f"{type(error).__name__}: {error}")
+        raise
+    except BaseException as stop:
+        LOGGER.info("stopped by %s", type(stop).__name__)
+        raise
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+        handler.close()
+
+
+def bug_log(error: BaseException, runs_dir: Path) -> Path:
+    """The file that holds the traceback of a bug: the run's log, or one written now.
+
+    Written to `.logs` in the folder of the runs, or in the system's folder for temporary files where that cannot be.
+    """
+    log = getattr(error, "cnncli_log", None)
+    if isinstance(log, Path):
+        return log
+    text = f"cnncli {cnncli_version()}\n" + "".join(traceback.format_exception(error))
+    try:
+        return _write_log(runs_dir / ".logs", text)
+    except OSError:
+        return _write_log(Path(tempfile.mkdtemp(prefix="cnncli-")), text)
+
+
+def _write_log(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path, number = folder / f"{stamp(utc_now())}.log", 1
+    while True:
+        try:
+            with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            return path
+        except FileExistsError:
+            number += 1
+            path = folder / f"{stamp(utc_now())}-{number}.log"
+
+
+def _remember_log(error: Exception, log: Path) -> None:
+    """Let the exception carry the place of its traceback to the command line, the only place where it is told."""
+    error.cnncli_log = log  # type: ignore[attr-defined]
