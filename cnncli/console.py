@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from cnncli.wording import duration, encodable, figure, plain_table, rate, right_aligned
 
@@ -131,16 +131,17 @@ class Console:
         self.say(f"{description}: {meter.summary()}")
 
     @contextmanager
-    def epochs(self, total: int, pictures: int) -> Iterator[Epochs]:
-        """Show the training of one stage: a bar for each epoch on a terminal, and one line at its end anywhere.
+    def training(self, stage: str, epochs: int, pictures: int) -> Iterator[Training]:
+        """Show the training of a stage: a bar for each epoch on a terminal, and a line at its end anywhere.
 
         Args:
-            total: number of the last epoch, as planned.
+            stage: its name.
+            epochs: how many are planned.
             pictures: in one epoch.
         """
-        meter = Meter("", pictures, "pictures", self.clock)
-        with self._shown(meter) as show:
-            yield Epochs(self, meter, show, total)
+        training = Training(self, Meter("", pictures, "pictures", self.clock), stage, epochs)
+        with self._shown(training.meter) as training.show:
+            yield training
 
     @contextmanager
     def _shown(self, meter: Meter) -> Iterator[Callable[[], None]]:
@@ -267,50 +268,55 @@ class Progress:
         self._show()
 
 
-class Epochs:
-    """What `Console.epochs` hands out: `begin` an epoch, `advance` after each step, `end` with the figures."""
+class EpochFigures(Protocol):
+    """What a line about an epoch shows; a row of the history has it."""
 
-    def __init__(self, console: Console, meter: Meter, show: Callable[[], None], total: int) -> None:
-        self._console, self._meter, self._show, self._total = console, meter, show, total
-        self._epoch, self._seconds = 0, 0.0
-        self._ended = 0
+    @property
+    def loss(self) -> float: ...  # noqa: D102
+    @property
+    def accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def val_loss(self) -> float: ...  # noqa: D102
+    @property
+    def val_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+    @property
+    def pictures_per_s(self) -> float: ...  # noqa: D102
 
-    def begin(self, epoch: int) -> None:
-        """An epoch begins; they count from 1, or on from where a stage before this one ended."""
-        self._epoch = epoch
-        self._meter.restart(f"epoch {epoch}/{self._total}")
+
+class Training:
+    """What `Console.training` hands out: `advance` after each step, `epoch_done` with the figures of an epoch."""
+
+    def __init__(self, console: Console, meter: Meter, stage: str, epochs: int) -> None:
+        self.meter = meter
+        self.show: Callable[[], None] = lambda: None
+        self._console, self._stage, self._epochs = console, stage, epochs
+        self._done, self._seconds = 0, 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.meter.restart(f"{self._stage} · epoch {self._done + 1}/{self._epochs}")
 
     def advance(self, pictures: int) -> None:
         """One step trained on so many pictures."""
-        self._meter.add(pictures)
-        self._show()
+        self.meter.add(pictures)
+        self.show()
 
-    def end(self, figures: Mapping[str, float | None], pictures_per_s: float | None = None) -> None:
-        """The epoch is over, its validation included.
-
-        Args:
-            figures: name -> value, in the order in which they are shown; None is left out.
-            pictures_per_s: default: the pictures of this epoch by the seconds since it began.
-        """
-        seconds = self._meter.seconds
-        self._seconds, self._ended = self._seconds + seconds, self._ended + 1
-        left = (self._total - self._epoch) * self._seconds / self._ended
-        speed = self._meter.done / seconds if pictures_per_s is None and seconds > 0 else pictures_per_s
-        self._console.say(epoch_line(self._epoch, self._total, figures, speed, left))
+    def epoch_done(self, figures: EpochFigures) -> None:
+        """An epoch is over, its validation included; the next one begins."""
+        self._done, self._seconds = self._done + 1, self._seconds + figures.seconds
+        left = (self._epochs - self._done) * self._seconds / self._done
+        self._console.say(epoch_line(self._stage, self._done, self._epochs, figures, left))
+        self._begin()
 
 
-def epoch_line(
-    epoch: int, total: int, figures: Mapping[str, float | None], pictures_per_s: float | None, left_s: float
-) -> str:
-    """One epoch as a line.
-
-    >>> epoch_line(3, 20, {"loss": 0.12, "val_accuracy": 0.9812}, 1900, 4)
-    'epoch 3/20 · loss 0.120 · val_accuracy 0.981 · 1,900 pictures/s · 4.0 s left'
-    """
-    parts = [f"epoch {epoch}/{total}"]
-    parts += [f"{name} {figure(value)}" for name, value in figures.items() if value is not None]
-    parts += [rate(pictures_per_s, "pictures")] if pictures_per_s else []
-    parts += [f"{duration(left_s)} left"] if epoch < total else []
+def epoch_line(stage: str, epoch: int, epochs: int, figures: EpochFigures, left_s: float) -> str:
+    """`head · epoch 3/20 · loss 0.120 · accuracy 0.974 · val_loss 0.101 · … · 1,900 pictures/s · 4.0 s left`."""
+    names = ("loss", "accuracy", "val_loss", "val_accuracy")
+    parts = [stage, f"epoch {epoch}/{epochs}", *(f"{name} {figure(getattr(figures, name))}" for name in names)]
+    parts.append(rate(figures.pictures_per_s, "pictures"))
+    parts += [f"{duration(left_s)} left"] if epoch < epochs else []
     return " · ".join(parts)
 
 
