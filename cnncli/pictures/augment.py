@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cnncli.config.schema import AugmentationConfig
 from cnncli.keyed import generator
-from cnncli.pictures.colour import Tone, adjust
 from cnncli.pictures.geometry import Geometry, warp
+from cnncli.pictures.tone import Tone, adjust
 
 _DRAWS = (
     "rotation",

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from scipy import ndimage
 
-from cnncli.pictures.colour import Tone, adjust
 from cnncli.pictures.geometry import FillMode, Geometry, source_matrix, warp
+from cnncli.pictures.tone import Tone, adjust
 
 SIDE = 48
 ROUNDING = 0.51
