@@ -1,0 +1,228 @@
+"""The networks a config can name, with their sizes, counts and what they expect of a picture. No TensorFlow.
+
+Parameters and depth are those of Keras 3.15 (tests build the networks and count); size and ImageNet accuracies are
+Keras's own documentation (keras.io/api/applications), for MobileNetV3 the table in its docstring. Where Keras's
+table has no depth, it is counted in the same way: layers that have parameters.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cnncli.catalogue.options import Option, with_defaults
+from cnncli.errors import ConfigError
+
+Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none", "lite0", "unit"]
+"""scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe: RGB→BGR, ImageNet means subtracted · torch: x/255, then ImageNet
+mean and deviation · none: the network takes 0–255 · lite0: (x − 127)/128 · unit: x/255"""
+
+Builder = Literal["applications", "efficientnet-lite", "convnet"]
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What is known of a network before it is built.
+
+    Attributes:
+        name: as in configs; for keras.applications, the function's name.
+        parameters: with the ImageNet top of 1,000 classes (ConvNet: the backbone alone, with default options).
+        notop_parameters: of the backbone alone.
+        size_mb: of the weights with the top, in MB.
+        depth: layers with parameters, None where it depends on the options.
+        top1, top5: ImageNet validation accuracy in percent, None where not published.
+        input_size: default height and width, pixels.
+        preprocessing: what it expects of pixels.
+        min_size: smallest height and width, pixels.
+        options: the arguments a config may set.
+        weights_pattern: name of Keras's cached file of ImageNet weights without top, with {alpha}, {rows}.
+        builder: which module builds it.
+        top_convolutions: convolutions in its ImageNet top (its other top layers are dense).
+    """
+
+    name: str
+    parameters: int
+    notop_parameters: int
+    size_mb: float
+    depth: int | None
+    top1: float | None
+    top5: float | None
+    input_size: int
+    preprocessing: Preprocessing
+    min_size: int
+    options: Mapping[str, Option] = field(default_factory=dict)
+    weights_pattern: str | None = None
+    builder: Builder = "applications"
+    top_convolutions: int = 0
+
+    @property
+    def has_imagenet(self) -> bool:
+        """Whether ImageNet weights were published for it, with some options at least."""
+        return self.builder != "convnet"
+
+    def imagenet_problem(self, options: Mapping[str, Any]) -> str | None:
+        """Why there are no ImageNet weights for these options; None when there are."""
+        if not self.has_imagenet:
+            return f"{self.name} has no ImageNet weights: it is for training from scratch (weights: none)"
+        given = with_defaults(self.options, options)
+        for name, allowed in _imagenet_values(self.name, given).items():
+            if given[name] not in allowed:
+                values = ", ".join(f"{value:g}" for value in allowed)
+                return (
+                    f"{self.name} has no ImageNet weights for {name}: {given[name]:g} (there are some for {values}); "
+                    "choose one of these, a file, or weights: none"
+                )
+        return None
+
+    def weights_file(self, options: Mapping[str, Any] | None = None, size: tuple[int, int] | None = None) -> str | None:
+        """Name of the file under $KERAS_HOME/models that `weights: imagenet` reads; None when Keras has none.
+
+        Args:
+            options: those of the config.
+            size: height and width of the pictures, in pixels; MobileNet and MobileNetV2 have weights for several.
+        """
+        if self.weights_pattern is None or self.imagenet_problem(options or {}):
+            return None
+        given = with_defaults(self.options, options or {})
+        height, width = size or (self.input_size, self.input_size)
+        rows = height if height == width and height in _ROWS.get(self.name, ()) else 224
+        alpha = float(given.get("alpha", 1.0))
+        written = _MOBILENET_ALPHAS[alpha] if self.name == "MobileNet" else str(alpha)
+        kind = "_minimalistic" if given.get("minimalistic") else ""
+        return self.weights_pattern.format(alpha=written, rows=rows, kind=kind)
+
+
+_MOBILENET_ALPHAS = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
+_ROWS = {"MobileNet": (128, 160, 192, 224), "MobileNetV2": (96, 128, 160, 192, 224)}
+
+
+def _imagenet_values(name: str, given: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """The options, and their values, for which Keras has ImageNet weights."""
+    if name == "MobileNet":
+        return {"alpha": (0.25, 0.5, 0.75, 1.0), "depth_multiplier": (1,)}
+    if name == "MobileNetV2":
+        return {"alpha": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
+    if name.startswith("MobileNetV3"):
+        return {"alpha": (1.0,) if given["minimalistic"] else (0.75, 1.0)}
+    return {}
+
+
+_ALPHA = Option("number", 1.0, "Width of the network: the factor of every layer's filters.", 0.0, exclusive=True)
+_MOBILENET = {
+    "alpha": _ALPHA,
+    "depth_multiplier": Option("integer", 1, "Depthwise filters for each input channel.", 1),
+}
+_MOBILENET_V3 = {
+    "alpha": _ALPHA,
+    "minimalistic": Option("boolean", False, "Without squeeze-and-excitation, hard swish and 5×5 kernels."),
+}
+_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "linear")
+_CONVNET = {
+    "filters": Option("integers", (32, 64, 128, 128), "Filters of each block, from the picture up.", 1),
+    "kernel_size": Option("integer", 3, "Height and width of the kernels, in pixels.", 1),
+    "padding": Option("word", "valid", "Edges of a convolution.", choices=("valid", "same")),
+    "convolutions": Option("integer", 1, "Convolutions in each block, before its pooling.", 1),
+    "pool_size": Option("integer", 2, "Max-pooling at a block's end: height, width and stride; 1: none.", 1),
+    "activation": Option("word", "relu", "After each convolution.", choices=_ACTIVATIONS),
+    "batch_norm": Option("boolean", False, "Batch normalisation between convolution and activation."),
+    "dropout": Option(
+        "number", 0.0, "Share of the activations set to zero in training, at a block's end.", 0.0, below=1.0
+    ),
+}
+
+
+_V2_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{rows}_no_top.h5"
+_V3_FILE = "weights_mobilenet_v3_{size}{{kind}}_224_{{alpha}}_float_no_top_v2.h5"
+_KERNELS_FILE = "{}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+# fmt: off
+# name, parameters, without top, MB, depth, top-1, top-5, input, preprocessing, file of weights (or its first word)
+_KERAS_ROWS: tuple[tuple[str, int, int, float, int | None, float, float | None, int, Preprocessing, str], ...] = (
+    ("Xception", 22_910_480, 20_861_480, 88, 81, 79.0, 94.5, 299, "scale", "xception"),
+    ("VGG16", 138_357_544, 14_714_688, 528, 16, 71.3, 90.1, 224, "caffe", "vgg16"),
+    ("VGG19", 143_667_240, 20_024_384, 549, 19, 71.3, 90.0, 224, "caffe", "vgg19"),
+    ("ResNet50", 25_636_712, 23_587_712, 98, 107, 74.9, 92.1, 224, "caffe", "resnet50"),
+    ("ResNet101", 44_707_176, 42_658_176, 171, 209, 76.4, 92.8, 224, "caffe", "resnet101"),
+    ("ResNet152", 60_419_944, 58_370_944, 232, 311, 76.6, 93.1, 224, "caffe", "resnet152"),
+    ("ResNet50V2", 25_613_800, 23_564_800, 98, 103, 76.0, 93.0, 224, "scale", "resnet50v2"),
+    ("ResNet101V2", 44_675_560, 42_626_560, 171, 205, 77.2, 93.8, 224, "scale", "resnet101v2"),
+    ("ResNet152V2", 60_380_648, 58_331_648, 232, 307, 78.0, 94.2, 224, "scale", "resnet152v2"),
+    ("InceptionV3", 23_851_784, 21_802_784, 92, 189, 77.9, 93.7, 299, "scale", "inception_v3"),
+    ("InceptionResNetV2", 55_873_736, 54_336_736, 215, 449, 80.3, 95.3, 299, "scale", "inception_resnet_v2"),
+    ("MobileNet", 4_253_864, 3_228_864, 16, 55, 70.4, 89.5, 224, "scale", "mobilenet_{alpha}_{rows}_tf_no_top.h5"),
+    ("MobileNetV2", 3_538_984, 2_257_984, 14, 105, 71.3, 90.1, 224, "scale", _V2_FILE),
+    ("MobileNetV3Small", 2_554_968, 939_120, 10, 88, 68.1, None, 224, "scale", _V3_FILE.format(size="small")),
+    ("MobileNetV3Large", 5_507_432, 2_996_352, 21, 110, 75.6, None, 224, "scale", _V3_FILE.format(size="large")),
+    ("DenseNet121", 8_062_504, 7_037_504, 33, 242, 75.0, 92.3, 224, "torch", "densenet121"),
+    ("DenseNet169", 14_307_880, 12_642_880, 57, 338, 76.2, 93.2, 224, "torch", "densenet169"),
+    ("DenseNet201", 20_242_984, 18_321_984, 80, 402, 77.3, 93.6, 224, "torch", "densenet201"),
+    ("NASNetMobile", 5_326_716, 4_269_716, 23, 389, 74.4, 91.9, 224, "scale", "nasnet_mobile_no_top.h5"),
+    ("NASNetLarge", 88_949_818, 84_916_818, 343, 533, 82.5, 96.0, 331, "scale", "nasnet_large_no_top.h5"),
+    ("EfficientNetB0", 5_330_571, 4_049_571, 29, 132, 77.1, 93.3, 224, "none", "efficientnetb0_notop.h5"),
+    ("EfficientNetB1", 7_856_239, 6_575_239, 31, 186, 79.1, 94.4, 240, "none", "efficientnetb1_notop.h5"),
+    ("EfficientNetB2", 9_177_569, 7_768_569, 36, 186, 80.1, 94.9, 260, "none", "efficientnetb2_notop.h5"),
+    ("EfficientNetB3", 12_320_535, 10_783_535, 48, 210, 81.6, 95.7, 300, "none", "efficientnetb3_notop.h5"),
+    ("EfficientNetB4", 19_466_823, 17_673_823, 75, 258, 82.9, 96.4, 380, "none", "efficientnetb4_notop.h5"),
+    ("EfficientNetB5", 30_562_527, 28_513_527, 118, 312, 83.6, 96.7, 456, "none", "efficientnetb5_notop.h5"),
+    ("EfficientNetB6", 43_265_143, 40_960_143, 166, 360, 84.0, 96.8, 528, "none", "efficientnetb6_notop.h5"),
+    ("EfficientNetB7", 66_658_687, 64_097_687, 256, 438, 84.3, 97.0, 600, "none", "efficientnetb7_notop.h5"),
+    ("EfficientNetV2B0", 7_200_312, 5_919_312, 29, 151, 78.7, 94.3, 224, "torch", "efficientnetv2-b0_notop.h5"),
+    ("EfficientNetV2B1", 8_212_124, 6_931_124, 34, 185, 79.8, 95.0, 240, "torch", "efficientnetv2-b1_notop.h5"),
+    ("EfficientNetV2B2", 10_178_374, 8_769_374, 42, 193, 80.5, 95.1, 260, "torch", "efficientnetv2-b2_notop.h5"),
+    ("EfficientNetV2B3", 14_467_622, 12_930_622, 59, 225, 82.0, 95.8, 300, "torch", "efficientnetv2-b3_notop.h5"),
+    ("EfficientNetV2S", 21_612_360, 20_331_360, 88, 281, 83.9, 96.7, 384, "scale128", "efficientnetv2-s_notop.h5"),
+    ("EfficientNetV2M", 54_431_388, 53_150_388, 220, 403, 85.3, 97.4, 480, "scale128", "efficientnetv2-m_notop.h5"),
+    ("EfficientNetV2L", 119_027_848, 117_746_848, 479, 557, 85.7, 97.5, 480, "scale128", "efficientnetv2-l_notop.h5"),
+    ("ConvNeXtTiny", 28_589_128, 27_820_128, 109.42, None, 81.3, None, 224, "torch", "convnext_tiny_notop.h5"),
+    ("ConvNeXtSmall", 50_223_688, 49_454_688, 192.29, None, 82.3, None, 224, "torch", "convnext_small_notop.h5"),
+    ("ConvNeXtBase", 88_591_464, 87_566_464, 338.58, None, 85.3, None, 224, "torch", "convnext_base_notop.h5"),
+    ("ConvNeXtLarge", 197_767_336, 196_230_336, 755.07, None, 86.3, None, 224, "torch", "convnext_large_notop.h5"),
+    ("ConvNeXtXLarge", 350_196_968, 348_147_968, 1310, None, 86.7, None, 224, "torch", "convnext_xlarge_notop.h5"),
+)
+# fmt: on
+
+_MORE: Mapping[str, Mapping[str, Any]] = {
+    "Xception": {"min_size": 71},
+    "InceptionV3": {"min_size": 75},
+    "InceptionResNetV2": {"min_size": 75},
+    "MobileNet": {"options": _MOBILENET, "top_convolutions": 1},
+    "MobileNetV2": {"options": {"alpha": _ALPHA}},
+    "MobileNetV3Small": {"options": _MOBILENET_V3, "top_convolutions": 2},
+    "MobileNetV3Large": {"options": _MOBILENET_V3, "top_convolutions": 2},
+}
+
+
+def _keras_network(name: str, *row: Any) -> NetworkInfo:
+    *figures, file = row
+    pattern = file if file.endswith(".h5") else _KERNELS_FILE.format(file)
+    more = {"min_size": 32, "weights_pattern": pattern, **_MORE.get(name, {})}
+    return NetworkInfo(name, *figures, **more)
+
+
+_EFFICIENTNET_LITE0 = NetworkInfo(
+    # Counted as its authors do, without the statistics of batch norm; Keras's count_params() adds 42,016 of them.
+    "EfficientNetLite0", 4_652_008, 3_371_008, 18, 99, 75.0, None, 224, "lite0", 32, builder="efficientnet-lite"
+)  # fmt: skip
+_CONVNET_INFO = NetworkInfo(
+    "ConvNet", 240_832, 240_832, 1, None, None, None, 150, "unit", 1, options=_CONVNET, builder="convnet"
+)
+
+NETWORKS: Mapping[str, NetworkInfo] = {
+    info.name: info for info in (_EFFICIENTNET_LITE0, _CONVNET_INFO, *(_keras_network(*row) for row in _KERAS_ROWS))
+}
+
+
+def network(name: str) -> NetworkInfo:
+    """The network of this name, upper and lower case alike.
+
+    Raises: ConfigError: there is none; the message has the nearest names.
+    """
+    canonical = {known.lower(): known for known in NETWORKS}
+    found = canonical.get(name.lower())
+    if found is not None:
+        return NETWORKS[found]
+    close = difflib.get_close_matches(name.lower(), canonical, n=2)
+    hint = f"Did you mean {' or '.join(canonical[key] for key in close)}?" if close else "See `cnncli backbones`."
+    raise ConfigError(f"backbone.name: there is no network called {name!r}. {hint}")

@@ -1,0 +1,47 @@
+"""Keras, imported once and in one way: TensorFlow, channels last, deterministic operations."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from functools import cache
+from types import ModuleType
+
+from cnncli.errors import EngineError
+
+
+@cache
+def import_keras() -> ModuleType:
+    """The `keras` module on TensorFlow with channels last, float32 and deterministic operations.
+
+    The backend is chosen before the first import, because Keras cannot change it afterwards. Determinism stays on for
+    the whole process: two trainings with the same seed give the same weights.
+
+    Raises: EngineError: Keras was already imported, by somebody else, with another backend.
+    """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with warnings.catch_warnings():
+        # What TensorFlow's own dependencies deprecate is nothing the reader can mend.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        keras = importlib.import_module("keras")
+    if keras.config.backend() != "tensorflow":
+        raise EngineError(
+            f"Keras was imported with the {keras.config.backend()} backend before cnncli: it needs tensorflow; "
+            "set KERAS_BACKEND=tensorflow, or import cnncli first"
+        )
+    _settle(keras)
+    return keras
+
+
+def _settle(keras: ModuleType) -> None:
+    """Override what a user's keras.json may say, and switch determinism on."""
+    import tensorflow as tf
+
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    tf.config.experimental.enable_op_determinism()
+    tf.get_logger().setLevel("ERROR")
