@@ -1,0 +1,49 @@
+"""`cnncli evaluate`: the figures of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.console import Console
+
+
+@click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
+@click.argument("run", required=False)
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Of the run's own data.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Another folder: its test split, or all of it.")
+@click.option("--allow-missing", is_flag=True, help="With --data: classes of the run may be absent.")
+@click.option(
+    "--min-accuracy", type=click.FloatRange(0.0, 1.0), metavar="X", help="Exit with 3 below this top-1 accuracy, 0-1."
+)
+@runs_dir_option
+@json_option
+@console_options
+def command(
+    run: str | None,
+    split: str | None,
+    data: Path | None,
+    allow_missing: bool,
+    min_accuracy: float | None,
+    runs_dir: Path,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Measure a run: loss, accuracy with its interval, each class.
+
+    RUN is a run directory or its name; default: the newest finished one. Its test split is scored, else validation.
+    """
+    if data is not None and split is not None:
+        raise click.UsageError("--data and --split exclude each other: another folder has its test split scored, or all.")
+    from cnncli.cli.outcome import open_run_aloud, print_metrics
+    from cnncli.recipes.evaluate import evaluate
+
+    found = evaluate(open_run_aloud(run, runs_dir, console), console, split, data, allow_missing)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_metrics(found.split, found.metrics, console)
+    if min_accuracy is not None:
+        found.require(min_accuracy)

@@ -1,0 +1,63 @@
+"""`cnncli finetune`: a finished run goes on in a new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.console import Console
+
+
+class Unfreeze(click.ParamType):
+    """A number of layers, a layer's name, or `all`."""
+
+    name = "N|LAYER|all"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """A number where it is one, else the name."""
+        text = str(value)
+        return int(text) if text.isdecimal() else text
+
+
+@click.command(epilog=example("cnncli finetune --unfreeze 6 --epochs 5"))
+@click.argument("run", required=False)
+@click.option("--unfreeze", type=Unfreeze(), help="Weighted layers from the end of the backbone, a layer's name, or all.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training pictures, at most.  [default: 10]")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="Step size.  [default: a tenth of the parent's]",
+)
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would train and what crosses the cut, and stop.")
+@runs_dir_option
+@json_option
+@console_options
+def command(
+    run: str | None,
+    unfreeze: int | str | None,
+    epochs: int | None,
+    learning_rate: float | None,
+    plan_only: bool,
+    runs_dir: Path,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Continue a finished run with more of its backbone trained.
+
+    RUN is a run directory or its name; default: the newest finished one. The new run names it as its parent.
+    """
+    from dataclasses import asdict
+
+    from cnncli.cli.outcome import open_run_aloud, print_plan, print_run
+    from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
+
+    parent = open_run_aloud(run, runs_dir, console)
+    settings = FinetuneSettings(unfreeze, epochs, learning_rate)
+    if not plan_only:
+        print_run(finetune(parent, settings, runs_dir, console), as_json, console)
+    elif as_json:
+        print_json(asdict(plan(parent, settings)))
+    else:
+        print_plan(plan(parent, settings), console)

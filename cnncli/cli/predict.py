@@ -1,0 +1,75 @@
+"""`cnncli predict`: class probabilities of pictures."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.console import Console
+from cnncli.errors import PictureError, printable
+
+if TYPE_CHECKING:
+    from cnncli.recipes.predict import Prediction
+
+
+@click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--run", metavar="RUN", help="A run directory or its name.  [default: the newest finished one]")
+@click.option("--top", type=click.IntRange(min=1), default=5, metavar="K", show_default=True, help="Most classes shown.")
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="One line per picture and class: path, rank, label, probability.")
+@runs_dir_option
+@console_options
+def command(
+    paths: tuple[str, ...], run: str | None, top: int, as_json: bool, as_csv: bool, runs_dir: Path, console: Console
+) -> None:
+    """Classify pictures with a run.
+
+    PATH is a picture, a folder, a pattern such as 'photos/*.jpg', or - for a picture on standard input. A picture that
+    cannot be used is named on stderr and does not stop the others; the exit code is 2 then.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
+    from cnncli.cli.outcome import open_run_aloud
+    from cnncli.recipes.predict import Prediction, predict
+
+    found: list[Prediction] = []
+    refused = 0
+    write = _csv_writer() if as_csv else _say_line
+    for result in predict(open_run_aloud(run, runs_dir, console), paths, top):
+        if isinstance(result, PictureError):
+            refused += 1
+            console.warn(str(result))
+        elif as_json:
+            found.append(result)
+        else:
+            write(result)
+    if as_json:
+        print_json([prediction.to_dict() for prediction in found])
+    if refused:
+        click.get_current_context().exit(2)
+
+
+def _say_line(prediction: Prediction) -> None:
+    pairs = zip(prediction.labels, prediction.probabilities, strict=True)
+    classes = "  ".join(f"{label} {probability:.2%}" for label, probability in pairs)
+    click.echo(f"{printable(prediction.path)}: {classes}")
+
+
+class _csv_writer:  # noqa: N801 - used as a function
+    """Writes predictions as CSV with a header; long form, so that every picture has the same columns."""
+
+    def __init__(self) -> None:
+        self._table = csv.writer(sys.stdout, lineterminator="\n")
+        self._table.writerow(["path", "rank", "label", "probability"])
+
+    def __call__(self, prediction: Prediction) -> None:
+        rows: Iterable[tuple[str, float]] = zip(prediction.labels, prediction.probabilities, strict=True)
+        for rank, (label, probability) in enumerate(rows, start=1):
+            self._table.writerow([prediction.path, rank, label, repr(probability)])

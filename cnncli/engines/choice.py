@@ -1,0 +1,46 @@
+"""Which engine and precision run the frozen trunk on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnncli.engines.engine import EngineName, Precision
+from cnncli.engines.openvino import has_bfloat16
+from cnncli.errors import EngineError
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine and a precision, decided."""
+
+    engine: EngineName
+    precision: Precision
+
+
+def choose_engine(engine: str, precision: str) -> EngineChoice:
+    """Decide what `auto` means here.
+
+    Args:
+        engine: auto (Keras where TensorFlow sees a GPU, else OpenVINO), keras, openvino.
+        precision: auto (bfloat16 where the hardware computes in it), float32, bfloat16.
+
+    Raises:
+        EngineError: bfloat16 was asked of OpenVINO on a processor that does not have it.
+    """
+    chosen: EngineName = "keras" if engine == "keras" or (engine == "auto" and sees_gpu()) else "openvino"
+    available = has_bfloat16() if chosen == "openvino" else sees_gpu()
+    if precision == "auto":
+        return EngineChoice(chosen, "bfloat16" if available else "float32")
+    if precision == "bfloat16" and chosen == "openvino" and not available:
+        raise EngineError(
+            "precision: bfloat16 was asked for, and this processor has neither AMX nor AVX-512-BF16. "
+            "Use `precision: auto` or `precision: float32`."
+        )
+    return EngineChoice(chosen, "bfloat16" if precision == "bfloat16" else "float32")
+
+
+def sees_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

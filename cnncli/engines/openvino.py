@@ -1,0 +1,134 @@
+"""The OpenVINO engine: a graph converted once, compiled for this processor, in float32 or bfloat16."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnncli.engines.engine import BATCH, Array, Precision, padded_batches
+from cnncli.errors import EngineError
+
+if TYPE_CHECKING:
+    import keras
+
+REQUESTS = 2
+"""Requests in flight: one is filled while the other computes."""
+
+
+def import_openvino() -> Any:
+    """The openvino module, imported without its telemetry.
+
+    Left alone, the import sends a usage event and writes an identifier into the home folder.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino
+
+
+def openvino_version() -> str:
+    """OpenVINO's version without its build number, e.g. 2026.4.1."""
+    return str(import_openvino().__version__).split("-")[0]
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16 (AMX, AVX-512-BF16)."""
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
+    """Write a Keras graph as an OpenVINO model, `path` and the `.bin` beside it.
+
+    Args:
+        model: any functional model.
+        path: an `.xml` file; its folder exists.
+        pixels: whether its only input are pictures: then it takes uint8, and the conversion is part of the graph.
+
+    Raises:
+        EngineError: OpenVINO cannot express the graph; the message names the operation where it is known.
+    """
+    import tensorflow as tf
+
+    openvino = import_openvino()
+    signature = [tf.TensorSpec((None, *tensor.shape[1:]), tf.float32) for tensor in model.inputs]
+    function = tf.function(lambda *inputs: model(list(inputs), training=False), autograph=False)
+    try:
+        converted = openvino.convert_model(function.get_concrete_function(*signature))
+    except Exception as error:  # OpenVINO's exceptions have no common base class
+        raise EngineError(f"OpenVINO cannot take this graph: {str(error).strip().splitlines()[-1]}") from error
+    _restore_shapes(converted, model)
+    if pixels:
+        processor = openvino.preprocess.PrePostProcessor(converted)
+        processor.input().tensor().set_element_type(openvino.Type.u8)
+        converted = processor.build()
+    openvino.save_model(converted, path, compress_to_fp16=False)
+
+
+class OpenVinoEngine:
+    """A compiled OpenVINO model."""
+
+    def __init__(self, path: Path, precision: Precision, batch: int = BATCH) -> None:
+        """Read and compile.
+
+        Args:
+            path: the `.xml` file that `convert_graph` wrote.
+            precision: of the arithmetic, and of the arrays that come out.
+            batch: rows in a request.
+        """
+        self._openvino = import_openvino()
+        self._precision = precision
+        self._batch = batch
+        core = self._openvino.Core()
+        model = core.read_model(path)
+        model.reshape({port: [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+        hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+        self._compiled = core.compile_model(
+            model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        )
+
+    @property
+    def identity(self) -> Mapping[str, str | int]:
+        """See `Engine.identity`."""
+        return {
+            "engine": "openvino",
+            "version": openvino_version(),
+            "precision": self._precision,
+            "processor": " ".join(sorted(self._compiled_capabilities())),
+            "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            "batch": self._batch,
+        }
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """See `Engine.run`."""
+        request = self._compiled.create_infer_request()
+        parts = [[] for _ in self._compiled.outputs]  # type: list[list[Array]]
+        for batch, rows in padded_batches(inputs, self._batch):
+            request.infer([np.ascontiguousarray(_plain(array)) for array in batch])
+            for part, port in zip(parts, self._compiled.outputs, strict=True):
+                part.append(self._rounded(request.get_tensor(port).data[:rows]))
+        return [np.concatenate(part) for part in parts]
+
+    def _compiled_capabilities(self) -> Iterator[str]:
+        yield from self._openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    def _rounded(self, array: Array) -> Array:
+        import ml_dtypes
+
+        return array.astype(ml_dtypes.bfloat16 if self._precision == "bfloat16" else np.float32)
+
+
+def _plain(array: Array) -> Array:
+    """uint8 as it is, anything else (NumPy has no bfloat16 of its own) as float32."""
+    return array if array.dtype == np.uint8 else array.astype(np.float32, copy=False)
+
+
+def _restore_shapes(converted: Any, model: keras.Model) -> None:
+    """Give inputs the static shapes that conversion may have lost, by position."""
+    converted.reshape(
+        {port: [-1, *tensor.shape[1:]] for port, tensor in zip(converted.inputs, model.inputs, strict=True)}
+    )

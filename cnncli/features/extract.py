@@ -1,0 +1,175 @@
+"""Filling the store: decode, render views, run the trunk; what is stored already is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.config.schema import AugmentationConfig
+from cnncli.console import Console
+from cnncli.engines.engine import BATCH, Array, Engine
+from cnncli.errors import DataError, PictureError
+from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
+from cnncli.parallel import map_ordered
+from cnncli.pictures.decode import PixelRecipe, decode
+from cnncli.pictures.manifest import Row
+from cnncli.pictures.views import render_view, view_recipe
+
+SEGMENT_ROWS = 2048
+"""Most rows in a segment: what a killed extraction loses at most, and what one checksum covers."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How a picture's features come about.
+
+    Attributes:
+        engine: runs the trunk; None where the trunk is empty: then the features are the uint8 pixels themselves.
+        trunk: the trunk's fingerprint, None where it is empty.
+        pixels: how a file becomes pixels.
+        augmentation: how views 1, 2, … are rendered.
+    """
+
+    engine: Engine | None
+    trunk: str | None
+    pixels: PixelRecipe
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+    def key(self, view: int) -> FeatureKey:
+        """The store's key for one view; view 0 is the same whatever the augmentation."""
+        return FeatureKey(
+            {
+                "trunk": self.trunk,
+                "engine": dict(self.engine.identity) if self.engine else None,
+                "pixels": self.pixels.key(),
+                "view": view_recipe(self.augmentation, view),
+            }
+        )
+
+    def run(self, pixels: Pixels) -> list[Array]:
+        """Features of a batch of pixels (n, height, width, channels)."""
+        return self.engine.run([pixels]) if self.engine else [pixels]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many renderings went through the trunk, and how many were stored already."""
+
+    computed: int = 0
+    reused: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.computed + other.computed, self.reused + other.reused)
+
+
+def extract(
+    extraction: Extraction, rows: Sequence[Row], views: int, store: FeatureStore, console: Console
+) -> tuple[list[StoredFeatures], Counts]:
+    """The features of pictures in views 0 … views − 1, computed where they are not stored yet.
+
+    Returns:
+        One `StoredFeatures` per view, rows in the order of `rows`, and how many were computed and reused.
+
+    Raises:
+        DataError: pictures that cannot be decoded or changed since they were indexed, all of them.
+    """
+    digests = [row.digest for row in rows]
+    keys = [extraction.key(view) for view in range(views)]
+    missing = [set(store.missing(key, digests)) for key in keys]
+    computed = sum(len(digests) for digests in missing)
+    if computed:
+        _fill(extraction, rows, missing, store, console)
+    counts = Counts(computed, views * len(set(digests)) - computed)
+    return [store.read(key, digests) for key in keys], counts
+
+
+def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
+    """Decode a picture of a manifest, once sure that it is still the one that was indexed.
+
+    Raises:
+        PictureError: unreadable, or its bytes are others than the manifest's digest says.
+    """
+    try:
+        data = row.path.read_bytes()
+    except OSError as error:
+        raise PictureError(row.path, error.strerror or str(error)) from error
+    if hashlib.sha256(data).hexdigest() != row.digest:
+        raise PictureError(row.path, "changed since it was indexed. Start again.")
+    return decode(data, recipe, name=str(row.path))
+
+
+@dataclass
+class _Segment:
+    """Rows of one view on their way into the store."""
+
+    digests: list[str] = field(default_factory=list)
+    parts: list[list[Array]] = field(default_factory=list)
+
+    def add(self, digest: str, tensors: Sequence[Array]) -> None:
+        self.digests.append(digest)
+        self.parts.append(list(tensors))
+
+    def flush(self, key: FeatureKey, store: FeatureStore) -> None:
+        if self.digests:
+            store.write(key, self.digests, [np.stack(tensor) for tensor in zip(*self.parts, strict=True)])
+        self.digests, self.parts = [], []
+
+
+def _fill(
+    extraction: Extraction, rows: Sequence[Row], missing: list[set[str]], store: FeatureStore, console: Console
+) -> None:
+    segments = [_Segment() for _ in missing]
+    errors: list[PictureError] = []
+    total = sum(len(digests) for digests in missing)
+    with console.progress(total, "computing features" if extraction.engine else "decoding", "pictures") as progress:
+        for batch in _batched(_renderings(extraction, rows, missing, errors)):
+            tensors = extraction.run(np.stack([pixels for _, _, pixels in batch]))
+            for number, (view, digest, _) in enumerate(batch):
+                segments[view].add(digest, [tensor[number] for tensor in tensors])
+                if len(segments[view].digests) == SEGMENT_ROWS:
+                    segments[view].flush(extraction.key(view), store)
+            progress.advance(len(batch))
+    for view, segment in enumerate(segments):
+        segment.flush(extraction.key(view), store)
+    if errors:
+        raise DataError([str(error) for error in errors])
+
+
+def _renderings(
+    extraction: Extraction, rows: Sequence[Row], missing: list[set[str]], errors: list[PictureError]
+) -> Iterator[tuple[int, str, Pixels]]:
+    """Every missing (view, digest, pixels); a picture is decoded once for all of its views."""
+    once = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
+
+    def render(row: Row) -> list[tuple[int, str, Pixels]] | PictureError:
+        try:
+            pixels = read_pixels(row, extraction.pixels)
+        except PictureError as error:
+            return error
+        wanted = [view for view, digests in enumerate(missing) if row.digest in digests]
+        return [(v, row.digest, render_view(pixels, extraction.augmentation, row.digest, v)) for v in wanted]
+
+    for result in map_ordered(render, once.values()):
+        if isinstance(result, PictureError):
+            errors.append(result)
+        else:
+            yield from result
+
+
+def _batched(
+    renderings: Iterator[tuple[int, str, Pixels]],
+) -> Iterator[list[tuple[int, str, Pixels]]]:
+    batch: list[tuple[int, str, Pixels]] = []
+    for rendering in renderings:
+        batch.append(rendering)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,83 @@
+"""The classifier: raw RGB pixels in, class scores out, one flat graph with the preprocessing inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnncli.catalogue.networks import network
+from cnncli.config.schema import Config
+from cnncli.networks.backbone import build_backbone
+from cnncli.networks.backend import import_keras
+from cnncli.networks.graph import replay
+from cnncli.networks.head import build_head
+from cnncli.networks.preprocessing import preprocess
+from cnncli.runs.files import replacing
+
+if TYPE_CHECKING:
+    import keras
+
+PIXELS = "pixels"
+PREPROCESSING = "preprocess_"
+HEAD = "head_"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A backbone with its head as one functional model.
+
+    Attributes:
+        model: float32 (batch, height, width, 3 or 1) in 0-255 to scores (batch, units). Its operations are, in
+            order: the input `pixels`; preprocessing, whose layers' names start with `preprocess_`; the backbone's
+            under their own names; the head's, whose names start with `head_`.
+        pretrained: whether the backbone's weights came from elsewhere; decides whether its batch norm is kept.
+    """
+
+    model: keras.Model
+    pretrained: bool
+
+    @property
+    def backbone_layers(self) -> list[Any]:
+        """The backbone's operations, in the order of the graph."""
+        names = [operation.name for operation in self.model.operations]
+        below = max(index for index, name in enumerate(names) if name == PIXELS or name.startswith(PREPROCESSING))
+        above = next(index for index, name in enumerate(names) if name.startswith(HEAD))
+        return list(self.model.operations[below + 1 : above])
+
+
+def image_size(config: Config) -> tuple[int, int]:
+    """Height and width in pixels that the classifier takes; the backbone's own where the config is silent."""
+    size = config.data.image_size
+    if size is None:
+        size = network(config.backbone.name).input_size
+    return (size, size) if isinstance(size, int) else size
+
+
+def build_classifier(config: Config, n_classes: int) -> Classifier:
+    """Build the classifier of a config, with the backbone's weights loaded.
+
+    Raises:
+        WeightsError: the weights cannot be fetched or read, or belong to another network.
+        ConfigError: a setting that only the network itself can refuse, such as an unknown `output_layer`.
+    """
+    keras = import_keras()
+    height, width = image_size(config)
+    backbone = build_backbone(config.backbone, (height, width, 3), config.seed)
+    pixels = keras.Input((height, width, 1 if config.data.color == "grayscale" else 3), name=PIXELS)
+    prepared = preprocess(pixels, network(config.backbone.name).preprocessing)
+    (features,) = replay(backbone, [prepared])
+    scores = build_head(features, config.head, n_classes, config.seed)
+    model = keras.Model(pixels, scores, name="classifier")
+    return Classifier(model, pretrained=config.backbone.weights != "none")
+
+
+def save_classifier(classifier: Classifier, path: Path) -> None:
+    """Write the classifier as `.keras` in one step; bare Keras loads it in safe mode."""
+    with replacing(path) as aside:
+        classifier.model.save(aside)
+
+
+def load_classifier(path: Path, pretrained: bool) -> Classifier:
+    """The classifier a run saved as `model.keras`; only Keras's own layers are accepted (safe mode)."""
+    return Classifier(import_keras().saving.load_model(path, compile=False, safe_mode=True), pretrained)

@@ -1,0 +1,151 @@
+"""The cut: a classifier divided into a frozen trunk (pixels to features) and a trainable tail (features to logits).
+
+Both share their weights with the classifier, so training the tail trains the classifier, and
+`tail(trunk(pixels))` equals the uncut graph exactly in float32. A cut may cross several tensors.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from cnncli.errors import CutError
+from cnncli.networks.backend import import_keras
+from cnncli.networks.classifier import HEAD, Classifier
+from cnncli.networks.graph import crossing_tensors, output_of
+from cnncli.networks.head import LOGITS
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A divided classifier.
+
+    Attributes:
+        trunk: pixels (batch, height, width, channels) to the features, a list of tensors; None where it is empty.
+        tail: the features, or the pixels where the trunk is empty, to logits (batch, units).
+        at: name of the tail's first operation.
+        crossing: name and shape (without the batch) of each tensor that crosses.
+        trained: names of the layers that train, in the graph's order.
+    """
+
+    trunk: keras.Model | None
+    tail: keras.Model
+    at: str
+    crossing: tuple[tuple[str, tuple[int, ...]], ...]
+    trained: tuple[str, ...]
+
+
+def cut_classifier(
+    classifier: Classifier, unfreeze: int | str, batch_norm: Literal["frozen", "train"] = "frozen"
+) -> Cut:
+    """Freeze a classifier's lower part and divide it there; sets `trainable` on every layer.
+
+    Args:
+        classifier: the whole graph.
+        unfreeze: how much of the backbone trains: N of its layers with trainable weights, counted from the end,
+            normalisation not counted; a layer's name (from it on, in the graph's order); `all`; 0: the head alone.
+        batch_norm: `frozen` keeps statistics and scale of a pretrained backbone's batch normalisation by
+            `trainable = False`, which in Keras 3 is the only way that holds them (`training=False` does not).
+
+    Raises:
+        CutError: no such layer, or fewer layers than asked for; the message lists what there is.
+    """
+    model = classifier.model
+    first = _first_trained(classifier, unfreeze)
+    keep_batch_norm = classifier.pretrained and batch_norm == "frozen"
+    _set_trainable(classifier, model.operations[first:], keep_batch_norm)
+    at = _move_past_fixed(model.operations, first)
+    empty = not any(_counts(operation) for operation in model.operations[:at])
+    at = 1 if empty else at
+    crossing = crossing_tensors(model, at)
+    keras = import_keras()
+    return Cut(
+        trunk=None if empty else keras.Model(model.inputs, crossing, name="trunk"),
+        tail=keras.Model(crossing, output_of(model, LOGITS), name="tail"),
+        at=model.operations[at].name,
+        crossing=tuple((_producer(tensor), tuple(tensor.shape[1:])) for tensor in crossing),
+        trained=tuple(op.name for op in model.operations[at:] if _has_weights(op) and op.trainable),
+    )
+
+
+def scores_of_tail(classifier: Classifier, cut: Cut) -> keras.Model:
+    """The tail with the output's activation: features to scores, as the classifier gives them."""
+    return import_keras().Model(cut.tail.inputs, _activated(classifier, cut), name="tail_scores")
+
+
+def countable_layers(classifier: Classifier) -> list[Any]:
+    """The backbone's layers that `unfreeze: N` counts: with weights to train, normalisation left out."""
+    return [operation for operation in classifier.backbone_layers if _counts(operation)]
+
+
+def _activated(classifier: Classifier, cut: Cut) -> keras.KerasTensor:
+    last = classifier.model.operations[-1]
+    logits = cut.tail.outputs[0]
+    return logits if last.name == LOGITS else last(logits)
+
+
+def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
+    """Index in the graph's operations of the first one that trains."""
+    names = [operation.name for operation in classifier.model.operations]
+    if unfreeze == 0:
+        return next(index for index, name in enumerate(names) if name.startswith(HEAD))
+    layers = countable_layers(classifier)
+    if unfreeze == "all":
+        return names.index(classifier.backbone_layers[0].name)
+    if isinstance(unfreeze, int):
+        if unfreeze > len(layers):
+            raise CutError(
+                f"unfreeze: {unfreeze} layers were asked for, and the backbone has {len(layers)} that count "
+                f"(with trainable weights, normalisation left out). Use at most {len(layers)}, or `all`."
+            )
+        return names.index(layers[-unfreeze].name)
+    backbone = [operation.name for operation in classifier.backbone_layers]
+    if unfreeze not in backbone:
+        raise CutError(_unknown_layer(unfreeze, backbone))
+    return names.index(unfreeze)
+
+
+def _unknown_layer(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[-3:]
+    return (
+        f"unfreeze: {name} is not a layer of the backbone. Did you mean {', '.join(near)}? "
+        "`cnncli summary CONFIG` lists all of them."
+    )
+
+
+def _set_trainable(classifier: Classifier, trained: list[Any], keep_batch_norm: bool) -> None:
+    in_backbone = {id(operation) for operation in classifier.backbone_layers}
+    above = {id(operation) for operation in trained}
+    for layer in classifier.model.layers:
+        kept = keep_batch_norm and id(layer) in in_backbone and type(layer).__name__ == "BatchNormalization"
+        layer.trainable = id(layer) in above and not kept
+
+
+def _move_past_fixed(operations: list[Any], index: int) -> int:
+    """Move the cut up past operations that have no weights and draw nothing at random, such as global pooling."""
+    while index + 1 < len(operations) and not _has_weights(operations[index]) and not _is_random(operations[index]):
+        index += 1
+    return index
+
+
+def _has_weights(operation: Any) -> bool:
+    return bool(getattr(operation, "weights", None))
+
+
+def _counts(operation: Any) -> bool:
+    """Whether a layer has weights and is no normalisation; frozen or not at present makes no difference."""
+    return _has_weights(operation) and not type(operation).__name__.endswith("Normalization")
+
+
+def _is_random(operation: Any) -> bool:
+    return hasattr(operation, "seed_generator") or "Dropout" in type(operation).__name__
+
+
+def _producer(tensor: keras.KerasTensor) -> str:
+    return str(tensor._keras_history.operation.name)

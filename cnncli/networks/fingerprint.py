@@ -1,0 +1,72 @@
+"""What a graph computes, as one hash: structure, settings and weights, with generated names left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnncli.networks.backend import import_keras
+from cnncli.networks.graph import nodes_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import keras
+
+_WITHOUT_EFFECT = ("name", "trainable", "seed", "_initializer", "_regularizer", "_constraint")
+"""Settings that change nothing once the weights are there, by how their names end."""
+
+
+def fingerprint(model: keras.Model) -> str:
+    """SHA-256 of a functional model, equal for equal computations whatever Keras called the layers.
+
+    Two models built apart from the same config and weights agree; any change of a weight or setting shows.
+    """
+    digest = hashlib.sha256(json.dumps(_structure(model), sort_keys=True, default=str).encode())
+    digest.update(bytes.fromhex(hash_weights(operation for operation in model.operations)))
+    return digest.hexdigest()
+
+
+def hash_weights(layers: Iterable[Any]) -> str:
+    """SHA-256 of the weights of layers, with shapes and dtypes, in the order given; names do not count."""
+    digest = hashlib.sha256()
+    for layer in layers:
+        for weight in getattr(layer, "weights", ()):
+            array = np.ascontiguousarray(weight.numpy())
+            digest.update(f"{array.shape}{array.dtype}".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _structure(model: keras.Model) -> list[Any]:
+    tensors: dict[int, str] = {}
+    structure = []
+    for position, node in enumerate(nodes_in_order(model)):
+        structure.append(
+            [type(node.operation).__name__, _settings(node.operation), _arguments(node, tensors), _shapes(node)]
+        )
+        tensors.update({id(tensor): f"{position}:{index}" for index, tensor in enumerate(node.outputs)})
+    return [structure, [tensors[id(tensor)] for tensor in model.outputs]]
+
+
+def _arguments(node: Any, tensors: dict[int, str]) -> Any:
+    """The call's arguments, tensors by their position in the graph; an input's own are its shape."""
+    if node.is_input:
+        return None
+    return import_keras().tree.map_structure(
+        lambda value: tensors.get(id(value), str(value)), [list(node.arguments.args), dict(node.arguments.kwargs)]
+    )
+
+
+def _shapes(node: Any) -> list[str]:
+    return [f"{tuple(tensor.shape[1:])}{tensor.dtype}" for tensor in node.outputs]
+
+
+def _settings(operation: Any) -> Any:
+    config = operation.get_config()
+    if type(operation).__name__ == "InputLayer":
+        return None
+    return {key: value for key, value in config.items() if not key.endswith(_WITHOUT_EFFECT)}

@@ -1,0 +1,91 @@
+"""Reading and replaying the graph of a functional Keras model.
+
+Keras keeps, per layer, one node for each time the layer was called; sub-models made from a model add nodes to the
+same layers. So `layer.output` may belong to another model: everything here goes by a model's own nodes, which Keras
+offers through underscored names only. They are touched in this module and nowhere else (keras is pinned for it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cnncli.networks.backend import import_keras
+
+if TYPE_CHECKING:
+    import keras
+
+
+def nodes_in_order(model: keras.Model) -> list[Any]:
+    """The model's own nodes, producers before consumers, in the order of `model.operations`; inputs included."""
+    position = {id(operation): index for index, operation in enumerate(model.operations)}
+    nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+    return sorted(nodes, key=lambda node: position[id(node.operation)])
+
+
+def output_of(model: keras.Model, layer_name: str) -> keras.KerasTensor:
+    """The tensor a layer gives in this model's graph.
+
+    Raises:
+        KeyError: the graph has no layer of that name, or the layer gives several tensors.
+    """
+    for node in nodes_in_order(model):
+        if node.operation.name == layer_name and len(node.outputs) == 1:
+            return node.outputs[0]
+    raise KeyError(layer_name)
+
+
+def crossing_tensors(model: keras.Model, at: int) -> list[keras.KerasTensor]:
+    """The tensors that `model.operations[:at]` hand on to the rest, in the order in which they arise."""
+    below = {id(operation) for operation in model.operations[:at]}
+    wanted = {id(tensor) for tensor in model.outputs}
+    for node in nodes_in_order(model):
+        if id(node.operation) not in below:
+            wanted.update(id(tensor) for tensor in node.input_tensors)
+    return [
+        tensor
+        for node in nodes_in_order(model)
+        if id(node.operation) in below
+        for tensor in node.outputs
+        if id(tensor) in wanted
+    ]
+
+
+def replay(
+    model: keras.Model,
+    inputs: Sequence[keras.KerasTensor],
+    substitute: Callable[[Any], Any] = lambda operation: operation,
+) -> list[keras.KerasTensor]:
+    """Call every layer of a model again, on other inputs: the same weights in a new graph.
+
+    Models nested inside (ConvNeXt has four) are opened, so that the new graph is flat.
+
+    Args:
+        model: a functional model.
+        inputs: one tensor for each of the model's inputs, of the same shapes.
+        substitute: gives the operation to call in an operation's place; the same one by default.
+
+    Returns:
+        One tensor for each of the model's outputs.
+    """
+    keras = import_keras()
+
+    def call(operation: Any, args: Any, kwargs: Any) -> list[keras.KerasTensor]:
+        if isinstance(operation, keras.Sequential):
+            for layer in operation.layers:
+                args = call(layer, args, {})
+            return list(args)
+        if isinstance(operation, keras.Model):
+            return replay(operation, keras.tree.flatten(args), substitute)
+        return list(keras.tree.flatten(substitute(operation)(*args, **kwargs)))
+
+    given = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
+    for node in nodes_in_order(model):
+        if node.is_input or all(id(tensor) in given for tensor in node.outputs):
+            continue
+        args, kwargs = keras.tree.map_structure(
+            lambda value: given.get(id(value), value), (node.arguments.args, node.arguments.kwargs)
+        )
+        outputs = call(node.operation, args, kwargs)
+        given.update({id(old): new for old, new in zip(node.outputs, outputs, strict=True)})
+    return [given[id(tensor)] for tensor in model.outputs]

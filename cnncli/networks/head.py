@@ -1,0 +1,97 @@
+"""The head: pooling, the layers of a config, and an output with one score per class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnncli.config.schema import (
+    ActivationLayer,
+    BatchNormLayer,
+    DenseLayer,
+    DropoutLayer,
+    HeadConfig,
+    HeadLayer,
+)
+from cnncli.keyed import key_of
+from cnncli.networks.backend import import_keras
+
+if TYPE_CHECKING:
+    import keras
+
+LOGITS = "head_logits"
+PROBABILITIES = "head_probabilities"
+
+
+def output_units(head: HeadConfig, n_classes: int) -> int:
+    """Number of scores: one per class, and a single one for two classes with sigmoid."""
+    return 1 if head.activation == "sigmoid" and n_classes == 2 else n_classes
+
+
+def build_head(features: keras.KerasTensor, head: HeadConfig, n_classes: int, seed: int) -> keras.KerasTensor:
+    """Put pooling, layers and output on top of a backbone's features.
+
+    The last dense layer gives logits and is named `head_logits`; the output's activation follows as a layer of its
+    own, so that training computes the loss from logits.
+
+    Args:
+        features: float32 (batch, height, width, channels), or (batch, channels) where there is nothing to pool.
+        head: its settings.
+        n_classes: number of classes, at least 2.
+        seed: of initial weights and dropout.
+
+    Returns:
+        Scores, float32 (batch, units) with `units = output_units(head, n_classes)`.
+    """
+    keras = import_keras()
+    x = _pool(features, head.pooling)
+    for number, layer in enumerate(head.layers, start=1):
+        x = _build_layer(layer, number, seed)(x)
+    logits = keras.layers.Dense(
+        output_units(head, n_classes),
+        kernel_initializer=keras.initializers.GlorotUniform(seed=_seed_of(seed, LOGITS)),
+        kernel_regularizer=_penalty(head.l1, head.l2),
+        name=LOGITS,
+    )(x)
+    if head.activation == "linear":
+        return logits
+    return keras.layers.Activation(head.activation, name=PROBABILITIES)(logits)
+
+
+def _pool(features: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
+    layers = import_keras().layers
+    if len(features.shape) == 2:
+        return features
+    if pooling == "flatten":
+        return layers.Flatten(name="head_flatten")(features)
+    pool = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]
+    return pool(name=f"head_{pooling}_pool")(features)
+
+
+def _build_layer(layer: HeadLayer, number: int, seed: int) -> keras.layers.Layer:
+    keras = import_keras()
+    match layer:
+        case DenseLayer():
+            name = f"head_dense_{number}"
+            return keras.layers.Dense(
+                layer.dense,
+                activation=layer.activation,
+                kernel_initializer=keras.initializers.GlorotUniform(seed=_seed_of(seed, name)),
+                kernel_regularizer=_penalty(layer.l1, layer.l2),
+                name=name,
+            )
+        case DropoutLayer():
+            name = f"head_dropout_{number}"
+            return keras.layers.Dropout(layer.dropout, seed=_seed_of(seed, name), name=name)
+        case BatchNormLayer():
+            return keras.layers.BatchNormalization(name=f"head_batch_norm_{number}")
+        case ActivationLayer():
+            return keras.layers.Activation(layer.activation, name=f"head_activation_{number}")
+
+
+def _penalty(l1: float, l2: float) -> keras.regularizers.Regularizer | None:
+    return import_keras().regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None
+
+
+def _seed_of(seed: int, layer_name: str) -> int:
+    """A seed for one layer: layers draw independently, and adding one changes no other."""
+    return key_of("initial weights", seed, layer_name) & 0x7FFFFFFF

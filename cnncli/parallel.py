@@ -1,0 +1,36 @@
+"""Work spread over threads with its order kept."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def workers() -> int:
+    """Number of threads for decoding and rendering: one per processor this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_ordered(function: Callable[[T], R], items: Iterable[T], ahead: int = 64) -> Iterator[R]:
+    """`map` on threads: results in the order of the items, at most `ahead` of them computed before they are asked for.
+
+    An exception of `function` is raised where its result would have come.
+    """
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers()) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

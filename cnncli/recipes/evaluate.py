@@ -1,0 +1,96 @@
+"""`cnncli evaluate`: the figures of a run on a split, or on another folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnncli.console import Console
+from cnncli.engines.scorer import load_scorer
+from cnncli.errors import MinimumMissedError, RunError
+from cnncli.evaluation.metrics import Metrics
+from cnncli.features.store import FeatureStore
+from cnncli.folders import cache_dir
+from cnncli.pictures.index import manifest_of_folder
+from cnncli.pictures.manifest import Manifest
+from cnncli.recipes.score import score_rows
+from cnncli.runs.facts import time_text, utc_now
+from cnncli.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        run: the run directory.
+        split: train, validation, test; test for another folder.
+        data: the other folder, or None.
+        metrics: the figures.
+    """
+
+    run: Path
+    split: str
+    data: Path | None
+    metrics: Metrics
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `evaluate --json` prints it."""
+        where = {} if self.data is None else {"data": str(self.data)}
+        return {"run": str(self.run), "split": self.split, **where, **self.metrics.to_dict()}
+
+    def require(self, minimum: float) -> None:
+        """Be a gate: raise `MinimumMissedError` where the accuracy is below `minimum` (0-1)."""
+        if self.metrics.top1 < minimum:
+            raise MinimumMissedError(
+                f"top-1 accuracy on {self.split} is {self.metrics.top1:.4f}, and at least {minimum:.4f} was required."
+            )
+
+
+def evaluate(
+    run: RunFolder,
+    console: Console,
+    split: str | None = None,
+    data: Path | None = None,
+    allow_missing: bool = False,
+) -> Evaluation:
+    """Score a run through its own engine and precision.
+
+    Args:
+        run: a finished run.
+        console: shows what happens.
+        split: of the data recorded in the run; default: test, else validation.
+        data: another folder instead: its test split, or all of it when it holds class folders.
+        allow_missing: accept a folder that lacks classes of the run.
+
+    Raises:
+        DataError: classes that do not match, pictures that cannot be read; all of them.
+        RunError: the run has no such split.
+    """
+    scorer = load_scorer(run.engine, run.model)
+    if data is not None:
+        manifest, split = manifest_of_folder(data, scorer.recipe.classes, allow_missing=allow_missing), "test"
+    else:
+        manifest = Manifest.from_csv(run.manifest)
+        split = split or ("test" if manifest.split("test") else "validation")
+    rows = manifest.split(split)
+    if not rows:
+        there = ", ".join(manifest.counts())
+        raise RunError(f"{run.path}: its data has no {split} split; there are {there}.")
+    metrics, _ = score_rows(scorer, manifest, rows, FeatureStore(cache_dir() / "features"), console)
+    found = Evaluation(run.path, split, data, metrics)
+    _record(run, found)
+    return found
+
+
+def _record(run: RunFolder, found: Evaluation) -> None:
+    """Count the look: whoever chooses between runs by their test figures should know how often that was done."""
+    line = {"time": time_text(utc_now()), "split": found.split, "data": found.data and str(found.data)}
+    figures = {"n": found.metrics.n, "loss": found.metrics.loss, "top1": found.metrics.top1}
+    try:
+        with run.evaluations.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(json.dumps({**line, **figures}) + "\n")
+    except OSError:  # a run on a read-only disk can be evaluated all the same
+        return

@@ -1,0 +1,149 @@
+"""What `train` and `finetune` share: from a classifier and its stages to a finished run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnncli.config.modes import Stage
+from cnncli.config.reader import dump_config
+from cnncli.config.schema import Config
+from cnncli.console import Console
+from cnncli.engines.choice import choose_engine
+from cnncli.engines.scorer import ScoringRecipe, load_scorer, save_scorer
+from cnncli.evaluation.metrics import Metrics
+from cnncli.features.extract import Counts
+from cnncli.features.store import FeatureStore
+from cnncli.folders import cache_dir
+from cnncli.networks.classifier import Classifier, image_size, save_classifier
+from cnncli.pictures.decode import PixelRecipe
+from cnncli.pictures.manifest import Manifest
+from cnncli.recipes.result import Run, brief
+from cnncli.recipes.score import score_rows
+from cnncli.report.curves import draw_curves
+from cnncli.runs.environment import environment
+from cnncli.runs.files import write_atomically
+from cnncli.runs.folder import RunFolder, create_run, finish_run
+from cnncli.runs.log import recording
+from cnncli.runs.records import History
+from cnncli.training.session import Outcome, Workshop, train_stages
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a run is made of, before it exists.
+
+    Attributes:
+        config: resolved.
+        manifest: its pictures.
+        classifier: with the weights it starts from.
+        stages: to be trained, in order.
+        runs_dir: where the run appears.
+        parent: the run it continues, if any.
+        started: `time.monotonic()` when the user's command began.
+    """
+
+    config: Config
+    manifest: Manifest
+    classifier: Classifier
+    stages: Sequence[Stage]
+    runs_dir: Path
+    parent: Path | None
+    started: float
+
+
+def fit(task: Fit, console: Console) -> Run:
+    """Train the stages, save the classifier, and score it from what was saved."""
+    shop = _workshop(task, console)
+    run = _create(task, shop)
+    with recording(run):
+        with History(run) as history:
+            outcome = train_stages(task.classifier, task.stages, shop, history)
+        _save(run, task, shop, outcome)
+        metrics, counts = _score(run, task.manifest, shop)
+        draw_curves(history.rows, run.curves)
+        seconds = time.monotonic() - task.started
+        _finish(run, shop, outcome, metrics, seconds)
+    return Run(run, metrics, seconds, outcome.features + counts)
+
+
+def _workshop(task: Fit, console: Console) -> Workshop:
+    data, (height, width) = task.config.data, image_size(task.config)
+    return Workshop(
+        config=task.config,
+        manifest=task.manifest,
+        pixels=PixelRecipe(height, width, data.color, data.fit, data.max_pixels),
+        choice=choose_engine(task.config.engine, task.config.precision),
+        store=FeatureStore(cache_dir() / "features"),
+        graphs=cache_dir() / "graphs",
+        console=console,
+    )
+
+
+def _create(task: Fit, shop: Workshop) -> RunFolder:
+    config = task.config
+    files = {
+        "config.yaml": dump_config(config),
+        "manifest.csv": task.manifest.csv_text(),
+        "classes.json": json.dumps(list(task.manifest.classes), ensure_ascii=False, indent=1) + "\n",
+        "environment.json": json.dumps(environment(), indent=2) + "\n",
+    }
+    facts = {
+        "mode": config.mode,
+        "backbone": config.backbone.name,
+        "engine": shop.choice.engine,
+        "precision": shop.choice.precision,
+        "stages": [stage.name for stage in task.stages],
+    }
+    name = config.name or f"{config.backbone.name}-{config.mode}".lower()
+    return create_run(task.runs_dir, name, files, task.parent, facts)
+
+
+def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
+    division, data = outcome.last, shop.config.data
+    identity = division.engine.identity if division.engine else None
+    recipe = ScoringRecipe(
+        engine=identity["engine"] if identity else shop.choice.engine,
+        precision=identity["precision"] if identity else "float32",
+        trunk=division.fingerprint,
+        unfreeze=division.stage.unfreeze,
+        batch_norm=division.stage.batch_norm,
+        pretrained=task.classifier.pretrained,
+        activation=shop.config.head.activation,
+        classes=shop.manifest.classes,
+        height=shop.pixels.height,
+        width=shop.pixels.width,
+        color=data.color,
+        fit=data.fit,
+        max_pixels=data.max_pixels,
+    )
+    write_atomically(run.ledger, json.dumps([entry.to_dict() for entry in outcome.ledger], indent=2) + "\n")
+    save_classifier(task.classifier, run.model)
+    save_scorer(run.engine, recipe, division.cut, division.graph)
+
+
+def _score(run: RunFolder, manifest: Manifest, shop: Workshop) -> tuple[dict[str, Metrics], Counts]:
+    """Score validation and test from the saved files; the test pictures are looked at here, once, and nowhere else."""
+    scorer = load_scorer(run.engine, run.model)
+    metrics, counts = {}, Counts()
+    for split in ("validation", "test"):
+        if rows := manifest.split(split):
+            metrics[split], more = score_rows(scorer, manifest, rows, shop.store, shop.console)
+            counts = counts + more
+    return metrics, counts
+
+
+def _finish(run: RunFolder, shop: Workshop, outcome: Outcome, metrics: dict[str, Metrics], seconds: float) -> None:
+    document = {split: found.to_dict() for split, found in metrics.items()}
+    write_atomically(run.metrics, json.dumps(document, indent=2) + "\n")
+    finish_run(
+        run,
+        {
+            "metrics": {split: brief(found) for split, found in metrics.items()},
+            "best_epoch": outcome.best.epoch,
+            "training_seconds": round(seconds, 3),
+        },
+    )

@@ -1,0 +1,106 @@
+"""`cnncli predict`: class probabilities of any pictures."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.engines.engine import BATCH
+from cnncli.engines.scorer import Scorer, load_scorer
+from cnncli.errors import PictureError
+from cnncli.parallel import map_ordered
+from cnncli.pictures.decode import decode
+from cnncli.pictures.index import pictures_below
+from cnncli.runs.folder import RunFolder
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One picture's classes.
+
+    Attributes:
+        path: as it was given, or found below a folder that was given.
+        labels: class names, the most probable first.
+        probabilities: of these, 0-1.
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `predict --json` prints it."""
+        pairs = zip(self.labels, self.probabilities, strict=True)
+        return {"path": self.path, "predictions": [{"label": label, "probability": p} for label, p in pairs]}
+
+
+def predict(run: RunFolder, paths: Sequence[str | Path], top: int = 5) -> Iterator[Prediction | PictureError]:
+    """Predict pictures one after another, in the order given.
+
+    Args:
+        run: a finished run.
+        paths: files, folders (searched for pictures), glob patterns, `-` for a picture on standard input.
+        top: most classes to give for a picture.
+
+    Yields:
+        A `Prediction`, or the `PictureError` of a picture that cannot be used, which stops nothing.
+    """
+    names = list(_expand(str(path) for path in paths))
+    scorer = load_scorer(run.engine, run.model, batch=1 if len(names) == 1 else BATCH)
+    for batch in _batches(map_ordered(lambda name: _decode(name, scorer), names)):
+        pictures = [pixels for _, pixels in batch if not isinstance(pixels, PictureError)]
+        scores = iter(scorer.probabilities(np.stack(pictures)) if pictures else ())
+        for name, pixels in batch:
+            yield pixels if isinstance(pixels, PictureError) else _prediction(name, next(scores), scorer, top)
+
+
+def _prediction(name: str, probabilities: NDArray[np.float64], scorer: Scorer, top: int) -> Prediction:
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    labels = tuple(scorer.recipe.classes[index] for index in order)
+    return Prediction(name, labels, tuple(float(probabilities[index]) for index in order))
+
+
+def _decode(name: str | PictureError, scorer: Scorer) -> tuple[str, NDArray[np.uint8] | PictureError]:
+    if isinstance(name, PictureError):
+        return str(name.path), name
+    try:
+        source = sys.stdin.buffer.read() if name == STDIN else Path(name)
+        return name, decode(source, scorer.recipe.pixels, name=name)
+    except PictureError as error:
+        return name, error
+
+
+def _expand(paths: Iterable[str]) -> Iterator[str | PictureError]:
+    """The pictures that are meant: a folder's, a pattern's, or the name itself, which need not exist."""
+    for path in paths:
+        if path == STDIN:
+            yield path
+        elif Path(path).is_dir():
+            found = [str(picture) for picture in pictures_below(Path(path))]
+            yield from found or [PictureError(path, "no pictures in this folder")]
+        elif not Path(path).exists() and glob.has_magic(path):
+            yield from sorted(glob.glob(path, recursive=True)) or [PictureError(path, "matches no file")]
+        else:
+            yield path
+
+
+def _batches(
+    decoded: Iterable[tuple[str, NDArray[np.uint8] | PictureError]],
+) -> Iterator[list[tuple[str, NDArray[np.uint8] | PictureError]]]:
+    batch: list[tuple[str, NDArray[np.uint8] | PictureError]] = []
+    for item in decoded:
+        batch.append(item)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,39 @@
+"""Scoring pictures of a manifest with a saved run: the last step of `train`, and all of `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnncli.console import Console
+from cnncli.engines.scorer import Scorer
+from cnncli.evaluation.metrics import Metrics, evaluate_scores
+from cnncli.features.extract import Counts, Extraction, extract
+from cnncli.features.store import FeatureStore
+from cnncli.networks.scores import plain_losses, probabilities_of
+from cnncli.pictures.manifest import Manifest, Row
+
+ROWS = 512
+"""Rows of features that go through the tail at a time."""
+
+
+def score_rows(
+    scorer: Scorer, manifest: Manifest, rows: Sequence[Row], store: FeatureStore, console: Console
+) -> tuple[Metrics, Counts]:
+    """The figures of some pictures, from the features that are stored and those that are computed now.
+
+    Raises:
+        DataError: pictures that cannot be decoded, all of them.
+    """
+    extraction = Extraction(scorer.trunk, scorer.recipe.trunk, scorer.recipe.pixels)
+    (features,), counts = extract(extraction, rows, 1, store, console)
+    logits = np.concatenate(
+        [
+            scorer.logits(features.rows(np.arange(start, min(start + ROWS, len(rows)))))
+            for start in range(0, len(rows), ROWS)
+        ]
+    )
+    labels, activation = manifest.labels(rows), scorer.recipe.activation
+    loss = float(plain_losses(logits, labels, activation).mean())
+    return evaluate_scores(probabilities_of(logits, activation), labels, manifest.classes, loss=loss), counts

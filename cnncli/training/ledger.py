@@ -1,0 +1,116 @@
+"""The stage ledger: what each stage trained, and the proof that it trained that and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cnncli.errors import TrainingError
+from cnncli.networks.classifier import Classifier
+from cnncli.networks.cut import Cut
+from cnncli.networks.fingerprint import hash_weights
+
+HANDED_ON_TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+"""How far a stage's first validation loss may lie from the one it was handed, by precision of the trunk.
+
+In float32 both paths compute the same sums in another order. In bfloat16 moving the cut moves layers from bfloat16
+to float32 arithmetic."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a stage would train, before it does.
+
+    Attributes:
+        name: the stage's.
+        unfreeze: as in the config.
+        cut_at: first operation of the tail.
+        crossing: name and shape of each tensor that crosses the cut.
+        trained_layers: names, in the graph's order.
+        trainable_parameters, frozen_parameters: of the whole classifier.
+    """
+
+    name: str
+    unfreeze: int | str
+    cut_at: str
+    crossing: tuple[tuple[str, tuple[int, ...]], ...]
+    trained_layers: tuple[str, ...]
+    trainable_parameters: int
+    frozen_parameters: int
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """A stage as it was.
+
+    Attributes:
+        plan: what it meant to train.
+        learning_rate: the optimizer's, before the schedule.
+        epochs: epochs that ran.
+        best_epoch: the epoch (counted across the run) whose weights the stage handed on.
+        handed_val_loss: validation loss of the weights it was handed, as the stage before measured it; None at first.
+        start_val_loss: the same weights, measured on this stage's path.
+        end_val_loss: of the weights it handed on.
+        frozen_weights_sha256: of all frozen weights, before and after; equal.
+        trained_weights_sha256: of all trained weights, before and after the last epoch; different.
+    """
+
+    plan: StagePlan
+    learning_rate: float
+    epochs: int
+    best_epoch: int
+    handed_val_loss: float | None
+    start_val_loss: float
+    end_val_loss: float
+    frozen_weights_sha256: tuple[str, str]
+    trained_weights_sha256: tuple[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for `stages.json`."""
+        entry = asdict(self)
+        return {**entry.pop("plan"), **entry}
+
+
+def plan_of(name: str, unfreeze: int | str, classifier: Classifier, cut: Cut) -> StagePlan:
+    """Describe a cut as a stage's plan; the classifier's layers carry the cut's `trainable` flags."""
+    trainable = sum(_size(weight) for weight in cut.tail.trainable_weights)
+    total = sum(_size(weight) for weight in classifier.model.weights)
+    return StagePlan(name, unfreeze, cut.at, cut.crossing, cut.trained, trainable, total - trainable)
+
+
+@dataclass(frozen=True)
+class WeightHashes:
+    """SHA-256 of what a stage must not move and of what it must."""
+
+    frozen: str
+    trained: str
+
+    @classmethod
+    def of(cls, classifier: Classifier, trained: Sequence[str]) -> WeightHashes:
+        """Hash all weights of a classifier, split by the names of the layers that train."""
+        layers = classifier.model.layers
+        return cls(
+            frozen=hash_weights(layer for layer in layers if layer.name not in trained),
+            trained=hash_weights(layer for layer in layers if layer.name in trained),
+        )
+
+    def check_moved(self, after: WeightHashes, stage: str) -> None:
+        """Compare with the hashes after training.
+
+        Raises:
+            TrainingError: frozen weights moved, or no trained weight did.
+        """
+        if self.frozen != after.frozen:
+            raise TrainingError(f"stage {stage}: frozen weights moved. This is a bug of cnncli; the model is not saved.")
+        if self.trained == after.trained:
+            raise TrainingError(
+                f"stage {stage}: no weight moved in training. Is the learning rate too small for float32?"
+            )
+
+
+def _size(weight: Any) -> int:
+    size = 1
+    for dimension in weight.shape:
+        size *= int(dimension)
+    return size

@@ -1,0 +1,146 @@
+"""The compiled steps of a stage: one that trains on a batch, one that only looks.
+
+Public Keras and TensorFlow alone (gradient tape, `optimizer.apply`) and not `fit`, which can neither resume exactly
+nor say at which step a loss ceased to be a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnncli.config.schema import ScheduleConfig
+from cnncli.engines.engine import Array
+from cnncli.errors import TrainingError
+from cnncli.networks.scores import plain_losses, probabilities_of
+from cnncli.training.feed import Batch
+from cnncli.training.objective import Objective
+from cnncli.training.schedule import learning_rate_factor
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Mean plain loss in nats, and accuracy 0-1, over all the pictures of a pass."""
+
+    loss: float
+    accuracy: float
+
+
+class TailTrainer:
+    """A tail with its optimizer, compiled.
+
+    The graph is traced after `trainable` has been set: Keras and TensorFlow both fix what trains when they trace.
+    """
+
+    def __init__(self, tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
+        """Build the optimizer's slots and trace both steps."""
+        self.tail = tail
+        self.optimizer = optimizer
+        self._objective = objective
+        optimizer.build(tail.trainable_variables)
+        self._step, self._infer = _compile(tail, optimizer, objective)
+        self._base_learning_rate = float(optimizer.learning_rate)
+
+    @property
+    def base_learning_rate(self) -> float:
+        """The optimizer's learning rate, before schedule and plateau."""
+        return self._base_learning_rate
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last step."""
+        return float(self.optimizer.learning_rate)
+
+    def train_epoch(
+        self,
+        batches: Iterable[Batch],
+        learning_rates: Iterator[float],
+        where: str,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> Scores:
+        """One pass with an update per batch.
+
+        Args:
+            batches: of the epoch.
+            learning_rates: one factor of the base learning rate per step.
+            where: stage and epoch, for the message of an error.
+            advance: told the number of pictures after each step.
+
+        Raises:
+            TrainingError: the objective became infinite or no number; names the step.
+        """
+        losses, right, pictures = 0.0, 0, 0
+        for step, ((inputs, labels), factor) in enumerate(zip(batches, learning_rates, strict=False), start=1):
+            self.optimizer.learning_rate = self._base_learning_rate * factor
+            objective, loss, correct = self._step(_float32(inputs), labels)
+            if not np.isfinite(float(objective)):
+                raise TrainingError(
+                    f"{where}, step {step}: the loss became {float(objective)}. "
+                    "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
+                )
+            losses, right, pictures = losses + float(loss), right + int(correct), pictures + len(labels)
+            advance(len(labels))
+        return Scores(losses / pictures, right / pictures)
+
+    def score(self, batches: Iterable[Batch]) -> Scores:
+        """One pass that changes nothing: plain loss and accuracy, as `evaluate` computes them."""
+        losses, right, pictures = 0.0, 0, 0
+        for inputs, labels in batches:
+            logits = self._infer(_float32(inputs)).numpy()
+            activation = self._objective.activation
+            losses += float(plain_losses(logits, labels, activation).sum())
+            right += int((probabilities_of(logits, activation).argmax(axis=1) == labels).sum())
+            pictures += len(labels)
+        return Scores(losses / pictures, right / pictures)
+
+    def snapshot(self) -> list[Array]:
+        """A copy of all weights of the tail."""
+        return [weight.numpy().copy() for weight in self.tail.weights]
+
+    def restore(self, snapshot: list[Array]) -> None:
+        """Put a snapshot's weights back."""
+        for weight, value in zip(self.tail.weights, snapshot, strict=True):
+            weight.assign(value)
+
+
+def learning_rates(
+    schedule: ScheduleConfig, epoch: int, epochs: int, steps_per_epoch: int, plateau_factor: float
+) -> Iterator[float]:
+    """The factor of the learning rate at each step of an epoch (counted from 1)."""
+    first = (epoch - 1) * steps_per_epoch
+    for step in range(first, first + steps_per_epoch):
+        yield plateau_factor * learning_rate_factor(schedule, step, steps_per_epoch, epochs)
+
+
+def _float32(inputs: list[Array]) -> list[Array]:
+    return [array.astype(np.float32, copy=False) for array in inputs]
+
+
+def _compile(tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> tuple[Any, Any]:
+    """The training step and the inference step as TensorFlow functions, for batches of any size."""
+    import tensorflow as tf
+
+    inputs = [tf.TensorSpec((None, *tensor.shape[1:]), tf.float32) for tensor in tail.inputs]
+    labels = tf.TensorSpec((None,), tf.int64)
+    variables = tail.trainable_variables
+
+    def step(x: Any, y: Any) -> tuple[Any, Any, Any]:
+        with tf.GradientTape() as tape:
+            logits = tail(x, training=True)
+            value = tf.add_n([objective.of(logits, y), *tail.losses])
+        optimizer.apply(tape.gradient(value, variables), variables)
+        return value, tf.reduce_sum(objective.plain(logits, y)), objective.correct(logits, y)
+
+    def infer(x: Any) -> Any:
+        return tail(x, training=False)
+
+    return (
+        tf.function(step, input_signature=[inputs, labels], autograph=False),
+        tf.function(infer, input_signature=[inputs], autograph=False),
+    )
