@@ -1,0 +1,135 @@
+"""A contact sheet: pictures in rows, what became of each in columns, with names, as one PNG."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from cnncli.runs.files import write_atomically
+
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+INK, GREY, PAPER = "#1a1a1a", "#6b6b6b", "white"
+MARGIN, GAP, LINE = 24, 6, 20
+AFTER_FIRST = 14
+"""Wider gap after the first column: what follows was made from it."""
+LABEL_WIDTHS = (90, 190)
+TILE_SIDES = (96, 224)
+"""Longer side of a picture on the sheet, in pixels: smaller ones are enlarged, larger ones reduced."""
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One row of a sheet.
+
+    Attributes:
+        label: in black, such as the class.
+        detail: below it in grey, such as the file's name.
+        pictures: one per column, uint8 (height, width, 1 or 3), all of one size in the whole sheet.
+    """
+
+    label: str
+    detail: str
+    pictures: Sequence[NDArray[np.uint8]]
+
+
+def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str, path: Path) -> None:
+    """Draw a sheet and write it in one step.
+
+    Args:
+        rows: at least one, each with a picture per column.
+        columns: their headings.
+        title: above everything.
+        lines: small print below the title, one or more lines.
+        path: of the PNG.
+    """
+    layout = _Layout.of(rows, columns, title, lines)
+    sheet = Image.new("RGB", layout.size, PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((MARGIN, MARGIN - 4), title, INK, _font(20))
+    pen.multiline_text((MARGIN, MARGIN + 28), lines, GREY, _font(13), spacing=LINE - 13)
+    for column, heading in enumerate(columns):
+        pen.text((layout.left(column), layout.top(0) - LINE), heading, GREY, _font(13))
+    for place, row in enumerate(rows):
+        _write_label(pen, row, layout, place)
+        for column, pixels in enumerate(row.pictures):
+            sheet.paste(_tile(pixels, layout.tile), (layout.left(column), layout.top(place)))
+    data = io.BytesIO()
+    sheet.save(data, "PNG")
+    write_atomically(path, data.getvalue())
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where everything is, in pixels."""
+
+    tile: tuple[int, int]
+    label_width: int
+    head: int
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str) -> _Layout:
+        """The layout for these rows and columns."""
+        tile = _tile_size(*rows[0].pictures[0].shape[:2])
+        texts = [(row.label, 15) for row in rows] + [(row.detail, 12) for row in rows]
+        least, most = LABEL_WIDTHS
+        label_width = int(min(most, max([least, *(_font(size).getlength(text) for text, size in texts)])))
+        head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + LINE + 8
+        grid_width = len(columns) * (tile[0] + GAP) - GAP + AFTER_FIRST
+        text_width = max([_font(20).getlength(title), *(_font(13).getlength(line) for line in lines.split("\n"))])
+        width = 2 * MARGIN + max(label_width + AFTER_FIRST + grid_width, math.ceil(text_width))
+        return cls(tile, label_width, head, (width, head + len(rows) * (tile[1] + GAP) - GAP + MARGIN))
+
+    def left(self, column: int) -> int:
+        """Left edge of a column."""
+        start = MARGIN + self.label_width + AFTER_FIRST
+        return start + column * (self.tile[0] + GAP) + (AFTER_FIRST if column else 0)
+
+    def top(self, row: int) -> int:
+        """Upper edge of a row."""
+        return self.head + row * (self.tile[1] + GAP)
+
+
+def _write_label(pen: ImageDraw.ImageDraw, row: SheetRow, layout: _Layout, place: int) -> None:
+    """A row's label and detail, beside the middle of its pictures."""
+    middle = layout.top(place) + layout.tile[1] // 2
+    pen.text((MARGIN, middle - 19), _shortened(row.label, _font(15), layout.label_width), INK, _font(15))
+    pen.text((MARGIN, middle + 2), _shortened(row.detail, _font(12), layout.label_width), GREY, _font(12))
+
+
+def _tile_size(height: int, width: int) -> tuple[int, int]:
+    """(width, height) of a picture on the sheet: enlarged by a whole factor where it is tiny."""
+    least, most = TILE_SIDES
+    longer = max(height, width)
+    scale = math.ceil(least / longer) if longer < least else min(1.0, most / longer)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """A picture at its size on the sheet; enlarged pixels stay squares."""
+    picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    is_enlarged = size[0] > picture.width
+    return picture.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
+
+
+def _shortened(text: str, font: Font, width: int) -> str:
+    """A text that fits into a width, its middle left out where it is too long: names differ at both ends."""
+    kept = len(text)
+    shown = text
+    while font.getlength(shown) > width and kept > 2:
+        kept -= 1
+        shown = text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :]
+    return shown
+
+
+def _font(size: int) -> Font:
+    """Pillow's own font, so that a sheet looks the same everywhere."""
+    return ImageFont.load_default(size)

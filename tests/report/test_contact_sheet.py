@@ -1,0 +1,80 @@
+"""Contact sheets: where the pictures end up, and that any names fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
+
+RED, GREEN, BLUE = (250, 5, 5), (5, 250, 5), (5, 5, 250)
+
+
+def plain(color: tuple[int, ...], height: int = 100, width: int = 120) -> NDArray[np.uint8]:
+    """A picture of one colour."""
+    return np.full((height, width, len(color)), color, np.uint8)
+
+
+def drawn(path: Path) -> NDArray[np.uint8]:
+    """The sheet as an array."""
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG"
+        return np.asarray(sheet.convert("RGB"))
+
+
+def places(sheet: NDArray[np.uint8], color: tuple[int, ...]) -> NDArray[np.intp]:
+    """Rows and columns of the pixels of one colour."""
+    return np.argwhere((sheet == color).all(axis=-1))
+
+
+def test_every_picture_is_on_the_sheet_at_its_size(tmp_path: Path) -> None:
+    """Pictures of ordinary size appear pixel by pixel, in the order of rows and columns."""
+    rows = [SheetRow("cats", "cat.0.jpg", [plain(RED), plain(GREEN)]), SheetRow("dogs", "dog.0.jpg", [plain(BLUE)] * 2)]
+    draw_contact_sheet(rows, ["picture", "view 1"], "title", "small print", tmp_path / "sheet.png")
+    sheet = drawn(tmp_path / "sheet.png")
+    red, green, blue = (places(sheet, color) for color in (RED, GREEN, BLUE))
+    assert (len(red), len(green), len(blue)) == (100 * 120, 100 * 120, 2 * 100 * 120)
+    assert red[:, 0].tolist() == green[:, 0].tolist()
+    assert red[:, 1].max() < green[:, 1].min()
+    assert red[:, 0].max() < blue[:, 0].min()
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((10, 20), (50, 100)), ((100, 100), (100, 100)), ((900, 450), (224, 112)), ((1, 1), (96, 96))]
+)
+def test_tiny_pictures_are_enlarged_and_large_ones_reduced(
+    size: tuple[int, int], shown: tuple[int, int], tmp_path: Path
+) -> None:
+    """What is shown can be seen and fits on a screen, in its own proportions."""
+    draw_contact_sheet([SheetRow("a", "b", [plain(RED, *size)])], ["picture"], "t", "l", tmp_path / "sheet.png")
+    red = places(drawn(tmp_path / "sheet.png"), RED)
+    assert tuple((red.max(axis=0) - red.min(axis=0) + 1).tolist()) == shown
+
+
+def test_grey_pictures_are_grey(tmp_path: Path) -> None:
+    """A picture of one channel is shown as it is."""
+    draw_contact_sheet([SheetRow("a", "b", [plain((77,))])], ["picture"], "t", "l", tmp_path / "sheet.png")
+    assert len(places(drawn(tmp_path / "sheet.png"), (77, 77, 77))) == 100 * 120
+
+
+@pytest.mark.parametrize("name", ["", "x" * 400, "Katze äöü", "猫と犬", "кошка", "a\\nb", "…", "cat 🐈"])
+def test_any_name_fits(name: str, tmp_path: Path) -> None:
+    """Names of any length and script leave the pictures where they are, uncovered."""
+    rows = [SheetRow(name, name, [plain(RED), plain(RED)])]
+    draw_contact_sheet(rows, ["picture", "view 1"], "title", "small print", tmp_path / "sheet.png")
+    sheet = drawn(tmp_path / "sheet.png")
+    assert len(places(sheet, RED)) == 2 * 100 * 120
+    assert sheet.shape[1] < 600
+
+
+def test_the_small_print_is_never_cut_off(tmp_path: Path) -> None:
+    """The sheet is as wide as its longest line."""
+    draw_contact_sheet([SheetRow("a", "b", [plain(RED)])], ["p"], "t", "x\n" + "w" * 120, tmp_path / "sheet.png")
+    sheet = drawn(tmp_path / "sheet.png")
+    assert (sheet[:, -20:] == 255).all()
+    assert sheet.shape[1] > 900

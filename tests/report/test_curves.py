@@ -1,0 +1,182 @@
+"""Curves of a history: what is drawn, and that drawing leaves nothing behind."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cnncli.report import curves
+from cnncli.report.curves import best_epoch, draw_curves, draw_curves_side_by_side
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of a history."""
+
+    stage: str
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+def history(*stages: tuple[str, int]) -> list[Epoch]:
+    """Losses that fall and rise again, so many epochs per stage."""
+    names = [name for name, epochs in stages for _ in range(epochs)]
+    bowl = [0.3 + 0.01 * (epoch - 7) ** 2 for epoch in range(len(names))]
+    return [
+        Epoch(name, 1 / (n + 1), n / len(names), loss, 1 - loss / 2)
+        for n, (name, loss) in enumerate(zip(names, bowl, strict=True))
+    ]
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are drawn, in place of their PNGs."""
+    drawn: list[Figure] = []
+
+    @contextmanager
+    def keep(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
+        drawn.append(Figure(figsize=size_inches))
+        yield drawn[-1]
+
+    monkeypatch.setattr(curves, "png_figure", keep)
+    return drawn
+
+
+def texts(figure: Figure) -> list[list[str]]:
+    """The stage names of each panel."""
+    return [[text.get_text() for text in axes.texts] for axes in figure.axes]
+
+
+def legends(figure: Figure) -> list[list[str]]:
+    """The legend of each panel."""
+    return [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+
+
+def test_curves_are_a_png(tmp_path: Path) -> None:
+    """One PNG appears, wide enough for two panels, and the same history gives the same bytes."""
+    draw_curves(history(("head", 3)), tmp_path / "curves.png")
+    data = (tmp_path / "curves.png").read_bytes()
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 2 * picture.height
+    draw_curves(history(("head", 3)), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        history(("head", 1)),
+        history(("head", 1), ("fine-tune", 1)),
+        history(("head", 500)),
+        [Epoch("head", float("nan"), 0.5, float("nan"), float("nan"))],
+        [Epoch("head", float("inf"), 0.5, 0.4, 1.0), *history(("head", 2))],
+        [],
+    ],
+    ids=["one epoch", "two stages of one", "500 epochs", "no numbers", "an infinity", "nothing"],
+)
+def test_any_history_can_be_drawn(rows: Sequence[Epoch], tmp_path: Path) -> None:
+    """One epoch, very many, and losses that are no numbers all give a picture."""
+    draw_curves(rows, tmp_path / "curves.png")
+    draw_curves_side_by_side([("one", rows), ("other", history(("train", 4)))], tmp_path / "both.png")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_both_quantities_show_train_and_validation(figures: list[Figure]) -> None:
+    """The left panel has the losses, the right one the accuracies, over epochs counted from 1."""
+    rows = history(("head", 4), ("fine-tune", 6))
+    draw_curves(rows, Path("curves.png"))
+    loss, accuracy = figures[0].axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    for axes, quantity in [(loss, "loss"), (accuracy, "accuracy")]:
+        lines: dict[Any, Any] = {line.get_label(): line for line in axes.lines}
+        assert list(lines["train"].get_xdata()) == list(range(1, 11))
+        assert list(lines["train"].get_ydata()) == [getattr(row, quantity) for row in rows]
+        assert list(lines["validation"].get_ydata()) == [getattr(row, f"val_{quantity}") for row in rows]
+
+
+def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
+    """By default the lowest validation loss is best, and a caller who knows better says so."""
+    rows = history(("head", 12))
+    draw_curves(rows, Path("curves.png"))
+    draw_curves(rows, Path("curves.png"), best=3)
+    by_loss, by_caller = (legends(figure) for figure in figures)
+    assert [legend[-1] for legend in by_loss] == ["best epoch 8: 0.3000", "best epoch 8: 85.0 %"]
+    assert [legend[-1] for legend in by_caller] == ["best epoch 3: 0.5500", "best epoch 3: 72.5 %"]
+
+
+def test_best_is_the_first_of_equals_and_never_a_nan() -> None:
+    """A later epoch has to be better than the incumbent; no number, no best."""
+    values = [float("nan"), 0.5, 0.4, 0.4]
+    assert best_epoch([Epoch("head", 0.0, 0.0, value, 0.0) for value in values]) == 3
+    assert best_epoch([Epoch("head", 0.0, 0.0, float("nan"), 0.0)]) is None
+    assert best_epoch([]) is None
+
+
+def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
+    """Several stages are divided by lines; a single one goes without saying."""
+    draw_curves(history(("head", 4), ("fine-tune", 6)), Path("curves.png"))
+    draw_curves(history(("head", 4)), Path("curves.png"))
+    staged, plain = figures
+    assert texts(staged) == [["head", "fine-tune"]] * 2
+    assert texts(plain) == [[], []]
+    assert len(staged.axes[0].lines) == len(plain.axes[0].lines) + 1
+    divider: Any = staged.axes[0].lines[-1]
+    assert list(divider.get_xdata()) == [4.5, 4.5]
+
+
+def test_runs_side_by_side_share_their_scales(figures: list[Figure]) -> None:
+    """Losses have one scale, accuracies another, epochs a third, so that columns can be compared."""
+    draw_curves_side_by_side([("with", history(("train", 9))), ("without", history(("train", 30)))], Path("both.png"))
+    loss, other_loss, accuracy, other_accuracy = figures[0].axes
+    assert loss.get_ylim() == other_loss.get_ylim()
+    assert accuracy.get_ylim() == other_accuracy.get_ylim()
+    assert len({axes.get_xlim() for axes in figures[0].axes}) == 1
+    for axes in figures[0].axes:
+        low, high = axes.get_ylim()
+        assert all(low < value < high for line in axes.lines[:2] for value in line.get_ydata())  # type: ignore[union-attr]
+    assert [axes.get_title(loc="left") for axes in figures[0].axes] == ["with", "without", "", ""]
+
+
+def test_a_drawing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    """The PNG changes in one step or not at all."""
+    draw_curves(history(("head", 3)), tmp_path / "curves.png")
+    before = (tmp_path / "curves.png").read_bytes()
+    with pytest.raises(AttributeError):
+        draw_curves([object()], tmp_path / "curves.png")  # type: ignore[list-item]
+    assert (tmp_path / "curves.png").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_users_own_style_stays_out_and_stays(tmp_path: Path) -> None:
+    """A dark notebook gets the same picture, and its settings are as they were."""
+    draw_curves(history(("head", 3)), tmp_path / "plain.png")
+    with matplotlib.rc_context({"axes.facecolor": "black", "text.color": "white", "font.size": 30}):
+        draw_curves(history(("head", 3)), tmp_path / "dark.png")
+        assert matplotlib.rcParams["font.size"] == 30
+    assert (tmp_path / "dark.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+
+
+def test_drawing_needs_no_window_and_no_tensorflow(tmp_path: Path) -> None:
+    """Drawing imports neither pyplot, which keeps figures for the whole process, nor TensorFlow."""
+    program = (
+        "import sys; from pathlib import Path; from cnncli.report.curves import draw_curves; "
+        f"draw_curves([], Path({str(tmp_path / 'curves.png')!r})); "
+        "print([name for name in ('matplotlib.pyplot', 'tensorflow', 'keras') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
