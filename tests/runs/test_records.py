@@ -1,0 +1,118 @@
+"""History as a table and as TensorBoard's curves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnncli.errors import RunError
+from cnncli.runs.layout import RunFolder
+from cnncli.runs.records import COLUMNS, History, HistoryRow, read_history, write_history
+
+ROW = HistoryRow("head", 1, 1e-3, 0.5, 0.75, 0.25, 0.875, 2.5, 800.0)
+NUMBERS = st.floats(allow_nan=False)
+ROWS = st.builds(
+    HistoryRow, st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]*", fullmatch=True), st.integers(1), *[NUMBERS] * 7
+)
+
+
+def test_the_columns_of_the_table(tmp_path: Path) -> None:
+    """The header names every field in order, and one line is one epoch."""
+    write_history(tmp_path / "history.csv", [ROW])
+
+    assert (tmp_path / "history.csv").read_text() == (
+        "stage,epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds,pictures_per_s\n"
+        "head,1,0.001,0.5,0.75,0.25,0.875,2.5,800.0\n"
+    )
+    assert tuple(field.name for field in fields(HistoryRow)) == COLUMNS
+
+
+@given(st.lists(ROWS, max_size=4))
+def test_rows_read_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, rows: list[HistoryRow]) -> None:
+    """Every number keeps all its digits."""
+    path = tmp_path_factory.getbasetemp() / "history.csv"
+    write_history(path, rows)
+
+    assert read_history(path) == tuple(rows)
+
+
+def test_a_loss_that_is_no_number_reads_back(tmp_path: Path) -> None:
+    """NaN and infinity are kept as such."""
+    write_history(tmp_path / "history.csv", [replace(ROW, loss=math.nan, val_loss=math.inf)])
+    (row,) = read_history(tmp_path / "history.csv")
+
+    assert math.isnan(row.loss)
+    assert row.val_loss == math.inf
+
+
+def test_columns_of_a_later_version_are_left_out(tmp_path: Path) -> None:
+    """A table with more columns, in another order, gives the same rows."""
+    names = (*reversed(COLUMNS), "later")
+    values = [*(str(getattr(ROW, name)) for name in reversed(COLUMNS)), "x"]
+    (tmp_path / "history.csv").write_text(",".join(names) + "\n" + ",".join(values) + "\n")
+
+    assert read_history(tmp_path / "history.csv") == (ROW,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stage,epoch\nhead,1\n",
+        ",".join(COLUMNS) + "\nhead,one,0,0,0,0,0,0,0\n",
+        ",".join(COLUMNS) + "\nhead,1\n",
+        "\udcff",
+    ],
+)
+def test_a_broken_table_is_one_line(tmp_path: Path, text: str) -> None:
+    """Missing columns, words for numbers, cut lines and binary data are a RunError that names the file."""
+    (tmp_path / "history.csv").write_bytes(text.encode("utf-8", "surrogateescape") + b"\n")
+
+    if text == "\udcff":
+        (tmp_path / "history.csv").write_bytes(b"\xff\n\xff\n")
+    with pytest.raises(RunError, match=r"history\.csv: this history cannot be read"):
+        read_history(tmp_path / "history.csv")
+
+
+def test_a_missing_table_is_one_line(tmp_path: Path) -> None:
+    """A run without history says so."""
+    with pytest.raises(RunError, match=r"history\.csv: this history cannot be read \(FileNotFoundError"):
+        read_history(tmp_path / "history.csv")
+
+
+def test_each_epoch_is_on_disk_before_the_next(tmp_path: Path) -> None:
+    """A killed run keeps the epochs that were over."""
+    pytest.importorskip("tensorflow")
+    run = RunFolder(tmp_path)
+    with History(run) as history:
+        history.add(ROW)
+        after_one = read_history(run.history)
+        history.add(replace(ROW, epoch=2))
+
+    assert after_one == (ROW,)
+    assert read_history(run.history) == tuple(history.rows) == (ROW, replace(ROW, epoch=2))
+
+
+def test_tensorboard_reads_the_curves(tmp_path: Path) -> None:
+    """TensorBoard itself finds training and validation under the same names, so that it draws them together."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util import tensor_util
+
+    run = RunFolder(tmp_path)
+    with History(run) as history:
+        history.add(ROW)
+        history.add(replace(ROW, stage="fine-tune", epoch=2, loss=0.4, val_loss=0.2))
+
+    def curve(split: str, name: str) -> list[tuple[int, float]]:
+        events = EventAccumulator(str(run.tensorboard / split)).Reload().Tensors(f"epoch/{name}")
+        return [(event.step, round(float(tensor_util.make_ndarray(event.tensor_proto)), 6)) for event in events]
+
+    assert curve("train", "loss") == [(1, 0.5), (2, 0.4)]
+    assert curve("validation", "loss") == [(1, 0.25), (2, 0.2)]
+    assert curve("train", "accuracy") == [(1, 0.75), (2, 0.75)]
+    assert curve("validation", "accuracy") == [(1, 0.875), (2, 0.875)]
+    assert curve("train", "learning_rate") == [(1, 0.001), (2, 0.001)]
