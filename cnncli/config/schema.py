@@ -35,6 +35,13 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _named(path: object) -> object:
+    """No text at all would stand for the current folder."""
+    if path == "":
+        raise ValueError("it is empty")
+    return path
+
+
 Pixels = Annotated[int, Field(ge=1)]
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_as_tuple), Expected("[height, width]")]
 
@@ -50,13 +57,13 @@ Range = Annotated[
     tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]],
     BeforeValidator(_as_tuple),
     AfterValidator(_lowest_first),
-    Expected("[lowest, highest], 0 or more"),
+    Expected("[lowest, highest] of at least 0"),
 ]
 ZoomRange = Annotated[
     tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]],
     BeforeValidator(_as_tuple),
     AfterValidator(_lowest_first),
-    Expected("[lowest, highest], both above 0"),
+    Expected("[lowest, highest] above 0"),
 ]
 
 
@@ -71,16 +78,16 @@ class Settings(BaseModel):
 class SplitFractions(Settings):
     """Shares of the pictures that become validation and test where the data has no split folders."""
 
-    validation: float = Field(0.15, gt=0.0, lt=1.0)
+    validation: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of all pictures for validation."""
-    test: float = Field(0.15, ge=0.0, lt=1.0)
+    test: float = Field(default=0.15, ge=0.0, lt=1.0)
     """Share of all pictures for the test; 0: no test split."""
 
 
 class DataConfig(Settings):
     """Which pictures, and how they become arrays."""
 
-    path: Annotated[Path, Expected("a folder of pictures")] = Field(strict=False)
+    path: Annotated[Path, BeforeValidator(_named), Expected("a folder of pictures")] = Field(strict=False)
     """Folder with train/, validation/ and test/ of class folders, or with class folders alone."""
     image_size: Pixels | Size | None = None
     """Pixels: one number for a square, or [height, width]; default: the backbone's own."""
@@ -96,7 +103,7 @@ class DataConfig(Settings):
     """Unreadable pictures: list them all and stop before training, or leave them out and list them in the run."""
     allow_leakage: bool = False
     """Accept byte-for-byte equal pictures in different splits."""
-    max_pixels: int = Field(178_000_000, ge=1)
+    max_pixels: int = Field(default=178_000_000, ge=1)
     """Pictures with more pixels than this are refused unread."""
 
 
@@ -105,9 +112,9 @@ class BackboneConfig(Settings):
 
     name: Annotated[str, Expected("a name of `cnncli backbones`")] = "EfficientNetLite0"
     """A name of `cnncli backbones`."""
-    weights: Annotated[str, Expected("imagenet, none or a weights file")] = Field("imagenet", min_length=1)
+    weights: Annotated[str, Expected("imagenet, none or a weights file")] = Field(default="imagenet", min_length=1)
     """imagenet, none, or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
-    output_layer: Annotated[str, Expected("a layer's name")] | None = Field(None, min_length=1)
+    output_layer: Annotated[str, Expected("a layer's name")] | None = Field(default=None, min_length=1)
     """Layer whose output is taken as the backbone's; null: the last."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the network's builder, e.g. {alpha: 0.35} for MobileNetV2, {filters: [32, 64]} for ConvNet."""
@@ -123,9 +130,9 @@ class DenseLayer(Settings):
     """Number of units."""
     activation: ActivationName | None = "relu"
     """Keras activation by name, or null."""
-    l1: float = Field(0.0, ge=0.0)
+    l1: float = Field(default=0.0, ge=0.0)
     """L1 penalty of the kernel, in the training objective."""
-    l2: float = Field(0.0, ge=0.0)
+    l2: float = Field(default=0.0, ge=0.0)
     """L2 penalty of the kernel, in the training objective."""
 
 
@@ -167,22 +174,22 @@ class HeadConfig(Settings):
     """Layers between pooling and output: dense with its activation, l1 and l2; dropout; batch_norm; activation."""
     activation: Literal["softmax", "sigmoid", "linear"] = "softmax"
     """Of the output. With sigmoid, two classes share one unit (the second class's probability)."""
-    l1: float = Field(0.0, ge=0.0)
+    l1: float = Field(default=0.0, ge=0.0)
     """L1 penalty of the output layer's kernel."""
-    l2: float = Field(0.0, ge=0.0)
+    l2: float = Field(default=0.0, ge=0.0)
     """L2 penalty of the output layer's kernel."""
 
 
 class AugmentationConfig(Settings):
     """Random renderings of training pictures; names and units of Keras's ImageDataGenerator."""
 
-    rotation_range: float = Field(0.0, ge=0.0, le=180.0)
+    rotation_range: float = Field(default=0.0, ge=0.0, le=180.0)
     """Degrees: uniform in ± this."""
     width_shift_range: Fraction = 0.0
     """Fraction of the width: uniform in ± this."""
     height_shift_range: Fraction = 0.0
     """Fraction of the height: uniform in ± this."""
-    shear_range: float = Field(0.0, ge=0.0, lt=90.0)
+    shear_range: float = Field(default=0.0, ge=0.0, lt=90.0)
     """Degrees, as in Keras: uniform in ± this (0.2 is almost nothing)."""
     zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | ZoomRange = 0.0
     """Fraction z: each axis scaled by a factor in [1 − z, 1 + z]; or [lowest, highest]."""
@@ -196,7 +203,7 @@ class AugmentationConfig(Settings):
     """[lowest, highest] factor of the contrast about the picture's mean; 1 changes nothing."""
     fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = "nearest"
     """What is seen beyond the picture's edge."""
-    cval: int = Field(0, ge=0, le=255)
+    cval: int = Field(default=0, ge=0, le=255)
     """Grey value of fill_mode: constant."""
     views: Annotated[int, Field(ge=1)] | Literal["fresh"] | None = None
     """K stored renderings of each training picture (the picture itself is the first), or fresh ones every epoch;
@@ -223,7 +230,7 @@ class OptimizerConfig(Settings):
 
     name: Annotated[str, Expected("a class of keras.optimizers by name, such as adam")] = "adam"
     """Class of keras.optimizers, upper and lower case alike: adam, adamw, sgd, rmsprop, nadam, lion …"""
-    learning_rate: float = Field(1e-3, gt=0.0)
+    learning_rate: float = Field(default=1e-3, gt=0.0)
     """Step size at the schedule's full height."""
 
     @property
@@ -237,11 +244,11 @@ class ScheduleConfig(Settings):
 
     name: Literal["constant", "step", "exponential", "cosine"] = "constant"
     """Shape after the warm-up."""
-    warmup_epochs: float = Field(0.0, ge=0.0)
+    warmup_epochs: float = Field(default=0.0, ge=0.0)
     """Epochs in which the rate rises linearly from 0."""
-    every_epochs: float = Field(10.0, gt=0.0)
+    every_epochs: float = Field(default=10.0, gt=0.0)
     """step: epochs between drops; exponential: epochs in which the rate is multiplied by factor once."""
-    factor: float = Field(0.5, gt=0.0, le=1.0)
+    factor: float = Field(default=0.5, gt=0.0, le=1.0)
     """step, exponential: what the rate is multiplied by."""
     final_fraction: Fraction = 0.0
     """cosine: share of the rate that is left at the stage's end."""
@@ -252,15 +259,15 @@ class PlateauConfig(Settings):
 
     monitor: Metric = "val_loss"
     """Metric that is watched."""
-    factor: float = Field(0.1, gt=0.0, lt=1.0)
+    factor: float = Field(default=0.1, gt=0.0, lt=1.0)
     """What the learning rate is multiplied by."""
-    patience: int = Field(3, ge=1)
+    patience: int = Field(default=3, ge=1)
     """Epochs without improvement before it."""
-    min_delta: float = Field(1e-4, ge=0.0)
+    min_delta: float = Field(default=1e-4, ge=0.0)
     """Smallest change that counts as an improvement."""
-    cooldown: int = Field(0, ge=0)
+    cooldown: int = Field(default=0, ge=0)
     """Epochs after a drop in which none is counted."""
-    min_learning_rate: float = Field(0.0, ge=0.0)
+    min_learning_rate: float = Field(default=0.0, ge=0.0)
     """The rate never falls below this."""
 
 
@@ -269,9 +276,9 @@ class EarlyStoppingConfig(Settings):
 
     monitor: Metric = "val_loss"
     """Metric that is watched."""
-    patience: int = Field(5, ge=1)
+    patience: int = Field(default=5, ge=1)
     """Epochs without improvement before the stage ends."""
-    min_delta: float = Field(0.0, ge=0.0)
+    min_delta: float = Field(default=0.0, ge=0.0)
     """Smallest change that counts as an improvement."""
 
 
@@ -284,12 +291,12 @@ class BestConfig(Settings):
 
 Unfreeze = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)],
-    Expected("a number of layers, 0 or more, a layer's name, or all"),
+    Expected("a number of layers, a layer's name or all"),
 ]
 StageName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$"),
-    Expected("letters, digits, - and _, a letter or digit first"),
+    Expected("a name of letters, digits, - and _, a letter or digit first"),
 ]
 
 
@@ -300,7 +307,7 @@ class StageConfig(Settings):
     """Name in the ledger, the history and on the screen."""
     unfreeze: Unfreeze = 0
     """N weighted layers from the end of the backbone, a layer's name (from it on), or all; 0: the head alone."""
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     """Passes over the training pictures, at most."""
     optimizer: OptimizerConfig | None = None
     """Optimizer of this stage."""
@@ -325,9 +332,9 @@ Stages = Annotated[
 class TrainingConfig(Settings):
     """How the tail is trained."""
 
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Pictures in a step."""
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     """Passes over the training pictures, at most; default: 20, in mode fine-tuning 10 a stage."""
     loss: Literal["cross-entropy"] = "cross-entropy"
     """Categorical with softmax or linear, binary with sigmoid; computed from the logits."""
@@ -354,7 +361,7 @@ class TrainingConfig(Settings):
 RunName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100),
-    Expected("at most 100 letters, digits, ., - and _, a letter or digit first"),
+    Expected("a name of at most 100 letters, digits, ., - and _"),
 ]
 
 

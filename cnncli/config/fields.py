@@ -1,0 +1,147 @@
+"""What a field of the schema takes, read off its type: in words, as choices, as groups of further settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from cnncli.config.schema import Config, Expected, Settings
+from cnncli.config.tree import join
+
+Metadata = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of a config.
+
+    Attributes:
+        key: dotted; an item of a list is `N`, as in `training.stages.N.epochs`.
+        group: the model that has the field.
+        field: the field, named by the key's last word.
+    """
+
+    key: str
+    group: type[Settings]
+    field: FieldInfo
+
+    @property
+    def name(self) -> str:
+        """The key's last word."""
+        return self.key.rpartition(".")[2]
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it holds further settings."""
+        return bool(group_of(self.field) or item_groups_of(self.field))
+
+
+def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Setting]:
+    """Every setting there is, groups before what they hold, in the schema's order."""
+    for name, field in group.model_fields.items():
+        setting = Setting(join(key, name), group, field)
+        yield setting
+        if (inner := group_of(field)) is not None:
+            yield from all_settings(inner, setting.key)
+        for item in item_groups_of(field):
+            yield from all_settings(item, join(setting.key, "N"))
+
+
+def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any, Metadata]]:
+    """The types a value may have, each with its constraints; unions and annotations are taken apart."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *more = get_args(annotation)
+        yield from alternatives(inner, (*metadata, *_flat(more)))
+    elif origin in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from alternatives(member, metadata)
+    else:
+        yield annotation, metadata
+
+
+def group_of(field: FieldInfo) -> type[Settings] | None:
+    """The group of settings a field holds; None where it holds a value or a list."""
+    return next((kind for kind, _ in alternatives(field.annotation) if _is_group(kind)), None)
+
+
+def item_groups_of(field: FieldInfo) -> tuple[type[Settings], ...]:
+    """The kinds of groups in a field that holds a list of them; none for any other field."""
+    for kind, _ in alternatives(field.annotation):
+        if get_origin(kind) is tuple:
+            return tuple(item for item, _ in alternatives(get_args(kind)[0]) if _is_group(item))
+    return ()
+
+
+def takes_null(field: FieldInfo) -> bool:
+    """Whether null is a value of the field."""
+    return any(kind is NoneType for kind, _ in alternatives(field.annotation))
+
+
+def choices_of(field: FieldInfo) -> tuple[str, ...]:
+    """The words a field offers; none where it takes other values only."""
+    found = [get_args(kind) for kind, _ in alternatives(field.annotation) if get_origin(kind) is Literal]
+    return tuple(word for words in found for word in words if isinstance(word, str))
+
+
+def expectation(field: FieldInfo) -> str:
+    """What a field takes, in words that fit behind `expected`."""
+    words = _said(tuple(field.metadata))
+    if words:
+        return words
+    kinds = alternatives(field.annotation, tuple(field.metadata))
+    return " or ".join(dict.fromkeys(_words(kind, metadata) for kind, metadata in kinds))
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Settings)
+
+
+def _flat(metadata: list[Any]) -> Iterator[Any]:
+    for item in metadata:
+        yield from item.metadata if isinstance(item, FieldInfo) else [item]
+
+
+def _said(metadata: Metadata) -> str:
+    return next((item.words for item in metadata if isinstance(item, Expected)), "")
+
+
+def _words(kind: Any, metadata: Metadata) -> str:
+    if words := _said(metadata):
+        return words
+    if _is_group(kind):
+        return f"a group of settings ({', '.join(kind.model_fields)})"
+    if get_origin(kind) is Literal:
+        *first, last = map(str, get_args(kind))
+        return f"{', '.join(first)} or {last}" if first else last
+    if kind in (int, float):
+        return _number_words(kind, metadata)
+    return _PLAIN_WORDS[get_origin(kind) or kind]
+
+
+_PLAIN_WORDS = {
+    bool: "true or false",
+    str: "text",
+    NoneType: "null",
+    dict: "a group of names and values",
+    Path: "a path",
+}
+
+
+def _number_words(kind: type, metadata: Metadata) -> str:
+    noun = "a whole number" if kind is int else "a number"
+    limits = {
+        name: getattr(item, name) for item in metadata for name in ("ge", "gt", "le", "lt") if hasattr(item, name)
+    }
+    low = f"above {limits['gt']:g}" if "gt" in limits else f"from {limits['ge']:g}" if "ge" in limits else ""
+    high = f"to {limits['le']:.15g}" if "le" in limits else f"to below {limits['lt']:g}" if "lt" in limits else ""
+    if low.startswith("from") and not high:
+        return f"{noun} of at least {limits['ge']:g}"
+    if low.startswith("above") and high:
+        high = f"and {high.replace('to below', 'below').replace('to ', 'at most ')}"
+    return " ".join(filter(None, [noun, low, high]))

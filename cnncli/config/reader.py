@@ -1,0 +1,152 @@
+"""From a file, the command line and the environment to one checked `Config`.
+
+Precedence: command line, environment, file, default. Everything that is wrong is reported together, the existence of
+folders and files included; pictures and weights are looked at later. No TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnncli.catalogue.networks import NETWORKS
+from cnncli.catalogue.optimizers import OPTIMIZERS
+from cnncli.config.check import Check
+from cnncli.config.contradictions import contradictions
+from cnncli.config.document import read_document
+from cnncli.config.draft import Draft
+from cnncli.config.overrides import Overrides, assign, assignments_of, environment_assignments
+from cnncli.config.paths import WEIGHTS_WORDS, absolute, missing_paths
+from cnncli.config.problems import Problem, raise_all
+from cnncli.config.schema import Config
+from cnncli.config.tree import Node, Origin, tree_of
+from cnncli.config.writer import dump_config as dump_config
+
+
+def load_config(
+    source: str | Path,
+    overrides: Overrides = (),
+    *,
+    environment: Mapping[str, str] | None = None,
+    check_paths: bool = True,
+) -> Config:
+    """Read a YAML file.
+
+    Args:
+        source: the file; relative paths in it are relative to its folder.
+        overrides: `key=value` texts with YAML values, or a mapping from dotted keys to values. Relative paths in them
+            are relative to the current folder.
+        environment: variables to look for `CNNCLI_*` in; None: those of this process.
+        check_paths: whether data and weights must exist.
+
+    Raises: ConfigError: all that is wrong, a line each.
+    """
+    source = Path(source)
+    tree, problems = read_document(source)
+    return _resolve(tree, problems, overrides, environment, check_paths)
+
+
+def load_resolved(source: str | Path) -> Config:
+    """Read a config that `dump_config` wrote, as it is: nothing overrides it, and its data may have gone.
+
+    Raises: ConfigError: the file is damaged, or written by hand.
+    """
+    return load_config(source, environment={}, check_paths=False)
+
+
+def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Config:
+    """Read a config, or take a folder of pictures and the defaults.
+
+    Raises: ConfigError: all that is wrong, a line each.
+    """
+    if Path(source).is_dir():
+        return config_from_mapping({"data": {"path": source}}, overrides)
+    return load_config(source, overrides)
+
+
+def config_from_mapping(
+    mapping: Mapping[str, object],
+    overrides: Overrides = (),
+    *,
+    environment: Mapping[str, str] | None = None,
+    check_paths: bool = True,
+) -> Config:
+    """Make a config of nested settings, such as `{"data": {"path": "flowers"}, "training": {"epochs": 5}}`.
+
+    Relative paths are relative to the current folder; the rest as in `load_config`.
+
+    Raises: ConfigError: all that is wrong, a line each.
+    """
+    tree = tree_of(mapping, Origin("", Path.cwd()))
+    return _resolve(tree, [], overrides, environment, check_paths)
+
+
+def _resolve(
+    tree: Node | None,
+    problems: Sequence[Problem],
+    overrides: Overrides,
+    environment: Mapping[str, str] | None,
+    check_paths: bool,
+) -> Config:
+    """Lay the sources over each other, check the result, and complete it.
+
+    Without a tree (the file is no YAML) what is wrong with the other sources is still told, but nothing is missed.
+    """
+    problems = list(problems)
+    whole = tree if tree is not None and tree.value is not None else Node({}, _origin_of(tree))
+    if isinstance(whole.value, dict):
+        problems += _overlay(whole, overrides, os.environ if environment is None else environment)
+    check = Check(whole)
+    unread = {problem.key for problem in problems if problem.what != "given twice"}
+    problems += [
+        problem
+        for problem in check.problems
+        if problem.key not in unread and (tree is not None or not problem.is_absence)
+    ]
+    draft = Draft(_complete(check.values, whole), whole, check.wrong)
+    problems += contradictions(draft)
+    if check_paths:
+        problems += missing_paths(draft)
+    raise_all(problems)
+    return draft.config
+
+
+def _origin_of(tree: Node | None) -> Origin:
+    return tree.origin if tree is not None else Origin("", Path.cwd())
+
+
+def _overlay(tree: Node, overrides: Overrides, environment: Mapping[str, str]) -> list[Problem]:
+    """Put the environment and then the command line over a tree."""
+    from_environment, problems = environment_assignments(environment)
+    from_command_line, more = assignments_of(overrides)
+    problems += more
+    for assignment in (*from_environment, *from_command_line):
+        if (problem := assign(tree, assignment)) is not None:
+            problems.append(problem)
+    return problems
+
+
+def _complete(values: dict[str, Any], tree: Node) -> Config:
+    """Sound values as a config: paths absolute, names as the catalogues write them, what the mode decides decided."""
+    data, backbone = values.setdefault("data", {}), values.setdefault("backbone", {})
+    data["path"] = absolute(str(data.get("path", ".")), tree.nearest("data.path").origin.folder)
+    weights = backbone.get("weights")
+    if weights is None and values.get("mode") == "from-scratch":
+        backbone["weights"] = "none"
+    elif weights is not None and weights not in WEIGHTS_WORDS:
+        backbone["weights"] = str(absolute(weights, tree.nearest("backbone.weights").origin.folder))
+    _name_as_in_catalogues(values)
+    return Config.model_validate(values)
+
+
+def _name_as_in_catalogues(values: dict[str, Any]) -> None:
+    """Give names that may be written in capitals or not one form, so that equal configs are equal."""
+    backbone, training = values["backbone"], values.get("training", {})
+    networks = {name.lower(): name for name in NETWORKS}
+    if "name" in backbone:
+        backbone["name"] = networks.get(backbone["name"].lower(), backbone["name"])
+    for optimizer in (training.get("optimizer"), *(stage.get("optimizer") for stage in training.get("stages") or ())):
+        if optimizer and "name" in optimizer and optimizer["name"].lower() in OPTIMIZERS:
+            optimizer["name"] = optimizer["name"].lower()
