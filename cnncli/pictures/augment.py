@@ -75,9 +75,33 @@ def apply(pixels: NDArray[np.uint8], parameters: Parameters, settings: Augmentat
     return adjust(warp(pixels, parameters.geometry, settings.fill_mode, settings.cval), parameters.tone)
 
 
+def describe(settings: AugmentationConfig) -> str:
+    """The operations that are switched on, in words.
+
+    >>> describe(AugmentationConfig(rotation_range=40, zoom_range=0.2, horizontal_flip=True, fill_mode="reflect"))
+    'rotation ±40° · zoom 0.8–1.2 · horizontal flip · fill reflect'
+    """
+    ranges = {
+        "zoom": _zoom_limits(settings),
+        "contrast": settings.contrast_range,
+        "brightness": settings.brightness_range,
+    }
+    words = [
+        f"rotation ±{settings.rotation_range:g}°" if settings.rotation_range else "",
+        f"width shift ±{100 * settings.width_shift_range:g} %" if settings.width_shift_range else "",
+        f"height shift ±{100 * settings.height_shift_range:g} %" if settings.height_shift_range else "",
+        f"shear ±{settings.shear_range:g}°" if settings.shear_range else "",
+        *(f"{name} {limits[0]:g}–{limits[1]:g}" for name, limits in ranges.items() if limits and limits != (1.0, 1.0)),
+        "horizontal flip" if settings.horizontal_flip else "",
+        "vertical flip" if settings.vertical_flip else "",
+        f"fill {settings.fill_mode}" + (f" {settings.cval}" if settings.fill_mode == "constant" else ""),
+    ]
+    return " · ".join(word for word in words if word)
+
+
 def augmentation_notes(settings: AugmentationConfig) -> tuple[str, ...]:
     """What in these settings does something else than it seems, a sentence each; mostly none."""
-    return (*_unit_notes(settings), *_range_notes(settings), *_idle_notes(settings))
+    return (*_unit_notes(settings), *_range_notes(settings), *_view_notes(settings))
 
 
 def _plus_minus(limit: float, unit: float) -> float:
@@ -127,21 +151,8 @@ def _range_notes(settings: AugmentationConfig) -> list[str]:
     ]
 
 
-def _idle_notes(settings: AugmentationConfig) -> list[str]:
-    """Settings without effect."""
-    notes = []
-    if settings.cval and settings.fill_mode != "constant":
-        notes.append(
-            f"augmentation.cval: {settings.cval} has no effect with fill_mode: {settings.fill_mode}; "
-            "it is the grey value of fill_mode: constant."
-        )
-    if settings.is_active and settings.views == 1:
-        notes.append(
-            "augmentation.views: 1 is the picture itself, so no augmentation is seen; take views: 2 or more, or fresh."
-        )
-    if settings.views not in (None, 1) and not settings.is_active:
-        notes.append(
-            f"augmentation.views: {settings.views} has no effect, because no operation is switched on; "
-            "try horizontal_flip: true."
-        )
-    return notes
+def _view_notes(settings: AugmentationConfig) -> list[str]:
+    """Operations that nobody will see."""
+    if not settings.is_active or settings.views != 1:
+        return []
+    return ["augmentation.views: 1 is the picture itself, so no augmentation is seen; take views: 2 or more, or fresh."]

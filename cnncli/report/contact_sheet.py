@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from cnncli.runs.files import write_atomically
-
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 INK, GREY, PAPER = "#1a1a1a", "#6b6b6b", "white"
 MARGIN, GAP, LINE = 24, 6, 20
@@ -56,7 +55,9 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
     pen.text((MARGIN, MARGIN - 4), title, INK, _font(20))
     pen.multiline_text((MARGIN, MARGIN + 28), lines, GREY, _font(13), spacing=LINE - 13)
     for column, heading in enumerate(columns):
-        pen.text((layout.left(column), layout.top(0) - LINE), heading, GREY, _font(13))
+        pen.text(
+            (layout.left(column), layout.top(0) - LINE), _shortened(heading, _font(13), layout.tile[0]), GREY, _font(13)
+        )
     for place, row in enumerate(rows):
         _write_label(pen, row, layout, place)
         for column, pixels in enumerate(row.pictures):
@@ -120,7 +121,7 @@ def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     return picture.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
 
 
-def _shortened(text: str, font: Font, width: int) -> str:
+def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """A text that fits into a width, its middle left out where it is too long: names differ at both ends."""
     kept = len(text)
     shown = text
@@ -130,6 +131,9 @@ def _shortened(text: str, font: Font, width: int) -> str:
     return shown
 
 
-def _font(size: int) -> Font:
-    """Pillow's own font, so that a sheet looks the same everywhere."""
-    return ImageFont.load_default(size)
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans as matplotlib brings it: the same everywhere, and Pillow's own font has not even ×, – and ä."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

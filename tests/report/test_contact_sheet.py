@@ -78,3 +78,12 @@ def test_the_small_print_is_never_cut_off(tmp_path: Path) -> None:
     sheet = drawn(tmp_path / "sheet.png")
     assert (sheet[:, -20:] == 255).all()
     assert sheet.shape[1] > 900
+
+
+def test_the_letters_of_ordinary_names_are_drawn(tmp_path: Path) -> None:
+    """Letters beyond ASCII are themselves on the sheet, not boxes that all look alike."""
+    sheets = []
+    for name in ("ä", "ß", "я", "×", "–"):
+        draw_contact_sheet([SheetRow(name, "", [plain(RED)])], ["p"], "t", "l", tmp_path / "sheet.png")
+        sheets.append((tmp_path / "sheet.png").read_bytes())
+    assert len(set(sheets)) == 5

@@ -1,0 +1,53 @@
+"""`cnncli augment`: look at augmented pictures before training on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.console import Console
+
+
+@click.command(epilog=example("cnncli augment configs/dogs-vs-cats/convnet.yaml augmentation.rotation_range=20"))
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Where the sheet goes.  [default: NAME-augmentation.png in the current folder]",
+)
+@click.option(
+    "--pictures", type=click.IntRange(1, 100), default=6, show_default=True, help="Rows: pictures, of every class."
+)
+@click.option(
+    "--views", type=click.IntRange(1, 50), help="Columns: views, the picture itself among them.  [default: up to 6]"
+)
+@json_option
+@console_options
+def command(
+    config: Path,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    pictures: int,
+    views: int | None,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Draw a sheet of augmented pictures.
+
+    Training pictures of CONFIG, spread over the classes, each in a row with exactly the renderings that training would
+    see: the first views, or the first epochs where renderings are fresh. Prints the path of the sheet.
+    """
+    from cnncli.config.reader import load_config
+    from cnncli.recipes.augment import augment
+
+    sheet = augment(load_config(config, overrides), out, pictures, views, console)
+    for note in sheet.notes:
+        console.warn(note)
+    if as_json:
+        print_json(vars(sheet))
+    else:
+        click.echo(sheet.path)

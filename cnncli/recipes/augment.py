@@ -1,0 +1,145 @@
+"""`cnncli augment`: a contact sheet of the renderings that training would see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.catalogue.networks import network
+from cnncli.config.modes import stages_of
+from cnncli.config.schema import Config
+from cnncli.console import Console
+from cnncli.errors import CnncliError, ConfigError, printable
+from cnncli.keyed import digest_words, uniform_words
+from cnncli.pictures.augment import augmentation_notes, describe
+from cnncli.pictures.decode import PixelRecipe, decode
+from cnncli.pictures.index import build_manifest
+from cnncli.pictures.manifest import Row
+from cnncli.pictures.views import number_of_views, render_fresh, render_view
+from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
+
+MOST_COLUMNS = 6
+"""Of a sheet for which nobody said how many views to show."""
+
+Renderer = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
+"""From a picture's pixels and digest to one of its renderings."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A contact sheet that was written.
+
+    Attributes:
+        path: of the PNG, absolute.
+        pictures: the pictures on it, row by row.
+        columns: what its columns show.
+        notes: sentences about settings that do something else than it seems.
+    """
+
+    path: Path
+    pictures: tuple[Path, ...]
+    columns: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def augment(config: Config, out: Path | None, pictures: int, views: int | None, console: Console) -> Sheet:
+    """Draw some training pictures beside the renderings that training would see of them.
+
+    Args:
+        config: resolved, see `config.reader`.
+        out: the PNG; default: named after the config, in the current folder. What lies there is replaced.
+        pictures: how many, at most.
+        views: how many columns, the picture itself among them; default: all views, of many the first few.
+        console: shows what happens.
+
+    Raises:
+        ConfigError: no operation is switched on.
+        DataError: the pictures cannot be used.
+        CnncliError: `out` is no name for a PNG.
+    """
+    if not config.augmentation.is_active:
+        raise ConfigError(
+            "augmentation: no operation is switched on, so there is nothing to show; "
+            "try augmentation.rotation_range=20 augmentation.horizontal_flip=true"
+        )
+    path = _png(out or Path(f"{_name(config)}-augmentation.png"))
+    manifest = build_manifest(config.data, config.seed)
+    for note in manifest.notes:
+        console.say(note)
+    size = network(config.backbone.name).input_size
+    recipe = PixelRecipe.from_config(config.data, (size, size))
+    stage = stages_of(config)[0]
+    available = number_of_views(config.augmentation, trunk_is_empty=stage.unfreeze == "all")
+    columns = _columns(config, stage.name, available, views or MOST_COLUMNS)
+    rows = choose_pictures(manifest.split("train"), pictures, config.seed)
+    sheet = [_sheet_row(row, recipe, columns.values()) for row in rows]
+    draw_contact_sheet(sheet, list(columns), *_titles(config, recipe), path)
+    notes = augmentation_notes(config.augmentation) + _more_than_there_are(views, available)
+    return Sheet(path, tuple(row.path for row in rows), tuple(columns), notes)
+
+
+def choose_pictures(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """So many pictures, the classes taken in turn; which ones depends on the seed and the pictures, not on the list."""
+    words = uniform_words(digest_words([row.digest for row in rows]), "contact sheet", seed).tolist()
+    turns: Counter[str] = Counter()
+    in_turn = []
+    for word, row in sorted(zip(words, rows, strict=True), key=lambda pair: pair[0]):
+        in_turn.append((turns[row.label], word, row))
+        turns[row.label] += 1
+    chosen = sorted(in_turn, key=lambda entry: entry[:2])[:count]
+    return [row for _, _, row in sorted(chosen, key=lambda entry: (entry[2].label, entry[0]))]
+
+
+def _columns(config: Config, stage: str, available: int | Literal["fresh"], shown: int) -> dict[str, Renderer]:
+    """The sheet's columns by heading, at most `shown`: the first views, or the first epochs of the first stage."""
+    if available == "fresh":
+        rendered = {f"epoch {epoch + 1}": _fresh(config, stage, epoch) for epoch in range(shown - 1)}
+    else:
+        rendered = {f"view {k}": _view(config, k) for k in range(1, min(shown, available))}
+    return {"picture": _view(config, 0), **rendered}
+
+
+def _more_than_there_are(views: int | None, available: int | Literal["fresh"]) -> tuple[str, ...]:
+    """What to say where more views were asked for than training would use."""
+    if views is None or available == "fresh" or views <= available:
+        return ()
+    return (f"Training would use {available} views of a picture, so no more are shown; see augmentation.views.",)
+
+
+def _view(config: Config, k: int) -> Renderer:
+    return lambda pixels, digest: render_view(pixels, config.augmentation, digest, k)
+
+
+def _fresh(config: Config, stage: str, epoch: int) -> Renderer:
+    return lambda pixels, digest: render_fresh(pixels, config.augmentation, digest, config.seed, stage, epoch)
+
+
+def _sheet_row(row: Row, recipe: PixelRecipe, renderers: Iterable[Renderer]) -> SheetRow:
+    pixels = decode(row.path, recipe)
+    renderings = [render(pixels, row.digest) for render in renderers]
+    return SheetRow(printable(row.label), printable(row.path.name), renderings)
+
+
+def _titles(config: Config, recipe: PixelRecipe) -> tuple[str, str]:
+    """The sheet's title, and the lines below it."""
+    size = f"{recipe.height} × {recipe.width} pixels, {recipe.color}, fit {recipe.fit}"
+    return f"{_name(config)}: augmentation", f"{describe(config.augmentation)}\n{size}"
+
+
+def _name(config: Config) -> str:
+    return config.name or f"{config.backbone.name}-{config.mode}".lower()
+
+
+def _png(path: Path) -> Path:
+    """An absolute path to write a PNG to."""
+    if path.suffix.lower() != ".png":
+        raise CnncliError(f"--out {printable(path)}: the sheet is a PNG; choose a name that ends in .png")
+    if not path.parent.is_dir():
+        raise CnncliError(f"--out {printable(path)}: there is no folder {printable(path.parent)}; make it first")
+    return path.resolve()

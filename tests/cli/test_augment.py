@@ -1,0 +1,162 @@
+"""`cnncli augment`: the sheet shows exactly what training would see."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnncli.cli import main
+from cnncli.config.reader import load_config
+from cnncli.pictures.decode import PixelRecipe, decode
+from cnncli.pictures.index import build_manifest
+from cnncli.pictures.manifest import Row
+from cnncli.pictures.views import render_fresh, render_view
+from cnncli.recipes.augment import choose_pictures
+
+SIDE = 100
+AUGMENTATION = "augmentation: {rotation_range: 25, width_shift_range: 0.1, horizontal_flip: true, views: 3}"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config with augmentation and three classes of four training pictures; the current folder is an empty one."""
+    random = np.random.default_rng(0)
+    for split, count in [("train", 4), ("validation", 2)]:
+        for label in ("ants", "bees", "cats"):
+            folder = tmp_path / "data" / split / label
+            folder.mkdir(parents=True)
+            for n in range(count):
+                noise = random.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(folder / f"{label}.{n}.png")
+    path = tmp_path / "insects.yaml"
+    path.write_text(f"name: insects\ndata: {{path: data, image_size: {SIDE}}}\n{AUGMENTATION}\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return path
+
+
+def on_sheet(path: Path, pixels: NDArray[np.uint8]) -> bool:
+    """Whether a picture is on a sheet, pixel by pixel."""
+    with Image.open(path) as picture:
+        sheet = np.asarray(picture.convert("RGB"))
+    height, width, _ = pixels.shape
+    corners = np.argwhere((sheet == pixels[0, 0]).all(axis=-1))
+    return any(np.array_equal(sheet[y : y + height, x : x + width], pixels) for y, x in corners.tolist())
+
+
+def rows_of(config: Path) -> dict[str, Row]:
+    """The training pictures by path."""
+    settings = load_config(config)
+    return {str(row.path): row for row in build_manifest(settings.data, settings.seed).split("train")}
+
+
+def test_the_sheet_shows_the_views_of_training(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each chosen picture is on the sheet in all its views, at the config's image size."""
+    assert main(["augment", str(config), "--json", "--pictures", "4"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert Path(document["path"]) == Path.cwd() / "insects-augmentation.png"
+    assert document["columns"] == ["picture", "view 1", "view 2"]
+    assert len(document["pictures"]) == 4
+    settings, rows = load_config(config), rows_of(config)
+    for path in document["pictures"]:
+        pixels = decode(Path(path), PixelRecipe(SIDE, SIDE))
+        for k in range(3):
+            rendered = render_view(pixels, settings.augmentation, rows[path].digest, k)
+            assert on_sheet(Path(document["path"]), rendered)
+
+
+def test_the_sheet_shows_fresh_renderings_by_epoch(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where renderings are fresh the columns are the first epochs, for the run's own seed and first stage."""
+    words = ["augmentation.views=fresh", "seed=7", "--json", "--views", "3", "--pictures", "1"]
+    assert main(["augment", str(config), *words]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["columns"] == ["picture", "epoch 1", "epoch 2"]
+    settings, (path,) = load_config(config, ["augmentation.views=fresh"]), document["pictures"]
+    pixels, digest = decode(Path(path), PixelRecipe(SIDE, SIDE)), rows_of(config)[path].digest
+    for epoch in range(2):
+        rendered = render_fresh(pixels, settings.augmentation, digest, 7, "head", epoch)
+        assert on_sheet(Path(document["path"]), rendered)
+
+
+def test_grayscale_pictures_have_a_sheet(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One channel goes all the way."""
+    assert main(["augment", str(config), "data.color=grayscale", "--out", "grey.png", "--pictures", "1"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == Path.cwd() / "grey.png"
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG"
+
+
+def test_stdout_has_the_path_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Remarks about the settings go to stderr, one sentence each, and a second call replaces the sheet."""
+    for _ in range(2):
+        assert main(["augment", str(config), "augmentation.shear_range=0.2", "--views", "9"]) == 0
+        out, err = capsys.readouterr()
+        assert out == f"{Path.cwd() / 'insects-augmentation.png'}\n"
+        assert "shear_range: 0.2 means degrees" in err
+        assert "Training would use 3 views of a picture, so no more are shown; see augmentation.views." in err
+    assert [path.name for path in Path.cwd().iterdir()] == ["insects-augmentation.png"]
+
+
+def test_the_same_config_gives_the_same_sheet(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sheets are reproducible byte for byte."""
+    assert main(["augment", str(config), "--out", "one.png"]) == 0
+    assert main(["augment", str(config), "--out", "two.png"]) == 0
+    assert Path("one.png").read_bytes() == Path("two.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["augmentation={}"],
+            "error: augmentation: no operation is switched on, so there is nothing to show; "
+            "try augmentation.rotation_range=20 augmentation.horizontal_flip=true",
+        ),
+        (["--out", "sheet.jpg"], "error: --out sheet.jpg: the sheet is a PNG; choose a name that ends in .png"),
+        (["--out", "no/sheet.png"], "error: --out no/sheet.png: there is no folder no; make it first"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(
+    words: list[str], sentence: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistake is one line on stderr, exit code 2, and no file."""
+    assert main(["augment", str(config), *words]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()) == ("", [sentence])
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(("count", "labels"), [(2, 2), (3, 3), (7, 3), (99, 3)])
+def test_pictures_are_spread_over_the_classes(count: int, labels: int) -> None:
+    """Classes are taken in turn, and no picture twice."""
+    rows = [
+        Row(Path(f"/{label}/{n}"), label, "train", f"{n:02}{ord(label):02x}" * 16, 1, 1, 1)
+        for label in "abc"
+        for n in range(5)
+    ]
+    chosen = choose_pictures(rows, count, seed=0)
+    assert len(chosen) == len(set(chosen)) == min(count, len(rows))
+    counts = [sum(row.label == label for row in chosen) for label in "abc"]
+    assert max(counts) - min(counts) <= 1
+    assert sum(count > 0 for count in counts) == labels
+    assert [row.label for row in chosen] == sorted(row.label for row in chosen)
+    assert choose_pictures(rows[::-1], count, seed=0) == chosen
+    assert count > len(rows) or choose_pictures(rows, count, seed=1) != chosen
+
+
+def test_a_sheet_needs_no_tensorflow(config: Path) -> None:
+    """Looking at augmented pictures imports neither TensorFlow nor Keras."""
+    program = (
+        f"import sys; from cnncli.cli import main; code = main(['augment', {str(config)!r}]); "
+        "print(code, [name for name in ('tensorflow', 'keras', 'openvino') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
