@@ -45,8 +45,9 @@ def build_backbone(config: BackboneConfig, input_shape: tuple[int, int, int], se
     import_keras().utils.set_random_seed(seed)
     with _own_layer_names():
         model, published = build_network(info, config, input_shape)
-    load_weights(model, config, published)
-    return cut_at(model, config.output_layer)
+    backbone = cut_at(model, config.output_layer)
+    load_weights(model, config, published, backbone)
+    return backbone
 
 
 def build_network(
@@ -54,11 +55,12 @@ def build_network(
 ) -> tuple[keras.Model, PublishedFile | None]:
     """The whole network without top and with random weights; and where Keras has its ImageNet weights, if asked for."""
     options = with_defaults(info.options, config.options)
+    as_imagenet = wants_imagenet_graph(info, config)
     if info.builder == "efficientnet-lite":
         return build_efficientnet_lite0(input_shape), None
     if info.builder == "convnet":
         return build_convnet(input_shape, options), None
-    if wants_imagenet_graph(info, config):
+    if as_imagenet:
         return build_imagenet_application(info.name, input_shape, options)
     return build_application(info.name, input_shape, options), None
 

@@ -31,9 +31,16 @@ def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTen
     if kind == "none":
         return pixels
     if kind == "caffe":
-        pixels = keras.ops.flip(pixels, axis=-1)
+        pixels = _reversed_channels(pixels)
     scale, offset = scale_and_offset(kind)
     return keras.layers.Rescaling(scale, offset, name="preprocess_scale")(pixels)
+
+
+def _reversed_channels(pixels: keras.KerasTensor) -> keras.KerasTensor:
+    """RGB as BGR: `keras.ops.flip`, called as an operation so that it has a name of ours in the graph."""
+    from keras.src.ops.numpy import Flip
+
+    return Flip(axis=-1, name="preprocess_bgr")(pixels)
 
 
 def scale_and_offset(kind: Preprocessing) -> tuple[float | list[float], float | list[float]]:

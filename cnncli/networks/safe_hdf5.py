@@ -1,0 +1,168 @@
+"""HDF5 from anywhere, read without harm: no links out of the file, no data outside of it, nothing but numbers.
+
+An array is described before it is read, so that whoever asks can compare its declared shape with the one expected:
+a file of a kilobyte can declare an array of a terabyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.errors import WeightsError
+
+if TYPE_CHECKING:
+    import h5py
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_NAMES = 2**20
+MAX_CHUNK_ITEMS = 2**24
+# Deflate, shuffle, Fletcher's checksum, szip, n-bit, scale and offset, LZF: what h5py brings. Others are plug-ins.
+_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file, not yet read.
+
+    Attributes:
+        name: its place in the file.
+        shape: as declared.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dataset: h5py.Dataset
+
+    def read(self) -> NDArray[np.float32]:
+        """Its values; only to be called when `shape` is the expected one.
+
+        Raises: WeightsError: the file is damaged at this place.
+        """
+        try:
+            values = self.dataset[()]
+        except (OSError, ValueError) as error:
+            raise WeightsError(
+                f"{self.name} cannot be read ({one_line(error)}): copy or download the file again"
+            ) from error
+        if _is_bfloat16(self.dataset):
+            import ml_dtypes
+
+            values = values.view(ml_dtypes.bfloat16)
+        return np.asarray(values, np.float32)
+
+
+@contextmanager
+def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
+    """The file, open for reading while inside."""
+    import h5py
+
+    with h5py.File(source, "r") as file:
+        yield file
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5 and as long as it says; one that was cut off is not."""
+    try:
+        with open_hdf5(path):
+            return True
+    except OSError:
+        return False
+
+
+def group_in(group: h5py.Group, path: str) -> h5py.Group:
+    """A group inside a group, reached by plain links alone.
+
+    Raises:
+        KeyError: there is none.
+        WeightsError: the way leads through a link to somewhere else.
+    """
+    import h5py
+
+    for name in filter(None, path.split("/")):
+        group = _linked(group, name)
+        if not isinstance(group, h5py.Group):
+            raise KeyError(path)
+    return group
+
+
+def array_in(group: h5py.Group, name: str) -> StoredArray:
+    """An array of numbers inside a group.
+
+    Raises:
+        KeyError: there is none.
+        WeightsError: its data are elsewhere, or it is stored as Keras never does.
+    """
+    import h5py
+
+    dataset = _linked(group, name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise KeyError(name)
+    if dataset.external or dataset.is_virtual:
+        raise WeightsError(f"{dataset.name} has its data in another file: refused")
+    if dataset.shape is None or not (dataset.dtype.kind in "fiu" or _is_bfloat16(dataset)):
+        raise WeightsError(f"{dataset.name} is not an array of numbers: refused")
+    chunk_items = int(np.prod(dataset.chunks or (0,), dtype=np.float64))
+    if not _filters(dataset) <= _FILTERS or chunk_items > max(MAX_CHUNK_ITEMS, dataset.size):
+        raise WeightsError(f"{dataset.name} is packed as Keras never does: refused")
+    return StoredArray(dataset.name, tuple(dataset.shape), dataset)
+
+
+def names_in(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names in an attribute, empty where it has none.
+
+    A long list is spread over `name0`, `name1` …, because HDF5 limits the size of an attribute.
+    """
+    if attribute in group.attrs:
+        return _names(group, attribute)
+    names: list[str] = []
+    number = 0
+    while f"{attribute}{number}" in group.attrs:
+        names += _names(group, f"{attribute}{number}")
+        number += 1
+    return names
+
+
+def name_in(group: h5py.Group, attribute: str) -> str | None:
+    """One name in an attribute, None where it has none."""
+    names = _names(group, attribute) if attribute in group.attrs else []
+    return names[0] if len(names) == 1 else None
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _linked(group: h5py.Group, name: str) -> Any:
+    import h5py
+
+    if group.get(name, getclass=True, getlink=True) is None:
+        raise KeyError(name)
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise WeightsError(f"{group.name.rstrip('/')}/{name} is a link to somewhere else: refused")
+    return group[name]
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    declared = group.attrs.get_id(attribute)
+    if declared.shape is not None and int(np.prod(declared.shape, dtype=np.float64)) > MAX_NAMES:
+        raise WeightsError(f"{group.name} declares a list of {declared.shape} names: refused")
+    values = np.ravel(group.attrs[attribute])
+    return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _filters(dataset: h5py.Dataset) -> set[int]:
+    plan = dataset.id.get_create_plist()
+    return {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
+
+
+def _is_bfloat16(dataset: h5py.Dataset) -> bool:
+    """Keras writes bfloat16 as two bytes of no kind, and says so beside."""
+    return dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2 and name_in(dataset, "dtype") == "bfloat16"
