@@ -1,67 +1,49 @@
-"""Contrast and brightness, as one table of 256 grey values.
-
-Both mean what they mean in Pillow's ImageEnhance, which is also what Keras's ImageDataGenerator uses for brightness.
-Contrast comes first, so that its mean is that of the picture as it stands and one pass over the pixels does both.
-"""
+"""Colour: whatever mode a picture is stored in becomes 8-bit RGB or grey without alpha."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a grey value (ITU-R BT.601, as in Pillow's mode L)."""
+WHITE = 255
 
 
-@dataclass(frozen=True)
-class Tone:
-    """What one rendering does to the grey values; the defaults do nothing.
+def flat_colour(picture: Image.Image, color: Literal["rgb", "grayscale"]) -> Image.Image:
+    """A loaded picture in mode RGB or L.
 
-    Attributes:
-        contrast: factor of each value's distance to the picture's mean.
-        brightness: factor of each value.
+    Alpha, palettes' and colour keys' too, is composited on white. 16-bit values lose their low byte, as Pillow does
+    with 16-bit RGB, which gives an 8-bit picture back whether its values had been multiplied by 256 or by 257. CMYK
+    and YCbCr are converted by Pillow's formulas; colour profiles are not looked at.
     """
-
-    contrast: float = 1.0
-    brightness: float = 1.0
-
-
-def adjust(pixels: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
-    """A picture after contrast and brightness.
-
-    Args:
-        pixels: uint8 (height, width, channels), one channel or three.
-        tone: the factors; `Tone()` returns `pixels` itself.
-    Returns: uint8, same shape.
-    """
-    if tone == Tone():
-        return pixels
-    import cv2
-
-    mean = mean_grey(pixels) if tone.contrast != 1.0 else 0
-    adjusted: NDArray[np.uint8] = cv2.LUT(pixels, tone_table(tone, mean))
-    return adjusted.reshape(pixels.shape)
+    if picture.mode.startswith("I;16"):
+        flat = _from_16_bits(picture)
+    elif picture.has_transparency_data:
+        flat = _on_white(picture)
+    elif picture.mode in ("1", "L"):
+        flat = picture.convert("L")
+    else:
+        flat = picture.convert("RGB")
+    return flat.convert("RGB" if color == "rgb" else "L")
 
 
-def tone_table(tone: Tone, mean: int) -> NDArray[np.uint8]:
-    """The new value of each of the 256 grey values, shape (256,); `mean` is the picture's mean grey value."""
-    return _blend(0, tone.brightness)[_blend(mean, tone.contrast)]
+def _on_white(picture: Image.Image) -> Image.Image:
+    straight = picture.convert("LA") if picture.mode == "La" else picture
+    straight = straight.convert("RGBA")
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(straight.convert("RGB"), mask=straight.getchannel("A"))
+    return white
 
 
-def mean_grey(pixels: NDArray[np.uint8]) -> int:
-    """A picture's mean grey value, rounded to a whole one."""
-    import cv2
-
-    channels = pixels.shape[-1]
-    means = np.array(cv2.mean(pixels)[:channels])
-    return int(means @ np.array(LUMA) + 0.5) if channels == len(LUMA) else int(means[0] + 0.5)
-
-
-def _blend(ground: int, factor: float) -> NDArray[np.uint8]:
-    """Pillow's `Image.blend(ground, picture, factor)` for each grey value: cut off at 0 and 255, fractions dropped."""
-    levels = np.arange(256, dtype=np.float32)
-    values = np.float32(ground) + np.float32(factor) * (levels - np.float32(ground))
-    table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
-    return table
+def _from_16_bits(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits, or of 12 as some TIFFs have; Pillow leaves it to us that 0 may be white there."""
+    tags = getattr(picture, "tag_v2", {})
+    values = np.asarray(picture)
+    grey = (values >> (tags.get(BITSPERSAMPLE, (16,))[0] - 8)).astype(np.uint8)
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:
+        grey = WHITE - grey
+    if "transparency" in picture.info:
+        grey = np.where(values == picture.info["transparency"], np.uint8(WHITE), grey)
+    return Image.fromarray(grey)
