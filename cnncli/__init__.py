@@ -1,1 +1,159 @@
-"""Transfer learning for image classification, from the command line and from Python."""
+"""Transfer learning for image classification, from the command line and from Python.
+
+The verbs of the command line as functions, for notebooks and scripts:
+
+    import cnncli
+
+    run = cnncli.train("configs/quickstart.yaml", {"training.epochs": 5})
+    run.metrics["test"].top1
+    cnncli.predict("photo.jpg", run=run)[0].labels
+
+Each imports what it needs when it is called: `import cnncli` costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cnncli.console import Console
+    from cnncli.networks.classifier import Classifier
+    from cnncli.recipes.evaluate import Evaluation
+    from cnncli.recipes.predict import Prediction
+    from cnncli.recipes.result import Run
+    from cnncli.runs.folder import RunFolder
+
+    AnyRun = Run | RunFolder | str | PathLike[str] | None
+
+__all__ = ["evaluate", "finetune", "load", "predict", "train"]
+__version__ = "0.1.0"
+
+
+def train(
+    config: str | PathLike[str] | Mapping[str, object],
+    overrides: Mapping[str, object] = {},
+    *,
+    runs_dir: str | PathLike[str] | None = None,
+) -> Run:
+    """Train a classifier.
+
+    Args:
+        config: a YAML file, a folder of pictures, or the settings themselves as nested mappings.
+        overrides: settings by their dotted key, e.g. `{"training.optimizer.learning_rate": 1e-4}`.
+        runs_dir: where the run appears; default: `CNNCLI_RUNS`, else `runs` in the current folder.
+
+    Returns:
+        The finished run: `run.path`, `run.metrics["test"].top1`, `run.seconds`.
+
+    Raises:
+        CnncliError: whatever the user can mend; `error.problems` has a line for each.
+    """
+    from cnncli.config.reader import config_from_mapping, load_config_or_folder
+    from cnncli.recipes.train import train as recipe
+
+    if isinstance(config, Mapping):
+        settings = config_from_mapping(config, overrides)
+    else:
+        settings = load_config_or_folder(Path(config), overrides)
+    return recipe(settings, _runs_dir(runs_dir), _console())
+
+
+def finetune(
+    run: AnyRun = None,
+    unfreeze: int | str | None = None,
+    *,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    runs_dir: str | PathLike[str] | None = None,
+) -> Run:
+    """Continue a finished run with more of its backbone trained, in a new run that names it.
+
+    Args:
+        run: a run, its directory or its name; default: the newest finished one.
+        unfreeze: N weighted layers from the end of the backbone, a layer's name, or `all`; default: 4.
+        epochs: at most; default: 10.
+        learning_rate: default: a tenth of the parent's.
+        runs_dir: as in `train`.
+    """
+    from cnncli.recipes.finetune import FinetuneSettings
+    from cnncli.recipes.finetune import finetune as recipe
+
+    folder, settings = _open(run, runs_dir), FinetuneSettings(unfreeze, epochs, learning_rate)
+    return recipe(folder, settings, _runs_dir(runs_dir), _console())
+
+
+def evaluate(
+    run: AnyRun = None,
+    *,
+    split: str | None = None,
+    data: str | PathLike[str] | None = None,
+    allow_missing: bool = False,
+    runs_dir: str | PathLike[str] | None = None,
+) -> Evaluation:
+    """Score a run on its test split (else validation), on a named split, or on another folder.
+
+    Returns:
+        `evaluation.metrics` with loss, top1, its interval, per-class figures and the confusion matrix.
+    """
+    from cnncli.recipes.evaluate import evaluate as recipe
+
+    folder = None if data is None else Path(data)
+    return recipe(_open(run, runs_dir), _console(), split, folder, allow_missing)
+
+
+def predict(
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    run: AnyRun = None,
+    top: int = 5,
+    runs_dir: str | PathLike[str] | None = None,
+) -> list[Prediction]:
+    """Class probabilities of pictures: files, folders or patterns.
+
+    Raises:
+        DataError: pictures that cannot be used, all of them.
+    """
+    from cnncli.errors import DataError, PictureError
+    from cnncli.recipes.predict import predict as recipe
+
+    wanted = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    results = list(recipe(_open(run, runs_dir), [Path(path) for path in wanted], top))
+    refused = [str(result) for result in results if isinstance(result, PictureError)]
+    if refused:
+        raise DataError(refused)
+    return [result for result in results if not isinstance(result, PictureError)]
+
+
+def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> Classifier:
+    """A run's classifier; `.model` is a Keras model from raw RGB pixels (0-255) to class scores."""
+    from cnncli.engines.scorer import read_recipe
+    from cnncli.networks.classifier import load_classifier
+
+    folder = _open(run, runs_dir)
+    return load_classifier(folder.model, read_recipe(folder.engine).pretrained)
+
+
+def _runs_dir(option: str | PathLike[str] | None) -> Path:
+    from cnncli.runs.folder import runs_dir_from
+
+    return runs_dir_from(None if option is None else Path(option))
+
+
+def _open(run: AnyRun, runs_dir: str | PathLike[str] | None) -> RunFolder:
+    from cnncli.recipes.result import Run
+    from cnncli.runs.folder import RunFolder, open_run
+
+    if isinstance(run, Run):
+        return run.folder
+    if isinstance(run, RunFolder):
+        return run
+    return open_run(run if run is None else Path(run), _runs_dir(runs_dir))
+
+
+def _console() -> Console:
+    from cnncli.console import Console
+
+    return Console(quiet=True)

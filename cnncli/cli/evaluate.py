@@ -13,7 +13,9 @@ from cnncli.console import Console
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
 @click.argument("run", required=False)
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Of the run's own data.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Another folder: its test split, or all of it.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="DIR", help="Another folder: its test split, or all of it."
+)
 @click.option("--allow-missing", is_flag=True, help="With --data: classes of the run may be absent.")
 @click.option(
     "--min-accuracy", type=click.FloatRange(0.0, 1.0), metavar="X", help="Exit with 3 below this top-1 accuracy, 0-1."
@@ -36,7 +38,9 @@ def command(
     RUN is a run directory or its name; default: the newest finished one. Its test split is scored, else validation.
     """
     if data is not None and split is not None:
-        raise click.UsageError("--data and --split exclude each other: another folder has its test split scored, or all.")
+        raise click.UsageError(
+            "--data and --split exclude each other: another folder has its test split scored, or all."
+        )
     from cnncli.cli.outcome import open_run_aloud, print_metrics
     from cnncli.recipes.evaluate import evaluate
 

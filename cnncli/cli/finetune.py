@@ -10,7 +10,7 @@ from cnncli.cli.options import console_options, example, json_option, print_json
 from cnncli.console import Console
 
 
-class Unfreeze(click.ParamType):
+class Unfreeze(click.ParamType[int | str]):
     """A number of layers, a layer's name, or `all`."""
 
     name = "N|LAYER|all"
@@ -23,7 +23,9 @@ class Unfreeze(click.ParamType):
 
 @click.command(epilog=example("cnncli finetune --unfreeze 6 --epochs 5"))
 @click.argument("run", required=False)
-@click.option("--unfreeze", type=Unfreeze(), help="Weighted layers from the end of the backbone, a layer's name, or all.")
+@click.option(
+    "--unfreeze", type=Unfreeze(), help="Weighted layers from the end of the backbone, a layer's name, or all."
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training pictures, at most.  [default: 10]")
 @click.option(
     "--learning-rate",

@@ -45,9 +45,7 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
 
 def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
     """All figures of a split."""
-    console.table(
-        ("split", "pictures", "loss", "accuracy", "95 % interval"), [_row(split, metrics)], to="stdout"
-    )
+    console.table(("split", "pictures", "loss", "accuracy", "95 % interval"), [_row(split, metrics)], to="stdout")
     if metrics.top5 is not None:
         click.echo(f"top-5 accuracy {metrics.top5:.4f}")
     console.table(

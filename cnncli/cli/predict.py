@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--run", metavar="RUN", help="A run directory or its name.  [default: the newest finished one]")
-@click.option("--top", type=click.IntRange(min=1), default=5, metavar="K", show_default=True, help="Most classes shown.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=5, metavar="K", show_default=True, help="Most classes shown."
+)
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="One line per picture and class: path, rank, label, probability.")
 @runs_dir_option
@@ -37,7 +39,7 @@ def command(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
     from cnncli.cli.outcome import open_run_aloud
-    from cnncli.recipes.predict import Prediction, predict
+    from cnncli.recipes.predict import predict
 
     found: list[Prediction] = []
     refused = 0

@@ -46,6 +46,11 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
             return (replace(head_stage(config), name="scratch", unfreeze="all"),)
 
 
+def run_name(config: Config) -> str:
+    """The name of a config's run: its own, else the backbone's and the mode's."""
+    return config.name or f"{config.backbone.name}-{config.mode}".lower()
+
+
 def head_stage(config: Config) -> Stage:
     """The stage that trains the head on a frozen backbone."""
     training = config.training

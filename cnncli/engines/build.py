@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.console import Console
-from cnncli.engines.choice import EngineChoice
-from cnncli.engines.engine import Engine
+from cnncli.engines.engine import Engine, EngineChoice
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import OpenVinoEngine, convert_graph, openvino_version
 from cnncli.errors import EngineError

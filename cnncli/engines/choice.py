@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from cnncli.engines.engine import EngineName, Precision
+from cnncli.engines.engine import EngineChoice, EngineName
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import EngineError
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """An engine and a precision, decided."""
-
-    engine: EngineName
-    precision: Precision
 
 
 def choose_engine(engine: str, precision: str) -> EngineChoice:

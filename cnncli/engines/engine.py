@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,8 +17,21 @@ BATCH = 32
 """Pictures in a request. Always the same, the last one padded, so that features do not depend on neighbours."""
 
 
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine and the precision of its arithmetic, decided."""
+
+    engine: EngineName
+    precision: Precision
+
+
 class Engine(Protocol):
     """Runs one graph."""
+
+    @property
+    def choice(self) -> EngineChoice:
+        """Which engine this is, and its precision."""
+        ...
 
     @property
     def identity(self) -> Mapping[str, str | int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncli.engines.engine import BATCH, Array, Precision, padded_batches
+from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import replay
 
@@ -36,6 +36,11 @@ class KerasEngine:
         self._function = tf.function(
             lambda *inputs: graph(list(inputs), training=False), autograph=False
         ).get_concrete_function(*signature)
+
+    @property
+    def choice(self) -> EngineChoice:
+        """See `Engine.choice`."""
+        return EngineChoice("keras", self._precision)
 
     @property
     def identity(self) -> Mapping[str, str | int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncli.engines.engine import BATCH, Array, Precision, padded_batches
+from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
 from cnncli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -90,6 +90,11 @@ class OpenVinoEngine:
         self._compiled = core.compile_model(
             model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         )
+
+    @property
+    def choice(self) -> EngineChoice:
+        """See `Engine.choice`."""
+        return EngineChoice("openvino", self._precision)
 
     @property
     def identity(self) -> Mapping[str, str | int]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -111,7 +110,7 @@ class FeatureStore:
         try:
             index = {"digests": list(digests), "tensors": [_write(aside, n, array) for n, array in enumerate(arrays)]}
             write_atomically(aside / "index.json", json.dumps(index))
-            os.rename(aside, folder / aside.name[1:])
+            aside.rename(folder / aside.name[1:])
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -154,8 +153,7 @@ def _checksum(array: Array) -> str:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    if name == "bfloat16":
-        import ml_dtypes
+    import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    return dtype

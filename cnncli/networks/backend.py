@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from types import ModuleType
 
@@ -27,7 +30,8 @@ def import_keras() -> ModuleType:
     with warnings.catch_warnings():
         # What TensorFlow's own dependencies deprecate is nothing the reader can mend.
         warnings.simplefilter("ignore", DeprecationWarning)
-        keras = importlib.import_module("keras")
+        with _without_native_logs() if first else nullcontext():
+            keras = importlib.import_module("keras")
     if keras.config.backend() != "tensorflow":
         raise EngineError(
             f"Keras was imported with the {keras.config.backend()} backend before cnncli: it needs tensorflow; "
@@ -35,6 +39,27 @@ def import_keras() -> ModuleType:
         )
     _settle(keras)
     return keras
+
+
+@contextmanager
+def _without_native_logs() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ side writes to stderr while it is loaded; if loading fails, it is shown.
+
+    These lines (which instructions are used, that there is no GPU) come before TensorFlow listens to its log level.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held_back:
+        stderr = os.dup(2)
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(stderr, held_back.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _settle(keras: ModuleType) -> None:

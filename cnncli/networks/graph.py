@@ -68,22 +68,22 @@ def replay(
     Returns:
         One tensor for each of the model's outputs.
     """
-    keras = import_keras()
+    library = import_keras()
 
     def call(operation: Any, args: Any, kwargs: Any) -> list[keras.KerasTensor]:
-        if isinstance(operation, keras.Sequential):
+        if isinstance(operation, library.Sequential):
             for layer in operation.layers:
                 args = call(layer, args, {})
             return list(args)
-        if isinstance(operation, keras.Model):
-            return replay(operation, keras.tree.flatten(args), substitute)
-        return list(keras.tree.flatten(substitute(operation)(*args, **kwargs)))
+        if isinstance(operation, library.Model):
+            return replay(operation, library.tree.flatten(args), substitute)
+        return list(library.tree.flatten(substitute(operation)(*args, **kwargs)))
 
     given = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
     for node in nodes_in_order(model):
         if node.is_input or all(id(tensor) in given for tensor in node.outputs):
             continue
-        args, kwargs = keras.tree.map_structure(
+        args, kwargs = library.tree.map_structure(
             lambda value: given.get(id(value), value), (node.arguments.args, node.arguments.kwargs)
         )
         outputs = call(node.operation, args, kwargs)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.catalogue.networks import network
-from cnncli.config.modes import stages_of
+from cnncli.config.modes import run_name, stages_of
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.errors import CnncliError, ConfigError, printable
@@ -68,7 +68,7 @@ def augment(config: Config, out: Path | None, pictures: int, views: int | None, 
             "augmentation: no operation is switched on, so there is nothing to show; "
             "try augmentation.rotation_range=20 augmentation.horizontal_flip=true"
         )
-    path = _png(out or Path(f"{_name(config)}-augmentation.png"))
+    path = _png(out or Path(f"{run_name(config)}-augmentation.png"))
     manifest = build_manifest(config.data, config.seed)
     for note in manifest.notes:
         console.say(note)
@@ -129,11 +129,7 @@ def _sheet_row(row: Row, recipe: PixelRecipe, renderers: Iterable[Renderer]) -> 
 def _titles(config: Config, recipe: PixelRecipe) -> tuple[str, str]:
     """The sheet's title, and the lines below it."""
     size = f"{recipe.height} × {recipe.width} pixels, {recipe.color}, fit {recipe.fit}"
-    return f"{_name(config)}: augmentation", f"{describe(config.augmentation)}\n{size}"
-
-
-def _name(config: Config) -> str:
-    return config.name or f"{config.backbone.name}-{config.mode}".lower()
+    return f"{run_name(config)}: augmentation", f"{describe(config.augmentation)}\n{size}"
 
 
 def _png(path: Path) -> Path:

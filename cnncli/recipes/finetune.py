@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnncli.config.modes import FINE_TUNING_EPOCHS, FINE_TUNING_LEARNING_RATE_FACTOR, stages_of
-from cnncli.config.reader import load_config
+from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
@@ -67,7 +67,7 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
     """The parent's config with one stage of its own."""
     if parent.read_facts()["state"] != "finished":
         raise RunError(f"{parent.path}: this run is not finished; only a finished one can be fine-tuned.")
-    config = load_config(parent.config)
+    config = load_resolved(parent.config)
     optimizer = config.training.optimizer
     rate = settings.learning_rate or optimizer.learning_rate * FINE_TUNING_LEARNING_RATE_FACTOR
     stage = StageConfig(

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.config.modes import Stage
+from cnncli.config.modes import Stage, run_name
 from cnncli.config.reader import dump_config
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.engines.choice import choose_engine
+from cnncli.engines.engine import EngineChoice
 from cnncli.engines.scorer import ScoringRecipe, load_scorer, save_scorer
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
@@ -29,6 +30,7 @@ from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.runs.log import recording
 from cnncli.runs.records import History
+from cnncli.training.ledger import LEDGER_COLUMNS, ledger_cells
 from cnncli.training.session import Outcome, Workshop, train_stages
 
 
@@ -62,11 +64,13 @@ def fit(task: Fit, console: Console) -> Run:
     with recording(run):
         with History(run) as history:
             outcome = train_stages(task.classifier, task.stages, shop, history)
+        console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
         _save(run, task, shop, outcome)
         metrics, counts = _score(run, task.manifest, shop)
-        draw_curves(history.rows, run.curves)
+        run.curves.parent.mkdir(exist_ok=True)
+        draw_curves(history.rows, run.curves, outcome.best.epoch)
         seconds = time.monotonic() - task.started
-        _finish(run, shop, outcome, metrics, seconds)
+        _finish(run, outcome, metrics, seconds)
     return Run(run, metrics, seconds, outcome.features + counts)
 
 
@@ -98,16 +102,15 @@ def _create(task: Fit, shop: Workshop) -> RunFolder:
         "precision": shop.choice.precision,
         "stages": [stage.name for stage in task.stages],
     }
-    name = config.name or f"{config.backbone.name}-{config.mode}".lower()
-    return create_run(task.runs_dir, name, files, task.parent, facts)
+    return create_run(task.runs_dir, run_name(config), files, task.parent, facts)
 
 
 def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
     division, data = outcome.last, shop.config.data
-    identity = division.engine.identity if division.engine else None
+    choice = division.engine.choice if division.engine else EngineChoice(shop.choice.engine, "float32")
     recipe = ScoringRecipe(
-        engine=identity["engine"] if identity else shop.choice.engine,
-        precision=identity["precision"] if identity else "float32",
+        engine=choice.engine,
+        precision=choice.precision,
         trunk=division.fingerprint,
         unfreeze=division.stage.unfreeze,
         batch_norm=division.stage.batch_norm,
@@ -136,7 +139,7 @@ def _score(run: RunFolder, manifest: Manifest, shop: Workshop) -> tuple[dict[str
     return metrics, counts
 
 
-def _finish(run: RunFolder, shop: Workshop, outcome: Outcome, metrics: dict[str, Metrics], seconds: float) -> None:
+def _finish(run: RunFolder, outcome: Outcome, metrics: dict[str, Metrics], seconds: float) -> None:
     document = {split: found.to_dict() for split, found in metrics.items()}
     write_atomically(run.metrics, json.dumps(document, indent=2) + "\n")
     finish_run(

@@ -86,9 +86,14 @@ def _expand(paths: Iterable[str]) -> Iterator[str | PictureError]:
             yield path
         elif Path(path).is_dir():
             found = [str(picture) for picture in pictures_below(Path(path))]
-            yield from found or [PictureError(path, "no pictures in this folder")]
+            yield from found
+            if not found:
+                yield PictureError(path, "no pictures in this folder")
         elif not Path(path).exists() and glob.has_magic(path):
-            yield from sorted(glob.glob(path, recursive=True)) or [PictureError(path, "matches no file")]
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
+            yield from matches
+            if not matches:
+                yield PictureError(path, "matches no file")
         else:
             yield path
 

@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 
 from cnncli.config.modes import stages_of
+from cnncli.config.notes import notes_of
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.networks.classifier import build_classifier
+from cnncli.pictures.augment import augmentation_notes
 from cnncli.pictures.index import build_manifest
+from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.result import Run
 
@@ -28,9 +31,21 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
         TrainingError: a loss that is no number; the run says `failed`.
     """
     started = time.monotonic()
-    manifest = build_manifest(config.data, config.seed)
-    for note in manifest.notes:
-        console.say(note)
+    for note in (*notes_of(config), *augmentation_notes(config.augmentation)):
+        console.warn(note)
+    manifest = index_pictures(config, console)
     classifier = build_classifier(config, len(manifest.classes))
     task = Fit(config, manifest, classifier, stages_of(config), runs_dir, parent=None, started=started)
     return fit(task, console)
+
+
+def index_pictures(config: Config, console: Console) -> Manifest:
+    """The manifest of a config's data, with what there is to know about it said aloud."""
+    with console.progress(None, "checking pictures") as progress:
+        manifest = build_manifest(config.data, config.seed, progress=lambda done, _: progress.update(done))
+    counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
+    sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
+    console.phase("pictures", f"{len(manifest.classes)} classes · {sizes}")
+    for note in manifest.notes:
+        console.say(note)
+    return manifest

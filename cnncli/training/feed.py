@@ -91,12 +91,12 @@ class FreshFeed:
         """See `Feed.epoch`."""
         order = order_of_epoch(self.pictures.digests, self.seed, stage, epoch - 1)
 
-        def render(row: np.int64) -> NDArray[np.uint8]:
+        def render(row: int) -> NDArray[np.uint8]:
             (pixels,) = self.pixels.rows(np.array([row]))
             digest = self.pictures.digests[row]
             return render_fresh(pixels[0], self.extraction.augmentation, digest, self.seed, stage, epoch - 1)
 
-        rendered = map_ordered(render, order, ahead=4 * batch_size)
+        rendered = map_ordered(render, order.tolist(), ahead=4 * batch_size)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             yield self.extraction.run(np.stack([next(rendered) for _ in rows])), self.pictures.labels[rows]

@@ -71,6 +71,36 @@ class LedgerEntry:
         entry = asdict(self)
         return {**entry.pop("plan"), **entry}
 
+    def hand_over_problem(self, precision: str) -> str | None:
+        """A sentence where the stage did not start from the loss it was handed, within the precision's tolerance."""
+        tolerance = HANDED_ON_TOLERANCE[precision]
+        if self.handed_val_loss is None or abs(self.start_val_loss - self.handed_val_loss) <= tolerance:
+            return None
+        return (
+            f"stage {self.plan.name} starts at a validation loss of {self.start_val_loss:.6f} and was handed "
+            f"{self.handed_val_loss:.6f}: more than {tolerance:g} apart, the most that {precision} explains."
+        )
+
+
+LEDGER_COLUMNS = ("stage", "trains from", "trainable", "frozen", "learning rate", "epochs", "best", "val_loss", "proof")
+
+
+def ledger_cells(entry: LedgerEntry) -> tuple[str, ...]:
+    """An entry as a row of text under `LEDGER_COLUMNS`."""
+    plan, handed = entry.plan, entry.handed_val_loss
+    losses = [] if handed is None else [f"handed {handed:.4f}"]
+    return (
+        plan.name,
+        plan.cut_at,
+        f"{plan.trainable_parameters:,}",
+        f"{plan.frozen_parameters:,}",
+        f"{entry.learning_rate:g}",
+        f"{entry.epochs}",
+        f"{entry.best_epoch}",
+        ", ".join([*losses, f"start {entry.start_val_loss:.4f}", f"end {entry.end_val_loss:.4f}"]),
+        f"frozen {entry.frozen_weights_sha256[1][:8]} unmoved, trained moved",
+    )
+
 
 def plan_of(name: str, unfreeze: int | str, classifier: Classifier, cut: Cut) -> StagePlan:
     """Describe a cut as a stage's plan; the classifier's layers carry the cut's `trainable` flags."""
@@ -102,7 +132,9 @@ class WeightHashes:
             TrainingError: frozen weights moved, or no trained weight did.
         """
         if self.frozen != after.frozen:
-            raise TrainingError(f"stage {stage}: frozen weights moved. This is a bug of cnncli; the model is not saved.")
+            raise TrainingError(
+                f"stage {stage}: frozen weights moved. This is a bug of cnncli; the model is not saved."
+            )
         if self.trained == after.trained:
             raise TrainingError(
                 f"stage {stage}: no weight moved in training. Is the learning rate too small for float32?"

@@ -23,4 +23,6 @@ def build_optimizer(settings: OptimizerConfig) -> keras.optimizers.Optimizer:
     try:
         return getattr(import_keras().optimizers, name)(learning_rate=settings.learning_rate, **settings.arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"training.optimizer: keras.optimizers.{name} says: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"training.optimizer: keras.optimizers.{name} says: {' '.join(str(error).split())}"
+        ) from error

@@ -10,9 +10,8 @@ from cnncli.config.modes import Stage
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.engines.build import build_engine
-from cnncli.engines.choice import EngineChoice
-from cnncli.engines.engine import Engine
-from cnncli.features.extract import Counts, Extraction, extract
+from cnncli.engines.engine import Engine, EngineChoice
+from cnncli.features.extract import Counts, Extraction, extract, seconds_per_picture
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut, cut_classifier
@@ -21,7 +20,7 @@ from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.manifest import Manifest
 from cnncli.pictures.views import number_of_views
 from cnncli.training.feed import Feed, FreshFeed, Labelled, StoredFeed
-from cnncli.training.ledger import LedgerEntry
+from cnncli.training.ledger import LedgerEntry, plan_of
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.stage import Incumbent, Recorder, StageWork, train_stage
 
@@ -101,6 +100,7 @@ def train_stages(classifier: Classifier, stages: Sequence[Stage], shop: Workshop
     counts, epochs = Counts(), 0
     for stage in stages:
         division = divide(classifier, stage, shop)
+        announce(classifier, division, shop)
         training, computed = _training_feed(division, shop)
         validation, computed_too = _validation_feed(division, shop)
         counts = counts + computed + computed_too
@@ -117,9 +117,40 @@ def train_stages(classifier: Classifier, stages: Sequence[Stage], shop: Workshop
         best, entry = train_stage(work, best, epochs + 1, recorder, shop.console)
         epochs += entry.epochs
         ledger.append(entry)
+        if problem := entry.hand_over_problem(shop.choice.precision):
+            shop.console.warn(problem)
     if best is None:
         raise ValueError("a training has at least one stage")
     return Outcome(best, tuple(ledger), counts, division)
+
+
+def announce(classifier: Classifier, division: Division, shop: Workshop) -> None:
+    """One line before a stage's work: what trains, what runs the trunk, how much is stored, how long it will take."""
+    plan = plan_of(division.stage.name, division.stage.unfreeze, classifier, division.cut)
+    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.cut_at} on"]
+    if division.engine is None:
+        parts.append("nothing is frozen, Keras float32")
+    else:
+        choice = division.engine.choice
+        parts.append(f"{plan.frozen_parameters:,} frozen, {choice.engine} {choice.precision}")
+    missing, total, seconds = _work_ahead(division, shop)
+    parts.append(f"{total:,} pictures and views, {total - missing:,} stored")
+    if missing:
+        parts.append(f"about {seconds:.0f} s for the others")
+    shop.console.phase(f"stage {plan.name}", " · ".join(parts))
+
+
+def _work_ahead(division: Division, shop: Workshop) -> tuple[int, int, float]:
+    """Renderings of training and validation pictures that are missing, all of them, and the seconds that will take."""
+    views = number_of_views(shop.config.augmentation, trunk_is_empty=division.engine is None)
+    fresh = views == "fresh"
+    extraction = Extraction(None, None, shop.pixels) if fresh else _extraction(division, shop)
+    missing = total = 0
+    for split, count in (("train", 1 if views == "fresh" else views), ("validation", 1)):
+        digests = [row.digest for row in shop.manifest.split(split)]
+        total += count * len(set(digests))
+        missing += sum(len(shop.store.missing(extraction.key(view), digests)) for view in range(count))
+    return missing, total, missing * seconds_per_picture(extraction) if missing else 0.0
 
 
 def _labelled(shop: Workshop, split: str) -> Labelled:

@@ -104,7 +104,7 @@ def train_stage(
         raise RuntimeError("a stage has at least one epoch")
     return best, LedgerEntry(
         plan=plan_of(work.stage.name, work.stage.unfreeze, work.classifier, work.cut),
-        learning_rate=trainer.base_learning_rate,
+        learning_rate=work.stage.optimizer.learning_rate,
         epochs=epochs,
         best_epoch=best.epoch,
         handed_val_loss=incumbent.validation.loss if incumbent else None,
@@ -160,5 +160,3 @@ def _epochs(work: StageWork, trainer: TailTrainer, first_epoch: int, console: Co
 
 def _monitored(row: HistoryRow) -> dict[str, float]:
     return {name: getattr(row, name) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
-
-

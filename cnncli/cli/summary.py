@@ -1,0 +1,55 @@
+"""`cnncli summary`: layers, shapes, parameters."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.console import Console
+
+
+@click.command(epilog=example("cnncli summary ResNet50"))
+@click.argument("source", metavar="CONFIG|BACKBONE")
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@json_option
+@console_options
+def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Console) -> None:
+    """Print the layers of a config's classifier or of a backbone.
+
+    For a config, layers are marked as its last stage trains them; their names are what training.unfreeze and
+    backbone.output_layer take.
+    """
+    from cnncli.recipes.summary import summarize_backbone, summarize_config
+
+    if Path(source).suffix in (".yaml", ".yml") or Path(source).exists():
+        from cnncli.config.reader import load_config
+
+        summary = summarize_config(load_config(Path(source), overrides))
+    elif overrides:
+        raise click.UsageError("KEY=VALUE changes a config; a backbone by its name has none.")
+    else:
+        summary = summarize_backbone(source)
+    if as_json:
+        print_json({**asdict(summary), "parameters": summary.parameters})
+        return
+    console.table(
+        ("layer", "type", "output", "parameters", "trains"),
+        [
+            (
+                line.name,
+                line.type,
+                "×".join(map(str, line.output_shape)),
+                f"{line.parameters:,}",
+                "" if not line.parameters else "yes" if line.trainable else "no",
+            )
+            for line in summary.layers
+        ],
+        to="stdout",
+    )
+    click.echo(
+        f"parameters {summary.parameters:,}: trainable {summary.trainable_parameters:,}, "
+        f"frozen {summary.frozen_parameters:,}"
+    )

@@ -1,0 +1,63 @@
+"""A table of a network's layers: what each is, the shape it gives, its parameters, whether it trains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cnncli.networks.graph import nodes_in_order
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class LayerLine:
+    """One layer, or operation, of a graph.
+
+    Attributes:
+        name: in the graph; what `unfreeze` and `output_layer` take.
+        type: its class in Keras.
+        output_shape: without the batch; of the first tensor where it gives several.
+        parameters: all of its weights, trained or not.
+        trainable: whether training would move any of them.
+    """
+
+    name: str
+    type: str
+    output_shape: tuple[int | None, ...]
+    parameters: int
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The layers of a network in the order of its graph, and their totals."""
+
+    layers: tuple[LayerLine, ...]
+    trainable_parameters: int
+    frozen_parameters: int
+
+    @property
+    def parameters(self) -> int:
+        """All of them."""
+        return self.trainable_parameters + self.frozen_parameters
+
+
+def summarize(model: keras.Model) -> Summary:
+    """List the layers of a functional model, as `trainable` is set at this moment."""
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    total = sum(math.prod(weight.shape) for weight in model.weights)
+    return Summary(tuple(_line(node) for node in nodes_in_order(model)), trainable, total - trainable)
+
+
+def _line(node: Any) -> LayerLine:
+    operation = node.operation
+    return LayerLine(
+        name=operation.name,
+        type=type(operation).__name__,
+        output_shape=tuple(node.outputs[0].shape[1:]),
+        parameters=sum(math.prod(weight.shape) for weight in getattr(operation, "weights", ())),
+        trainable=bool(getattr(operation, "trainable_weights", ())),
+    )
