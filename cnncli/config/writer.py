@@ -9,6 +9,8 @@ import yaml
 
 from cnncli.config.dialect import ConfigDumper
 from cnncli.config.idle import idle_settings
+from cnncli.config.modes import default_epochs, stages_of
+from cnncli.config.names import network_of
 from cnncli.config.schema import Config, Settings, StageConfig
 from cnncli.config.tree import join
 
@@ -30,9 +32,34 @@ def dump_config(config: Config) -> str:
     return text
 
 
+def described(config: Config) -> str:
+    """A resolved config as YAML with comments: what its null stands for, and the stages it means."""
+    lines = dump_config(config).splitlines()
+    info = network_of(config)
+    if info is not None and config.data.image_size is None:
+        lines = _remark(lines, "  image_size: null", f"{info.input_size}, {info.name}'s own")
+    if config.training.epochs is None:
+        lines = _remark(lines, "  epochs: null", f"{default_epochs(config)} where a stage does not say")
+    stages = [
+        f"#   {stage.name}: unfreeze {stage.unfreeze}, {stage.epochs} epochs, {stage.optimizer.name} "
+        f"{stage.optimizer.learning_rate:g}, {stage.schedule.name}, batch norm: {stage.batch_norm}"
+        for stage in stages_of(config)
+    ]
+    return "\n".join([*lines, "# stages:", *stages]) + "\n"
+
+
+def _remark(lines: list[str], line: str, remark: str) -> list[str]:
+    return [f"{text}  # {remark}" if text == line else text for text in lines]
+
+
 def settings_of(config: Config) -> dict[str, Any]:
     """A config as nested dictionaries, lists and plain values, as `dump_config` writes it."""
     return _group(config, "", idle_settings(config))
+
+
+def plain(value: Any) -> Any:
+    """A value of a setting as YAML knows it: groups are dictionaries, tuples lists, paths text."""
+    return _plain(value, "", {})
 
 
 def _group(group: Settings, key: str, idle: dict[str, tuple[str, str]]) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""`cnncli config`: show, validate and describe configs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.console import Console
+
+
+@click.group(no_args_is_help=True, epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))
+def command() -> None:
+    """Show, validate or describe a config."""
+
+
+@command.command(epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@json_option
+@console_options
+def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Console) -> None:
+    """Print a config with every setting resolved.
+
+    From the file, the environment, KEY=VALUE and the defaults. What is printed is a config again; the stages that it
+    means follow as comments. The data need not be there.
+    """
+    from cnncli.config.reader import load_config
+    from cnncli.config.writer import described, settings_of
+
+    resolved = load_config(config, overrides, check_paths=False)
+    if as_json:
+        print_json(settings_of(resolved))
+    else:
+        click.echo(described(resolved), nl=False)
+
+
+@command.command(epilog=example("cnncli config validate configs/*.yaml"))
+@click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@console_options
+def validate(configs: tuple[Path, ...], console: Console) -> None:
+    """Check configs and report all problems.
+
+    Names, types, ranges, contradictions, and whether data and weights exist. Prints `CONFIG: ok` for each that is, and
+    every problem of the others; exits 2 if there is any.
+    """
+    from cnncli.config.notes import notes_of
+    from cnncli.config.reader import load_config
+    from cnncli.errors import ConfigError, printable
+
+    problems: list[str] = []
+    for source in configs:
+        try:
+            notes = notes_of(load_config(source))
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            click.echo(f"{printable(source)}: ok")
+            for note in notes:
+                console.warn(f"{printable(source)}: {note}")
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+
+
+@command.command(epilog=example("cnncli config schema > cnncli.schema.json"))
+def schema() -> None:
+    """Print the JSON Schema of configs, for editors.
+
+    With the YAML language server, the line `# yaml-language-server: $schema=cnncli.schema.json` at the top of a config
+    gives completion, documentation and checks while you type.
+    """
+    from cnncli.config.reference import json_schema
+
+    print_json(json_schema())

@@ -1,0 +1,33 @@
+"""`cnncli init`: a commented config fitted to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cnncli.cli.options import console_options, example
+from cnncli.console import Console
+
+
+@click.command(epilog=example("cnncli init flowers --out flowers.yaml"))
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="config.yaml",
+    show_default=True,
+    metavar="FILE",
+    help="The file to write.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@console_options
+def command(folder: Path, out: Path, force: bool, console: Console) -> None:
+    """Write a commented config fitted to a folder of pictures.
+
+    DIR holds class folders, or train, validation and test with class folders. The config names its classes, picture
+    sizes and split layout, and suggests settings where they matter, such as weights for uneven classes.
+    """
+    from cnncli.recipes.init import write_config
+
+    click.echo(write_config(folder, out, force, console))

@@ -1,0 +1,129 @@
+"""The schema for editors and for readers: JSON Schema, and the README's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cnncli.catalogue.activations import ACTIVATIONS
+from cnncli.catalogue.networks import NETWORKS
+from cnncli.catalogue.optimizers import OPTIMIZERS
+from cnncli.catalogue.options import Option
+from cnncli.config.fields import Setting, all_settings, expectation, item_groups_of, takes_null
+from cnncli.config.problems import shown
+from cnncli.config.schema import Config
+from cnncli.config.writer import plain
+from cnncli.errors import CnncliError
+
+BEGIN = "<!-- reference:begin -->"
+END = "<!-- reference:end -->"
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of a config file: JSON Schema, draft 2020-12, which editors use to complete and to check.
+
+    It judges each setting by itself: what contradicts what, and what exists, is for `cnncli config validate`.
+    """
+    schema: dict[str, Any] = _tidy(Config.model_json_schema())
+    groups = schema["$defs"]
+    _suggest(groups["BackboneConfig"]["properties"]["name"], NETWORKS)
+    _suggest(groups["OptimizerConfig"]["properties"]["name"], OPTIMIZERS)
+    _suggest(groups["ActivationLayer"]["properties"]["activation"], ACTIVATIONS)
+    _suggest(groups["DenseLayer"]["properties"]["activation"], ACTIVATIONS)
+    arguments = {name: option for info in OPTIMIZERS.values() for name, option in info.arguments.items()}
+    groups["OptimizerConfig"]["properties"].update({name: _option_schema(item) for name, item in arguments.items()})
+    groups["OptimizerConfig"]["additionalProperties"] = False
+    # A heading whose lines are all commented out is null, and means the defaults.
+    for group in (schema, *groups.values()):
+        for field in group["properties"].values():
+            if "$ref" in field:
+                field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}]
+    for group, name in (("HeadConfig", "layers"), ("BackboneConfig", "options")):
+        field = groups[group]["properties"][name]
+        field["type"] = [field["type"], "null"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "cnncli config"}
+
+
+def markdown_reference() -> str:
+    """Every setting as Markdown: one table per group, one line per key."""
+    tables: dict[str, list[Setting]] = {"": []}
+    for setting in all_settings():
+        group = setting.key.rpartition(".")[0]
+        if setting.is_group:
+            tables[setting.key] = []
+        if not setting.is_group or takes_null(setting.field) or item_groups_of(setting.field):
+            tables.setdefault(group, []).append(setting)
+    parts = []
+    for group, settings in tables.items():
+        # What a stage may set for itself is described where it is set for all.
+        if settings and not group.startswith("training.stages.N."):
+            parts.append("\n".join([*_heading(group), *_table(settings)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def with_reference(text: str) -> str:
+    """A text with the current reference between its two markers.
+
+    Raises: CnncliError: the markers are not there, each once and in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in before + after:
+        raise CnncliError(f"the reference goes between the lines {BEGIN} and {END}, which must be there once each.")
+    return f"{before}{BEGIN}\n\n{markdown_reference()}\n{END}{after}"
+
+
+def _tidy(schema: Any) -> Any:
+    """The schema with one-line descriptions."""
+    if isinstance(schema, dict):
+        tidied = {name: _tidy(item) for name, item in schema.items()}
+        if isinstance(tidied.get("description"), str):
+            tidied["description"] = " ".join(tidied["description"].split())
+        return tidied
+    return [_tidy(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _suggest(field: dict[str, Any], names: Iterable[str]) -> None:
+    """Offer names without forbidding others: they may be written in capitals or not."""
+    kinds = field.pop("anyOf", [{"type": field.pop("type", "string")}])
+    field["anyOf"] = [{"enum": list(names)}, *kinds]
+
+
+def _option_schema(option: Option) -> dict[str, Any]:
+    kind = option.kind if option.kind in ("number", "integer", "boolean") else "string"
+    return {"type": [kind, "null"] if option.default is None else kind, "description": option.doc}
+
+
+def _heading(group: str) -> Iterator[str]:
+    found = {setting.key: setting for setting in all_settings()}.get(group.removesuffix(".N"))
+    if found is not None:
+        yield f"**`{group}`** {_cell(found.field.description or '')}"
+        yield ""
+
+
+def _table(settings: list[Setting]) -> Iterator[str]:
+    yield "| Key | Takes | Default | What it is |"
+    yield "|---|---|---|---|"
+    for setting in settings:
+        doc = _cell(setting.field.description or "")
+        yield f"| `{setting.key}` | {_cell(_takes(setting))} | {_default(setting)} | {doc} |"
+
+
+def _takes(setting: Setting) -> str:
+    words = expectation(setting.field)
+    if not words.startswith("a group of settings ("):
+        return words
+    return f"a group as `training.{setting.name}` or null" if ".N." in setting.key else "the group below or null"
+
+
+def _default(setting: Setting) -> str:
+    if setting.field.is_required():
+        return "names the layer" if setting.key.startswith("head.layers.") else "required"
+    if setting.key.startswith("training.stages.N.") and takes_null(setting.field):
+        return f"that of `training.{setting.name}`"
+    default = plain(setting.field.get_default(call_default_factory=True, validated_data={}))
+    return f"`{shown(default) if not isinstance(default, str) else default}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,174 @@
+"""A commented config fitted to a folder of pictures: what `cnncli init` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from cnncli.catalogue.networks import NETWORKS
+from cnncli.config.dialect import ConfigDumper
+from cnncli.config.schema import BackboneConfig
+from cnncli.errors import printable
+
+UNEVEN = 2.0
+"""From this ratio of the largest to the smallest class on, classes are weighed."""
+SMALL_PX = 112
+"""Where no picture is larger than this, the network's own size would mostly enlarge."""
+COMMENT_COLUMN = 40
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the text says about the pictures.
+
+    Attributes:
+        path: of the folder, as it is to stand in the config.
+        name: of the folder, for the run's name.
+        counts: readable pictures by split and class; the split of class folders alone is `all`.
+        smallest, middle, largest: width and height in pixels.
+        is_grayscale: whether no picture has colours.
+        n_unreadable: pictures that cannot be read.
+        n_leaks: groups of equal files in several splits.
+    """
+
+    path: str
+    name: str
+    counts: Mapping[str, Mapping[str, int]]
+    smallest: tuple[int, int]
+    middle: tuple[int, int]
+    largest: tuple[int, int]
+    is_grayscale: bool = False
+    n_unreadable: int = 0
+    n_leaks: int = 0
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether there are split folders."""
+        return "all" not in self.counts
+
+    @property
+    def training(self) -> Mapping[str, int]:
+        """Pictures to train on by class."""
+        return self.counts.get("train") or next(iter(self.counts.values()))
+
+
+def template_for(facts: DatasetFacts, config_name: str = "config.yaml") -> str:
+    """The text of a config.
+
+    Args:
+        facts: about the pictures.
+        config_name: the file it will be, for the command in its first line.
+    """
+    network = NETWORKS[BackboneConfig().name]
+    sections = [
+        _head(facts, config_name),
+        [
+            _line("name", facts.name, "of the run"),
+            _line("mode", "feature-extraction", "feature-extraction | fine-tuning | from-scratch"),
+            _line("seed", 0, "same seed, same run"),
+        ],
+        ["data:", *_data(facts, network.input_size)],
+        [
+            "backbone:",
+            _line("  name", network.name, "one of `cnncli backbones`"),
+            _line("  weights", "imagenet", "imagenet | none | a file"),
+        ],
+        [
+            "head:",
+            _line("  pooling", "avg", "avg | max | flatten"),
+            _line("  layers", [], "for example [{dense: 256, activation: relu}, {dropout: 0.5}]"),
+            _line("  activation", "softmax", "softmax | sigmoid | linear"),
+        ],
+        ["augmentation:", *_augmentation(sum(facts.training.values()))],
+        [
+            "training:",
+            _line("  batch_size", 32),
+            _line("  epochs", 20, "at most: early_stopping ends it sooner"),
+            _line("  optimizer", {"name": "adam", "learning_rate": 1e-3}, "any of keras.optimizers"),
+            _line("  early_stopping", {"monitor": "val_loss", "patience": 5}, "null: never"),
+        ],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _head(facts: DatasetFacts, config_name: str) -> list[str]:
+    lines = [f"# cnncli train {printable(config_name)}", "#", f"# {_classes(facts.training)}"]
+    for split, counts in facts.counts.items():
+        where = {"all": "in class folders alone"}.get(split, f"in {split}")
+        n, least, most = sum(counts.values()), min(counts.values()), max(counts.values())
+        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        lines.append(f"# {n:,} pictures {where}, {each} a class")
+    smallest = min(facts.training, key=facts.training.__getitem__)
+    lines.append(f"# smallest class: {printable(smallest)}, {facts.training[smallest]:,} pictures")
+    sizes = " · ".join(f"{width} × {height}" for width, height in (facts.smallest, facts.middle, facts.largest))
+    lines.append(f"# width × height in pixels, smallest · middle · largest: {sizes}")
+    if facts.n_leaks:
+        lines.append(f"# {facts.n_leaks:,} pictures lie in several splits: see `cnncli data check`, remove them first")
+    return [
+        *lines,
+        "#",
+        "# Every setting there is: `cnncli config schema`; this file with all of them: `cnncli config show`.",
+    ]
+
+
+def _classes(training: Mapping[str, int]) -> str:
+    names = list(training)
+    listed = ", ".join(map(printable, names[:8]))
+    return f"{len(names)} classes: {listed}{', …' if len(names) > 8 else ''}"
+
+
+def _data(facts: DatasetFacts, input_size: int) -> list[str]:
+    lines = [_line("  path", facts.path, "relative to this file"), _image_size(facts, input_size)]
+    color = "no picture has colours" if facts.is_grayscale else "rgb | grayscale"
+    lines.append(_line("  color", "grayscale" if facts.is_grayscale else "rgb", color))
+    width, height = facts.middle
+    shape = "pad keeps their shape" if max(width, height) > 1.5 * min(width, height) else "stretch | crop | pad"
+    lines.append(_line("  fit", "stretch", shape))
+    if not facts.has_splits:
+        lines.append(_line("  splits", {"validation": 0.15, "test": 0.15}, "no split folders: drawn by the seed"))
+    elif "validation" not in facts.counts:
+        lines.append(_line("  splits", {"validation": 0.15}, "no validation folder: taken from train"))
+    return [*lines, _class_weights(facts.training), *_bad_images(facts.n_unreadable)]
+
+
+def _image_size(facts: DatasetFacts, input_size: int) -> str:
+    if max(facts.largest) <= SMALL_PX:
+        return _line("  image_size", 128, f"they are small; {input_size} takes three times as long, for some accuracy")
+    return _line("  image_size", input_size, "pixels, the network's own; 160 takes half as long")
+
+
+def _class_weights(training: Mapping[str, int]) -> str:
+    counts = [n for n in training.values() if n]
+    if max(counts) >= UNEVEN * min(counts):
+        return _line("  class_weights", "balanced", f"{min(counts):,} to {max(counts):,} pictures a class")
+    return _line("  class_weights", "none", "none | balanced")
+
+
+def _bad_images(n_unreadable: int) -> list[str]:
+    if not n_unreadable:
+        return []
+    which = f"{n_unreadable:,} cannot be read: `cnncli data check` names them; error: stop before training"
+    return [_line("  on_bad_image", "skip", which)]
+
+
+def _augmentation(n_training: int) -> list[str]:
+    advice = "few pictures: worth trying true" if n_training < 1_000 else "true: mirrored every second time"
+    return [
+        _line("  horizontal_flip", False, advice),
+        _line("  rotation_range", 0, "degrees, for example 15"),
+        _line("  zoom_range", 0, "fraction, for example 0.1"),
+    ]
+
+
+def _line(key: str, value: object, comment: str = "") -> str:
+    text = f"{key}: {_written(value)}"
+    return f"{text:<{COMMENT_COLUMN}} # {comment}" if comment else text
+
+
+def _written(value: Any) -> str:
+    """A value as YAML on one line, quoted where it must be."""
+    text: str = yaml.dump(value, Dumper=ConfigDumper, default_flow_style=True, sort_keys=False, width=2**20)
+    return text.removesuffix("\n").removesuffix("\n...")
