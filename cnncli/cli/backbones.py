@@ -1,0 +1,60 @@
+"""`cnncli backbones`: the networks that a config can name."""
+
+from __future__ import annotations
+
+import click
+
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo
+from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.console import Console
+
+COLUMNS = ("network", "parameters", "MB", "depth", "top-1 %", "top-5 %", "input px", "weights here")
+
+
+@click.command(epilog=example("cnncli backbones --json"))
+@json_option
+@console_options
+def command(as_json: bool, console: Console) -> None:
+    """List the networks that a config can name.
+
+    Parameters and size are those with the ImageNet top of 1,000 classes, top-1 and top-5 the accuracy on ImageNet's
+    validation pictures, the input its default height and width. The last column says whether the ImageNet weights are
+    on this machine already; others are fetched when they are first needed.
+    """
+    from cnncli.networks.download import weights_are_here
+
+    networks = [(info, weights_are_here(info)) for info in NETWORKS.values()]
+    if as_json:
+        print_json([_as_dict(info, here) for info, here in networks])
+    else:
+        console.table(COLUMNS, [_cells(info, here) for info, here in networks], to="stdout")
+
+
+def _as_dict(info: NetworkInfo, here: bool) -> dict[str, object]:
+    return {
+        "name": info.name,
+        "parameters": info.parameters,
+        "size_mb": info.size_mb,
+        "depth": info.depth,
+        "top1": info.top1,
+        "top5": info.top5,
+        "input_size": info.input_size,
+        "weights_here": here,
+    }
+
+
+def _cells(info: NetworkInfo, here: bool) -> tuple[str, ...]:
+    return (
+        info.name,
+        f"{info.parameters:,}",
+        f"{info.size_mb:,.0f}",
+        _or_dash(info.depth, "d"),
+        _or_dash(info.top1, ".1f"),
+        _or_dash(info.top5, ".1f"),
+        str(info.input_size),
+        ("yes" if here else "no") if info.has_imagenet else "–",
+    )
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
