@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.cli.options import console_flags, console_options, example, json_option, print_json
 from cnncli.console import Console
 
 
@@ -64,6 +64,7 @@ def validate(configs: tuple[Path, ...], console: Console) -> None:
 
 
 @command.command(epilog=example("cnncli config schema > cnncli.schema.json"))
+@console_flags
 def schema() -> None:
     """Print the JSON Schema of configs, for editors.
 
