@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 10.0
 BAR_EVERY_S = 0.1
+BAR_WIDTH = 16
 RATE_OVER_S = 15.0
 
 LOGGER = logging.getLogger("cnncli")
@@ -151,6 +152,7 @@ class Console:
         elif self.live:
             with self._rich() as bars:
                 task = bars.add_task("", total=meter.total, text="")
+                self._move(bars, task, meter)
                 try:
                     yield _every(BAR_EVERY_S, self.clock, lambda: self._move(bars, task, meter))
                 finally:
@@ -160,7 +162,7 @@ class Console:
 
     def _move(self, bars: RichProgress, task: TaskID, meter: Meter) -> None:
         text, description = self._encodable(meter.text()), self._encodable(meter.description)
-        bars.update(task, description=description, completed=meter.done, text=text)
+        bars.update(task, description=description, completed=meter.done, text=text, refresh=True)
 
     @contextmanager
     def _rich(self) -> Iterator[RichProgress]:
@@ -172,9 +174,12 @@ class Console:
         from rich.progress import BarColumn, Progress, TextColumn
 
         screen = RichConsole(file=self.stream, no_color=not self.color, force_terminal=True, force_jupyter=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}", markup=False))
-        # What is printed to stdout meanwhile stays a result: rich would move it to stderr.
-        with Progress(*columns, console=screen, transient=True, redirect_stdout=False) as self._bars:
+        words = TextColumn("{task.description}", markup=False)
+        columns = (words, BarColumn(BAR_WIDTH), TextColumn("{task.fields[text]}", markup=False))
+        # No thread that refreshes: whoever advances does. What is printed to stdout meanwhile stays a result, which
+        # rich would move to stderr.
+        bars = Progress(*columns, console=screen, transient=True, auto_refresh=False, redirect_stdout=False)
+        with bars as self._bars:
             try:
                 yield self._bars
             finally:
@@ -233,10 +238,10 @@ class Meter:
         return self._clock() - self._start
 
     def text(self) -> str:
-        """`1,200/4,000 pictures · 980 pictures/s · 3 s left`."""
+        """`1,200/4,000 · 980 pictures/s · 3 s left`, which fits beside a bar on 80 columns."""
         with self._lock:
             (then, before), (now, done) = self._marks[0], self._marks[-1]
-        parts = [f"{done:,}/{self.total:,} {self.unit}" if self.total is not None else f"{done:,} {self.unit}"]
+        parts = [f"{done:,}" if self.total is None else f"{done:,}/{self.total:,}"]
         if now > then and done > before:
             speed = (done - before) / (now - then)
             parts.append(rate(speed, self.unit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -67,14 +68,18 @@ def cell_width(text: str) -> int:
     )
 
 
-def right_aligned(cells: Sequence[str]) -> bool:
-    """Whether a column holds numbers: every cell that is not empty begins like one.
+_NUMBER = r"[+±-]?\d[\d.,]*(?:e[+-]?\d+)?"
+_QUANTITY = re.compile(rf"{_NUMBER}(?:[–×/ ]+(?:{_NUMBER}|%|[A-Za-z/]+))*")
 
-    >>> right_aligned(["1,900", "–", "0.5 %"]), right_aligned(["3 cats", "dogs"])
-    (True, False)
+
+def right_aligned(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers, with units or in ranges; a dash is a number that is not known.
+
+    >>> [right_aligned(column) for column in (["1,900", "–"], ["0.97–0.99", "1 min 15 s"], ["2026-11-21"])]
+    [True, True, False]
     """
     filled = [cell for cell in cells if cell not in ("", "–")]
-    return bool(filled) and all(cell.lstrip("+-±").strip()[:1].isdigit() for cell in filled)
+    return bool(filled) and all(_QUANTITY.fullmatch(cell) for cell in filled)
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> str:

@@ -122,8 +122,8 @@ def _say_usage(error: click.ClickException, invocation: Invocation) -> int:
         _say(error.format_message())
         return EXIT_USER
     _say_errors([error.format_message()], EXIT_USER, invocation)
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        _say(f"Try '{error.ctx.command_path} --help' for help.")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    _say(f"Try '{context.command_path if context else 'cnncli'} --help' for help.")
     return EXIT_USER
 
 

@@ -8,6 +8,7 @@ import click
 
 from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
 from cnncli.console import Console
+from cnncli.errors import printable
 
 
 @click.command(epilog=example("cnncli runs --json"))
@@ -27,5 +28,8 @@ def command(runs_dir: Path, as_json: bool, console: Console) -> None:
         print_json([run.to_dict() for run in runs])
     elif runs:
         console.table(COLUMNS, [run.cells() for run in runs], to="stdout")
+        for run in runs:
+            if run.problem:
+                console.warn(f"{printable(run.path)}: {run.problem}")
     else:
         console.say(f"no runs in {runs_dir}")

@@ -45,8 +45,6 @@ class RunSummary:
 
     def cells(self) -> tuple[str, ...]:
         """The fields as the `COLUMNS` of a table."""
-        if self.problem is not None:
-            return (self.name, f"broken: {self.problem}", *[""] * (len(COLUMNS) - 2))
         interval = self.test_ci95 and f"{self.test_ci95[0]:.3f}–{self.test_ci95[1]:.3f}"
         return (
             self.name,

@@ -61,12 +61,12 @@ def test_what_is_said_is_in_the_log(run: RunFolder) -> None:
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process cannot be set on Windows")
 def test_every_line_has_its_time_in_utc(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logs of machines in different time zones can be laid side by side."""
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
     record = {"msg": "hello", "levelno": logging.INFO, "levelname": "INFO", "created": 0.25, "msecs": 250.0}
-    with recording(run):
-        LOGGER.handle(logging.makeLogRecord(record))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        with recording(run):
+            LOGGER.handle(logging.makeLogRecord(record))
     time.tzset()
 
     assert run.log.read_text() == "1970-01-01T00:00:00.250Z INFO hello\n"

@@ -1,0 +1,436 @@
+"""The command line as a whole: verbs, help, messages, exit codes."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cnncli.cli import main
+from cnncli.cli.app import VERBS, LazyGroup, app
+from cnncli.cli.options import console_options, invocation_of, json_option, print_json, runs_dir_option
+from cnncli.console import Console
+from cnncli.errors import ConfigError, MinimumMissedError
+from cnncli.runs.environment import cnncli_version
+from cnncli.runs.folder import create_run
+from cnncli.runs.log import recording
+
+BUILT = [verb for verb in VERBS if importlib.util.find_spec(f"cnncli.cli.{verb}")]
+
+Verb = Callable[[Callable[[], None]], None]
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch) -> Verb:
+    """Lets `cnncli train` do what a test wants."""
+
+    def become(action: Callable[..., None]) -> None:
+        command = action if isinstance(action, click.Command) else click.command()(action)
+        monkeypatch.setattr(LazyGroup, "get_command", lambda self, context, name: command)
+
+    return become
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    """An action that raises."""
+
+    def action() -> None:
+        raise error
+
+    return action
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that is built, with the words that call it; groups too."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        if words or name in BUILT:
+            command = group.get_command(context, name)
+            assert command is not None
+            yield (*words, name), command
+            if isinstance(command, click.Group):
+                yield from commands(command, (*words, name))
+
+
+COMMANDS = dict(commands(app))
+EVERY_COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+
+
+def help_of(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
+    """What `--help` of a command prints."""
+    assert main([*words, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_verbs_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    """Help lists the verbs of a first acquaintance first, and ends with an example."""
+    text = help_of((), capsys)
+
+    assert " ".join(re.findall(r"^  ([a-z]+)  ", text[text.index("Commands:") :], re.M)) == (
+        "train finetune evaluate predict summary augment backbones data config init runs"
+    )
+    assert text.endswith("  Example:\n    cnncli train configs/quickstart.yaml\n")
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_the_short_help_is_the_verbs_own(name: str) -> None:
+    """The list of verbs, which imports none, says what each says of itself."""
+    command = app.get_command(click.Context(app), name)
+
+    assert command is not None
+    assert command.get_short_help_str(limit=200) == VERBS[name]
+
+
+def test_a_short_help_fits_its_line() -> None:
+    """A list of verbs on 80 columns has one line for each."""
+    assert max(len(text) for text in VERBS.values()) <= 80 - 2 - max(len(name) for name in VERBS) - 2
+
+
+@EVERY_COMMAND
+def test_every_command_has_help_that_ends_with_an_example(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last line of a command's help is a line to copy that calls this command."""
+    text = help_of(words, capsys)
+
+    assert len(text.splitlines()) > 6
+    assert re.search(rf"\n  Example:\n    cnncli {' '.join(words)}\b[^\n]*\n$", text)
+
+
+@EVERY_COMMAND
+def test_every_option_of_every_command_has_help(words: tuple[str, ...]) -> None:
+    """No option is left to be guessed."""
+    options = [option for option in COMMANDS[words].params if isinstance(option, click.Option)]
+
+    assert [option.name for option in options if not option.help] == []
+
+
+@EVERY_COMMAND
+def test_every_command_takes_the_shared_options(words: tuple[str, ...]) -> None:
+    """--quiet, --verbose and --no-color go after any verb; groups leave them to their commands."""
+    names = {name for option in COMMANDS[words].params for name in option.opts}
+
+    if not isinstance(COMMANDS[words], click.Group):
+        assert {"--quiet", "-q", "--verbose", "-v", "--no-color"} <= names
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line: name and version."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"cnncli {cnncli_version()}\n"
+
+
+@pytest.mark.parametrize(
+    "command", [["-m", "cnncli"], ["-c", "import sys; from cnncli.cli import main; sys.exit(main())"]]
+)
+def test_both_ways_to_call_it(command: list[str]) -> None:
+    """`python -m cnncli` is `cnncli`."""
+    done = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == (f"cnncli {cnncli_version()}\n", "")
+
+
+def test_no_words_are_answered_with_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`cnncli` alone shows the help, on stderr, since nothing was done."""
+    assert main([]) == 2
+    captured = capsys.readouterr()
+
+    assert captured.out == ""
+    assert captured.err.startswith("Usage: cnncli [OPTIONS] COMMAND")
+
+
+def test_an_unknown_verb_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    """A slip of the fingers costs one look."""
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err == (
+        "error: No such command 'trian'. Did you mean train?\nTry 'cnncli --help' for help.\n"
+    )
+
+
+def test_an_unknown_verb_without_a_near_one_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing is near, what there is is listed."""
+    assert main(["xyzzy"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: No such command 'xyzzy'. There are {', '.join(VERBS)}.\n")
+
+
+@pytest.mark.parametrize("words", [["runs", "--jsn"], ["--jsn"], ["runs", "surplus"], ["runs", "--runs-dir"]])
+def test_a_wrong_option_is_one_line_and_the_way_to_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Usage errors exit with 2."""
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+
+    assert captured.out == ""
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("Try 'cnncli")
+
+
+def test_every_problem_is_a_line(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    """All the problems of a phase, no traceback, exit 2."""
+    verb(raising(ConfigError(["a.yaml:1:1: one", "a.yaml:2:1: two"])))
+
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err == "error: a.yaml:1:1: one\nerror: a.yaml:2:1: two\n"
+
+
+def test_a_missed_minimum_exits_with_3(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    """A gate can tell a classifier that is not good enough from a mistake."""
+    verb(raising(MinimumMissedError("0.93 is below 0.95")))
+
+    assert main(["train"]) == 3
+    assert capsys.readouterr().err == "error: 0.93 is below 0.95\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_what_the_machine_refuses_is_no_bug(number: int, verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk is one line that names the file, exit 2."""
+    verb(raising(OSError(number, os.strerror(number), "/disk/model.keras")))
+
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err == f"error: /disk/model.keras: {os.strerror(number)}\n"
+
+
+def test_a_bug_is_one_line_and_its_traceback_is_in_a_log(
+    verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 1; the line names the log in the folder of the runs."""
+    monkeypatch.setenv("CNNCLI_RUNS", str(tmp_path / "runs"))
+    verb(raising(ZeroDivisionError("first line\nsecond line")))
+
+    assert main(["train"]) == 1
+    (log,) = (tmp_path / "runs" / ".logs").iterdir()
+    captured = capsys.readouterr()
+    assert captured.err == (
+        f"error: this is a bug in cnncli (ZeroDivisionError: first line second line); its traceback is in {log}\n"
+    )
+    assert "Traceback (most recent call last)" in log.read_text()
+    assert log.read_text().endswith("ZeroDivisionError: first line\nsecond line\n")
+
+
+def test_a_bug_in_a_command_with_runs_dir_is_logged_there(verb: Verb, tmp_path: Path) -> None:
+    """--runs-dir decides where the log goes."""
+
+    @click.command()
+    @runs_dir_option
+    def action(runs_dir: Path) -> None:
+        raise ZeroDivisionError
+
+    verb(action)
+
+    assert main(["train", "--runs-dir", str(tmp_path / "r")]) == 1
+    assert len(list((tmp_path / "r" / ".logs").iterdir())) == 1
+
+
+def test_a_bug_in_a_run_is_in_the_log_of_the_run(
+    verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With a run, no other log is written."""
+    run = create_run(tmp_path / "runs", "a", {"config.yaml": ""})
+
+    def action() -> None:
+        with recording(run):
+            raise ZeroDivisionError("oh")
+
+    verb(action)
+
+    assert main(["train"]) == 1
+    assert capsys.readouterr().err.endswith(f"its traceback is in {run.log}\n")
+    assert "ZeroDivisionError: oh" in run.log.read_text()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.path.name]
+
+
+def test_ctrl_c_exits_with_130(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    """A word and the exit code a shell expects."""
+    verb(raising(KeyboardInterrupt()))
+
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_sigterm_exits_with_143_after_cleaning_up(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is open is closed on the way out; afterwards the signal means what it meant."""
+    before, cleaned = signal.getsignal(signal.SIGTERM), []
+
+    def action() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            cleaned.append(True)
+
+    verb(action)
+
+    assert main(["train"]) == 143
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_a_command_may_run_in_a_thread() -> None:
+    """Only the main thread may set signals; others do without."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(main(["--version"])))
+    thread.start()
+    thread.join()
+
+    assert codes == [0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
+@pytest.mark.parametrize("words", [["--help"], ["runs", "--json"]], ids=" ".join)
+def test_a_reader_that_goes_away_is_no_error(words: list[str], tmp_path: Path) -> None:
+    """`cnncli … | head -1`: no message, no traceback, the exit code of a program that SIGPIPE ended."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "cnncli", *words], stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path)
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes them")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
+    """Without stdout, or without stderr, a command still ends as it should."""
+    command = f'"{sys.executable}" -m cnncli runs {closed}'
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True)
+
+    assert done.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_a_name_of_raw_bytes_can_be_printed(encoding: str) -> None:
+    """What stdout's encoding cannot hold is escaped or replaced; it does not end the command."""
+    code = (
+        "import sys, click; from cnncli import cli\n"
+        "cli._run = lambda words, invocation: click.echo('\\udcff \\u732b') or print('\\udcff') or 0\n"
+        "sys.exit(cli.main([]))"
+    )
+    variables = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"\\udcff\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "quiet", "verbose", "color"),
+    [
+        (["train"], False, False, True),
+        (["-q", "train"], True, False, True),
+        (["train", "-q"], True, False, True),
+        (["--quiet", "train", "--quiet"], True, False, True),
+        (["-v", "train"], False, True, True),
+        (["train", "--verbose"], False, True, True),
+        (["--no-color", "train"], False, False, False),
+        (["train", "--no-color", "-v"], False, True, False),
+    ],
+)
+def test_shared_options_before_or_after_the_verb(
+    words: list[str], quiet: bool, verbose: bool, color: bool, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they stand makes no difference to the console a command gets."""
+    monkeypatch.setattr("cnncli.console._is_terminal", lambda stream: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    consoles: list[Console] = []
+
+    @click.command()
+    @console_options
+    def action(console: Console) -> None:
+        consoles.append(console)
+
+    verb(action)
+
+    assert main(words) == 0
+    assert [(one.quiet, one.verbose, one.color) for one in consoles] == [(quiet, verbose, color)]
+
+
+@pytest.mark.parametrize("words", [["-q", "runs", "-v"], ["-q", "-v", "runs"], ["runs", "-qv"]])
+def test_quiet_and_verbose_exclude_each_other(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Both at once is a mistake, wherever they stand."""
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("error: --quiet and --verbose exclude each other.\n")
+
+
+def test_shared_options_of_one_call_do_not_reach_the_next(verb: Verb) -> None:
+    """There is no global state."""
+    seen: list[bool] = []
+
+    @click.command()
+    @console_options
+    @click.pass_context
+    def action(context: click.Context, console: Console) -> None:
+        seen.append(invocation_of(context).quiet)
+
+    verb(action)
+    for words in (["-q", "train"], ["train"]):
+        main(words)
+
+    assert seen == [True, False]
+
+
+def test_a_command_can_be_called_without_main() -> None:
+    """click's own test runner, which knows nothing of `main`, gives a command its console too."""
+    from click.testing import CliRunner
+
+    @click.command()
+    @json_option
+    @console_options
+    def action(as_json: bool, console: Console) -> None:
+        click.echo(f"{as_json} {console.quiet}")
+
+    assert CliRunner().invoke(action, ["--json", "-q"]).output == "True True\n"
+
+
+@pytest.mark.parametrize(("color", "escapes"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_errors_are_red_on_a_terminal_alone(
+    color: dict[str, str], escapes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NO_COLOR keeps even a terminal plain; a file gets no codes in any case."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    main(["trian"])
+    assert "\x1b" not in capsys.readouterr().err
+
+    for name, value in color.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    main(["trian"])
+    assert ("\x1b" in capsys.readouterr().err) == escapes
+
+
+def test_json_is_always_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Paths are text, NumPy's numbers are numbers, and what is no number is null."""
+    import numpy as np
+
+    print_json(
+        {"path": Path("a") / "b", "n": np.int64(3), "p": np.array([0.5, np.nan]), "t": (1, float("inf")), "é": None}
+    )
+
+    assert capsys.readouterr().out == (
+        '{\n  "path": "a/b",\n  "n": 3,\n  "p": [\n    0.5,\n    null\n  ],\n'
+        '  "t": [\n    1,\n    null\n  ],\n  "\\u00e9": null\n}\n'
+    )
+
+
+def test_the_shell_completes_verbs() -> None:
+    """click's completion works, which needs a cnncli that ends when the shell asks."""
+    variables = {"_CNNCLI_COMPLETE": "bash_complete", "COMP_WORDS": "cnncli ru", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cnncli"], env={**os.environ, **variables}, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "plain,runs\n"

@@ -1,0 +1,171 @@
+"""What imports what: rooms in one direction, and heavy packages only where they work."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cnncli
+from cnncli.cli.app import VERBS
+
+ROOT = Path(cnncli.__file__).parent
+
+# A picture meets them in this order; a room may import those before it. The last is the package itself.
+ROOMS = (
+    *("errors", "keyed", "wording", "folders", "parallel", "console", "catalogue", "config", "runs", "pictures"),
+    *("networks", "engines", "features", "training", "evaluation", "explanation", "export", "report", "recipes"),
+    *("cli", "__main__", "cnncli"),
+)
+FILES = sorted(ROOT.rglob("*.py"))
+
+# What takes long to import, and is not needed to read a command line.
+HEAVY = ("tensorflow", "keras", "openvino", "sklearn", "matplotlib", "cv2", "h5py", "scipy")
+# What help does not need either.
+MEDIUM = ("numpy", "PIL", "pydantic", "yaml", "rich")
+
+
+def room(module: str) -> str:
+    """The room of a module, given by its full name: the part after `cnncli`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "cnncli"
+
+
+def module_of(path: Path) -> str:
+    """The full name of a module, given by its file."""
+    return ".".join(("cnncli", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import of this project in a file, inside functions and for types too."""
+    package = module_of(path).split(".") if path.name == "__init__.py" else module_of(path).split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for name in node.names:
+                inner = f"{source}.{name.name}"
+                yield node.lineno, inner if source == "cnncli" and importlib.util.find_spec(inner) else source
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            for argument in node.args[:1]:
+                if isinstance(argument, ast.Constant):
+                    yield node.lineno, str(argument.value)
+
+
+def against_the_order(path: Path) -> list[str]:
+    """The imports of a file that point at a later room."""
+    here = ROOMS.index(room(module_of(path)))
+    return [
+        f"{path.relative_to(ROOT.parent)}:{line}: {ROOMS[here]} imports {name}"
+        for line, name in imports_of(path)
+        if name.split(".")[0] == "cnncli" and ROOMS.index(room(name)) > here
+    ]
+
+
+def test_every_module_has_a_room() -> None:
+    """A new folder or module at the top of the package is given its place in the order."""
+    assert {room(module_of(path)) for path in FILES} <= set(ROOMS)
+    assert len(FILES) > 30
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_point_to_earlier_rooms(path: Path) -> None:
+    """No room knows those that come after it."""
+    assert against_the_order(path) == []
+
+
+def test_the_search_finds_imports_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the top, in functions, relative, by name and for types: none escapes."""
+    (tmp_path / "errors.py").write_text("def f():\n    from cnncli.cli import app\n")
+    (tmp_path / "keyed.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import cnncli.console\n"
+    )
+    (tmp_path / "console.py").write_text(
+        "from . import recipes\nimport importlib\nimportlib.import_module('cnncli.cli')\n"
+    )
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "log.py").write_text("from ..features import store\nfrom . import files\nimport numpy\n")
+    (tmp_path / "runs" / "__init__.py").write_text("from .files import sync\nfrom cnncli import train\n")
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+
+    assert {path.name: len(against_the_order(path)) for path in sorted(tmp_path.rglob("*.py"))} == {
+        "errors.py": 1,
+        "keyed.py": 1,
+        "console.py": 2,
+        "log.py": 1,
+        "__init__.py": 1,
+    }
+
+
+def run_and_list_modules(words: list[str], folder: Path) -> tuple[int, set[str]]:
+    """Run one command line in a fresh process; gives its exit code and the top-level packages it imported."""
+    code = (
+        "import json, sys\n"
+        "from cnncli.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "print('\\n' + json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=folder, check=True)
+    exit_code, modules = json.loads(done.stdout.splitlines()[-1])
+    return exit_code, set(modules)
+
+
+def needs(verb: str) -> pytest.MarkDecorator:
+    """Skip a test, aloud, as long as a verb is not built."""
+    absent = importlib.util.find_spec(f"cnncli.cli.{verb}") is None
+    return pytest.mark.skipif(absent, reason=f"cnncli {verb} is not built yet")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["-q", "--help"], ["trian"]], ids=" ".join)
+def test_help_imports_nothing_that_takes_time(words: list[str], tmp_path: Path) -> None:
+    """Help appears at once, since it waits for click alone."""
+    code, modules = run_and_list_modules(words, tmp_path)
+
+    assert code == (2 if words == ["trian"] else 0)
+    assert not modules & {*HEAVY, *MEDIUM}
+
+
+@pytest.mark.parametrize("verb", [pytest.param(verb, marks=needs(verb)) for verb in VERBS])
+def test_the_help_of_a_verb_imports_nothing_heavy(verb: str, tmp_path: Path) -> None:
+    """A verb's module parses, and nothing more, before it is asked to work."""
+    code, modules = run_and_list_modules([verb, "--help"], tmp_path)
+
+    assert code == 0
+    assert not modules & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["runs"], 0),
+        (["runs", "--json"], 0),
+        pytest.param(["backbones"], 0, marks=needs("backbones")),
+        pytest.param(["backbones", "--json"], 0, marks=needs("backbones")),
+        pytest.param(["config", "validate", "bad.yaml"], 2, marks=needs("config")),
+        pytest.param(["config", "show", "bad.yaml"], 2, marks=needs("config")),
+        pytest.param(["config", "schema"], 0, marks=needs("config")),
+        pytest.param(["train", "bad.yaml"], 2, marks=needs("train")),
+        pytest.param(["train", "nowhere.yaml"], 2, marks=needs("train")),
+        pytest.param(["finetune"], 2, marks=needs("finetune")),
+        pytest.param(["evaluate"], 2, marks=needs("evaluate")),
+        pytest.param(["predict", "a.jpg"], 2, marks=needs("predict")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_trains_nothing_imports_nothing_heavy(words: list[str], code: int, tmp_path: Path) -> None:
+    """Lists, and every error that is known before a network is built, come without TensorFlow."""
+    (tmp_path / "bad.yaml").write_text(
+        "data: {path: nowhere}\ntraining: {optimizer: {learning_rate: fast}}\nbackbon: 1\n"
+    )
+    exit_code, modules = run_and_list_modules(words, tmp_path)
+
+    assert exit_code == code
+    assert not modules & set(HEAVY)
