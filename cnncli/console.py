@@ -175,7 +175,8 @@ class Console:
 
         screen = RichConsole(file=self.stream, no_color=not self.color, force_terminal=True, force_jupyter=False)
         words = TextColumn("{task.description}", markup=False)
-        columns = (words, BarColumn(BAR_WIDTH), TextColumn("{task.fields[text]}", markup=False))
+        bar = BarColumn(BAR_WIDTH, complete_style="green", finished_style="green")
+        columns = (words, bar, TextColumn("{task.fields[text]}", markup=False))
         # No thread that refreshes: whoever advances does. What is printed to stdout meanwhile stays a result, which
         # rich would move to stderr.
         bars = Progress(*columns, console=screen, transient=True, auto_refresh=False, redirect_stdout=False)

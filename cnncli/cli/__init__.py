@@ -133,7 +133,7 @@ def _stopped(code: int) -> int:
 
 
 def _say_bug(error: Exception, invocation: Invocation) -> int:
-    from cnncli.runs.folder import runs_dir_from
+    from cnncli.runs.layout import runs_dir_from
     from cnncli.runs.log import bug_log
 
     log = bug_log(error, invocation.runs_dir or runs_dir_from(None))

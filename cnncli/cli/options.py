@@ -12,9 +12,6 @@ from typing import Any, TypeVar
 
 import click
 
-from cnncli.console import Console
-from cnncli.runs.folder import runs_dir_from
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -69,6 +66,8 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_console(*args: Any, **kwargs: Any) -> Any:
+        from cnncli.console import Console
+
         invocation = invocation_of(click.get_current_context())
         console = Console(
             quiet=invocation.quiet, verbose=invocation.verbose, color=False if invocation.no_color else None
@@ -79,6 +78,8 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _runs_dir(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
+    from cnncli.runs.layout import runs_dir_from
+
     runs_dir = runs_dir_from(value)
     invocation_of(context).runs_dir = runs_dir
     return runs_dir

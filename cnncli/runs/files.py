@@ -7,7 +7,6 @@ by it. A reader never meets half a file, and after a crash there is the old one 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     An exception inside the block leaves `path` as it was, and nothing beside it.
     """
-    aside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    aside = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
     try:
         yield aside
         sync_file(aside)

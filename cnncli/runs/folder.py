@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import secrets
 import shlex
 import shutil
 import sys
@@ -56,7 +55,7 @@ def create_run(
     if RunFolder(Path()).config.name not in files:
         raise ValueError("a run appears with its resolved config, config.yaml is missing")
     now = utc_now()
-    aside = runs_dir / f".creating-{secrets.token_hex(8)}"
+    aside = runs_dir / f".creating-{os.urandom(8).hex()}"
     try:
         aside.mkdir(parents=True)
         for file, text in {**files, "run.json": facts_text(_first_facts(name, parent, now, facts or {}))}.items():

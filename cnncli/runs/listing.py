@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cnncli.errors import CnncliError, RunError
+from cnncli.errors import RunError, printable
 from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.wording import duration
 
@@ -22,7 +19,7 @@ COLUMNS = ("run", "state", "mode", "backbone", "val accuracy", "test accuracy", 
 class RunSummary:
     """One run as a line of a list; what is not known is None.
 
-    `name` is the name of the directory; `problem` says why a directory cannot be read as a run.
+    `name` is the name of the directory; `problem` says what is wrong with it, in a run that is whole nothing.
     """
 
     name: str
@@ -48,7 +45,7 @@ class RunSummary:
         interval = self.test_ci95 and f"{self.test_ci95[0]:.3f}–{self.test_ci95[1]:.3f}"
         return (
             self.name,
-            self.state,
+            "broken" if self.problem else self.state,
             self.mode or "–",
             self.backbone or "–",
             "–" if self.val_accuracy is None else f"{self.val_accuracy:.3f}",
@@ -70,58 +67,47 @@ def _moment(run: RunSummary) -> float:
 
 
 def summary_of(run: RunFolder) -> RunSummary:
-    """One run in short; whatever its directory holds, this answers."""
+    """One run in short, from run.json alone; whatever its directory holds, this answers."""
     try:
         facts = run.read_facts()
-        config = _settings(run.config)
-        metrics = _metrics(run.metrics)
-    except CnncliError as error:
-        reason = error.problems[0].removeprefix(f"{run.path}: ")
-        return RunSummary(run.path.name, run.path, "broken", problem=reason)
-    backbone = config.get("backbone")
-    test = metrics.get("test", {})
+    except RunError as error:
+        return RunSummary(
+            run.path.name, run.path, "broken", problem=error.problems[0].removeprefix(f"{printable(run.path)}: ")
+        )
+    validation, test = _figures(facts, "validation"), _figures(facts, "test")
     return RunSummary(
         run.path.name,
         run.path,
         facts["state"],
         created=facts["created"],
-        parent=facts.get("parent"),
-        mode=config.get("mode"),
-        backbone=backbone.get("name") if isinstance(backbone, dict) else None,
-        val_accuracy=_number(metrics.get("validation", {}).get("top1")),
+        parent=_text(facts.get("parent")),
+        mode=_text(facts.get("mode")),
+        backbone=_text(facts.get("backbone")),
+        val_accuracy=_number(validation.get("top1")),
         test_accuracy=_number(test.get("top1")),
         test_ci95=_interval(test.get("top1_ci95")),
         test_n=test.get("n") if isinstance(test.get("n"), int) else None,
         seconds=_number(facts.get("seconds")),
+        problem=_missing(run, facts["state"]),
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """The config as plain data: a list needs no more, and the data it names may be gone."""
-    try:
-        settings = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError) as error:
-        raise RunError(f"{path.name} cannot be read ({_first_line(error)})") from None
-    if not isinstance(settings, dict):
-        raise RunError(f"{path.name} holds no settings")
-    return settings
+def _missing(run: RunFolder, state: str) -> str | None:
+    """What a run should hold and does not."""
+    needed = [run.config, run.model] if state == "finished" else [run.config]
+    absent = [path.name for path in needed if not path.is_file()]
+    return f"it lacks {' and '.join(absent)}" if absent else None
 
 
-def _metrics(path: Path) -> dict[str, Mapping[str, Any]]:
-    """Split -> figures; empty before the end of the training."""
-    try:
-        metrics = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path.name} cannot be read ({_first_line(error)})") from None
-    if not isinstance(metrics, dict):
-        raise RunError(f"{path.name} holds no figures")
-    return {split: figures for split, figures in metrics.items() if isinstance(figures, dict)}
+def _figures(facts: Mapping[str, Any], split: str) -> Mapping[str, Any]:
+    """The figures of a split; empty before the end of the training."""
+    splits = facts.get("metrics")
+    found = splits.get(split) if isinstance(splits, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _number(value: object) -> float | None:

@@ -18,9 +18,10 @@ CREATED = "2026-11-21T12:00:00.000Z"
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """A folder with a finished run and a broken one."""
-    run = create_run(tmp_path / "runs", "a", {"config.yaml": "mode: feature-extraction\nbackbone: {name: VGG16}\n"})
-    run.metrics.write_text(json.dumps({"test": {"n": 1000, "loss": 0.1, "top1": 0.98, "top1_ci95": [0.9693, 0.987]}}))
-    finish_run(run, {"seconds": 20.0})
+    facts = {"mode": "feature-extraction", "backbone": "VGG16"}
+    run = create_run(tmp_path / "runs", "a", {"config.yaml": "", "model.keras": ""}, facts=facts)
+    test = {"n": 1000, "loss": 0.1, "top1": 0.98, "top1_ci95": [0.9693, 0.987]}
+    finish_run(run, {"seconds": 20.0, "metrics": {"test": test}})
     update_facts(run, {"created": CREATED})
     run.path.rename(tmp_path / "runs" / "2026-11-21T120000Z_a")
     (tmp_path / "runs" / "2026-11-21T130000Z_b").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from cnncli.runs.folder import RunFolder, create_run, finish_run, update_facts
 from cnncli.runs.listing import COLUMNS, list_runs
 
-CONFIG = "mode: fine-tuning\nbackbone: {name: VGG16}\n"
 METRICS = {
     "validation": {"n": 100, "loss": 0.1, "top1": 0.97, "top1_ci95": [0.915, 0.99]},
     "test": {"n": 1000, "loss": 0.1, "top1": 0.98, "top1_ci95": [0.9693, 0.987]},
@@ -19,16 +17,22 @@ METRICS = {
 
 def a_run(runs_dir: Path, name: str, created: str = "2026-11-21T12:00:00.000Z") -> RunFolder:
     """A run that was created at a given time."""
-    run = create_run(runs_dir, name, {"config.yaml": CONFIG})
+    run = create_run(runs_dir, name, {"config.yaml": ""}, facts={"mode": "fine-tuning", "backbone": "VGG16"})
     update_facts(run, {"created": created})
     return run
 
 
+def a_finished_run(runs_dir: Path, name: str) -> RunFolder:
+    """A run with its model and its figures."""
+    run = a_run(runs_dir, name)
+    run.model.write_bytes(b"")
+    finish_run(run, {"seconds": 75.0, "metrics": METRICS})
+    return run
+
+
 def test_a_finished_run_has_all_its_figures(tmp_path: Path) -> None:
-    """The summary joins run.json, config.yaml and metrics.json."""
-    run = a_run(tmp_path, "a")
-    run.metrics.write_text(json.dumps(METRICS))
-    finish_run(run, {"seconds": 75.0})
+    """What the table and the JSON show comes from run.json."""
+    run = a_finished_run(tmp_path, "a")
     (summary,) = list_runs(tmp_path)
 
     assert summary.to_dict() == {
@@ -81,20 +85,17 @@ def test_runs_are_in_the_order_of_their_creation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "problem"),
+    ("text", "problem"),
     [
-        ("run.json", "{", "run.json cannot be read ("),
-        ("run.json", '{"format": 99}', "written in format 99 "),
-        ("config.yaml", "a: [", "config.yaml cannot be read ("),
-        ("config.yaml", "just text", "config.yaml holds no settings"),
-        ("metrics.json", "{", "metrics.json cannot be read ("),
-        ("metrics.json", "[]", "metrics.json holds no figures"),
+        ("{", "run.json cannot be read ("),
+        ('{"format": 99}', "written in format 99 "),
+        (None, "not a run, it holds no "),
     ],
 )
-def test_a_broken_run_is_listed_as_such(tmp_path: Path, file: str, text: str, problem: str) -> None:
+def test_a_broken_run_is_listed_as_such(tmp_path: Path, text: str | None, problem: str) -> None:
     """The others are listed as ever, and the broken one says what is wrong with it."""
     good, bad = a_run(tmp_path, "good"), a_run(tmp_path, "bad")
-    (bad.path / file).write_text(text)
+    bad.facts.unlink() if text is None else bad.facts.write_text(text)
     summaries = {run.path: run for run in list_runs(tmp_path)}
 
     assert summaries[good.path].problem is None
@@ -103,31 +104,28 @@ def test_a_broken_run_is_listed_as_such(tmp_path: Path, file: str, text: str, pr
     assert summaries[bad.path].cells() == (bad.path.name, "broken", *["–"] * (len(COLUMNS) - 2))
 
 
-@pytest.mark.parametrize("missing", ["run.json", "config.yaml"])
-def test_a_run_that_lost_a_file_is_listed_as_broken(tmp_path: Path, missing: str) -> None:
-    """A directory among the runs that is none, or no longer one, does not stop the list."""
-    run = a_run(tmp_path, "a")
-    (run.path / missing).unlink()
+def test_a_run_that_lost_a_file_is_broken(tmp_path: Path) -> None:
+    """A finished run needs its config and its model; one under way has no model yet."""
+    finished, running = a_finished_run(tmp_path, "a"), a_run(tmp_path, "b")
+    assert [run.problem for run in list_runs(tmp_path)] == [None, None]
 
-    assert [summary.state for summary in list_runs(tmp_path)] == ["broken"]
+    for run in (finished, running):
+        run.config.unlink()
+    finished.model.unlink()
+    assert {run.path: (run.problem, run.cells()[1]) for run in list_runs(tmp_path)} == {
+        finished.path: ("it lacks config.yaml and model.keras", "broken"),
+        running.path: ("it lacks config.yaml", "broken"),
+    }
 
 
 @pytest.mark.parametrize(
     "metrics",
-    [{}, {"test": None}, {"test": {}}, {"test": {"top1": "high", "top1_ci95": [1], "n": None}}, {"validation": 3}],
+    [3, {}, {"test": None}, {"test": {}}, {"test": {"top1": "high", "top1_ci95": [1], "n": None}}, {"validation": 3}],
 )
 def test_figures_of_another_shape_are_unknown(tmp_path: Path, metrics: object) -> None:
     """What is not a number is shown as a dash."""
-    a_run(tmp_path, "a").metrics.write_text(json.dumps(metrics))
+    update_facts(a_run(tmp_path, "a"), {"metrics": metrics, "mode": 1, "backbone": [], "seconds": "long"})
     (summary,) = list_runs(tmp_path)
 
-    assert (summary.val_accuracy, summary.test_accuracy, summary.test_ci95, summary.test_n) == (None,) * 4
+    assert summary.cells()[2:] == ("–",) * 7
     assert summary.problem is None
-
-
-def test_a_config_without_backbone_is_listed(tmp_path: Path) -> None:
-    """Odd but readable settings give unknown values, not an exception."""
-    run = a_run(tmp_path, "a")
-    run.config.write_text("backbone: 3\n")
-
-    assert list_runs(tmp_path)[0].backbone is None
