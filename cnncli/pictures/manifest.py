@@ -1,0 +1,114 @@
+"""The manifest: the table of pictures of a run, with the split, label and digest of each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.errors import DataError, printable
+from cnncli.pictures.scan import SPLITS
+from cnncli.runs.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture.
+
+    Attributes:
+        path: absolute.
+        label: name of its class.
+        split: train, validation or test.
+        digest: SHA-256 of its bytes, hexadecimal.
+        size_bytes: of the file.
+        width, height: pixels as seen, EXIF orientation applied.
+    """
+
+    path: Path
+    label: str
+    split: str
+    digest: str
+    size_bytes: int
+    width: int
+    height: int
+
+
+COLUMNS = tuple(column.name for column in fields(Row))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All pictures of a run.
+
+    Attributes:
+        rows: sorted by split, label and path.
+        classes: names, sorted; a class's index in the scores is its place here.
+        left_out: how many files and folders were no pictures, by reason.
+        skipped: unreadable pictures that were left out, with the reason of each.
+        notes: sentences to show.
+    """
+
+    rows: tuple[Row, ...]
+    classes: tuple[str, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[tuple[Path, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def split(self, name: str) -> tuple[Row, ...]:
+        """The pictures of one split; none where there is no such split."""
+        return tuple(row for row in self.rows if row.split == name)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of pictures by split and class; splits without pictures are absent."""
+        found = Counter((row.split, row.label) for row in self.rows)
+        splits = [name for name in SPLITS if any(split == name for split, _ in found)]
+        return {split: {label: found[split, label] for label in self.classes} for split in splits}
+
+    def labels(self, rows: Sequence[Row]) -> NDArray[np.int64]:
+        """Class index of each row, int64, shape (n,)."""
+        index = {name: place for place, name in enumerate(self.classes)}
+        return np.array([index[row.label] for row in rows], dtype=np.int64)
+
+    def csv_text(self) -> str:
+        """The rows as CSV with a header; bytes of a path that are no UTF-8 stay Python's surrogate escapes."""
+        text = io.StringIO(newline="")
+        # Quoting all text, for with minimal quoting a carriage return in a name would end the line.
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(COLUMNS)
+        writer.writerows(astuple(row) for row in self.rows)
+        return text.getvalue()
+
+    def to_csv(self, path: Path) -> None:
+        """Write the rows as CSV, every name in the bytes the file system has for it."""
+        write_atomically(path, self.csv_text().encode("utf-8", sys.getfilesystemencodeerrors()))
+
+    @classmethod
+    def from_csv(cls, path: Path) -> Manifest:
+        """Read what `to_csv` wrote; the classes are those of the rows.
+
+        Raises: DataError: no manifest, or a damaged one.
+        """
+        try:
+            text = path.read_bytes().decode("utf-8", sys.getfilesystemencodeerrors())
+            header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+            if tuple(header) != COLUMNS:
+                raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
+            rows = tuple(_row(line) for line in lines)
+        except OSError as error:
+            raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from None
+        except (ValueError, csv.Error) as error:
+            raise DataError(f"{printable(path)}: is no manifest of cnncli ({printable(str(error))})") from None
+        return cls(rows, tuple(sorted({row.label for row in rows})))
+
+
+def _row(line: Sequence[str]) -> Row:
+    path, label, split, digest, *numbers = line
+    size_bytes, width, height = map(int, numbers)
+    return Row(Path(path), label, split, digest, size_bytes, width, height)
