@@ -65,8 +65,24 @@ def _keras_attempts(model: KerasLayers, backbone: keras.Model, info: NetworkInfo
 def _by_name(
     slots: Sequence[LayerSlot], arrays: Mapping[str, Sequence[StoredArray]], info: NetworkInfo
 ) -> Iterator[Attempt]:
+    if not all(slot.layer.name in arrays for slot in slots):
+        # Keras numbers the names it makes (`conv2d_7`) through a whole session, so the same network has other numbers.
+        arrays = _renumbered(arrays)
     if all(slot.layer.name in arrays for slot in slots):
         yield _compare(slots, [arrays[slot.layer.name] for slot in slots], info)
+
+
+def _renumbered(arrays: Mapping[str, Sequence[StoredArray]]) -> dict[str, Sequence[StoredArray]]:
+    """The same under the names they would have in a new session: `conv2d_94`, `conv2d_95` → `conv2d`, `conv2d_1`."""
+    numbered: dict[str, list[tuple[int, str]]] = {}
+    for name in arrays:
+        stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        numbered.setdefault(stem, []).append((int(number or 0), name))
+    return {
+        f"{stem}_{rank}" if rank else stem: arrays[name]
+        for stem, names in numbered.items()
+        for rank, (_, name) in enumerate(sorted(names))
+    }
 
 
 def _compare(slots: Sequence[LayerSlot], found: Sequence[Sequence[StoredArray]], info: NetworkInfo) -> Attempt:
@@ -96,7 +112,8 @@ def _difference(slot: LayerSlot, wanted: Sequence[tuple[int, ...]], there: Seque
 
 
 def _shapes(shapes: Sequence[Sequence[int]]) -> str:
-    return " and ".join("(" + ", ".join(map(str, shape)) + ")" for shape in shapes)
+    words = ["(" + ", ".join(map(str, shape)) + ")" for shape in shapes]
+    return " and ".join(words if len(words) <= 4 else [*words[:3], f"{len(words) - 3} more"])
 
 
 def _surplus(model: KerasLayers, slots: Sequence[LayerSlot], info: NetworkInfo) -> str | None:

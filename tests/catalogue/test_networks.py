@@ -1,0 +1,195 @@
+"""The catalogue of networks says what the networks of Keras are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo, network
+from cnncli.errors import ConfigError
+from cnncli.networks.applications import build_imagenet_application
+from cnncli.networks.backend import import_keras
+from cnncli.networks.efficientnet_lite import build_efficientnet_lite0
+
+# Published by Keras (keras.io, the table of 2020 that had exact figures).
+PUBLISHED_PARAMETERS = {
+    "Xception": 22_910_480,
+    "VGG16": 138_357_544,
+    "VGG19": 143_667_240,
+    "ResNet50": 25_636_712,
+    "ResNet101": 44_707_176,
+    "ResNet152": 60_419_944,
+    "ResNet50V2": 25_613_800,
+    "ResNet101V2": 44_675_560,
+    "ResNet152V2": 60_380_648,
+    "InceptionV3": 23_851_784,
+    "InceptionResNetV2": 55_873_736,
+    "MobileNet": 4_253_864,
+    "MobileNetV2": 3_538_984,
+    "DenseNet121": 8_062_504,
+    "DenseNet169": 14_307_880,
+    "DenseNet201": 20_242_984,
+    "NASNetMobile": 5_326_716,
+    "NASNetLarge": 88_949_818,
+}
+QUICK = {"MobileNet", "MobileNetV3Small"}
+APPLICATIONS = [info for info in NETWORKS.values() if info.builder == "applications"]
+
+
+def _tiers(networks: list[NetworkInfo]) -> list[Any]:
+    """One parameter set for each network; those that take long to build are left to the slow tier."""
+    return [
+        pytest.param(info, id=info.name, marks=[] if info.name in QUICK else [pytest.mark.slow]) for info in networks
+    ]
+
+
+def test_catalogue_is_every_network_of_keras_applications() -> None:
+    """A new network in Keras makes this fail, and so does one that is gone."""
+    applications = import_keras().applications
+    public = {name for name in dir(applications) if name[0].isupper() and callable(getattr(applications, name))}
+    assert {info.name for info in APPLICATIONS} == public
+
+
+@pytest.mark.parametrize(("name", "parameters"), PUBLISHED_PARAMETERS.items())
+def test_parameters_are_the_published_ones(name: str, parameters: int) -> None:
+    """The eighteen networks whose exact counts Keras has published."""
+    assert NETWORKS[name].parameters == parameters
+
+
+@pytest.mark.parametrize("info", _tiers(APPLICATIONS))
+def test_counts_are_those_of_the_network_that_keras_builds(info: NetworkInfo) -> None:
+    """Parameters with top and without, depth and default input, read from the network itself."""
+    keras = import_keras()
+    build = getattr(keras.applications, info.name)
+    whole = build(weights=None)
+    assert whole.count_params() == info.parameters
+    if info.depth is not None:
+        assert sum(1 for layer in whole.layers if layer.weights) == info.depth
+    if not info.name.startswith("MobileNetV3"):  # which takes any
+        assert whole.input_shape == (None, info.input_size, info.input_size, 3)
+    del whole
+    side = info.min_size
+    backbone = build(weights=None, include_top=False, input_shape=(side, side, 3))
+    assert backbone.count_params() == info.notop_parameters
+
+
+def test_efficientnet_lite0_has_the_parameters_of_the_catalogue() -> None:
+    """Counted as its authors do: trained parameters, without the statistics of batch norm."""
+    info = NETWORKS["EfficientNetLite0"]
+    whole = build_efficientnet_lite0((224, 224, 3), classes=1000)
+    trained = sum(variable.value.shape.num_elements() for variable in whole.trainable_variables)
+    assert trained == info.parameters == 4_652_008
+    assert whole.count_params() - trained == 42_016
+    assert trained - 1000 * 1281 == info.notop_parameters
+    assert sum(1 for layer in whole.layers if layer.weights) == info.depth
+
+
+@pytest.mark.parametrize("info", APPLICATIONS, ids=lambda info: info.name)
+def test_smallest_input_is_the_one_keras_takes(info: NetworkInfo) -> None:
+    """Keras refuses one pixel less."""
+    build = getattr(import_keras().applications, info.name)
+    with pytest.raises(ValueError, match=f"at least {info.min_size}x{info.min_size}"):
+        build(weights=None, include_top=False, input_shape=(info.min_size - 1, info.min_size - 1, 3))
+
+
+@pytest.mark.parametrize("info", _tiers(APPLICATIONS))
+def test_file_of_weights_is_the_one_keras_asks_for(info: NetworkInfo) -> None:
+    """The cached file is named as Keras names it, at the network's own size."""
+    side = info.input_size
+    _, published = build_imagenet_application(info.name, (side, side, 3), {})
+    assert info.weights_file() == published.name
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "file"),
+    [
+        ("MobileNet", {"alpha": 0.25}, (128, 128), "mobilenet_2_5_128_tf_no_top.h5"),
+        ("MobileNet", {"alpha": 0.75}, (150, 150), "mobilenet_7_5_224_tf_no_top.h5"),
+        ("MobileNet", {"alpha": 1}, (160, 192), "mobilenet_1_0_224_tf_no_top.h5"),
+        ("MobileNetV2", {"alpha": 0.35}, (96, 96), "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"),
+        ("MobileNetV2", {"alpha": 1}, (90, 90), "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
+        ("MobileNetV3Small", {"alpha": 0.75}, (64, 64), "weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5"),
+        (
+            "MobileNetV3Small",
+            {"minimalistic": True},
+            (64, 64),
+            "weights_mobilenet_v3_small_minimalistic_224_1.0_float_no_top_v2.h5",
+        ),
+    ],
+)
+def test_options_and_size_choose_the_file_of_weights(
+    name: str, options: dict[str, Any], size: tuple[int, int], file: str
+) -> None:
+    """MobileNets have a file for each width and, the first two, for several sizes; the catalogue and Keras agree."""
+    info = network(name)
+    assert info.weights_file(options, size) == file
+    given = {key: float(value) if key == "alpha" else value for key, value in options.items()}
+    assert build_imagenet_application(name, (*size, 3), given)[1].name == file
+
+
+@pytest.mark.parametrize("name", ["EfficientNetLite0", "ConvNet"])
+def test_networks_that_keras_does_not_have_name_no_file_of_it(name: str) -> None:
+    """EfficientNetLite0's weights come with a package, ConvNet has none."""
+    assert network(name).weights_file() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "problem"),
+    [
+        (
+            "MobileNet",
+            {"alpha": 0.3},
+            "MobileNet has no ImageNet weights for alpha: 0.3 (there are some for 0.25, 0.5, 0.75, 1); "
+            "choose one of these, a file, or weights: none",
+        ),
+        (
+            "MobileNet",
+            {"depth_multiplier": 2},
+            "MobileNet has no ImageNet weights for depth_multiplier: 2 (there are some for 1); "
+            "choose one of these, a file, or weights: none",
+        ),
+        (
+            "MobileNetV3Large",
+            {"alpha": 0.75, "minimalistic": True},
+            "MobileNetV3Large has no ImageNet weights for alpha: 0.75 (there are some for 1); "
+            "choose one of these, a file, or weights: none",
+        ),
+        ("ConvNet", {}, "ConvNet has no ImageNet weights: it is for training from scratch (weights: none)"),
+        ("MobileNetV2", {"alpha": 1.4}, None),
+        ("EfficientNetLite0", {}, None),
+    ],
+)
+def test_options_without_imagenet_weights_are_said_to_have_none(
+    name: str, options: dict[str, Any], problem: str | None
+) -> None:
+    """The sentence names the option, its value, and the values that have weights."""
+    assert network(name).imagenet_problem(options) == problem
+
+
+def test_networks_are_found_whatever_the_case() -> None:
+    """`vgg16` is VGG16; the canonical name comes back."""
+    assert network("efficientnetlite0").name == "EfficientNetLite0"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("VGG17", "backbone.name: there is no network called 'VGG17'. Did you mean VGG19 or VGG16?"),
+        ("zzz", "backbone.name: there is no network called 'zzz'. See `cnncli backbones`."),
+    ],
+)
+def test_unknown_network_names_the_nearest(name: str, message: str) -> None:
+    """A slip of the pen gets the names that are close."""
+    with pytest.raises(ConfigError) as error:
+        network(name)
+    assert str(error.value) == message
+
+
+def test_catalogue_imports_neither_keras_nor_tensorflow() -> None:
+    """Listing networks and checking a config stay quick."""
+    code = "import sys, cnncli.catalogue.networks; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,67 @@
+"""`cnncli backbones` lists the catalogue."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cnncli.catalogue.networks import NETWORKS
+from cnncli.cli.app import app
+
+KEYS = {"name", "parameters", "size_mb", "depth", "top1", "top5", "input_size", "weights_here"}
+
+
+def _listed(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["backbones", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_json_has_one_object_for_each_network() -> None:
+    """All the networks, all the keys, nothing else on stdout."""
+    listed = json.loads(_listed("--json"))
+    assert [row["name"] for row in listed] == list(NETWORKS)
+    assert all(set(row) == KEYS for row in listed)
+    vgg16 = next(row for row in listed if row["name"] == "VGG16")
+    assert vgg16 == {
+        "name": "VGG16",
+        "parameters": 138_357_544,
+        "size_mb": 528,
+        "depth": 16,
+        "top1": 71.3,
+        "top5": 90.1,
+        "input_size": 224,
+        "weights_here": False,
+    }
+
+
+def test_table_has_a_line_for_each_network() -> None:
+    """Figures are grouped; what is unknown is a dash."""
+    lines = _listed().splitlines()
+    assert len(lines) == 1 + len(NETWORKS)
+    convnext = next(line.split() for line in lines if line.startswith("ConvNeXtTiny"))
+    assert convnext == ["ConvNeXtTiny", "28,589,128", "109", "–", "81.3", "–", "224", "no"]
+
+
+def test_weights_are_here_when_their_file_is_in_keras_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """$KERAS_HOME/models is looked into; EfficientNetLite0's weights come with its package."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "nasnet_mobile_no_top.h5").write_bytes(b"weights")
+    here = {row["name"] for row in json.loads(_listed("--json")) if row["weights_here"]}
+    assert here == {"NASNetMobile", "EfficientNetLite0"}
+
+
+def test_listing_imports_neither_keras_nor_tensorflow() -> None:
+    """The list appears at once."""
+    code = (
+        "import sys; from cnncli.cli.app import app; app(['backbones'], standalone_mode=False); "
+        "print([m for m in ('keras', 'tensorflow', 'h5py') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
