@@ -346,6 +346,17 @@ def test_a_table_on_a_terminal_is_drawn() -> None:
     assert "a[b]" in stream.getvalue()
 
 
+def test_nothing_is_lost_in_a_table_that_is_too_wide() -> None:
+    """On 80 columns, cells are neither cut nor folded: what a table names can be copied."""
+    stream, cells = (
+        Terminal(),
+        ["2026-11-21T151201Z_resnet50-features-finetuned", "feature-extraction", "EfficientNetLite0"],
+    )
+    Console(stream, color=False).table(["run", "mode", "backbone"], [cells])
+
+    assert "  ".join(cells) in stream.getvalue()
+
+
 def test_a_result_goes_to_stdout_even_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     """--quiet silences messages, not results."""
     console = Console(quiet=True)

@@ -19,7 +19,19 @@ ROOT = Path(cnncli.__file__).parent
 
 # A picture meets them in this order; a room may import those before it. The last is the package itself.
 ROOMS = (
-    *("errors", "keyed", "wording", "folders", "parallel", "console", "catalogue", "config", "runs", "pictures"),
+    *(
+        "errors",
+        "keyed",
+        "wording",
+        "progress",
+        "folders",
+        "parallel",
+        "console",
+        "catalogue",
+        "config",
+        "runs",
+        "pictures",
+    ),
     *("networks", "engines", "features", "training", "evaluation", "explanation", "export", "report", "recipes"),
     *("cli", "__main__", "cnncli"),
 )

@@ -14,6 +14,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -31,7 +32,8 @@ EXIT_PIPE_CLOSED = 141
 EXIT_TERMINATED = 143
 
 # What the machine refuses, and no code can mend: full or read-only disks, missing rights.
-_ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+_REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE")
+_ENVIRONMENT_ERRORS = {getattr(errno, name) for name in _REFUSALS if hasattr(errno, name)}
 
 
 class Terminated(BaseException):
@@ -136,11 +138,13 @@ def _say_bug(error: Exception, invocation: Invocation) -> int:
     from cnncli.runs.layout import runs_dir_from
     from cnncli.runs.log import bug_log
 
-    log = bug_log(error, invocation.runs_dir or runs_dir_from(None))
     what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return _say_errors(
-        [f"this is a bug in cnncli ({what}); its traceback is in {printable(log)}"], EXIT_BUG, invocation
-    )
+    try:
+        log = printable(bug_log(error, invocation.runs_dir or runs_dir_from(None)))
+    except OSError:  # nothing can be written anywhere: then the screen is the log
+        _say("".join(traceback.format_exception(error)).rstrip())
+        log = "the lines above"
+    return _say_errors([f"this is a bug in cnncli ({what}); its traceback is in {log}"], EXIT_BUG, invocation)
 
 
 def _make_stdout_take_any_text() -> None:

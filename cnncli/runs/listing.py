@@ -12,7 +12,7 @@ from cnncli.errors import RunError, printable
 from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.wording import duration
 
-COLUMNS = ("run", "state", "mode", "backbone", "val accuracy", "test accuracy", "95 %", "n", "time")
+COLUMNS = ("run", "state", "mode", "backbone", "val", "test", "95 %", "n", "time")
 
 
 @dataclass(frozen=True)

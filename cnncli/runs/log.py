@@ -10,10 +10,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cnncli.errors import CnncliError
+from cnncli.errors import CnncliError, RunError
 from cnncli.runs.environment import cnncli_version
 from cnncli.runs.facts import stamp, utc_now
 from cnncli.runs.folder import RunFolder, fail_run
@@ -32,13 +32,20 @@ class UtcFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
 
+class LogFile(logging.FileHandler):
+    """A log that cannot be written, on a full disk say, does not end the run and fills no screen with tracebacks."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, D102
+        pass
+
+
 @contextmanager
 def recording(run: RunFolder) -> Iterator[None]:
     """Write the log of a run while the block runs, and record a failure in run.json.
 
     An error of the user's or a bug makes the run `failed`; a signal leaves it `running`, since it can go on.
     """
-    handler = logging.FileHandler(run.log, encoding="utf-8", errors="backslashreplace")
+    handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(UtcFormatter())
     level = LOGGER.level
     LOGGER.addHandler(handler)
@@ -48,12 +55,12 @@ def recording(run: RunFolder) -> Iterator[None]:
     except CnncliError as error:
         for problem in error.problems:
             LOGGER.error(problem)
-        fail_run(run, error.problems[0])
+        _fail(run, error.problems[0])
         raise
     except Exception as error:
-        LOGGER.exception("a bug in cnncli %s", cnncli_version())
+        LOGGER.exception("stopped by an exception in cnncli %s", cnncli_version())
         _remember_log(error, run.log)
-        fail_run(run, f"{type(error).__name__}: {error}")
+        _fail(run, f"{type(error).__name__}: {error}")
         raise
     except BaseException as stop:
         LOGGER.info("stopped by %s", type(stop).__name__)
@@ -61,7 +68,14 @@ def recording(run: RunFolder) -> Iterator[None]:
     finally:
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(level)
-        handler.close()
+        with suppress(OSError):  # what could not be written is lost
+            handler.close()
+
+
+def _fail(run: RunFolder, reason: str) -> None:
+    """Record the failure; where that fails too, the first exception is the one to hear of."""
+    with suppress(OSError, RunError):
+        fail_run(run, reason)
 
 
 def bug_log(error: BaseException, runs_dir: Path) -> Path:

@@ -250,6 +250,21 @@ def test_a_bug_in_a_run_is_in_the_log_of_the_run(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.path.name]
 
 
+def test_a_bug_where_nothing_can_be_written_is_on_the_screen(
+    verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback is lost, and `main` never raises."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CNNCLI_RUNS", str(tmp_path / "file" / "runs"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+    verb(raising(ZeroDivisionError("oh")))
+
+    assert main(["train"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "error: this is a bug in cnncli (ZeroDivisionError: oh); its traceback is in the lines above"
+
+
 def test_ctrl_c_exits_with_130(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
     """A word and the exit code a shell expects."""
     verb(raising(KeyboardInterrupt()))

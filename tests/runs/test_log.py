@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -118,6 +119,25 @@ def test_a_signal_leaves_the_run_as_it_is(run: RunFolder) -> None:
 
     assert lines(run) == ["INFO stopped by KeyboardInterrupt"]
     assert run.read_facts()["state"] == "running"
+
+
+def test_a_run_that_is_gone_does_not_hide_the_error(run: RunFolder) -> None:
+    """Where the failure cannot be recorded, the error itself is what comes out."""
+    shutil.rmtree(run.path)
+    run.path.mkdir()
+
+    with pytest.raises(ConfigError, match="one"):
+        raise_within(run, ConfigError("one"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_below_the_log_does_not_end_the_run(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be logged is lost, and nothing else."""
+    run.log.symlink_to("/dev/full")
+    with recording(run):
+        Console(StringIO()).say("hello")
+
+    assert capsys.readouterr().err == ""
 
 
 def caught(message: str) -> Exception:
