@@ -78,10 +78,17 @@ def _first_facts(name: str, parent: str | Path | None, now: datetime, more: Mapp
         "created": time_text(now),
         "finished": None,
         "seconds": None,
-        "command": shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]]),
+        "command": _command(),
         "cnncli": cnncli_version(),
         **more,
     }
+
+
+def _command() -> str:
+    """The words this process was called with, the program by its name alone."""
+    program = Path(sys.argv[0] or "python")
+    name = f"python -m {program.parent.name}" if program.name == "__main__.py" else shlex.quote(program.name)
+    return " ".join([name, *map(shlex.quote, sys.argv[1:])])
 
 
 def _appear(aside: Path, wanted: Path) -> Path:

@@ -97,6 +97,24 @@ def test_the_first_facts_of_a_run(tmp_path: Path, clock: list[datetime], monkeyp
     }
 
 
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["/usr/bin/cnncli", "train", "a b.yaml"], "cnncli train 'a b.yaml'"),
+        (["/lib/cnncli/__main__.py", "train"], "python -m cnncli train"),
+        (["my script.py"], "'my script.py'"),
+        ([""], "python"),
+    ],
+)
+def test_the_command_of_a_run_can_be_typed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], command: str
+) -> None:
+    """As a shell would take it, however cnncli was called."""
+    monkeypatch.setattr("sys.argv", argv)
+
+    assert create_run(tmp_path, "a", FILES).read_facts()["command"] == command
+
+
 def test_names_that_are_taken_get_a_number(tmp_path: Path, clock: list[datetime]) -> None:
     """Runs of one name in one second are -2, -3 and so on."""
     names = [create_run(tmp_path, "a", FILES).path.name for _ in range(3)]
