@@ -1,0 +1,53 @@
+"""Tiny datasets and classifiers for the tests: drawn, seeded, learnable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cnncli.config.schema import Config
+
+CLASSES = ("stripes", "dots")
+
+
+def draw_picture(label: str, seed: int, size: int = 32) -> np.ndarray:
+    """Stripes or dots in random colours with noise, uint8 (size, size, 3)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:size, 0:size]
+    period, phase = rng.integers(5, 8), rng.integers(0, 5)
+    inside = (x + phase) % period < period // 2
+    if label != "stripes":
+        inside &= (y + phase) % period < period // 2
+    dark, light = rng.integers(0, 100, 3), rng.integers(150, 256, 3)
+    noisy = np.where(inside[..., None], light, dark) + rng.normal(0, 12, (size, size, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def draw_dataset(
+    root: Path, train: int = 12, validation: int = 6, test: int = 6, size: int = 32, classes: tuple[str, ...] = CLASSES
+) -> Path:
+    """Split folders with class folders of PNGs, so many pictures of each class."""
+    seed = 0
+    for split, count in {"train": train, "validation": validation, "test": test}.items():
+        for label in classes:
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                seed += 1
+                Image.fromarray(draw_picture(label, seed, size)).save(folder / f"{label}-{number:02}.png")
+    return root
+
+
+def tiny_config(path: Path, **changes: Any) -> Config:
+    """A small ConvNet on 32 px pictures in float32; `training={"epochs": 2}` and the like replace whole groups."""
+    settings: dict[str, Any] = {
+        "data": {"path": path, "image_size": 32},
+        "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [4, 8]}},
+        "training": {"epochs": 3},
+        "engine": "openvino",
+        "precision": "float32",
+    }
+    return Config.model_validate({**settings, **changes})

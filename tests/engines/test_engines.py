@@ -1,0 +1,128 @@
+"""Both engines give what Keras gives, for the same rows whatever their neighbours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli.engines.choice import choose_engine
+from cnncli.engines.engine import BATCH, Engine, EngineChoice, padded_batches
+from cnncli.engines.keras import KerasEngine
+from cnncli.engines.openvino import OpenVinoEngine, convert_graph, has_bfloat16
+from cnncli.errors import EngineError
+from cnncli.networks.classifier import build_classifier
+from cnncli.networks.cut import Cut, cut_classifier
+from tests.drawing import tiny_config
+
+BACKBONE = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
+BFLOAT16 = pytest.param(
+    "bfloat16", marks=pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
+)
+
+
+@pytest.fixture(scope="module")
+def cut() -> Cut:
+    """Inside a residual block, so that two tensors cross."""
+    classifier = build_classifier(tiny_config(Path("unused"), backbone=BACKBONE), 2)
+    return cut_classifier(classifier, "block_15_project")
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    """More than a batch of pictures, and no multiple of it."""
+    return np.random.default_rng(0).integers(0, 256, (BATCH + 5, 32, 32, 3), dtype=np.uint8)
+
+
+def _engine(name: str, precision: Any, cut: Cut, folder: Path) -> Engine:
+    if name == "keras":
+        return KerasEngine(cut.trunk, precision)
+    convert_graph(cut.trunk, folder / "trunk.xml", pixels=True)
+    return OpenVinoEngine(folder / "trunk.xml", precision)
+
+
+@pytest.mark.parametrize("name", ["keras", "openvino"])
+def test_features_equal_those_of_plain_keras(name: str, cut: Cut, pixels: np.ndarray, tmp_path: Path) -> None:
+    """In float32, for each tensor that crosses, in the cut's order."""
+    features = _engine(name, "float32", cut, tmp_path).run([pixels])
+    assert cut.trunk is not None
+    expected = [tensor.numpy() for tensor in cut.trunk([pixels.astype(np.float32)])]
+
+    assert [array.shape[1:] for array in features] == [shape for _, shape in cut.crossing]
+    for array, truth in zip(features, expected, strict=True):
+        np.testing.assert_allclose(array, truth, atol=1e-5 * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("precision", ["float32", BFLOAT16])
+@pytest.mark.parametrize("name", ["keras", "openvino"])
+def test_features_do_not_depend_on_neighbours(
+    name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    """Bit for bit: the last batch is padded, and rows in another order give the same rows."""
+    engine = _engine(name, precision, cut, tmp_path)
+    order = np.random.default_rng(1).permutation(len(pixels))
+    straight, shuffled = engine.run([pixels]), engine.run([pixels[order]])
+
+    for one, other in zip(straight, shuffled, strict=True):
+        assert one[order].tobytes() == other.tobytes()
+
+
+def test_a_tail_takes_its_tensors_in_the_cuts_order(cut: Cut, tmp_path: Path) -> None:
+    """Converted, a graph of several inputs keeps their order."""
+    rng = np.random.default_rng(2)
+    features = [rng.normal(size=(3, *shape)).astype(np.float32) for _, shape in cut.crossing]
+    convert_graph(cut.tail, tmp_path / "tail.xml", pixels=False)
+    (logits,) = OpenVinoEngine(tmp_path / "tail.xml", "float32").run(features)
+
+    np.testing.assert_allclose(logits, cut.tail(features), rtol=1e-4, atol=1e-5)
+
+
+def test_batches_are_padded_and_counted() -> None:
+    """Five rows in batches of four: four real ones, then one real one among copies."""
+    (first, four), (second, one) = padded_batches([np.arange(5)], 4)
+
+    assert (four, one) == (4, 1)
+    assert [first[0].tolist(), second[0].tolist()] == [[0, 1, 2, 3], [4, 4, 4, 4]]
+
+
+def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 where the processor computes in it, else in float32."""
+    monkeypatch.setattr("cnncli.engines.choice.sees_gpu", lambda: False)
+    monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: True)
+    assert choose_engine("auto", "auto") == EngineChoice("openvino", "bfloat16")
+    monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: False)
+
+    assert choose_engine("auto", "auto") == EngineChoice("openvino", "float32")
+    assert choose_engine("keras", "auto") == EngineChoice("keras", "float32")
+
+
+def test_auto_is_keras_where_tensorflow_sees_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16, for which GPUs have fast arithmetic."""
+    monkeypatch.setattr("cnncli.engines.choice.sees_gpu", lambda: True)
+
+    assert choose_engine("auto", "auto") == EngineChoice("keras", "bfloat16")
+
+
+def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulating it would be slower than float32."""
+    monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: False)
+    with pytest.raises(EngineError) as caught:
+        choose_engine("openvino", "bfloat16")
+
+    assert str(caught.value) == (
+        "precision: bfloat16 was asked for, and this processor has neither AMX nor AVX-512-BF16. "
+        "Use `precision: auto` or `precision: float32`."
+    )
+
+
+def test_importing_openvino_leaves_an_empty_home_empty(tmp_path: Path) -> None:
+    """Its telemetry would write an identifier there and send an event."""
+    code = "from cnncli.engines.openvino import import_openvino; import_openvino().Core()"
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=environment, timeout=120)
+
+    assert list(tmp_path.iterdir()) == []

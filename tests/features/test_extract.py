@@ -1,0 +1,118 @@
+"""Extraction computes what is missing, once, and says how much that was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli.config.schema import AugmentationConfig
+from cnncli.console import Console
+from cnncli.engines.engine import EngineChoice
+from cnncli.errors import DataError
+from cnncli.features.extract import Counts, Extraction, extract
+from cnncli.features.store import FeatureStore
+from cnncli.pictures.decode import PixelRecipe, decode
+from cnncli.pictures.index import build_manifest
+from cnncli.pictures.manifest import Row
+from cnncli.pictures.views import render_view
+from tests.drawing import draw_dataset, tiny_config
+
+PIXELS = PixelRecipe(32, 32, "rgb", "stretch", 10**6)
+FLIPS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True)
+
+
+class MeanEngine:
+    """A trunk that is easy to foretell: the mean colour. Counts the pictures that go through it."""
+
+    choice = EngineChoice("keras", "float32")
+    identity = {"engine": "mean"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.pictures = 0
+
+    def run(self, inputs: Any) -> list[np.ndarray]:
+        self.pictures += len(inputs[0])
+        return [inputs[0].mean(axis=(1, 2)).astype(np.float32)]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> tuple[Row, ...]:
+    """Twenty-four training pictures."""
+    return build_manifest(tiny_config(draw_dataset(tmp_path / "data")).data, 0).split("train")
+
+
+@pytest.fixture
+def console() -> Console:
+    """A silent one."""
+    return Console(quiet=True)
+
+
+def test_stored_features_are_not_computed_again(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """A second extraction runs nothing; ten more pictures cost ten."""
+    engine, store = MeanEngine(), FeatureStore(tmp_path / "store")
+    extraction = Extraction(engine, "mean", PIXELS)
+
+    assert extract(extraction, rows[:14], 1, store, console)[1] == Counts(14, 0)
+    assert extract(extraction, rows[:14], 1, store, console)[1] == Counts(0, 14)
+    assert extract(extraction, rows, 1, store, console)[1] == Counts(10, 14)
+    assert engine.pictures == 24
+
+
+def test_every_view_is_rendered_from_the_decoded_picture(
+    rows: tuple[Row, ...], tmp_path: Path, console: Console
+) -> None:
+    """View 0 is the picture itself, the others are what `render_view` gives."""
+    extraction = Extraction(MeanEngine(), "mean", PIXELS, FLIPS)
+    views, counts = extract(extraction, rows, 3, FeatureStore(tmp_path / "store"), console)
+
+    assert counts == Counts(72, 0)
+    for number, row in enumerate(rows):
+        for view, stored in enumerate(views):
+            pixels = render_view(decode(row.path, PIXELS), FLIPS, row.digest, view)
+            assert (stored.rows(np.array([number]))[0][0] == pixels.mean(axis=(0, 1)).astype(np.float32)).all()
+
+
+def test_more_views_reuse_the_fewer(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """The views of a run with two are the first two of a run with three, and view 0 serves runs without any."""
+    store = FeatureStore(tmp_path / "store")
+    extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, store, console)
+
+    assert extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2, store, console)[1] == Counts(24, 24)
+    assert extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 3, store, console)[1] == Counts(24, 48)
+
+
+def test_equal_pictures_are_computed_once(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """Wherever they lie and however often they are listed."""
+    engine = MeanEngine()
+    (features,), counts = extract(
+        Extraction(engine, "mean", PIXELS), rows[:2] * 3, 1, FeatureStore(tmp_path / "store"), console
+    )
+
+    assert (engine.pictures, counts, len(features)) == (2, Counts(2, 0), 6)
+
+
+def test_an_empty_trunk_stores_the_pixels(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """As uint8, decoded once."""
+    (features,), _ = extract(Extraction(None, None, PIXELS), rows, 1, FeatureStore(tmp_path / "store"), console)
+
+    assert (features.rows(np.array([3]))[0][0] == decode(rows[3].path, PIXELS)).all()
+
+
+def test_all_pictures_that_changed_or_vanished_are_named(
+    rows: tuple[Row, ...], tmp_path: Path, console: Console
+) -> None:
+    """Together, before anything is trained on them; the others are kept."""
+    rows[0].path.unlink()
+    rows[1].path.write_bytes(rows[2].path.read_bytes())
+    store = FeatureStore(tmp_path / "store")
+    with pytest.raises(DataError) as caught:
+        extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, store, console)
+
+    assert caught.value.problems == (
+        f"{rows[0].path}: No such file or directory",
+        f"{rows[1].path}: changed since it was indexed. Start again.",
+    )
+    assert len(store.missing(Extraction(MeanEngine(), "mean", PIXELS).key(0), [row.digest for row in rows])) == 2

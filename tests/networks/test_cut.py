@@ -1,0 +1,119 @@
+"""The cut: where it falls, what crosses it, what trains, and that nothing is lost at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncli.errors import CutError
+from cnncli.networks.classifier import Classifier, build_classifier
+from cnncli.networks.cut import countable_layers, cut_classifier
+from tests.drawing import tiny_config
+
+DENSE = {"name": "DenseNet121", "weights": "none"}
+
+
+@pytest.fixture(scope="module")
+def convnet() -> Classifier:
+    """Two convolutions, dropout and a hidden layer in the head."""
+    head = {"layers": [{"dropout": 0.5}, {"dense": 4}]}
+    return build_classifier(tiny_config(Path("unused"), head=head), 3)
+
+
+@pytest.fixture(scope="module")
+def mobilenet() -> Classifier:
+    """A network with batch normalisation and residual blocks, as if it were pretrained."""
+    backbone = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
+    return Classifier(build_classifier(tiny_config(Path("unused"), backbone=backbone), 2).model, pretrained=True)
+
+
+def test_a_frozen_backbone_is_pooled_in_the_trunk(convnet: Classifier) -> None:
+    """Pooling trains nothing and draws nothing, so it is computed once with the backbone; dropout is not."""
+    cut = cut_classifier(convnet, 0)
+
+    assert cut.at == "head_dropout_1"
+    assert cut.crossing == (("head_avg_pool", (8,)),)
+    assert cut.trained == ("head_dense_2", "head_logits")
+
+
+def test_unfreeze_counts_weighted_layers_from_the_end(mobilenet: Classifier) -> None:
+    """Normalisation is not counted: the third layer from the end is a convolution of the last block."""
+    counted = [layer.name for layer in countable_layers(mobilenet)]
+
+    assert counted[-3:] == ["block_16_depthwise", "block_16_project", "Conv_1"]
+    assert cut_classifier(mobilenet, 3).at == "block_16_depthwise"
+
+
+def test_unfreeze_takes_a_layers_name(mobilenet: Classifier) -> None:
+    """From that layer on, in the graph's order; a layer without weights moves the cut to the next one that has some."""
+    assert cut_classifier(mobilenet, "block_16_project").at == "block_16_project"
+    assert cut_classifier(mobilenet, "block_16_depthwise_relu").at == "block_16_project"
+
+
+@pytest.mark.parametrize("unfreeze", ["all", "first"])
+def test_nothing_frozen_leaves_an_empty_trunk(mobilenet: Classifier, unfreeze: str) -> None:
+    """What lies below the first weighted layer is not worth storing: the tail takes the pixels."""
+    cut = cut_classifier(mobilenet, "all" if unfreeze == "all" else len(countable_layers(mobilenet)))
+
+    assert cut.trunk is None
+    assert cut.crossing == (("pixels", (32, 32, 3)),)
+
+
+def test_batch_norm_of_a_pretrained_backbone_stays_frozen(mobilenet: Classifier) -> None:
+    """By `trainable = False`, the only way that holds its statistics in Keras 3."""
+    cut = cut_classifier(mobilenet, 3, "frozen")
+
+    assert not [name for name in cut.trained if name.endswith("BN") or name.endswith("bn")]
+    assert not mobilenet.model.get_layer("Conv_1_bn").trainable
+
+
+def test_batch_norm_trains_where_it_is_asked_to(mobilenet: Classifier) -> None:
+    """Above the cut, that is: below it everything is frozen."""
+    cut = cut_classifier(mobilenet, 1, "train")
+
+    assert cut.trained == ("Conv_1", "Conv_1_bn", "head_logits")
+
+
+def test_a_cut_inside_a_dense_block_crosses_several_tensors() -> None:
+    """And loses nothing: tail(trunk(x)) equals the uncut classifier."""
+    classifier = build_classifier(tiny_config(Path("unused"), backbone=DENSE), 2)
+    x = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    cut = cut_classifier(classifier, "conv5_block14_2_conv")
+    assert cut.trunk is not None
+    logits = cut.tail(cut.trunk([x]))
+    whole = classifier.model(x)
+
+    assert len(cut.crossing) == 2
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), whole, rtol=1e-5)
+
+
+def test_a_second_cut_is_independent_of_the_first(mobilenet: Classifier) -> None:
+    """Sub-models add nodes to shared layers; a cut goes by the classifier's own."""
+    first = cut_classifier(mobilenet, 3).crossing
+    cut_classifier(mobilenet, 0)
+    cut_classifier(mobilenet, "all")
+
+    assert cut_classifier(mobilenet, 3).crossing == first
+
+
+def test_too_many_layers_are_refused_with_the_number_there_is(convnet: Classifier) -> None:
+    """A number beyond the backbone is a misunderstanding, not `all`."""
+    with pytest.raises(CutError) as caught:
+        cut_classifier(convnet, 3)
+
+    assert str(caught.value) == (
+        "unfreeze: 3 layers were asked for, and the backbone has 2 that count (with trainable weights, normalisation "
+        "left out). Use at most 2, or `all`."
+    )
+
+
+def test_an_unknown_layer_is_refused_with_near_names(mobilenet: Classifier) -> None:
+    """The message names what was probably meant."""
+    with pytest.raises(CutError) as caught:
+        cut_classifier(mobilenet, "block_16_projct")
+
+    assert str(caught.value).startswith(
+        "unfreeze: block_16_projct is not a layer of the backbone. Did you mean block_16_project, "
+    )

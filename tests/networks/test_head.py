@@ -1,0 +1,63 @@
+"""Heads: what a config's words become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnncli.networks.classifier import build_classifier
+from tests.drawing import tiny_config
+
+
+def _model(classes: int = 3, **head: Any) -> Any:
+    return build_classifier(tiny_config(Path("unused"), head=head), classes).model
+
+
+@pytest.mark.parametrize(("pooling", "features"), [("avg", 8), ("max", 8), ("flatten", 8 * 6 * 6)])
+def test_pooling_decides_the_length_of_the_vector(pooling: str, features: int) -> None:
+    """Feature maps of 6 × 6 × 8 are pooled to 8 numbers or flattened to all."""
+    assert _model(pooling=pooling).get_layer("head_logits").kernel.shape == (features, 3)
+
+
+def test_layers_come_in_their_order() -> None:
+    """Each is named after its place, so that a ledger can speak of it."""
+    layers = [{"dense": 5, "activation": "tanh"}, {"batch_norm": True}, {"activation": "relu"}, {"dropout": 0.3}]
+    names = [op.name for op in _model(layers=layers).operations if op.name.startswith("head_")]
+
+    assert names == [
+        "head_avg_pool",
+        "head_dense_1",
+        "head_batch_norm_2",
+        "head_activation_3",
+        "head_dropout_4",
+        "head_logits",
+        "head_probabilities",
+    ]
+
+
+@pytest.mark.parametrize(("classes", "units"), [(2, 1), (3, 3)])
+def test_sigmoid_has_one_unit_for_two_classes(classes: int, units: int) -> None:
+    """With more classes each has its own unit."""
+    assert _model(classes, activation="sigmoid").output_shape == (None, units)
+
+
+def test_a_linear_head_ends_in_logits() -> None:
+    """There is no activation to apply."""
+    assert _model(activation="linear").operations[-1].name == "head_logits"
+
+
+def test_penalties_belong_to_the_layers_that_name_them() -> None:
+    """A dense layer's own, and the output's."""
+    model = _model(layers=[{"dense": 5, "l2": 0.01}], l1=0.02)
+
+    assert model.get_layer("head_dense_1").kernel_regularizer.l2 == pytest.approx(0.01)
+    assert model.get_layer("head_logits").kernel_regularizer.l1 == pytest.approx(0.02)
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    """And adding a layer in front changes none of the others' draws."""
+    one, same = _model(layers=[{"dense": 5}]), _model(layers=[{"dense": 5}])
+
+    assert (one.get_layer("head_dense_1").kernel.numpy() == same.get_layer("head_dense_1").kernel.numpy()).all()
