@@ -57,11 +57,13 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
     openvino = import_openvino()
     signature = [tf.TensorSpec((None, *tensor.shape[1:]), tf.float32) for tensor in model.inputs]
     function = tf.function(lambda *inputs: model(list(inputs), training=False), autograph=False)
+    concrete = function.get_concrete_function(*signature)
     try:
-        converted = openvino.convert_model(function.get_concrete_function(*signature))
+        converted = openvino.convert_model(concrete)
     except Exception as error:  # OpenVINO's exceptions have no common base class
         raise EngineError(f"OpenVINO cannot take this graph: {str(error).strip().splitlines()[-1]}") from error
     _restore_shapes(converted, model)
+    converted = _in_order(converted, [tensor.name for tensor in concrete.outputs])
     if pixels:
         processor = openvino.preprocess.PrePostProcessor(converted)
         processor.input().tensor().set_element_type(openvino.Type.u8)
@@ -130,6 +132,12 @@ class OpenVinoEngine:
 def _plain(array: Array) -> Array:
     """uint8 as it is, anything else (NumPy has no bfloat16 of its own) as float32."""
     return array if array.dtype == np.uint8 else array.astype(np.float32, copy=False)
+
+
+def _in_order(converted: Any, names: Sequence[str]) -> Any:
+    """The same model, its outputs in the order of these names: conversion sorts `Identity_10` before `Identity_2`."""
+    outputs = [converted.output(name) for name in names]
+    return import_openvino().Model(outputs, converted.get_parameters(), converted.get_friendly_name())
 
 
 def _restore_shapes(converted: Any, model: keras.Model) -> None:
