@@ -1,0 +1,46 @@
+"""How the facts about a folder of pictures are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from cnncli.console import Console
+from cnncli.errors import printable
+from cnncli.pictures.check import FolderFacts
+
+SHOWN = 20
+"""So many groups of equal pictures are spelled out; `--json` has all."""
+
+
+def show_facts(facts: FolderFacts, console: Console) -> None:
+    """Print the facts as tables and lines on stdout: counts, pictures, what was left out, remarks, errors."""
+    splits = list(facts.counts)
+    rows = [(printable(label), *_counts_of(facts, label)) for label in facts.classes]
+    total = ("all", *(f"{sum(facts.counts[split].values()):,}" for split in splits))
+    console.table(("class", *splits), [*rows, total], printable(facts.path), to="stdout")
+    figures = [("width", facts.width), ("height", facts.height), ("bytes", facts.size_bytes)]
+    cells = [(name, f"{one.min:,}", f"{one.median:,}", f"{one.max:,}") for name, one in figures]
+    console.table(("", "smallest", "median", "largest"), cells, to="stdout")
+    within = facts.duplicates_within
+    lines = [
+        f"formats: {_listed(facts.formats)}",
+        f"colour modes: {_listed(facts.modes)}",
+        f"unreadable: {len(facts.unreadable):,}",
+        f"groups of equal files: {len(within):,} within a split, {len(facts.duplicates_across):,} across splits",
+        f"left out: {_listed(facts.left_out)}",
+    ]
+    lines += [f"equal: {' = '.join(map(printable, group))}" for group in within[:SHOWN]]
+    lines += [f"note: {note}" for note in facts.notes]
+    lines += [f"error: {problem}" for problem in facts.problems]
+    lines += [] if facts.problems else ["fine: nothing keeps this folder from being trained on"]
+    click.echo("\n".join(lines))
+
+
+def _counts_of(facts: FolderFacts, label: str) -> list[str]:
+    return [f"{counts[label]:,}" if label in counts else "–" for counts in facts.counts.values()]
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in counts.items()) or "none"
