@@ -81,19 +81,18 @@ class Check:
         if (inner := group_of(field)) is not None:
             return {name: self._group(inner, node, key)}
         if (kinds := item_groups_of(field)) and isinstance(node.value, list) and node.value:
-            items = [self._item(kinds, item, join(key, number), field) for number, item in node.children()]
+            items = [self._item(kinds, item, join(key, number)) for number, item in node.children()]
             return {name: [_whole(kinds, item, number) for number, item in enumerate(items)]}
         return self._value(group, name, field, node, key)
 
-    def _item(self, kinds: tuple[type[Settings], ...], node: Node, key: str, field: FieldInfo) -> dict[str, Any]:
+    def _item(self, kinds: tuple[type[Settings], ...], node: Node, key: str) -> dict[str, Any]:
         """An item of a list of groups; what it is, is told by the name that only its kind requires."""
         if isinstance(node.value, dict):
             for kind in kinds:
-                required = [name for name, inner in kind.model_fields.items() if inner.is_required()]
-                if len(kinds) == 1 or all(name in node.value for name in required):
+                if len(kinds) == 1 or _required(kind) in node.value:
                     return self._group(kind, node, key)
-        words = expectation(field).removesuffix(" or null").removeprefix("a list of ")
-        self._add(node, key, "wrong form", words.removeprefix("stages such as ") if len(kinds) == 1 else words)
+        *first, last = (f"{{{_required(kind)}: …}}" for kind in kinds)
+        self._add(node, key, "wrong form", f"{', '.join(first)} or {last}" if first else last)
         return {}
 
     def _value(self, group: type[Settings], name: str, field: FieldInfo, node: Node, key: str) -> dict[str, Any]:
@@ -109,6 +108,11 @@ class Check:
 
     def _add(self, node: Node, key: str, what: str, expected: str, hint: str = "") -> None:
         self.problems.append(Problem(node.origin, key, what, node.plain(), expected, hint))
+
+
+def _required(kind: type[Settings]) -> str:
+    """The name an item of this kind cannot lack."""
+    return next(name for name, field in kind.model_fields.items() if field.is_required())
 
 
 def _hint_for(name: str, group: type[Settings], key: str) -> str:

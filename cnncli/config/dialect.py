@@ -46,6 +46,14 @@ class ConfigDumper(yaml.SafeDumper):
     """Writes what `ConfigLoader` reads back equal, and quotes what any other YAML reader would take for no text."""
 
 
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text with line breaks in double quotes, where they are escaped: PyYAML loses the rare ones in other styles."""
+    style = '"' if any(character in text for character in "\n\r\x85\u2028\u2029") else None
+    return dumper.represent_scalar(f"{_TAG}str", text, style=style)
+
+
+ConfigDumper.add_representer(str, _write_text)
+
 for _name, (_pattern, _first) in _PLAIN.items():
     _characters = [*_first, ""] if _name == "null" else list(_first)
     ConfigLoader.add_implicit_resolver(f"{_TAG}{_name}", _pattern, _characters)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -126,6 +126,6 @@ def _assign_text(key: str, text: str, origin: Origin, assignments: list[Assignme
         assignments.append(Assignment(key, Node(text, origin)))
         return
     node, found = parse(text, lambda _: origin)
-    problems.extend(found)
+    problems += [replace(problem, key=f"{key}.{problem.key}" if problem.key else key) for problem in found]
     if node is not None:
         assignments.append(Assignment(key, node))

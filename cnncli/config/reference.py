@@ -30,6 +30,7 @@ def json_schema() -> dict[str, Any]:
     _suggest(groups["OptimizerConfig"]["properties"]["name"], OPTIMIZERS)
     _suggest(groups["ActivationLayer"]["properties"]["activation"], ACTIVATIONS)
     _suggest(groups["DenseLayer"]["properties"]["activation"], ACTIVATIONS)
+    groups["DataConfig"]["properties"]["path"]["minLength"] = 1
     arguments = {name: option for info in OPTIMIZERS.values() for name, option in info.arguments.items()}
     groups["OptimizerConfig"]["properties"].update({name: _option_schema(item) for name, item in arguments.items()})
     groups["OptimizerConfig"]["additionalProperties"] = False
@@ -37,6 +38,8 @@ def json_schema() -> dict[str, Any]:
     for group in (schema, *groups.values()):
         for field in group["properties"].values():
             if "$ref" in field:
+                group_name = field["$ref"].rpartition("/")[2]
+                field.setdefault("description", groups[group_name]["description"])
                 field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}]
     for group, name in (("HeadConfig", "layers"), ("BackboneConfig", "options")):
         field = groups[group]["properties"][name]
@@ -86,7 +89,10 @@ def _tidy(schema: Any) -> Any:
 def _suggest(field: dict[str, Any], names: Iterable[str]) -> None:
     """Offer names without forbidding others: they may be written in capitals or not."""
     kinds = field.pop("anyOf", [{"type": field.pop("type", "string")}])
-    field["anyOf"] = [{"enum": list(names)}, *kinds]
+    field["anyOf"] = [{"enum": list(names)}, *({**kind, **_NOT_EMPTY.get(kind["type"], {})} for kind in kinds)]
+
+
+_NOT_EMPTY: dict[str, dict[str, Any]] = {"string": {"minLength": 1}}
 
 
 def _option_schema(option: Option) -> dict[str, Any]:

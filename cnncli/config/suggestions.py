@@ -37,9 +37,9 @@ def setting_hint(name: str, group: str, siblings: Iterable[str]) -> str:
     if join(group, name) in nested:  # `training.epochs:` written as one name
         return f"Write it nested: {join(group, name).replace('.', ': {')}: …{'}' * join(group, name).count('.')}."
     found = (
-        _nearest(name, {join(group, sibling): sibling for sibling in siblings}, 0.8)
-        or _elsewhere(name, group, 1.0)
-        or list(filter(None, [SYNONYMS.get(_normal(name))]))
+        list(filter(None, [SYNONYMS.get(_normal(name))]))
+        or _nearest(name, {join(group, sibling): sibling for sibling in siblings}, 0.8)
+        or _elsewhere(name, group, 0.999)
         or _nearest(name, {join(group, sibling): sibling for sibling in siblings}, 0.6)
         or _elsewhere(name, group, 0.75)
     )
@@ -59,9 +59,14 @@ def word_hint(word: object, words: Iterable[str]) -> str:
 def _nearest(name: str, named: dict[str, str], cutoff: float) -> list[str]:
     """The key whose name is nearest, or two that are equally near."""
     keys = {_normal(candidate): key for key, candidate in named.items()}
-    found = difflib.get_close_matches(_normal(name), keys, n=2, cutoff=cutoff)
+    return [keys[candidate] for candidate in _best(name, keys, cutoff)]
+
+
+def _best(name: str, candidates: Iterable[str], cutoff: float) -> list[str]:
+    """The nearest candidate, or two that are equally near."""
+    found = difflib.get_close_matches(_normal(name), list(candidates), n=2, cutoff=cutoff)
     is_tie = len(found) == 2 and _likeness(name, found[0]) == _likeness(name, found[1])
-    return [keys[candidate] for candidate in (found if is_tie else found[:1])]
+    return found if is_tie else found[:1]
 
 
 def _likeness(name: str, candidate: str) -> float:
@@ -74,11 +79,7 @@ def _elsewhere(name: str, group: str, cutoff: float) -> list[str]:
     for setting in all_settings():
         if ".N." not in setting.key and not setting.key.startswith("data.splits"):
             by_name.setdefault(setting.name, []).append(setting.key)
-    keys = [
-        key
-        for found in difflib.get_close_matches(_normal(name), by_name, n=2, cutoff=min(cutoff, 0.999))
-        for key in by_name[found]
-    ]
+    keys = [key for found in _best(name, by_name, cutoff) for key in by_name[found]]
     return sorted(keys, key=lambda key: not (group and key.startswith(f"{group}.")))
 
 

@@ -17,7 +17,7 @@ UNEVEN = 2.0
 """From this ratio of the largest to the smallest class on, classes are weighed."""
 SMALL_PX = 112
 """Where no picture is larger than this, the network's own size would mostly enlarge."""
-COMMENT_COLUMN = 40
+COMMENT_COLUMN = 52
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def template_for(facts: DatasetFacts, config_name: str = "config.yaml") -> str:
 
     Args:
         facts: about the pictures.
-        config_name: the file it will be, for the command in its first line.
+        config_name: the file it will be, for the commands in its first lines.
     """
     network = NETWORKS[BackboneConfig().name]
     sections = [
@@ -101,17 +101,14 @@ def _head(facts: DatasetFacts, config_name: str) -> list[str]:
         n, least, most = sum(counts.values()), min(counts.values()), max(counts.values())
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
         lines.append(f"# {n:,} pictures {where}, {each} a class")
-    smallest = min(facts.training, key=facts.training.__getitem__)
-    lines.append(f"# smallest class: {printable(smallest)}, {facts.training[smallest]:,} pictures")
+    if _is_uneven(facts.training):
+        smallest = min(facts.training, key=facts.training.__getitem__)
+        lines.append(f"# smallest class: {printable(smallest)}, {facts.training[smallest]:,} pictures")
     sizes = " · ".join(f"{width} × {height}" for width, height in (facts.smallest, facts.middle, facts.largest))
     lines.append(f"# width × height in pixels, smallest · middle · largest: {sizes}")
     if facts.n_leaks:
         lines.append(f"# {facts.n_leaks:,} pictures lie in several splits: see `cnncli data check`, remove them first")
-    return [
-        *lines,
-        "#",
-        "# Every setting there is: `cnncli config schema`; this file with all of them: `cnncli config show`.",
-    ]
+    return [*lines, "#", f"# Every other setting and its value: cnncli config show {printable(config_name)}"]
 
 
 def _classes(training: Mapping[str, int]) -> str:
@@ -121,7 +118,7 @@ def _classes(training: Mapping[str, int]) -> str:
 
 
 def _data(facts: DatasetFacts, input_size: int) -> list[str]:
-    lines = [_line("  path", facts.path, "relative to this file"), _image_size(facts, input_size)]
+    lines = [_line("  path", facts.path, "the pictures; relative to this file"), _image_size(facts, input_size)]
     color = "no picture has colours" if facts.is_grayscale else "rgb | grayscale"
     lines.append(_line("  color", "grayscale" if facts.is_grayscale else "rgb", color))
     width, height = facts.middle
@@ -141,10 +138,14 @@ def _image_size(facts: DatasetFacts, input_size: int) -> str:
 
 
 def _class_weights(training: Mapping[str, int]) -> str:
-    counts = [n for n in training.values() if n]
-    if max(counts) >= UNEVEN * min(counts):
-        return _line("  class_weights", "balanced", f"{min(counts):,} to {max(counts):,} pictures a class")
+    if _is_uneven(training):
+        return _line("  class_weights", "balanced", "the small classes count as much as the large ones")
     return _line("  class_weights", "none", "none | balanced")
+
+
+def _is_uneven(training: Mapping[str, int]) -> bool:
+    counts = [n for n in training.values() if n]
+    return max(counts) >= UNEVEN * min(counts)
 
 
 def _bad_images(n_unreadable: int) -> list[str]:

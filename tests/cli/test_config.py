@@ -1,0 +1,105 @@
+"""`cnncli config`: show, validate, schema, and errors that cost no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from cnncli.cli import main
+from cnncli.config.reader import load_config, load_resolved
+
+PATH = "data: {path: pictures}\n"
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current folder with a config and its pictures."""
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "a.yaml").write_text(PATH)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_show_prints_a_config_with_every_setting(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What it prints means the same config, wherever it is read."""
+    assert main(["config", "show", "a.yaml", "training.epochs=7", "head.layers=[{dropout: 0.3}]"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "# stages:\n#   head: unfreeze 0, 7 epochs, adam 0.001" in printed.out
+    (tmp_path / "pictures" / "b.yaml").write_text(printed.out)
+    shown = load_resolved("pictures/b.yaml")
+    assert shown == load_config("a.yaml", ["training.epochs=7", "head.layers=[{dropout: 0.3}]"], environment={})
+
+
+def test_show_as_json_is_one_document(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The same settings."""
+    assert main(["config", "show", "a.yaml", "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)
+    assert settings["data"]["path"] == str(tmp_path / "pictures")
+    assert settings["training"]["batch_size"] == 32
+
+
+def test_show_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
+    """A config can be looked at before its data is there; whether it is, `validate` says."""
+    assert main(["config", "show", "a.yaml", "data.path=/not/there/yet"]) == 0
+    assert "  path: /not/there/yet\n" in capsys.readouterr().out
+
+
+def test_validate_says_ok_or_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of all the files; what is right goes to stdout, what is wrong to stderr, and the exit code is 2."""
+    Path("b.yaml").write_text("sede: 1\ndata: {path: nowhere}\n")
+    Path("c.yaml").write_text("seed: [\n")
+    assert main(["config", "validate", "a.yaml", "b.yaml", "c.yaml", "d.yaml"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "a.yaml: ok\n"
+    lines = [line.split("error: ", 1)[1] if "error: " in line else line for line in printed.err.splitlines()]
+    assert [line[:24] for line in lines] == [
+        "b.yaml:1:1: sede: unknow",
+        "b.yaml:2:8: data.path: n",
+        "c.yaml:2:1: not valid YA",
+        "d.yaml: no such file, ex",
+    ]
+    assert main(["config", "validate", "a.yaml"]) == 0
+
+
+def test_validate_warns_of_what_can_hardly_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warm-up that outlasts its stage is allowed, but said."""
+    Path("a.yaml").write_text(PATH + "training: {epochs: 2, schedule: {warmup_epochs: 3}}")
+    assert main(["config", "validate", "a.yaml"]) == 0
+    assert "stage head: 3 epochs of warm-up in 2 epochs: the learning rate never reaches" in capsys.readouterr().err
+
+
+def test_schema_is_json_that_judges_configs(capsys: pytest.CaptureFixture[str]) -> None:
+    """An independent validator takes it."""
+    assert main(["config", "schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    Draft202012Validator.check_schema(schema)
+    assert Draft202012Validator(schema).is_valid({"data": {"path": "x"}})
+    assert not Draft202012Validator(schema).is_valid({"data": {"path": "x"}, "sede": 1})
+
+
+def test_bare_group_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the three verbs and an example."""
+    main(["config"])
+    printed = capsys.readouterr()
+    for word in ("show", "validate", "schema", "Example:"):
+        assert word in printed.out + printed.err
+
+
+@pytest.mark.parametrize("words", [["config", "validate", "b.yaml"], ["train", "b.yaml"], ["config", "show", "a.yaml"]])
+def test_config_errors_import_nothing_heavy(words: list[str]) -> None:
+    """A wrong config is known before TensorFlow would have been imported."""
+    Path("b.yaml").write_text("sede: 1\nbackbone: {name: VGG17}\n")
+    program = (
+        "import sys\n"
+        "from cnncli.cli import main\n"
+        f"code = main({words!r})\n"
+        "heavy = {'tensorflow', 'keras', 'openvino', 'sklearn', 'matplotlib', 'cv2'} & set(sys.modules)\n"
+        "print(code, sorted(heavy), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == ("0 []" if words[1] == "show" else "2 []"), done.stderr

@@ -1,0 +1,109 @@
+"""`cnncli init`: a config fitted to a folder, which trains as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnncli.cli import main
+from cnncli.config.reader import load_config
+
+
+def draw(folder: Path, n: int, size: tuple[int, int] = (300, 200), mode: str = "RGB") -> None:
+    """Fill a folder with pictures of noise, each of its own."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(len(str(folder)))
+    for number in range(n):
+        noise = random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(noise).convert(mode).save(folder / f"{number}.png")
+
+
+@pytest.fixture
+def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two uneven classes in class folders alone; the current folder is beside them."""
+    draw(tmp_path / "flowers/roses", 9)
+    draw(tmp_path / "flowers/tulips", 4)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "flowers"
+
+
+def test_config_is_fitted_to_the_folder(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Classes, numbers, layout, sizes; it loads, and its path is relative to the file."""
+    (flowers.parent / "configs").mkdir()
+    assert main(["init", "flowers", "--out", "configs/flowers.yaml"]) == 0
+    assert capsys.readouterr().out == f"{Path('configs/flowers.yaml')}\n"
+    text = Path("configs/flowers.yaml").read_text()
+    assert text.startswith("# cnncli train configs/flowers.yaml\n")
+    for words in (
+        "2 classes: roses, tulips",
+        "13 pictures in class folders alone",
+        "smallest class: tulips, 4",
+        "300 × 200",
+    ):
+        assert words in text
+    assert "  path: ../flowers " in text
+    config = load_config("configs/flowers.yaml", environment={})
+    assert config.data.path == flowers
+    assert (config.name, config.backbone.name, config.data.class_weights) == (
+        "flowers",
+        "EfficientNetLite0",
+        "balanced",
+    )
+
+
+def test_splits_colours_sizes_and_damage_are_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Small grey pictures in split folders, one of them broken."""
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            draw(tmp_path / "digits" / split / label, 3, (28, 28), "L")
+    (tmp_path / "digits/train/a/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    out = tmp_path / "digits.yaml"
+    assert main(["init", str(tmp_path / "digits"), "--out", str(out)]) == 0
+    assert "broken.png: " in capsys.readouterr().err
+    data = load_config(out, environment={}).data
+    assert data.path == tmp_path / "digits"
+    assert (data.color, data.image_size, data.on_bad_image) == ("grayscale", 128, "skip")
+    assert "  splits: {validation: 0.15} " in out.read_text()
+
+
+def test_file_that_is_there_is_kept_unless_forced(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, exit 2, and before any picture is read."""
+    Path("config.yaml").write_text("mine")
+    assert main(["init", "flowers"]) == 2
+    assert "config.yaml: is there already. --force replaces it" in capsys.readouterr().err
+    assert Path("config.yaml").read_text() == "mine"
+    assert main(["init", "flowers", "--force"]) == 0
+    assert load_config("config.yaml", environment={}).data.path == flowers
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["nowhere"], "nowhere: there is no such folder"),
+        (["flowers/roses"], "roses: "),
+        (["flowers", "--out", "far/away.yaml"], "far: no such folder to write away.yaml into"),
+        (["flowers", "--out", "flowers"], "flowers: a folder; --out names the file to write"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    flowers: Path, capsys: pytest.CaptureFixture[str], words: list[str], line: str
+) -> None:
+    """No folder, no classes, no place to write; nothing is written."""
+    assert main(["init", *words]) == 2
+    assert line in capsys.readouterr().err
+    assert not list(flowers.parent.glob("*.yaml"))
+
+
+def test_odd_folder_names_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spaces, a tilde, quotes and a hash are quoted, and the run has a name that any system takes."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("~my 'pets' #1", "1e3", "ünï"):
+        draw(tmp_path / name / "a", 1)
+        draw(tmp_path / name / "b", 1)
+        assert main(["init", name, "--force", "-q"]) == 0
+        config = load_config("config.yaml", environment={})
+        assert config.data.path == tmp_path / name
+        assert config.name

@@ -1,0 +1,209 @@
+"""Configs drawn at random: everything that the schema allows and no rule forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
+
+from cnncli.catalogue.activations import ACTIVATIONS
+from cnncli.catalogue.networks import NETWORKS
+from cnncli.catalogue.optimizers import OPTIMIZERS
+from cnncli.catalogue.options import Option
+from cnncli.config.fields import alternatives
+from cnncli.config.schema import (
+    AugmentationConfig,
+    BestConfig,
+    Config,
+    DataConfig,
+    DenseLayer,
+    DropoutLayer,
+    EarlyStoppingConfig,
+    HeadConfig,
+    PlateauConfig,
+    Settings,
+    TrainingConfig,
+)
+
+Mappings = st.SearchStrategy[dict[str, Any]]
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
+# Text that YAML readers like to take for something else, and text of any kind.
+TEXTS = st.sampled_from(
+    ["1e-3", "null", "~", "yes", "1:30", "010", "a: b", "# c", "- d", "", " e ", "'", '"', "<<"]
+) | (st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
+
+
+def values(field: FieldInfo) -> st.SearchStrategy[Any]:
+    """Values of a setting that is no group: from its type and its limits."""
+    kinds = alternatives(field.annotation, tuple(field.metadata))
+    return st.one_of([_of_kind(kind, metadata) for kind, metadata in kinds])
+
+
+def _of_kind(kind: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    limits = {
+        name: getattr(item, name) for item in metadata for name in ("ge", "gt", "le", "lt") if hasattr(item, name)
+    }
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
+    if kind is int:
+        return st.integers(limits.get("ge", 0), limits.get("le", 10**6))
+    if kind is float:
+        low, high = limits.get("gt", limits.get("ge", 0.0)), limits.get("lt", limits.get("le", 1e300))
+        return st.floats(low, high, exclude_min="gt" in limits, exclude_max="lt" in limits)
+    if get_origin(kind) is tuple:  # [lowest, highest] of floats, [height, width] of integers
+        (item, inner) = next(alternatives(get_args(kind)[0]))
+        pairs = st.tuples(_of_kind(item, inner), _of_kind(item, inner))
+        return pairs.map(sorted) if item is float else pairs.map(list)
+    return {bool: st.booleans(), type(None): st.none(), str: TEXTS.filter(bool)}[kind]
+
+
+def group(model: type[Settings], *names: str) -> Mappings:
+    """Some settings of a group; `names`: those to choose from, default all that are no groups themselves."""
+    fields = {name: model.model_fields[name] for name in names or model.model_fields}
+    return st.fixed_dictionaries({}, optional={name: values(field) for name, field in fields.items()})
+
+
+def of_option(option: Option) -> st.SearchStrategy[Any]:
+    """Values of a catalogue's option."""
+    if option.kind == "word":
+        return st.sampled_from(option.choices)
+    if option.kind == "boolean":
+        return st.booleans()
+    low = 0 if option.minimum is None else option.minimum
+    whole = st.integers(int(low) + option.exclusive, 50)
+    if option.kind == "integers":
+        return st.lists(whole, min_size=1, max_size=3)
+    high = 2.0 if option.below is None else option.below
+    numbers = st.floats(low, high, exclude_min=option.exclusive, exclude_max=option.below is not None)
+    return whole if option.kind == "integer" else numbers
+
+
+def of_options(options: Mapping[str, Option]) -> Mappings:
+    """Some options with values."""
+    return st.fixed_dictionaries({}, optional={name: of_option(option) for name, option in options.items()})
+
+
+@st.composite
+def optimizers(draw: st.DrawFn) -> dict[str, Any]:
+    """An optimizer with arguments of its own."""
+    name = draw(st.sampled_from(sorted(OPTIMIZERS)))
+    arguments = draw(of_options(OPTIMIZERS[name].arguments))
+    for clip in [clip for clip in ("clipnorm", "clipvalue", "global_clipnorm") if clip in arguments][1:]:
+        del arguments[clip]
+    if arguments.get("use_ema"):
+        arguments["ema_overwrite_frequency"] = draw(st.integers(1, 100))
+    written = draw(st.sampled_from([name, OPTIMIZERS[name].class_name]))
+    return {"name": written, "learning_rate": draw(st.floats(1e-9, 10)), **arguments}
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> dict[str, Any]:
+    """A schedule with the parameters that it has."""
+    name = draw(st.sampled_from(["constant", "step", "exponential", "cosine"]))
+    settings = {"name": name, "warmup_epochs": draw(st.floats(0, 3))}
+    if name in ("step", "exponential"):
+        settings |= {"factor": draw(st.floats(0.1, 1)), "every_epochs": draw(st.floats(0.1, 9))}
+    if name == "cosine":
+        settings["final_fraction"] = draw(st.floats(0, 1))
+    return settings
+
+
+def layers() -> st.SearchStrategy[list[dict[str, Any]]]:
+    """The layers of a head."""
+    activations = st.sampled_from(ACTIVATIONS)
+    dense = st.fixed_dictionaries(
+        {"dense": values(DenseLayer.model_fields["dense"])},
+        optional={"activation": activations | st.none(), "l1": st.floats(0, 1), "l2": st.floats(0, 1)},
+    )
+    dropout = st.fixed_dictionaries({"dropout": values(DropoutLayer.model_fields["dropout"])})
+    other = st.just({"batch_norm": True}) | st.fixed_dictionaries({"activation": activations})
+    return st.lists(st.one_of(dense, dropout, other), max_size=4)
+
+
+@st.composite
+def augmentations(draw: st.DrawFn) -> dict[str, Any]:
+    """Operations of every kind; views where there is something to see."""
+    ignored = ("views", "cval")
+    settings = draw(
+        group(AugmentationConfig, *(name for name in AugmentationConfig.model_fields if name not in ignored))
+    )
+    if settings.get("fill_mode") == "constant":
+        settings["cval"] = draw(st.integers(0, 255))
+    if draw(st.booleans()):
+        settings |= {"horizontal_flip": True, "views": draw(st.sampled_from([None, "fresh", 1, 7]))}
+    return settings
+
+
+UNFREEZE = st.integers(1, 50) | st.just("all") | TEXTS.filter(bool)
+
+
+@st.composite
+def stages(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Stages with a name of their own each; null for early stopping is one of the answers."""
+    names = draw(st.lists(NAMES, min_size=1, max_size=3, unique_by=str.lower))
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        "unfreeze": st.just(0) | UNFREEZE,
+        "epochs": st.integers(1, 99),
+        "optimizer": optimizers(),
+        "schedule": schedules(),
+        "reduce_on_plateau": st.none() | group(PlateauConfig),
+        "early_stopping": st.none() | group(EarlyStoppingConfig),
+        "batch_norm": st.sampled_from(["frozen", "train"]),
+    }
+    return [{"name": name, **draw(st.fixed_dictionaries({}, optional=optional))} for name in names]
+
+
+@st.composite
+def trainings(draw: st.DrawFn, mode: str) -> dict[str, Any]:
+    """Training in a mode, with or without stages of its own."""
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        "optimizer": optimizers(),
+        "schedule": schedules(),
+        "reduce_on_plateau": st.none() | group(PlateauConfig),
+        "early_stopping": st.none() | group(EarlyStoppingConfig),
+        "best": group(BestConfig),
+        "stages": stages(),
+    }
+    if mode == "fine-tuning":
+        optional["unfreeze"] = UNFREEZE
+    plain = draw(group(TrainingConfig, "batch_size", "epochs", "label_smoothing", "batch_norm"))
+    return {**plain, **draw(st.fixed_dictionaries({}, optional=optional))}
+
+
+@st.composite
+def backbones(draw: st.DrawFn, mode: str) -> dict[str, Any]:
+    """A network with options, and weights that go with them."""
+    name = draw(st.sampled_from(sorted(NETWORKS)))
+    settings: dict[str, Any] = {"name": draw(st.sampled_from([name, name.lower(), name.upper()]))}
+    options = settings["options"] = draw(of_options(NETWORKS[name].options))
+    settings["output_layer"] = draw(st.none() | TEXTS.filter(bool))
+    if mode != "from-scratch":
+        choices = ["none", "/weights/my net.weights.h5", "imagenet"]
+        settings["weights"] = draw(st.sampled_from(choices[: 2 if NETWORKS[name].imagenet_problem(options) else 3]))
+    return settings
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> dict[str, Any]:
+    """A whole config as a mapping; its folder and its weights file need not exist."""
+    mode = draw(st.sampled_from(["feature-extraction", "fine-tuning", "from-scratch"]))
+    size = st.integers(75, 400)
+    ignored = ("path", "image_size", "splits")
+    data = draw(group(DataConfig, *(name for name in DataConfig.model_fields if name not in ignored)))
+    data["path"] = "/data/" + draw(TEXTS.filter(lambda text: "\0" not in text))
+    data["image_size"] = draw(st.none() | size | st.lists(size, min_size=2, max_size=2))
+    data["splits"] = {"validation": draw(st.floats(0.01, 0.5)), "test": draw(st.floats(0, 0.49))}
+    head = draw(group(HeadConfig, "pooling", "activation", "l1", "l2"))
+    optional = {"name": NAMES, **{name: values(Config.model_fields[name]) for name in ("seed", "engine", "precision")}}
+    return {
+        **draw(st.fixed_dictionaries({}, optional=optional)),
+        "mode": mode,
+        "data": data,
+        "backbone": draw(backbones(mode)),
+        "head": {**head, "layers": draw(layers())},
+        "augmentation": draw(augmentations()),
+        "training": draw(trainings(mode)),
+    }

@@ -1,0 +1,115 @@
+"""Modes as stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnncli.config.modes import Stage, fine_tuning_stage, stages_of
+from cnncli.config.reader import config_from_mapping
+from cnncli.config.schema import Config, EarlyStoppingConfig, OptimizerConfig, PlateauConfig, ScheduleConfig
+
+
+def config_of(**settings: Any) -> Config:
+    """A config of these settings."""
+    return config_from_mapping({"data": {"path": "."}, **settings}, environment={})
+
+
+HEAD = Stage("head", 0, 20, OptimizerConfig(), ScheduleConfig(), None, EarlyStoppingConfig(), "frozen")
+
+
+def changed(stage: Stage, **changes: Any) -> Stage:
+    """A stage with some fields changed."""
+    return Stage(**{**vars(stage), **changes})
+
+
+@pytest.mark.parametrize(
+    ("mode", "stages"),
+    [
+        ("feature-extraction", (HEAD,)),
+        (
+            "fine-tuning",
+            (
+                changed(HEAD, epochs=10),
+                changed(
+                    HEAD, name="fine-tune", unfreeze=4, epochs=10, optimizer=OptimizerConfig(learning_rate=1e-3 * 0.1)
+                ),
+            ),
+        ),
+        ("from-scratch", (changed(HEAD, name="scratch", unfreeze="all", batch_norm="train"),)),
+    ],
+)
+def test_each_mode_has_its_stages(mode: str, stages: tuple[Stage, ...]) -> None:
+    """With the defaults: 20 epochs, fine-tuning 10 and 10, a tenth of the learning rate."""
+    assert stages_of(config_of(mode=mode)) == stages
+
+
+@pytest.mark.parametrize("mode", ["feature-extraction", "fine-tuning", "from-scratch"])
+def test_training_settings_reach_every_stage(mode: str) -> None:
+    """Epochs, optimizer and its arguments, schedule, plateau, stopping, batch norm."""
+    training: dict[str, Any] = {
+        "epochs": 7,
+        "optimizer": {"name": "sgd", "momentum": 0.9},
+        "schedule": {"name": "cosine"},
+        "reduce_on_plateau": {"patience": 2},
+        "early_stopping": None,
+        "batch_norm": "train",
+    }
+    for stage in stages_of(config_of(mode=mode, training=training)):
+        assert (stage.epochs, stage.optimizer.name, stage.optimizer.arguments) == (7, "sgd", {"momentum": 0.9})
+        assert stage.schedule == ScheduleConfig(name="cosine")
+        assert stage.reduce_on_plateau == PlateauConfig(patience=2)
+        assert stage.early_stopping is None
+        assert stage.batch_norm == "train"
+
+
+def test_unfreeze_is_the_second_stages() -> None:
+    """A number, a name or all."""
+    for unfreeze in (9, "block5_conv1", "all"):
+        config = config_of(mode="fine-tuning", training={"unfreeze": unfreeze})
+        assert [stage.unfreeze for stage in stages_of(config)] == [0, unfreeze]
+        assert fine_tuning_stage(config) == stages_of(config)[1]
+
+
+def test_listed_stages_take_the_place_of_the_modes() -> None:
+    """What a stage does not say comes from training, unfreeze apart: a stage trains the head unless it says more."""
+    stages = [
+        {"name": "one"},
+        {"name": "two", "unfreeze": "all", "epochs": 2, "optimizer": {"learning_rate": 0.5}, "batch_norm": "train"},
+    ]
+    training = {"epochs": 7, "optimizer": {"name": "sgd"}, "unfreeze": 3, "stages": stages}
+    one, two = stages_of(config_of(training=training))
+    assert one == changed(HEAD, name="one", epochs=7, optimizer=OptimizerConfig(name="sgd"))
+    assert (two.name, two.unfreeze, two.epochs, two.batch_norm) == ("two", "all", 2, "train")
+    assert two.optimizer == OptimizerConfig(learning_rate=0.5)
+
+
+@pytest.mark.parametrize(("mode", "epochs"), [("feature-extraction", 20), ("fine-tuning", 10)])
+def test_listed_stage_without_epochs_has_the_modes(mode: str, epochs: int) -> None:
+    """Where training does not say either."""
+    (stage,) = stages_of(config_of(mode=mode, training={"stages": [{"name": "one"}]}))
+    assert stage.epochs == epochs
+
+
+def test_null_in_a_listed_stage_is_an_answer() -> None:
+    """Early stopping and plateau can be off in one stage; for the rest null means what training says."""
+    stages = [{"name": "one", "early_stopping": None, "epochs": None}, {"name": "two"}]
+    one, two = stages_of(config_of(training={"epochs": 3, "stages": stages}))
+    assert (one.early_stopping, one.epochs) == (None, 3)
+    assert two.early_stopping == EarlyStoppingConfig()
+
+
+def test_random_weights_leave_batch_norm_nothing_to_keep(tmp_path: Path) -> None:
+    """In every mode; a stage may still say otherwise, and a weights file is as good as ImageNet's."""
+    weights = tmp_path / "w.weights.h5"
+    weights.touch()
+    frozen = {"name": "a", "batch_norm": "frozen"}
+    assert {stage.batch_norm for stage in stages_of(config_of(mode="fine-tuning", backbone={"weights": "none"}))} == {
+        "train"
+    }
+    (stage,) = stages_of(config_of(backbone={"weights": "none"}, training={"stages": [frozen]}))
+    assert stage.batch_norm == "frozen"
+    (stage,) = stages_of(config_of(backbone={"weights": str(weights)}))
+    assert stage.batch_norm == "frozen"

@@ -1,0 +1,110 @@
+"""What `cnncli init` writes loads, and says what it was made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnncli.config.reader import load_config
+from cnncli.config.schema import Config, SplitFractions
+from cnncli.config.template import DatasetFacts, template_for
+
+COUNTS = {"train": {"cats": 60, "dogs": 50}, "validation": {"cats": 20, "dogs": 20}, "test": {"cats": 9, "dogs": 9}}
+
+
+def facts(**changes: Any) -> DatasetFacts:
+    """Facts of a plain folder of photographs, some of them changed."""
+    sizes = {"smallest": (59, 33), "middle": (447, 374), "largest": (500, 500)}
+    return DatasetFacts(**{"path": "pictures", "name": "pets", "counts": COUNTS, **sizes, **changes})
+
+
+def loaded(text: str, folder: Path) -> Config:
+    """The config a text means."""
+    (folder / "config.yaml").write_bytes(text.encode())
+    return load_config(folder / "config.yaml", environment={}, check_paths=False)
+
+
+def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
+    """Nothing but the defaults is set, and the first lines say what is in the folder."""
+    text = template_for(facts(), "pets.yaml")
+    config = loaded(text, tmp_path)
+    assert config.data.path == tmp_path / "pictures"
+    assert (config.name, config.data.image_size, config.data.class_weights) == ("pets", 224, "none")
+    assert text.splitlines()[:9] == [
+        "# cnncli train pets.yaml",
+        "#",
+        "# 2 classes: cats, dogs",
+        "# 110 pictures in train, 50 to 60 a class",
+        "# 40 pictures in validation, 20 a class",
+        "# 18 pictures in test, 9 a class",
+        "# width × height in pixels, smallest · middle · largest: 59 × 33 · 447 × 374 · 500 × 500",
+        "#",
+        "# Every other setting and its value: cnncli config show pets.yaml",
+    ]
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_uneven_classes_are_weighed(tmp_path: Path) -> None:
+    """From twice the size on; the smallest class is named."""
+    text = template_for(facts(counts={"train": {"cats": 60, "dogs": 30, "none": 0}}))
+    assert loaded(text, tmp_path).data.class_weights == "balanced"
+    text = template_for(facts(counts={"train": {"cats": 60, "dogs": 30}}))
+    assert "# smallest class: dogs, 30 pictures\n" in text
+
+
+def test_folders_without_splits_get_shares(tmp_path: Path) -> None:
+    """All of them, or validation alone where only that is missing."""
+    text = template_for(facts(counts={"all": {"cats": 60, "dogs": 50}}))
+    assert "  splits: {validation: 0.15, test: 0.15}" in text
+    assert "# 110 pictures in class folders alone, 50 to 60 a class\n" in text
+    text = template_for(facts(counts={"train": COUNTS["train"], "test": COUNTS["test"]}))
+    assert "  splits: {validation: 0.15} " in text
+    assert loaded(text, tmp_path).data.splits == SplitFractions()
+    assert "splits" not in template_for(facts())
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "value", "words"),
+    [
+        ({"is_grayscale": True}, "color", "grayscale", "no picture has colours"),
+        ({"largest": (64, 64)}, "image_size", 128, "they are small; 224 takes three times as long"),
+        ({"n_unreadable": 3}, "on_bad_image", "skip", "3 cannot be read: `cnncli data check` names them"),
+        ({"middle": (640, 200)}, "fit", "stretch", "pad keeps their shape"),
+        ({"n_leaks": 2}, "allow_leakage", False, "2 pictures lie in several splits: see `cnncli data check`"),
+    ],
+)
+def test_what_is_special_is_answered(
+    tmp_path: Path, changes: dict[str, Any], key: str, value: object, words: str
+) -> None:
+    """Each finding has its setting, or its remark."""
+    text = template_for(facts(**changes))
+    assert getattr(loaded(text, tmp_path).data, key) == value
+    assert words in text
+    assert words not in template_for(facts())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    path=st.text(min_size=1),
+    counts=st.dictionaries(
+        st.sampled_from(["train", "validation", "test", "all"]),
+        st.dictionaries(st.text(min_size=1, max_size=9), st.integers(0, 10**6), min_size=1, max_size=12),
+        min_size=1,
+    ).filter(lambda counts: any((counts.get("train") or next(iter(counts.values()))).values())),
+    numbers=st.integers(0, 10**6),
+    is_grayscale=st.booleans(),
+)
+def test_text_loads_whatever_the_folder_is_called(
+    path: str, counts: Any, numbers: int, is_grayscale: bool, tmp_path_factory: Any
+) -> None:
+    """Names of any characters stay in their comment or their quotes."""
+    given_facts = facts(path=path, counts=counts, is_grayscale=is_grayscale, n_unreadable=numbers, n_leaks=numbers)
+    text = template_for(given_facts, path)
+    assert yaml.safe_load(text)["data"]["path"] == path
+    if "\0" not in path and not path.startswith("~"):
+        loaded(text, tmp_path_factory.getbasetemp())
