@@ -156,4 +156,4 @@ def _open(run: AnyRun, runs_dir: str | PathLike[str] | None) -> RunFolder:
 def _console() -> Console:
     from cnncli.console import Console
 
-    return Console(quiet=True)
+    return Console(live=False)

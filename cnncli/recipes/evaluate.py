@@ -17,7 +17,7 @@ from cnncli.pictures.index import manifest_of_folder
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.score import score_rows
 from cnncli.runs.facts import time_text, utc_now
-from cnncli.runs.folder import RunFolder
+from cnncli.runs.folder import RunFolder, require_finished
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def evaluate(
         DataError: classes that do not match, pictures that cannot be read; all of them.
         RunError: the run has no such split.
     """
+    require_finished(run)
     scorer = load_scorer(run.engine, run.model)
     if data is not None:
         manifest, split = manifest_of_folder(data, scorer.recipe.classes, allow_missing=allow_missing), "test"

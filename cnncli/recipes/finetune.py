@@ -11,13 +11,12 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
-from cnncli.errors import RunError
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.result import Run
-from cnncli.runs.folder import RunFolder
+from cnncli.runs.folder import RunFolder, require_finished
 from cnncli.training.ledger import StagePlan, plan_of
 
 STAGE = "fine-tune"
@@ -65,8 +64,7 @@ def _classifier(parent: RunFolder) -> Classifier:
 
 def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
     """The parent's config with one stage of its own."""
-    if parent.read_facts()["state"] != "finished":
-        raise RunError(f"{parent.path}: this run is not finished; only a finished one can be fine-tuned.")
+    require_finished(parent)
     config = load_resolved(parent.config)
     optimizer = config.training.optimizer
     rate = settings.learning_rate or optimizer.learning_rate * FINE_TUNING_LEARNING_RATE_FACTOR

@@ -147,6 +147,6 @@ def _finish(run: RunFolder, outcome: Outcome, metrics: dict[str, Metrics], secon
         {
             "metrics": {split: brief(found) for split, found in metrics.items()},
             "best_epoch": outcome.best.epoch,
-            "training_seconds": round(seconds, 3),
+            "seconds": round(seconds, 3),
         },
     )

@@ -18,7 +18,7 @@ from cnncli.errors import PictureError
 from cnncli.parallel import map_ordered
 from cnncli.pictures.decode import decode
 from cnncli.pictures.index import pictures_below
-from cnncli.runs.folder import RunFolder
+from cnncli.runs.folder import RunFolder, require_finished
 
 STDIN = "-"
 
@@ -54,6 +54,7 @@ def predict(run: RunFolder, paths: Sequence[str | Path], top: int = 5) -> Iterat
     Yields:
         A `Prediction`, or the `PictureError` of a picture that cannot be used, which stops nothing.
     """
+    require_finished(run)
     names = list(_expand(str(path) for path in paths))
     scorer = load_scorer(run.engine, run.model, batch=1 if len(names) == 1 else BATCH)
     for batch in _batches(map_ordered(lambda name: _decode(name, scorer), names)):

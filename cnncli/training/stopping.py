@@ -63,9 +63,11 @@ class Plateau:
             metrics: of the epoch.
             learning_rate: the optimizer's, before any factor; decides where `min_learning_rate` is reached.
         """
-        waited = self._patience.see(metrics[self._settings.monitor])
         if self._cooldown > 0:
             self._cooldown -= 1
+            self._patience.waited = 0
+        waited = self._patience.see(metrics[self._settings.monitor])
+        if self._cooldown > 0:
             self._patience.waited = 0
         elif waited >= self._settings.patience:
             lowest = min(self._settings.min_learning_rate / learning_rate, self.factor)

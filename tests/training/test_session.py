@@ -1,0 +1,205 @@
+"""Whole trainings on tiny pictures: what moves, what is kept, what is proven, and that it can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli.config.modes import stages_of
+from cnncli.config.schema import Config
+from cnncli.console import Console
+from cnncli.engines.engine import EngineChoice
+from cnncli.errors import TrainingError
+from cnncli.features.store import FeatureStore
+from cnncli.networks.classifier import Classifier, build_classifier
+from cnncli.pictures.decode import PixelRecipe
+from cnncli.pictures.index import build_manifest
+from cnncli.runs.records import HistoryRow
+from cnncli.training.session import Outcome, Workshop, train_stages
+from tests.drawing import draw_dataset, tiny_config
+
+MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
+
+
+@dataclass
+class Rows:
+    """A recorder that keeps the history in memory."""
+
+    rows: list[HistoryRow] = field(default_factory=list)
+
+    def add(self, row: HistoryRow) -> None:
+        """Keep a row."""
+        self.rows.append(row)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left."""
+
+    classifier: Classifier
+    outcome: Outcome
+    history: list[HistoryRow]
+
+    @property
+    def digest(self) -> str:
+        """Of all weights."""
+        arrays = [weight.numpy() for weight in self.classifier.model.weights]
+        return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+Train = Callable[..., Trained]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty-four pictures to train on, twelve to validate."""
+    return draw_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def train(data: Path, tmp_path: Path) -> Train:
+    """Trains a tiny config; every setting can be given."""
+
+    def run(store: Path = tmp_path / "store", pretrained: bool = False, **settings: Any) -> Trained:
+        config = tiny_config(data, **settings)
+        shop = _workshop(config, store)
+        classifier = Classifier(build_classifier(config, 2).model, pretrained)
+        recorder = Rows()
+        outcome = train_stages(classifier, stages_of(config), shop, recorder)
+        return Trained(classifier, outcome, recorder.rows)
+
+    return run
+
+
+def _workshop(config: Config, store: Path) -> Workshop:
+    return Workshop(
+        config=config,
+        manifest=build_manifest(config.data, config.seed),
+        pixels=PixelRecipe(32, 32, config.data.color, "stretch", 10**6),
+        choice=EngineChoice("openvino", "float32"),
+        store=FeatureStore(store),
+        graphs=store / "graphs",
+        console=Console(quiet=True),
+    )
+
+
+def test_two_stages_hand_on_weights_and_loss(train: Train) -> None:
+    """The second stage starts from the validation loss of the best epoch before, on its own path."""
+    training = {"stages": [{"name": "head", "epochs": 3}, {"name": "top", "unfreeze": 1, "epochs": 2}]}
+    trained = train(training=training)
+    head, top = trained.outcome.ledger
+
+    assert head.handed_val_loss is None
+    assert top.handed_val_loss == head.end_val_loss
+    assert top.start_val_loss == pytest.approx(head.end_val_loss, abs=1e-5)
+    assert [row.epoch for row in trained.history] == [1, 2, 3, 4, 5]
+    assert top.plan.trained_layers == ("block2_conv", "head_logits")
+
+
+def test_the_model_is_the_best_epoch_not_the_last(train: Train) -> None:
+    """A learning rate that destroys in the second stage leaves the weights of the first."""
+    wild = {"name": "wild", "unfreeze": "all", "epochs": 2, "optimizer": {"name": "sgd", "learning_rate": 30.0}}
+    training = {"stages": [{"name": "head", "epochs": 3}, wild]}
+    trained = train(training=training)
+    head, after = trained.outcome.ledger
+
+    assert trained.outcome.best.epoch == min(trained.history[:3], key=lambda row: row.val_loss).epoch
+    assert after.end_val_loss == pytest.approx(head.end_val_loss, abs=1e-5)
+
+
+def test_moving_statistics_of_a_pretrained_backbone_stay_bit_equal(train: Train) -> None:
+    """Fine-tuning all of it trains kernels and leaves batch normalisation alone."""
+    stage = {"name": "everything", "unfreeze": "all", "epochs": 2, "batch_norm": "frozen"}
+    before = build_classifier(tiny_config(Path("unused"), backbone=MOBILENET), 2).model
+    trained = train(pretrained=True, backbone=MOBILENET, training={"stages": [stage]})
+    statistics = [weight for weight in before.weights if "moving" in weight.path]
+    after = {weight.path: weight.numpy() for weight in trained.classifier.model.weights}
+
+    assert statistics
+    kernel = next(weight for weight in before.weights if weight.path.startswith("Conv1/"))
+    for weight in statistics:
+        assert np.array_equal(weight.numpy(), after[weight.path])
+    assert not np.array_equal(kernel.numpy(), after[kernel.path])
+
+
+def test_the_ledger_proves_what_moved(train: Train) -> None:
+    """Hashes of frozen weights agree before and after, those of trained ones differ."""
+    (entry,) = train().outcome.ledger
+
+    assert entry.frozen_weights_sha256[0] == entry.frozen_weights_sha256[1]
+    assert entry.trained_weights_sha256[0] != entry.trained_weights_sha256[1]
+    assert entry.plan.trainable_parameters == 8 * 2 + 2
+
+
+def test_weights_that_cannot_move_are_an_error(train: Train) -> None:
+    """A stage that trained nothing says so."""
+    with pytest.raises(TrainingError) as caught:
+        train(training={"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-60}})
+
+    assert str(caught.value) == ("stage head: no weight moved in training. Is the learning rate too small for float32?")
+
+
+def test_a_loss_that_is_no_number_names_stage_epoch_and_step(train: Train) -> None:
+    """And what can be done about it."""
+    optimizer = {"name": "sgd", "learning_rate": 1e30}
+    with pytest.raises(TrainingError) as caught:
+        train(training={"epochs": 3, "batch_size": 4, "optimizer": optimizer}, head={"layers": [{"dense": 8}]})
+
+    assert str(caught.value).startswith("stage head, epoch 1, step ")
+    assert str(caught.value).endswith(
+        "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"head": {"layers": [{"dropout": 0.5}]}}, id="dropout"),
+        pytest.param({"augmentation": {"horizontal_flip": True, "rotation_range": 20.0, "views": 3}}, id="views"),
+        pytest.param({"augmentation": {"horizontal_flip": True, "views": "fresh"}}, id="fresh through the trunk"),
+        pytest.param({"mode": "from-scratch", "augmentation": {"vertical_flip": True}}, id="from scratch"),
+    ],
+)
+def test_the_same_config_gives_the_same_weights(train: Train, settings: Any, tmp_path: Path) -> None:
+    """Bit for bit, whether the store is cold or warm."""
+    cold, warm = train(tmp_path / "a", **settings), train(tmp_path / "a", **settings)
+    elsewhere = train(tmp_path / "b", **settings)
+
+    assert cold.digest == warm.digest == elsewhere.digest
+    assert warm.outcome.features.computed == 0
+    assert train(tmp_path / "b", seed=1, **settings).digest != cold.digest
+
+
+def test_early_stopping_ends_a_stage(train: Train) -> None:
+    """With a rate so low that nothing improves by the least that counts."""
+    training = {
+        "epochs": 9,
+        "optimizer": {"learning_rate": 1e-6},
+        "early_stopping": {"monitor": "val_loss", "patience": 2, "min_delta": 0.5},
+    }
+
+    assert len(train(training=training).history) == 3
+
+
+def test_the_history_says_what_evaluation_would(train: Train) -> None:
+    """The best epoch's validation loss is that of the weights the classifier holds."""
+    trained = train()
+    best = trained.history[trained.outcome.best.epoch - 1]
+
+    assert best.val_loss == trained.outcome.best.validation.loss
+    assert best.val_loss == min(row.val_loss for row in trained.history)
+
+
+@pytest.mark.parametrize("head", [{"activation": "sigmoid"}, {"activation": "linear"}, {"pooling": "flatten"}])
+def test_every_kind_of_head_learns(train: Train, head: Any) -> None:
+    """Stripes from dots, with the whole network trained for a few epochs."""
+    training = {"epochs": 8, "optimizer": {"name": "adam", "learning_rate": 3e-3}, "batch_size": 8}
+    trained = train(mode="from-scratch", head=head, training=training)
+
+    assert trained.history[-1].loss < trained.history[0].loss
