@@ -42,7 +42,16 @@ class CnncliError(Exception):
 
 
 class ConfigError(CnncliError):
-    """A config holds unknown keys, wrong values, contradictions or names files that are not there."""
+    """A config holds unknown keys, wrong values, contradictions or names files that are not there.
+
+    Attributes:
+        keys: for each problem the setting it is about, dotted; empty where it is about none. Without any where the
+            problem was not found by reading a config.
+    """
+
+    def __init__(self, problems: str | Sequence[str], keys: Sequence[str] = ()) -> None:
+        super().__init__(problems)
+        self.keys = tuple(keys)
 
 
 class DataError(CnncliError):

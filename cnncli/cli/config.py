@@ -23,8 +23,9 @@ def command() -> None:
 def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Console) -> None:
     """Print a config with every setting resolved.
 
-    From the file, the environment, KEY=VALUE and the defaults. What is printed is a config again; the stages that it
-    means follow as comments. The data need not be there.
+    From KEY=VALUE, the environment (CNNCLI_TRAINING__EPOCHS=3 is training.epochs=3), the file and the defaults, in
+    this order. What is printed is a config again; the stages that it means follow as comments. The data need not be
+    there.
     """
     from cnncli.config.reader import load_config
     from cnncli.config.writer import described, settings_of

@@ -57,9 +57,9 @@ def raise_all(problems: Iterable[Problem]) -> None:
         ConfigError: there is at least one.
     """
     ordered = sorted(problems, key=lambda problem: problem.origin.order)
-    sentences = list(dict.fromkeys(problem.sentence for problem in ordered))
-    if sentences:
-        raise ConfigError(sentences)
+    key_of = {problem.sentence: problem.key for problem in ordered}
+    if key_of:
+        raise ConfigError(list(key_of), list(key_of.values()))
 
 
 def shown(value: object) -> str:

@@ -103,6 +103,7 @@ def test_wrong_value_is_found_in_a_file_by_line_and_column(setting: Setting, tmp
     source.write_text(yaml.safe_dump(nested(setting, setting.name, value), sort_keys=False))
     with pytest.raises(ConfigError) as caught:
         load_config(source, environment={})
+    assert caught.value.keys == (key,)
     (line,) = caught.value.problems
     place, _, rest = line.removeprefix(f"{source}:").partition(": ")
     row, column = map(int, place.split(":"))
