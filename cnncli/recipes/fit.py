@@ -135,7 +135,8 @@ def _score(run: RunFolder, manifest: Manifest, shop: Workshop) -> tuple[dict[str
     for split in ("validation", "test"):
         if rows := manifest.split(split):
             metrics[split], more = score_rows(scorer, manifest, rows, shop.store, shop.console)
-            counts = counts + more
+            # The last stage has counted the validation pictures, which are cut at the same place.
+            counts = counts if split == "validation" else counts + more
     return metrics, counts
 
 

@@ -1,0 +1,202 @@
+"""train, finetune, evaluate, predict and summary as a user types them: what is printed, and the exit code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnncli.cli import main
+from tests.drawing import draw_dataset
+
+CONFIG = """
+name: tiny
+data: {path: data, image_size: 32}
+backbone: {name: ConvNet, weights: none, options: {filters: [4, 8]}}
+training: {epochs: 2}
+precision: float32
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a config, pictures, and one finished run."""
+    folder = tmp_path_factory.mktemp("place")
+    draw_dataset(folder / "data")
+    (folder / "tiny.yaml").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
+        assert main(["train", str(folder / "tiny.yaml"), "--runs-dir", str(folder / "runs"), "-q"]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In that folder."""
+    monkeypatch.chdir(place)
+    monkeypatch.delenv("CNNCLI_RUNS")
+    monkeypatch.setenv("CNNCLI_CACHE", str(place / "cache"))
+    return place
+
+
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_train_prints_its_figures_and_three_commands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures on stdout; how to predict, evaluate and fine-tune on stderr."""
+    assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "others"]) == 0
+    out, err = capsys.readouterr()
+
+    assert [line.split()[0] for line in out.splitlines()] == ["split", "validation", "test"]
+    assert [line.split()[:2] for line in err.splitlines()[-3:]] == [
+        ["cnncli", "predict"],
+        ["cnncli", "evaluate"],
+        ["cnncli", "finetune"],
+    ]
+    assert "stage head" in err
+
+
+def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With everything reused from the run before."""
+    document = _json(capsys, "train", "tiny.yaml", "--runs-dir", "others")
+
+    assert document["features"] == {"computed": 0, "reused": 48}
+    assert Path(document["run"]).parent == here / "others"
+
+
+def test_evaluate_json_has_the_documented_keys(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the newest run, which is named on stderr."""
+    document = _json(capsys, "evaluate")
+
+    assert set(document) == {
+        "run",
+        "split",
+        "n",
+        "loss",
+        "top1",
+        "top1_ci95",
+        "classes",
+        "confusion_matrix",
+        "per_class",
+    }
+    assert (document["split"], document["n"]) == ("test", 12)
+
+
+def test_a_missed_minimum_exits_with_3(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After the figures have been printed."""
+    assert main(["evaluate", "--min-accuracy", "1.0", "--split", "train"]) in (0, 3)
+    capsys.readouterr()
+    (here / "wrong").mkdir(exist_ok=True)
+    for name, other in (("dots", "stripes"), ("stripes", "dots")):
+        if not (here / "wrong" / name).exists():
+            (here / "wrong" / name).symlink_to(here / "data" / "test" / other)
+    accuracy = _json(capsys, "evaluate", "--data", "wrong")["top1"]
+
+    assert main(["evaluate", "--data", "wrong", "--min-accuracy", str(accuracy + 0.01)]) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("split")
+    assert err.splitlines()[-1] == (
+        f"error: top-1 accuracy on test is {accuracy:.4f}, and at least {accuracy + 0.01:.4f} was required."
+    )
+
+
+def test_predict_reports_a_bad_picture_and_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The good ones on stdout, the bad one on stderr, exit code 2."""
+    (here / "bad.jpg").write_bytes(b"nothing")
+    good = "data/test/dots/dots-00.png"
+
+    assert main(["predict", good, "bad.jpg", good, "--top", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert [line.split(":")[0] for line in out.splitlines()] == [good, good]
+    assert "bad.jpg: " in err
+
+
+def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same labels and probabilities, the latter to the last digit."""
+    document = _json(capsys, "predict", "data/test/dots")
+    assert main(["predict", "data/test/dots", "--csv"]) == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+    assert len(document) == 6
+    assert [entry["path"] for entry in document for _ in entry["predictions"]] == [row["path"] for row in table]
+    assert [one["probability"] for entry in document for one in entry["predictions"]] == [
+        float(row["probability"]) for row in table
+    ]
+
+
+def test_a_picture_on_standard_input_is_named_by_its_dash(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read as bytes, whatever its format."""
+    picture = (here / "data/test/dots/dots-00.png").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(picture)))
+    document = _json(capsys, "predict", "-")
+
+    assert document[0]["path"] == "-"
+    assert document[0]["predictions"] == _json(capsys, "predict", "data/test/dots/dots-00.png")[0]["predictions"]
+
+
+def test_a_plan_is_printed_and_nothing_trained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Layers that train, parameters, and what crosses the cut."""
+    assert main(["finetune", "--unfreeze", "1", "--plan"]) == 0
+    out = capsys.readouterr().out
+
+    assert "block2_conv" in out
+    assert "trainable parameters 314, frozen 112" in out
+    assert "cut before block2_conv; across it goes block1_pool 15×15×4" in out
+    assert len(list((here / "runs").iterdir())) == 1
+
+
+def test_finetune_goes_into_a_run_of_its_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And names its parent."""
+    document = _json(capsys, "finetune", "--unfreeze", "all", "--epochs", "1", "--runs-dir", "runs")
+    facts = json.loads((Path(document["run"]) / "run.json").read_text())
+
+    assert Path(facts["parent"]).parent == here / "runs"
+    assert facts["mode"] == "fine-tuning"
+    for path in sorted(Path(document["run"]).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    Path(document["run"]).rmdir()
+
+
+@pytest.mark.parametrize("source", ["tiny.yaml", "MobileNetV2"])
+def test_summary_takes_a_config_or_a_backbone(here: Path, capsys: pytest.CaptureFixture[str], source: str) -> None:
+    """Layer by layer, with totals that add up."""
+    document = _json(capsys, "summary", source)
+
+    assert document["parameters"] == sum(layer["parameters"] for layer in document["layers"])
+    assert document["parameters"] == document["trainable_parameters"] + document["frozen_parameters"]
+
+
+def test_three_mistakes_are_reported_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown key, a wrong type and a missing folder: a line each, exit 2, nothing written."""
+    (here / "wrong.yaml").write_text("data: {path: nowhere}\ntraining: {epochs: ten}\nbackbon: {name: VGG16}\n")
+
+    assert main(["train", "wrong.yaml", "--runs-dir", "none"]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 3
+    assert all(line.startswith("error: wrong.yaml:") for line in err)
+    assert not (here / "none").exists()
+
+
+def test_training_data_with_bad_pictures_names_all_of_them(
+    here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Before anything is written; with on_bad_image=skip it trains on the others."""
+    data = draw_dataset(tmp_path / "data", 4, 2, 2)
+    for name in ("a.jpg", "b.jpg"):
+        (data / "train" / "dots" / name).write_bytes(b"\xff\xd8\xff broken")
+    arguments = ["train", "tiny.yaml", f"data.path={data}", "--runs-dir", str(tmp_path / "runs")]
+
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert "a.jpg" in err
+    assert "b.jpg" in err
+    assert not (tmp_path / "runs").exists()
+    assert main([*arguments, "data.on_bad_image=skip", "training.epochs=1"]) == 0

@@ -1,0 +1,275 @@
+"""The verbs, end to end, on tiny pictures: every file of a run, every figure from the same path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cnncli
+from cnncli.console import Console
+from cnncli.errors import CnncliError, DataError, MinimumMissedError, PictureError, RunError, WeightsError
+from cnncli.pictures.decode import decode
+from cnncli.recipes.evaluate import evaluate
+from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
+from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.result import Run
+from cnncli.recipes.train import train
+from cnncli.runs.folder import RunFolder, open_run
+from tests.drawing import draw_dataset, tiny_config
+
+CONSOLE = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stripes and dots."""
+    return draw_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run in float32, with a warm store beside it."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
+        return train(tiny_config(data), folder / "runs", CONSOLE)
+
+
+@pytest.fixture
+def warm(run: Run, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """The finished run, with the store it filled."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(run.path.parent.parent / "cache"))
+    return run.folder
+
+
+def test_a_run_holds_everything_about_a_training(run: Run) -> None:
+    """Config, pictures, classes, environment, log, history, ledger, figures, model, engine."""
+    folder = run.folder
+    files = [
+        folder.config,
+        folder.manifest,
+        folder.classes,
+        folder.facts,
+        folder.environment,
+        folder.log,
+        folder.history,
+        folder.ledger,
+        folder.metrics,
+        folder.curves,
+        folder.tensorboard / "train",
+        folder.tensorboard / "validation",
+        folder.model,
+        folder.engine / "trunk.xml",
+        folder.engine / "tail.xml",
+        folder.engine / "scoring.json",
+    ]
+
+    assert [file for file in files if not file.exists()] == []
+    assert json.loads(folder.classes.read_text()) == ["dots", "stripes"]
+    assert folder.read_facts()["state"] == "finished"
+
+
+def test_the_summary_has_the_documented_keys(run: Run) -> None:
+    """As `train --json` prints it."""
+    document = run.to_dict()
+
+    assert set(document) == {"run", "metrics", "seconds", "features"}
+    assert set(document["metrics"]) == {"validation", "test"}
+    assert set(document["metrics"]["test"]) == {"n", "loss", "top1", "top1_ci95"}
+    assert document["features"] == {"computed": 48, "reused": 0}
+    assert Path(document["run"]).is_absolute()
+
+
+def test_evaluate_finds_what_training_reported(warm: RunFolder, run: Run) -> None:
+    """The same pictures through the same engine, none of them computed again."""
+    for split in ("validation", "test"):
+        assert evaluate(warm, CONSOLE, split).metrics == run.metrics[split]
+
+
+def test_every_look_at_the_test_pictures_is_counted(warm: RunFolder) -> None:
+    """In the run, with the time."""
+    before = len(warm.evaluations.read_text().splitlines()) if warm.evaluations.exists() else 0
+    evaluate(warm, CONSOLE)
+
+    assert len(warm.evaluations.read_text().splitlines()) == before + 1
+
+
+def test_predict_gives_the_probabilities_of_evaluate(warm: RunFolder, data: Path) -> None:
+    """And of the saved model in bare Keras, on the raw pixels: to 1e-5 in float32."""
+    import keras
+
+    pictures = sorted((data / "test").rglob("*.png"))
+    results = list(predict(warm, pictures, top=2))
+    model = keras.saving.load_model(warm.model, safe_mode=True)
+    recipe = _scorer(warm).recipe.pixels
+    pixels = np.stack([decode(path, recipe) for path in pictures])
+    by_name = [dict(zip(r.labels, r.probabilities, strict=True)) for r in results if isinstance(r, Prediction)]
+    ours = [[found["dots"], found["stripes"]] for found in by_name]
+
+    np.testing.assert_allclose(ours, model(pixels.astype(np.float32)), atol=1e-5)
+    np.testing.assert_allclose(ours, _scorer(warm).probabilities(pixels), atol=1e-5)
+
+
+def _scorer(folder: RunFolder) -> Any:
+    from cnncli.engines.scorer import load_scorer
+
+    return load_scorer(folder.engine, folder.model)
+
+
+def test_the_keras_engine_scores_the_same(data: Path, tmp_path: Path, run: Run) -> None:
+    """A run of the other engine has the same figures, to float32's last digits."""
+    other = train(tiny_config(data, engine="keras"), tmp_path, CONSOLE)
+
+    assert not (other.folder.engine / "trunk.xml").exists()
+    assert other.metrics["test"].loss == pytest.approx(run.metrics["test"].loss, rel=1e-4)
+
+
+def test_finetune_names_its_parent_and_starts_from_its_weights(warm: RunFolder, tmp_path: Path) -> None:
+    """In a run of its own, with its own competition for the best epoch."""
+    child = finetune(warm, FinetuneSettings(unfreeze=1, epochs=2), tmp_path, CONSOLE)
+    (entry,) = json.loads(child.folder.ledger.read_text())
+    parent_loss = json.loads(warm.metrics.read_text())["validation"]["loss"]
+
+    assert child.folder.read_facts()["parent"] == str(warm.path)
+    assert entry["start_val_loss"] == pytest.approx(parent_loss, abs=1e-4)
+    assert entry["trained_layers"] == ["block2_conv", "head_logits"]
+    assert entry["learning_rate"] == pytest.approx(1e-4)
+
+
+def test_a_plan_says_what_would_train_and_does_nothing(warm: RunFolder) -> None:
+    """Layers, parameters, and the shapes that cross."""
+    before = sorted(warm.path.parent.iterdir())
+    found = plan(warm, FinetuneSettings(unfreeze=1))
+
+    assert found.trained_layers == ("block2_conv", "head_logits")
+    assert found.crossing == (("block1_pool", (15, 15, 4)),)
+    assert found.trainable_parameters == 4 * 8 * 9 + 8 + 18
+    assert sorted(warm.path.parent.iterdir()) == before
+
+
+def test_evaluating_another_folder_matches_classes_by_name(warm: RunFolder, tmp_path: Path) -> None:
+    """A folder that lacks a class is an error that names it, unless that is meant."""
+    other = draw_dataset(tmp_path / "other", train=0, validation=0, test=3)
+    assert evaluate(warm, CONSOLE, data=other).metrics.n == 6
+    for picture in (other / "test" / "dots").iterdir():
+        picture.unlink()
+    (other / "test" / "dots").rmdir()
+    with pytest.raises(DataError, match="dots"):
+        evaluate(warm, CONSOLE, data=other)
+    metrics = evaluate(warm, CONSOLE, data=other, allow_missing=True).metrics
+
+    assert metrics.n == 3
+    assert metrics.classes == ("dots", "stripes")
+    assert metrics.confusion_matrix[0] == (0, 0)
+
+
+def test_a_minimum_is_a_gate(warm: RunFolder) -> None:
+    """Missed by a little, it raises; reached exactly, it does not."""
+    found = evaluate(warm, CONSOLE)
+    found.require(found.metrics.top1)
+    with pytest.raises(MinimumMissedError) as caught:
+        found.require(1.01)
+
+    assert str(caught.value) == (
+        f"top-1 accuracy on test is {found.metrics.top1:.4f}, and at least 1.0100 was required."
+    )
+
+
+def test_one_bad_picture_stops_no_other(warm: RunFolder, data: Path, tmp_path: Path) -> None:
+    """It comes back as the error it is, in its place."""
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    good = data / "test" / "dots" / "dots-00.png"
+    first, second, third = predict(warm, [good, bad, good])
+
+    assert isinstance(first, Prediction)
+    assert isinstance(second, PictureError)
+    assert first == third
+
+
+def test_folders_and_patterns_are_expanded(warm: RunFolder, data: Path) -> None:
+    """In a stable order; a pattern or folder without pictures is named."""
+    by_folder = [result.path for result in predict(warm, [data / "test"])]
+    by_pattern = [result.path for result in predict(warm, [f"{data}/test/*/*.png"])]
+
+    assert by_folder == by_pattern == [str(path) for path in sorted((data / "test").rglob("*.png"))]
+    assert [str(result) for result in predict(warm, ["nothing-*.png"])] == ["nothing-*.png: matches no file"]
+
+
+def test_a_run_that_was_moved_still_predicts(warm: RunFolder, data: Path, tmp_path: Path) -> None:
+    """It is complete: nothing in it points to where it was."""
+    import shutil
+
+    picture = data / "test" / "dots" / "dots-00.png"
+    elsewhere = RunFolder(Path(shutil.copytree(warm.path, tmp_path / "moved")))
+
+    assert list(predict(elsewhere, [picture])) == list(predict(warm, [picture]))
+
+
+def test_an_error_before_training_writes_no_run(data: Path, tmp_path: Path) -> None:
+    """Weights that cannot be read: one line, and the folder of the runs is not even made."""
+    weights = tmp_path / "broken.weights.h5"
+    weights.write_bytes(b"not HDF5")
+    backbone = {"name": "ConvNet", "weights": str(weights), "options": {"filters": [4, 8]}}
+    with pytest.raises(WeightsError):
+        train(tiny_config(data, backbone=backbone), tmp_path / "runs", CONSOLE)
+
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_failed_training_leaves_a_run_that_says_so(data: Path, tmp_path: Path) -> None:
+    """With the reason; it can be neither evaluated nor fine-tuned."""
+    training = {"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-60}}
+    with pytest.raises(CnncliError):
+        train(tiny_config(data, training=training), tmp_path, CONSOLE)
+    (folder,) = [RunFolder(path) for path in tmp_path.iterdir()]
+
+    assert folder.read_facts()["state"] == "failed"
+    with pytest.raises(RunError, match="not finished"):
+        evaluate(folder, CONSOLE)
+
+
+@pytest.mark.parametrize(
+    ("color", "activation", "classes"),
+    [("grayscale", "softmax", 2), ("rgb", "sigmoid", 2), ("rgb", "sigmoid", 3), ("rgb", "linear", 6)],
+)
+def test_colours_heads_and_numbers_of_classes(tmp_path: Path, color: str, activation: str, classes: int) -> None:
+    """Train, evaluate and predict agree for each; with more than five classes there is a top-5 figure."""
+    names = tuple(["stripes", "dots", "c", "d", "e", "f"][:classes])
+    data = draw_dataset(tmp_path / "data", 4, 2, 2, classes=names)
+    config = tiny_config(
+        data,
+        data={"path": data, "image_size": 32, "color": color},
+        head={"activation": activation},
+        training={"epochs": 1},
+    )
+    run = train(config, tmp_path / "runs", CONSOLE)
+    found = evaluate(run.folder, CONSOLE).metrics
+    results = [result for result in predict(run.folder, [data / "test"], top=classes) if isinstance(result, Prediction)]
+    right = sum(Path(result.path).parent.name == result.labels[0] for result in results)
+
+    assert found.top1 == right / found.n
+    assert (found.top5 is not None) == (classes > 5)
+    assert json.loads(run.folder.ledger.read_text())[0]["end_val_loss"] == pytest.approx(
+        run.metrics["validation"].loss, rel=1e-5
+    )
+
+
+def test_the_api_takes_paths_names_and_runs(data: Path, tmp_path: Path) -> None:
+    """The functions of `import cnncli` are the recipes, with defaults for a notebook."""
+    settings: dict[str, object] = {
+        "data": {"path": str(data), "image_size": 32},
+        "mode": "from-scratch",
+        "backbone": {"name": "ConvNet", "options": {"filters": [4]}},
+    }
+    run = cnncli.train(settings, {"training.epochs": 1}, runs_dir=tmp_path)
+    picture = data / "test" / "dots" / "dots-00.png"
+
+    assert cnncli.evaluate(run).metrics == run.metrics["test"]
+    assert cnncli.predict(picture, run=run)[0] == cnncli.predict([picture], run=str(run.path))[0]
+    assert cnncli.load(run).model.input_shape == (None, 32, 32, 3)
+    assert open_run(None, tmp_path).path == run.path
