@@ -1,0 +1,139 @@
+"""The sample pictures: drawn the same everywhere, and told apart by the animal alone."""
+
+from __future__ import annotations
+
+import importlib.util
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import PIL
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnncli.config.schema import DataConfig
+from cnncli.pictures.decode import PixelRecipe, decode
+from cnncli.pictures.index import build_manifest, scan_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "data" / "sample"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("make_sample_data", ROOT / "scripts" / "make_sample_data.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def files() -> list[Path]:
+    """All pictures; a cat and its dog are neighbours."""
+    found = sorted(SAMPLE.rglob("*.jpg"), key=lambda path: (path.parts[-3], int(path.stem.split(".")[1]), path.stem))
+    assert len(found) == 240
+    return found
+
+
+def cross_validated(features: NDArray[np.float64], files: list[Path]) -> float:
+    """Accuracy of a logistic regression on pictures it was not fitted to, a cat and its dog always on one side."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    is_dog = np.array([path.stem.startswith("dog") for path in files])
+    pairs = np.repeat(np.arange(len(files) // 2), 2)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    folds = GroupKFold(10, shuffle=True, random_state=0)
+    return float(cross_val_score(model, features, is_dog, groups=pairs, cv=folds).mean())
+
+
+def test_drawing_again_gives_the_same_bytes(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the version of Pillow that drew them; JPEG's last bits are the encoder's."""
+    if PIL.__version__ != script.PILLOW:
+        pytest.skip(f"drawn with Pillow {script.PILLOW}, this is {PIL.__version__}")
+    assert script.main(["--check"]) == 0
+    assert capsys.readouterr().out == f"{SAMPLE}: as it would be drawn\n"
+
+
+def test_check_names_what_differs(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Missing, foreign and changed files; drawing into the folder mends it."""
+    monkeypatch.setattr(script, "PAIRS", {"train": 2, "test": 1})
+    out = tmp_path / "sample"
+    assert script.main(["--out", str(out)]) == 0
+    assert sum(path.is_file() for path in out.rglob("*")) == 6
+    (out / "train/cats/cat.0.jpg").unlink()
+    (out / "train/dogs/dog.0.jpg").write_bytes(b"x")
+    (out / "notes.txt").write_bytes(b"x")
+    assert script.main(["--out", str(out), "--check"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "train/cats/cat.0.jpg: missing",
+        "notes.txt: not one of the sample",
+        "train/dogs/dog.0.jpg: other bytes",
+    ]
+    assert script.main(["--out", str(out)]) == 0
+    assert script.main(["--out", str(out), "--check"]) == 0
+
+
+def test_nothing_is_wrong_with_the_folder(script: ModuleType) -> None:
+    """Three splits of two equal classes, no two files alike, no problem and no remark."""
+    facts = scan_folder(SAMPLE)
+    assert facts.counts == {split: {"cats": n, "dogs": n} for split, n in script.PAIRS.items()}
+    assert (facts.problems, facts.notes, facts.duplicates_within, facts.left_out) == ((), (), (), {})
+    assert facts.formats == {"JPEG": 240}
+    assert len({row.digest for row in build_manifest(DataConfig(path=SAMPLE), 0).rows}) == 240
+
+
+def test_folder_is_small(files: list[Path]) -> None:
+    """At most 1 MB, also on disks that count blocks of 4 KiB."""
+    sizes = [path.stat().st_size for path in files]
+    assert sum(sizes) <= 1_000_000
+    assert max(sizes) <= 4096
+
+
+def test_colour_does_not_tell_the_classes_apart(files: list[Path]) -> None:
+    """A logistic regression on the mean colour, or on mean and standard deviation, is near chance."""
+    pixels = [np.asarray(Image.open(path)).astype(float) for path in files]
+    mean = np.array([picture.mean((0, 1)) for picture in pixels])
+    deviation = np.array([picture.std((0, 1)) for picture in pixels])
+    assert abs(cross_validated(mean, files) - 0.5) < 0.1
+    assert abs(cross_validated(np.hstack([mean, deviation]), files) - 0.5) < 0.1
+
+
+def test_size_does_not_tell_the_classes_apart(files: list[Path]) -> None:
+    """A cat and its dog have the same width and height; the size of the file is near chance."""
+    for cat, dog in list(pairwise(files))[::2]:
+        assert cat.stem.replace("cat", "dog") == dog.stem
+        with Image.open(cat) as one, Image.open(dog) as other:
+            assert one.size == other.size
+    sizes = np.array([[path.stat().st_size] for path in files], dtype=float)
+    assert abs(cross_validated(sizes, files) - 0.5) < 0.1
+
+
+@pytest.mark.slow
+def test_features_of_the_default_network_tell_the_classes_apart() -> None:
+    """A logistic regression on EfficientNetLite0's features gets at least 90 % of the test pictures right."""
+    from sklearn.linear_model import LogisticRegression
+
+    from cnncli.config.schema import BackboneConfig
+    from cnncli.networks.backbone import build_backbone
+
+    recipe = PixelRecipe(224, 224)
+    backbone = build_backbone(BackboneConfig(), (recipe.height, recipe.width, 3), 0)
+    manifest = build_manifest(DataConfig(path=SAMPLE), 0)
+    features, labels = {}, {}
+    for split in ("train", "test"):
+        rows = manifest.split(split)
+        pixels = np.stack([decode(row.path, recipe) for row in rows]).astype(np.float32)
+        features[split] = backbone.predict((pixels - 127) / 128, verbose=0).mean((1, 2))
+        labels[split] = manifest.labels(rows)
+    model = LogisticRegression(max_iter=1000).fit(features["train"], labels["train"])
+    assert model.score(features["test"], labels["test"]) >= 0.9
