@@ -45,7 +45,7 @@ def build_backbone(config: BackboneConfig, input_shape: tuple[int, int, int], se
     import_keras().utils.set_random_seed(seed)
     with _own_layer_names():
         model, published = build_network(info, config, input_shape)
-    backbone = cut_at(model, config.output_layer)
+    backbone = cut_at(model, config.output_layer, info.name)
     load_weights(model, config, published, backbone)
     return backbone
 
@@ -65,9 +65,13 @@ def build_network(
     return build_application(info.name, input_shape, options), None
 
 
-def cut_at(model: keras.Model, output_layer: str | None) -> keras.Model:
+def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Model:
     """The model up to one of its layers; the layers are shared with the whole.
 
+    Args:
+        model: the whole network without top.
+        output_layer: the layer whose output becomes the model's; None: all of it.
+        name: of the network, for messages.
     Raises: ConfigError: no layer of this name, or one whose output is neither feature maps nor a vector.
     """
     if output_layer is None:
@@ -75,15 +79,15 @@ def cut_at(model: keras.Model, output_layer: str | None) -> keras.Model:
     names = [layer.name for layer in model.layers]
     if output_layer not in names:
         close = difflib.get_close_matches(output_layer, names, n=3)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"`cnncli summary {model.name}` lists them."
-        raise ConfigError(f"backbone.output_layer: {model.name} has no layer called {output_layer!r}. {hint}")
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"`cnncli summary {name}` lists them."
+        raise ConfigError(f"backbone.output_layer: {name} has no layer called {output_layer!r}. {hint}")
     layer = model.get_layer(output_layer)
     output = layer.output
     if isinstance(output, list | tuple) or len(output.shape) not in (2, 4) or layer is model.layers[0]:
         raise ConfigError(
             f"backbone.output_layer: {output_layer} gives neither feature maps nor a vector; choose another layer"
         )
-    return import_keras().Model(model.inputs, output, name=model.name)
+    return import_keras().Model(model.input, output, name=model.name)
 
 
 def _check(info: NetworkInfo, config: BackboneConfig, input_shape: tuple[int, int, int]) -> None:

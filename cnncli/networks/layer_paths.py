@@ -51,18 +51,24 @@ def paths_by_name(config: Mapping[str, Any], where: str) -> dict[str, str]:
         model = dict(_described_layers(model)).get(part) if model else None
     if model is None:
         return {}
-    return {str(layer.get("config", {}).get("name")): f"layers/{path}" for path, layer in _described_layers(model)}
+    return {str(_entry(layer, "config").get("name")): f"layers/{path}" for path, layer in _described_layers(model)}
 
 
 def _described_layers(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     used: Counter[str] = Counter()
-    layers = model.get("config", {}).get("layers", [])
+    layers = _entry(model, "config").get("layers")
     for layer in layers if isinstance(layers, list) else []:
         # Operations such as keras.ops.flip stand among the layers, but are none.
         is_layer = isinstance(layer, dict) and not str(layer.get("module", "")).startswith("keras.src.ops")
         # A Sequential's input layer is described, but not among its layers.
         if is_layer and not (model.get("class_name") == "Sequential" and layer.get("class_name") == "InputLayer"):
             yield _next_name(str(layer.get("class_name")), used), layer
+
+
+def _entry(description: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A mapping inside a description; empty where there is none, for a description may come from anywhere."""
+    entry = description.get(key)
+    return entry if isinstance(entry, dict) else {}
 
 
 def _next_name(class_name: str, used: Counter[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,9 +14,6 @@ from cnncli.networks.weight_files import KerasLayers, LegacyLayers, Stored
 
 if TYPE_CHECKING:
     import keras
-
-# Layers that a classifier may have above the backbone, whatever their number.
-_TOP_KINDS = frozenset({"dense", "batch_normalization", "layer_normalization"})
 
 
 @dataclass(frozen=True)
@@ -37,29 +33,63 @@ class Attempt:
     problem: str | None
 
 
-def match(stored: Stored, backbone: keras.Model, info: NetworkInfo) -> Attempt:
-    """The array of every weight of the backbone; or why there is none.
+def match(stored: Stored, backbone: keras.Model, whole: keras.Model, info: NetworkInfo) -> Attempt:
+    """The array of every weight of a backbone; or why there is none.
 
     Tried in turn, for the model in the file and for each model nested in it: layers by name where all the names are
     there, else layers by their order, as Keras does. Layers above the backbone (its top, another head) are passed
     over. When nothing fits, the attempt that came furthest says why.
+
+    Args:
+        stored: what the file holds.
+        backbone: whose weights are wanted: the whole network, or as much as lies below its output layer.
+        whole: the whole network without top.
+        info: the network, for the words.
     """
-    if isinstance(stored, LegacyLayers):
-        attempts = list(_legacy_attempts(stored, backbone, info))
-    else:
-        attempts = [attempt for model in stored for attempt in _keras_attempts(model, backbone, info)]
+    attempts = list(_attempts(stored, backbone, whole, info))
     return next((attempt for attempt in attempts if attempt.problem is None), None) or max(
         attempts, key=lambda attempt: len(attempt.assignments)
     )
 
 
-def _keras_attempts(model: KerasLayers, backbone: keras.Model, info: NetworkInfo) -> Iterator[Attempt]:
+def _attempts(stored: Stored, backbone: keras.Model, whole: keras.Model, info: NetworkInfo) -> Iterator[Attempt]:
     slots = list(layer_slots(backbone))
-    by_name = {name: model.arrays.get(path, ()) for name, path in model.names.items()}
-    yield from _by_name(slots, by_name, info)
-    by_order = _compare(slots, [model.arrays.get(slot.path, ()) for slot in slots], info)
-    surplus = _surplus(model, slots, info) if by_order.problem is None else None
-    yield by_order if surplus is None else Attempt(by_order.assignments[:1], surplus)
+    for model in [stored] if isinstance(stored, LegacyLayers) else stored:
+        named = _legacy_by_name(model) if isinstance(model, LegacyLayers) else _keras_by_name(model)
+        for attempt in _by_name(slots, named, info):
+            yield _unless_deeper(attempt, model, whole, info)
+        if isinstance(model, LegacyLayers):
+            by_order = _legacy_by_order(model, backbone, info)
+        else:
+            by_order = _compare(slots, [model.arrays.get(slot.path, ()) for slot in slots], info)
+        yield _unless_deeper(by_order, model, backbone, info)
+
+
+def _unless_deeper(
+    attempt: Attempt, model: KerasLayers | LegacyLayers, whole: keras.Model, info: NetworkInfo
+) -> Attempt:
+    """The attempt, unless the file goes on where the network ends: VGG16's layers are all in VGG19, too."""
+    arrays = model.arrays.values() if isinstance(model, KerasLayers) else _legacy_by_name(model).values()
+    theirs = sum(len(array.shape) == 4 for group in arrays for array in group)
+    ours = sum(len(variable.shape) == 4 for variable in whole.weights)
+    if attempt.problem is not None or theirs <= ours + info.top_convolutions:
+        return attempt
+    problem = f"does not hold {info.name}: it has {theirs} kernels of convolutions, {info.name} has {ours}"
+    return Attempt(attempt.assignments[:1], problem)
+
+
+def _keras_by_name(model: KerasLayers) -> dict[str, Sequence[StoredArray]]:
+    return {name: model.arrays.get(path, ()) for name, path in model.names.items()}
+
+
+def _legacy_by_name(model: LegacyLayers) -> dict[str, Sequence[StoredArray]]:
+    """Layer name → arrays; a model nested in another is one layer, its weights are called `layer/weight`."""
+    by_name: dict[str, list[StoredArray]] = {}
+    for layer_name, weights in model.layers:
+        for weight_name, array in weights:
+            parts = weight_name.split("/")
+            by_name.setdefault(parts[-2] if len(parts) > 1 else layer_name, []).append(array)
+    return dict(by_name)
 
 
 def _by_name(
@@ -116,32 +146,6 @@ def _shapes(shapes: Sequence[Sequence[int]]) -> str:
     return " and ".join(words if len(words) <= 4 else [*words[:3], f"{len(words) - 3} more"])
 
 
-def _surplus(model: KerasLayers, slots: Sequence[LayerSlot], info: NetworkInfo) -> str | None:
-    """What the file has beyond the backbone and a classifier's top; None when nothing."""
-    ours, theirs = Counter(_kind_of(slot.path) for slot in slots), Counter(map(_kind_of, model.arrays))
-    for kind, count in theirs.items():
-        allowed = info.top_convolutions if kind == "conv2d" else 0
-        if kind not in _TOP_KINDS and count > ours[kind] + allowed:
-            return f"does not hold {info.name}: it has {count} layers of kind {kind}, {info.name} has {ours[kind]}"
-    return None
-
-
-def _kind_of(path: str) -> str:
-    """`layers/conv2d_3` → `conv2d`; in a nested model, `layers/sequential_1/layers/conv2d` → `conv2d`."""
-    return re.sub(r"_\d+$", "", path.rsplit("/", 1)[-1])
-
-
-def _legacy_attempts(stored: LegacyLayers, backbone: keras.Model, info: NetworkInfo) -> Iterator[Attempt]:
-    yield _legacy_by_order(stored, backbone, info)
-    by_name: dict[str, list[StoredArray]] = {}
-    for layer_name, weights in stored.layers:
-        for weight_name, array in weights:
-            # A model nested in another is one layer; its weights are called `layer/weight`.
-            parts = weight_name.split("/")
-            by_name.setdefault(parts[-2] if len(parts) > 1 else layer_name, []).append(array)
-    yield from _by_name(list(layer_slots(backbone)), by_name, info)
-
-
 def _legacy_by_order(stored: LegacyLayers, backbone: keras.Model, info: NetworkInfo) -> Attempt:
     """Layer for layer as Keras does it: those with weights, in order; a nested model counts as one layer."""
     ours = [
@@ -150,9 +154,4 @@ def _legacy_by_order(stored: LegacyLayers, backbone: keras.Model, info: NetworkI
         if layer.weights
     ]
     theirs = [[array for _, array in weights] for _, weights in stored.layers]
-    attempt = _compare(ours, [theirs[index] if index < len(theirs) else [] for index in range(len(ours))], info)
-    kernels = [array for arrays in theirs[len(ours) :] for array in arrays if len(array.shape) == 4]
-    if attempt.problem is None and len(kernels) > info.top_convolutions:
-        problem = f"does not hold {info.name}: it has {len(theirs)} layers with weights, {info.name} has {len(ours)}"
-        return Attempt(attempt.assignments[:1], problem)
-    return attempt
+    return _compare(ours, [theirs[index] if index < len(theirs) else [] for index in range(len(ours))], info)

@@ -42,21 +42,23 @@ def load_weights(
         return
     info = network(config.name)
     if config.weights != "imagenet":
-        load_file([backbone] if part is None else [backbone, part], Path(config.weights), info)
+        load_file(backbone, Path(config.weights), info, part)
     elif published is None:
         load_lite0_weights(backbone)
     else:
-        load_file([backbone], fetch(published), info)
+        load_file(backbone, fetch(published), info)
 
 
-def load_file(models: Sequence[keras.Model], path: Path, info: NetworkInfo) -> None:
-    """Put the weights of a file into the first of the models that it holds, after every shape was compared.
+def load_file(backbone: keras.Model, path: Path, info: NetworkInfo, part: keras.Model | None = None) -> None:
+    """Put the weights of a file into a backbone, or into a part of it, after every shape was compared.
 
-    Raises: WeightsError: the file cannot be read, or holds none of them; nothing was assigned.
+    Raises: WeightsError: the file cannot be read, or holds another network; nothing was assigned.
     """
     with open_weights(path) as stored:
-        attempts = [match(stored, model, info) for model in models]
-        attempt = next((attempt for attempt in attempts if attempt.problem is None), attempts[0])
+        attempt = match(stored, backbone, backbone, info)
+        if attempt.problem is not None and part is not None:
+            in_part = match(stored, part, backbone, info)
+            attempt = in_part if in_part.problem is None else attempt
         if attempt.problem is not None:
             raise WeightsError(f"{printable(path)}: {attempt.problem}")
         try:

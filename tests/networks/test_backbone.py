@@ -1,0 +1,99 @@
+"""The backbone of a config: its layers, its names, its cut, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli.config.schema import BackboneConfig
+from cnncli.errors import ConfigError
+from cnncli.networks.backbone import build_backbone
+from cnncli.networks.backend import import_keras
+from tests.networks.filled import features
+
+
+def _backbone(name: str, side: int = 32, **settings: Any) -> Any:
+    return build_backbone(BackboneConfig(name=name, weights="none", **settings), (side, side, 3), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "side"),
+    [
+        ("MobileNet", {"alpha": 0.25}, 32),
+        ("MobileNetV3Small", {"minimalistic": True}, 32),
+        ("ConvNet", {"filters": [4, 4]}, 32),
+        ("EfficientNetLite0", {}, 32),
+        pytest.param("InceptionV3", {}, 75, marks=pytest.mark.slow),
+        pytest.param("ConvNeXtTiny", {}, 32, marks=pytest.mark.slow),
+        pytest.param("EfficientNetV2S", {}, 32, marks=pytest.mark.slow),
+    ],
+)
+def test_layers_have_the_same_names_in_every_session(name: str, options: dict[str, Any], side: int) -> None:
+    """Numbers in generated names count from the network's first layer, and none looks like one of the classifier's."""
+    keras = import_keras()
+    keras.layers.Conv2D(1, 1)(keras.Input((4, 4, 3)))
+    first = [layer.name for layer in _backbone(name, side, options=options).layers]
+    again = [layer.name for layer in _backbone(name, side, options=options).layers]
+    assert first == again
+    assert first[0] == "input_layer"
+    assert len(set(first)) == len(first)
+    assert not any(layer == "pixels" or layer.startswith(("preprocess_", "head_")) for layer in first)
+
+
+def test_names_that_keras_makes_afterwards_go_on_where_they_were() -> None:
+    """Building a backbone does not make the names of a notebook's other layers collide."""
+    keras = import_keras()
+    before = keras.layers.ReLU().name
+    _backbone("MobileNetV3Small", options={"minimalistic": True})
+    assert keras.layers.ReLU().name != before
+
+
+def test_network_is_found_whatever_the_case_and_preprocessing_is_left_out() -> None:
+    """`mobilenetv3small`; the network takes preprocessed pictures."""
+    kinds = {type(layer) for layer in _backbone("mobilenetv3small", options={"minimalistic": True}).layers}
+    assert import_keras().layers.Rescaling not in kinds
+
+
+def test_output_layer_ends_the_backbone_there() -> None:
+    """The features are those of that layer, the layers behind it are gone."""
+    whole = _backbone("MobileNet", options={"alpha": 0.25})
+    early = _backbone("MobileNet", options={"alpha": 0.25}, output_layer="conv_pw_3_relu")
+    assert early.layers[-1].name == "conv_pw_3_relu"
+    assert early.output_shape == (None, 8, 8, 32)
+    below = import_keras().Model(whole.input, whole.get_layer("conv_pw_3_relu").output)
+    np.testing.assert_array_equal(features(early, 32), features(below, 32))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("conv_pw_3_rel", "has no layer called 'conv_pw_3_rel'. Did you mean conv_pw_3_relu or "),
+        ("zzz", "has no layer called 'zzz'. `cnncli summary MobileNet` lists them."),
+        ("input_layer", "input_layer gives neither feature maps nor a vector; choose another layer"),
+    ],
+)
+def test_output_layer_that_cannot_be_is_one_line(layer: str, message: str) -> None:
+    """The nearest names, or where to find the names."""
+    with pytest.raises(ConfigError) as error:
+        _backbone("MobileNet", options={"alpha": 0.25}, output_layer=layer)
+    assert str(error.value).startswith("backbone.output_layer: ")
+    assert message in str(error.value)
+
+
+def test_all_problems_of_a_backbone_are_reported_at_once() -> None:
+    """Two options and the size of the pictures."""
+    with pytest.raises(ConfigError) as error:
+        _backbone("MobileNet", 20, options={"alfa": 1.0, "depth_multiplier": 0})
+    assert error.value.problems == (
+        "backbone.options.alfa: is not an option of MobileNet. Did you mean alpha?",
+        "backbone.options.depth_multiplier: 0 is not allowed: expected a whole number at least 1",
+        "data.image_size: 20 × 20 pixels are too few for MobileNet: it takes 32 × 32 at least",
+    )
+
+
+def test_pictures_need_not_be_square() -> None:
+    """Height and width of their own, also where ImageNet weights know squares alone."""
+    config = BackboneConfig(name="MobileNet", weights="none", options={"alpha": 0.25})
+    assert build_backbone(config, (64, 96, 3), seed=0).output_shape == (None, 2, 3, 256)
