@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from cnncli.errors import PictureError, printable
+from cnncli.errors import DataError, PictureError, printable
 from cnncli.pictures.quiet import quiet_libtiff, quiet_pillow
 
 BinaryFile = io.BufferedReader | io.BytesIO
@@ -116,8 +116,15 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
     Whatever Pillow raises or says inside the context becomes a reason, its warnings and libtiff's lines are kept
     quiet, and pictures larger than `LARGE_PIXELS` wait for each other.
 
-    Raises: PictureError: none of the six formats, damaged, too large, or of a colour mode without a fixed range.
+    Raises:
+        PictureError: none of the six formats, damaged, too large, or of a colour mode without a fixed range.
+        DataError: Pillow was told elsewhere in this process to accept truncated files.
     """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise DataError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process: Pillow would fill what is missing of a damaged"
+            " picture with grey. Set it to False; data.on_bad_image: skip leaves damaged pictures out"
+        )
     try:
         with quiet_pillow():
             picture = _open(file, name)

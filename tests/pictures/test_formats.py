@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from cnncli.errors import PictureError
+from cnncli.errors import DataError, PictureError
 from cnncli.pictures import formats
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.formats import SIGNATURE_BYTES, format_of, is_picture_name
@@ -89,6 +89,13 @@ def test_truncated_files_are_refused_and_never_half_grey(kind: str) -> None:
 def test_reason_says_what_is_wrong(data: bytes, expected: str) -> None:
     """Empty, another format, damaged, truncated."""
     assert reason(data).startswith(expected)
+
+
+def test_pillows_switch_for_truncated_files_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many a notebook sets it; half-grey pictures would be trained on, and remembered as fine."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(DataError, match=r"^PIL\.ImageFile\.LOAD_TRUNCATED_IMAGES is set in this process"):
+        decode(FORMATS["JPEG"], RECIPE)
 
 
 def test_zero_sized_pictures_are_called_so() -> None:
