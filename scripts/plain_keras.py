@@ -1,0 +1,198 @@
+"""Transfer learning in plain Keras, written as Keras's own guides write it: the other side of every comparison.
+
+Nothing here knows of cnncli. Sources: keras.io/guides/transfer_learning (frozen base, pooling, dense head, then some
+layers of the base unfrozen with batch normalisation left frozen) and F. Chollet's "fast feature extraction" (the base
+predicts once, the head is trained on what it gave).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MODULES = {
+    "Xception": "xception",
+    "VGG16": "vgg16",
+    "VGG19": "vgg19",
+    "ResNet50V2": "resnet_v2",
+    "ResNet101V2": "resnet_v2",
+    "ResNet152V2": "resnet_v2",
+    "ResNet": "resnet",
+    "InceptionV3": "inception_v3",
+    "InceptionResNetV2": "inception_resnet_v2",
+    "MobileNetV3": "mobilenet_v3",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNet": "mobilenet",
+    "DenseNet": "densenet",
+    "NASNet": "nasnet",
+    "EfficientNetV2": "efficientnet_v2",
+    "EfficientNet": "efficientnet",
+    "ConvNeXt": "convnext",
+}
+"""Where `preprocess_input` of a network is, by the beginning of its name; the first that fits."""
+
+Pixels = NDArray[np.uint8]
+
+
+def preprocess(name: str, pixels: Any) -> Any:
+    """What a network of keras.applications expects, of pixels in 0–255: its own `preprocess_input`.
+
+    Networks with preprocessing inside (EfficientNet, ConvNeXt, MobileNetV3) have one that changes nothing.
+    """
+    import keras
+
+    module = next(module for start, module in MODULES.items() if name.startswith(start))
+    if isinstance(pixels, np.ndarray):
+        pixels = pixels.astype("float32")
+    return getattr(keras.applications, module).preprocess_input(pixels)
+
+
+def build_base(name: str, side: int, weights: Path | None = None, **options: Any) -> Any:
+    """A network of keras.applications without its top, with random weights or those of a file."""
+    import keras
+
+    return getattr(keras.applications, name)(
+        include_top=False, weights=None if weights is None else str(weights), input_shape=(side, side, 3), **options
+    )
+
+
+def settle(base: Any, seed: int, inputs: NDArray[np.float32]) -> Any:
+    """Make a random network one that a mistake would show in: no weight at zero or one, statistics of real activations.
+
+    Fresh networks have biases of 0, scales of 1 and batch-norm statistics of nothing; ConvNeXt's blocks, scaled by
+    1e-6, do nothing at all.
+
+    Args:
+        base: is changed, and given back.
+        seed: of the draws.
+        inputs: preprocessed pictures; batch norm's statistics become those of this batch.
+    """
+    random = np.random.default_rng(seed)
+    for variable in base.trainable_variables:
+        word = variable.path.rpartition("/")[2]
+        if word in ("gamma", "beta", "bias"):
+            start = np.where(np.abs(variable.numpy()) < 1e-3, 0.3 if word == "gamma" else 0.0, variable.numpy())
+            variable.assign(start + random.normal(0.0, 0.1, variable.shape))
+    norms = [layer for layer in _all_layers(base) if type(layer).__name__ == "BatchNormalization"]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    base(inputs, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+    return base
+
+
+def _all_layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from _all_layers(layer)
+
+
+def write_weights(base: Any, folder: Path) -> Mapping[str, Path]:
+    """A network's weights in every form that Keras reads: `{form: file}`."""
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    files = {
+        ".weights.h5": folder / "network.weights.h5",
+        ".keras": folder / "network.keras",
+        ".h5 (weights)": folder / "weights.h5",
+        ".h5 (model)": folder / "model.h5",
+    }
+    base.save_weights(files[".weights.h5"])
+    base.save(files[".keras"])
+    with h5py.File(files[".h5 (weights)"], "w") as file:
+        save_weights_to_hdf5_group(file, base)
+    with _quiet():
+        base.save(files[".h5 (model)"])
+    return files
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keras warns, through absl, that HDF5 is its older form."""
+    from absl import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def pooled_features(name: str, base: Any, pixels: Pixels, batch: int = 32) -> NDArray[np.float32]:
+    """What a frozen base gives for pixels, averaged over the picture: (n, channels)."""
+    maps = base.predict(preprocess(name, pixels), batch_size=batch, verbose=0)
+    result: NDArray[np.float32] = maps.mean(axis=(1, 2))
+    return result
+
+
+def frozen_losses(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    weights: Sequence[NDArray[np.float32]],
+    batches: Sequence[NDArray[np.int64]],
+    learning_rate: float,
+) -> list[float]:
+    """Losses of SGD steps of a softmax head on the features of a frozen base.
+
+    Args:
+        features: (n, channels).
+        labels: (n,) class indexes.
+        weights: kernel and bias that the head starts from.
+        batches: rows of each step.
+        learning_rate: of SGD.
+    """
+    import keras
+
+    head = keras.Sequential(
+        [keras.Input(features.shape[1:]), keras.layers.Dense(weights[1].shape[0], activation="softmax")]
+    )
+    head.layers[-1].set_weights(weights)
+    head.compile(optimizer=keras.optimizers.SGD(learning_rate), loss="sparse_categorical_crossentropy")
+    return [float(head.train_on_batch(features[rows], labels[rows], return_dict=True)["loss"]) for rows in batches]
+
+
+def unfreeze_top(base: Any, n: int) -> list[str]:
+    """Freeze a base below its n-th layer from the end, normalisation not counted, and all batch normalisation.
+
+    Returns: names of the layers that train.
+    """
+    base.trainable = True
+    counted = 0
+    for layer in reversed(base.layers):
+        is_norm = type(layer).__name__.endswith("Normalization")
+        layer.trainable = counted < n and type(layer).__name__ != "BatchNormalization"
+        counted += bool(layer.weights) and not is_norm
+    return [layer.name for layer in base.layers if layer.trainable_weights]
+
+
+def unfrozen_losses(
+    name: str,
+    base: Any,
+    pixels: Pixels,
+    labels: NDArray[np.int64],
+    weights: Sequence[NDArray[np.float32]],
+    batches: Sequence[NDArray[np.int64]],
+    learning_rate: float,
+) -> list[float]:
+    """Losses of SGD steps of the whole network, whose base trains what `trainable` says; arguments as elsewhere."""
+    import keras
+
+    inputs = keras.Input(pixels.shape[1:])
+    x = base(preprocess(name, inputs), training=False)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    dense = keras.layers.Dense(weights[1].shape[0], activation="softmax")
+    model = keras.Model(inputs, dense(x))
+    dense.set_weights(weights)
+    model.compile(optimizer=keras.optimizers.SGD(learning_rate), loss="sparse_categorical_crossentropy")
+    data = pixels.astype("float32")
+    return [float(model.train_on_batch(data[rows], labels[rows], return_dict=True)["loss"]) for rows in batches]

@@ -1,0 +1,89 @@
+"""The classifier of a weights file gives what plain Keras gives: the same features and logits, on both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scripts import parity, plain_keras
+from scripts.parity import CASES, Case
+
+FORMS = (".weights.h5", ".keras", ".h5 (weights)", ".h5 (model)")
+SLOW = ("VGG16", "DenseNet121", "Xception")
+TINY = replace(CASES["MobileNetV2"], side=32)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A network's weights on disk, in every form, and the folder they are in."""
+
+    folder: Path
+    files: Mapping[str, Path]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Written]:
+    """Writes a network's weights once for all forms and engines."""
+    done: dict[str, Written] = {}
+
+    def write(case: Case) -> Written:
+        if case.name not in done:
+            folder = tmp_path_factory.mktemp(case.name)
+            done[case.name] = Written(folder, parity.write_case(case, folder))
+        return done[case.name]
+
+    return write
+
+
+def _differences(case: Case, weights: Path, folder: Path, engine: Any) -> tuple[float, float]:
+    """Relative differences of features and logits, of cnncli on an engine from plain Keras."""
+    bench = parity.set_up(case, weights, folder / "data", folder / "cache", engine)
+    base = plain_keras.build_base(case.name, case.side, weights, **case.options)
+    return parity.compare_features(bench, base, case)
+
+
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_features_and_logits_equal_plain_keras(engine: str, written: Callable[[Case], Written]) -> None:
+    """MobileNetV2 from a file, raw pixels in: within 1e-4 of the largest value in float32."""
+    network = written(TINY)
+    assert max(_differences(TINY, network.files[".weights.h5"], network.folder, engine)) < 1e-4
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_weights_is_read_as_keras_reads_it(form: str, written: Callable[[Case], Written]) -> None:
+    """Bit for bit: Keras 3's weights and its archive, and both legacy files."""
+    network = written(TINY)
+    bench = parity.set_up(TINY, network.files[form], network.folder / "data", network.folder / "cache", "keras")
+    base = plain_keras.build_base(TINY.name, TINY.side, network.files[form], **TINY.options)
+    ours = [weight.numpy() for layer in bench.classifier.backbone_layers for weight in getattr(layer, "weights", ())]
+    theirs = [weight.numpy() for layer in base.layers for weight in layer.weights]
+
+    assert len(ours) == len(theirs) > 200
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+@pytest.mark.parametrize("name", SLOW)
+def test_named_networks_equal_plain_keras(
+    name: str, engine: str, form: str, written: Callable[[Case], Written]
+) -> None:
+    """The networks for which there are no published weights at hand, in every form and on both engines."""
+    network = written(CASES[name])
+    assert max(_differences(CASES[name], network.files[form], network.folder, engine)) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_resnet50_with_real_weights_equals_plain_keras(engine: str, shared: Path, tmp_path: Path) -> None:
+    """Published weights: activations of the size that they have in earnest."""
+    case = CASES["ResNet50"]
+    parity.draw_pictures(tmp_path / "data", case.side)
+    assert max(_differences(case, shared / "weights" / "ResNet50_notop.weights.h5", tmp_path, engine)) < 1e-4
