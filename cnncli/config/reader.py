@@ -23,6 +23,7 @@ from cnncli.config.problems import Problem, raise_all
 from cnncli.config.schema import Config
 from cnncli.config.tree import Node, Origin, tree_of
 from cnncli.config.writer import dump_config as dump_config
+from cnncli.errors import ConfigError, printable
 
 
 def load_config(
@@ -61,6 +62,12 @@ def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Conf
 
     Raises: ConfigError: all that is wrong, a line each.
     """
+    if (Path(source) / "run.json").is_file():
+        run = printable(source)
+        raise ConfigError(
+            f"{run}: is a run, expected a config or a folder of pictures. "
+            f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its figures."
+        )
     if Path(source).is_dir():
         return config_from_mapping({"data": {"path": source}}, overrides)
     return load_config(source, overrides)

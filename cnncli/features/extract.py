@@ -23,8 +23,8 @@ from cnncli.pictures.views import render_view, view_recipe
 SECONDS_TO_DECODE = 1 / 600
 """For the first guess at the time left: photographs of 500 px on two laptop cores."""
 
-SEGMENT_ROWS = 2048
-"""Most rows in a segment: what a killed extraction loses at most, and what one checksum covers."""
+SEGMENT_BYTES = 64 * 2**20
+"""A segment is written once it is this large: what a killed extraction loses at most, and what it holds in memory."""
 
 Pixels = NDArray[np.uint8]
 
@@ -125,15 +125,17 @@ class _Segment:
 
     digests: list[str] = field(default_factory=list)
     parts: list[list[Array]] = field(default_factory=list)
+    size_bytes: int = 0
 
     def add(self, digest: str, tensors: Sequence[Array]) -> None:
         self.digests.append(digest)
-        self.parts.append(list(tensors))
+        self.parts.append([tensor.copy() for tensor in tensors])
+        self.size_bytes += sum(tensor.nbytes for tensor in tensors)
 
     def flush(self, key: FeatureKey, store: FeatureStore) -> None:
         if self.digests:
             store.write(key, self.digests, [np.stack(tensor) for tensor in zip(*self.parts, strict=True)])
-        self.digests, self.parts = [], []
+        self.digests, self.parts, self.size_bytes = [], [], 0
 
 
 def _fill(
@@ -147,13 +149,20 @@ def _fill(
             tensors = extraction.run(np.stack([pixels for _, _, pixels in batch]))
             for number, (view, digest, _) in enumerate(batch):
                 segments[view].add(digest, [tensor[number] for tensor in tensors])
-                if len(segments[view].digests) == SEGMENT_ROWS:
+                if segments[view].size_bytes >= SEGMENT_BYTES:
                     segments[view].flush(extraction.key(view), store)
             progress.advance(len(batch))
     for view, segment in enumerate(segments):
         segment.flush(extraction.key(view), store)
     if errors:
-        raise DataError([str(error) for error in errors])
+        raise DataError(_all_at_once(errors, rows))
+
+
+def _all_at_once(errors: list[PictureError], rows: Sequence[Row]) -> list[str]:
+    """A line for each picture; one for all of them where the whole folder has gone."""
+    if len(errors) > 1 and not any(row.path.exists() for row in rows):
+        return [f"{errors[0]} (and so for all {len(errors):,} pictures that are needed). Was the folder moved?"]
+    return [str(error) for error in errors]
 
 
 def _renderings(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from cnncli.config.modes import stages_of
@@ -13,6 +15,7 @@ from cnncli.networks.classifier import build_classifier
 from cnncli.pictures.augment import augmentation_notes
 from cnncli.pictures.index import build_manifest
 from cnncli.pictures.manifest import Manifest
+from cnncli.progress import Progress
 from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.result import Run
 
@@ -39,10 +42,22 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
     return fit(task, console)
 
 
+def _progress_of_new_pictures(stack: ExitStack, console: Console) -> Callable[[int, int], None]:
+    """Shows progress from the first picture that is really read; where all are known there is nothing to show."""
+    shown: list[Progress] = []
+
+    def show(done: int, total: int) -> None:
+        if not shown:
+            shown.append(stack.enter_context(console.progress(total, "checking pictures")))
+        shown[0].update(done)
+
+    return show
+
+
 def index_pictures(config: Config, console: Console) -> Manifest:
     """The manifest of a config's data, with what there is to know about it said aloud."""
-    with console.progress(None, "checking pictures") as progress:
-        manifest = build_manifest(config.data, config.seed, progress=lambda done, _: progress.update(done))
+    with ExitStack() as stack:
+        manifest = build_manifest(config.data, config.seed, progress=_progress_of_new_pictures(stack, console))
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
     console.phase("pictures", f"{len(manifest.classes)} classes · {sizes}")

@@ -200,3 +200,14 @@ def test_training_data_with_bad_pictures_names_all_of_them(
     assert "b.jpg" in err
     assert not (tmp_path / "runs").exists()
     assert main([*arguments, "data.on_bad_image=skip", "training.epochs=1"]) == 0
+
+
+def test_training_a_run_directory_says_what_can_be_done_with_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is no folder of pictures, although it is a folder."""
+    (run,) = (here / "runs").iterdir()
+
+    assert main(["train", str(run)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {run}: is a run, expected a config or a folder of pictures. "
+        f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its figures.\n"
+    )

@@ -117,3 +117,30 @@ def test_all_pictures_that_changed_or_vanished_are_named(
         f"{rows[1].path}: changed since it was indexed. Start again.",
     )
     assert len(store.missing(Extraction(MeanEngine(), "mean", PIXELS).key(0), [row.digest for row in rows])) == 2
+
+
+def test_a_folder_that_has_gone_is_one_line(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """And not one for each of its pictures."""
+    for row in rows:
+        row.path.unlink()
+    with pytest.raises(DataError) as caught:
+        extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, FeatureStore(tmp_path / "store"), console)
+
+    assert caught.value.problems == (
+        f"{rows[0].path}: No such file or directory (and so for all 24 pictures that are needed). "
+        "Was the folder moved?",
+    )
+
+
+def test_large_features_are_written_in_several_segments(
+    rows: tuple[Row, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory holds one segment's worth; what was written is read as one."""
+    monkeypatch.setattr("cnncli.features.extract.SEGMENT_BYTES", 60)
+    store = FeatureStore(tmp_path / "store")
+    extraction = Extraction(MeanEngine(), "mean", PIXELS)
+    (features,), _ = extract(extraction, rows, 1, store, console)
+
+    segments = [path for path in (tmp_path / "store" / extraction.key(0).name).iterdir() if path.is_dir()]
+    assert len(segments) == 5
+    assert len(features.rows(np.arange(24))[0]) == 24
