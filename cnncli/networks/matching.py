@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,24 +95,27 @@ def _legacy_by_name(model: LegacyLayers) -> dict[str, Sequence[StoredArray]]:
 def _by_name(
     slots: Sequence[LayerSlot], arrays: Mapping[str, Sequence[StoredArray]], info: NetworkInfo
 ) -> Iterator[Attempt]:
-    if not all(slot.layer.name in arrays for slot in slots):
-        # Keras numbers the names it makes (`conv2d_7`) through a whole session, so the same network has other numbers.
-        arrays = _renumbered(arrays)
+    # Keras numbers the names it makes (`conv2d_7`) through a whole session, so the same network has other numbers.
+    missing = {_stem_and_number(slot.layer.name)[0] for slot in slots if slot.layer.name not in arrays}
+    arrays = {**arrays, **_renumbered(arrays, missing)}
     if all(slot.layer.name in arrays for slot in slots):
         yield _compare(slots, [arrays[slot.layer.name] for slot in slots], info)
 
 
-def _renumbered(arrays: Mapping[str, Sequence[StoredArray]]) -> dict[str, Sequence[StoredArray]]:
-    """The same under the names they would have in a new session: `conv2d_94`, `conv2d_95` → `conv2d`, `conv2d_1`."""
-    numbered: dict[str, list[tuple[int, str]]] = {}
-    for name in arrays:
-        stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name, re.DOTALL).groups()  # type: ignore[union-attr]
-        numbered.setdefault(stem, []).append((int(number or 0), name))
-    return {
-        f"{stem}_{rank}" if rank else stem: arrays[name]
-        for stem, names in numbered.items()
-        for rank, (_, name) in enumerate(sorted(names))
-    }
+def _renumbered(arrays: Mapping[str, Sequence[StoredArray]], stems: Set[str]) -> dict[str, Sequence[StoredArray]]:
+    """Those with such a stem as a new session would call them: `conv2d_94`, `conv2d_95` → `conv2d`, `conv2d_1`."""
+    renumbered: dict[str, Sequence[StoredArray]] = {}
+    for stem in stems:
+        named = sorted((number, name) for name in arrays for its, number in [_stem_and_number(name)] if its == stem)
+        for rank, (_, name) in enumerate(named):
+            renumbered[f"{stem}_{rank}" if rank else stem] = arrays[name]
+    return renumbered
+
+
+def _stem_and_number(name: str) -> tuple[str, int]:
+    """`conv2d_94` → `conv2d`, 94; without a number it is 0."""
+    stem, _, number = name.rpartition("_")
+    return (stem, int(number)) if stem and re.fullmatch("[0-9]{1,9}", number) else (name, 0)
 
 
 def _compare(slots: Sequence[LayerSlot], found: Sequence[Sequence[StoredArray]], info: NetworkInfo) -> Attempt:
