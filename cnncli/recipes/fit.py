@@ -59,7 +59,7 @@ class Fit:
 
 def fit(task: Fit, console: Console) -> Run:
     """Train the stages, save the classifier, and score it from what was saved."""
-    shop = _workshop(task, console)
+    shop = build_workshop(task.config, task.manifest, console)
     run = _create(task, shop)
     with recording(run):
         with History(run) as history:
@@ -74,13 +74,13 @@ def fit(task: Fit, console: Console) -> Run:
     return Run(run, metrics, seconds, outcome.features + counts)
 
 
-def _workshop(task: Fit, console: Console) -> Workshop:
-    data, (height, width) = task.config.data, image_size(task.config)
+def build_workshop(config: Config, manifest: Manifest, console: Console) -> Workshop:
+    """What the stages of a config work with on this machine: its engine, and the store in the cache folder."""
     return Workshop(
-        config=task.config,
-        manifest=task.manifest,
-        pixels=PixelRecipe(height, width, data.color, data.fit, data.max_pixels),
-        choice=choose_engine(task.config.engine, task.config.precision),
+        config=config,
+        manifest=manifest,
+        pixels=PixelRecipe.from_config(config.data, image_size(config)),
+        choice=choose_engine(config.engine, config.precision),
         store=FeatureStore(cache_dir() / "features"),
         graphs=cache_dir() / "graphs",
         console=console,

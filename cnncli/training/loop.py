@@ -45,7 +45,7 @@ class TailTrainer:
         self._objective = objective
         optimizer.build(tail.trainable_variables)
         self._step, self._infer = _compile(tail, optimizer, objective)
-        self._base_learning_rate = float(optimizer.learning_rate)
+        self._base_learning_rate = self._learning_rate = float(optimizer.learning_rate)
 
     @property
     def base_learning_rate(self) -> float:
@@ -55,7 +55,7 @@ class TailTrainer:
     @property
     def learning_rate(self) -> float:
         """The rate of the last step."""
-        return float(self.optimizer.learning_rate)
+        return self._learning_rate
 
     def train_epoch(
         self,
@@ -77,7 +77,7 @@ class TailTrainer:
         """
         losses, right, pictures = 0.0, 0, 0
         for step, ((inputs, labels), factor) in enumerate(zip(batches, learning_rates, strict=False), start=1):
-            self.optimizer.learning_rate = self._base_learning_rate * factor
+            self._set_learning_rate(self._base_learning_rate * factor)
             objective, loss, correct = self._step(_float32(inputs), labels)
             if not np.isfinite(float(objective)):
                 raise TrainingError(
@@ -87,6 +87,11 @@ class TailTrainer:
             losses, right, pictures = losses + float(loss), right + int(correct), pictures + len(labels)
             advance(len(labels))
         return Scores(losses / pictures, right / pictures)
+
+    def _set_learning_rate(self, rate: float) -> None:
+        """Assigning costs as much as a small step does, so it is done only where the rate changes."""
+        if rate != self._learning_rate:
+            self.optimizer.learning_rate = self._learning_rate = rate
 
     def score(self, batches: Iterable[Batch]) -> Scores:
         """One pass that changes nothing: plain loss and accuracy, as `evaluate` computes them."""

@@ -102,7 +102,7 @@ def train_stages(classifier: Classifier, stages: Sequence[Stage], shop: Workshop
         division = divide(classifier, stage, shop)
         announce(classifier, division, shop)
         training, computed = _training_feed(division, shop)
-        validation, computed_too = _validation_feed(division, shop)
+        validation, computed_too = validation_feed(division, shop)
         counts = counts + computed + computed_too
         work = StageWork(
             stage=stage,
@@ -174,7 +174,8 @@ def _training_feed(division: Division, shop: Workshop) -> tuple[Feed, Counts]:
     return StoredFeed(pictures, features, seed), counts
 
 
-def _validation_feed(division: Division, shop: Workshop) -> tuple[StoredFeed, Counts]:
+def validation_feed(division: Division, shop: Workshop) -> tuple[StoredFeed, Counts]:
+    """The validation pictures, cut where a stage is cut, and how much of that had to be computed."""
     features, counts = extract(
         _extraction(division, shop), shop.manifest.split("validation"), 1, shop.store, shop.console
     )

@@ -1,0 +1,50 @@
+"""How far the validation loss moves when the cut of a finished run moves, and nothing is trained.
+
+    python scripts/measure_hand_over.py RUN [UNFREEZE ...]
+
+A stage of fine-tuning starts from the weights of the stage before, on a path of its own: layers that a bfloat16 trunk
+computed are computed by the float32 tail. In float32 the loss must stay (1e-4); in bfloat16 this is the measurement
+behind `HANDED_ON_TOLERANCE` in cnncli/training/ledger.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from cnncli.config.modes import fine_tuning_stage
+from cnncli.config.reader import load_resolved
+from cnncli.console import Console
+from cnncli.engines.scorer import read_recipe
+from cnncli.networks.classifier import load_classifier
+from cnncli.pictures.manifest import Manifest
+from cnncli.recipes.fit import build_workshop
+from cnncli.runs.folder import open_run, runs_dir_from
+from cnncli.training.loop import TailTrainer
+from cnncli.training.objective import Objective
+from cnncli.training.optimizer import build_optimizer
+from cnncli.training.session import divide, validation_feed
+
+
+def main(run_name: str, depths: list[str]) -> None:
+    """Print one line per depth: the loss there, and its distance from the frozen backbone's."""
+    run = open_run(run_name, runs_dir_from(None))
+    config, recipe = load_resolved(run.config), read_recipe(run.engine)
+    shop = build_workshop(config, Manifest.from_csv(run.manifest), Console())
+    classifier = load_classifier(run.model, recipe.pretrained)
+    handed: float | None = None
+    for depth in ["0", *depths]:
+        stage = replace(fine_tuning_stage(config), unfreeze=int(depth) if depth.isdecimal() else depth)
+        division = divide(classifier, stage, shop)
+        feed, _ = validation_feed(division, shop)
+        objective = Objective(recipe.activation, len(recipe.classes))
+        trainer = TailTrainer(division.cut.tail, build_optimizer(stage.optimizer), objective)
+        loss = trainer.score(feed.in_order(32)).loss
+        handed = loss if handed is None else handed
+        where = f"{config.backbone.name} {recipe.precision} unfreeze {depth:>5}"
+        print(f"{where}: val_loss {loss:.6f}, moved {abs(loss - handed):.1e}")
+
+
+if __name__ == "__main__":
+    main(str(Path(sys.argv[1])), sys.argv[2:] or ["1", "4", "10", "all"])
