@@ -203,6 +203,7 @@ def _keras_network(name: str, *row: Any) -> NetworkInfo:
 
 _EFFICIENTNET_LITE0 = NetworkInfo(
     # Counted as its authors do, without the statistics of batch norm; Keras's count_params() adds 42,016 of them.
+    # They publish the accuracy, too (75 %, and no top-5).
     "EfficientNetLite0", 4_652_008, 3_371_008, 18, 99, 75.0, None, 224, "lite0", 32, builder="efficientnet-lite"
 )  # fmt: skip
 _CONVNET_INFO = NetworkInfo(

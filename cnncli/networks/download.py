@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from cnncli.networks.lite0_weights import package_file
 from cnncli.networks.safe_hdf5 import is_hdf5
 
 SILENCE_S = 60.0
+ABANDONED_S = 24 * 3600.0
 
 
 def weights_folder() -> Path:
@@ -75,6 +77,7 @@ def _folder_beside(target: Path) -> Iterator[Path]:
     """A folder on the same disk, gone afterwards, so that a file can be moved into its place in one step."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
         folder = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
     except OSError as error:
         raise WeightsError(
@@ -85,6 +88,14 @@ def _folder_beside(target: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what downloads that were killed have left behind: nothing takes more than a day."""
+    for left in folder.glob(".download-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _download(file: PublishedFile, folder: Path, target: Path) -> Path:

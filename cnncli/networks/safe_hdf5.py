@@ -140,12 +140,17 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def has_child(group: h5py.Group, name: str) -> bool:
+    """Whether a group has something of this name; h5py's own `in` would follow a link to find out."""
+    return bool(group.id.links.exists(name.encode("utf-8", "surrogateescape")))
+
+
 def _linked(group: h5py.Group, name: str) -> Any:
     import h5py
 
-    if group.get(name, getclass=True, getlink=True) is None:
+    if not has_child(group, name):
         raise KeyError(name)
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+    if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != h5py.h5l.TYPE_HARD:
         raise WeightsError(f"{group.name.rstrip('/')}/{name} is a link to somewhere else: refused")
     return group[name]
 

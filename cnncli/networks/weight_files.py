@@ -25,6 +25,7 @@ from cnncli.networks.safe_hdf5 import (
     StoredArray,
     array_in,
     group_in,
+    has_child,
     name_in,
     names_in,
     one_line,
@@ -107,7 +108,7 @@ def _open(path: Path, stack: ExitStack) -> Stored:
 
 
 def _contents(file: h5py.File) -> Stored:
-    root = group_in(file, "model_weights") if "model_weights" in file else file
+    root = group_in(file, "model_weights") if has_child(file, "model_weights") else file
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
         return LegacyLayers(list(_legacy_layers(root)))
     return _keras_models(file, None)
@@ -127,7 +128,7 @@ def _legacy_layers(root: h5py.Group) -> Iterator[tuple[str, list[tuple[str, Stor
 def _keras_models(file: h5py.File, config: Mapping[str, Any] | None) -> list[KerasLayers]:
     """The model and every model nested in it."""
     # Keras 2.13 called the container of the layers differently.
-    container = next((name for name in ("layers", "_layer_checkpoint_dependencies") if name in file), None)
+    container = next((name for name in ("layers", "_layer_checkpoint_dependencies") if has_child(file, name)), None)
     if container is None:
         raise WeightsError("HDF5, but not weights that Keras wrote: it has neither layers nor layer_names")
     collected = _Collected({}, {}, set())
@@ -161,7 +162,7 @@ def _collect(group: h5py.Group, path: str, collected: _Collected, depth: int) ->
     _visit(group, collected, depth)
     for key in group:
         layer, here = group_in(group, key), f"{path}/{key}"
-        if "vars" in layer:
+        if has_child(layer, "vars"):
             variables = group_in(layer, "vars")
             arrays = [array_in(variables, index) for index in sorted(variables, key=int)]
             name = name_in(variables, "name")
@@ -169,7 +170,7 @@ def _collect(group: h5py.Group, path: str, collected: _Collected, depth: int) ->
                 collected.arrays[here] = arrays
             if arrays and name is not None:
                 collected.names[here] = name
-        if "layers" in layer:
+        if has_child(layer, "layers"):
             _collect(group_in(layer, "layers"), f"{here}/layers", collected, depth + 1)
 
 

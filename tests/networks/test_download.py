@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,6 +247,16 @@ def test_damaged_file_stays_where_it_is_when_there_is_no_network(server: Server)
     with pytest.raises(WeightsError, match="in place of the one there, which is damaged or another, or name"):
         fetch(_file(server, hashlib.md5(b"weights").hexdigest()))
     assert (weights_folder() / "some.h5").read_bytes() == b"weig"
+
+
+def test_leftovers_of_killed_downloads_go_after_a_day(server: Server) -> None:
+    """Those of today may belong to somebody who is still downloading."""
+    server.content = b"weights"
+    for name, age_s in ((".download-old", 25 * 3600), (".download-new", 60)):
+        (weights_folder() / name).mkdir(parents=True)
+        os.utime(weights_folder() / name, (time.time() - age_s,) * 2)
+    fetch(_file(server, hashlib.md5(b"weights").hexdigest()))
+    assert sorted(path.name for path in weights_folder().iterdir()) == [".download-new", "some.h5"]
 
 
 def test_whole_file_in_a_folder_that_cannot_be_written_is_used(

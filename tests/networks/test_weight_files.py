@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -177,6 +178,19 @@ def _a_group(group: h5py.Group) -> None:
 
 def _huge_chunk(group: h5py.Group) -> None:
     group.create_dataset("0", (3, 3, 3, 4), "f4", chunks=(3, 3, 3, 10**7), maxshape=(None,) * 4, compression="gzip")
+
+
+def test_link_out_of_the_file_is_not_even_looked_at(convnet: Any, tmp_path: Path) -> None:
+    """A pipe that nobody writes to would hold whoever opens it for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    for place in ("model_weights", "layers/conv2d", "layers/conv2d/vars", "layers/conv2d/vars/0", "layers/x"):
+
+        def link(file: h5py.File, place: str = place) -> None:
+            if place in file:
+                del file[place]
+            file[place] = h5py.ExternalLink(str(tmp_path / "pipe"), "/")
+
+        assert "is a link to somewhere else: refused" in _loading(_weights(tmp_path / "x.weights.h5", link), convnet)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.config.schema import BackboneConfig
+from cnncli.config.schema import BackboneConfig, Config, DataConfig
 from cnncli.errors import WeightsError
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
+from cnncli.networks.classifier import build_classifier, save_classifier
 from cnncli.networks.graph import replay
 from cnncli.networks.preprocessing import preprocess
 from tests.networks.filled import features, filled
@@ -183,6 +184,17 @@ def test_file_of_a_backbone_that_was_cut_serves_the_same_cut(extension: str, mob
     np.testing.assert_allclose(features(loaded, SIDE), features(early, SIDE), rtol=1e-5, atol=1e-6)
     with pytest.raises(WeightsError, match=r"does not hold MobileNet: .*layer conv_dw_4"):
         _backbone("MobileNet", path, options={"alpha": 0.25})
+
+
+def test_classifier_that_cnncli_saved_serves_as_weights(tmp_path: Path) -> None:
+    """`weights: runs/…/model.keras` takes the backbone out of it and leaves the head."""
+    settings = BackboneConfig(name="MobileNet", weights="none", options={"alpha": 0.25})
+    data = DataConfig(path=tmp_path, image_size=SIDE, color="grayscale")
+    classifier = build_classifier(Config(data=data, backbone=settings, seed=5), n_classes=3)
+    save_classifier(classifier, tmp_path / "model.keras")
+    loaded = _backbone("MobileNet", tmp_path / "model.keras", options={"alpha": 0.25})
+    ours = build_backbone(settings, (SIDE, SIDE, 3), seed=5)
+    np.testing.assert_array_equal(features(loaded, SIDE), features(ours, SIDE))
 
 
 @pytest.mark.shared
