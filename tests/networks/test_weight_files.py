@@ -345,7 +345,7 @@ def test_archive_with_code_in_a_layer_runs_none_of_it(tmp_path: Path) -> None:
     keras = import_keras()
     ran = str(tmp_path / "ran")
     inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Lambda(lambda tensor, name=ran: (open(name, "w").close(), tensor)[1])(inputs)  # noqa: PTH123
+    x = keras.layers.Lambda(lambda tensor, name=ran: (Path(name).write_text("ran"), tensor)[1])(inputs)
     model = keras.Model(inputs, keras.layers.Conv2D(4, 3, name="conv")(x))
     Path(ran).unlink()
     model.save(tmp_path / "x.keras")
