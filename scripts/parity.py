@@ -145,13 +145,15 @@ class Bench:
         weights: list[NDArray[np.float32]] = self.classifier.model.get_layer(LOGITS).get_weights()
         return weights
 
-    def batches(self, stage: str) -> list[NDArray[np.int64]]:
-        """The rows of the first steps of a stage: cnncli's own order, which is not what is compared here."""
-        digests, steps = [row.digest for row in self.shop.manifest.split("train")], []
-        for epoch in range(STEPS):
-            order = order_of_epoch(digests, self.shop.config.seed, stage, epoch)
-            steps += [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-        return steps[:STEPS]
+    def epoch(self, stage: str, number: int) -> list[NDArray[np.int64]]:
+        """The rows of each step of an epoch (from 1): cnncli's own order, which is not what is compared here."""
+        digests = [row.digest for row in self.shop.manifest.split("train")]
+        order = order_of_epoch(digests, self.shop.config.seed, stage, number - 1)
+        return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+
+    def steps(self, stage: str) -> list[NDArray[np.int64]]:
+        """The rows of the first `STEPS` steps of a stage."""
+        return [rows for number in range(1, STEPS + 1) for rows in self.epoch(stage, number)][:STEPS]
 
 
 def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineName) -> Bench:
@@ -238,7 +240,7 @@ def compare_frozen(bench: Bench, base: Any, case: Case) -> Steps:
     """Ten steps of the head alone; the bench's head is trained by it."""
     stage, weights = head_of(bench), bench.head_weights
     expected = plain_keras.pooled_features(case.name, base, bench.pixels)
-    batches = bench.batches(stage.name)
+    batches = bench.steps(stage.name)
     theirs = plain_keras.frozen_losses(expected, bench.labels, weights, batches, case.learning_rate)
     return Steps(tuple(step_losses(bench, stage)), tuple(theirs))
 
@@ -247,7 +249,7 @@ def compare_unfrozen(bench: Bench, base: Any, case: Case) -> Steps:
     """Ten steps of the head and the top of the backbone, batch norm frozen; trains both the bench and the base."""
     stage, weights = top_of(bench, case.unfreeze), bench.head_weights
     plain_keras.unfreeze_top(base, case.unfreeze)
-    batches = bench.batches(stage.name)
+    batches = bench.steps(stage.name)
     theirs = plain_keras.unfrozen_losses(
         case.name, base, bench.pixels, bench.labels, weights, batches, case.learning_rate
     )

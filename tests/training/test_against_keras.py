@@ -1,0 +1,137 @@
+"""A stage takes the steps that plain Keras takes, frozen and with the top unfrozen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli.networks.backend import import_keras
+from cnncli.runs.records import HistoryRow
+from cnncli.training.session import train_stages
+from scripts import parity, plain_keras
+from scripts.parity import CASES, Bench, Case, Steps
+
+TINY = replace(CASES["MobileNetV2"], side=32)
+SLOW = ("VGG16", "DenseNet121", "Xception")
+
+
+class Rows(list[HistoryRow]):
+    """A recorder that keeps the history."""
+
+    def add(self, row: HistoryRow) -> None:
+        """Keep a row."""
+        self.append(row)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with drawn pictures and the weights of a small network with batch norm."""
+    folder = tmp_path_factory.mktemp("tiny")
+    parity.write_case(TINY, folder)
+    return folder
+
+
+def _bench(case: Case, folder: Path, engine: Any = "keras", weights: Path | None = None) -> Bench:
+    return parity.set_up(case, weights or folder / "network.weights.h5", folder / "data", folder / "cache", engine)
+
+
+def _base(case: Case, weights: Path) -> Any:
+    return plain_keras.build_base(case.name, case.side, weights, **case.options)
+
+
+def _check(steps: Steps) -> None:
+    """Ten losses that agree, and that went somewhere."""
+    assert len(steps.ours) == parity.STEPS
+    assert steps.difference < 1e-4, steps
+    assert steps.moved > 0.01
+
+
+# --- Ten steps of SGD from the same head on the same batches, the last of each epoch smaller than the others. ---
+
+
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_frozen_steps_lose_what_plain_keras_loses(engine: str, tiny: Path) -> None:
+    """The head alone, on features from the store, against a Keras head on `base.predict`."""
+    _check(parity.compare_frozen(_bench(TINY, tiny, engine), _tiny_base(tiny), TINY))
+
+
+def test_partly_frozen_steps_lose_what_plain_keras_loses(tiny: Path) -> None:
+    """The top unfrozen and all batch norm frozen, on stored features, against the whole network in Keras."""
+    _check(parity.compare_unfrozen(_bench(TINY, tiny), _tiny_base(tiny), TINY))
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Writes a named network's weights once."""
+    folders: dict[str, Path] = {}
+
+    def write(case: Case) -> Path:
+        if case.name not in folders:
+            folders[case.name] = tmp_path_factory.mktemp(case.name)
+            parity.write_case(case, folders[case.name])
+        return folders[case.name]
+
+    return write
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+@pytest.mark.parametrize("name", SLOW)
+def test_steps_of_named_networks_lose_what_plain_keras_loses(name: str, engine: str, named: Any) -> None:
+    """Frozen, then with the top unfrozen."""
+    folder = named(CASES[name])
+    for compare in (parity.compare_frozen, parity.compare_unfrozen):
+        base = _base(CASES[name], folder / "network.weights.h5")
+        _check(compare(_bench(CASES[name], folder, engine), base, CASES[name]))
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_steps_of_resnet50_with_real_weights_lose_what_plain_keras_loses(
+    engine: str, shared: Path, tmp_path: Path
+) -> None:
+    """Frozen, then with the top unfrozen, from published weights."""
+    case, weights = CASES["ResNet50"], shared / "weights" / "ResNet50_notop.weights.h5"
+    parity.draw_pictures(tmp_path / "data", case.side)
+    for compare in (parity.compare_frozen, parity.compare_unfrozen):
+        _check(compare(_bench(case, tmp_path, engine, weights), _base(case, weights), case))
+
+
+def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path) -> None:
+    """The whole of `train_stages`, four epochs of three steps: losses of each epoch and the head at the end."""
+    bench = _bench(TINY, tiny)
+    stage = replace(parity.head_of(bench), epochs=4, early_stopping=None)
+    head, features = _plain_head(bench), plain_keras.pooled_features(TINY.name, _tiny_base(tiny), bench.pixels)
+    rows = Rows()
+    outcome = train_stages(bench.classifier, [stage], bench.shop, rows)
+
+    for row in rows:
+        epoch = bench.epoch(stage.name, row.epoch)
+        logs = [head.train_on_batch(features[batch], bench.labels[batch], return_dict=True) for batch in epoch]
+        # As `fit` reports them: means over the pictures, not over the batches.
+        sizes = [len(batch) for batch in epoch]
+        assert sizes == [8, 8, 4]
+        assert row.loss == pytest.approx(np.average([log["loss"] for log in logs], weights=sizes), rel=1e-4)
+        assert row.accuracy == pytest.approx(np.average([log["accuracy"] for log in logs], weights=sizes))
+    assert outcome.best.epoch == 4, "the weights compared below are those of the last epoch"
+    for found, expected in zip(bench.head_weights, head.layers[-1].get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def _tiny_base(folder: Path) -> Any:
+    return _base(TINY, folder / "network.weights.h5")
+
+
+def _plain_head(bench: Bench) -> Any:
+    """A softmax layer with the weights of a bench's head, compiled with SGD."""
+    keras = import_keras()
+    kernel, bias = bench.head_weights
+    head = keras.Sequential([keras.Input(kernel.shape[:1]), keras.layers.Dense(len(bias), activation="softmax")])
+    head.layers[-1].set_weights([kernel, bias])
+    head.compile(keras.optimizers.SGD(TINY.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return head
