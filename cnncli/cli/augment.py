@@ -10,7 +10,7 @@ from cnncli.cli.options import console_options, example, json_option, print_json
 from cnncli.console import Console
 
 
-@click.command(epilog=example("cnncli augment configs/dogs-vs-cats/convnet.yaml augmentation.rotation_range=20"))
+@click.command(epilog=example("cnncli augment configs/quickstart.yaml augmentation.rotation_range=20"))
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option(
