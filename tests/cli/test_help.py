@@ -1,0 +1,91 @@
+"""Help and the README show what can be typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cnncli.cli.app import app
+from tests.commands import command_lines, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def leaves(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command that is no group of commands."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from leaves(command, (*words, name))
+        else:
+            yield (*words, name)
+
+
+def help_of(words: tuple[str, ...]) -> str:
+    """The help of a command, or of all."""
+    command: click.Command | None = app
+    context = click.Context(app, info_name="cnncli")
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.get_command(context, word)
+        assert command is not None
+        context = click.Context(command, parent=context, info_name=word)
+    assert command is not None
+    return command.get_help(context)
+
+
+COMMANDS = list(leaves(app))
+EVERY_COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+
+
+def test_command_lines_are_found() -> None:
+    """After a prompt or in a comment, joined and redirected; the search for them misses none and adds nothing."""
+    text = (
+        "$ cnncli train a.yaml 'b=[1, 2]' && cnncli evaluate --json > c.json\n#   cnncli runs  # all\nof cnncli train\n"
+    )
+
+    assert command_lines(text) == [["train", "a.yaml", "b=[1, 2]"], ["evaluate", "--json"], ["runs"]]
+
+
+def test_there_are_commands() -> None:
+    """The search for commands finds those of the groups too."""
+    assert len(COMMANDS) > 10
+    assert ("config", "validate") in COMMANDS
+
+
+@EVERY_COMMAND
+def test_the_example_of_a_command_can_be_typed(words: tuple[str, ...]) -> None:
+    """Its arguments and options are the command's own."""
+    (example,) = command_lines(help_of(words).rpartition("Example:")[2])
+
+    context = parse(example)
+
+    assert context.command_path == " ".join(("cnncli", *words))
+
+
+@pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
+def test_configs_named_in_examples_are_there(words: tuple[str, ...]) -> None:
+    """Whoever copies an example in a checkout finds the config it names."""
+    for example in command_lines(help_of(words).rpartition("Example:")[2]):
+        for word in example:
+            if word.startswith("configs/"):
+                assert list(ROOT.glob(word)), word
+
+
+@EVERY_COMMAND
+def test_every_command_is_in_the_readme(words: tuple[str, ...]) -> None:
+    """Whoever reads the README has met every command once, in a line that can be typed."""
+    shown = [" ".join(line[: len(words)]) for line in command_lines(README)]
+
+    assert " ".join(words) in shown
+
+
+@pytest.mark.parametrize("line", command_lines(README), ids=" ".join)
+def test_every_line_of_the_readme_can_be_typed(line: list[str]) -> None:
+    """No option in the README is unknown to its command."""
+    parse(line)

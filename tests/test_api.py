@@ -1,0 +1,111 @@
+"""The package as notebooks and scripts use it: the README's example, and what an import costs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cnncli
+from cnncli.errors import ConfigError, DataError, RunError
+
+ROOT = Path(__file__).resolve().parents[1]
+(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The names that the README's example leaves, run as it stands there; what it printed is `printed`."""
+    folder = tmp_path_factory.mktemp("notebook")
+    names: dict[str, object] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        for variable in ("CNNCLI_CACHE", "CNNCLI_RUNS", "KERAS_HOME"):
+            patch.setenv(variable, str(folder / variable))
+        printed: list[str] = []
+        names["print"] = lambda *values: printed.append(" ".join(map(str, values)))
+        exec(compile(EXAMPLE, "README.md", "exec"), names)
+    return {**names, "printed": printed}
+
+
+def test_the_readme_example_runs(example: dict[str, object]) -> None:
+    """Train, predict, fine-tune, evaluate, load: each line prints what it seems to."""
+    run, deeper, printed = example["run"], example["deeper"], example["printed"]
+
+    assert isinstance(printed, list)
+    assert len(printed) == 6
+    assert printed[0].startswith(f"{run.path} 0.9") or printed[0].startswith(f"{run.path} 1.0")  # type: ignore[attr-defined]
+    assert all(re.fullmatch(r"data/sample/test/dogs/\S+ dogs (1\.0|0\.\d+)", line) for line in printed[1:4])
+    assert printed[-1] == "(None, 128, 128, 3) (None, 2)"
+    assert deeper.folder.read_facts()["parent"] == str(run.path)  # type: ignore[attr-defined]
+
+
+def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
+    """Five epochs are enough for nine of ten drawn pictures."""
+    run = example["run"]
+
+    assert run.metrics["test"].n == 100  # type: ignore[attr-defined]
+    assert run.metrics["test"].top1 >= 0.9  # type: ignore[attr-defined]
+
+
+def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
+    """In float32 the loaded Keras model and `predict` agree to 1e-5; a bfloat16 trunk stays near."""
+    from PIL import Image
+
+    model, deeper = example["model"], example["deeper"]
+    picture = ROOT / "data" / "sample" / "test" / "dogs" / "dog.0.jpg"
+    pixels = np.asarray(Image.open(picture).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR))
+    (prediction,) = cnncli.predict(picture, run=deeper)  # type: ignore[arg-type]
+    scores = dict(zip(prediction.labels, prediction.probabilities, strict=True))
+    tolerance = 1e-5 if deeper.folder.read_facts()["precision"] == "float32" else 0.1  # type: ignore[attr-defined]
+
+    expected = model.predict(pixels[None].astype("float32"), verbose=0)[0]  # type: ignore[attr-defined]
+
+    assert [scores["cats"], scores["dogs"]] == pytest.approx(expected.tolist(), abs=tolerance)
+
+
+def test_predict_raises_with_every_picture_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:
+    """In Python there is no stderr to name them on."""
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+
+    with pytest.raises(DataError) as caught:
+        cnncli.predict([tmp_path / "broken.jpg", tmp_path / "absent.jpg"], run=example["run"])  # type: ignore[arg-type]
+
+    assert len(caught.value.problems) == 2
+
+
+def test_train_raises_with_every_mistake_of_a_config() -> None:
+    """All the problems at once, by key; nothing is imported, nothing written."""
+    with pytest.raises(ConfigError) as caught:
+        cnncli.train({"data": {"path": "nowhere"}, "sed": 1}, {"training.epochs": "many"})
+
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "finetune", "load"])
+def test_without_a_run_there_is_nothing_to_work_on(verb: str, tmp_path: Path) -> None:
+    """The newest finished run is looked for, and the message says where."""
+    with pytest.raises(RunError, match="no finished run in"):
+        getattr(cnncli, verb)(runs_dir=tmp_path)
+
+
+def test_the_public_names() -> None:
+    """The verbs, sorted, each documented."""
+    assert cnncli.__all__ == sorted(["train", "finetune", "evaluate", "predict", "load"])
+    assert [name for name in cnncli.__all__ if not inspect.getdoc(getattr(cnncli, name))] == []
+
+
+def test_an_import_costs_nothing() -> None:
+    """`import cnncli` brings in no package but Python's own."""
+    code = (
+        "import sys; before = set(sys.modules); import cnncli; "
+        "print(sorted({name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "['cnncli']\n"

@@ -1,0 +1,164 @@
+"""Every config of the project is what its first lines say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cnncli.cli import main
+from cnncli.config.modes import stages_of
+from cnncli.config.notes import notes_of
+from cnncli.config.reader import load_config
+from cnncli.recipes.summary import summarize_config
+from tests.commands import command_lines, parse
+from tests.drawing import draw_dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+EVERY_CONFIG = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+NAMES = {
+    "configs/quickstart.yaml",
+    *(
+        f"configs/dogs-vs-cats/{name}.yaml"
+        for name in (
+            "vgg16-features",
+            "resnet50-features",
+            "densenet121-features",
+            "mobilenet-features",
+            "xception-features",
+            "efficientnetlite0-features",
+            "vgg16-finetune",
+            "resnet50-finetune",
+            "convnet-from-scratch",
+        )
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configs as they lie in a checkout, with drawn pictures where their data belongs."""
+    root = tmp_path_factory.mktemp("checkout")
+    for path in CONFIGS:
+        copy = root / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("sample", "dogs-vs-cats"):
+        draw_dataset(root / "data" / name, 2, 2, 2, classes=("cats", "dogs"))
+    return root
+
+
+def header(path: Path) -> str:
+    """The comment that opens a config."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "\n".join(lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))])
+
+
+def test_the_configs_are_there() -> None:
+    """The course's networks each have one, and there is one to begin with."""
+    assert {path.relative_to(ROOT).as_posix() for path in CONFIGS} >= NAMES
+
+
+@EVERY_CONFIG
+def test_the_first_command_of_a_config_trains_it(path: Path) -> None:
+    """It can be copied in a checkout: it parses, and names the file itself."""
+    command = command_lines(header(path))[0]
+
+    assert parse(command).command_path == "cnncli train"
+    assert command == ["train", path.relative_to(ROOT).as_posix()]
+
+
+@EVERY_CONFIG
+def test_every_command_in_a_config_can_be_typed(path: Path) -> None:
+    """The other commands in its first lines parse too."""
+    for command in command_lines(header(path)):
+        parse(command)
+
+
+@EVERY_CONFIG
+def test_a_config_says_what_to_expect(path: Path) -> None:
+    """Its first lines name the weights and an accuracy, measured or published."""
+    lines = re.findall(r"^# (Pictures|Weights|Expect)   ", header(path), re.M)
+
+    assert lines == ["Pictures", "Weights", "Expect"]
+    assert re.search(r"^# Expect .*\d %", header(path), re.M | re.S)
+
+
+@EVERY_CONFIG
+def test_a_config_finds_its_pictures_where_it_says_to_put_them(path: Path) -> None:
+    """The folder that `data prepare` would make is the one that is trained on."""
+    data = load_config(path, environment={}, check_paths=False).data.path
+    prepare = re.search(r"cnncli (data prepare .*)", header(path))
+
+    if prepare is None:
+        assert data == ROOT / "data" / "sample"
+    else:
+        assert ROOT / parse(prepare[1].split()).params["out"] == data
+
+
+@EVERY_CONFIG
+def test_a_config_is_valid(path: Path, checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`cnncli config validate` has nothing to say about it."""
+    copy = checkout / path.relative_to(ROOT)
+
+    assert main(["config", "validate", str(copy)]) == 0
+    assert capsys.readouterr() == (f"{copy}: ok\n", "")
+
+
+@EVERY_CONFIG
+def test_a_config_has_the_name_of_its_file(path: Path) -> None:
+    """So its runs can be told apart, and nothing in it can hardly be meant."""
+    config = load_config(path, environment={}, check_paths=False)
+
+    assert config.name == path.stem
+    assert notes_of(config) == ()
+
+
+@pytest.mark.parametrize("network", ["VGG16", "ResNet50", "DenseNet121", "MobileNet", "Xception", "EfficientNetLite0"])
+def test_a_features_config_freezes_its_network(network: str) -> None:
+    """One stage, and ImageNet's weights."""
+    path = ROOT / "configs" / "dogs-vs-cats" / f"{network.lower()}-features.yaml"
+    config = load_config(path, environment={}, check_paths=False)
+
+    assert (config.backbone.name, config.backbone.weights) == (network, "imagenet")
+    assert [stage.unfreeze for stage in stages_of(config)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "parameters"),
+    [("vgg16", "block5_conv1", 7_079_424), ("resnet50", "conv5_block1_1_conv", 14_953_472)],
+)
+def test_a_finetune_config_trains_the_top_of_its_network(
+    name: str, first: str, parameters: int, checkout: Path
+) -> None:
+    """The head alone in its first stage, in its second the last block of convolutions too, and no batch norm."""
+    config = load_config(checkout / "configs" / "dogs-vs-cats" / f"{name}-finetune.yaml", environment={})
+    summary = summarize_config(config)
+    trained = [layer for layer in summary.layers if layer.trainable and not layer.name.startswith("head_")]
+
+    assert [stage.unfreeze for stage in stages_of(config)] == [0, first]
+    assert stages_of(config)[1].optimizer.learning_rate == stages_of(config)[0].optimizer.learning_rate / 10
+    assert next(layer.name for layer in trained if layer.parameters) == first
+    assert sum(layer.parameters for layer in trained) == parameters
+
+
+def test_the_small_convnet_has_the_parameters_of_the_course(checkout: Path) -> None:
+    """Four blocks, flatten, dropout, 512 units and one logit on 150 px: 3,453,121 parameters, all of them trained."""
+    config = load_config(checkout / "configs" / "dogs-vs-cats" / "convnet-from-scratch.yaml", environment={})
+    summary = summarize_config(config)
+    counts = [layer.parameters for layer in summary.layers if layer.parameters]
+
+    assert counts == [896, 18_496, 73_856, 147_584, 3_211_776, 513]
+    assert (summary.parameters, summary.trainable_parameters) == (3_453_121, 3_453_121)
+
+
+@pytest.mark.slow
+@EVERY_CONFIG
+def test_the_network_of_a_config_can_be_built(path: Path, checkout: Path) -> None:
+    """Head and backbone fit together at the config's image size."""
+    config = load_config(checkout / path.relative_to(ROOT), environment={})
+
+    assert summarize_config(config).trainable_parameters > 0
