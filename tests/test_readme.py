@@ -46,17 +46,18 @@ def test_the_two_commands_are_one_line_each() -> None:
     assert test == f"{start}'.[test]' && python -m pytest"
 
 
-def test_continuous_integration_runs_the_test_command() -> None:
+def test_continuous_integration_runs_the_two_commands() -> None:
     """What the README promises is what is tried on every change, and its failure is the end."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
-    assert f"(\n    {FIRST_COMMANDS[1]}\n)\n" in script
+    for command in FIRST_COMMANDS:
+        assert f"\n    {command}\n)\n" in script
     assert "\nset -euo pipefail\n" in script
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-@pytest.mark.parametrize(("failing", "code"), [("python", 5), ("pip", 4), ("", 0)])
-def test_continuous_integration_fails_where_the_test_command_does(failing: str, code: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("failing", "code"), [("pip", 4), ("cnncli", 3), ("python", 5), ("", 0)])
+def test_continuous_integration_fails_where_a_command_does(failing: str, code: int, tmp_path: Path) -> None:
     """The exit code of a link in the chain is that of the script, and nothing runs after it."""
     checkout = tmp_path / "checkout"
     (checkout / ".ci").mkdir(parents=True)
@@ -70,6 +71,7 @@ def test_continuous_integration_fails_where_the_test_command_does(failing: str, 
         "git": "exit 128",
         "python3": "mkdir -p .venv/bin && : > .venv/bin/activate",
         "pip": "exit 4" if failing == "pip" else "exit 0",
+        "cnncli": "exit 3" if failing == "cnncli" else "echo trained",
         "python": "exit 5" if failing == "python" else "echo tested",
     }
     for name, body in bodies.items():
@@ -81,7 +83,7 @@ def test_continuous_integration_fails_where_the_test_command_does(failing: str, 
     )
 
     assert done.returncode == code
-    assert done.stdout == ("" if failing else "tested\nchecked\n")
+    assert done.stdout == {"pip": "", "cnncli": "", "python": "trained\n", "": "trained\ntested\nchecked\n"}[failing]
     assert not (checkout / ".venv").exists()
 
 
