@@ -21,7 +21,7 @@ BATCH_NORM_MOMENTUM = 0.99
 
 
 @dataclass(frozen=True)
-class Stage:
+class BlockGroup:
     """A row of table 1 of the paper: blocks that share kernel and filters; the first has the stride."""
 
     kernel: int
@@ -31,14 +31,14 @@ class Stage:
     blocks: int
 
 
-STAGES = (
-    Stage(3, 1, 1, 16, 1),
-    Stage(3, 2, 6, 24, 2),
-    Stage(5, 2, 6, 40, 2),
-    Stage(3, 2, 6, 80, 3),
-    Stage(5, 1, 6, 112, 3),
-    Stage(5, 2, 6, 192, 4),
-    Stage(3, 1, 6, 320, 1),
+GROUPS = (
+    BlockGroup(3, 1, 1, 16, 1),
+    BlockGroup(3, 2, 6, 24, 2),
+    BlockGroup(5, 2, 6, 40, 2),
+    BlockGroup(3, 2, 6, 80, 3),
+    BlockGroup(5, 1, 6, 112, 3),
+    BlockGroup(5, 2, 6, 192, 4),
+    BlockGroup(3, 1, 6, 320, 1),
 )
 
 
@@ -53,9 +53,9 @@ def build_efficientnet_lite0(input_shape: tuple[int, int, int], classes: int | N
     keras = import_keras()
     pictures = keras.Input(input_shape, name="input_layer")
     x = _convolution(pictures, STEM_FILTERS, 3, 2, "stem")
-    for number, stage in enumerate(STAGES, start=1):
-        for position in range(stage.blocks):
-            x = _block(x, stage, first=position == 0, name=f"block{number}{chr(ord('a') + position)}_")
+    for number, group in enumerate(GROUPS, start=1):
+        for position in range(group.blocks):
+            x = _block(x, group, first=position == 0, name=f"block{number}{chr(ord('a') + position)}_")
     x = _convolution(x, TOP_FILTERS, 1, 1, "top")
     if classes is not None:
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
@@ -68,23 +68,23 @@ def block_names() -> tuple[str, ...]:
     """Prefix of each block's layers, from the picture up: `block1a_`, `block2a_`, `block2b_` …"""
     return tuple(
         f"block{number}{chr(ord('a') + position)}_"
-        for number, stage in enumerate(STAGES, start=1)
-        for position in range(stage.blocks)
+        for number, group in enumerate(GROUPS, start=1)
+        for position in range(group.blocks)
     )
 
 
-def _block(x: keras.KerasTensor, stage: Stage, *, first: bool, name: str) -> keras.KerasTensor:
+def _block(x: keras.KerasTensor, group: BlockGroup, *, first: bool, name: str) -> keras.KerasTensor:
     """An inverted residual: expand, filter each channel, project; added to its input where the shapes agree."""
     keras = import_keras()
-    block_input, stride = x, stage.stride if first else 1
-    if stage.expansion > 1:
-        x = _convolution(x, x.shape[-1] * stage.expansion, 1, 1, f"{name}expand")
+    block_input, stride = x, group.stride if first else 1
+    if group.expansion > 1:
+        x = _convolution(x, x.shape[-1] * group.expansion, 1, 1, f"{name}expand")
     x = keras.layers.DepthwiseConv2D(
-        stage.kernel, stride, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}dwconv"
+        group.kernel, stride, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}dwconv"
     )(x)
     x = keras.layers.ReLU(6.0, name=f"{name}activation")(_batch_norm(x, f"{name}bn"))
-    x = _convolution(x, stage.filters, 1, 1, f"{name}project", activation=False)
-    if stride == 1 and block_input.shape[-1] == stage.filters:
+    x = _convolution(x, group.filters, 1, 1, f"{name}project", activation=False)
+    if stride == 1 and block_input.shape[-1] == group.filters:
         x = keras.layers.Add(name=f"{name}add")([x, block_input])
     return x
 

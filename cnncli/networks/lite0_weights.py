@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import WeightsError, printable
-from cnncli.networks.efficientnet_lite import STAGES, block_names
+from cnncli.networks.efficientnet_lite import GROUPS, block_names
 from cnncli.networks.safe_hdf5 import one_line
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def keras_layers() -> dict[str, tuple[str, ...]]:
 
 
 def _blocks() -> list[tuple[str, bool]]:
-    expands = [stage.expansion > 1 for stage in STAGES for _ in range(stage.blocks)]
+    expands = [group.expansion > 1 for group in GROUPS for _ in range(group.blocks)]
     return list(zip(block_names(), expands, strict=True))
 
 
@@ -181,7 +181,7 @@ def _read(file: io.BytesIO, size: int) -> dict[str, NDArray[Any]]:
     described = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, _Tensor)}
     storages = {tensor.storage.key: tensor.storage for tensor in described.values()}
     values = {key: _read_storage(file, storages[key], size) for key in keys}
-    return {name: _view(values[tensor.storage.key], tensor) for name, tensor in described.items()}
+    return {name: _slice(values[tensor.storage.key], tensor) for name, tensor in described.items()}
 
 
 def _read_storage(file: io.BytesIO, storage: _Storage, size: int) -> NDArray[Any]:
@@ -191,7 +191,7 @@ def _read_storage(file: io.BytesIO, storage: _Storage, size: int) -> NDArray[Any
     return np.frombuffer(file.read(items * storage.dtype.itemsize), storage.dtype)
 
 
-def _view(values: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
+def _slice(values: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
     """The part of a storage that is a tensor; never beyond its end."""
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
     if 0 in tensor.shape:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from cnncli.networks.backend import import_keras
-from cnncli.networks.efficientnet_lite import STAGES, block_names, build_efficientnet_lite0
+from cnncli.networks.efficientnet_lite import GROUPS, block_names, build_efficientnet_lite0
 
 
 def test_blocks_follow_the_table_of_the_paper() -> None:
-    """Sixteen blocks in seven stages, with the strides, kernels and filters of EfficientNet-B0."""
+    """Sixteen blocks in seven groups, with the strides, kernels and filters of EfficientNet-B0."""
     model = build_efficientnet_lite0((224, 224, 3))
     assert block_names()[:4] == ("block1a_", "block2a_", "block2b_", "block3a_")
-    assert len(block_names()) == sum(stage.blocks for stage in STAGES) == 16
+    assert len(block_names()) == sum(group.blocks for group in GROUPS) == 16
     outputs = [model.get_layer(f"{name}project_bn").output.shape[1:] for name in block_names()]
     assert [shape[0] for shape in outputs] == [112] + [56] * 2 + [28] * 2 + [14] * 6 + [7] * 5
     assert [shape[2] for shape in outputs] == [16] + [24] * 2 + [40] * 2 + [80] * 3 + [112] * 3 + [192] * 4 + [320]
