@@ -24,7 +24,10 @@ class Unfreeze(click.ParamType[int | str]):
 @click.command(epilog=example("cnncli finetune --unfreeze 6 --epochs 5"))
 @click.argument("run", required=False)
 @click.option(
-    "--unfreeze", type=Unfreeze(), help="Weighted layers from the end of the backbone, a layer's name, or all."
+    "--unfreeze",
+    type=Unfreeze(),
+    metavar="N|LAYER|all",
+    help="Weighted layers from the end of the backbone, a layer's name, or all.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training pictures, at most.  [default: 10]")
 @click.option(
