@@ -67,7 +67,8 @@ def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
 
 def print_plan(plan: StagePlan, console: Console) -> None:
     """What a stage would train."""
-    console.table(("layer that trains",), [(name,) for name in plan.trained_layers], to="stdout")
+    layers = zip(plan.trained_layers, plan.layer_parameters, strict=True)
+    console.table(("layer that trains", "parameters"), [(name, f"{size:,}") for name, size in layers], to="stdout")
     click.echo(f"trainable parameters {plan.trainable_parameters:,}, frozen {plan.frozen_parameters:,}")
     crossing = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in plan.crossing)
     click.echo(f"cut before {plan.cut_at}; across it goes {crossing}")

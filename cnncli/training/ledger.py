@@ -28,6 +28,7 @@ class StagePlan:
         cut_at: first operation of the tail.
         crossing: name and shape of each tensor that crosses the cut.
         trained_layers: names, in the graph's order.
+        layer_parameters: how many weights each of them has; a batch normalisation's statistics count too.
         trainable_parameters, frozen_parameters: of the whole classifier.
     """
 
@@ -36,6 +37,7 @@ class StagePlan:
     cut_at: str
     crossing: tuple[tuple[str, tuple[int, ...]], ...]
     trained_layers: tuple[str, ...]
+    layer_parameters: tuple[int, ...]
     trainable_parameters: int
     frozen_parameters: int
 
@@ -106,7 +108,8 @@ def plan_of(name: str, unfreeze: int | str, classifier: Classifier, cut: Cut) ->
     """Describe a cut as a stage's plan; the classifier's layers carry the cut's `trainable` flags."""
     trainable = sum(_size(weight) for weight in cut.tail.trainable_weights)
     total = sum(_size(weight) for weight in classifier.model.weights)
-    return StagePlan(name, unfreeze, cut.at, cut.crossing, cut.trained, trainable, total - trainable)
+    sizes = tuple(int(classifier.model.get_layer(layer).count_params()) for layer in cut.trained)
+    return StagePlan(name, unfreeze, cut.at, cut.crossing, cut.trained, sizes, trainable, total - trainable)
 
 
 @dataclass(frozen=True)

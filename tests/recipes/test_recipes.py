@@ -146,6 +146,7 @@ def test_a_plan_says_what_would_train_and_does_nothing(warm: RunFolder) -> None:
     found = plan(warm, FinetuneSettings(unfreeze=1))
 
     assert found.trained_layers == ("block2_conv", "head_logits")
+    assert found.layer_parameters == (4 * 8 * 9 + 8, 18)
     assert found.crossing == (("block1_pool", (15, 15, 4)),)
     assert found.trainable_parameters == 4 * 8 * 9 + 8 + 18
     assert sorted(warm.path.parent.iterdir()) == before
