@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnncli.engines.engine import EngineChoice, EngineName
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import EngineError
+from cnncli.networks.backend import import_keras
 
 
 def choose_engine(engine: str, precision: str) -> EngineChoice:
@@ -31,6 +32,7 @@ def choose_engine(engine: str, precision: str) -> EngineChoice:
 
 def sees_gpu() -> bool:
     """Whether TensorFlow sees a GPU."""
+    import_keras()  # first, since it keeps TensorFlow's start-up lines off the screen
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))

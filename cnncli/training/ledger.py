@@ -11,11 +11,12 @@ from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.networks.fingerprint import hash_weights
 
-HANDED_ON_TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+HANDED_ON_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
 """How far a stage's first validation loss may lie from the one it was handed, by precision of the trunk.
 
-In float32 both paths compute the same sums in another order. In bfloat16 moving the cut moves layers from bfloat16
-to float32 arithmetic."""
+In float32 both paths compute the same sums in another order. In bfloat16 moving the cut moves layers from bfloat16 to
+float32 arithmetic: on 1,000 photographs by at most 1.7e-3, at any depth of MobileNet and MobileNetV2 (see
+scripts/measure_hand_over.py)."""
 
 
 @dataclass(frozen=True)
