@@ -1,0 +1,132 @@
+"""Batch normalisation of a pretrained backbone: statistics stay bit-equal in fine-tuning, or move where asked to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cnncli.config.modes import stages_of
+from cnncli.console import Console
+from cnncli.engines.engine import EngineChoice
+from cnncli.features.store import FeatureStore
+from cnncli.networks.backbone import build_backbone
+from cnncli.networks.backend import import_keras
+from cnncli.networks.classifier import Classifier, build_classifier
+from cnncli.pictures.decode import PixelRecipe
+from cnncli.pictures.index import build_manifest
+from cnncli.runs.records import HistoryRow
+from cnncli.training.ledger import LedgerEntry, WeightHashes
+from cnncli.training.session import Workshop, train_stages
+from scripts import plain_keras
+from tests.drawing import draw_dataset, tiny_config
+
+OPTIONS = {"filters": [4, 6, 8], "batch_norm": True, "padding": "same"}
+Statistics = dict[str, NDArray[np.float32]]
+
+
+class Rows(list[HistoryRow]):
+    """A recorder that keeps the history."""
+
+    def add(self, row: HistoryRow) -> None:
+        """Keep a row."""
+        self.append(row)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of two classes."""
+    return draw_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with batch norm, its statistics those of pictures: as good as pretrained."""
+    file = tmp_path_factory.mktemp("weights") / "network.weights.h5"
+    config = tiny_config(Path("unused"), backbone={"name": "ConvNet", "weights": "none", "options": OPTIONS})
+    backbone = build_backbone(config.backbone, (32, 32, 3), seed=1)
+    pictures = np.random.default_rng(0).uniform(0, 1, (8, 32, 32, 3)).astype(np.float32)
+    plain_keras.settle(backbone, 1, pictures).save_weights(file)
+    return file
+
+
+def _statistics(model: Any) -> Statistics:
+    return {weight.path: weight.numpy() for weight in model.weights if "moving" in weight.path}
+
+
+def _moved(before: Statistics, after: Statistics) -> set[str]:
+    """Layers whose statistics are no longer bit-equal."""
+    return {path.split("/")[0] for path, value in before.items() if value.tobytes() != after[path].tobytes()}
+
+
+def _fine_tune(
+    data: Path, weights: Path, store: Path, batch_norm: Literal["frozen", "train"]
+) -> tuple[Classifier, Statistics, tuple[LedgerEntry, ...]]:
+    """Train the head, then all from the second block on; the statistics are those from before."""
+    stages = [{"name": "head", "epochs": 1}, {"name": "top", "unfreeze": "block2_conv", "epochs": 2}]
+    config = tiny_config(
+        data,
+        backbone={"name": "ConvNet", "weights": str(weights), "options": OPTIONS},
+        training={"batch_norm": batch_norm, "stages": stages, "best": {"monitor": "loss"}, "batch_size": 8},
+    )
+    shop = Workshop(
+        config=config,
+        manifest=build_manifest(config.data, config.seed),
+        pixels=PixelRecipe(32, 32),
+        choice=EngineChoice("keras", "float32"),
+        store=FeatureStore(store),
+        graphs=store / "graphs",
+        console=Console(quiet=True),
+    )
+    classifier = build_classifier(config, 2)
+    before = _statistics(classifier.model)
+    assert len(before) == 6
+    outcome = train_stages(classifier, stages_of(config), shop, Rows())
+    return classifier, before, outcome.ledger
+
+
+def test_statistics_are_bit_equal_after_fine_tuning(data: Path, weights: Path, tmp_path: Path) -> None:
+    """Below the cut and above it, while the kernels beside them train; the ledger's hash is taken over them too."""
+    classifier, before, (_, top) = _fine_tune(data, weights, tmp_path, "frozen")
+
+    assert _moved(before, _statistics(classifier.model)) == set()
+    assert top.plan.trained_layers == ("block2_conv", "block3_conv", "head_logits")
+    assert top.frozen_weights_sha256[0] == top.frozen_weights_sha256[1]
+    proof = WeightHashes.of(classifier, top.plan.trained_layers)
+    assert proof.frozen == top.frozen_weights_sha256[1]
+    mean = classifier.model.get_layer("block3_conv_bn").moving_mean
+    mean.assign(np.nextafter(mean.numpy(), np.inf))
+    assert WeightHashes.of(classifier, top.plan.trained_layers).frozen != proof.frozen, "one bit must show"
+
+
+def test_statistics_move_above_the_cut_where_asked_to(data: Path, weights: Path, tmp_path: Path) -> None:
+    """With `batch_norm: train`, and not below the cut."""
+    classifier, before, (head, top) = _fine_tune(data, weights, tmp_path, "train")
+
+    assert _moved(before, _statistics(classifier.model)) == {"block2_conv_bn", "block3_conv_bn"}
+    assert "block3_conv_bn" in top.plan.trained_layers
+    assert head.frozen_weights_sha256[0] == head.frozen_weights_sha256[1]
+
+
+@pytest.mark.parametrize("freeze", [False, True], ids=["training=False", "trainable = False"])
+def test_what_keeps_statistics_in_plain_keras(weights: Path, freeze: bool) -> None:
+    """The reason for `trainable = False`: under `fit` of Keras 3, calling the base with training=False keeps none."""
+    keras = import_keras()
+    config = tiny_config(Path("unused"), backbone={"name": "ConvNet", "weights": str(weights), "options": OPTIONS})
+    base = build_backbone(config.backbone, (32, 32, 3), seed=1)
+    for layer in base.layers:
+        layer.trainable = not (freeze and isinstance(layer, keras.layers.BatchNormalization))
+    inputs = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(base(inputs, training=False))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(pooled))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    pictures = np.random.default_rng(1).uniform(0, 1, (8, 32, 32, 3)).astype(np.float32)
+    before = _statistics(base)
+
+    model.fit(pictures, np.arange(8) % 2, epochs=1, verbose=0)
+
+    everywhere = {f"block{number}_conv_bn" for number in (1, 2, 3)}
+    assert _moved(before, _statistics(base)) == (set() if freeze else everywhere)
