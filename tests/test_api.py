@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import cnncli
+from cnncli.cli import main
 from cnncli.errors import ConfigError, DataError, RunError
 
 ROOT = Path(__file__).resolve().parents[1]
-(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,18 @@ def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
     expected = model.predict(pixels[None].astype("float32"), verbose=0)[0]  # type: ignore[attr-defined]
 
     assert [scores["cats"], scores["dogs"]] == pytest.approx(expected.tolist(), abs=tolerance)
+
+
+def test_the_plan_in_the_readme_is_what_is_printed(
+    example: dict[str, object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It depends on the network alone, so it can be compared to the letter."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    command = "finetune quickstart --unfreeze 3 --plan"
+    shown = README.partition(f"$ cnncli {command}\n")[2].partition("$ cnncli")[0]
+
+    assert main([*command.split(), "--runs-dir", str(example["run"].path.parent)]) == 0  # type: ignore[attr-defined]
+    assert capsys.readouterr() == (shown, "")
 
 
 def test_predict_raises_with_every_picture_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:
