@@ -1,0 +1,161 @@
+"""The figure you read is the figure you get: evaluate, predict and the saved model in bare Keras agree to 1e-5."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cnncli.console import Console
+from cnncli.engines.scorer import Scorer, load_scorer
+from cnncli.features.extract import Extraction, extract
+from cnncli.features.store import FeatureStore
+from cnncli.networks.scores import plain_losses, probabilities_of
+from cnncli.pictures.decode import decode
+from cnncli.pictures.manifest import Manifest, Row
+from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.result import Run
+from cnncli.recipes.train import train
+from scripts import parity
+from tests.drawing import draw_dataset, tiny_config
+
+CONSOLE = Console(quiet=True)
+FLOAT32 = 1e-5
+THREE = ("stripes", "dots", "squares")
+RESIDUAL = {
+    "head": {"layers": ({"dense": 8}, {"dropout": 0.5})},
+    "training": {
+        "epochs": 1,
+        "stages": [{"name": "head"}, {"name": "top", "unfreeze": "block_15_project"}],
+        "best": {"monitor": "loss"},
+    },
+}
+"""The last stage's cut lies inside a residual block, so that two tensors cross."""
+RUNS: Mapping[str, Mapping[str, Any]] = {
+    "residual": RESIDUAL,
+    "grayscale": {"data": {"color": "grayscale"}, "head": {"activation": "sigmoid"}, "engine": "keras"},
+    "oblong": {"data": {"image_size": (32, 40), "fit": "crop"}, "head": {"activation": "linear"}},
+}
+BARE_KERAS = """
+import json, sys
+import keras, numpy as np
+for model, pixels, scores in json.load(sys.stdin):
+    loaded = keras.saving.load_model(model, safe_mode=True)
+    np.save(scores, loaded.predict(np.load(pixels), verbose=0))
+assert "cnncli" not in sys.modules
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run's test pictures and what its saved model gives for them in a process without cnncli."""
+
+    run: Run
+    scorer: Scorer
+    rows: tuple[Row, ...]
+    bare: NDArray[np.float64]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The pictures, in the order of the rows."""
+        return [row.path for row in self.rows]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Found]:
+    """Trains every run, and asks bare Keras once for all of them."""
+    folder = tmp_path_factory.mktemp("parity")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
+        runs = {name: _train(name, folder) for name in RUNS}
+    work = []
+    for name, run in runs.items():
+        scorer, files = load_scorer(run.folder.engine, run.folder.model), _files(folder, name)
+        rows = Manifest.from_csv(run.folder.manifest).split("test")
+        np.save(files[0], np.stack([decode(row.path, scorer.recipe.pixels) for row in rows]))
+        work.append([str(run.folder.model), *map(str, files)])
+    subprocess.run([sys.executable, "-c", BARE_KERAS], input=json.dumps(work), text=True, check=True, cwd=folder)
+    return {name: _found(run, np.load(_files(folder, name)[1])) for name, run in runs.items()}
+
+
+def _files(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.pixels.npy", folder / f"{name}.scores.npy"
+
+
+def _train(name: str, folder: Path) -> Run:
+    classes = THREE if name == "oblong" else THREE[:2]
+    data = draw_dataset(folder / "data" / name, 8, 4, 5, size=48, classes=classes)
+    settings = {"training": {"epochs": 1}, **RUNS[name]}
+    if name == "residual":
+        case = parity.CASES["MobileNetV2"]
+        weights = parity.write_case(case, folder)[".weights.h5"]
+        settings["backbone"] = {"name": case.name, "weights": str(weights), "options": dict(case.options)}
+    settings["data"] = {"path": data, "image_size": 32, **settings.get("data", {})}
+    return train(tiny_config(data, **settings), folder / "runs", CONSOLE)
+
+
+def _found(run: Run, scores: NDArray[np.float32]) -> Found:
+    """With what bare Keras gave as probabilities of the classes."""
+    scorer = load_scorer(run.folder.engine, run.folder.model)
+    bare = scores.astype(np.float64)
+    if scorer.recipe.activation == "linear":
+        bare = np.exp(bare) / np.exp(bare).sum(axis=1, keepdims=True)
+    if bare.shape[1] == 1:
+        bare = np.hstack([1 - bare, bare])
+    return Found(run, scorer, Manifest.from_csv(run.folder.manifest).split("test"), bare)
+
+
+def _predicted(found: Found, paths: list[Path]) -> NDArray[np.float64]:
+    """What `predict` says, classes in the run's order."""
+    classes = found.scorer.recipe.classes
+    predictions = list(predict(found.run.folder, paths, top=len(classes)))
+    assert all(isinstance(prediction, Prediction) for prediction in predictions)
+    named = [dict(zip(one.labels, one.probabilities, strict=True)) for one in predictions]  # type: ignore[union-attr]
+    return np.array([[one[label] for label in classes] for one in named])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_bare_keras_gives_the_probabilities_of_predict(name: str, found: Mapping[str, Found]) -> None:
+    """`model.keras` in a fresh process, from the raw array of the decoder."""
+    one = found[name]
+    assert np.ptp(one.bare, axis=0).max() > 1e-3, "pictures that look alike would prove nothing"
+    np.testing.assert_allclose(_predicted(one, one.paths), one.bare, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_one_picture_gets_what_it_gets_among_many(name: str, found: Mapping[str, Found]) -> None:
+    """A single picture goes through the engine alone, many in batches."""
+    one = found[name]
+    np.testing.assert_allclose(_predicted(one, one.paths[-1:]), _predicted(one, one.paths)[-1:], atol=FLOAT32)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_evaluate_scores_stored_features_as_predict_scores_pictures(
+    name: str, found: Mapping[str, Found], tmp_path: Path
+) -> None:
+    """Each picture's probabilities, and the loss that the run reported for its test split."""
+    one = found[name]
+    recipe, store = one.scorer.recipe, FeatureStore(tmp_path)
+    (features,), _ = extract(Extraction(one.scorer.trunk, recipe.trunk, recipe.pixels), one.rows, 1, store, CONSOLE)
+    logits = one.scorer.logits(features.rows(np.arange(len(one.rows))))
+    np.testing.assert_allclose(probabilities_of(logits, recipe.activation), _predicted(one, one.paths), atol=FLOAT32)
+
+    labels = np.array([recipe.classes.index(row.label) for row in one.rows])
+    reported = one.run.metrics["test"]
+    assert reported.loss == pytest.approx(plain_losses(logits, labels, recipe.activation).mean(), abs=FLOAT32)
+    assert reported.top1 == np.mean(one.bare.argmax(axis=1) == labels)
+
+
+def test_a_cut_inside_a_block_was_among_them(found: Mapping[str, Found]) -> None:
+    """Two tensors crossed in the last stage of the residual run."""
+    stages = json.loads(found["residual"].run.folder.ledger.read_text())
+    assert len(stages[-1]["crossing"]) == 2
+    assert stages[-1]["trained_layers"][0] == "block_15_project"
