@@ -89,4 +89,7 @@ def _in_mixed_bfloat16(model: keras.Model) -> keras.Model:
     for layer in model.layers:
         if id(layer) in copies:
             copies[id(layer)].set_weights(layer.get_weights())
+        if hasattr(copies.get(id(layer)), "finalize_state"):
+            # Keras's Normalization computes with constants that it makes of its weights.
+            copies[id(layer)].finalize_state()
     return copy

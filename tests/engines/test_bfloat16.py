@@ -1,0 +1,37 @@
+"""The Keras engine's copy in bfloat16 is the same network, up to bfloat16's two to three digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncli.engines.keras import KerasEngine
+from cnncli.networks.classifier import build_classifier
+from cnncli.networks.cut import cut_classifier
+from scripts import plain_keras
+from scripts.parity import relative
+from tests.drawing import tiny_config
+
+PICTURES = 4
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small"])
+def test_bfloat16_features_resemble_float32_features(name: str) -> None:
+    """EfficientNetB normalises pixels by statistics that are weights; a copy that has them must also use them."""
+    config = tiny_config(Path("unused"), backbone={"name": name, "weights": "none"})
+    classifier = build_classifier(config, 2)
+    plain_keras.vary(classifier.model, 1)
+    for layer in classifier.model.layers:
+        if type(layer).__name__ == "Normalization":
+            layer.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.052, 0.050, 0.051]), np.array(0)])
+            layer.finalize_state()
+    trunk = cut_classifier(classifier, 0).trunk
+    assert trunk is not None
+    pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), dtype=np.uint8)
+
+    (expected,) = KerasEngine(trunk, "float32", PICTURES).run([pixels])
+    (found,) = KerasEngine(trunk, "bfloat16", PICTURES).run([pixels])
+
+    assert relative(found, expected) < 0.05
