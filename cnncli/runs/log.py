@@ -1,6 +1,7 @@
 """log.txt: every line that was said during a run, with its time in UTC, and the traceback of a bug.
 
-What the console says also goes to the logger `cnncli`; while a run is recorded, a handler writes it down.
+What the console says also goes to the logger `cnncli`; while a run is recorded, a handler writes it down. What was said
+before the run existed is remembered until then.
 """
 
 from __future__ import annotations
@@ -39,6 +40,44 @@ class LogFile(logging.FileHandler):
         pass
 
 
+class Memory(logging.Handler):
+    """Keeps records until a run's log takes them, once; what is said after that is that log's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] | None = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record, unless they have been handed over."""
+        if self._records is not None:
+            self._records.append(record)
+
+    def hand_over(self, log: logging.Handler) -> None:
+        """Give what was kept to a log, in the order and with the times in which it was said."""
+        for record in self._records or ():
+            log.handle(record)
+        self._records = None
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Let the first run that is recorded inside the block begin its log with what was said before it.
+
+    Serves as a decorator too; inside a block that remembers already, it changes nothing.
+    """
+    if any(isinstance(handler, Memory) for handler in LOGGER.handlers):
+        yield
+        return
+    memory, level = Memory(), LOGGER.level
+    LOGGER.addHandler(memory)
+    LOGGER.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(memory)
+        LOGGER.setLevel(level)
+
+
 @contextmanager
 def recording(run: RunFolder) -> Iterator[None]:
     """Write the log of a run while the block runs, and record a failure in run.json.
@@ -47,6 +86,9 @@ def recording(run: RunFolder) -> Iterator[None]:
     """
     handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(UtcFormatter())
+    for memory in LOGGER.handlers:
+        if isinstance(memory, Memory):
+            memory.hand_over(handler)
     level = LOGGER.level
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG)

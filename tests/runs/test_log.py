@@ -15,7 +15,7 @@ import pytest
 from cnncli.console import Console
 from cnncli.errors import ConfigError
 from cnncli.runs.folder import RunFolder, create_run
-from cnncli.runs.log import LOGGER, bug_log, recording
+from cnncli.runs.log import LOGGER, bug_log, recording, remembering
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -57,6 +57,21 @@ def test_what_is_said_is_in_the_log(run: RunFolder) -> None:
         "WARNING a warning",
     ]
     assert screen.getvalue() == "warning: a warning\n"
+
+
+def test_what_was_said_before_the_run_is_in_its_log(run: RunFolder) -> None:
+    """Once, in order and first; a second look at the run adds what is said then, and nothing before that."""
+    console = Console(StringIO())
+    with remembering(), remembering():
+        console.detail("before")
+        with recording(run):
+            console.say("during")
+        console.say("between")
+        with recording(run):
+            console.say("after")
+    console.say("later")
+
+    assert lines(run) == ["DEBUG before", "INFO during", "INFO after"]
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process cannot be set on Windows")
