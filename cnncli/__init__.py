@@ -14,7 +14,7 @@ Each imports what it needs when it is called: `import cnncli` costs nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,12 +115,13 @@ def predict(
 
     Raises:
         DataError: pictures that cannot be used, all of them.
+        ConfigError: `top` is below 1, or a path is empty.
     """
     from cnncli.errors import DataError, PictureError
     from cnncli.recipes.predict import predict as recipe
 
     wanted = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    results = list(recipe(_open(run, runs_dir), [Path(path) for path in wanted], top))
+    results = list(recipe(_open(run, runs_dir), [fspath(path) for path in wanted], top))
     refused = [str(result) for result in results if isinstance(result, PictureError)]
     if refused:
         raise DataError(refused)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,15 +41,14 @@ def command(
     from cnncli.cli.outcome import open_run_aloud
     from cnncli.recipes.predict import predict
 
+    results = predict(open_run_aloud(run, runs_dir, console), paths, top)
     found: list[Prediction] = []
     refused = 0
-    write = _csv_writer() if as_csv else _say_line
-    for result in predict(open_run_aloud(run, runs_dir, console), paths, top):
+    write = found.append if as_json else _csv_lines() if as_csv else _say_line
+    for result in results:
         if isinstance(result, PictureError):
             refused += 1
             console.warn(str(result))
-        elif as_json:
-            found.append(result)
         else:
             write(result)
     if as_json:
@@ -64,14 +63,14 @@ def _say_line(prediction: Prediction) -> None:
     click.echo(f"{printable(prediction.path)}: {classes}")
 
 
-class _csv_writer:  # noqa: N801 - used as a function
-    """Writes predictions as CSV with a header; long form, so that every picture has the same columns."""
+def _csv_lines() -> Callable[[Prediction], None]:
+    """Print a header, and give what prints a prediction; long form, so that every picture has the same columns."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["path", "rank", "label", "probability"])
 
-    def __init__(self) -> None:
-        self._table = csv.writer(sys.stdout, lineterminator="\n")
-        self._table.writerow(["path", "rank", "label", "probability"])
+    def write(prediction: Prediction) -> None:
+        pairs = zip(prediction.labels, prediction.probabilities, strict=True)
+        for rank, (label, probability) in enumerate(pairs, start=1):
+            table.writerow([prediction.path, rank, label, repr(probability)])
 
-    def __call__(self, prediction: Prediction) -> None:
-        rows: Iterable[tuple[str, float]] = zip(prediction.labels, prediction.probabilities, strict=True)
-        for rank, (label, probability) in enumerate(rows, start=1):
-            self._table.writerow([prediction.path, rank, label, repr(probability)])
+    return write

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cnncli.engines.engine import BATCH
 from cnncli.engines.scorer import Scorer, load_scorer
-from cnncli.errors import PictureError
+from cnncli.errors import ConfigError, PictureError
 from cnncli.parallel import map_ordered
 from cnncli.pictures.decode import decode
 from cnncli.pictures.index import pictures_below
@@ -51,12 +51,25 @@ def predict(run: RunFolder, paths: Sequence[str | Path], top: int = 5) -> Iterat
         paths: files, folders (searched for pictures), glob patterns, `-` for a picture on standard input.
         top: most classes to give for a picture.
 
-    Yields:
-        A `Prediction`, or the `PictureError` of a picture that cannot be used, which stops nothing.
+    Returns:
+        One by one, a `Prediction`, or the `PictureError` of a picture that cannot be used, which stops nothing. The
+        run is opened before the first is asked for.
+
+    Raises:
+        ConfigError: `top` asks for no class, or a path is empty.
+        RunError: the run is not finished, or damaged.
     """
+    if top < 1:
+        raise ConfigError(f"top: received {top}, expected a number of classes of at least 1.")
+    if "" in paths:
+        raise ConfigError("paths: one of them is empty; `.` stands for the current folder.")
     require_finished(run)
     names = list(_expand(str(path) for path in paths))
     scorer = load_scorer(run.engine, run.model, batch=1 if len(names) == 1 else BATCH)
+    return _predictions(names, scorer, top)
+
+
+def _predictions(names: Sequence[str | PictureError], scorer: Scorer, top: int) -> Iterator[Prediction | PictureError]:
     for batch in _batches(map_ordered(lambda name: _decode(name, scorer), names)):
         pictures = [pixels for _, pixels in batch if not isinstance(pixels, PictureError)]
         scores = iter(scorer.probabilities(np.stack(pictures)) if pictures else ())
@@ -86,17 +99,30 @@ def _expand(paths: Iterable[str]) -> Iterator[str | PictureError]:
         if path == STDIN:
             yield path
         elif Path(path).is_dir():
-            found = [str(picture) for picture in pictures_below(Path(path))]
-            yield from found
-            if not found:
-                yield PictureError(path, "no pictures in this folder")
+            yield from _in_folder(path)
         elif not Path(path).exists() and glob.has_magic(path):
-            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
-            yield from matches
-            if not matches:
-                yield PictureError(path, "matches no file")
+            yield from _matches(path)
         else:
             yield path
+
+
+def _in_folder(path: str) -> Iterator[str | PictureError]:
+    found = [str(picture) for picture in pictures_below(Path(path))]
+    yield from found
+    if not found:
+        yield PictureError(path, "no pictures in this folder")
+
+
+def _matches(pattern: str) -> Iterator[str | PictureError]:
+    """What a pattern matches: files, and the pictures of folders, unless `**` matches what is in them anyway."""
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
+    folders = {match for match in matches if Path(match).is_dir()}
+    if "**" in Path(pattern).parts:
+        matches, folders = [match for match in matches if match not in folders], set()
+    for match in matches:
+        yield from _in_folder(match) if match in folders else [match]
+    if not matches:
+        yield PictureError(pattern, "matches no file")
 
 
 def _batches(

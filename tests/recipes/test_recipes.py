@@ -11,7 +11,7 @@ import pytest
 
 import cnncli
 from cnncli.console import Console
-from cnncli.errors import CnncliError, DataError, MinimumMissedError, PictureError, RunError, WeightsError
+from cnncli.errors import CnncliError, ConfigError, DataError, MinimumMissedError, PictureError, RunError, WeightsError
 from cnncli.pictures.decode import decode
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
@@ -201,6 +201,24 @@ def test_folders_and_patterns_are_expanded(warm: RunFolder, data: Path) -> None:
     assert [str(result) for result in predict(warm, ["nothing-*.png"])] == ["nothing-*.png: matches no file"]
 
 
+def test_a_pattern_may_match_folders(warm: RunFolder, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their pictures are meant; with `**`, which reaches into them, the folders themselves are not."""
+    monkeypatch.chdir(data)
+    pictures = [str(path.relative_to(data)) for path in sorted((data / "test").rglob("*.png"))]
+
+    for pattern in ("tes[t]/*", "tes[t]", "tes[t]/**"):
+        assert [result.path for result in predict(warm, [pattern])] == pictures
+
+
+@pytest.mark.parametrize(("paths", "top", "what"), [([""], 5, "empty"), (["a.png"], 0, "top: received 0")])
+def test_what_predict_cannot_mean_is_refused_at_once(warm: RunFolder, paths: list[str], top: int, what: str) -> None:
+    """No name is not the current folder, and a prediction has at least one class."""
+    with pytest.raises(ConfigError, match=what):
+        predict(warm, paths, top)
+    with pytest.raises(ConfigError, match=what):
+        cnncli.predict(paths, run=warm, top=top)
+
+
 def test_a_run_that_was_moved_still_predicts(warm: RunFolder, data: Path, tmp_path: Path) -> None:
     """It is complete: nothing in it points to where it was."""
     import shutil
@@ -272,5 +290,9 @@ def test_the_api_takes_paths_names_and_runs(data: Path, tmp_path: Path) -> None:
 
     assert cnncli.evaluate(run).metrics == run.metrics["test"]
     assert cnncli.predict(picture, run=run)[0] == cnncli.predict([picture], run=str(run.path))[0]
+    (alone,) = cnncli.predict(picture, run=run)
+    among = next(one for one in cnncli.predict(data / "test", run=run) if one.path == str(picture))
+    assert among.labels == alone.labels
+    assert among.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
     assert cnncli.load(run).model.input_shape == (None, 32, 32, 3)
     assert open_run(None, tmp_path).path == run.path
