@@ -40,7 +40,7 @@ def main(run_name: str, depths: list[str]) -> None:
         feed, _ = validation_feed(division, shop)
         objective = Objective(recipe.activation, len(recipe.classes))
         trainer = TailTrainer(division.cut.tail, build_optimizer(stage.optimizer), objective)
-        loss = trainer.score(feed.in_order(32)).loss
+        loss = trainer.score(feed.in_order(32), f"unfreeze {depth}").loss
         handed = loss if handed is None else handed
         where = f"{config.backbone.name} {recipe.precision} unfreeze {depth:>5}"
         print(f"{where}: val_loss {loss:.6f}, moved {abs(loss - handed):.1e}")

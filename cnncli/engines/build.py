@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.console import Console
 from cnncli.engines.engine import Engine, EngineChoice
+from cnncli.engines.graphs import damage, seal
 from cnncli.engines.keras import KerasEngine
-from cnncli.engines.openvino import OpenVinoEngine, convert_graph, openvino_version
+from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph
 from cnncli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -26,7 +28,10 @@ def build_engine(
         fingerprint: of the trunk; names the converted graph.
         choice: engine and precision.
         graphs: folder of converted graphs.
-        console: told where OpenVINO cannot take the graph and Keras runs it instead.
+        console: told where OpenVINO cannot take the graph; Keras runs it instead, in float32 whatever was chosen.
+
+    Returns:
+        The engine, and the `.xml` of the converted graph; None where Keras runs the trunk.
     """
     if choice.engine == "keras":
         return KerasEngine(trunk, choice.precision), None
@@ -39,16 +44,29 @@ def build_engine(
 
 
 def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
-    """The `.xml` of a trunk's OpenVINO graph, converted where that has not been done yet."""
-    folder = graphs / f"{fingerprint[:32]}-{openvino_version()}"
-    path = folder / "trunk.xml"
-    if not path.exists():
+    """The `.xml` of a trunk's OpenVINO graph, converted where that has not been done yet or the file is damaged.
+
+    Raises:
+        EngineError: OpenVINO cannot take the graph.
+    """
+    folder = graphs / f"{fingerprint[:32]}-{conversion_versions()}"
+    if damage(folder) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
         aside = graphs / f".{secrets.token_hex(8)}"
         aside.mkdir(parents=True)
-        convert_graph(trunk, aside / path.name, pixels=True)
         try:
-            aside.rename(folder)
-        except OSError:  # another run was faster: its graph is the same
-            if not path.exists():
-                raise
-    return path
+            convert_graph(trunk, aside / TRUNK, pixels=True)
+            seal(aside)
+            _take_place(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return folder / TRUNK
+
+
+def _take_place(aside: Path, folder: Path) -> None:
+    """Rename; where another run was faster its graph is the same, and stays."""
+    try:
+        aside.rename(folder)
+    except OSError:
+        if damage(folder) is not None:
+            raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnncli.engines.engine import EngineChoice, EngineName
+from cnncli.engines.engine import EngineChoice, EngineName, Precision
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import EngineError
 from cnncli.networks.backend import import_keras
@@ -22,12 +22,22 @@ def choose_engine(engine: str, precision: str) -> EngineChoice:
     available = has_bfloat16() if chosen == "openvino" else sees_gpu()
     if precision == "auto":
         return EngineChoice(chosen, "bfloat16" if available else "float32")
-    if precision == "bfloat16" and chosen == "openvino" and not available:
+    decided: Precision = "bfloat16" if precision == "bfloat16" else "float32"
+    check_precision(chosen, decided)
+    return EngineChoice(chosen, decided)
+
+
+def check_precision(engine: EngineName, precision: Precision) -> None:
+    """Refuse what this machine would only emulate.
+
+    Raises:
+        EngineError: bfloat16 was asked of OpenVINO on a processor that does not have it.
+    """
+    if precision == "bfloat16" and engine == "openvino" and not has_bfloat16():
         raise EngineError(
             "precision: bfloat16 was asked for, and this processor has neither AMX nor AVX-512-BF16. "
             "Use `precision: auto` or `precision: float32`."
         )
-    return EngineChoice(chosen, "bfloat16" if precision == "bfloat16" else "float32")
 
 
 def sees_gpu() -> bool:

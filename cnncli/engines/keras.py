@@ -10,6 +10,8 @@ import numpy as np
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import replay
+from cnncli.parallel import workers
+from cnncli.runs.environment import processor
 
 if TYPE_CHECKING:
     import keras
@@ -52,8 +54,8 @@ class KerasEngine:
             "engine": "keras",
             "version": f"{import_keras().__version__} tensorflow {tf.__version__}",
             "precision": self._precision,
-            "processor": " ".join(str(device.get("device_name")) for device in devices) or "CPU",
-            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "processor": " ".join(str(device.get("device_name")) for device in devices) or processor(),
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or workers(),
             "batch": self._batch,
         }
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
-from cnncli.errors import EngineError
+from cnncli.errors import EngineError, printable
+from cnncli.runs.environment import package_version, processor
 
 if TYPE_CHECKING:
     import keras
 
-REQUESTS = 2
-"""Requests in flight: one is filled while the other computes."""
+TRUNK, TAIL = "trunk.xml", "tail.xml"
+"""Names of the two halves of a classifier, in a run and in the cache."""
 
 
 def import_openvino() -> Any:
@@ -31,9 +32,9 @@ def import_openvino() -> Any:
     return openvino
 
 
-def openvino_version() -> str:
-    """OpenVINO's version without its build number, e.g. 2026.4.1."""
-    return str(import_openvino().__version__).split("-")[0]
+def conversion_versions() -> str:
+    """The versions of all that turns a Keras graph into an OpenVINO one: another one may give another graph."""
+    return "-".join(f"{name}{package_version(name)}" for name in ("openvino", "tensorflow", "keras"))
 
 
 def has_bfloat16() -> bool:
@@ -60,14 +61,14 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
     concrete = function.get_concrete_function(*signature)
     try:
         converted = openvino.convert_model(concrete)
+        _restore_shapes(converted, model)
+        converted = _in_order(converted, [tensor.name for tensor in concrete.outputs])
+        if pixels:
+            processor = openvino.preprocess.PrePostProcessor(converted)
+            processor.input().tensor().set_element_type(openvino.Type.u8)
+            converted = processor.build()
     except Exception as error:  # OpenVINO's exceptions have no common base class
-        raise EngineError(f"OpenVINO cannot take this graph: {str(error).strip().splitlines()[-1]}") from error
-    _restore_shapes(converted, model)
-    converted = _in_order(converted, [tensor.name for tensor in concrete.outputs])
-    if pixels:
-        processor = openvino.preprocess.PrePostProcessor(converted)
-        processor.input().tensor().set_element_type(openvino.Type.u8)
-        converted = processor.build()
+        raise EngineError(f"OpenVINO cannot take this graph: {_last_line(error)}") from error
     openvino.save_model(converted, path, compress_to_fp16=False)
 
 
@@ -81,17 +82,22 @@ class OpenVinoEngine:
             path: the `.xml` file that `convert_graph` wrote.
             precision: of the arithmetic, and of the arrays that come out.
             batch: rows in a request.
+
+        Raises:
+            EngineError: OpenVINO cannot read or compile the file.
         """
-        self._openvino = import_openvino()
         self._precision = precision
         self._batch = batch
-        core = self._openvino.Core()
-        model = core.read_model(path)
-        model.reshape({port: [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+        core = import_openvino().Core()
         hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
-        self._compiled = core.compile_model(
-            model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        )
+        try:
+            model = core.read_model(path)
+            model.reshape({port: [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+            self._compiled = core.compile_model(
+                model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+            )
+        except Exception as error:  # OpenVINO's exceptions have no common base class
+            raise EngineError(f"OpenVINO cannot run {printable(path)}: {_last_line(error)}") from error
 
     @property
     def choice(self) -> EngineChoice:
@@ -103,9 +109,9 @@ class OpenVinoEngine:
         """See `Engine.identity`."""
         return {
             "engine": "openvino",
-            "version": openvino_version(),
+            "version": conversion_versions(),
             "precision": self._precision,
-            "processor": " ".join(sorted(self._compiled_capabilities())),
+            "processor": processor(),
             "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
             "batch": self._batch,
         }
@@ -120,13 +126,14 @@ class OpenVinoEngine:
                 part.append(self._rounded(request.get_tensor(port).data[:rows]))
         return [np.concatenate(part) for part in parts]
 
-    def _compiled_capabilities(self) -> Iterator[str]:
-        yield from self._openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
     def _rounded(self, array: Array) -> Array:
         import ml_dtypes
 
         return array.astype(ml_dtypes.bfloat16 if self._precision == "bfloat16" else np.float32)
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _plain(array: Array) -> Array:

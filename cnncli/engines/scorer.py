@@ -1,32 +1,39 @@
 """From pictures to class probabilities, as a run does it: the one path of training, evaluation and prediction.
 
 A run's `engine/` folder holds what it takes: `scoring.json`, and with the OpenVINO engine the converted `trunk.xml`
-and `tail.xml`, so that predicting needs neither TensorFlow nor Keras. With the Keras engine `model.keras` is cut again.
+and `tail.xml`, so that predicting needs neither TensorFlow nor Keras; all under one seal of checksums. What Keras runs
+is cut from `model.keras` again.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.engines.choice import check_precision
 from cnncli.engines.engine import BATCH, Array, Engine, EngineName, Precision
-from cnncli.errors import EngineError, RunError
+from cnncli.engines.graphs import damage, seal
+from cnncli.engines.openvino import TAIL, TRUNK, OpenVinoEngine
+from cnncli.errors import EngineError, RunError, printable
 from cnncli.networks.scores import probabilities_of
 from cnncli.pictures.decode import PixelRecipe
-from cnncli.runs.files import write_atomically
+from cnncli.runs.files import sync_folder, write_atomically
 
 if TYPE_CHECKING:
+    import keras
+
     from cnncli.networks.cut import Cut
 
 FORMAT = 1
-RECIPE, TRUNK, TAIL = "scoring.json", "trunk.xml", "tail.xml"
+RECIPE = "scoring.json"
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,8 @@ class ScoringRecipe:
     """What decides how a run scores a picture, beside the weights.
 
     Attributes:
-        engine, precision: of the trunk; the tail is computed in float32.
+        engine, precision: of the trunk.
+        tail_engine: of the tail, which is computed in float32.
         trunk: fingerprint of the trunk; None where it is empty.
         unfreeze, batch_norm, pretrained: where the classifier is cut.
         activation: the head's.
@@ -44,6 +52,7 @@ class ScoringRecipe:
 
     engine: EngineName
     precision: Precision
+    tail_engine: EngineName
     trunk: str | None
     unfreeze: int | str
     batch_norm: Literal["frozen", "train"]
@@ -86,66 +95,102 @@ class Scorer:
         return probabilities_of(self.logits(features), self.recipe.activation)
 
 
-def save_scorer(folder: Path, recipe: ScoringRecipe, cut: Cut, trunk_graph: Path | None) -> None:
-    """Write what scoring takes into a run's engine folder.
+def save_scorer(folder: Path, recipe: ScoringRecipe, cut: Cut, trunk_graph: Path | None) -> ScoringRecipe:
+    """Write what scoring takes as a run's engine folder, which appears whole.
 
     Args:
-        folder: made where it is missing.
-        recipe: how the run scores.
+        folder: must not exist yet.
+        recipe: how the run means to score.
         cut: the last stage's.
         trunk_graph: the converted trunk, where OpenVINO runs it.
+
+    Returns:
+        How it does score: with a tail that OpenVINO cannot take, Keras runs that half.
     """
+    aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    aside.mkdir()
+    try:
+        if trunk_graph is not None:
+            for suffix in (".xml", ".bin"):
+                shutil.copyfile(trunk_graph.with_suffix(suffix), (aside / TRUNK).with_suffix(suffix))
+        if recipe.tail_engine == "openvino":
+            recipe = _with_converted_tail(aside, recipe, cut)
+        write_atomically(aside / RECIPE, json.dumps({"format": FORMAT, **asdict(recipe)}, indent=2) + "\n")
+        seal(aside)
+        aside.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return recipe
+
+
+def _with_converted_tail(folder: Path, recipe: ScoringRecipe, cut: Cut) -> ScoringRecipe:
     from cnncli.engines.openvino import convert_graph
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if trunk_graph is not None:
+    try:
+        convert_graph(cut.tail, folder / TAIL, pixels=cut.trunk is None)
+    except EngineError:
         for suffix in (".xml", ".bin"):
-            shutil.copyfile(trunk_graph.with_suffix(suffix), (folder / TRUNK).with_suffix(suffix))
-    if recipe.engine == "openvino":
-        try:
-            convert_graph(cut.tail, folder / TAIL, pixels=cut.trunk is None)
-        except EngineError:
-            (folder / TAIL).unlink(missing_ok=True)
-    write_atomically(folder / RECIPE, json.dumps({"format": FORMAT, **asdict(recipe)}, indent=2) + "\n")
+            (folder / TAIL).with_suffix(suffix).unlink(missing_ok=True)
+        return replace(recipe, tail_engine="keras")
+    return recipe
 
 
 def read_recipe(folder: Path) -> ScoringRecipe:
     """How a run scores.
 
     Raises:
-        RunError: the run has no such file, or a newer cnncli wrote it.
+        RunError: the run has no such folder, it is damaged, or a newer cnncli wrote it.
     """
-    try:
-        facts: dict[str, Any] = json.loads((folder / RECIPE).read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder / RECIPE}: cannot be read ({error}). Is the run finished?") from error
+    if (problem := damage(folder)) is not None:
+        raise RunError(f"{printable(folder)}: {problem}. Copy the run again, or train it anew.")
+    facts: dict[str, Any] = json.loads((folder / RECIPE).read_text())
     if facts.pop("format", 0) > FORMAT:
-        raise RunError(f"{folder / RECIPE}: written by a newer cnncli. Update this one.")
+        raise RunError(f"{printable(folder / RECIPE)}: written by a newer cnncli. Update this one.")
     return ScoringRecipe(**{**facts, "classes": tuple(facts["classes"])})
 
 
 def load_scorer(folder: Path, model: Path, batch: int = BATCH) -> Scorer:
-    """A run's scorer.
+    """A run's scorer, on the engines and in the precision that the run was trained with.
 
     Args:
         folder: the run's engine folder.
-        model: the run's `model.keras`, read only where an engine's own file is missing.
+        model: the run's `model.keras`, read only where Keras runs a half.
         batch: pictures in a request; 1 for a single picture.
+
+    Raises:
+        RunError: the folder is missing or damaged.
+        EngineError: this machine does not have the run's precision.
     """
     recipe = read_recipe(folder)
-    if recipe.engine == "openvino" and (folder / TAIL).exists() and (not recipe.trunk or (folder / TRUNK).exists()):
-        from cnncli.engines.openvino import OpenVinoEngine
-
-        trunk = OpenVinoEngine(folder / TRUNK, recipe.precision, batch) if recipe.trunk else None
-        return Scorer(recipe, trunk, OpenVinoEngine(folder / TAIL, "float32", batch))
-    return _load_with_keras(recipe, model, batch)
+    if recipe.trunk is not None:
+        check_precision(recipe.engine, recipe.precision)
+    cut = _cut_again(recipe, model) if "keras" in (recipe.tail_engine, recipe.trunk and recipe.engine) else None
+    return Scorer(recipe, _trunk_engine(recipe, folder, cut, batch), _tail_engine(recipe, folder, cut, batch))
 
 
-def _load_with_keras(recipe: ScoringRecipe, model: Path, batch: int) -> Scorer:
-    from cnncli.engines.keras import KerasEngine
+def _cut_again(recipe: ScoringRecipe, model: Path) -> Cut:
     from cnncli.networks.classifier import load_classifier
     from cnncli.networks.cut import cut_classifier
 
-    cut = cut_classifier(load_classifier(model, recipe.pretrained), recipe.unfreeze, recipe.batch_norm)
-    trunk = KerasEngine(cut.trunk, recipe.precision, batch) if cut.trunk else None
-    return Scorer(recipe, trunk, KerasEngine(cut.tail, "float32", batch))
+    return cut_classifier(load_classifier(model, recipe.pretrained), recipe.unfreeze, recipe.batch_norm)
+
+
+def _trunk_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: int) -> Engine | None:
+    if recipe.trunk is None:
+        return None
+    if recipe.engine == "openvino":
+        return OpenVinoEngine(folder / TRUNK, recipe.precision, batch)
+    return _keras_engine(cut.trunk if cut else None, recipe.precision, batch)
+
+
+def _tail_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: int) -> Engine:
+    if recipe.tail_engine == "openvino":
+        return OpenVinoEngine(folder / TAIL, "float32", batch)
+    return _keras_engine(cut.tail if cut else None, "float32", batch)
+
+
+def _keras_engine(model: keras.Model | None, precision: Precision, batch: int) -> Engine:
+    from cnncli.engines.keras import KerasEngine
+
+    return KerasEngine(model, precision, batch)

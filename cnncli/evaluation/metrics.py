@@ -79,7 +79,12 @@ class Metrics:
 
 
 def evaluate_scores(
-    probabilities: NDArray[Any], labels: NDArray[Any], classes: Sequence[str], *, loss: float | None = None
+    probabilities: NDArray[Any],
+    labels: NDArray[Any],
+    classes: Sequence[str],
+    *,
+    loss: float | None = None,
+    ranking: NDArray[Any] | None = None,
 ) -> Metrics:
     """The figures of a classifier on some pictures.
 
@@ -88,21 +93,22 @@ def evaluate_scores(
         labels: (n,) indexes into `classes`; a class may have no picture.
         classes: names, in the order of the probabilities.
         loss: the mean plain loss where it is known exactly, from logits; default: from the probabilities.
+        ranking: (n, classes) scores that rank the classes where probabilities saturate; default: the probabilities.
 
     Raises:
         DataError: no pictures, or scores that are not numbers.
     """
     scores, truth = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
     _check(scores, truth, classes)
-    predicted = scores.argmax(axis=1)
-    matrix = _confusion_matrix(truth, predicted, len(classes))
+    ranked = scores if ranking is None else np.asarray(ranking, np.float64)
+    matrix = _confusion_matrix(truth, ranked.argmax(axis=1), len(classes))
     n, right = len(truth), int(np.trace(matrix))
     return Metrics(
         n=n,
         loss=cross_entropy(scores, truth) if loss is None else float(loss),
         top1=right / n,
         top1_ci95=wilson_interval(right, n),
-        top5=float(np.mean(_ranks(scores, truth) < TOP_K)) if len(classes) > TOP_K else None,
+        top5=float(np.mean(_ranks(ranked, truth) < TOP_K)) if len(classes) > TOP_K else None,
         classes=tuple(classes),
         confusion_matrix=tuple(tuple(int(count) for count in row) for row in matrix),
         per_class=tuple(_class_metrics(matrix, k) for k in range(len(classes))),

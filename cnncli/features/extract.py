@@ -24,7 +24,8 @@ SECONDS_TO_DECODE = 1 / 600
 """For the first guess at the time left: photographs of 500 px on two laptop cores."""
 
 SEGMENT_BYTES = 64 * 2**20
-"""A segment is written once it is this large: what a killed extraction loses at most, and what it holds in memory."""
+SEGMENT_ROWS = 2048
+"""A segment is written once it has so many bytes or rows: what a killed extraction loses, and what memory holds."""
 
 Pixels = NDArray[np.uint8]
 
@@ -132,6 +133,11 @@ class _Segment:
         self.parts.append([tensor.copy() for tensor in tensors])
         self.size_bytes += sum(tensor.nbytes for tensor in tensors)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is large enough to be written."""
+        return self.size_bytes >= SEGMENT_BYTES or len(self.digests) >= SEGMENT_ROWS
+
     def flush(self, key: FeatureKey, store: FeatureStore) -> None:
         if self.digests:
             store.write(key, self.digests, [np.stack(tensor) for tensor in zip(*self.parts, strict=True)])
@@ -144,16 +150,18 @@ def _fill(
     segments = [_Segment() for _ in missing]
     errors: list[PictureError] = []
     total = sum(len(digests) for digests in missing)
-    with console.progress(total, "computing features" if extraction.engine else "decoding", "pictures") as progress:
-        for batch in _batched(_renderings(extraction, rows, missing, errors)):
-            tensors = extraction.run(np.stack([pixels for _, _, pixels in batch]))
-            for number, (view, digest, _) in enumerate(batch):
-                segments[view].add(digest, [tensor[number] for tensor in tensors])
-                if segments[view].size_bytes >= SEGMENT_BYTES:
-                    segments[view].flush(extraction.key(view), store)
-            progress.advance(len(batch))
-    for view, segment in enumerate(segments):
-        segment.flush(extraction.key(view), store)
+    try:
+        with console.progress(total, "computing features" if extraction.engine else "decoding", "pictures") as progress:
+            for batch in _batched(_renderings(extraction, rows, missing, errors)):
+                tensors = extraction.run(np.stack([pixels for _, _, pixels in batch]))
+                for number, (view, digest, _) in enumerate(batch):
+                    segments[view].add(digest, [tensor[number] for tensor in tensors])
+                    if segments[view].is_full:
+                        segments[view].flush(extraction.key(view), store)
+                progress.advance(len(batch))
+    finally:  # what was computed before an interruption is kept
+        for view, segment in enumerate(segments):
+            segment.flush(extraction.key(view), store)
     if errors:
         raise DataError(_all_at_once(errors, rows))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.networks import network
 from cnncli.config.schema import Config
+from cnncli.errors import RunError, printable
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import replay
@@ -79,5 +81,16 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
 
 
 def load_classifier(path: Path, pretrained: bool) -> Classifier:
-    """The classifier a run saved as `model.keras`; only Keras's own layers are accepted (safe mode)."""
-    return Classifier(import_keras().saving.load_model(path, compile=False, safe_mode=True), pretrained)
+    """The classifier a run saved as `model.keras`; only Keras's own layers are accepted (safe mode).
+
+    Raises:
+        RunError: the file is missing, damaged, or holds something else.
+    """
+    keras = import_keras()
+    try:
+        return Classifier(keras.saving.load_model(path, compile=False, safe_mode=True), pretrained)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"{printable(path)}: cannot be read ({reason}). Copy the run again, or train it anew."
+        ) from error

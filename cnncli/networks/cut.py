@@ -52,6 +52,9 @@ def cut_classifier(
         batch_norm: `frozen` keeps statistics and scale of a pretrained backbone's batch normalisation by
             `trainable = False`, which in Keras 3 is the only way that holds them (`training=False` does not).
 
+    Returns:
+        Trunk and tail, which share the classifier's weights.
+
     Raises:
         CutError: no such layer, or fewer layers than asked for; the message lists what there is.
     """
@@ -69,7 +72,7 @@ def cut_classifier(
         tail=keras.Model(crossing, output_of(model, LOGITS), name="tail"),
         at=model.operations[at].name,
         crossing=tuple((_producer(tensor), tuple(tensor.shape[1:])) for tensor in crossing),
-        trained=tuple(op.name for op in model.operations[at:] if _has_weights(op) and op.trainable),
+        trained=tuple(op.name for op in model.operations[at:] if getattr(op, "trainable_weights", None)),
     )
 
 

@@ -30,6 +30,15 @@ def probabilities_of(logits: Logits, activation: str) -> NDArray[np.float64]:
     return np.concatenate([np.exp(-np.logaddexp(0.0, z)), positive], axis=1)
 
 
+def ranking_scores(logits: Logits, activation: str) -> NDArray[np.float64]:
+    """Scores (n, classes) that rank the classes as their probabilities do, and never saturate.
+
+    In float64 the probabilities of several sigmoid units above 37 are all 1.
+    """
+    z = logits.astype(np.float64)
+    return np.concatenate([-z, z], axis=1) if activation == "sigmoid" and z.shape[1] == 1 else z
+
+
 def plain_losses(logits: Logits, labels: NDArray[np.int64], activation: str) -> NDArray[np.float64]:
     """Cross-entropy of each picture, without smoothing, class weights or penalties, from logits and so exact.
 

@@ -11,7 +11,7 @@ from cnncli.engines.scorer import Scorer
 from cnncli.evaluation.metrics import Metrics, evaluate_scores
 from cnncli.features.extract import Counts, Extraction, extract
 from cnncli.features.store import FeatureStore
-from cnncli.networks.scores import plain_losses, probabilities_of
+from cnncli.networks.scores import plain_losses, probabilities_of, ranking_scores
 from cnncli.pictures.manifest import Manifest, Row
 
 ROWS = 512
@@ -36,4 +36,5 @@ def score_rows(
     )
     labels, activation = manifest.labels(rows), scorer.recipe.activation
     loss = float(plain_losses(logits, labels, activation).mean())
-    return evaluate_scores(probabilities_of(logits, activation), labels, manifest.classes, loss=loss), counts
+    probabilities, ranking = probabilities_of(logits, activation), ranking_scores(logits, activation)
+    return evaluate_scores(probabilities, labels, manifest.classes, loss=loss, ranking=ranking), counts

@@ -62,6 +62,12 @@ def cpu() -> dict[str, Any]:
     return {"model": model, "flags": flags, "cores": cores, "threads": usable}
 
 
+def processor() -> str:
+    """The processor's model and the instruction sets that decide how sums are computed, as one text."""
+    facts = cpu()
+    return " ".join([str(facts["model"]), *(facts["flags"] or ())])
+
+
 def _linux_cpu() -> tuple[str | None, list[str] | None] | None:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

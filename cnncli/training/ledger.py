@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -107,18 +109,23 @@ def ledger_cells(entry: LedgerEntry) -> tuple[str, ...]:
 
 def plan_of(name: str, unfreeze: int | str, classifier: Classifier, cut: Cut) -> StagePlan:
     """Describe a cut as a stage's plan; the classifier's layers carry the cut's `trainable` flags."""
-    trainable = sum(_size(weight) for weight in cut.tail.trainable_weights)
-    total = sum(_size(weight) for weight in classifier.model.weights)
+    trainable = sum(math.prod(weight.shape) for weight in cut.tail.trainable_weights)
+    total = sum(math.prod(weight.shape) for weight in classifier.model.weights)
     sizes = tuple(int(classifier.model.get_layer(layer).count_params()) for layer in cut.trained)
     return StagePlan(name, unfreeze, cut.at, cut.crossing, cut.trained, sizes, trainable, total - trainable)
 
 
 @dataclass(frozen=True)
 class WeightHashes:
-    """SHA-256 of what a stage must not move and of what it must."""
+    """SHA-256 of what a stage must not move, and of each layer that it must.
+
+    Attributes:
+        frozen: of all weights of layers that do not train, together.
+        layers: of each layer that trains, by name.
+    """
 
     frozen: str
-    trained: str
+    layers: Mapping[str, str]
 
     @classmethod
     def of(cls, classifier: Classifier, trained: Sequence[str]) -> WeightHashes:
@@ -126,27 +133,30 @@ class WeightHashes:
         layers = classifier.model.layers
         return cls(
             frozen=hash_weights(layer for layer in layers if layer.name not in trained),
-            trained=hash_weights(layer for layer in layers if layer.name in trained),
+            layers={layer.name: hash_weights([layer]) for layer in layers if layer.name in trained},
         )
 
-    def check_moved(self, after: WeightHashes, stage: str) -> None:
+    @property
+    def trained(self) -> str:
+        """One hash over the layers that train."""
+        return hashlib.sha256("".join(self.layers.values()).encode()).hexdigest()
+
+    def check_moved(self, after: WeightHashes, stage: str) -> list[str]:
         """Compare with the hashes after training.
 
+        Returns:
+            Names of layers that were to train and did not: nothing flows through a layer whose units are all dead.
+
         Raises:
-            TrainingError: frozen weights moved, or no trained weight did.
+            TrainingError: frozen weights moved, or nothing at all did.
         """
         if self.frozen != after.frozen:
             raise TrainingError(
                 f"stage {stage}: frozen weights moved. This is a bug of cnncli; the model is not saved."
             )
-        if self.trained == after.trained:
+        still = [name for name, digest in self.layers.items() if after.layers[name] == digest]
+        if len(still) == len(self.layers):
             raise TrainingError(
                 f"stage {stage}: no weight moved in training. Is the learning rate too small for float32?"
             )
-
-
-def _size(weight: Any) -> int:
-    size = 1
-    for dimension in weight.shape:
-        size *= int(dimension)
-    return size
+        return still

@@ -15,7 +15,8 @@ import numpy as np
 from cnncli.config.schema import ScheduleConfig
 from cnncli.engines.engine import Array
 from cnncli.errors import TrainingError
-from cnncli.networks.scores import plain_losses, probabilities_of
+from cnncli.keyed import key_of
+from cnncli.networks.scores import plain_losses, ranking_scores
 from cnncli.training.feed import Batch
 from cnncli.training.objective import Objective
 from cnncli.training.schedule import learning_rate_factor
@@ -76,7 +77,7 @@ class TailTrainer:
             TrainingError: the objective became infinite or no number; names the step.
         """
         losses, right, pictures = 0.0, 0, 0
-        for step, ((inputs, labels), factor) in enumerate(zip(batches, learning_rates, strict=False), start=1):
+        for step, ((inputs, labels), factor) in enumerate(zip(batches, learning_rates, strict=True), start=1):
             self._set_learning_rate(self._base_learning_rate * factor)
             objective, loss, correct = self._step(_float32(inputs), labels)
             if not np.isfinite(float(objective)):
@@ -93,16 +94,41 @@ class TailTrainer:
         if rate != self._learning_rate:
             self.optimizer.learning_rate = self._learning_rate = rate
 
-    def score(self, batches: Iterable[Batch]) -> Scores:
-        """One pass that changes nothing: plain loss and accuracy, as `evaluate` computes them."""
+    def score(self, batches: Iterable[Batch], where: str) -> Scores:
+        """One pass that changes nothing: plain loss and accuracy, as `evaluate` computes them.
+
+        Args:
+            batches: of the pictures.
+            where: stage and epoch, for the message of an error.
+
+        Raises:
+            TrainingError: a logit is infinite or no number, so the weights are not worth keeping.
+        """
         losses, right, pictures = 0.0, 0, 0
         for inputs, labels in batches:
             logits = self._infer(_float32(inputs)).numpy()
+            if not np.isfinite(logits).all():
+                raise TrainingError(
+                    f"{where}, validation: the scores became infinite or no numbers. "
+                    "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
+                )
             activation = self._objective.activation
             losses += float(plain_losses(logits, labels, activation).sum())
-            right += int((probabilities_of(logits, activation).argmax(axis=1) == labels).sum())
+            right += int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
             pictures += len(labels)
         return Scores(losses / pictures, right / pictures)
+
+    def seed(self, *key: str | int) -> None:
+        """Start every random layer of the tail, such as dropout, from a state that depends on this key alone.
+
+        A backbone's own dropout has no seed in its config: Keras draws one from Python's global generator whenever the
+        model is built or loaded.
+        """
+        for operation in self.tail.operations:
+            generator = getattr(operation, "seed_generator", None)
+            if generator is not None:
+                state = key_of("random layer", *key, operation.name) & 0x7FFFFFFF
+                generator.state.assign(np.array([state, 0], dtype=generator.state.dtype))
 
     def snapshot(self) -> list[Array]:
         """A copy of all weights of the tail."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.engines.build import build_engine
 from cnncli.engines.engine import Engine, EngineChoice
+from cnncli.errors import CnncliError, ConfigError
 from cnncli.features.extract import Counts, Extraction, extract, seconds_per_picture
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import Classifier
@@ -21,7 +22,9 @@ from cnncli.pictures.manifest import Manifest
 from cnncli.pictures.views import number_of_views
 from cnncli.training.feed import Feed, FreshFeed, Labelled, StoredFeed
 from cnncli.training.ledger import LedgerEntry, plan_of
+from cnncli.training.loop import Scores
 from cnncli.training.objective import Objective, balanced_weights
+from cnncli.training.optimizer import build_optimizer
 from cnncli.training.stage import Incumbent, Recorder, StageWork, train_stage
 
 
@@ -87,8 +90,40 @@ def divide(classifier: Classifier, stage: Stage, shop: Workshop) -> Division:
     return Division(stage, cut, name, engine, graph)
 
 
-def train_stages(classifier: Classifier, stages: Sequence[Stage], shop: Workshop, recorder: Recorder) -> Outcome:
+def check_stages(classifier: Classifier, stages: Sequence[Stage]) -> None:
+    """Find out before anything is trained whether every stage can be cut and has an optimizer that Keras takes.
+
+    Raises:
+        ConfigError: what is wrong with any of them, a line each.
+    """
+    problems: list[str] = []
+    for stage in stages:
+        try:
+            cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
+            build_optimizer(stage.optimizer)
+        except CnncliError as error:
+            problems += [f"stage {stage.name}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
+
+
+def train_stages(
+    classifier: Classifier,
+    stages: Sequence[Stage],
+    shop: Workshop,
+    recorder: Recorder,
+    handed: Scores | None = None,
+    keep: Callable[[LedgerEntry], None] = lambda _: None,
+) -> Outcome:
     """Train stage after stage; the classifier ends with the weights of the best epoch.
+
+    Args:
+        classifier: with the weights to start from.
+        stages: in order.
+        shop: what they work with.
+        recorder: takes the history.
+        handed: validation scores of the weights to start from, where another run measured them.
+        keep: is given a stage's entry in the ledger as soon as it ends.
 
     Raises:
         TrainingError: a loss that is no number, or weights that moved and should not have.
@@ -105,6 +140,8 @@ def train_stages(classifier: Classifier, stages: Sequence[Stage], shop: Workshop
         validation, computed_too = validation_feed(division, shop)
         counts = counts + computed + computed_too
         work = StageWork(
+            seed=shop.config.seed,
+            handed=best.validation if best else handed,
             stage=stage,
             classifier=classifier,
             cut=division.cut,
@@ -117,7 +154,9 @@ def train_stages(classifier: Classifier, stages: Sequence[Stage], shop: Workshop
         best, entry = train_stage(work, best, epochs + 1, recorder, shop.console)
         epochs += entry.epochs
         ledger.append(entry)
-        if problem := entry.hand_over_problem(shop.choice.precision):
+        keep(entry)
+        used = {shop.choice.precision, division.engine.choice.precision if division.engine else "float32"}
+        if problem := entry.hand_over_problem("bfloat16" if "bfloat16" in used else "float32"):
             shop.console.warn(problem)
     if best is None:
         raise ValueError("a training has at least one stage")
@@ -142,15 +181,28 @@ def announce(classifier: Classifier, division: Division, shop: Workshop) -> None
 
 def _work_ahead(division: Division, shop: Workshop) -> tuple[int, int, float]:
     """Renderings of training and validation pictures that are missing, all of them, and the seconds that will take."""
-    views = number_of_views(shop.config.augmentation, trunk_is_empty=division.engine is None)
-    fresh = views == "fresh"
-    extraction = Extraction(None, None, shop.pixels) if fresh else _extraction(division, shop)
     missing = total = 0
-    for split, count in (("train", 1 if views == "fresh" else views), ("validation", 1)):
+    seconds = 0.0
+    for split, extraction, views in (
+        ("train", *_stored_training(division, shop)),
+        ("validation", *_stored(division, shop)),
+    ):
         digests = [row.digest for row in shop.manifest.split(split)]
-        total += count * len(set(digests))
-        missing += sum(len(shop.store.missing(extraction.key(view), digests)) for view in range(count))
-    return missing, total, missing * seconds_per_picture(extraction) if missing else 0.0
+        absent = sum(len(shop.store.missing(extraction.key(view), digests)) for view in range(views))
+        seconds += absent * seconds_per_picture(extraction) if absent else 0.0
+        missing, total = missing + absent, total + views * len(set(digests))
+    return missing, total, seconds
+
+
+def _stored(division: Division, shop: Workshop, views: int = 1) -> tuple[Extraction, int]:
+    """What is stored for a stage, and in how many views: the features at its cut."""
+    return Extraction(division.engine, division.fingerprint, shop.pixels, shop.config.augmentation), views
+
+
+def _stored_training(division: Division, shop: Workshop) -> tuple[Extraction, int]:
+    """What is stored of the training pictures: their views' features, or the pixels that are rendered fresh."""
+    views = number_of_views(shop.config.augmentation, trunk_is_empty=division.engine is None)
+    return (Extraction(None, None, shop.pixels), 1) if views == "fresh" else _stored(division, shop, views)
 
 
 def _labelled(shop: Workshop, split: str) -> Labelled:
@@ -158,27 +210,19 @@ def _labelled(shop: Workshop, split: str) -> Labelled:
     return Labelled([row.digest for row in rows], shop.manifest.labels(rows))
 
 
-def _extraction(division: Division, shop: Workshop) -> Extraction:
-    return Extraction(division.engine, division.fingerprint, shop.pixels, shop.config.augmentation)
-
-
 def _training_feed(division: Division, shop: Workshop) -> tuple[Feed, Counts]:
     rows, pictures, seed = shop.manifest.split("train"), _labelled(shop, "train"), shop.config.seed
-    extraction = _extraction(division, shop)
-    views = number_of_views(shop.config.augmentation, trunk_is_empty=division.engine is None)
-    if views == "fresh":
-        stored = Extraction(None, None, shop.pixels)
-        (pixels,), counts = extract(stored, rows, 1, shop.store, shop.console)
-        return FreshFeed(pictures, pixels, extraction, seed), counts
-    features, counts = extract(extraction, rows, views, shop.store, shop.console)
+    stored, views = _stored_training(division, shop)
+    features, counts = extract(stored, rows, views, shop.store, shop.console)
+    if number_of_views(shop.config.augmentation, trunk_is_empty=division.engine is None) == "fresh":
+        return FreshFeed(pictures, features[0], _stored(division, shop)[0], seed), counts
     return StoredFeed(pictures, features, seed), counts
 
 
 def validation_feed(division: Division, shop: Workshop) -> tuple[StoredFeed, Counts]:
     """The validation pictures, cut where a stage is cut, and how much of that had to be computed."""
-    features, counts = extract(
-        _extraction(division, shop), shop.manifest.split("validation"), 1, shop.store, shop.console
-    )
+    extraction, views = _stored(division, shop)
+    features, counts = extract(extraction, shop.manifest.split("validation"), views, shop.store, shop.console)
     return StoredFeed(_labelled(shop, "validation"), features, shop.config.seed), counts
 
 

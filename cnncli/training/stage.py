@@ -34,6 +34,9 @@ class StageWork:
         objective: what is minimised.
         batch_size: pictures in a step.
         monitor: metric of the best epoch.
+        seed: the run's.
+        handed: validation scores of the weights that the stage starts from, as whoever trained them measured them;
+            None where they are new.
     """
 
     stage: Stage
@@ -44,6 +47,8 @@ class StageWork:
     objective: Objective
     batch_size: int
     monitor: str
+    seed: int
+    handed: Scores | None
 
 
 @dataclass(frozen=True)
@@ -82,14 +87,18 @@ def train_stage(
         recorder: takes the history.
         console: shows the progress.
 
+    Returns:
+        The best epoch so far, and the stage's entry in the ledger.
+
     Raises:
         TrainingError: a loss that is no number, or weights that moved and should not have.
     """
     trainer = TailTrainer(work.cut.tail, build_optimizer(work.stage.optimizer), work.objective)
+    trainer.seed(work.seed, work.stage.name)
     before = WeightHashes.of(work.classifier, work.cut.trained)
-    start = trainer.score(work.validation.in_order(work.batch_size))
+    start = trainer.score(work.validation.in_order(work.batch_size), f"stage {work.stage.name}, before its first epoch")
     best = _scored_again(incumbent, start, work.monitor)
-    weights, after, epochs = trainer.snapshot(), before, 0
+    weights, epochs = trainer.snapshot(), 0
     for row in _epochs(work, trainer, first_epoch, console):
         recorder.add(row)
         epochs += 1
@@ -98,7 +107,8 @@ def train_stage(
             best = Incumbent(row.epoch, value, Scores(row.val_loss, row.val_accuracy))
             weights = trainer.snapshot()
     after = WeightHashes.of(work.classifier, work.cut.trained)
-    before.check_moved(after, work.stage.name)
+    if still := before.check_moved(after, work.stage.name):
+        console.warn(f"stage {work.stage.name}: these layers were to train and did not move: {', '.join(still)}")
     trainer.restore(weights)
     if best is None:
         raise RuntimeError("a stage has at least one epoch")
@@ -107,7 +117,7 @@ def train_stage(
         learning_rate=work.stage.optimizer.learning_rate,
         epochs=epochs,
         best_epoch=best.epoch,
-        handed_val_loss=incumbent.validation.loss if incumbent else None,
+        handed_val_loss=work.handed.loss if work.handed else None,
         start_val_loss=start.loss,
         end_val_loss=best.validation.loss,
         frozen_weights_sha256=(before.frozen, after.frozen),
@@ -135,8 +145,9 @@ def _epochs(work: StageWork, trainer: TailTrainer, first_epoch: int, console: Co
             started = time.monotonic()
             factors = learning_rates(stage.schedule, epoch, stage.epochs, steps, plateau.factor if plateau else 1.0)
             batches = work.training.epoch(stage.name, epoch, work.batch_size)
-            trained = trainer.train_epoch(batches, factors, f"stage {stage.name}, epoch {epoch}", progress.advance)
-            validation = trainer.score(work.validation.in_order(work.batch_size))
+            where = f"stage {stage.name}, epoch {epoch}"
+            trained = trainer.train_epoch(batches, factors, where, progress.advance)
+            validation = trainer.score(work.validation.in_order(work.batch_size), where)
             seconds = time.monotonic() - started
             row = HistoryRow(
                 stage=stage.name,

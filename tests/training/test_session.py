@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +17,17 @@ from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.engines.engine import EngineChoice
-from cnncli.errors import TrainingError
+from cnncli.errors import ConfigError, TrainingError
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import Classifier, build_classifier
+from cnncli.networks.cut import cut_classifier
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.index import build_manifest
 from cnncli.runs.records import HistoryRow
-from cnncli.training.session import Outcome, Workshop, train_stages
+from cnncli.training.loop import Scores, TailTrainer
+from cnncli.training.objective import Objective
+from cnncli.training.optimizer import build_optimizer
+from cnncli.training.session import Outcome, Workshop, check_stages, train_stages
 from tests.drawing import draw_dataset, tiny_config
 
 MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
@@ -66,11 +72,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(data: Path, tmp_path: Path) -> Train:
     """Trains a tiny config; every setting can be given."""
 
-    def run(store: Path = tmp_path / "store", pretrained: bool = False, **settings: Any) -> Trained:
+    def run(
+        store: Path = tmp_path / "store", pretrained: bool = False, recorder: Rows | None = None, **settings: Any
+    ) -> Trained:
         config = tiny_config(data, **settings)
         shop = _workshop(config, store)
         classifier = Classifier(build_classifier(config, 2).model, pretrained)
-        recorder = Rows()
+        recorder = recorder or Rows()
         outcome = train_stages(classifier, stages_of(config), shop, recorder)
         return Trained(classifier, outcome, recorder.rows)
 
@@ -203,3 +211,96 @@ def test_every_kind_of_head_learns(train: Train, head: Any) -> None:
     trained = train(mode="from-scratch", head=head, training=training)
 
     assert trained.history[-1].loss < trained.history[0].loss
+
+
+@dataclass
+class Meddler(Rows):
+    """A recorder that changes one weight behind the training's back after the first epoch."""
+
+    classifier: Classifier | None = None
+    layer: str = ""
+    value: float = float("nan")
+
+    def add(self, row: HistoryRow) -> None:
+        """Keep a row, and meddle."""
+        super().add(row)
+        assert self.classifier is not None
+        kernel = self.classifier.model.get_layer(self.layer).kernel
+        kernel.assign(np.full(kernel.shape, self.value, np.float32))
+
+
+def _train_with(meddler: Meddler, data: Path, store: Path) -> Outcome:
+    config = tiny_config(data)
+    meddler.classifier = build_classifier(config, 2)
+    return train_stages(meddler.classifier, stages_of(config), _workshop(config, store), meddler)
+
+
+def test_a_frozen_weight_that_moves_is_noticed(data: Path, tmp_path: Path) -> None:
+    """The proof can fail: a frozen kernel that was changed behind the training's back is an error."""
+    with pytest.raises(TrainingError) as caught:
+        _train_with(Meddler(layer="block1_conv", value=0.5), data, tmp_path)
+
+    assert str(caught.value) == "stage head: frozen weights moved. This is a bug of cnncli; the model is not saved."
+
+
+def test_scores_that_are_no_numbers_end_a_stage(data: Path, tmp_path: Path) -> None:
+    """In validation too: a loss that is no number would be the best for ever, since nothing is smaller than it."""
+    with pytest.raises(TrainingError, match=r"^stage head, epoch 2, step 1: the loss became nan\. "):
+        _train_with(Meddler(layer="head_logits"), data, tmp_path)
+
+
+def test_all_stages_are_checked_before_the_first_is_trained(data: Path) -> None:
+    """An unknown layer in one and an optimizer that Keras refuses in another are one error."""
+    stages = [
+        {"name": "one", "unfreeze": "nolayer"},
+        {"name": "two", "optimizer": {"name": "sgd", "momentum": 7.0}},
+        {"name": "three"},
+    ]
+    config = tiny_config(data, training={"stages": stages})
+    with pytest.raises(ConfigError) as caught:
+        check_stages(build_classifier(config, 2), stages_of(config))
+    unknown, refused = caught.value.problems
+
+    assert unknown.startswith("stage one: unfreeze: nolayer is not a layer of the backbone. Did you mean ")
+    assert refused.startswith("stage two: training.optimizer: keras.optimizers.SGD says: ")
+
+
+def test_a_stage_that_continues_another_run_compares_with_its_figures(data: Path, tmp_path: Path) -> None:
+    """What was handed is in the ledger, and a difference that the precision does not explain is told."""
+    config = tiny_config(data)
+    said = io.StringIO()
+    shop = dataclasses.replace(_workshop(config, tmp_path), console=Console(said, live=False))
+    classifier = build_classifier(config, 2)
+    outcome = train_stages(classifier, stages_of(config), shop, Rows(), handed=Scores(5.0, 0.5))
+
+    assert outcome.ledger[0].handed_val_loss == 5.0
+    assert "was handed 5.000000: more than 0.0001 apart, the most that float32 explains." in said.getvalue()
+
+
+def test_a_layer_that_cannot_learn_is_named(data: Path, tmp_path: Path) -> None:
+    """Nothing flows through a hidden layer whose units are dead: training goes on, with a warning."""
+    config = tiny_config(data, head={"layers": [{"dense": 4, "activation": "relu"}]}, training={"epochs": 1})
+    said = io.StringIO()
+    shop = dataclasses.replace(_workshop(config, tmp_path), console=Console(said, live=False))
+    classifier = build_classifier(config, 2)
+    dense = classifier.model.get_layer("head_dense_1")
+    dense.bias.assign(np.full(4, -1e6, np.float32))
+    train_stages(classifier, stages_of(config), shop, Rows())
+
+    assert "stage head: these layers were to train and did not move: head_dense_1" in said.getvalue()
+
+
+def test_random_layers_start_from_a_keyed_state(data: Path) -> None:
+    """A backbone's own dropout has no seed in its config: two processes would draw differently."""
+    config = tiny_config(data, backbone={"name": "EfficientNetB0", "weights": "none"})
+    states = []
+    for _ in range(2):
+        cut = cut_classifier(build_classifier(config, 2), "all")
+        trainer = TailTrainer(cut.tail, build_optimizer(stages_of(config)[0].optimizer), Objective("softmax", 2))
+        trainer.seed(0, "head")
+        generators = [op.seed_generator for op in cut.tail.operations if hasattr(op, "seed_generator")]
+        states.append([generator.state.numpy().tolist() for generator in generators])
+
+    assert states[0]
+    assert states[0] == states[1]
+    assert len({tuple(state) for state in states[0]}) == len(states[0])

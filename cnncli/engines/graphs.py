@@ -1,0 +1,40 @@
+"""Converted graphs on disk: sealed with their checksums, so that a damaged one is never run.
+
+A flipped bit in a graph's weights would not fail: it would give wrong features, and the store would keep them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from cnncli.runs.files import sync_file, sync_folder, write_atomically
+
+SEAL = "sha256.json"
+
+
+def seal(folder: Path) -> None:
+    """Force a folder's files to disk and write their checksums beside them; nothing is added afterwards."""
+    files = sorted(path for path in folder.iterdir() if path.name != SEAL)
+    for path in files:
+        sync_file(path)
+    write_atomically(folder / SEAL, json.dumps({path.name: _checksum(path) for path in files}, indent=1) + "\n")
+    sync_folder(folder)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a sealed folder, in words that fit behind a colon; None where every file is as it was."""
+    try:
+        checksums: dict[str, str] = json.loads((folder / SEAL).read_text())
+        changed = [name for name, checksum in checksums.items() if _checksum(folder / name) != checksum]
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        return str(error)
+    return f"{', '.join(changed)} changed since it was written" if changed else None
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

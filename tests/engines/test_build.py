@@ -1,0 +1,91 @@
+"""Converted graphs: made once, sealed, never run damaged; and Keras where OpenVINO cannot."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncli.console import Console
+from cnncli.engines.build import build_engine, converted_graph
+from cnncli.engines.engine import EngineChoice
+from cnncli.errors import EngineError
+from cnncli.networks.classifier import build_classifier
+from cnncli.networks.cut import Cut, cut_classifier
+from tests.drawing import tiny_config
+
+FLOAT32 = EngineChoice("openvino", "float32")
+
+
+@pytest.fixture(scope="module")
+def cut() -> Cut:
+    """A frozen ConvNet."""
+    return cut_classifier(build_classifier(tiny_config(Path("unused")), 2), 0)
+
+
+def test_a_graph_is_converted_once(cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time it is read."""
+    first = converted_graph(cut.trunk, "a" * 64, tmp_path)
+    monkeypatch.setattr("cnncli.engines.build.convert_graph", None)
+
+    assert converted_graph(cut.trunk, "a" * 64, tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == [first.parent.name]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "unseal"])
+def test_a_damaged_graph_is_converted_again(cut: Cut, tmp_path: Path, damage: str) -> None:
+    """One changed bit of a weight would give wrong features and no error."""
+    graph = converted_graph(cut.trunk, "a" * 64, tmp_path)
+    weights = graph.with_suffix(".bin")
+    whole = weights.read_bytes()
+    match damage:
+        case "flip":
+            weights.write_bytes(bytes([whole[0] ^ 64]) + whole[1:])
+        case "truncate":
+            weights.write_bytes(whole[: len(whole) // 2])
+        case "remove":
+            weights.unlink()
+        case "unseal":
+            (graph.parent / "sha256.json").unlink()
+
+    assert converted_graph(cut.trunk, "a" * 64, tmp_path).with_suffix(".bin").read_bytes() == whole
+
+
+def test_keras_runs_what_openvino_cannot_take(cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32, with one line that says so, and nothing left in the cache."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise EngineError("OpenVINO cannot take this graph: no such operation")
+
+    monkeypatch.setattr("cnncli.engines.build.convert_graph", refuse)
+    said = io.StringIO()
+    engine, graph = build_engine(
+        cut.trunk, "a" * 64, EngineChoice("openvino", "bfloat16"), tmp_path, Console(said, live=False)
+    )
+
+    assert (engine.choice, graph) == (EngineChoice("keras", "float32"), None)
+    assert said.getvalue() == (
+        "warning: OpenVINO cannot take this graph: no such operation. Keras runs it, in float32.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_openvino_cannot_read_is_no_bug(cut: Cut, tmp_path: Path) -> None:
+    """It is an EngineError, which has a fallback."""
+    from cnncli.engines.openvino import OpenVinoEngine
+
+    (tmp_path / "trunk.xml").write_text("<net")
+    with pytest.raises(EngineError, match=r"trunk\.xml"):
+        OpenVinoEngine(tmp_path / "trunk.xml", "float32")
+
+
+def test_both_engines_give_the_same_features(cut: Cut, tmp_path: Path) -> None:
+    """Whichever `build_engine` chooses."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    console = Console(quiet=True)
+    openvino, _ = build_engine(cut.trunk, "a" * 64, FLOAT32, tmp_path, console)
+    keras, _ = build_engine(cut.trunk, "a" * 64, EngineChoice("keras", "float32"), tmp_path, console)
+
+    np.testing.assert_allclose(openvino.run([pixels])[0], keras.run([pixels])[0], rtol=1e-4, atol=1e-6)

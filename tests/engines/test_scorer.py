@@ -1,0 +1,114 @@
+"""A run's engine folder: whole or refused, and on the engines that the run was trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncli.engines.build import converted_graph
+from cnncli.engines.scorer import ScoringRecipe, load_scorer, save_scorer
+from cnncli.errors import EngineError, RunError
+from cnncli.networks.classifier import Classifier, build_classifier, save_classifier
+from cnncli.networks.cut import cut_classifier
+from cnncli.networks.fingerprint import fingerprint
+from tests.drawing import tiny_config
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+RECIPE = ScoringRecipe(
+    engine="openvino",
+    precision="float32",
+    tail_engine="openvino",
+    trunk=None,
+    unfreeze=0,
+    batch_norm="frozen",
+    pretrained=True,
+    activation="softmax",
+    classes=("dots", "stripes"),
+    height=32,
+    width=32,
+    color="rgb",
+    fit="stretch",
+    max_pixels=10**6,
+)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    """A small one."""
+    return build_classifier(tiny_config(Path("unused")), 2)
+
+
+def _save(classifier: Classifier, run: Path, recipe: ScoringRecipe = RECIPE) -> ScoringRecipe:
+    cut = cut_classifier(classifier, recipe.unfreeze)
+    name = fingerprint(cut.trunk)
+    graph = converted_graph(cut.trunk, name, run / "graphs") if recipe.engine == "openvino" else None
+    save_classifier(classifier, run / "model.keras")
+    return save_scorer(run / "engine", dataclasses.replace(recipe, trunk=name), cut, graph)
+
+
+@pytest.mark.parametrize("engines", [("openvino", "openvino"), ("openvino", "keras"), ("keras", "keras")])
+def test_every_pair_of_engines_gives_the_classifiers_probabilities(
+    classifier: Classifier, tmp_path: Path, engines: tuple[str, str]
+) -> None:
+    """Trunk and tail each on its own engine."""
+    _save(classifier, tmp_path, dataclasses.replace(RECIPE, engine=engines[0], tail_engine=engines[1]))
+    scorer = load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+    assert scorer.trunk is not None
+
+    assert (scorer.trunk.choice.engine, scorer.tail.choice.engine) == engines
+    np.testing.assert_allclose(
+        scorer.probabilities(PIXELS), classifier.model(PIXELS.astype(np.float32)), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_tail_that_openvino_cannot_take_is_run_by_keras(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe says so, and the trunk keeps the engine that its features came from."""
+    from cnncli.engines import openvino
+
+    convert = openvino.convert_graph
+
+    def refuse_tails(model: object, path: Path, *, pixels: bool) -> None:
+        if path.name == "tail.xml":
+            raise EngineError("no")
+        convert(model, path, pixels=pixels)
+
+    monkeypatch.setattr(openvino, "convert_graph", refuse_tails)
+    recipe = _save(classifier, tmp_path)
+
+    assert (recipe.engine, recipe.tail_engine) == ("openvino", "keras")
+    assert load_scorer(tmp_path / "engine", tmp_path / "model.keras").trunk.choice.engine == "openvino"
+
+
+@pytest.mark.parametrize("name", ["scoring.json", "trunk.xml", "trunk.bin", "tail.xml", "tail.bin", "sha256.json"])
+@pytest.mark.parametrize("damage", ["truncate", "remove"])
+def test_a_damaged_folder_is_refused(classifier: Classifier, tmp_path: Path, name: str, damage: str) -> None:
+    """Every file of it, with one line that says what to do; no other engine is taken in its stead."""
+    _save(classifier, tmp_path)
+    file = tmp_path / "engine" / name
+    file.write_bytes(file.read_bytes()[:-20]) if damage == "truncate" else file.unlink()
+    with pytest.raises(RunError, match=r"Copy the run again, or train it anew\.$"):
+        load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+
+
+def test_a_damaged_model_is_refused(classifier: Classifier, tmp_path: Path) -> None:
+    """Where Keras has to read it."""
+    _save(classifier, tmp_path, dataclasses.replace(RECIPE, engine="keras", tail_engine="keras"))
+    model = tmp_path / "model.keras"
+    model.write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"model\.keras: cannot be read "):
+        load_scorer(tmp_path / "engine", model)
+
+
+def test_a_precision_that_the_machine_lacks_is_refused(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than scored in another one without a word."""
+    _save(classifier, tmp_path, dataclasses.replace(RECIPE, precision="bfloat16"))
+    monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: False)
+    with pytest.raises(EngineError, match="bfloat16 was asked for"):
+        load_scorer(tmp_path / "engine", tmp_path / "model.keras")
