@@ -111,6 +111,7 @@ def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
     recipe = ScoringRecipe(
         engine=choice.engine,
         precision=choice.precision,
+        tail_engine=choice.engine,
         trunk=division.fingerprint,
         unfreeze=division.stage.unfreeze,
         batch_norm=division.stage.batch_norm,
