@@ -51,13 +51,14 @@ def train(
     Raises:
         CnncliError: whatever the user can mend; `error.problems` has a line for each.
     """
-    from cnncli.config.reader import config_from_mapping, load_config_or_folder
+    from cnncli.config.reader import config_from_mapping
+    from cnncli.recipes.train import read_config
     from cnncli.recipes.train import train as recipe
 
     if isinstance(config, Mapping):
         settings = config_from_mapping(config, overrides)
     else:
-        settings = load_config_or_folder(Path(config), overrides)
+        settings = read_config(Path(config), overrides)
     return recipe(settings, _runs_dir(runs_dir), _console())
 
 

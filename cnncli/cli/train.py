@@ -23,7 +23,6 @@ def command(source: Path, overrides: tuple[str, ...], runs_dir: Path, as_json: b
     Any setting can be given as KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
     """
     from cnncli.cli.outcome import print_run
-    from cnncli.config.reader import load_config_or_folder
-    from cnncli.recipes.train import train
+    from cnncli.recipes.train import read_config, train
 
-    print_run(train(load_config_or_folder(source, overrides), runs_dir, console), as_json, console)
+    print_run(train(read_config(source, overrides), runs_dir, console), as_json, console)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnncli.config.reader import load_resolved
 from cnncli.console import Console
-from cnncli.engines.scorer import load_scorer
-from cnncli.errors import MinimumMissedError, RunError
+from cnncli.engines.scorer import ScoringRecipe, load_scorer
+from cnncli.errors import ConfigError, MinimumMissedError, RunError, printable
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
 from cnncli.pictures.index import manifest_of_folder
 from cnncli.pictures.manifest import Manifest
+from cnncli.recipes.pictures import checking_pictures, say_notes
 from cnncli.recipes.score import score_rows
 from cnncli.runs.facts import time_text, utc_now
 from cnncli.runs.folder import RunFolder, require_finished
@@ -27,7 +29,7 @@ class Evaluation:
     Attributes:
         run: the run directory.
         split: train, validation, test; test for another folder.
-        data: the other folder, or None.
+        data: the other folder, absolute, or None.
         metrics: the figures.
     """
 
@@ -62,28 +64,52 @@ def evaluate(
         run: a finished run.
         console: shows what happens.
         split: of the data recorded in the run; default: test, else validation.
-        data: another folder instead: its test split, or all of it when it holds class folders.
+        data: another folder instead: its test split, or all of it when it holds class folders. Unreadable pictures
+            in it are met as in the run's config.
         allow_missing: accept a folder that lacks classes of the run.
 
     Raises:
+        ConfigError: a split was named beside another folder.
         DataError: classes that do not match, pictures that cannot be read; all of them.
         RunError: the run has no such split.
     """
+    if data is not None and split is not None:
+        raise ConfigError("split: another folder has its test split scored, or all of it; name no split beside data.")
     require_finished(run)
     scorer = load_scorer(run.engine, run.model)
     if data is not None:
-        manifest, split = manifest_of_folder(data, scorer.recipe.classes, allow_missing=allow_missing), "test"
+        data, split = data.absolute(), "test"
+        manifest = _manifest_of(data, run, scorer.recipe, allow_missing, console)
     else:
         manifest = Manifest.from_csv(run.manifest)
         split = split or ("test" if manifest.split("test") else "validation")
     rows = manifest.split(split)
     if not rows:
         there = ", ".join(manifest.counts())
-        raise RunError(f"{run.path}: its data has no {split} split; there are {there}.")
+        raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
+    console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.engine} {scorer.recipe.precision}")
     metrics, _ = score_rows(scorer, manifest, rows, FeatureStore(cache_dir() / "features"), console)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)
     return found
+
+
+def _manifest_of(
+    folder: Path, run: RunFolder, recipe: ScoringRecipe, allow_missing: bool, console: Console
+) -> Manifest:
+    """Another folder's pictures, looked at as the run looked at its own."""
+    on_bad_image = load_resolved(run.config).data.on_bad_image
+    with checking_pictures(console) as progress:
+        manifest = manifest_of_folder(
+            folder,
+            recipe.classes,
+            allow_missing,
+            max_pixels=recipe.max_pixels,
+            on_bad_image=on_bad_image,
+            progress=progress,
+        )
+    say_notes(manifest, console)
+    return manifest
 
 
 def _record(run: RunFolder, found: Evaluation) -> None:

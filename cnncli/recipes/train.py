@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 from cnncli.config.modes import stages_of
 from cnncli.config.notes import notes_of
+from cnncli.config.overrides import Overrides
+from cnncli.config.reader import load_config_or_folder
 from cnncli.config.schema import Config
 from cnncli.console import Console
+from cnncli.errors import ConfigError, printable
 from cnncli.networks.classifier import build_classifier
 from cnncli.pictures.augment import augmentation_notes
 from cnncli.pictures.index import build_manifest
 from cnncli.pictures.manifest import Manifest
-from cnncli.progress import Progress
 from cnncli.recipes.fit import Fit, fit
+from cnncli.recipes.pictures import checking_pictures, say_notes
 from cnncli.recipes.result import Run
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.log import remembering
 
 
+def read_config(source: Path, overrides: Overrides = ()) -> Config:
+    """The config to train from: a file's, or the defaults for a folder of pictures.
+
+    Raises:
+        ConfigError: all that is wrong with it; or it is the config of a run that began with another run's weights,
+            which no config holds.
+    """
+    run = RunFolder(source.parent)
+    if source.name == run.config.name and run.facts.is_file() and (parent := run.read_facts().get("parent")):
+        raise ConfigError(
+            f"{printable(source)}: was made by `cnncli finetune {printable(shlex.quote(parent))}`, and training from "
+            "it would start from other weights; repeat that command, or train from the parent's config."
+        )
+    return load_config_or_folder(source, overrides)
+
+
+@remembering()
 def train(config: Config, runs_dir: Path, console: Console) -> Run:
     """Train a config's stages and score the result.
 
@@ -42,25 +63,12 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
     return fit(task, console)
 
 
-def _progress_of_new_pictures(stack: ExitStack, console: Console) -> Callable[[int, int], None]:
-    """Shows progress from the first picture that is really read; where all are known there is nothing to show."""
-    shown: list[Progress] = []
-
-    def show(done: int, total: int) -> None:
-        if not shown:
-            shown.append(stack.enter_context(console.progress(total, "checking pictures")))
-        shown[0].update(done)
-
-    return show
-
-
 def index_pictures(config: Config, console: Console) -> Manifest:
     """The manifest of a config's data, with what there is to know about it said aloud."""
-    with ExitStack() as stack:
-        manifest = build_manifest(config.data, config.seed, progress=_progress_of_new_pictures(stack, console))
+    with checking_pictures(console) as progress:
+        manifest = build_manifest(config.data, config.seed, progress=progress)
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
     console.phase("pictures", f"{len(manifest.classes)} classes · {sizes}")
-    for note in manifest.notes:
-        console.say(note)
+    say_notes(manifest, console)
     return manifest

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import cnncli
 from cnncli.console import Console
@@ -166,6 +168,38 @@ def test_evaluating_another_folder_matches_classes_by_name(warm: RunFolder, tmp_
     assert metrics.n == 3
     assert metrics.classes == ("dots", "stripes")
     assert metrics.confusion_matrix[0] == (0, 0)
+
+
+def test_another_folder_is_looked_at_as_the_run_looked_at_its_own(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its limit of pixels and its way with unreadable pictures hold; what is left out is said."""
+    settings = {"path": data, "image_size": 32, "max_pixels": 40 * 40}
+    runs = {
+        how: train(
+            tiny_config(data, data={**settings, "on_bad_image": how}, training={"epochs": 1}), tmp_path / how, CONSOLE
+        )
+        for how in ("error", "skip")
+    }
+    other = draw_dataset(tmp_path / "other", train=0, validation=0, test=3)
+    Image.new("RGB", (41, 41)).save(other / "test" / "dots" / "large.png")
+    screen = StringIO()
+    monkeypatch.chdir(tmp_path)
+    found = evaluate(runs["skip"].folder, Console(screen, live=False), data=Path("other"))
+
+    with pytest.raises(DataError, match=r"large\.png"):
+        evaluate(runs["error"].folder, CONSOLE, data=other)
+    assert found.metrics.n == 6
+    assert found.to_dict()["data"] == str(other)
+    assert "checking pictures: 7 pictures" in screen.getvalue()
+    assert "unreadable pictures left out: 1" in screen.getvalue()
+    assert "evaluate    test 6 · openvino float32" in screen.getvalue()
+
+
+def test_a_split_of_another_folder_is_refused(warm: RunFolder, data: Path) -> None:
+    """From Python as on the command line."""
+    with pytest.raises(ConfigError, match="no split beside data"):
+        cnncli.evaluate(warm, split="validation", data=data)
 
 
 def test_a_minimum_is_a_gate(warm: RunFolder) -> None:
