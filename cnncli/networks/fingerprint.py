@@ -57,8 +57,16 @@ def _arguments(node: Any, tensors: dict[int, str]) -> Any:
     if node.is_input:
         return None
     return import_keras().tree.map_structure(
-        lambda value: tensors.get(id(value), str(value)), [list(node.arguments.args), dict(node.arguments.kwargs)]
+        lambda value: tensors.get(id(value)) or _described(value),
+        [list(node.arguments.args), dict(node.arguments.kwargs)],
     )
+
+
+def _described(value: Any) -> str:
+    """A constant among a call's arguments; an array by its bytes, since as text a long one is abbreviated."""
+    if isinstance(value, np.ndarray):
+        return f"{value.shape}{value.dtype}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    return str(value)
 
 
 def _shapes(node: Any) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cnncli.networks.classifier import build_classifier
@@ -57,7 +58,13 @@ def test_penalties_belong_to_the_layers_that_name_them() -> None:
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
-    """And adding a layer in front changes none of the others' draws."""
-    one, same = _model(layers=[{"dense": 5}]), _model(layers=[{"dense": 5}])
+    """The same seed draws the same, another one differently; a layer put behind changes none of the draws."""
 
-    assert (one.get_layer("head_dense_1").kernel.numpy() == same.get_layer("head_dense_1").kernel.numpy()).all()
+    def kernel(seed: int, *more: Any) -> np.ndarray:
+        head = {"layers": [{"dense": 5}, *more]}
+        model = build_classifier(tiny_config(Path("unused"), head=head, seed=seed), 3).model
+        return np.asarray(model.get_layer("head_dense_1").kernel)
+
+    assert (kernel(0) == kernel(0)).all()
+    assert (kernel(0) == kernel(0, {"dense": 7})).all()
+    assert (kernel(0) != kernel(1)).all()
