@@ -76,8 +76,11 @@ def finetune(
         run: a run, its directory or its name; default: the newest finished one.
         unfreeze: N weighted layers from the end of the backbone, a layer's name, or `all`; default: 4.
         epochs: at most; default: 10.
-        learning_rate: default: a tenth of the parent's.
+        learning_rate: default: a tenth of the parent's; where the parent was fine-tuned itself, that of its last stage.
         runs_dir: as in `train`.
+
+    Raises:
+        CnncliError: settings that no stage can have, layers that are not there, pictures that have gone or changed.
     """
     from cnncli.recipes.finetune import FinetuneSettings
     from cnncli.recipes.finetune import finetune as recipe

@@ -33,7 +33,7 @@ class Unfreeze(click.ParamType[int | str]):
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0.0, min_open=True),
-    help="Step size.  [default: a tenth of the parent's]",
+    help="Step size.  [default: a tenth of the parent's; that of its last stage where it was fine-tuned itself]",
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would train and what crosses the cut, and stop.")
 @runs_dir_option
@@ -57,12 +57,14 @@ def command(
 
     from cnncli.cli.outcome import open_run_aloud, print_plan, print_run
     from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
+    from cnncli.runs.log import remembering
 
-    parent = open_run_aloud(run, runs_dir, console)
-    settings = FinetuneSettings(unfreeze, epochs, learning_rate)
-    if not plan_only:
-        print_run(finetune(parent, settings, runs_dir, console), as_json, console)
-    elif as_json:
-        print_json(asdict(plan(parent, settings)))
-    else:
-        print_plan(plan(parent, settings), console)
+    with remembering():
+        parent = open_run_aloud(run, runs_dir, console)
+        settings = FinetuneSettings(unfreeze, epochs, learning_rate)
+        if not plan_only:
+            print_run(finetune(parent, settings, runs_dir, console), as_json, console)
+        elif as_json:
+            print_json(asdict(plan(parent, settings)))
+        else:
+            print_plan(plan(parent, settings), console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -16,6 +17,9 @@ from cnncli.training.ledger import StagePlan
 
 LARGEST_MATRIX = 12
 """Most classes for which the confusion matrix is printed; it is always in the JSON."""
+
+SUGGESTED_LAYERS = 4
+"""Layers to unfreeze next, in the command to copy; fewer where the backbone has not so many."""
 
 
 def open_run_aloud(name: str | Path | None, runs_dir: Path, console: Console) -> RunFolder:
@@ -36,11 +40,12 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
         [_row(split, metrics) for split, metrics in run.metrics.items()],
         to="stdout",
     )
-    path = printable(_shortest(run.path))
-    console.say(f"{path} in {run.seconds:.1f} s")
-    click.echo(f"cnncli predict --run {path} PICTURE.jpg", err=True)
-    click.echo(f"cnncli evaluate {path}", err=True)
-    click.echo(f"cnncli finetune {path} --unfreeze 4", err=True)
+    shortest = _shortest(run.path)
+    console.say(f"{printable(shortest)} in {run.seconds:.1f} s")
+    path = printable(shlex.quote(str(shortest)))
+    console.say(f"cnncli predict --run {path} PICTURE.jpg")
+    console.say(f"cnncli evaluate {path}")
+    console.say(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
 
 
 def print_metrics(split: str, metrics: Metrics, console: Console) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 
@@ -78,12 +78,11 @@ class Manifest:
 
     def csv_text(self) -> str:
         """The rows as CSV with a header; bytes of a path that are no UTF-8 stay Python's surrogate escapes."""
-        text = io.StringIO(newline="")
-        # Quoting all text, for with minimal quoting a carriage return in a name would end the line.
-        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(COLUMNS)
-        writer.writerows(astuple(row) for row in self.rows)
-        return text.getvalue()
+        return _table(COLUMNS, (astuple(row) for row in self.rows))
+
+    def skipped_text(self) -> str:
+        """The pictures that were left out as CSV with a header: path and reason."""
+        return _table(("path", "reason"), self.skipped)
 
     def to_csv(self, path: Path) -> None:
         """Write the rows as CSV, every name in the bytes the file system has for it."""
@@ -106,6 +105,15 @@ class Manifest:
         except (ValueError, csv.Error) as error:
             raise DataError(f"{printable(path)}: is no manifest of cnncli ({printable(str(error))})") from None
         return cls(rows, tuple(sorted({row.label for row in rows})))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO(newline="")
+    # Quoting all text, for with minimal quoting a carriage return in a name would end the line.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _row(line: Sequence[str]) -> Row:

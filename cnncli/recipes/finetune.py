@@ -3,34 +3,67 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cnncli.config.modes import FINE_TUNING_EPOCHS, FINE_TUNING_LEARNING_RATE_FACTOR, stages_of
+from pydantic import ValidationError
+
+from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
 from cnncli.config.reader import load_resolved
-from cnncli.config.schema import Config, StageConfig
+from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
+from cnncli.errors import ConfigError
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import Fit, fit
+from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run
 from cnncli.runs.folder import RunFolder, require_finished
+from cnncli.runs.log import recording, remembering
 from cnncli.training.ledger import StagePlan, plan_of
+from cnncli.training.loop import Scores
 
-STAGE = "fine-tune"
+SUFFIX = "-finetuned"
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """What may differ from the parent; None: the default of the mode fine-tuning."""
+    """What may differ from the parent; None: the default.
+
+    Attributes:
+        unfreeze: as in a stage of a config; default: the parent's `training.unfreeze`.
+        epochs: at most; default: those of a second stage in mode fine-tuning.
+        learning_rate: default: a tenth of the parent's `training.optimizer.learning_rate`; where the parent was
+            fine-tuned itself, the rate of its last stage.
+
+    Raises:
+        ConfigError: values that no stage can have, a line each.
+    """
 
     unfreeze: int | str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
 
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name}: received {value!r}, expected {expected}."
+            for name, value, expected, valid in (
+                ("unfreeze", self.unfreeze, "a number of layers, a layer's name or all", _stage_takes),
+                ("epochs", self.epochs, "a whole number of at least 1", _stage_takes),
+                ("learning_rate", self.learning_rate, "a number above 0", _optimizer_takes),
+            )
+            if value is not None and not valid(name, value)
+        ]
+        if problems:
+            raise ConfigError(problems)
 
+
+@remembering()
 def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, console: Console) -> Run:
     """Continue a finished run in a new one that names it.
 
@@ -38,21 +71,27 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     warning where the new one is worse.
 
     Raises:
-        RunError: the parent is not finished.
-        CutError: no such layer, or not as many.
+        RunError: the parent is not finished, or damaged.
+        DataError: pictures of the parent that have gone or have changed, all of them, before anything is written.
+        ConfigError: no such layer, or not as many, likewise before.
     """
     started = time.monotonic()
+    before = _validation_figures(parent)
     config = _child_config(parent, settings)
     manifest = Manifest.from_csv(parent.manifest)
-    classifier = _classifier(parent)
-    run = fit(Fit(config, manifest, classifier, stages_of(config), runs_dir, parent.path, started), console)
-    _compare(parent, run, console)
+    require_unchanged(manifest, config.data, console)
+    handed = Scores(before["loss"], before["top1"]) if before else None
+    task = Fit(config, manifest, _classifier(parent), stages_of(config), runs_dir, parent.path, started, handed)
+    run = fit(task, console)
+    with recording(run.folder):
+        _compare(before, run, config.training.best.monitor, console)
     return run
 
 
 def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
     """What `finetune` would train: layers, parameters, and the shapes that cross the cut."""
-    config, classifier = _child_config(parent, settings), _classifier(parent)
+    config = _child_config(parent, settings)
+    classifier = _classifier(parent)
     (stage,) = stages_of(config)
     cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
     return plan_of(stage.name, stage.unfreeze, classifier, cut)
@@ -66,22 +105,58 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
     """The parent's config with one stage of its own."""
     require_finished(parent)
     config = load_resolved(parent.config)
-    optimizer = config.training.optimizer
-    rate = settings.learning_rate or optimizer.learning_rate * FINE_TUNING_LEARNING_RATE_FACTOR
-    stage = StageConfig(
-        name=STAGE,
-        unfreeze=config.training.unfreeze if settings.unfreeze is None else settings.unfreeze,
-        epochs=settings.epochs or FINE_TUNING_EPOCHS,
-        optimizer=optimizer.model_copy(update={"learning_rate": rate}),
+    name = f"{config.name[: LONGEST_NAME - len(SUFFIX)]}{SUFFIX}" if config.name else None
+    training = {**dict(config.training), "stages": (_stage(config, settings),)}
+    return Config.model_validate({**dict(config), "mode": "fine-tuning", "training": training, "name": name})
+
+
+def _stage(config: Config, settings: FinetuneSettings) -> StageConfig:
+    usual, optimizer = fine_tuning_stage(config), _usual_optimizer(config)
+    if settings.learning_rate is not None:
+        optimizer = _with_learning_rate(optimizer, settings.learning_rate)
+    return StageConfig(
+        name=usual.name,
+        unfreeze=usual.unfreeze if settings.unfreeze is None else settings.unfreeze,
+        epochs=FINE_TUNING_EPOCHS if settings.epochs is None else settings.epochs,
+        optimizer=optimizer,
     )
-    training = config.training.model_copy(update={"stages": (stage,)})
-    name = f"{config.name}-finetuned" if config.name else None
-    return config.model_copy(update={"mode": "fine-tuning", "training": training, "name": name})
 
 
-def _compare(parent: RunFolder, run: Run, console: Console) -> None:
-    """Say how the new run stands beside its parent on the validation pictures."""
-    before = (parent.read_facts().get("metrics") or {}).get("validation")
+def _usual_optimizer(config: Config) -> OptimizerConfig:
+    """That of a second stage in mode fine-tuning; of a run that was fine-tuned, what its last stage had."""
+    last = stages_of(config)[-1]
+    is_tuned = config.mode == "fine-tuning" or (config.mode == "feature-extraction" and last.unfreeze != 0)
+    return last.optimizer if is_tuned else fine_tuning_stage(config).optimizer
+
+
+def _with_learning_rate(optimizer: OptimizerConfig, rate: float) -> OptimizerConfig:
+    return OptimizerConfig.model_validate({**optimizer.model_dump(), "learning_rate": rate})
+
+
+def _stage_takes(name: str, value: object) -> bool:
+    try:
+        StageConfig.model_validate({"name": "any", name: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def _optimizer_takes(name: str, value: object) -> bool:
+    try:
+        OptimizerConfig.model_validate({name: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def _validation_figures(run: RunFolder) -> Mapping[str, Any] | None:
+    """What a run's end found on its validation pictures; None where they could not be scored then."""
+    found: Mapping[str, Any] | None = (run.read_facts().get("metrics") or {}).get("validation")
+    return found
+
+
+def _compare(before: Mapping[str, Any] | None, run: Run, monitor: str, console: Console) -> None:
+    """Say how the new run stands beside its parent on the validation pictures, by what its best epoch is chosen by."""
     if before is None:
         return
     after = run.metrics["validation"]
@@ -89,7 +164,8 @@ def _compare(parent: RunFolder, run: Run, console: Console) -> None:
         f"validation accuracy {after.top1:.1%} (parent {before['top1']:.1%}), "
         f"loss {after.loss:.4f} (parent {before['loss']:.4f})"
     )
-    if after.loss > before["loss"] and after.top1 <= before["top1"]:
+    worse = after.top1 < before["top1"] if monitor == "val_accuracy" else after.loss > before["loss"]
+    if worse:
         console.warn(f"worse than its parent: {text}. A lower --learning-rate or a smaller --unfreeze may help.")
     else:
         console.say(f"beside its parent: {text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from cnncli.console import Console
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.scorer import ScoringRecipe, load_scorer, save_scorer
+from cnncli.errors import CnncliError
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
 from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
 from cnncli.networks.classifier import Classifier, image_size, save_classifier
+from cnncli.networks.cut import countable_layers
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.result import Run, brief
@@ -30,8 +32,9 @@ from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.runs.log import recording
 from cnncli.runs.records import History
-from cnncli.training.ledger import LEDGER_COLUMNS, ledger_cells
-from cnncli.training.session import Outcome, Workshop, train_stages
+from cnncli.training.ledger import LEDGER_COLUMNS, LedgerEntry, ledger_cells
+from cnncli.training.loop import Scores
+from cnncli.training.session import Outcome, Workshop, check_stages, train_stages
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Fit:
         runs_dir: where the run appears.
         parent: the run it continues, if any.
         started: `time.monotonic()` when the user's command began.
+        handed: validation scores of these weights as the parent measured them, if there is one.
     """
 
     config: Config
@@ -55,23 +59,42 @@ class Fit:
     runs_dir: Path
     parent: Path | None
     started: float
+    handed: Scores | None = None
 
 
 def fit(task: Fit, console: Console) -> Run:
-    """Train the stages, save the classifier, and score it from what was saved."""
+    """Train the stages, save the classifier, and score it from what was saved.
+
+    Once the classifier is saved the run will be finished: where its scoring fails, the error is raised after that.
+    """
     shop = build_workshop(task.config, task.manifest, console)
+    check_stages(task.classifier, task.stages)
     run = _create(task, shop)
     with recording(run):
         with History(run) as history:
-            outcome = train_stages(task.classifier, task.stages, shop, history)
+            outcome = train_stages(
+                task.classifier, task.stages, shop, history, handed=task.handed, keep=_ledger_keeper(run)
+            )
         console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
         _save(run, task, shop, outcome)
-        metrics, counts = _score(run, task.manifest, shop)
-        run.curves.parent.mkdir(exist_ok=True)
-        draw_curves(history.rows, run.curves, outcome.best.epoch)
+        scored = _score(run, task.manifest, shop)
+        _draw(run, history, outcome, console)
         seconds = time.monotonic() - task.started
-        _finish(run, outcome, metrics, seconds)
-    return Run(run, metrics, seconds, outcome.features + counts)
+        _finish(run, outcome, scored, seconds)
+    if scored.error is not None:
+        raise scored.error
+    return Run(run, scored.metrics, seconds, outcome.features + scored.counts, len(countable_layers(task.classifier)))
+
+
+def _ledger_keeper(run: RunFolder) -> Callable[[LedgerEntry], None]:
+    """What writes the ledger anew with each stage that ends."""
+    entries: list[LedgerEntry] = []
+
+    def keep(entry: LedgerEntry) -> None:
+        entries.append(entry)
+        write_atomically(run.ledger, json.dumps([one.to_dict() for one in entries], indent=2) + "\n")
+
+    return keep
 
 
 def build_workshop(config: Config, manifest: Manifest, console: Console) -> Workshop:
@@ -95,6 +118,8 @@ def _create(task: Fit, shop: Workshop) -> RunFolder:
         "classes.json": json.dumps(list(task.manifest.classes), ensure_ascii=False, indent=1) + "\n",
         "environment.json": json.dumps(environment(), indent=2) + "\n",
     }
+    if task.manifest.skipped:
+        files["skipped.csv"] = task.manifest.skipped_text()
     facts = {
         "mode": config.mode,
         "backbone": config.backbone.name,
@@ -124,31 +149,55 @@ def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
         fit=data.fit,
         max_pixels=data.max_pixels,
     )
-    write_atomically(run.ledger, json.dumps([entry.to_dict() for entry in outcome.ledger], indent=2) + "\n")
     save_classifier(task.classifier, run.model)
     save_scorer(run.engine, recipe, division.cut, division.graph)
 
 
-def _score(run: RunFolder, manifest: Manifest, shop: Workshop) -> tuple[dict[str, Metrics], Counts]:
+@dataclass(frozen=True)
+class _Scored:
+    """The figures of a run's splits, those that could be had, and what kept the others."""
+
+    metrics: dict[str, Metrics]
+    counts: Counts
+    error: CnncliError | None = None
+
+
+def _score(run: RunFolder, manifest: Manifest, shop: Workshop) -> _Scored:
     """Score validation and test from the saved files; the test pictures are looked at here, once, and nowhere else."""
-    scorer = load_scorer(run.engine, run.model)
     metrics, counts = {}, Counts()
-    for split in ("validation", "test"):
-        if rows := manifest.split(split):
-            metrics[split], more = score_rows(scorer, manifest, rows, shop.store, shop.console)
-            # The last stage has counted the validation pictures, which are cut at the same place.
-            counts = counts if split == "validation" else counts + more
-    return metrics, counts
+    try:
+        scorer = load_scorer(run.engine, run.model)
+        for split in ("validation", "test"):
+            if rows := manifest.split(split):
+                metrics[split], more = score_rows(scorer, manifest, rows, shop.store, shop.console)
+                # The last stage has counted the validation pictures, which are cut at the same place.
+                counts = counts if split == "validation" else counts + more
+    except CnncliError as error:
+        shop.console.warn(f"the model is saved, but not all of its figures could be had: {error.problems[0]}")
+        return _Scored(metrics, counts, error)
+    return _Scored(metrics, counts)
 
 
-def _finish(run: RunFolder, outcome: Outcome, metrics: dict[str, Metrics], seconds: float) -> None:
-    document = {split: found.to_dict() for split, found in metrics.items()}
+def _draw(run: RunFolder, history: History, outcome: Outcome, console: Console) -> None:
+    try:
+        run.curves.parent.mkdir(exist_ok=True)
+        draw_curves(history.rows, run.curves, outcome.best.epoch)
+    except Exception as error:  # whatever it is, a training is worth more than its picture
+        console.warn(f"the curves could not be drawn ({type(error).__name__}: {error})")
+
+
+def _finish(run: RunFolder, outcome: Outcome, scored: _Scored, seconds: float) -> None:
+    document = {split: found.to_dict() for split, found in scored.metrics.items()}
     write_atomically(run.metrics, json.dumps(document, indent=2) + "\n")
+    used = outcome.last.engine.choice if outcome.last.engine else EngineChoice("keras", "float32")
     finish_run(
         run,
         {
-            "metrics": {split: brief(found) for split, found in metrics.items()},
+            "engine": used.engine,
+            "precision": used.precision,
+            "metrics": {split: brief(found) for split, found in scored.metrics.items()},
             "best_epoch": outcome.best.epoch,
             "seconds": round(seconds, 3),
+            **({"reason": scored.error.problems[0]} if scored.error else {}),
         },
     )

@@ -1,13 +1,18 @@
-"""What the recipes say about pictures while these are looked at."""
+"""Pictures as the recipes meet them: looked at with progress, notes said aloud, those of an old run found unchanged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+from cnncli.config.schema import DataConfig
 from cnncli.console import Console
-from cnncli.errors import printable
+from cnncli.errors import DataError, printable
+from cnncli.parallel import map_ordered
 from cnncli.pictures.manifest import Manifest
+from cnncli.pictures.stat_index import StatIndex, StatKey, stat_key
+from cnncli.pictures.verify import PictureFacts, verify
 from cnncli.progress import Progress
 
 
@@ -34,3 +39,56 @@ def say_notes(manifest: Manifest, console: Console) -> None:
         console.say(note)
     for path, reason in manifest.skipped:
         console.detail(f"left out: {printable(path)}: {reason}")
+
+
+def require_unchanged(manifest: Manifest, data: DataConfig, console: Console) -> None:
+    """Make sure that the pictures of a manifest are where they were, byte for byte.
+
+    What the index of known pictures knows is not read again.
+
+    Raises:
+        DataError: some have gone or have changed, a line each; one line where none is left.
+    """
+    facts = _facts_now(manifest, data, console)
+    if not any(isinstance(found, PictureFacts) for found in facts.values()):
+        raise DataError(f"{printable(data.path)}: the pictures of the run are no longer here, none of {len(facts):,}")
+    problems = []
+    for row in manifest.rows:
+        found = facts[str(row.path)]
+        if isinstance(found, str):
+            problems.append(f"{printable(row.path)}: {found}")
+        elif found.digest != row.digest:
+            reason = "has changed since the run was trained" if found.digest else found.problem
+            problems.append(f"{printable(row.path)}: {reason}")
+    if problems:
+        raise DataError(problems)
+
+
+def _facts_now(manifest: Manifest, data: DataConfig, console: Console) -> dict[str, PictureFacts | str]:
+    """What each picture is now, by path, or why there is none."""
+    index, keys = StatIndex(), {str(row.path): _stat_key(row.path) for row in manifest.rows}
+    known = index.below(data.path.resolve())
+    facts: dict[str, PictureFacts | str] = {
+        path: key if isinstance(key, str) else known[path][1]
+        for path, key in keys.items()
+        if isinstance(key, str) or (path in known and known[path][0] == key)
+    }
+    unknown = {path: key for path, key in keys.items() if path not in facts and not isinstance(key, str)}
+    read: dict[str, PictureFacts] = {}
+    with checking_pictures(console) as progress:
+        for path, found in zip(
+            unknown, map_ordered(lambda path: verify(Path(path), data.max_pixels), unknown), strict=True
+        ):
+            read[path] = found
+            progress(len(read), len(unknown))
+    index.remember((path, unknown[path], found) for path, found in read.items())
+    return {**facts, **read}
+
+
+def _stat_key(path: Path) -> StatKey | str:
+    try:
+        return stat_key(path.stat())
+    except FileNotFoundError:
+        return "has gone"
+    except OSError as error:
+        return f"cannot be looked at ({error.strerror})"

@@ -21,12 +21,14 @@ class Run:
         metrics: of each split that was scored at the end: validation, and test where there is one.
         seconds: from the first line of the recipe to the last.
         features: renderings that went through the trunk, and those that were stored already.
+        layers: how many of the backbone's layers `unfreeze` counts.
     """
 
     folder: RunFolder
     metrics: Mapping[str, Metrics]
     seconds: float
     features: Counts
+    layers: int
 
     @property
     def path(self) -> Path:

@@ -2,6 +2,7 @@
 
     runs/2026-11-21T151200Z_vgg16-features/
         config.yaml  manifest.csv  classes.json  environment.json   what was trained, on what, with what
+        skipped.csv                                                 pictures that were left out, where there are any
         run.json  log.txt                                           state and key facts; every line that was said
         history.csv  stages.json  metrics.json  figures/  tensorboard/
         model.keras  engine/                                        the classifier, and its converted form
@@ -38,6 +39,11 @@ class RunFolder:
     def manifest(self) -> Path:
         """The table of pictures: path, label, split, digest, size."""
         return self.path / "manifest.csv"
+
+    @property
+    def skipped(self) -> Path:
+        """The unreadable pictures that were left out, with the reason of each; only where there are any."""
+        return self.path / "skipped.csv"
 
     @property
     def classes(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,18 @@ def test_train_prints_its_figures_and_three_commands(here: Path, capsys: pytest.
         ["cnncli", "finetune"],
     ]
     assert "stage head" in err
+
+
+def test_the_commands_to_copy_can_be_typed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a path in quotes that needs them, and no more layers than there are; --quiet shows none."""
+    assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "my runs"]) == 0
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1])
+
+    assert main([*words[1:], "--plan"]) == 0
+    assert words[-2:] == ["--unfreeze", "2"]
+    capsys.readouterr()
+    assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "my runs", "-q"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

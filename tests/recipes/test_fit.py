@@ -1,0 +1,129 @@
+"""What a run holds at its end, and what may fail on the way there without the training being lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnncli.console import Console
+from cnncli.errors import ConfigError, DataError
+from cnncli.recipes import fit
+from cnncli.recipes.predict import Prediction, predict
+from cnncli.recipes.train import train
+from cnncli.runs.folder import RunFolder, open_run
+from tests.drawing import draw_dataset, tiny_config
+
+CONSOLE = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stripes and dots, and one picture that is none."""
+    folder = draw_dataset(tmp_path_factory.mktemp("data"), 6, 3, 3)
+    (folder / "train" / "dots" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return folder
+
+
+def _config(data: Path, **changes: Any) -> Any:
+    settings = {"data": {"path": data, "image_size": 32, "on_bad_image": "skip"}, "training": {"epochs": 1}}
+    return tiny_config(data, **{**settings, **changes})
+
+
+def test_scores_that_cannot_be_had_do_not_throw_the_training_away(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is raised; the run is finished, says why, keeps the figures it has, and predicts."""
+    score = fit.score_rows
+
+    def fails_on_test(scorer: Any, manifest: Any, rows: Any, *more: Any) -> Any:
+        if rows[0].split == "test":
+            raise DataError(["a.png: has gone", "b.png: has gone"])
+        return score(scorer, manifest, rows, *more)
+
+    monkeypatch.setattr(fit, "score_rows", fails_on_test)
+    screen = StringIO()
+    with pytest.raises(DataError, match=r"b\.png"):
+        train(_config(data), tmp_path, Console(screen, live=False))
+    run = open_run(None, tmp_path)
+    facts = run.read_facts()
+
+    assert (facts["state"], facts["reason"], list(facts["metrics"])) == ("finished", "a.png: has gone", ["validation"])
+    assert list(json.loads(run.metrics.read_text())) == ["validation"]
+    assert "warning: the model is saved, but not all of its figures could be had: a.png: has gone" in screen.getvalue()
+    assert len(json.loads(run.ledger.read_text())) == 1
+    assert isinstance(next(predict(run, [data / "test" / "dots"])), Prediction)
+
+
+def test_curves_that_cannot_be_drawn_are_a_warning(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the library that draws them raises."""
+
+    def fails(*_: Any) -> None:
+        raise ZeroDivisionError("no fonts")
+
+    monkeypatch.setattr(fit, "draw_curves", fails)
+    screen = StringIO()
+    run = train(_config(data), tmp_path, Console(screen, quiet=True))
+
+    assert screen.getvalue() == "warning: the curves could not be drawn (ZeroDivisionError: no fonts)\n"
+    assert run.folder.read_facts()["state"] == "finished"
+
+
+def test_the_pictures_that_were_left_out_are_in_the_run(data: Path, tmp_path: Path) -> None:
+    """Each with its reason; where none was, there is no such file."""
+    run = train(_config(data), tmp_path / "some", CONSOLE).folder
+    with run.skipped.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    none = train(_config(draw_dataset(tmp_path / "data", 4, 2, 2)), tmp_path / "none", CONSOLE).folder
+
+    assert row["path"] == str(data / "train" / "dots" / "broken.png")
+    assert row["reason"]
+    assert not none.skipped.exists()
+
+
+def test_the_log_begins_with_what_was_said_before_the_run(data: Path, tmp_path: Path) -> None:
+    """The line about the pictures is in it."""
+    log = train(_config(data), tmp_path, CONSOLE).folder.log.read_text()
+
+    assert "INFO pictures: 2 classes · train 12, validation 6, test 6" in log
+    assert "INFO unreadable pictures left out: 1" in log
+
+
+@pytest.mark.parametrize(("mode", "engine"), [("feature-extraction", "openvino"), ("from-scratch", "keras")])
+def test_a_run_names_the_engine_that_ran(data: Path, tmp_path: Path, mode: str, engine: str) -> None:
+    """Where nothing is frozen, no trunk runs: all of it is Keras's."""
+    run = train(_config(data, mode=mode, engine="openvino"), tmp_path, CONSOLE)
+    facts = run.folder.read_facts()
+
+    assert (facts["engine"], facts["precision"]) == (engine, "float32")
+
+
+def test_stages_that_cannot_be_trained_are_all_named_before_a_run_appears(data: Path, tmp_path: Path) -> None:
+    """Not after the stages before them."""
+    stages = [
+        {"name": "head", "epochs": 1},
+        {"name": "deep", "unfreeze": 9, "epochs": 1},
+        {"name": "deeper", "unfreeze": "nowhere", "epochs": 1},
+    ]
+    with pytest.raises(ConfigError) as caught:
+        train(_config(data, training={"stages": stages}), tmp_path / "runs", CONSOLE)
+
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["stage deep", "stage deeper"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_ledger_is_written_stage_by_stage(data: Path, tmp_path: Path) -> None:
+    """What a stage proved is kept, although the next one fails."""
+    stages = [
+        {"name": "head", "epochs": 1},
+        {"name": "wild", "unfreeze": 1, "epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-60}},
+    ]
+    with pytest.raises(Exception, match="stage wild"):
+        train(_config(data, training={"stages": stages}), tmp_path, CONSOLE)
+    (path,) = tmp_path.iterdir()
+
+    assert [entry["name"] for entry in json.loads(RunFolder(path).ledger.read_text())] == ["head"]
