@@ -36,6 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
         parent = train(config, folder / "parent", CONSOLE)
+        patch.setenv("CNNCLI_CACHE", str(folder / "another"))  # where no picture is known
         finetune(parent.folder, FinetuneSettings(unfreeze=1, epochs=1), folder / "child", CONSOLE)
     return folder
 
@@ -108,10 +109,10 @@ def test_layers_that_are_not_there_are_refused_before_a_run_appears(parent: RunF
 
 
 def test_the_log_of_a_child_begins_before_it_and_ends_with_the_comparison(child: RunFolder) -> None:
-    """What was said about the cut and how it stands beside its parent."""
+    """That the pictures were looked at, and how it stands beside its parent."""
     log = child.log.read_text().splitlines()
 
-    assert "stage fine-tune" in log[0]
+    assert "INFO checking pictures: 48 pictures" in log[0]
     assert "its parent: validation accuracy" in log[-1]
 
 
