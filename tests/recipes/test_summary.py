@@ -1,0 +1,31 @@
+"""The layers that a summary lists are those that would be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnncli.networks import weights
+from cnncli.recipes.summary import summarize_backbone, summarize_config
+from tests.drawing import draw_dataset, tiny_config
+
+
+@pytest.mark.parametrize(("wanted", "rescalings"), [("imagenet", 2), ("none", 1)])
+def test_efficientnet_has_a_layer_more_with_imagenet_weights(
+    wanted: str, rescalings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed, and nothing is fetched for that."""
+    monkeypatch.setattr(weights, "fetch", lambda _: pytest.fail("a summary fetches nothing"))
+    config = tiny_config(draw_dataset(tmp_path, 1, 1, 1), backbone={"name": "EfficientNetB0", "weights": wanted})
+    types = [line.type for line in summarize_config(config).layers]
+
+    assert types.count("Rescaling") == rescalings
+    assert types[-1] == "Activation"
+
+
+def test_a_backbone_by_its_name_is_as_for_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a config has it that names nothing else."""
+    monkeypatch.setattr(weights, "fetch", lambda _: pytest.fail("a summary fetches nothing"))
+
+    assert [line.type for line in summarize_backbone("EfficientNetB0").layers].count("Rescaling") == 2
