@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -214,11 +215,8 @@ def step_losses(bench: Bench, stage: Stage, division: Division | None = None) ->
         build_optimizer(stage.optimizer),
         Objective(bench.shop.config.head.activation, len(manifest.classes)),
     )
-    losses: list[float] = []
-    for epoch in range(1, STEPS + 1):
-        for batch in feed.epoch(stage.name, epoch, BATCH):
-            losses.append(trainer.train_epoch([batch], iter([1.0]), "a step").loss)
-    return losses[:STEPS]
+    batches = (batch for epoch in range(1, STEPS + 1) for batch in feed.epoch(stage.name, epoch, BATCH))
+    return [trainer.train_epoch([batch], iter([1.0]), "a step").loss for batch in islice(batches, STEPS)]
 
 
 def _stored(bench: Bench, division: Division) -> Any:

@@ -46,14 +46,16 @@ def preprocess(name: str, pixels: Any) -> Any:
     """
     import keras
 
-    module = next(module for start, module in MODULES.items() if name.startswith(start))
     if isinstance(pixels, np.ndarray):
         pixels = pixels.astype("float32")
+    if name == "EfficientNetLite0":  # not in keras.applications; as its authors have it
+        return (pixels - 127.0) / 128.0
+    module = next(module for start, module in MODULES.items() if name.startswith(start))
     return getattr(keras.applications, module).preprocess_input(pixels)
 
 
-def build_base(name: str, side: int, weights: Path | None = None, **options: Any) -> Any:
-    """A network of keras.applications without its top, with random weights or those of a file."""
+def build_base(name: str, side: int, weights: Path | str | None = None, **options: Any) -> Any:
+    """A network of keras.applications without its top, with random weights, `imagenet` or those of a file."""
     import keras
 
     return getattr(keras.applications, name)(
@@ -146,7 +148,7 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def pooled_features(name: str, base: Any, pixels: Pixels, batch: int = 32) -> NDArray[np.float32]:
+def pooled_features(name: str, base: Any, pixels: NDArray[Any], batch: int = 32) -> NDArray[np.float32]:
     """What a frozen base gives for pixels, averaged over the picture: (n, channels)."""
     maps = base.predict(preprocess(name, pixels), batch_size=batch, verbose=0)
     result: NDArray[np.float32] = maps.mean(axis=(1, 2))
@@ -214,3 +216,37 @@ def unfrozen_losses(
     model.compile(optimizer=keras.optimizers.SGD(learning_rate), loss="sparse_categorical_crossentropy")
     data = pixels.astype("float32")
     return [float(model.train_on_batch(data[rows], labels[rows], return_dict=True)["loss"]) for rows in batches]
+
+
+def read_split(folder: Path, side: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The pictures of class folders as `image_dataset_from_directory` gives them, bilinear and not antialiased.
+
+    Returns: pixels in 0–255, (n, side, side, 3), and class indexes, both in the order of the file names.
+    """
+    import keras
+
+    data = keras.utils.image_dataset_from_directory(
+        folder, image_size=(side, side), batch_size=64, shuffle=False, label_mode="int", verbose=False
+    )
+    pixels, labels = zip(*((x.numpy(), y.numpy()) for x, y in data), strict=True)
+    return np.concatenate(pixels), np.concatenate(labels).astype(np.int64)
+
+
+def train_head(
+    train: tuple[NDArray[np.float32], NDArray[np.int64]],
+    validation: tuple[NDArray[np.float32], NDArray[np.int64]],
+    n_classes: int,
+    seed: int = 0,
+) -> Any:
+    """A softmax layer on pooled features: Adam 1e-3, batches of 32, at most 20 epochs, stopped early at patience 5.
+
+    The weights are those of the epoch with the lowest validation loss.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    head = keras.Sequential([keras.Input(train[0].shape[1:]), keras.layers.Dense(n_classes, activation="softmax")])
+    head.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)
+    head.fit(*train, batch_size=32, epochs=20, validation_data=validation, callbacks=[stopping], verbose=0)
+    return head

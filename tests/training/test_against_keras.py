@@ -102,6 +102,24 @@ def test_steps_of_resnet50_with_real_weights_lose_what_plain_keras_loses(
         _check(compare(_bench(case, tmp_path, engine, weights), _base(case, weights), case))
 
 
+def test_training_from_scratch_takes_the_steps_of_plain_keras(tiny: Path) -> None:
+    """Nothing frozen and batch norm training: ten losses, and the moving statistics that they leave behind."""
+    case = Case("ConvNet", 32, 0, 0.05, {"filters": [4, 8], "batch_norm": True})
+    bench = parity.set_up(case, Path("none"), tiny / "data", tiny / "cache", "keras")
+    keras, stage = import_keras(), parity.top_of(bench, "all")
+    plain = keras.models.clone_model(bench.classifier.model)
+    plain.set_weights(bench.classifier.model.get_weights())
+    plain.compile(keras.optimizers.SGD(case.learning_rate), "sparse_categorical_crossentropy")
+
+    ours = parity.step_losses(bench, stage)
+    pixels, steps = bench.pixels.astype("float32"), bench.steps(stage.name)
+    theirs = [plain.train_on_batch(pixels[rows], bench.labels[rows], return_dict=True)["loss"] for rows in steps]
+
+    _check(Steps(tuple(ours), tuple(map(float, theirs))))
+    for found, expected in zip(bench.classifier.model.weights, plain.weights, strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4, err_msg=found.path)
+
+
 def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path) -> None:
     """The whole of `train_stages`, four epochs of three steps: losses of each epoch and the head at the end."""
     bench = _bench(TINY, tiny)

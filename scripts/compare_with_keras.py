@@ -1,0 +1,252 @@
+"""cnncli beside plain Keras: what it gives, and what the same recipe gives as Keras's guides write it.
+
+    python scripts/compare_with_keras.py parity [NAME …] [--weights NAME=FILE]
+        Features, logits and the losses of ten SGD steps (frozen; top unfrozen with batch norm frozen) from the same
+        weights, head, pixels and batches, on both engines, in float32: relative differences. Weights are files of
+        every form, written from networks initialised with a seed; or a real one, ResNet50=….weights.h5.
+
+    python scripts/compare_with_keras.py recipe DATA --backbone NAME [--weights FILE] [--size PX] [--seeds N]
+        The default recipe (frozen backbone, average pooling, softmax, Adam 1e-3, early stopping) through
+        `cnncli train` and in plain Keras with `image_dataset_from_directory`: test accuracies with 95 % intervals.
+
+    python scripts/compare_with_keras.py pixels DATA --backbone NAME [--weights FILE] [--size PX]
+        TensorFlow's bilinear resizing, which does not antialias, against cnncli's decoder: grey levels apart, and
+        the accuracy of heads trained on either and tested on both.
+
+    python scripts/compare_with_keras.py precision RUN
+        The run's test pictures through its trunk in float32 and in bfloat16: decisions that flip, accuracies.
+
+    python scripts/compare_with_keras.py figures RUN
+        For each test picture of a run in float32: `predict`, `evaluate`, and `model.keras` in bare Keras in a process
+        of its own; the largest differences of a probability.
+
+DATA has train, validation and test folders with class folders. Times are not compared here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts import plain_keras
+
+SPLITS = ("train", "validation", "test")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one comparison and print its table."""
+    from cnncli.networks.backend import import_keras
+
+    options = _parser().parse_args(arguments)
+    import_keras()  # TensorFlow with deterministic operations for both sides, and without its messages
+    with tempfile.TemporaryDirectory() as folder:
+        options.work = Path(folder)
+        _print_table(options.compare(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verb = verbs.add_parser("parity")
+    verb.add_argument("names", nargs="*", metavar="NAME")
+    verb.add_argument("--weights", action="append", default=[], metavar="NAME=FILE")
+    verb.set_defaults(compare=compare_parity)
+    for name, compare in (("recipe", compare_recipe), ("pixels", compare_pixels)):
+        verb = verbs.add_parser(name)
+        verb.add_argument("data", type=Path)
+        verb.add_argument("--backbone", required=True)
+        verb.add_argument("--weights", default="imagenet")
+        verb.add_argument("--size", type=int, default=224)
+        verb.add_argument("--seeds", type=int, default=1)
+        verb.set_defaults(compare=compare)
+    for name, compare in (("precision", compare_precision), ("figures", compare_figures)):
+        verb = verbs.add_parser(name)
+        verb.add_argument("run", type=Path)
+        verb.set_defaults(compare=compare)
+    return parser
+
+
+Row = Sequence[str]
+
+
+def _print_table(rows: Iterator[Row]) -> None:
+    """Print rows as they come, the first as a heading; columns as wide as their heading or 12."""
+    widths: list[int] = []
+    for row in rows:
+        widths = widths or [max(len(cell), 12) for cell in row]
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
+
+
+def compare_parity(options: argparse.Namespace) -> Iterator[Row]:
+    """Every form of weights of the named networks, on both engines."""
+    from scripts import parity
+
+    real = dict(pair.split("=", 1) for pair in options.weights)
+    names = options.names or [*real] or ["VGG16", "DenseNet121", "Xception"]
+    yield ("network    ", "weights      ", "engine  ", "features", "logits", "10 frozen", "10 unfrozen", "loss moved")
+    for name in names:
+        case, folder = parity.CASES[name], options.work / name
+        folder.mkdir()
+        if name in real:
+            parity.draw_pictures(folder / "data", case.side)
+            files = {"given": Path(real[name])}
+        else:
+            files = dict(parity.write_case(case, folder))
+        for form, file in files.items():
+            for engine in ("keras", "openvino"):
+                yield (name, form, engine, *_parity_figures(case, file, folder, engine))
+
+
+def _parity_figures(case: Any, file: Path, folder: Path, engine: Any) -> Iterator[str]:
+    from scripts import parity
+
+    def bench() -> Any:
+        return parity.set_up(case, file, folder / "data", folder / "cache", engine)
+
+    def base() -> Any:
+        return plain_keras.build_base(case.name, case.side, file, **case.options)
+
+    yield from (f"{figure:.1e}" for figure in parity.compare_features(bench(), base(), case))
+    frozen = parity.compare_frozen(bench(), base(), case)
+    unfrozen = parity.compare_unfrozen(bench(), base(), case)
+    yield f"{frozen.difference:.1e}"
+    yield f"{unfrozen.difference:.1e}"
+    yield f"{frozen.moved:.1%} {unfrozen.moved:.1%}"
+
+
+def compare_recipe(options: argparse.Namespace) -> Iterator[Row]:
+    """The recipe through the command line of cnncli, and in plain Keras."""
+    yield ("seed", "cnncli, test accuracy         ", "plain Keras, test accuracy")
+    splits = {name: plain_keras.read_split(options.data / name, options.size) for name in SPLITS}
+    features = _features(options, splits)
+    for seed in range(options.seeds):
+        yield (str(seed), _train_with_cnncli(options, seed), _accuracy(*_train_plain(features, seed)))
+
+
+def _train_with_cnncli(options: argparse.Namespace, seed: int) -> str:
+    settings = {
+        "backbone.name": options.backbone,
+        "backbone.weights": options.weights if options.weights == "imagenet" else Path(options.weights).resolve(),
+        "data.image_size": options.size,
+        "seed": seed,
+    }
+    overrides = [f"{key}={value}" for key, value in settings.items()]
+    command = [sys.executable, "-m", "cnncli", "train", str(options.data), *overrides, "--json", "--quiet"]
+    done = subprocess.run([*command, "--runs-dir", str(options.work)], capture_output=True, text=True, check=True)
+    test = json.loads(done.stdout)["metrics"]["test"]
+    return _accuracy(round(test["top1"] * test["n"]), test["n"])
+
+
+Pictures = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+def _features(options: argparse.Namespace, splits: dict[str, Pictures]) -> dict[str, Pictures]:
+    """Pooled features of a frozen base in plain Keras."""
+    base = _base(options)
+    return {
+        name: (plain_keras.pooled_features(options.backbone, base, pixels), labels)
+        for name, (pixels, labels) in splits.items()
+    }
+
+
+def _base(options: argparse.Namespace) -> Any:
+    """The backbone in plain Keras; EfficientNetLite0, which Keras does not have, from a file that cnncli wrote."""
+    if options.backbone != "EfficientNetLite0":
+        return plain_keras.build_base(options.backbone, options.size, options.weights)
+    import keras
+
+    from cnncli.config.schema import BackboneConfig
+    from cnncli.networks.backbone import build_backbone
+
+    file = options.work / "base.keras"
+    build_backbone(BackboneConfig(), (options.size, options.size, 3), seed=0).save(file)
+    return keras.saving.load_model(file)
+
+
+def _train_plain(features: dict[str, Pictures], seed: int, test: str = "test") -> tuple[int, int]:
+    """Right answers of a head trained on features, and how many there were."""
+    n_classes = int(features["train"][1].max()) + 1
+    head = plain_keras.train_head(features["train"], features["validation"], n_classes, seed)
+    inputs, labels = features[test]
+    return int((head.predict(inputs, verbose=0).argmax(axis=1) == labels).sum()), len(labels)
+
+
+def _accuracy(right: int, n: int) -> str:
+    from cnncli.evaluation.metrics import wilson_interval
+
+    low, high = wilson_interval(right, n)
+    return f"{right / n:.2%} [{low:.2%}, {high:.2%}]"
+
+
+def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
+    """Pixels of both decoders, and heads trained and tested on either."""
+    tensorflow = {name: plain_keras.read_split(options.data / name, options.size) for name in SPLITS}
+    pillow = {name: _decoded(options.data / name, options.size) for name in SPLITS}
+    apart = np.abs(tensorflow["test"][0] - pillow["test"][0])
+    yield ("grey levels apart, test pictures", "mean", "median picture", "worst picture", "largest")
+    of_each = apart.mean(axis=(1, 2, 3))
+    figures = (apart.mean(), np.median(of_each), of_each.max(), apart.max())
+    yield ("TensorFlow bilinear against cnncli", *(f"{figure:.2f}" for figure in figures))
+    yield ("", "", "", "", "")
+    features = {"TensorFlow": _features(options, tensorflow), "cnncli": _features(options, pillow)}
+    yield ("trained on, tested on", "accuracy of plain Keras", "", "", "")
+    for trained, of_training in features.items():
+        for tested, of_test in features.items():
+            right, n = _train_plain({**of_training, "test": of_test["test"]}, seed=0)
+            yield (f"{trained}, {tested}", _accuracy(right, n), "", "", "")
+
+
+def _decoded(folder: Path, side: int) -> Pictures:
+    """The pictures of class folders as cnncli decodes them, in the order of `image_dataset_from_directory`."""
+    from cnncli.pictures.decode import PixelRecipe, decode
+
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    paths = [path for label in classes for path in sorted((folder / label).iterdir())]
+    labels = [classes.index(path.parent.name) for path in paths]
+    pixels = [decode(path, PixelRecipe(side, side)) for path in paths]
+    return np.stack(pixels).astype(np.float32), np.array(labels, np.int64)
+
+
+def compare_precision(options: argparse.Namespace) -> Iterator[Row]:
+    """Probabilities of the test pictures with the trunk in either precision; the tail is float32 in both."""
+    from scripts.scored_run import ScoredRun
+
+    run = ScoredRun(options.run)
+    full, short = run.probabilities("float32"), run.probabilities("bfloat16")
+    flips, n = int((full.argmax(axis=1) != short.argmax(axis=1)).sum()), len(run.labels)
+    yield (
+        "pictures",
+        "decisions that flip",
+        "largest change of a probability",
+        "float32 accuracy          ",
+        "bfloat16",
+    )
+    accuracies = [_accuracy(run.right(found), n) for found in (full, short)]
+    yield (str(n), f"{flips} ({flips / n:.2%})", f"{np.abs(full - short).max():.4f}", *accuracies)
+
+
+def compare_figures(options: argparse.Namespace) -> Iterator[Row]:
+    """`predict`, `evaluate` and bare Keras on the same test pictures."""
+    from scripts.scored_run import ScoredRun
+
+    run = ScoredRun(options.run)
+    predicted, evaluated, bare = run.predicted(), run.evaluated(options.work), run.in_bare_keras(options.work)
+    yield ("pictures", "trunk in", "predict − evaluate", "predict − bare Keras", "evaluate − bare Keras")
+    pairs = ((predicted, evaluated), (predicted, bare), (evaluated, bare))
+    differences = [f"{np.abs(one - other).max():.1e}" for one, other in pairs]
+    yield (str(len(run.rows)), run.recipe.precision, *differences)
+
+
+if __name__ == "__main__":
+    main()
