@@ -127,7 +127,8 @@ class Console:
         meter = Meter(description, total, unit, self.clock)
         with self._shown(meter) as show:
             yield Progress(meter, show)
-        self.say(f"{description}: {meter.summary()}")
+        if meter.done:
+            self.say(f"{description}: {meter.summary()}")
 
     @contextmanager
     def training(self, stage: str, epochs: int, pictures: int) -> Iterator[Training]:
@@ -230,7 +231,7 @@ def _rich_table(stream: TextIO, color: bool, columns: Sequence[str], rows: Seque
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for k, column in enumerate(columns):
         side: Literal["right", "left"] = "right" if right_aligned([row[k] for row in rows]) else "left"
         table.add_column(Text(column), justify=side, no_wrap=True)
@@ -240,4 +241,6 @@ def _rich_table(stream: TextIO, color: bool, columns: Sequence[str], rows: Seque
     # Cells are neither cut nor folded: a table that is too wide goes on in the next line, and can still be copied from.
     width = sum(max(cell_width(cell) for cell in column) + 2 for column in zip(columns, *rows, strict=True)) + 2
     screen.width = max(screen.width, width)
+    if title:
+        _write_line(stream, title)
     screen.print(table)

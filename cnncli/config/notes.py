@@ -7,7 +7,21 @@ from cnncli.config.schema import Config
 
 
 def notes_of(config: Config) -> tuple[str, ...]:
-    """Sentences about stages that are allowed, but can hardly be meant."""
+    """Sentences about settings that are allowed, but can hardly be meant."""
+    return (*_warmup_notes(config), *_random_trunk_notes(config))
+
+
+def _random_trunk_notes(config: Config) -> tuple[str, ...]:
+    frozen = [stage.name for stage in stages_of(config) if stage.unfreeze == 0]
+    if config.backbone.weights != "none" or not frozen:
+        return ()
+    return (
+        f"stage {frozen[0]}: backbone.weights is none, so its features are those of random weights that stay frozen. "
+        "mode: from-scratch trains all of it.",
+    )
+
+
+def _warmup_notes(config: Config) -> tuple[str, ...]:
     return tuple(
         f"stage {stage.name}: {stage.schedule.warmup_epochs:g} epochs of warm-up in {stage.epochs} epochs: "
         "the learning rate never reaches its height."

@@ -43,7 +43,7 @@ class Problem:
     @property
     def sentence(self) -> str:
         """`WHERE: KEY: what (received X), expected Y. Did you mean …?`, one line."""
-        places = [self.origin.where, "" if self.key == self.origin.key else shortened(printable(self.key))]
+        places = [printable(self.origin.where), "" if self.key == self.origin.key else shortened(printable(self.key))]
         received = "" if self.received is _NOTHING else f" (received {shown(self.received)})"
         expected = f", expected {self.expected}" if self.expected else ""
         hint = f" {self.hint}" if self.hint else ""
@@ -82,7 +82,7 @@ def _written(value: object) -> str:
             # A longer text is cut before it is escaped, so that a megabyte of it costs nothing.
             return repr(printable(str(value)[: 2 * _LONGEST])).replace("\\\\", "\\")
         case dict():
-            return "{" + ", ".join(f"{name}: {_written(item)}" for name, item in value.items()) + "}"
+            return "{" + ", ".join(f"{printable(str(name))}: {_written(item)}" for name, item in value.items()) + "}"
         case list() | tuple():
             return "[" + ", ".join(map(_written, value)) + "]"
         case int() if abs(value) > 10**_LONGEST:

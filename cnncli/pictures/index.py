@@ -42,8 +42,8 @@ def build_manifest(
     pictures = verified(found, found.candidates, data.max_pixels, index_path, progress)
     good, bad = _sorted_out(pictures)
     problems = class_problems(found, good)
-    if data.on_bad_image == "error":
-        problems += _refusals(bad)
+    if data.on_bad_image == "error" and bad:
+        problems += [*_refusals(bad), "data.on_bad_image: skip leaves pictures that cannot be read out"]
     groups = duplicates(good)
     leaks = leakage_lines(groups)
     if leaks and not data.allow_leakage:

@@ -80,6 +80,7 @@ def evaluate(
     if data is not None:
         data, split = data.absolute(), "test"
         manifest = _manifest_of(data, run, scorer.recipe, allow_missing, console)
+        _warn_of_known_pictures(manifest, run, console)
     else:
         manifest = Manifest.from_csv(run.manifest)
         split = split or ("test" if manifest.split("test") else "validation")
@@ -110,6 +111,16 @@ def _manifest_of(
         )
     say_notes(manifest, console)
     return manifest
+
+
+def _warn_of_known_pictures(manifest: Manifest, run: RunFolder, console: Console) -> None:
+    """Figures on pictures that a run was trained on, or whose epoch was chosen by them, flatter it."""
+    digests = {row.digest for row in manifest.rows}
+    known = Manifest.from_csv(run.manifest)
+    for split, did in (("train", "was trained on"), ("validation", "chose its best epoch by")):
+        count = len(digests & {row.digest for row in known.split(split)})
+        if count:
+            console.warn(f"the run {did} {count:,} of these {len(digests):,} pictures: the figures flatter it")
 
 
 def _record(run: RunFolder, found: Evaluation) -> None:

@@ -15,7 +15,7 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
-from cnncli.errors import ConfigError
+from cnncli.errors import ConfigError, printable
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.pictures.manifest import Manifest
@@ -80,6 +80,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     config = _child_config(parent, settings)
     manifest = Manifest.from_csv(parent.manifest)
     require_unchanged(manifest, config.data, console)
+    console.phase("network", f"{config.backbone.name} of {printable(parent.path.name)}")
     handed = Scores(before["loss"], before["top1"]) if before else None
     task = Fit(config, manifest, _classifier(parent), stages_of(config), runs_dir, parent.path, started, handed)
     run = fit(task, console)

@@ -58,6 +58,7 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
     for note in (*notes_of(config), *augmentation_notes(config.augmentation)):
         console.warn(note)
     manifest = index_pictures(config, console)
+    console.phase("network", f"{config.backbone.name}, weights {config.backbone.weights}")
     classifier = build_classifier(config, len(manifest.classes))
     task = Fit(config, manifest, classifier, stages_of(config), runs_dir, parent=None, started=started)
     return fit(task, console)

@@ -165,7 +165,12 @@ def _epochs(work: StageWork, trainer: TailTrainer, first_epoch: int, console: Co
             metrics = _monitored(row)
             if plateau:
                 plateau.see(metrics, trainer.base_learning_rate)
-            if stopping and stopping.should_stop(metrics):
+            if stopping and stage.early_stopping and stopping.should_stop(metrics):
+                if epoch < stage.epochs:
+                    console.say(
+                        f"{stage.name} stops early: {stage.early_stopping.monitor} has not improved for "
+                        f"{stage.early_stopping.patience} epochs"
+                    )
                 return
 
 

@@ -203,6 +203,7 @@ def test_all_unreadable_pictures_are_listed_together(three: Path) -> None:
         "DIR/train/cats/a.jpg: is empty (0 bytes)",
         problems(three)[1],
         "DIR/test/dogs/b.png: is no JPEG, PNG, BMP, GIF, WebP or TIFF picture (begins with b'<html>')",
+        "data.on_bad_image: skip leaves pictures that cannot be read out",
     ]
     assert problems(three)[1].startswith("DIR/train/dogs/c.jpg: is truncated (")
 
@@ -271,6 +272,7 @@ def test_everything_is_told_at_once(three: Path) -> None:
     assert [line.split(":")[0] for line in problems(three)] == [
         "DIR/test",
         "DIR/train/cats/a.jpg",
+        "data.on_bad_image",
         "DIR/train/cats/cats.0.jpg = DIR/test/cats/copy.jpg",
         "data.allow_leakage",
     ]

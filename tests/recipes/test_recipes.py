@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -330,3 +332,15 @@ def test_the_api_takes_paths_names_and_runs(data: Path, tmp_path: Path) -> None:
     assert among.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
     assert cnncli.load(run).model.input_shape == (None, 32, 32, 3)
     assert open_run(None, tmp_path).path == run.path
+
+
+def test_figures_on_pictures_that_were_trained_on_are_warned_of(warm: RunFolder, data: Path) -> None:
+    """By their digests, wherever the files lie."""
+    said = io.StringIO()
+    evaluate(warm, Console(said, quiet=True), data=_flat_copy(data / "train"))
+
+    assert said.getvalue() == "warning: the run was trained on 24 of these 24 pictures: the figures flatter it\n"
+
+
+def _flat_copy(classes: Path) -> Path:
+    return Path(shutil.copytree(classes, classes.parent.parent / "copy", dirs_exist_ok=True))
