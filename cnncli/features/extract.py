@@ -15,7 +15,7 @@ from cnncli.console import Console
 from cnncli.engines.engine import BATCH, Array, Engine
 from cnncli.errors import DataError, PictureError
 from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
-from cnncli.parallel import map_ordered
+from cnncli.parallel import batched, map_ordered
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.manifest import Row
 from cnncli.pictures.views import render_view, view_recipe
@@ -152,7 +152,7 @@ def _fill(
     total = sum(len(digests) for digests in missing)
     try:
         with console.progress(total, "computing features" if extraction.engine else "decoding", "pictures") as progress:
-            for batch in _batched(_renderings(extraction, rows, missing, errors)):
+            for batch in batched(_renderings(extraction, rows, missing, errors), BATCH):
                 tensors = extraction.run(np.stack([pixels for _, _, pixels in batch]))
                 for number, (view, digest, _) in enumerate(batch):
                     segments[view].add(digest, [tensor[number] for tensor in tensors])
@@ -192,16 +192,3 @@ def _renderings(
             errors.append(result)
         else:
             yield from result
-
-
-def _batched(
-    renderings: Iterator[tuple[int, str, Pixels]],
-) -> Iterator[list[tuple[int, str, Pixels]]]:
-    batch: list[tuple[int, str, Pixels]] = []
-    for rendering in renderings:
-        batch.append(rendering)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

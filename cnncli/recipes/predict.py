@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cnncli.engines.engine import BATCH
 from cnncli.engines.scorer import Scorer, load_scorer
 from cnncli.errors import ConfigError, PictureError
-from cnncli.parallel import map_ordered
+from cnncli.parallel import batched, map_ordered
 from cnncli.pictures.decode import decode
 from cnncli.pictures.index import pictures_below
 from cnncli.runs.folder import RunFolder, require_finished
@@ -70,7 +70,7 @@ def predict(run: RunFolder, paths: Sequence[str | Path], top: int = 5) -> Iterat
 
 
 def _predictions(names: Sequence[str | PictureError], scorer: Scorer, top: int) -> Iterator[Prediction | PictureError]:
-    for batch in _batches(map_ordered(lambda name: _decode(name, scorer), names)):
+    for batch in batched(map_ordered(lambda name: _decode(name, scorer), names), BATCH):
         pictures = [pixels for _, pixels in batch if not isinstance(pixels, PictureError)]
         scores = iter(scorer.probabilities(np.stack(pictures)) if pictures else ())
         for name, pixels in batch:
@@ -123,16 +123,3 @@ def _matches(pattern: str) -> Iterator[str | PictureError]:
         yield from _in_folder(match) if match in folders else [match]
     if not matches:
         yield PictureError(pattern, "matches no file")
-
-
-def _batches(
-    decoded: Iterable[tuple[str, NDArray[np.uint8] | PictureError]],
-) -> Iterator[list[tuple[str, NDArray[np.uint8] | PictureError]]]:
-    batch: list[tuple[str, NDArray[np.uint8] | PictureError]] = []
-    for item in decoded:
-        batch.append(item)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
