@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnncli.config.schema import Config
+from cnncli.networks.backend import import_keras
+from cnncli.networks.classifier import build_classifier
 from scripts import parity, plain_keras
 from scripts.parity import CASES, Case
 
@@ -65,6 +68,41 @@ def test_every_form_of_weights_is_read_as_keras_reads_it(form: str, written: Cal
 
     assert len(ours) == len(theirs) > 200
     assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("output_layer", [None, "block_6_depthwise"])
+@pytest.mark.parametrize("pooling", ["avg", "max", "flatten"])
+def test_poolings_and_output_layers_are_keras_own(
+    pooling: str, output_layer: str | None, written: Callable[[Case], Written]
+) -> None:
+    """A backbone cut short, inside a block too, under each kind of pooling, beside what a Keras user builds."""
+    network, keras = written(TINY), import_keras()
+    file = network.files[".weights.h5"]
+    config = Config.model_validate(
+        {
+            "data": {"path": "unused", "image_size": TINY.side},
+            "backbone": {
+                "name": TINY.name,
+                "weights": str(file),
+                "options": dict(TINY.options),
+                "output_layer": output_layer,
+            },
+            "head": {"pooling": pooling, "activation": "linear"},
+        }
+    )
+    model = build_classifier(config, 3).model
+    base = plain_keras.build_base(TINY.name, TINY.side, file, **TINY.options)
+    maps = base.output if output_layer is None else base.get_layer(output_layer).output
+    pool = {
+        "avg": keras.layers.GlobalAveragePooling2D(),
+        "max": keras.layers.GlobalMaxPooling2D(),
+        "flatten": keras.layers.Flatten(),
+    }[pooling]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, TINY.side, TINY.side, 3)).astype(np.float32)
+    features = keras.Model(base.inputs, pool(maps))([plain_keras.preprocess(TINY.name, pixels)], training=False)
+    kernel, bias = model.get_layer("head_logits").get_weights()
+
+    assert parity.relative(model(pixels, training=False), features.numpy() @ kernel + bias) < 1e-4
 
 
 @pytest.mark.slow
