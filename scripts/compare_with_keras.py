@@ -192,7 +192,7 @@ def _accuracy(right: int, n: int) -> str:
 def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
     """Pixels of both decoders, and heads trained and tested on either."""
     tensorflow = {name: plain_keras.read_split(options.data / name, options.size) for name in SPLITS}
-    pillow = {name: _decoded(options.data / name, options.size) for name in SPLITS}
+    pillow = {name: decode_split(options.data / name, options.size) for name in SPLITS}
     apart = np.abs(tensorflow["test"][0] - pillow["test"][0])
     yield ("grey levels apart, test pictures", "mean", "median picture", "worst picture", "largest")
     of_each = apart.mean(axis=(1, 2, 3))
@@ -207,7 +207,7 @@ def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
             yield (f"{trained}, {tested}", _accuracy(right, n), "", "", "")
 
 
-def _decoded(folder: Path, side: int) -> Pictures:
+def decode_split(folder: Path, side: int) -> Pictures:
     """The pictures of class folders as cnncli decodes them, in the order of `image_dataset_from_directory`."""
     from cnncli.pictures.decode import PixelRecipe, decode
 

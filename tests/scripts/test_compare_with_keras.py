@@ -1,0 +1,63 @@
+"""The comparisons with plain Keras print what they found, on a tiny run and tiny pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnncli.console import Console
+from cnncli.engines.openvino import has_bfloat16
+from cnncli.recipes.train import train
+from scripts import compare_with_keras, plain_keras
+from tests.drawing import draw_dataset, tiny_config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run in float32 whose trunk is a frozen convolution."""
+    folder = tmp_path_factory.mktemp("compared")
+    config = tiny_config(draw_dataset(folder / "data", 8, 4, 4), training={"epochs": 1})
+    return train(config, folder / "runs", Console(quiet=True)).path
+
+
+def _printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """The cells of the table, row by row."""
+    compare_with_keras.main(arguments)
+    lines = capsys.readouterr().out.splitlines()
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+
+
+def test_figures_of_a_run_agree(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`predict`, `evaluate` and bare Keras, the largest difference of any probability below 1e-5."""
+    heading, row = _printed(["figures", str(run)], capsys)
+
+    assert heading == ["pictures", "trunk in", "predict − evaluate", "predict − bare Keras", "evaluate − bare Keras"]
+    assert row[:2] == ["8", "float32"]
+    assert all(float(cell) < 1e-5 for cell in row[2:])
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
+def test_precisions_of_a_run_are_compared(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Flips, the largest change of a probability, and both accuracies with their intervals."""
+    _, row = _printed(["precision", str(run)], capsys)
+
+    assert row[0] == "8"
+    assert float(row[2]) < 0.1
+    assert all("%" in cell and "[" in cell for cell in row[3:])
+
+
+def test_pixels_of_both_decoders_are_compared(tmp_path: Path) -> None:
+    """Pictures of the size that is asked for are the same in both; larger ones are not."""
+    colours = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    for split in compare_with_keras.SPLITS:
+        (tmp_path / split / "a").mkdir(parents=True)
+        Image.fromarray(colours).save(tmp_path / split / "a" / "one.png")
+
+    for side, same in ((24, True), (8, False)):
+        theirs, _ = plain_keras.read_split(tmp_path / "test", side)
+        ours, labels = compare_with_keras.decode_split(tmp_path / "test", side)
+        assert labels.tolist() == [0]
+        assert np.allclose(ours, theirs) is same
