@@ -145,7 +145,7 @@ def test_scores_are_what_keras_evaluates(head: HeadConfig, n_classes: int) -> No
     )
 
     batches = [([problem.features[rows]], problem.labels[rows]) for rows in problem.batches()[:3]]
-    found = trainer.score(batches)
+    found = trainer.score(batches, "here")
 
     assert found.loss == pytest.approx(expected["loss"], rel=1e-5)
     assert found.accuracy == pytest.approx(expected[metric])
@@ -188,8 +188,8 @@ def test_a_last_batch_of_one_counts_once() -> None:
     problem = Problem.draw(3)
     trainer, _ = _ours(problem, HeadConfig(), OptimizerConfig())
     rows = [slice(0, PICTURES - 1), slice(PICTURES - 1, PICTURES)]
-    whole = trainer.score([([problem.features], problem.labels)])
-    parts = trainer.score([([problem.features[part]], problem.labels[part]) for part in rows])
+    whole = trainer.score([([problem.features], problem.labels)], "here")
+    parts = trainer.score([([problem.features[part]], problem.labels[part]) for part in rows], "here")
 
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
     assert parts.accuracy == pytest.approx(whole.accuracy)
@@ -203,4 +203,4 @@ def test_dropout_is_drawn_anew_at_each_step_and_never_in_validation() -> None:
     steps = [trainer.train_epoch([batch], iter([1.0]), "a step").loss for _ in range(3)]
 
     assert len(set(steps)) == 3
-    assert trainer.score([batch]) == trainer.score([batch])
+    assert trainer.score([batch], "here") == trainer.score([batch], "here")
