@@ -30,7 +30,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +128,7 @@ def _parity_figures(case: Any, file: Path, folder: Path, engine: Any) -> Iterato
 def compare_recipe(options: argparse.Namespace) -> Iterator[Row]:
     """The recipe through the command line of cnncli, and in plain Keras."""
     yield ("seed", "cnncli, test accuracy         ", "plain Keras, test accuracy")
-    splits = {name: plain_keras.read_split(options.data / name, options.size) for name in SPLITS}
-    features = _features(options, splits)
+    features = _features(options, plain_keras.read_split)
     for seed in range(options.seeds):
         yield (str(seed), _train_with_cnncli(options, seed), _accuracy(*_train_plain(features, seed)))
 
@@ -151,13 +150,13 @@ def _train_with_cnncli(options: argparse.Namespace, seed: int) -> str:
 Pictures = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
-def _features(options: argparse.Namespace, splits: dict[str, Pictures]) -> dict[str, Pictures]:
-    """Pooled features of a frozen base in plain Keras."""
-    base = _base(options)
-    return {
-        name: (plain_keras.pooled_features(options.backbone, base, pixels), labels)
-        for name, (pixels, labels) in splits.items()
-    }
+def _features(options: argparse.Namespace, read: Callable[[Path, int], Pictures]) -> dict[str, Pictures]:
+    """Pooled features of a frozen base in plain Keras; one split is in memory at a time."""
+    base, features = _base(options), {}
+    for name in SPLITS:
+        pixels, labels = read(options.data / name, options.size)
+        features[name] = (plain_keras.pooled_features(options.backbone, base, pixels), labels)
+    return features
 
 
 def _base(options: argparse.Namespace) -> Any:
@@ -191,15 +190,17 @@ def _accuracy(right: int, n: int) -> str:
 
 def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
     """Pixels of both decoders, and heads trained and tested on either."""
-    tensorflow = {name: plain_keras.read_split(options.data / name, options.size) for name in SPLITS}
-    pillow = {name: decode_split(options.data / name, options.size) for name in SPLITS}
-    apart = np.abs(tensorflow["test"][0] - pillow["test"][0])
+    test = options.data / "test"
+    apart = np.abs(plain_keras.read_split(test, options.size)[0] - decode_split(test, options.size)[0])
     yield ("grey levels apart, test pictures", "mean", "median picture", "worst picture", "largest")
     of_each = apart.mean(axis=(1, 2, 3))
     figures = (apart.mean(), np.median(of_each), of_each.max(), apart.max())
     yield ("TensorFlow bilinear against cnncli", *(f"{figure:.2f}" for figure in figures))
     yield ("", "", "", "", "")
-    features = {"TensorFlow": _features(options, tensorflow), "cnncli": _features(options, pillow)}
+    features = {
+        "TensorFlow": _features(options, plain_keras.read_split),
+        "cnncli": _features(options, decode_split),
+    }
     yield ("trained on, tested on", "accuracy of plain Keras", "", "", "")
     for trained, of_training in features.items():
         for tested, of_test in features.items():
