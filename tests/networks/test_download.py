@@ -161,6 +161,7 @@ def test_file_the_server_does_not_have_is_one_line(server: Server) -> None:
 
 def test_refused_connection_is_one_line(server: Server) -> None:
     """Nobody listens there any more."""
+    server.shutdown()  # closing alone leaves a server that may still take one connection, and reset it
     server.server_close()
     with pytest.raises(WeightsError, match=r"\(Connection refused\): put the file at "):
         _backbone()
