@@ -1,38 +1,25 @@
 """The settings of a config: names, types, ranges, defaults, and one line of documentation each.
 
-This is the single place they are written down: reading, error messages, `cnncli config schema` and the README's
-reference are all made from it. Plain pydantic, no TensorFlow. A `Config` is frozen; `config.reader` makes one.
+This, with the group `config.augmentation`, is the single place they are written down: reading, error messages,
+`cnncli config schema` and the README's reference are all made from it. Plain pydantic, no TensorFlow. A `Config` is
+frozen; `config.reader` makes one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from cnncli.config.augmentation import AugmentationConfig as AugmentationConfig
+from cnncli.config.settings import Expected as Expected
+from cnncli.config.settings import Fraction, Pixels, Seed, Size, as_tuple
+from cnncli.config.settings import Settings as Settings
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 SplitName = Literal["train", "validation", "test"]
 Metric = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # Keras keeps seeds in 32 bits
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Says in words what a setting takes, where its type alone would not tell a person.
-
-    Attributes:
-        words: such that "expected …" is a sentence.
-    """
-
-    words: str
-
-
-def _as_tuple(value: object) -> object:
-    """YAML has lists; frozen settings hold tuples."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _named(path: object) -> object:
@@ -40,39 +27,6 @@ def _named(path: object) -> object:
     if path == "":
         raise ValueError("it is empty")
     return path
-
-
-Pixels = Annotated[int, Field(ge=1)]
-Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_as_tuple), Expected("[height, width]")]
-
-
-def _lowest_first(limits: tuple[float, float]) -> tuple[float, float]:
-    """A range is [lowest, highest]."""
-    if limits[0] > limits[1]:
-        raise ValueError(f"the lowest comes first: [{limits[1]:g}, {limits[0]:g}]")
-    return limits
-
-
-Range = Annotated[
-    tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]],
-    BeforeValidator(_as_tuple),
-    AfterValidator(_lowest_first),
-    Expected("[lowest, highest] of at least 0"),
-]
-ZoomRange = Annotated[
-    tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]],
-    BeforeValidator(_as_tuple),
-    AfterValidator(_lowest_first),
-    Expected("[lowest, highest] above 0"),
-]
-
-
-class Settings(BaseModel):
-    """The base of every group of settings: frozen, strict about types, no unknown keys, no infinities."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class SplitFractions(Settings):
@@ -160,7 +114,7 @@ class ActivationLayer(Settings):
 HeadLayer = DenseLayer | DropoutLayer | BatchNormLayer | ActivationLayer
 HeadLayers = Annotated[
     tuple[HeadLayer, ...],
-    BeforeValidator(_as_tuple),
+    BeforeValidator(as_tuple),
     Expected("a list of {dense: N}, {dropout: P}, {batch_norm: true} or {activation: NAME}"),
 ]
 
@@ -178,47 +132,6 @@ class HeadConfig(Settings):
     """L1 penalty of the output layer's kernel."""
     l2: float = Field(default=0.0, ge=0.0)
     """L2 penalty of the output layer's kernel."""
-
-
-class AugmentationConfig(Settings):
-    """Random renderings of training pictures; names and units of Keras's ImageDataGenerator."""
-
-    rotation_range: float = Field(default=0.0, ge=0.0, le=180.0)
-    """Degrees: uniform in ± this."""
-    width_shift_range: Fraction = 0.0
-    """Fraction of the width: uniform in ± this."""
-    height_shift_range: Fraction = 0.0
-    """Fraction of the height: uniform in ± this."""
-    shear_range: float = Field(default=0.0, ge=0.0, lt=90.0)
-    """Degrees, as in Keras: uniform in ± this (0.2 is almost nothing)."""
-    zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | ZoomRange = 0.0
-    """Fraction z: each axis scaled by a factor in [1 − z, 1 + z]; or [lowest, highest]."""
-    horizontal_flip: bool = False
-    """Mirror left and right, every second time."""
-    vertical_flip: bool = False
-    """Mirror top and bottom, every second time."""
-    brightness_range: Range | None = None
-    """[lowest, highest] factor of the brightness; 1 changes nothing."""
-    contrast_range: Range | None = None
-    """[lowest, highest] factor of the contrast about the picture's mean; 1 changes nothing."""
-    fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = "nearest"
-    """What is seen beyond the picture's edge."""
-    cval: int = Field(default=0, ge=0, le=255)
-    """Grey value of fill_mode: constant."""
-    views: Annotated[int, Field(ge=1)] | Literal["fresh"] | None = None
-    """K stored renderings of each training picture (the picture itself is the first), or fresh ones every epoch;
-    default: 4, or fresh where no layer is frozen."""
-    seed: Seed = 0
-    """Of the stored renderings; runs with the same seed share them."""
-
-    @property
-    def is_active(self) -> bool:
-        """Whether any operation is switched on."""
-        plain = AugmentationConfig()
-        ignored = {"fill_mode", "cval", "views", "seed"}
-        return any(
-            getattr(self, name) != getattr(plain, name) for name in type(self).model_fields if name not in ignored
-        )
 
 
 class OptimizerConfig(Settings):
@@ -324,7 +237,7 @@ class StageConfig(Settings):
 Stages = Annotated[
     tuple[StageConfig, ...],
     Field(min_length=1),
-    BeforeValidator(_as_tuple),
+    BeforeValidator(as_tuple),
     Expected("a list of stages such as {name: head, unfreeze: 0, epochs: 10}"),
 ]
 

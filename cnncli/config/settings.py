@@ -1,0 +1,59 @@
+"""What every group of settings is made of: the base class, and the kinds of values that several groups share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """The base of every group of settings: frozen, strict about types, no unknown keys, no infinities."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Says in words what a setting takes, where its type alone would not tell a person.
+
+    Attributes:
+        words: such that "expected …" is a sentence.
+    """
+
+    words: str
+
+
+def as_tuple(value: object) -> object:
+    """YAML has lists; frozen settings hold tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # Keras keeps seeds in 32 bits
+Pixels = Annotated[int, Field(ge=1)]
+Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(as_tuple), Expected("[height, width]")]
+
+
+def _lowest_first(limits: tuple[float, float]) -> tuple[float, float]:
+    """A range is [lowest, highest]."""
+    if limits[0] > limits[1]:
+        raise ValueError(f"the lowest comes first: [{limits[1]:g}, {limits[0]:g}]")
+    return limits
+
+
+Range = Annotated[
+    tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]],
+    BeforeValidator(as_tuple),
+    AfterValidator(_lowest_first),
+    Expected("[lowest, highest] of at least 0"),
+]
+ZoomRange = Annotated[
+    tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]],
+    BeforeValidator(as_tuple),
+    AfterValidator(_lowest_first),
+    Expected("[lowest, highest] above 0"),
+]
