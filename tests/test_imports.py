@@ -25,6 +25,7 @@ ROOMS = (
         "wording",
         "progress",
         "folders",
+        "locks",
         "parallel",
         "console",
         "catalogue",
