@@ -1,4 +1,4 @@
-"""The settings of `augmentation`: what is done at random to training pictures."""
+"""The settings of `augmentation`: what is done at random to training pictures, one by one and mixed in a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,39 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cnncli.config.settings import Fraction, Range, Seed, Settings, ZoomRange
+from cnncli.config.settings import AreaRange, Fraction, Range, Seed, Settings, ZoomRange
+
+
+class RandomResizedCropConfig(Settings):
+    """A random part of the picture, enlarged to the whole size (torchvision's RandomResizedCrop)."""
+
+    scale: AreaRange = (0.08, 1.0)
+    """[lowest, highest] share of the picture's area: uniform."""
+    ratio: ZoomRange = (0.75, 1.3333)
+    """[lowest, highest] width to height of the part, relative to the picture's: uniform in the logarithm; 1 distorts
+    nothing."""
+
+
+class RandomErasingConfig(Settings):
+    """A random rectangle painted over, after everything else (Zhong et al. 2017, torchvision's RandomErasing)."""
+
+    probability: Fraction = 0.5
+    """Share of the renderings that have one."""
+    scale: AreaRange = (0.02, 0.33)
+    """[lowest, highest] share of the picture's area: uniform."""
+    ratio: ZoomRange = (0.3, 3.3)
+    """[lowest, highest] width to height of the rectangle, relative to the picture's: uniform in the logarithm."""
+    value: Annotated[int, Field(ge=0, le=255)] | Literal["random"] = "random"
+    """Grey value of the rectangle, or a random one for every value of every pixel."""
+
+
+class RandAugmentConfig(Settings):
+    """A few of RandAugment's 14 operations, drawn with replacement, all of one strength (Cubuk et al. 2019)."""
+
+    num_ops: int = Field(default=2, ge=1)
+    """How many operations each rendering draws, the identity among them."""
+    magnitude: float = Field(default=9.0, ge=0.0, le=10.0)
+    """Strength on the paper's scale: 10 is ±30°, shear ±0.3, shift ±45 %, factors 1 ± 0.9, posterize to 4 bits."""
 
 
 class AugmentationConfig(Settings):
@@ -26,10 +58,24 @@ class AugmentationConfig(Settings):
     """Mirror left and right, every second time."""
     vertical_flip: bool = False
     """Mirror top and bottom, every second time."""
+    random_resized_crop: RandomResizedCropConfig | None = None
+    """A random part of the picture, enlarged to the whole size; {}: torchvision's ranges."""
     brightness_range: Range | None = None
     """[lowest, highest] factor of the brightness; 1 changes nothing."""
     contrast_range: Range | None = None
     """[lowest, highest] factor of the contrast about the picture's mean; 1 changes nothing."""
+    saturation_range: Range | None = None
+    """[lowest, highest] factor of the saturation; 0 is grey, 1 changes nothing."""
+    hue_range: float = Field(default=0.0, ge=0.0, le=0.5)
+    """Fraction of the colour circle: uniform in ± this; 0.5 reaches every hue."""
+    channel_shift_range: float = Field(default=0.0, ge=0.0, le=255.0)
+    """Grey levels added to each channel, one number a channel: uniform in ± this."""
+    noise_stddev: float = Field(default=0.0, ge=0.0, le=255.0)
+    """Grey levels: standard deviation of Gaussian noise on every value of every pixel."""
+    random_erasing: RandomErasingConfig | None = None
+    """A random rectangle painted over; {}: every second time, with noise."""
+    rand_augment: RandAugmentConfig | None = None
+    """RandAugment, after the operations above and before noise and erasing; {}: two operations of magnitude 9."""
     fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = "nearest"
     """What is seen beyond the picture's edge."""
     cval: int = Field(default=0, ge=0, le=255)
@@ -42,9 +88,12 @@ class AugmentationConfig(Settings):
 
     @property
     def is_active(self) -> bool:
-        """Whether any operation is switched on."""
+        """Whether any operation on single pictures is switched on, so that a rendering differs from its picture."""
         plain = AugmentationConfig()
-        ignored = {"fill_mode", "cval", "views", "seed"}
         return any(
-            getattr(self, name) != getattr(plain, name) for name in type(self).model_fields if name not in ignored
+            getattr(self, name) != getattr(plain, name) for name in type(self).model_fields if name not in NO_OPERATIONS
         )
+
+
+NO_OPERATIONS = frozenset({"fill_mode", "cval", "views", "seed"})
+"""Settings that change no picture by themselves."""

@@ -56,6 +56,8 @@ _WHAT_DECIDES = {
     "training.unfreeze": ("mode", "training.stages"),
     "augmentation.cval": ("augmentation.fill_mode",),
     "augmentation.views": ("augmentation",),
+    "augmentation.saturation_range": ("data.color",),
+    "augmentation.hue_range": ("data.color",),
 }
 
 

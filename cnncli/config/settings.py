@@ -57,3 +57,9 @@ ZoomRange = Annotated[
     AfterValidator(_lowest_first),
     Expected("[lowest, highest] above 0"),
 ]
+AreaRange = Annotated[
+    tuple[Annotated[float, Field(gt=0.0, le=1.0)], Annotated[float, Field(gt=0.0, le=1.0)]],
+    BeforeValidator(as_tuple),
+    AfterValidator(_lowest_first),
+    Expected("[lowest, highest] above 0, at most 1"),
+]

@@ -21,6 +21,12 @@ SYNONYMS = {
     "device": "engine",
     "dropout": "head.layers",
     "callbacks": "training.early_stopping",
+    "hue": "augmentation.hue_range",
+    "noise": "augmentation.noise_stddev",
+    "gaussian_noise": "augmentation.noise_stddev",
+    "cutout": "augmentation.random_erasing",
+    "re_prob": "augmentation.random_erasing",
+    "randaugment": "augmentation.rand_augment",
 }
 
 

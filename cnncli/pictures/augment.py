@@ -1,4 +1,9 @@
-"""Random renderings of a picture: parameters drawn by key, then one warp and one table of grey values."""
+"""Random renderings of a picture: parameters drawn by key, then one warp, tables of grey values, colour, and the rest.
+
+The order is the same whatever is switched on: crop, rotation, shift, shear, zoom, flips and RandAugment's moves, all as
+one warp; contrast, channel shifts and brightness as one table; saturation and hue; RandAugment's other operations;
+noise; erasing.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,15 @@ from numpy.typing import NDArray
 
 from cnncli.config.schema import AugmentationConfig
 from cnncli.keyed import generator
-from cnncli.pictures.geometry import Geometry, warp
+from cnncli.pictures.chroma import Chroma, recolour
+from cnncli.pictures.erasing import Erasing, erase
+from cnncli.pictures.geometry import Geometry, Move, warp
+from cnncli.pictures.noise import Noise, add_noise
+from cnncli.pictures.parts import WHOLE, Part, draw_part, largest_part
+from cnncli.pictures.rand_augment import Change, change, draw_operations
 from cnncli.pictures.tone import Tone, adjust
+
+Key = tuple[str | int, ...]
 
 _DRAWS = (
     "rotation",
@@ -23,9 +35,15 @@ _DRAWS = (
     "vertical_flip",
     "contrast",
     "brightness",
+    "saturation",
+    "hue",
+    "red_shift",
+    "green_shift",
+    "blue_shift",
 )
 """One uniform number each, always all of them in this order: what one operation draws does not depend on which others
-are switched on. A new operation is appended, so that the old ones keep their draws."""
+are switched on. A new operation is appended, or draws from a generator of its own, so that the old ones keep their
+draws."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,10 @@ class Parameters:
 
     geometry: Geometry = field(default_factory=Geometry)
     tone: Tone = field(default_factory=Tone)
+    chroma: Chroma = field(default_factory=Chroma)
+    changes: tuple[Change, ...] = ()
+    noise: Noise = field(default_factory=Noise)
+    erasing: Erasing | None = None
 
 
 def render(pixels: NDArray[np.uint8], settings: AugmentationConfig, *key: str | int) -> NDArray[np.uint8]:
@@ -49,59 +71,82 @@ def render(pixels: NDArray[np.uint8], settings: AugmentationConfig, *key: str | 
 
 
 def draw(settings: AugmentationConfig, *key: str | int) -> Parameters:
-    """The parameters of one rendering: uniform in the ranges of Keras's ImageDataGenerator."""
+    """The parameters of one rendering: uniform in the ranges of the settings."""
     unit = dict(zip(_DRAWS, generator(*key).random(len(_DRAWS)).tolist(), strict=True))
-    zoom = _zoom_limits(settings)
+    moves, changes = _rand_augment(settings, key)
+    shift = settings.channel_shift_range
     return Parameters(
-        geometry=Geometry(
-            rotation_degrees=_plus_minus(settings.rotation_range, unit["rotation"]),
-            width_shift=_plus_minus(settings.width_shift_range, unit["width_shift"]),
-            height_shift=_plus_minus(settings.height_shift_range, unit["height_shift"]),
-            shear_degrees=_plus_minus(settings.shear_range, unit["shear"]),
-            zoom_x=_between(zoom, unit["zoom_x"]),
-            zoom_y=_between(zoom, unit["zoom_y"]),
-            horizontal_flip=settings.horizontal_flip and unit["horizontal_flip"] < 0.5,
-            vertical_flip=settings.vertical_flip and unit["vertical_flip"] < 0.5,
-        ),
+        geometry=_geometry(settings, unit, _crop(settings, key), moves),
         tone=Tone(
             contrast=_between(settings.contrast_range or (1.0, 1.0), unit["contrast"]),
             brightness=_between(settings.brightness_range or (1.0, 1.0), unit["brightness"]),
+            channel_shifts=(
+                _plus_minus(shift, unit["red_shift"]),
+                _plus_minus(shift, unit["green_shift"]),
+                _plus_minus(shift, unit["blue_shift"]),
+            ),
         ),
+        chroma=Chroma(
+            saturation=_between(settings.saturation_range or (1.0, 1.0), unit["saturation"]),
+            hue=_plus_minus(settings.hue_range, unit["hue"]),
+        ),
+        changes=changes,
+        noise=Noise(settings.noise_stddev, ("noise", *key)) if settings.noise_stddev else Noise(),
+        erasing=_erasing(settings, key),
     )
 
 
 def apply(pixels: NDArray[np.uint8], parameters: Parameters, settings: AugmentationConfig) -> NDArray[np.uint8]:
     """A picture rendered with these parameters; of the settings only `fill_mode` and `cval` count."""
-    return adjust(warp(pixels, parameters.geometry, settings.fill_mode, settings.cval), parameters.tone)
+    pixels = warp(pixels, parameters.geometry, settings.fill_mode, settings.cval)
+    pixels = recolour(adjust(pixels, parameters.tone), parameters.chroma)
+    pixels = add_noise(change(pixels, parameters.changes), parameters.noise)
+    return erase(pixels, parameters.erasing)
 
 
-def describe(settings: AugmentationConfig) -> str:
-    """The operations that are switched on, in words.
-
-    >>> describe(AugmentationConfig(rotation_range=40, zoom_range=0.2, horizontal_flip=True, fill_mode="reflect"))
-    'rotation ±40° · zoom 0.8–1.2 · horizontal flip · fill reflect'
-    """
-    ranges = {
-        "zoom": _zoom_limits(settings),
-        "contrast": settings.contrast_range,
-        "brightness": settings.brightness_range,
-    }
-    words = [
-        f"rotation ±{settings.rotation_range:g}°" if settings.rotation_range else "",
-        f"width shift ±{100 * settings.width_shift_range:g} %" if settings.width_shift_range else "",
-        f"height shift ±{100 * settings.height_shift_range:g} %" if settings.height_shift_range else "",
-        f"shear ±{settings.shear_range:g}°" if settings.shear_range else "",
-        *(f"{name} {limits[0]:g}–{limits[1]:g}" for name, limits in ranges.items() if limits and limits != (1.0, 1.0)),
-        "horizontal flip" if settings.horizontal_flip else "",
-        "vertical flip" if settings.vertical_flip else "",
-        f"fill {settings.fill_mode}" + (f" {settings.cval}" if settings.fill_mode == "constant" else ""),
-    ]
-    return " · ".join(word for word in words if word)
+def zoom_limits(settings: AugmentationConfig) -> tuple[float, float]:
+    """Lowest and highest zoom factor, however they were written."""
+    zoom = settings.zoom_range
+    return zoom if isinstance(zoom, tuple) else (1.0 - zoom, 1.0 + zoom)
 
 
-def augmentation_notes(settings: AugmentationConfig) -> tuple[str, ...]:
-    """What in these settings does something else than it seems, a sentence each; mostly none."""
-    return (*_unit_notes(settings), *_range_notes(settings), *_view_notes(settings))
+def _geometry(settings: AugmentationConfig, unit: dict[str, float], crop: Part, moves: tuple[Move, ...]) -> Geometry:
+    zoom = zoom_limits(settings)
+    return Geometry(
+        rotation_degrees=_plus_minus(settings.rotation_range, unit["rotation"]),
+        width_shift=_plus_minus(settings.width_shift_range, unit["width_shift"]),
+        height_shift=_plus_minus(settings.height_shift_range, unit["height_shift"]),
+        shear_degrees=_plus_minus(settings.shear_range, unit["shear"]),
+        zoom_x=_between(zoom, unit["zoom_x"]),
+        zoom_y=_between(zoom, unit["zoom_y"]),
+        horizontal_flip=settings.horizontal_flip and unit["horizontal_flip"] < 0.5,
+        vertical_flip=settings.vertical_flip and unit["vertical_flip"] < 0.5,
+        crop=crop,
+        moves=moves,
+    )
+
+
+def _crop(settings: AugmentationConfig, key: Key) -> Part:
+    crop = settings.random_resized_crop
+    if crop is None:
+        return WHOLE
+    return draw_part(generator("random_resized_crop", *key), crop.scale, crop.ratio) or largest_part(crop.ratio)
+
+
+def _rand_augment(settings: AugmentationConfig, key: Key) -> tuple[tuple[Move, ...], tuple[Change, ...]]:
+    if settings.rand_augment is None:
+        return (), ()
+    return draw_operations(settings.rand_augment, generator("rand_augment", *key))
+
+
+def _erasing(settings: AugmentationConfig, key: Key) -> Erasing | None:
+    erasing = settings.random_erasing
+    if erasing is None:
+        return None
+    random = generator("random_erasing", *key)
+    is_wanted = random.random() < erasing.probability
+    part = draw_part(random, erasing.scale, erasing.ratio)
+    return Erasing(part, erasing.value, ("erased", *key)) if is_wanted and part else None
 
 
 def _plus_minus(limit: float, unit: float) -> float:
@@ -113,46 +158,3 @@ def _between(limits: tuple[float, float], unit: float) -> float:
     """A number of [0, 1) stretched over [lowest, highest]."""
     lowest, highest = limits
     return lowest + (highest - lowest) * unit
-
-
-def _zoom_limits(settings: AugmentationConfig) -> tuple[float, float]:
-    """Lowest and highest zoom factor, however they were written."""
-    zoom = settings.zoom_range
-    return zoom if isinstance(zoom, tuple) else (1.0 - zoom, 1.0 + zoom)
-
-
-def _unit_notes(settings: AugmentationConfig) -> list[str]:
-    """Angles that look like fractions or radians."""
-    notes = []
-    if 0 < settings.shear_range < 1:
-        notes.append(
-            f"augmentation.shear_range: {settings.shear_range:g} means degrees, as in Keras, and is almost nothing "
-            f"(as radians it would be shear_range: {np.rad2deg(settings.shear_range):.2g})."
-        )
-    if 0 < settings.rotation_range < 1:
-        notes.append(
-            f"augmentation.rotation_range: {settings.rotation_range:g} means degrees and is almost nothing "
-            f"(as a fraction of a full turn it would be rotation_range: {360 * settings.rotation_range:g})."
-        )
-    return notes
-
-
-def _range_notes(settings: AugmentationConfig) -> list[str]:
-    """Ranges of factors in which 1, no change, does not lie."""
-    ranges = {
-        "zoom_range": _zoom_limits(settings),
-        "contrast_range": settings.contrast_range or (1.0, 1.0),
-        "brightness_range": settings.brightness_range or (1.0, 1.0),
-    }
-    return [
-        f"augmentation.{name}: [{lowest:g}, {highest:g}] holds factors, and 1 (no change) is not among them."
-        for name, (lowest, highest) in ranges.items()
-        if not lowest <= 1.0 <= highest
-    ]
-
-
-def _view_notes(settings: AugmentationConfig) -> list[str]:
-    """Operations that nobody will see."""
-    if not settings.is_active or settings.views != 1:
-        return []
-    return ["augmentation.views: 1 is the picture itself, so no augmentation is seen; take views: 2 or more, or fresh."]

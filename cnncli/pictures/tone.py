@@ -1,7 +1,9 @@
-"""Contrast and brightness, as one table of 256 grey values.
+"""Contrast, channel shifts and brightness, as one table of 256 grey values, or of one for each channel.
 
-Both mean what they mean in Pillow's ImageEnhance, which is also what Keras's ImageDataGenerator uses for brightness.
-Contrast comes first, so that its mean is that of the picture as it stands and one pass over the pixels does both.
+Contrast and brightness mean what they mean in Pillow's ImageEnhance, which is also what Keras's ImageDataGenerator uses
+for brightness. Contrast comes first, so that its mean is that of the picture as it stands and one pass over the pixels
+does all. A channel shift adds grey levels to one channel, as ImageDataGenerator's words say (Keras 3.15 adds one number
+to all channels and cuts off at the picture's own extremes; here every channel has its own, cut off at 0 and 255).
 """
 
 from __future__ import annotations
@@ -22,18 +24,20 @@ class Tone:
     Attributes:
         contrast: factor of each value's distance to the picture's mean.
         brightness: factor of each value.
+        channel_shifts: grey levels added to each value of a channel; of a grey picture the first counts.
     """
 
     contrast: float = 1.0
     brightness: float = 1.0
+    channel_shifts: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def adjust(pixels: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
-    """A picture after contrast and brightness.
+    """A picture after contrast, channel shifts and brightness.
 
     Args:
         pixels: uint8 (height, width, channels), one channel or three.
-        tone: the factors; `Tone()` returns `pixels` itself.
+        tone: what to do; `Tone()` returns `pixels` itself.
     Returns: uint8, same shape.
     """
     if tone == Tone():
@@ -41,13 +45,23 @@ def adjust(pixels: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
     import cv2
 
     mean = mean_grey(pixels) if tone.contrast != 1.0 else 0
-    adjusted: NDArray[np.uint8] = cv2.LUT(pixels, tone_table(tone, mean))
+    adjusted: NDArray[np.uint8] = cv2.LUT(pixels, tone_table(tone, mean, pixels.shape[-1]))
     return adjusted.reshape(pixels.shape)
 
 
-def tone_table(tone: Tone, mean: int) -> NDArray[np.uint8]:
-    """The new value of each of the 256 grey values, shape (256,); `mean` is the picture's mean grey value."""
-    return _blend(0, tone.brightness)[_blend(mean, tone.contrast)]
+def tone_table(tone: Tone, mean: int, channels: int) -> NDArray[np.uint8]:
+    """The new value of each of the 256 grey values.
+
+    Args:
+        tone: what to do.
+        mean: the picture's mean grey value.
+        channels: one or three.
+    Returns: shape (256,) for all channels alike, or (1, 256, channels).
+    """
+    contrast, brightness = _blend(mean, tone.contrast), _blend(0, tone.brightness)
+    if not any(tone.channel_shifts):
+        return brightness[contrast]
+    return np.stack([brightness[_added(shift)[contrast]] for shift in tone.channel_shifts[:channels]], axis=-1)[None]
 
 
 def mean_grey(pixels: NDArray[np.uint8]) -> int:
@@ -64,4 +78,10 @@ def _blend(ground: int, factor: float) -> NDArray[np.uint8]:
     levels = np.arange(256, dtype=np.float32)
     values = np.float32(ground) + np.float32(factor) * (levels - np.float32(ground))
     table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
+    return table
+
+
+def _added(shift: float) -> NDArray[np.uint8]:
+    """Each grey value plus a shift, rounded, cut off at 0 and 255."""
+    table: NDArray[np.uint8] = np.clip(np.rint(np.arange(256) + shift), 0, 255).astype(np.uint8)
     return table

@@ -21,6 +21,23 @@ DEFAULT_VIEWS = 4
 RENDERING = 1
 """Counts changes of what a given key renders; part of the key of stored views."""
 
+_ALWAYS_IN_RECIPE = {
+    "rotation_range",
+    "width_shift_range",
+    "height_shift_range",
+    "shear_range",
+    "zoom_range",
+    "horizontal_flip",
+    "vertical_flip",
+    "brightness_range",
+    "contrast_range",
+    "fill_mode",
+    "cval",
+    "seed",
+}
+"""The operations of the first version. A later one is in a recipe only where it is used: views that were stored before
+it existed stay valid."""
+
 
 def number_of_views(settings: AugmentationConfig, trunk_is_empty: bool) -> int | Literal["fresh"]:
     """How many views of each training picture there are, or `fresh` for a new rendering every epoch.
@@ -64,13 +81,20 @@ def view_recipe(settings: AugmentationConfig, k: int) -> dict[str, Any]:
         return {}
     import cv2
 
-    ignored = {"views"} if settings.fill_mode == "constant" else {"views", "cval"}
     return {
         "view": k,
         "rendering": RENDERING,
         "opencv": cv2.__version__,
-        **settings.model_dump(mode="json", exclude=ignored),
+        **settings.model_dump(mode="json", exclude=_without_effect(settings)),
     }
+
+
+def _without_effect(settings: AugmentationConfig) -> set[str]:
+    """Settings that do not count: how many views there are, what is not filled in, what came later and is not used."""
+    unfilled = set() if settings.fill_mode == "constant" else {"cval"}
+    fields = type(settings).model_fields
+    unused = {name for name in set(fields) - _ALWAYS_IN_RECIPE if getattr(settings, name) == fields[name].default}
+    return {"views"} | unfilled | unused
 
 
 def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, views: int) -> NDArray[np.int64]:

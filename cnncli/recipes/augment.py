@@ -17,8 +17,9 @@ from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.errors import CnncliError, ConfigError, printable
 from cnncli.keyed import digest_words, uniform_words
-from cnncli.pictures.augment import augmentation_notes, describe
+from cnncli.parallel import batched
 from cnncli.pictures.decode import PixelRecipe, decode
+from cnncli.pictures.describe import augmentation_notes, describe
 from cnncli.pictures.index import build_manifest
 from cnncli.pictures.manifest import Row
 from cnncli.pictures.views import number_of_views, render_fresh, render_view
@@ -26,6 +27,9 @@ from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
 
 MOST_COLUMNS = 6
 """Of a sheet for which nobody said how many views to show."""
+
+A_LINE = 6
+"""Operations in one line of the sheet's small print."""
 
 Renderer = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
 """From a picture's pixels and digest to one of its renderings."""
@@ -129,7 +133,8 @@ def _sheet_row(row: Row, recipe: PixelRecipe, renderers: Iterable[Renderer]) -> 
 def _titles(config: Config, recipe: PixelRecipe) -> tuple[str, str]:
     """The sheet's title, and the lines below it."""
     size = f"{recipe.height} × {recipe.width} pixels, {recipe.color}, fit {recipe.fit}"
-    return f"{run_name(config)}: augmentation", f"{describe(config.augmentation)}\n{size}"
+    operations = "\n".join(" · ".join(words) for words in batched(describe(config.augmentation), A_LINE))
+    return f"{run_name(config)}: augmentation", f"{operations}\n{size}"
 
 
 def _png(path: Path) -> Path:

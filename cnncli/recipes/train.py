@@ -14,7 +14,7 @@ from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.errors import ConfigError, printable
 from cnncli.networks.classifier import build_classifier
-from cnncli.pictures.augment import augmentation_notes
+from cnncli.pictures.describe import augmentation_notes
 from cnncli.pictures.index import build_manifest
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import Fit, fit

@@ -46,6 +46,8 @@ def _of_kind(kind: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     limits = {
         name: getattr(item, name) for item in metadata for name in ("ge", "gt", "le", "lt") if hasattr(item, name)
     }
+    if isinstance(kind, type) and issubclass(kind, Settings):
+        return group(kind)
     if get_origin(kind) is Literal:
         return st.sampled_from(get_args(kind))
     if kind is int:
@@ -124,9 +126,9 @@ def layers() -> st.SearchStrategy[list[dict[str, Any]]]:
 
 
 @st.composite
-def augmentations(draw: st.DrawFn) -> dict[str, Any]:
-    """Operations of every kind; views where there is something to see."""
-    ignored = ("views", "cval")
+def augmentations(draw: st.DrawFn, color: str) -> dict[str, Any]:
+    """Operations of every kind that pictures of this colour can show; views where there is something to see."""
+    ignored = ("views", "cval", *(("saturation_range", "hue_range") if color == "grayscale" else ()))
     settings = draw(
         group(AugmentationConfig, *(name for name in AugmentationConfig.model_fields if name not in ignored))
     )
@@ -204,6 +206,6 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "data": data,
         "backbone": draw(backbones(mode)),
         "head": {**head, "layers": draw(layers())},
-        "augmentation": draw(augmentations()),
+        "augmentation": draw(augmentations(data.get("color", "rgb"))),
         "training": draw(trainings(mode)),
     }

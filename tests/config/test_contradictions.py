@@ -60,6 +60,11 @@ CASES = [
         " expected an operation that is switched on.",
     ),
     (
+        "data: {path: pictures, color: grayscale}\naugmentation: {hue_range: 0.1}",
+        "a.yaml:2:16: augmentation.hue_range: has no effect on grayscale pictures (received 0.1),"
+        " expected data.color: rgb with it.",
+    ),
+    (
         "training: {stages: [{name: head}, {name: Head}]}",
         "a.yaml:2:36: training.stages.1.name: a name for two stages (received 'Head'), expected one of its own."
         " The first is at a.yaml:2:22.",
@@ -178,6 +183,8 @@ def test_splits_must_leave_something_to_train_on(lines_of: Lines) -> None:
         "training: {unfreeze: 8, stages: [{name: a}]}",
         "augmentation: {views: 1}",
         "augmentation: {views: fresh, horizontal_flip: true}",
+        "augmentation: {views: 2, random_erasing: {}}",
+        "data: {path: pictures, color: grayscale}\naugmentation: {channel_shift_range: 9, rand_augment: {}}",
         "training: {optimizer: {weight_decay: null, clipnorm: 1, clipvalue: null}}",
         "backbone: {name: ConvNet, weights: none}",
         "mode: from-scratch\nbackbone: {name: convnet, options: {filters: [8, 16]}}",

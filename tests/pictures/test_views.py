@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnncli.config.schema import AugmentationConfig
+from cnncli.config.augmentation import (
+    AugmentationConfig,
+    RandAugmentConfig,
+    RandomErasingConfig,
+    RandomResizedCropConfig,
+)
 from cnncli.pictures.views import (
     choose_views,
     number_of_views,
@@ -91,20 +97,61 @@ def test_what_changes_no_pixel_is_not_in_the_recipe() -> None:
     assert view_recipe(SETTINGS, 1) != view_recipe(SETTINGS, 2)
 
 
+def test_the_recipe_of_older_operations_stays() -> None:
+    """Views stored before an operation existed are found again: it is in a recipe only where it is used."""
+    recipe = view_recipe(SETTINGS, 1)
+    assert recipe == {
+        "view": 1,
+        "rendering": 1,
+        "opencv": recipe["opencv"],
+        "rotation_range": 30.0,
+        "width_shift_range": 0.0,
+        "height_shift_range": 0.0,
+        "shear_range": 0.0,
+        "zoom_range": 0.0,
+        "horizontal_flip": True,
+        "vertical_flip": False,
+        "brightness_range": None,
+        "contrast_range": None,
+        "fill_mode": "nearest",
+        "seed": 2,
+    }
+
+
+def test_the_key_of_older_operations_stays() -> None:
+    """The same as a hash, for the whole recipe of a store's folder but the version of OpenCV."""
+    recipe = {**view_recipe(SETTINGS, 3), "opencv": "5.0.0"}
+    text = json.dumps(recipe, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "02eae0a9aebfae86"
+
+
+OTHER_VALUES: dict[str, Any] = {
+    "rotation_range": 7.0,
+    "horizontal_flip": False,
+    "vertical_flip": True,
+    "fill_mode": "wrap",
+    "zoom_range": (0.5, 1.0),
+    "contrast_range": (0.5, 1.0),
+    "brightness_range": (0.5, 1.0),
+    "saturation_range": (0.5, 1.0),
+    "random_resized_crop": RandomResizedCropConfig(),
+    "random_erasing": RandomErasingConfig(),
+    "rand_augment": RandAugmentConfig(),
+    "seed": 9,
+}
+
+
 @pytest.mark.parametrize("name", sorted(set(AugmentationConfig.model_fields) - {"views", "cval"}))
 def test_every_other_setting_is_in_the_recipe(name: str) -> None:
     """A setting that can change pixels changes the key of stored views."""
-    other = {
-        "rotation_range": 7.0,
-        "horizontal_flip": False,
-        "vertical_flip": True,
-        "fill_mode": "wrap",
-        "zoom_range": (0.5, 1.0),
-        "contrast_range": (0.5, 1.0),
-        "brightness_range": (0.5, 1.0),
-        "seed": 9,
-    }.get(name, 0.125)
+    other = OTHER_VALUES.get(name, 0.125)
     assert view_recipe(SETTINGS, 1) != view_recipe(SETTINGS.model_copy(update={name: other}), 1)
+
+
+def test_what_a_group_says_is_in_the_recipe() -> None:
+    """Not only that an operation is used, but how."""
+    first, second = (SETTINGS.model_copy(update={"rand_augment": RandAugmentConfig(magnitude=m)}) for m in (5.0, 6.0))
+    assert view_recipe(first, 1) != view_recipe(second, 1)
 
 
 @given(
