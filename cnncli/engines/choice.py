@@ -5,7 +5,7 @@ from __future__ import annotations
 from cnncli.engines.engine import EngineChoice, EngineName, Precision
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import EngineError
-from cnncli.networks.backend import import_keras
+from cnncli.networks.backend import gpus
 
 
 def choose_engine(engine: str, precision: str) -> EngineChoice:
@@ -18,8 +18,8 @@ def choose_engine(engine: str, precision: str) -> EngineChoice:
     Raises:
         EngineError: bfloat16 was asked of OpenVINO on a processor that does not have it.
     """
-    chosen: EngineName = "keras" if engine == "keras" or (engine == "auto" and sees_gpu()) else "openvino"
-    available = has_bfloat16() if chosen == "openvino" else sees_gpu()
+    chosen: EngineName = "keras" if engine == "keras" or (engine == "auto" and gpus()) else "openvino"
+    available = has_bfloat16() if chosen == "openvino" else bool(gpus())
     if precision == "auto":
         return EngineChoice(chosen, "bfloat16" if available else "float32")
     decided: Precision = "bfloat16" if precision == "bfloat16" else "float32"
@@ -38,11 +38,3 @@ def check_precision(engine: EngineName, precision: Precision) -> None:
             "precision: bfloat16 was asked for, and this processor has neither AMX nor AVX-512-BF16. "
             "Use `precision: auto` or `precision: float32`."
         )
-
-
-def sees_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
-    import_keras()  # first, since it keeps TensorFlow's start-up lines off the screen
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))

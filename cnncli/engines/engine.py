@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -13,8 +13,9 @@ Array = NDArray[Any]
 EngineName = Literal["keras", "openvino"]
 Precision = Literal["float32", "bfloat16"]
 
-BATCH = 32
-"""Pictures in a request. Always the same, the last one padded, so that features do not depend on neighbours."""
+BATCH = 8
+"""Pictures in a request on a CPU. Always the same, the last one padded, so that features do not depend on neighbours.
+Requests run side by side, one on a core, and what eight pictures need fits into a core's cache better than more."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class EngineChoice:
 
 
 class Engine(Protocol):
-    """Runs one graph."""
+    """Runs one graph; may be called from several threads at once."""
 
     @property
     def choice(self) -> EngineChoice:
@@ -36,6 +37,16 @@ class Engine(Protocol):
     @property
     def identity(self) -> Mapping[str, str | int]:
         """Everything beside graph and weights that the bits of the result depend on."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Rows in a request."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """Requests that run side by side."""
         ...
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -50,14 +61,12 @@ class Engine(Protocol):
         ...
 
 
-def padded_batches(inputs: Sequence[Array], batch: int) -> list[tuple[list[Array], int]]:
-    """Rows in batches of equal size, the last one filled up with its last row, each with its count of real rows."""
+def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice, list[Array]]]:
+    """Rows in batches of equal size, the last one filled up with its last row, each with where its real rows belong."""
     n = len(inputs[0])
-    batches = []
     for start in range(0, n, batch):
-        parts = [array[start : start + batch] for array in inputs]
-        rows = len(parts[0])
-        if rows < batch:
-            parts = [np.concatenate([part, np.repeat(part[-1:], batch - rows, axis=0)]) for part in parts]
-        batches.append((parts, rows))
-    return batches
+        here = slice(start, min(start + batch, n))
+        parts, missing = [array[here] for array in inputs], start + batch - here.stop
+        if missing:
+            parts = [np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) for part in parts]
+        yield here, parts

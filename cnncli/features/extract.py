@@ -1,4 +1,8 @@
-"""Filling the store: decode, render views, run the trunk; what is stored already is not computed again."""
+"""Filling the store: decode, render views, run the trunk; what is stored already is not computed again.
+
+The work is divided by pictures: a thread decodes a few, renders their views and runs the trunk on them, beside other
+threads that do the same with others. No core waits for another, whichever of the three is the slowest.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ from numpy.typing import NDArray
 
 from cnncli.config.schema import AugmentationConfig
 from cnncli.console import Console
-from cnncli.engines.engine import BATCH, Array, Engine
+from cnncli.engines.engine import Array, Engine
 from cnncli.errors import DataError, PictureError
 from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
-from cnncli.parallel import batched, map_ordered
+from cnncli.parallel import batched, map_ordered, workers
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.manifest import Row
 from cnncli.pictures.views import render_view, view_recipe
@@ -26,6 +30,9 @@ SECONDS_TO_DECODE = 1 / 600
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_ROWS = 2048
 """A segment is written once it has so many bytes or rows: what a killed extraction loses, and what memory holds."""
+
+TASK_RENDERINGS = 16
+"""What a thread takes on at a time; at least one request of the engine."""
 
 Pixels = NDArray[np.uint8]
 
@@ -60,6 +67,11 @@ class Extraction:
     def run(self, pixels: Pixels) -> list[Array]:
         """Features of a batch of pixels (n, height, width, channels)."""
         return self.engine.run([pixels]) if self.engine else [pixels]
+
+    @property
+    def renderings_at_a_time(self) -> int:
+        """How many of them one thread takes on together."""
+        return max(TASK_RENDERINGS, self.engine.batch) if self.engine else TASK_RENDERINGS
 
 
 @dataclass(frozen=True)
@@ -98,11 +110,11 @@ def seconds_per_picture(extraction: Extraction) -> float:
     """What decoding a picture and running the trunk on it will take, roughly: black pictures are timed."""
     if extraction.engine is None:
         return SECONDS_TO_DECODE
-    black = np.zeros((BATCH, extraction.pixels.height, extraction.pixels.width, extraction.pixels.channels), np.uint8)
-    extraction.run(black)
+    engine, pixels = extraction.engine, extraction.pixels
+    black = np.zeros((engine.streams * engine.batch, pixels.height, pixels.width, pixels.channels), np.uint8)
     started = time.monotonic()
-    extraction.run(black)
-    return SECONDS_TO_DECODE + (time.monotonic() - started) / BATCH
+    engine.run([black])
+    return SECONDS_TO_DECODE + (time.monotonic() - started) / len(black)
 
 
 def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
@@ -128,9 +140,9 @@ class _Segment:
     parts: list[list[Array]] = field(default_factory=list)
     size_bytes: int = 0
 
-    def add(self, digest: str, tensors: Sequence[Array]) -> None:
-        self.digests.append(digest)
-        self.parts.append([tensor.copy() for tensor in tensors])
+    def add(self, digests: Sequence[str], tensors: list[Array]) -> None:
+        self.digests += digests
+        self.parts.append(tensors)
         self.size_bytes += sum(tensor.nbytes for tensor in tensors)
 
     @property
@@ -140,8 +152,24 @@ class _Segment:
 
     def flush(self, key: FeatureKey, store: FeatureStore) -> None:
         if self.digests:
-            store.write(key, self.digests, [np.stack(tensor) for tensor in zip(*self.parts, strict=True)])
+            store.write(key, self.digests, [np.concatenate(tensor) for tensor in zip(*self.parts, strict=True)])
         self.digests, self.parts, self.size_bytes = [], [], 0
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """What one task gives.
+
+    Attributes:
+        views: per view that something was missing of, the digests and their features.
+        errors: pictures that cannot be used.
+    """
+
+    views: dict[int, tuple[list[str], list[Array]]]
+    errors: list[PictureError]
+
+    def __len__(self) -> int:
+        return sum(len(digests) for digests, _ in self.views.values())
 
 
 def _fill(
@@ -152,13 +180,13 @@ def _fill(
     total = sum(len(digests) for digests in missing)
     try:
         with console.progress(total, "computing features" if extraction.engine else "decoding", "pictures") as progress:
-            for batch in batched(_renderings(extraction, rows, missing, errors), BATCH):
-                tensors = extraction.run(np.stack([pixels for _, _, pixels in batch]))
-                for number, (view, digest, _) in enumerate(batch):
-                    segments[view].add(digest, [tensor[number] for tensor in tensors])
+            for computed in _computed(extraction, rows, missing):
+                for view, (digests, tensors) in computed.views.items():
+                    segments[view].add(digests, tensors)
                     if segments[view].is_full:
                         segments[view].flush(extraction.key(view), store)
-                progress.advance(len(batch))
+                errors += computed.errors
+                progress.advance(len(computed))
     finally:  # what was computed before an interruption is kept
         for view, segment in enumerate(segments):
             segment.flush(extraction.key(view), store)
@@ -173,22 +201,31 @@ def _all_at_once(errors: list[PictureError], rows: Sequence[Row]) -> list[str]:
     return [str(error) for error in errors]
 
 
-def _renderings(
-    extraction: Extraction, rows: Sequence[Row], missing: list[set[str]], errors: list[PictureError]
-) -> Iterator[tuple[int, str, Pixels]]:
-    """Every missing (view, digest, pixels); a picture is decoded once for all of its views."""
+def _computed(extraction: Extraction, rows: Sequence[Row], missing: list[set[str]]) -> Iterator[_Computed]:
+    """Every missing rendering's features; a picture is decoded once for all of its views."""
     once = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
+    tasks = batched(once.values(), max(1, extraction.renderings_at_a_time // len(missing)))
+    return map_ordered(lambda task: _compute(extraction, task, missing), tasks, ahead=2 * workers())
 
-    def render(row: Row) -> list[tuple[int, str, Pixels]] | PictureError:
+
+def _compute(extraction: Extraction, rows: Sequence[Row], missing: list[set[str]]) -> _Computed:
+    """Decode, render and run the trunk, in one thread."""
+    rendered: dict[int, tuple[list[str], list[Pixels]]] = {}
+    errors: list[PictureError] = []
+    for row in rows:
         try:
             pixels = read_pixels(row, extraction.pixels)
         except PictureError as error:
-            return error
-        wanted = [view for view, digests in enumerate(missing) if row.digest in digests]
-        return [(v, row.digest, render_view(pixels, extraction.augmentation, row.digest, v)) for v in wanted]
-
-    for result in map_ordered(render, once.values()):
-        if isinstance(result, PictureError):
-            errors.append(result)
-        else:
-            yield from result
+            errors.append(error)
+            continue
+        for view in (view for view, digests in enumerate(missing) if row.digest in digests):
+            digests, renderings = rendered.setdefault(view, ([], []))
+            digests.append(row.digest)
+            renderings.append(render_view(pixels, extraction.augmentation, row.digest, view))
+    if not rendered:
+        return _Computed({}, errors)
+    tensors = extraction.run(np.stack([one for _, renderings in rendered.values() for one in renderings]))
+    ends = np.cumsum([len(digests) for digests, _ in rendered.values()])[:-1]
+    parts = zip(*(np.split(tensor, ends) for tensor in tensors), strict=True)
+    views = {view: (digests, list(part)) for (view, (digests, _)), part in zip(rendered.items(), parts, strict=True)}
+    return _Computed(views, errors)

@@ -41,6 +41,15 @@ def import_keras() -> ModuleType:
     return keras
 
 
+def gpus() -> tuple[str, ...]:
+    """The names of the GPUs that TensorFlow sees."""
+    import_keras()  # first, since it keeps TensorFlow's start-up lines off the screen
+    import tensorflow as tf
+
+    devices = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    return tuple(str(device.get("device_name", "GPU")) for device in devices)
+
+
 @contextmanager
 def _without_native_logs() -> Iterator[None]:
     """Hold back what TensorFlow's C++ side writes to stderr while it is loaded; if loading fails, it is shown.
@@ -63,10 +72,12 @@ def _without_native_logs() -> Iterator[None]:
 
 
 def _settle(keras: ModuleType) -> None:
-    """Override what a user's keras.json may say, and switch determinism on."""
+    """Override what a user's keras.json may say, switch determinism on, and leave others room on a GPU."""
     import tensorflow as tf
 
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
     tf.config.experimental.enable_op_determinism()
     tf.get_logger().setLevel("ERROR")
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cnncli.engines.engine import Array
 from cnncli.features.extract import Extraction
 from cnncli.features.store import StoredFeatures
-from cnncli.parallel import map_ordered
+from cnncli.parallel import batched, map_ordered, workers
 from cnncli.pictures.views import choose_views, order_of_epoch, render_fresh
 
 Batch = tuple[list[Array], NDArray[np.int64]]
@@ -96,7 +96,8 @@ class FreshFeed:
             digest = self.pictures.digests[row]
             return render_fresh(pixels[0], self.extraction.augmentation, digest, self.seed, stage, epoch - 1)
 
-        rendered = map_ordered(render, order.tolist(), ahead=4 * batch_size)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            yield self.extraction.run(np.stack([next(rendered) for _ in rows])), self.pictures.labels[rows]
+        def batch(rows: list[int]) -> Batch:
+            return self.extraction.run(np.stack([render(row) for row in rows])), self.pictures.labels[rows]
+
+        # A few batches ahead: while one is trained on, the next are rendered and go through the trunk.
+        return map_ordered(batch, batched(order.tolist(), batch_size), ahead=1 + workers())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import BATCH, Engine, EngineChoice, padded_batches
 from cnncli.engines.keras import KerasEngine
-from cnncli.engines.openvino import OpenVinoEngine, convert_graph, has_bfloat16
+from cnncli.engines.openvino import MOST_STREAMS, OpenVinoEngine, convert_graph, has_bfloat16
 from cnncli.errors import EngineError
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import Cut, cut_classifier
+from cnncli.parallel import workers
 from tests.drawing import tiny_config
 
 BACKBONE = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
@@ -81,17 +83,42 @@ def test_a_tail_takes_its_tensors_in_the_cuts_order(cut: Cut, tmp_path: Path) ->
     np.testing.assert_allclose(logits, cut.tail(features), rtol=1e-4, atol=1e-5)
 
 
-def test_batches_are_padded_and_counted() -> None:
+def test_batches_are_padded() -> None:
     """Five rows in batches of four: four real ones, then one real one among copies."""
-    (first, four), (second, one) = padded_batches([np.arange(5)], 4)
+    first, second = padded_batches([np.arange(5)], 4)
 
-    assert (four, one) == (4, 1)
-    assert [first[0].tolist(), second[0].tolist()] == [[0, 1, 2, 3], [4, 4, 4, 4]]
+    assert [first[0], second[0]] == [slice(0, 4), slice(4, 5)]
+    assert [first[1][0].tolist(), second[1][0].tolist()] == [[0, 1, 2, 3], [4, 4, 4, 4]]
+
+
+@pytest.mark.parametrize("precision", ["float32", BFLOAT16])
+@pytest.mark.parametrize("name", ["keras", "openvino"])
+def test_many_threads_may_run_an_engine(
+    name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    """More of them than there are requests; each gets its own rows, bit for bit as alone."""
+    engine = _engine(name, precision, cut, tmp_path)
+    alone = engine.run([pixels])
+    parts = [np.arange(start, start + 5) for start in range(len(pixels) - 4)]
+    with ThreadPoolExecutor(4 * engine.streams) as pool:
+        results = list(pool.map(lambda rows: engine.run([pixels[rows]]), parts))
+
+    for rows, result in zip(parts, results, strict=True):
+        for one, other in zip(alone, result, strict=True):
+            assert one[rows].tobytes() == other.tobytes()
+
+
+@pytest.mark.skipif(workers() > MOST_STREAMS, reason="more cores than streams")
+def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
+    """So that features do not depend on how many cores there are, and stored ones serve on another machine like it."""
+    engine = _engine("openvino", "float32", cut, tmp_path)
+
+    assert (engine.streams, engine.identity["threads"]) == (workers(), 1)
 
 
 def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bfloat16 where the processor computes in it, else in float32."""
-    monkeypatch.setattr("cnncli.engines.choice.sees_gpu", lambda: False)
+    monkeypatch.setattr("cnncli.engines.choice.gpus", lambda: ())
     monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: True)
     assert choose_engine("auto", "auto") == EngineChoice("openvino", "bfloat16")
     monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: False)
@@ -102,7 +129,7 @@ def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_auto_is_keras_where_tensorflow_sees_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bfloat16, for which GPUs have fast arithmetic."""
-    monkeypatch.setattr("cnncli.engines.choice.sees_gpu", lambda: True)
+    monkeypatch.setattr("cnncli.engines.choice.gpus", lambda: ("a GPU",))
 
     assert choose_engine("auto", "auto") == EngineChoice("keras", "bfloat16")
 

@@ -1,0 +1,57 @@
+"""A copy of a network that computes in bfloat16 and keeps its weights in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from cnncli.networks.backend import import_keras
+from cnncli.networks.graph import replay
+
+if TYPE_CHECKING:
+    import keras
+
+
+def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> keras.Model:
+    """The same graph with weights of its own, equal at first: layers of Keras's dtype policy `mixed_bfloat16`.
+
+    Args:
+        model: a functional model; it is not changed.
+        in_float32: names of layers that go on computing in float32.
+
+    Returns:
+        A model whose layers have the names and the `trainable` of the originals.
+    """
+    library = import_keras()
+    copies: dict[int, Any] = {}
+
+    def copied(operation: Any) -> Any:
+        if not isinstance(operation, library.Layer):
+            return operation
+        if id(operation) not in copies:
+            policy = "float32" if operation.name in in_float32 else "mixed_bfloat16"
+            copies[id(operation)] = type(operation).from_config({**operation.get_config(), "dtype": policy})
+        return copies[id(operation)]
+
+    inputs = [library.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in model.inputs]
+    copy = library.Model(inputs, replay(model, inputs, copied))
+    for layer in model.layers:
+        if id(layer) in copies:
+            _take_over(copies[id(layer)], layer)
+    return copy
+
+
+def hand_weights_over(source: keras.Model, target: keras.Model) -> None:
+    """Give each layer of `target` the weights of the layer of `source` that has its name."""
+    given = {layer.name: layer for layer in source.layers}
+    for layer in target.layers:
+        if layer.weights:
+            layer.set_weights(given[layer.name].get_weights())
+
+
+def _take_over(copy: Any, layer: Any) -> None:
+    copy.set_weights(layer.get_weights())
+    copy.trainable = layer.trainable
+    if hasattr(copy, "finalize_state"):
+        # Keras's Normalization computes with constants that it makes of its weights.
+        copy.finalize_state()
