@@ -7,6 +7,7 @@
     ├── WeightsError                    weights that cannot be fetched, read or matched
     ├── CutError                        a place where a classifier cannot be divided
     ├── EngineError                     an engine or precision this machine does not have
+    ├── CacheError                      stored features that have gone, or cannot be written
     ├── TrainingError                   training went where no weights are worth keeping
     ├── RunError                        a run that is missing, unfinished or of another format
     └── MinimumMissedError     exit 3   the accuracy a gate required was not reached
@@ -82,6 +83,10 @@ class CutError(CnncliError):
 
 class EngineError(CnncliError):
     """An engine or a precision was asked for that this machine does not have."""
+
+
+class CacheError(CnncliError):
+    """Features that were stored have gone, or cannot be stored."""
 
 
 class TrainingError(CnncliError):

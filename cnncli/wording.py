@@ -52,6 +52,17 @@ def rate(per_second: float, unit: str) -> str:
     return f"{per_second:,.0f} {unit}/s" if per_second >= 9.5 else f"{per_second:.2g} {unit}/s"
 
 
+def size(n_bytes: float) -> str:
+    """A size on disk in the unit that suits it, powers of 1000.
+
+    >>> [size(n) for n in (812, 2_560, 83_100_000, 1.25e9, 45e12)]
+    ['812 B', '2.6 kB', '83 MB', '1.2 GB', '45 TB']
+    """
+    power = next((power for power in range(4) if n_bytes < 999.5 * 1000**power), 4)
+    number = n_bytes / 1000**power
+    return f"{number:{'.1f' if power and number < 9.95 else ',.0f'}} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
 def figure(value: float) -> str:
     """A loss, an accuracy or a learning rate, to three decimals or, where it is small, two digits.
 

@@ -1,39 +1,55 @@
 """The feature store: what a trunk made of a picture, kept under what it was made from.
 
 Content-addressed: a key says everything the bits depend on (trunk, weights, engine, pixels, view), a picture's digest
-says the rest. Under a key lie immutable segments, each a folder with one file per tensor and an index of digests,
-written aside and renamed, so that a reader never meets half of one and two runs may fill the store at once:
-
-    <cache>/features/<key>/recipe.json
-    <cache>/features/<key>/<segment>/index.json   digests, shapes, dtypes, checksums
-    <cache>/features/<key>/<segment>/0.bin …      one row per digest, in the index's order
+says the rest. Under a key lie immutable segments, mapped into memory when they are read. A reader never meets half of
+one, and two runs may fill the store at once. What a living process uses stays; of the rest, what was not used for
+longest goes where the store grows beyond its cap.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.console import LOGGER
 from cnncli.engines.engine import Array
+from cnncli.errors import CacheError, printable
+from cnncli.features.digests import Digests, packed
+from cnncli.features.layout import RECIPE, touch
+from cnncli.features.opened import Found, OpenKey
+from cnncli.features.segments import FORMAT, Segment, map_rows
+from cnncli.features.space import Space
+from cnncli.features.writer import SegmentWriter, with_room
+from cnncli.locks import Lock
 from cnncli.runs.files import write_atomically
 
-FORMAT = 1
+MOST_MAPPED = 128
+"""Segments mapped at a time: each holds a file descriptor, of which some systems give a process 256."""
+
+ROOM_FOR_A_KEY = 2**16
+"""Bytes freed for a key's folder and recipe where the disk is full."""
 
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """What features are made from: any change of the recipe gives another key."""
+    """What features are made from: any change of the recipe gives another key.
+
+    Attributes:
+        recipe: everything their bits depend on beside the picture.
+        facts: what people may want to know about them besides.
+    """
 
     recipe: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
@@ -41,119 +57,163 @@ class FeatureKey:
         text = json.dumps({"format": FORMAT, **self.recipe}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-
-@dataclass(frozen=True)
-class Segment:
-    """Immutable rows of one key, memory-mapped."""
-
-    digests: tuple[str, ...]
-    arrays: tuple[Array, ...]
+    @property
+    def text(self) -> str:
+        """The key for people, as it lies beside the features."""
+        return json.dumps({"recipe": dict(self.recipe), "facts": dict(self.facts)}, indent=1, default=str) + "\n"
 
 
 class StoredFeatures:
-    """The features of a sequence of pictures, row by row in that sequence's order, read from segments on demand."""
+    """The features of a sequence of pictures, row by row in that sequence's order, read from segments on demand.
 
-    def __init__(self, segments: Sequence[Segment], digests: Sequence[str]) -> None:
-        self._segments = segments
-        where = {digest: (s, r) for s, segment in enumerate(segments) for r, digest in enumerate(segment.digests)}
-        self._segment_of = np.array([where[digest][0] for digest in digests], dtype=np.int64)
-        self._row_of = np.array([where[digest][1] for digest in digests], dtype=np.int64)
+    While this object is there and its store is not closed, they stay in the store. Threads may share it.
+    """
+
+    def __init__(self, found: Found, mapped: Callable[[Segment], Array], pin: Lock | None) -> None:
+        """Give the features of rows that were all found.
+
+        Args:
+            found: where they are.
+            mapped: a segment's rows, see `map_rows`.
+            pin: what keeps them in the store.
+        """
+        self._found, self._mapped, self._pin = found, mapped, pin
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return len(self._found.row_of)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """Shape of one row of each tensor."""
-        return [array.shape[1:] for array in self._segments[0].arrays] if self._segments else []
+        return [tensor.shape for tensor in self._found.segments[0].tensors] if self._found.segments else []
+
+    @property
+    def checksums(self) -> tuple[str, ...]:
+        """For each segment a SHA-256 that stands for all that is in it; ascending."""
+        return tuple(sorted(segment.checksum for segment in self._found.segments))
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """The features of some pictures: one array (len(indexes), …) per tensor, in the order of `indexes`."""
-        segments, rows = self._segment_of[indexes], self._row_of[indexes]
-        gathered: list[Array] = []
-        for number, first in enumerate(self._segments[0].arrays):
-            out = np.empty((len(indexes), *first.shape[1:]), first.dtype)
-            for segment in np.unique(segments):
-                here = segments == segment
-                out[here] = self._segments[segment].arrays[number][rows[here]]
-            gathered.append(out)
-        return gathered
+        """The features of some pictures: one array (len(indexes), …) per tensor, in the order of `indexes`.
+
+        Raises:
+            CacheError: somebody took the files away by hand.
+        """
+        segment_of, row_of = self._found.segment_of[indexes], self._found.row_of[indexes]
+        tensors = self._found.segments[0].tensors
+        gathered = [np.empty(len(indexes), f"V{tensor.size_bytes}") for tensor in tensors]
+        for number in np.unique(segment_of):
+            here = segment_of == number
+            rows = self._rows_of(self._found.segments[number])
+            for field_number, out in enumerate(gathered):
+                out[here] = rows[str(field_number)][row_of[here]]
+        return [
+            out.view(tensor.numpy).reshape(len(indexes), *tensor.shape)
+            for out, tensor in zip(gathered, tensors, strict=True)
+        ]
+
+    def _rows_of(self, segment: Segment) -> Array:
+        try:
+            return self._mapped(segment)
+        except (OSError, ValueError) as error:
+            raise CacheError(f"{printable(segment.path)}: gone or changed while in use. Start again.") from error
 
 
 class FeatureStore:
-    """The features on this machine, in one folder."""
+    """The features on this machine, in one folder; one thread at a time asks it, and reads what it gives at will."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use `folder`; it appears with the first segment."""
+    def __init__(self, folder: Path, max_bytes: int | None = None, warn: Callable[[str], None] | None = None) -> None:
+        """Use `folder`; it appears with the first segment.
+
+        Args:
+            folder: of the store.
+            max_bytes: the cap; None: half of what the store holds and of what is free beside it.
+            warn: told once where what is in use takes more than the cap; default: the log alone.
+        """
         self._folder = folder
-        self._open: dict[Path, Segment | None] = {}
+        self._space = Space(folder, max_bytes, warn or LOGGER.warning)
+        self._opened: dict[str, OpenKey] = {}
+        self._mapped = lru_cache(MOST_MAPPED)(map_rows)
+
+    def __enter__(self) -> FeatureStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Use nothing any more; what was used may be evicted from now on."""
+        for opened in self._opened.values():
+            opened.pin.release()
+        self._opened.clear()
+        self._mapped.cache_clear()
 
     def missing(self, key: FeatureKey, digests: Sequence[str]) -> list[str]:
         """The digests that are not stored under a key, each once, in the order given."""
-        have = {digest for segment in self._segments(key) for digest in segment.digests}
-        return [digest for digest in dict.fromkeys(digests) if digest not in have]
+        each = list(dict.fromkeys(digests))
+        return [each[number] for number in self._find(key, each).absent]
 
     def read(self, key: FeatureKey, digests: Sequence[str]) -> StoredFeatures:
-        """The features of pictures that are all stored."""
-        wanted = set(digests)
-        segments = [segment for segment in self._segments(key) if wanted & set(segment.digests)]
-        return StoredFeatures(segments, digests)
+        """The features of pictures that are all stored.
+
+        Raises:
+            CacheError: some are not, or not any more.
+        """
+        found = self._find(key, digests)
+        if len(found.absent):
+            where = printable(self._folder / key.name)
+            gone = f"the features of {len(found.absent):,} of {len(digests):,} pictures have gone"
+            raise CacheError(f"{where}: {gone}. Start again.")
+        for segment in found.segments:
+            touch(segment.path)
+        opened = self._opened.get(key.name)
+        return StoredFeatures(found, self._mapped, opened.pin if opened else None)
 
     def write(self, key: FeatureKey, digests: Sequence[str], arrays: Sequence[Array]) -> None:
-        """Add a segment: row i of each array belongs to the i-th digest."""
+        """Add a segment: row i of each array belongs to the i-th digest.
+
+        Raises:
+            CacheError: it cannot be written; nothing of it is kept.
+        """
+        with self.writer(key) as writer:
+            writer.add(digests, arrays)
+
+    def writer(self, key: FeatureKey) -> SegmentWriter:
+        """What takes the rows of a new segment as they come.
+
+        Raises:
+            CacheError: nothing can be written there.
+        """
+        folder, make_room = self._folder / key.name, self._space.make_room
+        opened = with_room(lambda: self._create(key), ROOM_FOR_A_KEY, make_room, folder)
+
+        def keep(segment: Segment, digests: Digests) -> None:
+            opened.add(segment, digests)
+            self._space.grew(segment.path)
+
+        return SegmentWriter(folder, make_room, keep)
+
+    def _find(self, key: FeatureKey, digests: Sequence[str]) -> Found:
+        opened = self._open(key)
+        return opened.find(packed(digests)) if opened else Found.nowhere(len(digests))
+
+    def _open(self, key: FeatureKey) -> OpenKey | None:
+        """A key, in use from now on; None where there is no such folder."""
+        opened = self._opened.get(key.name)
+        if opened is None or not opened.pin.is_current:  # the folder may have been taken away by hand
+            try:
+                opened = self._opened[key.name] = OpenKey(self._folder / key.name)
+            except FileNotFoundError:
+                self._opened.pop(key.name, None)
+                return None
+        return opened
+
+    def _create(self, key: FeatureKey) -> OpenKey:
+        """A key with its folder and recipe."""
         folder = self._folder / key.name
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "recipe.json").exists():
-            write_atomically(folder / "recipe.json", json.dumps(dict(key.recipe), indent=1, default=str) + "\n")
-        aside = folder / f".{uuid.uuid4().hex}"
-        aside.mkdir()
-        try:
-            index = {"digests": list(digests), "tensors": [_write(aside, n, array) for n, array in enumerate(arrays)]}
-            write_atomically(aside / "index.json", json.dumps(index))
-            aside.rename(folder / aside.name[1:])
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-
-    def _segments(self, key: FeatureKey) -> list[Segment]:
-        folder = self._folder / key.name
-        if not folder.is_dir():
-            return []
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.name.startswith(".") and path not in self._open:
-                self._open[path] = _read(path)
-        return [segment for path, segment in self._open.items() if segment and path.parent == folder]
-
-
-def _write(folder: Path, number: int, array: Array) -> dict[str, Any]:
-    data = np.ascontiguousarray(array)
-    write_atomically(folder / f"{number}.bin", data.tobytes())
-    return {"shape": list(data.shape), "dtype": str(data.dtype), "sha256": _checksum(data)}
-
-
-def _read(folder: Path) -> Segment | None:
-    """Map a segment into memory; None where it is damaged, so that its pictures count as missing."""
-    try:
-        index = json.loads((folder / "index.json").read_text())
-        arrays = tuple(_map(folder / f"{n}.bin", tensor) for n, tensor in enumerate(index["tensors"]))
-        return Segment(tuple(index["digests"]), arrays)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _map(path: Path, tensor: Mapping[str, Any]) -> Array:
-    array = np.memmap(path, _dtype(tensor["dtype"]), "r", shape=tuple(tensor["shape"]))
-    if _checksum(array) != tensor["sha256"]:
-        raise ValueError(f"{path}: checksum")
-    return array
-
-
-def _checksum(array: Array) -> str:
-    return hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()
-
-
-def _dtype(name: str) -> np.dtype[Any]:
-    import ml_dtypes
-
-    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
-    return dtype
+        opened = None
+        while opened is None:  # between the two lines an eviction may take the empty folder away
+            folder.mkdir(parents=True, exist_ok=True)
+            opened = self._open(key)
+        if not (folder / RECIPE).exists():
+            write_atomically(folder / RECIPE, key.text)
+        return opened

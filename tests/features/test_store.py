@@ -2,97 +2,163 @@
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from cnncli.features.store import FeatureKey, FeatureStore
-
-KEY = FeatureKey({"trunk": "t", "view": {}})
-
-
-def _digests(count: int, first: int = 0) -> list[str]:
-    return [f"{number:064x}" for number in range(first, first + count)]
-
-
-def _segment(folder: Path) -> Path:
-    (segment,) = [path for path in (folder / KEY.name).iterdir() if path.is_dir()]
-    return segment
+from cnncli.errors import CacheError
+from cnncli.features.store import MOST_MAPPED, FeatureKey, FeatureStore
+from tests.features.storing import KEY, OTHER, digests_of, features_of, segments_in
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, ml_dtypes.bfloat16])
 def test_rows_come_back_bit_for_bit(tmp_path: Path, dtype: type) -> None:
     """In every dtype that is stored, several tensors, in any order asked for."""
     rng = np.random.default_rng(0)
-    arrays = [rng.integers(0, 200, shape).astype(dtype) for shape in ((5, 3), (5, 2, 2))]
-    FeatureStore(tmp_path).write(KEY, _digests(5), arrays)
-    read = FeatureStore(tmp_path).read(KEY, _digests(5)).rows(np.array([4, 0, 4]))
+    arrays = [rng.integers(0, 200, shape).astype(dtype) for shape in ((5, 3), (5, 2, 2), (5,))]
+    FeatureStore(tmp_path).write(KEY, digests_of(5), arrays)
+    features = FeatureStore(tmp_path).read(KEY, digests_of(5))
 
-    for got, put in zip(read, arrays, strict=True):
+    assert features.shapes == [(3,), (2, 2), ()]
+    for got, put in zip(features.rows(np.array([4, 0, 4])), arrays, strict=True):
         assert got.dtype == put.dtype
         assert got.tobytes() == put[[4, 0, 4]].tobytes()
 
 
-def test_pictures_are_found_across_segments(tmp_path: Path) -> None:
-    """What was computed in several runs is read as one."""
-    store = FeatureStore(tmp_path)
-    store.write(KEY, _digests(2), [np.array([[0.0], [1.0]])])
-    store.write(KEY, _digests(2, first=2), [np.array([[2.0], [3.0]])])
-    (rows,) = store.read(KEY, _digests(4)[::-1]).rows(np.arange(4))
+def test_rows_may_be_strided(tmp_path: Path) -> None:
+    """An engine may hand over a view of its own buffer."""
+    array = np.arange(24.0).reshape(4, 6)[::2, ::3]
+    FeatureStore(tmp_path).write(KEY, digests_of(2), [array])
 
-    assert rows[:, 0].tolist() == [3.0, 2.0, 1.0, 0.0]
+    assert (FeatureStore(tmp_path).read(KEY, digests_of(2)).rows(np.arange(2))[0] == array).all()
+
+
+def test_pictures_are_found_across_segments(tmp_path: Path) -> None:
+    """What was computed in several runs is read as one, by the process that wrote it and by another."""
+    store = FeatureStore(tmp_path)
+    for first in (0, 2, 4):
+        store.write(KEY, digests_of(2, first), features_of(2, first))
+    for reader in (store, FeatureStore(tmp_path)):
+        features = reader.read(KEY, digests_of(6)[::-1])
+
+        assert features.rows(np.arange(6))[0][:, 0].tolist() == [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+        assert len(set(features.checksums)) == 3
 
 
 def test_missing_pictures_are_named_once(tmp_path: Path) -> None:
     """Equal pictures have one digest, and are computed once."""
     store = FeatureStore(tmp_path)
-    store.write(KEY, _digests(1), [np.zeros((1, 1))])
 
-    assert store.missing(KEY, _digests(3) + _digests(3)) == _digests(3)[1:]
+    assert store.missing(KEY, digests_of(3) + digests_of(3)) == digests_of(3)
+    store.write(KEY, digests_of(1), features_of(1))
+    assert store.missing(KEY, digests_of(3) + digests_of(3)) == digests_of(3)[1:]
+
+
+def test_what_another_store_adds_is_seen(tmp_path: Path) -> None:
+    """Also by one that looked before."""
+    mine, other = FeatureStore(tmp_path), FeatureStore(tmp_path)
+    other.write(KEY, digests_of(1), features_of(1))
+    assert mine.missing(KEY, digests_of(2)) == digests_of(2)[1:]
+    other.write(KEY, digests_of(1, 1), features_of(1, 1))
+
+    assert mine.missing(KEY, digests_of(2)) == []
 
 
 def test_another_recipe_is_another_key(tmp_path: Path) -> None:
-    """Nothing of one key is seen under another."""
+    """Nothing of one key is seen under another; facts for people are no part of it."""
     store = FeatureStore(tmp_path)
-    store.write(KEY, _digests(1), [np.zeros((1, 1))])
+    store.write(KEY, digests_of(1), features_of(1))
 
-    assert store.missing(FeatureKey({"trunk": "u", "view": {}}), _digests(1)) == _digests(1)
-
-
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "index", "shape"])
-def test_a_damaged_segment_counts_as_missing(tmp_path: Path, damage: str) -> None:
-    """So that its pictures are computed again; nothing of it is ever read."""
-    FeatureStore(tmp_path).write(KEY, _digests(3), [np.arange(12, dtype=np.float32).reshape(3, 4)])
-    segment = _segment(tmp_path)
-    data, index = segment / "0.bin", segment / "index.json"
-    match damage:
-        case "flip":
-            data.write_bytes(b"\x01" + data.read_bytes()[1:])
-        case "truncate":
-            data.write_bytes(data.read_bytes()[:-1])
-        case "remove":
-            data.unlink()
-        case "index":
-            index.write_text("{")
-        case "shape":
-            facts = json.loads(index.read_text())
-            facts["tensors"][0]["shape"] = [2, 4]
-            index.write_text(json.dumps(facts))
-
-    assert FeatureStore(tmp_path).missing(KEY, _digests(3)) == _digests(3)
+    assert store.missing(OTHER, digests_of(1)) == digests_of(1)
+    assert store.missing(FeatureKey(KEY.recipe, {"network": "VGG16"}), digests_of(1)) == []
 
 
-def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a segment nor what was written aside."""
+def test_features_that_have_gone_are_one_line(tmp_path: Path) -> None:
+    """Whoever emptied the cache meanwhile is told to start again."""
+    store = FeatureStore(tmp_path)
+    store.write(KEY, digests_of(2), features_of(2))
+    with pytest.raises(CacheError) as caught:
+        store.read(KEY, digests_of(3))
+    assert str(caught.value) == f"{tmp_path / KEY.name}: the features of 1 of 3 pictures have gone. Start again."
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    shutil.rmtree(tmp_path)
+    with pytest.raises(CacheError, match=r"the features of 2 of 2 pictures have gone\. Start again\."):
+        store.read(KEY, digests_of(2))
+    assert store.missing(KEY, digests_of(2)) == digests_of(2)
 
-    monkeypatch.setattr("cnncli.features.store._write", full)
-    with pytest.raises(OSError, match="No space left"):
-        FeatureStore(tmp_path).write(KEY, _digests(1), [np.zeros((1, 1))])
 
-    assert [path.name for path in (tmp_path / KEY.name).iterdir()] == ["recipe.json"]
+def test_a_file_that_goes_while_it_is_used_is_one_line(tmp_path: Path) -> None:
+    """Shortened by hand before its first row was read, say."""
+    FeatureStore(tmp_path).write(KEY, digests_of(2), features_of(2))
+    features = FeatureStore(tmp_path).read(KEY, digests_of(2))
+    (segment,) = segments_in(tmp_path)
+    os.truncate(segment / "rows.bin", 3)
+    with pytest.raises(CacheError) as caught:
+        features.rows(np.arange(2))
+
+    assert str(caught.value) == f"{segment}: gone or changed while in use. Start again."
+
+
+def test_a_store_goes_on_where_its_folder_was_taken_away(tmp_path: Path) -> None:
+    """Whoever deletes the cache by hand loses what was in it, and nothing else."""
+    store = FeatureStore(tmp_path / "store")
+    store.write(KEY, digests_of(2), features_of(2))
+    shutil.rmtree(tmp_path / "store")
+    store.write(KEY, digests_of(1), features_of(1))
+
+    assert store.missing(KEY, digests_of(2)) == digests_of(2)[1:]
+    assert len(store.read(KEY, digests_of(1)).rows(np.array([0]))) == 2
+
+
+def test_no_pictures_are_no_features(tmp_path: Path) -> None:
+    """And no folder."""
+    store = FeatureStore(tmp_path / "store")
+    features = store.read(KEY, [])
+
+    assert (len(features), features.shapes, features.checksums) == (0, [], ())
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_checksum_stands_for_a_segment(tmp_path: Path) -> None:
+    """The same for the same segments in any order and subset of rows; another for others."""
+    store = FeatureStore(tmp_path)
+    store.write(KEY, digests_of(2), features_of(2))
+    (first,) = store.read(KEY, digests_of(1)).checksums
+    store.write(KEY, digests_of(2, 2), features_of(2, 2))
+
+    assert store.read(KEY, digests_of(2)[::-1]).checksums == (first,)
+    assert first in FeatureStore(tmp_path).read(KEY, digests_of(4)).checksums
+    assert segments_in(tmp_path)[0].name in {word[:32] for word in store.read(KEY, digests_of(4)).checksums}
+
+
+MANY = f"""
+import os, resource, sys
+from pathlib import Path
+import numpy as np
+from cnncli.features import writer
+from cnncli.features.store import FeatureStore
+from tests.features.storing import KEY, digests_of, features_of
+writer.sync_file = writer.sync_folder = lambda path: None  # the disk is not what is tried here
+store, count = FeatureStore(Path(sys.argv[1])), int(sys.argv[2])
+for number in range(count):
+    store.write(KEY, digests_of(1, number), features_of(1, number))
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, ({MOST_MAPPED + 60}, hard))
+features = FeatureStore(Path(sys.argv[1])).read(KEY, digests_of(count))
+assert (features.rows(np.arange(count))[0][:, 0] == np.arange(count)).all()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.slow)])
+def test_segments_take_no_file_descriptor_each(tmp_path: Path, count: int) -> None:
+    """Thousands of them are read where a process may have 188 files open."""
+    root = Path(__file__).resolve().parents[2]
+
+    subprocess.run([sys.executable, "-c", MANY, str(tmp_path), str(count)], check=True, cwd=root)

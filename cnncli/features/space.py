@@ -1,0 +1,164 @@
+"""How much disk the store takes, and what goes first when that is too much: what was not used for longest.
+
+What a living process uses never goes, whatever its size.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnncli.features.layout import INDEX, LOCK, discard, subfolders, sweep
+from cnncli.locks import exclusive, try_exclusive
+from cnncli.wording import size
+
+LEAST_ROOM_BYTES = 256 * 2**20
+"""Freed at once where the disk is full, if there is as much to free."""
+
+
+@dataclass(frozen=True)
+class StoredSegment:
+    """A segment on the disk, whole or not.
+
+    Attributes:
+        path: its folder.
+        size_bytes: of its files.
+        used: when it was last read or written, in seconds since 1970.
+    """
+
+    path: Path
+    size_bytes: int
+    used: float
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """What was deleted, and what is left.
+
+    Attributes:
+        freed_bytes: deleted.
+        pinned_bytes: would have been deleted next, but is in use.
+        held_bytes: left, pinned or not.
+    """
+
+    freed_bytes: int = 0
+    pinned_bytes: int = 0
+    held_bytes: int = 0
+
+
+def stored_segments(store: Path) -> list[StoredSegment]:
+    """All segments of a store."""
+    return [segment for key in subfolders(store) for segment in segments_of(key)]
+
+
+def segments_of(key: Path) -> list[StoredSegment]:
+    """All segments of a key; what disappears meanwhile is left out."""
+    found = []
+    for folder in subfolders(key):
+        with suppress(OSError):
+            files = {file.name: file.stat() for file in folder.iterdir()}
+            used = files[INDEX] if INDEX in files else folder.stat()
+            found.append(StoredSegment(folder, sum(file.st_size for file in files.values()), used.st_mtime))
+    return found
+
+
+def default_cap(store: Path, held_bytes: int) -> int:
+    """How much a store may hold where nobody said: half of what it holds and what is free beside it."""
+    folder = next(folder for folder in (store, *store.parents) if folder.exists())
+    return (shutil.disk_usage(folder).free + held_bytes) // 2
+
+
+def evict(store: Path, keep_bytes: int, used_before: float = math.inf) -> Eviction:
+    """Delete segments, those first that were not used for longest, until no more is left than may stay.
+
+    Args:
+        store: its folder.
+        keep_bytes: what may stay; 0: nothing.
+        used_before: what was used since then (seconds since 1970) stays in any case.
+    """
+    if not store.is_dir():
+        return Eviction()
+    with exclusive(store / LOCK):
+        segments = sorted(stored_segments(store), key=lambda segment: segment.used)
+        held = sum(segment.size_bytes for segment in segments)
+        freed = pinned = 0
+        for segment in segments:
+            if held - freed <= keep_bytes or segment.used >= used_before:
+                break
+            if _delete(segment.path):
+                freed += segment.size_bytes
+            else:
+                pinned += segment.size_bytes
+        _sweep(store)
+    return Eviction(freed, pinned, held - freed)
+
+
+def _delete(segment: Path) -> bool:
+    """Delete a segment whose key nobody uses; whether that was so."""
+    with suppress(OSError):
+        lock = try_exclusive(segment.parent / LOCK)
+        if lock is not None:
+            with lock:
+                discard(segment)
+                return True
+    return False
+
+
+def _sweep(store: Path) -> None:
+    """Delete what killed processes have left, and keys without segments; what is in use stays as it is."""
+    sweep(store)
+    for key in subfolders(store):
+        with suppress(OSError):
+            lock = try_exclusive(key / LOCK)
+            if lock is not None:
+                with lock:
+                    sweep(key)
+                    if not any(subfolders(key)):
+                        discard(key)
+
+
+class Space:
+    """Keeps a store below its cap while one process writes into it."""
+
+    def __init__(self, store: Path, max_bytes: int | None, warn: Callable[[str], None]) -> None:
+        """Watch a store.
+
+        Args:
+            store: its folder.
+            max_bytes: the cap; None: see `default_cap`.
+            warn: told once where what is in use takes more than the cap.
+        """
+        self._store, self._max_bytes, self._warn = store, max_bytes, warn
+        self._held_bytes: int | None = None
+        self._has_warned = False
+
+    def grew(self, segment: Path) -> None:
+        """Note that a segment was written, and evict others where that was too much.
+
+        The disk is looked at for the first segment and whenever the cap is reached; what others have written in
+        between counts from then on.
+        """
+        if self._held_bytes is None:
+            self._held_bytes = sum(segment.size_bytes for segment in stored_segments(self._store))
+        else:
+            self._held_bytes += sum(file.stat().st_size for file in segment.iterdir())
+        cap = default_cap(self._store, self._held_bytes) if self._max_bytes is None else self._max_bytes
+        if self._held_bytes > cap:
+            self._held_bytes = evict(self._store, cap).held_bytes
+            self._warn_once(self._held_bytes, cap)
+
+    def make_room(self, needed_bytes: int) -> bool:
+        """Free so many bytes where the disk is full, or as many as there are; whether there were any."""
+        held = sum(segment.size_bytes for segment in stored_segments(self._store))
+        evicted = evict(self._store, held - max(needed_bytes, LEAST_ROOM_BYTES))
+        self._held_bytes = evicted.held_bytes
+        return evicted.freed_bytes > 0
+
+    def _warn_once(self, held_bytes: int, cap: int) -> None:
+        if held_bytes > cap and not self._has_warned:
+            self._has_warned = True
+            self._warn(f"stored features in use take {size(held_bytes)}, more than the cap of {size(cap)}")

@@ -1,0 +1,68 @@
+"""Small features for the tests of the store, in this process and in others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from cnncli.features.store import FeatureKey
+
+KEY = FeatureKey({"trunk": "t", "view": {}})
+OTHER = FeatureKey({"trunk": "u", "view": {}})
+
+_PREAMBLE = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from cnncli.features.store import FeatureKey, FeatureStore
+from tests.features.storing import KEY, OTHER, digests_of, features_of
+store = FeatureStore(Path(sys.argv[1]))
+"""
+
+
+def digests_of(count: int, first: int = 0) -> list[str]:
+    """Digests that are all different; their order as numbers is not the order they are given in."""
+    return [f"{(number * 0x9E3779B97F4A7C15) % 2**64:016x}{number:048x}" for number in range(first, first + count)]
+
+
+def features_of(count: int, first: int = 0) -> list[np.ndarray]:
+    """Rows that tell which picture they belong to: four numbers in one tensor, 2 x 2 in another."""
+    numbers = np.arange(first, first + count)
+    wide = np.repeat(numbers, 4).reshape(count, 4).astype(np.float32)
+    return [wide, (np.repeat(numbers, 4).reshape(count, 2, 2) % 251).astype(np.uint8)]
+
+
+def segments_in(store: Path, key: FeatureKey = KEY) -> list[Path]:
+    """The segments of a key."""
+    return sorted(path for path in (store / key.name).iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def remains_in(store: Path, key: FeatureKey = KEY) -> list[Path]:
+    """What is being written or deleted in a key, or was."""
+    return [path for path in (store / key.name).iterdir() if path.name.startswith(".")]
+
+
+def start(store: Path, code: str) -> subprocess.Popen[str]:
+    """Run code in another process that has the store open; stdout and stdin are pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _PREAMBLE + code, str(store)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+
+
+def wait_for(process: subprocess.Popen[str], word: str) -> None:
+    """Go on when the other process has said a word."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{word}\n"
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End another process at once, as a power cut would."""
+    process.kill()
+    process.communicate()

@@ -1,0 +1,104 @@
+"""Damage is found, and what was damaged is computed again; nothing of it is ever read."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncli.features.store import FeatureStore
+from tests.features.storing import KEY, digests_of, features_of, kill, segments_in, start, wait_for
+
+TRIALS = 60
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one segment of seven rows."""
+    folder = tmp_path_factory.mktemp("whole")
+    FeatureStore(folder).write(KEY, digests_of(7), features_of(7))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["rows.bin", "index.json"])
+@pytest.mark.parametrize("kind", ["flip", "cut", "insert"])
+def test_damage_at_any_offset_is_found(whole: Path, tmp_path: Path, name: str, kind: str) -> None:
+    """A bit flipped, an end cut off, a byte too many: the pictures count as missing, and the segment is deleted."""
+    draw = random.Random(f"{name} {kind}")
+    for trial in range(TRIALS):
+        store = tmp_path / str(trial)
+        shutil.copytree(whole, store)
+        (segment,) = segments_in(store)
+        data = bytearray((segment / name).read_bytes())
+        offset = draw.randrange(len(data))
+        match kind:
+            case "flip":
+                data[offset] ^= 1 << draw.randrange(8)
+            case "cut":
+                del data[offset:]
+            case "insert":
+                data.insert(offset, draw.randrange(256))
+        (segment / name).write_bytes(data)
+
+        assert FeatureStore(store).missing(KEY, digests_of(7)) == digests_of(7), offset
+        assert segments_in(store) == [], offset
+
+
+@pytest.mark.parametrize("name", ["rows.bin", "index.json"])
+def test_a_file_that_is_missing_is_found(whole: Path, tmp_path: Path, name: str) -> None:
+    """Half a segment is none."""
+    shutil.copytree(whole, tmp_path / "store")
+    (segments_in(tmp_path / "store")[0] / name).unlink()
+
+    assert FeatureStore(tmp_path / "store").missing(KEY, digests_of(7)) == digests_of(7)
+
+
+def test_what_is_damaged_is_computed_again(whole: Path, tmp_path: Path) -> None:
+    """And equals what was there; the other segments stay as they are."""
+    shutil.copytree(whole, tmp_path / "store")
+    store = FeatureStore(tmp_path / "store")
+    before = store.read(KEY, digests_of(7)).rows(np.arange(7))
+    store.write(KEY, digests_of(2, 7), features_of(2, 7))
+    damaged = next(path for path in segments_in(tmp_path / "store") if (path / "rows.bin").stat().st_size == 7 * 20)
+    (damaged / "rows.bin").write_bytes(bytes(7 * 20))
+    again = FeatureStore(tmp_path / "store")
+    assert again.missing(KEY, digests_of(9)) == digests_of(7)
+    again.write(KEY, digests_of(7), features_of(7))
+    after = again.read(KEY, digests_of(7)).rows(np.arange(7))
+
+    assert all((one == other).all() for one, other in zip(before, after, strict=True))
+
+
+def test_a_whole_copy_serves_where_another_is_damaged(whole: Path, tmp_path: Path) -> None:
+    """Two runs may have computed the same pictures."""
+    shutil.copytree(whole, tmp_path / "store")
+    (damaged,) = segments_in(tmp_path / "store")
+    FeatureStore(tmp_path / "store").write(KEY, digests_of(5), features_of(5))
+    (damaged / "rows.bin").write_bytes(bytes(7 * 20))
+    store = FeatureStore(tmp_path / "store")
+
+    assert store.missing(KEY, digests_of(7)) == digests_of(7)[5:]
+    assert store.read(KEY, digests_of(5)).rows(np.arange(5))[0][:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_damaged_segment_that_another_process_uses_is_left(whole: Path, tmp_path: Path) -> None:
+    """It is not read all the same, and deleted by the first who is alone with it."""
+    shutil.copytree(whole, tmp_path / "store")
+    (segment,) = segments_in(tmp_path / "store")
+    process = start(tmp_path / "store", "store.read(KEY, digests_of(7)); print('read', flush=True); time.sleep(60)")
+    try:
+        wait_for(process, "read")
+        (segment / "rows.bin").write_bytes(bytes(7 * 20))
+        store = FeatureStore(tmp_path / "store")
+        assert store.missing(KEY, digests_of(7)) == digests_of(7)
+        assert segment.is_dir()
+        assert store.missing(KEY, digests_of(7)) == digests_of(7)
+    finally:
+        kill(process)
+    store.close()
+
+    assert FeatureStore(tmp_path / "store").missing(KEY, digests_of(7)) == digests_of(7)
+    assert not segment.exists()

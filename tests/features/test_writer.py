@@ -1,0 +1,315 @@
+"""Rows go to the disk as they come, and appear together or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli.errors import CacheError
+from cnncli.features import writer as writer_module
+from cnncli.features.store import FeatureStore
+from tests.features.storing import KEY, OTHER, digests_of, features_of, kill, remains_in, segments_in, start, wait_for
+
+
+def test_rows_appear_with_the_close(tmp_path: Path) -> None:
+    """Batch by batch into one segment, which nobody sees before it is whole."""
+    store, reader = FeatureStore(tmp_path), FeatureStore(tmp_path)
+    with store.writer(KEY) as writer:
+        for first in (0, 3, 6):
+            writer.add(digests_of(3, first), features_of(3, first))
+            assert len(writer) == first + 3
+            assert writer.size_bytes == (first + 3) * 20
+            assert reader.missing(KEY, digests_of(9)) == digests_of(9)
+
+    assert len(segments_in(tmp_path)) == 1
+    got = reader.read(KEY, digests_of(9)).rows(np.arange(9))
+    assert all((mine == theirs).all() for mine, theirs in zip(got, features_of(9), strict=True))
+
+
+def test_memory_holds_no_row(tmp_path: Path) -> None:
+    """A segment may be larger than the memory: here sixty-four batches leave less behind than one takes."""
+    store, batch = FeatureStore(tmp_path), np.zeros((32, 2500), np.float32)
+    with store.writer(KEY) as writer:
+        writer.add(digests_of(32), [batch])
+        tracemalloc.start()
+        for number in range(1, 65):
+            writer.add(digests_of(32, 32 * number), [batch])
+        held, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert held < batch.nbytes / 2
+    assert peak < batch.nbytes
+
+
+def test_an_exception_keeps_nothing(tmp_path: Path) -> None:
+    """Leaving the block by one abandons the segment."""
+    store = FeatureStore(tmp_path)
+
+    def fail_half_way() -> None:
+        with store.writer(KEY) as writer:
+            writer.add(digests_of(3), features_of(3))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert segments_in(tmp_path) == remains_in(tmp_path) == []
+    assert store.missing(KEY, digests_of(3)) == digests_of(3)
+
+
+def test_closing_keeps_what_was_added(tmp_path: Path) -> None:
+    """Also on the way out of an interrupted extraction; closing twice is closing once."""
+    store = FeatureStore(tmp_path)
+    writer = store.writer(KEY)
+    writer.add(digests_of(3), features_of(3))
+    writer.close()
+    writer.close()
+
+    assert len(segments_in(tmp_path)) == 1
+    assert store.missing(KEY, digests_of(4)) == digests_of(4)[3:]
+
+
+def test_a_segment_without_rows_is_none(tmp_path: Path) -> None:
+    """Nothing appears where nothing was added."""
+    with FeatureStore(tmp_path).writer(KEY) as writer:
+        writer.add([], [np.zeros((0, 4))])
+
+    assert segments_in(tmp_path) == remains_in(tmp_path) == []
+
+
+def test_the_interrupted_half_of_a_batch_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come between two of its rows; those before it are kept."""
+    store = FeatureStore(tmp_path)
+    writer = store.writer(KEY)
+    writer.add(digests_of(3), features_of(3))
+    plain = writer_module.write_all
+
+    def interrupted(file: object, data: memoryview) -> None:
+        plain(file, data[: len(data) // 2])  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer_module, "write_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.add(digests_of(3, 3), features_of(3, 3))
+    writer.close()
+
+    assert FeatureStore(tmp_path).missing(KEY, digests_of(6)) == digests_of(6)[3:]
+
+
+@pytest.mark.parametrize(
+    ("digests", "arrays"),
+    [
+        (digests_of(2), [np.zeros((3, 4), np.float32), np.zeros((3, 2, 2), np.uint8)]),
+        (digests_of(3), [np.zeros((3, 5), np.float32), np.zeros((3, 2, 2), np.uint8)]),
+        (digests_of(3), [np.zeros((3, 4)), np.zeros((3, 2, 2), np.uint8)]),
+        (digests_of(3), [np.zeros((3, 4), np.float32)]),
+        (digests_of(3), []),
+    ],
+    ids=["count", "shape", "dtype", "one tensor less", "none"],
+)
+def test_rows_of_another_form_are_refused(tmp_path: Path, digests: list[str], arrays: list[np.ndarray]) -> None:
+    """All rows of a segment have the tensors of the first, and a digest each."""
+    with FeatureStore(tmp_path).writer(KEY) as writer:
+        writer.add(digests_of(1, 9), features_of(1))
+        with pytest.raises(ValueError, match="rows"):
+            writer.add(digests, arrays)
+
+    assert FeatureStore(tmp_path).missing(KEY, digests_of(1, 9)) == []
+
+
+def test_nothing_is_added_to_a_closed_segment(tmp_path: Path) -> None:
+    """It never changes."""
+    writer = FeatureStore(tmp_path).writer(KEY)
+    writer.close()
+    with pytest.raises(ValueError, match="closed"):
+        writer.add(digests_of(1), features_of(1))
+
+
+def test_the_index_can_be_read_by_people(tmp_path: Path) -> None:
+    """When it was written and what is in it; the recipe lies beside."""
+    FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
+    (segment,) = segments_in(tmp_path)
+    index = json.loads((segment / "index.json").read_text())
+
+    assert index["rows"] == 3
+    assert index["tensors"] == [{"shape": [4], "dtype": "float32"}, {"shape": [2, 2], "dtype": "uint8"}]
+    assert index["digests"] == "".join(digests_of(3))
+    assert json.loads((tmp_path / KEY.name / "recipe.json").read_text()) == {"recipe": dict(KEY.recipe), "facts": {}}
+
+
+MID_ADD = """
+writer = store.writer(KEY)
+writer.add(digests_of(3), features_of(3))
+print("added", flush=True)
+while True:
+    writer.add(digests_of(3, len(writer)), features_of(3, len(writer)))
+    time.sleep(0.001)
+"""
+
+
+def test_a_killed_writer_leaves_the_store_usable(tmp_path: Path) -> None:
+    """What it wrote aside is never read, stays while it lives, and is deleted by the next that opens the key."""
+    FeatureStore(tmp_path).write(KEY, digests_of(1), features_of(1))
+    process = start(tmp_path, MID_ADD)
+    try:
+        wait_for(process, "added")
+        assert FeatureStore(tmp_path).missing(KEY, digests_of(3)) == digests_of(3)[1:]
+        assert len(remains_in(tmp_path)) == 1
+    finally:
+        kill(process)
+    assert len(remains_in(tmp_path)) == 1
+    store = FeatureStore(tmp_path)
+
+    assert store.missing(KEY, digests_of(3)) == digests_of(3)[1:]
+    assert remains_in(tmp_path) == []
+    store.write(KEY, digests_of(3), features_of(3))
+    assert store.read(KEY, digests_of(3)).rows(np.arange(3))[0][:, 0].tolist() == [0, 1, 2]
+
+
+class _Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_crash_at_any_step_of_the_close_leaves_all_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Before each of its writes to the disk, and after the last."""
+    steps = []
+    doomed = FeatureStore(tmp_path)
+    writer = doomed.writer(KEY)
+    writer.add(digests_of(3), features_of(3))
+
+    def crashing(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*arguments: Any) -> Any:
+            steps.append(plain)
+            if len(steps) > step:
+                raise _Crash
+            return plain(*arguments)
+
+        return act
+
+    with monkeypatch.context() as crash:
+        crash.setattr(writer, "abandon", lambda: None)  # who is killed tidies nothing up
+        crash.setattr(writer_module, "sync_file", crashing(writer_module.sync_file))
+        crash.setattr(writer_module, "sync_folder", crashing(writer_module.sync_folder))
+        crash.setattr(Path, "rename", crashing(Path.rename))
+        crash.setattr(writer, "_keep", crashing(writer._keep))
+        with pytest.raises(_Crash):
+            writer.close()
+    doomed.close()
+    store = FeatureStore(tmp_path)
+
+    assert store.missing(KEY, digests_of(3)) == ([] if step > 3 else digests_of(3))
+    assert remains_in(tmp_path) == []
+    store.write(KEY, digests_of(3), features_of(3))
+    assert store.read(KEY, digests_of(3)).rows(np.arange(3))[0][:, 0].tolist() == [0, 1, 2]
+
+
+def test_a_writer_keeps_what_it_writes_when_its_key_is_looked_at(tmp_path: Path) -> None:
+    """The sweeping of remains leaves those of the living alone, its own included."""
+    store = FeatureStore(tmp_path)
+    store.write(KEY, digests_of(1), features_of(1))
+    with store.writer(KEY) as writer:
+        writer.add(digests_of(2, 1), features_of(2, 1))
+        (segments_in(tmp_path)[0] / "rows.bin").write_bytes(b"damaged")
+        assert FeatureStore(tmp_path).missing(KEY, digests_of(3)) == digests_of(3)
+        store.missing(KEY, digests_of(3))
+
+    assert FeatureStore(tmp_path).missing(KEY, digests_of(3)) == digests_of(3)[:1]
+
+
+def _failing(
+    times: int, number: int = errno.ENOSPC, words: str = "it is full", after: int = 0
+) -> Callable[[object, memoryview], None]:
+    """A `write_all` that writes half and fails, `times` times from the call `after` on."""
+    calls = []
+    plain = writer_module.write_all
+
+    def write(file: object, data: memoryview) -> None:
+        calls.append(1)
+        if after < len(calls) <= after + times:
+            plain(file, data[: len(data) // 2])  # type: ignore[arg-type]
+            raise OSError(number, words)
+        plain(file, data)  # type: ignore[arg-type]
+
+    return write
+
+
+def test_a_full_disk_is_met_by_an_eviction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody uses goes, and the batch is written as if nothing had been."""
+    FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
+    store = FeatureStore(tmp_path)
+    monkeypatch.setattr(writer_module, "write_all", _failing(1, after=1))
+    with store.writer(KEY) as writer:
+        for first in (0, 3, 6):
+            writer.add(digests_of(3, first), features_of(3, first))
+
+    got = FeatureStore(tmp_path).read(KEY, digests_of(9)).rows(np.arange(9))
+    assert all((mine == theirs).all() for mine, theirs in zip(got, features_of(9), strict=True))
+    assert store.missing(OTHER, digests_of(5)) == digests_of(5)
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["eviction does not help", "nothing to evict"])
+def test_a_disk_that_stays_full_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
+    """With what to do about it; nothing half-written is left, and the store is usable."""
+    if others:
+        FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
+    store = FeatureStore(tmp_path)
+    writer = store.writer(KEY)
+    writer.add(digests_of(3), features_of(3))
+    with monkeypatch.context() as full:
+        full.setattr(writer_module, "write_all", _failing(2))
+        with pytest.raises(CacheError) as caught:
+            writer.add(digests_of(3, 3), features_of(3, 3))
+    writer.close()
+
+    assert str(caught.value) == (
+        f"{tmp_path / KEY.name}: it is full; features cannot be stored. `cnncli cache clear` frees what no run uses, "
+        "and a smaller cache.max_gb keeps more of the disk free."
+    )
+    assert segments_in(tmp_path) == remains_in(tmp_path) == []
+    store.write(KEY, digests_of(3), features_of(3))
+    assert store.missing(KEY, digests_of(3)) == []
+
+
+@pytest.mark.parametrize("name", ["sync_file", "sync_folder"])
+def test_a_disk_that_fills_at_the_close_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Some file systems say only then that there was no room."""
+
+    def full(_: Path) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    store = FeatureStore(tmp_path)
+    writer = store.writer(KEY)
+    writer.add(digests_of(3), features_of(3))
+    monkeypatch.setattr(writer_module, name, full)
+    with pytest.raises(CacheError, match=r"Disk quota exceeded; features cannot be stored\. `cnncli cache clear`"):
+        writer.close()
+
+    assert remains_in(tmp_path) == []
+
+
+def test_another_failure_of_the_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is evicted for it."""
+    FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
+    monkeypatch.setattr(writer_module, "write_all", _failing(1, errno.EIO, "Input/output error"))
+    with pytest.raises(CacheError) as caught:
+        FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
+
+    sentence = "Input/output error; features cannot be stored. CNNCLI_CACHE names another folder for the cache."
+    assert str(caught.value) == f"{tmp_path / KEY.name}: {sentence}"
+    assert FeatureStore(tmp_path).missing(OTHER, digests_of(5)) == []
+
+
+def test_a_file_in_place_of_the_store_is_one_line(tmp_path: Path) -> None:
+    """A path that cannot be written to is named."""
+    (tmp_path / "store").write_text("")
+    with pytest.raises(CacheError, match=r"store.*: .*; features cannot be stored\. CNNCLI_CACHE names another"):
+        FeatureStore(tmp_path / "store").write(KEY, digests_of(3), features_of(3))
