@@ -271,6 +271,21 @@ class TrainingConfig(Settings):
     """Explicit stages in place of the mode's."""
 
 
+class CacheConfig(Settings):
+    """What is stored to be found again."""
+
+    max_gb: float | None = Field(default=None, gt=0.0)
+    """Stored features take at most so many GB (1,000,000,000 bytes), those in use apart; what was not used for longest
+    goes first. Default: half of the sum of what they take and what is free on their disk."""
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The same in bytes."""
+        return (
+            None if self.max_gb is None else int(min(self.max_gb, 1e9) * 1e9)
+        )  # more there is not, and an int is finite
+
+
 RunName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100),
@@ -302,3 +317,5 @@ class Config(Settings):
     """What runs the frozen trunk; auto: Keras on a GPU, else OpenVINO."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the trunk; auto: bfloat16 where the processor computes in it, else float32."""
+    cache: CacheConfig = CacheConfig()
+    """What is stored to be found again."""

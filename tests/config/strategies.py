@@ -16,6 +16,7 @@ from cnncli.config.fields import alternatives
 from cnncli.config.schema import (
     AugmentationConfig,
     BestConfig,
+    CacheConfig,
     Config,
     DataConfig,
     DenseLayer,
@@ -128,7 +129,7 @@ def layers() -> st.SearchStrategy[list[dict[str, Any]]]:
 @st.composite
 def augmentations(draw: st.DrawFn, color: str) -> dict[str, Any]:
     """Operations of every kind that pictures of this colour can show; views where there is something to see."""
-    ignored = ("views", "cval", *(("saturation_range", "hue_range") if color == "grayscale" else ()))
+    ignored = ("views", "cval", "cutmix", *(("saturation_range", "hue_range") if color == "grayscale" else ()))
     settings = draw(
         group(AugmentationConfig, *(name for name in AugmentationConfig.model_fields if name not in ignored))
     )
@@ -208,4 +209,5 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "head": {**head, "layers": draw(layers())},
         "augmentation": draw(augmentations(data.get("color", "rgb"))),
         "training": draw(trainings(mode)),
+        "cache": draw(group(CacheConfig)),
     }

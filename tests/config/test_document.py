@@ -162,7 +162,7 @@ TAG = "a.yaml:2:7: seed: not a value of a config"
             "- 1\n- 2\n",
             [
                 "a.yaml:1:1: wrong type (received [1, 2]), expected a group of settings (name, mode, seed, data,"
-                " backbone, head, augmentation, training, engine, precision)."
+                " backbone, head, augmentation, training, engine, precision, cache)."
             ],
         ),
         ("", ["a.yaml:1:1: data.path: missing, expected a folder of pictures."]),

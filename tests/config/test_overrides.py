@@ -141,7 +141,8 @@ def test_variables_that_are_no_settings_are_left_alone(folder: Path) -> None:
         ("CNNCLI___", "environment CNNCLI___=x: not a setting, expected a name such as CNNCLI_TRAINING__EPOCHS."),
         (
             "CNNCLI_CACHE__MAX_GB",
-            "environment CNNCLI_CACHE__MAX_GB=x: cache: unknown setting (received {max_gb: 'x'}).",
+            "environment CNNCLI_CACHE__MAX_GB=x: cache.max_gb: wrong type (received 'x'),"
+            " expected a number above 0 or null.",
         ),
     ],
 )

@@ -214,7 +214,10 @@ def test_what_is_wrong_elsewhere_is_told_with_a_file_that_cannot_be_read(folder:
         ("data: {splits: {tset: 1}}", "Did you mean data.splits.test?"),
         ("head: {layers: [{dropout: 0.5, activation: relu}]}", "Each layer is an item of its own."),
         ("backbone: {options: {alpha: 1}}", "EfficientNetLite0"),
-        ("xyzzy: 1", "There are name, mode, seed, data, backbone, head, augmentation, training, engine, precision."),
+        (
+            "xyzzy: 1",
+            "There are name, mode, seed, data, backbone, head, augmentation, training, engine, precision, cache.",
+        ),
     ],
 )
 def test_unknown_setting_is_answered_with_what_was_meant(lines_of: Lines, text: str, hint: str) -> None:
