@@ -154,6 +154,10 @@ def test_the_help_of_a_verb_imports_nothing_heavy(verb: str, tmp_path: Path) -> 
     [
         (["runs"], 0),
         (["runs", "--json"], 0),
+        (["cache", "where"], 0),
+        (["cache", "list"], 0),
+        (["cache", "list", "--json"], 0),
+        (["cache", "clear"], 0),
         (["backbones"], 0),
         (["backbones", "--json"], 0),
         (["config", "validate", "bad.yaml"], 2),

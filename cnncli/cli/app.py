@@ -25,6 +25,7 @@ VERBS = {
     "config": "Show, validate or describe a config.",
     "init": "Write a commented config fitted to a folder of pictures.",
     "runs": "List the runs with their key figures.",
+    "cache": "Show or clear what is stored to be found again.",
 }
 
 

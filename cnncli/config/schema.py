@@ -281,9 +281,9 @@ class CacheConfig(Settings):
     @property
     def max_bytes(self) -> int | None:
         """The same in bytes."""
-        return (
-            None if self.max_gb is None else int(min(self.max_gb, 1e9) * 1e9)
-        )  # more there is not, and an int is finite
+        if self.max_gb is None:
+            return None
+        return int(min(self.max_gb, 1e9) * 1e9)  # no disk is larger, and no whole number infinite
 
 
 RunName = Annotated[

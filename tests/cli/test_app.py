@@ -72,7 +72,7 @@ def test_the_verbs_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of((), capsys)
 
     assert " ".join(re.findall(r"^  ([a-z]+)  ", text[text.index("Commands:") :], re.M)) == (
-        "train finetune evaluate predict summary augment backbones data config init runs"
+        "train finetune evaluate predict summary augment backbones data config init runs cache"
     )
     assert text.endswith("  Example:\n    cnncli train configs/quickstart.yaml\n")
 

@@ -1,0 +1,73 @@
+"""`cnncli cache`: what is stored to be found again."""
+
+from __future__ import annotations
+
+import click
+
+from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.console import Console
+
+SECONDS_A_DAY = 86400.0
+
+
+@click.group(no_args_is_help=True, epilog=example("cnncli cache list"))
+def command() -> None:
+    """Show or clear what is stored to be found again."""
+
+
+@command.command(epilog=example("cnncli cache where"))
+@console_options
+def where(console: Console) -> None:
+    """Print the cache folder.
+
+    It is CNNCLI_CACHE, else `$XDG_CACHE_HOME/cnncli`, else the platform's, such as `~/.cache/cnncli`.
+    """
+    from cnncli.folders import cache_dir
+
+    click.echo(cache_dir())
+
+
+@command.command("list", epilog=example("cnncli cache list --json"))
+@json_option
+@console_options
+def list_(as_json: bool, console: Console) -> None:
+    """List the stored features, and what all of the cache takes.
+
+    A line for each network, view, engine, precision and size in pixels; what was not used for longest, and so would go
+    first where the store grows beyond its cap (`cache.max_gb`), comes first. What a running command uses stays.
+    """
+    from cnncli.features.listing import COLUMNS
+    from cnncli.folders import cache_dir
+    from cnncli.recipes.cache import list_cache
+
+    contents = list_cache(cache_dir())
+    if as_json:
+        print_json(contents.to_dict())
+        return
+    if contents.features:
+        console.table(COLUMNS, [key.cells() for key in contents.features], to="stdout")
+    click.echo(contents.total())
+
+
+@command.command(epilog=example("cnncli cache clear --older-than 30"))
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Only what was not used for so many days."
+)
+@json_option
+@console_options
+def clear(older_than: float | None, as_json: bool, console: Console) -> None:
+    """Delete what is stored and not in use by a running command.
+
+    Nothing is lost but time: what is needed again is computed again.
+    """
+    import time
+
+    from cnncli.folders import cache_dir
+    from cnncli.recipes.cache import clear_cache
+
+    used_before = float("inf") if older_than is None else time.time() - older_than * SECONDS_A_DAY
+    cleared = clear_cache(cache_dir(), used_before)
+    if as_json:
+        print_json(cleared.to_dict())
+    else:
+        click.echo(cleared.text())

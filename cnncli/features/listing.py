@@ -1,0 +1,147 @@
+"""The keys of a store with what is known about them; one that cannot be read is listed as what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnncli.features.layout import LOCK, RECIPE, subfolders
+from cnncli.features.segments import read_segment
+from cnncli.features.space import segments_of
+from cnncli.locks import try_exclusive
+from cnncli.runs.facts import time_text
+from cnncli.wording import size
+
+COLUMNS = ("features of", "view", "engine", "precision", "pixels", "pictures", "size", "last used", "in use")
+HASH_LENGTH = 8
+"""Digits of a trunk's fingerprint that stand for it where no name is known."""
+
+
+@dataclass(frozen=True)
+class KeySummary:
+    """One key as a line of a list; what is not known is None.
+
+    Attributes:
+        name: of its folder.
+        network: what the features were made by; `pixels` where they are decoded pixels.
+        view: 0: the pictures themselves.
+        engine: what ran the trunk.
+        precision: of its arithmetic.
+        height_px, width_px, color: of the pixels it was given.
+        pictures: how many are stored.
+        size_bytes: on the disk.
+        used: when any of them was last read or written, in seconds since 1970.
+        in_use: whether a living process has it open.
+    """
+
+    name: str
+    network: str | None
+    view: int | None
+    engine: str | None
+    precision: str | None
+    height_px: int | None
+    width_px: int | None
+    color: str | None
+    pictures: int
+    size_bytes: int
+    used: float
+    in_use: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, for JSON."""
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**facts, "used": time_text(datetime.fromtimestamp(self.used, UTC))}
+
+    def cells(self) -> tuple[str, ...]:
+        """The fields as the `COLUMNS` of a table, the time in the time zone of whoever looks."""
+        gray = " grayscale" if self.color == "grayscale" else ""
+        return (
+            self.network or "–",
+            "–" if self.view is None else str(self.view),
+            self.engine or "–",
+            self.precision or "–",
+            "–" if self.height_px is None else f"{self.height_px}×{self.width_px}{gray}",
+            f"{self.pictures:,}",
+            size(self.size_bytes),
+            f"{datetime.fromtimestamp(self.used):%Y-%m-%d %H:%M}",
+            "yes" if self.in_use else "no",
+        )
+
+
+def list_keys(store: Path) -> tuple[KeySummary, ...]:
+    """The keys of a store; those that were not used for longest, which would go first, come first."""
+    return tuple(sorted((summary_of(key) for key in subfolders(store)), key=lambda key: (key.used, key.name)))
+
+
+def summary_of(key: Path) -> KeySummary:
+    """One key in short; whatever its folder holds, this answers."""
+    segments = segments_of(key)
+    described = _described(key)
+    recipe, facts = _group(described, "recipe"), _group(described, "facts")
+    engine, pixels = _group(recipe, "engine"), _group(recipe, "pixels")
+    return KeySummary(
+        name=key.name,
+        network=_text(facts.get("network")) or _trunk(recipe),
+        view=(_number(_group(recipe, "view").get("view")) or 0) if recipe else None,
+        engine=_text(engine.get("engine")),
+        precision=_text(engine.get("precision")),
+        height_px=_number(pixels.get("height")),
+        width_px=_number(pixels.get("width")),
+        color=_text(pixels.get("color")),
+        pictures=_pictures(key),
+        size_bytes=sum(segment.size_bytes for segment in segments),
+        used=max((segment.used for segment in segments), default=key.stat().st_mtime),
+        in_use=_is_in_use(key),
+    )
+
+
+def _pictures(key: Path) -> int:
+    """How many pictures have features in a key, each counted once."""
+    found = [read[1] for folder in subfolders(key) if (read := read_segment(folder))]
+    return len(np.unique(np.concatenate(found))) if found else 0
+
+
+def _trunk(recipe: Mapping[str, Any]) -> str | None:
+    """The trunk where no name is known: the beginning of its fingerprint; `pixels` where there is none."""
+    if not recipe:
+        return None
+    trunk = _text(recipe.get("trunk"))
+    return f"network {trunk[:HASH_LENGTH]}" if trunk else "pixels"
+
+
+def _is_in_use(key: Path) -> bool:
+    if (key / LOCK).exists():
+        with suppress(OSError):
+            lock = try_exclusive(key / LOCK)
+            if lock is None:
+                return True
+            lock.release()
+    return False
+
+
+def _described(key: Path) -> Mapping[str, Any]:
+    try:
+        described = json.loads((key / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return described if isinstance(described, dict) else {}
+
+
+def _group(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = facts.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None

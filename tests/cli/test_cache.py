@@ -1,0 +1,77 @@
+"""`cnncli cache`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cnncli.cli import main
+from cnncli.features.listing import COLUMNS
+from cnncli.features.store import FeatureStore
+from tests.features.storing import KEY, digests_of, features_of
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder, with fifty pictures' features."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))
+    monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "1.5")
+    with FeatureStore(tmp_path / "features") as store:
+        store.write(KEY, digests_of(50), features_of(50))
+    return tmp_path
+
+
+def test_where_is_a_path_alone(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For `du -sh "$(cnncli cache where)"`."""
+    assert main(["cache", "where"]) == 0
+    assert capsys.readouterr() == (f"{cache}\n", "")
+
+
+def test_the_list_ends_with_the_total(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table, and one line for all of it with the cap; all on stdout."""
+    assert main(["cache", "list"]) == 0
+    captured = capsys.readouterr()
+    header, line, total = captured.out.splitlines()
+
+    assert re.split(r" {2,}", header) == list(COLUMNS)
+    assert re.sub(r" +", " ", line).startswith("network t 0 – – – 50 4.5 kB ")
+    assert total == "stored features 4.5 kB of at most 1.5 GB"
+    assert captured.err == ""
+
+
+def test_an_empty_cache_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No heading without anything below it."""
+    assert main(["cache", "list"]) == 0
+    assert re.fullmatch(r"stored features 0 B of at most \S+ .B\n", capsys.readouterr().out)
+
+
+def test_json_has_every_fact(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One document, sizes in bytes."""
+    assert main(["cache", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+
+    assert (listed["folder"], listed["max_bytes"]) == (str(cache), 1_500_000_000)
+    assert listed["features"][0]["pictures"] == 50
+    assert listed["features"][0]["name"] == KEY.name
+
+
+def test_clear_says_what_was_freed(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what is in use by a running command, which stays."""
+    with FeatureStore(cache / "features") as store:
+        store.missing(KEY, digests_of(1))
+        assert main(["cache", "clear"]) == 0
+        assert capsys.readouterr().out == "freed 0 B; 4.5 kB in use by running commands stay\n"
+    assert main(["cache", "clear", "--older-than", "0.5"]) == 0
+    assert capsys.readouterr().out == "freed 0 B\n"
+    assert main(["cache", "clear", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["freed_bytes"] > 4000
+
+
+def test_a_negative_age_is_a_wrong_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is cleared by it."""
+    assert main(["cache", "clear", "--older-than", "-1"]) == 2
+    assert "--older-than" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""What the store holds, in a few words for each key."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cnncli.features.layout import INDEX, ROWS
+from cnncli.features.listing import COLUMNS, list_keys
+from cnncli.features.store import FeatureKey, FeatureStore
+from tests.features.storing import digests_of, features_of, segments_in
+
+PIXELS = {"height": 160, "width": 120, "color": "rgb"}
+TRUNK = {
+    "trunk": "0123456789abcdef",
+    "engine": {"engine": "openvino", "precision": "bfloat16"},
+    "pixels": PIXELS,
+    "view": {},
+}
+
+
+def _store(folder: Path, key: FeatureKey, used: float = 0.0, count: int = 3) -> None:
+    with FeatureStore(folder) as store:
+        store.write(key, digests_of(count), features_of(count))
+    os.utime(segments_in(folder, key)[0] / INDEX, (used, used))
+
+
+def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
+    """Network, view, engine, precision, pixels; and how many pictures there are, each counted once."""
+    key = FeatureKey({**TRUNK, "view": {"view": 2}}, {"network": "VGG16"})
+    _store(tmp_path, key, count=1500)
+    with FeatureStore(tmp_path) as store:
+        store.write(key, digests_of(1500), [np.zeros((1500, 1), np.uint8)])
+    for segment in segments_in(tmp_path, key):
+        os.utime(segment / INDEX, (1.0, 1.0))
+    (summary,) = list_keys(tmp_path)
+    cells = dict(zip(COLUMNS, summary.cells(), strict=True))
+
+    assert cells.pop("size") == f"{summary.size_bytes / 1000:.0f} kB"
+    assert cells.pop("last used") == time.strftime("%Y-%m-%d %H:%M", time.localtime(1))
+    assert cells == {
+        "features of": "VGG16",
+        "view": "2",
+        "engine": "openvino",
+        "precision": "bfloat16",
+        "pixels": "160×120",
+        "pictures": "1,500",
+        "in use": "no",
+    }
+    assert summary.to_dict()["used"] == "1970-01-01T00:00:01.000Z"
+    files = [path for path in tmp_path.rglob("*") if path.name in (INDEX, ROWS)]
+    assert summary.size_bytes == sum(path.stat().st_size for path in files)
+
+
+def test_a_network_without_a_name_is_told_by_its_fingerprint(tmp_path: Path) -> None:
+    """Decoded pixels were made by none."""
+    _store(tmp_path, FeatureKey(TRUNK), used=1.0)
+    _store(tmp_path, FeatureKey({**TRUNK, "trunk": None, "engine": None}), used=2.0)
+    trunk, pixels = list_keys(tmp_path)
+
+    assert trunk.cells()[:5] == ("network 01234567", "0", "openvino", "bfloat16", "160×120")
+    assert pixels.cells()[:5] == ("pixels", "0", "–", "–", "160×120")
+
+
+def test_what_was_not_used_for_longest_comes_first(tmp_path: Path) -> None:
+    """It would go first."""
+    for used in (3.0, 1.0, 2.0):
+        _store(tmp_path, FeatureKey({**TRUNK, "trunk": str(used)}), used)
+
+    assert [key.used for key in list_keys(tmp_path)] == [1.0, 2.0, 3.0]
+
+
+def test_what_a_process_has_open_is_in_use(tmp_path: Path) -> None:
+    """Until its store is closed."""
+    key = FeatureKey(TRUNK)
+    _store(tmp_path, key)
+    with FeatureStore(tmp_path) as store:
+        store.missing(key, digests_of(1))
+        assert list_keys(tmp_path)[0].in_use
+        assert list_keys(tmp_path)[0].cells()[-1] == "yes"
+
+    assert not list_keys(tmp_path)[0].in_use
+
+
+def test_whatever_lies_there_is_listed(tmp_path: Path) -> None:
+    """A folder of another format, a damaged recipe, one that is no recipe, none at all; and nothing is written."""
+    for name, recipe in (("a", "{"), ("b", "[1]"), ("c", '{"recipe": {"engine": 7, "view": []}}')):
+        (tmp_path / name / "segment").mkdir(parents=True)
+        (tmp_path / name / "segment" / "0.bin").write_bytes(bytes(100))
+        (tmp_path / name / "recipe.json").write_text(recipe)
+    (tmp_path / "d").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    listed = {key.name: key for key in list_keys(tmp_path)}
+
+    assert [listed[name].cells()[:6] for name in "abcd"] == [
+        ("–", "–", "–", "–", "–", "0"),
+        ("–", "–", "–", "–", "–", "0"),
+        ("pixels", "0", "–", "–", "–", "0"),
+        ("–", "–", "–", "–", "–", "0"),
+    ]
+    assert [listed[name].size_bytes for name in "abcd"] == [100, 100, 100, 0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_store_has_no_keys(tmp_path: Path) -> None:
+    """And none is made."""
+    assert list_keys(tmp_path / "features") == ()
+    assert not (tmp_path / "features").exists()

@@ -1,0 +1,100 @@
+"""What the cache holds, and clearing it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncli.errors import ConfigError
+from cnncli.features.layout import INDEX
+from cnncli.features.store import FeatureStore
+from cnncli.recipes.cache import clear_cache, graphs_in_use, list_cache
+from cnncli.wording import size
+from tests.features.storing import KEY, OTHER, digests_of, features_of, segments_in
+
+DAY_S = 86400
+OLD = time.time() - 40 * DAY_S
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache of two keys, a converted graph and an index; all but the second key forty days old."""
+    for key in (KEY, OTHER):
+        with FeatureStore(tmp_path / "features") as store:
+            store.write(key, digests_of(50), features_of(50))
+    (segment,) = segments_in(tmp_path / "features")
+    graph = tmp_path / "graphs" / "g-1"
+    graph.mkdir(parents=True)
+    (graph / "trunk.bin").write_bytes(bytes(3000))
+    (tmp_path / "pictures.sqlite").write_bytes(bytes(500))
+    for path in (segment / INDEX, graph / "trunk.bin", graph, tmp_path / "pictures.sqlite"):
+        os.utime(path, (OLD, OLD))
+    return tmp_path
+
+
+def test_everything_is_listed(cache: Path) -> None:
+    """Features key by key, graphs and index as a whole; the cap is the environment's, else half of what there is."""
+    contents = list_cache(cache, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_CACHE": "x", "CNNCLI_SEED": "no"})
+
+    assert [key.pictures for key in contents.features] == [50, 50]
+    assert contents.to_dict().keys() == {
+        *("folder", "max_bytes", "features_bytes", "features", "graphs", "graphs_bytes", "index_bytes")
+    }
+    features, rest = contents.total().split(" · ", 1)
+    assert features == f"stored features {size(contents.features_bytes)} of at most 2.0 GB"
+    assert rest == "converted graphs 1, 3.0 kB · index of pictures 500 B"
+    assert list_cache(cache, {}).max_bytes > 0
+
+
+def test_a_cap_that_is_none_is_an_error() -> None:
+    """It is the same variable as for every config."""
+    with pytest.raises(ConfigError, match=r"cache\.max_gb: out of range"):
+        list_cache(Path("nowhere"), {"CNNCLI_CACHE__MAX_GB": "0"})
+
+
+def test_clearing_empties_the_cache(cache: Path) -> None:
+    """And says how much that was."""
+    contents = list_cache(cache)
+    cleared = clear_cache(cache)
+
+    assert cleared.freed_bytes == contents.features_bytes + 3000 + 500
+    assert cleared.text() == "freed 12 kB"
+    assert list_cache(cache).total().startswith("stored features 0 B of ")
+    assert clear_cache(cache).text() == "freed 0 B"
+
+
+def test_what_is_in_use_stays(cache: Path) -> None:
+    """Features that a store has open, and graphs while anybody uses any."""
+    with FeatureStore(cache / "features") as store, graphs_in_use(cache):
+        features = store.read(OTHER, digests_of(50))
+        cleared = clear_cache(cache)
+
+        assert cleared.text() == "freed 5.0 kB; 7.5 kB in use by running commands stay"
+        assert (features.rows(np.arange(50))[0][:, 0] == np.arange(50)).all()
+        assert (cache / "graphs" / "g-1" / "trunk.bin").exists()
+    del features
+    assert clear_cache(cache).text() == "freed 7.5 kB"
+
+
+def test_what_was_used_of_late_can_stay(cache: Path) -> None:
+    """The moment is compared with the last use of each."""
+    with FeatureStore(cache / "features") as store:
+        assert store.missing(OTHER, digests_of(50)) == []
+    cleared = clear_cache(cache, used_before=time.time() - 30 * DAY_S)
+
+    assert cleared.freed_bytes > 3500
+    with FeatureStore(cache / "features") as store:
+        assert store.missing(OTHER, digests_of(50)) == []
+        assert store.missing(KEY, digests_of(50)) == digests_of(50)
+    assert not list((cache / "graphs").glob("g-*"))
+
+
+def test_nothing_to_clear_is_nothing_made(tmp_path: Path) -> None:
+    """A cache that does not exist yet is empty."""
+    assert clear_cache(tmp_path / "cache").text() == "freed 0 B"
+    assert list_cache(tmp_path / "cache").features == ()
+    assert not (tmp_path / "cache").exists()
