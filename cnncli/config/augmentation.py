@@ -38,11 +38,12 @@ class RandAugmentConfig(Settings):
     num_ops: int = Field(default=2, ge=1)
     """How many operations each rendering draws, the identity among them."""
     magnitude: float = Field(default=9.0, ge=0.0, le=10.0)
-    """Strength on the paper's scale: 10 is ±30°, shear ±0.3, shift ±45 %, factors 1 ± 0.9, posterize to 4 bits."""
+    """Strength on the paper's scale: 10 is ±30°, shear ±0.3, shift ±45 %, factors 1 ± 0.9, posterize to 4 bits.
+    (torchvision counts to 30: its 9 is 3 here.)"""
 
 
 class AugmentationConfig(Settings):
-    """Random renderings of training pictures; names and units of Keras's ImageDataGenerator."""
+    """Random renderings of training pictures, with names and units of Keras's ImageDataGenerator; mixed batches."""
 
     rotation_range: float = Field(default=0.0, ge=0.0, le=180.0)
     """Degrees: uniform in ± this."""
@@ -85,6 +86,10 @@ class AugmentationConfig(Settings):
     default: 4, or fresh where no layer is frozen."""
     seed: Seed = 0
     """Of the stored renderings; runs with the same seed share them."""
+    mixup: float = Field(default=0.0, ge=0.0)
+    """MixUp: alpha of Beta(alpha, alpha), which shares are drawn from; 0: off. On a frozen trunk it mixes features."""
+    cutmix: float = Field(default=0.0, ge=0.0)
+    """CutMix: alpha, as above; only where no layer is frozen. With mixup too, each batch takes one of the two."""
 
     @property
     def is_active(self) -> bool:
@@ -94,6 +99,11 @@ class AugmentationConfig(Settings):
             getattr(self, name) != getattr(plain, name) for name in type(self).model_fields if name not in NO_OPERATIONS
         )
 
+    @property
+    def mixes(self) -> bool:
+        """Whether pictures are mixed in training: no part of a rendering."""
+        return self.mixup > 0 or self.cutmix > 0
 
-NO_OPERATIONS = frozenset({"fill_mode", "cval", "views", "seed"})
+
+NO_OPERATIONS = frozenset({"fill_mode", "cval", "views", "seed", "mixup", "cutmix"})
 """Settings that change no picture by themselves."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from cnncli.config.draft import Draft, optimizers_of
 from cnncli.config.idle import idle_settings
+from cnncli.config.modes import stages_of
 from cnncli.config.names import NAME_RULES
 from cnncli.config.problems import Problem
 from cnncli.config.tree import Node
@@ -68,6 +69,14 @@ def _nothing_to_unfreeze(draft: Draft) -> Iterator[Problem]:
         yield draft.problem("training.unfreeze", "leaves mode: fine-tuning nothing to tune", "1 or more, a name or all")
 
 
+def _cutmix_of_features(draft: Draft) -> Iterator[Problem]:
+    key = "augmentation.cutmix"
+    frozen = [stage.name for stage in stages_of(draft.config) if stage.unfreeze == 0]
+    if draft.config.augmentation.cutmix and frozen and draft.is_sound(key, "mode", "training.stages"):
+        what = f"pastes pixels, and stage {frozen[0]} trains on features of a frozen backbone"
+        yield draft.problem(key, what, "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup")
+
+
 def _one_clip(draft: Draft) -> Iterator[Problem]:
     for key, optimizer in optimizers_of(draft.config).items():
         clips = ("clipnorm", "clipvalue", "global_clipnorm")
@@ -90,6 +99,7 @@ RULES: tuple[Rule, ...] = (
     _stage_names,
     _without_effect,
     _nothing_to_unfreeze,
+    _cutmix_of_features,
     _one_clip,
     _average_that_is_never_used,
 )

@@ -90,11 +90,11 @@ def view_recipe(settings: AugmentationConfig, k: int) -> dict[str, Any]:
 
 
 def _without_effect(settings: AugmentationConfig) -> set[str]:
-    """Settings that do not count: how many views there are, what is not filled in, what came later and is not used."""
+    """Settings that do not count: the number of views, mixing, what is not filled in, what came later and is unused."""
     unfilled = set() if settings.fill_mode == "constant" else {"cval"}
     fields = type(settings).model_fields
     unused = {name for name in set(fields) - _ALWAYS_IN_RECIPE if getattr(settings, name) == fields[name].default}
-    return {"views"} | unfilled | unused
+    return {"views", "mixup", "cutmix"} | unfilled | unused
 
 
 def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, views: int) -> NDArray[np.int64]:

@@ -68,7 +68,7 @@ def fit(task: Fit, console: Console) -> Run:
     Once the classifier is saved the run will be finished: where its scoring fails, the error is raised after that.
     """
     shop = build_workshop(task.config, task.manifest, console)
-    check_stages(task.classifier, task.stages)
+    check_stages(task.classifier, task.stages, needs_pixels=task.config.augmentation.cutmix > 0)
     run = _create(task, shop)
     with recording(run):
         with History(run) as history:

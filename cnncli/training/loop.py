@@ -18,6 +18,7 @@ from cnncli.errors import TrainingError
 from cnncli.keyed import key_of
 from cnncli.networks.scores import plain_losses, ranking_scores
 from cnncli.training.feed import Batch
+from cnncli.training.mixing import MixedBatch
 from cnncli.training.objective import Objective
 from cnncli.training.schedule import learning_rate_factor
 
@@ -60,7 +61,7 @@ class TailTrainer:
 
     def train_epoch(
         self,
-        batches: Iterable[Batch],
+        batches: Iterable[Batch | MixedBatch],
         learning_rates: Iterator[float],
         where: str,
         advance: Callable[[int], None] = lambda _: None,
@@ -68,7 +69,7 @@ class TailTrainer:
         """One pass with an update per batch.
 
         Args:
-            batches: of the epoch.
+            batches: of the epoch; mixed ones where the objective is a `MixedObjective`.
             learning_rates: one factor of the base learning rate per step.
             where: stage and epoch, for the message of an error.
             advance: told the number of pictures after each step.
@@ -76,7 +77,7 @@ class TailTrainer:
         Raises:
             TrainingError: the objective became infinite or no number; names the step.
         """
-        losses, right, pictures = 0.0, 0, 0
+        losses, right, pictures = 0.0, 0.0, 0
         for step, ((inputs, labels), factor) in enumerate(zip(batches, learning_rates, strict=True), start=1):
             self._set_learning_rate(self._base_learning_rate * factor)
             objective, loss, correct = self._step(_float32(inputs), labels)
@@ -85,8 +86,8 @@ class TailTrainer:
                     f"{where}, step {step}: the loss became {float(objective)}. "
                     "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
                 )
-            losses, right, pictures = losses + float(loss), right + int(correct), pictures + len(labels)
-            advance(len(labels))
+            losses, right, pictures = losses + float(loss), right + float(correct), pictures + len(inputs[0])
+            advance(len(inputs[0]))
         return Scores(losses / pictures, right / pictures)
 
     def _set_learning_rate(self, rate: float) -> None:
@@ -158,7 +159,6 @@ def _compile(tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective
     import tensorflow as tf
 
     inputs = [tf.TensorSpec((None, *tensor.shape[1:]), tf.float32) for tensor in tail.inputs]
-    labels = tf.TensorSpec((None,), tf.int64)
     variables = tail.trainable_variables
 
     def step(x: Any, y: Any) -> tuple[Any, Any, Any]:
@@ -172,6 +172,6 @@ def _compile(tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective
         return tail(x, training=False)
 
     return (
-        tf.function(step, input_signature=[inputs, labels], autograph=False),
+        tf.function(step, input_signature=[inputs, objective.signature()], autograph=False),
         tf.function(infer, input_signature=[inputs], autograph=False),
     )

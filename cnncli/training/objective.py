@@ -27,6 +27,12 @@ class Objective:
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
 
+    def signature(self) -> Any:
+        """Type of a batch's labels, for TensorFlow."""
+        import tensorflow as tf
+
+        return tf.TensorSpec((None,), tf.int64)
+
     def of(self, logits: Any, labels: Any) -> Any:
         """The objective of a batch: logits float32 (n, units), labels int64 (n,); a float32 scalar."""
         ops = import_keras().ops

@@ -23,6 +23,7 @@ from cnncli.pictures.views import number_of_views
 from cnncli.training.feed import Feed, FreshFeed, Labelled, StoredFeed
 from cnncli.training.ledger import LedgerEntry, plan_of
 from cnncli.training.loop import Scores
+from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.stage import Incumbent, Recorder, StageWork, train_stage
@@ -90,8 +91,13 @@ def divide(classifier: Classifier, stage: Stage, shop: Workshop) -> Division:
     return Division(stage, cut, name, engine, graph)
 
 
-def check_stages(classifier: Classifier, stages: Sequence[Stage]) -> None:
+def check_stages(classifier: Classifier, stages: Sequence[Stage], needs_pixels: bool = False) -> None:
     """Find out before anything is trained whether every stage can be cut and has an optimizer that Keras takes.
+
+    Args:
+        classifier: the whole graph.
+        stages: in order.
+        needs_pixels: whether no stage may freeze anything, as CutMix pastes pixels.
 
     Raises:
         ConfigError: what is wrong with any of them, a line each.
@@ -99,8 +105,13 @@ def check_stages(classifier: Classifier, stages: Sequence[Stage]) -> None:
     problems: list[str] = []
     for stage in stages:
         try:
-            cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
+            cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
             build_optimizer(stage.optimizer)
+            if needs_pixels and cut.trunk is not None:
+                raise ConfigError(
+                    f"augmentation.cutmix: pastes pixels, and what is below {cut.at} is frozen; "
+                    "unfreeze: all, or augmentation.mixup in its place."
+                )
         except CnncliError as error:
             problems += [f"stage {stage.name}: {problem}" for problem in error.problems]
     if problems:
@@ -141,6 +152,7 @@ def train_stages(
         counts = counts + computed + computed_too
         work = StageWork(
             seed=shop.config.seed,
+            mixing=Mixing.of(shop.config.augmentation, shop.config.seed),
             handed=best.validation if best else handed,
             stage=stage,
             classifier=classifier,
@@ -229,4 +241,5 @@ def validation_feed(division: Division, shop: Workshop) -> tuple[StoredFeed, Cou
 def _objective(shop: Workshop, pictures: Labelled) -> Objective:
     config, n_classes = shop.config, len(shop.manifest.classes)
     weights = balanced_weights(pictures.labels, n_classes) if config.data.class_weights == "balanced" else None
-    return Objective(config.head.activation, n_classes, config.training.label_smoothing, weights)
+    kind = MixedObjective if config.augmentation.mixes else Objective
+    return kind(config.head.activation, n_classes, config.training.label_smoothing, weights)

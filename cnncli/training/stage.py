@@ -13,9 +13,10 @@ from cnncli.console import Console
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.runs.records import HistoryRow
-from cnncli.training.feed import Feed, StoredFeed
+from cnncli.training.feed import Batch, Feed, StoredFeed
 from cnncli.training.ledger import LedgerEntry, WeightHashes, plan_of
 from cnncli.training.loop import Scores, TailTrainer, learning_rates
+from cnncli.training.mixing import MixedBatch, Mixing
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.stopping import EarlyStopping, Plateau, is_better
@@ -35,6 +36,7 @@ class StageWork:
         batch_size: pictures in a step.
         monitor: metric of the best epoch.
         seed: the run's.
+        mixing: how batches are mixed, where the objective is for mixed ones.
         handed: validation scores of the weights that the stage starts from, as whoever trained them measured them;
             None where they are new.
     """
@@ -48,6 +50,7 @@ class StageWork:
     batch_size: int
     monitor: str
     seed: int
+    mixing: Mixing | None
     handed: Scores | None
 
 
@@ -144,9 +147,8 @@ def _epochs(work: StageWork, trainer: TailTrainer, first_epoch: int, console: Co
         for epoch in range(1, stage.epochs + 1):
             started = time.monotonic()
             factors = learning_rates(stage.schedule, epoch, stage.epochs, steps, plateau.factor if plateau else 1.0)
-            batches = work.training.epoch(stage.name, epoch, work.batch_size)
             where = f"stage {stage.name}, epoch {epoch}"
-            trained = trainer.train_epoch(batches, factors, where, progress.advance)
+            trained = trainer.train_epoch(_batches(work, epoch), factors, where, progress.advance)
             validation = trainer.score(work.validation.in_order(work.batch_size), where)
             seconds = time.monotonic() - started
             row = HistoryRow(
@@ -172,6 +174,11 @@ def _epochs(work: StageWork, trainer: TailTrainer, first_epoch: int, console: Co
                         f"{stage.early_stopping.patience} epochs"
                     )
                 return
+
+
+def _batches(work: StageWork, epoch: int) -> Iterator[Batch | MixedBatch]:
+    batches = work.training.epoch(work.stage.name, epoch, work.batch_size)
+    return work.mixing.epoch(batches, work.stage.name, epoch) if work.mixing else batches
 
 
 def _monitored(row: HistoryRow) -> dict[str, float]:

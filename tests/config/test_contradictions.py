@@ -65,6 +65,11 @@ CASES = [
         " expected data.color: rgb with it.",
     ),
     (
+        "mode: fine-tuning\naugmentation: {cutmix: 1}",
+        "a.yaml:3:16: augmentation.cutmix: pastes pixels, and stage head trains on features of a frozen backbone"
+        " (received 1), expected unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup.",
+    ),
+    (
         "training: {stages: [{name: head}, {name: Head}]}",
         "a.yaml:2:36: training.stages.1.name: a name for two stages (received 'Head'), expected one of its own."
         " The first is at a.yaml:2:22.",
@@ -184,6 +189,8 @@ def test_splits_must_leave_something_to_train_on(lines_of: Lines) -> None:
         "augmentation: {views: 1}",
         "augmentation: {views: fresh, horizontal_flip: true}",
         "augmentation: {views: 2, random_erasing: {}}",
+        "augmentation: {mixup: 0.2}",
+        "mode: from-scratch\naugmentation: {mixup: 0.2, cutmix: 1.0}",
         "data: {path: pictures, color: grayscale}\naugmentation: {channel_shift_range: 9, rand_augment: {}}",
         "training: {optimizer: {weight_decay: null, clipnorm: 1, clipvalue: null}}",
         "backbone: {name: ConvNet, weights: none}",

@@ -90,8 +90,9 @@ def test_view_0_is_stored_without_a_recipe() -> None:
 
 
 def test_what_changes_no_pixel_is_not_in_the_recipe() -> None:
-    """The number of views never counts, `cval` counts with its fill mode alone."""
-    assert view_recipe(SETTINGS, 1) == view_recipe(SETTINGS.model_copy(update={"views": 9, "cval": 5}), 1)
+    """The number of views and mixing never count, `cval` counts with its fill mode alone."""
+    others = {"views": 9, "cval": 5, "mixup": 0.2, "cutmix": 1.0}
+    assert view_recipe(SETTINGS, 1) == view_recipe(SETTINGS.model_copy(update=others), 1)
     constant = SETTINGS.model_copy(update={"fill_mode": "constant"})
     assert view_recipe(constant, 1) != view_recipe(constant.model_copy(update={"cval": 5}), 1)
     assert view_recipe(SETTINGS, 1) != view_recipe(SETTINGS, 2)
@@ -141,7 +142,7 @@ OTHER_VALUES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(AugmentationConfig.model_fields) - {"views", "cval"}))
+@pytest.mark.parametrize("name", sorted(set(AugmentationConfig.model_fields) - {"views", "cval", "mixup", "cutmix"}))
 def test_every_other_setting_is_in_the_recipe(name: str) -> None:
     """A setting that can change pixels changes the key of stored views."""
     other = OTHER_VALUES.get(name, 0.125)

@@ -172,6 +172,8 @@ def test_a_loss_that_is_no_number_names_stage_epoch_and_step(train: Train) -> No
         pytest.param({"augmentation": {"horizontal_flip": True, "rotation_range": 20.0, "views": 3}}, id="views"),
         pytest.param({"augmentation": {"horizontal_flip": True, "views": "fresh"}}, id="fresh through the trunk"),
         pytest.param({"mode": "from-scratch", "augmentation": {"vertical_flip": True}}, id="from scratch"),
+        pytest.param({"augmentation": {"mixup": 0.4, "rand_augment": {}, "views": 3}}, id="mixup of features"),
+        pytest.param({"mode": "from-scratch", "augmentation": {"mixup": 0.4, "cutmix": 1.0}}, id="mixup and cutmix"),
     ],
 )
 def test_the_same_config_gives_the_same_weights(train: Train, settings: Any, tmp_path: Path) -> None:
@@ -263,6 +265,29 @@ def test_all_stages_are_checked_before_the_first_is_trained(data: Path) -> None:
 
     assert unknown.startswith("stage one: unfreeze: nolayer is not a layer of the backbone. Did you mean ")
     assert refused.startswith("stage two: training.optimizer: keras.optimizers.SGD says: ")
+
+
+def test_cutmix_needs_pixels_in_every_stage(data: Path) -> None:
+    """A layer's name may mean everything or not: that shows once the network is there."""
+    stages = [{"name": "all", "unfreeze": "block1_conv"}, {"name": "top", "unfreeze": 1}]
+    config = tiny_config(data, augmentation={"cutmix": 1.0}, training={"stages": stages})
+    with pytest.raises(ConfigError) as caught:
+        check_stages(build_classifier(config, 2), stages_of(config), needs_pixels=True)
+
+    assert caught.value.problems == (
+        "stage top: augmentation.cutmix: pastes pixels, and what is below block2_conv is frozen; "
+        "unfreeze: all, or augmentation.mixup in its place.",
+    )
+
+
+def test_mixing_leaves_validation_and_features_alone(train: Train, tmp_path: Path) -> None:
+    """The same stored features, the same loss before the first step; another training."""
+    plain = train(tmp_path / "a")
+    mixed = train(tmp_path / "a", augmentation={"mixup": 0.4})
+
+    assert mixed.outcome.features.computed == 0
+    assert mixed.outcome.ledger[0].start_val_loss == plain.outcome.ledger[0].start_val_loss
+    assert mixed.digest != plain.digest
 
 
 def test_a_stage_that_continues_another_run_compares_with_its_figures(data: Path, tmp_path: Path) -> None:
