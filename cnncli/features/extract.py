@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,7 @@ from cnncli.console import Console
 from cnncli.engines.engine import Array, Engine
 from cnncli.errors import DataError, PictureError
 from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
+from cnncli.features.writer import SegmentWriter
 from cnncli.parallel import batched, map_ordered, workers
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.manifest import Row
@@ -29,7 +31,7 @@ SECONDS_TO_DECODE = 1 / 600
 
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_ROWS = 2048
-"""A segment is written once it has so many bytes or rows: what a killed extraction loses, and what memory holds."""
+"""A segment is closed once it has so many bytes or rows: what a killed extraction loses."""
 
 TASK_RENDERINGS = 16
 """What a thread takes on at a time; at least one request of the engine."""
@@ -46,12 +48,14 @@ class Extraction:
         trunk: the trunk's fingerprint, None where it is empty.
         pixels: how a file becomes pixels.
         augmentation: how views 1, 2, … are rendered.
+        network: what people call the trunk's network; decides nothing.
     """
 
     engine: Engine | None
     trunk: str | None
     pixels: PixelRecipe
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    network: str | None = None
 
     def key(self, view: int) -> FeatureKey:
         """The store's key for one view; view 0 is the same whatever the augmentation."""
@@ -61,7 +65,8 @@ class Extraction:
                 "engine": dict(self.engine.identity) if self.engine else None,
                 "pixels": self.pixels.key(),
                 "view": view_recipe(self.augmentation, view),
-            }
+            },
+            {"network": self.network} if self.network else {},
         )
 
     def run(self, pixels: Pixels) -> list[Array]:
@@ -95,6 +100,7 @@ def extract(
 
     Raises:
         DataError: pictures that cannot be decoded or changed since they were indexed, all of them.
+        CacheError: features that cannot be stored.
     """
     digests = [row.digest for row in rows]
     keys = [extraction.key(view) for view in range(views)]
@@ -133,27 +139,25 @@ def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
 
 
 @dataclass
-class _Segment:
-    """Rows of one view on their way into the store."""
+class _Sink:
+    """Where the rows of one view go: into the store, segment after segment."""
 
-    digests: list[str] = field(default_factory=list)
-    parts: list[list[Array]] = field(default_factory=list)
-    size_bytes: int = 0
+    key: FeatureKey
+    store: FeatureStore
+    writer: SegmentWriter | None = None
 
-    def add(self, digests: Sequence[str], tensors: list[Array]) -> None:
-        self.digests += digests
-        self.parts.append(tensors)
-        self.size_bytes += sum(tensor.nbytes for tensor in tensors)
+    def add(self, digests: Sequence[str], tensors: Sequence[Array]) -> None:
+        if self.writer is None:
+            self.writer = self.store.writer(self.key)
+        self.writer.add(digests, tensors)
+        if self.writer.size_bytes >= SEGMENT_BYTES or len(self.writer) >= SEGMENT_ROWS:
+            self.close()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it is large enough to be written."""
-        return self.size_bytes >= SEGMENT_BYTES or len(self.digests) >= SEGMENT_ROWS
-
-    def flush(self, key: FeatureKey, store: FeatureStore) -> None:
-        if self.digests:
-            store.write(key, self.digests, [np.concatenate(tensor) for tensor in zip(*self.parts, strict=True)])
-        self.digests, self.parts, self.size_bytes = [], [], 0
+    def close(self) -> None:
+        """Keep what was added."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            writer.close()
 
 
 @dataclass(frozen=True)
@@ -175,21 +179,18 @@ class _Computed:
 def _fill(
     extraction: Extraction, rows: Sequence[Row], missing: list[set[str]], store: FeatureStore, console: Console
 ) -> None:
-    segments = [_Segment() for _ in missing]
+    sinks = [_Sink(extraction.key(view), store) for view in range(len(missing))]
     errors: list[PictureError] = []
     total = sum(len(digests) for digests in missing)
-    try:
-        with console.progress(total, "computing features" if extraction.engine else "decoding", "pictures") as progress:
-            for computed in _computed(extraction, rows, missing):
-                for view, (digests, tensors) in computed.views.items():
-                    segments[view].add(digests, tensors)
-                    if segments[view].is_full:
-                        segments[view].flush(extraction.key(view), store)
-                errors += computed.errors
-                progress.advance(len(computed))
-    finally:  # what was computed before an interruption is kept
-        for view, segment in enumerate(segments):
-            segment.flush(extraction.key(view), store)
+    title = "computing features" if extraction.engine else "decoding"
+    with ExitStack() as closing, console.progress(total, title, "pictures") as progress:
+        for sink in sinks:
+            closing.callback(sink.close)  # what was computed before an interruption is kept
+        for computed in _computed(extraction, rows, missing):
+            for view, (digests, tensors) in computed.views.items():
+                sinks[view].add(digests, tensors)
+            errors += computed.errors
+            progress.advance(len(computed))
     if errors:
         raise DataError(_all_at_once(errors, rows))
 

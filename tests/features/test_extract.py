@@ -86,6 +86,27 @@ def test_more_views_reuse_the_fewer(rows: tuple[Row, ...], tmp_path: Path, conso
     assert extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 3, store, console)[1] == Counts(24, 48)
 
 
+def test_an_interrupted_extraction_keeps_what_it_computed(
+    rows: tuple[Row, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every view; the rest is computed by the next."""
+    monkeypatch.setattr("cnncli.parallel.workers", lambda: 1)  # so that the third task is the third to run
+
+    class Interrupted(MeanEngine):
+        def run(self, inputs: Any) -> list[np.ndarray]:
+            if self.pictures >= 24:
+                raise KeyboardInterrupt
+            return super().run(inputs)
+
+    store, engine = FeatureStore(tmp_path / "store"), Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, 2, store, console)
+    _, counts = extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2, store, console)
+
+    assert 0 < counts.reused == engine.pictures < 48
+    assert counts.computed + counts.reused == 48
+
+
 def test_equal_pictures_are_computed_once(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
     """Wherever they lie and however often they are listed."""
     engine = MeanEngine()
