@@ -8,7 +8,7 @@ from cnncli.config.schema import Config
 
 def notes_of(config: Config) -> tuple[str, ...]:
     """Sentences about settings that are allowed, but can hardly be meant."""
-    return (*_warmup_notes(config), *_random_trunk_notes(config))
+    return (*_warmup_notes(config), *_random_trunk_notes(config), *_mixing_notes(config))
 
 
 def _random_trunk_notes(config: Config) -> tuple[str, ...]:
@@ -27,4 +27,21 @@ def _warmup_notes(config: Config) -> tuple[str, ...]:
         "the learning rate never reaches its height."
         for stage in stages_of(config)
         if stage.schedule.warmup_epochs >= stage.epochs
+    )
+
+
+def _mixing_notes(config: Config) -> tuple[str, ...]:
+    """Metrics of mixed training pictures, which say little, where something depends on them."""
+    if not config.augmentation.mixes:
+        return ()
+    metrics = {"training.best.monitor": config.training.best.monitor}
+    for stage in stages_of(config):
+        if stage.early_stopping:
+            metrics[f"early_stopping.monitor of stage {stage.name}"] = stage.early_stopping.monitor
+        if stage.reduce_on_plateau:
+            metrics[f"reduce_on_plateau.monitor of stage {stage.name}"] = stage.reduce_on_plateau.monitor
+    return tuple(
+        f"{key}: {metric} is that of mixed pictures and labels; val_{metric} is not."
+        for key, metric in metrics.items()
+        if metric in ("loss", "accuracy")
     )

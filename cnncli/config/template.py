@@ -161,6 +161,8 @@ def _augmentation(n_training: int) -> list[str]:
         _line("  horizontal_flip", False, advice),
         _line("  rotation_range", 0, "degrees, for example 15"),
         _line("  zoom_range", 0, "fraction, for example 0.1"),
+        _line("  rand_augment", None, "colours, contrast and more: {magnitude: 5}"),
+        _line("  mixup", 0, "mixes pictures in pairs, for example 0.2"),
     ]
 
 

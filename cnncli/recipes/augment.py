@@ -84,7 +84,7 @@ def augment(config: Config, out: Path | None, pictures: int, views: int | None, 
     rows = choose_pictures(manifest.split("train"), pictures, config.seed)
     sheet = [_sheet_row(row, recipe, columns.values()) for row in rows]
     draw_contact_sheet(sheet, list(columns), *_titles(config, recipe), path)
-    notes = augmentation_notes(config.augmentation) + _more_than_there_are(views, available)
+    notes = augmentation_notes(config.augmentation) + _mixing_note(config) + _more_than_there_are(views, available)
     return Sheet(path, tuple(row.path for row in rows), tuple(columns), notes)
 
 
@@ -114,6 +114,13 @@ def _more_than_there_are(views: int | None, available: int | Literal["fresh"]) -
     if views is None or available == "fresh" or views <= available:
         return ()
     return (f"Training would use {available} views of a picture, so no more are shown; see augmentation.views.",)
+
+
+def _mixing_note(config: Config) -> tuple[str, ...]:
+    """What to say where training does more to a picture than a sheet of renderings can show."""
+    if not config.augmentation.mixes:
+        return ()
+    return ("augmentation: MixUp and CutMix mix batches of what the sheet shows, and are not on it.",)
 
 
 def _view(config: Config, k: int) -> Renderer:

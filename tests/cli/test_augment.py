@@ -21,7 +21,10 @@ from cnncli.pictures.views import render_fresh, render_view
 from cnncli.recipes.augment import choose_pictures
 
 SIDE = 100
-AUGMENTATION = "augmentation: {rotation_range: 25, width_shift_range: 0.1, horizontal_flip: true, views: 3}"
+AUGMENTATION = (
+    "augmentation: {rotation_range: 25, width_shift_range: 0.1, horizontal_flip: true, views: 3,"
+    " channel_shift_range: 20, noise_stddev: 5, random_resized_crop: {}, random_erasing: {}, rand_augment: {}}"
+)
 
 
 @pytest.fixture
@@ -97,10 +100,14 @@ def test_grayscale_pictures_have_a_sheet(config: Path, capsys: pytest.CaptureFix
 def test_stdout_has_the_path_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Remarks about the settings go to stderr, one sentence each, and a second call replaces the sheet."""
     for _ in range(2):
-        assert main(["augment", str(config), "augmentation.shear_range=0.2", "--views", "9"]) == 0
+        assert (
+            main(["augment", str(config), "augmentation.shear_range=0.2", "augmentation.mixup=0.2", "--views", "9"])
+            == 0
+        )
         out, err = capsys.readouterr()
         assert out == f"{Path.cwd() / 'insects-augmentation.png'}\n"
         assert "shear_range: 0.2 means degrees" in err
+        assert "augmentation: MixUp and CutMix mix batches of what the sheet shows, and are not on it." in err
         assert "Training would use 3 views of a picture, so no more are shown; see augmentation.views." in err
     assert [path.name for path in Path.cwd().iterdir()] == ["insects-augmentation.png"]
 
