@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -191,6 +192,26 @@ def test_zoom_takes_a_fraction_or_two_factors() -> None:
     fraction, factors = AugmentationConfig(zoom_range=0.2), AugmentationConfig(zoom_range=(0.8, 1.2))
     assert draw(fraction, "key") == draw(factors, "key")
     assert draw(fraction, "key").geometry != Geometry()
+
+
+@pytest.fixture
+def opencv_threads() -> Iterator[Callable[[int], None]]:
+    """Sets OpenCV's own number of threads; it is what it was after the test."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    yield cv2.setNumThreads
+    cv2.setNumThreads(before)
+
+
+def test_opencv_renders_the_same_pixels_on_one_thread(opencv_threads: Callable[[int], None]) -> None:
+    """However many threads OpenCV splits a large picture among."""
+    large = np.random.default_rng(3).integers(0, 256, (700, 800, 3), dtype=np.uint8)
+    rendered = []
+    for threads in (1, 4):
+        opencv_threads(threads)
+        rendered.append([render(large, settings_of(**EVERYTHING), k) for k in range(4)])
+    np.testing.assert_array_equal(*rendered)
 
 
 def test_threads_render_the_same_pixels() -> None:
