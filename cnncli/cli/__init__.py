@@ -14,11 +14,12 @@ import errno
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -72,6 +73,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             where = f"{printable(error.filename)}: " if error.filename else ""
             return _say_errors([f"{where}{error.strerror}"], EXIT_USER, invocation)
         return _say_bug(error, invocation)
+
+
+def end(code: int) -> NoReturn:
+    """End the process with an exit code.
+
+    At once where Keras is still being imported in the background: an interpreter that shuts down while native
+    libraries are being loaded may crash, and would otherwise have to wait for them.
+    """
+    if any(thread.name == "import keras" for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def run() -> NoReturn:
+    """What the command `cnncli` calls."""
+    end(main())
 
 
 def _run(words: list[str], invocation: Invocation) -> int:

@@ -6,16 +6,21 @@ import importlib
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
 
 from cnncli.errors import EngineError
 
+IMPORTING = "import keras"
+"""Name of the thread that imports Keras in the background."""
 
-@cache
+_lock = threading.Lock()
+
+
 def import_keras() -> ModuleType:
     """The `keras` module on TensorFlow with channels last, float32 and deterministic operations.
 
@@ -24,6 +29,22 @@ def import_keras() -> ModuleType:
 
     Raises: EngineError: Keras was already imported, by somebody else, with another backend.
     """
+    with _lock:
+        return _imported()
+
+
+def import_keras_meanwhile() -> None:
+    """Begin to import Keras, which takes seconds, beside other work; `import_keras` then waits for what is left."""
+
+    def begin() -> None:
+        with suppress(Exception):  # raised again for whoever calls `import_keras`
+            import_keras()
+
+    threading.Thread(target=begin, name=IMPORTING, daemon=True).start()
+
+
+@cache
+def _imported() -> ModuleType:
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -55,10 +76,9 @@ def _without_native_logs() -> Iterator[None]:
     """Hold back what TensorFlow's C++ side writes to stderr while it is loaded; if loading fails, it is shown.
 
     These lines (which instructions are used, that there is no GPU) come before TensorFlow listens to its log level.
+    What Python writes to `sys.stderr` meanwhile, from other threads, gets through.
     """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held_back:
-        stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held_back, _own_stderr_for_python() as stderr:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
@@ -68,7 +88,25 @@ def _without_native_logs() -> Iterator[None]:
             raise
         finally:
             os.dup2(stderr, 2)
-            os.close(stderr)
+
+
+@contextmanager
+def _own_stderr_for_python() -> Iterator[int]:
+    """Give `sys.stderr` a descriptor of its own, so that descriptor 2 can be turned elsewhere; gives that descriptor.
+
+    It stays open, for a progress bar that was begun meanwhile writes to it until it ends.
+    """
+    stderr, before = os.dup(2), sys.stderr
+    if before is not sys.__stderr__ or before is None:
+        yield stderr
+        return
+    before.flush()
+    sys.stderr = os.fdopen(stderr, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False)
+    try:
+        yield stderr
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
 
 
 def _settle(keras: ModuleType) -> None:

@@ -16,6 +16,7 @@ from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
 from cnncli.errors import ConfigError, printable
+from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.pictures.manifest import Manifest
@@ -78,6 +79,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     started = time.monotonic()
     before = _validation_figures(parent)
     config = _child_config(parent, settings)
+    import_keras_meanwhile()
     manifest = Manifest.from_csv(parent.manifest)
     require_unchanged(manifest, config.data, console)
     console.phase("network", f"{config.backbone.name} of {printable(parent.path.name)}")

@@ -13,6 +13,7 @@ from cnncli.config.reader import load_config_or_folder
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.errors import ConfigError, printable
+from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import build_classifier
 from cnncli.pictures.describe import augmentation_notes
 from cnncli.pictures.index import build_manifest
@@ -57,6 +58,7 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
     started = time.monotonic()
     for note in (*notes_of(config), *augmentation_notes(config.augmentation)):
         console.warn(note)
+    import_keras_meanwhile()
     manifest = index_pictures(config, console)
     console.phase("network", f"{config.backbone.name}, weights {config.backbone.weights}")
     classifier = build_classifier(config, len(manifest.classes))

@@ -43,3 +43,31 @@ def test_another_backend_that_is_there_already_is_one_line(tmp_path: Path) -> No
         "EngineError Keras was imported with the jax backend before cnncli: it needs tensorflow; "
         "set KERAS_BACKEND=tensorflow, or import cnncli first"
     )
+
+
+def test_python_may_write_to_stderr_while_keras_is_imported(tmp_path: Path) -> None:
+    """What TensorFlow's native side writes meanwhile is held back; messages of other threads are not."""
+    code = (
+        "import sys, os, threading, time\n"
+        "from cnncli.networks import backend\n"
+        "backend.import_keras_meanwhile()\n"
+        "while not (sys.stderr.fileno() != 2 or 'keras' in sys.modules): time.sleep(0.001)\n"
+        "print('said', file=sys.stderr); os.write(2, b'native line\\n')\n"
+        "backend.import_keras(); print('after', file=sys.stderr); print(sys.stderr is sys.__stderr__)"
+    )
+    done = _run(code, tmp_path)
+
+    assert (done.stdout, done.stderr) == ("True\n", "said\nafter\n")
+
+
+def test_a_failed_import_is_shown_to_whoever_needs_keras(tmp_path: Path) -> None:
+    """It fails once in the background, without a word, and again where it matters."""
+    code = (
+        "import sys; sys.modules['keras'] = None\n"
+        "from cnncli.networks.backend import import_keras, import_keras_meanwhile\n"
+        "import_keras_meanwhile()\n"
+        "try:\n    import_keras()\nexcept ImportError as error:\n    print(type(error).__name__)"
+    )
+    done = _run(code, tmp_path)
+
+    assert (done.stdout, done.stderr) == ("ModuleNotFoundError\n", "")
