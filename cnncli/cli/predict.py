@@ -41,7 +41,7 @@ def command(
     from cnncli.cli.outcome import open_run_aloud
     from cnncli.recipes.predict import predict
 
-    results = predict(open_run_aloud(run, runs_dir, console), paths, top)
+    results = predict(open_run_aloud(run, runs_dir, console), paths, top, console)
     found: list[Prediction] = []
     refused = 0
     write = found.append if as_json else _csv_lines() if as_csv else _say_line

@@ -23,18 +23,9 @@ def choose_engine(engine: str, precision: str) -> EngineChoice:
     if precision == "auto":
         return EngineChoice(chosen, "bfloat16" if available else "float32")
     decided: Precision = "bfloat16" if precision == "bfloat16" else "float32"
-    check_precision(chosen, decided)
-    return EngineChoice(chosen, decided)
-
-
-def check_precision(engine: EngineName, precision: Precision) -> None:
-    """Refuse what this machine would only emulate.
-
-    Raises:
-        EngineError: bfloat16 was asked of OpenVINO on a processor that does not have it.
-    """
-    if precision == "bfloat16" and engine == "openvino" and not has_bfloat16():
+    if decided == "bfloat16" and chosen == "openvino" and not available:
         raise EngineError(
             "precision: bfloat16 was asked for, and this processor has neither AMX nor AVX-512-BF16. "
             "Use `precision: auto` or `precision: float32`."
         )
+    return EngineChoice(chosen, decided)

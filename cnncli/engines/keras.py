@@ -23,15 +23,19 @@ GPU_BATCH = 64
 class KerasEngine:
     """A compiled TensorFlow function over a Keras graph."""
 
-    def __init__(self, model: keras.Model, precision: Precision, batch: int | None = None) -> None:
+    def __init__(
+        self, model: keras.Model, precision: Precision, batch: int | None = None, dtype: Precision | None = None
+    ) -> None:
         """Trace the graph.
 
         Args:
             model: any functional model; it is not changed.
             precision: float32, or bfloat16 (Keras's `mixed_bfloat16` policy on every layer).
             batch: rows in a request; default: `BATCH`, on a GPU `GPU_BATCH`.
+            dtype: of the arrays that come out; default: the precision.
         """
         self._precision = precision
+        self._dtype = dtype or precision
         self._gpus = gpus()
         self.batch = batch or (GPU_BATCH if self._gpus else BATCH)
         self._model = mixed_bfloat16(model) if precision == "bfloat16" else model
@@ -85,10 +89,8 @@ class KerasEngine:
         """The graph as a function of arrays of any dtype: uint8 pixels travel to a GPU as they are."""
         import tensorflow as tf
 
-        dtype = tf.bfloat16 if self._precision == "bfloat16" else tf.float32
-
         def outputs(*inputs: Any) -> list[Any]:
             given = [tf.cast(array, tensor.dtype) for array, tensor in zip(inputs, self._model.inputs, strict=True)]
-            return [tf.cast(output, dtype) for output in tf.nest.flatten(self._model(given, training=False))]
+            return [tf.cast(output, self._dtype) for output in tf.nest.flatten(self._model(given, training=False))]
 
         return tf.function(outputs, autograph=False, jit_compile=jit or None, reduce_retracing=True)

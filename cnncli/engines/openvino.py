@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
@@ -78,6 +79,9 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
     openvino.save_model(converted, path, compress_to_fp16=False)
 
 
+_NUMPY: dict[Precision, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+
+
 class OpenVinoEngine:
     """A compiled OpenVINO model whose requests run side by side, one on a core.
 
@@ -85,19 +89,28 @@ class OpenVinoEngine:
     bits of a result independent of the number of cores (up to `MOST_STREAMS` of them).
     """
 
-    def __init__(self, path: Path, precision: Precision, batch: int = BATCH, streams: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        precision: Precision,
+        batch: int = BATCH,
+        streams: int | None = None,
+        dtype: Precision | None = None,
+    ) -> None:
         """Read and compile.
 
         Args:
             path: the `.xml` file that `convert_graph` wrote.
-            precision: of the arithmetic, and of the arrays that come out.
+            precision: of the arithmetic.
             batch: rows in a request.
             streams: requests that run side by side; default: one on a core, at most `MOST_STREAMS`.
+            dtype: of the arrays that come out; default: the precision.
 
         Raises:
             EngineError: OpenVINO cannot read or compile the file.
         """
         self._precision = precision
+        self._dtype = _NUMPY[dtype or precision]
         self.batch = batch
         core = import_openvino().Core()
         settings = {
@@ -139,7 +152,7 @@ class OpenVinoEngine:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.run`."""
-        outputs = [self._empty(len(inputs[0]), port) for port in self._compiled.outputs]
+        outputs = [np.empty((len(inputs[0]), *port.shape[1:]), self._dtype) for port in self._compiled.outputs]
         flying: deque[tuple[Any, slice]] = deque()
         try:
             for rows, batch in padded_batches(inputs, self.batch):
@@ -167,12 +180,6 @@ class OpenVinoEngine:
                 output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
         finally:
             self._idle.put(request)
-
-    def _empty(self, n: int, port: Any) -> Array:
-        import ml_dtypes
-
-        dtype = ml_dtypes.bfloat16 if self._precision == "bfloat16" else np.float32
-        return np.empty((n, *port.shape[1:]), dtype)
 
 
 def _last_line(error: Exception) -> str:

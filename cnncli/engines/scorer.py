@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.engines.choice import check_precision
 from cnncli.engines.engine import BATCH, Array, Engine, EngineName, Precision
 from cnncli.engines.graphs import damage, seal
-from cnncli.engines.openvino import TAIL, TRUNK, OpenVinoEngine
+from cnncli.engines.openvino import TAIL, TRUNK, OpenVinoEngine, has_bfloat16
 from cnncli.errors import EngineError, RunError, printable
 from cnncli.networks.scores import probabilities_of
 from cnncli.pictures.decode import PixelRecipe
@@ -42,7 +41,7 @@ class ScoringRecipe:
 
     Attributes:
         engine, precision: of the trunk.
-        tail_engine: of the tail, which is computed in float32.
+        tail_engine, tail_precision: of the tail; its logits are float32 in both precisions.
         trunk: fingerprint of the trunk; None where it is empty.
         unfreeze, batch_norm, pretrained: where the classifier is cut.
         activation: the head's.
@@ -64,6 +63,7 @@ class ScoringRecipe:
     color: Literal["rgb", "grayscale"]
     fit: Literal["stretch", "crop", "pad"]
     max_pixels: int
+    tail_precision: Precision = "float32"
 
     @property
     def pixels(self) -> PixelRecipe:
@@ -79,11 +79,13 @@ class Scorer:
         recipe: how it scores.
         trunk: pixels to features, or None where the trunk is empty.
         tail: features to logits.
+        note: what a reader of its figures should know; None: nothing.
     """
 
     recipe: ScoringRecipe
     trunk: Engine | None
     tail: Engine
+    note: str | None = None
 
     def logits(self, features: Sequence[Array]) -> Array:
         """Logits (n, units), float32, of features as the trunk gives them."""
@@ -156,17 +158,28 @@ def load_scorer(folder: Path, model: Path, batch: int = BATCH) -> Scorer:
     Args:
         folder: the run's engine folder.
         model: the run's `model.keras`, read only where Keras runs a half.
-        batch: pictures in a request; 1 for a single picture.
+        batch: pictures in a request; 1 for a single picture, which then has all cores.
+
+    Returns:
+        The scorer. Where this machine lacks the run's precision it computes in float32, and its note says so.
 
     Raises:
         RunError: the folder is missing or damaged.
-        EngineError: this machine does not have the run's precision.
     """
-    recipe = read_recipe(folder)
-    if recipe.trunk is not None:
-        check_precision(recipe.engine, recipe.precision)
+    recipe, note = _computable(read_recipe(folder))
     cut = _cut_again(recipe, model) if "keras" in (recipe.tail_engine, recipe.trunk and recipe.engine) else None
-    return Scorer(recipe, _trunk_engine(recipe, folder, cut, batch), _tail_engine(recipe, folder, cut, batch))
+    return Scorer(recipe, _trunk_engine(recipe, folder, cut, batch), _tail_engine(recipe, folder, cut, batch), note)
+
+
+def _computable(recipe: ScoringRecipe) -> tuple[ScoringRecipe, str | None]:
+    """A recipe in a precision that this machine has, and what to say where that is another one."""
+    halves = ((recipe.engine, recipe.precision), (recipe.tail_engine, recipe.tail_precision))
+    if ("openvino", "bfloat16") not in halves or has_bfloat16():
+        return recipe, None
+    return replace(recipe, precision="float32", tail_precision="float32"), (
+        "the run was trained in bfloat16, in which this processor does not compute: float32 is used, and a borderline "
+        "picture may be classified otherwise"
+    )
 
 
 def _cut_again(recipe: ScoringRecipe, model: Path) -> Cut:
@@ -180,17 +193,24 @@ def _trunk_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: i
     if recipe.trunk is None:
         return None
     if recipe.engine == "openvino":
-        return OpenVinoEngine(folder / TRUNK, recipe.precision, batch)
+        return OpenVinoEngine(folder / TRUNK, recipe.precision, batch, _streams(batch))
     return _keras_engine(cut.trunk if cut else None, recipe.precision, batch)
 
 
 def _tail_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: int) -> Engine:
     if recipe.tail_engine == "openvino":
-        return OpenVinoEngine(folder / TAIL, "float32", batch)
-    return _keras_engine(cut.tail if cut else None, "float32", batch)
+        return OpenVinoEngine(folder / TAIL, recipe.tail_precision, batch, _streams(batch), dtype="float32")
+    return _keras_engine(cut.tail if cut else None, recipe.tail_precision, batch, dtype="float32")
 
 
-def _keras_engine(model: keras.Model | None, precision: Precision, batch: int) -> Engine:
+def _streams(batch: int) -> int | None:
+    """A single picture has all cores for itself; None: as many requests side by side as there are cores."""
+    return 1 if batch == 1 else None
+
+
+def _keras_engine(
+    model: keras.Model | None, precision: Precision, batch: int, dtype: Precision | None = None
+) -> Engine:
     from cnncli.engines.keras import KerasEngine
 
-    return KerasEngine(model, precision, batch)
+    return KerasEngine(model, precision, batch, dtype)

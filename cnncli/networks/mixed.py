@@ -41,6 +41,11 @@ def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> kera
     return copy
 
 
+def is_convolutional(model: keras.Model) -> bool:
+    """Whether a graph convolves anything, which is where bfloat16 saves time."""
+    return any("Conv" in type(operation).__name__ for operation in model.operations)
+
+
 def hand_weights_over(source: keras.Model, target: keras.Model) -> None:
     """Give each layer of `target` the weights of the layer of `source` that has its name."""
     given = {layer.name: layer for layer in source.layers}

@@ -16,6 +16,7 @@ from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
 from cnncli.pictures.index import manifest_of_folder
 from cnncli.pictures.manifest import Manifest
+from cnncli.recipes.cache import FEATURES
 from cnncli.recipes.pictures import checking_pictures, say_notes
 from cnncli.recipes.score import score_rows
 from cnncli.runs.facts import time_text, utc_now
@@ -77,6 +78,8 @@ def evaluate(
         raise ConfigError("split: another folder has its test split scored, or all of it; name no split beside data.")
     require_finished(run)
     scorer = load_scorer(run.engine, run.model)
+    if scorer.note:
+        console.warn(scorer.note)
     if data is not None:
         data, split = data.absolute(), "test"
         manifest = _manifest_of(data, run, scorer.recipe, allow_missing, console)
@@ -89,7 +92,9 @@ def evaluate(
         there = ", ".join(manifest.counts())
         raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
     console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.engine} {scorer.recipe.precision}")
-    metrics, _ = score_rows(scorer, manifest, rows, FeatureStore(cache_dir() / "features"), console)
+    cap = load_resolved(run.config).cache.max_bytes
+    with FeatureStore(cache_dir() / FEATURES, cap, console.warn) as store:
+        metrics, _ = score_rows(scorer, manifest, rows, store, console)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)
     return found

@@ -24,6 +24,7 @@ from cnncli.networks.classifier import Classifier, image_size, save_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.manifest import Manifest
+from cnncli.recipes.cache import FEATURES, GRAPHS, graphs_in_use
 from cnncli.recipes.result import Run, brief
 from cnncli.recipes.score import score_rows
 from cnncli.report.curves import draw_curves
@@ -70,7 +71,7 @@ def fit(task: Fit, console: Console) -> Run:
     shop = build_workshop(task.config, task.manifest, console)
     check_stages(task.classifier, task.stages, needs_pixels=task.config.augmentation.cutmix > 0)
     run = _create(task, shop)
-    with recording(run):
+    with recording(run), shop.store, graphs_in_use(cache_dir()):
         with History(run) as history:
             outcome = train_stages(
                 task.classifier, task.stages, shop, history, handed=task.handed, keep=_ledger_keeper(run)
@@ -104,8 +105,8 @@ def build_workshop(config: Config, manifest: Manifest, console: Console) -> Work
         manifest=manifest,
         pixels=PixelRecipe.from_config(config.data, image_size(config)),
         choice=choose_engine(config.engine, config.precision),
-        store=FeatureStore(cache_dir() / "features"),
-        graphs=cache_dir() / "graphs",
+        store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn),
+        graphs=cache_dir() / GRAPHS,
         console=console,
     )
 
@@ -148,6 +149,7 @@ def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
         color=data.color,
         fit=data.fit,
         max_pixels=data.max_pixels,
+        tail_precision=division.precision,
     )
     save_classifier(task.classifier, run.model)
     save_scorer(run.engine, recipe, division.cut, division.graph)
@@ -195,6 +197,7 @@ def _finish(run: RunFolder, outcome: Outcome, scored: _Scored, seconds: float) -
         {
             "engine": used.engine,
             "precision": used.precision,
+            "training_precision": outcome.last.precision,
             "metrics": {split: brief(found) for split, found in scored.metrics.items()},
             "best_epoch": outcome.best.epoch,
             "seconds": round(seconds, 3),

@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.console import Console
 from cnncli.engines.engine import BATCH
 from cnncli.engines.scorer import Scorer, load_scorer
 from cnncli.errors import ConfigError, PictureError
-from cnncli.parallel import batched, map_ordered
+from cnncli.parallel import batched, map_ordered, workers
 from cnncli.pictures.decode import decode
 from cnncli.pictures.index import pictures_below
 from cnncli.runs.folder import RunFolder, require_finished
 
 STDIN = "-"
+
+PICTURES_AT_A_TIME = 16
+"""Decoded and classified by one thread together."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,16 @@ class Prediction:
         return {"path": self.path, "predictions": [{"label": label, "probability": p} for label, p in pairs]}
 
 
-def predict(run: RunFolder, paths: Sequence[str | Path], top: int = 5) -> Iterator[Prediction | PictureError]:
+def predict(
+    run: RunFolder, paths: Sequence[str | Path], top: int = 5, console: Console | None = None
+) -> Iterator[Prediction | PictureError]:
     """Predict pictures one after another, in the order given.
 
     Args:
         run: a finished run.
         paths: files, folders (searched for pictures), glob patterns, `-` for a picture on standard input.
         top: most classes to give for a picture.
+        console: told where the run's precision is not this machine's; default: one that only warns.
 
     Returns:
         One by one, a `Prediction`, or the `PictureError` of a picture that cannot be used, which stops nothing. The
@@ -66,15 +73,26 @@ def predict(run: RunFolder, paths: Sequence[str | Path], top: int = 5) -> Iterat
     require_finished(run)
     names = list(_expand(str(path) for path in paths))
     scorer = load_scorer(run.engine, run.model, batch=1 if len(names) == 1 else BATCH)
+    if scorer.note:
+        (console or Console(quiet=True)).warn(scorer.note)
     return _predictions(names, scorer, top)
 
 
 def _predictions(names: Sequence[str | PictureError], scorer: Scorer, top: int) -> Iterator[Prediction | PictureError]:
-    for batch in batched(map_ordered(lambda name: _decode(name, scorer), names), BATCH):
-        pictures = [pixels for _, pixels in batch if not isinstance(pixels, PictureError)]
-        scores = iter(scorer.probabilities(np.stack(pictures)) if pictures else ())
-        for name, pixels in batch:
-            yield pixels if isinstance(pixels, PictureError) else _prediction(name, next(scores), scorer, top)
+    """In threads of which each decodes a few pictures and runs the classifier on them."""
+    tasks = batched(names, PICTURES_AT_A_TIME)
+    for results in map_ordered(lambda task: _predict_some(task, scorer, top), tasks, ahead=2 * workers()):
+        yield from results
+
+
+def _predict_some(names: Sequence[str | PictureError], scorer: Scorer, top: int) -> list[Prediction | PictureError]:
+    decoded = [_decode(name, scorer) for name in names]
+    pictures = [pixels for _, pixels in decoded if not isinstance(pixels, PictureError)]
+    scores = iter(scorer.probabilities(np.stack(pictures)) if pictures else ())
+    return [
+        pixels if isinstance(pixels, PictureError) else _prediction(name, next(scores), scorer, top)
+        for name, pixels in decoded
+    ]
 
 
 def _prediction(name: str, probabilities: NDArray[np.float64], scorer: Scorer, top: int) -> Prediction:

@@ -6,16 +6,18 @@ nor say at which step a loss ceased to be a number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnncli.config.schema import ScheduleConfig
-from cnncli.engines.engine import Array
+from cnncli.engines.engine import Array, Precision
 from cnncli.errors import TrainingError
 from cnncli.keyed import key_of
+from cnncli.networks.head import LOGITS
+from cnncli.networks.mixed import hand_weights_over, mixed_bfloat16
 from cnncli.networks.scores import plain_losses, ranking_scores
 from cnncli.training.feed import Batch
 from cnncli.training.mixing import MixedBatch
@@ -40,13 +42,27 @@ class TailTrainer:
     The graph is traced after `trainable` has been set: Keras and TensorFlow both fix what trains when they trace.
     """
 
-    def __init__(self, tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> None:
-        """Build the optimizer's slots and trace both steps."""
-        self.tail = tail
+    def __init__(
+        self,
+        tail: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        objective: Objective,
+        precision: Precision = "float32",
+    ) -> None:
+        """Build the optimizer's slots.
+
+        Args:
+            tail: what is trained. In float32 it is itself; in bfloat16 a copy is, and `hand_over` gives it the weights.
+            optimizer: not used before.
+            objective: what is minimised.
+            precision: of the arithmetic. Weights and logits are float32 in both.
+        """
+        self._tail = tail
+        self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=(LOGITS,))
         self.optimizer = optimizer
         self._objective = objective
-        optimizer.build(tail.trainable_variables)
-        self._step, self._infer = _compile(tail, optimizer, objective)
+        self._compiled: dict[tuple[str, ...], tuple[Any, Any]] = {}
+        optimizer.build(self.tail.trainable_variables)
         self._base_learning_rate = self._learning_rate = float(optimizer.learning_rate)
 
     @property
@@ -80,7 +96,7 @@ class TailTrainer:
         losses, right, pictures = 0.0, 0.0, 0
         for step, ((inputs, labels), factor) in enumerate(zip(batches, learning_rates, strict=True), start=1):
             self._set_learning_rate(self._base_learning_rate * factor)
-            objective, loss, correct = self._step(_float32(inputs), labels)
+            objective, loss, correct = self._functions(inputs)[0](inputs, labels)
             if not np.isfinite(float(objective)):
                 raise TrainingError(
                     f"{where}, step {step}: the loss became {float(objective)}. "
@@ -107,7 +123,7 @@ class TailTrainer:
         """
         losses, right, pictures = 0.0, 0, 0
         for inputs, labels in batches:
-            logits = self._infer(_float32(inputs)).numpy()
+            logits = self._functions(inputs)[1](inputs).numpy()
             if not np.isfinite(logits).all():
                 raise TrainingError(
                     f"{where}, validation: the scores became infinite or no numbers. "
@@ -136,9 +152,22 @@ class TailTrainer:
         return [weight.numpy().copy() for weight in self.tail.weights]
 
     def restore(self, snapshot: list[Array]) -> None:
-        """Put a snapshot's weights back."""
+        """Put a snapshot's weights back, and hand them over."""
         for weight, value in zip(self.tail.weights, snapshot, strict=True):
             weight.assign(value)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the tail itself, and with it the classifier, the weights that are trained."""
+        if self.tail is not self._tail:
+            hand_weights_over(self.tail, self._tail)
+
+    def _functions(self, inputs: list[Array]) -> tuple[Any, Any]:
+        """The training and the inference step for inputs of these dtypes, traced once."""
+        dtypes = tuple(str(array.dtype) for array in inputs)
+        if dtypes not in self._compiled:
+            self._compiled[dtypes] = _compile(self.tail, self.optimizer, self._objective, dtypes)
+        return self._compiled[dtypes]
 
 
 def learning_rates(
@@ -150,26 +179,29 @@ def learning_rates(
         yield plateau_factor * learning_rate_factor(schedule, step, steps_per_epoch, epochs)
 
 
-def _float32(inputs: list[Array]) -> list[Array]:
-    return [array.astype(np.float32, copy=False) for array in inputs]
-
-
-def _compile(tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective) -> tuple[Any, Any]:
+def _compile(
+    tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective, dtypes: Sequence[str]
+) -> tuple[Any, Any]:
     """The training step and the inference step as TensorFlow functions, for batches of any size."""
     import tensorflow as tf
 
-    inputs = [tf.TensorSpec((None, *tensor.shape[1:]), tf.float32) for tensor in tail.inputs]
+    shapes = [(None, *tensor.shape[1:]) for tensor in tail.inputs]
+    inputs = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
     variables = tail.trainable_variables
+
+    def logits_of(x: Any, training: bool) -> Any:
+        given = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
+        return tail(given, training=training)
 
     def step(x: Any, y: Any) -> tuple[Any, Any, Any]:
         with tf.GradientTape() as tape:
-            logits = tail(x, training=True)
+            logits = logits_of(x, training=True)
             value = tf.add_n([objective.of(logits, y), *tail.losses])
         optimizer.apply(tape.gradient(value, variables), variables)
         return value, tf.reduce_sum(objective.plain(logits, y)), objective.correct(logits, y)
 
     def infer(x: Any) -> Any:
-        return tail(x, training=False)
+        return logits_of(x, training=False)
 
     return (
         tf.function(step, input_signature=[inputs, objective.signature()], autograph=False),

@@ -72,6 +72,15 @@ class Mixing:
         """The mixing that the settings ask for, None where they ask for none."""
         return cls(settings.mixup, settings.cutmix, seed) if settings.mixes else None
 
+    def in_words(self, on_features: bool) -> str:
+        """What is mixed, for the line before a stage.
+
+        >>> Mixing(mixup=0.2, cutmix=1.0, seed=0).in_words(on_features=False)
+        'MixUp 0.2 and CutMix 1 of pixels'
+        """
+        names = [f"{name} {alpha:g}" for name, alpha in (("MixUp", self.mixup), ("CutMix", self.cutmix)) if alpha]
+        return f"{' and '.join(names)} of {'features' if on_features else 'pixels'}"
+
     def epoch(self, batches: Iterable[Batch], stage: str, epoch: int) -> Iterator[MixedBatch]:
         """The batches of an epoch (counted from 1 within the stage), mixed."""
         for step, (inputs, labels) in enumerate(batches, start=1):

@@ -10,13 +10,14 @@ from cnncli.config.modes import Stage
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.engines.build import build_engine
-from cnncli.engines.engine import Engine, EngineChoice
+from cnncli.engines.engine import Engine, EngineChoice, Precision
 from cnncli.errors import CnncliError, ConfigError
 from cnncli.features.extract import Counts, Extraction, extract, seconds_per_picture
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut, cut_classifier
 from cnncli.networks.fingerprint import fingerprint
+from cnncli.networks.mixed import is_convolutional
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.manifest import Manifest
 from cnncli.pictures.views import number_of_views
@@ -62,6 +63,7 @@ class Division:
         fingerprint: of the trunk, None where it is empty.
         engine: runs the trunk, None where it is empty.
         graph: the converted trunk, None where there is none.
+        precision: in which the tail computes: bfloat16 where the trunk was to and the tail convolves.
     """
 
     stage: Stage
@@ -69,6 +71,7 @@ class Division:
     fingerprint: str | None
     engine: Engine | None
     graph: Path | None
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,12 @@ class Outcome:
 def divide(classifier: Classifier, stage: Stage, shop: Workshop) -> Division:
     """Cut a classifier for a stage and give its trunk an engine."""
     cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
+    precision = shop.choice.precision if is_convolutional(cut.tail) else "float32"
     if cut.trunk is None:
-        return Division(stage, cut, None, None, None)
+        return Division(stage, cut, None, None, None, precision)
     name = fingerprint(cut.trunk)
     engine, graph = build_engine(cut.trunk, name, shop.choice, shop.graphs, shop.console)
-    return Division(stage, cut, name, engine, graph)
+    return Division(stage, cut, name, engine, graph, precision)
 
 
 def check_stages(classifier: Classifier, stages: Sequence[Stage], needs_pixels: bool = False) -> None:
@@ -162,12 +166,13 @@ def train_stages(
             objective=_objective(shop, training.pictures),
             batch_size=shop.config.training.batch_size,
             monitor=shop.config.training.best.monitor,
+            precision=division.precision,
         )
         best, entry = train_stage(work, best, epochs + 1, recorder, shop.console)
         epochs += entry.epochs
         ledger.append(entry)
         keep(entry)
-        used = {shop.choice.precision, division.engine.choice.precision if division.engine else "float32"}
+        used = {shop.choice.precision, division.engine.choice.precision if division.engine else division.precision}
         if problem := entry.hand_over_problem("bfloat16" if "bfloat16" in used else "float32"):
             shop.console.warn(problem)
     if best is None:
@@ -178,12 +183,14 @@ def train_stages(
 def announce(classifier: Classifier, division: Division, shop: Workshop) -> None:
     """One line before a stage's work: what trains, what runs the trunk, how much is stored, how long it will take."""
     plan = plan_of(division.stage.name, division.stage.unfreeze, classifier, division.cut)
-    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.cut_at} on"]
+    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.cut_at} on in {division.precision}"]
     if division.engine is None:
-        parts.append("nothing is frozen, Keras float32")
+        parts.append("nothing is frozen")
     else:
         choice = division.engine.choice
         parts.append(f"{plan.frozen_parameters:,} frozen, {choice.engine} {choice.precision}")
+    if mixing := Mixing.of(shop.config.augmentation, shop.config.seed):
+        parts.append(mixing.in_words(on_features=division.engine is not None))
     missing, total, seconds = _work_ahead(division, shop)
     parts.append(f"{total:,} pictures and views, {total - missing:,} stored")
     if missing:
@@ -208,7 +215,9 @@ def _work_ahead(division: Division, shop: Workshop) -> tuple[int, int, float]:
 
 def _stored(division: Division, shop: Workshop, views: int = 1) -> tuple[Extraction, int]:
     """What is stored for a stage, and in how many views: the features at its cut."""
-    return Extraction(division.engine, division.fingerprint, shop.pixels, shop.config.augmentation), views
+    config = shop.config
+    stored = Extraction(division.engine, division.fingerprint, shop.pixels, config.augmentation, config.backbone.name)
+    return stored, views
 
 
 def _stored_training(division: Division, shop: Workshop) -> tuple[Extraction, int]:

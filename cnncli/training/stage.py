@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cnncli.config.modes import Stage
 from cnncli.console import Console
+from cnncli.engines.engine import Precision
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.runs.records import HistoryRow
@@ -36,6 +37,7 @@ class StageWork:
         batch_size: pictures in a step.
         monitor: metric of the best epoch.
         seed: the run's.
+        precision: in which the tail computes.
         mixing: how batches are mixed, where the objective is for mixed ones.
         handed: validation scores of the weights that the stage starts from, as whoever trained them measured them;
             None where they are new.
@@ -50,6 +52,7 @@ class StageWork:
     batch_size: int
     monitor: str
     seed: int
+    precision: Precision
     mixing: Mixing | None
     handed: Scores | None
 
@@ -96,7 +99,7 @@ def train_stage(
     Raises:
         TrainingError: a loss that is no number, or weights that moved and should not have.
     """
-    trainer = TailTrainer(work.cut.tail, build_optimizer(work.stage.optimizer), work.objective)
+    trainer = TailTrainer(work.cut.tail, build_optimizer(work.stage.optimizer), work.objective, work.precision)
     trainer.seed(work.seed, work.stage.name)
     before = WeightHashes.of(work.classifier, work.cut.trained)
     start = trainer.score(work.validation.in_order(work.batch_size), f"stage {work.stage.name}, before its first epoch")
@@ -109,6 +112,7 @@ def train_stage(
         if best is None or is_better(work.monitor, value, best.value):
             best = Incumbent(row.epoch, value, Scores(row.val_loss, row.val_accuracy))
             weights = trainer.snapshot()
+    trainer.hand_over()
     after = WeightHashes.of(work.classifier, work.cut.trained)
     if still := before.check_moved(after, work.stage.name):
         console.warn(f"stage {work.stage.name}: these layers were to train and did not move: {', '.join(still)}")

@@ -104,11 +104,14 @@ def test_a_damaged_model_is_refused(classifier: Classifier, tmp_path: Path) -> N
         load_scorer(tmp_path / "engine", model)
 
 
-def test_a_precision_that_the_machine_lacks_is_refused(
+def test_a_precision_that_the_machine_lacks_is_made_up_for(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rather than scored in another one without a word."""
-    _save(classifier, tmp_path, dataclasses.replace(RECIPE, precision="bfloat16"))
-    monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: False)
-    with pytest.raises(EngineError, match="bfloat16 was asked for"):
-        load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+    """A run that is copied to another machine works there, in float32, and does not hide it."""
+    _save(classifier, tmp_path, dataclasses.replace(RECIPE, precision="bfloat16", tail_precision="bfloat16"))
+    monkeypatch.setattr("cnncli.engines.scorer.has_bfloat16", lambda: False)
+    scorer = load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+
+    assert (scorer.recipe.precision, scorer.recipe.tail_precision) == ("float32", "float32")
+    assert scorer.note is not None
+    assert scorer.note.startswith("the run was trained in bfloat16, in which this processor does not compute")

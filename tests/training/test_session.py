@@ -17,6 +17,7 @@ from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.engines.engine import EngineChoice
+from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import ConfigError, TrainingError
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import Classifier, build_classifier
@@ -90,7 +91,7 @@ def _workshop(config: Config, store: Path) -> Workshop:
         config=config,
         manifest=build_manifest(config.data, config.seed),
         pixels=PixelRecipe(32, 32, config.data.color, "stretch", 10**6),
-        choice=EngineChoice("openvino", "float32"),
+        choice=EngineChoice("openvino", config.precision if config.precision != "auto" else "float32"),
         store=FeatureStore(store),
         graphs=store / "graphs",
         console=Console(quiet=True),
@@ -280,6 +281,15 @@ def test_cutmix_needs_pixels_in_every_stage(data: Path) -> None:
     )
 
 
+def test_a_stage_says_what_it_mixes(data: Path, tmp_path: Path) -> None:
+    """Features where something is frozen."""
+    config, said = tiny_config(data, augmentation={"mixup": 0.25}), io.StringIO()
+    shop = dataclasses.replace(_workshop(config, tmp_path), console=Console(said, live=False))
+    train_stages(build_classifier(config, 2), stages_of(config), shop, Rows())
+
+    assert " · MixUp 0.25 of features · " in said.getvalue()
+
+
 def test_mixing_leaves_validation_and_features_alone(train: Train, tmp_path: Path) -> None:
     """The same stored features, the same loss before the first step; another training."""
     plain = train(tmp_path / "a")
@@ -313,6 +323,26 @@ def test_a_layer_that_cannot_learn_is_named(data: Path, tmp_path: Path) -> None:
     train_stages(classifier, stages_of(config), shop, Rows())
 
     assert "stage head: these layers were to train and did not move: head_dense_1" in said.getvalue()
+
+
+def test_a_convolutional_tail_learns_in_bfloat16(train: Train, tmp_path: Path) -> None:
+    """The classifier gets its weights, in float32, and training twice gives the same bits."""
+    first, second = (train(tmp_path / name, mode="from-scratch", precision="bfloat16") for name in "ab")
+    (entry,) = first.outcome.ledger
+
+    assert first.outcome.last.precision == "bfloat16"
+    assert {str(weight.dtype) for weight in first.classifier.model.weights} == {"float32"}
+    assert entry.trained_weights_sha256[0] != entry.trained_weights_sha256[1]
+    assert first.digest == second.digest
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
+def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
+    """Whatever the trunk computes in: without a convolution there is nothing to gain."""
+    trained = train(tmp_path / "a", precision="bfloat16")
+
+    assert trained.outcome.last.engine is not None
+    assert (trained.outcome.last.engine.choice.precision, trained.outcome.last.precision) == ("bfloat16", "float32")
 
 
 def test_random_layers_start_from_a_keyed_state(data: Path) -> None:
