@@ -12,11 +12,15 @@ import pytest
 
 from cnncli.console import Console
 from cnncli.errors import ConfigError, DataError
+from cnncli.features.store import FeatureStore
+from cnncli.folders import cache_dir
 from cnncli.recipes import fit
+from cnncli.recipes.cache import Cleared, clear_cache, list_cache
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder, open_run
 from tests.drawing import draw_dataset, tiny_config
+from tests.features.storing import KEY, digests_of, features_of
 
 CONSOLE = Console(quiet=True)
 
@@ -127,3 +131,35 @@ def test_the_ledger_is_written_stage_by_stage(data: Path, tmp_path: Path) -> Non
     (path,) = tmp_path.iterdir()
 
     assert [entry["name"] for entry in json.loads(RunFolder(path).ledger.read_text())] == ["head"]
+
+
+def test_a_cap_drives_out_what_no_run_uses(data: Path, tmp_path: Path) -> None:
+    """And nothing of what this one needs; a later look finds that in the list by its network's name."""
+    store = cache_dir() / "features"
+    with FeatureStore(store) as earlier:
+        earlier.write(KEY, digests_of(50), features_of(50))
+    screen = StringIO()
+    run = train(_config(data, cache={"max_gb": 1e-6}), tmp_path, Console(screen, quiet=True)).folder
+    with FeatureStore(store) as later:
+        assert later.missing(KEY, digests_of(50)) == digests_of(50)
+
+    assert "in use take" in screen.getvalue()
+    assert run.read_facts()["state"] == "finished"
+    assert {(key.network, key.in_use) for key in list_cache(cache_dir()).features} == {("ConvNet", False)}
+
+
+def test_clearing_the_cache_disturbs_no_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its features and its converted graph stay until it has ended."""
+    cleared: list[Cleared] = []
+    save = fit._save
+
+    def clear_and_save(*arguments: Any) -> None:
+        cleared.append(clear_cache(cache_dir()))
+        save(*arguments)
+
+    monkeypatch.setattr(fit, "_save", clear_and_save)
+    run = train(_config(data), tmp_path, CONSOLE).folder
+
+    assert cleared[0].pinned_bytes > 0
+    assert isinstance(next(predict(run, [data / "test" / "dots"])), Prediction)
+    assert clear_cache(cache_dir()).freed_bytes >= cleared[0].pinned_bytes
