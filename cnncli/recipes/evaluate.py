@@ -92,9 +92,9 @@ def evaluate(
         there = ", ".join(manifest.counts())
         raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
     console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.engine} {scorer.recipe.precision}")
-    cap = load_resolved(run.config).cache.max_bytes
-    with FeatureStore(cache_dir() / FEATURES, cap, console.warn) as store:
-        metrics, _ = score_rows(scorer, manifest, rows, store, console)
+    config = load_resolved(run.config)
+    with FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn) as store:
+        metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)
     return found

@@ -19,14 +19,27 @@ ROWS = 512
 
 
 def score_rows(
-    scorer: Scorer, manifest: Manifest, rows: Sequence[Row], store: FeatureStore, console: Console
+    scorer: Scorer,
+    manifest: Manifest,
+    rows: Sequence[Row],
+    store: FeatureStore,
+    console: Console,
+    network: str | None = None,
 ) -> tuple[Metrics, Counts]:
     """The figures of some pictures, from the features that are stored and those that are computed now.
+
+    Args:
+        scorer: of the run.
+        manifest: has the classes.
+        rows: the pictures.
+        store: of features.
+        console: shows what happens.
+        network: under whose name the features are listed.
 
     Raises:
         DataError: pictures that cannot be decoded, all of them.
     """
-    extraction = Extraction(scorer.trunk, scorer.recipe.trunk, scorer.recipe.pixels)
+    extraction = Extraction(scorer.trunk, scorer.recipe.trunk, scorer.recipe.pixels, network=network)
     (features,), counts = extract(extraction, rows, 1, store, console)
     logits = np.concatenate(
         [
