@@ -70,7 +70,7 @@ def test_saturation_equals_pillows(pixels: Pixels, factor: float) -> None:
     """Up to two grey levels: Pillow drops fractions, and now and then rounds a grey value the other way."""
     assert difference(saturate(pixels, factor), ImageEnhance.Color(image_of(pixels)).enhance(factor)) <= 2
     exact = np.repeat(pixels @ np.array(LUMA)[:, None], 3, axis=-1)
-    assert difference(saturate(pixels, 0.0), exact) <= ROUNDING
+    assert difference(saturate(pixels, 0.0), exact) <= ROUNDING + 0.005  # OpenCV weighs colours with 15 bits
 
 
 @given(pixels=pictures((3,)), fraction=st.floats(-0.5, 0.5))
