@@ -24,7 +24,8 @@ from cnncli.runs.folder import open_run, runs_dir_from
 from cnncli.training.loop import TailTrainer
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.session import divide, validation_feed
+from cnncli.training.supply import Supply
+from cnncli.training.workshop import divide
 
 
 def main(run_name: str, depths: list[str]) -> None:
@@ -37,7 +38,7 @@ def main(run_name: str, depths: list[str]) -> None:
     for depth in ["0", *depths]:
         stage = replace(fine_tuning_stage(config), unfreeze=int(depth) if depth.isdecimal() else depth)
         division = divide(classifier, stage, shop)
-        feed, _ = validation_feed(division, shop)
+        feed, _ = Supply.of(division, shop).validation_feed()
         objective = Objective(recipe.activation, len(recipe.classes))
         trainer = TailTrainer(division.cut.tail, build_optimizer(stage.optimizer), objective)
         loss = trainer.score(feed.in_order(32), f"unfreeze {depth}").loss

@@ -29,7 +29,7 @@ from cnncli.training.feed import Labelled, StoredFeed
 from cnncli.training.loop import TailTrainer
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.session import Division, Workshop, divide
+from cnncli.training.workshop import Division, Workshop, divide
 from scripts import plain_keras
 
 STEPS = 10

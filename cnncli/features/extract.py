@@ -116,11 +116,19 @@ def seconds_per_picture(extraction: Extraction) -> float:
     """What decoding a picture and running the trunk on it will take, roughly: black pictures are timed."""
     if extraction.engine is None:
         return SECONDS_TO_DECODE
-    engine, pixels = extraction.engine, extraction.pixels
-    black = np.zeros((engine.streams * engine.batch, pixels.height, pixels.width, pixels.channels), np.uint8)
+    n = extraction.engine.streams * extraction.engine.batch
     started = time.monotonic()
-    engine.run([black])
-    return SECONDS_TO_DECODE + (time.monotonic() - started) / len(black)
+    extraction.run(_black(extraction.pixels, n))
+    return SECONDS_TO_DECODE + (time.monotonic() - started) / n
+
+
+def bytes_per_picture(extraction: Extraction) -> int:
+    """What the features of one picture take in the store."""
+    return sum(tensor.nbytes for tensor in extraction.run(_black(extraction.pixels, 1)))
+
+
+def _black(recipe: PixelRecipe, n: int) -> Pixels:
+    return np.zeros((n, recipe.height, recipe.width, recipe.channels), np.uint8)
 
 
 def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
@@ -136,6 +144,25 @@ def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
     if hashlib.sha256(data).hexdigest() != row.digest:
         raise PictureError(row.path, "changed since it was indexed. Start again.")
     return decode(data, recipe, name=str(row.path))
+
+
+@dataclass(frozen=True)
+class DecodedPictures:
+    """Pictures decoded whenever they are asked for: what there is where their pixels cannot be stored."""
+
+    pictures: Sequence[Row]
+    recipe: PixelRecipe
+
+    def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
+        """The pixels of some pictures, uint8 (len(indexes), height, width, channels), alone in a list.
+
+        Raises:
+            DataError: one of them cannot be decoded any more.
+        """
+        try:
+            return [np.stack([read_pixels(self.pictures[index], self.recipe) for index in indexes])]
+        except PictureError as error:
+            raise DataError(str(error)) from error
 
 
 @dataclass

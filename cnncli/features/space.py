@@ -136,6 +136,12 @@ class Space:
         self._held_bytes: int | None = None
         self._has_warned = False
 
+    def capacity_bytes(self) -> int:
+        """The cap; where it is set higher, half of what the store holds and what is free beside it."""
+        held = sum(segment.size_bytes for segment in stored_segments(self._store))
+        usual = default_cap(self._store, held)
+        return usual if self._max_bytes is None else min(self._max_bytes, usual)
+
     def grew(self, segment: Path) -> None:
         """Note that a segment was written, and evict others where that was too much.
 

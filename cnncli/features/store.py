@@ -147,6 +147,10 @@ class FeatureStore:
         self._opened.clear()
         self._mapped.cache_clear()
 
+    def capacity_bytes(self) -> int:
+        """How much fits into the store when all that it holds may go: its cap, and no more than the disk allows."""
+        return self._space.capacity_bytes()
+
     def missing(self, key: FeatureKey, digests: Sequence[str]) -> list[str]:
         """The digests that are not stored under a key, each once, in the order given."""
         each = list(dict.fromkeys(digests))

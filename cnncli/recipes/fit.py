@@ -35,7 +35,8 @@ from cnncli.runs.log import recording
 from cnncli.runs.records import History
 from cnncli.training.ledger import LEDGER_COLUMNS, LedgerEntry, ledger_cells
 from cnncli.training.loop import Scores
-from cnncli.training.session import Outcome, Workshop, check_stages, train_stages
+from cnncli.training.session import Outcome, train_stages
+from cnncli.training.workshop import Workshop, check_stages
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,8 @@ def _score(run: RunFolder, manifest: Manifest, shop: Workshop) -> _Scored:
         for split in ("validation", "test"):
             if rows := manifest.split(split):
                 metrics[split], more = score_rows(scorer, manifest, rows, shop.store, shop.console)
-                # The last stage has counted the validation pictures, which are cut at the same place.
-                counts = counts if split == "validation" else counts + more
+                # What the last stage has stored of the validation pictures, it has counted.
+                counts = counts + (Counts(more.computed, 0) if split == "validation" else more)
     except CnncliError as error:
         shop.console.warn(f"the model is saved, but not all of its figures could be had: {error.problems[0]}")
         return _Scored(metrics, counts, error)

@@ -1,13 +1,13 @@
-"""Where the batches of an epoch come from: stored features, or renderings made fresh.
+"""Where the batches of an epoch come from: stored features, or pixels that go through the trunk as they are needed.
 
 Order, choice of views and renderings are keyed by seed, stage, epoch and picture, never drawn from a stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,13 @@ from cnncli.engines.engine import Array
 from cnncli.features.extract import Extraction
 from cnncli.features.store import StoredFeatures
 from cnncli.parallel import batched, map_ordered, workers
-from cnncli.pictures.views import choose_views, order_of_epoch, render_fresh
+from cnncli.pictures.views import choose_views, order_of_epoch, render_fresh, render_view
 
 Batch = tuple[list[Array], NDArray[np.int64]]
 """The tail's inputs, one array (n, …) each, and the class indexes (n,)."""
+
+Render = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+"""Renders a picture, given its pixels and its number."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,18 @@ class Feed(Protocol):
         """The batches of an epoch (counted from 1 within the stage), the last one possibly smaller."""
         ...
 
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """The pictures themselves (view 0) in their own order, for validation."""
+        ...
+
+
+class PixelSource(Protocol):
+    """Gives decoded pictures by their numbers."""
+
+    def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
+        """One array in a list: uint8 (len(indexes), height, width, channels)."""
+        ...
+
 
 @dataclass(frozen=True)
 class StoredFeed:
@@ -60,7 +75,7 @@ class StoredFeed:
             yield self._gather(rows, chosen[rows]), self.pictures.labels[rows]
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """The pictures themselves (view 0) in their own order, for validation."""
+        """See `Feed.in_order`."""
         for start in range(0, len(self.pictures.labels), batch_size):
             rows = np.arange(start, min(start + batch_size, len(self.pictures.labels)))
             yield self.views[0].rows(rows), self.pictures.labels[rows]
@@ -79,25 +94,48 @@ class StoredFeed:
 
 
 @dataclass(frozen=True)
-class FreshFeed:
-    """New renderings in every epoch, from stored pixels, through the trunk where there is one."""
+class StreamedFeed:
+    """Pixels that are rendered and go through the trunk, where there is one, in every epoch anew.
+
+    Attributes:
+        pictures: what it goes through.
+        source: their pixels, row by row.
+        extraction: renders them and runs the trunk.
+        views: of each picture; `fresh`: a new one in every epoch.
+        seed: the run's.
+    """
 
     pictures: Labelled
-    pixels: StoredFeatures
+    source: PixelSource
     extraction: Extraction
+    views: int | Literal["fresh"]
     seed: int
 
     def epoch(self, stage: str, epoch: int, batch_size: int) -> Iterator[Batch]:
         """See `Feed.epoch`."""
-        order = order_of_epoch(self.pictures.digests, self.seed, stage, epoch - 1)
+        digests, settings = self.pictures.digests, self.extraction.augmentation
+        order = order_of_epoch(digests, self.seed, stage, epoch - 1)
+        if self.views == "fresh":
+            return self._batches(
+                order,
+                batch_size,
+                lambda pixels, row: render_fresh(pixels, settings, digests[row], self.seed, stage, epoch - 1),
+            )
+        chosen = choose_views(digests, self.seed, stage, epoch - 1, self.views)
+        return self._batches(
+            order, batch_size, lambda pixels, row: render_view(pixels, settings, digests[row], int(chosen[row]))
+        )
 
-        def render(row: int) -> NDArray[np.uint8]:
-            (pixels,) = self.pixels.rows(np.array([row]))
-            digest = self.pictures.digests[row]
-            return render_fresh(pixels[0], self.extraction.augmentation, digest, self.seed, stage, epoch - 1)
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """See `Feed.in_order`."""
+        return self._batches(np.arange(len(self.pictures.labels)), batch_size, lambda pixels, _: pixels)
 
+    def _batches(self, order: NDArray[np.int64], batch_size: int, render: Render) -> Iterator[Batch]:
         def batch(rows: list[int]) -> Batch:
-            return self.extraction.run(np.stack([render(row) for row in rows])), self.pictures.labels[rows]
+            numbers = np.array(rows)
+            (pixels,) = self.source.rows(numbers)
+            rendered = np.stack([render(one, row) for one, row in zip(pixels, rows, strict=True)])
+            return self.extraction.run(rendered), self.pictures.labels[numbers]
 
         # A few batches ahead: while one is trained on, the next are rendered and go through the trunk.
         return map_ordered(batch, batched(order.tolist(), batch_size), ahead=1 + workers())

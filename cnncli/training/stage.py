@@ -14,7 +14,7 @@ from cnncli.engines.engine import Precision
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.runs.records import HistoryRow
-from cnncli.training.feed import Batch, Feed, StoredFeed
+from cnncli.training.feed import Batch, Feed
 from cnncli.training.ledger import LedgerEntry, WeightHashes, plan_of
 from cnncli.training.loop import Scores, TailTrainer, learning_rates
 from cnncli.training.mixing import MixedBatch, Mixing
@@ -47,7 +47,7 @@ class StageWork:
     classifier: Classifier
     cut: Cut
     training: Feed
-    validation: StoredFeed
+    validation: Feed
     objective: Objective
     batch_size: int
     monitor: str

@@ -20,7 +20,8 @@ from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.index import build_manifest
 from cnncli.runs.records import HistoryRow
 from cnncli.training.ledger import LedgerEntry, WeightHashes
-from cnncli.training.session import Workshop, train_stages
+from cnncli.training.session import train_stages
+from cnncli.training.workshop import Workshop
 from scripts import plain_keras
 from tests.drawing import draw_dataset, tiny_config
 

@@ -28,7 +28,8 @@ from cnncli.runs.records import HistoryRow
 from cnncli.training.loop import Scores, TailTrainer
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.session import Outcome, Workshop, check_stages, train_stages
+from cnncli.training.session import Outcome, train_stages
+from cnncli.training.workshop import Workshop, check_stages
 from tests.drawing import draw_dataset, tiny_config
 
 MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
@@ -74,10 +75,14 @@ def train(data: Path, tmp_path: Path) -> Train:
     """Trains a tiny config; every setting can be given."""
 
     def run(
-        store: Path = tmp_path / "store", pretrained: bool = False, recorder: Rows | None = None, **settings: Any
+        store: Path = tmp_path / "store",
+        pretrained: bool = False,
+        recorder: Rows | None = None,
+        max_bytes: int | None = None,
+        **settings: Any,
     ) -> Trained:
         config = tiny_config(data, **settings)
-        shop = _workshop(config, store)
+        shop = _workshop(config, store, max_bytes)
         classifier = Classifier(build_classifier(config, 2).model, pretrained)
         recorder = recorder or Rows()
         outcome = train_stages(classifier, stages_of(config), shop, recorder)
@@ -86,13 +91,13 @@ def train(data: Path, tmp_path: Path) -> Train:
     return run
 
 
-def _workshop(config: Config, store: Path) -> Workshop:
+def _workshop(config: Config, store: Path, max_bytes: int | None = None) -> Workshop:
     return Workshop(
         config=config,
         manifest=build_manifest(config.data, config.seed),
         pixels=PixelRecipe(32, 32, config.data.color, "stretch", 10**6),
         choice=EngineChoice("openvino", config.precision if config.precision != "auto" else "float32"),
-        store=FeatureStore(store),
+        store=FeatureStore(store / "features", max_bytes),
         graphs=store / "graphs",
         console=Console(quiet=True),
     )
@@ -343,6 +348,40 @@ def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
 
     assert trained.outcome.last.engine is not None
     assert (trained.outcome.last.engine.choice.precision, trained.outcome.last.precision) == ("bfloat16", "float32")
+
+
+@pytest.mark.parametrize("views", [3, "fresh"])
+def test_the_same_weights_come_out_where_features_do_not_fit(train: Train, tmp_path: Path, views: Any) -> None:
+    """Stored features, stored pixels through the trunk in every epoch, pictures decoded in every epoch: the same."""
+    pixels = (24 + 12) * 32 * 32 * 3
+    settings = {
+        "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}},
+        "head": {"pooling": "flatten"},
+        "augmentation": {"horizontal_flip": True, "rotation_range": 20.0, "views": views},
+        "training": {"epochs": 3},
+    }
+    stored, pixels_alone, nothing = (
+        train(tmp_path / name, max_bytes=limit, **settings)
+        for name, limit in (("a", 10**9), ("b", pixels), ("c", pixels - 1))
+    )
+    of_training = 24 if views == "fresh" else 3 * 24
+
+    assert [run.outcome.features.computed for run in (stored, pixels_alone, nothing)] == [of_training + 12, 36, 0]
+    assert stored.history[0].val_loss == pixels_alone.history[0].val_loss == nothing.history[0].val_loss
+    assert stored.digest == pixels_alone.digest == nothing.digest
+
+
+def test_features_that_do_not_fit_are_told(data: Path, tmp_path: Path) -> None:
+    """How much they would take, how much room there is, what happens instead and what can be done."""
+    said = io.StringIO()
+    config = tiny_config(data, head={"pooling": "flatten"}, training={"epochs": 1})
+    shop = dataclasses.replace(_workshop(config, tmp_path, max_bytes=0), console=Console(said, live=False))
+    train_stages(build_classifier(config, 2), stages_of(config), shop, Rows())
+
+    assert (
+        "features here would take 41 kB, and the cache has room for 0 B: nothing is stored, and pictures go through "
+        "the frozen part in every epoch. cache.max_gb gives it more, where the disk has it.\n"
+    ) in said.getvalue()
 
 
 def test_random_layers_start_from_a_keyed_state(data: Path) -> None:
