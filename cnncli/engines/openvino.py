@@ -127,6 +127,7 @@ class OpenVinoEngine:
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.streams):
             self._idle.put(self._compiled.create_infer_request())
+        _make_dtype_table()
 
     @property
     def choice(self) -> EngineChoice:
@@ -180,6 +181,15 @@ class OpenVinoEngine:
                 output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
         finally:
             self._idle.put(request)
+
+
+def _make_dtype_table() -> None:
+    """Have OpenVINO's binding make its table of NumPy dtypes now, in one thread.
+
+    It does so at the first look at a tensor's array. Two threads that look first at the same time can wait for each
+    other for ever: one makes the table and wants Python's lock, the other has the lock and wants the table.
+    """
+    np.asarray(import_openvino().Tensor(np.zeros(1, np.float32)).data)
 
 
 def _last_line(error: Exception) -> str:
