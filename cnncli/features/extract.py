@@ -143,7 +143,7 @@ def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
         raise PictureError(row.path, error.strerror or str(error)) from error
     if hashlib.sha256(data).hexdigest() != row.digest:
         raise PictureError(row.path, "changed since it was indexed. Start again.")
-    return decode(data, recipe, name=str(row.path))
+    return decode(data, recipe, name=row.file)
 
 
 @dataclass(frozen=True)

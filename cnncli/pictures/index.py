@@ -160,10 +160,10 @@ def _split_notes(found: Scan, divided: Sequence[Picture], shares: dict[str, floa
 
 def _manifest(found: Scan, good: Sequence[Picture], bad: Sequence[Picture], notes: Sequence[str]) -> Manifest:
     rows = [
-        Row(one.path, one.label, one.split, one.digest, one.facts.size_bytes, one.facts.width, one.facts.height)
+        Row(one.file, one.label, one.split, one.digest, one.facts.size_bytes, one.facts.width, one.facts.height)
         for one in good
     ]
-    rows.sort(key=lambda row: (SPLITS.index(row.split), row.label, str(row.path)))
+    rows.sort(key=lambda row: (SPLITS.index(row.split), row.label, row.file))
     skipped = tuple((one.path, one.problem or "") for one in bad)
     classes = tuple(sorted({row.label for row in rows}))
     return Manifest(tuple(rows), classes, dict(found.left_out), skipped, tuple(notes))

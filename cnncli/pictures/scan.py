@@ -24,7 +24,7 @@ SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation"
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A file that is or claims to be a picture; `key` is None where it cannot be looked at."""
 

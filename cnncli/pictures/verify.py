@@ -14,7 +14,7 @@ from cnncli.pictures.formats import BinaryFile, PassingPictureError, opened, reg
 from cnncli.pictures.orientation import orientation_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PictureFacts:
     """What is known about one file.
 

@@ -54,7 +54,7 @@ def require_unchanged(manifest: Manifest, data: DataConfig, console: Console) ->
         raise DataError(f"{printable(data.path)}: the pictures of the run are no longer here, none of {len(facts):,}")
     problems = []
     for row in manifest.rows:
-        found = facts[str(row.path)]
+        found = facts[row.file]
         if isinstance(found, str):
             problems.append(f"{printable(row.path)}: {found}")
         elif found.digest != row.digest:
@@ -66,7 +66,7 @@ def require_unchanged(manifest: Manifest, data: DataConfig, console: Console) ->
 
 def _facts_now(manifest: Manifest, data: DataConfig, console: Console) -> dict[str, PictureFacts | str]:
     """What each picture is now, by path, or why there is none."""
-    index, keys = StatIndex(), {str(row.path): _stat_key(row.path) for row in manifest.rows}
+    index, keys = StatIndex(), {row.file: _stat_key(row.path) for row in manifest.rows}
     known = index.below(data.path.resolve())
     facts: dict[str, PictureFacts | str] = {
         path: key if isinstance(key, str) else known[path][1]

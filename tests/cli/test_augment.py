@@ -145,7 +145,7 @@ def test_what_cannot_be_shown_is_one_line(
 def test_pictures_are_spread_over_the_classes(count: int, labels: int) -> None:
     """Classes are taken in turn, and no picture twice."""
     rows = [
-        Row(Path(f"/{label}/{n}"), label, "train", f"{n:02}{ord(label):02x}" * 16, 1, 1, 1)
+        Row(f"/{label}/{n}", label, "train", f"{n:02}{ord(label):02x}" * 16, 1, 1, 1)
         for label in "abc"
         for n in range(5)
     ]
