@@ -1,0 +1,87 @@
+"""cnncli beside what a user would pick instead: every figure measured by one command, both sides in turns.
+
+    python scripts/bench.py forward MobileNet     one figure
+    python scripts/bench.py forward               the figures of a group
+    python scripts/bench.py all                   all of them, each group in a process of its own
+    python scripts/bench.py table                 write scripts/BENCHMARKS.md from what was measured
+
+The other side is plain Keras as a good user writes it (`image_dataset_from_directory`, `cache`, `prefetch`, compiled
+`predict` and `fit`), or what the figure names. Photographs and weights are looked for in ../shared; without them the
+drawn sample and random weights serve, which is said. What is found is added to JSON lines in --results.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.benchmarks import GROUPS
+from scripts.benchmarks.machine import load
+from scripts.benchmarks.pictures import SHARED, find_pictures
+from scripts.benchmarks.table import write_table
+from scripts.benchmarks.workbench import ROUNDS, Workbench
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / ".benchmarks"
+TABLE = HERE / "BENCHMARKS.md"
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python"))
+@click.argument("group", type=click.Choice([*GROUPS, "all", "table"]))
+@click.argument("figures", nargs=-1, metavar="[FIGURE]...")
+@click.option("--repeats", type=click.IntRange(min=1), default=ROUNDS, show_default=True, help="Rounds.")
+@click.option("--quick", is_flag=True, help="Tiny counts, to see whether it runs; marked as not to be quoted.")
+@click.option("--data", type=FOLDER, help="Pictures: train, validation and test with class folders.")
+@click.option("--weights", type=FOLDER, help="Folder of NAME_notop.weights.h5 files.")
+@click.option("--results", type=FOLDER, default=RESULTS, help="Folder of JSON lines.  [default: scripts/.benchmarks]")
+@click.option("--out", type=click.Path(path_type=Path), default=TABLE, help="File that `table` writes.")
+def main(group: str, figures: tuple[str, ...], results: Path, out: Path, **options: Any) -> None:
+    """Parse, and call what measures or what writes the table."""
+    if group == "table":
+        click.echo(f"{out}: {write_table(results, out)} rows")
+    elif group == "all":
+        measure_all([*sys.argv[2:]])
+    else:
+        measure(group, figures, results=results.resolve(), **options)
+
+
+def measure(
+    group: str,
+    figures: tuple[str, ...],
+    *,
+    repeats: int,
+    quick: bool,
+    data: Path | None,
+    weights: Path | None,
+    results: Path,
+) -> None:
+    """Measure some figures of a group, or all of them."""
+    module = import_module(f"scripts.benchmarks.{group}")
+    if unknown := [figure for figure in figures if figure not in module.FIGURES]:
+        raise click.UsageError(f"{group} has no figure {', '.join(unknown)}; there are {', '.join(module.FIGURES)}.")
+    pictures = find_pictures(data)
+    folder = weights or (SHARED / "weights" if (SHARED / "weights").is_dir() else None)
+    click.echo(f"pictures: {pictures.name}; weights: {folder or 'none, random ones serve'}")
+    for figure in figures or module.FIGURES:
+        with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as work:
+            module.measure(Workbench(group, figure, repeats, quick, pictures, folder, results, Path(work), load=load()))
+
+
+def measure_all(options: list[str]) -> None:
+    """Measure every group in a process of its own; one that fails does not stop the others."""
+    codes = {group: subprocess.run([sys.executable, __file__, group, *options]).returncode for group in GROUPS}
+    if failed := [group for group, code in codes.items() if code]:
+        raise click.ClickException(f"not all could be measured: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Frozen networks from JPEG files: against the ideal of decoding and computing alone, and against plain Keras."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnncli.config.schema import DataConfig
+from cnncli.console import Console
+from cnncli.features.extract import Extraction, extract, read_pixels
+from cnncli.features.store import FeatureStore
+from cnncli.parallel import map_ordered, workers
+from cnncli.pictures.index import build_manifest
+from cnncli.pictures.manifest import Row
+from scripts.benchmarks.keras_side import plain
+from scripts.benchmarks.networks import NETWORKS, SIDE_PX, FrozenNetwork, freeze
+from scripts.benchmarks.results import Finding, Reach
+from scripts.benchmarks.timing import Samples, seconds_in_turns
+from scripts.benchmarks.workbench import Workbench
+
+FIGURES = NETWORKS
+
+
+def measure(bench: Workbench) -> None:
+    """Pictures a second: decoding alone, the engine alone, both together into an empty store, and Keras."""
+    network = freeze(bench, bench.figure)
+    folder = bench.splits()
+    rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("train")
+    decode = _decoding(network, rows)
+    pixels = np.stack(decode())
+    together = Extracting(network.extraction, rows, bench.work)
+    sides: dict[str, Callable[[], object]] = {
+        "decode": decode,
+        "forward": lambda: network.engine.run([pixels]),
+        "extract": together,
+        "Keras": plain(_keras(network.model, folder / "train")),
+    }
+    seconds = seconds_in_turns(sides, bench.rounds)
+    _record(bench, {name: samples.per_second(len(rows)) for name, samples in seconds.items()})
+    busy = Samples(tuple(together.busy[1:]))  # the first call warmed up
+    bench.record(Finding(f"{_title(bench)}: processors busy", f"% of {workers()}", busy))
+
+
+def _decoding(network: FrozenNetwork, rows: Sequence[Row]) -> Callable[[], list[Any]]:
+    return lambda: list(map_ordered(lambda row: read_pixels(row, network.extraction.pixels), rows))
+
+
+def _keras(model: Any, folder: Path) -> Callable[[], object]:
+    """`predict` on a folder, the next batches decoded meanwhile."""
+    import keras
+    import tensorflow as tf
+
+    data = keras.utils.image_dataset_from_directory(
+        folder, labels=None, image_size=(SIDE_PX, SIDE_PX), batch_size=32, shuffle=False, verbose=False
+    ).prefetch(tf.data.AUTOTUNE)
+    return lambda: model.predict(data, verbose=0)
+
+
+class Extracting:
+    """Calls fill an empty store each; `busy` has the share of all processors' time that each call used, percent."""
+
+    def __init__(self, extraction: Extraction, rows: Sequence[Row], work: Path) -> None:
+        self.busy: list[float] = []
+        self._extraction, self._rows = extraction, rows
+        self._stores = (work / f"store-{number}" for number in itertools.count())
+
+    def __call__(self) -> None:
+        """Extract everything."""
+        started, used = time.perf_counter(), _processor_seconds()
+        with FeatureStore(next(self._stores)) as store:
+            extract(self._extraction, self._rows, 1, store, Console(quiet=True))
+        share = (_processor_seconds() - used) / (time.perf_counter() - started) / workers()
+        self.busy.append(100 * share)
+
+
+def _processor_seconds() -> float:
+    """Processor time of this process and its children, all threads."""
+    return sum(os.times()[:4])
+
+
+def _record(bench: Workbench, rates: dict[str, Samples]) -> None:
+    pairs = zip(rates["decode"].values, rates["forward"].values, strict=True)
+    ideal = Samples(tuple(1 / (1 / decode + 1 / forward) for decode, forward in pairs))
+    note = f"decoding alone {rates['decode'].median:,.0f}, the engine alone {rates['forward'].median:,.0f} pictures/s"
+    others = (
+        ("1 / (1/decode + 1/forward), each measured alone on all processors", ideal, 0.9, note),
+        ("Keras `image_dataset_from_directory` + `predict`", rates["Keras"], 4.0, ""),
+    )
+    for other, theirs, least, remark in others:
+        reach = Reach("comparison", least=least)
+        bench.record(Finding(_title(bench), "pictures/s", rates["extract"], other, theirs, reach=reach, note=remark))
+
+
+def _title(bench: Workbench) -> str:
+    return f"{bench.figure}, {SIDE_PX} px, from JPEG files to stored features"

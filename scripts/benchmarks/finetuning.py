@@ -1,0 +1,106 @@
+"""Fine-tuning the last block: cnncli's tail on stored features against the whole network in plain Keras's `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnncli.networks.backend import import_keras
+from scripts.benchmarks.keras_side import plain
+from scripts.benchmarks.pictures import ROOT
+from scripts.benchmarks.plain import parts
+from scripts.benchmarks.results import Finding, Reach
+from scripts.benchmarks.tails import TailEpochs
+from scripts.benchmarks.timing import seconds_in_turns
+from scripts.benchmarks.workbench import Workbench
+
+CONFIGS = ROOT / "configs" / "dogs-vs-cats"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network whose top trains.
+
+    Attributes:
+        config: a file of `configs/`, whose head and optimizer count.
+        side: of the pictures, pixels.
+        first_trained: layer from which on it trains.
+        dense: units of the hidden layer on flattened features; 0: dropout on averaged ones.
+        least: how many times faster cnncli should be.
+    """
+
+    config: str
+    side: int
+    first_trained: str
+    dense: int
+    least: float
+
+
+CASES = {
+    "VGG16": Case("vgg16-finetune.yaml", 150, "block5_conv1", 256, 8.0),
+    "ResNet50": Case("resnet50-finetune.yaml", 160, "conv5_block3_1_conv", 0, 5.0),
+}
+FIGURES = tuple(CASES)
+
+
+def measure(bench: Workbench) -> None:
+    """The network that the figure names."""
+    measure_case(bench, bench.figure)
+
+
+def measure_case(bench: Workbench, name: str) -> None:
+    """Training pictures a second over whole epochs; features and decoded pictures are there before."""
+    import_keras()
+    case = CASES[name]
+    folder = bench.splits(train=1024, validation=16, test=16)
+    ours = TailEpochs(CONFIGS / case.config, _overrides(bench, name, folder), bench.work)
+    sides: dict[str, Callable[[], object]] = {"cnncli": ours, "Keras": plain(_fit(bench, name, folder))}
+    seconds = seconds_in_turns(sides, bench.rounds)
+    bench.record(
+        Finding(
+            f"{name} from {case.first_trained}, {case.side} px, an epoch",
+            "pictures/s",
+            seconds["cnncli"].per_second(ours.pictures),
+            "whole network in plain Keras `fit`, the layers below frozen",
+            seconds["Keras"].per_second(ours.pictures),
+            reach=Reach("comparison", least=case.least),
+            note=f"cnncli's tail trains in {ours.precision} on stored features of one view",
+        )
+    )
+
+
+def _overrides(bench: Workbench, name: str, folder: Path) -> dict[str, object]:
+    case = CASES[name]
+    return {
+        "data.path": str(folder),
+        "data.image_size": case.side,
+        "backbone.weights": bench.weights_of(name),
+        "training.unfreeze": case.first_trained,
+        "augmentation": None,
+    }
+
+
+def _fit(bench: Workbench, name: str, folder: Path) -> Callable[[], object]:
+    """One epoch of `fit` on decoded pictures in memory."""
+    import keras
+
+    case, weights = CASES[name], bench.weights_of(name)
+    given = None if weights == "none" else weights
+    model = parts.classifier(name, case.side, given, _head(case), case.first_trained)
+
+    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    data = parts.training_batches(parts.pictures(folder / "train", case.side))
+    return lambda: model.fit(data, epochs=1, shuffle=False, verbose=0)
+
+
+def _head(case: Case) -> list[Any]:
+    """The head of the config: a dense layer on flattened features, or dropout on averaged ones."""
+    import keras
+
+    layers = keras.layers
+    output = layers.Dense(2, activation="softmax")
+    if case.dense:
+        return [layers.Flatten(), layers.Dense(case.dense, activation="relu"), layers.Dropout(0.5), output]
+    return [layers.GlobalAveragePooling2D(), layers.Dropout(0.2), output]

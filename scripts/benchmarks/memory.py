@@ -1,0 +1,111 @@
+"""Peak anonymous memory and time of `cnncli train` as the pictures become many more."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.benchmarks.commands import cnncli_command
+from scripts.benchmarks.pictures import write_many
+from scripts.benchmarks.results import Finding, Reach
+from scripts.benchmarks.timing import Samples, in_turns
+from scripts.benchmarks.watched import Watched, limit_name, watch
+from scripts.benchmarks.workbench import Workbench
+
+FIGURES = ("growth", "limit")
+COUNTS = (2000, 8000, 32_000)
+QUICK_COUNTS = (40, 80, 160)
+LIMIT_BYTES = 3 * 10**9
+NOTE = "copies that differ in a few pixels, JPEGs of 200 px; EfficientNetLite0, 224 px, 3 epochs, cold store"
+
+
+def measure(bench: Workbench) -> None:
+    """Each size in turns; or the largest under a limit."""
+    {"growth": _measure_growth, "limit": _measure_limit}[bench.figure](bench)
+
+
+def _measure_growth(bench: Workbench) -> None:
+    counts = QUICK_COUNTS if bench.quick else COUNTS
+    found = in_turns({str(count): _training(bench, count) for count in counts}, bench.rounds)
+    seconds = {count: _values(found[str(count)], "seconds") for count in counts}
+    peaks = {count: _values(found[str(count)], "peak_mb") for count in counts}
+    for count in counts:
+        bench.record(Finding(f"`cnncli train`, {count:,} pictures: peak anonymous memory", "MB", peaks[count]))
+        bench.record(Finding(f"`cnncli train`, {count:,} pictures, command to figures", "s", seconds[count]))
+    small, middle, large = counts
+    bench.record(
+        Finding(
+            f"peak anonymous memory, growth from {small:,} to {large:,} pictures",
+            "MB",
+            _difference(peaks[large], peaks[small]),
+            reach=Reach("cnncli", most=50.0),
+            note=NOTE,
+        )
+    )
+    _record_linear(bench, seconds, (small, middle, large))
+
+
+def _record_linear(bench: Workbench, seconds: dict[int, Samples], counts: tuple[int, int, int]) -> None:
+    """What each further picture takes, among many and among few."""
+    small, middle, large = counts
+    bench.record(
+        Finding(
+            f"time of a further picture, from {middle:,} to {large:,}",
+            "ms",
+            _per_picture(seconds[large], seconds[middle], large - middle),
+            f"from {small:,} to {middle:,}",
+            _per_picture(seconds[middle], seconds[small], middle - small),
+            comparison="time",
+            reach=Reach("comparison", least=0.9),
+            note="1 is linear growth; below, many pictures take more than their share",
+        )
+    )
+
+
+def _measure_limit(bench: Workbench) -> None:
+    count = (QUICK_COUNTS if bench.quick else COUNTS)[-1]
+    found = in_turns({"limited": _training(bench, count, LIMIT_BYTES)}, bench.rounds)["limited"]
+    problems = [one.problem for one in found if one.problem]
+    bench.record(
+        Finding(
+            f"`cnncli train`, {count:,} pictures under a limit of 3 GB ({limit_name()}): runs that finished",
+            "of 1",
+            Samples(tuple(float(one.problem is None) for one in found)),
+            reach=Reach("cnncli", least=1.0, most=1.0),
+            note=" ".join(problems[0].split()) if problems else "",
+        )
+    )
+
+
+def _training(bench: Workbench, count: int, limit_bytes: int | None = None) -> Callable[[], Watched]:
+    """What trains on so many pictures with an empty cache; the pictures are written now."""
+    data = write_many(bench.data, count, bench.work / f"pictures-{count}")
+    caches = (bench.work / f"cache-{count}-{number}" for number in itertools.count())
+    words = ["training.epochs=3", "--quiet", "--runs-dir", str(bench.work / "runs")]
+
+    def train() -> Watched:
+        done = watch(cnncli_command("train", data, *words), _empty(next(caches)), limit_bytes)
+        if done.problem and limit_bytes is None:
+            raise RuntimeError(done.problem)
+        return done
+
+    return train
+
+
+def _empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _values(runs: list[Watched], name: str) -> Samples:
+    return Samples(tuple(float(getattr(one, name)) for one in runs))
+
+
+def _difference(one: Samples, other: Samples) -> Samples:
+    """Round by round."""
+    return Samples(tuple(a - b for a, b in zip(one.values, other.values, strict=True)))
+
+
+def _per_picture(many: Samples, few: Samples, pictures: int) -> Samples:
+    return Samples(tuple(1000 * value / pictures for value in _difference(many, few).values))

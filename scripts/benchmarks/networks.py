@@ -1,0 +1,61 @@
+"""Frozen networks on both sides: one graph from pixels to pooled features, as Keras model and in cnncli's engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncli.config.schema import AugmentationConfig, Config
+from cnncli.console import Console
+from cnncli.engines.build import build_engine
+from cnncli.engines.choice import choose_engine
+from cnncli.engines.engine import Engine
+from cnncli.features.extract import Extraction
+from cnncli.networks.classifier import build_classifier
+from cnncli.networks.cut import cut_classifier
+from cnncli.networks.fingerprint import fingerprint
+from cnncli.pictures.decode import PixelRecipe
+from scripts.benchmarks.workbench import Workbench
+
+if TYPE_CHECKING:
+    import keras
+
+NETWORKS = ("MobileNet", "VGG16", "ResNet50", "DenseNet121", "Xception", "EfficientNetLite0")
+SIDE_PX = 160
+
+
+@dataclass(frozen=True)
+class FrozenNetwork:
+    """A network without top, its preprocessing in front, average pooling behind.
+
+    Attributes:
+        model: the graph in Keras, float32 pixels 0–255 to features (batch, channels).
+        extraction: the same graph in cnncli's engine, from files.
+        engine: what runs it there.
+        graph: the converted graph; None where Keras runs it.
+    """
+
+    model: keras.Model
+    extraction: Extraction
+    engine: Engine
+    graph: Path | None
+
+
+def freeze(
+    bench: Workbench, name: str, side: int = SIDE_PX, engine: str = "auto", precision: str = "auto"
+) -> FrozenNetwork:
+    """A network with the weights there are, in the engine that cnncli chooses on this machine."""
+    config = Config.model_validate(
+        {
+            "data": {"path": bench.data.folder, "image_size": side},
+            "backbone": {"name": name, "weights": bench.weights_of(name)},
+        }
+    )
+    trunk = cut_classifier(build_classifier(config, n_classes=2), unfreeze=0).trunk
+    if trunk is None:
+        raise ValueError(f"{name}: nothing is frozen")
+    key = fingerprint(trunk)
+    chosen, graph = build_engine(trunk, key, choose_engine(engine, precision), bench.work / "graphs", Console())
+    pixels = PixelRecipe(side, side)
+    return FrozenNetwork(trunk, Extraction(chosen, key, pixels, AugmentationConfig()), chosen, graph)

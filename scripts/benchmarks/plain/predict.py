@@ -1,0 +1,46 @@
+"""Class probabilities of pictures from a saved model, in plain Keras; prints a line for each picture.
+
+python -m scripts.benchmarks.plain.predict MODEL PICTURE|FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def main(model_file: Path, source: Path) -> None:
+    """Predict one picture, or all of a folder in batches."""
+    import keras
+
+    model = keras.saving.load_model(model_file, compile=False)
+    height, width = model.input_shape[1:3]
+    paths, scores = (in_folder if source.is_dir() else one)(model, source, (height, width))
+    for path, row in zip(paths, scores, strict=True):
+        print(path, *(f"{value:.6f}" for value in row))
+
+
+def one(model: Any, picture: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
+    """The scores of one picture."""
+    import keras
+
+    pixels = keras.utils.img_to_array(keras.utils.load_img(picture, target_size=size, interpolation="bilinear"))
+    return [picture], model.predict(pixels[np.newaxis], verbose=0)
+
+
+def in_folder(model: Any, folder: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
+    """The scores of all pictures of a folder, decoded on all processors while others are computed."""
+    import keras
+    import tensorflow as tf
+
+    data = keras.utils.image_dataset_from_directory(
+        folder, labels=None, image_size=size, batch_size=32, shuffle=False, verbose=False
+    )
+    return data.file_paths, model.predict(data.prefetch(tf.data.AUTOTUNE), verbose=0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,49 @@
+"""A small network from scratch, every picture rendered anew in every epoch: cnncli against plain Keras's `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cnncli.networks.backend import import_keras
+from scripts.benchmarks.keras_side import plain
+from scripts.benchmarks.pictures import ROOT
+from scripts.benchmarks.plain import parts
+from scripts.benchmarks.results import Finding, Reach
+from scripts.benchmarks.tails import TailEpochs
+from scripts.benchmarks.timing import seconds_in_turns
+from scripts.benchmarks.workbench import Workbench
+
+FIGURES = ("ConvNet",)
+CONFIG = ROOT / "configs" / "dogs-vs-cats" / "convnet-from-scratch.yaml"
+SIDE_PX = 150
+
+
+def measure(bench: Workbench) -> None:
+    """Training pictures a second over whole epochs; decoded pictures are there before."""
+    import_keras()
+    folder = bench.splits(train=1024, validation=16, test=16)
+    ours = TailEpochs(CONFIG, {"data.path": str(folder)}, bench.work)
+    sides: dict[str, Callable[[], object]] = {"cnncli": ours, "Keras": plain(_fit(folder))}
+    seconds = seconds_in_turns(sides, bench.rounds)
+    bench.record(
+        Finding(
+            f"ConvNet of 3.5 million parameters, {SIDE_PX} px, seven augmentations, an epoch",
+            "pictures/s",
+            seconds["cnncli"].per_second(ours.pictures),
+            "plain Keras `fit` with the same augmentation",
+            seconds["Keras"].per_second(ours.pictures),
+            reach=Reach("comparison", least=3.0),
+            note=f"cnncli trains in {ours.precision}",
+        )
+    )
+
+
+def _fit(folder: Path) -> Callable[[], object]:
+    """One epoch of `fit` on decoded pictures in memory."""
+    import keras
+
+    model = parts.convnet(SIDE_PX)
+    model.compile(keras.optimizers.RMSprop(1e-4), "binary_crossentropy", metrics=["accuracy"])
+    data = parts.training_batches(parts.pictures(folder / "train", SIDE_PX), parts.seven_augmentations())
+    return lambda: model.fit(data, epochs=1, shuffle=False, verbose=0)

@@ -1,0 +1,78 @@
+"""What the feature store saves: a second run with another head, and ten pictures more."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+
+from scripts.benchmarks.commands import Finished, cnncli_command, run
+from scripts.benchmarks.pictures import ROOT, files_below, write_many
+from scripts.benchmarks.results import Finding, Reach
+from scripts.benchmarks.timing import Samples, in_turns
+from scripts.benchmarks.workbench import Workbench
+
+FIGURES = ("EfficientNetLite0",)
+CONFIG = ROOT / "configs" / "dogs-vs-cats" / "efficientnetlite0-features.yaml"
+ADDED = 10
+OTHER_HEAD = "head.layers=[{dense: 64}, {dropout: 0.3}]"
+
+
+def measure(bench: Workbench) -> None:
+    """In each round an empty store: a run, a second one with another head, a third with ten pictures more."""
+    found = in_turns(_Rounds(bench).sides, bench.rounds)
+    cold = _seconds(found["cold"])
+    for side, title in (
+        ("warm", "second run, another head, warm store, command to test figures"),
+        ("added", f"{ADDED} pictures added to the training pictures, command to test figures"),
+    ):
+        reach = Reach("cnncli", most=10.0) if side == "warm" else None
+        seconds = _seconds(found[side])
+        bench.record(Finding(title, "s", seconds, "its own cold run", cold, comparison="time", reach=reach))
+    for side, title, count in (
+        ("warm", "second run, another head, warm store: computed", 0),
+        ("added", f"{ADDED} pictures added: computed", ADDED),
+    ):
+        bench.record(Finding(title, "pictures", _computed(found[side]), reach=Reach("cnncli", least=count, most=count)))
+
+
+class _Rounds:
+    """The three runs of a round, on a folder that is put back to what it was before each round."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.sides = {"cold": self._cold, "warm": self._warm, "added": self._added}
+        self._work = bench.work
+        self._data = bench.splits()
+        self._more = write_many(bench.data, ADDED, bench.work / "more")
+        self._caches = (bench.work / f"cache-{number}" for number in itertools.count())
+        self._cache = Path()
+
+    def _cold(self) -> Finished:
+        for path in self._targets():
+            path.unlink(missing_ok=True)
+        self._cache = next(self._caches)
+        return self._train()
+
+    def _warm(self) -> Finished:
+        return self._train(OTHER_HEAD)
+
+    def _added(self) -> Finished:
+        for source, target in zip(files_below(self._more), self._targets(), strict=True):
+            shutil.copyfile(source, target)
+        return self._train()
+
+    def _targets(self) -> list[Path]:
+        """Where the added pictures go: the training folder of their class."""
+        return [self._data / "train" / path.parent.name / f"added-{path.name}" for path in files_below(self._more)]
+
+    def _train(self, *settings: str) -> Finished:
+        words = [f"data.path={self._data}", *settings, "--json", "--quiet", "--runs-dir", str(self._work / "runs")]
+        return run(cnncli_command("train", CONFIG, *words), self._cache)
+
+
+def _seconds(runs: list[Finished]) -> Samples:
+    return Samples(tuple(one.seconds for one in runs))
+
+
+def _computed(runs: list[Finished]) -> Samples:
+    return Samples(tuple(float(one.document["features"]["computed"]) for one in runs))

@@ -1,0 +1,58 @@
+"""Epochs of a stage in cnncli, one at a time: its own cut, feed and trainer, as `cnncli train` puts them together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cnncli.config.modes import stages_of
+from cnncli.config.reader import load_config_or_folder
+from cnncli.console import Console
+from cnncli.features.store import FeatureStore
+from cnncli.networks.classifier import build_classifier
+from cnncli.pictures.index import build_manifest
+from cnncli.recipes.fit import build_workshop
+from cnncli.training.loop import TailTrainer, learning_rates
+from cnncli.training.objective import Objective
+from cnncli.training.optimizer import build_optimizer
+from cnncli.training.supply import Supply
+from cnncli.training.workshop import divide
+
+
+class TailEpochs:
+    """The last stage of a config, ready to be trained epoch by epoch; each call is one.
+
+    Args:
+        config_file: a file of `configs/`.
+        overrides: settings by their dotted key.
+        work: folder for the store, converted graphs and the index of pictures.
+    """
+
+    def __init__(self, config_file: Path, overrides: Mapping[str, object], work: Path) -> None:
+        config = load_config_or_folder(config_file, overrides)
+        manifest = build_manifest(config.data, config.seed, index_path=work / "index.sqlite")
+        shop = replace(
+            build_workshop(config, manifest, Console(quiet=True)),
+            store=FeatureStore(work / "features"),
+            graphs=work / "graphs",
+        )
+        self._stage, self._batch_size = stages_of(config)[-1], config.training.batch_size
+        division = divide(build_classifier(config, len(manifest.classes)), self._stage, shop)
+        self._feed, _ = Supply.of(division, shop).training_feed()
+        self.pictures = len(self._feed.pictures.labels)
+        self.precision = division.precision
+        objective = Objective(config.head.activation, len(manifest.classes))
+        optimizer = build_optimizer(self._stage.optimizer)
+        self._trainer = TailTrainer(division.cut.tail, optimizer, objective, division.precision)
+        self._epochs = itertools.count(1)
+
+    def __call__(self) -> Any:
+        """Train one more epoch; validation is left out."""
+        epoch, steps = next(self._epochs), math.ceil(self.pictures / self._batch_size)
+        factors = learning_rates(self._stage.schedule, epoch, self._stage.epochs, steps, plateau_factor=1.0)
+        batches = self._feed.epoch(self._stage.name, epoch, self._batch_size)
+        return self._trainer.train_epoch(batches, factors, f"epoch {epoch}")
