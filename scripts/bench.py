@@ -49,7 +49,7 @@ def main(group: str, figures: tuple[str, ...], results: Path, out: Path, **optio
     if group == "table":
         click.echo(f"{out}: {write_table(results, out)} rows")
     elif group == "all":
-        measure_all([*sys.argv[2:]])
+        measure_all(results=results.resolve(), **options)
     else:
         measure(group, figures, results=results.resolve(), **options)
 
@@ -69,18 +69,25 @@ def measure(
     if unknown := [figure for figure in figures if figure not in module.FIGURES]:
         raise click.UsageError(f"{group} has no figure {', '.join(unknown)}; there are {', '.join(module.FIGURES)}.")
     pictures = find_pictures(data)
-    folder = weights or (SHARED / "weights" if (SHARED / "weights").is_dir() else None)
+    folder = weights.resolve() if weights else SHARED / "weights" if (SHARED / "weights").is_dir() else None
+    given = tuple(f"--{name} {value}" for name, value in (("data", data), ("weights", weights)) if value)
     click.echo(f"pictures: {pictures.name}; weights: {folder or 'none, random ones serve'}")
     for figure in figures or module.FIGURES:
-        with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as work:
-            module.measure(Workbench(group, figure, repeats, quick, pictures, folder, results, Path(work), load=load()))
+        with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as name:
+            work = Path(name)
+            module.measure(Workbench(group, figure, repeats, quick, pictures, folder, results, work, load(), given))
 
 
-def measure_all(options: list[str]) -> None:
+def measure_all(**options: Any) -> None:
     """Measure every group in a process of its own; one that fails does not stop the others."""
-    codes = {group: subprocess.run([sys.executable, __file__, group, *options]).returncode for group in GROUPS}
+    words = [word for name, value in options.items() if value for word in _option(name, value)]
+    codes = {group: subprocess.run([sys.executable, __file__, group, *words]).returncode for group in GROUPS}
     if failed := [group for group, code in codes.items() if code]:
         raise click.ClickException(f"not all could be measured: {', '.join(failed)}")
+
+
+def _option(name: str, value: object) -> list[str]:
+    return [f"--{name}"] if value is True else [f"--{name}", str(value)]
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def _measure_precision(bench: Workbench) -> None:
         bench.record(
             Finding(
                 f"{name}, {SIZES_PX[name]} px: test accuracy, stored bfloat16",
-                "of 1",
+                "%",
                 _accuracies(short),
                 "stored float32",
                 _accuracies(full),
@@ -111,11 +111,11 @@ def _measure_views(bench: Workbench) -> None:
 def _record_views(bench: Workbench, name: str, kind: str, ours: list[Scored], none: list[Scored]) -> None:
     if kind == "none":
         note = f"{_interval(ours)}, {_taken(ours):.0f} s"
-        bench.record(Finding(f"{name}: test accuracy, no augmentation", "of 1", _accuracies(ours), note=note))
+        bench.record(Finding(f"{name}: test accuracy, no augmentation", "%", _accuracies(ours), note=note))
         return
     finding = Finding(
         f"{name}: test accuracy, {kind}",
-        "of 1",
+        "%",
         _accuracies(ours),
         "no augmentation",
         _accuracies(none),
@@ -159,7 +159,7 @@ def _seeds(bench: Workbench) -> str:
 
 
 def _accuracies(runs: list[Scored]) -> Samples:
-    return Samples(tuple(one.accuracy for one in runs))
+    return Samples(tuple(100 * one.accuracy for one in runs))
 
 
 def _taken(runs: list[Scored]) -> float:
@@ -167,14 +167,15 @@ def _taken(runs: list[Scored]) -> float:
 
 
 def _bounds(runs: list[Scored]) -> tuple[float, float]:
-    """The 95 % Wilson interval of the median accuracy."""
+    """The 95 % Wilson interval of the median accuracy, percent."""
     n = runs[0].n
-    return wilson_interval(round(_accuracies(runs).median * n), n)
+    low, high = wilson_interval(round(_accuracies(runs).median * n / 100), n)
+    return 100 * low, 100 * high
 
 
 def _interval(runs: list[Scored]) -> str:
     low, high = _bounds(runs)
-    return f"95 % interval {low:.3f}–{high:.3f}"
+    return f"95 % interval {low:.1f}–{high:.1f} %"
 
 
 def _half_interval(runs: list[Scored]) -> float:

@@ -25,12 +25,14 @@ from scripts.benchmarks.timing import Samples, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
 FIGURES = NETWORKS
+PICTURES = {"MobileNet": 2000, "EfficientNetLite0": 2000, "VGG16": 512}
+"""So that a round of the slowest side takes about a minute; 1,024 for the others."""
 
 
 def measure(bench: Workbench) -> None:
     """Pictures a second: decoding alone, the engine alone, both together into an empty store, and Keras."""
     network = freeze(bench, bench.figure)
-    folder = bench.splits()
+    folder = bench.splits(train=PICTURES.get(bench.figure, 1024), validation=16, test=16)
     rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("train")
     decode = _decoding(network, rows)
     pixels = np.stack(decode())
@@ -44,7 +46,7 @@ def measure(bench: Workbench) -> None:
     seconds = seconds_in_turns(sides, bench.rounds)
     _record(bench, {name: samples.per_second(len(rows)) for name, samples in seconds.items()})
     busy = Samples(tuple(together.busy[1:]))  # the first call warmed up
-    bench.record(Finding(f"{_title(bench)}: processors busy", f"% of {workers()}", busy))
+    bench.record(Finding(f"{_title(bench)}: processors busy", f"% of {workers()} processors", busy))
 
 
 def _decoding(network: FrozenNetwork, rows: Sequence[Row]) -> Callable[[], list[Any]]:

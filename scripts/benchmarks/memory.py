@@ -65,15 +65,16 @@ def _record_linear(bench: Workbench, seconds: dict[int, Samples], counts: tuple[
 
 def _measure_limit(bench: Workbench) -> None:
     count = (QUICK_COUNTS if bench.quick else COUNTS)[-1]
-    found = in_turns({"limited": _training(bench, count, LIMIT_BYTES)}, bench.rounds)["limited"]
-    problems = [one.problem for one in found if one.problem]
+    done = _training(bench, count, LIMIT_BYTES)()  # once: it finishes or it does not
     bench.record(
         Finding(
             f"`cnncli train`, {count:,} pictures under a limit of 3 GB ({limit_name()}): runs that finished",
-            "of 1",
-            Samples(tuple(float(one.problem is None) for one in found)),
-            reach=Reach("cnncli", least=1.0, most=1.0),
-            note=" ".join(problems[0].split()) if problems else "",
+            "%",
+            Samples((0.0 if done.problem else 100.0,)),
+            reach=Reach("cnncli", least=100.0, most=100.0),
+            note=" ".join(done.problem.split())
+            if done.problem
+            else f"peak {done.peak_mb:,.0f} MB, {done.seconds:,.0f} s",
         )
     )
 

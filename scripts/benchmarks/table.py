@@ -134,13 +134,13 @@ def _samples(samples: Samples, unit: str) -> str:
 
 
 def _compared(value: float, comparison: str) -> str:
-    return f"{value:+.4f}" if comparison == "difference" else f"{number(value)} ×"
+    return f"{value:+.2f} points" if comparison == "difference" else f"{number(value)} ×"
 
 
 def _reach(reach: Reach | None, finding: Finding) -> str:
     if reach is None:
         return "–"
-    unit = f" {finding.unit}" if reach.of == "cnncli" else "" if finding.comparison == "difference" else " ×"
+    unit = f" {finding.unit}" if reach.of == "cnncli" else " points" if finding.comparison == "difference" else " ×"
     if reach.least == reach.most:
         return f"= {number(reach.least or 0)}{unit}"
     bounds = [

@@ -29,6 +29,7 @@ class Workbench:
         results: folder of what is found.
         work: an empty folder, deleted afterwards.
         load: of the machine before the measurement.
+        given: the command line's words about data and weights, where there were any.
     """
 
     group: str
@@ -40,6 +41,7 @@ class Workbench:
     results: Path
     work: Path
     load: float
+    given: tuple[str, ...] = ()
 
     def count(self, full: int, quick: int) -> int:
         """A count of something, much smaller where only a quick look is wanted."""
@@ -81,7 +83,7 @@ class Workbench:
     @property
     def command(self) -> str:
         """The command line that measures this again."""
-        words = ["python scripts/bench.py", self.group, self.figure]
+        words = ["python scripts/bench.py", self.group, self.figure, *self.given]
         words += [f"--repeats {self.rounds}"] if self.rounds != ROUNDS else []
         words += ["--quick"] if self.quick else []
         return " ".join(words)
