@@ -27,6 +27,7 @@ ROOMS = (
         "folders",
         "locks",
         "parallel",
+        "quiet",
         "console",
         "catalogue",
         "config",

@@ -14,7 +14,6 @@ import errno
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -76,12 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def end(code: int) -> NoReturn:
-    """End the process with an exit code.
-
-    At once where Keras is still being imported in the background: an interpreter that shuts down while native
-    libraries are being loaded may crash, and would otherwise have to wait for them.
-    """
-    if any(thread.name == "import keras" for thread in threading.enumerate()):
+    """End the process with an exit code, without waiting for Keras where it is still being imported."""
+    backend = sys.modules.get("cnncli.networks.backend")
+    if backend is not None and backend.is_importing_keras():
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()

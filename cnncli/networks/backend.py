@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
 
 from cnncli.errors import EngineError
+from cnncli.quiet import IgnoredWarnings
 
-IMPORTING = "import keras"
-"""Name of the thread that imports Keras in the background."""
-
+_IN_BACKGROUND = "import keras"
 _lock = threading.Lock()
 
 
@@ -40,7 +39,14 @@ def import_keras_meanwhile() -> None:
         with suppress(Exception):  # raised again for whoever calls `import_keras`
             import_keras()
 
-    threading.Thread(target=begin, name=IMPORTING, daemon=True).start()
+    thread = threading.Thread(target=begin, name=_IN_BACKGROUND, daemon=True)
+    atexit.register(thread.join)  # an interpreter that shuts down while native libraries are loaded may crash
+    thread.start()
+
+
+def is_importing_keras() -> bool:
+    """Whether the import in the background goes on."""
+    return any(thread.name == _IN_BACKGROUND for thread in threading.enumerate())
 
 
 @cache
@@ -48,11 +54,9 @@ def _imported() -> ModuleType:
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with warnings.catch_warnings():
-        # What TensorFlow's own dependencies deprecate is nothing the reader can mend.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        with _without_native_logs():
-            keras = importlib.import_module("keras")
+    # What TensorFlow's own dependencies deprecate is nothing the reader can mend.
+    with IgnoredWarnings(DeprecationWarning).here(), _without_native_logs():
+        keras = importlib.import_module("keras")
     if keras.config.backend() != "tensorflow":
         raise EngineError(
             f"Keras was imported with the {keras.config.backend()} backend before cnncli: it needs tensorflow; "

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cnncli.errors import DataError, PictureError, printable
-from cnncli.pictures.quiet import quiet_libtiff, quiet_pillow
+from cnncli.pictures.quiet import PILLOW_WARNINGS, quiet_libtiff
 
 BinaryFile = io.BufferedReader | io.BytesIO
 
@@ -126,7 +126,7 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
             " picture with grey. Set it to False; data.on_bad_image: skip leaves damaged pictures out"
         )
     try:
-        with quiet_pillow():
+        with PILLOW_WARNINGS.here():
             picture = _open(file, name)
             pixels = picture.width * picture.height
             if pixels > max_pixels:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def _run(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     settings = {key: value for key, value in os.environ.items() if not key.startswith(("KERAS", "TF_"))}
@@ -71,3 +73,33 @@ def test_a_failed_import_is_shown_to_whoever_needs_keras(tmp_path: Path) -> None
     done = _run(code, tmp_path)
 
     assert (done.stdout, done.stderr) == ("ModuleNotFoundError\n", "")
+
+
+@pytest.mark.parametrize("words", [["train", "no-pictures"], ["train", "no-pictures", "--quiet"]])
+def test_an_error_does_not_wait_for_keras(tmp_path: Path, words: list[str]) -> None:
+    """A command that ends while Keras is being imported ends at once, with its own code and one line."""
+    (tmp_path / "no-pictures" / "cats").mkdir(parents=True)
+    code = (
+        "import sys, time; from cnncli import cli; from cnncli.networks import backend\n"
+        "ended = []\n"
+        "backend._imported = lambda: (time.sleep(60), ended.append(1))\n"
+        f"cli.end(cli.main({words!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=50
+    )
+
+    assert done.returncode == 2
+    assert all(line.startswith("error: ") for line in done.stderr.splitlines())
+    assert done.stderr
+
+
+def test_a_script_that_ends_early_waits_for_the_import(tmp_path: Path) -> None:
+    """It shuts its interpreter down, which native libraries that are being loaded do not survive."""
+    code = (
+        "import time; from cnncli.networks import backend\n"
+        "backend._imported = lambda: (time.sleep(0.5), print('imported'))\n"
+        "backend.import_keras_meanwhile()"
+    )
+
+    assert _run(code, tmp_path).stdout == "imported\n"
