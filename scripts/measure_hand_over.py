@@ -2,9 +2,9 @@
 
     python scripts/measure_hand_over.py RUN [UNFREEZE ...]
 
-A stage of fine-tuning starts from the weights of the stage before, on a path of its own: layers that a bfloat16 trunk
-computed are computed by the float32 tail. In float32 the loss must stay (1e-4); in bfloat16 this is the measurement
-behind `HANDED_ON_TOLERANCE` in cnncli/training/ledger.py.
+A stage of fine-tuning starts from the weights of the stage before, on a path of its own: layers that the engine computed
+in the trunk are computed by Keras in the tail, in the precision in which that stage trains. In float32 the loss must
+stay (1e-4); in bfloat16 this is the measurement behind `HANDED_ON_TOLERANCE` in cnncli/training/ledger.py.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ def main(run_name: str, depths: list[str]) -> None:
         division = divide(classifier, stage, shop)
         feed, _ = Supply.of(division, shop).validation_feed()
         objective = Objective(recipe.activation, len(recipe.classes))
-        trainer = TailTrainer(division.cut.tail, build_optimizer(stage.optimizer), objective)
+        trainer = TailTrainer(division.cut.tail, build_optimizer(stage.optimizer), objective, division.precision)
         loss = trainer.score(feed.in_order(32), f"unfreeze {depth}").loss
         handed = loss if handed is None else handed
-        where = f"{config.backbone.name} {recipe.precision} unfreeze {depth:>5}"
+        trunk = division.engine.choice.precision if division.engine else "no"
+        where = f"{config.backbone.name} {trunk} trunk, {division.precision} tail, unfreeze {depth:>5}"
         print(f"{where}: val_loss {loss:.6f}, moved {abs(loss - handed):.1e}")
 
 

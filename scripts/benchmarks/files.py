@@ -25,14 +25,15 @@ from scripts.benchmarks.timing import Samples, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
 FIGURES = NETWORKS
-PICTURES = {"MobileNet": 2000, "EfficientNetLite0": 2000, "VGG16": 512}
-"""So that a round of the slowest side takes about a minute; 1,024 for the others."""
+PICTURES = {"MobileNet": 1024, "EfficientNetLite0": 1024, "VGG16": 128}
+"""So that a round of the slowest side takes a quarter of a minute or so; `OTHERS` for the others."""
+OTHERS = 384
 
 
 def measure(bench: Workbench) -> None:
     """Pictures a second: decoding alone, the engine alone, both together into an empty store, and Keras."""
     network = freeze(bench, bench.figure)
-    folder = bench.splits(train=PICTURES.get(bench.figure, 1024), validation=16, test=16)
+    folder = bench.splits(train=PICTURES.get(bench.figure, OTHERS), validation=16, test=16)
     rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("train")
     decode = _decoding(network, rows)
     pixels = np.stack(decode())

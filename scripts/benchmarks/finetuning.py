@@ -28,6 +28,7 @@ class Case:
         side: of the pictures, pixels.
         first_trained: layer from which on it trains.
         dense: units of the hidden layer on flattened features; 0: dropout on averaged ones.
+        pictures: of an epoch; a round of plain Keras takes half a minute or so.
         least: how many times faster cnncli should be.
     """
 
@@ -35,12 +36,13 @@ class Case:
     side: int
     first_trained: str
     dense: int
+    pictures: int
     least: float
 
 
 CASES = {
-    "VGG16": Case("vgg16-finetune.yaml", 150, "block5_conv1", 256, 8.0),
-    "ResNet50": Case("resnet50-finetune.yaml", 160, "conv5_block3_1_conv", 0, 5.0),
+    "VGG16": Case("vgg16-finetune.yaml", 150, "block5_conv1", 256, 256, 8.0),
+    "ResNet50": Case("resnet50-finetune.yaml", 160, "conv5_block3_1_conv", 0, 512, 5.0),
 }
 FIGURES = tuple(CASES)
 
@@ -54,7 +56,7 @@ def measure_case(bench: Workbench, name: str) -> None:
     """Training pictures a second over whole epochs; features and decoded pictures are there before."""
     import_keras()
     case = CASES[name]
-    folder = bench.splits(train=1024, validation=16, test=16)
+    folder = bench.splits(train=case.pictures, validation=16, test=16)
     ours = TailEpochs(CONFIGS / case.config, _overrides(bench, name, folder), bench.work)
     sides: dict[str, Callable[[], object]] = {"cnncli": ours, "Keras": plain(_fit(bench, name, folder))}
     seconds = seconds_in_turns(sides, bench.rounds)

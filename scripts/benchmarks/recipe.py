@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnncli.runs.layout import RunFolder
+from cnncli.runs.records import read_history
 from scripts.benchmarks.commands import cnncli_command, plain_command, run
 from scripts.benchmarks.pictures import ROOT
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import Samples, in_turns
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = ("VGG16", "VGG16-fresh", "EfficientNetLite0")
+FIGURES = ("VGG16", "EfficientNetLite0")
 CONFIGS = ROOT / "configs" / "dogs-vs-cats"
 EPOCHS = 30
 MEASURED_EPOCHS = 2
@@ -33,31 +35,25 @@ class Trained:
 
 def measure(bench: Workbench) -> None:
     """Both sides from an empty cache, as processes of their own."""
-    if bench.figure == "EfficientNetLite0":
-        _measure_default(bench)
-    elif bench.figure == "VGG16":
-        _measure_vgg16(bench, "4 views", [], least=40.0)
-    else:
-        _measure_vgg16(bench, "views: fresh", ["augmentation.views=fresh"], least=10.0)
+    {"VGG16": _measure_vgg16, "EfficientNetLite0": _measure_default}[bench.figure](bench)
 
 
-def _measure_vgg16(bench: Workbench, views: str, more: list[str], least: float) -> None:
-    data, weights, epochs = bench.splits(), _vgg16_weights(bench), bench.count(EPOCHS, 2)
-    settings = [
-        f"data.path={data}",
-        f"backbone.weights={weights}",
-        f"training.epochs={epochs}",
-        "training.early_stopping=null",
-        *more,
-    ]
+def _measure_vgg16(bench: Workbench) -> None:
+    data, weights, epochs = bench.splits(), _vgg16_weights(bench), bench.count(EPOCHS, 3)
+    config = CONFIGS / "vgg16-features.yaml"
+    settings = [f"data.path={data}", f"backbone.weights={weights}", "training.early_stopping=null"]
+    fresh = [*settings, "augmentation.views=fresh"]
     sides: dict[str, Callable[[], Trained]] = {
-        "cnncli": ColdTraining(bench.work / "cnncli", CONFIGS / "vgg16-features.yaml", settings),
+        "views": ColdTraining(bench.work / "views", config, settings, epochs),
+        "fresh": ColdTraining(bench.work / "fresh", config, fresh, epochs, MEASURED_EPOCHS),
         "Keras": lambda: _plain("vgg16", data, weights, epochs, MEASURED_EPOCHS),
     }
     found = in_turns(sides, bench.rounds)
-    title = f"VGG16 frozen, 150 px, seven augmentations, {epochs} epochs, command to test figures, {views}"
-    theirs = f"plain Keras, {MEASURED_EPOCHS} epochs measured, extrapolated to {epochs}"
-    _record_seconds(bench, title, found["cnncli"], theirs, found["Keras"], least)
+    title = f"VGG16 frozen, 150 px, seven augmentations, {epochs} epochs, command to test figures"
+    extrapolated = f"{MEASURED_EPOCHS} epochs measured, extrapolated to {epochs}"
+    theirs = f"plain Keras, {extrapolated}"
+    _record_seconds(bench, f"{title}, 4 views", found["views"], theirs, found["Keras"], 40.0)
+    _record_seconds(bench, f"{title}, views: fresh, {extrapolated}", found["fresh"], theirs, found["Keras"], 10.0)
 
 
 def _measure_default(bench: Workbench) -> None:
@@ -116,16 +112,25 @@ class ColdTraining:
         work: a folder for caches and runs.
         config: a file of `configs/`, or a folder of pictures.
         settings: `key=value` words.
+        epochs: of the training; None: as the config says.
+        measured: epochs that are run where those are too many; the others count as the median of those after the first.
     """
 
-    def __init__(self, work: Path, config: Path, settings: list[str]) -> None:
-        self._command = cnncli_command("train", config, *settings, "--json", "--quiet", "--runs-dir", work / "runs")
+    def __init__(
+        self, work: Path, config: Path, settings: list[str], epochs: int | None = None, measured: int | None = None
+    ) -> None:
+        words = [*settings, *([f"training.epochs={measured or epochs}"] if epochs else [])]
+        self._command = cnncli_command("train", config, *words, "--json", "--quiet", "--runs-dir", work / "runs")
+        self._more_epochs = (epochs or 0) - measured if measured else 0
         self._caches = (work / f"cache-{number}" for number in itertools.count())
 
     def __call__(self) -> Trained:
         """Train once."""
         done = run(self._command, next(self._caches))
-        return Trained(done.seconds, done.document["metrics"]["test"]["top1"])
+        if not self._more_epochs:
+            return Trained(done.seconds, done.document["metrics"]["test"]["top1"])
+        rows = read_history(RunFolder(Path(done.document["run"])).history)
+        return Trained(done.seconds + self._more_epochs * statistics.median(row.seconds for row in rows[1:]), None)
 
 
 def _plain(recipe: str, data: Path, weights: str, epochs: int, measured: int) -> Trained:
