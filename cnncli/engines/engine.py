@@ -56,9 +56,41 @@ class Engine(Protocol):
             inputs: one array (n, …) per input of the graph: uint8 pixels for a trunk, features for a tail.
 
         Returns:
-            One array (n, …) per output; bfloat16 where that is the engine's precision, else float32.
+            One array (n, …) per output, in the precision of the arithmetic unless the engine was made to give another.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Two engines as one: the second is given what the first makes of its inputs."""
+
+    first: Engine
+    second: Engine
+
+    @property
+    def choice(self) -> EngineChoice:
+        """See `Engine.choice`: that of the first."""
+        return self.first.choice
+
+    @property
+    def identity(self) -> Mapping[str, str | int]:
+        """See `Engine.identity`: that of the first, and the second's precision."""
+        return {**self.first.identity, "then": self.second.choice.precision}
+
+    @property
+    def batch(self) -> int:
+        """See `Engine.batch`."""
+        return self.first.batch
+
+    @property
+    def streams(self) -> int:
+        """See `Engine.streams`."""
+        return self.first.streams
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """See `Engine.run`."""
+        return self.second.run(self.first.run(inputs))
 
 
 def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice, list[Array]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,12 @@ class KerasEngine:
     """A compiled TensorFlow function over a Keras graph."""
 
     def __init__(
-        self, model: keras.Model, precision: Precision, batch: int | None = None, dtype: Precision | None = None
+        self,
+        model: keras.Model,
+        precision: Precision,
+        batch: int | None = None,
+        dtype: Precision | None = None,
+        in_float32: Collection[str] = (),
     ) -> None:
         """Trace the graph.
 
@@ -33,12 +38,13 @@ class KerasEngine:
             precision: float32, or bfloat16 (Keras's `mixed_bfloat16` policy on every layer).
             batch: rows in a request; default: `BATCH`, on a GPU `GPU_BATCH`.
             dtype: of the arrays that come out; default: the precision.
+            in_float32: names of layers that compute in float32 in both precisions.
         """
         self._precision = precision
         self._dtype = dtype or precision
         self._gpus = gpus()
         self.batch = batch or (GPU_BATCH if self._gpus else BATCH)
-        self._model = mixed_bfloat16(model) if precision == "bfloat16" else model
+        self._model = mixed_bfloat16(model, in_float32) if precision == "bfloat16" else model
         self._function = self._compile(jit=bool(self._gpus))
         if self._gpus:
             self._do_without_xla_where_it_fails()

@@ -20,8 +20,9 @@ from cnncli.runs.environment import package_version, processor
 if TYPE_CHECKING:
     import keras
 
-TRUNK, TAIL = "trunk.xml", "tail.xml"
-"""Names of the two halves of a classifier, in a run and in the cache."""
+TRUNK, TAIL, LOGITS = "trunk.xml", "tail.xml", "logits.xml"
+"""Names of the parts of a classifier, in a run and in the cache. A tail in bfloat16 ends below its last layer, which
+follows as a part of its own: OpenVINO has one precision for a graph, and logits are float32."""
 
 MOST_STREAMS = 8
 """Each stream has the memory of its own activations; more cores than this share streams."""
@@ -93,7 +94,7 @@ class OpenVinoEngine:
         self,
         path: Path,
         precision: Precision,
-        batch: int = BATCH,
+        batch: int | None = None,
         streams: int | None = None,
         dtype: Precision | None = None,
     ) -> None:
@@ -102,7 +103,7 @@ class OpenVinoEngine:
         Args:
             path: the `.xml` file that `convert_graph` wrote.
             precision: of the arithmetic.
-            batch: rows in a request.
+            batch: rows in a request; default: `BATCH`.
             streams: requests that run side by side; default: one on a core, at most `MOST_STREAMS`.
             dtype: of the arrays that come out; default: the precision.
 
@@ -111,7 +112,7 @@ class OpenVinoEngine:
         """
         self._precision = precision
         self._dtype = _NUMPY[dtype or precision]
-        self.batch = batch
+        self.batch = batch or BATCH
         core = import_openvino().Core()
         settings = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
@@ -120,7 +121,7 @@ class OpenVinoEngine:
         }
         try:
             model = core.read_model(path)
-            model.reshape({port: [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+            model.reshape({port: [self.batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
             self._compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:  # OpenVINO's exceptions have no common base class
             raise EngineError(f"OpenVINO cannot run {printable(path)}: {_last_line(error)}") from error

@@ -1,8 +1,8 @@
 """From pictures to class probabilities, as a run does it: the one path of training, evaluation and prediction.
 
 A run's `engine/` folder holds what it takes: `scoring.json`, and with the OpenVINO engine the converted `trunk.xml`
-and `tail.xml`, so that predicting needs neither TensorFlow nor Keras; all under one seal of checksums. What Keras runs
-is cut from `model.keras` again.
+and `tail.xml` (of a tail in bfloat16 also `logits.xml`, its last layer), so that predicting needs neither TensorFlow
+nor Keras; all under one seal of checksums. What Keras runs is cut from `model.keras` again.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.engines.engine import BATCH, Array, Engine, EngineName, Precision
+from cnncli.engines.engine import Array, Chain, Engine, EngineName, Precision
 from cnncli.engines.graphs import damage, seal
-from cnncli.engines.openvino import TAIL, TRUNK, OpenVinoEngine, has_bfloat16
+from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, has_bfloat16
 from cnncli.errors import EngineError, RunError, printable
 from cnncli.networks.scores import probabilities_of
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.runs.files import sync_folder, write_atomically
 
 if TYPE_CHECKING:
-    import keras
-
     from cnncli.networks.cut import Cut
 
 FORMAT = 1
@@ -128,12 +126,20 @@ def save_scorer(folder: Path, recipe: ScoringRecipe, cut: Cut, trunk_graph: Path
 
 def _with_converted_tail(folder: Path, recipe: ScoringRecipe, cut: Cut) -> ScoringRecipe:
     from cnncli.engines.openvino import convert_graph
+    from cnncli.networks.mixed import split_logits
 
+    pixels = cut.trunk is None
     try:
-        convert_graph(cut.tail, folder / TAIL, pixels=cut.trunk is None)
+        if recipe.tail_precision == "float32":
+            convert_graph(cut.tail, folder / TAIL, pixels=pixels)
+        else:
+            below, logits = split_logits(cut.tail)
+            convert_graph(below, folder / TAIL, pixels=pixels)
+            convert_graph(logits, folder / LOGITS, pixels=False)
     except EngineError:
-        for suffix in (".xml", ".bin"):
-            (folder / TAIL).with_suffix(suffix).unlink(missing_ok=True)
+        for graph in (folder / TAIL, folder / LOGITS):
+            for suffix in (".xml", ".bin"):
+                graph.with_suffix(suffix).unlink(missing_ok=True)
         return replace(recipe, tail_engine="keras")
     return recipe
 
@@ -152,13 +158,14 @@ def read_recipe(folder: Path) -> ScoringRecipe:
     return ScoringRecipe(**{**facts, "classes": tuple(facts["classes"])})
 
 
-def load_scorer(folder: Path, model: Path, batch: int = BATCH) -> Scorer:
+def load_scorer(folder: Path, model: Path, batch: int | None = None) -> Scorer:
     """A run's scorer, on the engines and in the precision that the run was trained with.
 
     Args:
         folder: the run's engine folder.
         model: the run's `model.keras`, read only where Keras runs a half.
-        batch: pictures in a request; 1 for a single picture, which then has all cores.
+        batch: pictures in a request; 1 for a single picture, which then has all cores; default: the engine's own, with
+            which features that the training stored are found.
 
     Returns:
         The scorer. Where this machine lacks the run's precision it computes in float32, and its note says so.
@@ -189,28 +196,37 @@ def _cut_again(recipe: ScoringRecipe, model: Path) -> Cut:
     return cut_classifier(load_classifier(model, recipe.pretrained), recipe.unfreeze, recipe.batch_norm)
 
 
-def _trunk_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: int) -> Engine | None:
+def _trunk_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: int | None) -> Engine | None:
     if recipe.trunk is None:
         return None
     if recipe.engine == "openvino":
         return OpenVinoEngine(folder / TRUNK, recipe.precision, batch, _streams(batch))
-    return _keras_engine(cut.trunk if cut else None, recipe.precision, batch)
+    return _keras_trunk(cut, recipe.precision, batch)
 
 
-def _tail_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: int) -> Engine:
-    if recipe.tail_engine == "openvino":
-        return OpenVinoEngine(folder / TAIL, recipe.tail_precision, batch, _streams(batch), dtype="float32")
-    return _keras_engine(cut.tail if cut else None, recipe.tail_precision, batch, dtype="float32")
+def _tail_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: int | None) -> Engine:
+    """Features to logits, whose layer computes in float32, as it does in training."""
+    if recipe.tail_engine == "keras":
+        return _keras_tail(cut, recipe.tail_precision, batch)
+    tail = OpenVinoEngine(folder / TAIL, recipe.tail_precision, batch, _streams(batch), dtype="float32")
+    if not (folder / LOGITS).exists():
+        return tail
+    return Chain(tail, OpenVinoEngine(folder / LOGITS, "float32", batch, _streams(batch)))
 
 
-def _streams(batch: int) -> int | None:
+def _streams(batch: int | None) -> int | None:
     """A single picture has all cores for itself; None: as many requests side by side as there are cores."""
     return 1 if batch == 1 else None
 
 
-def _keras_engine(
-    model: keras.Model | None, precision: Precision, batch: int, dtype: Precision | None = None
-) -> Engine:
+def _keras_trunk(cut: Cut | None, precision: Precision, batch: int | None) -> Engine:
     from cnncli.engines.keras import KerasEngine
 
-    return KerasEngine(model, precision, batch, dtype)
+    return KerasEngine(cut.trunk if cut else None, precision, batch)
+
+
+def _keras_tail(cut: Cut | None, precision: Precision, batch: int | None) -> Engine:
+    from cnncli.engines.keras import KerasEngine
+    from cnncli.networks.head import LOGITS as LAST_LAYER
+
+    return KerasEngine(cut.tail if cut else None, precision, batch, dtype="float32", in_float32=(LAST_LAYER,))

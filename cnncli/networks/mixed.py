@@ -6,7 +6,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from cnncli.networks.backend import import_keras
-from cnncli.networks.graph import replay
+from cnncli.networks.graph import crossing_tensors, replay
+from cnncli.networks.head import LOGITS
 
 if TYPE_CHECKING:
     import keras
@@ -44,6 +45,20 @@ def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> kera
 def is_convolutional(model: keras.Model) -> bool:
     """Whether a graph convolves anything, which is where bfloat16 saves time."""
     return any("Conv" in type(operation).__name__ for operation in model.operations)
+
+
+def split_logits(tail: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """A tail as two models, for engines that have one precision for a graph.
+
+    Args:
+        tail: a cut's, whose last layer gives the logits.
+
+    Returns:
+        The features of the last layer, and that layer alone; they share the tail's weights.
+    """
+    library = import_keras()
+    below = crossing_tensors(tail, [operation.name for operation in tail.operations].index(LOGITS))
+    return library.Model(tail.inputs, below), library.Model(below, tail.outputs)
 
 
 def hand_weights_over(source: keras.Model, target: keras.Model) -> None:

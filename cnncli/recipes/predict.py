@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.console import Console
-from cnncli.engines.engine import BATCH
 from cnncli.engines.scorer import Scorer, load_scorer
 from cnncli.errors import ConfigError, PictureError
 from cnncli.parallel import batched, map_ordered, workers
@@ -24,7 +23,7 @@ from cnncli.runs.folder import RunFolder, require_finished
 STDIN = "-"
 
 PICTURES_AT_A_TIME = 16
-"""Decoded and classified by one thread together."""
+"""Decoded and classified by one thread together; at least one request of the engine."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def predict(
         raise ConfigError("paths: one of them is empty; `.` stands for the current folder.")
     require_finished(run)
     names = list(_expand(str(path) for path in paths))
-    scorer = load_scorer(run.engine, run.model, batch=1 if len(names) == 1 else BATCH)
+    scorer = load_scorer(run.engine, run.model, batch=1 if len(names) == 1 else None)
     if scorer.note:
         (console or Console(quiet=True)).warn(scorer.note)
     return _predictions(names, scorer, top)
@@ -80,7 +79,7 @@ def predict(
 
 def _predictions(names: Sequence[str | PictureError], scorer: Scorer, top: int) -> Iterator[Prediction | PictureError]:
     """In threads of which each decodes a few pictures and runs the classifier on them."""
-    tasks = batched(names, PICTURES_AT_A_TIME)
+    tasks = batched(names, max(PICTURES_AT_A_TIME, scorer.tail.batch))
     for results in map_ordered(lambda task: _predict_some(task, scorer, top), tasks, ahead=2 * workers()):
         yield from results
 

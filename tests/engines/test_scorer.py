@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncli.engines.build import converted_graph
+from cnncli.console import Console
+from cnncli.engines.build import build_engine, converted_graph
+from cnncli.engines.engine import EngineChoice
+from cnncli.engines.openvino import has_bfloat16
 from cnncli.engines.scorer import ScoringRecipe, load_scorer, save_scorer
 from cnncli.errors import EngineError, RunError
 from cnncli.networks.classifier import Classifier, build_classifier, save_classifier
@@ -62,6 +65,52 @@ def test_every_pair_of_engines_gives_the_classifiers_probabilities(
     np.testing.assert_allclose(
         scorer.probabilities(PIXELS), classifier.model(PIXELS.astype(np.float32)), rtol=1e-4, atol=1e-6
     )
+
+
+FINER = 1 + 2**-10
+"""The next number above 1 in bfloat16 is 1 + 2**-7."""
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "keras",
+        pytest.param("openvino", marks=pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")),
+    ],
+)
+def test_logits_of_a_bfloat16_tail_are_float32(tmp_path: Path, engine: str) -> None:
+    """As in training: two kernels that bfloat16 cannot tell apart give logits in their exact proportion."""
+    classifier = build_classifier(tiny_config(Path("unused")), 2)
+    kernel = np.ones((8, 2), np.float32) * np.float32([1, FINER])
+    classifier.model.get_layer("head_logits").set_weights([kernel, np.zeros(2, np.float32)])
+    tail = {"tail_engine": engine, "tail_precision": "bfloat16", "unfreeze": 1}
+    _save(classifier, tmp_path, dataclasses.replace(RECIPE, engine=engine, **tail))
+    scorer = load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+    assert scorer.trunk is not None
+    logits = scorer.logits(scorer.trunk.run([PIXELS]))
+
+    assert (scorer.tail.choice.precision, logits.dtype) == ("bfloat16", np.float32)
+    assert (logits[:, 0] > 0).all()
+    np.testing.assert_allclose(logits[:, 1] / logits[:, 0], FINER, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gpus", [(), ("a GPU",)], ids=["CPU", "GPU"])
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_scoring_finds_the_features_that_training_stored(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, gpus: tuple[str, ...]
+) -> None:
+    """Both engines of the trunk have one identity, which is in the store's key; a single picture goes alone."""
+    monkeypatch.setattr("cnncli.engines.keras.gpus", lambda: gpus)
+    _save(classifier, tmp_path, dataclasses.replace(RECIPE, engine=engine, tail_engine=engine))
+    trunk = cut_classifier(classifier, 0).trunk
+    trained, _ = build_engine(trunk, "a" * 64, EngineChoice(engine, "float32"), tmp_path, Console(quiet=True))
+    scorer = load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+    alone = load_scorer(tmp_path / "engine", tmp_path / "model.keras", batch=1)
+    assert scorer.trunk is not None
+    assert alone.trunk is not None
+
+    assert dict(scorer.trunk.identity) == dict(trained.identity)
+    assert alone.trunk.batch == 1
 
 
 def test_a_tail_that_openvino_cannot_take_is_run_by_keras(

@@ -10,7 +10,7 @@ import pytest
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import Cut, cut_classifier
 from cnncli.networks.head import LOGITS
-from cnncli.networks.mixed import hand_weights_over, is_convolutional, mixed_bfloat16
+from cnncli.networks.mixed import hand_weights_over, is_convolutional, mixed_bfloat16, split_logits
 from scripts import plain_keras
 from tests.drawing import tiny_config
 
@@ -61,6 +61,15 @@ def test_weights_are_handed_over_by_name(cut: Cut) -> None:
 
     given = {weight.path: weight.numpy() for weight in copy.weights}
     assert all((weight.numpy() == given[weight.path]).all() for weight in cut.tail.weights)
+
+
+def test_the_logits_can_be_split_off(cut: Cut) -> None:
+    """One after the other, both parts give what the tail gives; the second is the last layer alone."""
+    below, logits = split_logits(cut.tail)
+    features = _features(cut)
+
+    assert [layer.name for layer in logits.layers if layer.weights] == [LOGITS]
+    assert (logits(below(features)).numpy() == cut.tail(features).numpy()).all()
 
 
 def test_only_convolutions_are_worth_it(cut: Cut) -> None:
