@@ -7,7 +7,6 @@ threads that do the same with others. No core waits for another, whichever of th
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,9 +24,6 @@ from cnncli.parallel import batched, map_ordered, workers
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.manifest import Row
 from cnncli.pictures.views import render_view, view_recipe
-
-SECONDS_TO_DECODE = 1 / 600
-"""For the first guess at the time left: photographs of 500 px on two laptop cores."""
 
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_ROWS = 2048
@@ -110,25 +106,6 @@ def extract(
         _fill(extraction, rows, missing, store, console)
     counts = Counts(computed, views * len(set(digests)) - computed)
     return [store.read(key, digests) for key in keys], counts
-
-
-def seconds_per_picture(extraction: Extraction) -> float:
-    """What decoding a picture and running the trunk on it will take, roughly: black pictures are timed."""
-    if extraction.engine is None:
-        return SECONDS_TO_DECODE
-    n = extraction.engine.streams * extraction.engine.batch
-    started = time.monotonic()
-    extraction.run(_black(extraction.pixels, n))
-    return SECONDS_TO_DECODE + (time.monotonic() - started) / n
-
-
-def bytes_per_picture(extraction: Extraction) -> int:
-    """What the features of one picture take in the store."""
-    return sum(tensor.nbytes for tensor in extraction.run(_black(extraction.pixels, 1)))
-
-
-def _black(recipe: PixelRecipe, n: int) -> Pixels:
-    return np.zeros((n, recipe.height, recipe.width, recipe.channels), np.uint8)
 
 
 def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:

@@ -36,6 +36,19 @@ class StoredSegment:
 
 
 @dataclass(frozen=True)
+class Capacity:
+    """How much fits into a store when all that it holds may go.
+
+    Attributes:
+        size_bytes: so much.
+        is_cap: whether the cap is what sets the limit, and not the disk.
+    """
+
+    size_bytes: int
+    is_cap: bool
+
+
+@dataclass(frozen=True)
 class Eviction:
     """What was deleted, and what is left.
 
@@ -136,11 +149,13 @@ class Space:
         self._held_bytes: int | None = None
         self._has_warned = False
 
-    def capacity_bytes(self) -> int:
+    def capacity(self) -> Capacity:
         """The cap; where it is set higher, half of what the store holds and what is free beside it."""
         held = sum(segment.size_bytes for segment in stored_segments(self._store))
         usual = default_cap(self._store, held)
-        return usual if self._max_bytes is None else min(self._max_bytes, usual)
+        if self._max_bytes is None or self._max_bytes > usual:
+            return Capacity(usual, is_cap=False)
+        return Capacity(self._max_bytes, is_cap=True)
 
     def grew(self, segment: Path) -> None:
         """Note that a segment was written, and evict others where that was too much.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from cnncli.features.digests import Digests, packed
 from cnncli.features.layout import RECIPE, touch
 from cnncli.features.opened import Found, OpenKey
 from cnncli.features.segments import FORMAT, Segment, map_rows
-from cnncli.features.space import Space
+from cnncli.features.space import Capacity, Space
 from cnncli.features.writer import SegmentWriter, with_room
 from cnncli.locks import Lock
 from cnncli.runs.files import write_atomically
@@ -81,11 +81,6 @@ class StoredFeatures:
 
     def __len__(self) -> int:
         return len(self._found.row_of)
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """Shape of one row of each tensor."""
-        return [tensor.shape for tensor in self._found.segments[0].tensors] if self._found.segments else []
 
     @property
     def checksums(self) -> tuple[str, ...]:
@@ -147,9 +142,15 @@ class FeatureStore:
         self._opened.clear()
         self._mapped.cache_clear()
 
-    def capacity_bytes(self) -> int:
+    def keep_only(self, keys: Iterable[FeatureKey]) -> None:
+        """Use no other keys any more; what lies there may be evicted as soon as nobody has features of it in hand."""
+        names = {key.name for key in keys}
+        self._opened = {name: opened for name, opened in self._opened.items() if name in names}
+        self._mapped.cache_clear()  # a file that is mapped takes its room after it was deleted, too
+
+    def capacity(self) -> Capacity:
         """How much fits into the store when all that it holds may go: its cap, and no more than the disk allows."""
-        return self._space.capacity_bytes()
+        return self._space.capacity()
 
     def missing(self, key: FeatureKey, digests: Sequence[str]) -> list[str]:
         """The digests that are not stored under a key, each once, in the order given."""

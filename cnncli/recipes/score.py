@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from cnncli.console import Console
 from cnncli.engines.scorer import Scorer
 from cnncli.evaluation.metrics import Metrics, evaluate_scores
-from cnncli.features.extract import Counts, DecodedPictures, Extraction, bytes_per_picture, extract
+from cnncli.features.extract import Counts, DecodedPictures, Extraction, extract
 from cnncli.features.store import FeatureStore
+from cnncli.features.wanted import Wanted, fits
 from cnncli.networks.scores import plain_losses, probabilities_of, ranking_scores
 from cnncli.parallel import batched, map_ordered, workers
 from cnncli.pictures.manifest import Manifest, Row
@@ -42,7 +43,7 @@ def score_rows(
         DataError: pictures that cannot be decoded, all of them.
     """
     extraction = Extraction(scorer.trunk, scorer.recipe.trunk, scorer.recipe.pixels, network=network)
-    if _fits(extraction, rows, store):
+    if fits([Wanted(extraction, [row.digest for row in rows])], store):
         (features,), counts = extract(extraction, rows, 1, store, console)
         logits = _in_parallel(len(rows), lambda numbers: scorer.logits(features.rows(numbers)))
     else:
@@ -52,12 +53,6 @@ def score_rows(
     loss = float(plain_losses(logits, labels, activation).mean())
     probabilities, ranking = probabilities_of(logits, activation), ranking_scores(logits, activation)
     return evaluate_scores(probabilities, labels, manifest.classes, loss=loss, ranking=ranking), counts
-
-
-def _fits(extraction: Extraction, rows: Sequence[Row], store: FeatureStore) -> bool:
-    """Whether features of all of these are in the store, or would fit into it."""
-    missing = store.missing(extraction.key(0), [row.digest for row in rows])
-    return not missing or len(rows) * bytes_per_picture(extraction) <= store.capacity_bytes()
 
 
 def _in_parallel(n: int, logits_of: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -57,25 +57,12 @@ def train_stages(
     for stage in stages:
         division = divide(classifier, stage, shop)
         supply = Supply.of(division, shop)
+        shop.store.keep_only(supply.keys())
         announce(classifier, division, supply, shop)
-        training, computed = supply.training_feed()
-        validation, computed_too = supply.validation_feed()
-        counts = counts + computed + computed_too
-        work = StageWork(
-            seed=shop.config.seed,
-            mixing=Mixing.of(shop.config.augmentation, shop.config.seed),
-            handed=best.validation if best else handed,
-            stage=stage,
-            classifier=classifier,
-            cut=division.cut,
-            training=training,
-            validation=validation,
-            objective=_objective(shop, training.pictures),
-            batch_size=shop.config.training.batch_size,
-            monitor=shop.config.training.best.monitor,
-            precision=division.precision,
-        )
+        work, computed = _work(classifier, division, supply, best.validation if best else handed)
+        counts = counts + computed
         best, entry = train_stage(work, best, epochs + 1, recorder, shop.console)
+        del work  # holds features, which may have to make room for those of the next stage
         epochs += entry.epochs
         ledger.append(entry)
         keep(entry)
@@ -85,6 +72,30 @@ def train_stages(
     if best is None:
         raise ValueError("a training has at least one stage")
     return Outcome(best, tuple(ledger), counts, division)
+
+
+def _work(
+    classifier: Classifier, division: Division, supply: Supply, handed: Scores | None
+) -> tuple[StageWork, Counts]:
+    """What a stage trains with, and how much had to be stored for it now."""
+    shop = supply.shop
+    training, counts = supply.training_feed()
+    validation, more = supply.validation_feed()
+    work = StageWork(
+        seed=shop.config.seed,
+        mixing=Mixing.of(shop.config.augmentation, shop.config.seed),
+        handed=handed,
+        stage=division.stage,
+        classifier=classifier,
+        cut=division.cut,
+        training=training,
+        validation=validation,
+        objective=_objective(shop, training.pictures),
+        batch_size=shop.config.training.batch_size,
+        monitor=shop.config.training.best.monitor,
+        precision=division.precision,
+    )
+    return work, counts + more
 
 
 def announce(classifier: Classifier, division: Division, supply: Supply, shop: Workshop) -> None:
@@ -99,7 +110,8 @@ def announce(classifier: Classifier, division: Division, supply: Supply, shop: W
     if mixing := Mixing.of(shop.config.augmentation, shop.config.seed):
         parts.append(mixing.in_words(on_features=division.engine is not None))
     ahead = supply.work_ahead()
-    parts.append(f"{ahead.total:,} pictures and views, {ahead.total - ahead.missing:,} stored")
+    if ahead.total:
+        parts.append(f"{ahead.total:,} pictures and views, {ahead.total - ahead.missing:,} stored")
     if ahead.missing:
         parts.append(f"about {ahead.seconds:.0f} s for the others")
     shop.console.phase(f"stage {plan.name}", " · ".join(parts))

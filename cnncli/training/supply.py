@@ -7,13 +7,15 @@ all three.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from cnncli.features.extract import Counts, DecodedPictures, Extraction, extract, seconds_per_picture
+from cnncli.features.extract import Counts, DecodedPictures, Extraction, extract
+from cnncli.features.space import Capacity
+from cnncli.features.store import FeatureKey
+from cnncli.features.wanted import Wanted, fits, seconds_per_picture
 from cnncli.pictures.manifest import Row
 from cnncli.pictures.views import number_of_views
 from cnncli.training.feed import Feed, Labelled, PixelSource, StoredFeed, StreamedFeed
@@ -23,7 +25,8 @@ from cnncli.wording import size
 Stored = Literal["features", "pixels", "nothing"]
 Views = int | Literal["fresh"]
 
-_BYTES = {"float32": 4, "bfloat16": 2}
+WAYS: tuple[Stored, ...] = ("features", "pixels", "nothing")
+"""What can be stored of a stage's pictures, the best first."""
 
 
 @dataclass(frozen=True)
@@ -49,33 +52,34 @@ class Supply:
         shop: what the training works with.
         extraction: how features at the stage's cut come about.
         views: of each training picture.
-        stored: what is kept of the pictures of each split.
+        way: what is stored; of training pictures that are rendered anew in every epoch pixels at best.
         reason: a sentence about why features are not; None where they are.
     """
 
     shop: Workshop
     extraction: Extraction
     views: Views
-    stored: Mapping[str, Stored]
-    reason: str | None
+    way: Stored
+    reason: str | None = None
 
     @classmethod
     def of(cls, division: Division, shop: Workshop) -> Supply:
         """Decide for a stage.
 
-        What would not fit into the store is not begun: it would push out what other runs use, and itself.
+        What would not fit into the store is not begun: it would push out what other runs use, and itself. What is
+        stored already is used in any case.
         """
         config = shop.config
         extraction = Extraction(
             division.engine, division.fingerprint, shop.pixels, config.augmentation, config.backbone.name
         )
         views = number_of_views(config.augmentation, trunk_is_empty=division.engine is None)
-        needed = _bytes_needed(division, shop, views)
-        capacity = shop.store.capacity_bytes()
-        choice: Stored = next((what for what in ("features", "pixels") if needed[what] <= capacity), "nothing")
-        fresh: Stored = "pixels" if choice == "features" else choice
-        stored = {"train": fresh if views == "fresh" else choice, "validation": choice}
-        return cls(shop, extraction, views, stored, _reason(choice, needed["features"], capacity))
+        best, *others = (cls(shop, extraction, views, way) for way in WAYS)
+        if fits(best.wanted(), shop.store):
+            return best
+        needed = sum(wanted.size_bytes() for wanted in best.wanted())
+        supply = next(other for other in others if fits(other.wanted(), shop.store))
+        return replace(supply, reason=_reason(supply, needed, shop.store.capacity()))
 
     def training_feed(self) -> tuple[Feed, Counts]:
         """The training pictures in their views, and how much had to be computed for them now."""
@@ -89,23 +93,25 @@ class Supply:
         """What both feeds will have to compute before the first epoch."""
         total = missing = 0
         seconds = 0.0
-        for split, views in (("train", self.views), ("validation", 1)):
-            extraction, views_to_store = self._to_store(split, views)
-            digests = [row.digest for row in self.shop.manifest.split(split)]
-            absent = sum(len(self.shop.store.missing(extraction.key(view), digests)) for view in range(views_to_store))
-            seconds += absent * seconds_per_picture(extraction) if absent else 0.0
-            missing, total = missing + absent, total + views_to_store * len(set(digests))
+        for wanted in self.wanted():
+            absent = wanted.missing(self.shop.store)
+            seconds += absent * seconds_per_picture(wanted.extraction) if absent else 0.0
+            missing, total = missing + absent, total + wanted.total
         return WorkAhead(total, missing, seconds)
 
-    def _to_store(self, split: str, views: Views) -> tuple[Extraction, int]:
-        """What is stored of a split's pictures, and in how many views."""
-        match self.stored[split]:
-            case "features" if views != "fresh":
-                return self.extraction, views
-            case "nothing":
-                return self._decoding, 0
-            case _:
-                return self._decoding, 1
+    def wanted(self) -> list[Wanted]:
+        """What is to be in the store, of training and validation pictures."""
+        return [self._wanted("train", self.views), self._wanted("validation", 1)]
+
+    def keys(self) -> Iterator[FeatureKey]:
+        """Under which that lies there."""
+        return (key for wanted in self.wanted() for key in wanted.keys)
+
+    def _wanted(self, split: str, views: Views) -> Wanted:
+        digests = [row.digest for row in self.shop.manifest.split(split)]
+        if self.way == "features" and views != "fresh":
+            return Wanted(self.extraction, digests, views)
+        return Wanted(self._decoding, digests, 0 if self.way == "nothing" else 1)
 
     @cached_property
     def _decoding(self) -> Extraction:
@@ -113,12 +119,11 @@ class Supply:
 
     def _feed(self, split: str, views: Views) -> tuple[Feed, Counts]:
         rows, pictures = self.shop.manifest.split(split), self._labelled(split)
-        extraction, stored_views = self._to_store(split, views)
-        features, counts = extract(extraction, rows, stored_views, self.shop.store, self.shop.console)
-        seed = self.shop.config.seed
-        if self.stored[split] == "features" and views != "fresh":
-            return StoredFeed(pictures, features, seed), counts
-        source: PixelSource = features[0] if features else DecodedPictures(rows, self.shop.pixels)
+        wanted, seed = self._wanted(split, views), self.shop.config.seed
+        stored, counts = extract(wanted.extraction, rows, wanted.views, self.shop.store, self.shop.console)
+        if self.way == "features" and views != "fresh":
+            return StoredFeed(pictures, stored, seed), counts
+        source: PixelSource = stored[0] if stored else DecodedPictures(rows, self.shop.pixels)
         return StreamedFeed(pictures, source, self.extraction, views, seed), counts
 
     def _labelled(self, split: str) -> Labelled:
@@ -126,26 +131,23 @@ class Supply:
         return Labelled([row.digest for row in rows], self.shop.manifest.labels(rows))
 
 
-def _bytes_needed(division: Division, shop: Workshop, views: Views) -> dict[str, int]:
-    """What storing features, or pixels, of the training and the validation pictures takes."""
-    n_training, n_validation = len(shop.manifest.split("train")), len(shop.manifest.split("validation"))
-    pixels = shop.pixels.height * shop.pixels.width * shop.pixels.channels
-    features = pixels
-    if division.engine is not None:
-        values = sum(math.prod(shape) for _, shape in division.cut.crossing)
-        features = values * _BYTES[division.engine.choice.precision]
-    of_training = pixels if views == "fresh" else views * features
-    return {
-        "features": n_training * of_training + n_validation * features,
-        "pixels": (n_training + n_validation) * pixels,
-    }
-
-
-def _reason(choice: Stored, needed: int, capacity: int) -> str | None:
-    if choice == "features":
-        return None
-    kept = "decoded pixels are stored instead" if choice == "pixels" else "nothing is stored"
+def _reason(supply: Supply, needed_bytes: int, capacity: Capacity) -> str:
+    """Why features are not stored, what happens instead, and what would help."""
+    what, instead = _INSTEAD[supply.extraction.engine is not None, supply.way]
+    if capacity.is_cap:
+        remedy = "A larger cache.max_gb gives it more."
+    else:
+        remedy = "Free disk gives it more, or a folder on another disk: CNNCLI_CACHE."
     return (
-        f"features here would take {size(needed)}, and the cache has room for {size(capacity)}: {kept}, and pictures "
-        "go through the frozen part in every epoch. cache.max_gb gives it more, where the disk has it."
+        f"{what} here would take {size(needed_bytes)}, and the cache has room for {size(capacity.size_bytes)}: "
+        f"{instead} in every epoch. {remedy}"
     )
+
+
+_INSTEAD: Mapping[tuple[bool, Stored], tuple[str, str]] = {
+    (True, "pixels"): ("features", "decoded pixels are stored instead, and go through the frozen part"),
+    (True, "nothing"): ("features", "nothing is stored, and pictures are decoded and go through the frozen part"),
+    (False, "pixels"): ("renderings", "decoded pixels are stored instead, and rendered"),
+    (False, "nothing"): ("decoded pixels", "nothing is stored, and pictures are decoded"),
+}
+"""What would be stored, and what happens instead; by whether anything is frozen, and by what is stored."""

@@ -19,6 +19,7 @@ from cnncli.console import Console
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import ConfigError, TrainingError
+from cnncli.features.space import stored_segments
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import cut_classifier
@@ -371,17 +372,106 @@ def test_the_same_weights_come_out_where_features_do_not_fit(train: Train, tmp_p
     assert stored.digest == pixels_alone.digest == nothing.digest
 
 
-def test_features_that_do_not_fit_are_told(data: Path, tmp_path: Path) -> None:
-    """How much they would take, how much room there is, what happens instead and what can be done."""
+def _said(data: Path, store: Path, max_bytes: int | None, **settings: Any) -> str:
+    """What a training of one epoch says."""
     said = io.StringIO()
-    config = tiny_config(data, head={"pooling": "flatten"}, training={"epochs": 1})
-    shop = dataclasses.replace(_workshop(config, tmp_path, max_bytes=0), console=Console(said, live=False))
+    config = tiny_config(data, **{"head": {"pooling": "flatten"}, "training": {"epochs": 1}, **settings})
+    shop = dataclasses.replace(_workshop(config, store, max_bytes), console=Console(said, live=False))
     train_stages(build_classifier(config, 2), stages_of(config), shop, Rows())
+    return said.getvalue()
 
-    assert (
-        "features here would take 41 kB, and the cache has room for 0 B: nothing is stored, and pictures go through "
-        "the frozen part in every epoch. cache.max_gb gives it more, where the disk has it.\n"
-    ) in said.getvalue()
+
+FROZEN = {"backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}}}
+VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "views": 3}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "max_bytes", "sentence"),
+    [
+        pytest.param(
+            FROZEN,
+            120_000,
+            "features here would take 2.1 MB, and the cache has room for 120 kB: decoded pixels are stored instead, "
+            "and go through the frozen part in every epoch.",
+            id="pixels",
+        ),
+        pytest.param(
+            {},
+            0,
+            "features here would take 41 kB, and the cache has room for 0 B: nothing is stored, and pictures are "
+            "decoded and go through the frozen part in every epoch.",
+            id="nothing",
+        ),
+        pytest.param(
+            {"mode": "from-scratch"},
+            0,
+            "decoded pixels here would take 111 kB, and the cache has room for 0 B: nothing is stored, and pictures "
+            "are decoded in every epoch.",
+            id="nothing of a network from scratch",
+        ),
+        pytest.param(
+            VIEWS,
+            120_000,
+            "renderings here would take 258 kB, and the cache has room for 120 kB: decoded pixels are stored "
+            "instead, and rendered in every epoch.",
+            id="pixels of a network from scratch",
+        ),
+    ],
+)
+def test_features_that_do_not_fit_are_told(
+    data: Path, tmp_path: Path, settings: Any, max_bytes: int, sentence: str
+) -> None:
+    """How much they would take, how much room there is, what happens instead and what can be done."""
+    said = _said(data, tmp_path, max_bytes, **settings)
+
+    assert f"{sentence} A larger cache.max_gb gives it more.\n" in said
+    assert " 0 pictures and views" not in said
+
+
+@pytest.mark.parametrize("max_bytes", [None, 10**6])
+def test_a_full_disk_is_no_matter_of_the_cap(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_bytes: int | None
+) -> None:
+    """Where none is set, or one that the disk does not allow, another disk is what helps."""
+    monkeypatch.setattr("cnncli.features.space.default_cap", lambda *_: 0)
+    said = _said(data, tmp_path, max_bytes)
+
+    assert "in every epoch. Free disk gives it more, or a folder on another disk: CNNCLI_CACHE.\n" in said
+    assert "max_gb" not in said
+
+
+@pytest.mark.parametrize("views", [3, "fresh"])
+def test_stored_features_are_used_in_a_store_that_became_too_small(data: Path, tmp_path: Path, views: Any) -> None:
+    """Whoever lowers the cap, or fills the disk, does not take away what is there already."""
+    settings = {"augmentation": {"horizontal_flip": True, "views": views}}
+    _said(data, tmp_path, None, **settings)
+    said = _said(data, tmp_path, 0, **settings)
+
+    assert "would take" not in said
+    total = 24 * (3 if views == 3 else 1) + 12
+    assert f"{total} pictures and views, {total} stored\n" in said
+
+
+def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path) -> None:
+    """Its features are in use no more: where both stages' do not fit, those of the second drive out the first's."""
+    stages = [{"name": "head", "epochs": 1}, {"name": "top", "unfreeze": 1, "epochs": 1}]
+    config = tiny_config(data, head={"pooling": "flatten"}, training={"stages": stages})
+    warnings: list[str] = []
+    shop = _workshop(config, tmp_path)
+    _train_in(shop)
+    sizes = sorted(segment.size_bytes for segment in stored_segments(tmp_path / "features"))
+    shop = dataclasses.replace(shop, store=FeatureStore(tmp_path / "again", sum(sizes[2:]), warnings.append))
+    outcome = _train_in(shop)
+    left = stored_segments(tmp_path / "again")
+
+    assert len(sizes) == 4
+    assert outcome.features.computed == 72
+    assert warnings == []
+    assert sorted(segment.size_bytes for segment in left) == sizes[2:]
+
+
+def _train_in(shop: Workshop) -> Outcome:
+    return train_stages(build_classifier(shop.config, 2), stages_of(shop.config), shop, Rows())
 
 
 def test_random_layers_start_from_a_keyed_state(data: Path) -> None:

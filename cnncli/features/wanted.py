@@ -1,0 +1,78 @@
+"""What is to be in the store: how much of it is there, what it takes in bytes and seconds, and whether it fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncli.features.extract import Extraction, Pixels
+from cnncli.features.store import FeatureKey, FeatureStore
+from cnncli.pictures.decode import PixelRecipe
+
+SECONDS_TO_DECODE = 1 / 600
+"""For the first guess at the time left: photographs of 500 px on two laptop cores."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Pictures in views 0 … views − 1, as an extraction makes them.
+
+    Attributes:
+        extraction: how features come about.
+        digests: of the pictures; equal ones count once.
+        views: how many of each; 0: nothing is wanted.
+    """
+
+    extraction: Extraction
+    digests: Sequence[str]
+    views: int = 1
+
+    @property
+    def keys(self) -> list[FeatureKey]:
+        """Under which they lie in a store."""
+        return [self.extraction.key(view) for view in range(self.views)]
+
+    @property
+    def total(self) -> int:
+        """How many renderings that are."""
+        return self.views * len(set(self.digests))
+
+    def missing(self, store: FeatureStore) -> int:
+        """How many of them are not stored."""
+        return sum(len(store.missing(key, self.digests)) for key in self.keys)
+
+    def size_bytes(self) -> int:
+        """What all of them take in a store, those that are there already included."""
+        return self.total * bytes_per_picture(self.extraction) if self.total else 0
+
+
+def fits(wanted: Sequence[Wanted], store: FeatureStore) -> bool:
+    """Whether all of this is stored already, or has room in the store.
+
+    What is there is used however small the store has become: reading it takes no room.
+    """
+    if not any(one.missing(store) for one in wanted):
+        return True
+    return sum(one.size_bytes() for one in wanted) <= store.capacity().size_bytes
+
+
+def seconds_per_picture(extraction: Extraction) -> float:
+    """What decoding a picture and running the trunk on it will take, roughly: black pictures are timed."""
+    if extraction.engine is None:
+        return SECONDS_TO_DECODE
+    n = extraction.engine.streams * extraction.engine.batch
+    started = time.monotonic()
+    extraction.run(_black(extraction.pixels, n))
+    return SECONDS_TO_DECODE + (time.monotonic() - started) / n
+
+
+def bytes_per_picture(extraction: Extraction) -> int:
+    """What the features of one picture take in the store."""
+    return sum(tensor.nbytes for tensor in extraction.run(_black(extraction.pixels, 1)))
+
+
+def _black(recipe: PixelRecipe, n: int) -> Pixels:
+    return np.zeros((n, recipe.height, recipe.width, recipe.channels), np.uint8)
