@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -34,6 +35,29 @@ Keep = Callable[[Segment, Digests], None]
 """Takes a segment that has appeared."""
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The rows so far.
+
+    Attributes:
+        digests: 32 bytes each.
+        tensors: of a row.
+        size_bytes: of all of them.
+        checksum: SHA-256 of them.
+    """
+
+    digests: bytes = b""
+    tensors: tuple[Tensor, ...] = ()
+    size_bytes: int = 0
+    checksum: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def more(self, digests: bytes, tensors: tuple[Tensor, ...], rows: memoryview) -> _Rows:
+        """These with others behind them."""
+        checksum = self.checksum.copy()
+        checksum.update(rows)
+        return _Rows(self.digests + digests, tensors, self.size_bytes + rows.nbytes, checksum)
+
+
 class SegmentWriter:
     """Takes the rows of one segment; memory holds their digests and no row.
 
@@ -51,12 +75,8 @@ class SegmentWriter:
         self._key, self._make_room, self._keep = key, make_room, keep
         self._aside = aside_in(key)
         self._file: FileIO | None = None
-        self._checksum = hashlib.sha256()
-        self._digests = bytearray()
-        self._tensors: tuple[Tensor, ...] = ()
+        self._rows = _Rows()
         self._is_open = True
-        self.size_bytes = 0
-        """Of the rows so far."""
 
     def __enter__(self) -> SegmentWriter:
         return self
@@ -69,7 +89,12 @@ class SegmentWriter:
 
     def __len__(self) -> int:
         """How many rows there are so far."""
-        return len(self._digests) // 32
+        return len(self._rows.digests) // 32
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the rows so far."""
+        return self._rows.size_bytes
 
     def add(self, digests: Sequence[str], arrays: Sequence[Array]) -> None:
         """Add rows: row i of each array belongs to the i-th digest.
@@ -84,13 +109,11 @@ class SegmentWriter:
             return
         words, rows = packed(digests).tobytes(), _joined(digests, arrays)
         tensors = tuple(Tensor(array.shape[1:], str(array.dtype)) for array in arrays)
-        if self._digests and tensors != self._tensors:
-            raise ValueError(f"rows of {tensors} after rows of {self._tensors}")
-        self._tensors = tensors
+        if len(self) and tensors != self._rows.tensors:
+            raise ValueError(f"rows of {tensors} after rows of {self._rows.tensors}")
         self._trying(lambda: self._append(rows), rows.nbytes)
-        self._checksum.update(rows)
-        self._digests += words
-        self.size_bytes += rows.nbytes
+        # In one step: Ctrl-C may come between any two, and digests, checksum and file are to tell of the same rows.
+        self._rows = self._rows.more(words, tensors, rows)
 
     def close(self) -> None:
         """Let the rows that were added appear as a segment, forced to disk; without rows there is none.
@@ -99,9 +122,9 @@ class SegmentWriter:
             CacheError: it cannot be written; nothing of it is kept.
         """
         try:
-            if self._digests:
-                segment = self._trying(self._published, 2 * len(self._digests))
-                self._keep(segment, from_bytes(bytes(self._digests)))
+            if len(self):
+                segment = self._trying(self._published, 2 * len(self._rows.digests))
+                self._keep(segment, from_bytes(self._rows.digests))
         finally:
             self.abandon()
 
@@ -109,7 +132,7 @@ class SegmentWriter:
         """Keep nothing of what was added and is not a segment yet; there is no more to come."""
         self._close_file()
         shutil.rmtree(self._aside, ignore_errors=True)
-        self._digests.clear()
+        self._rows = _Rows()
         self._is_open = False
 
     def _trying(self, action: Callable[[], Result], needed_bytes: int) -> Result:
@@ -134,10 +157,9 @@ class SegmentWriter:
         rows, index = self._aside / ROWS, self._aside / INDEX
         os.truncate(rows, self.size_bytes)  # what an interrupted attempt has left goes
         sync_file(rows)
-        rows_checksum = self._checksum.hexdigest()
-        text = index_text(
-            bytes(self._digests), self._tensors, rows_checksum, datetime.now(UTC).isoformat(timespec="microseconds")
-        ).encode()
+        tensors, rows_checksum = self._rows.tensors, self._rows.checksum.hexdigest()
+        created = datetime.now(UTC).isoformat(timespec="microseconds")
+        text = index_text(self._rows.digests, tensors, rows_checksum, created).encode()
         index.write_bytes(text)
         sync_file(index)
         sync_folder(self._aside)
@@ -146,7 +168,7 @@ class SegmentWriter:
         if not place.exists():  # or else another process wrote the same in the same moment
             self._aside.rename(place)
         sync_folder(self._key)
-        return Segment(place, len(self), self._tensors, checksum, rows_checksum)
+        return Segment(place, len(self), tensors, checksum, rows_checksum)
 
     def _close_file(self) -> None:
         if self._file is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -100,6 +102,44 @@ def test_the_interrupted_half_of_a_batch_is_left_out(tmp_path: Path, monkeypatch
     writer.close()
 
     assert FeatureStore(tmp_path).missing(KEY, digests_of(6)) == digests_of(6)[3:]
+
+
+class _InterruptAt:
+    """A trace that sends Ctrl-C before the n-th line of `add` and of what it calls in its module."""
+
+    def __init__(self, line: int) -> None:
+        self.left = line
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> _InterruptAt | None:
+        if frame.f_code.co_filename != writer_module.__file__:
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return self
+
+
+def test_an_interruption_anywhere_keeps_the_batches_before(tmp_path: Path) -> None:
+    """Before each line of it, up to the one after which the batch is there as a whole."""
+    trace = sys.gettrace()
+    for line in range(200):
+        store, interrupt = tmp_path / str(line), _InterruptAt(line)
+        writer = FeatureStore(store).writer(KEY)
+        writer.add(digests_of(3), features_of(3))
+        sys.settrace(interrupt)
+        try:
+            writer.add(digests_of(3, 3), features_of(3, 3))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(trace)
+        writer.close()
+
+        assert FeatureStore(store).missing(KEY, digests_of(6)) in (digests_of(6)[3:], []), line
+        if interrupt.left >= 0:
+            break
+    assert 10 < line < 199
 
 
 @pytest.mark.parametrize(
