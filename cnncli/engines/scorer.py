@@ -22,6 +22,7 @@ from cnncli.engines.engine import Array, Chain, Engine, EngineName, Precision
 from cnncli.engines.graphs import damage, seal
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, has_bfloat16
 from cnncli.errors import EngineError, RunError, printable
+from cnncli.networks.backend import gpus
 from cnncli.networks.scores import probabilities_of
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.runs.files import sync_folder, write_atomically
@@ -45,6 +46,8 @@ class ScoringRecipe:
         activation: the head's.
         classes: names, in the order of the probabilities.
         height, width, color, fit, max_pixels: how a file becomes pixels.
+        gpu: whether TensorFlow saw a GPU in training. Where it sees none, Keras would emulate such a run's bfloat16;
+            that of a run which was to compute so on a processor is emulated as it was then.
     """
 
     engine: EngineName
@@ -62,6 +65,13 @@ class ScoringRecipe:
     fit: Literal["stretch", "crop", "pad"]
     max_pixels: int
     tail_precision: Precision = "float32"
+    gpu: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """What computes a score, and in which precision; both halves where they differ."""
+        trunk, tail = f"{self.engine} {self.precision}", f"{self.tail_engine} {self.tail_precision}"
+        return tail if self.trunk is None or trunk == tail else f"trunk {trunk}, tail {tail}"
 
     @property
     def pixels(self) -> PixelRecipe:
@@ -180,13 +190,22 @@ def load_scorer(folder: Path, model: Path, batch: int | None = None) -> Scorer:
 
 def _computable(recipe: ScoringRecipe) -> tuple[ScoringRecipe, str | None]:
     """A recipe in a precision that this machine has, and what to say where that is another one."""
-    halves = ((recipe.engine, recipe.precision), (recipe.tail_engine, recipe.tail_precision))
-    if ("openvino", "bfloat16") not in halves or has_bfloat16():
+    if (problem := _lacking(recipe)) is None:
         return recipe, None
     return replace(recipe, precision="float32", tail_precision="float32"), (
-        "the run was trained in bfloat16, in which this processor does not compute: float32 is used, and a borderline "
+        f"the run was trained in bfloat16{problem}: float32 is used, and a borderline "
         "picture may be classified otherwise"
     )
+
+
+def _lacking(recipe: ScoringRecipe) -> str | None:
+    """Why this machine has no bfloat16 for an engine that a recipe wants it of, in words that fit behind that word."""
+    halves = ((recipe.engine, recipe.precision), (recipe.tail_engine, recipe.tail_precision))
+    if ("openvino", "bfloat16") in halves and not has_bfloat16():
+        return ", in which this processor does not compute"
+    if ("keras", "bfloat16") in halves and recipe.gpu and not gpus():
+        return " on a GPU, and TensorFlow sees none here"
+    return None
 
 
 def _cut_again(recipe: ScoringRecipe, model: Path) -> Cut:

@@ -91,7 +91,7 @@ def evaluate(
     if not rows:
         there = ", ".join(manifest.counts())
         raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
-    console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.engine} {scorer.recipe.precision}")
+    console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
     config = load_resolved(run.config)
     with FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn) as store:
         metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)

@@ -20,6 +20,7 @@ from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
 from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
+from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, image_size, save_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.pictures.decode import PixelRecipe
@@ -134,7 +135,7 @@ def _create(task: Fit, shop: Workshop) -> RunFolder:
 
 def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
     division, data = outcome.last, shop.config.data
-    choice = division.engine.choice if division.engine else EngineChoice(shop.choice.engine, "float32")
+    choice = division.engine.choice if division.engine else EngineChoice(shop.choice.engine, division.precision)
     recipe = ScoringRecipe(
         engine=choice.engine,
         precision=choice.precision,
@@ -151,6 +152,7 @@ def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
         fit=data.fit,
         max_pixels=data.max_pixels,
         tail_precision=division.precision,
+        gpu=bool(gpus()),
     )
     save_classifier(task.classifier, run.model)
     save_scorer(run.engine, recipe, division.cut, division.graph)
@@ -192,7 +194,7 @@ def _draw(run: RunFolder, history: History, outcome: Outcome, console: Console) 
 def _finish(run: RunFolder, outcome: Outcome, scored: _Scored, seconds: float) -> None:
     document = {split: found.to_dict() for split, found in scored.metrics.items()}
     write_atomically(run.metrics, json.dumps(document, indent=2) + "\n")
-    used = outcome.last.engine.choice if outcome.last.engine else EngineChoice("keras", "float32")
+    used = outcome.last.engine.choice if outcome.last.engine else EngineChoice("keras", outcome.last.precision)
     finish_run(
         run,
         {

@@ -164,3 +164,47 @@ def test_a_precision_that_the_machine_lacks_is_made_up_for(
     assert (scorer.recipe.precision, scorer.recipe.tail_precision) == ("float32", "float32")
     assert scorer.note is not None
     assert scorer.note.startswith("the run was trained in bfloat16, in which this processor does not compute")
+
+
+BFLOAT16 = dataclasses.replace(
+    RECIPE, engine="keras", tail_engine="keras", precision="bfloat16", tail_precision="bfloat16", unfreeze=1
+)
+
+
+def test_bfloat16_of_a_gpu_is_not_emulated(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that Keras trained in bfloat16 on a GPU is scored in float32 where there is none, and does not hide it."""
+    _save(classifier, tmp_path, dataclasses.replace(BFLOAT16, gpu=True))
+    monkeypatch.setattr("cnncli.engines.scorer.gpus", lambda: ())
+    scorer = load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+    assert scorer.trunk is not None
+
+    assert (scorer.trunk.choice.precision, scorer.tail.choice.precision) == ("float32", "float32")
+    assert scorer.note == (
+        "the run was trained in bfloat16 on a GPU, and TensorFlow sees none here: float32 is used, and a borderline "
+        "picture may be classified otherwise"
+    )
+
+
+@pytest.mark.parametrize(("gpu", "here"), [(False, ()), (True, ("a GPU",))], ids=["on a processor", "on a GPU"])
+def test_keras_scores_in_the_bfloat16_of_the_training(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, here: tuple[str, ...]
+) -> None:
+    """A run that was to compute in bfloat16 without a GPU is scored as it was trained, and so is one where one is."""
+    _save(classifier, tmp_path, dataclasses.replace(BFLOAT16, gpu=gpu))
+    monkeypatch.setattr("cnncli.engines.scorer.gpus", lambda: here)
+    scorer = load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+    assert scorer.trunk is not None
+
+    assert (scorer.trunk.choice.precision, scorer.tail.choice.precision) == ("bfloat16", "bfloat16")
+    assert scorer.note is None
+
+
+def test_a_recipe_says_what_computes() -> None:
+    """One engine and precision where it is one, else those of both halves; an empty trunk has none."""
+    mixed = dataclasses.replace(RECIPE, trunk="a" * 64, precision="bfloat16")
+
+    assert mixed.in_words == "trunk openvino bfloat16, tail openvino float32"
+    assert dataclasses.replace(mixed, tail_precision="bfloat16").in_words == "openvino bfloat16"
+    assert dataclasses.replace(RECIPE, tail_precision="bfloat16").in_words == "openvino bfloat16"
