@@ -204,15 +204,6 @@ def test_early_stopping_ends_a_stage(train: Train) -> None:
     assert len(train(training=training).history) == 3
 
 
-def test_the_history_says_what_evaluation_would(train: Train) -> None:
-    """The best epoch's validation loss is that of the weights the classifier holds."""
-    trained = train()
-    best = trained.history[trained.outcome.best.epoch - 1]
-
-    assert best.val_loss == trained.outcome.best.validation.loss
-    assert best.val_loss == min(row.val_loss for row in trained.history)
-
-
 @pytest.mark.parametrize("head", [{"activation": "sigmoid"}, {"activation": "linear"}, {"pooling": "flatten"}])
 def test_every_kind_of_head_learns(train: Train, head: Any) -> None:
     """Stripes from dots, with the whole network trained for a few epochs."""
