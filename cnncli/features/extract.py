@@ -77,7 +77,12 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many renderings went through the trunk, and how many were stored already."""
+    """How many features of pictures in a view, or decoded pixels, were stored.
+
+    Attributes:
+        computed: now; what goes through the trunk without being stored is not counted.
+        reused: already.
+    """
 
     computed: int = 0
     reused: int = 0
@@ -92,7 +97,7 @@ def extract(
     """The features of pictures in views 0 … views − 1, computed where they are not stored yet.
 
     Returns:
-        One `StoredFeatures` per view, rows in the order of `rows`, and how many were computed and reused.
+        One `StoredFeatures` per view, rows in the order of `rows`, and how many were stored now and already.
 
     Raises:
         DataError: pictures that cannot be decoded or changed since they were indexed, all of them.
@@ -123,6 +128,18 @@ def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
     return decode(data, recipe, name=row.file)
 
 
+def read_all(rows: Sequence[Row], recipe: PixelRecipe) -> tuple[list[Pixels], list[PictureError]]:
+    """The pixels of those pictures that can be decoded, and what is wrong with the others; see `read_pixels`."""
+    pixels: list[Pixels] = []
+    errors: list[PictureError] = []
+    for row in rows:
+        try:
+            pixels.append(read_pixels(row, recipe))
+        except PictureError as error:
+            errors.append(error)
+    return pixels, errors
+
+
 @dataclass(frozen=True)
 class DecodedPictures:
     """Pictures decoded whenever they are asked for: what there is where their pixels cannot be stored."""
@@ -134,12 +151,12 @@ class DecodedPictures:
         """The pixels of some pictures, uint8 (len(indexes), height, width, channels), alone in a list.
 
         Raises:
-            DataError: one of them cannot be decoded any more.
+            DataError: those of them that cannot be decoded any more.
         """
-        try:
-            return [np.stack([read_pixels(self.pictures[index], self.recipe) for index in indexes])]
-        except PictureError as error:
-            raise DataError(str(error)) from error
+        pixels, errors = read_all([self.pictures[index] for index in indexes], self.recipe)
+        if errors:
+            raise DataError(all_at_once(errors, self.pictures))
+        return [np.stack(pixels)]
 
 
 @dataclass
@@ -196,10 +213,10 @@ def _fill(
             errors += computed.errors
             progress.advance(len(computed))
     if errors:
-        raise DataError(_all_at_once(errors, rows))
+        raise DataError(all_at_once(errors, rows))
 
 
-def _all_at_once(errors: list[PictureError], rows: Sequence[Row]) -> list[str]:
+def all_at_once(errors: list[PictureError], rows: Sequence[Row]) -> list[str]:
     """A line for each picture; one for all of them where the whole folder has gone."""
     if len(errors) > 1 and not any(row.path.exists() for row in rows):
         return [f"{errors[0]} (and so for all {len(errors):,} pictures that are needed). Was the folder moved?"]

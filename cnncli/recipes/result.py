@@ -20,7 +20,7 @@ class Run:
         folder: the run directory.
         metrics: of each split that was scored at the end: validation, and test where there is one.
         seconds: from the first line of the recipe to the last.
-        features: renderings that went through the trunk, and those that were stored already.
+        features: how many features, or decoded pixels, were stored for it now, and how many already.
         layers: how many of the backbone's layers `unfreeze` counts.
     """
 

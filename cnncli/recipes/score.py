@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from cnncli.console import Console
 from cnncli.engines.scorer import Scorer
+from cnncli.errors import DataError, PictureError
 from cnncli.evaluation.metrics import Metrics, evaluate_scores
-from cnncli.features.extract import Counts, DecodedPictures, Extraction, extract
+from cnncli.features.extract import Counts, Extraction, all_at_once, extract, read_all
 from cnncli.features.store import FeatureStore
 from cnncli.features.wanted import Wanted, fits
 from cnncli.networks.scores import plain_losses, probabilities_of, ranking_scores
@@ -31,28 +32,53 @@ def score_rows(
 ) -> tuple[Metrics, Counts]:
     """The figures of some pictures, from the features that are stored and those that are computed now.
 
+    Where features do not fit into the store, pictures are decoded and go through the whole network instead.
+
     Args:
         scorer: of the run.
         manifest: has the classes.
         rows: the pictures.
-        store: of features; where they do not fit into it they are not kept.
+        store: of features.
         console: shows what happens.
         network: under whose name the features are listed.
 
+    Returns:
+        The figures, and how many features were stored for them now and before.
+
     Raises:
-        DataError: pictures that cannot be decoded, all of them.
+        DataError: pictures that cannot be decoded or changed since they were indexed, all of them.
     """
     extraction = Extraction(scorer.trunk, scorer.recipe.trunk, scorer.recipe.pixels, network=network)
     if fits([Wanted(extraction, [row.digest for row in rows])], store):
         (features,), counts = extract(extraction, rows, 1, store, console)
         logits = _in_parallel(len(rows), lambda numbers: scorer.logits(features.rows(numbers)))
     else:
-        pictures, counts = DecodedPictures(rows, extraction.pixels), Counts(computed=len(rows))
-        logits = _in_parallel(len(rows), lambda numbers: scorer.logits(extraction.run(pictures.rows(numbers)[0])))
+        logits, counts = _streamed(scorer, extraction, rows, console), Counts()
     labels, activation = manifest.labels(rows), scorer.recipe.activation
     loss = float(plain_losses(logits, labels, activation).mean())
     probabilities, ranking = probabilities_of(logits, activation), ranking_scores(logits, activation)
     return evaluate_scores(probabilities, labels, manifest.classes, loss=loss, ranking=ranking), counts
+
+
+def _streamed(scorer: Scorer, extraction: Extraction, rows: Sequence[Row], console: Console) -> NDArray[np.float32]:
+    """Logits of pictures that are decoded and go through the whole network, some at a time on each core."""
+
+    def score(task: list[Row]) -> NDArray[np.float32] | list[PictureError]:
+        pixels, errors = read_all(task, extraction.pixels)
+        return errors or scorer.logits(extraction.run(np.stack(pixels)))
+
+    parts: list[NDArray[np.float32]] = []
+    errors: list[PictureError] = []
+    with console.progress(len(rows), "scoring", "pictures") as progress:
+        for part in map_ordered(score, batched(rows, ROWS), ahead=2 * workers()):
+            if isinstance(part, list):
+                errors += part
+            else:
+                parts.append(part)
+                progress.advance(len(part))
+    if errors:
+        raise DataError(all_at_once(errors, rows))
+    return np.concatenate(parts)
 
 
 def _in_parallel(n: int, logits_of: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> NDArray[np.float32]:
