@@ -156,15 +156,22 @@ class OpenVinoEngine:
         """See `Engine.run`."""
         outputs = [np.empty((len(inputs[0]), *port.shape[1:]), self._dtype) for port in self._compiled.outputs]
         flying: deque[tuple[Any, slice]] = deque()
+        errors: list[BaseException] = []
         try:
             for rows, batch in padded_batches(inputs, self.batch):
                 while (request := self._take(wait=not flying)) is None:
                     self._land(*flying.popleft(), outputs)
                 flying.append((request, rows))
                 request.start_async([np.ascontiguousarray(_plain(array)) for array in batch])
-        finally:
-            while flying:
+        except BaseException as error:
+            errors.append(error)
+        while flying:  # whatever became of one request, the others come back: a lost one would be missed for ever
+            try:
                 self._land(*flying.popleft(), outputs)
+            except BaseException as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
         return outputs
 
     def _take(self, wait: bool) -> Any:
