@@ -77,11 +77,19 @@ class KeySummary:
 
 def list_keys(store: Path) -> tuple[KeySummary, ...]:
     """The keys of a store; those that were not used for longest, which would go first, come first."""
-    return tuple(sorted((summary_of(key) for key in subfolders(store)), key=lambda key: (key.used, key.name)))
+    found = []
+    for key in subfolders(store):
+        with suppress(FileNotFoundError):  # another process has evicted it meanwhile
+            found.append(summary_of(key))
+    return tuple(sorted(found, key=lambda key: (key.used, key.name)))
 
 
 def summary_of(key: Path) -> KeySummary:
-    """One key in short; whatever its folder holds, this answers."""
+    """One key in short; whatever its folder holds, this answers.
+
+    Raises:
+        FileNotFoundError: there is no such folder any more.
+    """
     segments = segments_of(key)
     described = _described(key)
     recipe, facts = _group(described, "recipe"), _group(described, "facts")
@@ -97,14 +105,18 @@ def summary_of(key: Path) -> KeySummary:
         color=_text(pixels.get("color")),
         pictures=_pictures(key),
         size_bytes=sum(segment.size_bytes for segment in segments),
-        used=max((segment.used for segment in segments), default=key.stat().st_mtime),
+        used=max(segment.used for segment in segments) if segments else key.stat().st_mtime,
         in_use=_is_in_use(key),
     )
 
 
 def _pictures(key: Path) -> int:
     """How many pictures have features in a key, each counted once."""
-    found = [read[1] for folder in subfolders(key) if (read := read_segment(folder))]
+    found = []
+    for folder in subfolders(key):
+        with suppress(OSError):
+            if read := read_segment(folder):
+                found.append(read[1])
     return len(np.unique(np.concatenate(found))) if found else 0
 
 

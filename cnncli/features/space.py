@@ -73,10 +73,15 @@ def segments_of(key: Path) -> list[StoredSegment]:
     found = []
     for folder in subfolders(key):
         with suppress(OSError):
-            files = {file.name: file.stat() for file in folder.iterdir()}
-            used = files[INDEX] if INDEX in files else folder.stat()
-            found.append(StoredSegment(folder, sum(file.st_size for file in files.values()), used.st_mtime))
+            found.append(_looked_at(folder))
     return found
+
+
+def _looked_at(folder: Path) -> StoredSegment:
+    """A segment as it is on the disk; raises OSError where it disappears meanwhile."""
+    files = {file.name: file.stat() for file in folder.iterdir()}
+    used = files[INDEX] if INDEX in files else folder.stat()
+    return StoredSegment(folder, sum(file.st_size for file in files.values()), used.st_mtime)
 
 
 def default_cap(store: Path, held_bytes: int) -> int:
@@ -166,7 +171,8 @@ class Space:
         if self._held_bytes is None:
             self._held_bytes = sum(segment.size_bytes for segment in stored_segments(self._store))
         else:
-            self._held_bytes += sum(file.stat().st_size for file in segment.iterdir())
+            with suppress(OSError):  # taken away by hand, then it takes nothing
+                self._held_bytes += _looked_at(segment).size_bytes
         cap = default_cap(self._store, self._held_bytes) if self._max_bytes is None else self._max_bytes
         if self._held_bytes > cap:
             self._held_bytes = evict(self._store, cap).held_bytes

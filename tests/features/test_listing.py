@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from cnncli.features import listing
 from cnncli.features.layout import INDEX, ROWS
 from cnncli.features.listing import COLUMNS, list_keys
 from cnncli.features.store import FeatureKey, FeatureStore
@@ -109,3 +113,28 @@ def test_no_store_has_no_keys(tmp_path: Path) -> None:
     """And none is made."""
     assert list_keys(tmp_path / "features") == ()
     assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize("before", ["segments_of", "_described", "_pictures", "_is_in_use"])
+def test_a_key_that_goes_meanwhile_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """Another process may evict it at any moment; the others are listed."""
+    for used in (1.0, 2.0):
+        _store(tmp_path, FeatureKey({**TRUNK, "trunk": str(used)}), used)
+    gone = tmp_path / FeatureKey({**TRUNK, "trunk": "1.0"}).name
+    plain = getattr(listing, before)
+
+    def evicting(key: Path) -> Any:
+        shutil.rmtree(gone, ignore_errors=True)
+        return plain(key)
+
+    monkeypatch.setattr(listing, before, evicting)
+
+    assert [key.used for key in list_keys(tmp_path)][-1:] == [2.0]
+
+
+def test_an_empty_key_that_goes_meanwhile_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to say about it."""
+    _store(tmp_path, FeatureKey(TRUNK), 1.0)
+    monkeypatch.setattr(listing, "subfolders", lambda _: [tmp_path / "gone", tmp_path / FeatureKey(TRUNK).name])
+
+    assert [key.used for key in list_keys(tmp_path)] == [1.0]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnncli.features.layout import INDEX
-from cnncli.features.space import default_cap, evict, stored_segments
+from cnncli.features.space import Space, default_cap, evict, stored_segments
 from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.wording import size
 from tests.features.storing import KEY, OTHER, digests_of, features_of, kill, remains_in, segments_in, start, wait_for
@@ -173,3 +173,12 @@ def test_the_usual_cap_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         store.write(OTHER, digests_of(50), features_of(50))
 
     assert _held(tmp_path, 1, 2, 3) == [1]
+
+
+def test_a_segment_that_goes_at_once_takes_nothing(tmp_path: Path) -> None:
+    """Whoever deletes the cache by hand may be as fast."""
+    space = Space(tmp_path, 10**6, print)
+    space.grew(tmp_path / "key" / "one")
+    space.grew(tmp_path / "key" / "another")
+
+    assert not list(tmp_path.iterdir())
