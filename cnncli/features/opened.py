@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.console import LOGGER
 from cnncli.features.digests import NOWHERE, Digests, Places
 from cnncli.features.layout import LOCK, discard, needs_sweep, subfolders, sweep
 from cnncli.features.segments import Segment, is_whole, read_segment
 from cnncli.locks import exclusive, shared
 from cnncli.parallel import map_ordered
+
+Looked = TypeVar("Looked")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,19 @@ class Found:
         return np.flatnonzero(self.segment_of == NOWHERE)
 
 
+def _now(look: Callable[[Looked], Answer], at: Looked) -> Answer | OSError:
+    """What a look at a segment gives, or why there can be none now.
+
+    Too many open files, say, or a network that fails for a moment: nothing is known about the segment then, and this
+    process leaves it alone.
+    """
+    try:
+        return look(at)
+    except OSError as error:
+        LOGGER.warning("stored features are left alone that cannot be read: %s", error)
+        return error
+
+
 class OpenKey:
     """Keeps what a key holds from being deleted by others for as long as it lives.
 
@@ -67,11 +85,10 @@ class OpenKey:
         while True:
             segment_of, row_of = self._places.find(digests)
             numbers = np.unique(segment_of[segment_of != NOWHERE])
-            damaged = self._damaged([number for number in numbers.tolist() if number not in self._checked])
-            if not damaged:
+            useless = self._check([number for number in numbers.tolist() if number not in self._checked])
+            if not useless:
                 break
-            self._forget(damaged)
-            self._delete([self._segments[number].path for number in damaged])
+            self._forget(useless)
         here = np.where(segment_of == NOWHERE, NOWHERE, np.searchsorted(numbers, segment_of)).astype(np.int32)
         return Found(tuple(self._segments[number] for number in numbers), here, row_of)
 
@@ -84,11 +101,11 @@ class OpenKey:
         """Learn what other processes have added, and what somebody took away by hand."""
         there = {path.name: path for path in subfolders(self.folder)}
         self._forget([n for name, n in self._numbers.items() if n is not None and name not in there])
-        read = {name: read_segment(path) for name, path in there.items() if name not in self._numbers}
-        self._know([found for found in read.values() if found])
-        if broken := [name for name, found in read.items() if not found]:
-            self._numbers.update(dict.fromkeys(broken))
-            self._delete([there[name] for name in broken])
+        new = [path for name, path in there.items() if name not in self._numbers]
+        self._numbers.update(dict.fromkeys(path.name for path in new))
+        read = [(path, _now(read_segment, path)) for path in new]
+        self._know([found for _, found in read if found and not isinstance(found, OSError)])
+        self._delete([path for path, found in read if found is None])
 
     def _know(self, found: Sequence[tuple[Segment, Digests]]) -> None:
         if not found:
@@ -103,11 +120,13 @@ class OpenKey:
             self._numbers.update(dict.fromkeys(self._segments[number].path.name for number in numbers))
             self._places = self._places.without_segments(numbers)
 
-    def _damaged(self, numbers: Sequence[int]) -> list[int]:
-        """Which of these segments are not whole; the others are checked from now on."""
-        wholes = list(map_ordered(is_whole, [self._segments[number] for number in numbers]))
-        self._checked.update(number for number, whole in zip(numbers, wholes, strict=True) if whole)
-        return [number for number, whole in zip(numbers, wholes, strict=True) if not whole]
+    def _check(self, numbers: Sequence[int]) -> list[int]:
+        """Which of these segments cannot be used; of them the damaged are deleted. The others need no check again."""
+        segments = [self._segments[number] for number in numbers]
+        wholes = list(map_ordered(lambda segment: _now(is_whole, segment), segments))
+        self._delete([segment.path for segment, whole in zip(segments, wholes, strict=True) if whole is False])
+        self._checked.update(number for number, whole in zip(numbers, wholes, strict=True) if whole is True)
+        return [number for number, whole in zip(numbers, wholes, strict=True) if whole is not True]
 
     def _sweep(self) -> None:
         """Delete what killed processes have left. Only before this one writes: its own looks no different."""
@@ -117,6 +136,8 @@ class OpenKey:
 
     def _delete(self, damaged: Sequence[Path]) -> None:
         """Delete damaged segments, unless another process uses the key."""
+        if not damaged:
+            return
         with suppress(OSError), self._alone() as is_alone:
             for segment in damaged if is_alone else ():
                 discard(segment)

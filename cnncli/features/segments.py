@@ -90,10 +90,14 @@ def checksum_of(index: bytes) -> str:
 
 
 def read_segment(folder: Path) -> tuple[Segment, Digests] | None:
-    """A segment and the digests of its rows; None where its index is not what was written. Rows are not looked at."""
+    """A segment and the digests of its rows; None where its index is not what was written. Rows are not looked at.
+
+    Raises:
+        OSError: the index is there and cannot be read now, which says nothing about what is in it.
+    """
     try:
         data = (folder / INDEX).read_bytes()
-    except OSError:
+    except FileNotFoundError:
         return None
     checksum = checksum_of(data)
     if checksum[:NAME_LENGTH] != folder.name:
@@ -105,11 +109,15 @@ def read_segment(folder: Path) -> tuple[Segment, Digests] | None:
 
 
 def is_whole(segment: Segment) -> bool:
-    """Whether the rows are what was written."""
+    """Whether the rows are what was written.
+
+    Raises:
+        OSError: they are there and cannot be read now, which says nothing about what they are.
+    """
     try:
         with (segment.path / ROWS).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == segment.rows_checksum
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,3 +104,26 @@ def test_a_damaged_segment_that_another_process_uses_is_left(whole: Path, tmp_pa
 
     assert FeatureStore(tmp_path / "store").missing(KEY, digests_of(7)) == digests_of(7)
     assert not segment.exists()
+
+
+@pytest.mark.parametrize("name", ["rows.bin", "index.json"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOMEM])
+def test_what_cannot_be_read_now_is_left_alone(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    """Too many open files are no damage: this process computes anew, and the next finds everything."""
+    shutil.copytree(whole, tmp_path / "store")
+    (segment,) = segments_in(tmp_path / "store")
+    plain = Path.open
+
+    def failing(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path == segment / name:
+            raise OSError(number, "not now", str(path))
+        return plain(path, *arguments, **more)
+
+    with monkeypatch.context() as trouble, FeatureStore(tmp_path / "store") as store:
+        trouble.setattr(Path, "open", failing)
+        assert store.missing(KEY, digests_of(7)) == digests_of(7)
+        assert store.missing(KEY, digests_of(7)) == digests_of(7)
+
+    assert FeatureStore(tmp_path / "store").missing(KEY, digests_of(7)) == []
