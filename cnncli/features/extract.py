@@ -30,7 +30,10 @@ SEGMENT_ROWS = 2048
 """A segment is closed once it has so many bytes or rows: what a killed extraction loses."""
 
 TASK_RENDERINGS = 16
-"""What a thread takes on at a time; at least one request of the engine."""
+"""What a thread takes on at a time, about; at least one request of the engine."""
+
+TASK_REQUESTS = 8
+"""Most requests of the engine that a thread takes on at a time, unless one picture's views are more."""
 
 Pixels = NDArray[np.uint8]
 
@@ -44,7 +47,7 @@ class Extraction:
         trunk: the trunk's fingerprint, None where it is empty.
         pixels: how a file becomes pixels.
         augmentation: how views 1, 2, … are rendered.
-        network: what people call the trunk's network; decides nothing.
+        network: what people call the trunk's network; decides nothing. Pixels were made by none.
     """
 
     engine: Engine | None
@@ -62,17 +65,23 @@ class Extraction:
                 "pixels": self.pixels.key(),
                 "view": view_recipe(self.augmentation, view),
             },
-            {"network": self.network} if self.network else {},
+            {"network": self.network} if self.network and self.engine else {},
         )
 
     def run(self, pixels: Pixels) -> list[Array]:
         """Features of a batch of pixels (n, height, width, channels)."""
         return self.engine.run([pixels]) if self.engine else [pixels]
 
-    @property
-    def renderings_at_a_time(self) -> int:
-        """How many of them one thread takes on together."""
-        return max(TASK_RENDERINGS, self.engine.batch) if self.engine else TASK_RENDERINGS
+    def pictures_at_a_time(self, views: int) -> int:
+        """How many pictures one thread takes on together, so that their views fill whole requests of the engine.
+
+        An engine fills a request up with what nobody needs. Where no number of pictures comes out even within
+        `TASK_REQUESTS`, the one that wastes the smallest share does.
+        """
+        batch = self.engine.batch if self.engine else 1
+        least = max(1, max(TASK_RENDERINGS, batch) // views)
+        most = max(least, TASK_REQUESTS * batch // views)
+        return min(range(least, most + 1), key=lambda pictures: -pictures * views % batch / pictures)
 
 
 @dataclass(frozen=True)
@@ -226,7 +235,8 @@ def all_at_once(errors: list[PictureError], rows: Sequence[Row]) -> list[str]:
 def _computed(extraction: Extraction, rows: Sequence[Row], missing: list[set[str]]) -> Iterator[_Computed]:
     """Every missing rendering's features; a picture is decoded once for all of its views."""
     once = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
-    tasks = batched(once.values(), max(1, extraction.renderings_at_a_time // len(missing)))
+    incomplete = sum(bool(digests) for digests in missing)
+    tasks = batched(once.values(), extraction.pictures_at_a_time(incomplete))
     return map_ordered(lambda task: _compute(extraction, task, missing), tasks, ahead=2 * workers())
 
 

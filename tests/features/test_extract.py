@@ -13,6 +13,7 @@ from cnncli.console import Console
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError
 from cnncli.features.extract import Counts, Extraction, extract
+from cnncli.features.listing import list_keys
 from cnncli.features.store import FeatureStore
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.index import build_manifest
@@ -32,11 +33,12 @@ class MeanEngine:
     batch, streams = 8, 2
 
     def __init__(self) -> None:
-        self.pictures = 0
+        self.pictures = self.padding = 0
 
     def run(self, inputs: Any) -> list[np.ndarray]:
         """One row of three means per picture."""
         self.pictures += len(inputs[0])
+        self.padding += -len(inputs[0]) % self.batch
         return [inputs[0].mean(axis=(1, 2)).astype(np.float32)]
 
 
@@ -166,3 +168,45 @@ def test_large_features_are_written_in_several_segments(
     segments = [path for path in (tmp_path / "store" / extraction.key(0).name).iterdir() if path.is_dir()]
     assert len(segments) == 2
     assert len(features.rows(np.arange(24))[0]) == 24
+
+
+@pytest.mark.parametrize("views", [1, 2, 3, 4, 6, 8, 12])
+def test_requests_are_full_whatever_the_number_of_views(
+    rows: tuple[Row, ...], tmp_path: Path, console: Console, views: int
+) -> None:
+    """What an engine adds to fill a request is work for nothing: there is none where the pictures come out even."""
+    engine = MeanEngine()
+    extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, views, FeatureStore(tmp_path / "store"), console)
+
+    assert (engine.pictures, engine.padding) == (24 * views, 0)
+
+
+def test_views_that_are_stored_fill_no_request(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """Three of four are missing, so that eight pictures fill three requests, and not two one."""
+    store, engine = FeatureStore(tmp_path / "store"), MeanEngine()
+    extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 1, store, console)
+    extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, 4, store, console)
+
+    assert (engine.pictures, engine.padding) == (72, 0)
+
+
+@pytest.mark.parametrize("batch", [8, 16, 64])
+def test_no_number_of_views_wastes_much(batch: int) -> None:
+    """A twelfth, or with more views than a request holds a sixth; in tasks of at most eight requests or one picture."""
+    engine = MeanEngine()
+    engine.batch = batch
+    for views in range(1, 4 * batch):
+        pictures = Extraction(engine, "mean", PIXELS).pictures_at_a_time(views)
+        renderings = pictures * views
+
+        assert -renderings % batch <= renderings / (12 if views <= batch else 6)
+        assert renderings <= 8 * batch or pictures == 1
+
+
+def test_decoded_pixels_are_nobodys_features(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """They are listed as pixels, whatever network they are for; what went through it has its name."""
+    with FeatureStore(tmp_path) as store:
+        extract(Extraction(None, None, PIXELS, network="VGG16"), rows, 1, store, console)
+        extract(Extraction(MeanEngine(), "mean", PIXELS, network="VGG16"), rows, 1, store, console)
+
+    assert {key.network for key in list_keys(tmp_path)} == {"pixels", "VGG16"}
