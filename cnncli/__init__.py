@@ -52,7 +52,7 @@ def train(
         CnncliError: whatever the user can mend; `error.problems` has a line for each.
     """
     from cnncli.config.reader import config_from_mapping
-    from cnncli.recipes.train import read_config
+    from cnncli.recipes.source import read_config
     from cnncli.recipes.train import train as recipe
 
     if isinstance(config, Mapping):

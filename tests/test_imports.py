@@ -120,12 +120,12 @@ def test_the_search_finds_imports_of_every_kind(tmp_path: Path, monkeypatch: pyt
 
 
 def run_and_list_modules(words: list[str], folder: Path) -> tuple[int, set[str]]:
-    """Run one command line in a fresh process; gives its exit code and the top-level packages it imported."""
+    """Run one command line in a fresh process; gives its exit code and the full names of what it imported."""
     code = (
         "import json, sys\n"
         "from cnncli.cli import main\n"
         "code = main(sys.argv[1:])\n"
-        "print('\\n' + json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]))"
+        "print('\\n' + json.dumps([code, sorted(sys.modules)]))"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=folder, check=True)
     exit_code, modules = json.loads(done.stdout.splitlines()[-1])
@@ -181,3 +181,33 @@ def test_what_trains_nothing_imports_nothing_heavy(words: list[str], code: int, 
 
     assert exit_code == code
     assert not modules & set(HEAVY)
+
+
+def test_what_is_wrong_with_a_config_is_said_before_anything_else_is_imported(tmp_path: Path) -> None:
+    """Neither arrays nor networks are needed to find a wrong setting."""
+    (tmp_path / "bad.yaml").write_text("data: {path: nowhere}\nbackbon: 1\n")
+    code, modules = run_and_list_modules(["train", "bad.yaml"], tmp_path)
+    rooms = {room(name) for name in modules if name.startswith("cnncli.")}
+
+    assert code == 2
+    assert not modules & {*HEAVY, "numpy", "PIL", "cnncli.recipes.train"}
+    assert not rooms & {"pictures", "networks", "engines", "features", "training", "evaluation", "report"}
+
+
+def test_predicting_imports_nothing_that_trains() -> None:
+    """Nor what reads configs, which takes as long as NumPy."""
+    code = (
+        "import json, sys\n"
+        "import cnncli.cli.outcome, cnncli.cli.predict, cnncli.recipes.predict\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = json.loads(done.stdout)
+
+    assert not {*modules} & {*HEAVY, "pydantic", "yaml", "rich", "cnncli.recipes.fit"}
+    assert not {room(name) for name in modules if name.startswith("cnncli.")} & {
+        "features",
+        "training",
+        "evaluation",
+        "report",
+    }

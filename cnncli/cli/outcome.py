@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cnncli.cli.options import print_json
 from cnncli.console import Console
 from cnncli.errors import printable
-from cnncli.evaluation.metrics import Metrics
-from cnncli.recipes.result import Run
 from cnncli.runs.folder import RunFolder, open_run
-from cnncli.training.ledger import StagePlan
+
+if TYPE_CHECKING:
+    from cnncli.evaluation.metrics import Metrics
+    from cnncli.recipes.result import Run
+    from cnncli.training.ledger import StagePlan
 
 LARGEST_MATRIX = 12
 """Most classes for which the confusion matrix is printed; it is always in the JSON."""

@@ -22,7 +22,10 @@ def command(source: Path, overrides: tuple[str, ...], runs_dir: Path, as_json: b
     CONFIG is a YAML file; DIR a folder of class folders, or of train, validation and test, trained with the defaults.
     Any setting can be given as KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
     """
-    from cnncli.cli.outcome import print_run
-    from cnncli.recipes.train import read_config, train
+    from cnncli.recipes.source import read_config
 
-    print_run(train(read_config(source, overrides), runs_dir, console), as_json, console)
+    config = read_config(source, overrides)  # what is wrong with it is said before the rest is imported
+    from cnncli.cli.outcome import print_run
+    from cnncli.recipes.train import train
+
+    print_run(train(config, runs_dir, console), as_json, console)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import PIL
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, features
 from PIL.JpegImagePlugin import JpegImageFile
 
-from cnncli.config.schema import DataConfig
 from cnncli.pictures.colour import flat_colour
 from cnncli.pictures.formats import BinaryFile, opened, regular_file
 from cnncli.pictures.orientation import orientation_of
+
+if TYPE_CHECKING:
+    from cnncli.config.schema import DataConfig
 
 DECODER_VERSION = 1
 """Part of every recipe's key: raised whenever this module would give other pixels for the same file."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cnncli.config.schema import DataConfig, SplitFractions
 from cnncli.errors import DataError, printable
 from cnncli.pictures.check import FolderFacts, folder_facts
 from cnncli.pictures.classes import class_problems, known_class_problems, too_small_problems
@@ -19,6 +18,9 @@ from cnncli.pictures.inventory import MAX_PIXELS, Picture, Progress, verified
 from cnncli.pictures.manifest import Manifest, Row
 from cnncli.pictures.scan import ALL, SPLITS, Scan, pictures_below, scan
 from cnncli.pictures.split import REST, split_pictures
+
+if TYPE_CHECKING:
+    from cnncli.config.schema import DataConfig, SplitFractions
 
 __all__ = ["build_manifest", "manifest_of_folder", "pictures_below", "scan_folder"]
 

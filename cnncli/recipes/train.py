@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 
 from cnncli.config.modes import stages_of
 from cnncli.config.notes import notes_of
-from cnncli.config.overrides import Overrides
-from cnncli.config.reader import load_config_or_folder
 from cnncli.config.schema import Config
 from cnncli.console import Console
-from cnncli.errors import ConfigError, printable
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import build_classifier
 from cnncli.pictures.describe import augmentation_notes
@@ -21,24 +17,7 @@ from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.pictures import checking_pictures, say_notes
 from cnncli.recipes.result import Run
-from cnncli.runs.folder import RunFolder
 from cnncli.runs.log import remembering
-
-
-def read_config(source: Path, overrides: Overrides = ()) -> Config:
-    """The config to train from: a file's, or the defaults for a folder of pictures.
-
-    Raises:
-        ConfigError: all that is wrong with it; or it is the config of a run that began with another run's weights,
-            which no config holds.
-    """
-    run = RunFolder(source.parent)
-    if source.name == run.config.name and run.facts.is_file() and (parent := run.read_facts().get("parent")):
-        raise ConfigError(
-            f"{printable(source)}: was made by `cnncli finetune {printable(shlex.quote(parent))}`, and training from "
-            "it would start from other weights; repeat that command, or train from the parent's config."
-        )
-    return load_config_or_folder(source, overrides)
 
 
 @remembering()

@@ -21,7 +21,8 @@ from cnncli.evaluation.metrics import evaluate_scores
 from cnncli.recipes import finetune as recipe
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
 from cnncli.recipes.result import Run
-from cnncli.recipes.train import read_config, train
+from cnncli.recipes.source import read_config
+from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder
 from tests.drawing import draw_dataset, tiny_config
 
