@@ -192,14 +192,14 @@ def test_views_that_are_stored_fill_no_request(rows: tuple[Row, ...], tmp_path: 
 
 @pytest.mark.parametrize("batch", [8, 16, 64])
 def test_no_number_of_views_wastes_much(batch: int) -> None:
-    """A twelfth, or with more views than a request holds a sixth; in tasks of at most eight requests or one picture."""
+    """At most a sixth, in tasks of at most eight requests or one picture."""
     engine = MeanEngine()
     engine.batch = batch
     for views in range(1, 4 * batch):
         pictures = Extraction(engine, "mean", PIXELS).pictures_at_a_time(views)
         renderings = pictures * views
 
-        assert -renderings % batch <= renderings / (12 if views <= batch else 6)
+        assert -renderings % batch <= renderings / 6
         assert renderings <= 8 * batch or pictures == 1
 
 
