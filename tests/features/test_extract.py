@@ -205,8 +205,8 @@ def test_no_number_of_views_wastes_much(batch: int) -> None:
 
 def test_decoded_pixels_are_nobodys_features(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
     """They are listed as pixels, whatever network they are for; what went through it has its name."""
-    with FeatureStore(tmp_path) as store:
+    with FeatureStore(tmp_path / "store") as store:
         extract(Extraction(None, None, PIXELS, network="VGG16"), rows, 1, store, console)
         extract(Extraction(MeanEngine(), "mean", PIXELS, network="VGG16"), rows, 1, store, console)
 
-    assert {key.network for key in list_keys(tmp_path)} == {"pixels", "VGG16"}
+    assert {key.network for key in list_keys(tmp_path / "store")} == {"pixels", "VGG16"}
