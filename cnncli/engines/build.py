@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cnncli.console import Console
 from cnncli.engines.engine import Engine, EngineChoice
-from cnncli.engines.graphs import damage, seal
+from cnncli.engines.graphs import damage, seal, touch
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph
 from cnncli.errors import EngineError
@@ -60,6 +60,7 @@ def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
             _take_place(aside, folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+    touch(folder)
     return folder / TRUNK
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from cnncli.runs.files import sync_file, sync_folder, write_atomically
@@ -33,6 +35,12 @@ def damage(folder: Path) -> str | None:
     except (OSError, ValueError, AttributeError) as error:
         return str(error)
     return f"{', '.join(changed)} changed since it was written" if changed else None
+
+
+def touch(folder: Path) -> None:
+    """Note that a sealed folder was used now; on a read-only disk nothing is noted."""
+    with suppress(OSError):
+        os.utime(folder / SEAL)
 
 
 def _checksum(path: Path) -> str:
