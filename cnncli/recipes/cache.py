@@ -12,6 +12,7 @@ from stat import S_ISDIR
 from typing import Any
 
 from cnncli.config.reader import config_from_mapping
+from cnncli.config.schema import CacheConfig
 from cnncli.features.layout import LOCK, discard, subfolders, sweep
 from cnncli.features.listing import KeySummary, list_keys
 from cnncli.features.space import Eviction, default_cap, evict
@@ -21,6 +22,8 @@ from cnncli.wording import size
 FEATURES = "features"
 GRAPHS = "graphs"
 PICTURES = "pictures.sqlite"
+SETTINGS = "CNNCLI_CACHE__"
+"""What the names of environment variables begin with that set a cache's settings."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def list_cache(folder: Path, environment: Mapping[str, str] | None = None) -> Ca
     keys = list_keys(folder / FEATURES)
     graphs = list(subfolders(folder / GRAPHS))
     held = sum(key.size_bytes for key in keys)
-    cap = _cap(os.environ if environment is None else environment)
+    cap = cache_settings(environment=environment).max_bytes
     return CacheContents(
         folder=folder,
         features=keys,
@@ -133,10 +136,20 @@ def graphs_in_use(folder: Path) -> Lock:
     return shared(folder / GRAPHS / LOCK)
 
 
-def _cap(environment: Mapping[str, str]) -> int | None:
-    """The cap that the environment sets for every config; None where it sets none."""
-    ours = {name: value for name, value in environment.items() if name.startswith("CNNCLI_CACHE__")}
-    return config_from_mapping({"data": {"path": "."}}, environment=ours, check_paths=False).cache.max_bytes
+def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] | None = None) -> CacheConfig:
+    """What holds for the cache of this machine: what its environment sets, else what a run's config says.
+
+    Args:
+        recorded: of a run that was trained some time, somewhere; default: the defaults.
+        environment: default: that of this process.
+
+    Raises:
+        ConfigError: the cap in the environment is none.
+    """
+    environment = os.environ if environment is None else environment
+    ours = {name: value for name, value in environment.items() if name.startswith(SETTINGS)}
+    settings = {"data": {"path": "."}, "cache": recorded.model_dump() if recorded else {}}
+    return config_from_mapping(settings, environment=ours, check_paths=False).cache
 
 
 def _clear_graphs(graphs: Path, used_before: float) -> Eviction:
@@ -167,7 +180,7 @@ def _clear_index(folder: Path, used_before: float) -> int:
 def _files_of(path: Path) -> list[os.stat_result]:
     """The facts about a file, or about all files below a folder; what disappears meanwhile is left out."""
     found = []
-    for file in [path, *path.rglob("*")]:
+    for file in (path, *(Path(folder, name) for folder, _, names in os.walk(path) for name in names)):
         with suppress(OSError):
             found.append(file.stat())
     return found

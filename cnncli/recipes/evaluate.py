@@ -16,7 +16,7 @@ from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
 from cnncli.pictures.index import manifest_of_folder
 from cnncli.pictures.manifest import Manifest
-from cnncli.recipes.cache import FEATURES
+from cnncli.recipes.cache import FEATURES, cache_settings
 from cnncli.recipes.pictures import checking_pictures, say_notes
 from cnncli.recipes.score import score_rows
 from cnncli.runs.facts import time_text, utc_now
@@ -93,7 +93,7 @@ def evaluate(
         raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
     console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
     config = load_resolved(run.config)
-    with FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn) as store:
+    with FeatureStore(cache_dir() / FEATURES, cache_settings(config.cache).max_bytes, console.warn) as store:
         metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)

@@ -20,6 +20,7 @@ from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.pictures.manifest import Manifest
+from cnncli.recipes.cache import cache_settings
 from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run
@@ -110,7 +111,8 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
     config = load_resolved(parent.config)
     name = f"{config.name[: LONGEST_NAME - len(SUFFIX)]}{SUFFIX}" if config.name else None
     training = {**dict(config.training), "stages": (_stage(config, settings),)}
-    return Config.model_validate({**dict(config), "mode": "fine-tuning", "training": training, "name": name})
+    changed = {"mode": "fine-tuning", "training": training, "name": name, "cache": cache_settings(config.cache)}
+    return Config.model_validate({**dict(config), **changed})
 
 
 def _stage(config: Config, settings: FinetuneSettings) -> StageConfig:

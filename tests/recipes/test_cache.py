@@ -9,11 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnncli.config.schema import CacheConfig
+from cnncli.engines.build import converted_graph
 from cnncli.errors import ConfigError
 from cnncli.features.layout import INDEX
 from cnncli.features.store import FeatureStore
-from cnncli.recipes.cache import clear_cache, graphs_in_use, list_cache
+from cnncli.networks.classifier import build_classifier
+from cnncli.networks.cut import cut_classifier
+from cnncli.pictures.stat_index import StatIndex
+from cnncli.recipes.cache import cache_settings, clear_cache, graphs_in_use, list_cache
 from cnncli.wording import size
+from tests.drawing import tiny_config
 from tests.features.storing import KEY, OTHER, digests_of, features_of, segments_in
 
 DAY_S = 86400
@@ -98,3 +104,49 @@ def test_nothing_to_clear_is_nothing_made(tmp_path: Path) -> None:
     assert clear_cache(tmp_path / "cache").text() == "freed 0 B"
     assert list_cache(tmp_path / "cache").features == ()
     assert not (tmp_path / "cache").exists()
+
+
+def _age(*paths: Path) -> None:
+    for path in paths:
+        os.utime(path, (OLD, OLD))
+
+
+def test_a_graph_that_was_used_of_late_stays(tmp_path: Path) -> None:
+    """Reading is using: a trunk that is converted once and run every day is not old."""
+    trunk = cut_classifier(build_classifier(tiny_config(Path("unused")), 2), 0).trunk
+    used, unused = (converted_graph(trunk, name * 64, tmp_path / "graphs").parent for name in "ab")
+    for folder in (used, unused):
+        _age(*folder.iterdir(), folder)
+    converted_graph(trunk, "a" * 64, tmp_path / "graphs")
+    clear_cache(tmp_path, used_before=time.time() - 30 * DAY_S)
+
+    assert (used.exists(), unused.exists()) == (True, False)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_an_index_that_was_read_of_late_stays(tmp_path: Path, is_read: bool) -> None:
+    """Where no picture changed, nothing is written into it."""
+    index = StatIndex(tmp_path / "pictures.sqlite")
+    index.below(tmp_path)
+    _age(index.path)
+    if is_read:
+        index.below(tmp_path)
+    clear_cache(tmp_path, used_before=time.time() - 30 * DAY_S)
+
+    assert index.path.exists() == is_read
+
+
+def test_what_goes_while_it_is_listed_is_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may clear the cache meanwhile."""
+    monkeypatch.setattr("cnncli.recipes.cache.subfolders", lambda _: [cache / "graphs" / "gone"])
+
+    assert list_cache(cache).graphs_bytes == 0
+
+
+def test_the_cap_of_this_machine_comes_first() -> None:
+    """A run may have been trained on another, or before the cap was changed; what it recorded comes second."""
+    recorded = CacheConfig(max_gb=3.0)
+
+    assert cache_settings(recorded, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_SEED": "no"}).max_gb == 2.0
+    assert cache_settings(recorded, {}).max_gb == 3.0
+    assert cache_settings(None, {}).max_gb is None

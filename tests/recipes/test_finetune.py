@@ -203,3 +203,11 @@ def test_the_config_of_a_child_is_none_to_train_from(parent: RunFolder, child: R
         "weights; repeat that command, or train from the parent's config.",
     )
     assert read_config(parent.config).name == "n" * 100
+
+
+def test_the_cap_is_this_machines(parent: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment sets now, not what the parent recorded then; the child records it."""
+    assert recipe._child_config(parent, FinetuneSettings()).cache.max_gb is None
+    monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "2.5")
+
+    assert recipe._child_config(parent, FinetuneSettings()).cache.max_gb == 2.5

@@ -17,6 +17,7 @@ import cnncli
 from cnncli.console import Console
 from cnncli.errors import CnncliError, ConfigError, DataError, MinimumMissedError, PictureError, RunError, WeightsError
 from cnncli.pictures.decode import decode
+from cnncli.recipes.cache import list_cache
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
 from cnncli.recipes.predict import Prediction, predict
@@ -92,6 +93,15 @@ def test_evaluate_finds_what_training_reported(warm: RunFolder, run: Run) -> Non
     """The same pictures through the same engine, none of them computed again."""
     for split in ("validation", "test"):
         assert evaluate(warm, CONSOLE, split).metrics == run.metrics[split]
+
+
+def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment sets now, not what was set when the run was trained; the figures are the same."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))
+    monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "1e-9")
+
+    assert evaluate(run.folder, CONSOLE).metrics == run.metrics["test"]
+    assert list_cache(tmp_path).features == ()
 
 
 def test_every_look_at_the_test_pictures_is_counted(warm: RunFolder) -> None:
