@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
+from cnncli.errors import EngineError
 from cnncli.networks.backend import gpus, import_keras
+from cnncli.networks.classifier import PIXELS
 from cnncli.networks.mixed import mixed_bfloat16
 from cnncli.parallel import workers
 from cnncli.runs.environment import processor
@@ -39,11 +41,15 @@ class KerasEngine:
             batch: rows in a request; default: `BATCH`, on a GPU `GPU_BATCH`.
             dtype: of the arrays that come out; default: the precision.
             in_float32: names of layers that compute in float32 in both precisions.
+
+        Raises:
+            EngineError: a GPU has no room for a request.
         """
         self._precision = precision
         self._dtype = dtype or precision
         self._gpus = gpus()
         self.batch = batch or (GPU_BATCH if self._gpus else BATCH)
+        self._takes_pixels = [tensor.name for tensor in model.inputs] == [PIXELS]
         self._model = mixed_bfloat16(model, in_float32) if precision == "bfloat16" else model
         self._function = self._compile(jit=bool(self._gpus))
         if self._gpus:
@@ -74,7 +80,7 @@ class KerasEngine:
         }
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """See `Engine.run`."""
+        """See `Engine.run`; what comes out is bfloat16 or float32, as `dtype` says."""
         parts: list[list[Array]] = [[] for _ in self._model.outputs]
         for rows, batch in padded_batches(inputs, self.batch):
             for part, output in zip(parts, self._function(*batch), strict=True):
@@ -82,12 +88,21 @@ class KerasEngine:
         return [np.concatenate(part) for part in parts]
 
     def _do_without_xla_where_it_fails(self) -> None:
-        """XLA lacks some operations, and some deterministic kernels; what it lacks shows on the first request."""
+        """XLA lacks some operations, and some deterministic kernels; what it lacks shows on the first request.
+
+        That a GPU has no room for the request is something else, and no reason to compute otherwise.
+        """
         import tensorflow as tf
 
-        pixels = [np.zeros((self.batch, *tensor.shape[1:]), np.uint8) for tensor in self._model.inputs]
+        dtype = np.uint8 if self._takes_pixels else np.float32
+        inputs = [np.zeros((self.batch, *tensor.shape[1:]), dtype) for tensor in self._model.inputs]
         try:
-            self._function(*pixels)
+            self._function(*inputs)
+        except tf.errors.ResourceExhaustedError as error:
+            raise EngineError(
+                f"the GPU has no room for {self.batch} pictures at a time. Is something else running on it? "
+                "A smaller data.image_size needs less, and `engine: openvino` none."
+            ) from error
         except (tf.errors.OpError, ValueError):
             self._function = self._compile(jit=False)
 

@@ -28,6 +28,16 @@ MOST_STREAMS = 8
 """Each stream has the memory of its own activations; more cores than this share streams."""
 
 
+def streams_for(cores: int) -> tuple[int, int]:
+    """How many requests run side by side, and the threads of each: as few as leave at most `MOST_STREAMS` of them.
+
+    >>> streams_for(8), streams_for(12)
+    ((8, 1), (6, 2))
+    """
+    threads = -(-cores // MOST_STREAMS)
+    return cores // threads, threads
+
+
 def import_openvino() -> Any:
     """The openvino module, imported without its telemetry.
 
@@ -104,7 +114,7 @@ class OpenVinoEngine:
             path: the `.xml` file that `convert_graph` wrote.
             precision: of the arithmetic.
             batch: rows in a request; default: `BATCH`.
-            streams: requests that run side by side; default: one on a core, at most `MOST_STREAMS`.
+            streams: requests that run side by side, sharing the cores; default: `streams_for` them.
             dtype: of the arrays that come out; default: the precision.
 
         Raises:
@@ -114,10 +124,11 @@ class OpenVinoEngine:
         self._dtype = _NUMPY[dtype or precision]
         self.batch = batch or BATCH
         core = import_openvino().Core()
+        side_by_side, threads = (streams, workers() // streams) if streams else streams_for(workers())
         settings = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-            "NUM_STREAMS": str(streams or min(workers(), MOST_STREAMS)),
-            "INFERENCE_NUM_THREADS": str(workers()),
+            "NUM_STREAMS": str(side_by_side),
+            "INFERENCE_NUM_THREADS": str(side_by_side * threads),
         }
         try:
             model = core.read_model(path)
@@ -153,7 +164,7 @@ class OpenVinoEngine:
         }
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """See `Engine.run`."""
+        """See `Engine.run`; what comes out is bfloat16 or float32, as `dtype` says."""
         outputs = [np.empty((len(inputs[0]), *port.shape[1:]), self._dtype) for port in self._compiled.outputs]
         flying: deque[tuple[Any, slice]] = deque()
         errors: list[BaseException] = []

@@ -14,7 +14,7 @@ import pytest
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import BATCH, Engine, EngineChoice, padded_batches
 from cnncli.engines.keras import KerasEngine
-from cnncli.engines.openvino import MOST_STREAMS, OpenVinoEngine, convert_graph, has_bfloat16
+from cnncli.engines.openvino import MOST_STREAMS, OpenVinoEngine, convert_graph, has_bfloat16, streams_for
 from cnncli.errors import EngineError
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import Cut, cut_classifier
@@ -114,6 +114,16 @@ def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
     engine = _engine("openvino", "float32", cut, tmp_path)
 
     assert (engine.streams, engine.identity["threads"]) == (workers(), 1)
+
+
+@pytest.mark.parametrize("cores", range(1, 130))
+def test_requests_share_the_cores(cores: int) -> None:
+    """At most `MOST_STREAMS` of them, with as few threads each as that takes; fewer cores than one needs are left."""
+    streams, threads = streams_for(cores)
+
+    assert 1 <= streams <= MOST_STREAMS
+    assert cores - streams * threads < threads
+    assert threads == 1 or cores / (threads - 1) > MOST_STREAMS
 
 
 def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
