@@ -316,6 +316,6 @@ class Config(Settings):
     engine: Literal["auto", "keras", "openvino"] = "auto"
     """What runs the frozen trunk; auto: Keras on a GPU, else OpenVINO."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the trunk; auto: bfloat16 where the processor computes in it, else float32."""
+    """Of the trunk, and of tails that convolve; auto: bfloat16 where OpenVINO or a GPU computes in it, else float32."""
     cache: CacheConfig = CacheConfig()
     """What is stored to be found again."""
