@@ -144,6 +144,19 @@ def test_a_damaged_folder_is_refused(classifier: Classifier, tmp_path: Path, nam
         load_scorer(tmp_path / "engine", tmp_path / "model.keras")
 
 
+@pytest.mark.parametrize("damage", ["truncate", "remove"])
+def test_a_damaged_last_layer_is_refused(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """Without it a tail in bfloat16 would give its features for logits."""
+    monkeypatch.setattr("cnncli.engines.scorer.has_bfloat16", lambda: True)
+    _save(classifier, tmp_path, dataclasses.replace(RECIPE, tail_precision="bfloat16", unfreeze=1))
+    file = tmp_path / "engine" / "logits.bin"
+    file.write_bytes(file.read_bytes()[:-20]) if damage == "truncate" else file.unlink()
+    with pytest.raises(RunError, match=r"logits\.bin .*Copy the run again, or train it anew\.$"):
+        load_scorer(tmp_path / "engine", tmp_path / "model.keras")
+
+
 def test_a_damaged_model_is_refused(classifier: Classifier, tmp_path: Path) -> None:
     """Where Keras has to read it."""
     _save(classifier, tmp_path, dataclasses.replace(RECIPE, engine="keras", tail_engine="keras"))
