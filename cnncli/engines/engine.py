@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.parallel import map_ordered
+
 Array = NDArray[Any]
 EngineName = Literal["keras", "openvino"]
 Precision = Literal["float32", "bfloat16"]
@@ -27,7 +29,7 @@ class EngineChoice:
 
 
 class Engine(Protocol):
-    """Runs one graph; may be called from several threads at once."""
+    """Runs one graph, for as many threads at once as ask; each call computes one request after the other."""
 
     @property
     def choice(self) -> EngineChoice:
@@ -91,6 +93,15 @@ class Chain:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.run`."""
         return self.second.run(self.first.run(inputs))
+
+
+def run_on_all_cores(engine: Engine, inputs: Sequence[Array]) -> list[Array]:
+    """The same as `engine.run`, for a caller that is alone: the rows are divided among as many threads as it takes."""
+    parts = (
+        range(start, min(start + engine.batch, len(inputs[0]))) for start in range(0, len(inputs[0]), engine.batch)
+    )
+    results = map_ordered(lambda rows: engine.run([array[rows.start : rows.stop] for array in inputs]), parts)
+    return [np.concatenate(tensors) for tensors in zip(*results, strict=True)]
 
 
 def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice, list[Array]]]:

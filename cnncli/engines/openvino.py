@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -166,40 +165,15 @@ class OpenVinoEngine:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.run`; what comes out is bfloat16 or float32, as `dtype` says."""
         outputs = [np.empty((len(inputs[0]), *port.shape[1:]), self._dtype) for port in self._compiled.outputs]
-        flying: deque[tuple[Any, slice]] = deque()
-        errors: list[BaseException] = []
+        request = self._idle.get()
         try:
             for rows, batch in padded_batches(inputs, self.batch):
-                while (request := self._take(wait=not flying)) is None:
-                    self._land(*flying.popleft(), outputs)
-                flying.append((request, rows))
-                request.start_async([np.ascontiguousarray(_plain(array)) for array in batch])
-        except BaseException as error:
-            errors.append(error)
-        while flying:  # whatever became of one request, the others come back: a lost one would be missed for ever
-            try:
-                self._land(*flying.popleft(), outputs)
-            except BaseException as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
-        return outputs
-
-    def _take(self, wait: bool) -> Any:
-        """A request that nobody uses; None where there is none and its caller has some in flight to wait for."""
-        try:
-            return self._idle.get(block=wait)
-        except Empty:
-            return None
-
-    def _land(self, request: Any, rows: slice, outputs: Sequence[Array]) -> None:
-        """Wait for a request, put its rows where they belong, and give it back."""
-        try:
-            request.wait()
-            for output, port in zip(outputs, self._compiled.outputs, strict=True):
-                output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
+                request.infer([np.ascontiguousarray(_plain(array)) for array in batch])
+                for output, port in zip(outputs, self._compiled.outputs, strict=True):
+                    output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
         finally:
             self._idle.put(request)
+        return outputs
 
 
 def _make_dtype_table() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncli.engines.engine import run_on_all_cores
 from cnncli.features.extract import Extraction, Pixels
 from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.pictures.decode import PixelRecipe
@@ -65,7 +66,7 @@ def seconds_per_picture(extraction: Extraction) -> float:
         return SECONDS_TO_DECODE
     n = extraction.engine.streams * extraction.engine.batch
     started = time.monotonic()
-    extraction.run(_black(extraction.pixels, n))
+    run_on_all_cores(extraction.engine, [_black(extraction.pixels, n)])
     return SECONDS_TO_DECODE + (time.monotonic() - started) / n
 
 

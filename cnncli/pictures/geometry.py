@@ -16,6 +16,7 @@ transformation: about the corner of the picture, rotation about its centre.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,7 +102,7 @@ def source_matrix(geometry: Geometry, height: int, width: int) -> NDArray[np.flo
         _shift(-centre_x, -centre_y),
         _flips(geometry, height, width),
     )
-    matrix = np.asarray(np.linalg.multi_dot(steps))
+    matrix = functools.reduce(lambda product, step: step @ product, reversed(steps))
     if geometry.crop != WHOLE:
         matrix = _crop(geometry.crop, height, width) @ matrix
     for move in geometry.moves:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnncli.config.schema import AugmentationConfig
 from cnncli.networks.backend import import_keras
-from cnncli.parallel import map_ordered
+from cnncli.parallel import batched, map_ordered
 from cnncli.pictures.augment import render
 from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.plain import parts
@@ -36,8 +36,11 @@ def measure(bench: Workbench) -> None:
     count = bench.count(2048, 64)
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
 
+    def some(numbers: list[int]) -> list[np.ndarray]:
+        return [render(pixels[number], SETTINGS, "benchmark", number) for number in numbers]
+
     def ours() -> None:
-        for _ in map_ordered(lambda number: render(pixels[number], SETTINGS, "benchmark", number), range(count)):
+        for _ in map_ordered(some, batched(range(count), parts.BATCH)):
             pass
 
     sides: dict[str, Callable[[], object]] = {

@@ -13,6 +13,7 @@ import numpy as np
 
 from cnncli.config.schema import DataConfig
 from cnncli.console import Console
+from cnncli.engines.engine import run_on_all_cores
 from cnncli.features.extract import Extraction, extract, read_pixels
 from cnncli.features.store import FeatureStore
 from cnncli.parallel import map_ordered, workers
@@ -40,7 +41,7 @@ def measure(bench: Workbench) -> None:
     together = Extracting(network.extraction, rows, bench.work)
     sides: dict[str, Callable[[], object]] = {
         "decode": decode,
-        "forward": lambda: network.engine.run([pixels]),
+        "forward": lambda: run_on_all_cores(network.engine, [pixels]),
         "extract": together,
         "Keras": plain(_keras(network.model, folder / "train")),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from cnncli.engines.engine import run_on_all_cores
 from scripts.benchmarks.flops import flops_of, numpy_product, openvino_products
 from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.networks import NETWORKS, SIDE_PX, FrozenNetwork, freeze
@@ -41,7 +42,7 @@ def _sides(network: FrozenNetwork, pixels: np.ndarray) -> Sides:
     # Keras is given what it would otherwise convert.
     floats = pixels.astype(np.float32)
     sides: Sides = {
-        "cnncli": lambda: network.engine.run([pixels]),
+        "cnncli": lambda: run_on_all_cores(network.engine, [pixels]),
         "Keras float32 `predict`": plain(lambda: network.model.predict(floats, batch_size=BATCH, verbose=0)),
     }
     if network.graph is not None:
