@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.console import Console
 from cnncli.engines.engine import Engine, EngineChoice
-from cnncli.engines.graphs import damage, seal, touch
+from cnncli.engines.graphs import SEAL, damage, sealed
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph
 from cnncli.errors import EngineError
+from cnncli.runs.files import touch
 
 if TYPE_CHECKING:
     import keras
@@ -52,22 +52,11 @@ def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
     folder = graphs / f"{fingerprint[:32]}-{conversion_versions()}"
     if damage(folder) is not None:
         shutil.rmtree(folder, ignore_errors=True)
-        aside = graphs / f".{secrets.token_hex(8)}"
-        aside.mkdir(parents=True)
         try:
-            convert_graph(trunk, aside / TRUNK, pixels=True)
-            seal(aside)
-            _take_place(aside, folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    touch(folder)
+            with sealed(folder) as aside:
+                convert_graph(trunk, aside / TRUNK, pixels=True)
+        except OSError:  # where another run was faster its graph is the same, and stays
+            if damage(folder) is not None:
+                raise
+    touch(folder / SEAL)
     return folder / TRUNK
-
-
-def _take_place(aside: Path, folder: Path) -> None:
-    """Rename; where another run was faster its graph is the same, and stays."""
-    try:
-        aside.rename(folder)
-    except OSError:
-        if damage(folder) is not None:
-            raise

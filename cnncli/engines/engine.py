@@ -97,19 +97,20 @@ class Chain:
 
 def run_on_all_cores(engine: Engine, inputs: Sequence[Array]) -> list[Array]:
     """The same as `engine.run`, for a caller that is alone: the rows are divided among as many threads as it takes."""
-    parts = (
-        range(start, min(start + engine.batch, len(inputs[0]))) for start in range(0, len(inputs[0]), engine.batch)
-    )
-    results = map_ordered(lambda rows: engine.run([array[rows.start : rows.stop] for array in inputs]), parts)
+    parts = _slices(len(inputs[0]), engine.batch)
+    results = map_ordered(lambda here: engine.run([array[here] for array in inputs]), parts)
     return [np.concatenate(tensors) for tensors in zip(*results, strict=True)]
 
 
 def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice, list[Array]]]:
     """Rows in batches of equal size, the last one filled up with its last row, each with where its real rows belong."""
-    n = len(inputs[0])
-    for start in range(0, n, batch):
-        here = slice(start, min(start + batch, n))
-        parts, missing = [array[here] for array in inputs], start + batch - here.stop
+    for here in _slices(len(inputs[0]), batch):
+        parts, missing = [array[here] for array in inputs], batch - (here.stop - here.start)
         if missing:
             parts = [np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) for part in parts]
         yield here, parts
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    """Rows 0 … n − 1 in parts of a size, the last one possibly smaller."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

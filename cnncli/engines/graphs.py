@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from contextlib import suppress
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cnncli.runs.files import sync_file, sync_folder, write_atomically
@@ -25,6 +27,26 @@ def seal(folder: Path) -> None:
     sync_folder(folder)
 
 
+@contextmanager
+def sealed(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill; when the block ends it is sealed and takes the place of `folder` in one step.
+
+    An exception inside the block leaves nothing.
+
+    Raises:
+        OSError: there is such a folder already, or nothing can be written.
+    """
+    aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        seal(aside)
+        aside.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def damage(folder: Path) -> str | None:
     """What is wrong with a sealed folder, in words that fit behind a colon; None where every file is as it was."""
     try:
@@ -35,12 +57,6 @@ def damage(folder: Path) -> str | None:
     except (OSError, ValueError, AttributeError) as error:
         return str(error)
     return f"{', '.join(changed)} changed since it was written" if changed else None
-
-
-def touch(folder: Path) -> None:
-    """Note that a sealed folder was used now; on a read-only disk nothing is noted."""
-    with suppress(OSError):
-        os.utime(folder / SEAL)
 
 
 def _checksum(path: Path) -> str:

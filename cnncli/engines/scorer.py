@@ -8,7 +8,6 @@ nor Keras; all under one seal of checksums. What Keras runs is cut from `model.k
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array, Chain, Engine, EngineName, Precision
-from cnncli.engines.graphs import damage, seal
+from cnncli.engines.graphs import damage, sealed
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, has_bfloat16
 from cnncli.errors import EngineError, RunError, printable
 from cnncli.networks.backend import gpus
 from cnncli.networks.scores import probabilities_of
 from cnncli.pictures.decode import PixelRecipe
-from cnncli.runs.files import sync_folder, write_atomically
+from cnncli.runs.files import write_atomically
 
 if TYPE_CHECKING:
     from cnncli.networks.cut import Cut
@@ -117,20 +116,13 @@ def save_scorer(folder: Path, recipe: ScoringRecipe, cut: Cut, trunk_graph: Path
     Returns:
         How it does score: with a tail that OpenVINO cannot take, Keras runs that half.
     """
-    aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
-    aside.mkdir()
-    try:
+    with sealed(folder) as aside:
         if trunk_graph is not None:
             for suffix in (".xml", ".bin"):
                 shutil.copyfile(trunk_graph.with_suffix(suffix), (aside / TRUNK).with_suffix(suffix))
         if recipe.tail_engine == "openvino":
             recipe = _with_converted_tail(aside, recipe, cut)
         write_atomically(aside / RECIPE, json.dumps({"format": FORMAT, **asdict(recipe)}, indent=2) + "\n")
-        seal(aside)
-        aside.rename(folder)
-        sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return recipe
 
 

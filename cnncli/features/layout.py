@@ -58,12 +58,6 @@ def needs_sweep(folder: Path) -> bool:
     return any(path.name.startswith(".") for path in _folders(folder))
 
 
-def touch(segment: Path) -> None:
-    """Note that a segment was used now; on a read-only disk nothing is noted."""
-    with suppress(OSError):
-        os.utime(segment / INDEX)
-
-
 def _folders(folder: Path) -> list[Path]:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))

@@ -24,13 +24,13 @@ from cnncli.console import LOGGER
 from cnncli.engines.engine import Array
 from cnncli.errors import CacheError, printable
 from cnncli.features.digests import Digests, packed
-from cnncli.features.layout import RECIPE, touch
+from cnncli.features.layout import INDEX, RECIPE
 from cnncli.features.opened import Found, OpenKey
 from cnncli.features.segments import FORMAT, Segment, map_rows
 from cnncli.features.space import Capacity, Space
 from cnncli.features.writer import SegmentWriter, with_room
 from cnncli.locks import Lock
-from cnncli.runs.files import write_atomically
+from cnncli.runs.files import touch, write_atomically
 
 MOST_MAPPED = 128
 """Segments mapped at a time: each holds a file descriptor, of which some systems give a process 256."""
@@ -169,7 +169,7 @@ class FeatureStore:
             gone = f"the features of {len(found.absent):,} of {len(digests):,} pictures have gone"
             raise CacheError(f"{where}: {gone}. Start again.")
         for segment in found.segments:
-            touch(segment.path)
+            touch(segment.path / INDEX)
         opened = self._opened.get(key.name)
         return StoredFeatures(found, self._mapped, opened.pin if opened else None)
 

@@ -1,20 +1,12 @@
-"""What is to be in the store: how much of it is there, what it takes in bytes and seconds, and whether it fits."""
+"""What is to be in the store: how much of it is there, what it takes in bytes, and whether it fits."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from cnncli.engines.engine import run_on_all_cores
-from cnncli.features.extract import Extraction, Pixels
+from cnncli.features.extract import Extraction
 from cnncli.features.store import FeatureKey, FeatureStore
-from cnncli.pictures.decode import PixelRecipe
-
-SECONDS_TO_DECODE = 1 / 600
-"""For the first guess at the time left: photographs of 500 px on two laptop cores."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class Wanted:
 
     def size_bytes(self) -> int:
         """What all of them take in a store, those that are there already included."""
-        return self.total * bytes_per_picture(self.extraction) if self.total else 0
+        return self.total * self.extraction.bytes_per_picture if self.total else 0
 
 
 def fits(wanted: Sequence[Wanted], store: FeatureStore) -> bool:
@@ -58,22 +50,3 @@ def fits(wanted: Sequence[Wanted], store: FeatureStore) -> bool:
     if not any(one.missing(store) for one in wanted):
         return True
     return sum(one.size_bytes() for one in wanted) <= store.capacity().size_bytes
-
-
-def seconds_per_picture(extraction: Extraction) -> float:
-    """What decoding a picture and running the trunk on it will take, roughly: black pictures are timed."""
-    if extraction.engine is None:
-        return SECONDS_TO_DECODE
-    n = extraction.engine.streams * extraction.engine.batch
-    started = time.monotonic()
-    run_on_all_cores(extraction.engine, [_black(extraction.pixels, n)])
-    return SECONDS_TO_DECODE + (time.monotonic() - started) / n
-
-
-def bytes_per_picture(extraction: Extraction) -> int:
-    """What the features of one picture take in the store."""
-    return sum(tensor.nbytes for tensor in extraction.run(_black(extraction.pixels, 1)))
-
-
-def _black(recipe: PixelRecipe, n: int) -> Pixels:
-    return np.zeros((n, recipe.height, recipe.width, recipe.channels), np.uint8)

@@ -18,6 +18,7 @@ import PIL
 
 from cnncli.folders import cache_dir
 from cnncli.pictures.verify import PictureFacts
+from cnncli.runs.files import touch
 
 Result = TypeVar("Result")
 StatKey = tuple[int, int, int]
@@ -57,8 +58,7 @@ class StatIndex:
         start = os.fsencode(folder).rstrip(os.fsencode(os.sep))
         bounds = (start + os.fsencode(os.sep), start + bytes([ord(os.sep) + 1]))
         rows = self._with_table(lambda table: table.execute(_SELECT, (*bounds, _MADE_BY)).fetchall())
-        with suppress(OSError):
-            os.utime(self.path)  # reading is using: `cache clear --older-than` asks when that was
+        touch(self.path)  # reading is using: `cache clear --older-than` asks when that was
         return {os.fsdecode(row[0]): entry for row in rows or () if (entry := _entry_of(row[1:]))}
 
     def remember(self, found: Iterable[tuple[str, StatKey, PictureFacts]]) -> None:

@@ -64,8 +64,8 @@ def _streamed(scorer: Scorer, extraction: Extraction, rows: Sequence[Row], conso
     """Logits of pictures that are decoded and go through the whole network, some at a time on each core."""
 
     def score(task: list[Row]) -> NDArray[np.float32] | list[PictureError]:
-        pixels, errors = read_all(task, extraction.pixels)
-        return errors or scorer.logits(extraction.run(np.stack(pixels)))
+        decoded, errors = read_all(task, extraction.pixels)
+        return errors or scorer.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))
 
     parts: list[NDArray[np.float32]] = []
     errors: list[PictureError] = []

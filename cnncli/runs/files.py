@@ -36,6 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def touch(path: Path) -> None:
+    """Note that a file was used now; on a read-only disk nothing is noted."""
+    with suppress(OSError):
+        os.utime(path)
+
+
 def sync_file(path: Path) -> None:
     """Force a file's bytes to disk."""
     descriptor = os.open(path, os.O_RDWR)

@@ -15,7 +15,7 @@ from typing import Literal
 from cnncli.features.extract import Counts, DecodedPictures, Extraction, extract
 from cnncli.features.space import Capacity
 from cnncli.features.store import FeatureKey
-from cnncli.features.wanted import Wanted, fits, seconds_per_picture
+from cnncli.features.wanted import Wanted, fits
 from cnncli.pictures.manifest import Row
 from cnncli.pictures.views import number_of_views
 from cnncli.training.feed import Feed, Labelled, PixelSource, StoredFeed, StreamedFeed
@@ -95,7 +95,7 @@ class Supply:
         seconds = 0.0
         for wanted in self.wanted():
             absent = wanted.missing(self.shop.store)
-            seconds += absent * seconds_per_picture(wanted.extraction) if absent else 0.0
+            seconds += absent * wanted.extraction.seconds_per_picture if absent else 0.0
             missing, total = missing + absent, total + wanted.total
         return WorkAhead(total, missing, seconds)
 

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.networks.backend import import_keras
-from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.pictures import ROOT
 from scripts.benchmarks.plain import parts
 from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.tails import TailEpochs
-from scripts.benchmarks.timing import seconds_in_turns
+from scripts.benchmarks.tails import TailEpochs, epoch_rates
 from scripts.benchmarks.workbench import Workbench
 
 CONFIGS = ROOT / "configs" / "dogs-vs-cats"
@@ -58,15 +56,14 @@ def measure_case(bench: Workbench, name: str) -> None:
     case = CASES[name]
     folder = bench.splits(train=case.pictures, validation=16, test=16)
     ours = TailEpochs(CONFIGS / case.config, _overrides(bench, name, folder), bench.work)
-    sides: dict[str, Callable[[], object]] = {"cnncli": ours, "Keras": plain(_fit(bench, name, folder))}
-    seconds = seconds_in_turns(sides, bench.rounds)
+    rate, theirs = epoch_rates(bench, ours, _fit(bench, name, folder))
     bench.record(
         Finding(
             f"{name} from {case.first_trained}, {case.side} px, an epoch",
             "pictures/s",
-            seconds["cnncli"].per_second(ours.pictures),
+            rate,
             "whole network in plain Keras `fit`, the layers below frozen",
-            seconds["Keras"].per_second(ours.pictures),
+            theirs,
             reach=Reach("comparison", least=case.least),
             note=f"cnncli's tail trains in {ours.precision} on stored features of one view",
         )

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cnncli.networks.backend import import_keras
-from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.pictures import ROOT
 from scripts.benchmarks.plain import parts
 from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.tails import TailEpochs
-from scripts.benchmarks.timing import seconds_in_turns
+from scripts.benchmarks.tails import TailEpochs, epoch_rates
 from scripts.benchmarks.workbench import Workbench
 
 FIGURES = ("ConvNet",)
@@ -24,15 +22,14 @@ def measure(bench: Workbench) -> None:
     import_keras()
     folder = bench.splits(train=1024, validation=16, test=16)
     ours = TailEpochs(CONFIG, {"data.path": str(folder)}, bench.work)
-    sides: dict[str, Callable[[], object]] = {"cnncli": ours, "Keras": plain(_fit(folder))}
-    seconds = seconds_in_turns(sides, bench.rounds)
+    rate, theirs = epoch_rates(bench, ours, _fit(folder))
     bench.record(
         Finding(
             f"ConvNet of 3.5 million parameters, {SIDE_PX} px, seven augmentations, an epoch",
             "pictures/s",
-            seconds["cnncli"].per_second(ours.pictures),
+            rate,
             "plain Keras `fit` with the same augmentation",
-            seconds["Keras"].per_second(ours.pictures),
+            theirs,
             reach=Reach("comparison", least=3.0),
             note=f"cnncli trains in {ours.precision}",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.supply import Supply
 from cnncli.training.workshop import divide
+from scripts.benchmarks.keras_side import plain
+from scripts.benchmarks.timing import Samples, seconds_in_turns
+from scripts.benchmarks.workbench import Workbench
 
 
 class TailEpochs:
@@ -56,3 +59,9 @@ class TailEpochs:
         factors = learning_rates(self._stage.schedule, epoch, self._stage.epochs, steps, plateau_factor=1.0)
         batches = self._feed.epoch(self._stage.name, epoch, self._batch_size)
         return self._trainer.train_epoch(batches, factors, f"epoch {epoch}")
+
+
+def epoch_rates(bench: Workbench, ours: TailEpochs, fit: Callable[[], object]) -> tuple[Samples, Samples]:
+    """Training pictures a second of cnncli's epochs and of plain Keras's, measured in turns."""
+    seconds = seconds_in_turns({"cnncli": ours, "Keras": plain(fit)}, bench.rounds)
+    return seconds["cnncli"].per_second(ours.pictures), seconds["Keras"].per_second(ours.pictures)
