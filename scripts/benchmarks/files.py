@@ -21,6 +21,7 @@ from cnncli.pictures.index import build_manifest
 from cnncli.pictures.manifest import Row
 from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.networks import NETWORKS, SIDE_PX, FrozenNetwork, freeze
+from scripts.benchmarks.plain.parts import steady
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import Samples, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
@@ -62,7 +63,8 @@ def _keras(model: Any, folder: Path) -> Callable[[], object]:
 
     data = keras.utils.image_dataset_from_directory(
         folder, labels=None, image_size=(SIDE_PX, SIDE_PX), batch_size=32, shuffle=False, verbose=False
-    ).prefetch(tf.data.AUTOTUNE)
+    )
+    data = steady(data.prefetch(tf.data.AUTOTUNE))
     return lambda: model.predict(data, verbose=0)
 
 

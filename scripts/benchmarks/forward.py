@@ -10,13 +10,13 @@ from cnncli.engines.engine import run_on_all_cores
 from scripts.benchmarks.flops import flops_of, numpy_product, openvino_products
 from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.networks import NETWORKS, SIDE_PX, FrozenNetwork, freeze
+from scripts.benchmarks.plain.parts import BATCH, batches
 from scripts.benchmarks.raw_openvino import REQUESTS, RawOpenVino
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import Samples, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
 FIGURES = NETWORKS
-BATCH = 32
 PICTURES = {"MobileNet": 1024, "EfficientNetLite0": 1024, "VGG16": 128}
 """A round of the slowest side takes ten seconds or so; `OTHERS` for the others."""
 OTHERS = 256
@@ -39,11 +39,13 @@ def measure(bench: Workbench) -> None:
 
 
 def _sides(network: FrozenNetwork, pixels: np.ndarray) -> Sides:
+    import tensorflow as tf
+
     # Keras is given what it would otherwise convert.
-    floats = pixels.astype(np.float32)
+    floats = batches(tf.data.Dataset.from_tensor_slices(pixels.astype(np.float32)))
     sides: Sides = {
         "cnncli": lambda: run_on_all_cores(network.engine, [pixels]),
-        "Keras float32 `predict`": plain(lambda: network.model.predict(floats, batch_size=BATCH, verbose=0)),
+        "Keras float32 `predict`": plain(lambda: network.model.predict(floats, verbose=0)),
     }
     if network.graph is not None:
         for streams in (1, 2):

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from scripts.benchmarks.plain.parts import steady
+
 
 def main(model_file: Path, source: Path) -> None:
     """Predict one picture, or all of a folder in batches."""
@@ -39,7 +41,7 @@ def in_folder(model: Any, folder: Path, size: tuple[int, int]) -> tuple[list[Any
     data = keras.utils.image_dataset_from_directory(
         folder, labels=None, image_size=size, batch_size=32, shuffle=False, verbose=False
     )
-    return data.file_paths, model.predict(data.prefetch(tf.data.AUTOTUNE), verbose=0)
+    return data.file_paths, model.predict(steady(data.prefetch(tf.data.AUTOTUNE)), verbose=0)
 
 
 if __name__ == "__main__":
