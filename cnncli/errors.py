@@ -93,6 +93,10 @@ class TrainingError(CnncliError):
     """Training became non-finite, or moved what it should not have, or nothing."""
 
 
+class NonFiniteError(TrainingError):
+    """A loss, a score or a weight became infinite or no number."""
+
+
 class RunError(CnncliError):
     """A run is missing, unfinished, damaged or written by a newer cnncli."""
 

@@ -53,6 +53,10 @@ class Lock:
         """Hold it alone, as soon as nobody else holds it."""
         _flock(self._descriptor, alone=True, wait=True)
 
+    def try_share(self) -> bool:
+        """Hold it with others if nobody holds it alone now; always so where the file system has no locks."""
+        return _flock(self._descriptor, alone=False, wait=False)
+
     def try_alone(self) -> bool:
         """Hold it alone if nobody else holds it now. If not, it is not held at all: a shared one is given up first."""
         return _flock(self._descriptor, alone=True, wait=False)

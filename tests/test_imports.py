@@ -28,6 +28,7 @@ ROOMS = (
         "locks",
         "parallel",
         "quiet",
+        "signals",
         "console",
         "catalogue",
         "config",

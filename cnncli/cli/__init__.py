@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, printable
+from cnncli.signals import Terminated, raising
 
 if TYPE_CHECKING:
     from cnncli.cli.options import Invocation
@@ -36,10 +35,6 @@ _REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE")
 _ENVIRONMENT_ERRORS = {getattr(errno, name) for name in _REFUSALS if hasattr(errno, name)}
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived; raised so that what is open is closed on the way out."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit code; never raises.
 
@@ -51,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invocation = Invocation()
     _make_stdout_take_any_text()
     try:
-        with _sigterm_raises():
+        with raising():
             code = _run(sys.argv[1:] if arguments is None else list(arguments), invocation)
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -101,25 +96,6 @@ def _run(words: list[str], invocation: Invocation) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     return EXIT_DONE
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn the first SIGTERM into an exception; a second one ends the process at once."""
-
-    def raise_terminated(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, raise_terminated)
-    except ValueError:  # not the main thread: someone else's process, someone else's signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _say(line: str) -> None:

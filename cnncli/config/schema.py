@@ -263,6 +263,8 @@ class TrainingConfig(Settings):
     """End a stage early; null: never."""
     best: BestConfig = BestConfig()
     """Which epoch's weights become the model."""
+    on_nan: Literal["stop", "rollback"] = "stop"
+    """A loss or weight that is no number: stop, or begin its epoch anew at a tenth of the rate, at most twice."""
     unfreeze: Unfreeze = 4
     """In mode fine-tuning: N weighted layers from the end of the backbone, a layer's name, or all."""
     batch_norm: Literal["frozen", "train"] = "frozen"

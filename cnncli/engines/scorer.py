@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array, Chain, Engine, EngineName, Precision
-from cnncli.engines.graphs import damage, sealed
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, has_bfloat16
 from cnncli.errors import EngineError, RunError, printable
 from cnncli.networks.backend import gpus
 from cnncli.networks.scores import probabilities_of
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.runs.files import write_atomically
+from cnncli.runs.sealed import damage, sealed
 
 if TYPE_CHECKING:
     from cnncli.networks.cut import Cut

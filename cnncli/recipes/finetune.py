@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -78,30 +76,30 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
         ConfigError: no such layer, or not as many, likewise before.
     """
     started = time.monotonic()
-    before = _validation_figures(parent)
+    before = validation_scores(parent)
     config = _child_config(parent, settings)
     import_keras_meanwhile()
     manifest = Manifest.from_csv(parent.manifest)
     require_unchanged(manifest, config.data, console)
     console.phase("network", f"{config.backbone.name} of {printable(parent.path.name)}")
-    handed = Scores(before["loss"], before["top1"]) if before else None
-    task = Fit(config, manifest, _classifier(parent), stages_of(config), runs_dir, parent.path, started, handed)
-    run = fit(task, console)
+    task = Fit(config, manifest, parent_classifier(parent), stages_of(config), started, before)
+    run = fit(task, runs_dir, parent.path, console)
     with recording(run.folder):
-        _compare(before, run, config.training.best.monitor, console)
+        compare_with_parent(before, run, config.training.best.monitor, console)
     return run
 
 
 def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
     """What `finetune` would train: layers, parameters, and the shapes that cross the cut."""
     config = _child_config(parent, settings)
-    classifier = _classifier(parent)
+    classifier = parent_classifier(parent)
     (stage,) = stages_of(config)
     cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
     return plan_of(stage.name, stage.unfreeze, classifier, cut)
 
 
-def _classifier(parent: RunFolder) -> Classifier:
+def parent_classifier(parent: RunFolder) -> Classifier:
+    """The classifier whose weights a fine-tuning starts from."""
     return load_classifier(parent.model, read_recipe(parent.engine).pretrained)
 
 
@@ -154,22 +152,22 @@ def _optimizer_takes(name: str, value: object) -> bool:
     return True
 
 
-def _validation_figures(run: RunFolder) -> Mapping[str, Any] | None:
+def validation_scores(run: RunFolder) -> Scores | None:
     """What a run's end found on its validation pictures; None where they could not be scored then."""
-    found: Mapping[str, Any] | None = (run.read_facts().get("metrics") or {}).get("validation")
-    return found
+    found = (run.read_facts().get("metrics") or {}).get("validation")
+    return Scores(found["loss"], found["top1"]) if found else None
 
 
-def _compare(before: Mapping[str, Any] | None, run: Run, monitor: str, console: Console) -> None:
+def compare_with_parent(before: Scores | None, run: Run, monitor: str, console: Console) -> None:
     """Say how the new run stands beside its parent on the validation pictures, by what its best epoch is chosen by."""
     if before is None:
         return
     after = run.metrics["validation"]
     text = (
-        f"validation accuracy {after.top1:.1%} (parent {before['top1']:.1%}), "
-        f"loss {after.loss:.4f} (parent {before['loss']:.4f})"
+        f"validation accuracy {after.top1:.1%} (parent {before.accuracy:.1%}), "
+        f"loss {after.loss:.4f} (parent {before.loss:.4f})"
     )
-    worse = after.top1 < before["top1"] if monitor == "val_accuracy" else after.loss > before["loss"]
+    worse = after.top1 < before.accuracy if monitor == "val_accuracy" else after.loss > before.loss
     if worse:
         console.warn(f"worse than its parent: {text}. A lower --learning-rate or a smaller --unfreeze may help.")
     else:

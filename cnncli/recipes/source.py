@@ -12,6 +12,23 @@ from cnncli.errors import ConfigError, printable
 from cnncli.runs.folder import RunFolder
 
 
+def run_to_resume(source: Path, overrides: Overrides = ()) -> RunFolder | None:
+    """The run that is meant, where a run directory is named and not a config or pictures.
+
+    Raises:
+        ConfigError: settings were given beside it, which a run that has begun cannot take.
+    """
+    run = RunFolder(source.absolute())
+    if not run.facts.is_file():
+        return None
+    if overrides:
+        raise ConfigError(
+            f"{printable(source)}: is a run, which goes on with the settings it began with; leave out the others, or "
+            "train from its config.yaml in a new run."
+        )
+    return run
+
+
 def read_config(source: Path, overrides: Overrides = ()) -> Config:
     """The config to train from: a file's, or the defaults for a folder of pictures.
 

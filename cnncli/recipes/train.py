@@ -41,8 +41,7 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
     manifest = index_pictures(config, console)
     console.phase("network", f"{config.backbone.name}, weights {config.backbone.weights}")
     classifier = build_classifier(config, len(manifest.classes))
-    task = Fit(config, manifest, classifier, stages_of(config), runs_dir, parent=None, started=started)
-    return fit(task, console)
+    return fit(Fit(config, manifest, classifier, stages_of(config), started), runs_dir, None, console)
 
 
 def index_pictures(config: Config, console: Console) -> Manifest:

@@ -1,7 +1,7 @@
 """run.json: what is known about a run, its state above all.
 
-    {"format": 1, "state": "running" | "finished" | "failed", "name", "parent", "created", "finished", "seconds",
-     "command", "cnncli", "engine", "precision", "stages", …}
+    {"format": 1, "state": "running" | "stopped" | "finished" | "failed", "name", "parent", "created", "finished",
+     "seconds", "command", "cnncli", "engine", "precision", "stages", …}
 
 Times are UTC in ISO 8601 with milliseconds. A newer format is refused, an older one is read.
 """
@@ -18,7 +18,7 @@ from cnncli.errors import RunError, printable
 from cnncli.runs.files import write_atomically
 
 FORMAT = 1
-STATES = ("running", "finished", "failed")
+STATES = ("running", "stopped", "finished", "failed")
 
 
 def utc_now() -> datetime:

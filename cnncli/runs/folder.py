@@ -25,8 +25,10 @@ __all__ = [
     "finish_run",
     "open_run",
     "require_finished",
+    "restart_run",
     "run_folders",
     "runs_dir_from",
+    "stop_run",
     "update_facts",
 ]
 
@@ -118,6 +120,16 @@ def finish_run(run: RunFolder, facts: Mapping[str, Any] | None = None) -> None:
 def fail_run(run: RunFolder, reason: str) -> None:
     """Record that a run failed, and why."""
     _end(run, {"state": "failed", "reason": reason})
+
+
+def stop_run(run: RunFolder) -> None:
+    """Record that a run was stopped by a signal; it can go on."""
+    _end(run, {"state": "stopped"})
+
+
+def restart_run(run: RunFolder) -> None:
+    """Record that a run goes on."""
+    write_facts(run.facts, {**run.read_facts(), "state": "running", "finished": None, "reason": None})
 
 
 def _end(run: RunFolder, news: Mapping[str, Any]) -> None:

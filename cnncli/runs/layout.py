@@ -5,6 +5,7 @@
         skipped.csv                                                 pictures that were left out, where there are any
         run.json  log.txt                                           state and key facts; every line that was said
         history.csv  stages.json  metrics.json  figures/  tensorboard/
+        state/  lock                                                checkpoints; who is training
         model.keras  engine/                                        the classifier, and its converted form
         evaluations.jsonl                                           how often a split was looked at since
 
@@ -99,6 +100,16 @@ class RunFolder:
     def engine(self) -> Path:
         """The classifier as an engine runs it fastest."""
         return self.path / "engine"
+
+    @property
+    def state(self) -> Path:
+        """The checkpoints, from which a training that was interrupted goes on."""
+        return self.path / "state"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains the run; holds its number."""
+        return self.path / "lock"
 
     @property
     def evaluations(self) -> Path:

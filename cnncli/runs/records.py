@@ -112,6 +112,11 @@ class History:
         self._path, self._tensorboard = run.history, TensorBoard(run.tensorboard)
         self.rows: list[HistoryRow] = []
 
+    def begin_with(self, rows: Sequence[HistoryRow]) -> None:
+        """Have these rows and no others, where a training goes on that had got further when it was interrupted."""
+        self.rows = list(rows)
+        write_history(self._path, self.rows)
+
     def add(self, row: HistoryRow) -> None:
         """Keep a row, on disk when this returns."""
         self.rows.append(row)

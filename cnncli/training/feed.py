@@ -41,8 +41,15 @@ class Feed(Protocol):
         """What it goes through."""
         ...
 
-    def epoch(self, stage: str, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """The batches of an epoch (counted from 1 within the stage), the last one possibly smaller."""
+    def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch (counted from 1 within the stage), the last one possibly smaller.
+
+        Args:
+            stage: its name.
+            epoch: counted from 1 within the stage.
+            batch_size: pictures in a batch.
+            done: batches that are left out at the beginning.
+        """
         ...
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
@@ -66,11 +73,11 @@ class StoredFeed:
     views: Sequence[StoredFeatures]
     seed: int
 
-    def epoch(self, stage: str, epoch: int, batch_size: int) -> Iterator[Batch]:
+    def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
         order = order_of_epoch(self.pictures.digests, self.seed, stage, epoch - 1)
         chosen = choose_views(self.pictures.digests, self.seed, stage, epoch - 1, len(self.views))
-        for start in range(0, len(order), batch_size):
+        for start in range(done * batch_size, len(order), batch_size):
             rows = order[start : start + batch_size]
             yield self._gather(rows, chosen[rows]), self.pictures.labels[rows]
 
@@ -111,10 +118,10 @@ class StreamedFeed:
     views: int | Literal["fresh"]
     seed: int
 
-    def epoch(self, stage: str, epoch: int, batch_size: int) -> Iterator[Batch]:
+    def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
         digests, settings = self.pictures.digests, self.extraction.augmentation
-        order = order_of_epoch(digests, self.seed, stage, epoch - 1)
+        order = order_of_epoch(digests, self.seed, stage, epoch - 1)[done * batch_size :]
         if self.views == "fresh":
             return self._batches(
                 order,

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +32,9 @@ from cnncli.training.optimizer import build_optimizer
 from cnncli.training.session import Outcome, train_stages
 from cnncli.training.workshop import Workshop, check_stages
 from tests.drawing import draw_dataset, tiny_config
+from tests.training.rows import Rows
 
 MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
-
-
-@dataclass
-class Rows:
-    """A recorder that keeps the history in memory."""
-
-    rows: list[HistoryRow] = field(default_factory=list)
-
-    def add(self, row: HistoryRow) -> None:
-        """Keep a row."""
-        self.rows.append(row)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Converted graphs on disk: sealed with their checksums, so that a damaged one is never run.
+"""Folders sealed with the checksums of their files, so that what is damaged is never used.
 
-A flipped bit in a graph's weights would not fail: it would give wrong features, and the store would keep them.
+A flipped bit in a graph's weights, or in a checkpoint's, would not fail: it would give wrong figures.
 """
 
 from __future__ import annotations

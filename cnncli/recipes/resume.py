@@ -1,0 +1,103 @@
+"""`cnncli train RUN`: a training that was interrupted goes on, and ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from cnncli.config.modes import stages_of
+from cnncli.config.reader import dump_config, load_resolved
+from cnncli.config.schema import Config
+from cnncli.console import Console
+from cnncli.errors import RunError, printable
+from cnncli.networks.backend import import_keras_meanwhile
+from cnncli.networks.classifier import Classifier, build_classifier
+from cnncli.networks.fingerprint import hash_weights
+from cnncli.pictures.manifest import Manifest
+from cnncli.recipes.finetune import compare_with_parent, parent_classifier, validation_scores
+from cnncli.recipes.fit import Fit, build_workshop, carry_on
+from cnncli.recipes.pictures import require_unchanged
+from cnncli.recipes.result import Run, finished_run
+from cnncli.runs.environment import environment
+from cnncli.runs.folder import RunFolder, restart_run, run_folders
+from cnncli.runs.lock import is_locked
+from cnncli.runs.log import recording, remembering
+
+
+@remembering()
+def resume(run: RunFolder, console: Console) -> Run:
+    """Go on with a run from its newest whole checkpoint; of a finished one, give the figures.
+
+    The weights, the history and the figures are those of a training that was never interrupted, on the same machine.
+
+    Raises:
+        RunError: another process trains it; its weights to start from are others now.
+        DataError: pictures that have gone or changed, all of them.
+    """
+    started = time.monotonic()
+    facts = run.read_facts()
+    if facts["state"] == "finished":
+        console.say(f"{printable(run.path.name)} is finished")
+        return finished_run(run)
+    config = load_resolved(run.config)
+    _tell_of_another_machine(run, console)
+    import_keras_meanwhile()
+    manifest = Manifest.from_csv(run.manifest)
+    require_unchanged(manifest, config.data, console)
+    parent = RunFolder(Path(facts["parent"])) if facts["parent"] else None
+    classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
+    _require_same_start(classifier, facts, run)
+    handed = validation_scores(parent) if parent else None
+    restart_run(run)
+    task = Fit(config, manifest, classifier, stages_of(config), started, handed)
+    result = carry_on(run, task, build_workshop(config, manifest, console))
+    if parent:
+        with recording(run):
+            compare_with_parent(handed, result, config.training.best.monitor, console)
+    return result
+
+
+def newest_unfinished(config: Config, runs_dir: Path) -> RunFolder | None:
+    """The newest run that is not finished and has this resolved config; None where there is none."""
+    text = dump_config(config)
+    for run in reversed(list(run_folders(runs_dir))):
+        try:
+            facts = run.read_facts()
+            same = run.config.read_text(encoding="utf-8") == text
+        except (RunError, OSError):
+            continue
+        if same and facts["state"] != "finished" and not facts["parent"] and not is_locked(run):
+            return run
+    return None
+
+
+def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunFolder) -> None:
+    """What was frozen then has to be the same now."""
+    if hash_weights(classifier.model.layers) != facts["initial_weights_sha256"]:
+        raise RunError(
+            f"{printable(run.path)}: the weights that it started from have changed: backbone.weights names another "
+            "file now, or another version of Keras draws other numbers. Train anew."
+        )
+
+
+def _tell_of_another_machine(run: RunFolder, console: Console) -> None:
+    """Sums depend on the processor, the number of threads and the versions: elsewhere, bits will differ."""
+    try:
+        then = json.loads(run.environment.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    now = environment()
+    changes = [
+        f"{name} {_shown(then.get(group, {}).get(name))} then, {_shown(now[group].get(name))} now"
+        for group, names in (("cpu", ("model", "flags", "threads")), ("packages", tuple(now["packages"])))
+        for name in names
+        if then.get(group, {}).get(name) != now[group].get(name)
+    ]
+    if changes:
+        console.warn(f"this is not what the run began on, so its last bits will differ: {'; '.join(changes)}")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,120 @@
+"""Checkpoints of a run: each a new folder in `state/`, sealed by checksums; the newest whole one counts.
+
+    state/000007/state.json     where the training is
+    state/000007/arrays.npz     weights, the optimizer's slots, the states of random layers
+    state/000007/sha256.json
+
+A checkpoint appears by one rename, so that after a crash at any point there are the old ones or the new one. Two are
+kept, and beside them the newest that lies between two epochs, to which a training can be set back.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.errors import RunError, printable
+from cnncli.runs.sealed import damage, sealed
+
+FORMAT = 1
+KEPT = 2
+DOCUMENT, ARRAYS = "state.json", "arrays.npz"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training as it was at one moment.
+
+    Attributes:
+        document: plain data, as JSON has it.
+        arrays: by name.
+        is_between_epochs: whether no epoch was under way.
+    """
+
+    document: Mapping[str, Any]
+    arrays: Arrays
+    is_between_epochs: bool
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use a folder; it appears with the first checkpoint."""
+        self._folder = folder
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, on disk when this returns; older ones go.
+
+        Raises:
+            RunError: it cannot be written; those before are as they were.
+        """
+        number = max((int(path.name) for path in self._all()), default=0) + 1
+        facts = {"format": FORMAT, "between_epochs": checkpoint.is_between_epochs, **checkpoint.document}
+        try:
+            with sealed(self._folder / f"{number:06}") as aside:
+                (aside / DOCUMENT).write_text(json.dumps(facts, allow_nan=False) + "\n", encoding="utf-8")
+                np.savez(aside / ARRAYS, allow_pickle=False, **checkpoint.arrays)
+        except OSError as error:
+            where = printable(error.filename or self._folder)
+            raise RunError(f"{where}: {error.strerror or error}; the checkpoint before this one is whole.") from error
+        self._forget_older()
+
+    def newest(self, between_epochs: bool = False) -> Checkpoint | None:
+        """The newest checkpoint that is whole; None where there is none.
+
+        Args:
+            between_epochs: leave out those in the middle of an epoch.
+
+        Raises:
+            RunError: a newer cnncli wrote it.
+        """
+        return next(
+            (one for path in self._all() if (one := _read(path)) and (one.is_between_epochs or not between_epochs)),
+            None,
+        )
+
+    def _all(self) -> list[Path]:
+        """Their folders, the newest first."""
+        if not self._folder.is_dir():
+            return []
+        return sorted((path for path in self._folder.iterdir() if path.name.isdecimal()), reverse=True)
+
+    def _forget_older(self) -> None:
+        paths = self._all()
+        between = next((path for path in paths if _is_between_epochs(path)), None)
+        for path in paths[KEPT:]:
+            if path != between:
+                shutil.rmtree(path, ignore_errors=True)
+        for leftover in self._folder.glob(".*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _read(folder: Path) -> Checkpoint | None:
+    if damage(folder) is not None:
+        return None
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        if document["format"] > FORMAT:
+            raise RunError(f"{printable(folder)}: written by a newer cnncli. Update this one.")
+        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+            return Checkpoint(document, dict(arrays), bool(document["between_epochs"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _is_between_epochs(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))["between_epochs"])
+    except (OSError, ValueError, KeyError):
+        return False
