@@ -23,24 +23,25 @@ def command(
     """Train a classifier from a config or a folder of pictures, or go on with a run.
 
     CONFIG is a YAML file; DIR a folder of class folders, or of train, validation and test, trained with the defaults.
-    RUN is a run directory: an interrupted training goes on from its last checkpoint, a finished one shows its figures.
+    RUN is a run directory: an interrupted training goes on from its last checkpoint, a finished one shows its figures;
+    with training.epochs=N the last stage goes on to so many epochs.
     Any setting can be given as KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
     """
-    from cnncli.recipes.source import read_config, run_to_resume
+    from cnncli.recipes.source import epochs_asked_for, read_config, run_to_resume
 
-    run = run_to_resume(source, overrides)
+    run = run_to_resume(source)
+    epochs = epochs_asked_for(source, overrides) if run else None
     config = None if run else read_config(source, overrides)  # mistakes are told before the rest is imported
     from cnncli.cli.outcome import print_run
 
     if resumes and config is not None:
         from cnncli.recipes.resume import newest_unfinished
 
-        run = newest_unfinished(config, runs_dir)
-        console.say(f"resuming {run.path.name}" if run else "no unfinished run of this config: a new one begins")
+        run = newest_unfinished(config, runs_dir, console)
     if run is not None:
         from cnncli.recipes.resume import resume
 
-        print_run(resume(run, console), as_json, console)
+        print_run(resume(run, console, epochs), as_json, console)
     elif config is not None:
         from cnncli.recipes.train import train
 

@@ -242,11 +242,18 @@ Stages = Annotated[
 ]
 
 
+BatchSize = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["auto"],
+    Expected("a whole number of at least 1, or auto"),
+]
+
+
 class TrainingConfig(Settings):
     """How the tail is trained."""
 
-    batch_size: int = Field(default=32, ge=1)
-    """Pictures in a step."""
+    batch_size: BatchSize = 32
+    """Pictures in a step; auto: the largest of 128, 64, 32 … whose step fits into memory and of which an epoch has 16
+    at least, found before the training and recorded."""
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the training pictures, at most; default: 20, in mode fine-tuning 10 a stage."""
     loss: Literal["cross-entropy"] = "cross-entropy"

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
 from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
+from cnncli.memory import bounded
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, image_size, save_classifier
 from cnncli.networks.cut import countable_layers
@@ -98,6 +99,7 @@ def carry_on(run: RunFolder, task: Fit, shop: Workshop) -> Run:
         telling_how_to_go_on(run, shop.console),
         shop.store,
         graphs_in_use(cache_dir()),
+        nullcontext() if gpus() else bounded(),
         Records(run) as records,
     ):
         outcome = train_stages(task.classifier, task.stages, shop, records, task.handed, Checkpoints(run.state))
@@ -175,6 +177,7 @@ def _create(task: Fit, shop: Workshop, runs_dir: Path, parent: Path | None) -> R
     config = task.config
     files = {
         "config.yaml": dump_config(config),
+        "state/config.yaml": dump_config(config),
         "manifest.csv": task.manifest.csv_text(),
         "classes.json": json.dumps(list(task.manifest.classes), ensure_ascii=False, indent=1) + "\n",
         "environment.json": json.dumps(environment(), indent=2) + "\n",

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cnncli.config.modes import stages_of
+from cnncli.config.differences import differences
+from cnncli.config.modes import run_name, stages_of, with_epochs
 from cnncli.config.reader import dump_config, load_resolved
 from cnncli.config.schema import Config
 from cnncli.console import Console
-from cnncli.errors import RunError, printable
+from cnncli.errors import CnncliError, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
@@ -21,27 +22,37 @@ from cnncli.recipes.fit import Fit, build_workshop, carry_on
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run, finished_run
 from cnncli.runs.environment import environment
+from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
-from cnncli.runs.lock import is_locked
+from cnncli.runs.lock import locked
 from cnncli.runs.log import recording, remembering
 
 
 @remembering()
-def resume(run: RunFolder, console: Console) -> Run:
+def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
     """Go on with a run from its newest whole checkpoint; of a finished one, give the figures.
 
     The weights, the history and the figures are those of a training that was never interrupted, on the same machine.
 
+    Args:
+        run: not trained by anyone now.
+        console: shows what happens.
+        epochs: of the last stage, more than it has; None: as many as it has. Where nothing in the stage depends on
+            how many there are, such as a schedule, the run ends like one that was to have so many from its beginning.
+
     Raises:
-        RunError: another process trains it; its weights to start from are others now.
+        RunError: another process trains it; its config was changed; its weights to start from are others now.
         DataError: pictures that have gone or changed, all of them.
     """
     started = time.monotonic()
-    facts = run.read_facts()
-    if facts["state"] == "finished":
+    with locked(run):
+        pass  # who trains it now is told at once
+    facts, config = run.read_facts(), _config_of(run)
+    if epochs is not None:
+        config = _extended(config, epochs, run, console)
+    elif facts["state"] == "finished":
         console.say(f"{printable(run.path.name)} is finished")
         return finished_run(run)
-    config = load_resolved(run.config)
     _tell_of_another_machine(run, console)
     import_keras_meanwhile()
     manifest = Manifest.from_csv(run.manifest)
@@ -50,7 +61,10 @@ def resume(run: RunFolder, console: Console) -> Run:
     classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
     _require_same_start(classifier, facts, run)
     handed = validation_scores(parent) if parent else None
-    restart_run(run)
+    with locked(run):
+        for file in (run.config, run.began_with):
+            write_atomically(file, dump_config(config))
+        restart_run(run)
     task = Fit(config, manifest, classifier, stages_of(config), started, handed)
     result = carry_on(run, task, build_workshop(config, manifest, console))
     if parent:
@@ -59,17 +73,51 @@ def resume(run: RunFolder, console: Console) -> Run:
     return result
 
 
-def newest_unfinished(config: Config, runs_dir: Path) -> RunFolder | None:
-    """The newest run that is not finished and has this resolved config; None where there is none."""
-    text = dump_config(config)
+def _config_of(run: RunFolder) -> Config:
+    """What a run trains with; RunError where its config.yaml was changed since it began."""
+    config = load_resolved(run.config)
+    changes = differences(load_resolved(run.began_with), config) if run.began_with.is_file() else []
+    if changes:
+        where = printable(run.config)
+        raise RunError([f"{where}: {change}, and a run goes on with the settings it began with." for change in changes])
+    return config
+
+
+def _extended(config: Config, epochs: int, run: RunFolder, console: Console) -> Config:
+    last = stages_of(config)[-1]
+    if epochs < last.epochs:
+        raise RunError(f"{printable(run.path)}: its stage {last.name} has {last.epochs} epochs, not only {epochs}.")
+    if epochs > last.epochs and last.schedule.name != "constant":
+        console.warn(
+            f"the schedule {last.schedule.name} is stretched from {last.epochs} to {epochs} epochs, so the learning "
+            "rate jumps where the run goes on"
+        )
+    return with_epochs(config, epochs) if epochs > last.epochs else config
+
+
+def newest_unfinished(config: Config, runs_dir: Path, console: Console) -> RunFolder | None:
+    """The newest run that is not finished and has this resolved config; None where there is none, said aloud.
+
+    Of an unfinished one of the same name that differs, the differences are told.
+    """
+    changed: tuple[RunFolder, list[str]] | None = None
     for run in reversed(list(run_folders(runs_dir))):
         try:
-            facts = run.read_facts()
-            same = run.config.read_text(encoding="utf-8") == text
-        except (RunError, OSError):
+            facts, theirs = run.read_facts(), load_resolved(run.config)
+        except CnncliError:
             continue
-        if same and facts["state"] != "finished" and not facts["parent"] and not is_locked(run):
+        if facts["state"] == "finished" or facts["parent"]:
+            continue
+        if not (changes := differences(theirs, config)):
+            console.say(f"resuming {printable(run.path.name)}")
             return run
+        if facts.get("name") == run_name(config):
+            changed = changed or (run, changes)
+    if changed:
+        run, changes = changed
+        told = "; ".join(changes)
+        console.say(f"{printable(run.path.name)} is unfinished, but was begun with other settings: {told}")
+    console.say("no unfinished run of this config: a new one begins")
     return None
 
 

@@ -18,6 +18,7 @@ from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.pictures import checking_pictures, say_notes
 from cnncli.recipes.result import Run
 from cnncli.runs.log import remembering
+from cnncli.training.batch_size import find_batch_size
 
 
 @remembering()
@@ -39,9 +40,17 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
         console.warn(note)
     import_keras_meanwhile()
     manifest = index_pictures(config, console)
+    if config.training.batch_size == "auto":
+        config = _with_batch_size(config, manifest, console)
     console.phase("network", f"{config.backbone.name}, weights {config.backbone.weights}")
     classifier = build_classifier(config, len(manifest.classes))
     return fit(Fit(config, manifest, classifier, stages_of(config), started), runs_dir, None, console)
+
+
+def _with_batch_size(config: Config, manifest: Manifest, console: Console) -> Config:
+    pictures = len(manifest.split("train"))
+    size = find_batch_size(config, len(manifest.classes), pictures, console)
+    return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
 
 
 def index_pictures(config: Config, console: Console) -> Manifest:

@@ -5,7 +5,7 @@
         skipped.csv                                                 pictures that were left out, where there are any
         run.json  log.txt                                           state and key facts; every line that was said
         history.csv  stages.json  metrics.json  figures/  tensorboard/
-        state/  lock                                                checkpoints; who is training
+        state/  lock                                                what it began with, checkpoints; who is training
         model.keras  engine/                                        the classifier, and its converted form
         evaluations.jsonl                                           how often a split was looked at since
 
@@ -35,6 +35,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved config: every setting, absolute paths."""
         return self.path / "config.yaml"
+
+    @property
+    def began_with(self) -> Path:
+        """The resolved config once more, as it was when the run began: no place where anybody would edit it."""
+        return self.state / "config.yaml"
 
     @property
     def manifest(self) -> Path:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cnncli.errors import RunError, printable
 from cnncli.locks import Lock
 from cnncli.runs.layout import RunFolder
+
+LOOKS, LOOK_S = 5, 0.05
 
 
 @contextmanager
@@ -25,7 +28,7 @@ def locked(run: RunFolder) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{printable(run.lock)}: {error.strerror}; a run is trained where it can be written.") from error
     with lock:
-        if not lock.try_alone() and not lock.try_share():
+        if not _had(lock):
             raise RunError(
                 f"{printable(run.path)}: is being trained by process {_holder(run)}. Wait for it, or stop it."
             )
@@ -33,15 +36,13 @@ def locked(run: RunFolder) -> Iterator[None]:
         yield
 
 
-def is_locked(run: RunFolder) -> bool:
-    """Whether a process trains the run now."""
-    if not run.lock.exists():
-        return False
-    try:
-        with Lock(run.lock) as lock:
-            return not lock.try_share()
-    except OSError:
-        return False
+def _had(lock: Lock) -> bool:
+    """Whether it is ours, after a moment in which another one may be giving it up."""
+    for _ in range(LOOKS):
+        if lock.try_alone():
+            return True
+        time.sleep(LOOK_S)
+    return lock.try_share()
 
 
 def _holder(run: RunFolder) -> str:

@@ -28,6 +28,8 @@ from cnncli.training.schedule import learning_rate_factor
 if TYPE_CHECKING:
     import keras
 
+OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "OOM when", "could not create a memory")
+"""What TensorFlow, oneDNN and OpenVINO say in errors of other kinds."""
 REMEDY = "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
 
 
@@ -61,6 +63,14 @@ class Sums:
     def scores(self) -> Scores:
         """Of an epoch whose steps are all done."""
         return Scores(self.loss / self.pictures, self.right / self.pictures)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory could not be had."""
+    import tensorflow as tf
+
+    is_kind = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+    return is_kind or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 class TailTrainer:

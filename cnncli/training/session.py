@@ -117,7 +117,6 @@ class Training:
         division: Division | None = None
         while len(state.ledger) < len(self._stages):
             division = self._train(state, self._stages[len(state.ledger)])
-        self._keeper.save_all()
         if state.best is None:
             raise ValueError("a training has at least one stage")
         last = division or divide(self._classifier, self._stages[-1], self._shop)
@@ -160,7 +159,8 @@ class Training:
         del work  # holds features, which may have to make room for those of the next stage
         state.ledger.append(entry)
         self._recorder.end_stage(entry)
-        self._keeper.save_all()
+        if len(state.ledger) < len(self._stages):  # the last one's stays as it was, should more epochs be asked for
+            self._keeper.save_all()
         used = {shop.choice.precision, division.engine.choice.precision if division.engine else division.precision}
         if problem := entry.hand_over_problem("bfloat16" if "bfloat16" in used else "float32"):
             shop.console.warn(problem)
@@ -178,7 +178,7 @@ class Training:
             training=training,
             validation=validation,
             objective=_objective(shop, training.pictures),
-            batch_size=shop.config.training.batch_size,
+            batch_size=shop.batch_size,
             monitor=shop.config.training.best.monitor,
             seed=shop.config.seed,
             precision=division.precision,
@@ -224,7 +224,7 @@ class StageKeeper:
         self._write(self.state.checkpoint(self._classifier, state, trainer))
 
     def save_all(self) -> None:
-        """Write a checkpoint between two stages, or after the last."""
+        """Write a checkpoint between two stages."""
         self._write(self.state.checkpoint(self._classifier))
 
     def newest_between_epochs(self, lowered: list[tuple[int, int]]) -> Checkpoint | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from cnncli.config.modes import Stage
 from cnncli.console import Console
 from cnncli.engines.engine import Precision
+from cnncli.errors import CnncliError, TrainingError
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.runs.checkpoints import Arrays
@@ -18,7 +20,7 @@ from cnncli.runs.records import HistoryRow
 from cnncli.signals import Stop, noted
 from cnncli.training.feed import Batch, Feed
 from cnncli.training.ledger import LedgerEntry, WeightHashes, plan_of
-from cnncli.training.loop import Scores, Sums, TailTrainer, learning_rates
+from cnncli.training.loop import Scores, Sums, TailTrainer, is_out_of_memory, learning_rates
 from cnncli.training.mixing import MixedBatch, Mixing
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
@@ -109,14 +111,32 @@ def train_stage(
     """
     trainer = TailTrainer(work.cut.tail, build_optimizer(work.stage.optimizer), work.objective, work.precision)
     if resumed is None:
-        state = _begin(work, trainer)
+        with naming_a_batch_too_large(work):
+            state = _begin(work, trainer)
         keeper.save(state, trainer)
     else:
         state, arrays = resumed
         state.load_trainer(trainer, arrays)
-    with noted() as stop:
+        if state.has_stopped and state.epoch <= work.stage.epochs:
+            console.say(f"{work.stage.name} has stopped early, after {state.epoch - 1} epochs: more change nothing")
+    with noted() as stop, naming_a_batch_too_large(work):
         Epochs(work, trainer, state, keeper, console, stop).run()
+    stop.obey()  # one that came after the last checkpoint
     return _end(work, trainer, state, console)
+
+
+@contextmanager
+def naming_a_batch_too_large(work: StageWork) -> Iterator[None]:
+    """Turn what runs out of memory inside the block into a `TrainingError` that says what to change."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, CnncliError) or not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"stage {work.stage.name}: a batch of {work.batch_size:,} pictures does not fit into memory. Lower "
+            "training.batch_size, or let training.batch_size=auto find one that fits."
+        ) from error
 
 
 def _begin(work: StageWork, trainer: TailTrainer) -> StageState:
@@ -171,7 +191,7 @@ class Epochs:
         """Train what is left."""
         stage, state, pictures = self.work.stage, self.state, len(self.work.training.pictures.labels)
         with self.console.training(stage.name, stage.epochs, pictures, done=state.epoch - 1) as progress:
-            while state.epoch <= stage.epochs and not state.has_stopped:
+            while not self._is_over:
                 self._train(progress.advance)
                 row = self._validate()
                 progress.epoch_done(row)
@@ -181,10 +201,14 @@ class Epochs:
                 self._keep()
 
     def _keep(self) -> None:
-        """Write a checkpoint where it is time for one, or time to stop."""
-        if self.stop or self.keeper.is_due(self.state):
+        """Write a checkpoint where it is time for one, time to stop, or the stage is over."""
+        if self.stop or self._is_over or self.keeper.is_due(self.state):
             self.keeper.save(self.state, self.trainer)
         self.stop.obey()
+
+    @property
+    def _is_over(self) -> bool:
+        return self.state.epoch > self.work.stage.epochs or self.state.has_stopped
 
     def _keep_if_stopped(self) -> None:
         if self.stop:
