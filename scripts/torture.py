@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.torturing import kill
+from scripts.torturing import crash, disk, kill, lacking, segments, together
 
 Torture = Callable[[Path, np.random.Generator], None]
 
@@ -38,6 +38,15 @@ class Test:
 TESTS = {
     "kill": Test(kill.once, 300),
     "ten-kills": Test(kill.ten_in_one_run, 20),
+    "signals": Test(kill.by_signal, 100),
+    "crash-points": Test(crash.every_point, 1),
+    "lacking": Test(lacking.every_item, 1),
+    "backup-and-restore": Test(lacking.keras_backup_and_restore, 3),
+    "failing-disk": Test(disk.fails, 50),
+    "full-disk": Test(disk.is_full, 50),
+    "one-run": Test(together.on_one_run, 50),
+    "one-store": Test(together.on_one_store, 50),
+    "segments": Test(segments.damaged, 200),
 }
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cnncli.console import LOGGER
 from cnncli.errors import RunError, printable
 from cnncli.runs.files import write_atomically
 from cnncli.runs.layout import RunFolder
@@ -83,6 +85,7 @@ class TensorBoard:
         import tensorflow as tf
 
         self._tf: Any = tf
+        self.errors: tuple[type[Exception], ...] = (tf.errors.OpError, OSError)
         self._writers = {split: tf.summary.create_file_writer(str(folder / split)) for split in ("train", "validation")}
 
     def add(self, row: HistoryRow) -> None:
@@ -99,7 +102,8 @@ class TensorBoard:
     def close(self) -> None:
         """Close the files."""
         for writer in self._writers.values():
-            writer.close()
+            with suppress(*self.errors):
+                writer.close()
 
 
 class History:
@@ -121,7 +125,10 @@ class History:
         """Keep a row, on disk when this returns."""
         self.rows.append(row)
         write_history(self._path, self.rows)
-        self._tensorboard.add(row)
+        try:
+            self._tensorboard.add(row)
+        except self._tensorboard.errors as error:  # a training is worth more than its curves
+            LOGGER.warning("%s: TensorBoard's logs could not be written (%s)", printable(self._path.parent), error)
 
     def __enter__(self) -> History:
         return self

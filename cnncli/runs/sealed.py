@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cnncli.runs.files import sync_file, sync_folder, write_atomically
+from cnncli.runs.files import naming, sync_file, sync_folder, write_atomically
 
 SEAL = "sha256.json"
 
@@ -37,12 +37,13 @@ def sealed(folder: Path) -> Iterator[Path]:
         OSError: there is such a folder already, or nothing can be written.
     """
     aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
-    aside.mkdir(parents=True)
     try:
-        yield aside
-        seal(aside)
-        aside.rename(folder)
-        sync_folder(folder.parent)
+        with naming(folder):
+            aside.mkdir(parents=True)
+            yield aside
+            seal(aside)
+            aside.rename(folder)
+            sync_folder(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

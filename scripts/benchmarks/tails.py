@@ -43,7 +43,7 @@ class TailEpochs:
             store=FeatureStore(work / "features"),
             graphs=work / "graphs",
         )
-        self._stage, self._batch_size = stages_of(config)[-1], config.training.batch_size
+        self._stage, self._batch_size = stages_of(config)[-1], shop.batch_size
         division = divide(build_classifier(config, len(manifest.classes)), self._stage, shop)
         self._feed, _ = Supply.of(division, shop).training_feed()
         self.pictures = len(self._feed.pictures.labels)

@@ -1,0 +1,71 @@
+"""How much memory a process may still take, and a bound so that asking for more fails instead of ending everything.
+
+Linux grants more memory than there is, and later kills whoever uses it. Under a bound the allocation itself fails, and
+what failed can be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+PROC = Path("/proc")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
+    """What the machine, or the container, still has to give; None where the system does not tell.
+
+    Args:
+        proc: where Linux tells of memory.
+        cgroup: where it tells of the limits of a container.
+    """
+    meminfo = _figures(proc / "meminfo", 1024)
+    if "MemAvailable" not in meminfo:
+        return None
+    free = meminfo["MemAvailable"] + meminfo.get("SwapFree", 0)
+    with suppress(OSError, ValueError):
+        limit = int((cgroup / "memory.max").read_text())
+        anonymous = _figures(cgroup / "memory.stat", 1)["anon"]
+        free = min(free, limit - anonymous)
+    return max(0, free)
+
+
+@contextmanager
+def bounded(share: float = 1.0) -> Iterator[None]:
+    """Inside, this process gets no more private memory than what it has and a share of what there still is.
+
+    Where the system has no such bound, or somebody else has set a lower one, nothing changes.
+    """
+    available, taken = available_bytes(), _figures(PROC / "self/status", 1024).get("VmData")
+    if resource is None or available is None or taken is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = taken + int(share * available)
+    if soft != resource.RLIM_INFINITY:
+        bound = min(bound, soft)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _figures(path: Path, unit: int) -> dict[str, int]:
+    """`name: number` or `name number` lines of a file of the kernel, in bytes; empty where there is no such file."""
+    figures: dict[str, int] = {}
+    with suppress(OSError):
+        for line in path.read_text().splitlines():
+            name, *values = line.replace(":", " ").split()
+            if values and values[0].isdecimal():
+                figures[name] = int(values[0]) * unit
+    return figures

@@ -1,0 +1,49 @@
+"""Stored features that are damaged are found, computed again, and nothing in the result shows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from scripts.torturing.trainings import Ended, Trainer, prepare
+
+KINDS = ("flip", "cut", "insert", "zero")
+
+
+def damaged(work: Path, random: np.random.Generator) -> None:
+    """One file of one segment is damaged at a random offset; a training on it ends as on a whole store."""
+    trainer, reference = prepare(work, random, views="2")
+    assert trainer.finish() == reference.ended
+    files = sorted(path for path in (work / "cache" / "features").rglob("*") if path.name in ("rows.bin", "index.json"))
+    damage(files[int(random.integers(len(files)))], random)
+    again = replace(trainer, runs_name="again")
+    child = again.start()
+    code, run = child.end(), again.newest()
+    assert code == 0, child.said()
+    assert run is not None
+    assert Ended.of(run) == reference.ended
+    assert _computed_again(again), "the damage was not found"
+
+
+def damage(path: Path, random: np.random.Generator) -> None:
+    """Change a file at a random offset."""
+    data = bytearray(path.read_bytes())
+    offset = int(random.integers(len(data)))
+    match KINDS[int(random.integers(len(KINDS)))]:
+        case "flip":
+            data[offset] ^= 1 << int(random.integers(8))
+        case "cut":
+            del data[offset:]
+        case "insert":
+            data.insert(offset, int(random.integers(256)))
+        case "zero":
+            data[offset:] = bytes([data[offset] ^ 255]) + bytes(len(data) - offset - 1)
+    path.write_bytes(data)
+
+
+def _computed_again(trainer: Trainer) -> bool:
+    """Whether the run says that it had to store something, though all of it was there."""
+    run = trainer.newest()
+    return run is not None and " stored" in run.log.read_text(encoding="utf-8")
