@@ -39,7 +39,7 @@ TESTS = {
     "kill": Test(kill.once, 300),
     "ten-kills": Test(kill.ten_in_one_run, 20),
     "signals": Test(kill.by_signal, 100),
-    "crash-points": Test(crash.every_point, 1),
+    "crash-points": Test(crash.every_point, 5),
     "lacking": Test(lacking.every_item, 1),
     "backup-and-restore": Test(lacking.keras_backup_and_restore, 3),
     "failing-disk": Test(disk.fails, 50),

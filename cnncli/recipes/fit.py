@@ -267,6 +267,7 @@ def _finish(run: RunFolder, outcome: Outcome, scored: _Scored, seconds: float) -
             "metrics": {split: brief(found) for split, found in scored.metrics.items()},
             "best_epoch": outcome.best.epoch,
             "seconds": round(seconds, 3),
+            "checkpoint_seconds": round(outcome.saving_s, 3),
             **({"reason": scored.error.problems[0]} if scored.error else {}),
         },
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -48,12 +49,21 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves beside the weights in the classifier."""
+    """What a training leaves beside the weights in the classifier.
+
+    Attributes:
+        best: the best epoch.
+        ledger: of all stages.
+        features: that were stored for it.
+        last: the classifier as the last stage had it divided.
+        saving_s: seconds that this process has spent on checkpoints.
+    """
 
     best: Incumbent
     ledger: tuple[LedgerEntry, ...]
     features: Counts
     last: Division
+    saving_s: float
 
 
 def train_stages(
@@ -120,7 +130,7 @@ class Training:
         if state.best is None:
             raise ValueError("a training has at least one stage")
         last = division or divide(self._classifier, self._stages[-1], self._shop)
-        return Outcome(state.best, tuple(state.ledger), self._features, last)
+        return Outcome(state.best, tuple(state.ledger), self._features, last, self._keeper.saving_s)
 
     def set_back(self, error: NonFiniteError) -> bool:
         """Begin the epoch in which something ceased to be a number anew, with a lower learning rate; whether so.
@@ -203,6 +213,7 @@ class StageKeeper:
     def __init__(self, classifier: Classifier, recorder: Recorder, checkpoints: Checkpoints | None) -> None:
         self.state = TrainingState()
         self.epoch = 1
+        self.saving_s = 0.0
         self._classifier, self._recorder, self._checkpoints = classifier, recorder, checkpoints
         self._saved, self._cost = time.monotonic(), 0.0
 
@@ -220,12 +231,14 @@ class StageKeeper:
     def save(self, state: StageState, trainer: TailTrainer) -> None:
         """See `Keeper.save`."""
         self.epoch = state.epoch
-        trainer.check_weights(f"epoch {state.epoch}")
-        self._write(self.state.checkpoint(self._classifier, state, trainer))
+        with self._clocked():
+            trainer.check_weights(f"epoch {state.epoch}")
+            self._write(self.state.checkpoint(self._classifier, state, trainer))
 
     def save_all(self) -> None:
         """Write a checkpoint between two stages."""
-        self._write(self.state.checkpoint(self._classifier))
+        with self._clocked():
+            self._write(self.state.checkpoint(self._classifier))
 
     def newest_between_epochs(self, lowered: list[tuple[int, int]]) -> Checkpoint | None:
         """The newest checkpoint between two epochs, knowing from where on the rate is lower; written as such."""
@@ -238,10 +251,16 @@ class StageKeeper:
 
     def _write(self, checkpoint: Checkpoint) -> None:
         if self._checkpoints is not None:
-            started = time.monotonic()
             self._checkpoints.save(checkpoint)
-            self._saved = time.monotonic()
-            self._cost = self._saved - started
+
+    @contextmanager
+    def _clocked(self) -> Iterator[None]:
+        """Note what a save takes, and when it was."""
+        started = time.monotonic()
+        yield
+        self._saved = time.monotonic()
+        self._cost = self._saved - started
+        self.saving_s += self._cost
 
 
 def announce(classifier: Classifier, division: Division, supply: Supply, shop: Workshop) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cnncli.config.modes import stages_of
@@ -144,11 +145,11 @@ def test_every_checkpoint_leads_to_the_same_end(data: Path, tmp_path: Path) -> N
 
 
 def test_a_finished_training_is_not_trained_again(data: Path, tmp_path: Path) -> None:
-    """Killed after its last checkpoint it only gives back what it has."""
+    """Killed after its last checkpoint it only gives back what it has, and writes no other."""
     config = tiny_config(data)
     first = _train(config, tmp_path, Checkpoints(tmp_path / "state"))
 
-    assert _train(config, tmp_path, KilledAfter(tmp_path / "state", 2)) == first
+    assert _train(config, tmp_path, KilledAfter(tmp_path / "state", 1)) == first
 
 
 @pytest.mark.parametrize("left_out", ["optimizer/", "random/", "weight/", "best/"])
@@ -170,20 +171,32 @@ def test_a_state_that_lacks_something_ends_elsewhere(
 
 def test_a_loss_that_is_no_number_is_never_kept(data: Path, tmp_path: Path) -> None:
     """The newest checkpoint is from before it, made of numbers."""
-    config = tiny_config(data, training={"epochs": 3, "optimizer": {"name": "sgd", "learning_rate": 1e30}})
+    config = tiny_config(data, training={"epochs": 3, "optimizer": {"name": "sgd", "learning_rate": 1e38}})
     with pytest.raises(NonFiniteError, match=r"stage head, epoch \d, (step \d|validation)"):
         _train(config, tmp_path, Checkpoints(tmp_path / "state"))
     newest = Checkpoints(tmp_path / "state").newest()
 
     assert newest is not None
+    assert all(np.isfinite(array).all() for array in newest.arrays.values())
 
 
 def test_rolling_back_lowers_the_rate_twice_at_most(data: Path, tmp_path: Path) -> None:
-    """A rate ten times too high is mended; one that is beyond help is an error."""
-    hopeless = {"epochs": 3, "on_nan": "rollback", "optimizer": {"name": "sgd", "learning_rate": 1e30}}
+    """One that is beyond help is an error after that."""
+    hopeless = {"epochs": 3, "on_nan": "rollback", "optimizer": {"name": "sgd", "learning_rate": 1e38}}
     with pytest.raises(NonFiniteError):
         _train(tiny_config(data, training=hopeless), tmp_path, Checkpoints(tmp_path / "state"))
     newest = Checkpoints(tmp_path / "state").newest()
 
     assert newest is not None
     assert len(newest.document["lowered"]) == 2
+
+
+def test_rolling_back_mends_a_rate_that_is_too_high(data: Path, tmp_path: Path) -> None:
+    """The epoch is trained anew at a tenth of the rate, and the training ends; the history has each epoch once."""
+    settings = {"epochs": 3, "on_nan": "rollback", "optimizer": {"name": "sgd", "learning_rate": 1e37}}
+    config = tiny_config(data, training=settings)
+    with pytest.raises(NonFiniteError):
+        _train(tiny_config(data, training={**settings, "on_nan": "stop"}), tmp_path, Checkpoints(tmp_path / "stop"))
+    ended = _train(config, tmp_path, Checkpoints(tmp_path / "state"))
+
+    assert [row[1] for row in ended.history] == [1, 2, 3]
