@@ -1,0 +1,76 @@
+"""Asked to stop: raised where nothing is open, noted where something is, and obeyed at once the second time."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from cnncli.signals import Terminated, noted, raising
+
+EXCEPTIONS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+
+
+@pytest.mark.parametrize("number", EXCEPTIONS)
+def test_the_first_signal_raises(number: signal.Signals) -> None:
+    """Ctrl-C what Python raises for it, SIGTERM an exception of its own; no `except Exception` catches either."""
+    with pytest.raises(EXCEPTIONS[number]), raising():
+        signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("number", EXCEPTIONS)
+def test_a_noted_signal_raises_when_it_is_obeyed(number: signal.Signals) -> None:
+    """Not before."""
+    with noted() as stop:
+        assert not stop
+        stop.obey()
+        signal.raise_signal(number)
+        assert stop
+        with pytest.raises(EXCEPTIONS[number]):
+            stop.obey()
+
+
+def test_what_was_before_comes_back() -> None:
+    """Inside another's block too."""
+    before = signal.getsignal(signal.SIGINT)
+    with raising():
+        outside = signal.getsignal(signal.SIGINT)
+        with noted():
+            assert signal.getsignal(signal.SIGINT) != outside
+        assert signal.getsignal(signal.SIGINT) == outside
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("how", ["raising", "noted"])
+@pytest.mark.parametrize("number", EXCEPTIONS)
+def test_the_second_signal_ends_the_process(how: str, number: signal.Signals) -> None:
+    """At once, with the exit code of the signal."""
+    code = f"""
+import signal
+from cnncli.signals import {how}
+with {how}():
+    try:
+        signal.raise_signal({int(number)})
+    except BaseException:
+        pass
+    signal.raise_signal({int(number)})
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 128 + number
+
+
+def test_another_thread_leaves_signals_alone() -> None:
+    """Who runs cnncli in a thread of a notebook keeps its own handlers."""
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        with noted() as stop:
+            seen.append((bool(stop), signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert seen == [(False, before)]
