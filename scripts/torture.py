@@ -1,8 +1,8 @@
 """Harm done to cnncli on purpose, so many times each, and how often it stood it.
 
-    python scripts/torture.py                        everything, as often as the full torture does it
-    python scripts/torture.py kill --count 10        one test, ten times
-    python scripts/torture.py kill --seed 7 --count 1
+    python scripts/torture.py                     everything, as often as the full torture does it
+    python scripts/torture.py kill=10 signals     one test ten times, another one as often as the full torture
+    python scripts/torture.py kill=1 --seed 7     one try again
 
 Prints passed / tried for each test; a failure names the seed that repeats it, and the folder that is left.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.torturing import crash, disk, kill, lacking, segments, together
+from scripts.torturing import NotHereError, crash, disk, kill, lacking, segments, together
 
 Torture = Callable[[Path, np.random.Generator], None]
 
@@ -51,34 +52,44 @@ TESTS = {
 
 
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python") if __doc__ else None)
-@click.argument("names", nargs=-1, metavar="[TEST]...")
-@click.option("--count", type=click.IntRange(min=1), help="How often; default: as often as the full torture.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first one; each has the next.")
-def main(names: tuple[str, ...], count: int | None, seed: int) -> None:
+@click.argument("tests", nargs=-1, metavar="[TEST[=COUNT]]...")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first try; each has the next.")
+def main(tests: tuple[str, ...], seed: int) -> None:
     """Do it, and end with 1 where anything was not stood."""
-    if unknown := [name for name in names if name not in TESTS]:
-        raise click.UsageError(f"no test {', '.join(unknown)}; there are {', '.join(TESTS)}.")
+    counts = dict(map(_name_and_count, tests or TESTS))
     work = Path(tempfile.mkdtemp(prefix="cnncli-torture-"))
-    failed = sum(_tried(name, count or TESTS[name].count, seed, work / name) for name in names or TESTS)
+    failed = sum(_tried(name, count, seed, work / name) for name, count in counts.items())
     if not failed:
         shutil.rmtree(work, ignore_errors=True)
     sys.exit(1 if failed else 0)
 
 
+def _name_and_count(word: str) -> tuple[str, int]:
+    name, equals, count = word.partition("=")
+    if name not in TESTS:
+        raise click.UsageError(f"no test {name}; there are {', '.join(TESTS)}.")
+    if equals and not count.isdecimal():
+        raise click.UsageError(f"{word}: expected a whole number behind =.")
+    return name, int(count) if equals else TESTS[name].count
+
+
 def _tried(name: str, count: int, seed: int, work: Path) -> int:
     """Do one test so often; gives the number of failures."""
-    failures = 0
+    failures, started = 0, time.monotonic()
     for number in range(seed, seed + count):
         folder = work / str(number)
         folder.mkdir(parents=True)
         try:
             TESTS[name].do(folder, np.random.default_rng(number))
+        except NotHereError as reason:
+            click.echo(f"{name}: skipped, {reason}")
+            return 0
         except Exception:
             failures += 1
-            click.echo(f"{name} --seed {number} --count 1, left in {folder}:\n{traceback.format_exc()}", err=True)
+            click.echo(f"{name}=1 --seed {number}, left in {folder}:\n{traceback.format_exc()}", err=True)
         else:
             shutil.rmtree(folder)
-    click.echo(f"{name}: {count - failures} / {count}")
+    click.echo(f"{name}: {count - failures} / {count} in {time.monotonic() - started:.0f} s")
     return failures
 
 

@@ -1,5 +1,9 @@
 """What `scripts/torture.py` does to cnncli: a module for each kind of harm, and what they share.
 
-A module has `TESTS`: by name, a function of (work folder, number generator) that does it once and raises
-`AssertionError` where cnncli did not stand it, and how often the whole torture does it.
+A test is a function of (work folder, number generator) that does something once, and raises `AssertionError` where
+cnncli did not stand it.
 """
+
+
+class NotHereError(Exception):
+    """This machine, or who works on it, cannot do the harm."""

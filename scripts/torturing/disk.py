@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cnncli.runs.checkpoints import Checkpoints
+from scripts.torturing import NotHereError
 from scripts.torturing.trainings import prepare
 
 FAILURES = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT)
@@ -34,7 +35,8 @@ def is_full(work: Path, random: np.random.Generator) -> None:
     """A real disk that is too small; needs the right to mount one."""
     trainer, reference = prepare(work, random)
     size = int(random.integers(LEAST_BYTES, MOST_BYTES))
-    trainer.runs.mkdir()
+    if not may_mount(trainer.runs):
+        raise NotHereError("only who may mount a disk can have a small one")
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(trainer.runs)], check=True)
     try:
         child = trainer.start()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import numpy as np
 
-from scripts.torturing.trainings import Ended, Trainer, prepare
+from scripts.torturing.trainings import Trainer, prepare
 
 KINDS = ("flip", "cut", "insert", "zero")
 
@@ -15,16 +15,11 @@ KINDS = ("flip", "cut", "insert", "zero")
 def damaged(work: Path, random: np.random.Generator) -> None:
     """One file of one segment is damaged at a random offset; a training on it ends as on a whole store."""
     trainer, reference = prepare(work, random, views="2")
-    assert trainer.finish() == reference.ended
+    shutil.copytree(reference.cache, work / "cache")
     files = sorted(path for path in (work / "cache" / "features").rglob("*") if path.name in ("rows.bin", "index.json"))
     damage(files[int(random.integers(len(files)))], random)
-    again = replace(trainer, runs_name="again")
-    child = again.start()
-    code, run = child.end(), again.newest()
-    assert code == 0, child.said()
-    assert run is not None
-    assert Ended.of(run) == reference.ended
-    assert _computed_again(again), "the damage was not found"
+    assert trainer.finish() == reference.ended
+    assert _computed_again(trainer), "the damage was not found"
 
 
 def damage(path: Path, random: np.random.Generator) -> None:
@@ -44,6 +39,6 @@ def damage(path: Path, random: np.random.Generator) -> None:
 
 
 def _computed_again(trainer: Trainer) -> bool:
-    """Whether the run says that it had to store something, though all of it was there."""
+    """Whether the run says that it has computed something, though all of it was stored."""
     run = trainer.newest()
-    return run is not None and " stored" in run.log.read_text(encoding="utf-8")
+    return run is not None and "computing features" in run.log.read_text(encoding="utf-8")

@@ -159,10 +159,17 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Reference:
-    """A training that nobody disturbs: what it ends with, and the seconds it takes."""
+    """A training that nobody disturbs.
+
+    Attributes:
+        ended: what it ends with.
+        seconds: that it takes.
+        cache: what it has stored.
+    """
 
     ended: Ended
     seconds: float
+    cache: Path
 
 
 def prepare(work: Path, random: np.random.Generator, views: str | None = None) -> tuple[Trainer, Reference]:
@@ -175,18 +182,20 @@ def prepare(work: Path, random: np.random.Generator, views: str | None = None) -
     """
     precision = "auto" if random.random() < 0.5 else "float32"
     views = views or ("fresh" if random.random() < 0.5 else "2")
-    reference = _reference(work.parent / "references", precision, views)
-    return Trainer(_write_config(work, work.parent / "references", precision, views), work), reference
+    references = work.parent.parent / "references"  # one for all tests
+    reference = _reference(references, precision, views)
+    return Trainer(_write_config(work, references, precision, views), work), reference
 
 
 @functools.cache
 def _reference(folder: Path, precision: str, views: str) -> Reference:
-    write_drawings(folder / "pictures", {"train": 24, "validation": 12, "test": 12})
+    if not folder.exists():
+        write_drawings(folder / "pictures", {"train": 24, "validation": 12, "test": 12})
     work = folder / f"{precision}-{views}"
     trainer = Trainer(_write_config(work, folder, precision, views), work)
     started = time.monotonic()
     ended = trainer.finish()
-    return Reference(ended, time.monotonic() - started)
+    return Reference(ended, time.monotonic() - started, work / "cache")
 
 
 def _write_config(work: Path, folder: Path, precision: str, views: str) -> Path:
