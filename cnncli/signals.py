@@ -19,6 +19,16 @@ class Terminated(BaseException):
     """SIGTERM arrived."""
 
 
+def told(stop: BaseException) -> None:
+    """Note that somebody has said what there is to say about the end that this exception brings."""
+    stop.is_told = True  # type: ignore[attr-defined]
+
+
+def is_told(stop: BaseException) -> bool:
+    """Whether `told` was called for it."""
+    return getattr(stop, "is_told", False)
+
+
 _EXCEPTIONS: dict[int, type[BaseException]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
 
 

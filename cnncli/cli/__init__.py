@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, printable
-from cnncli.signals import Terminated, raising
+from cnncli.signals import Terminated, is_told, raising
 
 if TYPE_CHECKING:
     from cnncli.cli.options import Invocation
@@ -54,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_stdout()
         return EXIT_PIPE_CLOSED
-    except (KeyboardInterrupt, click.Abort):
-        return _stopped(EXIT_INTERRUPTED)
-    except Terminated:
-        return _stopped(EXIT_TERMINATED)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        return _stopped(stop, EXIT_INTERRUPTED)
+    except Terminated as stop:
+        return _stopped(stop, EXIT_TERMINATED)
     except CnncliError as error:
         return _say_errors(error.problems, error.exit_code, invocation)
     except click.ClickException as error:
@@ -121,8 +121,9 @@ def _say_usage(error: click.ClickException, invocation: Invocation) -> int:
     return EXIT_USER
 
 
-def _stopped(code: int) -> int:
-    _say("stopped")
+def _stopped(stop: BaseException, code: int) -> int:
+    if not is_told(stop):
+        _say("stopped")
     return code
 
 

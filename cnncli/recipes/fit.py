@@ -42,7 +42,7 @@ from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.runs.lock import locked
 from cnncli.runs.log import recording
 from cnncli.runs.records import History, HistoryRow
-from cnncli.signals import Terminated
+from cnncli.signals import Terminated, told
 from cnncli.training.ledger import LEDGER_COLUMNS, LedgerEntry, ledger_cells
 from cnncli.training.loop import Scores
 from cnncli.training.session import Outcome, train_stages
@@ -119,8 +119,9 @@ def telling_how_to_go_on(run: RunFolder, console: Console) -> Iterator[None]:
     """Say the command that resumes a run, where a signal stops what happens inside the block."""
     try:
         yield
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated) as stop:
         console.warn(f"stopped; `cnncli train {printable(shlex.quote(str(shortest(run.path))))}` goes on from here")
+        told(stop)
         raise
 
 

@@ -142,9 +142,10 @@ class Training:
         may = self._shop.config.training.on_nan == "rollback" and len(state.lowered) < MOST_SET_BACK
         if not may:
             return False
-        lowered = [*state.lowered, (len(state.ledger), epoch)]
+        self._resumed = self._keeper.newest_between_epochs([*state.lowered, (len(state.ledger), epoch)])
+        if self._resumed is None:
+            return False
         self._shop.console.warn(f"{error.problems[0]} Set back to the beginning of the epoch, at a tenth of the rate.")
-        self._resumed = self._keeper.newest_between_epochs(lowered)
         return True
 
     def _restored(self) -> TrainingState:

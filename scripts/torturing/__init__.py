@@ -6,4 +6,4 @@ cnncli did not stand it.
 
 
 class NotHereError(Exception):
-    """This machine, or who works on it, cannot do the harm."""
+    """Harm that cannot be done on this machine, or by who works on it."""
