@@ -11,7 +11,7 @@ from cnncli.errors import printable
 from cnncli.pictures.check import FolderFacts
 
 SHOWN = 20
-"""So many groups of equal pictures are spelled out; `--json` has all."""
+"""So many groups of equal pictures and pairs that look alike are spelled out; `--json` has all."""
 
 
 def show_facts(facts: FolderFacts, console: Console) -> None:
@@ -29,9 +29,15 @@ def show_facts(facts: FolderFacts, console: Console) -> None:
         f"colour modes: {_listed(facts.modes)}",
         f"unreadable: {len(facts.unreadable):,}",
         f"groups of equal files: {len(within):,} within a split, {len(facts.duplicates_across):,} across splits",
+        f"pairs that look alike in different splits: {len(facts.near_duplicates):,}",
         f"left out: {_listed(facts.left_out)}",
     ]
     lines += [f"equal: {' = '.join(map(printable, group))}" for group in within[:SHOWN]]
+    lines += [
+        f"alike: {printable(one)} and {printable(other)} ({correlation:.0%})"
+        for one, other, correlation in facts.near_duplicates[:SHOWN]
+    ]
+    lines += [f"warning: {warning}" for warning in facts.warnings]
     lines += [f"note: {note}" for note in facts.notes]
     lines += [f"error: {problem}" for problem in facts.problems]
     lines += [] if facts.problems else ["fine: nothing keeps this folder from being trained on"]
