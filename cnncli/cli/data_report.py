@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
 from cnncli.console import Console
 from cnncli.errors import printable
 from cnncli.pictures.check import FolderFacts
+from cnncli.pictures.mending import Move
+from cnncli.recipes.fix_splits import Fixed
 
 SHOWN = 20
 """So many groups of equal pictures and pairs that look alike are spelled out; `--json` has all."""
@@ -41,6 +43,20 @@ def show_facts(facts: FolderFacts, console: Console) -> None:
     lines += [f"note: {note}" for note in facts.notes]
     lines += [f"error: {problem}" for problem in facts.problems]
     lines += [] if facts.problems else ["fine: nothing keeps this folder from being trained on"]
+    click.echo("\n".join(lines))
+
+
+def say_moves(moves: Sequence[Move]) -> None:
+    """Say on stderr what would move, even where little is to be said: nobody should look for files in vain."""
+    for move in moves:
+        click.echo(f"move {printable(move.source)} to {printable(move.target)}", err=True)
+
+
+def show_fixed(fixed: Fixed) -> None:
+    """Print on stdout how many pictures were moved, and what is left in several splits."""
+    lines = [f"{'moved' if fixed.done else 'to be moved'}: {len(fixed.moves):,}"]
+    lines += [f"left: {line}" for line in fixed.left]
+    lines += [f"error: {problem}" for problem in fixed.problems]
     click.echo("\n".join(lines))
 
 

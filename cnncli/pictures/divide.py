@@ -46,7 +46,7 @@ def divide(found: Scan, pictures: Sequence[Picture], fractions: SplitFractions, 
     Raises: DataError: classes too small to be divided, a line each.
     """
     shares, whole = _to_draw(found, fractions)
-    near = near_duplicates(pictures, whole if shares else None)
+    near = near_duplicates(pictures, [whole] if shares else [])
     places = [place for place, one in enumerate(pictures) if shares and one.split == whole]
     drawn = _drawn(found, whole, [pictures[place] for place in places], shares, seed, _between(near, places))
     final = list(pictures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,16 +15,16 @@ from cnncli.pictures.duplicates import Labelled
 from cnncli.pictures.inventory import Picture
 
 
-def near_duplicates(pictures: Sequence[Picture], pool: str | None = None) -> Found:
+def near_duplicates(pictures: Sequence[Picture], pools: Collection[str] = ()) -> Found:
     """The pairs of pictures that look alike and lie in different splits, equal files left out.
 
     Args:
         pictures: readable ones.
-        pool: a split that is to be divided: its pictures are compared with each other, too. None: all splits are final.
+        pools: splits whose pictures are compared with each other, too.
     """
     looks = Looks.of([one.facts.thumbnail for one in pictures])
     parts = _different(pictures)
-    within = [number for number, split in enumerate(parts) if split == pool]
+    within = [number for number, split in enumerate(parts) if split in pools]
     found = near_pairs(looks, [np.array(places, np.int64) for places in parts.values()], within)
     pairs = [pair for pair in found.pairs if pictures[pair[0]].digest != pictures[pair[1]].digest]
     return Found(tuple(pairs), found.complete)

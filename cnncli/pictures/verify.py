@@ -62,9 +62,14 @@ def verify_bytes(data: bytes, name: str, max_pixels: int) -> PictureFacts:
     return _verified(io.BytesIO(data), name, max_pixels)
 
 
+def digest_of(file: BinaryFile) -> str:
+    """SHA-256 of an open file from where it stands to its end, hexadecimal."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _verified(file: BinaryFile, name: str | Path, max_pixels: int) -> PictureFacts:
     try:
-        digest, size_bytes = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        digest, size_bytes = digest_of(file), file.tell()
         file.seek(0)
     except OSError as error:
         return PictureFacts("", 0, problem=f"cannot be read ({error.strerror})", may_pass=True)
