@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.parallel import map_ordered, workers
-from cnncli.pictures.thumbnail import COLOUR_SIDE, GREY_SIDE, THUMBNAIL_BYTES
+from cnncli.pictures.thumbnail import GREY_SIDE, THUMBNAIL_BYTES
 
 HASH_BITS = 10
 """Most bits in which the hashes of two pictures that look alike differ."""
@@ -173,7 +173,7 @@ def _near(looks: Looks, few: Places, many: Places) -> Pairs:
         return _NONE
     rows, columns = np.flatnonzero(candidates.any(axis=1)), np.flatnonzero(candidates.any(axis=0))
     left, right = few[rows], many[columns]
-    correlation = _shapes(looks.grey[left]) @ _shapes(looks.grey[right]).T
+    correlation = correlations(looks.grey[left], looks.grey[right])
     near = candidates[np.ix_(rows, columns)] & (correlation >= LEAST_CORRELATION)
     near &= _same_colours(looks.colour[left], looks.colour[right])
     if few[0] == many[0]:  # a part with itself: each pair once, and nothing with itself
@@ -182,19 +182,27 @@ def _near(looks: Looks, few: Places, many: Places) -> Pairs:
     return left[row], right[column], correlation[row, column]
 
 
+def correlations(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of the brightnesses (n, 256) of some pictures with those (m, 256) of others: float32, shape (n, m)."""
+    return np.asarray(_shapes(left) @ _shapes(right).T, dtype=np.float32)
+
+
+def colour_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of the colours (n, 32) of some pictures from those (m, 32) of others, root mean square: float32, shape (n, m)."""
+    one, other = left.astype(np.float32) - 128, right.astype(np.float32) - 128
+    squares = (one * one).sum(axis=1)[:, None] + (other * other).sum(axis=1) - 2 * one @ other.T
+    return np.asarray(np.sqrt(np.maximum(squares, 0) / left.shape[1]), dtype=np.float32)
+
+
 def _shapes(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Brightnesses of shape (n, 256) as vectors whose products are correlations."""
+    """Brightnesses as vectors whose products are correlations."""
     values = grey.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(values / np.maximum(norms, 1.0), dtype=np.float32)
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1.0), dtype=np.float32)
 
 
 def _same_colours(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which of (n, 32) and (m, 32) colours are near to each other, or none at all: bool, shape (n, m)."""
-    size = 2 * COLOUR_SIDE**2
-    one, other = left.astype(np.float32) - 128, right.astype(np.float32) - 128
-    energy, energies = (one * one).sum(axis=1)[:, None], (other * other).sum(axis=1)
-    distance = energy + energies - 2 * one @ other.T
-    colourless = size * GREY_LEVELS**2
-    return np.asarray((distance <= size * COLOUR_LEVELS**2) | (energy <= colourless) | (energies <= colourless))
+    """Which colours are near to each other, or none at all: bool, shape (n, m)."""
+    none = np.full((1, left.shape[1]), 128, np.uint8)
+    without = (colour_distances(left, none) <= GREY_LEVELS) | (colour_distances(none, right) <= GREY_LEVELS)
+    return np.asarray((colour_distances(left, right) <= COLOUR_LEVELS) | without)
