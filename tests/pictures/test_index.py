@@ -241,8 +241,8 @@ def test_same_picture_in_two_splits_is_an_error(three: Path) -> None:
         "DIR/train/cats/cats.0.jpg = DIR/validation/dogs/z.jpg = DIR/test/cats/copy.jpg:"
         " the same picture in train and validation and test",
         "DIR/train/dogs/dogs.1.jpg = DIR/test/dogs/copy.jpg: the same picture in train and test",
-        "data.allow_leakage: true accepts pictures that lie in several splits; `cnncli data check DIR --fix-splits` moves"
-        " them together",
+        "data.allow_leakage: true accepts pictures that lie in several splits;"
+        " `cnncli data check DIR --fix-splits` moves them together",
     ]
     found = build(three, allow_leakage=True)
     assert found.notes == ("accepted by data.allow_leakage: pictures that lie in several splits, 2",)
