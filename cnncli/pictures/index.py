@@ -157,8 +157,13 @@ def _manifest(
         left_out=dict(found.left_out),
         skipped=tuple((one.path, one.problem or "") for one in bad),
         notes=tuple(notes),
-        near=tuple((*sorted((rows[one], rows[other]), key=_order), correlation) for one, other, correlation in near),
+        near=tuple(_in_order(rows[one], rows[other], correlation) for one, other, correlation in near),
     )
+
+
+def _in_order(one: Row, other: Row, correlation: float) -> tuple[Row, Row, float]:
+    first, second = sorted((one, other), key=_order)
+    return first, second, correlation
 
 
 def _order(row: Row) -> tuple[int, str, str]:

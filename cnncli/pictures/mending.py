@@ -1,8 +1,8 @@
 """Which pictures have to move so that equal ones, and those that look alike, all lie in one split.
 
-A group goes to the first of train, validation and test in which it lies: what stays in test was seen nowhere else. Where
-that would take from a class of a split more than half of its pictures, or move what lies behind a link, the group goes to
-the last of its splits instead; where that would, too, it stays.
+A group goes to the first of train, validation and test in which it lies: what stays in test was seen nowhere else.
+Where that would take from a class of a split more than half of its pictures, or move what lies behind a link, the group
+goes to the last of its splits instead; where that would, too, it stays.
 """
 
 from __future__ import annotations

@@ -42,8 +42,10 @@ def near_warnings(pictures: Sequence[Labelled], found: Found, remedy: str) -> li
     one, other, correlation = max(found.pairs, key=lambda pair: pair[2])
     where, there = (f"{printable(pictures[place].path)} ({pictures[place].split})" for place in (one, other))
     number = f"{len(found.pairs):,}" if found.complete else f"more than {LIMIT:,}"
+    mixed = sum(pictures[one].label != pictures[other].label for one, other, _ in found.pairs)
+    labels = f", {mixed:,} of them under two labels" if mixed else ""
     return [
-        f"pictures that look alike in different splits: {number} pairs, e.g. {where} and {there},"
+        f"pictures that look alike in different splits: {number} pairs{labels}, e.g. {where} and {there},"
         f" {correlation:.0%} alike; they flatter the figures. {remedy}"
     ]
 

@@ -130,7 +130,7 @@ def test_names_and_order_do_not_matter_for_what_is_kept_together(pairs: Path) ->
     """The draw follows the bytes."""
     before = {row.digest: row.split for row in build(pairs).rows}
     for k, path in enumerate(sorted(pairs.rglob("*.*"))):
-        path.rename(path.with_name(f"{61 * k % 83}{path.suffix}"))
+        path.rename(path.with_name(f"new {61 * k % 83}{path.suffix}"))
     assert {row.digest: row.split for row in build(pairs).rows} == before
 
 
@@ -170,3 +170,9 @@ def test_what_is_remembered_is_enough(two: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(inventory, "verify", lambda path, limit: pytest.fail(f"{path} was read"))
     assert build(two) == first
     assert len(first.near) == 2
+
+
+def test_pairs_under_two_labels_are_counted(two: Path) -> None:
+    """One of both labels is wrong."""
+    (two / "test" / "cats" / "b.jpg").rename(two / "test" / "dogs" / "b.jpg")
+    assert "2 pairs, 1 of them under two labels, e.g. " in scan_folder(two).warnings[0]
