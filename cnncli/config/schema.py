@@ -50,7 +50,7 @@ class DataConfig(Settings):
     fit: Literal["stretch", "crop", "pad"] = "stretch"
     """How a picture meets the image size: distorted, centre-cropped, or padded with black."""
     splits: SplitFractions = SplitFractions()
-    """Seeded, stratified split for data without split folders; identical files stay together."""
+    """Seeded, stratified split for data without split folders; equal and similar-looking files stay together."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weighs each class by n / (classes · n of the class) in the training objective."""
     on_bad_image: Literal["error", "skip"] = "error"

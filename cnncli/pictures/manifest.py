@@ -59,6 +59,8 @@ class Manifest:
         left_out: how many files and folders were no pictures, by reason.
         skipped: unreadable pictures that were left out, with the reason of each.
         notes: sentences to show.
+        warnings: sentences to show even where little is to be said.
+        near: pairs that look alike in different splits, with the correlation of their brightness (0-1).
     """
 
     rows: tuple[Row, ...]
@@ -66,6 +68,8 @@ class Manifest:
     left_out: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    near: tuple[tuple[Row, Row, float], ...] = ()
 
     def split(self, name: str) -> tuple[Row, ...]:
         """The pictures of one split; none where there is no such split."""
@@ -89,6 +93,15 @@ class Manifest:
     def skipped_text(self) -> str:
         """The pictures that were left out as CSV with a header: path and reason."""
         return _table(("path", "reason"), self.skipped)
+
+    def near_text(self) -> str:
+        """The pairs that look alike as CSV with a header."""
+        columns = [f"{name}{number}" for number in ("", "_2") for name in ("path", "label", "split")]
+        pairs = (
+            (*(value for row in (one, other) for value in (row.file, row.label, row.split)), round(correlation, 4))
+            for one, other, correlation in self.near
+        )
+        return _table((*columns, "correlation"), pairs)
 
     def to_csv(self, path: Path) -> None:
         """Write the rows as CSV, every name in the bytes the file system has for it."""

@@ -185,6 +185,8 @@ def _create(task: Fit, shop: Workshop, runs_dir: Path, parent: Path | None) -> R
     }
     if task.manifest.skipped:
         files["skipped.csv"] = task.manifest.skipped_text()
+    if task.manifest.near:
+        files["near_duplicates.csv"] = task.manifest.near_text()
     facts = {
         "mode": config.mode,
         "backbone": config.backbone.name,

@@ -39,9 +39,10 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
         facts = scan_folder(absolute(str(folder), Path.cwd()), progress=lambda done, _: bar.update(done))
     if sum(1 for n in _readable_by_class(facts).values() if n) < 2:
         raise DataError(facts.problems or f"{printable(folder)}: holds no two classes of pictures")
-    for line in (*facts.problems, *facts.notes)[:MAX_LINES]:
+    lines = (*facts.problems, *facts.warnings, *facts.notes)
+    for line in lines[:MAX_LINES]:
         console.warn(line)
-    if (more := len(facts.problems) + len(facts.notes) - MAX_LINES) > 0:
+    if (more := len(lines) - MAX_LINES) > 0:
         console.warn(f"and {more:,} more: see `cnncli data check {printable(folder)}`")
     write_atomically(out, template_for(_facts_for(facts, folder, out), str(out)))
     return out

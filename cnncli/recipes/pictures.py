@@ -35,6 +35,8 @@ def checking_pictures(console: Console) -> Iterator[Callable[[int, int], None]]:
 
 def say_notes(manifest: Manifest, console: Console) -> None:
     """What there is to know about a folder, and each picture that was left out."""
+    for warning in manifest.warnings:
+        console.warn(warning)
     for note in manifest.notes:
         console.say(note)
     for path, reason in manifest.skipped:

@@ -2,7 +2,7 @@
 
     runs/2026-11-21T151200Z_vgg16-features/
         config.yaml  manifest.csv  classes.json  environment.json   what was trained, on what, with what
-        skipped.csv                                                 pictures that were left out, where there are any
+        skipped.csv  near_duplicates.csv                            pictures left out, or alike in two splits, if any
         run.json  log.txt                                           state and key facts; every line that was said
         history.csv  stages.json  metrics.json  figures/  tensorboard/
         state/  lock                                                what it began with, checkpoints; who is training
@@ -50,6 +50,11 @@ class RunFolder:
     def skipped(self) -> Path:
         """The unreadable pictures that were left out, with the reason of each; only where there are any."""
         return self.path / "skipped.csv"
+
+    @property
+    def near_duplicates(self) -> Path:
+        """The pairs of pictures that look alike in different splits; only where there are any."""
+        return self.path / "near_duplicates.csv"
 
     @property
     def classes(self) -> Path:

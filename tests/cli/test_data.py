@@ -37,6 +37,7 @@ def test_check_of_a_fine_folder(folder: Path, capsys: pytest.CaptureFixture[str]
         "colour modes: RGB 37",
         "unreadable: 0",
         "groups of equal files: 1 within a split, 0 across splits",
+        "pairs that look alike in different splits: 0",
         "left out: not a picture 1",
         f"equal: {folder}/train/cats/again.jpg = {folder}/train/cats/cats.0.jpg",
         "fine: nothing keeps this folder from being trained on",

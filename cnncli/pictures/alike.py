@@ -1,0 +1,208 @@
+"""Pictures that look alike: which of many thumbnails show one picture, resized, recompressed, brightened or cropped.
+
+In two steps. A 63-bit hash of each thumbnail, from its lowest frequencies, is compared with every other's: few bits
+differ between copies, about half between different pictures. The few pairs that are left are compared by the thumbnails
+themselves: brightness by its correlation, which neither more light nor more contrast changes, and colours by their
+distance. What has no structure, such as a blank page or a clear sky, is like everything of its kind and is left out.
+
+The time grows with the square of the number of pictures: 100,000 take seconds, a million minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.parallel import map_ordered, workers
+from cnncli.pictures.thumbnail import GREY_SIDE, THUMBNAIL_BYTES
+
+HASH_BITS = 10
+"""Most bits in which the hashes of two pictures that look alike differ."""
+LEAST_CORRELATION = 0.95
+"""Of the brightness of two pictures that look alike."""
+COLOUR_LEVELS = 12.0
+"""Largest distance of their colours, root mean square, of 255. A picture without colours may be a copy of any."""
+GREY_LEVELS = 2.0
+"""A picture whose colours are nearer to grey than this, root mean square, has none."""
+FLAT_LEVELS = 4.0
+"""What differs less than this from an even gradient, root mean square, has no structure to be known by."""
+LIMIT = 100_000
+"""The search ends with so many pairs: then it is in the nature of the pictures to look alike."""
+
+_FREQUENCIES = 8
+_ROWS, _COLUMNS = 128, 4096  # hashes compared in one go: what is written in between stays in the processor's cache
+_BATCH = 8192
+
+Places = NDArray[np.int64]
+Pairs = tuple[Places, Places, NDArray[np.float32]]
+_NONE: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What n pictures look like.
+
+    Attributes:
+        hashes: uint64, shape (n,).
+        grey: brightness, uint8, shape (n, 256).
+        colour: both differences, uint8, shape (n, 32); 128 stands for none.
+        telling: whether there is anything to know the picture by, bool, shape (n,).
+    """
+
+    hashes: NDArray[np.uint64]
+    grey: NDArray[np.uint8]
+    colour: NDArray[np.uint8]
+    telling: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, thumbnails: Sequence[bytes]) -> Looks:
+        """From what `thumbnail_of` gives; an empty one tells nothing."""
+        blank = bytes(THUMBNAIL_BYTES)
+        table = np.frombuffer(b"".join(one or blank for one in thumbnails), np.uint8).reshape(-1, THUMBNAIL_BYTES)
+        grey, colour = np.split(table, [GREY_SIDE**2], axis=1)
+        hashes = np.empty(len(table), np.uint64)
+        telling = np.empty(len(table), np.bool_)
+        for start in range(0, len(table), _BATCH):  # as floats, all of them would take four times the memory
+            batch = slice(start, start + _BATCH)
+            hashes[batch] = hashes_of(grey[batch])
+            telling[batch] = _has_structure(grey[batch])
+        return cls(hashes, grey, colour, telling)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Pairs of pictures that look alike.
+
+    Attributes:
+        pairs: places of both, the lower part's first, and the correlation of their brightness (0-1).
+        complete: False where the search ended early, with `LIMIT` pairs.
+    """
+
+    pairs: tuple[tuple[int, int, float], ...] = ()
+    complete: bool = True
+
+
+def hashes_of(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Perceptual hashes of brightnesses of shape (n, 256): uint64, shape (n,).
+
+    A bit for each of the 8 × 8 lowest frequencies of the discrete cosine transform but the mean: whether it is above
+    their median (Zauner, Implementation and benchmarking of perceptual image hash functions, 2010).
+    """
+    square = grey.reshape(-1, GREY_SIDE, GREY_SIDE).astype(np.float32)
+    spectrum = (_COSINES @ square @ _COSINES.T).reshape(len(grey), -1)
+    bits = spectrum > np.median(spectrum[:, 1:], axis=1, keepdims=True)
+    bits[:, 0] = False
+    return np.packbits(bits, axis=1).view(np.uint64).reshape(-1)
+
+
+def near_pairs(looks: Looks, parts: Sequence[Places], within: Collection[int] = (), limit: int = LIMIT) -> Found:
+    """The pairs of pictures in different parts that look alike.
+
+    Args:
+        looks: of all pictures.
+        parts: for each part the places of its pictures, ascending.
+        within: numbers of the parts whose pictures are compared with each other, too.
+        limit: the search ends with so many pairs.
+    """
+    telling = [part[looks.telling[part]] for part in parts]
+    pairs: list[tuple[int, int, float]] = []
+    for first, second, correlation in map_ordered(
+        partial(_near_in, looks, limit), _blocks(telling, within), 2 * workers()
+    ):
+        pairs += zip(first.tolist(), second.tolist(), correlation.tolist(), strict=True)
+        if len(pairs) > limit:
+            return Found(tuple(pairs[:limit]), complete=False)
+    return Found(tuple(pairs))
+
+
+def _cosines() -> NDArray[np.float32]:
+    """The lowest frequencies of the orthonormal cosine transform of 16 values, shape (8, 16)."""
+    places, frequencies = np.arange(GREY_SIDE), np.arange(_FREQUENCIES)[:, None]
+    table = np.cos(np.pi * (2 * places + 1) * frequencies / (2 * GREY_SIDE)) * np.sqrt(2 / GREY_SIDE)
+    table[0] /= np.sqrt(2)
+    return table.astype(np.float32)
+
+
+_COSINES = _cosines()
+
+
+def _has_structure(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether there is more in brightnesses of shape (n, 256) than an even gradient."""
+    ramp = np.linspace(-1.0, 1.0, GREY_SIDE, dtype=np.float32)
+    across, down = np.tile(ramp, GREY_SIDE), np.repeat(ramp, GREY_SIDE)
+    plane = np.stack([np.ones_like(across), across, down])
+    plane /= np.linalg.norm(plane, axis=1, keepdims=True)
+    values = grey.astype(np.float32)
+    rest = values - values @ plane.T @ plane
+    return np.asarray((rest * rest).mean(axis=1) >= FLAT_LEVELS**2)
+
+
+def _blocks(parts: Sequence[Places], within: Collection[int]) -> Iterator[tuple[Places, Places]]:
+    """A few places and all those they are compared with; within a part, each block with itself and what follows."""
+    for number, part in enumerate(parts):
+        for start in range(0, len(part), _ROWS):
+            few = part[start : start + _ROWS]
+            if number in within:
+                yield few, part[start:]
+            for other in parts[number + 1 :]:
+                yield few, other
+
+
+def _near_in(looks: Looks, limit: int, block: tuple[Places, Places]) -> Pairs:
+    few, many = block
+    found = []
+    count = 0
+    for start in range(0, len(many), _COLUMNS):
+        pairs = _near(looks, few, many[start : start + _COLUMNS])
+        found.append(pairs)
+        count += len(pairs[0])
+        if count > limit:
+            break
+    first, second, correlation = (np.concatenate(column) for column in zip(_NONE, *found, strict=True))
+    return first, second, correlation
+
+
+def _near(looks: Looks, few: Places, many: Places) -> Pairs:
+    differences = np.bitwise_count(looks.hashes[few][:, None] ^ looks.hashes[many])
+    candidates = differences <= HASH_BITS
+    if not candidates.any():
+        return _NONE
+    rows, columns = np.flatnonzero(candidates.any(axis=1)), np.flatnonzero(candidates.any(axis=0))
+    left, right = few[rows], many[columns]
+    correlation = correlations(looks.grey[left], looks.grey[right])
+    near = candidates[np.ix_(rows, columns)] & (correlation >= LEAST_CORRELATION)
+    near &= _same_colours(looks.colour[left], looks.colour[right])
+    if few[0] == many[0]:  # a part with itself: each pair once, and nothing with itself
+        near &= left[:, None] < right
+    row, column = np.nonzero(near)
+    return left[row], right[column], correlation[row, column]
+
+
+def correlations(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of the brightnesses (n, 256) of some pictures with those (m, 256) of others: float32, shape (n, m)."""
+    return np.asarray(_shapes(left) @ _shapes(right).T, dtype=np.float32)
+
+
+def colour_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of the colours (n, 32) of some pictures from those (m, 32) of others, root mean square: float32, shape (n, m)."""
+    one, other = left.astype(np.float32) - 128, right.astype(np.float32) - 128
+    squares = (one * one).sum(axis=1)[:, None] + (other * other).sum(axis=1) - 2 * one @ other.T
+    return np.asarray(np.sqrt(np.maximum(squares, 0) / left.shape[1]), dtype=np.float32)
+
+
+def _shapes(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Brightnesses as vectors whose products are correlations."""
+    values = grey.astype(np.float32)
+    values -= values.mean(axis=1, keepdims=True)
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1.0), dtype=np.float32)
+
+
+def _same_colours(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which colours are near to each other, or none at all: bool, shape (n, m)."""
+    none = np.full((1, left.shape[1]), 128, np.uint8)
+    without = (colour_distances(left, none) <= GREY_LEVELS) | (colour_distances(none, right) <= GREY_LEVELS)
+    return np.asarray((colour_distances(left, right) <= COLOUR_LEVELS) | without)
