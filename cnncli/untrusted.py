@@ -36,8 +36,9 @@ def read_bytes(path: Path, most: int) -> bytes:
     Raises: OSError: it has more, or cannot be read.
     """
     with open_regular(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, most) + 1)  # no more than that is set aside for it
+    if size > most or len(data) > most:
         raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
     return data
 

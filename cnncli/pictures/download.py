@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from cnncli.archives import ARCHIVE_ERRORS, most_unpacked, open_zip, read_entry, unpack_entry
 from cnncli.errors import DataError, PictureError, printable
 from cnncli.pictures.formats import regular_file
 
@@ -22,7 +21,6 @@ Files = Mapping[str, Callable[[], bytes]]
 
 # Kaggle packs its unlabelled test pictures in a zip of their own.
 _UNLABELLED = "test"
-_ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
 
 
 @contextmanager
@@ -56,8 +54,8 @@ def _files_in_folder(source: Path) -> Files:
 
 def _files_in_zip(source: Path, prefix: str, scratch: Path, archives: ExitStack) -> Files:
     try:
-        archive = archives.enter_context(zipfile.ZipFile(source))
-    except _ZIP_ERRORS as error:
+        archive = archives.enter_context(open_zip(source))
+    except ARCHIVE_ERRORS as error:
         named = f"{printable(source)}{f' (in the zip as {prefix[:-1]})' if prefix else ''}"
         raise DataError(f"{named}: is no zip, or the download broke off ({error})") from None
     files: dict[str, Callable[[], bytes]] = {}
@@ -82,9 +80,9 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, scratch: Path, s
     """A zip inside a zip as a file, under a name of ours."""
     path = scratch / f"{len(list(scratch.iterdir()))}.zip"
     try:
-        with archive.open(entry) as packed, path.open("wb") as file:
-            shutil.copyfileobj(packed, file)
-    except _ZIP_ERRORS as error:
+        with path.open("wb") as file:
+            unpack_entry(archive, entry, file, most_unpacked(source.stat().st_size))
+    except ARCHIVE_ERRORS as error:
         raise DataError(f"{printable(source)}: {printable(entry.filename)} cannot be unpacked ({error})") from None
     return path
 
@@ -98,6 +96,6 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.file_size > LARGEST_FILE:
         raise PictureError(entry.filename, f"has {entry.file_size:,} bytes, which no photograph has")
     try:
-        return archive.read(entry)
-    except _ZIP_ERRORS as error:
+        return read_entry(archive, entry, LARGEST_FILE)
+    except ARCHIVE_ERRORS as error:
         raise PictureError(entry.filename, f"cannot be unpacked ({error})") from None

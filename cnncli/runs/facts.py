@@ -63,9 +63,10 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise RunError(f"{run}: {path.name} is damaged: it names no format")
     if facts["format"] > FORMAT:
+        writer = _shown(facts.get("cnncli", "of a later version"))
         raise RunError(
-            f"{run}: written in format {facts['format']} by cnncli {_shown(facts.get('cnncli', 'of a later version'))}; "
-            f"this one reads up to format {FORMAT}: update cnncli"
+            f"{run}: written in format {facts['format']} by cnncli {writer}; this one reads up to format {FORMAT}: "
+            "update cnncli"
         )
     problem = _damage(facts)
     if problem:
@@ -83,7 +84,13 @@ def _damage(facts: Mapping[str, Any]) -> str | None:
     if created.tzinfo is None:
         return f"its time of creation has no time zone: {facts['created']!r}"
     odd = [name for name in TEXTS if not isinstance(facts.get(name), str | None)]
-    return f"{', '.join(odd)}: no text" if odd else None
+    if odd:
+        return f"{', '.join(odd)}: no text"
+    try:
+        facts_text(facts)
+    except (ValueError, RecursionError) as error:  # what could not be written again when the run goes on
+        return str(error)
+    return None
 
 
 def _shown(value: object) -> object:
