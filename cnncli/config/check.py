@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from cnncli.config.dialect import unquoted
 from cnncli.config.fields import choices_of, expectation, group_of, item_groups_of, takes_null
-from cnncli.config.problems import Problem
+from cnncli.config.problems import Problem, shown
 from cnncli.config.schema import Config, HeadLayer, Settings, StageConfig
 from cnncli.config.suggestions import setting_hint, word_hint
 from cnncli.config.tree import Node, join
@@ -165,7 +165,7 @@ def _said(errors: list[dict[str, Any]]) -> str:
 
 def _repair(group: type[Settings], name: str, value: object) -> str:
     """A sentence where quotes are all that is missing or too much."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and not list(_errors(group, name, str(value))):
+    if isinstance(value, int | float) and not isinstance(value, bool) and not list(_errors(group, name, shown(value))):
         return "Write it in quotes."
     if isinstance(value, str):
         plain = unquoted(value)

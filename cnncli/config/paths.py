@@ -14,16 +14,21 @@ from cnncli.errors import printable
 
 WEIGHTS_WORDS = ("imagenet", "none")
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
+MOST_PARTS = 256
+"""Of a path beyond which nobody looks for what is there instead."""
 
 
 def absolute(written: str, folder: Path) -> Path:
     """A path as written, made absolute: `~` is the home folder, and relative is relative to `folder`."""
     path = Path(written)
-    with suppress(RuntimeError):  # `~somebody` whom this machine does not know: a name like any other
+    # `~somebody` whom this machine does not know, and what no path can be: names like any other.
+    with suppress(RuntimeError, ValueError):
         path = path.expanduser()
     path = folder / path
-    # `..` behind a link leads where the system says, not where the text does.
-    return path.resolve() if ".." in path.parts else path.absolute()
+    with suppress(RuntimeError, ValueError, OSError):  # links that lead round in a circle
+        # `..` behind a link leads where the system says, not where the text does.
+        return path.resolve() if ".." in path.parts else path.absolute()
+    return path.absolute()
 
 
 def missing_paths(draft: Draft) -> Iterator[Problem]:
@@ -74,6 +79,8 @@ def _what_is(path: Path) -> str:
 
 def _nearby(path: Path) -> str:
     """What is there instead of a path that is not."""
+    if len(path.parts) > MOST_PARTS:
+        return ""
     there = next((parent for parent in path.parents if _what_is(parent) == "a folder"), None)
     if there is None or there != path.parent:
         return f"The path exists up to {printable(there)}." if there is not None else ""

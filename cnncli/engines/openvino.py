@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
+from cnncli.engines.graph_check import check_graph, check_graph_file
 from cnncli.errors import EngineError, printable
 from cnncli.parallel import workers
 from cnncli.runs.environment import package_version, processor
@@ -119,7 +120,7 @@ class OpenVinoEngine:
         Raises:
             EngineError: OpenVINO cannot read or compile the file.
         """
-        self._precision = precision
+        self._path, self._precision = path, precision
         self._dtype = _NUMPY[dtype or precision]
         self.batch = batch or BATCH
         core = import_openvino().Core()
@@ -130,8 +131,10 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": str(side_by_side * threads),
         }
         try:
+            check_graph_file(path)
             model = core.read_model(path)
             model.reshape({port: [self.batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+            check_graph(model, self.batch, path.with_suffix(".bin").stat().st_size)
             self._compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:  # OpenVINO's exceptions have no common base class
             raise EngineError(f"OpenVINO cannot run {printable(path)}: {_last_line(error)}") from error
@@ -171,6 +174,8 @@ class OpenVinoEngine:
                 request.infer([np.ascontiguousarray(_plain(array)) for array in batch])
                 for output, port in zip(outputs, self._compiled.outputs, strict=True):
                     output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
+        except Exception as error:  # an input of another shape, in a graph that was put in place of the run's
+            raise EngineError(f"OpenVINO cannot run {printable(self._path)}: {_last_line(error)}") from error
         finally:
             self._idle.put(request)
         return outputs

@@ -6,6 +6,7 @@ a file of a kilobyte can declare an array of a terabyte.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_NAMES = 2**20
+MAX_NAME_CHARACTERS = 1_000
+MAX_OBJECTS = 200_000
 MAX_CHUNK_ITEMS = 2**24
 # Deflate, shuffle, Fletcher's checksum, szip, n-bit, scale and offset, LZF: what h5py brings. Others are plug-ins.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
@@ -65,6 +68,36 @@ def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
 
     with h5py.File(source, "r") as file:
         yield file
+
+
+def check_plain(path: Path) -> None:
+    """Find a file to be groups and arrays of numbers alone, each array stored once, in one piece and in full.
+
+    Such a file takes no more memory than it has bytes, whoever reads it. Keras writes no others.
+
+    Raises: WeightsError: something else is in it.
+    """
+    import h5py
+
+    with open_hdf5(path) as file:
+        pending, seen = [file], {h5py.h5o.get_info(file.id).addr}
+        while pending:
+            group = pending.pop()
+            for name in group:
+                child = _linked(group, name)
+                address = h5py.h5o.get_info(child.id).addr
+                if address in seen or len(seen) > MAX_OBJECTS:
+                    raise WeightsError(f"{child.name} leads round in a circle: refused")
+                seen.add(address)
+                if isinstance(child, h5py.Group):
+                    pending.append(child)
+                else:
+                    _check_stored(array_in(group, name).dataset)
+
+
+def _check_stored(dataset: h5py.Dataset) -> None:
+    if dataset.chunks is not None or dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
+        raise WeightsError(f"{dataset.name} declares more than is stored: refused")
 
 
 def is_hdf5(path: Path) -> bool:
@@ -156,11 +189,19 @@ def _linked(group: h5py.Group, name: str) -> Any:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
+    import h5py
+
     declared = group.attrs.get_id(attribute)
-    if declared.shape is not None and int(np.prod(declared.shape, dtype=np.float64)) > MAX_NAMES:
-        raise WeightsError(f"{group.name} declares a list of {declared.shape} names: refused")
+    text = h5py.check_string_dtype(declared.dtype)
+    # A list of texts of any length can repeat a long one a thousand times; Keras writes lists of fixed length.
+    is_one = declared.shape in ((), (1,))
+    if text is None or (text.length is None and not is_one) or math.prod(declared.shape or ()) > MAX_NAMES:
+        raise WeightsError(f"{group.name} has a list of names as Keras never writes it: refused")
     values = np.ravel(group.attrs[attribute])
-    return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+    names = [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+    if any(len(name) > MAX_NAME_CHARACTERS for name in names):
+        raise WeightsError(f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused")
+    return names
 
 
 def _filters(dataset: h5py.Dataset) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from cnncli.errors import DataError, printable
 from cnncli.pictures.scan import SPLITS
 from cnncli.runs.files import write_atomically
+from cnncli.untrusted import read_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class Row:
 
 COLUMNS = ("path", "label", "split", "digest", "size_bytes", "width", "height")
 """Of a manifest's file: a row's fields, in their order."""
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+MOST_BYTES = 8 * 2**30
+"""Some thirty million pictures."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,9 @@ class Manifest:
         Raises: DataError: no manifest, or a damaged one.
         """
         try:
-            text = path.read_bytes().decode("utf-8", sys.getfilesystemencodeerrors())
-            header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-            if tuple(header) != COLUMNS:
+            text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())
+            lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+            if tuple(next(lines, ())) != COLUMNS:
                 raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
             rows = tuple(_row(line) for line in lines)
         except OSError as error:
@@ -138,4 +144,6 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _row(line: Sequence[str]) -> Row:
     path, label, split, digest, *numbers = line
     size_bytes, width, height = map(int, numbers)
+    if split not in SPLITS or not _DIGEST.fullmatch(digest) or size_bytes < 0 or min(width, height) < 1:
+        raise ValueError(f"a row that is none: {','.join(line)[:120]}")
     return Row(path, label, split, digest, size_bytes, width, height)

@@ -13,7 +13,7 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
-from cnncli.errors import ConfigError, printable
+from cnncli.errors import ConfigError, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
@@ -153,9 +153,15 @@ def _optimizer_takes(name: str, value: object) -> bool:
 
 
 def validation_scores(run: RunFolder) -> Scores | None:
-    """What a run's end found on its validation pictures; None where they could not be scored then."""
-    found = (run.read_facts().get("metrics") or {}).get("validation")
-    return Scores(found["loss"], found["top1"]) if found else None
+    """What a run's end found on its validation pictures; None where they could not be scored then.
+
+    Raises: RunError: what run.json says there is damaged.
+    """
+    try:
+        found = (run.read_facts().get("metrics") or {}).get("validation")
+        return Scores(float(found["loss"]), float(found["top1"])) if found else None
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise RunError(f"{printable(run.path)}: run.json is damaged: its metrics are none") from error
 
 
 def compare_with_parent(before: Scores | None, run: Run, monitor: str, console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from cnncli.errors import RunError, printable
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
 from cnncli.runs.folder import RunFolder
+from cnncli.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def finished_run(folder: RunFolder) -> Run:
         RunError: its figures cannot be read.
     """
     try:
-        document = json.loads(folder.metrics.read_text(encoding="utf-8"))
+        document = read_json(folder.metrics)
         metrics = {split: Metrics.from_dict(figures) for split, figures in document.items()}
         seconds = float(folder.read_facts()["seconds"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{printable(folder.metrics)}: cannot be read ({error}).") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{printable(folder.metrics)}: cannot be read ({printable(str(error))}).") from error
     return Run(folder, metrics, seconds, Counts(), layers=0)
 
 

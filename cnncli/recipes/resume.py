@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
 from cnncli.runs.lock import locked
 from cnncli.runs.log import recording, remembering
+from cnncli.runs.own_files import require_own_files
+from cnncli.untrusted import read_json
 
 
 @remembering()
@@ -45,9 +46,11 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
         DataError: pictures that have gone or changed, all of them.
     """
     started = time.monotonic()
+    facts = run.read_facts()
+    require_own_files(run)
     with locked(run):
         pass  # who trains it now is told at once
-    facts, config = run.read_facts(), _config_of(run)
+    config = _config_of(run)
     if epochs is not None:
         config = _extended(config, epochs, run, console)
     elif facts["state"] == "finished":
@@ -57,7 +60,7 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
     import_keras_meanwhile()
     manifest = Manifest.from_csv(run.manifest)
     require_unchanged(manifest, config.data, console)
-    parent = RunFolder(Path(facts["parent"])) if facts["parent"] else None
+    parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
     classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
     _require_same_start(classifier, facts, run)
     handed = validation_scores(parent) if parent else None
@@ -106,7 +109,7 @@ def newest_unfinished(config: Config, runs_dir: Path, console: Console) -> RunFo
             facts, theirs = run.read_facts(), load_resolved(run.config)
         except CnncliError:
             continue
-        if facts["state"] == "finished" or facts["parent"]:
+        if facts["state"] == "finished" or facts.get("parent"):
             continue
         if not (changes := differences(theirs, config)):
             console.say(f"resuming {printable(run.path.name)}")
@@ -123,7 +126,7 @@ def newest_unfinished(config: Config, runs_dir: Path, console: Console) -> RunFo
 
 def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunFolder) -> None:
     """What was frozen then has to be the same now."""
-    if hash_weights(classifier.model.layers) != facts["initial_weights_sha256"]:
+    if hash_weights(classifier.model.layers) != facts.get("initial_weights_sha256"):
         raise RunError(
             f"{printable(run.path)}: the weights that it started from have changed: backbone.weights names another "
             "file now, or another version of Keras draws other numbers. Train anew."
@@ -133,19 +136,21 @@ def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunF
 def _tell_of_another_machine(run: RunFolder, console: Console) -> None:
     """Sums depend on the processor, the number of threads and the versions: elsewhere, bits will differ."""
     try:
-        then = json.loads(run.environment.read_text(encoding="utf-8"))
+        then = read_json(run.environment)
     except (OSError, ValueError):
         return
     now = environment()
+    known = then if isinstance(then, dict) else {}
+    then = {group: found if isinstance(found := known.get(group), dict) else {} for group in now}
     changes = [
-        f"{name} {_shown(then.get(group, {}).get(name))} then, {_shown(now[group].get(name))} now"
+        f"{name} {_shown(then[group].get(name))} then, {_shown(now[group].get(name))} now"
         for group, names in (("cpu", ("model", "flags", "threads")), ("packages", tuple(now["packages"])))
         for name in names
-        if then.get(group, {}).get(name) != now[group].get(name)
+        if then[group].get(name) != now[group].get(name)
     ]
     if changes:
         console.warn(f"this is not what the run began on, so its last bits will differ: {'; '.join(changes)}")
 
 
 def _shown(value: Any) -> str:
-    return " ".join(value) if isinstance(value, list) else str(value)
+    return printable(" ".join(map(str, value)) if isinstance(value, list) else str(value))

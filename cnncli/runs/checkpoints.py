@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnncli.errors import RunError, printable
+from cnncli.runs.arrays import Arrays as Arrays
+from cnncli.runs.arrays import read_arrays
 from cnncli.runs.sealed import damage, sealed
+from cnncli.untrusted import read_json
 
 FORMAT = 1
 KEPT = 2
 DOCUMENT, ARRAYS = "state.json", "arrays.npz"
-
-Arrays = dict[str, NDArray[Any]]
+MOST_DOCUMENT_BYTES = 64 * 2**20
+"""Of the plain data, a few hundred bytes for each epoch."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +105,16 @@ def _read(folder: Path) -> Checkpoint | None:
     if damage(folder) is not None:
         return None
     try:
-        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        document = read_json(folder / DOCUMENT, MOST_DOCUMENT_BYTES)
         if document["format"] > FORMAT:
             raise RunError(f"{printable(folder)}: written by a newer cnncli. Update this one.")
-        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
-            return Checkpoint(document, dict(arrays), bool(document["between_epochs"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return Checkpoint(document, read_arrays(folder / ARRAYS), bool(document["between_epochs"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _is_between_epochs(folder: Path) -> bool:
     try:
-        return bool(json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))["between_epochs"])
-    except (OSError, ValueError, KeyError):
+        return bool(read_json(folder / DOCUMENT, MOST_DOCUMENT_BYTES)["between_epochs"])
+    except (OSError, ValueError, KeyError, TypeError):
         return False

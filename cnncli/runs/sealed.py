@@ -9,11 +9,14 @@ import hashlib
 import json
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cnncli.errors import printable
 from cnncli.runs.files import naming, sync_file, sync_folder, write_atomically
+from cnncli.untrusted import read_json
 
 SEAL = "sha256.json"
 
@@ -51,13 +54,29 @@ def sealed(folder: Path) -> Iterator[Path]:
 def damage(folder: Path) -> str | None:
     """What is wrong with a sealed folder, in words that fit behind a colon; None where every file is as it was."""
     try:
-        checksums: dict[str, str] = json.loads((folder / SEAL).read_text())
+        checksums = read_json(folder / SEAL)
+        if outside := _outside(folder, checksums):
+            return f"{SEAL} names {', '.join(map(printable, outside[:8]))}, which is no file of its own"
         changed = [name for name, checksum in checksums.items() if _checksum(folder / name) != checksum]
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, AttributeError) as error:
-        return str(error)
+    except OSError as error:
+        return f"{SEAL}: {error.strerror}"
+    except ValueError as error:
+        return f"{SEAL}: {error}"
     return f"{', '.join(changed)} changed since it was written" if changed else None
+
+
+def _outside(folder: Path, checksums: object) -> list[str]:
+    """The names in a seal that are no plain files of this folder: paths that lead out of it, links, pipes.
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+        ValueError: the seal holds no checksums.
+    """
+    if not isinstance(checksums, dict):
+        raise ValueError("holds no checksums")
+    return [name for name in checksums if Path(name).name != name or not stat.S_ISREG((folder / name).lstat().st_mode)]
 
 
 def _checksum(path: Path) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cnncli.config.modes import Stage
-from cnncli.errors import NonFiniteError
+from cnncli.errors import NonFiniteError, RunError, printable
 from cnncli.features.extract import Counts
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.checkpoints import Arrays, Checkpoint, Checkpoints
@@ -151,8 +151,9 @@ class Training:
     def _restored(self) -> TrainingState:
         if self._resumed is None:
             return TrainingState()
-        state = TrainingState.from_checkpoint(self._resumed.document)
-        load_weights(self._classifier, moved_layers(state.ledger), self._resumed.arrays)
+        with _fitting():
+            state = TrainingState.from_checkpoint(self._resumed.document)
+            load_weights(self._classifier, moved_layers(state.ledger), self._resumed.arrays)
         self._recorder.begin_with(state.history, state.ledger)
         return state
 
@@ -204,8 +205,20 @@ class Training:
 
 def _under_way(stage: Stage, checkpoint: Checkpoint) -> tuple[StageState, Arrays] | None:
     """The stage that a checkpoint was written in, with its arrays; None where it lies between two stages."""
-    facts = checkpoint.document["stage"]
-    return (StageState.from_checkpoint(stage, facts, checkpoint.arrays), checkpoint.arrays) if facts else None
+    with _fitting():
+        facts = checkpoint.document["stage"]
+        return (StageState.from_checkpoint(stage, facts, checkpoint.arrays), checkpoint.arrays) if facts else None
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """A checkpoint whose checksums are right can still be of another training, put there by somebody."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"a checkpoint in state/ is of another training ({printable(str(error))[:200]}). Train anew."
+        ) from error
 
 
 class StageKeeper:
