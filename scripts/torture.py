@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.torturing import kill
+from scripts.torturing import kill, pictures
 
 Torture = Callable[[Path, np.random.Generator], None]
 
@@ -38,6 +38,7 @@ class Test:
 TESTS = {
     "kill": Test(kill.once, 300),
     "ten-kills": Test(kill.ten_in_one_run, 20),
+    "mutated-pictures": Test(pictures.once, 5000),
 }
 
 
