@@ -6,6 +6,7 @@ import io
 from functools import partial
 
 from PIL import ImageFile
+from PIL.TiffImagePlugin import STRIPOFFSETS, TILEOFFSETS, TiffImageFile
 
 BinaryFile = io.BufferedReader | io.BytesIO
 
@@ -21,10 +22,11 @@ WEBP_PIXELS = 80_000_000
 
 _START_OF_SCAN = b"\xff\xda"
 _BLOCK_BYTES = 1 << 20
-_BYTES_PER_PIXEL = 8  # sixteen bits in four channels
-_BYTES_BESIDE_PIXELS = 256_000_000  # metadata, thumbnails, all frames but the first
+_BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed
+_BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
 _SMALL_BYTES = 20  # the longest entry of a table that a header may have
 _SMALL_READS = 5_000_000
+_STRIP_BYTES = 800_000
 
 
 def too_many_bytes(size_bytes: int, max_pixels: int) -> str | None:
@@ -62,6 +64,15 @@ def _scans(file: BinaryFile) -> int:
     """Scans of a JPEG, those of its thumbnail too: in coded pixels the marker does not occur."""
     file.seek(0)
     return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, _BLOCK_BYTES), b""))
+
+
+class BoundedTiffFile(TiffImageFile):
+    """A TIFF of so many strips or tiles at most: of two bytes that tell where one lies, Pillow makes five objects."""
+
+    def _setup(self) -> None:
+        if any(len(self.tag_v2._tagdata.get(tag, b"")) > _STRIP_BYTES for tag in (STRIPOFFSETS, TILEOFFSETS)):
+            raise SyntaxError(f"where its strips or tiles lie takes more than {_STRIP_BYTES:,} bytes to tell")
+        super()._setup()
 
 
 class ImpatientFile:

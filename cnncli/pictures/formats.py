@@ -15,11 +15,17 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cnncli.errors import DataError, PictureError, printable
-from cnncli.pictures.bombs import LARGE_PIXELS, BinaryFile, ImpatientFile, too_costly, too_many_bytes
+from cnncli.pictures.bombs import (
+    LARGE_PIXELS,
+    BinaryFile,
+    BoundedTiffFile,
+    ImpatientFile,
+    too_costly,
+    too_many_bytes,
+)
 from cnncli.pictures.quiet import PILLOW_WARNINGS, quiet_libtiff
 
 SIGNATURE_BYTES = 18
@@ -39,7 +45,7 @@ _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "WEBP": WebPImageFile,
-    "TIFF": TiffImageFile,
+    "TIFF": BoundedTiffFile,
 }
 _MODES_WITHOUT_RANGE = {"F": "32-bit float", "I": "signed 16-bit or 32-bit integer"}
 _MODES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,9 +98,13 @@ def many_scans(image: Image.Image, scans: int) -> bytes:
     return data[:last] + data[last:-2] * scans + b"\xff\xd9"
 
 
-def two_pixel_tiff(tags: dict[int, tuple[int, int, int]], raw: bytes) -> bytes:
-    """A little-endian TIFF of `raw` pixels; tags are (type, count, value)."""
-    behind = 8 + 2 + (len(tags) + 1) * 12 + 4
-    entries = {**tags, 273: (4, 1, behind)}
-    table = b"".join(struct.pack("<HHII", tag, *entries[tag]) for tag in sorted(entries))
-    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + struct.pack("<I", 0) + raw
+def tiff(values: Mapping[int, int], lists: Mapping[int, bytes]) -> bytes:
+    """A little-endian TIFF of tags with one number, and of tags with a list of 32-bit numbers, and without pixels."""
+    entries, behind = dict[int, tuple[int, int]](), b""
+    begin = 8 + 2 + (len(values) + len(lists)) * 12 + 4
+    for tag, numbers in lists.items():
+        entries[tag] = (len(numbers) // 4, begin + len(behind))
+        behind += numbers
+    entries |= {tag: (1, value) for tag, value in values.items()}
+    table = b"".join(struct.pack("<HHII", tag, 4, *entries[tag]) for tag in sorted(entries))
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4) + behind

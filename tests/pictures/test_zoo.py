@@ -127,9 +127,7 @@ def test_header_of_a_million_parts_is_given_up(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])
 @pytest.mark.parametrize("color", ["rgb", "grayscale"])
-def test_large_pictures_have_the_colours_of_small_ones(
-    monkeypatch: pytest.MonkeyPatch, mode: str, color: Any
-) -> None:
+def test_large_pictures_have_the_colours_of_small_ones(monkeypatch: pytest.MonkeyPatch, mode: str, color: Any) -> None:
     """Converted in strips, so as not to hold four copies, they come out the same."""
     four = Image.fromarray(pixels(50, 40, 4))
     image = four.quantize(16) if mode == "P" else four.convert("L" if mode == "I;16" else mode)

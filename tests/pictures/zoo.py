@@ -336,8 +336,8 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
     yield kind(
         "lab.tif", encoded(Image.new("LAB", (32, 24)), "TIFF"), Refused("has the colour mode LAB; save it as RGB")
     )
-    tags = {256: 2, 257: 1, 258: 8, 259: 99, 262: 1, 277: 1, 278: 1, 279: 2}
-    unknown = handmade.two_pixel_tiff({tag: (4, 1, value) for tag, value in tags.items()}, b"\0\xff")
+    tags = {256: 2, 257: 1, 258: 8, 259: 99, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}
+    unknown = handmade.tiff(tags, {})
     yield kind("unknown-compression.tif", unknown, Refused("is damaged"))
 
 
@@ -467,6 +467,12 @@ def bomb_kinds(shades: Shades) -> Iterator[Kind]:
     line = bmp((178_000_000, 1), 8, b"\1\1\0\0\0\1", bytes(1024), 1)
     yield kind("bomb-of-run-lengths.bmp", line, Refused("is a run-length coded bitmap of more than"))
     scans = handmade.many_scans(Image.new("L", (1000, 1000), 99), 3000)
+    rows = 250_000
+    strips = struct.pack(f"<{rows}I", *[8] * rows)
+    tags = {256: 1, 257: rows, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+    yield kind(
+        "bomb-of-strips.tif", handmade.tiff(tags, {273: strips, 279: strips}), Refused("its strips or tiles lie")
+    )
     yield kind("bomb-of-scans.jpg", scans, Refused("scans of 1,000,000 pixels"))
     yield kind("hole.jpg", _holed(b""), Refused("has 100,000,000,000 bytes, more than a picture"))
     yield kind("hole-behind-a-picture.jpg", _holed(jpeg(shade)), Refused("has 100,000,000,000 bytes, more than"))
