@@ -69,6 +69,7 @@ def _require_agreement(path: Path) -> None:
     assert "memory" not in (problem or ""), problem
     for recipe in RECIPES:
         assert refusal(path, recipe) == problem
+    assert refusal(path.read_bytes(), RECIPES[0]) == problem  # which is what training decodes
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = main(["data", "check", str(path.parents[1]), "--quiet"])
     if path.suffix:
@@ -78,10 +79,10 @@ def _require_agreement(path: Path) -> None:
         assert code == EXIT_DONE or (code == EXIT_USER and problem), out.getvalue()
 
 
-def refusal(path: Path, recipe: PixelRecipe) -> str | None:
+def refusal(source: Path | bytes, recipe: PixelRecipe) -> str | None:
     """Why a picture is refused, or None where it comes out as it was asked for."""
     try:
-        pixels = decode(path, recipe)
+        pixels = decode(source, recipe)
     except PictureError as error:
         return error.reason
     assert pixels.shape == (recipe.height, recipe.width, recipe.channels)

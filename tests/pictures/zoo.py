@@ -448,7 +448,7 @@ def sized_kinds(shades: Shades) -> Iterator[Kind]:
 def bomb_kinds(shades: Shades) -> Iterator[Kind]:
     """Small files that would grow, and long ones that hold nothing."""
     shade = next(shades)
-    zeros = zlib.compress(bytes(50_000_000), 9)
+    zeros = zlib.compress(bytes(5_000_000), 9)
     for name in ("iCCP", "zTXt"):
         data = rgb_png(shade, [chunk(name.encode(), b"bomb\0\0" + zeros)])
         yield kind(f"bomb-in-{name}.png", data, Refused("Decompressed data too large"))
