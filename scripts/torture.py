@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.torturing import NotHereError, crash, disk, kill, lacking, planted, segments, together
+from scripts.torturing import NotHereError, crash, disk, kill, lacking, pictures, planted, segments, together
 
 Torture = Callable[[Path, np.random.Generator], None]
 
@@ -49,6 +49,7 @@ TESTS = {
     "one-store": Test(together.on_one_store, 50),
     "segments": Test(segments.damaged, 200),
     "planted": Test(planted.once, len(planted.FAULTS)),
+    "mutated-pictures": Test(pictures.once, 5000),
 }
 
 

@@ -15,22 +15,24 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cnncli.errors import DataError, PictureError, printable
+from cnncli.pictures.bombs import (
+    LARGE_PIXELS,
+    BinaryFile,
+    BoundedTiffFile,
+    ImpatientFile,
+    too_costly,
+    too_many_bytes,
+)
 from cnncli.pictures.quiet import PILLOW_WARNINGS, quiet_libtiff
-
-BinaryFile = io.BufferedReader | io.BytesIO
 
 SIGNATURE_BYTES = 18
 """So many first bytes tell the format."""
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
 """A file of such a name claims to be a picture: if it is none, that is an error and not a file to pass over."""
-
-LARGE_PIXELS = 20_000_000
-"""Larger pictures are decoded one at a time, so that a few panoramas in several threads do not fill the memory."""
 
 # The last two have their byte order the wrong way round; such files exist and Pillow reads them.
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")
@@ -43,7 +45,7 @@ _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "WEBP": WebPImageFile,
-    "TIFF": TiffImageFile,
+    "TIFF": BoundedTiffFile,
 }
 _MODES_WITHOUT_RANGE = {"F": "32-bit float", "I": "signed 16-bit or 32-bit integer"}
 _MODES = (
@@ -117,7 +119,8 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
     quiet, and pictures larger than `LARGE_PIXELS` wait for each other.
 
     Raises:
-        PictureError: none of the six formats, damaged, too large, or of a colour mode without a fixed range.
+        PictureError: none of the six formats, damaged, too large, too costly to decode, or of a colour mode without a
+            fixed range.
         DataError: Pillow was told elsewhere in this process to accept truncated files.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -127,12 +130,14 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
         )
     try:
         with PILLOW_WARNINGS.here():
+            require_moderate(file, name, max_pixels)
             picture = _open(file, name)
             pixels = picture.width * picture.height
             if pixels > max_pixels:
                 raise PassingPictureError(name, too_large(picture.width, picture.height, max_pixels))
-            if refusal := _refused_mode(picture.mode):
+            if refusal := _refused_mode(picture) or too_costly(picture, file):
                 raise PictureError(name, refusal)
+            _require_whole(picture, file)
             with _one_large_picture if pixels > LARGE_PIXELS else nullcontext():
                 yield picture
     except PictureError:
@@ -142,6 +147,17 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
     except Exception as error:  # a hostile file can make a decoder raise anything, and the file is what is at fault
         kind = PassingPictureError if isinstance(error, OSError) and error.errno else PictureError
         raise kind(name, reason_of(error)) from error
+
+
+def require_moderate(file: BinaryFile, name: str | Path, max_pixels: int) -> None:
+    """Make sure that a file is no longer than a picture can be, and go back to its beginning.
+
+    Raises: PictureError: it is longer.
+    """
+    size_bytes = file.seek(0, io.SEEK_END)
+    if reason := too_many_bytes(size_bytes, max_pixels):
+        raise PassingPictureError(name, reason)
+    file.seek(0)
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:
@@ -175,9 +191,11 @@ def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
         quiet_libtiff()
     opener = _OPENERS[kind]
     picture = opener.__new__(opener)
+    # A bitmap is exempt: its header has no list of parts, and its run lengths are two bytes each.
+    source = file if kind == "BMP" else _impatient(file)
     try:
         # In two steps, because a picture without pixels is refused by the constructor, in words about something else.
-        picture.__init__(file)  # type: ignore[misc]
+        picture.__init__(source)  # type: ignore[misc]
     except SyntaxError:
         size = cast("tuple[int, int]", getattr(picture, "_size", (1, 1)))
         mode = cast("str", getattr(picture, "_mode", ""))
@@ -185,6 +203,17 @@ def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
             raise PictureError(name, f"is zero-sized ({size[0]} × {size[1]} pixels)") from None
         raise
     return picture
+
+
+def _require_whole(picture: ImageFile.ImageFile, file: BinaryFile) -> None:
+    """Hold a PNG to its sums and to its end: Pillow checks those of what stands before the pixels alone."""
+    if picture.format == "PNG":
+        file.seek(0)
+        PngImageFile(_impatient(file)).verify()
+
+
+def _impatient(file: BinaryFile) -> BinaryFile:
+    return cast("BinaryFile", ImpatientFile(file))
 
 
 def _unknown(first_bytes: bytes) -> str:
@@ -203,7 +232,10 @@ def _no_regular_file(kind: int) -> str:
     return f"is {names.get(stat.S_IFMT(kind), 'something else')}, not a regular file"
 
 
-def _refused_mode(mode: str) -> str | None:
+def _refused_mode(picture: ImageFile.ImageFile) -> str | None:
+    mode = picture.mode
+    if mode == "P" and picture.palette is None:
+        return "is damaged (it has no palette, which its pixels need)"
     if mode in _MODES:
         return None
     if mode in _MODES_WITHOUT_RANGE:

@@ -25,8 +25,8 @@ Result = TypeVar("Result")
 StatKey = tuple[int, int, int]
 """Size in bytes, and the times of the last change of content and of inode in nanoseconds."""
 
-# Another Pillow may read what this one refuses, and the reverse.
-_MADE_BY = f"Pillow {PIL.__version__}, thumbnail {THUMBNAIL_VERSION}"
+# Another Pillow may read what this one refuses, and the reverse; so may another cnncli, which then says so here.
+_MADE_BY = f"Pillow {PIL.__version__}, PNG by its sums, thumbnail {THUMBNAIL_VERSION}"
 _WAIT_S = 2.0
 # A file changed twice within one tick of its file system's clock looks unchanged the second time, so what is that
 # young is not remembered (git calls such entries racy). Times in whole seconds tell of a clock that counts seconds.

@@ -11,7 +11,8 @@ from PIL import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from cnncli.errors import PictureError
-from cnncli.pictures.formats import BinaryFile, PassingPictureError, opened, regular_file, too_large
+from cnncli.pictures.bombs import BinaryFile, too_many_bytes
+from cnncli.pictures.formats import PassingPictureError, opened, regular_file, require_moderate, too_large
 from cnncli.pictures.orientation import orientation_of
 from cnncli.pictures.thumbnail import LEAST_PX, thumbnail_of
 
@@ -43,9 +44,12 @@ class PictureFacts:
 
     def within(self, max_pixels: int) -> PictureFacts:
         """The same facts under a limit that was not yet known when they were found."""
-        if self.problem is None and self.width * self.height > max_pixels:
-            return replace(self, problem=too_large(self.width, self.height, max_pixels), may_pass=True)
-        return self
+        if self.problem is not None:
+            return self
+        problem = too_many_bytes(self.size_bytes, max_pixels)
+        if self.width * self.height > max_pixels:
+            problem = too_large(self.width, self.height, max_pixels)
+        return replace(self, problem=problem, may_pass=True) if problem else self
 
 
 def verify(path: Path, max_pixels: int) -> PictureFacts:
@@ -69,8 +73,11 @@ def digest_of(file: BinaryFile) -> str:
 
 def _verified(file: BinaryFile, name: str | Path, max_pixels: int) -> PictureFacts:
     try:
+        require_moderate(file, name, max_pixels)  # before all of it is read
         digest, size_bytes = digest_of(file), file.tell()
         file.seek(0)
+    except PictureError as error:
+        return PictureFacts("", 0, problem=error.reason, may_pass=True)
     except OSError as error:
         return PictureFacts("", 0, problem=f"cannot be read ({error.strerror})", may_pass=True)
     try:

@@ -1,0 +1,98 @@
+"""Files that would cost a decoder far more time or memory than their pictures are worth, told from their headers."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+
+from PIL import ImageFile
+from PIL.TiffImagePlugin import STRIPOFFSETS, TILEOFFSETS, TiffImageFile
+
+BinaryFile = io.BufferedReader | io.BytesIO
+
+LARGE_PIXELS = 20_000_000
+"""Larger pictures are decoded one at a time, so that a few panoramas in several threads do not fill the memory."""
+
+SCANNED_PIXELS = 2_500_000_000
+"""Most pixels times scans of a progressive JPEG. Every scan goes over the whole picture and may take four bytes of the
+file; ten scans of the largest picture are usual."""
+
+WEBP_PIXELS = 80_000_000
+"""Most pixels of a WebP: its decoder holds five copies of a picture, where others hold one or two."""
+
+_START_OF_SCAN = b"\xff\xda"
+_BLOCK_BYTES = 1 << 20
+_BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed
+_BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
+_SMALL_BYTES = 20  # the longest entry of a table that a header may have
+_SMALL_READS = 5_000_000
+_STRIP_BYTES = 800_000
+
+
+def too_many_bytes(size_bytes: int, max_pixels: int) -> str | None:
+    """The reason for refusing a file that is longer than any picture within the limit, or None.
+
+    A file without end, or one of a terabyte that holds nothing, would be read to its end before anything was known.
+    """
+    if size_bytes <= most_bytes(max_pixels):
+        return None
+    return f"has {size_bytes:,} bytes, more than a picture within data.max_pixels = {max_pixels:,} needs"
+
+
+def most_bytes(max_pixels: int) -> int:
+    """Bytes of the longest file that may hold a picture of so many pixels."""
+    return _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE_PIXELS
+
+
+def too_costly(picture: ImageFile.ImageFile, file: BinaryFile) -> str | None:
+    """The reason for refusing a picture whose header is read and whose decoding would take too long, or None."""
+    pixels = picture.width * picture.height
+    if picture.format == "WEBP" and pixels > WEBP_PIXELS:
+        return f"has {pixels:,} pixels, and WebP is taken up to {WEBP_PIXELS:,}; save it in another format"
+    if picture.tile and picture.tile[0][0] == "bmp_rle" and max(pixels, _length(file)) > LARGE_PIXELS:
+        return f"is a run-length coded bitmap of more than {LARGE_PIXELS:,} pixels or bytes; save it in another form"
+    if picture.info.get("progressive") and (scans := _scans(file)) * pixels > SCANNED_PIXELS:
+        return f"has {scans:,} scans of {pixels:,} pixels, as no camera or program writes them"
+    return None
+
+
+def _length(file: BinaryFile) -> int:
+    return file.seek(0, io.SEEK_END)
+
+
+def _scans(file: BinaryFile) -> int:
+    """Scans of a JPEG, those of its thumbnail too: in coded pixels the marker does not occur."""
+    file.seek(0)
+    return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, _BLOCK_BYTES), b""))
+
+
+class BoundedTiffFile(TiffImageFile):
+    """A TIFF of so many strips or tiles at most: of two bytes that tell where one lies, Pillow makes five objects."""
+
+    def _setup(self) -> None:
+        if any(len(self.tag_v2._tagdata.get(tag, b"")) > _STRIP_BYTES for tag in (STRIPOFFSETS, TILEOFFSETS)):
+            raise SyntaxError(f"where its strips or tiles lie takes more than {_STRIP_BYTES:,} bytes to tell")
+        super()._setup()
+
+
+class ImpatientFile:
+    """A file that may be read in so many small pieces and not in more.
+
+    Pillow looks for the parts of a picture one by one, and skips what is none byte by byte: a gigabyte of rubbish would
+    keep it for minutes.
+    """
+
+    def __init__(self, file: BinaryFile) -> None:
+        self._file = file
+        self._left = _SMALL_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As the file reads; SyntaxError, as Pillow's readers raise it, where that was asked for too often."""
+        if size is not None and 0 <= size <= _SMALL_BYTES:
+            self._left -= 1
+            if self._left < 0:
+                raise SyntaxError(f"no picture among its first {_SMALL_READS:,} parts")
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
