@@ -30,7 +30,7 @@ EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 EXIT_TERMINATED = 143
 
-# What the machine refuses, and no code can mend: full, failing or read-only disks, missing rights, names it cannot have.
+# What the machine refuses, and no code can mend: full, failing or read-only disks, missing rights, impossible names.
 _REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EIO", "ENAMETOOLONG", "ELOOP")
 _ENVIRONMENT_ERRORS = {getattr(errno, name) for name in _REFUSALS if hasattr(errno, name)}
 

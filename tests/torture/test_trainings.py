@@ -1,4 +1,4 @@
-"""A little of the torture, every time: the tests of `scripts/torture.py`, a few tries each."""
+"""Trainings that are killed, stopped, damaged and starved of disk: a few tries of each, every time."""
 
 from __future__ import annotations
 
