@@ -56,6 +56,10 @@ class Feed(Protocol):
         """The pictures themselves (view 0) in their own order, for validation."""
         ...
 
+    def checksums(self) -> list[str]:
+        """What stands for the stored features of each view; none where none are stored."""
+        ...
+
 
 class PixelSource(Protocol):
     """Gives decoded pictures by their numbers."""
@@ -86,6 +90,10 @@ class StoredFeed:
         for start in range(0, len(self.pictures.labels), batch_size):
             rows = np.arange(start, min(start + batch_size, len(self.pictures.labels)))
             yield self.views[0].rows(rows), self.pictures.labels[rows]
+
+    def checksums(self) -> list[str]:
+        """See `Feed.checksums`."""
+        return [view.checksum() for view in self.views]
 
     def _gather(self, rows: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[Array]:
         if len(self.views) == 1:
@@ -136,6 +144,10 @@ class StreamedFeed:
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """See `Feed.in_order`."""
         return self._batches(np.arange(len(self.pictures.labels)), batch_size, lambda pixels, _: pixels)
+
+    def checksums(self) -> list[str]:
+        """See `Feed.checksums`."""
+        return []
 
     def _batches(self, order: NDArray[np.int64], batch_size: int, render: Render) -> Iterator[Batch]:
         def batch(rows: list[int]) -> Batch:

@@ -117,6 +117,11 @@ def train_stage(
     else:
         state, arrays = resumed
         state.load_trainer(trainer, arrays)
+        if state.features != checksums_of(work):
+            console.warn(
+                f"stage {work.stage.name}: features had to be computed again, and are not those it began with, bit for "
+                "bit: what it ends with will differ in its last digits"
+            )
         if state.has_stopped and state.epoch <= work.stage.epochs:
             console.say(f"{work.stage.name} has stopped early, after {state.epoch - 1} epochs: more change nothing")
     with noted() as stop, naming_a_batch_too_large(work):
@@ -144,7 +149,14 @@ def _begin(work: StageWork, trainer: TailTrainer) -> StageState:
     before = WeightHashes.of(work.classifier, work.cut.trained)
     start = trainer.score(work.validation.in_order(work.batch_size), f"stage {work.stage.name}, before its first epoch")
     best = _scored_again(work.incumbent, start, work.monitor)
-    return StageState.begin(work.stage, start, before, best, trainer.snapshot())
+    state = StageState.begin(work.stage, start, before, best, trainer.snapshot())
+    state.features = checksums_of(work)
+    return state
+
+
+def checksums_of(work: StageWork) -> list[str]:
+    """What stands for the stored features of a stage."""
+    return [*work.training.checksums(), *work.validation.checksums()]
 
 
 def _end(work: StageWork, trainer: TailTrainer, state: StageState, console: Console) -> tuple[Incumbent, LedgerEntry]:

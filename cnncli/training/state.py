@@ -51,6 +51,7 @@ class StageState:
         sums: of that epoch's steps.
         plateau, stopping: what watches the metrics, where anything does.
         has_stopped: early.
+        features: checksums of the stored features that it trains and validates on.
     """
 
     start: Scores
@@ -62,6 +63,7 @@ class StageState:
     plateau: Plateau | None = None
     stopping: EarlyStopping | None = None
     has_stopped: bool = False
+    features: list[str] = field(default_factory=list)
 
     @classmethod
     def begin(
@@ -80,6 +82,7 @@ class StageState:
         best = Incumbent.from_dict(facts["best"])
         state = cls.begin(stage, Scores(**facts["start"]), before, best, [arrays[name] for name in names])
         state.epoch, state.sums, state.has_stopped = facts["epoch"], Sums(**facts["sums"]), facts["has_stopped"]
+        state.features = facts["features"]
         for watcher, told in ((state.plateau, facts["plateau"]), (state.stopping, facts["stopping"])):
             if watcher is not None and told is not None:
                 watcher.load(told)
@@ -96,6 +99,7 @@ class StageState:
             "plateau": self.plateau and self.plateau.to_dict(),
             "stopping": self.stopping and self.stopping.to_dict(),
             "has_stopped": self.has_stopped,
+            "features": self.features,
         }
 
     def arrays(self, trainer: TailTrainer) -> Arrays:
