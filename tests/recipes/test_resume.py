@@ -241,3 +241,31 @@ def test_a_run_of_an_earlier_version_needs_no_second_config(stopped: RunFolder) 
     resume(stopped, CONSOLE)
 
     assert stopped.read_facts()["state"] == "finished"
+
+
+def test_the_same_training_comes_out_the_same_from_a_cold_and_a_warm_store(
+    data: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, weights and figures."""
+    warm = train(_config(data, 2), tmp_path / "warm", CONSOLE)
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
+    cold = train(_config(data, 2), tmp_path / "cold", CONSOLE)
+
+    assert (warm.features.computed, cold.features.computed > 0) == (0, True)
+    assert _ended(warm.folder) == _ended(cold.folder) == _ended(finished)
+
+
+def test_features_that_were_cleared_are_computed_again_and_compared(
+    stopped: RunFolder, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same ones are not worth a word; others are told of."""
+    said = StringIO()
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
+    copy = RunFolder(Path(shutil.copytree(stopped.path, tmp_path / "copy")))
+    resume(stopped, Console(stream=said))
+    assert "features had to be computed again" not in said.getvalue()
+    assert _ended(stopped) == _ended(finished)
+
+    monkeypatch.setattr("cnncli.training.stage.checksums_of", lambda _: ["others"])
+    resume(copy, Console(stream=said))
+    assert "features had to be computed again, and are not those it began with" in " ".join(said.getvalue().split())
