@@ -20,7 +20,7 @@ from cnncli.recipes.finetune import compare_with_parent, parent_classifier, vali
 from cnncli.recipes.fit import Fit, build_workshop, carry_on
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run, finished_run
-from cnncli.runs.environment import environment
+from cnncli.runs.environment import PACKAGES, VARIABLES, environment
 from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
 from cnncli.runs.lock import locked
@@ -133,6 +133,10 @@ def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunF
         )
 
 
+_DECIDING = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variables": VARIABLES}
+"""What the bits of sums depend on, by its group in environment.json."""
+
+
 def _tell_of_another_machine(run: RunFolder, console: Console) -> None:
     """Sums depend on the processor, the number of threads and the versions: elsewhere, bits will differ."""
     try:
@@ -144,7 +148,7 @@ def _tell_of_another_machine(run: RunFolder, console: Console) -> None:
     then = {group: found if isinstance(found := known.get(group), dict) else {} for group in now}
     changes = [
         f"{name} {_shown(then[group].get(name))} then, {_shown(now[group].get(name))} now"
-        for group, names in (("cpu", ("model", "flags", "threads")), ("packages", tuple(now["packages"])))
+        for group, names in _DECIDING.items()
         for name in names
         if then[group].get(name) != now[group].get(name)
     ]
