@@ -160,7 +160,7 @@ def test_epochs_that_are_no_number_are_refused(value: str) -> None:
 
 def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
     """Each setting is named with what it was and is."""
-    text = stopped.config.read_text().replace("seed: 0", "seed: 3").replace("dropout: 0.3", "dropout: 0.4")
+    text = stopped.config.read_text().replace("\nseed: 0", "\nseed: 3").replace("dropout: 0.3", "dropout: 0.4")
     stopped.config.write_text(text)
     with pytest.raises(RunError) as caught:
         resume(stopped, CONSOLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from cnncli.networks.classifier import build_classifier
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.index import build_manifest
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
+from cnncli.runs.records import HistoryRow
+from cnncli.training.loop import Sums, TailTrainer
 from cnncli.training.session import train_stages
 from cnncli.training.workshop import Workshop
 from tests.drawing import draw_dataset, tiny_config
@@ -191,12 +193,25 @@ def test_rolling_back_lowers_the_rate_twice_at_most(data: Path, tmp_path: Path) 
     assert len(newest.document["lowered"]) == 2
 
 
-def test_rolling_back_mends_a_rate_that_is_too_high(data: Path, tmp_path: Path) -> None:
-    """The epoch is trained anew at a tenth of the rate, and the training ends; the history has each epoch once."""
-    settings = {"epochs": 3, "on_nan": "rollback", "optimizer": {"name": "sgd", "learning_rate": 1e37}}
-    config = tiny_config(data, training=settings)
-    with pytest.raises(NonFiniteError):
-        _train(tiny_config(data, training={**settings, "on_nan": "stop"}), tmp_path, Checkpoints(tmp_path / "stop"))
-    ended = _train(config, tmp_path, Checkpoints(tmp_path / "state"))
+def test_rolling_back_trains_the_epoch_anew_at_a_tenth_of_the_rate(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that failed once is in the history once, and those before it as they were."""
+    train_epoch, failures = TailTrainer.train_epoch, ["stage head, epoch 2: the loss became nan."]
 
-    assert [row[1] for row in ended.history] == [1, 2, 3]
+    def failing(trainer: TailTrainer, batches: Any, rates: Any, where: str, *more: Any) -> Sums:
+        sums = train_epoch(trainer, batches, rates, where, *more)
+        if where.endswith("epoch 2") and failures:
+            raise NonFiniteError(failures.pop())
+        return sums
+
+    settings: dict[str, Any] = {"epochs": 3, "on_nan": "rollback"}
+    whole = _train(tiny_config(data, training=settings), tmp_path, None)
+    monkeypatch.setattr(TailTrainer, "train_epoch", failing)
+    ended = _train(tiny_config(data, training=settings), tmp_path, Checkpoints(tmp_path / "state"))
+    names = [field.name for field in fields(HistoryRow) if field.name not in TIMES]
+    epochs, rates = ([row[names.index(name)] for row in ended.history] for name in ("epoch", "learning_rate"))
+
+    assert (epochs, failures) == ([1, 2, 3], [])
+    assert rates == pytest.approx([1e-3, 1e-4, 1e-4])
+    assert ended.history[0] == whole.history[0]
