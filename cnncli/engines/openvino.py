@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,6 +73,7 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
 
     Raises:
         EngineError: OpenVINO cannot express the graph; the message names the operation where it is known.
+        OSError: it cannot be written.
     """
     import tensorflow as tf
 
@@ -87,7 +91,12 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
             converted = processor.build()
     except Exception as error:  # OpenVINO's exceptions have no common base class
         raise EngineError(f"OpenVINO cannot take this graph: {_last_line(error)}") from error
-    openvino.save_model(converted, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(converted, path, compress_to_fp16=False)
+    except RuntimeError as error:  # a full disk, as C++ says it: basic_ios::clear
+        is_full = shutil.disk_usage(path.parent).free < 2**20
+        code = errno.ENOSPC if is_full else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 _NUMPY: dict[Precision, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
