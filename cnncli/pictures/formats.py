@@ -26,6 +26,7 @@ from cnncli.pictures.bombs import (
     too_costly,
     too_many_bytes,
 )
+from cnncli.pictures.checksums import require_whole_png
 from cnncli.pictures.quiet import PILLOW_WARNINGS, quiet_libtiff
 
 SIGNATURE_BYTES = 18
@@ -137,7 +138,8 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
                 raise PassingPictureError(name, too_large(picture.width, picture.height, max_pixels))
             if refusal := _refused_mode(picture) or too_costly(picture, file):
                 raise PictureError(name, refusal)
-            _require_whole(picture, file)
+            if picture.format == "PNG":
+                require_whole_png(file)
             with _one_large_picture if pixels > LARGE_PIXELS else nullcontext():
                 yield picture
     except PictureError:
@@ -191,29 +193,19 @@ def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
         quiet_libtiff()
     opener = _OPENERS[kind]
     picture = opener.__new__(opener)
-    # A bitmap is exempt: its header has no list of parts, and its run lengths are two bytes each.
-    source = file if kind == "BMP" else _impatient(file)
+    source = ImpatientFile(file, kind)
     try:
         # In two steps, because a picture without pixels is refused by the constructor, in words about something else.
-        picture.__init__(source)  # type: ignore[misc]
+        # A bitmap is exempt: its header is no list of parts, and its run lengths are two bytes each.
+        picture.__init__(file if kind == "BMP" else source)  # type: ignore[misc]
     except SyntaxError:
         size = cast("tuple[int, int]", getattr(picture, "_size", (1, 1)))
         mode = cast("str", getattr(picture, "_mode", ""))
         if mode and min(size) == 0:
             raise PictureError(name, f"is zero-sized ({size[0]} × {size[1]} pixels)") from None
         raise
+    source.header_is_read()
     return picture
-
-
-def _require_whole(picture: ImageFile.ImageFile, file: BinaryFile) -> None:
-    """Hold a PNG to its sums and to its end: Pillow checks those of what stands before the pixels alone."""
-    if picture.format == "PNG":
-        file.seek(0)
-        PngImageFile(_impatient(file)).verify()
-
-
-def _impatient(file: BinaryFile) -> BinaryFile:
-    return cast("BinaryFile", ImpatientFile(file))
 
 
 def _unknown(first_bytes: bytes) -> str:

@@ -55,7 +55,7 @@ def require_stood(data: bytes, work: Path, suffix: str = ".jpg") -> None:
 
 def _looked_at(path: Path, work: Path) -> str:
     """What is on stderr after all have looked; in a child."""
-    os.environ["CNNCLI_CACHE"] = str(work / "cache")
+    os.environ |= {"CNNCLI_CACHE": str(work / "cache"), "CNNCLI_RUNS": str(work / "runs")}
     said = work / "stderr.txt"
     with said.open("w", encoding="utf-8") as stderr, contextlib.redirect_stderr(stderr):
         os.dup2(stderr.fileno(), 2)  # where decoders of C write

@@ -121,8 +121,9 @@ def test_header_of_a_million_parts_is_given_up(tmp_path: Path, monkeypatch: pyte
         path.write_bytes(data)
         assert verify(path, MAX_PIXELS).problem is None, suffix
         with monkeypatch.context() as patch:
-            patch.setattr(bombs, "_SMALL_READS", 1000)
-            assert "no picture among its first 1,000 parts" in (verify(path, MAX_PIXELS).problem or ""), suffix
+            patch.setattr(bombs, "SMALL_READS", 1000)
+            patch.setitem(bombs.HEADER_READS, "PNG", 1000)
+            assert "too many small parts" in (verify(path, MAX_PIXELS).problem or ""), suffix
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])
