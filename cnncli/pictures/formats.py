@@ -14,7 +14,6 @@ from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cnncli.errors import DataError, PictureError, printable
@@ -26,8 +25,8 @@ from cnncli.pictures.bombs import (
     too_costly,
     too_many_bytes,
 )
-from cnncli.pictures.checksums import require_whole_png
 from cnncli.pictures.quiet import PILLOW_WARNINGS, quiet_libtiff
+from cnncli.pictures.whole_png import WholePngFile, require_checksums
 
 SIGNATURE_BYTES = 18
 """So many first bytes tell the format."""
@@ -42,7 +41,7 @@ _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 # and takes the stereo pair in a phone's JPEG for a format of its own.
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
+    "PNG": WholePngFile,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "WEBP": WebPImageFile,
@@ -139,7 +138,7 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
             if refusal := _refused_mode(picture) or too_costly(picture, file):
                 raise PictureError(name, refusal)
             if picture.format == "PNG":
-                require_whole_png(file)
+                require_checksums(file)
             with _one_large_picture if pixels > LARGE_PIXELS else nullcontext():
                 yield picture
     except PictureError:
@@ -191,6 +190,8 @@ def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
         raise PictureError(name, _unknown(first_bytes))
     if kind == "TIFF":
         quiet_libtiff()
+    if kind == "WEBP":
+        _require_length(file, 8 + int.from_bytes(first_bytes[4:8], "little"))
     opener = _OPENERS[kind]
     picture = opener.__new__(opener)
     source = ImpatientFile(file, kind)
@@ -206,6 +207,14 @@ def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
         raise
     source.header_is_read()
     return picture
+
+
+def _require_length(file: BinaryFile, told_bytes: int) -> None:
+    """Raise EOFError where a file is shorter than it says; libwebp calls every fault by one name."""
+    size_bytes = file.seek(0, io.SEEK_END)
+    if size_bytes < told_bytes:
+        raise EOFError(f"{size_bytes:,} of {told_bytes:,} bytes")
+    file.seek(0)
 
 
 def _unknown(first_bytes: bytes) -> str:

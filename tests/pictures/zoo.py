@@ -60,7 +60,7 @@ class PassedOver:
 Outcome = Used | Refused | PassedOver
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of file.
 
@@ -280,7 +280,7 @@ def jpeg_kinds(shades: Shades) -> Iterator[Kind]:
         yield kind(f"{name}.jpg", jpeg(shade, **options), as_jpeg(shade))
     levels = grey(next(shades))
     yield kind("grey.jpg", encoded(Image.fromarray(levels), "JPEG", quality=95), Used(as_grey(levels).pixels, 6))
-    yield kind("arithmetic.jpg", handmade.arithmetic_jpeg((32, 24)), Used(np.full((24, 32, 3), 128, np.uint8)))
+    yield kind("arithmetic.jpg", handmade.arithmetic_jpeg((32, 24)), Used(np.full((24, 32, 3), 128, np.uint8), 4))
     shade = next(shades)
     yield kind("inks.jpg", encoded(image(shade).convert("CMYK"), "JPEG", quality=95), as_jpeg(shade))
     shade = next(shades)
