@@ -34,6 +34,7 @@ _BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed
 _BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
 _SMALL_BYTES = 20  # the longest entry of a table that a header may have
 _STRIP_BYTES = 800_000
+_BEHIND_ANY_END = 1 << 40
 
 
 def too_many_bytes(size_bytes: int, max_pixels: int) -> str | None:
@@ -109,6 +110,10 @@ class ImpatientFile:
             if self._left < 0:
                 raise SyntaxError("too many small parts")
         return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As the file seeks, but that behind its end any place is alike: no file system knows one of 2⁶⁰."""
+        return self._file.seek(min(offset, _BEHIND_ANY_END), whence)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)

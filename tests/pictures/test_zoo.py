@@ -81,6 +81,12 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def _look_as_nobody(path: Path) -> tuple[str | None, str | None, tuple[int, int]]:
+    os.setgid(65534)
+    os.setuid(65534)
+    return _look(path)
+
+
 @bounded
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else, as only root may")
 def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
@@ -88,13 +94,7 @@ def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
     path = open_folder / "x.png"
     path.write_bytes(encoded(picture()))
     path.chmod(0)
-
-    def look_as_nobody() -> tuple[str | None, str | None, tuple[int, int]]:
-        os.setgid(65534)
-        os.setuid(65534)
-        return _look(path)
-
-    assert endured(look_as_nobody)[:2] == ("permission denied", "permission denied")
+    assert endured(functools.partial(_look_as_nobody, path))[:2] == ("permission denied", "permission denied")
 
 
 def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path) -> None:
@@ -154,6 +154,10 @@ def test_a_column_of_pixels_comes_out_the_same_whichever_way_it_is_resized_first
     assert np.abs(decode(data, PixelRecipe(20, 30, fit=fit)) - across_first).max() <= 1
 
 
+def _write_largest(kind: str, path: Path) -> None:
+    path.write_bytes(_largest(kind))
+
+
 def _largest(kind: str) -> bytes:
     """A picture of about as many pixels as are taken, of one colour."""
     if kind == "PNG with alpha":
@@ -180,6 +184,5 @@ def _largest(kind: str) -> bytes:
 def test_the_largest_pictures_fit_into_2_gb(tmp_path: Path, kind: str) -> None:
     """And ten seconds, for the check and for the decoder, turned by EXIF or not."""
     path = tmp_path / "large"
-    path.write_bytes(endured(functools.partial(_largest, kind), 300, 8_000_000_000))
-    assert endured(lambda: verify(path, MAX_PIXELS).problem) is None
-    assert endured(lambda: decode(path, PixelRecipe(224, 224)).shape) == (224, 224, 3)
+    endured(functools.partial(_write_largest, kind, path), 300, 8_000_000_000)
+    assert endured(functools.partial(_look, path))[:2] == (None, None)
