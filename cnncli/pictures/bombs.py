@@ -20,6 +20,9 @@ file; ten scans of the largest picture are usual."""
 WEBP_PIXELS = 80_000_000
 """Most pixels of a WebP: its decoder holds five copies of a picture, where others hold one or two."""
 
+LONGEST_SIDE_PX = 10_000_000
+"""Most pixels of a side: Pillow keeps eight bytes more for each row of each copy of a picture."""
+
 _START_OF_SCAN = b"\xff\xda"
 BLOCK_BYTES = 1 << 20
 """So much of a file is read at a time where it is not read by a decoder."""
@@ -55,6 +58,8 @@ def most_bytes(max_pixels: int) -> int:
 def too_costly(picture: ImageFile.ImageFile, file: BinaryFile) -> str | None:
     """The reason for refusing a picture whose header is read and whose decoding would take too long, or None."""
     pixels = picture.width * picture.height
+    if max(picture.size) > LONGEST_SIDE_PX:
+        return f"is {max(picture.size):,} pixels long on one side, and pictures are taken up to {LONGEST_SIDE_PX:,}"
     if picture.format == "WEBP" and pixels > WEBP_PIXELS:
         return f"has {pixels:,} pixels, and WebP is taken up to {WEBP_PIXELS:,}; save it in another format"
     if picture.tile and picture.tile[0][0] == "bmp_rle" and max(pixels, _length(file)) > LARGE_PIXELS:
@@ -112,7 +117,9 @@ class ImpatientFile:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As the file seeks, but that behind its end any place is alike: no file system knows one of 2⁶⁰."""
+        """As a file seeks, be it on disk or in memory: these two differ in what they say of places that cannot be."""
+        if whence == io.SEEK_SET and offset < 0:
+            raise SyntaxError("a part of it lies before its beginning")
         return self._file.seek(min(offset, _BEHIND_ANY_END), whence)
 
     def __getattr__(self, name: str) -> object:

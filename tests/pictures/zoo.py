@@ -439,6 +439,11 @@ def sized_kinds(shades: Shades) -> Iterator[Kind]:
     tall = np.broadcast_to(np.array([[[10, 20, 30]]], np.uint8), (3_000_000, 1, 3))
     yield kind("1-by-3000000.png", lambda path: path.write_bytes(encoded(image(tall))), Used(tall))
 
+    def column(path: Path) -> None:
+        path.write_bytes(png((1, 20_000_000), 8, handmade.GREY, bytes(40_000_000)))
+
+    yield kind("1-by-20000000.png", column, Refused("is 20,000,000 pixels long on one side"))
+
     def huge(path: Path) -> None:
         path.write_bytes(png((20_000, 20_000), 1, handmade.GREY, bytes(2501) * 20_000))
 
