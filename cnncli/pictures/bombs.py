@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from functools import partial
 
-from PIL import ImageFile
+from PIL import ImageFile, ImageOps
 from PIL.TiffImagePlugin import STRIPOFFSETS, TILEOFFSETS, TiffImageFile
 
 BinaryFile = io.BufferedReader | io.BytesIO
@@ -20,13 +20,24 @@ file; ten scans of the largest picture are usual."""
 WEBP_PIXELS = 80_000_000
 """Most pixels of a WebP: its decoder holds five copies of a picture, where others hold one or two."""
 
+LONGEST_SIDE_PX = 10_000_000
+"""Most pixels of a side: Pillow keeps eight bytes more for each row of each copy of a picture."""
+
 _START_OF_SCAN = b"\xff\xda"
-_BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
+"""So much of a file is read at a time where it is not read by a decoder."""
+
+SMALL_READS = 5_000_000
+"""So many small parts of a file may be read."""
+
+HEADER_READS = {"PNG": 10_000}
+"""So many before a picture is found, where they are fewer: a thousand bytes of a chunk may unfold to a million."""
+
 _BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed
 _BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
 _SMALL_BYTES = 20  # the longest entry of a table that a header may have
-_SMALL_READS = 5_000_000
 _STRIP_BYTES = 800_000
+_BEHIND_ANY_END = 1 << 40
 
 
 def too_many_bytes(size_bytes: int, max_pixels: int) -> str | None:
@@ -47,6 +58,8 @@ def most_bytes(max_pixels: int) -> int:
 def too_costly(picture: ImageFile.ImageFile, file: BinaryFile) -> str | None:
     """The reason for refusing a picture whose header is read and whose decoding would take too long, or None."""
     pixels = picture.width * picture.height
+    if max(picture.size) > LONGEST_SIDE_PX:
+        return f"is {max(picture.size):,} pixels long on one side, and pictures are taken up to {LONGEST_SIDE_PX:,}"
     if picture.format == "WEBP" and pixels > WEBP_PIXELS:
         return f"has {pixels:,} pixels, and WebP is taken up to {WEBP_PIXELS:,}; save it in another format"
     if picture.tile and picture.tile[0][0] == "bmp_rle" and max(pixels, _length(file)) > LARGE_PIXELS:
@@ -63,7 +76,7 @@ def _length(file: BinaryFile) -> int:
 def _scans(file: BinaryFile) -> int:
     """Scans of a JPEG, those of its thumbnail too: in coded pixels the marker does not occur."""
     file.seek(0)
-    return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, _BLOCK_BYTES), b""))
+    return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, BLOCK_BYTES), b""))
 
 
 class BoundedTiffFile(TiffImageFile):
@@ -74,6 +87,10 @@ class BoundedTiffFile(TiffImageFile):
             raise SyntaxError(f"where its strips or tiles lie takes more than {_STRIP_BYTES:,} bytes to tell")
         super()._setup()
 
+    def load_end(self) -> None:
+        """Turn it upright. Pillow would also read all that a camera wrote, and make an object of every number."""
+        ImageOps.exif_transpose(self, in_place=True)
+
 
 class ImpatientFile:
     """A file that may be read in so many small pieces and not in more.
@@ -82,17 +99,28 @@ class ImpatientFile:
     keep it for minutes.
     """
 
-    def __init__(self, file: BinaryFile) -> None:
+    def __init__(self, file: BinaryFile, format_name: str) -> None:
+        """That file, whose header is read next."""
         self._file = file
-        self._left = _SMALL_READS
+        self._left = HEADER_READS.get(format_name, SMALL_READS)
+
+    def header_is_read(self) -> None:
+        """Be as patient with the pixels as with any file."""
+        self._left = SMALL_READS
 
     def read(self, size: int | None = -1) -> bytes:
         """As the file reads; SyntaxError, as Pillow's readers raise it, where that was asked for too often."""
         if size is not None and 0 <= size <= _SMALL_BYTES:
             self._left -= 1
             if self._left < 0:
-                raise SyntaxError(f"no picture among its first {_SMALL_READS:,} parts")
+                raise SyntaxError("too many small parts")
         return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As a file seeks, be it on disk or in memory: these two differ in what they say of places that cannot be."""
+        if whence == io.SEEK_SET and offset < 0:
+            raise SyntaxError("a part of it lies before its beginning")
+        return self._file.seek(min(offset, _BEHIND_ANY_END), whence)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)

@@ -61,7 +61,7 @@ def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
 
 def _on_white(picture: Image.Image) -> Image.Image:
     straight = picture.convert("LA") if picture.mode == "La" else picture
-    straight = straight.convert("RGBA")
+    straight = _in_mode(straight, "RGBA")
     white = Image.new("RGB", picture.size, "white")
     white.paste(straight.convert("RGB"), mask=straight.getchannel("A"))
     return white

@@ -14,7 +14,6 @@ from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cnncli.errors import DataError, PictureError, printable
@@ -27,6 +26,7 @@ from cnncli.pictures.bombs import (
     too_many_bytes,
 )
 from cnncli.pictures.quiet import PILLOW_WARNINGS, quiet_libtiff
+from cnncli.pictures.whole_png import WholePngFile, require_checksums
 
 SIGNATURE_BYTES = 18
 """So many first bytes tell the format."""
@@ -41,7 +41,7 @@ _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 # and takes the stereo pair in a phone's JPEG for a format of its own.
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
+    "PNG": WholePngFile,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "WEBP": WebPImageFile,
@@ -137,7 +137,8 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
                 raise PassingPictureError(name, too_large(picture.width, picture.height, max_pixels))
             if refusal := _refused_mode(picture) or too_costly(picture, file):
                 raise PictureError(name, refusal)
-            _require_whole(picture, file)
+            if picture.format == "PNG":
+                require_checksums(file)
             with _one_large_picture if pixels > LARGE_PIXELS else nullcontext():
                 yield picture
     except PictureError:
@@ -189,31 +190,31 @@ def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
         raise PictureError(name, _unknown(first_bytes))
     if kind == "TIFF":
         quiet_libtiff()
+    if kind == "WEBP":
+        _require_length(file, 8 + int.from_bytes(first_bytes[4:8], "little"))
     opener = _OPENERS[kind]
     picture = opener.__new__(opener)
-    # A bitmap is exempt: its header has no list of parts, and its run lengths are two bytes each.
-    source = file if kind == "BMP" else _impatient(file)
+    source = ImpatientFile(file, kind)
     try:
         # In two steps, because a picture without pixels is refused by the constructor, in words about something else.
-        picture.__init__(source)  # type: ignore[misc]
+        # A bitmap is exempt: its header is no list of parts, and its run lengths are two bytes each.
+        picture.__init__(file if kind == "BMP" else source)  # type: ignore[misc]
     except SyntaxError:
         size = cast("tuple[int, int]", getattr(picture, "_size", (1, 1)))
         mode = cast("str", getattr(picture, "_mode", ""))
         if mode and min(size) == 0:
             raise PictureError(name, f"is zero-sized ({size[0]} × {size[1]} pixels)") from None
         raise
+    source.header_is_read()
     return picture
 
 
-def _require_whole(picture: ImageFile.ImageFile, file: BinaryFile) -> None:
-    """Hold a PNG to its sums and to its end: Pillow checks those of what stands before the pixels alone."""
-    if picture.format == "PNG":
-        file.seek(0)
-        PngImageFile(_impatient(file)).verify()
-
-
-def _impatient(file: BinaryFile) -> BinaryFile:
-    return cast("BinaryFile", ImpatientFile(file))
+def _require_length(file: BinaryFile, told_bytes: int) -> None:
+    """Raise EOFError where a file is shorter than it says; libwebp calls every fault by one name."""
+    size_bytes = file.seek(0, io.SEEK_END)
+    if size_bytes < told_bytes:
+        raise EOFError(f"{size_bytes:,} of {told_bytes:,} bytes")
+    file.seek(0)
 
 
 def _unknown(first_bytes: bytes) -> str:

@@ -55,7 +55,7 @@ def require_stood(data: bytes, work: Path, suffix: str = ".jpg") -> None:
 
 def _looked_at(path: Path, work: Path) -> str:
     """What is on stderr after all have looked; in a child."""
-    os.environ["CNNCLI_CACHE"] = str(work / "cache")
+    os.environ |= {"CNNCLI_CACHE": str(work / "cache"), "CNNCLI_RUNS": str(work / "runs")}
     said = work / "stderr.txt"
     with said.open("w", encoding="utf-8") as stderr, contextlib.redirect_stderr(stderr):
         os.dup2(stderr.fileno(), 2)  # where decoders of C write
@@ -96,7 +96,6 @@ def seeds() -> list[bytes]:
     rgb, few, grey = _drawn("RGB"), _drawn("RGB").quantize(16), _drawn("L")
     rgba, inks, bits = _drawn("RGBA"), _drawn("CMYK"), _drawn("L").convert("1")
     wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    frames = {"save_all": True, "append_images": [_drawn("RGB", 1), _drawn("RGB", 2)]}
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a description of the picture"
     made: list[tuple[Image.Image, str, dict[str, Any]]] = [
@@ -105,29 +104,33 @@ def seeds() -> list[bytes]:
         (rgb, "JPEG", {"subsampling": 0, "restart_marker_rows": 1, "comment": b"a comment"}),
         (grey, "JPEG", {"exif": exif}),
         (inks, "JPEG", {}),
-        (rgb, "MPO", frames),
+        (rgb, "MPO", _frames()),
         *((one, "PNG", {}) for one in (rgb, rgba, few, grey, bits, wide, _drawn("LA"))),
         (few, "PNG", {"transparency": 3}),
         (few, "PNG", {"transparency": bytes(range(0, 256, 17))}),
         (rgb, "PNG", {"transparency": (1, 2, 3), "exif": exif, "icc_profile": b"none" * 30}),
-        (rgb, "PNG", {**frames, "duration": 99}),
+        (rgb, "PNG", {**_frames(), "duration": 99}),
         (few, "GIF", {}),
         (few, "GIF", {"transparency": 3, "comment": b"a comment"}),
-        (few, "GIF", {**frames, "duration": 99, "loop": 0}),
+        (few, "GIF", {**_frames(), "duration": 99, "loop": 0}),
         (rgb, "WEBP", {"exif": exif}),
         (rgb, "WEBP", {"lossless": True}),
         (rgba, "WEBP", {"quality": 80}),
-        (rgb, "WEBP", {**frames, "duration": 99}),
+        (rgb, "WEBP", {**_frames(), "duration": 99}),
         *((one, "TIFF", {}) for one in (rgb, rgba, few, grey, bits, wide, inks, _drawn("LA"), _drawn("YCbCr"))),
         *((rgb, "TIFF", {"compression": f"tiff_{name}", "exif": exif}) for name in ("lzw", "adobe_deflate")),
         (rgb, "TIFF", {"compression": "jpeg"}),
         (rgb, "TIFF", {"compression": "packbits"}),
         (bits, "TIFF", {"compression": "group4"}),
-        (rgb, "TIFF", {**frames, "compression": "tiff_lzw"}),
+        (rgb, "TIFF", {**_frames(), "compression": "tiff_lzw"}),
         (rgb, "TIFF", {"big_tiff": True}),
         *((one, "BMP", {}) for one in (rgb, rgba, few, grey, bits)),
     ]
     return [_encoded(*one) for one in made]
+
+
+def _frames() -> dict[str, Any]:
+    return {"save_all": True, "append_images": [_drawn("RGB", 1), _drawn("RGB", 2)]}
 
 
 def _drawn(mode: str, seed: int = 0) -> Image.Image:
@@ -137,7 +140,7 @@ def _drawn(mode: str, seed: int = 0) -> Image.Image:
 
 def _encoded(image: Image.Image, kind: str, options: dict[str, Any]) -> bytes:
     file = io.BytesIO()
-    image.save(file, kind, **options)
+    image.copy().save(file, kind, **options)  # which leaves settings on what it saves
     return file.getvalue()
 
 

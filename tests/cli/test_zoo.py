@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -218,6 +219,27 @@ def test_a_name_that_is_too_long_is_a_line(told: Told) -> None:
     assert f"{endless}: cannot be read (File name too long)" in ended.err
     assert command("train", endless).code == 2
     assert command("evaluate", told.run, "--data", endless).code == 2
+
+
+def test_a_closed_folder_is_told_where_it_is_named(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not taken for one without pictures; the others in the folder that was named are predicted."""
+    closed = tmp_path / "holiday" / "closed"
+    closed.mkdir(parents=True)
+    shutil.copy(told.run.parents[1] / "plain" / "drawn" / "0.png", tmp_path / "holiday")
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    ended = command("predict", "--run", told.run, "--json", closed)
+    assert (ended.code, ended.document) == (2, [])
+    assert f"{closed}: cannot be listed (Permission denied)" in ended.err
+    ended = command("predict", "--run", told.run, "--json", closed.parent)
+    assert (ended.code, len(ended.document)) == (2, 1)
+    assert f"{closed}: cannot be listed (Permission denied)" in ended.err
 
 
 class _Stream(io.RawIOBase):

@@ -60,7 +60,7 @@ class PassedOver:
 Outcome = Used | Refused | PassedOver
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of file.
 
@@ -280,7 +280,7 @@ def jpeg_kinds(shades: Shades) -> Iterator[Kind]:
         yield kind(f"{name}.jpg", jpeg(shade, **options), as_jpeg(shade))
     levels = grey(next(shades))
     yield kind("grey.jpg", encoded(Image.fromarray(levels), "JPEG", quality=95), Used(as_grey(levels).pixels, 6))
-    yield kind("arithmetic.jpg", handmade.arithmetic_jpeg((32, 24)), Used(np.full((24, 32, 3), 128, np.uint8)))
+    yield kind("arithmetic.jpg", handmade.arithmetic_jpeg((32, 24)), Used(np.full((24, 32, 3), 128, np.uint8), 4))
     shade = next(shades)
     yield kind("inks.jpg", encoded(image(shade).convert("CMYK"), "JPEG", quality=95), as_jpeg(shade))
     shade = next(shades)
@@ -438,6 +438,11 @@ def sized_kinds(shades: Shades) -> Iterator[Kind]:
         yield kind(f"{width}-by-{height}.png", encoded(image(shade)), Used(shade))
     tall = np.broadcast_to(np.array([[[10, 20, 30]]], np.uint8), (3_000_000, 1, 3))
     yield kind("1-by-3000000.png", lambda path: path.write_bytes(encoded(image(tall))), Used(tall))
+
+    def column(path: Path) -> None:
+        path.write_bytes(png((1, 20_000_000), 8, handmade.GREY, bytes(40_000_000)))
+
+    yield kind("1-by-20000000.png", column, Refused("is 20,000,000 pixels long on one side"))
 
     def huge(path: Path) -> None:
         path.write_bytes(png((20_000, 20_000), 1, handmade.GREY, bytes(2501) * 20_000))

@@ -41,12 +41,16 @@ def _crash() -> None:
     ctypes.string_at(0)
 
 
+def _fail() -> None:
+    raise ValueError("as it should")
+
+
 def _devour() -> int:
     return len(bytearray(3_000_000_000))
 
 
 @pytest.mark.parametrize(
-    ("harm", "words"), [(_hang, "SIGALRM"), (_crash, "SIGSEGV"), (_devour, "MemoryError"), (lambda: 1 / 0, "division")]
+    ("harm", "words"), [(_hang, "SIGALRM"), (_crash, "SIGSEGV"), (_devour, "MemoryError"), (_fail, "as it should")]
 )
 def test_the_child_tells_hangs_crashes_and_greed(harm: object, words: str) -> None:
     """What the harness could not see it could not fail for."""
