@@ -31,8 +31,8 @@ from cnncli.pictures.verify import verify_bytes
 from cnncli.wording import plain_table
 
 Change = Callable[[Image.Image], Image.Image]
-BITS = (6, 8, 10, 12, 14)
-CORRELATIONS = (0.9, 0.95, 0.97)
+BITS = (10, 12, 14, 16, 18)
+CORRELATIONS = (0.85, 0.9, 0.92, 0.95)
 
 
 def cropped(share: float) -> Change:
@@ -123,7 +123,7 @@ def row_of(
 
 
 def all_pairs(
-    looks: Looks, widest: int = 16
+    looks: Looks, widest: int = BITS[-1]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], tuple[tuple[int, int, float], ...]]:
     """Bits and correlation of all pairs whose hashes are near, and the pairs that look alike."""
     bits, correlation = [], []

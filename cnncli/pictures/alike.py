@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from cnncli.parallel import map_ordered, workers
 from cnncli.pictures.thumbnail import GREY_SIDE, THUMBNAIL_BYTES
 
-HASH_BITS = 10
+HASH_BITS = 14
 """Most bits in which the hashes of two pictures that look alike differ."""
-LEAST_CORRELATION = 0.95
+LEAST_CORRELATION = 0.92
 """Of the brightness of two pictures that look alike."""
-COLOUR_LEVELS = 12.0
+COLOUR_LEVELS = 20.0
 """Largest distance of their colours, root mean square, of 255. A picture without colours may be a copy of any."""
 GREY_LEVELS = 2.0
 """A picture whose colours are nearer to grey than this, root mean square, has none."""
