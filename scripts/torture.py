@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.torturing import kill
+from scripts.torturing import configs, hostile, kill
 
 Torture = Callable[[Path, np.random.Generator], None]
 
@@ -38,6 +38,9 @@ class Test:
 TESTS = {
     "kill": Test(kill.once, 300),
     "ten-kills": Test(kill.ten_in_one_run, 20),
+    "hostile": Test(hostile.each, len(hostile.KINDS)),
+    "hostile-mutants": Test(hostile.mutant, 500),
+    "configs": Test(configs.once, 5000),
 }
 
 
