@@ -15,7 +15,7 @@ from cnncli.runs.arrays import read_arrays
 
 
 def test_arrays_come_back(tmp_path: Path) -> None:
-    """Names with slashes, every dtype that checkpoints have, both orders, none and no dimension; they can be changed."""
+    """Names with slashes, every dtype that checkpoints have, both orders, without values or dimensions; writeable."""
     arrays = {
         "moved/a/0": np.arange(6, dtype=np.float32).reshape(2, 3),
         "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),

@@ -29,7 +29,7 @@ def test_a_whole_folder_is_whole(folder: Path) -> None:
 
 
 def _seal(*names: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / SEAL).write_text(json.dumps({name: "0" * 64 for name in names}))
+    return lambda folder: (folder / SEAL).write_text(json.dumps(dict.fromkeys(names, "0" * 64)))
 
 
 def _link(folder: Path) -> None:
