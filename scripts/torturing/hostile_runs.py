@@ -171,6 +171,9 @@ KINDS: Mapping[str, Kind] = {
     "manifest of system files": _run(
         _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"/etc/passwd"', text)), evaluate, "/etc/passwd"
     ),
+    "manifest of devices": _run(
+        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"/dev/zero"', text)), evaluate, "not a regular file"
+    ),
     "manifest with paths that lead out": _run(
         _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"../../outside/none.png"', text)), evaluate, "none.png"
     ),
