@@ -80,8 +80,8 @@ def _put(**entry: Any) -> Callable[[Described], None]:
 
 def _lambda(config: Described) -> None:
     code = marshal.dumps((lambda x: __import__("os").system("touch ran") or x).__code__)
-    function = {"class_name": "__lambda__", "config": {"code": base64.b64encode(code).decode(), "defaults": None}}
-    function["config"]["value"] = [function["config"]["code"], None, None]
+    text = base64.b64encode(code).decode()
+    function = {"class_name": "__lambda__", "config": {"code": text, "value": [text, None, None]}}
     _put(module="keras.layers", class_name="Lambda", config={"function": function, "arguments": {}})(config)
 
 

@@ -69,7 +69,8 @@ def _with_entities(text: str) -> str:
 
 def _grown(text: str) -> str:
     """Paddings of a thousand million pixels."""
-    return re.sub(r'pads_begin="[^"]*"', 'pads_begin="1000000000, 1000000000"', text, count=1)
+    wide = re.sub(r"(pads_begin|pads_end)=\"[^\"]*\"", r"\1=\"1000000000, 1000000000\"", text)
+    return re.sub(r"auto_pad=\"[^\"]*\"", 'auto_pad="explicit"', wide)
 
 
 def _linked(name: str, target: str) -> Callable[[Path], None]:

@@ -12,7 +12,7 @@ import numpy as np
 Random = np.random.Generator
 
 NASTY_BYTES = (b"\0", b"\xff", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff\xff\xff\x7f", b"\n", b"%s", b"../" * 3)
-NASTY_VALUES = (
+NASTY_VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 1, 2**31, 2**63, 10**30, -(10**18), 0.5, math.nan, math.inf, "", "..", "/etc/passwd", "\0"),
     *("\x1b[2J", "é" * 300, "None", [], {}, [[]], [None] * 3, {"": None}, {"class_name": "system", "module": "os"}),
 )
@@ -26,7 +26,8 @@ def one_of(random: Random, choices: Sequence[Any]) -> Any:
 def damaged(data: bytes, random: Random) -> bytes:
     """Bytes with one to five damages of any kind."""
     for _ in range(int(random.integers(1, 6))):
-        data = one_of(random, (_flipped, _overwritten, _cut, _repeated, _swapped))(data, random)
+        harm: Callable[[bytes, Random], bytes] = one_of(random, (_flipped, _overwritten, _cut, _repeated, _swapped))
+        data = harm(data, random)
     return data
 
 
@@ -39,7 +40,8 @@ def _flipped(data: bytes, random: Random) -> bytes:
 
 
 def _overwritten(data: bytes, random: Random) -> bytes:
-    place, nasty = int(random.integers(len(data) + 1)), one_of(random, NASTY_BYTES)
+    place = int(random.integers(len(data) + 1))
+    nasty: bytes = one_of(random, NASTY_BYTES)
     return data[:place] + nasty + data[place + len(nasty) :]
 
 
