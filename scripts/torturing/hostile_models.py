@@ -6,6 +6,7 @@ import base64
 import json
 import marshal
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -180,7 +181,7 @@ def _add(name: str, data: bytes = b"x") -> Callable[[dict[str, bytes]], None]:
 
 
 def _twice(here: Path) -> None:
-    with zipfile.ZipFile(model_of(here), "a") as archive:
+    with zipfile.ZipFile(model_of(here), "a") as archive, warnings.catch_warnings(action="ignore"):
         archive.writestr("config.json", b"{}")
 
 

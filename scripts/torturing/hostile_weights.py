@@ -60,7 +60,7 @@ def _bomb(group: h5py.Group, _: Path) -> None:
 
 
 def _huge_chunk(group: h5py.Group, _: Path) -> None:
-    shape = (3, 3, 3, 10**8)
+    shape = (3, 3, 3, 2 * 10**7)
     group.create_dataset("0", (3, 3, 3, 4), "f4", chunks=shape, maxshape=(None,) * 4, compression="gzip")
 
 
