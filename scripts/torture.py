@@ -23,7 +23,19 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.torturing import NotHereError, crash, disk, kill, lacking, pictures, planted, segments, together
+from scripts.torturing import (
+    NotHereError,
+    configs,
+    crash,
+    disk,
+    hostile,
+    kill,
+    lacking,
+    pictures,
+    planted,
+    segments,
+    together,
+)
 
 Torture = Callable[[Path, np.random.Generator], None]
 
@@ -50,6 +62,9 @@ TESTS = {
     "segments": Test(segments.damaged, 200),
     "planted": Test(planted.once, len(planted.FAULTS)),
     "mutated-pictures": Test(pictures.once, 5000),
+    "hostile": Test(hostile.each, len(hostile.KINDS)),
+    "hostile-mutants": Test(hostile.mutant, 500),
+    "configs": Test(configs.once, 5000),
 }
 
 

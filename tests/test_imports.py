@@ -21,6 +21,8 @@ ROOT = Path(cnncli.__file__).parent
 ROOMS = (
     *(
         "errors",
+        "untrusted",
+        "archives",
         "keyed",
         "wording",
         "progress",

@@ -140,11 +140,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": str(side_by_side * threads),
         }
         try:
-            check_graph_file(path)
-            model = core.read_model(path)
-            model.reshape({port: [self.batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
-            check_graph(model, self.batch, path.with_suffix(".bin").stat().st_size)
-            self._compiled = core.compile_model(model, "CPU", settings)
+            self._compiled = core.compile_model(_checked_graph(core, path, self.batch), "CPU", settings)
         except Exception as error:  # OpenVINO's exceptions have no common base class
             raise EngineError(f"OpenVINO cannot run {printable(path)}: {_last_line(error)}") from error
         self._idle: SimpleQueue[Any] = SimpleQueue()
@@ -188,6 +184,15 @@ class OpenVinoEngine:
         finally:
             self._idle.put(request)
         return outputs
+
+
+def _checked_graph(core: Any, path: Path, batch: int) -> Any:
+    """The model in a file, for so many pictures at a time, once it has turned out to be one that may be compiled."""
+    check_graph_file(path)
+    model = core.read_model(path)
+    model.reshape({port: [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+    check_graph(model, batch, path.with_suffix(".bin").stat().st_size)
+    return model
 
 
 def _make_dtype_table() -> None:

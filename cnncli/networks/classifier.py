@@ -105,4 +105,5 @@ def _require_classifier(model: keras.Model) -> None:
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(printable(str(error)).split())[:200] or type(error).__name__
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return " ".join(printable(said).split())[:200] or type(error).__name__

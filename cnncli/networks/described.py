@@ -15,6 +15,7 @@ MOST_LAYERS = 4_000
 MOST_NODES = 2_000_000
 LARGEST_NUMBER = 2**24
 """Of any size, length or count in the text; a flattened feature map has a few million values."""
+_NO_SIZES = ("seed", "shared_object_id")
 
 
 def _named(words: str) -> frozenset[str]:
@@ -105,7 +106,7 @@ def _check_classes(described: Mapping[str, Any], is_model: bool = False) -> None
         if isinstance(value, dict) and ("class_name" in value or "module" in value or "registered_name" in value):
             if not (is_model and value is described):
                 _check_class(value)
-        elif type(value) is int and abs(value) > LARGEST_NUMBER and key != "seed":
+        elif type(value) is int and abs(value) > LARGEST_NUMBER and key not in _NO_SIZES:
             raise DescriptionError(f"config.json: {key[:80] or 'a list'} has a {str(value)[:30]}")
 
 

@@ -42,7 +42,8 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
     data = read_entry(archive, entry, entry.compress_size)
     file = io.BytesIO(data)
     shape, is_fortran, dtype = _header(file, entry.filename)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize > len(data) - file.tell():
+    is_absurd = dtype.hasobject or dtype.itemsize == 0 or any(size < 0 for size in shape)
+    if is_absurd or math.prod(shape) * dtype.itemsize > len(data) - file.tell():
         raise ValueError(f"{entry.filename} declares other values than it holds")
     values = np.frombuffer(data, dtype, math.prod(shape), file.tell())
     return values.reshape(shape, order="F" if is_fortran else "C").copy()

@@ -20,7 +20,7 @@ from cnncli.untrusted import read_json
 
 FORMAT = 1
 STATES = ("running", "stopped", "finished", "failed")
-TEXTS = ("name", "parent", "mode", "backbone", "engine", "precision", "reason")
+TEXTS = ("name", "parent", "reason")
 """Facts that are texts where they are known."""
 
 

@@ -92,7 +92,8 @@ def caged(do: Callable[..., object], inside: Path, *args: Any, watched: bool = T
     if process.is_alive():
         process.kill()
         process.join()
-    return Ended(*told, exit_code=process.exitcode or 0)
+    problems, bug, escapes, grown = told
+    return Ended(problems, bug, escapes, grown, process.exitcode or 0)
 
 
 @cache

@@ -215,6 +215,44 @@ def test_what_keras_never_writes_is_refused(change: Change, problem: str, convne
     assert _loading(_weights(tmp_path / "x.weights.h5", change), convnet) == problem
 
 
+def test_pipe_is_refused_at_once(convnet: Any, tmp_path: Path) -> None:
+    """Whoever opens it waits until somebody writes into it."""
+    os.mkfifo(tmp_path / "x.h5")
+    assert _loading(tmp_path / "x.h5", convnet) == "cannot be read (not a regular file): copy or download it again"
+
+
+def _long_names(file: h5py.File) -> None:
+    file.attrs.create("layer_names", ["x" * 3000] * 9, dtype=h5py.string_dtype())
+
+
+def _long_name(file: h5py.File) -> None:
+    file["layers/conv2d/vars"].attrs["name"] = "x" * 3000
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (_long_names, "/ has a list of names as Keras never writes it: refused"),
+        (_long_name, "/layers/conv2d/vars has a name of more than 1,000 characters: refused"),
+    ],
+)
+def test_names_that_take_more_than_they_are_worth_are_refused(
+    change: Change, problem: str, convnet: Any, tmp_path: Path
+) -> None:
+    """A list of texts of any length can name one long text a thousand times."""
+    assert _loading(_weights(tmp_path / "x.weights.h5", change), convnet) == problem
+
+
+def test_file_of_more_models_than_any_network_has_is_refused(convnet: Any, tmp_path: Path) -> None:
+    """Each would be looked through for each of the others."""
+
+    def nest(file: h5py.File) -> None:
+        for number in range(40):
+            file[f"layers/sequential_{number}/layers/dense/vars/0"] = np.zeros(2)
+
+    assert _loading(_weights(tmp_path / "x.weights.h5", nest), convnet) == "it has 41 layers in 41 models: refused"
+
+
 def test_group_that_many_names_lead_to_is_refused(convnet: Any, tmp_path: Path) -> None:
     """Links upon links would make a small file a long walk."""
     assert "leads round in a circle" in _loading(_weights(tmp_path / "x.weights.h5", _many), convnet)
@@ -314,7 +352,9 @@ def test_damage_inside_an_archive_is_found(convnet: Any, tmp_path: Path) -> None
 def test_bomb_in_an_archive_is_not_unpacked(convnet: Any, tmp_path: Path) -> None:
     """A file that would unpack to more than a hundred times the archive."""
     path = _archive(tmp_path / "x.keras", b"\0" * 5_000_000, compression=zipfile.ZIP_DEFLATED)
-    assert _loading(path, convnet) == "model.weights.h5 would unpack to 5,000,000 bytes: refused"
+    assert _loading(path, convnet) == (
+        "not a file of weights as Keras writes it (model.weights.h5 would unpack to 5,000,000 bytes)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -322,7 +362,7 @@ def test_bomb_in_an_archive_is_not_unpacked(convnet: Any, tmp_path: Path) -> Non
     [
         ("[1]", "config.json does not describe a model"),
         ("{", "not a file of weights as Keras writes it (Expecting property name"),
-        ("[" * 100_000, "config.json is nested without end: refused"),
+        ("[" * 100_000, "not a file of weights as Keras writes it (nested without end)"),
         (json.dumps({"class_name": "Functional", "config": {"layers": 3}}), None),
         (json.dumps({"config": [], "class_name": 7}), None),
         (json.dumps({"class_name": "X", "config": {"layers": [{"class_name": "Y", "config": 3}, 4]}}), None),
