@@ -118,7 +118,7 @@ def _become_a_crash(folder: Path, at: int, writer: int) -> None:
             os._exit(CRASHED)
 
     try:
-        os.fsync = noting
+        os.fsync = noting  # type: ignore[assignment]
         with_each_operation(lambda: Checkpoints(folder).save(_checkpoint(PREPARED + 1)), crash)
     finally:
         os.kill(os.getpid(), signal.SIGKILL)  # it got through, or failed in another way
