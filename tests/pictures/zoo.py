@@ -469,8 +469,8 @@ def bomb_kinds(shades: Shades) -> Iterator[Kind]:
     body = b"WEBPVP8X" + struct.pack("<I", 10) + canvas + still
     riff = b"RIFF" + struct.pack("<I", len(body)) + body
     yield kind("bomb-of-pixels.webp", riff, Refused("is larger than Pillow takes"))
-    line = bmp((178_000_000, 1), 8, b"\1\1\0\0\0\1", bytes(1024), 1)
-    yield kind("bomb-of-run-lengths.bmp", line, Refused("is a run-length coded bitmap of more than"))
+    runs = bmp((17_800, 10_000), 8, b"\1\1\0\0\0\1", bytes(1024), 1)
+    yield kind("bomb-of-run-lengths.bmp", runs, Refused("is a run-length coded bitmap of more than"))
     scans = handmade.many_scans(Image.new("L", (1000, 1000), 99), 3000)
     rows = 250_000
     strips = struct.pack(f"<{rows}I", *[8] * rows)
