@@ -13,7 +13,7 @@ BinaryFile = io.BufferedReader | io.BytesIO
 LARGE_PIXELS = 20_000_000
 """Larger pictures are decoded one at a time, so that a few panoramas in several threads do not fill the memory."""
 
-SCANNED_PIXELS = 2_500_000_000
+SCANNED_PIXELS = 5_000_000_000
 """Most pixels times scans of a progressive JPEG. Every scan goes over the whole picture and may take four bytes of the
 file; ten scans of the largest picture are usual."""
 
@@ -30,7 +30,7 @@ BLOCK_BYTES = 1 << 20
 SMALL_READS = 5_000_000
 """So many small parts of a file may be read."""
 
-HEADER_READS = {"PNG": 10_000}
+HEADER_READS = {"PNG": 4_000}
 """So many before a picture is found, where they are fewer: a thousand bytes of a chunk may unfold to a million."""
 
 _BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed

@@ -111,11 +111,11 @@ def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path
     assert "scans of 1,000,000 pixels" in (verify(path, MAX_PIXELS).problem or "")
 
 
-def test_header_of_a_million_parts_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every format whose reader goes from part to part; the same files are fine where more parts are allowed."""
     nothing = handmade.chunk(b"prVt", b"")
     files = {
-        "png": handmade.rgb_png(pixels(), [nothing] * 2000),
+        "png": handmade.rgb_png(pixels(), [nothing] * 1500),
         "jpg": jpeg()[:2] + b"\xff\xfe\0\2" * 2000 + jpeg()[2:],
         "gif": encoded(picture().quantize(4), "GIF").replace(b",\0\0\0\0", b"!\xfe\0" * 2000 + b",\0\0\0\0", 1),
     }
