@@ -6,7 +6,16 @@ import io
 from functools import partial
 
 from PIL import ImageFile, ImageOps
-from PIL.TiffImagePlugin import STRIPOFFSETS, TILEOFFSETS, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    ROWSPERSTRIP,
+    SAMPLESPERPIXEL,
+    STRIPOFFSETS,
+    TILELENGTH,
+    TILEOFFSETS,
+    TILEWIDTH,
+    TiffImageFile,
+)
 
 BinaryFile = io.BufferedReader | io.BytesIO
 
@@ -37,6 +46,7 @@ _BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed
 _BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
 _SMALL_BYTES = 20  # the longest entry of a table that a header may have
 _STRIP_BYTES = 800_000
+_PART_BYTES = 1_100_000_000  # a picture of the largest in sixteen bits and three channels, in one strip
 _BEHIND_ANY_END = 1 << 40
 
 
@@ -66,7 +76,19 @@ def too_costly(picture: ImageFile.ImageFile, file: BinaryFile) -> str | None:
         return f"is a run-length coded bitmap of more than {LARGE_PIXELS:,} pixels or bytes; save it in another form"
     if picture.info.get("progressive") and (scans := _scans(file)) * pixels > SCANNED_PIXELS:
         return f"has {scans:,} scans of {pixels:,} pixels, as no camera or program writes them"
+    if isinstance(picture, TiffImageFile) and (unfolded := _part_bytes(picture)) > _PART_BYTES:
+        return f"has strips or tiles that unfold to {unfolded:,} bytes each; save it with smaller ones"
     return None
+
+
+def _part_bytes(picture: TiffImageFile) -> int:
+    """Bytes that libtiff holds of a TIFF beside the picture: of a strip, or of a tile, which may be larger than it."""
+    tags = picture.tag_v2
+    pixels = picture.width * min(tags.get(ROWSPERSTRIP, picture.height), picture.height)
+    if TILEWIDTH in tags:
+        pixels = tags[TILEWIDTH] * tags[TILELENGTH]
+    bits = tags.get(BITSPERSAMPLE, (1,))
+    return int(pixels * (sum(bits) if len(bits) > 1 else bits[0] * tags.get(SAMPLESPERPIXEL, 1)) // 8)
 
 
 def _length(file: BinaryFile) -> int:

@@ -472,6 +472,8 @@ def bomb_kinds(shades: Shades) -> Iterator[Kind]:
     runs = bmp((17_800, 10_000), 8, b"\1\1\0\0\0\1", bytes(1024), 1)
     yield kind("bomb-of-run-lengths.bmp", runs, Refused("is a run-length coded bitmap of more than"))
     scans = handmade.many_scans(Image.new("L", (1000, 1000), 99), 6000)
+    tags = {256: 32, 257: 24, 258: 8, 259: 8, 262: 1, 277: 1, 322: 40_000, 323: 40_000, 324: 8, 325: 8}
+    yield kind("bomb-of-tiles.tif", handmade.tiff(tags, {}), Refused("unfold to 1,600,000,000 bytes"))
     rows = 250_000
     strips = struct.pack(f"<{rows}I", *[8] * rows)
     tags = {256: 1, 257: rows, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
