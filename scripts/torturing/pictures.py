@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cnncli.cli import main
+from cnncli.cli import data, data_report, main
 from cnncli.errors import EXIT_DONE, EXIT_USER, PictureError
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.inventory import MAX_PIXELS
 from cnncli.pictures.verify import verify
+from cnncli.recipes import check_data
 from scripts.torturing.children import endured
 from scripts.torturing.mutation import mutated
 
@@ -29,6 +30,9 @@ RECIPES = (
     PixelRecipe(33, 21, "rgb", "pad"),
 )
 """What is asked for: no two take the same way through the decoder."""
+
+IMPORTED_ONCE = (data, data_report, check_data)
+"""What a command imports when it is called; here by the parent of all children instead of by each."""
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", "")
 
