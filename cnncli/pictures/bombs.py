@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 from functools import partial
 
-from PIL import ImageFile, ImageOps
+from PIL import ImageFile, ImageOps, TiffTags
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
     ROWSPERSTRIP,
     SAMPLESPERPIXEL,
-    STRIPOFFSETS,
     TILELENGTH,
-    TILEOFFSETS,
     TILEWIDTH,
     TiffImageFile,
 )
@@ -45,7 +44,8 @@ HEADER_READS = {"PNG": 4_000}
 _BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed
 _BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
 _SMALL_BYTES = 20  # the longest entry of a table that a header may have
-_STRIP_BYTES = 800_000
+_LIST_BYTES = 800_000
+_BYTES = (TiffTags.BYTE, TiffTags.ASCII, TiffTags.UNDEFINED)
 _PART_BYTES = 1_100_000_000  # a picture of the largest in sixteen bits and three channels, in one strip
 _BEHIND_ANY_END = 1 << 40
 
@@ -101,12 +101,20 @@ def _scans(file: BinaryFile) -> int:
     return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, BLOCK_BYTES), b""))
 
 
+class PlainJpegFile(JpegImageFile):
+    """A JPEG that is not asked how large it would be on paper, for which Pillow reads all EXIF data."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
 class BoundedTiffFile(TiffImageFile):
-    """A TIFF of so many strips or tiles at most: of two bytes that tell where one lies, Pillow makes five objects."""
+    """A TIFF whose tags list so many numbers at most: Pillow makes an object of each, five where it is a place."""
 
     def _setup(self) -> None:
-        if any(len(self.tag_v2._tagdata.get(tag, b"")) > _STRIP_BYTES for tag in (STRIPOFFSETS, TILEOFFSETS)):
-            raise SyntaxError(f"where its strips or tiles lie takes more than {_STRIP_BYTES:,} bytes to tell")
+        tags = self.tag_v2
+        if any(len(data) > _LIST_BYTES and tags.tagtype[tag] not in _BYTES for tag, data in tags._tagdata.items()):
+            raise SyntaxError(f"one of its tags lists more than {_LIST_BYTES:,} bytes of numbers")
         super()._setup()
 
     def load_end(self) -> None:

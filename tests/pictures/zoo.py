@@ -478,7 +478,9 @@ def bomb_kinds(shades: Shades) -> Iterator[Kind]:
     strips = struct.pack(f"<{rows}I", *[8] * rows)
     tags = {256: 1, 257: rows, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
     yield kind(
-        "bomb-of-strips.tif", handmade.tiff(tags, {273: strips, 279: strips}), Refused("its strips or tiles lie")
+        "bomb-of-strips.tif",
+        handmade.tiff(tags, {273: strips, 279: strips}),
+        Refused("one of its tags lists more than 800,000 bytes"),
     )
     yield kind("bomb-of-scans.jpg", scans, Refused("scans of 1,000,000 pixels"))
     yield kind("hole.jpg", _holed(b""), Refused("has 100,000,000,000 bytes, more than a picture"))
