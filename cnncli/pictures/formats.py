@@ -177,6 +177,8 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     said = printable(str(error)).strip()
+    if said.lstrip("-").isdigit():  # a number that Pillow looked up in a table, and did not find
+        said = f"unknown value {said}"
     if "truncated" in said.lower() or isinstance(error, EOFError):
         return f"is truncated ({said or 'ends too early'})"
     return f"is damaged ({said or type(error).__name__})"

@@ -338,7 +338,7 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
     )
     tags = {256: 2, 257: 1, 258: 8, 259: 99, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}
     unknown = handmade.tiff(tags, {})
-    yield kind("unknown-compression.tif", unknown, Refused("is damaged"))
+    yield kind("unknown-compression.tif", unknown, Refused("is damaged (unknown value 99)"))
 
 
 def bitmap_kinds(shades: Shades) -> Iterator[Kind]:
