@@ -5,15 +5,23 @@ from __future__ import annotations
 import io
 from functools import partial
 
-from PIL import ImageFile, ImageOps
-from PIL.TiffImagePlugin import STRIPOFFSETS, TILEOFFSETS, TiffImageFile
+from PIL import ImageFile, ImageOps, TiffTags
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    ROWSPERSTRIP,
+    SAMPLESPERPIXEL,
+    TILELENGTH,
+    TILEWIDTH,
+    TiffImageFile,
+)
 
 BinaryFile = io.BufferedReader | io.BytesIO
 
 LARGE_PIXELS = 20_000_000
 """Larger pictures are decoded one at a time, so that a few panoramas in several threads do not fill the memory."""
 
-SCANNED_PIXELS = 2_500_000_000
+SCANNED_PIXELS = 5_000_000_000
 """Most pixels times scans of a progressive JPEG. Every scan goes over the whole picture and may take four bytes of the
 file; ten scans of the largest picture are usual."""
 
@@ -30,13 +38,15 @@ BLOCK_BYTES = 1 << 20
 SMALL_READS = 5_000_000
 """So many small parts of a file may be read."""
 
-HEADER_READS = {"PNG": 10_000}
+HEADER_READS = {"PNG": 4_000}
 """So many before a picture is found, where they are fewer: a thousand bytes of a chunk may unfold to a million."""
 
 _BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed
 _BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
 _SMALL_BYTES = 20  # the longest entry of a table that a header may have
-_STRIP_BYTES = 800_000
+_LIST_BYTES = 800_000
+_BYTES = (TiffTags.BYTE, TiffTags.ASCII, TiffTags.UNDEFINED)
+_PART_BYTES = 1_100_000_000  # a picture of the largest in sixteen bits and three channels, in one strip
 _BEHIND_ANY_END = 1 << 40
 
 
@@ -66,7 +76,19 @@ def too_costly(picture: ImageFile.ImageFile, file: BinaryFile) -> str | None:
         return f"is a run-length coded bitmap of more than {LARGE_PIXELS:,} pixels or bytes; save it in another form"
     if picture.info.get("progressive") and (scans := _scans(file)) * pixels > SCANNED_PIXELS:
         return f"has {scans:,} scans of {pixels:,} pixels, as no camera or program writes them"
+    if isinstance(picture, TiffImageFile) and (unfolded := _part_bytes(picture)) > _PART_BYTES:
+        return f"has strips or tiles that unfold to {unfolded:,} bytes each; save it with smaller ones"
     return None
+
+
+def _part_bytes(picture: TiffImageFile) -> int:
+    """Bytes that libtiff holds of a TIFF beside the picture: of a strip, or of a tile, which may be larger than it."""
+    tags = picture.tag_v2
+    pixels = picture.width * min(tags.get(ROWSPERSTRIP, picture.height), picture.height)
+    if TILEWIDTH in tags:
+        pixels = tags[TILEWIDTH] * tags[TILELENGTH]
+    bits = tags.get(BITSPERSAMPLE, (1,))
+    return int(pixels * (sum(bits) if len(bits) > 1 else bits[0] * tags.get(SAMPLESPERPIXEL, 1)) // 8)
 
 
 def _length(file: BinaryFile) -> int:
@@ -79,12 +101,20 @@ def _scans(file: BinaryFile) -> int:
     return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, BLOCK_BYTES), b""))
 
 
+class PlainJpegFile(JpegImageFile):
+    """A JPEG that is not asked how large it would be on paper, for which Pillow reads all EXIF data."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
 class BoundedTiffFile(TiffImageFile):
-    """A TIFF of so many strips or tiles at most: of two bytes that tell where one lies, Pillow makes five objects."""
+    """A TIFF whose tags list so many numbers at most: Pillow makes an object of each, five where it is a place."""
 
     def _setup(self) -> None:
-        if any(len(self.tag_v2._tagdata.get(tag, b"")) > _STRIP_BYTES for tag in (STRIPOFFSETS, TILEOFFSETS)):
-            raise SyntaxError(f"where its strips or tiles lie takes more than {_STRIP_BYTES:,} bytes to tell")
+        tags = self.tag_v2
+        if any(len(data) > _LIST_BYTES and tags.tagtype[tag] not in _BYTES for tag, data in tags._tagdata.items()):
+            raise SyntaxError(f"one of its tags lists more than {_LIST_BYTES:,} bytes of numbers")
         super()._setup()
 
     def load_end(self) -> None:

@@ -13,7 +13,6 @@ from typing import cast
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cnncli.errors import DataError, PictureError, printable
@@ -22,6 +21,7 @@ from cnncli.pictures.bombs import (
     BinaryFile,
     BoundedTiffFile,
     ImpatientFile,
+    PlainJpegFile,
     too_costly,
     too_many_bytes,
 )
@@ -40,7 +40,7 @@ _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 # The classes and not Image.open: it warns above 89 and refuses above 179 million pixels, whatever `max_pixels` says,
 # and takes the stereo pair in a phone's JPEG for a format of its own.
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": JpegImageFile,
+    "JPEG": PlainJpegFile,
     "PNG": WholePngFile,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
@@ -177,6 +177,8 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     said = printable(str(error)).strip()
+    if said.lstrip("-").isdigit():  # a number that Pillow looked up in a table, and did not find
+        said = f"unknown value {said}"
     if "truncated" in said.lower() or isinstance(error, EOFError):
         return f"is truncated ({said or 'ends too early'})"
     return f"is damaged ({said or type(error).__name__})"

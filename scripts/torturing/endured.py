@@ -6,6 +6,7 @@ TensorFlow was imported, may wait for ever for a lock that nobody holds.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import pickle
@@ -53,7 +54,9 @@ def endured(work: Callable[[], Result], seconds: int = SECONDS, extra_bytes: int
 def _server() -> subprocess.Popen[bytes]:
     """Ends with this process, when its standard input does."""
     command = [sys.executable, "-m", __name__]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    atexit.register(server.communicate)
+    return server
 
 
 def _serve() -> None:

@@ -6,17 +6,20 @@ import contextlib
 import functools
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cnncli.cli import main
+from cnncli.cli import data, data_report, main
 from cnncli.errors import EXIT_DONE, EXIT_USER, PictureError
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.inventory import MAX_PIXELS
 from cnncli.pictures.verify import verify
+from cnncli.recipes import check_data
 from scripts.torturing.endured import endured
 from scripts.torturing.mutation import mutated
 
@@ -27,6 +30,9 @@ RECIPES = (
     PixelRecipe(33, 21, "rgb", "pad"),
 )
 """What is asked for: no two take the same way through the decoder."""
+
+IMPORTED_ONCE = (data, data_report, check_data)
+"""What a command imports when it is called; here by the parent of all children instead of by each."""
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", "")
 
@@ -126,7 +132,20 @@ def seeds() -> list[bytes]:
         (rgb, "TIFF", {"big_tiff": True}),
         *((one, "BMP", {}) for one in (rgb, rgba, few, grey, bits)),
     ]
-    return [_encoded(*one) for one in made]
+    return [*(_encoded(*one) for one in made), _tiled_tiff()]
+
+
+def _tiled_tiff() -> bytes:
+    """Four tiles of 32 × 32 grey pixels, deflated, which Pillow does not write."""
+    tiles = [zlib.compress(bytes(range(256)) * 4)] * 4
+    lengths = [len(tile) for tile in tiles]
+    table = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 32, 323: 32}
+    lists = 8 + 2 + (len(table) + 2) * 12 + 4
+    begins = [lists + 32 + sum(lengths[:number]) for number in range(4)]
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in table.items()]
+    entries += [struct.pack("<HHII", 324, 4, 4, lists), struct.pack("<HHII", 325, 4, 4, lists + 16)]
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4)
+    return head + struct.pack("<8I", *begins, *lengths) + b"".join(tiles)
 
 
 def _frames() -> dict[str, Any]:

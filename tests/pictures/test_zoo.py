@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import struct
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from cnncli.pictures import bombs
 from cnncli.pictures.colour import flat_colour
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.inventory import MAX_PIXELS
-from cnncli.pictures.verify import verify
+from cnncli.pictures.verify import verify, verify_bytes
 from scripts.torturing.endured import endured
 from scripts.torturing.pictures import refusal
 from tests.pictures import handmade
@@ -111,11 +112,11 @@ def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path
     assert "scans of 1,000,000 pixels" in (verify(path, MAX_PIXELS).problem or "")
 
 
-def test_header_of_a_million_parts_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every format whose reader goes from part to part; the same files are fine where more parts are allowed."""
     nothing = handmade.chunk(b"prVt", b"")
     files = {
-        "png": handmade.rgb_png(pixels(), [nothing] * 2000),
+        "png": handmade.rgb_png(pixels(), [nothing] * 1500),
         "jpg": jpeg()[:2] + b"\xff\xfe\0\2" * 2000 + jpeg()[2:],
         "gif": encoded(picture().quantize(4), "GIF").replace(b",\0\0\0\0", b"!\xfe\0" * 2000 + b",\0\0\0\0", 1),
     }
@@ -127,6 +128,33 @@ def test_header_of_a_million_parts_is_given_up(tmp_path: Path, monkeypatch: pyte
             patch.setattr(bombs, "SMALL_READS", 1000)
             patch.setitem(bombs.HEADER_READS, "PNG", 1000)
             assert "too many small parts" in (verify(path, MAX_PIXELS).problem or ""), suffix
+
+
+def _with_many_numbers(kind: str, tag: int) -> bytes:
+    """A picture with a value of 300,000 fractions beside its pixels, 2.4 MB."""
+    numbers = bytes(range(1, 9)) * 300_000
+    if kind == "tif":
+        whole = handmade.tiff({256: 2, 257: 1, 258: 8, 262: 1, 273: 8, 277: 1, 279: 2}, {tag: numbers})
+        return whole.replace(struct.pack("<HHI", tag, 4, 600_000), struct.pack("<HHI", tag, 5, 300_000))
+    entries = struct.pack("<HHII", tag, 5, 300_000, 64), struct.pack("<HHII", 296, 3, 1, 2)
+    exif = (b"II*\0\x08\0\0\0\x02\0" + b"".join(entries)).ljust(64, b"\0") + numbers
+    if kind == "png":
+        return handmade.rgb_png(pixels(), [handmade.chunk(b"eXIf", exif)])
+    parts = [b"Exif\0\0" + exif[at : at + 65_000] for at in range(0, len(exif), 65_000)]
+    segments = [b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts]
+    data = jpeg()
+    return data[:2] + b"".join(segments) + data[handmade.segment_at(data, 0xDB) :]
+
+
+@pytest.mark.parametrize(("kind", "tag"), [("png", 274), ("jpg", 274), ("jpg", 282), ("tif", 274), ("tif", 282)])
+def test_numbers_beside_the_pixels_become_no_objects(monkeypatch: pytest.MonkeyPatch, kind: str, tag: int) -> None:
+    """A fraction of eight bytes becomes three hundred: fifty million of them would not fit into 2 GB."""
+    data = _with_many_numbers(kind, tag)
+    monkeypatch.setattr("PIL.TiffImagePlugin.IFDRational", lambda *parts: pytest.fail("a fraction was made"))
+    problem = verify_bytes(data, "x", MAX_PIXELS).problem
+    assert problem == (
+        "is damaged (one of its tags lists more than 800,000 bytes of numbers)" if kind == "tif" else None
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])

@@ -338,7 +338,7 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
     )
     tags = {256: 2, 257: 1, 258: 8, 259: 99, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}
     unknown = handmade.tiff(tags, {})
-    yield kind("unknown-compression.tif", unknown, Refused("is damaged"))
+    yield kind("unknown-compression.tif", unknown, Refused("is damaged (unknown value 99)"))
 
 
 def bitmap_kinds(shades: Shades) -> Iterator[Kind]:
@@ -469,14 +469,18 @@ def bomb_kinds(shades: Shades) -> Iterator[Kind]:
     body = b"WEBPVP8X" + struct.pack("<I", 10) + canvas + still
     riff = b"RIFF" + struct.pack("<I", len(body)) + body
     yield kind("bomb-of-pixels.webp", riff, Refused("is larger than Pillow takes"))
-    line = bmp((178_000_000, 1), 8, b"\1\1\0\0\0\1", bytes(1024), 1)
-    yield kind("bomb-of-run-lengths.bmp", line, Refused("is a run-length coded bitmap of more than"))
-    scans = handmade.many_scans(Image.new("L", (1000, 1000), 99), 3000)
+    runs = bmp((17_800, 10_000), 8, b"\1\1\0\0\0\1", bytes(1024), 1)
+    yield kind("bomb-of-run-lengths.bmp", runs, Refused("is a run-length coded bitmap of more than"))
+    scans = handmade.many_scans(Image.new("L", (1000, 1000), 99), 6000)
+    tags = {256: 32, 257: 24, 258: 8, 259: 8, 262: 1, 277: 1, 322: 40_000, 323: 40_000, 324: 8, 325: 8}
+    yield kind("bomb-of-tiles.tif", handmade.tiff(tags, {}), Refused("unfold to 1,600,000,000 bytes"))
     rows = 250_000
     strips = struct.pack(f"<{rows}I", *[8] * rows)
     tags = {256: 1, 257: rows, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
     yield kind(
-        "bomb-of-strips.tif", handmade.tiff(tags, {273: strips, 279: strips}), Refused("its strips or tiles lie")
+        "bomb-of-strips.tif",
+        handmade.tiff(tags, {273: strips, 279: strips}),
+        Refused("one of its tags lists more than 800,000 bytes"),
     )
     yield kind("bomb-of-scans.jpg", scans, Refused("scans of 1,000,000 pixels"))
     yield kind("hole.jpg", _holed(b""), Refused("has 100,000,000,000 bytes, more than a picture"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from scripts.torturing import pictures
 from scripts.torturing.endured import endured
+from tests.pictures import handmade
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory of a child as Linux does")
 
@@ -28,6 +31,21 @@ def test_good_pictures_are_used(tmp_path: Path) -> None:
     for number, data in enumerate(pictures.seeds()):
         pictures.require_stood(data, tmp_path / str(number))
         assert pictures.refusal(tmp_path / str(number) / "pictures" / "a" / "mutant.jpg", pictures.RECIPES[0]) is None
+
+
+def _tiff_that_begins_nowhere() -> bytes:
+    return b"II+\0\x08\0\0\0" + struct.pack("<Q", 2**62) + bytes(40)
+
+
+def _tiff_with_pixels_before_its_beginning() -> bytes:
+    whole = handmade.tiff({256: 2, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}, {})
+    return whole.replace(struct.pack("<HHII", 273, 4, 1, 8), struct.pack("<HHIi", 273, 9, 1, -13_506_305))
+
+
+@pytest.mark.parametrize("make", [_tiff_that_begins_nowhere, _tiff_with_pixels_before_its_beginning])
+def test_what_was_not_stood_is_stood_now(tmp_path: Path, make: Callable[[], bytes]) -> None:
+    """On disk and in memory such files were refused in other words, and on disk not remembered."""
+    pictures.require_stood(make(), tmp_path, ".tif")
 
 
 def _hang() -> None:
