@@ -124,7 +124,7 @@ def _cosines() -> NDArray[np.float32]:
     places, frequencies = np.arange(GREY_SIDE), np.arange(_FREQUENCIES)[:, None]
     table = np.cos(np.pi * (2 * places + 1) * frequencies / (2 * GREY_SIDE)) * np.sqrt(2 / GREY_SIDE)
     table[0] /= np.sqrt(2)
-    return table.astype(np.float32)
+    return np.asarray(table, dtype=np.float32)
 
 
 _COSINES = _cosines()
