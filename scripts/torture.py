@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.torturing import kill, planted
+from scripts.torturing import kill, moves, planted
 
 Torture = Callable[[Path, np.random.Generator], None]
 
@@ -39,6 +39,7 @@ TESTS = {
     "kill": Test(kill.once, 300),
     "ten-kills": Test(kill.ten_in_one_run, 20),
     "planted": Test(planted.once, len(planted.FAULTS)),
+    "moves": Test(moves.once, 100),
 }
 
 
