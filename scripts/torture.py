@@ -31,6 +31,7 @@ from scripts.torturing import (
     hostile,
     kill,
     lacking,
+    moves,
     pictures,
     planted,
     segments,
@@ -65,6 +66,7 @@ TESTS = {
     "hostile": Test(hostile.each, len(hostile.KINDS)),
     "hostile-mutants": Test(hostile.mutant, 500),
     "configs": Test(configs.once, 5000),
+    "moves": Test(moves.once, 100),
 }
 
 

@@ -31,6 +31,7 @@ ROOMS = (
         "parallel",
         "quiet",
         "signals",
+        "memory",
         "console",
         "catalogue",
         "config",

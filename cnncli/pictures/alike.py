@@ -34,8 +34,8 @@ LIMIT = 100_000
 """The search ends with so many pairs: then it is in the nature of the pictures to look alike."""
 
 _FREQUENCIES = 8
-_ROWS, _COLUMNS = 128, 4096  # hashes compared in one go: what is written in between stays in the processor's cache
-_BATCH = 8192
+_ROWS, _COLUMNS = 64, 4096  # hashes compared in one go: what is written in between stays in the processor's cache
+_BATCH = 4096
 
 Places = NDArray[np.int64]
 Pairs = tuple[Places, Places, NDArray[np.float32]]
@@ -124,7 +124,7 @@ def _cosines() -> NDArray[np.float32]:
     places, frequencies = np.arange(GREY_SIDE), np.arange(_FREQUENCIES)[:, None]
     table = np.cos(np.pi * (2 * places + 1) * frequencies / (2 * GREY_SIDE)) * np.sqrt(2 / GREY_SIDE)
     table[0] /= np.sqrt(2)
-    return table.astype(np.float32)
+    return np.asarray(table, dtype=np.float32)
 
 
 _COSINES = _cosines()
@@ -153,45 +153,51 @@ def _blocks(parts: Sequence[Places], within: Collection[int]) -> Iterator[tuple[
 
 
 def _near_in(looks: Looks, limit: int, block: tuple[Places, Places]) -> Pairs:
+    """The pairs of a block that look alike; some more than `limit` at most."""
     few, many = block
-    found = []
-    count = 0
+    itself = len(many) > 0 and few[0] == many[0]
+    differences = np.empty((len(few), _COLUMNS), np.uint64)
+    counts = np.empty((len(few), _COLUMNS), np.uint8)
+    found, count = [_NONE], 0
     for start in range(0, len(many), _COLUMNS):
-        pairs = _near(looks, few, many[start : start + _COLUMNS])
-        found.append(pairs)
-        count += len(pairs[0])
-        if count > limit:
-            break
-    first, second, correlation = (np.concatenate(column) for column in zip(_NONE, *found, strict=True))
+        some = many[start : start + _COLUMNS]
+        # Into arrays that are there already: a new one of this size would cost as much as the comparison.
+        bits = np.bitwise_xor(looks.hashes[few][:, None], looks.hashes[some], out=differences[:, : len(some)])
+        near = np.bitwise_count(bits, out=counts[:, : len(some)]) <= HASH_BITS
+        row, column = np.divmod(np.flatnonzero(near), len(some))  # a tenth of the time of nonzero in two dimensions
+        left, right = few[row], some[column]
+        if itself:  # each pair once, and nothing with itself
+            left, right = left[left < right], right[left < right]
+        for begin in range(0, len(left), _BATCH):
+            pairs = _confirmed(looks, left[begin : begin + _BATCH], right[begin : begin + _BATCH])
+            found.append(pairs)
+            count += len(pairs[0])
+            if count > limit:
+                return _joined(found)
+    return _joined(found)
+
+
+def _confirmed(looks: Looks, left: Places, right: Places) -> Pairs:
+    """Those of the pairs whose thumbnails are alike."""
+    correlation = correlations(looks.grey[left], looks.grey[right])
+    near = (correlation >= LEAST_CORRELATION) & _same_colours(looks.colour[left], looks.colour[right])
+    return left[near], right[near], correlation[near]
+
+
+def _joined(found: Sequence[Pairs]) -> Pairs:
+    first, second, correlation = (np.concatenate(column) for column in zip(*found, strict=True))
     return first, second, correlation
 
 
-def _near(looks: Looks, few: Places, many: Places) -> Pairs:
-    differences = np.bitwise_count(looks.hashes[few][:, None] ^ looks.hashes[many])
-    candidates = differences <= HASH_BITS
-    if not candidates.any():
-        return _NONE
-    rows, columns = np.flatnonzero(candidates.any(axis=1)), np.flatnonzero(candidates.any(axis=0))
-    left, right = few[rows], many[columns]
-    correlation = correlations(looks.grey[left], looks.grey[right])
-    near = candidates[np.ix_(rows, columns)] & (correlation >= LEAST_CORRELATION)
-    near &= _same_colours(looks.colour[left], looks.colour[right])
-    if few[0] == many[0]:  # a part with itself: each pair once, and nothing with itself
-        near &= left[:, None] < right
-    row, column = np.nonzero(near)
-    return left[row], right[column], correlation[row, column]
-
-
 def correlations(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of the brightnesses (n, 256) of some pictures with those (m, 256) of others: float32, shape (n, m)."""
-    return np.asarray(_shapes(left) @ _shapes(right).T, dtype=np.float32)
+    """Of brightnesses (n, 256) with those of as many other pictures: float32, shape (n,)."""
+    return np.asarray((_shapes(left) * _shapes(right)).sum(axis=1), dtype=np.float32)
 
 
 def colour_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of the colours (n, 32) of some pictures from those (m, 32) of others, root mean square: float32, shape (n, m)."""
-    one, other = left.astype(np.float32) - 128, right.astype(np.float32) - 128
-    squares = (one * one).sum(axis=1)[:, None] + (other * other).sum(axis=1) - 2 * one @ other.T
-    return np.asarray(np.sqrt(np.maximum(squares, 0) / left.shape[1]), dtype=np.float32)
+    """Of colours (n, 32) from those of as many other pictures, root mean square: float32, shape (n,)."""
+    difference = left.astype(np.float32) - right
+    return np.asarray(np.sqrt((difference * difference).mean(axis=1)), dtype=np.float32)
 
 
 def _shapes(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -202,7 +208,7 @@ def _shapes(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _same_colours(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which colours are near to each other, or none at all: bool, shape (n, m)."""
+    """Whether colours are near to each other, or one of the pictures has none: bool, shape (n,)."""
     none = np.full((1, left.shape[1]), 128, np.uint8)
-    without = (colour_distances(left, none) <= GREY_LEVELS) | (colour_distances(none, right) <= GREY_LEVELS)
+    without = (colour_distances(left, none) <= GREY_LEVELS) | (colour_distances(right, none) <= GREY_LEVELS)
     return np.asarray((colour_distances(left, right) <= COLOUR_LEVELS) | without)

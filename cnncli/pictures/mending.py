@@ -66,15 +66,15 @@ def plan_moves(found: Scan, pictures: Sequence[Picture]) -> Plan:
 
 @dataclass
 class _Planner:
-    """Moves group after group, and keeps account of what is left in each class of each split."""
+    """Moves group after group, and keeps account of what stays of each class of each split."""
 
     found: Scan
     pictures: Sequence[Picture]
     moves: list[Move] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._counts = Counter((one.split, one.label) for one in self.pictures)
-        self._least = {key: (n + 1) // 2 for key, n in self._counts.items()}
+        self._staying = Counter((one.split, one.label) for one in self.pictures)
+        self._least = {key: (n + 1) // 2 for key, n in self._staying.items()}
         self._taken: set[str] = set()
 
     def take(self, group: Sequence[int]) -> str | None:
@@ -96,7 +96,7 @@ class _Planner:
 
     def _too_many(self, movers: Sequence[Picture]) -> str | None:
         for (split, label), n in Counter((one.split, one.label) for one in movers).items():
-            if self._counts[split, label] - n < self._least[split, label]:
+            if self._staying[split, label] - n < self._least[split, label]:
                 return f"{split} would lose more than half of its class {printable(label)}"
         return None
 
@@ -113,8 +113,7 @@ class _Planner:
         for one in movers:
             place = _free(self._folder(one, target) / one.path.name, self._taken)
             self._taken.add(os.fspath(place).casefold())
-            self._counts[one.split, one.label] -= 1
-            self._counts[target, one.label] += 1
+            self._staying[one.split, one.label] -= 1
             source, to = (os.path.relpath(path, self.found.root) for path in (one.path, place))
             self.moves.append(Move(source, to, one.digest))
 

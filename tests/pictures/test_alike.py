@@ -40,8 +40,8 @@ def by_definition(looks: Looks, parts: list[NDArray[np.int64]], within: list[int
             if not (parted or (part_of[one] == part_of[other] and part_of[one] in within and one < other)):
                 continue
             bits = np.bitwise_count(looks.hashes[one] ^ looks.hashes[other])
-            correlation = correlations(looks.grey[[one]], looks.grey[[other]])[0, 0]
-            colour = colour_distances(looks.colour[[one]], looks.colour[[other]])[0, 0]
+            correlation = correlations(looks.grey[[one]], looks.grey[[other]])[0]
+            colour = colour_distances(looks.colour[[one]], looks.colour[[other]])[0]
             if bits <= HASH_BITS and correlation >= LEAST_CORRELATION and colour <= alike.COLOUR_LEVELS:
                 pairs.add((one, other))
     return pairs
