@@ -75,14 +75,25 @@ def _built(description: dict[str, Any], weights_bytes: int) -> keras.Model:
     keras = import_keras()
     from keras.src.backend.common.variables import initialize_all_variables
 
+    layers = description["config"]["layers"]
+    settings = {**description["config"], "layers": [_trainable(layer) for layer in layers]}
     try:
         with keras.StatelessScope(initialize_variables=False):  # variables have a shape in here, and no value
-            model = keras.saving.deserialize_keras_object({**description, "compile_config": None}, safe_mode=True)
+            described = {**description, "config": settings, "compile_config": None}
+            model = keras.saving.deserialize_keras_object(described, safe_mode=True)
         _check_sizes(model, weights_bytes)
         initialize_all_variables()
+        was_trainable = {layer["name"]: layer["config"].get("trainable", True) for layer in layers}
+        for layer in model.layers:
+            layer.trainable = bool(was_trainable[layer.name])
     finally:
         _variables_without_values().clear()
     return model
+
+
+def _trainable(layer: dict[str, Any]) -> dict[str, Any]:
+    """A layer as described, that trains: TensorFlow follows no variable for gradients that did not when it was made."""
+    return {**layer, "config": {**layer["config"], "trainable": True}} if "trainable" in layer["config"] else layer
 
 
 def _check_sizes(model: keras.Model, weights_bytes: int) -> None:

@@ -59,12 +59,12 @@ def damage(folder: Path) -> str | None:
             return f"{SEAL} names {', '.join(map(printable, outside[:8]))}, which is no file of its own"
         changed = [name for name, checksum in checksums.items() if _checksum(folder / name) != checksum]
     except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
+        return f"{printable(Path(error.filename).name)} is missing"
     except OSError as error:
         return f"{SEAL}: {error.strerror}"
     except ValueError as error:
-        return f"{SEAL}: {error}"
-    return f"{', '.join(changed)} changed since it was written" if changed else None
+        return f"{SEAL}: {printable(str(error))}"
+    return f"{', '.join(map(printable, changed))} changed since it was written" if changed else None
 
 
 def _outside(folder: Path, checksums: object) -> list[str]:

@@ -67,7 +67,7 @@ class Ended:
         assert not self.escapes, f"tried: {'; '.join(self.escapes)}"
         assert not self.bug, self.bug
         assert self.grown_bytes < MOST_BYTES, f"took {self.grown_bytes / 2**30:.1f} GiB"
-        assert all(len(line.splitlines()) == 1 for line in self.problems), f"several lines in one: {self.problems}"
+        assert all(line.isprintable() for line in self.problems), f"no line that any terminal takes: {self.problems}"
 
 
 def caged(do: Callable[..., object], inside: Path, *args: Any, watched: bool = True) -> Ended:

@@ -19,6 +19,7 @@ from cnncli.config.schema import Config
 from cnncli.errors import RunError
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier, load_classifier, save_classifier
+from cnncli.networks.cut import cut_classifier
 from cnncli.networks.described import MOST_LAYERS, DescriptionError, check_description
 from cnncli.networks.saved_model import load_saved_model
 
@@ -61,6 +62,26 @@ def test_a_classifier_comes_back_as_keras_itself_reads_it(saved: Path) -> None:
     assert ours.get_config() == theirs.get_config()
     pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
     np.testing.assert_array_equal(ours(pixels).numpy(), theirs(pixels).numpy())
+
+
+def test_a_classifier_that_was_saved_frozen_can_be_trained(tmp_path: Path) -> None:
+    """TensorFlow follows its variables as it follows those that Keras itself reads: gradients reach every layer."""
+    import tensorflow as tf
+
+    keras = import_keras()
+    classifier = build_classifier(_config(), 3)
+    cut_classifier(classifier, 0, "frozen")
+    save_classifier(classifier, tmp_path / "model.keras")
+    ours, theirs = load_saved_model(tmp_path / "model.keras"), keras.saving.load_model(tmp_path / "model.keras")
+    assert [one.trainable for one in ours.weights] == [one.trainable for one in theirs.weights]
+    assert [one.trainable for one in ours.layers] == [one.trainable for one in theirs.layers]
+    ours.trainable = True
+    with tf.GradientTape() as tape:
+        scores = ours(np.ones((2, 16, 16, 3), np.float32), training=True)
+        value = keras.ops.sum(scores * scores)
+    gradients = tape.gradient(value, [one.value for one in ours.trainable_weights])
+    assert gradients
+    assert all(one is not None for one in gradients)
 
 
 @pytest.mark.parametrize(
