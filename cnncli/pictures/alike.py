@@ -5,7 +5,11 @@ differ between copies, about half between different pictures. The few pairs that
 themselves: brightness by its correlation, which neither more light nor more contrast changes, and colours by their
 distance. What has no structure, such as a blank page or a clear sky, is like everything of its kind and is left out.
 
-The time grows with the square of the number of pictures: 100,000 take seconds, a million minutes.
+Measured by scripts/measure_near_duplicates.py on 4,000 photographs of cats and dogs: of the copies that were
+recompressed, resized, stretched, brightened, darkened, blurred, deprived of colour or cropped by 2 %, 99.9 to 100 % are
+found; of those turned by 2 degrees 99 %, cropped by 5 % 96 %, by 10 % 23 %, mirrored none. Of 8 million pairs of
+photographs two pass, both of them the same picture. The time grows with the square of the number of pictures: 100,000
+take seconds, a million minutes.
 """
 
 from __future__ import annotations

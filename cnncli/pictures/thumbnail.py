@@ -16,8 +16,8 @@ LEAST_PX = 2 * GREY_SIDE
 """A JPEG may be decoded smaller as long as so many pixels are left on both axes."""
 
 _COARSE_PX = 16 * GREY_SIDE
-# Their values can be averaged as they are. Those of the others are indexes, single bits, or of 16 bits.
-_AVERAGED = ("L", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+# Their values can be averaged as they are. Others are indexes, single bits, of 16 bits, or count as much as alpha says.
+_AVERAGED = ("L", "La", "RGB", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 
 def thumbnail_of(picture: Image.Image, size: tuple[float, float], orientation: Orientation) -> bytes:
@@ -39,8 +39,8 @@ def _shrunk(picture: Image.Image, size: tuple[float, float]) -> Image.Image:
     small, bilinear = (GREY_SIDE, GREY_SIDE), Image.Resampling.BILINEAR
     if picture.mode in _AVERAGED and "transparency" not in picture.info:
         return picture.resize(small, bilinear, (0, 0, *size), reducing_gap=3.0)
-    if picture.mode in ("1", "P", "PA") and max(picture.size) > _COARSE_PX:
-        # Some of the pixels do: all of them, as colours, would take several times the picture's memory.
-        width, height = (min(side, _COARSE_PX) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.NEAREST)
-    return flat_colour(picture, "rgb").resize(small, bilinear)
+    if picture.mode.startswith("I;16"):  # how many of the bits count, only the whole picture knows
+        return flat_colour(picture, "grayscale").resize(small, bilinear)
+    # 256 pixels for each that is left will do: all of them, as colours, would take several times the picture's memory.
+    width, height = (min(side, _COARSE_PX) for side in picture.size)
+    return flat_colour(picture.resize((width, height), Image.Resampling.NEAREST), "rgb").resize(small, bilinear)
