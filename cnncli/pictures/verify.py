@@ -64,8 +64,8 @@ def verify_bytes(data: bytes, name: str, max_pixels: int) -> PictureFacts:
 
 def _verified(file: BinaryFile, name: str | Path, max_pixels: int) -> PictureFacts:
     try:
-        require_moderate(file, name, max_pixels)  # before all of it is read
-        digest, size_bytes = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        size_bytes = require_moderate(file, name, max_pixels)  # before all of it is read
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
     except PictureError as error:
         return PictureFacts("", 0, problem=error.reason, may_pass=True)

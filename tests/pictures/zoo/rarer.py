@@ -59,6 +59,9 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
     tags = {256: 2, 257: 1, 258: 8, 259: 99, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}
     unknown = handmade.tiff(tags, {})
     yield kind("unknown-compression.tif", unknown, Refused("is damaged (unknown value 99)"))
+    tags = {256: 2, 257: 1000, 258: 8, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}
+    lacking = Refused("its strips or tiles hold 2 of 2,000 pixels")
+    yield kind("strips-that-are-missing.tif", handmade.tiff(tags, {}), lacking)
 
 
 def bitmap_kinds(shades: Shades) -> Iterator[Kind]:
