@@ -116,6 +116,15 @@ class BoundedTiffFile(TiffImageFile):
         if any(len(data) > _LIST_BYTES and tags.tagtype[tag] not in _BYTES for tag, data in tags._tagdata.items()):
             raise SyntaxError(f"one of its tags lists more than {_LIST_BYTES:,} bytes of numbers")
         super()._setup()
+        if not self.use_load_libtiff:  # which misses what is missing by itself
+            self._require_all_parts()
+
+    def _require_all_parts(self) -> None:
+        """Pillow leaves black what no strip or tile holds."""
+        boxes = {tile.extents for tile in self.tile if tile.extents}
+        held = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+        if held < self.width * self.height:
+            raise SyntaxError(f"its strips or tiles hold {held:,} of {self.width * self.height:,} pixels")
 
     def load_end(self) -> None:
         """Turn it upright. Pillow would also read all that a camera wrote, and make an object of every number."""

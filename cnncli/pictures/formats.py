@@ -150,8 +150,8 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
         raise kind(name, reason_of(error)) from error
 
 
-def require_moderate(file: BinaryFile, name: str | Path, max_pixels: int) -> None:
-    """Make sure that a file is no longer than a picture can be, and go back to its beginning.
+def require_moderate(file: BinaryFile, name: str | Path, max_pixels: int) -> int:
+    """The length in bytes of a file that is no longer than a picture can be; goes back to its beginning.
 
     Raises: PictureError: it is longer.
     """
@@ -159,6 +159,7 @@ def require_moderate(file: BinaryFile, name: str | Path, max_pixels: int) -> Non
     if reason := too_many_bytes(size_bytes, max_pixels):
         raise PassingPictureError(name, reason)
     file.seek(0)
+    return size_bytes
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:

@@ -73,8 +73,8 @@ def digest_of(file: BinaryFile) -> str:
 
 def _verified(file: BinaryFile, name: str | Path, max_pixels: int) -> PictureFacts:
     try:
-        require_moderate(file, name, max_pixels)  # before all of it is read
-        digest, size_bytes = digest_of(file), file.tell()
+        size_bytes = require_moderate(file, name, max_pixels)  # before all of it is read
+        digest = digest_of(file)
         file.seek(0)
     except PictureError as error:
         return PictureFacts("", 0, problem=error.reason, may_pass=True)

@@ -283,3 +283,11 @@ def test_regular_file_is_what_stat_says(tmp_path: Path) -> None:
     """A device is none."""
     if Path("/dev/null").exists() and stat.S_ISCHR(Path("/dev/null").stat().st_mode):
         assert reason(Path("/dev/null")) == "is a device, not a regular file"
+
+
+def test_facts_of_bytes_are_those_of_a_file(tmp_path: Path) -> None:
+    """Their number too, which is not where reading ended."""
+    (tmp_path / "x.jpg").write_bytes(FORMATS["JPEG"])
+    facts = verify(tmp_path / "x.jpg", 10**6)
+    assert facts == verify_bytes(FORMATS["JPEG"], "x", 10**6)
+    assert facts.size_bytes == len(FORMATS["JPEG"])
