@@ -40,6 +40,7 @@ TESTS = {
     "ten-kills": Test(kill.ten_in_one_run, 20),
     "planted": Test(planted.once, len(planted.FAULTS)),
     "moves": Test(moves.once, 100),
+    "two-moves": Test(moves.two_at_once, 50),
 }
 
 
