@@ -67,6 +67,7 @@ TESTS = {
     "hostile-mutants": Test(hostile.mutant, 500),
     "configs": Test(configs.once, 5000),
     "moves": Test(moves.once, 100),
+    "two-moves": Test(moves.two_at_once, 50),
 }
 
 

@@ -99,6 +99,8 @@ def _move(source: Path, target: Path) -> None:
         return
     try:
         source.unlink()
+    except FileNotFoundError:
+        return  # another call, at the same time, has found both names and ended the old one
     except OSError:
         target.unlink()
         raise

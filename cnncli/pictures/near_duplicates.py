@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cnncli.errors import printable
-from cnncli.pictures.alike import LIMIT, Found, Looks, near_pairs
+from cnncli.pictures.alike import Found, Looks, near_pairs
 from cnncli.pictures.duplicates import Labelled
 from cnncli.pictures.inventory import Picture
 
@@ -41,11 +41,11 @@ def near_warnings(pictures: Sequence[Labelled], found: Found, remedy: str) -> li
         return []
     one, other, correlation = max(found.pairs, key=lambda pair: pair[2])
     where, there = (f"{printable(pictures[place].path)} ({pictures[place].split})" for place in (one, other))
-    number = f"{len(found.pairs):,}" if found.complete else f"more than {LIMIT:,}"
+    number = f"{len(found.pairs):,}" if found.complete else f"at least {len(found.pairs):,}"
     mixed = sum(pictures[one].label != pictures[other].label for one, other, _ in found.pairs)
     labels = f", {mixed:,} of them under two labels" if mixed else ""
     return [
-        f"pictures that look alike in different splits: {number} pairs{labels}, e.g. {where} and {there},"
+        f"pairs of pictures that look alike in different splits: {number}{labels}, e.g. {where} and {there},"
         f" {correlation:.0%} alike; they flatter the figures. {remedy}"
     ]
 

@@ -10,6 +10,8 @@ FEW = 10
 """Classes with fewer training pictures are remarked on."""
 UNEVEN = 3.0
 """So many times another class of the split, and so many times its share in train, is remarked on."""
+SWAPPED = 1.5
+"""A split with so many times the pictures of train may have changed places with it."""
 SHOWN = 5
 """So many classes are named; the number of all is told."""
 
@@ -70,7 +72,7 @@ def _other_shares(split: str, of_split: Mapping[str, int], training: Mapping[str
 
 def _swapped(split: str, of_split: Mapping[str, int], first: str, training: Mapping[str, int]) -> list[str]:
     here, there = sum(of_split.values()), sum(training.values())
-    if here <= there:
+    if here <= SWAPPED * there:
         return []
     return [f"{split} has {here:,} pictures and {first} only {there:,}: are the two folders swapped?"]
 

@@ -106,7 +106,7 @@ def _changed(change: Callable[[Image.Image], Image.Image], name: str = "like.jpg
         target = tree.beside(other, source.parent.name, name)
         with Image.open(source) as picture:
             change(picture.convert("RGB")).save(target, quality=quality)
-        return str(source), str(target), "look alike in different splits: 1 pairs"
+        return str(source), str(target), "look alike in different splits: 1,"
 
     return plant
 

@@ -442,16 +442,16 @@ def test_folder_facts_of_class_folders(tmp_path: Path) -> None:
 def test_odd_class_sizes_are_warned_of(tmp_path: Path) -> None:
     """Few pictures, many more than another class, another share than in train, swapped splits; none is an error."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
-    write_classes(tmp_path / "test", {"cats": 10, "dogs": 40}, first_seed=500)
+    write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
     found = scan_folder(tmp_path)
     assert found.problems == ()
     assert found.warnings == (
         "classes with fewer than 10 pictures to train on: 1 (dogs 9)",
         "train: cats has 30 pictures, dogs 9; data.class_weights: balanced evens this out in training",
-        "test: dogs has 40 pictures, cats 10; data.class_weights: balanced evens this out in training",
+        "test: dogs has 48 pictures, cats 12; data.class_weights: balanced evens this out in training",
         "test: classes with another share of the pictures than in train: 2 (cats 20%, in train 77%; dogs 80%, in train"
         " 23%)",
-        "test has 50 pictures and train only 39: are the two folders swapped?",
+        "test has 60 pictures and train only 39: are the two folders swapped?",
     )
     assert build(tmp_path).warnings[0] == "classes with fewer than 10 pictures to train on: 1 (dogs 8)"
 

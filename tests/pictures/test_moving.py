@@ -192,3 +192,16 @@ def test_a_file_that_is_no_list_is_refused(two: Path, text: str) -> None:
 def test_no_list_no_moves(two: Path) -> None:
     """The usual case."""
     assert interrupted_moves(scan(two)) == []
+
+
+def test_two_calls_at_once_lose_nothing(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one takes this one for interrupted, and ends the old name in between."""
+    before, link = contents(two), os.link
+
+    def link_and_be_helped(source: Path, target: Path) -> None:
+        link(source, target)
+        source.unlink()
+
+    monkeypatch.setattr(moving.os, "link", link_and_be_helped)
+    assert carry_out(two, some_moves(two)) == []
+    assert contents(two) == before
