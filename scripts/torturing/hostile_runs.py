@@ -120,6 +120,17 @@ def _manifest(change: Callable[[str], str]) -> Callable[[Path], object]:
     return edit
 
 
+def _checkpoint(**changed: Any) -> Callable[[Path], None]:
+    """A checkpoint that says something else, under checksums that are right."""
+
+    def change(run: Path) -> None:
+        folder = max((run / "state").iterdir())
+        change_json(folder / "state.json", lambda document: document.update(changed))
+        reseal(folder)
+
+    return change
+
+
 def _weights_elsewhere(run: Path) -> None:
     path = run / "config.yaml"
     text = path.read_text(encoding="utf-8")
@@ -192,6 +203,11 @@ KINDS: Mapping[str, Kind] = {
     ),
     "config with weights elsewhere": _run(
         _stopped_and(_weights_elsewhere), resume, "not a weights file|neither HDF5|secret"
+    ),
+    "checkpoint of another training": _run(_stopped_and(_checkpoint(ledger=[{"evil": 1}])), resume, "another training"),
+    "checkpoint of nothing but numbers": _run(_stopped_and(_checkpoint(history=5)), resume, "another training"),
+    "checkpoint of a stage that is none": _run(
+        _stopped_and(_checkpoint(stage={"epoch": "x"})), resume, "another training"
     ),
     "metrics nested 100,000 deep": _run(
         _stopped_and(lambda run: (run / "metrics.json").write_text(DEEP)), list_runs, None

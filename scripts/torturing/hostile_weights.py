@@ -31,6 +31,25 @@ def _hdf5(change: Change, says: str | None) -> Kind:
     return Kind(make, load_weights, says)
 
 
+def write_legacy(path: Path) -> None:
+    """The run's backbone as Keras 2 would have written it."""
+    layers = {"block1_conv": [(3, 3, 3, 4)], "block1_conv_bn": [(4,)] * 4}
+    layers |= {"block2_conv": [(3, 3, 4, 8)], "block2_conv_bn": [(8,)] * 4}
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array([name.encode() for name in layers])
+        for name, shapes in layers.items():
+            names = [f"{name}/{number}:0" for number in range(len(shapes))]
+            group = file.create_group(name)
+            group.attrs["weight_names"] = np.array([one.encode() for one in names])
+            for one, shape in zip(names, shapes, strict=True):
+                group[one] = np.ones(shape, np.float32)
+
+
+def _legacy(here: Path) -> None:
+    _weights(here).unlink()
+    write_legacy(here / "weights.h5")
+
+
 def _weights(here: Path) -> Path:
     return here / "weights.weights.h5"
 
@@ -189,6 +208,7 @@ KINDS: Mapping[str, Kind] = {
     "hdf5 with names that lead out": _hdf5(_names_that_lead_out, "not a file of weights"),
     "hdf5 behind a user block": Kind(_user_block, load_weights, "neither HDF5 nor a .keras archive"),
     "hdf5 that is a pipe": Kind(_pipe, load_weights, "not a regular file"),
+    "hdf5 of Keras 2 as it should be": Kind(_legacy, load_weights, None),
     "hdf5 as it should be": _hdf5(lambda file, _: file, None),
     "pth for weights": Kind(_torch_file, load_weights, "config.json|not a file of weights"),
     "pickle that runs a command": _pickle(lambda: _head() + _evil(), "asks for posix.system"),

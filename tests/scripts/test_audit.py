@@ -47,14 +47,22 @@ def test_what_cannot_or_need_not_be_mended_is_told_and_passes(
     assert "PYSEC-1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stdout", ["", "{", "{}", '{"dependencies": [{"name": "a", "skip_reason": "no network"}]}'])
+@pytest.mark.parametrize(
+    ("stdout", "why"),
+    [
+        ("", "ERROR: cannot connect"),
+        ("{", "ERROR: cannot connect"),
+        ("{}", "no package was looked up"),
+        ('{"dependencies": [{"name": "a", "skip_reason": "not found"}]}', "not found"),
+    ],
+)
 def test_no_answer_is_said_aloud_and_fails_nothing(
-    stdout: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stdout: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line says why nothing was found out."""
     _answering(monkeypatch, stdout, "Traceback\nERROR: cannot connect")
     assert audit.main() == 0
-    assert capsys.readouterr().out == "audit skipped: ERROR: cannot connect\n"
+    assert capsys.readouterr().out == f"audit skipped: {why}\n"
 
 
 def test_slow_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

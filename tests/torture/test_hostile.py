@@ -45,6 +45,7 @@ EVERY_DAY = (
     "seal with a path that leads out",
     "run.json nested 100,000 deep",
     "state that is a link",
+    "checkpoint of another training",
     "manifest of system files",
     "config with weights elsewhere",
     "run as it should be",
@@ -76,7 +77,7 @@ def test_every_other_hostile_file_is_met_as_stated(name: str, cages: Path) -> No
     _tried(name, cages)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_damaged_file_is_taken_or_refused(seed: int, cages: Path) -> None:
     """Good files with random damage, under checksums that are right."""
     work = cages / f"mutant-{seed}"
