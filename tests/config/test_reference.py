@@ -76,7 +76,7 @@ def test_reference_has_a_line_for_each_setting() -> None:
         assert f"| `{setting.key}` |" in text or f"**`{setting.key}`**" in text, setting.key
     lines = text.splitlines()
     assert "| `data.path` | a folder of pictures | required | " in text
-    assert "| `seed` | a whole number from 0 to 4294967295 | `0` | Of splits, initial weights, order, views and dropout. |" in lines
+    assert "| `data.fit` | stretch, crop or pad | `stretch` | " in text
     assert all(line.count(" | ") == 3 for line in lines if line.startswith("| `"))
 
 
