@@ -139,8 +139,9 @@ def _record_views(bench: Workbench, title: str, kind: str, ours: list[Scored], n
 
 def _cost(kind: str, ours: list[Scored]) -> str:
     """How often the frozen part ran: a figure that does not depend on what else the machine does."""
-    more = ", and of every training picture in every epoch" if kind == "views: fresh" else ""
-    return f"features of {ours[0].computed:,} pictures and views{more}"
+    if kind == "views: fresh":
+        return "the frozen part ran on every training picture in every epoch"
+    return f"the frozen part ran on {ours[0].computed:,} pictures and views"
 
 
 def _trainings(
@@ -168,7 +169,7 @@ def _trainings(
 
 
 def _rounds(bench: Workbench) -> int:
-    return bench.count(len(SEEDS), 1)
+    return bench.count(min(bench.rounds, len(SEEDS)), 1)
 
 
 def _seeds(bench: Workbench) -> str:
