@@ -83,7 +83,7 @@ class AugmentationConfig(Settings):
     """Grey value of fill_mode: constant."""
     views: Annotated[int, Field(ge=1)] | Literal["fresh"] | None = None
     """K stored renderings of each training picture (the picture itself is the first), or fresh ones every epoch;
-    default: 4, or fresh where no layer is frozen."""
+    default: 2, or fresh where no layer is frozen."""
     seed: Seed = 0
     """Of the stored renderings; runs with the same seed share them."""
     mixup: float = Field(default=0.0, ge=0.0)

@@ -17,7 +17,7 @@ from cnncli.config.schema import AugmentationConfig
 from cnncli.keyed import digest_words, uniform_words
 from cnncli.pictures.augment import render
 
-DEFAULT_VIEWS = 4
+DEFAULT_VIEWS = 2
 RENDERING = 1
 """Counts changes of what a given key renders; part of the key of stored views."""
 

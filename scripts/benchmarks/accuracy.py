@@ -23,10 +23,12 @@ from scripts.benchmarks.workbench import Workbench
 if TYPE_CHECKING:
     from scripts.benchmarks.networks import FrozenNetwork
 
-FIGURES = ("engine", "precision", "views")
+FIGURES = ("engine", "precision", "views", "views-of-few")
 SEEDS = (0, 1, 2)
 SIZES_PX = {"ResNet50": 160, "MobileNetV2": 224, "EfficientNetLite0": 224}
 VIEWED = ("EfficientNetLite0", "ResNet50")
+MANY, FEW = 2000, 100
+"""Training pictures."""
 EPOCHS = "training.epochs=10"
 AUGMENTATION = ("augmentation.rotation_range=15", "augmentation.zoom_range=0.1", "augmentation.horizontal_flip=true")
 
@@ -42,7 +44,12 @@ class Scored:
 
 def measure(bench: Workbench) -> None:
     """Everything on the pictures of all splits; the seeds are the rounds."""
-    {"engine": _measure_engine, "precision": _measure_precision, "views": _measure_views}[bench.figure](bench)
+    {
+        "engine": _measure_engine,
+        "precision": _measure_precision,
+        "views": lambda bench: _measure_views(bench, MANY),
+        "views-of-few": lambda bench: _measure_views(bench, FEW),
+    }[bench.figure](bench)
 
 
 def _measure_engine(bench: Workbench) -> None:
@@ -95,13 +102,13 @@ def _measure_precision(bench: Workbench) -> None:
         )
 
 
-def _measure_views(bench: Workbench) -> None:
+def _measure_views(bench: Workbench, pictures: int) -> None:
     """Views of training pictures against no augmentation at all.
 
     Each kind begins with an empty cache. Views are the same for all seeds, so only the first seed computes them: what
     it computes is what they cost.
     """
-    folder = bench.splits()
+    folder = bench.splits(train=pictures)
     for name in VIEWED:
         kinds: dict[str, Sequence[str]] = {
             "none": (),
@@ -110,16 +117,16 @@ def _measure_views(bench: Workbench) -> None:
         sides = {kind: _trainings(bench, folder, name, [EPOCHS, *more], kind) for kind, more in kinds.items()}
         found = in_turns(sides, _rounds(bench))
         for kind in kinds:
-            _record_views(bench, name, kind, found[kind], found["none"])
+            _record_views(bench, f"{name}, {pictures:,} training pictures", kind, found[kind], found["none"])
 
 
-def _record_views(bench: Workbench, name: str, kind: str, ours: list[Scored], none: list[Scored]) -> None:
+def _record_views(bench: Workbench, title: str, kind: str, ours: list[Scored], none: list[Scored]) -> None:
     if kind == "none":
         note = f"{_interval(ours)}; {_cost(kind, ours)}"
-        bench.record(Finding(f"{name}: test accuracy, no augmentation", "%", _accuracies(ours), note=note))
+        bench.record(Finding(f"{title}: test accuracy, no augmentation", "%", _accuracies(ours), note=note))
         return
     finding = Finding(
-        f"{name}: test accuracy, {kind}",
+        f"{title}: test accuracy, {kind}",
         "%",
         _accuracies(ours),
         "no augmentation",
@@ -132,8 +139,9 @@ def _record_views(bench: Workbench, name: str, kind: str, ours: list[Scored], no
 
 def _cost(kind: str, ours: list[Scored]) -> str:
     """How often the frozen part ran: a figure that does not depend on what else the machine does."""
-    more = ", and of every training picture in every epoch" if kind == "views: fresh" else ""
-    return f"features of {ours[0].computed:,} pictures and views{more}"
+    if kind == "views: fresh":
+        return "the frozen part ran on every training picture in every epoch"
+    return f"the frozen part ran on {ours[0].computed:,} pictures and views"
 
 
 def _trainings(
@@ -161,7 +169,7 @@ def _trainings(
 
 
 def _rounds(bench: Workbench) -> int:
-    return bench.count(len(SEEDS), 1)
+    return bench.count(min(bench.rounds, len(SEEDS)), 1)
 
 
 def _seeds(bench: Workbench) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.networks.backend import import_keras
+from scripts.benchmarks.keras_side import mixed_bfloat16
 from scripts.benchmarks.pictures import ROOT
 from scripts.benchmarks.plain import parts
 from scripts.benchmarks.results import Finding, Reach
@@ -26,6 +27,7 @@ class Case:
         side: of the pictures, pixels.
         first_trained: layer from which on it trains.
         dense: units of the hidden layer on flattened features; 0: dropout on averaged ones.
+        optimizer: class of keras.optimizers, as in the config.
         pictures: of an epoch; a round of plain Keras takes half a minute or so.
         least: how many times faster cnncli should be.
     """
@@ -34,13 +36,14 @@ class Case:
     side: int
     first_trained: str
     dense: int
+    optimizer: str
     pictures: int
     least: float
 
 
 CASES = {
-    "VGG16": Case("vgg16-finetune.yaml", 150, "block5_conv1", 256, 256, 8.0),
-    "ResNet50": Case("resnet50-finetune.yaml", 160, "conv5_block3_1_conv", 0, 512, 5.0),
+    "VGG16": Case("vgg16-finetune.yaml", 150, "block5_conv1", 256, "RMSprop", 256, 8.0),
+    "ResNet50": Case("resnet50-finetune.yaml", 160, "conv5_block3_1_conv", 0, "Adam", 512, 5.0),
 }
 FIGURES = tuple(CASES)
 
@@ -56,18 +59,23 @@ def measure_case(bench: Workbench, name: str) -> None:
     case = CASES[name]
     folder = bench.splits(train=case.pictures, validation=16, test=16)
     ours = TailEpochs(CONFIGS / case.config, _overrides(bench, name, folder), bench.work)
-    rate, theirs = epoch_rates(bench, ours, _fit(bench, name, folder))
-    bench.record(
-        Finding(
-            f"{name} from {case.first_trained}, {case.side} px, an epoch",
-            "pictures/s",
-            rate,
-            "whole network in plain Keras `fit`, the layers below frozen",
-            theirs,
-            reach=Reach("comparison", least=case.least),
-            note=f"cnncli's tail trains in {ours.precision} on stored features of one view",
+    whole = "whole network in plain Keras `fit`, the layers below frozen"
+    fits = {f"{whole}, float32": _fit(bench, name, folder)}
+    with mixed_bfloat16():
+        fits[f"{whole}, mixed_bfloat16"] = _fit(bench, name, folder)
+    rate, others = epoch_rates(bench, ours, fits)
+    for other, theirs in others.items():
+        bench.record(
+            Finding(
+                f"{name} from {case.first_trained}, {case.side} px, an epoch",
+                "pictures/s",
+                rate,
+                other,
+                theirs,
+                reach=Reach("comparison", least=case.least) if other.endswith("float32") else None,
+                note=f"cnncli's tail trains in {ours.precision}, on features of one view that are stored before",
+            )
         )
-    )
 
 
 def _overrides(bench: Workbench, name: str, folder: Path) -> dict[str, object]:
@@ -89,7 +97,8 @@ def _fit(bench: Workbench, name: str, folder: Path) -> Callable[[], object]:
     given = None if weights == "none" else weights
     model = parts.classifier(name, case.side, given, _head(case), case.first_trained)
 
-    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    optimizer = getattr(keras.optimizers, case.optimizer)(1e-5)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     data = parts.training_batches(parts.pictures(folder / "train", case.side))
     return lambda: model.fit(data, epochs=1, shuffle=False, verbose=0)
 
@@ -99,7 +108,7 @@ def _head(case: Case) -> list[Any]:
     import keras
 
     layers = keras.layers
-    output = layers.Dense(2, activation="softmax")
+    output = layers.Dense(2, activation="softmax", dtype="float32")
     if case.dense:
         return [layers.Flatten(), layers.Dense(case.dense, activation="relu"), layers.Dropout(0.5), output]
     return [layers.GlobalAveragePooling2D(), layers.Dropout(0.2), output]

@@ -26,6 +26,18 @@ def as_it_comes() -> Iterator[None]:
         tf.config.experimental.enable_op_determinism()
 
 
+@contextmanager
+def mixed_bfloat16() -> Iterator[None]:
+    """Inside, Keras builds layers that compute in bfloat16 and keep float32 weights, as its users ask for it."""
+    keras = import_keras()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def plain(side: Callable[[], object]) -> Callable[[], None]:
     """The same call with TensorFlow as it comes."""
 

@@ -61,7 +61,11 @@ class TailEpochs:
         return self._trainer.train_epoch(batches, factors, f"epoch {epoch}")
 
 
-def epoch_rates(bench: Workbench, ours: TailEpochs, fit: Callable[[], object]) -> tuple[Samples, Samples]:
-    """Training pictures a second of cnncli's epochs and of plain Keras's, measured in turns."""
-    seconds = seconds_in_turns({"cnncli": ours, "Keras": plain(fit)}, bench.rounds)
-    return seconds["cnncli"].per_second(ours.pictures), seconds["Keras"].per_second(ours.pictures)
+def epoch_rates(
+    bench: Workbench, ours: TailEpochs, fits: Mapping[str, Callable[[], object]]
+) -> tuple[Samples, dict[str, Samples]]:
+    """Training pictures a second of cnncli's epochs, and of each of plain Keras's, all measured in turns."""
+    sides: dict[str, Callable[[], object]] = {"cnncli": ours, **{name: plain(fit) for name, fit in fits.items()}}
+    seconds = seconds_in_turns(sides, bench.rounds)
+    rates = {name: samples.per_second(ours.pictures) for name, samples in seconds.items()}
+    return rates.pop("cnncli"), rates

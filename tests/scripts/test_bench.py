@@ -132,7 +132,7 @@ def test_a_missed_reach_says_its_limit() -> None:
     """In the words of the file beside the table; without any, that nobody has said why."""
     record = _record(_finding(least=6.0))
 
-    assert "- forward against Keras: missed, and nobody has said why" in document([record], [])
+    assert "- forward against Keras: the cause is not known yet" in document([record], [])
     limit = {"group": "startup", "figure": "forward", "other": "Keras", "limit": "the memory's speed"}
     assert "- forward against Keras: the memory's speed" in document([record], [limit])
 

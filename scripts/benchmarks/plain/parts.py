@@ -21,10 +21,10 @@ def pictures(folder: Path, side: int) -> Any:
 
 
 def steady(data: Any) -> Any:
-    """The same data, not tuned while they are read: as many threads as there are processors.
+    """The same data, not tuned while they are read: with TensorFlow's own number of threads.
 
     The thread that tunes a pipeline in TensorFlow 2.21 now and then holds up the end of an epoch for 2.56, 5.12 or
-    10.24 seconds in which nothing is computed. Without it Keras is never slower, so Keras is measured without it.
+    10.24 seconds in which nothing is computed, which would flatter the other side.
     """
     import tensorflow as tf
 
@@ -104,5 +104,6 @@ def convnet(side: int) -> Any:
         for filters in (32, 64, 128, 128)
         for layer in (layers.Conv2D(filters, 3, activation="relu"), layers.MaxPooling2D(2))
     ]
-    head = [layers.Flatten(), layers.Dropout(0.5), layers.Dense(512, activation="relu"), layers.Dense(1, "sigmoid")]
+    output = layers.Dense(1, "sigmoid", dtype="float32")
+    head = [layers.Flatten(), layers.Dropout(0.5), layers.Dense(512, activation="relu"), output]
     return keras.Sequential([keras.Input((side, side, 3)), layers.Rescaling(1 / 255), *blocks, *head])
