@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,12 +45,13 @@ class Scored:
 
 def measure(bench: Workbench) -> None:
     """Everything on the pictures of all splits; the seeds are the rounds."""
-    {
+    measures: dict[str, Callable[[Workbench], None]] = {
         "engine": _measure_engine,
         "precision": _measure_precision,
-        "views": lambda bench: _measure_views(bench, MANY),
-        "views-of-few": lambda bench: _measure_views(bench, FEW),
-    }[bench.figure](bench)
+        "views": partial(_measure_views, pictures=MANY),
+        "views-of-few": partial(_measure_views, pictures=FEW),
+    }
+    measures[bench.figure](bench)
 
 
 def _measure_engine(bench: Workbench) -> None:

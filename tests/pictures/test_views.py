@@ -37,7 +37,7 @@ DIGESTS = [hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range
         ({}, False, 1),
         ({"views": 6}, True, 1),
         ({"views": "fresh"}, True, 1),
-        ({"horizontal_flip": True}, False, 4),
+        ({"horizontal_flip": True}, False, 2),
         ({"horizontal_flip": True}, True, "fresh"),
         ({"horizontal_flip": True, "views": 6}, True, 6),
         ({"horizontal_flip": True, "views": "fresh"}, False, "fresh"),

@@ -163,7 +163,7 @@ def test_limits_name_groups_that_are() -> None:
     """The file beside the table can be read."""
     limits = yaml.safe_load(table.LIMITS.read_text(encoding="utf-8"))
 
-    assert all({"group", "figure", "limit"} <= set(entry) and entry["group"] in GROUPS for entry in limits)
+    assert all({"group", "limit"} <= set(entry) and entry["group"] in GROUPS for entry in limits)
 
 
 def test_an_unknown_figure_is_refused() -> None:
