@@ -63,7 +63,7 @@ def _in_pipeline(pixels: np.ndarray) -> Callable[[], object]:
     layers = parts.seven_augmentations()
     data = tf.data.Dataset.from_tensor_slices(pixels).batch(parts.BATCH)
     data = data.map(lambda x: layers(x, training=True), num_parallel_calls=tf.data.AUTOTUNE)
-    data = parts.steady(data.prefetch(tf.data.AUTOTUNE))
+    data = parts.steady(data)
 
     def call() -> None:
         for _ in data:

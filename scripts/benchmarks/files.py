@@ -59,12 +59,11 @@ def _decoding(network: FrozenNetwork, rows: Sequence[Row]) -> Callable[[], list[
 def _keras(model: Any, folder: Path) -> Callable[[], object]:
     """`predict` on a folder, the next batches decoded meanwhile."""
     import keras
-    import tensorflow as tf
 
     data = keras.utils.image_dataset_from_directory(
         folder, labels=None, image_size=(SIDE_PX, SIDE_PX), batch_size=32, shuffle=False, verbose=False
     )
-    data = steady(data.prefetch(tf.data.AUTOTUNE))
+    data = steady(data)
     return lambda: model.predict(data, verbose=0)
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.networks.backend import import_keras
-from scripts.benchmarks.keras_side import mixed_bfloat16
 from scripts.benchmarks.pictures import ROOT
 from scripts.benchmarks.plain import parts
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.tails import TailEpochs, epoch_rates
+from scripts.benchmarks.tails import TailEpochs, record_epochs
 from scripts.benchmarks.workbench import Workbench
 
 CONFIGS = ROOT / "configs" / "dogs-vs-cats"
@@ -59,23 +57,15 @@ def measure_case(bench: Workbench, name: str) -> None:
     case = CASES[name]
     folder = bench.splits(train=case.pictures, validation=16, test=16)
     ours = TailEpochs(CONFIGS / case.config, _overrides(bench, name, folder), bench.work)
-    whole = "whole network in plain Keras `fit`, the layers below frozen"
-    fits = {f"{whole}, float32": _fit(bench, name, folder)}
-    with mixed_bfloat16():
-        fits[f"{whole}, mixed_bfloat16"] = _fit(bench, name, folder)
-    rate, others = epoch_rates(bench, ours, fits)
-    for other, theirs in others.items():
-        bench.record(
-            Finding(
-                f"{name} from {case.first_trained}, {case.side} px, an epoch",
-                "pictures/s",
-                rate,
-                other,
-                theirs,
-                reach=Reach("comparison", least=case.least) if other.endswith("float32") else None,
-                note=f"cnncli's tail trains in {ours.precision}, on features of one view that are stored before",
-            )
-        )
+    record_epochs(
+        bench,
+        ours,
+        lambda: _fit(bench, name, folder),
+        figure=f"{name} from {case.first_trained}, {case.side} px, an epoch",
+        other="whole network in plain Keras `fit`, the layers below frozen",
+        least=case.least,
+        note=f"cnncli's tail trains in {ours.precision}, on features of one view that are stored before",
+    )
 
 
 def _overrides(bench: Workbench, name: str, folder: Path) -> dict[str, object]:

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cnncli.networks.backend import import_keras
-from scripts.benchmarks.keras_side import mixed_bfloat16
 from scripts.benchmarks.pictures import ROOT
 from scripts.benchmarks.plain import parts
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.tails import TailEpochs, epoch_rates
+from scripts.benchmarks.tails import TailEpochs, record_epochs
 from scripts.benchmarks.workbench import Workbench
 
 FIGURES = ("ConvNet",)
@@ -23,22 +21,15 @@ def measure(bench: Workbench) -> None:
     import_keras()
     folder = bench.splits(train=1024, validation=16, test=16)
     ours = TailEpochs(CONFIG, {"data.path": str(folder)}, bench.work)
-    fits = {"plain Keras `fit` with the same augmentation, float32": _fit(folder)}
-    with mixed_bfloat16():
-        fits["plain Keras `fit` with the same augmentation, mixed_bfloat16"] = _fit(folder)
-    rate, others = epoch_rates(bench, ours, fits)
-    for other, theirs in others.items():
-        bench.record(
-            Finding(
-                f"ConvNet of 3.5 million parameters, {SIDE_PX} px, seven augmentations, an epoch",
-                "pictures/s",
-                rate,
-                other,
-                theirs,
-                reach=Reach("comparison", least=3.0) if other.endswith(" float32") else None,
-                note=f"cnncli trains in {ours.precision}",
-            )
-        )
+    record_epochs(
+        bench,
+        ours,
+        lambda: _fit(folder),
+        figure=f"ConvNet of 3.5 million parameters, {SIDE_PX} px, seven augmentations, an epoch",
+        other="plain Keras `fit` with the same augmentation",
+        least=3.0,
+        note=f"cnncli trains in {ours.precision}",
+    )
 
 
 def _fit(folder: Path) -> Callable[[], object]:

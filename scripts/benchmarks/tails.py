@@ -21,8 +21,9 @@ from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.supply import Supply
 from cnncli.training.workshop import divide
-from scripts.benchmarks.keras_side import plain
-from scripts.benchmarks.timing import Samples, seconds_in_turns
+from scripts.benchmarks.keras_side import mixed_bfloat16, plain
+from scripts.benchmarks.results import Finding, Reach
+from scripts.benchmarks.timing import seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
 
@@ -61,11 +62,34 @@ class TailEpochs:
         return self._trainer.train_epoch(batches, factors, f"epoch {epoch}")
 
 
-def epoch_rates(
-    bench: Workbench, ours: TailEpochs, fits: Mapping[str, Callable[[], object]]
-) -> tuple[Samples, dict[str, Samples]]:
-    """Training pictures a second of cnncli's epochs, and of each of plain Keras's, all measured in turns."""
-    sides: dict[str, Callable[[], object]] = {"cnncli": ours, **{name: plain(fit) for name, fit in fits.items()}}
+def record_epochs(
+    bench: Workbench,
+    ours: TailEpochs,
+    fit: Callable[[], Callable[[], object]],
+    *,
+    figure: str,
+    other: str,
+    least: float,
+    note: str,
+) -> None:
+    """Measure cnncli's epochs in turns with plain Keras's in float32 and in mixed_bfloat16, and record both.
+
+    Args:
+        bench: the measurement's setting.
+        ours: cnncli's side.
+        fit: builds plain Keras's side, in the precision that Keras is set to.
+        figure: what was measured.
+        other: what plain Keras's side is; its precision is added.
+        least: how many times as fast cnncli should be as Keras in float32.
+        note: what a reader must know beside it.
+    """
+    fits = {"float32": fit()}
+    with mixed_bfloat16():
+        fits["mixed_bfloat16"] = fit()
+    sides: dict[str, Callable[[], object]] = {"cnncli": ours, **{name: plain(side) for name, side in fits.items()}}
     seconds = seconds_in_turns(sides, bench.rounds)
     rates = {name: samples.per_second(ours.pictures) for name, samples in seconds.items()}
-    return rates.pop("cnncli"), rates
+    for precision in fits:
+        reach = Reach("comparison", least=least) if precision == "float32" else None
+        side = f"{other}, {precision}"
+        bench.record(Finding(figure, "pictures/s", rates["cnncli"], side, rates[precision], reach=reach, note=note))

@@ -21,7 +21,7 @@ def pictures(folder: Path, side: int) -> Any:
 
 
 def steady(data: Any) -> Any:
-    """The same data, not tuned while they are read: with TensorFlow's own number of threads.
+    """The same data, made ready while others are computed, on as many threads as TensorFlow chooses at the beginning.
 
     The thread that tunes a pipeline in TensorFlow 2.21 now and then holds up the end of an epoch for 2.56, 5.12 or
     10.24 seconds in which nothing is computed, which would flatter the other side.
@@ -30,14 +30,12 @@ def steady(data: Any) -> Any:
 
     options = tf.data.Options()
     options.autotune.enabled = False
-    return data.with_options(options)
+    return data.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def batches(data: Any) -> Any:
     """In batches, made ready while others are computed."""
-    import tensorflow as tf
-
-    return steady(data.batch(BATCH).prefetch(tf.data.AUTOTUNE))
+    return steady(data.batch(BATCH))
 
 
 def training_batches(data: Any, augmentation: Any = None) -> Any:
@@ -47,7 +45,7 @@ def training_batches(data: Any, augmentation: Any = None) -> Any:
     data = data.shuffle(data.cardinality()).batch(BATCH)
     if augmentation is not None:
         data = data.map(lambda x, y: (augmentation(x, training=True), y), num_parallel_calls=tf.data.AUTOTUNE)
-    return steady(data.prefetch(tf.data.AUTOTUNE))
+    return steady(data)
 
 
 def seven_augmentations() -> Any:

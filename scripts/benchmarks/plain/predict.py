@@ -36,12 +36,11 @@ def one(model: Any, picture: Path, size: tuple[int, int]) -> tuple[list[Any], An
 def in_folder(model: Any, folder: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
     """The scores of all pictures of a folder, decoded on all processors while others are computed."""
     import keras
-    import tensorflow as tf
 
     data = keras.utils.image_dataset_from_directory(
         folder, labels=None, image_size=size, batch_size=32, shuffle=False, verbose=False
     )
-    return data.file_paths, model.predict(steady(data.prefetch(tf.data.AUTOTUNE)), verbose=0)
+    return data.file_paths, model.predict(steady(data), verbose=0)
 
 
 if __name__ == "__main__":
