@@ -75,7 +75,8 @@ CHANGES: dict[str, tuple[Change, int]] = {
 def main(folder: Path | None, count: int, speed: int | None) -> None:
     """Print tables."""
     if folder:
-        measure(pictures_below(folder), count)
+        paths, _ = pictures_below(folder)
+        measure(paths, count)
     if speed:
         measure_speed(speed)
 

@@ -7,9 +7,11 @@ a file of a kilobyte can declare an array of a terabyte.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,6 +28,8 @@ MAX_NAMES = 2**20
 MAX_NAME_CHARACTERS = 1_000
 MAX_OBJECTS = 200_000
 MAX_CHUNK_ITEMS = 2**24
+MAX_TEXT_BYTES = 800_000_000  # h5py takes twice as much while it reads
+_HEAP_SIGNATURE = b"GCOL\x01\0\0\0"
 # Deflate, shuffle, Fletcher's checksum, szip, n-bit, scale and offset, LZF: what h5py brings. Others are plug-ins.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 
@@ -192,16 +196,45 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     import h5py
 
     declared = group.attrs.get_id(attribute)
+    count = math.prod(declared.shape or ())
+    if count == 0:
+        return []
     text = h5py.check_string_dtype(declared.dtype)
-    # A list of texts of any length can repeat a long one a thousand times; Keras writes lists of fixed length.
-    is_one = declared.shape in ((), (1,))
-    if text is None or (text.length is None and not is_one) or math.prod(declared.shape or ()) > MAX_NAMES:
+    if text is None or count > MAX_NAMES:
         raise WeightsError(f"{group.name} has a list of names as Keras never writes it: refused")
+    if text.length is None and count > 1 and count * _longest_text_in(group.file) > MAX_TEXT_BYTES:
+        raise WeightsError(
+            f"{group.name} has {count:,} names that could fill the memory: refused; save the model again with "
+            f"model.save_weights('NAME.weights.h5')"
+        )
     values = np.ravel(group.attrs[attribute])
     names = [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
     if any(len(name) > MAX_NAME_CHARACTERS for name in names):
         raise WeightsError(f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused")
     return names
+
+
+def _longest_text_in(file: h5py.File) -> int:
+    path = Path(file.filename)
+    now = path.stat()
+    return _longest_text(path, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)  # a file of a thousand layers has a thousand lists of names
+def _longest_text(path: Path, _size: int, _mtime_ns: int) -> int:
+    """Upper bound in bytes of a text of varying length: the largest of the file's heaps that hold such texts.
+
+    A list of texts is a list of places in those heaps, so that a thousand names can be one long text a thousand times.
+    (HDF5 file format specification, III.E, "Disk Format: Level 1E - Global Heap".)
+    """
+    longest = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(_HEAP_SIGNATURE)
+        while at >= 0:
+            declared = int.from_bytes(content[at + 8 : at + 16], "little")
+            longest = max(longest, min(declared, len(content)))
+            at = content.find(_HEAP_SIGNATURE, at + 1)
+    return longest
 
 
 def _filters(dataset: h5py.Dataset) -> set[int]:

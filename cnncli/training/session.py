@@ -246,7 +246,6 @@ class StageKeeper:
         """See `Keeper.save`."""
         self.epoch = state.epoch
         with self._clocked():
-            trainer.check_weights(f"epoch {state.epoch}")
             self._write(self.state.checkpoint(self._classifier, state, trainer))
 
     def save_all(self) -> None:

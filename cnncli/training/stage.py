@@ -147,7 +147,9 @@ def naming_a_batch_too_large(work: StageWork) -> Iterator[None]:
 def _begin(work: StageWork, trainer: TailTrainer) -> StageState:
     trainer.seed(work.seed, work.stage.name)
     before = WeightHashes.of(work.classifier, work.cut.trained)
-    start = trainer.score(work.validation.in_order(work.batch_size), f"stage {work.stage.name}, before its first epoch")
+    where = f"stage {work.stage.name}, before its first epoch"
+    start = trainer.score(work.validation.in_order(work.batch_size), where)
+    trainer.check_weights(where)
     best = _scored_again(work.incumbent, start, work.monitor)
     state = StageState.begin(work.stage, start, before, best, trainer.snapshot())
     state.features = checksums_of(work)
@@ -206,17 +208,22 @@ class Epochs:
             while not self._is_over:
                 self._train(progress.advance)
                 row = self._validate()
+                self._check_weights()
                 progress.epoch_done(row)
                 self._take(row)
-                self.trainer.check_weights(self._where)
                 self.keeper.add(row)
                 self._keep()
 
     def _keep(self) -> None:
         """Write a checkpoint where it is time for one, time to stop, or the stage is over."""
         if self.stop or self._is_over or self.keeper.is_due(self.state):
+            self._check_weights()
             self.keeper.save(self.state, self.trainer)
         self.stop.obey()
+
+    def _check_weights(self) -> None:
+        steps = self.state.sums.steps
+        self.trainer.check_weights(f"{self._where}, step {steps}" if steps else self._where)
 
     @property
     def _is_over(self) -> bool:

@@ -100,6 +100,21 @@ def _long_names(file: h5py.File, _: Path) -> None:
     file.attrs.create("layer_names", ["x" * 10_000] * 6, dtype=h5py.string_dtype())
 
 
+def _one_long_name_a_thousand_times(here: Path) -> None:
+    """A list of texts is a list of places in a heap; here all of them are the place of the first."""
+    length, count = 4_000_000, 1_000
+    path = _weights(here)
+    with h5py.File(path, "a") as file:
+        file.attrs.create("layer_names", ["x" * length] + ["y"] * (count - 1), dtype=h5py.string_dtype())
+    content = bytearray(path.read_bytes())
+    bytes_of_a_place = 16  # length, address of the heap, number in the heap
+    first = content.find(length.to_bytes(4, "little"))
+    while int.from_bytes(content[first + bytes_of_a_place :][:4], "little") != 1:
+        first = content.find(length.to_bytes(4, "little"), first + 1)
+    content[first : first + count * bytes_of_a_place] = content[first : first + bytes_of_a_place] * count
+    path.write_bytes(content)
+
+
 def _names_that_lead_out(file: h5py.File, _: Path) -> None:
     file.attrs.create("layer_names", [b"../../etc/passwd"])
 
@@ -204,7 +219,10 @@ KINDS: Mapping[str, Kind] = {
     "hdf5 that declares a terabyte": _hdf5(_in_place(_bomb), "takes a kernel of shape"),
     "hdf5 with a chunk of gigabytes": _hdf5(_in_place(_huge_chunk), "packed as Keras never does"),
     "hdf5 with objects and pickles": _hdf5(_in_place(_pickles), "not an array of numbers"),
-    "hdf5 with long names, again and again": _hdf5(_long_names, "as Keras never writes it"),
+    "hdf5 with long names": _hdf5(_long_names, "a name of more than 1,000 characters"),
+    "hdf5 with one long name a thousand times": Kind(
+        _one_long_name_a_thousand_times, load_weights, "could fill the memory"
+    ),
     "hdf5 with names that lead out": _hdf5(_names_that_lead_out, "not a file of weights"),
     "hdf5 behind a user block": Kind(_user_block, load_weights, "neither HDF5 nor a .keras archive"),
     "hdf5 that is a pipe": Kind(_pipe, load_weights, "not a regular file"),

@@ -16,6 +16,7 @@ import pytest
 
 from cnncli.catalogue.networks import network
 from cnncli.errors import WeightsError
+from cnncli.networks import safe_hdf5
 from cnncli.networks.backend import import_keras
 from cnncli.networks.weight_files import open_weights
 from cnncli.networks.weights import load_file
@@ -232,15 +233,28 @@ def _long_name(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (_long_names, "/ has a list of names as Keras never writes it: refused"),
+        (_long_names, "/ has a name of more than 1,000 characters: refused"),
         (_long_name, "/layers/conv2d/vars has a name of more than 1,000 characters: refused"),
     ],
 )
 def test_names_that_take_more_than_they_are_worth_are_refused(
     change: Change, problem: str, convnet: Any, tmp_path: Path
 ) -> None:
-    """A list of texts of any length can name one long text a thousand times."""
+    """Keras's own names are those of layers and variables."""
     assert _loading(_weights(tmp_path / "x.weights.h5", change), convnet) == problem
+
+
+def test_names_that_could_fill_the_memory_are_not_read(
+    convnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of texts of any length can name one long text a thousand times."""
+    path = _weights(tmp_path / "x.weights.h5", _long_names)
+    monkeypatch.setattr(safe_hdf5, "MAX_TEXT_BYTES", 9 * 3000)  # nine names, the longest with its header
+
+    assert _loading(path, convnet) == (
+        "/ has 9 names that could fill the memory: refused; save the model again with "
+        "model.save_weights('NAME.weights.h5')"
+    )
 
 
 def test_file_of_more_models_than_any_network_has_is_refused(convnet: Any, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from cnncli.recipes.result import Run
 from cnncli.recipes.source import read_config
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder
+from cnncli.training.loop import Scores
 from tests.drawing import draw_dataset, tiny_config
 
 CONSOLE = Console(quiet=True)
@@ -188,7 +189,7 @@ def test_worse_is_what_the_best_epoch_is_chosen_by(monitor: str, loss: float, ac
     metrics = evaluate_scores(scores, np.zeros(10, dtype=np.int64), ("a", "b"), loss=loss)
     run = Run(RunFolder(Path("run")), {"validation": metrics}, 1.0, None, 2)  # type: ignore[arg-type]
     screen = StringIO()
-    recipe._compare({"loss": 0.5, "top1": 0.8}, run, monitor, Console(screen))
+    recipe.compare_with_parent(Scores(accuracy=0.8, loss=0.5), run, monitor, Console(screen))
 
     assert screen.getvalue().startswith("warning: worse than its parent") is is_worse
 
