@@ -13,7 +13,8 @@ import yaml
 
 from cnncli.config.reader import dump_config, load_config, load_resolved
 from cnncli.errors import ConfigError, printable
-from scripts.torturing.mutations import Random, damaged, damaged_json, one_of
+from scripts.torturing.json_mutation import mutated_json, one_of
+from scripts.torturing.mutation import Random, mutated
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 10.0
@@ -78,11 +79,11 @@ def _check_copy(config: Any, work: Path) -> None:
 def _text(random: Random) -> bytes:
     document = one_of(random, [*_written(), *_drawn()])
     if random.random() < 0.7:
-        document = damaged_json(document, random)
+        document = mutated_json(document, random)
     text = yaml.safe_dump(document, allow_unicode=bool(random.random() < 0.5), sort_keys=False).encode(
         "utf-8", "replace"
     )
-    harm: Callable[[bytes, Random], bytes] = one_of(random, (_as_it_is, _as_it_is, _with_snippet, damaged))
+    harm: Callable[[bytes, Random], bytes] = one_of(random, (_as_it_is, _as_it_is, _with_snippet, mutated))
     return harm(text, random)
 
 

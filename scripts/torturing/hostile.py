@@ -18,6 +18,7 @@ from scripts.torturing import (
 from scripts.torturing.base_run import prepared
 from scripts.torturing.cage import caged
 from scripts.torturing.hostile_models import members, write_members
+from scripts.torturing.json_mutation import mutated_json, one_of
 from scripts.torturing.kinds import (
     Act,
     Kind,
@@ -30,7 +31,7 @@ from scripts.torturing.kinds import (
     prepare,
     reseal,
 )
-from scripts.torturing.mutations import Random, damaged, damaged_json, one_of
+from scripts.torturing.mutation import Random, mutated
 
 KINDS: Mapping[str, Kind] = {
     **hostile_configs.KINDS,
@@ -72,7 +73,7 @@ def mutant(work: Path, random: Random) -> None:
 def _bytes_of(name: str) -> Damage:
     def damage(here: Path, random: Random) -> None:
         path = here / name
-        path.write_bytes(damaged(path.read_bytes(), random))
+        path.write_bytes(mutated(path.read_bytes(), random))
 
     return damage
 
@@ -80,7 +81,7 @@ def _bytes_of(name: str) -> Damage:
 def _json_of(name: str) -> Damage:
     def damage(here: Path, random: Random) -> None:
         path = here / name
-        path.write_text(json.dumps(damaged_json(json.loads(path.read_bytes()), random)), encoding="utf-8")
+        path.write_text(json.dumps(mutated_json(json.loads(path.read_bytes()), random)), encoding="utf-8")
 
     return damage
 
@@ -108,13 +109,13 @@ def _member(name: str, change: Callable[[bytes, Random], bytes]) -> Damage:
 
 
 def _text_of_json(data: bytes, random: Random) -> bytes:
-    return json.dumps(damaged_json(json.loads(data), random)).encode()
+    return json.dumps(mutated_json(json.loads(data), random)).encode()
 
 
 def _checkpoint(name: str) -> Damage:
     def damage(here: Path, random: Random) -> None:
         path = hostile_weights.arrays_of(here).with_name(name)
-        path.write_bytes(damaged(path.read_bytes(), random))
+        path.write_bytes(mutated(path.read_bytes(), random))
 
     return damage
 
@@ -125,7 +126,7 @@ def _weights_in_keras(here: Path, random: Random) -> None:
     name = one_of(random, ("config.json", "model.weights.h5"))
     (here / "weights.weights.h5").unlink()
     method = one_of(random, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
-    write_members(here / "weights.keras", {**content, name: damaged(content[name], random)}, method)
+    write_members(here / "weights.keras", {**content, name: mutated(content[name], random)}, method)
 
 
 def _legacy_weights(here: Path, random: Random) -> None:
@@ -138,7 +139,7 @@ def _legacy_weights(here: Path, random: Random) -> None:
 def _archive(here: Path, random: Random) -> None:
     method = one_of(random, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
     data = hostile_archives.zipped(hostile_archives.pictures(hostile_archives.flat).items(), method)
-    (here / "archive.zip").write_bytes(damaged(data, random))
+    (here / "archive.zip").write_bytes(mutated(data, random))
 
 
 MUTANTS: tuple[tuple[Damage, Act], ...] = (
@@ -146,8 +147,8 @@ MUTANTS: tuple[tuple[Damage, Act], ...] = (
     (_weights_in_keras, load_weights),
     (_legacy_weights, load_weights),
     (_bytes_of("run/model.keras"), load_model),
-    (_member("model.weights.h5", damaged), load_model),
-    (_member("config.json", damaged), load_model),
+    (_member("model.weights.h5", mutated), load_model),
+    (_member("config.json", mutated), load_model),
     (_member("config.json", _text_of_json), load_model),
     (_member("config.json", _text_of_json), load_model),
     (_sealed(_bytes_of("run/engine/trunk.xml"), "run/engine"), predict),

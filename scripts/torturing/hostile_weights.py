@@ -7,7 +7,7 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def _hdf5(change: Change, says: str | None) -> Kind:
 
 def write_legacy(path: Path) -> None:
     """The run's backbone as Keras 2 would have written it."""
-    layers = {"block1_conv": [(3, 3, 3, 4)], "block1_conv_bn": [(4,)] * 4}
+    layers: dict[str, Sequence[tuple[int, ...]]] = {"block1_conv": [(3, 3, 3, 4)], "block1_conv_bn": [(4,)] * 4}
     layers |= {"block2_conv": [(3, 3, 4, 8)], "block2_conv_bn": [(8,)] * 4}
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = np.array([name.encode() for name in layers])

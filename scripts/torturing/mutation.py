@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,15 +12,16 @@ Random = np.random.Generator
 Mutator = Callable[[bytes, Random], bytes]
 
 _NUMBERS = (0, 1, 2, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24 - 1, 2**31 - 1, 2**31, 2**32 - 1)
+_TEXTS = (b"\n", b"\0", b"%s", b"../../../", b"\x1b[2J")
 _PNG_SIGNATURE_BYTES = 8
 _HEADER_BYTES = 200
 
 
-def mutated(data: bytes, others: list[bytes], random: Random) -> bytes:
-    """A file changed in one to four ways; `others` are what it may be spliced with."""
+def mutated(data: bytes, random: Random, others: Sequence[bytes] = ()) -> bytes:
+    """A file changed in one to four ways, one of them to splice it with one of the others, or with itself."""
     for _ in range(random.integers(1, 5)):
         if random.random() < 0.1:
-            data = spliced(data, others[random.integers(len(others))], random)
+            data = spliced(data, others[int(random.integers(len(others)))] if others else data, random)
         else:
             by_parts = _PARTS[data[:4]] if data[:4] in _PARTS and random.random() < 0.5 else None
             data = (by_parts or _ANYWHERE[random.integers(len(_ANYWHERE))])(data, random)
@@ -84,6 +85,12 @@ def _number(data: bytes, random: Random) -> bytes:
     return data[:place] + struct.pack(order + {1: "B", 2: "H", 4: "I"}[length], value) + data[place + length :]
 
 
+def _text(data: bytes, random: Random) -> bytes:
+    """What means something to whoever reads, prints or opens a text."""
+    place, text = _place(data, random), _TEXTS[random.integers(len(_TEXTS))]
+    return data[:place] + text + data[place + len(text) :]
+
+
 _ANYWHERE: tuple[Mutator, ...] = (
     _bits,
     _header_bits,
@@ -94,6 +101,7 @@ _ANYWHERE: tuple[Mutator, ...] = (
     _span_moved,
     _span_filled,
     _rubbish_inside,
+    _text,
     _number,
     _number,
     _number,

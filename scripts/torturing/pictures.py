@@ -41,7 +41,7 @@ def once(work: Path, random: np.random.Generator) -> None:
     """One file, made of one or two good ones: looked at by `data check`, verified and decoded."""
     files = seeds()
     chosen = files[random.integers(len(files))]
-    require_stood(mutated(chosen, files, random), work, SUFFIXES[random.integers(len(SUFFIXES))])
+    require_stood(mutated(chosen, random, files), work, SUFFIXES[random.integers(len(SUFFIXES))])
 
 
 def require_stood(data: bytes, work: Path, suffix: str = ".jpg") -> None:
