@@ -55,8 +55,22 @@ def raising() -> Iterator[None]:
     def on_first() -> None:
         stop.obey()
 
-    with _handling(stop, on_first):
+    with _handling(stop, on_first), unwrapped():
         yield
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise a signal's exception again where a library made another one of it, such as an import that it broke off."""
+    try:
+        yield
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None and not isinstance(behind, tuple(_EXCEPTIONS.values())):
+            behind = behind.__cause__ or behind.__context__
+        if behind is None:
+            raise
+        raise behind from None
 
 
 @contextmanager

@@ -22,6 +22,22 @@ def test_the_first_signal_raises(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", EXCEPTIONS)
+def test_a_signal_is_seen_behind_what_a_library_made_of_it(number: signal.Signals) -> None:
+    """An extension module that is being imported answers a signal with "initialization failed"."""
+
+    def imported() -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException as error:
+            raise ImportError("initialization failed") from error
+
+    with pytest.raises(EXCEPTIONS[number]), raising():
+        imported()
+    with pytest.raises(ImportError), raising():
+        raise ImportError("no such module")
+
+
+@pytest.mark.parametrize("number", EXCEPTIONS)
 def test_a_noted_signal_raises_when_it_is_obeyed(number: signal.Signals) -> None:
     """Not before."""
     with noted() as stop:

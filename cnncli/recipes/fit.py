@@ -42,7 +42,7 @@ from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.runs.lock import locked
 from cnncli.runs.log import recording
 from cnncli.runs.records import History, HistoryRow
-from cnncli.signals import Terminated, told
+from cnncli.signals import Terminated, told, unwrapped
 from cnncli.training.ledger import LEDGER_COLUMNS, LedgerEntry, ledger_cells
 from cnncli.training.loop import Scores
 from cnncli.training.session import Outcome, train_stages
@@ -101,6 +101,7 @@ def carry_on(run: RunFolder, task: Fit, shop: Workshop) -> Run:
         graphs_in_use(cache_dir()),
         nullcontext() if gpus() else bounded(),
         Records(run) as records,
+        unwrapped(),
     ):
         outcome = train_stages(task.classifier, task.stages, shop, records, task.handed, Checkpoints(run.state))
         shop.console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")

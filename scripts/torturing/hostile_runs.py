@@ -132,10 +132,12 @@ def _checkpoint(**changed: Any) -> Callable[[Path], None]:
 
 
 def _weights_elsewhere(run: Path) -> None:
+    """Reading what a config names as weights is what it is for; saying what is in it is not."""
     path = run / "config.yaml"
     text = path.read_text(encoding="utf-8")
-    outside = run.parent.parent / CANARY / "secret.txt"
-    path.write_text(re.sub(r"weights: .*", f"weights: {outside}", text), encoding="utf-8")
+    outside = run.parent / "notes.txt"
+    outside.write_text("the combination is 1234")
+    path.write_text(re.sub(r"(?m)^( +)weights: .*", rf"\1weights: {outside}", text), encoding="utf-8")
 
 
 _FACTS = {"format": 1, "state": "finished", "created": "2026-11-21T12:00:00.000Z"}
@@ -202,7 +204,7 @@ KINDS: Mapping[str, Kind] = {
         _manifest(lambda text: text.replace('"dots"', f'"{"x" * 10**6}"', 1)), evaluate, "is no manifest"
     ),
     "config with weights elsewhere": _run(
-        _stopped_and(_weights_elsewhere), resume, "not a weights file|neither HDF5|secret"
+        _stopped_and(_weights_elsewhere), resume, r"notes\.txt: neither HDF5"
     ),
     "checkpoint of another training": _run(_stopped_and(_checkpoint(ledger=[{"evil": 1}])), resume, "another training"),
     "checkpoint of nothing but numbers": _run(_stopped_and(_checkpoint(history=5)), resume, "another training"),
