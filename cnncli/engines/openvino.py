@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,16 @@ def import_openvino() -> Any:
     return openvino
 
 
+@cache
+def the_core() -> Any:
+    """OpenVINO's core, one for the whole process and never given up.
+
+    Its CPU plug-in gives the thread that makes a core another stack for signals, and takes it away again with the core.
+    Of two cores, what is left may be the stack of the one that has gone: the next Ctrl-C would be a segmentation fault.
+    """
+    return import_openvino().Core()
+
+
 def conversion_versions() -> str:
     """The versions of all that turns a Keras graph into an OpenVINO one: another one may give another graph."""
     return "-".join(f"{name}{package_version(name)}" for name in ("openvino", "tensorflow", "keras"))
@@ -60,7 +71,7 @@ def conversion_versions() -> str:
 
 def has_bfloat16() -> bool:
     """Whether this processor computes in bfloat16 (AMX, AVX-512-BF16)."""
-    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
@@ -132,7 +143,7 @@ class OpenVinoEngine:
         self._path, self._precision = path, precision
         self._dtype = _NUMPY[dtype or precision]
         self.batch = batch or BATCH
-        core = import_openvino().Core()
+        core = the_core()
         side_by_side, threads = (streams, workers() // streams) if streams else streams_for(workers())
         settings = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],

@@ -163,3 +163,30 @@ def test_importing_openvino_leaves_an_empty_home_empty(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=environment, timeout=120)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_still_arrive_after_engines_have_come_and_gone(tmp_path: Path) -> None:
+    """In whatever order: each would leave its thread a stack for signals that is not there any more."""
+    code = """
+import faulthandler, signal
+import openvino
+from openvino import opset13
+from cnncli.engines.openvino import OpenVinoEngine
+
+faulthandler.enable()
+pixels = opset13.parameter([1, 4])
+openvino.save_model(openvino.Model([opset13.relu(pixels)], [pixels]), "graph.xml")
+first = OpenVinoEngine("graph.xml", "float32")
+second = OpenVinoEngine("graph.xml", "float32")
+del first
+del second
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("arrived")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+
+    assert (done.returncode, done.stdout) == (0, "arrived\n"), done.stderr

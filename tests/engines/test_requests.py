@@ -50,9 +50,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> OpenVinoEngine:
     """An engine on the fake model, a row to a request."""
     core = SimpleNamespace(compile_model=lambda *_: FakeModel())
     tensor: Callable[..., Any] = lambda array: SimpleNamespace(data=array)  # noqa: E731
-    fake = SimpleNamespace(Core=lambda: core, Tensor=tensor)
-    monkeypatch.setattr("cnncli.engines.openvino.import_openvino", lambda: fake)
     monkeypatch.setattr("cnncli.engines.openvino._checked_graph", lambda core, path, batch: None)
+    monkeypatch.setattr("cnncli.engines.openvino.the_core", lambda: core)
+    monkeypatch.setattr("cnncli.engines.openvino.import_openvino", lambda: SimpleNamespace(Tensor=tensor))
     return OpenVinoEngine(Path("no.xml"), "float32", batch=1)
 
 
