@@ -169,6 +169,7 @@ def test_signals_still_arrive_after_engines_have_come_and_gone(tmp_path: Path) -
     """In whatever order: each would leave its thread a stack for signals that is not there any more."""
     code = """
 import faulthandler, signal
+from pathlib import Path
 import openvino
 from openvino import opset13
 from cnncli.engines.openvino import OpenVinoEngine
@@ -176,8 +177,8 @@ from cnncli.engines.openvino import OpenVinoEngine
 faulthandler.enable()
 pixels = opset13.parameter([1, 4])
 openvino.save_model(openvino.Model([opset13.relu(pixels)], [pixels]), "graph.xml")
-first = OpenVinoEngine("graph.xml", "float32")
-second = OpenVinoEngine("graph.xml", "float32")
+first = OpenVinoEngine(Path("graph.xml"), "float32")
+second = OpenVinoEngine(Path("graph.xml"), "float32")
 del first
 del second
 try:
