@@ -5,7 +5,7 @@
     python scripts/bench.py all                   all of them, each group in a process of its own
     python scripts/bench.py table                 write scripts/BENCHMARKS.md from what was measured
 
-The other side is plain Keras as a good user writes it (`image_dataset_from_directory`, `cache`, `prefetch`, compiled
+The other side is plain Keras as its guides write it (`image_dataset_from_directory`, `cache`, `prefetch`, compiled
 `predict` and `fit`), or what the figure names. Photographs and weights are looked for in ../shared; without them the
 drawn sample and random weights serve, which is said. What is found is added to JSON lines in --results.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,9 +30,10 @@ INTRODUCTION = """# Benchmarks
 
 Written by `python scripts/bench.py table` from what `python scripts/bench.py GROUP [FIGURE]` measured; no figure in a
 table is typed by hand, what is said below one about its limits is. Both sides are measured in turns, as many rounds as
-the table says. Each cell has the median and, in brackets, the lowest and the highest value; the ratio is that of the
-medians, above 1 where cnncli is faster; "reach" is what the figure was to reach. The load is the average of the minute
-before a measurement began, the one before it included.
+the table says. Each cell has the median and, in brackets, the lowest and the highest value where they differ; of one
+round, that one. The ratio is that of the medians, above 1 where cnncli is faster; "reach" is what the figure was to
+reach. "Load before" is how many processes wanted a processor on average in the minute before the row was begun, with
+those of the rows before it. A commit with a "+" had changes in it that were not committed yet.
 
 cnncli computes as its defaults have it, in bfloat16 on this processor; plain Keras computes in float32 where a row does
 not say otherwise. Keras reads its data with `cache` and `prefetch` and without tf.data's tuning thread, which in
@@ -54,22 +56,22 @@ def brief(record: Record) -> str:
 def write_table(results: Path, out: Path, limits: Path = LIMITS) -> int:
     """Write the table of all that was measured, and give the number of its rows."""
     records = newest(read(results))
-    out.write_text(document(records, yaml.safe_load(limits.read_text(encoding="utf-8")) or []), encoding="utf-8")
+    out.write_text(document(records, yaml.safe_load(limits.read_text(encoding="utf-8"))), encoding="utf-8")
     return len(records)
 
 
-def document(records: Sequence[Record], limits: Sequence[Mapping[str, str]]) -> str:
+def document(records: Sequence[Record], known: Mapping[str, Any]) -> str:
     """The whole page; a section for each machine.
 
     Args:
         records: one for each row.
-        limits: `{group, figure, other, limit}`: what to say of a row that misses its reach; `figure` and `other` may be
-            absent.
+        known: `limits`, what to say of a row that misses its reach: `{group, figure, other, limit}`, of which `figure`
+            and `other` may be absent; and `flags`, of the machine that they speak of.
     """
     sections = [INTRODUCTION]
     for machine in _in_order(str(sorted(record.machine.items())) for record in records):
         here = [record for record in records if str(sorted(record.machine.items())) == machine]
-        sections += _machine_section(here, limits)
+        sections += _machine_section(here, known["limits"] if here[0].machine.get("flags") == known["flags"] else [])
     return "\n".join(sections)
 
 
@@ -99,7 +101,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
 
 
 def _limits(records: Sequence[Record], limits: Sequence[Mapping[str, str]]) -> list[str]:
-    missed = [record for record in records if record.finding.is_reached is False]
+    missed = [record for record in records if record.finding.is_reached is False and not record.quick]
     return [f"{_name(record.finding)}: {_limit_of(record, limits)}" for record in missed]
 
 
@@ -108,7 +110,7 @@ def _limit_of(record: Record, limits: Sequence[Mapping[str, str]]) -> str:
         same = entry["group"] == record.group and entry.get("figure", record.finding.figure) == record.finding.figure
         if same and entry.get("other", record.finding.other) == record.finding.other:
             return entry["limit"]
-    return "the cause is not known yet"
+    return "the cause is not known"
 
 
 def _name(finding: Finding) -> str:

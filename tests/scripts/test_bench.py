@@ -17,7 +17,10 @@ from scripts.benchmarks.results import Finding, Reach, Record, append, newest, r
 from scripts.benchmarks.table import document, write_table
 from scripts.benchmarks.timing import Samples, in_turns, seconds_in_turns
 
-MACHINE = {"processor": "Abacus", "cores": "2"}
+MACHINE = {"processor": "Abacus", "cores": "2", "flags": "beads"}
+NOTHING_KNOWN = {"flags": "beads", "limits": []}
+LIMIT = {"group": "startup", "figure": "forward", "other": "Keras", "limit": "the memory's speed"}
+KNOWN = {"flags": "beads", "limits": [LIMIT]}
 
 
 def _record(finding: Finding, quick: bool = False, time: str = "2026-11-21T12:00:00+00:00") -> Record:
@@ -132,20 +135,28 @@ def test_a_missed_reach_says_its_limit() -> None:
     """In the words of the file beside the table; without any, that the cause is not known."""
     record = _record(_finding(least=6.0))
 
-    assert "- forward against Keras: the cause is not known yet" in document([record], [])
-    limit = {"group": "startup", "figure": "forward", "other": "Keras", "limit": "the memory's speed"}
-    assert "- forward against Keras: the memory's speed" in document([record], [limit])
+    assert "- forward against Keras: the cause is not known" in document([record], NOTHING_KNOWN)
+    assert "- forward against Keras: the memory's speed" in document([record], KNOWN)
+
+
+def test_a_limit_is_that_of_one_kind_of_machine() -> None:
+    """Whoever measures on another one, or takes a quick look, is not told what was found out here."""
+    other = Record("startup", _finding(least=6.0), "c", "p", False, "t", 0.0, "abc", {"processor": "x", "flags": "y"})
+    quick = _record(_finding(least=6.0), quick=True)
+
+    assert "the memory's speed" not in document([other], KNOWN)
+    assert "the memory's speed" not in document([quick], KNOWN)
 
 
 def test_a_quick_look_is_marked() -> None:
     """In the table, as not to be quoted."""
-    assert "yes (quick look, not to be quoted)" in document([_record(_finding(), quick=True)], [])
+    assert "yes (quick look, not to be quoted)" in document([_record(_finding(), quick=True)], NOTHING_KNOWN)
 
 
 def test_machines_have_a_section_each() -> None:
     """Figures of two machines never stand in one table."""
     other = Record("startup", _finding(), "c", "p", False, "t", 0.0, "abc", {"processor": "Difference Engine"})
-    text = document([_record(_finding()), other], [])
+    text = document([_record(_finding()), other], NOTHING_KNOWN)
 
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Abacus", "## Difference Engine"]
 
@@ -161,8 +172,10 @@ def test_every_group_has_its_figures(group: str) -> None:
 
 def test_limits_name_groups_that_are() -> None:
     """The file beside the table can be read, and says nothing that the table would not look at."""
-    limits = yaml.safe_load(table.LIMITS.read_text(encoding="utf-8"))
+    known = yaml.safe_load(table.LIMITS.read_text(encoding="utf-8"))
 
+    assert set(known) == {"flags", "limits"}
+    limits = known["limits"]
     assert all({"group", "limit"} <= set(entry) <= {"group", "figure", "other", "limit"} for entry in limits)
     assert all(entry["group"] in GROUPS for entry in limits)
 
