@@ -13,7 +13,7 @@ from cnncli.engines.scorer import ScoringRecipe, load_scorer
 from cnncli.errors import ConfigError, MinimumMissedError, RunError, printable
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.store import FeatureStore
-from cnncli.folders import cache_dir
+from cnncli.folders import make_cache_dir
 from cnncli.pictures.index import manifest_of_folder
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.cache import FEATURES, cache_settings
@@ -70,6 +70,7 @@ def evaluate(
         allow_missing: accept a folder that lacks classes of the run.
 
     Raises:
+        CacheError: there can be no cache folder.
         ConfigError: a split was named beside another folder.
         DataError: classes that do not match, pictures that cannot be read; all of them.
         RunError: the run has no such split.
@@ -77,6 +78,7 @@ def evaluate(
     if data is not None and split is not None:
         raise ConfigError("split: another folder has its test split scored, or all of it; name no split beside data.")
     require_finished(run)
+    store_folder = make_cache_dir() / FEATURES
     scorer = load_scorer(run.engine, run.model)
     if scorer.note:
         console.warn(scorer.note)
@@ -93,7 +95,7 @@ def evaluate(
         raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
     console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
     config = load_resolved(run.config)
-    with FeatureStore(cache_dir() / FEATURES, cache_settings(config.cache).max_bytes, console.warn) as store:
+    with FeatureStore(store_folder, cache_settings(config.cache).max_bytes, console.warn) as store:
         metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)

@@ -16,6 +16,7 @@ from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
 from cnncli.errors import ConfigError, printable
+from cnncli.folders import make_cache_dir
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
@@ -73,11 +74,13 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     warning where the new one is worse.
 
     Raises:
+        CacheError: there can be no cache folder.
         RunError: the parent is not finished, or damaged.
         DataError: pictures of the parent that have gone or have changed, all of them, before anything is written.
         ConfigError: no such layer, or not as many, likewise before.
     """
     started = time.monotonic()
+    make_cache_dir()
     before = _validation_figures(parent)
     config = _child_config(parent, settings)
     import_keras_meanwhile()

@@ -72,18 +72,20 @@ def fit(task: Fit, console: Console) -> Run:
     """
     shop = build_workshop(task.config, task.manifest, console)
     check_stages(task.classifier, task.stages, needs_pixels=task.config.augmentation.cutmix > 0)
-    run = _create(task, shop)
-    with recording(run), shop.store, graphs_in_use(cache_dir()):
-        with History(run) as history:
-            outcome = train_stages(
-                task.classifier, task.stages, shop, history, handed=task.handed, keep=_ledger_keeper(run)
-            )
-        console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
-        _save(run, task, shop, outcome)
-        scored = _score(run, task.manifest, shop)
-        _draw(run, history, outcome, console)
-        seconds = time.monotonic() - task.started
-        _finish(run, outcome, scored, seconds)
+    # First the cache, which may be out of order: a run that appears is one that trains.
+    with graphs_in_use(cache_dir()):
+        run = _create(task, shop)
+        with recording(run), shop.store:
+            with History(run) as history:
+                outcome = train_stages(
+                    task.classifier, task.stages, shop, history, handed=task.handed, keep=_ledger_keeper(run)
+                )
+            console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
+            _save(run, task, shop, outcome)
+            scored = _score(run, task.manifest, shop)
+            _draw(run, history, outcome, console)
+            seconds = time.monotonic() - task.started
+            _finish(run, outcome, scored, seconds)
     if scored.error is not None:
         raise scored.error
     return Run(run, scored.metrics, seconds, outcome.features + scored.counts, len(countable_layers(task.classifier)))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cnncli.console import Console
-from cnncli.errors import ConfigError, DataError
+from cnncli.errors import CacheError, ConfigError, DataError
 from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
 from cnncli.recipes import fit
@@ -117,6 +117,19 @@ def test_stages_that_cannot_be_trained_are_all_named_before_a_run_appears(data: 
         train(_config(data, training={"stages": stages}), tmp_path / "runs", CONSOLE)
 
     assert [problem.partition(":")[0] for problem in caught.value.problems] == ["stage deep", "stage deeper"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_cache_that_cannot_be_written_leaves_no_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may fail for the folder's sake does so before the run appears."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "graphs").touch()
+    with pytest.raises(CacheError, match=r"graphs: .+\. CNNCLI_CACHE names another folder for the cache\."):
+        train(_config(data), tmp_path / "runs", CONSOLE)
+
     assert not (tmp_path / "runs").exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,16 @@ from PIL import Image
 
 import cnncli
 from cnncli.console import Console
-from cnncli.errors import CnncliError, ConfigError, DataError, MinimumMissedError, PictureError, RunError, WeightsError
+from cnncli.errors import (
+    CacheError,
+    CnncliError,
+    ConfigError,
+    DataError,
+    MinimumMissedError,
+    PictureError,
+    RunError,
+    WeightsError,
+)
 from cnncli.pictures.decode import decode
 from cnncli.recipes.cache import list_cache
 from cnncli.recipes.evaluate import evaluate
@@ -284,6 +294,27 @@ def test_an_error_before_training_writes_no_run(data: Path, tmp_path: Path) -> N
         train(tiny_config(data, backbone=backbone), tmp_path / "runs", CONSOLE)
 
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_cache_that_is_a_file_stops_every_verb_at_once(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before pictures are looked at; no run is left behind, half written."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "file"))
+    runs, screen = tmp_path / "runs", StringIO()
+    console = Console(screen, live=False)
+    verbs: list[Callable[[], object]] = [
+        lambda: train(tiny_config(data), runs, console),
+        lambda: finetune(run.folder, FinetuneSettings(unfreeze=1), runs, console),
+        lambda: evaluate(run.folder, console),
+    ]
+    for verb in verbs:
+        with pytest.raises(CacheError, match="cannot be the cache folder"):
+            verb()
+
+    assert screen.getvalue() == ""
+    assert not runs.exists()
 
 
 def test_a_failed_training_leaves_a_run_that_says_so(data: Path, tmp_path: Path) -> None:
