@@ -17,10 +17,13 @@ from cnncli.folders import make_cache_dir
 from cnncli.pictures.index import manifest_of_folder
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.cache import FEATURES, cache_settings
-from cnncli.recipes.pictures import checking_pictures, say_notes
+from cnncli.recipes.pictures import checking_pictures, require_unchanged, say_notes
 from cnncli.recipes.score import score_rows
 from cnncli.runs.facts import time_text, utc_now
 from cnncli.runs.folder import RunFolder, require_finished
+
+REMEDY = "`cnncli evaluate --data DIR` takes the pictures that a folder holds now"
+"""Where those of the run have gone."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def evaluate(
     Raises:
         CacheError: there can be no cache folder.
         ConfigError: a split was named beside another folder.
-        DataError: classes that do not match, pictures that cannot be read; all of them.
+        DataError: classes that do not match, pictures that cannot be read, pictures of the run that have gone or
+            have changed; all of them.
         RunError: the run has no such split.
     """
     if data is not None and split is not None:
@@ -93,8 +97,10 @@ def evaluate(
     if not rows:
         there = ", ".join(manifest.counts())
         raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
-    console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
     config = load_resolved(run.config)
+    if data is None:
+        require_unchanged(rows, config.data, REMEDY, console)
+    console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
     with FeatureStore(store_folder, cache_settings(config.cache).max_bytes, console.warn) as store:
         metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)
     found = Evaluation(run.path, split, data, metrics)

@@ -32,6 +32,8 @@ from cnncli.training.loop import Scores
 
 SUFFIX = "-finetuned"
 LONGEST_NAME = 100
+REMEDY = "`cnncli train` begins anew with the pictures as they are now"
+"""Where those of the parent have gone."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     config = _child_config(parent, settings)
     import_keras_meanwhile()
     manifest = Manifest.from_csv(parent.manifest)
-    require_unchanged(manifest, config.data, console)
+    require_unchanged(manifest.rows, config.data, REMEDY, console)
     console.phase("network", f"{config.backbone.name} of {printable(parent.path.name)}")
     handed = Scores(before["loss"], before["top1"]) if before else None
     task = Fit(config, manifest, _classifier(parent), stages_of(config), runs_dir, parent.path, started, handed)

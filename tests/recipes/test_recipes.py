@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from io import StringIO
@@ -112,6 +113,31 @@ def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, mon
 
     assert evaluate(run.folder, CONSOLE).metrics == run.metrics["test"]
     assert list_cache(tmp_path).features == ()
+
+
+@pytest.mark.parametrize("is_warm", [True, False], ids=["stored", "empty cache"])
+def test_evaluate_names_the_pictures_that_are_no_longer_those_of_the_run(
+    is_warm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether their features are stored or not; pictures of other splits do not matter."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
+    pictures = draw_dataset(tmp_path / "data", 4, 2, 3)
+    folder = train(tiny_config(pictures, training={"epochs": 1}), tmp_path / "runs", CONSOLE).folder
+    gone, changed, touched = (pictures / "test" / "dots" / f"dots-{number:02}.png" for number in range(3))
+    gone.unlink()
+    changed.write_bytes(touched.read_bytes())
+    os.utime(touched)
+    if not is_warm:
+        monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "another"))
+    with pytest.raises(DataError) as caught:
+        evaluate(folder, CONSOLE)
+
+    assert caught.value.problems == (
+        f"{gone}: has gone",
+        f"{changed}: has changed since the run was trained",
+        "`cnncli evaluate --data DIR` takes the pictures that a folder holds now",
+    )
+    assert evaluate(folder, CONSOLE, "validation").metrics.n == 4
 
 
 def test_every_look_at_the_test_pictures_is_counted(warm: RunFolder) -> None:
