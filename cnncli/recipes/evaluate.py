@@ -101,7 +101,8 @@ def evaluate(
     if data is None:
         require_unchanged(rows, config.data, REMEDY, console)
     console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
-    with FeatureStore(store_folder, cache_settings(config.cache).max_bytes, console.warn) as store:
+    max_bytes = cache_settings(config.cache).max_bytes
+    with FeatureStore(store_folder, max_bytes, console.warn, console.say) as store:
         metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)

@@ -37,6 +37,7 @@ from cnncli.runs.records import History
 from cnncli.training.ledger import LEDGER_COLUMNS, LedgerEntry, ledger_cells
 from cnncli.training.loop import Scores
 from cnncli.training.session import Outcome, train_stages
+from cnncli.training.supply import Supply
 from cnncli.training.workshop import Workshop, check_stages
 
 
@@ -82,7 +83,7 @@ def fit(task: Fit, console: Console) -> Run:
                 )
             console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
             _save(run, task, shop, outcome)
-            scored = _score(run, task.manifest, shop)
+            scored = _score(run, task.manifest, shop, outcome.supply)
             _draw(run, history, outcome, console)
             seconds = time.monotonic() - task.started
             _finish(run, outcome, scored, seconds)
@@ -109,7 +110,7 @@ def build_workshop(config: Config, manifest: Manifest, console: Console) -> Work
         manifest=manifest,
         pixels=PixelRecipe.from_config(config.data, image_size(config)),
         choice=choose_engine(config.engine, config.precision),
-        store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn),
+        store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn, console.say),
         graphs=cache_dir() / GRAPHS,
         console=console,
     )
@@ -169,14 +170,22 @@ class _Scored:
     error: CnncliError | None = None
 
 
-def _score(run: RunFolder, manifest: Manifest, shop: Workshop) -> _Scored:
-    """Score validation and test from the saved files; the test pictures are looked at here, once, and nowhere else."""
+def _score(run: RunFolder, manifest: Manifest, shop: Workshop, supply: Supply) -> _Scored:
+    """Score validation and test from the saved files; the test pictures are looked at here, once, and nowhere else.
+
+    Where the last stage's features were not to be stored, theirs are not either: that would be for this once, and what
+    is in use would outgrow the store.
+    """
+    beside, may_store = supply.wanted(), supply.way == "features"
     metrics, counts = {}, Counts()
     try:
         scorer = load_scorer(run.engine, run.model)
         for split in ("validation", "test"):
             if rows := manifest.split(split):
-                metrics[split], more = score_rows(scorer, manifest, rows, shop.store, shop.console)
+                network = shop.config.backbone.name
+                metrics[split], more = score_rows(
+                    scorer, manifest, rows, shop.store, shop.console, network, beside, may_store
+                )
                 # What the last stage has stored of the validation pictures, it has counted.
                 counts = counts + (Counts(more.computed, 0) if split == "validation" else more)
     except CnncliError as error:

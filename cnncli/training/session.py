@@ -20,12 +20,13 @@ from cnncli.training.workshop import Division, Workshop, divide
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves beside the weights in the classifier."""
+    """What a training leaves beside the weights in the classifier; cut and supply of features are the last stage's."""
 
     best: Incumbent
     ledger: tuple[LedgerEntry, ...]
     features: Counts
     last: Division
+    supply: Supply
 
 
 def train_stages(
@@ -71,7 +72,7 @@ def train_stages(
             shop.console.warn(problem)
     if best is None:
         raise ValueError("a training has at least one stage")
-    return Outcome(best, tuple(ledger), counts, division)
+    return Outcome(best, tuple(ledger), counts, division, supply)
 
 
 def _work(

@@ -7,13 +7,13 @@ all three.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from cnncli.features.extract import Counts, DecodedPictures, Extraction, extract
-from cnncli.features.space import Capacity
 from cnncli.features.store import FeatureKey
 from cnncli.features.wanted import Wanted, fits
 from cnncli.pictures.manifest import Row
@@ -77,9 +77,8 @@ class Supply:
         best, *others = (cls(shop, extraction, views, way) for way in WAYS)
         if fits(best.wanted(), shop.store):
             return best
-        needed = sum(wanted.size_bytes() for wanted in best.wanted())
         supply = next(other for other in others if fits(other.wanted(), shop.store))
-        return replace(supply, reason=_reason(supply, needed, shop.store.capacity()))
+        return replace(supply, reason=_reason(best, supply))
 
     def training_feed(self) -> tuple[Feed, Counts]:
         """The training pictures in their views, and how much had to be computed for them now."""
@@ -131,17 +130,32 @@ class Supply:
         return Labelled([row.digest for row in rows], self.shop.manifest.labels(rows))
 
 
-def _reason(supply: Supply, needed_bytes: int, capacity: Capacity) -> str:
+def _reason(best: Supply, supply: Supply) -> str:
     """Why features are not stored, what happens instead, and what would help."""
+    store, wanted = supply.shop.store, best.wanted()
     what, instead = _INSTEAD[supply.extraction.engine is not None, supply.way]
+    needed, capacity = sum(one.size_bytes() for one in wanted), store.capacity()
+    total = sum(one.total for one in wanted)
+    there = total - sum(one.missing(store) for one in wanted)
+    stored = f" ({there:,} of {total:,} are there)" if there else ""
     if capacity.is_cap:
-        remedy = "A larger cache.max_gb gives it more."
+        remedy = f"cache.max_gb={_enough_gb(needed)} is enough to store them."
     else:
         remedy = "Free disk gives it more, or a folder on another disk: CNNCLI_CACHE."
     return (
-        f"{what} here would take {size(needed_bytes)}, and the cache has room for {size(capacity.size_bytes)}: "
+        f"{what} here would take {size(needed)}{stored}, and the cache has room for {size(capacity.size_bytes)}: "
         f"{instead} in every epoch. {remedy}"
     )
+
+
+def _enough_gb(n_bytes: int) -> str:
+    """A cap in GB that so many bytes fit below, with two digits; some are left for what tells of the features.
+
+    >>> _enough_gb(2_101_000), _enough_gb(40_000_000_000)
+    ('0.0024', '44')
+    """
+    step = 10 ** (math.floor(math.log10(n_bytes)) - 1)
+    return f"{math.ceil(1.1 * n_bytes / step) * step / 1e9:.2g}"
 
 
 _INSTEAD: Mapping[tuple[bool, Stored], tuple[str, str]] = {

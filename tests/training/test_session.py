@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
@@ -31,7 +33,7 @@ from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.session import Outcome, train_stages
 from cnncli.training.workshop import Workshop, check_stages
-from tests.drawing import draw_dataset, tiny_config
+from tests.drawing import draw_dataset, draw_picture, tiny_config
 
 MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
 
@@ -377,11 +379,12 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
 
 
 @pytest.mark.parametrize(
-    ("settings", "max_bytes", "sentence"),
+    ("settings", "max_bytes", "enough", "sentence"),
     [
         pytest.param(
             FROZEN,
             120_000,
+            "0.0023",
             "features here would take 2.1 MB, and the cache has room for 120 kB: decoded pixels are stored instead, "
             "and go through the frozen part in every epoch.",
             id="pixels",
@@ -389,6 +392,7 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
         pytest.param(
             {},
             0,
+            "4.6e-05",
             "features here would take 41 kB, and the cache has room for 0 B: nothing is stored, and pictures are "
             "decoded and go through the frozen part in every epoch.",
             id="nothing",
@@ -396,6 +400,7 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
         pytest.param(
             {"mode": "from-scratch"},
             0,
+            "0.00013",
             "decoded pixels here would take 111 kB, and the cache has room for 0 B: nothing is stored, and pictures "
             "are decoded in every epoch.",
             id="nothing of a network from scratch",
@@ -403,6 +408,7 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
         pytest.param(
             VIEWS,
             120_000,
+            "0.00029",
             "renderings here would take 258 kB, and the cache has room for 120 kB: decoded pixels are stored "
             "instead, and rendered in every epoch.",
             id="pixels of a network from scratch",
@@ -410,13 +416,24 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
     ],
 )
 def test_features_that_do_not_fit_are_told(
-    data: Path, tmp_path: Path, settings: Any, max_bytes: int, sentence: str
+    data: Path, tmp_path: Path, settings: Any, max_bytes: int, enough: str, sentence: str
 ) -> None:
     """How much they would take, how much room there is, what happens instead and what can be done."""
     said = _said(data, tmp_path, max_bytes, **settings)
 
-    assert f"{sentence} A larger cache.max_gb gives it more.\n" in said
+    assert f"{sentence} cache.max_gb={enough} is enough to store them.\n" in said
     assert " 0 pictures and views" not in said
+    assert "would take" not in _said(data, tmp_path, int(float(enough) * 1e9), **settings)
+
+
+def test_how_much_is_stored_already_is_told_where_the_rest_does_not_fit(data: Path, tmp_path: Path) -> None:
+    """It is not used then, so whoever reads it knows how little more room it takes."""
+    _said(data, tmp_path, None)
+    more = Path(shutil.copytree(data, tmp_path / "more"))
+    Image.fromarray(draw_picture("dots", 999)).save(more / "train" / "dots" / "one-more.png")
+    said = _said(more, tmp_path, 41_500)
+
+    assert "features here would take 43 kB (36 of 37 are there), and the cache has room for 42 kB: " in said
 
 
 @pytest.mark.parametrize("max_bytes", [None, 10**6])
