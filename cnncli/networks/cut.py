@@ -39,6 +39,12 @@ class Cut:
     crossing: tuple[tuple[str, tuple[int, ...]], ...]
     trained: tuple[str, ...]
 
+    @property
+    def after(self) -> str:
+        """The operations whose outputs cross, in a few words."""
+        (first, *others) = (name for name, _ in self.crossing)
+        return f"{first} and {len(others)} more" if others else first
+
 
 def cut_classifier(
     classifier: Classifier, unfreeze: int | str, batch_norm: Literal["frozen", "train"] = "frozen"

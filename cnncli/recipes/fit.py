@@ -156,6 +156,7 @@ def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
         max_pixels=data.max_pixels,
         tail_precision=division.precision,
         gpu=bool(gpus()),
+        cut=division.cut.after,
     )
     save_classifier(task.classifier, run.model)
     save_scorer(run.engine, recipe, division.cut, division.graph)

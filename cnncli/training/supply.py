@@ -69,11 +69,11 @@ class Supply:
         What would not fit into the store is not begun: it would push out what other runs use, and itself. What is
         stored already is used in any case.
         """
-        config = shop.config
+        augmentation, network = shop.config.augmentation, shop.config.backbone.name
         extraction = Extraction(
-            division.engine, division.fingerprint, shop.pixels, config.augmentation, config.backbone.name
+            division.engine, division.fingerprint, shop.pixels, augmentation, network, division.cut.after
         )
-        views = number_of_views(config.augmentation, trunk_is_empty=division.engine is None)
+        views = number_of_views(augmentation, trunk_is_empty=division.engine is None)
         best, *others = (cls(shop, extraction, views, way) for way in WAYS)
         if fits(best.wanted(), shop.store):
             return best

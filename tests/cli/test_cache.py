@@ -37,7 +37,7 @@ def test_the_list_ends_with_the_total(cache: Path, capsys: pytest.CaptureFixture
     header, line, total = captured.out.splitlines()
 
     assert re.split(r" {2,}", header) == list(COLUMNS)
-    assert re.sub(r" +", " ", line).startswith("network t 0 – – – 50 4.5 kB ")
+    assert re.sub(r" +", " ", line).startswith("network t – 0 – – – – 50 4.5 kB ")
     assert total == "stored features 4.5 kB of at most 1.5 GB"
     assert captured.err == ""
 

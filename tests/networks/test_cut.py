@@ -35,6 +35,7 @@ def test_a_frozen_backbone_is_pooled_in_the_trunk(convnet: Classifier) -> None:
 
     assert cut.at == "head_dropout_1"
     assert cut.crossing == (("head_avg_pool", (8,)),)
+    assert cut.after == "head_avg_pool"
     assert cut.trained == ("head_dense_2", "head_logits")
 
 

@@ -165,7 +165,7 @@ def test_a_cap_drives_out_what_no_run_uses(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", ["train", "evaluate"])
-def test_features_are_listed_by_their_networks_name(
+def test_features_are_listed_by_the_names_of_their_network_and_cut(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """Whichever command was the first to store any."""
@@ -174,7 +174,8 @@ def test_features_are_listed_by_their_networks_name(
         monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
         evaluate(run, CONSOLE)
 
-    assert {(key.network, key.in_use) for key in list_cache(cache_dir()).features} == {("ConvNet", False)}
+    (listed,) = list_cache(cache_dir()).features
+    assert (listed.network, listed.cut, listed.in_use) == ("ConvNet", "head_avg_pool", False)
 
 
 def test_nothing_is_stored_at_the_end_where_features_did_not_fit(data: Path, tmp_path: Path) -> None:
