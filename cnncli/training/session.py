@@ -110,11 +110,7 @@ def announce(classifier: Classifier, division: Division, supply: Supply, shop: W
         parts.append(f"{plan.frozen_parameters:,} frozen, {choice.engine} {choice.precision}")
     if mixing := Mixing.of(shop.config.augmentation, shop.config.seed):
         parts.append(mixing.in_words(on_features=division.engine is not None))
-    ahead = supply.work_ahead()
-    if ahead.total:
-        parts.append(f"{ahead.total:,} pictures and views, {ahead.total - ahead.missing:,} stored")
-    if ahead.missing:
-        parts.append(f"about {ahead.seconds:.0f} s for the others")
+    parts += supply.work_ahead().in_words()
     shop.console.phase(f"stage {plan.name}", " · ".join(parts))
     if supply.reason:
         shop.console.say(supply.reason)

@@ -31,17 +31,44 @@ WAYS: tuple[Stored, ...] = ("features", "pixels", "nothing")
 
 @dataclass(frozen=True)
 class WorkAhead:
-    """What has to be computed before a stage begins.
+    """What has to be computed before a stage begins, and again in each of its epochs.
 
     Attributes:
         total: pictures and views that are to be stored.
-        missing: of them, those that are not yet.
+        decoded: of them, those whose pixels are, for a trunk that they go through later.
+        missing: of all, those that are not stored yet.
         seconds: that will take, roughly.
+        seconds_an_epoch: what the trunk takes in every epoch.
     """
 
     total: int
+    decoded: int
     missing: int
     seconds: float
+    seconds_an_epoch: float
+
+    def in_words(self) -> list[str]:
+        """In parts of a line, without those that there is nothing to say of.
+
+        >>> WorkAhead(total=270, decoded=210, missing=210, seconds=0.3, seconds_an_epoch=2.4).in_words()[:2]
+        ['every epoch runs the frozen part anew, about 2 s', '210 decoded pictures and features of 60, 60 stored']
+        >>> WorkAhead(total=140, decoded=0, missing=140, seconds=0.9, seconds_an_epoch=0).in_words()
+        ['140 pictures and views, 0 stored', 'about 1 s for the others']
+        """
+        parts = []
+        if self.seconds_an_epoch:
+            parts.append(f"every epoch runs the frozen part anew, about {_seconds(self.seconds_an_epoch)}")
+        if self.total:
+            parts.append(f"{self._what()}, {self.total - self.missing:,} stored")
+        if self.missing:
+            parts.append(f"about {_seconds(self.seconds)} for the others")
+        return parts
+
+    def _what(self) -> str:
+        if not self.decoded:
+            return f"{self.total:,} pictures and views"
+        others = self.total - self.decoded
+        return f"{self.decoded:,} decoded pictures" + (f" and features of {others:,}" if others else "")
 
 
 @dataclass(frozen=True)
@@ -89,14 +116,25 @@ class Supply:
         return self._feed("validation", 1)
 
     def work_ahead(self) -> WorkAhead:
-        """What both feeds will have to compute before the first epoch."""
-        total = missing = 0
-        seconds = 0.0
-        for wanted in self.wanted():
-            absent = wanted.missing(self.shop.store)
-            seconds += absent * wanted.extraction.seconds_per_picture if absent else 0.0
-            missing, total = missing + absent, total + wanted.total
-        return WorkAhead(total, missing, seconds)
+        """What both feeds will have to compute before the first epoch, and in every one."""
+        all_wanted = self.wanted()
+        absent = [wanted.missing(self.shop.store) for wanted in all_wanted]
+        has_trunk = self.extraction.engine is not None
+        return WorkAhead(
+            total=sum(wanted.total for wanted in all_wanted),
+            decoded=sum(wanted.total for wanted in all_wanted if has_trunk and wanted.extraction.engine is None),
+            missing=sum(absent),
+            seconds=sum(
+                n * wanted.extraction.seconds_per_picture for n, wanted in zip(absent, all_wanted, strict=True) if n
+            ),
+            seconds_an_epoch=self._seconds_an_epoch() if has_trunk else 0.0,
+        )
+
+    def _seconds_an_epoch(self) -> float:
+        """What the trunk takes for the pictures whose features are not stored."""
+        streamed = [wanted for wanted in self.wanted() if wanted.extraction.engine is None]
+        pictures = sum(len(wanted.digests) for wanted in streamed)
+        return pictures * self.extraction.seconds_per_picture if pictures else 0.0
 
     def wanted(self) -> list[Wanted]:
         """What is to be in the store, of training and validation pictures."""
@@ -146,6 +184,11 @@ def _reason(best: Supply, supply: Supply) -> str:
         f"{what} here would take {size(needed)}{stored}, and the cache has room for {size(capacity.size_bytes)}: "
         f"{instead} in every epoch. {remedy}"
     )
+
+
+def _seconds(seconds: float) -> str:
+    """A rough time in whole seconds; what takes any takes one."""
+    return f"{max(1, round(seconds)):,} s"
 
 
 def _enough_gb(n_bytes: int) -> str:

@@ -456,8 +456,18 @@ def test_stored_features_are_used_in_a_store_that_became_too_small(data: Path, t
     said = _said(data, tmp_path, 0, **settings)
 
     assert "would take" not in said
-    total = 24 * (3 if views == 3 else 1) + 12
-    assert f"{total} pictures and views, {total} stored\n" in said
+    what = "84 pictures and views, 84" if views == 3 else "24 decoded pictures and features of 12, 36"
+    assert f" · {what} stored\n" in said
+
+
+def test_a_stage_says_that_fresh_views_go_through_the_frozen_part(data: Path, tmp_path: Path) -> None:
+    """And how long that takes in every epoch; what is stored before the first one are pixels, and no time is none."""
+    said = _said(data, tmp_path, None, augmentation={"horizontal_flip": True, "views": "fresh"})
+
+    assert " · every epoch runs the frozen part anew, about 1 s · 24 decoded pictures and features of 12, 0" in said
+    assert "stored · about 1 s for the others\n" in said
+    assert "every epoch" not in _said(data, tmp_path, None)
+    assert "every epoch" not in _said(data, tmp_path, None, **VIEWS)
 
 
 def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path) -> None:
