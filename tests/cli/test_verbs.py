@@ -228,3 +228,13 @@ def test_training_a_run_directory_says_what_can_be_done_with_it(here: Path, caps
         f"error: {run}: is a run, expected a config or a folder of pictures. "
         f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its figures.\n"
     )
+
+
+def test_training_what_is_not_there_names_both_that_could_be(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A config or a folder; where only a config will do, no folder is spoken of."""
+    for verb, what in (
+        ("train", "no such file or folder, expected a config in YAML or a folder of pictures."),
+        ("augment", "no such file, expected a config in YAML."),
+    ):
+        assert main([verb, "nowhere/at-all"]) == 2
+        assert capsys.readouterr().err == f"error: nowhere/at-all: {what}\n"
