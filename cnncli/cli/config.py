@@ -27,9 +27,12 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
     this order. What is printed is a config again; the stages that it means follow as comments. The data need not be
     there.
     """
+    from cnncli.config.notes import variable_notes
     from cnncli.config.reader import load_config
     from cnncli.config.writer import described, settings_of
 
+    for note in variable_notes():
+        console.warn(note)
     resolved = load_config(config, overrides, check_paths=False)
     if as_json:
         print_json(settings_of(resolved))
@@ -46,10 +49,12 @@ def validate(configs: tuple[Path, ...], console: Console) -> None:
     Names, types, ranges, contradictions, and whether data and weights exist. Prints `CONFIG: ok` for each that is, and
     every problem of the others; exits 2 if there is any.
     """
-    from cnncli.config.notes import notes_of
+    from cnncli.config.notes import notes_of, variable_notes
     from cnncli.config.reader import load_config
     from cnncli.errors import ConfigError, printable
 
+    for note in variable_notes():
+        console.warn(note)
     problems: list[str] = []
     for source in configs:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnncli.config.notes import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.console import Console
 from cnncli.engines.scorer import ScoringRecipe, load_scorer
@@ -83,6 +84,8 @@ def evaluate(
         raise ConfigError("split: another folder has its test split scored, or all of it; name no split beside data.")
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES
+    for note in variable_notes():
+        console.warn(note)
     scorer = load_scorer(run.engine, run.model)
     if scorer.note:
         console.warn(scorer.note)

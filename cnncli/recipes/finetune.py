@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
+from cnncli.config.notes import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.console import Console
@@ -83,6 +84,8 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     """
     started = time.monotonic()
     make_cache_dir()
+    for note in variable_notes():
+        console.warn(note)
     before = _validation_figures(parent)
     config = _child_config(parent, settings)
     import_keras_meanwhile()

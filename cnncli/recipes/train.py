@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from cnncli.config.modes import stages_of
-from cnncli.config.notes import notes_of
+from cnncli.config.notes import notes_of, variable_notes
 from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.folders import make_cache_dir
@@ -38,7 +38,7 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
     """
     started = time.monotonic()
     make_cache_dir()
-    for note in (*notes_of(config), *augmentation_notes(config.augmentation)):
+    for note in (*variable_notes(), *notes_of(config), *augmentation_notes(config.augmentation)):
         console.warn(note)
     import_keras_meanwhile()
     manifest = index_pictures(config, console)
