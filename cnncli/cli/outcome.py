@@ -26,9 +26,9 @@ SUGGESTED_LAYERS = 4
 
 
 def open_run_aloud(name: str | Path | None, runs_dir: Path, console: Console) -> RunFolder:
-    """A run; where none was named, the newest finished one, saying which."""
+    """A run; where its directory was not named, the newest finished one there is or has that name, saying which."""
     run = open_run(name, runs_dir)
-    if name is None:
+    if name is None or Path(name).name != run.path.name:
         console.say(f"run {printable(run.path.name)}")
     return run
 

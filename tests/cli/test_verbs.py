@@ -101,6 +101,18 @@ def test_evaluate_json_has_the_documented_keys(here: Path, capsys: pytest.Captur
     assert (document["split"], document["n"]) == ("test", 12)
 
 
+@pytest.mark.parametrize("words", [["evaluate"], ["evaluate", "{name}"], ["evaluate", "{folder}"]])
+def test_which_run_was_taken_is_said_unless_its_directory_was_named(
+    words: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name may be that of several runs."""
+    (run,) = (here / "runs").iterdir()
+    name = json.loads((run / "run.json").read_text())["name"]
+
+    assert main([word.format(name=name, folder=run.name) for word in words]) == 0
+    assert (f"run {run.name}\n" in capsys.readouterr().err) == ("{folder}" not in words)
+
+
 def test_a_missed_minimum_exits_with_3(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After the figures have been printed."""
     (here / "wrong").mkdir(exist_ok=True)
