@@ -34,7 +34,7 @@ def open_run_aloud(name: str | Path | None, runs_dir: Path, console: Console) ->
 
 
 def print_run(run: Run, as_json: bool, console: Console) -> None:
-    """The summary of a training: its figures on stdout, and three commands to copy."""
+    """The summary of a training: its figures on stdout, and commands to copy: what can be done next."""
     if as_json:
         print_json(run.to_dict())
         return
@@ -48,7 +48,8 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
     path = printable(shlex.quote(str(shortest)))
     console.say(f"cnncli predict --run {path} PICTURE.jpg")
     console.say(f"cnncli evaluate {path}")
-    console.say(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
+    if run.layers:
+        console.say(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
 
 
 def print_metrics(split: str, metrics: Metrics, console: Console) -> None:

@@ -89,7 +89,8 @@ def fit(task: Fit, console: Console) -> Run:
             _finish(run, outcome, scored, seconds)
     if scored.error is not None:
         raise scored.error
-    return Run(run, scored.metrics, seconds, outcome.features + scored.counts, len(countable_layers(task.classifier)))
+    layers = len(countable_layers(task.classifier)) if outcome.last.cut.trunk else 0
+    return Run(run, scored.metrics, seconds, outcome.features + scored.counts, layers)
 
 
 def _ledger_keeper(run: RunFolder) -> Callable[[LedgerEntry], None]:

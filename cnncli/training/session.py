@@ -102,7 +102,7 @@ def _work(
 def announce(classifier: Classifier, division: Division, supply: Supply, shop: Workshop) -> None:
     """One line before a stage's work: what trains, what runs the trunk, how much is stored, how long it will take."""
     plan = plan_of(division.stage.name, division.stage.unfreeze, classifier, division.cut)
-    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.cut_at} on in {division.precision}"]
+    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.trains_from} on in {division.precision}"]
     if division.engine is None:
         parts.append("nothing is frozen")
     else:

@@ -63,6 +63,16 @@ def test_train_prints_its_figures_and_three_commands(here: Path, capsys: pytest.
     assert "stage head" in err
 
 
+def test_nothing_more_to_unfreeze_is_not_advised(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a network that has trained from scratch."""
+    assert main(["train", "tiny.yaml", "mode=from-scratch", "training.epochs=1", "--runs-dir", "others"]) == 0
+    err = capsys.readouterr().err.splitlines()
+
+    assert "train from block1_conv on" in "".join(err)
+    assert [line.split()[:2] for line in err[-2:]] == [["cnncli", "predict"], ["cnncli", "evaluate"]]
+    assert not [line for line in err if "finetune" in line]
+
+
 def test_the_commands_to_copy_can_be_typed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a path in quotes that needs them, and no more layers than there are; --quiet shows none."""
     assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "my runs"]) == 0

@@ -28,6 +28,7 @@ from cnncli.networks.cut import cut_classifier
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.index import build_manifest
 from cnncli.runs.records import HistoryRow
+from cnncli.training.ledger import LEDGER_COLUMNS, ledger_cells
 from cnncli.training.loop import Scores, TailTrainer
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
@@ -154,6 +155,17 @@ def test_the_ledger_proves_what_moved(train: Train) -> None:
     assert entry.plan.trainable_parameters == 8 * 2 + 2
 
 
+def test_where_nothing_is_frozen_nothing_is_proven_of_it(train: Train) -> None:
+    """A hash of no weights says nothing; what trains is told by its first layer with weights."""
+    (scratch,) = train(mode="from-scratch").outcome.ledger
+    (head,) = train().outcome.ledger
+    cells = [dict(zip(LEDGER_COLUMNS, ledger_cells(entry), strict=True)) for entry in (scratch, head)]
+
+    assert [cell["trains from"] for cell in cells] == ["block1_conv", "head_logits"]
+    assert cells[0]["proof"] == "trained moved"
+    assert cells[1]["proof"] == f"frozen {head.frozen_weights_sha256[1][:8]} unmoved, trained moved"
+
+
 def test_weights_that_cannot_move_are_an_error(train: Train) -> None:
     """A stage that trained nothing says so."""
     with pytest.raises(TrainingError) as caught:
@@ -263,7 +275,9 @@ def test_all_stages_are_checked_before_the_first_is_trained(data: Path) -> None:
         check_stages(build_classifier(config, 2), stages_of(config))
     unknown, refused = caught.value.problems
 
-    assert unknown.startswith("stage one: unfreeze: nolayer is not a layer of the backbone. Did you mean ")
+    assert unknown == (
+        "stage one: unfreeze: nolayer is not a layer of the backbone. `cnncli summary CONFIG` lists all of them."
+    )
     assert refused.startswith("stage two: training.optimizer: keras.optimizers.SGD says: ")
 
 
