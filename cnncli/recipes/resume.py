@@ -16,7 +16,7 @@ from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.pictures.manifest import Manifest
-from cnncli.recipes.finetune import compare_with_parent, parent_classifier, validation_scores
+from cnncli.recipes.finetune import REMEDY, compare_with_parent, parent_classifier, validation_scores
 from cnncli.recipes.fit import Fit, build_workshop, carry_on
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run, finished_run
@@ -59,7 +59,7 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
     _tell_of_another_machine(run, console)
     import_keras_meanwhile()
     manifest = Manifest.from_csv(run.manifest)
-    require_unchanged(manifest, config.data, console)
+    require_unchanged(manifest.rows, config.data, REMEDY, console)
     parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
     classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
     _require_same_start(classifier, facts, run)

@@ -56,6 +56,7 @@ class Outcome:
         ledger: of all stages.
         features: that were stored for it.
         last: the classifier as the last stage had it divided.
+        supply: where the last stage had its features from.
         saving_s: seconds that this process has spent on checkpoints.
     """
 
@@ -63,6 +64,7 @@ class Outcome:
     ledger: tuple[LedgerEntry, ...]
     features: Counts
     last: Division
+    supply: Supply
     saving_s: float
 
 
@@ -130,7 +132,8 @@ class Training:
         if state.best is None:
             raise ValueError("a training has at least one stage")
         last = division or divide(self._classifier, self._stages[-1], self._shop)
-        return Outcome(state.best, tuple(state.ledger), self._features, last, self._keeper.saving_s)
+        supply = Supply.of(last, self._shop)
+        return Outcome(state.best, tuple(state.ledger), self._features, last, supply, self._keeper.saving_s)
 
     def set_back(self, error: NonFiniteError) -> bool:
         """Begin the epoch in which something ceased to be a number anew, with a lower learning rate; whether so.
@@ -279,7 +282,7 @@ class StageKeeper:
 def announce(classifier: Classifier, division: Division, supply: Supply, shop: Workshop) -> None:
     """One line before a stage's work: what trains, what runs the trunk, how much is stored, how long it will take."""
     plan = plan_of(division.stage.name, division.stage.unfreeze, classifier, division.cut)
-    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.cut_at} on in {division.precision}"]
+    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.trains_from} on in {division.precision}"]
     if division.engine is None:
         parts.append("nothing is frozen")
     else:
@@ -287,11 +290,7 @@ def announce(classifier: Classifier, division: Division, supply: Supply, shop: W
         parts.append(f"{plan.frozen_parameters:,} frozen, {choice.engine} {choice.precision}")
     if mixing := Mixing.of(shop.config.augmentation, shop.config.seed):
         parts.append(mixing.in_words(on_features=division.engine is not None))
-    ahead = supply.work_ahead()
-    if ahead.total:
-        parts.append(f"{ahead.total:,} pictures and views, {ahead.total - ahead.missing:,} stored")
-    if ahead.missing:
-        parts.append(f"about {ahead.seconds:.0f} s for the others")
+    parts += supply.work_ahead().in_words()
     shop.console.phase(f"stage {plan.name}", " · ".join(parts))
     if supply.reason:
         shop.console.say(supply.reason)

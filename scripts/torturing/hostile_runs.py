@@ -203,9 +203,7 @@ KINDS: Mapping[str, Kind] = {
     "manifest with a field of a megabyte": _run(
         _manifest(lambda text: text.replace('"dots"', f'"{"x" * 10**6}"', 1)), evaluate, "is no manifest"
     ),
-    "config with weights elsewhere": _run(
-        _stopped_and(_weights_elsewhere), resume, r"notes\.txt: neither HDF5"
-    ),
+    "config with weights elsewhere": _run(_stopped_and(_weights_elsewhere), resume, r"notes\.txt: neither HDF5"),
     "checkpoint of another training": _run(_stopped_and(_checkpoint(ledger=[{"evil": 1}])), resume, "another training"),
     "checkpoint of nothing but numbers": _run(_stopped_and(_checkpoint(history=5)), resume, "another training"),
     "checkpoint of a stage that is none": _run(
