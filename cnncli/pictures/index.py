@@ -22,7 +22,7 @@ from cnncli.pictures.scan import ALL, SPLITS, Scan, pictures_below, scan
 from cnncli.pictures.sizes import size_warnings
 
 if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig
+    from cnncli.config.schema import DataConfig, SplitFractions
 
 __all__ = ["build_manifest", "manifest_of_folder", "pictures_below", "scan_folder"]
 
