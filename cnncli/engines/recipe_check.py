@@ -48,8 +48,9 @@ CHECKS: Mapping[str, Check] = {
     "fit": _one_of("stretch", "crop", "pad"),
     "max_pixels": lambda value: _is_int(value, 10**15),
     "gpu": lambda value: isinstance(value, bool),
+    "cut": lambda value: value is None or isinstance(value, str),
 }
-_MAY_LACK = ("tail_precision", "gpu")
+_MAY_LACK = ("tail_precision", "gpu", "cut")
 
 
 def recipe_problem(facts: Mapping[str, Any]) -> str | None:
