@@ -7,7 +7,7 @@
     ├── WeightsError                    weights that cannot be fetched, read or matched
     ├── CutError                        a place where a classifier cannot be divided
     ├── EngineError                     an engine or precision this machine does not have
-    ├── CacheError                      stored features that have gone, or cannot be written
+    ├── CacheError                      stored features that have gone, or a cache that cannot be written
     ├── TrainingError                   training went where no weights are worth keeping
     ├── RunError                        a run that is missing, unfinished or of another format
     └── MinimumMissedError     exit 3   the accuracy a gate required was not reached
@@ -86,7 +86,7 @@ class EngineError(CnncliError):
 
 
 class CacheError(CnncliError):
-    """Features that were stored have gone, or cannot be stored."""
+    """Features that were stored have gone, or cannot be stored; there can be no cache folder."""
 
 
 class TrainingError(CnncliError):

@@ -27,7 +27,7 @@ from scripts.benchmarks import GROUPS
 from scripts.benchmarks.machine import load
 from scripts.benchmarks.pictures import SHARED, find_pictures
 from scripts.benchmarks.table import write_table
-from scripts.benchmarks.workbench import ROUNDS, Workbench
+from scripts.benchmarks.workbench import QUICK_ROUNDS, ROUNDS, Workbench, usual_rounds
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / ".benchmarks"
@@ -38,8 +38,10 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python"))
 @click.argument("group", type=click.Choice([*GROUPS, "all", "table"]))
 @click.argument("figures", nargs=-1, metavar="[FIGURE]...")
-@click.option("--repeats", type=click.IntRange(min=1), default=ROUNDS, show_default=True, help="Rounds.")
-@click.option("--quick", is_flag=True, help="Tiny counts, to see whether it runs; marked as not to be quoted.")
+@click.option(
+    "--repeats", type=click.IntRange(min=1), help=f"Rounds.  [default: {ROUNDS}; {QUICK_ROUNDS} with --quick]"
+)
+@click.option("--quick", is_flag=True, help="Tiny counts, one round: to see whether it runs, not to be quoted.")
 @click.option("--data", type=FOLDER, help="Pictures: train, validation and test with class folders.")
 @click.option("--weights", type=FOLDER, help="Folder of NAME_notop.weights.h5 files.")
 @click.option("--results", type=FOLDER, default=RESULTS, help="Folder of JSON lines.  [default: scripts/.benchmarks]")
@@ -58,7 +60,7 @@ def measure(
     group: str,
     figures: tuple[str, ...],
     *,
-    repeats: int,
+    repeats: int | None,
     quick: bool,
     data: Path | None,
     weights: Path | None,
@@ -71,11 +73,12 @@ def measure(
     pictures = find_pictures(data)
     folder = weights.resolve() if weights else SHARED / "weights" if (SHARED / "weights").is_dir() else None
     given = tuple(f"--{name} {value}" for name, value in (("data", data), ("weights", weights)) if value)
+    rounds = repeats or usual_rounds(quick)
     click.echo(f"pictures: {pictures.name}; weights: {folder or 'none, random ones serve'}")
     for figure in figures or module.FIGURES:
         with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as name:
             work = Path(name)
-            module.measure(Workbench(group, figure, repeats, quick, pictures, folder, results, work, load(), given))
+            module.measure(Workbench(group, figure, rounds, quick, pictures, folder, results, work, load(), given))
 
 
 def measure_all(**options: Any) -> None:

@@ -74,13 +74,15 @@ def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
 def test_the_plan_in_the_readme_is_what_is_printed(
     example: dict[str, object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It depends on the network alone, so it can be compared to the letter."""
+    """It depends on the network alone, so it can be compared to the letter; which run was taken goes to stderr."""
     monkeypatch.setenv("NO_COLOR", "1")
     command = "finetune quickstart --unfreeze 3 --plan"
-    shown = README.partition(f"$ cnncli {command}\n")[2].partition("$ cnncli")[0]
+    said, _, shown = README.partition(f"$ cnncli {command}\n")[2].partition("$ cnncli")[0].partition("\n")
+    run = example["run"].path  # type: ignore[attr-defined]
 
-    assert main([*command.split(), "--runs-dir", str(example["run"].path.parent)]) == 0  # type: ignore[attr-defined]
-    assert capsys.readouterr() == (shown, "")
+    assert main([*command.split(), "--runs-dir", str(run.parent)]) == 0
+    assert re.fullmatch(r"run [\dT-]+Z_quickstart", said)
+    assert capsys.readouterr() == (shown, f"run {run.name}\n")
 
 
 def test_predict_raises_with_every_picture_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:

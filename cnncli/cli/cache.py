@@ -33,8 +33,9 @@ def where(console: Console) -> None:
 def list_(as_json: bool, console: Console) -> None:
     """List the stored features, and what all of the cache takes.
 
-    A line for each network, view, engine, precision and size in pixels; what was not used for longest, and so would go
-    first where the store grows beyond its cap (`cache.max_gb`), comes first. What a running command uses stays.
+    A line for each network, cut, view, augmentation (a few digits that tell it from others; --json has its settings),
+    engine, precision and size in pixels; what was not used for longest, and so would go first where the store grows
+    beyond its cap (`cache.max_gb`), comes first. What a running command uses stays.
     """
     from cnncli.features.listing import COLUMNS
     from cnncli.folders import cache_dir

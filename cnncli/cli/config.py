@@ -27,9 +27,12 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
     this order. What is printed is a config again; the stages that it means follow as comments. The data need not be
     there.
     """
+    from cnncli.config.notes import variable_notes
     from cnncli.config.reader import load_config
     from cnncli.config.writer import described, settings_of
 
+    for note in variable_notes():
+        console.warn(note)
     resolved = load_config(config, overrides, check_paths=False)
     if as_json:
         print_json(settings_of(resolved))
@@ -38,22 +41,28 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
 
 
 @command.command(epilog=example("cnncli config validate configs/*.yaml"))
-@click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("words", metavar="CONFIG... [KEY=VALUE]...", nargs=-1, required=True)
 @console_options
-def validate(configs: tuple[Path, ...], console: Console) -> None:
+def validate(words: tuple[str, ...], console: Console) -> None:
     """Check configs and report all problems.
 
-    Names, types, ranges, contradictions, and whether data and weights exist. Prints `CONFIG: ok` for each that is, and
-    every problem of the others; exits 2 if there is any.
+    Names, types, ranges, contradictions, and whether data and weights exist; each CONFIG as every KEY=VALUE makes it.
+    Prints `CONFIG: ok` for each that is, and every problem of the others; exits 2 if there is any.
     """
-    from cnncli.config.notes import notes_of
+    from cnncli.config.notes import notes_of, variable_notes
     from cnncli.config.reader import load_config
     from cnncli.errors import ConfigError, printable
 
+    overrides = [word for word in words if "=" in word and not Path(word).exists()]
+    configs = [Path(word) for word in words if word not in overrides]
+    if not configs:
+        raise click.UsageError("Missing argument 'CONFIG...': KEY=VALUE changes a config.")
+    for note in variable_notes():
+        console.warn(note)
     problems: list[str] = []
     for source in configs:
         try:
-            notes = notes_of(load_config(source))
+            notes = notes_of(load_config(source, overrides))
         except ConfigError as error:
             problems += error.problems
         else:

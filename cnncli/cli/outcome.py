@@ -26,15 +26,15 @@ SUGGESTED_LAYERS = 4
 
 
 def open_run_aloud(name: str | Path | None, runs_dir: Path, console: Console) -> RunFolder:
-    """A run; where none was named, the newest finished one, saying which."""
+    """A run; where its directory was not named, the newest finished one there is or has that name, saying which."""
     run = open_run(name, runs_dir)
-    if name is None:
+    if name is None or Path(name).name != run.path.name:
         console.say(f"run {printable(run.path.name)}")
     return run
 
 
 def print_run(run: Run, as_json: bool, console: Console) -> None:
-    """The summary of a training: its figures on stdout, and three commands to copy."""
+    """The summary of a training: its figures on stdout, and commands to copy: what can be done next."""
     if as_json:
         print_json(run.to_dict())
         return
@@ -48,7 +48,8 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
     path = printable(shlex.quote(str(shortest)))
     console.say(f"cnncli predict --run {path} PICTURE.jpg")
     console.say(f"cnncli evaluate {path}")
-    console.say(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
+    if run.layers:
+        console.say(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
 
 
 def print_metrics(split: str, metrics: Metrics, console: Console) -> None:

@@ -42,13 +42,13 @@ class Check:
         """The keys that were complained about."""
         return frozenset(problem.key for problem in self.problems)
 
-    def _group(self, group: type[Settings], node: Node, key: str) -> dict[str, Any]:
+    def _group(self, group: type[Settings], node: Node, key: str, or_null: bool = False) -> dict[str, Any]:
         """The sound values of a group; null stands for an empty one, as a heading with all its lines commented out."""
         if node.value is None:
             node = Node({}, node.origin)
         if not isinstance(node.value, dict):
             words = f"a group of settings ({', '.join(group.model_fields)})"
-            self._add(node, key, "wrong type", words)
+            self._add(node, key, "wrong type", f"{words} or null" if or_null else words)
             return {}
         values: dict[str, Any] = {}
         for name, child in node.value.items():
@@ -79,7 +79,7 @@ class Check:
         if node.value is None and (item_groups_of(field) or get_origin(field.annotation) is dict):
             return {}
         if (inner := group_of(field)) is not None:
-            return {name: self._group(inner, node, key)}
+            return {name: self._group(inner, node, key, takes_null(field))}
         if (kinds := item_groups_of(field)) and isinstance(node.value, list) and node.value:
             items = [self._item(kinds, item, join(key, number)) for number, item in node.children()]
             return {name: [_whole(kinds, item, number) for number, item in enumerate(items)]}

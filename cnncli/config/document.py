@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,16 @@ MAX_VALUES = 10_000
 Place = Callable[[yaml.Mark | None], Origin]
 
 
-def read_document(source: Path) -> tuple[Node | None, list[Problem]]:
+A_CONFIG = "a config in YAML"
+"""What is expected where only a file will do."""
+
+
+def read_document(source: Path, expected: str = A_CONFIG) -> tuple[Node | None, list[Problem]]:
     """Read a file.
+
+    Args:
+        source: the file.
+        expected: what might be there, for the message where nothing is.
 
     Returns: `(tree, problems)`; the tree is None where the file cannot be read or is no YAML at all.
     """
@@ -30,7 +39,7 @@ def read_document(source: Path) -> tuple[Node | None, list[Problem]]:
         with source.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        return None, [_unreadable(source, Origin(name, folder), error)]
+        return None, [_unreadable(source, Origin(name, folder), error, expected)]
     if len(data) > MAX_BYTES:
         return None, [Problem(Origin(name, folder), "", "too large for a config", expected="at most 128 KiB")]
 
@@ -41,11 +50,13 @@ def read_document(source: Path) -> tuple[Node | None, list[Problem]]:
     return parse(data, place)
 
 
-def _unreadable(source: Path, origin: Origin, error: Exception) -> Problem:
+def _unreadable(source: Path, origin: Origin, error: Exception, expected: str) -> Problem:
     if isinstance(error, FileNotFoundError):
-        return Problem(origin, "", "no such file", expected="a config in YAML", hint=_what_is_there(source))
+        what = "no such file" if expected == A_CONFIG else "no such file or folder"
+        return Problem(origin, "", what, expected=expected, hint=_what_is_there(source))
     if isinstance(error, IsADirectoryError):
-        return Problem(origin, "", "a folder", expected="a config in YAML")
+        hint = f"`cnncli init {printable(shlex.quote(str(source)))}` writes one for a folder of pictures."
+        return Problem(origin, "", "a folder", expected=A_CONFIG, hint=hint)
     reason = (getattr(error, "strerror", None) or str(error)).lower()
     return Problem(origin, "", f"cannot be read: {reason}")
 

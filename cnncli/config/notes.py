@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 from cnncli.config.modes import stages_of
+from cnncli.config.overrides import PREFIX, shown_variable, unknown_variables
 from cnncli.config.schema import Config
+from cnncli.config.suggestions import variable_hint
 
 
 def notes_of(config: Config) -> tuple[str, ...]:
     """Sentences about settings that are allowed, but can hardly be meant."""
     return (*_warmup_notes(config), *_random_trunk_notes(config), *_mixing_notes(config))
+
+
+def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Sentences about variables that look like settings of ours and are none.
+
+    Args:
+        environment: default: that of this process.
+    """
+    environment = os.environ if environment is None else environment
+    return tuple(
+        f"{shown_variable(name, environment[name])}: is no setting and has no effect. "
+        f"{variable_hint(name.removeprefix(PREFIX))}"
+        for name in unknown_variables(environment)
+    )
 
 
 def _random_trunk_notes(config: Config) -> tuple[str, ...]:

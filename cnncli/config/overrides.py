@@ -63,12 +63,26 @@ def environment_assignments(environment: Mapping[str, str]) -> tuple[list[Assign
     named = {name: name.removeprefix(PREFIX).lower().replace("__", ".") for name in environment if _is_setting(name)}
     for number, (name, key) in enumerate(sorted(named.items(), key=lambda item: (item[1].count("."), item[1]))):
         value = environment[name]
-        origin = Origin(f"environment {_shown(f'{name}={value}')}", Path.cwd(), order=(1, number, 0))
+        origin = Origin(shown_variable(name, value), Path.cwd(), order=(1, number, 0))
         if not all(key.split(".")):
             problems.append(Problem(origin, "", "not a setting", expected="a name such as CNNCLI_TRAINING__EPOCHS"))
         elif value:
             _assign_text(key, value, origin, assignments, problems)
     return assignments, problems
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """The names of variables with our prefix that are neither settings nor folders; empty ones count as absent."""
+    return sorted(
+        name
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and value and name not in FOLDERS and not _is_setting(name)
+    )
+
+
+def shown_variable(name: str, value: str) -> str:
+    """A variable as messages quote it."""
+    return f"environment {_shown(f'{name}={value}')}"
 
 
 def assign(tree: Node, assignment: Assignment) -> Problem | None:
@@ -113,7 +127,7 @@ def _shown(text: str) -> str:
 
 
 def _is_setting(name: str) -> bool:
-    """Whether a variable is meant as a setting; others may share the prefix, but a slip of the pen is no other."""
+    """Whether a variable is surely meant as a setting, so that a slip of the pen in it is an error."""
     if not name.startswith(PREFIX) or name in FOLDERS:
         return False
     word = name.removeprefix(PREFIX).lower()

@@ -15,7 +15,7 @@ from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.config.check import Check
 from cnncli.config.contradictions import contradictions
-from cnncli.config.document import read_document
+from cnncli.config.document import A_CONFIG, read_document
 from cnncli.config.draft import Draft
 from cnncli.config.overrides import Overrides, assign, assignments_of, environment_assignments
 from cnncli.config.paths import WEIGHTS_WORDS, absolute, missing_paths
@@ -70,7 +70,8 @@ def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Conf
         )
     if Path(source).is_dir():
         return config_from_mapping({"data": {"path": source}}, overrides)
-    return load_config(source, overrides)
+    tree, problems = read_document(Path(source), f"{A_CONFIG} or a folder of pictures")
+    return _resolve(tree, problems, overrides, None, check_paths=True)
 
 
 def config_from_mapping(

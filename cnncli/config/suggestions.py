@@ -54,6 +54,22 @@ def setting_hint(name: str, group: str, siblings: Iterable[str]) -> str:
     return f"There are {', '.join(siblings)}." if siblings else ""
 
 
+def variable_hint(word: str) -> str:
+    """A sentence for a variable's name, without its prefix, that is no setting.
+
+    >>> variable_hint("TRAINING_EPOCHS"), variable_hint("EPOCH")
+    ('Did you mean CNNCLI_TRAINING__EPOCHS?', 'Did you mean CNNCLI_TRAINING__EPOCHS?')
+    >>> variable_hint("TELEMETRY")
+    'Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS.'
+    """
+    whole = {setting.key: setting.key.replace(".", "_") for setting in all_settings() if ".N." not in setting.key}
+    found = _nearest(word, whole, 0.85) or _elsewhere(word, "", 0.75)
+    named = [f"CNNCLI_{key.replace('.', '__').upper()}" for key in found]
+    if named:
+        return f"Did you mean {' or '.join(named[:3])}?"
+    return "Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS."
+
+
 def word_hint(word: object, words: Iterable[str]) -> str:
     """A sentence for a word that is none of those allowed; empty where none is near."""
     if not isinstance(word, str):

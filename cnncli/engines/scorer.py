@@ -47,6 +47,7 @@ class ScoringRecipe:
         height, width, color, fit, max_pixels: how a file becomes pixels.
         gpu: whether TensorFlow saw a GPU in training. Where it sees none, Keras would emulate such a run's bfloat16;
             that of a run which was to compute so on a processor is emulated as it was then.
+        cut: what people call the place where the trunk ends; decides nothing.
     """
 
     engine: EngineName
@@ -65,6 +66,7 @@ class ScoringRecipe:
     max_pixels: int
     tail_precision: Precision = "float32"
     gpu: bool = False
+    cut: str | None = None
 
     @property
     def in_words(self) -> str:

@@ -53,6 +53,7 @@ class Extraction:
         pixels: how a file becomes pixels.
         augmentation: how views 1, 2, … are rendered.
         network: what people call the trunk's network; decides nothing. Pixels were made by none.
+        cut: what they call the place where the trunk ends, likewise.
     """
 
     engine: Engine | None
@@ -60,6 +61,7 @@ class Extraction:
     pixels: PixelRecipe
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     network: str | None = None
+    cut: str | None = None
 
     def key(self, view: int) -> FeatureKey:
         """The store's key for one view; view 0 is the same whatever the augmentation."""
@@ -70,7 +72,7 @@ class Extraction:
                 "pixels": self.pixels.key(),
                 "view": view_recipe(self.augmentation, view),
             },
-            {"network": self.network} if self.network and self.engine else {},
+            {"network": self.network, "cut": self.cut} if self.network and self.engine else {},
         )
 
     def run(self, pixels: Pixels) -> list[Array]:

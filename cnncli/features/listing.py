@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,9 +20,21 @@ from cnncli.locks import try_exclusive
 from cnncli.runs.facts import time_text
 from cnncli.wording import size
 
-COLUMNS = ("features of", "view", "engine", "precision", "pixels", "pictures", "size", "last used", "in use")
+COLUMNS = (
+    "features of",
+    "cut after",
+    "view",
+    "augmented",
+    "engine",
+    "precision",
+    "pixels",
+    "pictures",
+    "size",
+    "last used",
+    "in use",
+)
 HASH_LENGTH = 8
-"""Digits of a trunk's fingerprint that stand for it where no name is known."""
+"""Digits of a trunk's fingerprint that stand for it where no name is known, and of what stands for an augmentation."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,10 @@ class KeySummary:
     Attributes:
         name: of its folder.
         network: what the features were made by; `pixels` where they are decoded pixels.
+        cut: the layer whose output they are.
+        trunk: the fingerprint of the network up to there; None of pixels.
         view: 0: the pictures themselves.
+        augmentation: how any other view is rendered.
         engine: what ran the trunk.
         precision: of its arithmetic.
         height_px, width_px, color: of the pixels it was given.
@@ -43,7 +59,10 @@ class KeySummary:
 
     name: str
     network: str | None
+    cut: str | None
+    trunk: str | None
     view: int | None
+    augmentation: Mapping[str, Any] | None
     engine: str | None
     precision: str | None
     height_px: int | None
@@ -64,7 +83,9 @@ class KeySummary:
         gray = " grayscale" if self.color == "grayscale" else ""
         return (
             self.network or "–",
+            self.cut or "–",
             "–" if self.view is None else str(self.view),
+            "–" if self.augmentation is None else _short(self.augmentation),
             self.engine or "–",
             self.precision or "–",
             "–" if self.height_px is None else f"{self.height_px}×{self.width_px}{gray}",
@@ -93,11 +114,14 @@ def summary_of(key: Path) -> KeySummary:
     segments = segments_of(key)
     described = _described(key)
     recipe, facts = _group(described, "recipe"), _group(described, "facts")
-    engine, pixels = _group(recipe, "engine"), _group(recipe, "pixels")
+    engine, pixels, view = _group(recipe, "engine"), _group(recipe, "pixels"), _group(recipe, "view")
     return KeySummary(
         name=key.name,
         network=_text(facts.get("network")) or _trunk(recipe),
-        view=(_number(_group(recipe, "view").get("view")) or 0) if recipe else None,
+        cut=_text(facts.get("cut")),
+        trunk=_text(recipe.get("trunk")),
+        view=(_number(view.get("view")) or 0) if recipe else None,
+        augmentation={name: value for name, value in view.items() if name != "view"} or None,
         engine=_text(engine.get("engine")),
         precision=_text(engine.get("precision")),
         height_px=_number(pixels.get("height")),
@@ -126,6 +150,11 @@ def _trunk(recipe: Mapping[str, Any]) -> str | None:
         return None
     trunk = _text(recipe.get("trunk"))
     return f"network {trunk[:HASH_LENGTH]}" if trunk else "pixels"
+
+
+def _short(augmentation: Mapping[str, Any]) -> str:
+    """A few digits that stand for an augmentation; its settings would take more than a cell."""
+    return hashlib.sha256(json.dumps(augmentation, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
 
 
 def _is_in_use(key: Path) -> bool:

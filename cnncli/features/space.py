@@ -142,16 +142,20 @@ def _sweep(store: Path) -> None:
 class Space:
     """Keeps a store below its cap while one process writes into it."""
 
-    def __init__(self, store: Path, max_bytes: int | None, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Path, max_bytes: int | None, warn: Callable[[str], None], say: Callable[[str], None]
+    ) -> None:
         """Watch a store.
 
         Args:
             store: its folder.
             max_bytes: the cap; None: see `default_cap`.
             warn: told once where what is in use takes more than the cap.
+            say: told at the end how much had to go.
         """
-        self._store, self._max_bytes, self._warn = store, max_bytes, warn
+        self._store, self._max_bytes, self._warn, self._say = store, max_bytes, warn, say
         self._held_bytes: int | None = None
+        self._freed_bytes = 0
         self._has_warned = False
 
     def capacity(self) -> Capacity:
@@ -173,10 +177,20 @@ class Space:
         else:
             with suppress(OSError):  # taken away by hand, then it takes nothing
                 self._held_bytes += _looked_at(segment).size_bytes
-        cap = default_cap(self._store, self._held_bytes) if self._max_bytes is None else self._max_bytes
-        if self._held_bytes > cap:
-            self._held_bytes = evict(self._store, cap).held_bytes
-            self._warn_once(self._held_bytes, cap)
+        self._keep_to(self._cap(self._held_bytes))
+
+    def settle(self) -> None:
+        """Evict what is too much although nothing was written, and say how much had to go since the beginning.
+
+        For the moment when this process uses nothing any more.
+        """
+        self._held_bytes = sum(segment.size_bytes for segment in stored_segments(self._store))
+        cap = self._cap(self._held_bytes)
+        with suppress(OSError):  # a store that may only be read stays as it is
+            self._keep_to(cap)
+        if self._freed_bytes:
+            self._say(f"to keep to the cap of {size(cap)}, {size(self._freed_bytes)} of stored features were removed")
+            self._freed_bytes = 0
 
     def make_room(self, needed_bytes: int) -> bool:
         """Free so many bytes where the disk is full, or as many as there are; whether there were any."""
@@ -184,6 +198,16 @@ class Space:
         evicted = evict(self._store, held - max(needed_bytes, LEAST_ROOM_BYTES))
         self._held_bytes = evicted.held_bytes
         return evicted.freed_bytes > 0
+
+    def _cap(self, held_bytes: int) -> int:
+        return default_cap(self._store, held_bytes) if self._max_bytes is None else self._max_bytes
+
+    def _keep_to(self, cap: int) -> None:
+        if self._held_bytes is not None and self._held_bytes > cap:
+            evicted = evict(self._store, cap)
+            self._held_bytes = evicted.held_bytes
+            self._freed_bytes += evicted.freed_bytes
+            self._warn_once(evicted.held_bytes, cap)
 
     def _warn_once(self, held_bytes: int, cap: int) -> None:
         if held_bytes > cap and not self._has_warned:

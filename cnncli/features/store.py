@@ -116,16 +116,23 @@ class StoredFeatures:
 class FeatureStore:
     """The features on this machine, in one folder; one thread at a time asks it, and reads what it gives at will."""
 
-    def __init__(self, folder: Path, max_bytes: int | None = None, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int | None = None,
+        warn: Callable[[str], None] = LOGGER.warning,
+        say: Callable[[str], None] = LOGGER.info,
+    ) -> None:
         """Use `folder`; it appears with the first segment.
 
         Args:
             folder: of the store.
             max_bytes: the cap; None: half of what the store holds and of what is free beside it.
             warn: told once where what is in use takes more than the cap; default: the log alone.
+            say: told at the end how much had to go; default: the log alone.
         """
         self._folder = folder
-        self._space = Space(folder, max_bytes, warn or LOGGER.warning)
+        self._space = Space(folder, max_bytes, warn, say)
         self._opened: dict[str, OpenKey] = {}
         self._mapped = lru_cache(MOST_MAPPED)(map_rows)
 
@@ -136,11 +143,12 @@ class FeatureStore:
         self.close()
 
     def close(self) -> None:
-        """Use nothing any more; what was used may be evicted from now on."""
+        """Use nothing any more; of what was used, what is more than the cap goes at once."""
         for opened in self._opened.values():
             opened.pin.release()
         self._opened.clear()
         self._mapped.cache_clear()
+        self._space.settle()
 
     def keep_only(self, keys: Iterable[FeatureKey]) -> None:
         """Use no other keys any more; what lies there may be evicted as soon as nobody has features of it in hand."""

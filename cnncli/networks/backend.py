@@ -34,14 +34,21 @@ def import_keras() -> ModuleType:
 
 def import_keras_meanwhile() -> None:
     """Begin to import Keras, which takes seconds, beside other work; `import_keras` then waits for what is left."""
+    is_held_back = threading.Event()
 
     def begin() -> None:
-        with suppress(Exception):  # raised again for whoever calls `import_keras`
-            import_keras()
+        try:
+            with suppress(Exception), _lock, _without_native_logs():  # raised again for whoever calls `import_keras`
+                is_held_back.set()
+                _imported()
+        finally:
+            is_held_back.set()
 
     thread = threading.Thread(target=begin, name=_IN_BACKGROUND, daemon=True)
     atexit.register(thread.join)  # an interpreter that shuts down while native libraries are loaded may crash
     thread.start()
+    # A line that the caller is about to write when stderr is turned elsewhere would be held back with TensorFlow's.
+    is_held_back.wait()
 
 
 def is_importing_keras() -> bool:

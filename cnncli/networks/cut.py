@@ -39,6 +39,12 @@ class Cut:
     crossing: tuple[tuple[str, tuple[int, ...]], ...]
     trained: tuple[str, ...]
 
+    @property
+    def after(self) -> str:
+        """The operations whose outputs cross, in a few words."""
+        (first, *others) = (name for name, _ in self.crossing)
+        return f"{first} and {len(others)} more" if others else first
+
 
 def cut_classifier(
     classifier: Classifier, unfreeze: int | str, batch_norm: Literal["frozen", "train"] = "frozen"
@@ -114,12 +120,9 @@ def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
 
 
 def _unknown_layer(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[-3:]
-    return (
-        f"unfreeze: {name} is not a layer of the backbone. Did you mean {', '.join(near)}? "
-        "`cnncli summary CONFIG` lists all of them."
-    )
+    near = difflib.get_close_matches(name, list(known), n=3)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"unfreeze: {name} is not a layer of the backbone. {hint}`cnncli summary CONFIG` lists all of them."
 
 
 def _set_trainable(classifier: Classifier, trained: list[Any], keep_batch_norm: bool) -> None:

@@ -70,10 +70,14 @@ def too_small_problems(root: Path, labels: Sequence[str], splits: Sequence[str],
     filled = set(zip(labels, splits, strict=True))
     short = sorted({label for label in labels if any((label, split) not in filled for split in wanted)})
     return [
-        f"{printable(root / label)}: {labels.count(label)} pictures, identical ones kept together, are too few to give"
-        f" at least one to each of {', '.join(wanted)}"
+        f"{printable(root / label)}: {_too_few(labels.count(label))} to give at least one to each of"
+        f" {', '.join(wanted)}"
         for label in short
     ]
+
+
+def _too_few(n: int) -> str:
+    return "1 picture is too few" if n == 1 else f"{n:,} pictures, identical ones kept together, are too few"
 
 
 def _empty(folder: Path, classes: Iterable[str], filled: Collection[str]) -> list[str]:

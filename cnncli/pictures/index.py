@@ -43,7 +43,7 @@ def build_manifest(
     found = scan(data.path)
     pictures = verified(found, found.candidates, data.max_pixels, index_path, progress)
     good, bad = _sorted_out(pictures)
-    problems = class_problems(found, good)
+    problems = [*_idle_shares(found, data.splits), *class_problems(found, good)]
     if data.on_bad_image == "error" and bad:
         problems += [*_refusals(bad), "data.on_bad_image: skip leaves pictures that cannot be read out"]
     groups = duplicates(good)
@@ -146,6 +146,18 @@ def _divided(
     divided = [replace(one, split=split) for one, split in zip(pool, splits, strict=True)]
     kept = [one for one in good if one.split != whole or not shares]
     return kept + divided, problems, _split_notes(found, divided, shares, seed)
+
+
+def _idle_shares(found: Scan, fractions: SplitFractions) -> list[str]:
+    """A line for each share that was chosen although the split it is for is a folder, or not drawn beside folders."""
+    idle = [name for name in ("validation", "test") if found.has_splits and (name == "test" or name in found.folders)]
+    usual = type(fractions)()
+    return [
+        f"data.splits.{name}: has no effect (received {getattr(fractions, name):g}), since "
+        f"{printable(found.root)} has split folders; leave it out"
+        for name in idle
+        if getattr(fractions, name) != getattr(usual, name)
+    ]
 
 
 def _split_notes(found: Scan, divided: Sequence[Picture], shares: dict[str, float], seed: int) -> list[str]:

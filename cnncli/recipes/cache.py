@@ -13,9 +13,11 @@ from typing import Any
 
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import CacheConfig
+from cnncli.errors import CacheError, printable
 from cnncli.features.layout import LOCK, discard, subfolders, sweep
 from cnncli.features.listing import KeySummary, list_keys
 from cnncli.features.space import Eviction, default_cap, evict
+from cnncli.folders import require_no_file
 from cnncli.locks import Lock, shared, try_exclusive
 from cnncli.wording import size
 
@@ -101,8 +103,10 @@ def list_cache(folder: Path, environment: Mapping[str, str] | None = None) -> Ca
         environment: may name a cap, as for every config; default: that of this process.
 
     Raises:
+        CacheError: it is a file, or would lie below one.
         ConfigError: the cap in the environment is none.
     """
+    require_no_file(folder)
     keys = list_keys(folder / FEATURES)
     graphs = list(subfolders(folder / GRAPHS))
     held = sum(key.size_bytes for key in keys)
@@ -123,7 +127,11 @@ def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
     Args:
         folder: see `cache_dir`.
         used_before: what was used since then (seconds since 1970) stays.
+
+    Raises:
+        CacheError: it is a file, or would lie below one.
     """
+    require_no_file(folder)
     features = evict(folder / FEATURES, 0, used_before)
     graphs = _clear_graphs(folder / GRAPHS, used_before)
     freed = features.freed_bytes + graphs.freed_bytes + _clear_index(folder, used_before)
@@ -131,9 +139,18 @@ def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
 
 
 def graphs_in_use(folder: Path) -> Lock:
-    """Keep the converted graphs in a cache folder from being deleted, until the lock is released."""
-    (folder / GRAPHS).mkdir(parents=True, exist_ok=True)
-    return shared(folder / GRAPHS / LOCK)
+    """Keep the converted graphs in a cache folder from being deleted, until the lock is released.
+
+    Raises:
+        CacheError: nothing can be written there.
+    """
+    graphs = folder / GRAPHS
+    try:
+        graphs.mkdir(parents=True, exist_ok=True)
+        return shared(graphs / LOCK)
+    except OSError as error:
+        where, why = printable(error.filename or graphs), error.strerror or error
+        raise CacheError(f"{where}: {why}. CNNCLI_CACHE names another folder for the cache.") from error
 
 
 def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] | None = None) -> CacheConfig:

@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnncli.config.notes import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.console import Console
 from cnncli.engines.scorer import ScoringRecipe, load_scorer
 from cnncli.errors import ConfigError, MinimumMissedError, RunError, printable
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.store import FeatureStore
-from cnncli.folders import cache_dir
+from cnncli.folders import make_cache_dir
 from cnncli.pictures.index import manifest_of_folder
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.cache import FEATURES, cache_settings
-from cnncli.recipes.pictures import checking_pictures, say_notes
+from cnncli.recipes.pictures import checking_pictures, require_unchanged, say_notes
 from cnncli.recipes.score import score_rows
 from cnncli.runs.facts import time_text, utc_now
 from cnncli.runs.folder import RunFolder, require_finished
+
+REMEDY = "`cnncli evaluate --data DIR` takes the pictures that a folder holds now"
+"""Where those of the run have gone."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,18 @@ def evaluate(
         allow_missing: accept a folder that lacks classes of the run.
 
     Raises:
+        CacheError: there can be no cache folder.
         ConfigError: a split was named beside another folder.
-        DataError: classes that do not match, pictures that cannot be read; all of them.
+        DataError: classes that do not match, pictures that cannot be read, pictures of the run that have gone or
+            have changed; all of them.
         RunError: the run has no such split.
     """
     if data is not None and split is not None:
         raise ConfigError("split: another folder has its test split scored, or all of it; name no split beside data.")
     require_finished(run)
+    store_folder = make_cache_dir() / FEATURES
+    for note in variable_notes():
+        console.warn(note)
     scorer = load_scorer(run.engine, run.model)
     if scorer.note:
         console.warn(scorer.note)
@@ -91,9 +100,12 @@ def evaluate(
     if not rows:
         there = ", ".join(manifest.counts())
         raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
-    console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
     config = load_resolved(run.config)
-    with FeatureStore(cache_dir() / FEATURES, cache_settings(config.cache).max_bytes, console.warn) as store:
+    if data is None:
+        require_unchanged(rows, config.data, REMEDY, console)
+    console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
+    max_bytes = cache_settings(config.cache).max_bytes
+    with FeatureStore(store_folder, max_bytes, console.warn, console.say) as store:
         metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)

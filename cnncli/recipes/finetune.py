@@ -11,11 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
+from cnncli.config.notes import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
 from cnncli.errors import ConfigError, printable
+from cnncli.folders import make_cache_dir
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
@@ -31,6 +33,8 @@ from cnncli.training.loop import Scores
 
 SUFFIX = "-finetuned"
 LONGEST_NAME = 100
+REMEDY = "`cnncli train` begins anew with the pictures as they are now"
+"""Where those of the parent have gone."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,20 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     warning where the new one is worse.
 
     Raises:
+        CacheError: there can be no cache folder.
         RunError: the parent is not finished, or damaged.
         DataError: pictures of the parent that have gone or have changed, all of them, before anything is written.
         ConfigError: no such layer, or not as many, likewise before.
     """
     started = time.monotonic()
+    make_cache_dir()
+    for note in variable_notes():
+        console.warn(note)
     before = _validation_figures(parent)
     config = _child_config(parent, settings)
     import_keras_meanwhile()
     manifest = Manifest.from_csv(parent.manifest)
-    require_unchanged(manifest, config.data, console)
+    require_unchanged(manifest.rows, config.data, REMEDY, console)
     console.phase("network", f"{config.backbone.name} of {printable(parent.path.name)}")
     handed = Scores(before["loss"], before["top1"]) if before else None
     task = Fit(config, manifest, _classifier(parent), stages_of(config), runs_dir, parent.path, started, handed)

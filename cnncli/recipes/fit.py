@@ -37,6 +37,7 @@ from cnncli.runs.records import History
 from cnncli.training.ledger import LEDGER_COLUMNS, LedgerEntry, ledger_cells
 from cnncli.training.loop import Scores
 from cnncli.training.session import Outcome, train_stages
+from cnncli.training.supply import Supply
 from cnncli.training.workshop import Workshop, check_stages
 
 
@@ -72,21 +73,24 @@ def fit(task: Fit, console: Console) -> Run:
     """
     shop = build_workshop(task.config, task.manifest, console)
     check_stages(task.classifier, task.stages, needs_pixels=task.config.augmentation.cutmix > 0)
-    run = _create(task, shop)
-    with recording(run), shop.store, graphs_in_use(cache_dir()):
-        with History(run) as history:
-            outcome = train_stages(
-                task.classifier, task.stages, shop, history, handed=task.handed, keep=_ledger_keeper(run)
-            )
-        console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
-        _save(run, task, shop, outcome)
-        scored = _score(run, task.manifest, shop)
-        _draw(run, history, outcome, console)
-        seconds = time.monotonic() - task.started
-        _finish(run, outcome, scored, seconds)
+    # First the cache, which may be out of order: a run that appears is one that trains.
+    with graphs_in_use(cache_dir()):
+        run = _create(task, shop)
+        with recording(run), shop.store:
+            with History(run) as history:
+                outcome = train_stages(
+                    task.classifier, task.stages, shop, history, handed=task.handed, keep=_ledger_keeper(run)
+                )
+            console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
+            _save(run, task, shop, outcome)
+            scored = _score(run, task.manifest, shop, outcome.supply)
+            _draw(run, history, outcome, console)
+            seconds = time.monotonic() - task.started
+            _finish(run, outcome, scored, seconds)
     if scored.error is not None:
         raise scored.error
-    return Run(run, scored.metrics, seconds, outcome.features + scored.counts, len(countable_layers(task.classifier)))
+    layers = len(countable_layers(task.classifier)) if outcome.last.cut.trunk else 0
+    return Run(run, scored.metrics, seconds, outcome.features + scored.counts, layers)
 
 
 def _ledger_keeper(run: RunFolder) -> Callable[[LedgerEntry], None]:
@@ -107,7 +111,7 @@ def build_workshop(config: Config, manifest: Manifest, console: Console) -> Work
         manifest=manifest,
         pixels=PixelRecipe.from_config(config.data, image_size(config)),
         choice=choose_engine(config.engine, config.precision),
-        store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn),
+        store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn, console.say),
         graphs=cache_dir() / GRAPHS,
         console=console,
     )
@@ -153,6 +157,7 @@ def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
         max_pixels=data.max_pixels,
         tail_precision=division.precision,
         gpu=bool(gpus()),
+        cut=division.cut.after,
     )
     save_classifier(task.classifier, run.model)
     save_scorer(run.engine, recipe, division.cut, division.graph)
@@ -167,14 +172,22 @@ class _Scored:
     error: CnncliError | None = None
 
 
-def _score(run: RunFolder, manifest: Manifest, shop: Workshop) -> _Scored:
-    """Score validation and test from the saved files; the test pictures are looked at here, once, and nowhere else."""
+def _score(run: RunFolder, manifest: Manifest, shop: Workshop, supply: Supply) -> _Scored:
+    """Score validation and test from the saved files; the test pictures are looked at here, once, and nowhere else.
+
+    Where the last stage's features were not to be stored, theirs are not either: that would be for this once, and what
+    is in use would outgrow the store.
+    """
+    beside, may_store = supply.wanted(), supply.way == "features"
     metrics, counts = {}, Counts()
     try:
         scorer = load_scorer(run.engine, run.model)
         for split in ("validation", "test"):
             if rows := manifest.split(split):
-                metrics[split], more = score_rows(scorer, manifest, rows, shop.store, shop.console)
+                network = shop.config.backbone.name
+                metrics[split], more = score_rows(
+                    scorer, manifest, rows, shop.store, shop.console, network, beside, may_store
+                )
                 # What the last stage has stored of the validation pictures, it has counted.
                 counts = counts + (Counts(more.computed, 0) if split == "validation" else more)
     except CnncliError as error:

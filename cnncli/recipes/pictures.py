@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from cnncli.config.schema import DataConfig
 from cnncli.console import Console
 from cnncli.errors import DataError, printable
 from cnncli.parallel import map_ordered
-from cnncli.pictures.manifest import Manifest
+from cnncli.pictures.manifest import Manifest, Row
 from cnncli.pictures.stat_index import StatIndex, StatKey, stat_key
 from cnncli.pictures.verify import PictureFacts, verify
 from cnncli.progress import Progress
@@ -41,19 +41,26 @@ def say_notes(manifest: Manifest, console: Console) -> None:
         console.detail(f"left out: {printable(path)}: {reason}")
 
 
-def require_unchanged(manifest: Manifest, data: DataConfig, console: Console) -> None:
-    """Make sure that the pictures of a manifest are where they were, byte for byte.
+def require_unchanged(rows: Sequence[Row], data: DataConfig, remedy: str, console: Console) -> None:
+    """Make sure that pictures of a run are where they were, byte for byte, whether their features are stored or not.
 
     What the index of known pictures knows is not read again.
+
+    Args:
+        rows: of the run's manifest.
+        data: of the run's config.
+        remedy: what helps where the pictures cannot be put back.
+        console: shows what happens.
 
     Raises:
         DataError: some have gone or have changed, a line each; one line where none is left.
     """
-    facts = _facts_now(manifest, data, console)
+    facts = _facts_now(rows, data, console)
     if not any(isinstance(found, PictureFacts) for found in facts.values()):
-        raise DataError(f"{printable(data.path)}: the pictures of the run are no longer here, none of {len(facts):,}")
+        gone = f"the pictures of the run are no longer here, none of {len(facts):,}"
+        raise DataError(f"{printable(data.path)}: {gone}; {remedy}")
     problems = []
-    for row in manifest.rows:
+    for row in rows:
         found = facts[row.file]
         if isinstance(found, str):
             problems.append(f"{printable(row.path)}: {found}")
@@ -61,12 +68,12 @@ def require_unchanged(manifest: Manifest, data: DataConfig, console: Console) ->
             reason = "has changed since the run was trained" if found.digest else found.problem
             problems.append(f"{printable(row.path)}: {reason}")
     if problems:
-        raise DataError(problems)
+        raise DataError([*problems, remedy])
 
 
-def _facts_now(manifest: Manifest, data: DataConfig, console: Console) -> dict[str, PictureFacts | str]:
+def _facts_now(rows: Sequence[Row], data: DataConfig, console: Console) -> dict[str, PictureFacts | str]:
     """What each picture is now, by path, or why there is none."""
-    index, keys = StatIndex(), {row.file: _stat_key(row.path) for row in manifest.rows}
+    index, keys = StatIndex(), {row.file: _stat_key(row.path) for row in rows}
     known = index.below(data.path.resolve())
     facts: dict[str, PictureFacts | str] = {
         path: key if isinstance(key, str) else known[path][1]

@@ -21,7 +21,7 @@ class Run:
         metrics: of each split that was scored at the end: validation, and test where there is one.
         seconds: from the first line of the recipe to the last.
         features: how many features, or decoded pixels, were stored for it now, and how many already.
-        layers: how many of the backbone's layers `unfreeze` counts.
+        layers: how many of the backbone's layers `unfreeze` counts; 0 where all of them have trained already.
     """
 
     folder: RunFolder

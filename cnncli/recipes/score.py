@@ -28,7 +28,9 @@ def score_rows(
     rows: Sequence[Row],
     store: FeatureStore,
     console: Console,
-    network: str | None = None,
+    network: str,
+    beside: Sequence[Wanted] = (),
+    may_store: bool = True,
 ) -> tuple[Metrics, Counts]:
     """The figures of some pictures, from the features that are stored and those that are computed now.
 
@@ -41,6 +43,8 @@ def score_rows(
         store: of features.
         console: shows what happens.
         network: under whose name the features are listed.
+        beside: what else is in use and has to fit into the store with them.
+        may_store: whether features that are not stored are to be, where they fit.
 
     Returns:
         The figures, and how many features were stored for them now and before.
@@ -48,13 +52,15 @@ def score_rows(
     Raises:
         DataError: pictures that cannot be decoded or changed since they were indexed, all of them.
     """
-    extraction = Extraction(scorer.trunk, scorer.recipe.trunk, scorer.recipe.pixels, network=network)
-    if fits([Wanted(extraction, [row.digest for row in rows])], store):
+    recipe = scorer.recipe
+    extraction = Extraction(scorer.trunk, recipe.trunk, recipe.pixels, network=network, cut=recipe.cut)
+    wanted = Wanted(extraction, [row.digest for row in rows])
+    if not wanted.missing(store) or (may_store and fits([*beside, wanted], store)):
         (features,), counts = extract(extraction, rows, 1, store, console)
         logits = _in_parallel(len(rows), lambda numbers: scorer.logits(features.rows(numbers)))
     else:
         logits, counts = _streamed(scorer, extraction, rows, console), Counts()
-    labels, activation = manifest.labels(rows), scorer.recipe.activation
+    labels, activation = manifest.labels(rows), recipe.activation
     loss = float(plain_losses(logits, labels, activation).mean())
     probabilities, ranking = probabilities_of(logits, activation), ranking_scores(logits, activation)
     return evaluate_scores(probabilities, labels, manifest.classes, loss=loss, ranking=ranking), counts

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 from cnncli.config.modes import stages_of
-from cnncli.config.notes import notes_of
+from cnncli.config.notes import notes_of, variable_notes
 from cnncli.config.schema import Config
 from cnncli.console import Console
+from cnncli.folders import make_cache_dir
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import build_classifier
 from cnncli.pictures.describe import augmentation_notes
@@ -30,12 +31,14 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
         console: shows what happens.
 
     Raises:
+        CacheError: there can be no cache folder.
         DataError: all that is wrong with the pictures, before anything is written.
         WeightsError: the backbone's weights cannot be fetched, read or matched, likewise before.
         TrainingError: a loss that is no number; the run says `failed`.
     """
     started = time.monotonic()
-    for note in (*notes_of(config), *augmentation_notes(config.augmentation)):
+    make_cache_dir()
+    for note in (*variable_notes(), *notes_of(config), *augmentation_notes(config.augmentation)):
         console.warn(note)
     import_keras_meanwhile()
     manifest = index_pictures(config, console)

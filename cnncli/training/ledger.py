@@ -47,6 +47,11 @@ class StagePlan:
     trainable_parameters: int
     frozen_parameters: int
 
+    @property
+    def trains_from(self) -> str:
+        """The first layer that has weights to train; the tail may begin below it, with some that has none."""
+        return self.trained_layers[0]
+
 
 @dataclass(frozen=True)
 class LedgerEntry:
@@ -100,17 +105,19 @@ LEDGER_COLUMNS = ("stage", "trains from", "trainable", "frozen", "learning rate"
 def ledger_cells(entry: LedgerEntry) -> tuple[str, ...]:
     """An entry as a row of text under `LEDGER_COLUMNS`."""
     plan, handed = entry.plan, entry.handed_val_loss
+    frozen = entry.frozen_weights_sha256[1]
+    proofs = ["trained moved"] if frozen == hash_weights([]) else [f"frozen {frozen[:8]} unmoved", "trained moved"]
     losses = [] if handed is None else [f"handed {handed:.4f}"]
     return (
         plan.name,
-        plan.cut_at,
+        plan.trains_from,
         f"{plan.trainable_parameters:,}",
         f"{plan.frozen_parameters:,}",
         f"{entry.learning_rate:g}",
         f"{entry.epochs}",
         f"{entry.best_epoch}",
         ", ".join([*losses, f"start {entry.start_val_loss:.4f}", f"end {entry.end_val_loss:.4f}"]),
-        f"frozen {entry.frozen_weights_sha256[1][:8]} unmoved, trained moved",
+        ", ".join(proofs),
     )
 
 

@@ -20,12 +20,13 @@ from cnncli.training.workshop import Division, Workshop, divide
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves beside the weights in the classifier."""
+    """What a training leaves beside the weights in the classifier; cut and supply of features are the last stage's."""
 
     best: Incumbent
     ledger: tuple[LedgerEntry, ...]
     features: Counts
     last: Division
+    supply: Supply
 
 
 def train_stages(
@@ -71,7 +72,7 @@ def train_stages(
             shop.console.warn(problem)
     if best is None:
         raise ValueError("a training has at least one stage")
-    return Outcome(best, tuple(ledger), counts, division)
+    return Outcome(best, tuple(ledger), counts, division, supply)
 
 
 def _work(
@@ -101,7 +102,7 @@ def _work(
 def announce(classifier: Classifier, division: Division, supply: Supply, shop: Workshop) -> None:
     """One line before a stage's work: what trains, what runs the trunk, how much is stored, how long it will take."""
     plan = plan_of(division.stage.name, division.stage.unfreeze, classifier, division.cut)
-    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.cut_at} on in {division.precision}"]
+    parts = [f"{plan.trainable_parameters:,} parameters train from {plan.trains_from} on in {division.precision}"]
     if division.engine is None:
         parts.append("nothing is frozen")
     else:
@@ -109,11 +110,7 @@ def announce(classifier: Classifier, division: Division, supply: Supply, shop: W
         parts.append(f"{plan.frozen_parameters:,} frozen, {choice.engine} {choice.precision}")
     if mixing := Mixing.of(shop.config.augmentation, shop.config.seed):
         parts.append(mixing.in_words(on_features=division.engine is not None))
-    ahead = supply.work_ahead()
-    if ahead.total:
-        parts.append(f"{ahead.total:,} pictures and views, {ahead.total - ahead.missing:,} stored")
-    if ahead.missing:
-        parts.append(f"about {ahead.seconds:.0f} s for the others")
+    parts += supply.work_ahead().in_words()
     shop.console.phase(f"stage {plan.name}", " · ".join(parts))
     if supply.reason:
         shop.console.say(supply.reason)

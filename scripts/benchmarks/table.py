@@ -48,7 +48,7 @@ def brief(record: Record) -> str:
         f"{record.group} · {cells[0]}: {cells[1]}",
         *([f"other side {cells[2]}", f"ratio {cells[3]}"] if record.finding.theirs else []),
         *([f"reach {cells[4]}: {cells[5]}"] if record.finding.reach else []),
-        *([QUICK] if record.quick else []),
+        *([QUICK] if record.quick and not record.finding.reach else []),  # beside a reach it stands already
     ]
     return " · ".join(parts)
 

@@ -14,6 +14,13 @@ from scripts.benchmarks.results import Finding, Record
 from scripts.benchmarks.table import brief
 
 ROUNDS = 5
+QUICK_ROUNDS = 1
+"""Where only a quick look is wanted and nobody says how many."""
+
+
+def usual_rounds(quick: bool) -> int:
+    """How often each side is measured where nobody says."""
+    return QUICK_ROUNDS if quick else ROUNDS
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,6 @@ class Workbench:
     def command(self) -> str:
         """The command line that measures this again."""
         words = ["python scripts/bench.py", self.group, self.figure, *self.given]
-        words += [f"--repeats {self.rounds}"] if self.rounds != ROUNDS else []
+        words += [f"--repeats {self.rounds}"] if self.rounds != usual_rounds(self.quick) else []
         words += ["--quick"] if self.quick else []
         return " ".join(words)

@@ -37,7 +37,7 @@ def test_the_list_ends_with_the_total(cache: Path, capsys: pytest.CaptureFixture
     header, line, total = captured.out.splitlines()
 
     assert re.split(r" {2,}", header) == list(COLUMNS)
-    assert re.sub(r" +", " ", line).startswith("network t 0 – – – 50 4.5 kB ")
+    assert re.sub(r" +", " ", line).startswith("network t – 0 – – – – 50 4.5 kB ")
     assert total == "stored features 4.5 kB of at most 1.5 GB"
     assert captured.err == ""
 
@@ -75,3 +75,19 @@ def test_a_negative_age_is_a_wrong_option(capsys: pytest.CaptureFixture[str]) ->
     """Nothing is cleared by it."""
     assert main(["cache", "clear", "--older-than", "-1"]) == 2
     assert "--older-than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["list", "clear"])
+@pytest.mark.parametrize("below", ["", "inside"])
+def test_a_file_is_no_empty_cache(
+    verb: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with CNNCLI_CACHE is said, and nothing is cleared."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "file" / below))
+
+    assert main(["cache", verb]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {tmp_path / 'file' / below}: cannot be the cache folder (")
+    assert captured.err.count("\n") == 1

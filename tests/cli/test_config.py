@@ -66,6 +66,30 @@ def test_validate_says_ok_or_every_problem(capsys: pytest.CaptureFixture[str]) -
     assert main(["config", "validate", "a.yaml"]) == 0
 
 
+def test_validate_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    """For every config that is named; a file whose name has an equals sign is a file."""
+    Path("b=c.yaml").write_text(PATH)
+    assert main(["config", "validate", "a.yaml", "b=c.yaml", "training.epochs=3"]) == 0
+    assert capsys.readouterr().out == "a.yaml: ok\nb=c.yaml: ok\n"
+    assert main(["config", "validate", "a.yaml", "training.epoch=3"]) == 2
+    assert "override training.epoch=3: unknown setting" in capsys.readouterr().err
+    assert main(["config", "validate", "training.epochs=3"]) == 2
+    assert "Missing argument 'CONFIG...'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["show", "validate"])
+def test_variables_that_are_no_settings_are_warned_of(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One underscore is no dot."""
+    monkeypatch.setenv("CNNCLI_TRAINING_EPOCHS", "1")
+    assert main(["config", verb, "a.yaml"]) == 0
+    assert capsys.readouterr().err == (
+        "warning: environment CNNCLI_TRAINING_EPOCHS=1: is no setting and has no effect. "
+        "Did you mean CNNCLI_TRAINING__EPOCHS?\n"
+    )
+
+
 def test_validate_warns_of_what_can_hardly_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
     """A warm-up that outlasts its stage is allowed, but said."""
     Path("a.yaml").write_text(PATH + "training: {epochs: 2, schedule: {warmup_epochs: 3}}")

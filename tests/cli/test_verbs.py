@@ -63,6 +63,16 @@ def test_train_prints_its_figures_and_three_commands(here: Path, capsys: pytest.
     assert "stage head" in err
 
 
+def test_nothing_more_to_unfreeze_is_not_advised(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a network that has trained from scratch."""
+    assert main(["train", "tiny.yaml", "mode=from-scratch", "training.epochs=1", "--runs-dir", "others"]) == 0
+    err = capsys.readouterr().err.splitlines()
+
+    assert "train from block1_conv on" in "".join(err)
+    assert [line.split()[:2] for line in err[-2:]] == [["cnncli", "predict"], ["cnncli", "evaluate"]]
+    assert not [line for line in err if "finetune" in line]
+
+
 def test_the_commands_to_copy_can_be_typed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a path in quotes that needs them, and no more layers than there are; --quiet shows none."""
     assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "my runs"]) == 0
@@ -99,6 +109,18 @@ def test_evaluate_json_has_the_documented_keys(here: Path, capsys: pytest.Captur
         "per_class",
     }
     assert (document["split"], document["n"]) == ("test", 12)
+
+
+@pytest.mark.parametrize("words", [["evaluate"], ["evaluate", "{name}"], ["evaluate", "{folder}"]])
+def test_which_run_was_taken_is_said_unless_its_directory_was_named(
+    words: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name may be that of several runs."""
+    (run,) = (here / "runs").iterdir()
+    name = json.loads((run / "run.json").read_text())["name"]
+
+    assert main([word.format(name=name, folder=run.name) for word in words]) == 0
+    assert (f"run {run.name}\n" in capsys.readouterr().err) == ("{folder}" not in words)
 
 
 def test_a_missed_minimum_exits_with_3(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,3 +250,13 @@ def test_training_a_run_directory_says_what_can_be_done_with_it(here: Path, caps
         f"error: {run}: is a run, expected a config or a folder of pictures. "
         f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its figures.\n"
     )
+
+
+def test_training_what_is_not_there_names_both_that_could_be(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A config or a folder; where only a config will do, no folder is spoken of."""
+    for verb, what in (
+        ("train", "no such file or folder, expected a config in YAML or a folder of pictures."),
+        ("augment", "no such file, expected a config in YAML."),
+    ):
+        assert main([verb, "nowhere/at-all"]) == 2
+        assert capsys.readouterr().err == f"error: nowhere/at-all: {what}\n"

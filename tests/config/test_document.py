@@ -198,7 +198,11 @@ def test_deep_nesting_through_aliases_ends(lines_of: Lines) -> None:
         ("b.yaml", "b.yaml: no such file, expected a config in YAML. Did you mean a.yaml?"),
         ("quite-another.txt", "quite-another.txt: no such file, expected a config in YAML. There are a.yaml."),
         ("nowhere/b.yaml", "nowhere/b.yaml: no such file, expected a config in YAML."),
-        ("pictures", "pictures: a folder, expected a config in YAML."),
+        (
+            "pictures",
+            "pictures: a folder, expected a config in YAML. "
+            "`cnncli init pictures` writes one for a folder of pictures.",
+        ),
         ("a.yaml/b.yaml", "a.yaml/b.yaml: cannot be read: not a directory."),
         ("a\0b", "a\\x00b: cannot be read: embedded null byte."),
     ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnncli.config.notes import notes_of
+import pytest
+
+from cnncli.config.notes import notes_of, variable_notes
 from tests.drawing import tiny_config
 
 
@@ -29,3 +31,27 @@ def test_metrics_of_mixed_pictures_are_worth_a_word() -> None:
         "early_stopping.monitor of stage scratch: loss is that of mixed pictures and labels; val_loss is not.",
     )
     assert notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training)) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CNNCLI_TRAINING_EPOCHS", "Did you mean CNNCLI_TRAINING__EPOCHS?"),
+        ("CNNCLI_EPOCH", "Did you mean CNNCLI_TRAINING__EPOCHS?"),
+        ("CNNCLI_TRAINING_OPTIMIZER_LEARNING_RATE", "Did you mean CNNCLI_TRAINING__OPTIMIZER__LEARNING_RATE?"),
+        ("CNNCLI_CACHE_MAX_GB", "Did you mean CNNCLI_CACHE__MAX_GB?"),
+        ("CNNCLI_TELEMETRY", "Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS."),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_worth_a_word(name: str, hint: str) -> None:
+    """With the one that was meant, where that can be told."""
+    sentence = f"environment {name}=1: is no setting and has no effect. {hint}"
+
+    assert variable_notes({name: "1"}) == (sentence,)
+
+
+def test_other_variables_are_not_worth_a_word() -> None:
+    """Folders, settings, what another program reads, and what is empty."""
+    ours = {"CNNCLI_CACHE": "x", "CNNCLI_RUNS": "y", "CNNCLI_SEED": "1", "CNNCLI_TRAINING__EPOCHS": "3"}
+
+    assert variable_notes({**ours, "CNNCLI_EPOCH": "", "_CNNCLI_COMPLETE": "z", "EPOCHS": "1"}) == ()

@@ -118,8 +118,8 @@ def test_environment_names_settings_with_two_underscores_for_a_dot(folder: Path)
     assert (config.seed, config.training.epochs, config.data.image_size) == (7, None, (64, 48))
 
 
-def test_variables_that_are_no_settings_are_left_alone(folder: Path) -> None:
-    """The two folders, other programs' variables, and names that only share the prefix."""
+def test_variables_that_are_no_settings_change_nothing(folder: Path) -> None:
+    """The two folders, other programs' variables, and names that only share the prefix, which are warned of."""
     others = dict.fromkeys([*FOLDERS, "CNNCLI_TELEMETRY", "SEED", "XCNNCLI_SEED", "CNNCLI"], "1")
     assert load("", **others) == load("")
 

@@ -133,3 +133,15 @@ def test_misspelt_setting_is_reported_with_the_right_name(setting: Setting) -> N
     assert lines[0].startswith(f"{group}{wrong}: ")
     assert "Did you mean " in lines[0]
     assert f"{group}{name}" in lines[0]
+
+
+@pytest.mark.parametrize("name", ["early_stopping", "reduce_on_plateau"])
+def test_a_group_that_null_switches_off_says_so(name: str) -> None:
+    """Whoever writes false means null; a group that is always there does not offer it."""
+    with pytest.raises(ConfigError) as caught:
+        config_from_mapping({"data": {"path": "."}, "training": {name: False, "best": False}}, environment={})
+    first, second = caught.value.problems
+
+    assert first.startswith(f"training.{name}: wrong type (received false), expected a group of settings (monitor, ")
+    assert first.endswith(") or null.")
+    assert second == "training.best: wrong type (received false), expected a group of settings (monitor)."

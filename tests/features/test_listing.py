@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -34,7 +35,7 @@ def _store(folder: Path, key: FeatureKey, used: float = 0.0, count: int = 3) -> 
 
 def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
     """Network, view, engine, precision, pixels; and how many pictures there are, each counted once."""
-    key = FeatureKey({**TRUNK, "view": {"view": 2}}, {"network": "VGG16"})
+    key = FeatureKey({**TRUNK, "view": {"view": 2, "shear_range": 3}}, {"network": "VGG16", "cut": "block4_pool"})
     _store(tmp_path, key, count=1500)
     with FeatureStore(tmp_path) as store:
         store.write(key, digests_of(1500), [np.zeros((1500, 1), np.uint8)])
@@ -47,13 +48,17 @@ def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
     assert cells.pop("last used") == time.strftime("%Y-%m-%d %H:%M", time.localtime(1))
     assert cells == {
         "features of": "VGG16",
+        "cut after": "block4_pool",
         "view": "2",
+        "augmented": hashlib.sha256(b'{"shear_range": 3}').hexdigest()[:8],
         "engine": "openvino",
         "precision": "bfloat16",
         "pixels": "160×120",
         "pictures": "1,500",
         "in use": "no",
     }
+    assert summary.to_dict()["augmentation"] == {"shear_range": 3}
+    assert summary.to_dict()["trunk"] == TRUNK["trunk"]
     assert summary.to_dict()["used"] == "1970-01-01T00:00:01.000Z"
     files = [path for path in tmp_path.rglob("*") if path.name in (INDEX, ROWS)]
     assert summary.size_bytes == sum(path.stat().st_size for path in files)
@@ -65,8 +70,17 @@ def test_a_network_without_a_name_is_told_by_its_fingerprint(tmp_path: Path) -> 
     _store(tmp_path, FeatureKey({**TRUNK, "trunk": None, "engine": None}), used=2.0)
     trunk, pixels = list_keys(tmp_path)
 
-    assert trunk.cells()[:5] == ("network 01234567", "0", "openvino", "bfloat16", "160×120")
-    assert pixels.cells()[:5] == ("pixels", "0", "–", "–", "160×120")
+    assert trunk.cells()[:7] == ("network 01234567", "–", "0", "–", "openvino", "bfloat16", "160×120")
+    assert pixels.cells()[:7] == ("pixels", "–", "0", "–", "–", "–", "160×120")
+
+
+def test_two_augmentations_are_two_rows_that_differ(tmp_path: Path) -> None:
+    """In one of the cells, whatever the sizes."""
+    for number, degrees in enumerate((15, 20)):
+        _store(tmp_path, FeatureKey({**TRUNK, "view": {"view": 1, "rotation_range": degrees}}), used=float(number))
+    first, second = (key.cells() for key in list_keys(tmp_path))
+
+    assert [column for column, a, b in zip(COLUMNS, first, second, strict=True) if a != b] == ["augmented"]
 
 
 def test_what_was_not_used_for_longest_comes_first(tmp_path: Path) -> None:
@@ -99,11 +113,11 @@ def test_whatever_lies_there_is_listed(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     listed = {key.name: key for key in list_keys(tmp_path)}
 
-    assert [listed[name].cells()[:6] for name in "abcd"] == [
-        ("–", "–", "–", "–", "–", "0"),
-        ("–", "–", "–", "–", "–", "0"),
-        ("pixels", "0", "–", "–", "–", "0"),
-        ("–", "–", "–", "–", "–", "0"),
+    assert [listed[name].cells()[:8] for name in "abcd"] == [
+        ("–", "–", "–", "–", "–", "–", "–", "0"),
+        ("–", "–", "–", "–", "–", "–", "–", "0"),
+        ("pixels", "–", "0", "–", "–", "–", "–", "0"),
+        ("–", "–", "–", "–", "–", "–", "–", "0"),
     ]
     assert [listed[name].size_bytes for name in "abcd"] == [100, 100, 100, 0]
     assert sorted(tmp_path.rglob("*")) == before

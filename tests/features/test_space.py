@@ -121,6 +121,33 @@ def test_more_in_use_than_the_cap_is_one_warning(tmp_path: Path) -> None:
         assert said == [f"stored features in use take {size(first)}, more than the cap of 1.0 kB"]
 
 
+def test_what_was_in_use_goes_down_to_the_cap_at_the_end(tmp_path: Path) -> None:
+    """Although nothing was written; and it is said how much that was, with what went before."""
+    one = _fill(tmp_path, 1, 2, 3)
+    said: list[str] = []
+    with FeatureStore(tmp_path, max_bytes=one, say=said.append) as store:
+        store.read(_key(3), digests_of(50))
+        store.read(_key(2), digests_of(50))
+        assert _held(tmp_path, 1, 2, 3) == [1, 2, 3]
+
+    assert _held(tmp_path, 1, 2, 3) == [2]
+    assert said == [f"to keep to the cap of {size(one)}, {size(2 * one)} of stored features were removed"]
+
+
+def test_what_had_to_go_for_new_features_is_told_once(tmp_path: Path) -> None:
+    """At the end, all of it together; where nothing had to go, nothing is said."""
+    one = _fill(tmp_path, 1, 2)
+    said: list[str] = []
+    with FeatureStore(tmp_path, max_bytes=2 * one, say=said.append) as store:
+        for number in (3, 4):
+            store.write(_key(number), digests_of(50), features_of(50))
+        assert said == []
+    with FeatureStore(tmp_path, max_bytes=2 * one, say=said.append) as store:
+        store.read(_key(3), digests_of(50))
+
+    assert said == [f"to keep to the cap of {size(2 * one)}, {size(2 * one)} of stored features were removed"]
+
+
 def test_a_closed_store_uses_nothing(tmp_path: Path) -> None:
     """Leaving the block closes it."""
     with FeatureStore(tmp_path) as store:
@@ -168,7 +195,7 @@ def test_the_usual_cap_is_half_of_what_there_is(tmp_path: Path, monkeypatch: pyt
 def test_the_usual_cap_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that others fill makes the store smaller."""
     one = _fill(tmp_path, 1, 2, 3)
-    monkeypatch.setattr("cnncli.features.space.default_cap", lambda _, held: held - 2 * one)
+    monkeypatch.setattr("cnncli.features.space.default_cap", lambda *_: 2 * one)
     with FeatureStore(tmp_path) as store:
         store.write(OTHER, digests_of(50), features_of(50))
 
@@ -177,7 +204,7 @@ def test_the_usual_cap_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_segment_that_goes_at_once_takes_nothing(tmp_path: Path) -> None:
     """Whoever deletes the cache by hand may be as fast."""
-    space = Space(tmp_path, 10**6, print)
+    space = Space(tmp_path, 10**6, print, print)
     space.grew(tmp_path / "key" / "one")
     space.grew(tmp_path / "key" / "another")
 

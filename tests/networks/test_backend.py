@@ -62,6 +62,19 @@ def test_python_may_write_to_stderr_while_keras_is_imported(tmp_path: Path) -> N
     assert (done.stdout, done.stderr) == ("True\n", "said\nafter\n")
 
 
+def test_no_line_is_lost_when_stderr_is_turned(tmp_path: Path) -> None:
+    """That has happened when the import goes on alone: an error that comes at once meets a stderr of Python's own."""
+    code = (
+        "import sys, time; from cnncli.networks import backend\n"
+        "backend._imported = lambda: time.sleep(0.5)\n"
+        "backend.import_keras_meanwhile()\n"
+        "print(sys.stderr.fileno() != 2, sys.stderr is sys.__stderr__)\n"
+        "backend.import_keras(); print(sys.stderr is sys.__stderr__)"
+    )
+
+    assert _run(code, tmp_path).stdout == "True False\nTrue\n"
+
+
 def test_a_failed_import_is_shown_to_whoever_needs_keras(tmp_path: Path) -> None:
     """It fails once in the background, without a word, and again where it matters."""
     code = (

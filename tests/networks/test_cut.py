@@ -35,6 +35,7 @@ def test_a_frozen_backbone_is_pooled_in_the_trunk(convnet: Classifier) -> None:
 
     assert cut.at == "head_dropout_1"
     assert cut.crossing == (("head_avg_pool", (8,)),)
+    assert cut.after == "head_avg_pool"
     assert cut.trained == ("head_dense_2", "head_logits")
 
 
@@ -110,10 +111,16 @@ def test_too_many_layers_are_refused_with_the_number_there_is(convnet: Classifie
 
 
 def test_an_unknown_layer_is_refused_with_near_names(mobilenet: Classifier) -> None:
-    """The message names what was probably meant."""
+    """The message names what was probably meant, and nothing that is not like it."""
     with pytest.raises(CutError) as caught:
         cut_classifier(mobilenet, "block_16_projct")
 
     assert str(caught.value).startswith(
-        "unfreeze: block_16_projct is not a layer of the backbone. Did you mean block_16_project, "
+        "unfreeze: block_16_projct is not a layer of the backbone. Did you mean block_16_project or "
+    )
+    with pytest.raises(CutError) as caught:
+        cut_classifier(mobilenet, "nosuch")
+
+    assert str(caught.value) == (
+        "unfreeze: nosuch is not a layer of the backbone. `cnncli summary CONFIG` lists all of them."
     )

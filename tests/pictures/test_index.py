@@ -131,6 +131,25 @@ def test_train_alone_gives_train_and_validation(tmp_path: Path) -> None:
     assert len(found.notes) == 2
 
 
+def test_shares_for_splits_that_are_folders_have_no_effect(three: Path) -> None:
+    """Whoever chooses them believes otherwise; the usual ones, as a run's config has them, are no choice."""
+    assert problems(three, splits={"validation": 0.2, "test": 0.3}) == [
+        "data.splits.validation: has no effect (received 0.2), since DIR has split folders; leave it out",
+        "data.splits.test: has no effect (received 0.3), since DIR has split folders; leave it out",
+    ]
+    assert build(three, splits={"validation": 0.15, "test": 0.15}).rows == build(three).rows
+
+
+def test_a_share_for_validation_has_one_where_there_is_no_such_folder(tmp_path: Path) -> None:
+    """It is taken from train; a test split never is."""
+    write_classes(tmp_path / "train", {"cats": 10, "dogs": 10})
+
+    assert problems(tmp_path, splits={"validation": 0.2, "test": 0.3}) == [
+        "data.splits.test: has no effect (received 0.3), since DIR has split folders; leave it out"
+    ]
+    assert build(tmp_path, splits={"validation": 0.2}).counts()["validation"] == {"cats": 2, "dogs": 2}
+
+
 def test_split_that_lacks_or_adds_a_class_is_named(three: Path) -> None:
     """Keras would number the others anew and score them against the wrong names."""
     (three / "validation" / "cats").rename(three / "validation" / "kittens")
@@ -187,9 +206,11 @@ def test_split_without_class_folders_and_splits_without_train(tmp_path: Path) ->
 
 def test_classes_too_small_to_split_are_named(tmp_path: Path) -> None:
     """Two pictures do not make three splits, and neither do five that are the same."""
-    write_classes(tmp_path, {"cats": 9, "dogs": 2})
+    write_classes(tmp_path, {"ants": 1, "cats": 9, "dogs": 2})
     write_tree(tmp_path, {f"owls/{k}.jpg": jpeg(999) for k in range(5)})
     assert problems(tmp_path) == [
+        "DIR/ants: 1 picture is too few to give at least one to each of train, validation, test"
+    ] + [
         f"DIR/{name}: {n} pictures, identical ones kept together, are too few to give at least one to each of"
         " train, validation, test"
         for name, n in (("dogs", 2), ("owls", 5))

@@ -85,7 +85,11 @@ def test_pictures_that_have_gone_or_changed_are_all_named_before_a_run_appears(
         for path, data in kept.items():
             path.write_bytes(data)
 
-    assert caught.value.problems == (f"{gone}: has gone", f"{changed}: has changed since the run was trained")
+    assert caught.value.problems == (
+        f"{gone}: has gone",
+        f"{changed}: has changed since the run was trained",
+        "`cnncli train` begins anew with the pictures as they are now",
+    )
     assert not (tmp_path / "runs").exists()
 
 
@@ -98,7 +102,10 @@ def test_a_folder_that_has_gone_is_one_line(place: Path, parent: RunFolder, tmp_
     finally:
         (place / "elsewhere").rename(place / "data")
 
-    assert caught.value.problems == (f"{place / 'data'}: the pictures of the run are no longer here, none of 48",)
+    assert caught.value.problems == (
+        f"{place / 'data'}: the pictures of the run are no longer here, none of 48; "
+        "`cnncli train` begins anew with the pictures as they are now",
+    )
 
 
 def test_layers_that_are_not_there_are_refused_before_a_run_appears(parent: RunFolder, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from cnncli.console import Console
-from cnncli.errors import ConfigError, DataError
+from cnncli.errors import CacheError, ConfigError, DataError
 from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
 from cnncli.recipes import fit
 from cnncli.recipes.cache import Cleared, clear_cache, list_cache
+from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder, open_run
@@ -120,6 +122,19 @@ def test_stages_that_cannot_be_trained_are_all_named_before_a_run_appears(data: 
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_cache_that_cannot_be_written_leaves_no_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may fail for the folder's sake does so before the run appears."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "graphs").touch()
+    with pytest.raises(CacheError, match=r"graphs: .+\. CNNCLI_CACHE names another folder for the cache\."):
+        train(_config(data), tmp_path / "runs", CONSOLE)
+
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_ledger_is_written_stage_by_stage(data: Path, tmp_path: Path) -> None:
     """What a stage proved is kept, although the next one fails."""
     stages = [
@@ -134,18 +149,62 @@ def test_the_ledger_is_written_stage_by_stage(data: Path, tmp_path: Path) -> Non
 
 
 def test_a_cap_drives_out_what_no_run_uses(data: Path, tmp_path: Path) -> None:
-    """And nothing of what this one needs; a later look finds that in the list by its network's name."""
+    """Then what this one has used, at its end; the last line before its figures tells how much."""
     store = cache_dir() / "features"
     with FeatureStore(store) as earlier:
         earlier.write(KEY, digests_of(50), features_of(50))
     screen = StringIO()
-    run = train(_config(data, cache={"max_gb": 1e-6}), tmp_path, Console(screen, quiet=True)).folder
-    with FeatureStore(store) as later:
-        assert later.missing(KEY, digests_of(50)) == digests_of(50)
+    run = train(_config(data, cache={"max_gb": 1e-6}), tmp_path, Console(screen, live=False)).folder
+    last = screen.getvalue().splitlines()[-1]
 
     assert "in use take" in screen.getvalue()
     assert run.read_facts()["state"] == "finished"
-    assert {(key.network, key.in_use) for key in list_cache(cache_dir()).features} == {("ConvNet", False)}
+    assert list_cache(cache_dir()).features_bytes <= 1000
+    assert re.fullmatch(r"to keep to the cap of 1\.0 kB, .+ kB of stored features were removed", last)
+    assert last in run.log.read_text()
+
+
+@pytest.mark.parametrize("first", ["train", "evaluate"])
+def test_features_are_listed_by_the_names_of_their_network_and_cut(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Whichever command was the first to store any."""
+    run = train(_config(data), tmp_path / "runs", CONSOLE).folder
+    if first == "evaluate":
+        monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
+        evaluate(run, CONSOLE)
+
+    (listed,) = list_cache(cache_dir()).features
+    assert (listed.network, listed.cut, listed.in_use) == ("ConvNet", "head_avg_pool", False)
+
+
+def test_nothing_is_stored_at_the_end_where_features_did_not_fit(data: Path, tmp_path: Path) -> None:
+    """The figures' pictures alone would; what was said of the training holds for all of the run."""
+    settings = {"backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}}}
+    head = {"pooling": "flatten"}
+    fits = 6 * 15 * 15 * 64 * 4
+    screen = StringIO()
+    small = train(
+        _config(data, **settings, head=head, cache={"max_gb": fits / 1e9}), tmp_path, Console(screen, live=False)
+    )
+    roomy = train(_config(data, **settings, head=head), tmp_path, CONSOLE)
+
+    assert "decoded pixels are stored instead" in screen.getvalue()
+    assert screen.getvalue().count("scoring: 6 pictures") == 2
+    assert "in use take" not in screen.getvalue()
+    assert small.features.computed == 18
+    assert small.metrics == roomy.metrics
+
+
+def test_test_pictures_are_not_stored_where_they_do_not_fit_beside_the_others(data: Path, tmp_path: Path) -> None:
+    """The store does not outgrow its cap for what is looked at once."""
+    screen = StringIO()
+    settings = {"head": {"pooling": "flatten"}, "cache": {"max_gb": 26_000 / 1e9}}
+    run = train(_config(data, **settings), tmp_path, Console(screen, live=False))
+
+    assert run.features.computed == 12 + 6
+    assert screen.getvalue().count("scoring: 6 pictures") == 1
+    assert "in use take" not in screen.getvalue()
 
 
 def test_clearing_the_cache_disturbs_no_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

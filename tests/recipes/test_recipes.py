@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,16 @@ from PIL import Image
 
 import cnncli
 from cnncli.console import Console
-from cnncli.errors import CnncliError, ConfigError, DataError, MinimumMissedError, PictureError, RunError, WeightsError
+from cnncli.errors import (
+    CacheError,
+    CnncliError,
+    ConfigError,
+    DataError,
+    MinimumMissedError,
+    PictureError,
+    RunError,
+    WeightsError,
+)
 from cnncli.pictures.decode import decode
 from cnncli.recipes.cache import list_cache
 from cnncli.recipes.evaluate import evaluate
@@ -102,6 +113,31 @@ def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, mon
 
     assert evaluate(run.folder, CONSOLE).metrics == run.metrics["test"]
     assert list_cache(tmp_path).features == ()
+
+
+@pytest.mark.parametrize("is_warm", [True, False], ids=["stored", "empty cache"])
+def test_evaluate_names_the_pictures_that_are_no_longer_those_of_the_run(
+    is_warm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether their features are stored or not; pictures of other splits do not matter."""
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
+    pictures = draw_dataset(tmp_path / "data", 4, 2, 3)
+    folder = train(tiny_config(pictures, training={"epochs": 1}), tmp_path / "runs", CONSOLE).folder
+    gone, changed, touched = (pictures / "test" / "dots" / f"dots-{number:02}.png" for number in range(3))
+    gone.unlink()
+    changed.write_bytes(touched.read_bytes())
+    os.utime(touched)
+    if not is_warm:
+        monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "another"))
+    with pytest.raises(DataError) as caught:
+        evaluate(folder, CONSOLE)
+
+    assert caught.value.problems == (
+        f"{gone}: has gone",
+        f"{changed}: has changed since the run was trained",
+        "`cnncli evaluate --data DIR` takes the pictures that a folder holds now",
+    )
+    assert evaluate(folder, CONSOLE, "validation").metrics.n == 4
 
 
 def test_every_look_at_the_test_pictures_is_counted(warm: RunFolder) -> None:
@@ -284,6 +320,27 @@ def test_an_error_before_training_writes_no_run(data: Path, tmp_path: Path) -> N
         train(tiny_config(data, backbone=backbone), tmp_path / "runs", CONSOLE)
 
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_cache_that_is_a_file_stops_every_verb_at_once(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before pictures are looked at; no run is left behind, half written."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "file"))
+    runs, screen = tmp_path / "runs", StringIO()
+    console = Console(screen, live=False)
+    verbs: list[Callable[[], object]] = [
+        lambda: train(tiny_config(data), runs, console),
+        lambda: finetune(run.folder, FinetuneSettings(unfreeze=1), runs, console),
+        lambda: evaluate(run.folder, console),
+    ]
+    for verb in verbs:
+        with pytest.raises(CacheError, match="cannot be the cache folder"):
+            verb()
+
+    assert screen.getvalue() == ""
+    assert not runs.exists()
 
 
 def test_a_failed_training_leaves_a_run_that_says_so(data: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from cnncli.console import Console
 from cnncli.engines.scorer import Scorer, load_scorer
 from cnncli.errors import DataError
-from cnncli.features.extract import Counts
+from cnncli.features.extract import Counts, Extraction
 from cnncli.features.store import FeatureStore
+from cnncli.features.wanted import Wanted
 from cnncli.pictures.index import manifest_of_folder
 from cnncli.pictures.manifest import Manifest, Row
 from cnncli.recipes.score import score_rows
@@ -46,10 +47,10 @@ def _tested(folder: Path) -> tuple[Manifest, tuple[Row, ...]]:
 def test_figures_are_the_same_where_features_do_not_fit(scorer: Scorer, data: Path, tmp_path: Path) -> None:
     """Nothing is stored then, and nothing counted; more than one part of the pictures was scored."""
     manifest, rows = _tested(data)
-    kept, counts = score_rows(scorer, manifest, rows, FeatureStore(tmp_path / "large"), CONSOLE)
+    kept, counts = score_rows(scorer, manifest, rows, FeatureStore(tmp_path / "large"), CONSOLE, "net")
     said = io.StringIO()
     small = FeatureStore(tmp_path / "small", max_bytes=0)
-    streamed, none = score_rows(scorer, manifest, rows, small, Console(said, live=False))
+    streamed, none = score_rows(scorer, manifest, rows, small, Console(said, live=False), "net")
 
     assert streamed == kept
     assert (counts, none) == (Counts(100, 0), Counts(0, 0))
@@ -60,9 +61,21 @@ def test_figures_are_the_same_where_features_do_not_fit(scorer: Scorer, data: Pa
 def test_stored_features_are_used_in_a_store_without_room(scorer: Scorer, data: Path, tmp_path: Path) -> None:
     """Reading takes none."""
     manifest, rows = _tested(data)
-    score_rows(scorer, manifest, rows, FeatureStore(tmp_path), CONSOLE)
+    score_rows(scorer, manifest, rows, FeatureStore(tmp_path), CONSOLE, "net")
 
-    assert score_rows(scorer, manifest, rows, FeatureStore(tmp_path, max_bytes=0), CONSOLE)[1] == Counts(0, 100)
+    assert score_rows(scorer, manifest, rows, FeatureStore(tmp_path, max_bytes=0), CONSOLE, "net")[1] == Counts(0, 100)
+
+
+def test_features_that_fit_beside_others_alone_are_not_stored(scorer: Scorer, data: Path, tmp_path: Path) -> None:
+    """What is in use stays, so both have to fit; nor is anything stored where it may not be."""
+    manifest, rows = _tested(data)
+    wanted = Wanted(Extraction(scorer.trunk, scorer.recipe.trunk, scorer.recipe.pixels), [row.digest for row in rows])
+    store = FeatureStore(tmp_path, wanted.size_bytes())
+    beside = [Wanted(wanted.extraction, ["0" * 64])]
+
+    assert score_rows(scorer, manifest, rows, store, CONSOLE, "net", beside)[1] == Counts()
+    assert score_rows(scorer, manifest, rows, store, CONSOLE, "net", may_store=False)[1] == Counts()
+    assert score_rows(scorer, manifest, rows, store, CONSOLE, "net")[1] == Counts(100, 0)
 
 
 @pytest.mark.parametrize("max_bytes", [0, None], ids=["streamed", "stored"])
@@ -74,7 +87,7 @@ def test_all_pictures_that_cannot_be_scored_are_named(
     rows[0].path.unlink()
     rows[-1].path.write_bytes(b"other")
     with pytest.raises(DataError) as caught:
-        score_rows(scorer, manifest, rows, FeatureStore(tmp_path / "store", max_bytes), CONSOLE)
+        score_rows(scorer, manifest, rows, FeatureStore(tmp_path / "store", max_bytes), CONSOLE, "net")
 
     assert caught.value.problems == (
         f"{rows[0].path}: No such file or directory",

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from scripts import bench
 from scripts.benchmarks import GROUPS, table
 from scripts.benchmarks.results import Finding, Reach, Record, append, newest, read
-from scripts.benchmarks.table import document, write_table
+from scripts.benchmarks.table import brief, document, write_table
 from scripts.benchmarks.timing import Samples, in_turns, seconds_in_turns
 
 MACHINE = {"processor": "Abacus", "cores": "2", "flags": "beads"}
@@ -149,8 +149,14 @@ def test_a_limit_is_that_of_one_kind_of_machine() -> None:
 
 
 def test_a_quick_look_is_marked() -> None:
-    """In the table, as not to be quoted."""
-    assert "yes (quick look, not to be quoted)" in document([_record(_finding(), quick=True)], NOTHING_KNOWN)
+    """In the table and on the screen, as not to be quoted: once in a line."""
+    record = _record(_finding(), quick=True)
+    alone = _record(Finding("alone", "s", Samples((0.5,))), quick=True)
+
+    assert "yes (quick look, not to be quoted)" in document([record], NOTHING_KNOWN)
+    assert brief(record).endswith("yes (quick look, not to be quoted)")
+    assert brief(record).count("quick look") == 1
+    assert brief(alone).endswith(" · quick look, not to be quoted")
 
 
 def test_machines_have_a_section_each() -> None:
@@ -188,14 +194,16 @@ def test_an_unknown_figure_is_refused() -> None:
     assert "startup has no figure halp; there are help, config-error." in result.output
 
 
-@pytest.mark.parametrize(("group", "figure"), [("startup", "help"), ("augmentation", "geometric")])
-def test_a_quick_look_runs(group: str, figure: str, tmp_path: Path) -> None:
-    """From the command line to a record with both sides' samples, marked as quick."""
-    arguments = [group, figure, "--quick", "--repeats", "2", "--results", str(tmp_path)]
-    result = CliRunner().invoke(bench.main, arguments, catch_exceptions=False)
+@pytest.mark.parametrize(
+    ("group", "figure", "repeats"), [("startup", "help", []), ("augmentation", "geometric", ["--repeats", "2"])]
+)
+def test_a_quick_look_runs(group: str, figure: str, repeats: list[str], tmp_path: Path) -> None:
+    """From the command line to a record with both sides' samples, marked as quick; one round unless more are asked."""
+    words = [group, figure, *repeats, "--quick"]
+    result = CliRunner().invoke(bench.main, [*words, "--results", str(tmp_path)], catch_exceptions=False)
     record = read(tmp_path)[-1]
 
     assert result.exit_code == 0
-    assert (record.group, record.quick, len(record.finding.ours.values)) == (group, True, 2)
-    assert record.command == f"python scripts/bench.py {group} {figure} --repeats 2 --quick"
+    assert (record.group, record.quick, len(record.finding.ours.values)) == (group, True, 2 if repeats else 1)
+    assert record.command == f"python scripts/bench.py {' '.join(words)}"
     assert record.finding.ours.lowest > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
@@ -26,12 +28,13 @@ from cnncli.networks.cut import cut_classifier
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.index import build_manifest
 from cnncli.runs.records import HistoryRow
+from cnncli.training.ledger import LEDGER_COLUMNS, ledger_cells
 from cnncli.training.loop import Scores, TailTrainer
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.session import Outcome, train_stages
 from cnncli.training.workshop import Workshop, check_stages
-from tests.drawing import draw_dataset, tiny_config
+from tests.drawing import draw_dataset, draw_picture, tiny_config
 
 MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
 
@@ -152,6 +155,17 @@ def test_the_ledger_proves_what_moved(train: Train) -> None:
     assert entry.plan.trainable_parameters == 8 * 2 + 2
 
 
+def test_where_nothing_is_frozen_nothing_is_proven_of_it(train: Train) -> None:
+    """A hash of no weights says nothing; what trains is told by its first layer with weights."""
+    (scratch,) = train(mode="from-scratch").outcome.ledger
+    (head,) = train().outcome.ledger
+    cells = [dict(zip(LEDGER_COLUMNS, ledger_cells(entry), strict=True)) for entry in (scratch, head)]
+
+    assert [cell["trains from"] for cell in cells] == ["block1_conv", "head_logits"]
+    assert cells[0]["proof"] == "trained moved"
+    assert cells[1]["proof"] == f"frozen {head.frozen_weights_sha256[1][:8]} unmoved, trained moved"
+
+
 def test_weights_that_cannot_move_are_an_error(train: Train) -> None:
     """A stage that trained nothing says so."""
     with pytest.raises(TrainingError) as caught:
@@ -261,7 +275,9 @@ def test_all_stages_are_checked_before_the_first_is_trained(data: Path) -> None:
         check_stages(build_classifier(config, 2), stages_of(config))
     unknown, refused = caught.value.problems
 
-    assert unknown.startswith("stage one: unfreeze: nolayer is not a layer of the backbone. Did you mean ")
+    assert unknown == (
+        "stage one: unfreeze: nolayer is not a layer of the backbone. `cnncli summary CONFIG` lists all of them."
+    )
     assert refused.startswith("stage two: training.optimizer: keras.optimizers.SGD says: ")
 
 
@@ -377,11 +393,12 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
 
 
 @pytest.mark.parametrize(
-    ("settings", "max_bytes", "sentence"),
+    ("settings", "max_bytes", "enough", "sentence"),
     [
         pytest.param(
             FROZEN,
             120_000,
+            "0.0023",
             "features here would take 2.1 MB, and the cache has room for 120 kB: decoded pixels are stored instead, "
             "and go through the frozen part in every epoch.",
             id="pixels",
@@ -389,6 +406,7 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
         pytest.param(
             {},
             0,
+            "4.6e-05",
             "features here would take 41 kB, and the cache has room for 0 B: nothing is stored, and pictures are "
             "decoded and go through the frozen part in every epoch.",
             id="nothing",
@@ -396,6 +414,7 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
         pytest.param(
             {"mode": "from-scratch"},
             0,
+            "0.00013",
             "decoded pixels here would take 111 kB, and the cache has room for 0 B: nothing is stored, and pictures "
             "are decoded in every epoch.",
             id="nothing of a network from scratch",
@@ -403,6 +422,7 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
         pytest.param(
             VIEWS,
             120_000,
+            "0.00029",
             "renderings here would take 258 kB, and the cache has room for 120 kB: decoded pixels are stored "
             "instead, and rendered in every epoch.",
             id="pixels of a network from scratch",
@@ -410,13 +430,24 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
     ],
 )
 def test_features_that_do_not_fit_are_told(
-    data: Path, tmp_path: Path, settings: Any, max_bytes: int, sentence: str
+    data: Path, tmp_path: Path, settings: Any, max_bytes: int, enough: str, sentence: str
 ) -> None:
     """How much they would take, how much room there is, what happens instead and what can be done."""
     said = _said(data, tmp_path, max_bytes, **settings)
 
-    assert f"{sentence} A larger cache.max_gb gives it more.\n" in said
+    assert f"{sentence} cache.max_gb={enough} is enough to store them.\n" in said
     assert " 0 pictures and views" not in said
+    assert "would take" not in _said(data, tmp_path, int(float(enough) * 1e9), **settings)
+
+
+def test_how_much_is_stored_already_is_told_where_the_rest_does_not_fit(data: Path, tmp_path: Path) -> None:
+    """It is not used then, so whoever reads it knows how little more room it takes."""
+    _said(data, tmp_path, None)
+    more = Path(shutil.copytree(data, tmp_path / "more"))
+    Image.fromarray(draw_picture("dots", 999)).save(more / "train" / "dots" / "one-more.png")
+    said = _said(more, tmp_path, 41_500)
+
+    assert "features here would take 43 kB (36 of 37 are there), and the cache has room for 42 kB: " in said
 
 
 @pytest.mark.parametrize("max_bytes", [None, 10**6])
@@ -439,8 +470,18 @@ def test_stored_features_are_used_in_a_store_that_became_too_small(data: Path, t
     said = _said(data, tmp_path, 0, **settings)
 
     assert "would take" not in said
-    total = 24 * (3 if views == 3 else 1) + 12
-    assert f"{total} pictures and views, {total} stored\n" in said
+    what = "84 pictures and views, 84" if views == 3 else "24 decoded pictures and features of 12, 36"
+    assert f" · {what} stored\n" in said
+
+
+def test_a_stage_says_that_fresh_views_go_through_the_frozen_part(data: Path, tmp_path: Path) -> None:
+    """And how long that takes in every epoch; what is stored before the first one are pixels, and no time is none."""
+    said = _said(data, tmp_path, None, augmentation={"horizontal_flip": True, "views": "fresh"})
+
+    assert " · every epoch runs the frozen part anew, about 1 s · 24 decoded pictures and features of 12, 0" in said
+    assert "stored · about 1 s for the others\n" in said
+    assert "every epoch" not in _said(data, tmp_path, None)
+    assert "every epoch" not in _said(data, tmp_path, None, **VIEWS)
 
 
 def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path) -> None:
