@@ -25,7 +25,7 @@ from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run
 from cnncli.runs.folder import RunFolder, require_finished
-from cnncli.runs.log import recording, remembering
+from cnncli.runs.log import remembering
 from cnncli.training.ledger import StagePlan, plan_of
 from cnncli.training.loop import Scores
 
@@ -91,10 +91,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     require_unchanged(manifest.rows, config.data, REMEDY, console)
     console.phase("network", f"{config.backbone.name} of {printable(parent.path.name)}")
     task = Fit(config, manifest, parent_classifier(parent), stages_of(config), started, before)
-    run = fit(task, runs_dir, parent.path, console)
-    with recording(run.folder):
-        compare_with_parent(before, run, config.training.best.monitor, console)
-    return run
+    return fit(task, runs_dir, parent.path, console)
 
 
 def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
@@ -170,19 +167,3 @@ def validation_scores(run: RunFolder) -> Scores | None:
         return Scores(float(found["loss"]), float(found["top1"])) if found else None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunError(f"{printable(run.path)}: run.json is damaged: its metrics are none") from error
-
-
-def compare_with_parent(before: Scores | None, run: Run, monitor: str, console: Console) -> None:
-    """Say how the new run stands beside its parent on the validation pictures, by what its best epoch is chosen by."""
-    if before is None:
-        return
-    after = run.metrics["validation"]
-    text = (
-        f"validation accuracy {after.top1:.1%} (parent {before.accuracy:.1%}), "
-        f"loss {after.loss:.4f} (parent {before.loss:.4f})"
-    )
-    worse = after.top1 < before.accuracy if monitor == "val_accuracy" else after.loss > before.loss
-    if worse:
-        console.warn(f"worse than its parent: {text}. A lower --learning-rate or a smaller --unfreeze may help.")
-    else:
-        console.say(f"beside its parent: {text}")

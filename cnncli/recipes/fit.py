@@ -83,20 +83,21 @@ def fit(task: Fit, runs_dir: Path, parent: Path | None, console: Console) -> Run
     shop = build_workshop(task.config, task.manifest, console)
     check_stages(task.classifier, task.stages, needs_pixels=task.config.augmentation.cutmix > 0)
     with graphs_in_use(cache_dir()):  # first, since it may be out of order: a run that appears is one that trains
-        return carry_on(_create(task, shop, runs_dir, parent), task, shop)
+        run = _create(task, shop, runs_dir, parent)
+        with locked(run):
+            return carry_on(run, task, shop)
 
 
 def carry_on(run: RunFolder, task: Fit, shop: Workshop) -> Run:
-    """Train a run from where its checkpoints say, or from its beginning, and finish it.
+    """Train a run, which is locked, from where its checkpoints say, or from its beginning, and finish it.
 
     Once the classifier is saved the run will be finished: where its scoring fails, the error is raised after that.
 
     Raises:
-        RunError: another process trains it, or a checkpoint cannot be written.
+        RunError: a checkpoint cannot be written.
         KeyboardInterrupt, Terminated: by a signal, after a line that says how to go on.
     """
     with (
-        locked(run),
         recording(run),
         telling_how_to_go_on(run, shop.console),
         shop.store,
@@ -105,17 +106,34 @@ def carry_on(run: RunFolder, task: Fit, shop: Workshop) -> Run:
         Records(run) as records,
         unwrapped(),
     ):
-        outcome = train_stages(task.classifier, task.stages, shop, records, task.handed, Checkpoints(run.state))
+        checkpoints = Checkpoints(run.state, shop.console.warn)
+        outcome = train_stages(task.classifier, task.stages, shop, records, task.handed, checkpoints)
         shop.console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
         _save(run, task, shop, outcome)
         scored = _score(run, task.manifest, shop, outcome.supply)
         _draw(run, records.history, outcome, shop.console)
+        after = scored.metrics.get("validation")
+        if task.handed is not None and after is not None:
+            compare_with_parent(task.handed, after, task.config.training.best.monitor, shop.console)
         seconds = time.monotonic() - task.started
         _finish(run, outcome, scored, seconds)
     if scored.error is not None:
         raise scored.error
     layers = len(countable_layers(task.classifier)) if outcome.last.cut.trunk else 0
     return Run(run, scored.metrics, seconds, outcome.features + scored.counts, layers)
+
+
+def compare_with_parent(before: Scores, after: Metrics, monitor: str, console: Console) -> None:
+    """Say how the new run stands beside its parent on the validation pictures, by what its best epoch is chosen by."""
+    text = (
+        f"validation accuracy {after.top1:.1%} (parent {before.accuracy:.1%}), "
+        f"loss {after.loss:.4f} (parent {before.loss:.4f})"
+    )
+    worse = after.top1 < before.accuracy if monitor == "val_accuracy" else after.loss > before.loss
+    if worse:
+        console.warn(f"worse than its parent: {text}. A lower --learning-rate or a smaller --unfreeze may help.")
+    else:
+        console.say(f"beside its parent: {text}")
 
 
 @contextmanager
@@ -194,6 +212,7 @@ def _create(task: Fit, shop: Workshop, runs_dir: Path, parent: Path | None) -> R
     facts = {
         "mode": config.mode,
         "backbone": config.backbone.name,
+        "began_on": shop.choice.in_words,
         "engine": shop.choice.engine,
         "precision": shop.choice.precision,
         "stages": [stage.name for stage in task.stages],

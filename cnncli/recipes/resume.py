@@ -11,12 +11,13 @@ from cnncli.config.modes import run_name, stages_of, with_epochs
 from cnncli.config.reader import dump_config, load_resolved
 from cnncli.config.schema import Config
 from cnncli.console import Console
+from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.pictures.manifest import Manifest
-from cnncli.recipes.finetune import REMEDY, compare_with_parent, parent_classifier, validation_scores
+from cnncli.recipes.finetune import REMEDY, parent_classifier, validation_scores
 from cnncli.recipes.fit import Fit, build_workshop, carry_on
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run, finished_run
@@ -24,8 +25,9 @@ from cnncli.runs.environment import PACKAGES, VARIABLES, environment
 from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
 from cnncli.runs.lock import locked
-from cnncli.runs.log import recording, remembering
+from cnncli.runs.log import remembering
 from cnncli.runs.own_files import require_own_files
+from cnncli.runs.records import read_history
 from cnncli.untrusted import read_json
 
 
@@ -38,64 +40,72 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
     Args:
         run: not trained by anyone now.
         console: shows what happens.
-        epochs: of the last stage, more than it has; None: as many as it has. Where nothing in the stage depends on
-            how many there are, such as a schedule, the run ends like one that was to have so many from its beginning.
+        epochs: of the last stage, no fewer than are trained; None: as many as it has. Where nothing in the stage
+            depends on how many there are, such as a schedule, the run ends like one that was to have so many from its
+            beginning.
 
     Raises:
         RunError: another process trains it; its config was changed; its weights to start from are others now.
         DataError: pictures that have gone or changed, all of them.
     """
     started = time.monotonic()
-    facts = run.read_facts()
     require_own_files(run)
     with locked(run):
-        pass  # who trains it now is told at once
-    config = _config_of(run)
-    if epochs is not None:
-        config = _extended(config, epochs, run, console)
-    elif facts["state"] == "finished":
-        console.say(f"{printable(run.path.name)} is finished")
-        return finished_run(run)
-    _tell_of_another_machine(run, console)
-    import_keras_meanwhile()
-    manifest = Manifest.from_csv(run.manifest)
-    require_unchanged(manifest.rows, config.data, REMEDY, console)
-    parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
-    classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
-    _require_same_start(classifier, facts, run)
-    handed = validation_scores(parent) if parent else None
-    with locked(run):
-        for file in (run.config, run.began_with):
-            write_atomically(file, dump_config(config))
+        facts, config = run.read_facts(), _config_of(run)
+        if epochs is not None:
+            config = _with_epochs(config, epochs, run, console)
+        elif facts["state"] == "finished":
+            console.say(f"{printable(run.path.name)} is finished")
+            return finished_run(run)
+        _tell_of_another_machine(run, console)
+        import_keras_meanwhile()
+        manifest = Manifest.from_csv(run.manifest)
+        require_unchanged(manifest.rows, config.data, REMEDY, console)
+        parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
+        classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
+        _require_same_start(classifier, facts, run)
+        shop = build_workshop(config, manifest, console)
+        _tell_of_another_engine(facts, shop.choice, console)
+        handed = validation_scores(parent) if parent else None
         restart_run(run)
-    task = Fit(config, manifest, classifier, stages_of(config), started, handed)
-    result = carry_on(run, task, build_workshop(config, manifest, console))
-    if parent:
-        with recording(run):
-            compare_with_parent(handed, result, config.training.best.monitor, console)
-    return result
+        for file in (run.began_with, run.config):  # in this order: see _config_of
+            write_atomically(file, dump_config(config))
+        return carry_on(run, Fit(config, manifest, classifier, stages_of(config), started, handed), shop)
 
 
 def _config_of(run: RunFolder) -> Config:
-    """What a run trains with; RunError where its config.yaml was changed since it began."""
+    """What a run trains with; RunError where its config.yaml was changed since it began, more epochs apart.
+
+    More in one of the two is an extension: asked for in config.yaml, or killed before it got there.
+    """
     config = load_resolved(run.config)
-    changes = differences(load_resolved(run.began_with), config) if run.began_with.is_file() else []
-    if changes:
+    if not run.began_with.is_file():
+        return config
+    began = load_resolved(run.began_with)
+    epochs = max(_epochs(config), _epochs(began))
+    extended = with_epochs(config, epochs)
+    if changes := differences(with_epochs(began, epochs), extended):
         where = printable(run.config)
         raise RunError([f"{where}: {change}, and a run goes on with the settings it began with." for change in changes])
-    return config
+    return config if epochs == _epochs(config) else extended
 
 
-def _extended(config: Config, epochs: int, run: RunFolder, console: Console) -> Config:
+def _epochs(config: Config) -> int:
+    return stages_of(config)[-1].epochs
+
+
+def _with_epochs(config: Config, epochs: int, run: RunFolder, console: Console) -> Config:
+    """More epochs than there were to be, or fewer, but no fewer than are trained."""
     last = stages_of(config)[-1]
-    if epochs < last.epochs:
-        raise RunError(f"{printable(run.path)}: its stage {last.name} has {last.epochs} epochs, not only {epochs}.")
-    if epochs > last.epochs and last.schedule.name != "constant":
+    trained = sum(row.stage == last.name for row in read_history(run.history)) if run.history.is_file() else 0
+    if epochs < max(trained, 1):
+        raise RunError(f"{printable(run.path)}: its stage {last.name} has trained {trained} epochs, not only {epochs}.")
+    if epochs != last.epochs and last.schedule.name != "constant":
         console.warn(
             f"the schedule {last.schedule.name} is stretched from {last.epochs} to {epochs} epochs, so the learning "
             "rate jumps where the run goes on"
         )
-    return with_epochs(config, epochs) if epochs > last.epochs else config
+    return with_epochs(config, epochs) if epochs != last.epochs else config
 
 
 def newest_unfinished(config: Config, runs_dir: Path, console: Console) -> RunFolder | None:
@@ -111,7 +121,7 @@ def newest_unfinished(config: Config, runs_dir: Path, console: Console) -> RunFo
             continue
         if facts["state"] == "finished" or facts.get("parent"):
             continue
-        if not (changes := differences(theirs, config)):
+        if not (changes := differences(theirs, _with_their_batch_size(config, theirs))):
             console.say(f"resuming {printable(run.path.name)}")
             return run
         if facts.get("name") == run_name(config):
@@ -124,13 +134,22 @@ def newest_unfinished(config: Config, runs_dir: Path, console: Console) -> RunFo
     return None
 
 
+def _with_their_batch_size(config: Config, theirs: Config) -> Config:
+    """What `auto` found for them, where it is `auto` that is asked for."""
+    if config.training.batch_size != "auto":
+        return config
+    found = {"batch_size": theirs.training.batch_size}
+    return config.model_copy(update={"training": config.training.model_copy(update=found)})
+
+
 def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunFolder) -> None:
     """What was frozen then has to be the same now."""
     if hash_weights(classifier.model.layers) != facts.get("initial_weights_sha256"):
-        raise RunError(
-            f"{printable(run.path)}: the weights that it started from have changed: backbone.weights names another "
-            "file now, or another version of Keras draws other numbers. Train anew."
-        )
+        if parent := facts.get("parent"):
+            reason = f"its parent {printable(str(parent))} was trained on"
+        else:
+            reason = "backbone.weights names another file now, or another version of Keras draws other numbers"
+        raise RunError(f"{printable(run.path)}: the weights that it started from have changed: {reason}. Train anew.")
 
 
 _DECIDING = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variables": VARIABLES}
@@ -154,6 +173,13 @@ def _tell_of_another_machine(run: RunFolder, console: Console) -> None:
     ]
     if changes:
         console.warn(f"this is not what the run began on, so its last bits will differ: {'; '.join(changes)}")
+
+
+def _tell_of_another_engine(facts: dict[str, Any], now: EngineChoice, console: Console) -> None:
+    """One that was chosen by `auto` may be another here."""
+    then = facts.get("began_on", now.in_words)
+    if then != now.in_words:
+        console.warn(f"this run began on {printable(str(then))}; here it is {now.in_words}, so its bits will differ")
 
 
 def _shown(value: Any) -> str:

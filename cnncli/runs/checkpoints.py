@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cnncli.console import LOGGER
 from cnncli.errors import RunError, printable
 from cnncli.runs.arrays import Arrays as Arrays
 from cnncli.runs.arrays import read_arrays
@@ -50,9 +52,14 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use a folder; it appears with the first checkpoint."""
-        self._folder = folder
+    def __init__(self, folder: Path, warn: Callable[[str], None] = LOGGER.warning) -> None:
+        """Use a folder; it appears with the first checkpoint.
+
+        Args:
+            folder: of the run's state.
+            warn: told of checkpoints that are damaged; default: the log alone.
+        """
+        self._folder, self._warn = folder, warn
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, on disk when this returns; older ones go.
@@ -72,7 +79,7 @@ class Checkpoints:
         self._forget_older()
 
     def newest(self, between_epochs: bool = False) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None where there is none.
+        """The newest checkpoint that is whole; None where there is none. Damaged ones are told.
 
         Args:
             between_epochs: leave out those in the middle of an epoch.
@@ -80,10 +87,13 @@ class Checkpoints:
         Raises:
             RunError: a newer cnncli wrote it.
         """
-        return next(
-            (one for path in self._all() if (one := _read(path)) and (one.is_between_epochs or not between_epochs)),
-            None,
-        )
+        for path in self._all():
+            found = _read(path)
+            if isinstance(found, str):
+                self._warn(f"{printable(path)}: {found}; an older checkpoint is taken, or the training begins anew")
+            elif found.is_between_epochs or not between_epochs:
+                return found
+        return None
 
     def _all(self) -> list[Path]:
         """Their folders, the newest first."""
@@ -98,19 +108,24 @@ class Checkpoints:
             if path != between:
                 shutil.rmtree(path, ignore_errors=True)
         for leftover in self._folder.glob(".*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    leftover.unlink()
 
 
-def _read(folder: Path) -> Checkpoint | None:
-    if damage(folder) is not None:
-        return None
+def _read(folder: Path) -> Checkpoint | str:
+    """A checkpoint, or what is wrong with it."""
+    if (problem := damage(folder)) is not None:
+        return problem
     try:
         document = read_json(folder / DOCUMENT, MOST_DOCUMENT_BYTES)
         if document["format"] > FORMAT:
             raise RunError(f"{printable(folder)}: written by a newer cnncli. Update this one.")
         return Checkpoint(document, read_arrays(folder / ARRAYS), bool(document["between_epochs"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"damaged ({printable(str(error))[:200]})"
 
 
 def _is_between_epochs(folder: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cnncli.errors import RunError, printable
 from cnncli.locks import Lock
@@ -32,17 +32,19 @@ def locked(run: RunFolder) -> Iterator[None]:
             raise RunError(
                 f"{printable(run.path)}: is being trained by process {_holder(run)}. Wait for it, or stop it."
             )
-        run.lock.write_text(f"{os.getpid()}\n")
+        with suppress(OSError):  # it is for people alone, and the disk may be full
+            run.lock.write_text(f"{os.getpid()}\n")
         yield
 
 
 def _had(lock: Lock) -> bool:
     """Whether it is ours, after a moment in which another one may be giving it up."""
-    for _ in range(LOOKS):
-        if lock.try_alone():
+    for look in range(LOOKS):
+        if look:
+            time.sleep(LOOK_S)
+        if lock.try_alone() or not lock.is_possible:
             return True
-        time.sleep(LOOK_S)
-    return lock.try_share()
+    return False
 
 
 def _holder(run: RunFolder) -> str:

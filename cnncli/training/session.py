@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cnncli.config.modes import Stage
-from cnncli.errors import NonFiniteError, RunError, printable
+from cnncli.errors import NonFiniteError
 from cnncli.features.extract import Counts
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.checkpoints import Arrays, Checkpoint, Checkpoints
@@ -20,7 +20,7 @@ from cnncli.training.loop import Scores, TailTrainer
 from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.stage import StageWork, train_stage
-from cnncli.training.state import Incumbent, StageState, TrainingState, load_weights, moved_layers
+from cnncli.training.state import Incumbent, StageState, TrainingState, fitting, load_weights, moved_layers
 from cnncli.training.supply import Supply
 from cnncli.training.workshop import Division, Workshop, divide
 
@@ -154,7 +154,7 @@ class Training:
     def _restored(self) -> TrainingState:
         if self._resumed is None:
             return TrainingState()
-        with _fitting():
+        with fitting():
             state = TrainingState.from_checkpoint(self._resumed.document)
             load_weights(self._classifier, moved_layers(state.ledger), self._resumed.arrays)
         self._recorder.begin_with(state.history, state.ledger)
@@ -170,6 +170,7 @@ class Training:
         self._features = self._features + computed
         resumed, self._resumed = self._resumed, None
         begun = _under_way(stage, resumed) if resumed else None
+        self._keeper.epoch = begun[0].epoch if begun else 1
         state.best, entry = train_stage(work, self._keeper, shop.console, begun)
         del work  # holds features, which may have to make room for those of the next stage
         state.ledger.append(entry)
@@ -208,20 +209,9 @@ class Training:
 
 def _under_way(stage: Stage, checkpoint: Checkpoint) -> tuple[StageState, Arrays] | None:
     """The stage that a checkpoint was written in, with its arrays; None where it lies between two stages."""
-    with _fitting():
+    with fitting():
         facts = checkpoint.document["stage"]
         return (StageState.from_checkpoint(stage, facts, checkpoint.arrays), checkpoint.arrays) if facts else None
-
-
-@contextmanager
-def _fitting() -> Iterator[None]:
-    """A checkpoint whose checksums are right can still be of another training, put there by somebody."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(
-            f"a checkpoint in state/ is of another training ({printable(str(error))[:200]}). Train anew."
-        ) from error
 
 
 class StageKeeper:

@@ -12,7 +12,7 @@ from typing import Protocol
 from cnncli.config.modes import Stage
 from cnncli.console import Console
 from cnncli.engines.engine import Precision
-from cnncli.errors import CnncliError, TrainingError
+from cnncli.errors import CnncliError, NonFiniteError, TrainingError
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.runs.checkpoints import Arrays
@@ -117,6 +117,7 @@ def train_stage(
     else:
         state, arrays = resumed
         state.load_trainer(trainer, arrays)
+        arrays.clear()  # whoever holds them still would hold them for the whole stage
         if state.features != checksums_of(work):
             console.warn(
                 f"stage {work.stage.name}: features had to be computed again, and are not those it began with, bit for "
@@ -125,7 +126,11 @@ def train_stage(
         if state.has_stopped and state.epoch <= work.stage.epochs:
             console.say(f"{work.stage.name} has stopped early, after {state.epoch - 1} epochs: more change nothing")
     with noted() as stop, naming_a_batch_too_large(work):
-        Epochs(work, trainer, state, keeper, console, stop).run()
+        try:
+            Epochs(work, trainer, state, keeper, console, stop).run()
+        except NonFiniteError:
+            stop.obey()
+            raise
     stop.obey()  # one that came after the last checkpoint
     return _end(work, trainer, state, console)
 

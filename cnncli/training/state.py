@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cnncli.config.modes import Stage
 from cnncli.engines.engine import Array
+from cnncli.errors import RunError, printable
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.checkpoints import Arrays, Checkpoint
 from cnncli.runs.records import HistoryRow
@@ -108,9 +110,16 @@ class StageState:
         return {**best, **{f"trainer/{name}": array for name, array in trainer.arrays().items()}}
 
     def load_trainer(self, trainer: TailTrainer, arrays: Arrays) -> None:
-        """Put a trainer where the checkpoint's was."""
+        """Put a trainer where the checkpoint's was.
+
+        Raises: RunError: these arrays are of another trainer.
+        """
         prefix = "trainer/"
-        trainer.load_arrays({name[len(prefix) :]: arrays[name] for name in arrays if name.startswith(prefix)})
+        theirs = {name[len(prefix) :]: arrays[name] for name in arrays if name.startswith(prefix)}
+        with fitting():
+            if odd := theirs.keys() ^ trainer.arrays().keys():
+                raise ValueError(f"{min(odd)} is in one of the two")
+            trainer.load_arrays(theirs)
 
 
 @dataclass
@@ -179,3 +188,14 @@ def load_weights(classifier: Classifier, layers: Sequence[str], arrays: Arrays) 
     for name in layers:
         layer = classifier.model.get_layer(name)
         layer.set_weights([arrays[f"moved/{name}/{number}"] for number in range(len(layer.weights))])
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """A checkpoint whose checksums are right can still be of another training, put there by somebody."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"a checkpoint in state/ is of another training ({printable(str(error))[:200]}). Train anew."
+        ) from error

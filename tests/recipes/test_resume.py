@@ -20,6 +20,7 @@ from cnncli.recipes.resume import newest_unfinished, resume
 from cnncli.recipes.source import epochs_asked_for
 from cnncli.recipes.train import train
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
+from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
 from scripts.torturing.trainings import weights_digest
@@ -65,6 +66,10 @@ def _dying_after(saves: int, save: Any) -> Any:
             raise KeyboardInterrupt
 
     return saved
+
+
+def _interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -128,10 +133,49 @@ def test_more_epochs_end_like_a_training_that_had_them_from_the_beginning(
     assert "epochs: 4" in finished.config.read_text()
 
 
-def test_fewer_epochs_are_refused(finished: RunFolder) -> None:
+def test_fewer_epochs_than_are_trained_are_refused(finished: RunFolder) -> None:
     """What is trained stays trained."""
-    with pytest.raises(RunError, match="its stage head has 2 epochs, not only 1"):
+    with pytest.raises(RunError, match="its stage head has trained 2 epochs, not only 1"):
         resume(finished, CONSOLE, epochs=1)
+
+
+def test_a_slip_in_the_number_of_epochs_can_be_taken_back(
+    place: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to those that are trained."""
+    as_it_was = _ended(finished)
+    with monkeypatch.context() as patch:
+        patch.setattr("cnncli.recipes.resume.carry_on", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            resume(finished, CONSOLE, epochs=2000)
+    assert "epochs: 2000" in finished.config.read_text()
+    resume(finished, CONSOLE, epochs=2)
+
+    assert finished.read_facts()["state"] == "finished"
+    assert _ended(finished) == as_it_was
+
+
+def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
+    finished: RunFolder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it falls, the next call goes on."""
+    whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
+    written = [0]
+
+    def one(path: Path, text: str) -> None:
+        written[0] += 1
+        if written[0] == 2:
+            raise KeyboardInterrupt
+        write_atomically(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cnncli.recipes.resume.write_atomically", one)
+        with pytest.raises(KeyboardInterrupt):
+            resume(finished, CONSOLE, epochs=4)
+    assert "epochs: 2" in finished.config.read_text()
+    resume(finished, CONSOLE)
+
+    assert _ended(finished) == _ended(whole.folder)
 
 
 def test_a_stretched_schedule_is_told(finished: RunFolder, data: Path, tmp_path: Path) -> None:
@@ -202,6 +246,24 @@ def test_another_machine_is_told_beforehand(stopped: RunFolder) -> None:
     resume(stopped, Console(stream=said))
 
     assert "its last bits will differ: threads -1 then" in said.getvalue()
+
+
+def test_another_engine_is_told_beforehand(stopped: RunFolder) -> None:
+    """One that `auto` has chosen may not be there any more."""
+    facts = json.loads(stopped.facts.read_text())
+    stopped.facts.write_text(json.dumps({**facts, "began_on": "keras bfloat16"}))
+    said = StringIO()
+    resume(stopped, Console(stream=said))
+
+    assert "this run began on keras bfloat16; here it is" in said.getvalue()
+
+
+def test_a_batch_that_auto_found_is_no_other_setting(stopped: RunFolder, data: Path) -> None:
+    """The run has the number in its config, and whoever asks for `auto` means that run."""
+    config = _config(data, 2)
+    auto = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": "auto"})})
+
+    assert newest_unfinished(auto, stopped.path.parent, CONSOLE) == stopped
 
 
 def test_the_newest_unfinished_run_of_a_config_is_found(stopped: RunFolder, data: Path) -> None:

@@ -85,6 +85,19 @@ def test_a_damaged_one_gives_way_to_the_one_before(
     assert newest.document["number"] == 2
 
 
+def test_what_is_damaged_is_told(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """Each with the reason; where none is left, that is no secret either."""
+    for folder in _folders(tmp_path):
+        (folder / "arrays.npz").unlink()
+    said: list[str] = []
+
+    assert Checkpoints(tmp_path / "state", said.append).newest() is None
+    assert said == [
+        f"{folder}: arrays.npz is missing; an older checkpoint is taken, or the training begins anew"
+        for folder in reversed(_folders(tmp_path))
+    ]
+
+
 def test_a_save_after_a_damaged_one_takes_a_new_number(checkpoints: Checkpoints, tmp_path: Path) -> None:
     """Nothing that is there is written to."""
     (_folders(tmp_path)[-1] / "state.json").unlink()

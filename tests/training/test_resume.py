@@ -15,7 +15,7 @@ from cnncli.config.schema import Config
 from cnncli.console import Console
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.openvino import has_bfloat16
-from cnncli.errors import NonFiniteError
+from cnncli.errors import NonFiniteError, RunError
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
 from cnncli.pictures.decode import PixelRecipe
@@ -215,3 +215,53 @@ def test_rolling_back_trains_the_epoch_anew_at_a_tenth_of_the_rate(
     assert (epochs, failures) == ([1, 2, 3], [])
     assert rates == pytest.approx([1e-3, 1e-4, 1e-4])
     assert ended.history[0] == whole.history[0]
+
+
+class KilledWithinTheSecondEpoch(Checkpoints):
+    """Checkpoints of a process that is killed as soon as one was written in the midst of its second epoch."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write it, and die where it is that one."""
+        super().save(checkpoint)
+        if checkpoint.document["stage"]["epoch"] == 2 and not checkpoint.is_between_epochs:
+            raise Killed
+
+
+def test_rolling_back_right_after_a_resume_lowers_the_rate_of_no_epoch_before(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the process that meets the loss has trained that epoch from its beginning or not."""
+    config = tiny_config(data, training={"epochs": 3, "on_nan": "rollback", "batch_size": 8})
+    with pytest.raises(Killed):
+        _train(config, tmp_path, KilledWithinTheSecondEpoch(tmp_path / "state"))
+    train_epoch, failures = TailTrainer.train_epoch, ["stage head, epoch 2, step 2: the loss became nan."]
+
+    def failing(trainer: TailTrainer, batches: Any, rates: Any, where: str, *more: Any) -> Sums:
+        if where.endswith("epoch 2") and failures:
+            raise NonFiniteError(failures.pop())
+        return train_epoch(trainer, batches, rates, where, *more)
+
+    monkeypatch.setattr(TailTrainer, "train_epoch", failing)
+    ended = _train(config, tmp_path, Checkpoints(tmp_path / "state"))
+    place = [field.name for field in fields(HistoryRow) if field.name not in TIMES].index("learning_rate")
+
+    assert [row[place] for row in ended.history] == pytest.approx([1e-3, 1e-4, 1e-4])
+
+
+@pytest.mark.parametrize("change", ["less", "more", "another shape"])
+def test_a_checkpoint_of_another_trainer_is_refused(data: Path, tmp_path: Path, change: str) -> None:
+    """Its checksums are right: somebody put it there, or another version of Keras wrote it."""
+    config, folder = tiny_config(data, training={"epochs": 2}), tmp_path / "state"
+    with pytest.raises(Killed):
+        _train(config, tmp_path, KilledAfter(folder, 3))
+    newest = Checkpoints(folder).newest()
+    assert newest is not None
+    name = "trainer/optimizer/0002"
+    array = newest.arrays.pop(name)
+    if change == "more":
+        newest.arrays.update({name: array, "trainer/optimizer/0999": array})
+    elif change == "another shape":
+        newest.arrays[name] = np.zeros((2, 3, 5), np.float32)
+    Checkpoints(folder).save(newest)
+    with pytest.raises(RunError, match=r"^a checkpoint in state/ is of another training \("):
+        _train(config, tmp_path, Checkpoints(folder))
