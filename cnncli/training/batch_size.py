@@ -73,7 +73,7 @@ def find_batch_size(config: Config, n_classes: int, pictures: int, console: Cons
 def _ask(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[int, int | None]:
     """The size that was tried last, and what fits: None where the process was ended by what it tried."""
     question = {"config": config.model_dump(mode="json"), "n_classes": n_classes, "sizes": list(sizes)}
-    command = [sys.executable, "-m", "cnncli.training.batch_size"]
+    command = [sys.executable, "-P", "-m", "cnncli.training.batch_size"]  # -P: the user's folder may hold a json.py
     done = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, timeout=PATIENCE_S)
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if not answers:  # it never got as far as trying: that is no matter of memory

@@ -73,6 +73,14 @@ def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monk
         find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
 
 
+def test_the_folder_the_user_works_in_is_not_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A json.py of theirs is theirs."""
+    (tmp_path / "json.py").write_text("raise SystemExit('json.py was run')")
+    monkeypatch.chdir(tmp_path)
+
+    assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True)) == 1
+
+
 def test_every_number_of_pictures_has_a_size() -> None:
     """However few."""
     assert all(sizes_for(pictures)[-1] == 1 for pictures in (1, 2, 100, 10**6))
