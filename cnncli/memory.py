@@ -7,7 +7,7 @@ what failed can be said.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 try:
@@ -43,18 +43,29 @@ def bounded(share: float = 1.0) -> Iterator[None]:
 
     Where the system has no such bound, or somebody else has set a lower one, nothing changes.
     """
-    available, taken = available_bytes(), _figures(PROC / "self/status", 1024).get("VmData")
-    if resource is None or available is None or taken is None:
+    available = available_bytes()
+    with nullcontext() if available is None else limited(int(share * available)):
         yield
+
+
+@contextmanager
+def limited(extra_bytes: int) -> Iterator[bool]:
+    """Inside, this process gets no more private memory than what it has and so many bytes.
+
+    The block is given whether there is such a bound, or a lower one that somebody else has set.
+    """
+    taken = _figures(PROC / "self/status", 1024).get("VmData")
+    if resource is None or taken is None:
+        yield False
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = taken + int(share * available)
+    bound = taken + extra_bytes
     if soft != resource.RLIM_INFINITY:
         bound = min(bound, soft)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
     try:
-        yield
+        yield resource.getrlimit(resource.RLIMIT_DATA)[0] == bound
     finally:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
