@@ -13,7 +13,7 @@ from cnncli.pictures.inventory import MAX_PIXELS, verified
 from cnncli.pictures.mending import Move, plan_moves
 from cnncli.pictures.moving import carry_out, interrupted_moves
 from cnncli.pictures.scan import scan
-from cnncli.recipes.pictures import checking_pictures
+from cnncli.recipes.pictures import checking_pictures, comparing_pictures
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def fix_splits(
         found = scan(folder)
     with checking_pictures(console) as progress:
         pictures = verified(found, found.candidates, max_pixels, progress=progress)
-    plan = plan_moves(found, [one for one in pictures if one.problem is None])
+    with comparing_pictures(console) as progress:
+        plan = plan_moves(found, [one for one in pictures if one.problem is None], progress)
     done = bool(plan.moves) and agrees(plan.moves)
     if done:
         problems += carry_out(found.root, plan.moves)
