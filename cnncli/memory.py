@@ -19,17 +19,18 @@ PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
+def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = True) -> int | None:
     """What the machine, or the container, still has to give; None where the system does not tell.
 
     Args:
         proc: where Linux tells of memory.
         cgroup: where it tells of the limits of a container.
+        swap: count what could be swapped out for it.
     """
     meminfo = _figures(proc / "meminfo", 1024)
     if "MemAvailable" not in meminfo:
         return None
-    free = meminfo["MemAvailable"] + meminfo.get("SwapFree", 0)
+    free = meminfo["MemAvailable"] + (meminfo.get("SwapFree", 0) if swap else 0)
     with suppress(OSError, ValueError):
         limit = int((cgroup / "memory.max").read_text())
         anonymous = _figures(cgroup / "memory.stat", 1)["anon"]
@@ -38,12 +39,13 @@ def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
 
 
 @contextmanager
-def bounded(share: float = 1.0) -> Iterator[None]:
+def bounded(share: float = 1.0, *, swap: bool = True) -> Iterator[None]:
     """Inside, this process gets no more private memory than what it has and a share of what there still is.
 
-    Where the system has no such bound, or somebody else has set a lower one, nothing changes.
+    Without swap, what fits is as fast as memory is. Where the system has no such bound, or somebody else has set a
+    lower one, nothing changes.
     """
-    available = available_bytes()
+    available = available_bytes(swap=swap)
     with nullcontext() if available is None else limited(int(share * available)):
         yield
 

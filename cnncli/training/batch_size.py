@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from cnncli.console import Console
 from cnncli.engines.choice import choose_engine
 from cnncli.errors import TrainingError
 from cnncli.memory import bounded
+from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.mixed import is_convolutional
@@ -95,7 +97,7 @@ def main() -> None:
     """Answer the question on stdin."""
     question = json.load(sys.stdin)
     config = Config.model_validate(question["config"])
-    with bounded(SHARE):
+    with nullcontext() if gpus() else bounded(SHARE, swap=False):  # on a GPU it is the GPU's memory that counts
         for size, fits in _tried(config, question["n_classes"], question["sizes"]):
             print(json.dumps({"size": size, "fits": fits}), flush=True)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -109,6 +112,32 @@ def test_the_folder_the_user_works_in_is_not_imported_from(tmp_path: Path, monke
     assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True)) == 1
 
 
+@pytest.mark.parametrize(("gpus", "bounds"), [((), [(batch_size.SHARE, False)]), (("A100",), [])])
+def test_what_is_tried_is_bounded_as_training_is(
+    gpus: tuple[str, ...],
+    bounds: list[tuple[float, bool]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By memory without swap; a GPU has its own."""
+    told: list[tuple[float, bool]] = []
+
+    def bounded(share: float, *, swap: bool) -> AbstractContextManager[None]:
+        told.append((share, swap))
+        return nullcontext()
+
+    question = {"config": tiny_config(tmp_path, training=AUTO).model_dump(mode="json"), "n_classes": 2, "sizes": [1]}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
+    monkeypatch.setattr(batch_size, "gpus", lambda: gpus)
+    monkeypatch.setattr(batch_size, "bounded", bounded)
+    monkeypatch.setattr(batch_size, "_tried", lambda *_: [(1, True)])
+    batch_size.main()
+
+    assert told == bounds
+    assert capsys.readouterr().out == '{"size": 1, "fits": true}\n'
+
+
 def test_every_number_of_pictures_has_a_size() -> None:
     """However few."""
     assert all(sizes_for(pictures)[-1] == 1 for pictures in (1, 2, 100, 10**6))
@@ -118,7 +147,7 @@ def test_every_number_of_pictures_has_a_size() -> None:
 TOO_LARGE = """
 import sys
 from cnncli import memory
-memory.available_bytes = lambda: 600 * 2**20
+memory.available_bytes = lambda **_: 600 * 2**20
 from cnncli.cli import main
 sys.exit(main(sys.argv[1:]))
 """
