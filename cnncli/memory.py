@@ -7,7 +7,7 @@ what failed can be said.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 try:
@@ -19,17 +19,18 @@ PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
+def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = True) -> int | None:
     """What the machine, or the container, still has to give; None where the system does not tell.
 
     Args:
         proc: where Linux tells of memory.
         cgroup: where it tells of the limits of a container.
+        swap: count what could be swapped out for it.
     """
     meminfo = _figures(proc / "meminfo", 1024)
     if "MemAvailable" not in meminfo:
         return None
-    free = meminfo["MemAvailable"] + meminfo.get("SwapFree", 0)
+    free = meminfo["MemAvailable"] + (meminfo.get("SwapFree", 0) if swap else 0)
     with suppress(OSError, ValueError):
         limit = int((cgroup / "memory.max").read_text())
         anonymous = _figures(cgroup / "memory.stat", 1)["anon"]
@@ -38,23 +39,35 @@ def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
 
 
 @contextmanager
-def bounded(share: float = 1.0) -> Iterator[None]:
+def bounded(share: float = 1.0, *, swap: bool = True) -> Iterator[None]:
     """Inside, this process gets no more private memory than what it has and a share of what there still is.
 
-    Where the system has no such bound, or somebody else has set a lower one, nothing changes.
+    Without swap, what fits is as fast as memory is. Where the system has no such bound, or somebody else has set a
+    lower one, nothing changes.
     """
-    available, taken = available_bytes(), _figures(PROC / "self/status", 1024).get("VmData")
-    if resource is None or available is None or taken is None:
+    available = available_bytes(swap=swap)
+    with nullcontext() if available is None else limited(int(share * available)):
         yield
+
+
+@contextmanager
+def limited(extra_bytes: int) -> Iterator[bool]:
+    """Inside, this process gets no more private memory than what it has and so many bytes.
+
+    The block is given whether there is such a bound, or a lower one that somebody else has set.
+    """
+    taken = _figures(PROC / "self/status", 1024).get("VmData")
+    if resource is None or taken is None:
+        yield False
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = taken + int(share * available)
+    bound = taken + extra_bytes
     if soft != resource.RLIM_INFINITY:
         bound = min(bound, soft)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
     try:
-        yield
+        yield resource.getrlimit(resource.RLIMIT_DATA)[0] == bound
     finally:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

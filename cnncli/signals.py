@@ -49,7 +49,10 @@ class Stop:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Inside, the first SIGINT raises KeyboardInterrupt, the first SIGTERM `Terminated`."""
+    """Inside, the first SIGINT raises KeyboardInterrupt, the first SIGTERM `Terminated`.
+
+    As in `noted`, a SIGINT that the process was started to ignore stays ignored.
+    """
     stop = Stop()
 
     def on_first() -> None:
@@ -92,9 +95,15 @@ def _handling(stop: Stop, on_first: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # someone else's process, someone else's signals
         yield
         return
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in _EXCEPTIONS}
+    heard = [number for number in _EXCEPTIONS if not (number == signal.SIGINT and _is_ignored(number))]
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_ignored(number: int) -> bool:
+    """As a shell lets the jobs do that a script puts into the background: Ctrl-C is for those in front."""
+    return signal.getsignal(number) is signal.SIG_IGN

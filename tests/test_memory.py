@@ -31,6 +31,13 @@ def test_without_a_limit_the_machine_decides(tmp_path: Path) -> None:
     assert available_bytes(tmp_path, tmp_path / "none") == 9000 * 1024
 
 
+def test_what_is_swapped_out_can_be_left_out_of_it(tmp_path: Path) -> None:
+    """A batch that has to be swapped takes a hundred times as long."""
+    (tmp_path / "meminfo").write_text(MEMINFO)
+
+    assert available_bytes(tmp_path, tmp_path, swap=False) == 8000 * 1024
+
+
 def test_other_systems_do_not_tell(tmp_path: Path) -> None:
     """Nobody guesses."""
     assert available_bytes(tmp_path, tmp_path) is None
@@ -38,7 +45,7 @@ def test_other_systems_do_not_tell(tmp_path: Path) -> None:
 
 def test_beyond_the_bound_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inside the block alone."""
-    monkeypatch.setattr("cnncli.memory.available_bytes", lambda: 200 * 2**20)
+    monkeypatch.setattr("cnncli.memory.available_bytes", lambda **_: 200 * 2**20)
     with bounded():
         np.ones(2**20)
         with pytest.raises(MemoryError):
@@ -49,7 +56,7 @@ def test_beyond_the_bound_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_lower_bound_of_somebody_else_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """And comes back as it was."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    monkeypatch.setattr("cnncli.memory.available_bytes", lambda: 2**50)
+    monkeypatch.setattr("cnncli.memory.available_bytes", lambda **_: 2**50)
     resource.setrlimit(resource.RLIMIT_DATA, (2**40, before[1]))
     try:
         with bounded():

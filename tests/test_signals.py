@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -75,6 +77,19 @@ with {how}():
     signal.raise_signal({int(number)})
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 128 + number
+
+
+@pytest.mark.parametrize("handling", [raising, noted])
+def test_a_ctrl_c_that_was_ignored_stays_so(handling: Callable[[], AbstractContextManager[object]]) -> None:
+    """A shell starts the background jobs of a script so; SIGTERM is heard all the same."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with handling():
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_another_thread_leaves_signals_alone() -> None:

@@ -53,8 +53,9 @@ def say_moves(moves: Sequence[Move]) -> None:
 
 
 def show_fixed(fixed: Fixed) -> None:
-    """Print on stdout how many pictures were moved, and what is left in several splits."""
-    lines = [f"{'moved' if fixed.done else 'to be moved'}: {len(fixed.moves):,}"]
+    """Print on stdout how many pictures were moved, or could be, and what is left in several splits."""
+    lines = [f"moved: {len(fixed.moves):,}"] if fixed.moves or not fixed.planned else []
+    lines += [f"to be moved: {len(fixed.planned):,}"] if fixed.planned else []
     lines += [f"left: {line}" for line in fixed.left]
     lines += [f"error: {problem}" for problem in fixed.problems]
     click.echo("\n".join(lines))

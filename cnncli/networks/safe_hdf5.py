@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import WeightsError
+from cnncli.networks.names_apart import lists_apart, texts_of
 
 if TYPE_CHECKING:
     import h5py
@@ -203,15 +204,23 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     if text is None or count > MAX_NAMES:
         raise WeightsError(f"{group.name} has a list of names as Keras never writes it: refused")
     if text.length is None and count > 1 and count * _longest_text_in(group.file) > MAX_TEXT_BYTES:
+        names = _names_apart(group, attribute, count)
+    else:
+        names = texts_of(group.attrs[attribute])
+    if any(len(name) > MAX_NAME_CHARACTERS for name in names):
+        raise WeightsError(f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused")
+    return names
+
+
+def _names_apart(group: h5py.Group, attribute: str, count: int) -> list[str]:
+    """Names that take too much memory if the worst is true; of a large network saved with its model it is not."""
+    names = lists_apart(Path(group.file.filename)).get((group.name, attribute), ())
+    if len(names) != count:
         raise WeightsError(
             f"{group.name} has {count:,} names that could fill the memory: refused; save the model again with "
             f"model.save_weights('NAME.weights.h5')"
         )
-    values = np.ravel(group.attrs[attribute])
-    names = [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
-    if any(len(name) > MAX_NAME_CHARACTERS for name in names):
-        raise WeightsError(f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused")
-    return names
+    return list(names)
 
 
 def _longest_text_in(file: h5py.File) -> int:
@@ -225,6 +234,7 @@ def _longest_text(path: Path, _size: int, _mtime_ns: int) -> int:
     """Upper bound in bytes of a text of varying length: the largest of the file's heaps that hold such texts.
 
     A list of texts is a list of places in those heaps, so that a thousand names can be one long text a thousand times.
+    Keras 3 writes the description of a model into the same heap as the names of its layers: the bound can be too high.
     (HDF5 file format specification, III.E, "Disk Format: Level 1E - Global Heap".)
     """
     longest = 0

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncli.archives import most_unpacked, open_zip, read_entry, repeated_names, unpack_entry
+from cnncli.memory import available_bytes
 from cnncli.networks.backend import import_keras
 from cnncli.networks.described import check_description
 from cnncli.networks.graph import nodes_in_order
@@ -32,7 +33,10 @@ MOST_DESCRIPTION_BYTES = 8 * 2**20
 _MEMBERS = {DESCRIPTION, WEIGHTS, "metadata.json"}
 
 MOST_ACTIVATIONS = 2**27
-"""Values that one layer may give for one picture: half a gigabyte."""
+"""Values that one layer may give for one picture, whatever the size of the picture, and that a picture may have: half a
+gigabyte."""
+MOST_CHANNELS = 1024
+"""For a larger picture a layer may give so many for each pixel, as long as they fit into memory: VGG16 gives 64."""
 
 
 def load_saved_model(path: Path) -> keras.Model:
@@ -100,11 +104,20 @@ def _check_sizes(model: keras.Model, weights_bytes: int) -> None:
     wanted = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in _variables_without_values())
     if wanted > weights_bytes:
         raise ValueError(f"it declares {wanted:,} bytes of weights, and its file has {weights_bytes:,}")
+    _, height, width, _ = model.inputs[0].shape
+    most = _most_values(height * width)
     for node in nodes_in_order(model):
         for tensor in node.outputs:
             values = math.prod(size for size in tensor.shape if size is not None)
-            if values > MOST_ACTIVATIONS:
+            if values > (MOST_ACTIVATIONS if node.is_input else most):
                 raise ValueError(f"{node.operation.name} gives {values:,} values for each picture")
+
+
+def _most_values(pixels: int) -> int:
+    """That a layer may give for a picture of so many pixels: whatever could be trained here fits into memory."""
+    available = available_bytes()
+    fitting = MOST_CHANNELS * pixels if available is None else min(MOST_CHANNELS * pixels, available // 4)
+    return max(MOST_ACTIVATIONS, fitting)
 
 
 def _variables_without_values() -> list[Any]:

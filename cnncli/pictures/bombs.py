@@ -41,7 +41,7 @@ SMALL_READS = 5_000_000
 HEADER_READS = {"PNG": 4_000}
 """So many before a picture is found, where they are fewer: a thousand bytes of a chunk may unfold to a million."""
 
-_BYTES_PER_PIXEL = 4  # eight bits in four channels, not compressed
+_BYTES_PER_PIXEL = 8  # sixteen bits in four channels, not compressed
 _BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
 _SMALL_BYTES = 20  # the longest entry of a table that a header may have
 _LIST_BYTES = 800_000

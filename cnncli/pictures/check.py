@@ -12,8 +12,8 @@ from typing import Any, Literal
 from cnncli.errors import printable
 from cnncli.pictures.classes import class_problems, class_warnings
 from cnncli.pictures.duplicates import across_labels, across_splits, duplicates, leakage_lines, two_label_notes
-from cnncli.pictures.inventory import Picture
-from cnncli.pictures.near_duplicates import how_to_mend, near_duplicates, near_warnings
+from cnncli.pictures.inventory import Picture, Progress
+from cnncli.pictures.near_duplicates import how_to_mend, near_duplicates, near_notes, near_warnings
 from cnncli.pictures.scan import Scan
 from cnncli.pictures.sizes import size_warnings
 
@@ -107,12 +107,12 @@ class FolderFacts:
         }
 
 
-def folder_facts(scan: Scan, pictures: Sequence[Picture]) -> FolderFacts:
-    """The facts of a scanned folder all of whose candidates were verified."""
+def folder_facts(scan: Scan, pictures: Sequence[Picture], comparing: Progress | None = None) -> FolderFacts:
+    """The facts of a scanned folder all of whose candidates were verified; `comparing` is told of comparisons."""
     good = [one for one in pictures if one.problem is None]
     bad = tuple((one.path, one.problem) for one in pictures if one.problem is not None)
     groups = duplicates(good)
-    near = near_duplicates(good)
+    near = near_duplicates(good, progress=comparing)
     counts = _counts(scan, good)
     unreadable = [f"{printable(path)}: {reason}" for path, reason in bad]
     return FolderFacts(
@@ -135,7 +135,7 @@ def folder_facts(scan: Scan, pictures: Sequence[Picture]) -> FolderFacts:
         left_out=dict(scan.left_out.most_common()),
         problems=(*class_problems(scan, good), *unreadable, *leakage_lines(groups)),
         warnings=(*near_warnings(good, near, how_to_mend(scan.root)), *class_warnings(scan), *size_warnings(counts)),
-        notes=(*scan.notes, *two_label_notes(groups)),
+        notes=(*scan.notes, *two_label_notes(groups), *near_notes(near)),
     )
 
 

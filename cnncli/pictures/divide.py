@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from cnncli.errors import DataError
 from cnncli.pictures.alike import Found
 from cnncli.pictures.classes import too_small_problems
-from cnncli.pictures.inventory import Picture
-from cnncli.pictures.near_duplicates import across, near_duplicates
+from cnncli.pictures.inventory import Picture, Progress
+from cnncli.pictures.near_duplicates import across, near_duplicates, near_notes
 from cnncli.pictures.scan import ALL, Scan
 from cnncli.pictures.split import REST, split_pictures
 
@@ -33,7 +33,13 @@ class Divided:
     notes: tuple[str, ...]
 
 
-def divide(found: Scan, pictures: Sequence[Picture], fractions: SplitFractions, seed: int) -> Divided:
+def divide(
+    found: Scan,
+    pictures: Sequence[Picture],
+    fractions: SplitFractions,
+    seed: int,
+    comparing: Progress | None = None,
+) -> Divided:
     """Give every picture its final split.
 
     Equal pictures stay together, and so do those that look alike, unless too little of a class would be left.
@@ -43,16 +49,17 @@ def divide(found: Scan, pictures: Sequence[Picture], fractions: SplitFractions, 
         pictures: its readable ones.
         fractions: shares of validation and test, where they are drawn.
         seed: of the draw.
+        comparing: is told how many comparisons of how many are done.
     Raises: DataError: classes too small to be divided, a line each.
     """
     shares, whole = _to_draw(found, fractions)
-    near = near_duplicates(pictures, [whole] if shares else [])
+    near = near_duplicates(pictures, [whole] if shares else [], comparing)
     places = [place for place, one in enumerate(pictures) if shares and one.split == whole]
     drawn = _drawn(found, whole, [pictures[place] for place in places], shares, seed, _between(near, places))
     final = list(pictures)
     for place, split in zip(places, drawn, strict=True):
         final[place] = replace(final[place], split=split)
-    notes = _notes(found, drawn, shares, seed)
+    notes = [*_notes(found, drawn, shares, seed), *near_notes(near)]
     return Divided(tuple(final), across(near, [one.split for one in final]), tuple(notes))
 
 

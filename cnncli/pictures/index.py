@@ -28,7 +28,11 @@ __all__ = ["build_manifest", "manifest_of_folder", "pictures_below", "scan_folde
 
 
 def build_manifest(
-    data: DataConfig, seed: int, index_path: Path | None = None, progress: Progress | None = None
+    data: DataConfig,
+    seed: int,
+    index_path: Path | None = None,
+    progress: Progress | None = None,
+    comparing: Progress | None = None,
 ) -> Manifest:
     """The manifest of a config's data.
 
@@ -41,6 +45,7 @@ def build_manifest(
         seed: of the split.
         index_path: file of the index of known pictures; default: in the cache folder.
         progress: is told how many pictures of how many are verified.
+        comparing: is told how many comparisons of how many are done, of pictures that may look alike.
     Raises: DataError: everything that is wrong, a line each.
     """
     found = scan(data.path)
@@ -56,7 +61,7 @@ def build_manifest(
         problems += [*leaks, f"{allowed}; {how_to_mend(found.root)}"]
     if problems:
         raise DataError(problems)
-    divided = divide(found, good, data.splits, seed)
+    divided = divide(found, good, data.splits, seed, comparing)
     notes = [*found.notes, *divided.notes, *_skip_notes(bad), *two_label_notes(groups)]
     if leaks:
         notes.append(
@@ -107,14 +112,18 @@ def manifest_of_folder(
 
 
 def scan_folder(
-    path: Path, max_pixels: int = MAX_PIXELS, index_path: Path | None = None, progress: Progress | None = None
+    path: Path,
+    max_pixels: int = MAX_PIXELS,
+    index_path: Path | None = None,
+    progress: Progress | None = None,
+    comparing: Progress | None = None,
 ) -> FolderFacts:
     """A folder in figures, with everything that is wrong with it.
 
     Raises: DataError: there is no such folder; anything else is among the facts.
     """
     found = scan(path)
-    return folder_facts(found, verified(found, found.candidates, max_pixels, index_path, progress))
+    return folder_facts(found, verified(found, found.candidates, max_pixels, index_path, progress), comparing)
 
 
 def _warnings(found: Scan, divided: Divided, manifest: Manifest) -> list[str]:

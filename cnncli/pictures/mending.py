@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnncli.errors import printable
-from cnncli.pictures.inventory import Picture
-from cnncli.pictures.near_duplicates import near_duplicates
+from cnncli.pictures.inventory import Picture, Progress
+from cnncli.pictures.near_duplicates import near_duplicates, near_notes
 from cnncli.pictures.scan import SPLITS, Scan
 from cnncli.pictures.together import together
 
@@ -47,16 +47,18 @@ class Plan:
     left: tuple[str, ...]
 
 
-def plan_moves(found: Scan, pictures: Sequence[Picture]) -> Plan:
+def plan_moves(found: Scan, pictures: Sequence[Picture], comparing: Progress | None = None) -> Plan:
     """The moves after which no group lies in two splits, as far as the rule above allows.
 
     Args:
         found: a folder with split folders.
         pictures: its readable ones.
+        comparing: is told how many comparisons of how many are done.
     """
-    near = near_duplicates(pictures, SPLITS)
+    near = near_duplicates(pictures, SPLITS, comparing)
     alike = [(one, other) for one, other, _ in near.pairs] if near.complete else []
     left = [] if near.complete else ["so many pictures look alike that it is their nature: only equal ones are moved"]
+    left += near_notes(near)
     planner = _Planner(found, pictures)
     for group in together([one.digest for one in pictures], [one.label for one in pictures], alike):
         if reason := planner.take(group):

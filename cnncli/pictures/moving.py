@@ -21,10 +21,11 @@ from cnncli.pictures.mending import Move
 from cnncli.pictures.scan import Scan
 from cnncli.pictures.verify import digest_of
 from cnncli.runs.files import sync_folder, write_atomically
+from cnncli.untrusted import read_json
 
 JOURNAL = ".cnncli-moves.json"
 FORMAT = 1
-_MOST_BYTES = 100_000_000
+_MOST_BYTES = 100_000_000  # a move takes about 300
 
 
 def interrupted_moves(found: Scan) -> list[Move]:
@@ -34,9 +35,7 @@ def interrupted_moves(found: Scan) -> list[Move]:
     """
     journal = found.root / JOURNAL
     try:
-        if journal.stat().st_size > _MOST_BYTES:
-            raise ValueError("too long")
-        document = json.loads(journal.read_bytes())
+        document = read_json(journal, _MOST_BYTES)
         if document["format"] != FORMAT:
             raise ValueError("of another format")
         moves = [Move(**{name: str(value) for name, value in one.items()}) for one in document["moves"]]
@@ -44,7 +43,7 @@ def interrupted_moves(found: Scan) -> list[Move]:
         return []
     except OSError as error:
         raise DataError(f"{printable(journal)}: cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise DataError(_no_journal(journal)) from None
     splits = {folder.name for folder in found.folders.values()}
     if not all(_is_inside(path, found.root, splits) for move in moves for path in (move.source, move.target)):

@@ -12,22 +12,25 @@ import numpy as np
 from cnncli.errors import printable
 from cnncli.pictures.alike import Found, Looks, near_pairs
 from cnncli.pictures.duplicates import Labelled
-from cnncli.pictures.inventory import Picture
+from cnncli.pictures.inventory import Picture, Progress
 
 
-def near_duplicates(pictures: Sequence[Picture], pools: Collection[str] = ()) -> Found:
+def near_duplicates(
+    pictures: Sequence[Picture], pools: Collection[str] = (), progress: Progress | None = None
+) -> Found:
     """The pairs of pictures that look alike and lie in different splits, equal files left out.
 
     Args:
         pictures: readable ones.
         pools: splits whose pictures are compared with each other, too.
+        progress: is told how many comparisons of how many are done.
     """
     looks = Looks.of([one.facts.thumbnail for one in pictures])
     parts = _different(pictures)
     within = [number for number, split in enumerate(parts) if split in pools]
-    found = near_pairs(looks, [np.array(places, np.int64) for places in parts.values()], within)
+    found = near_pairs(looks, [np.array(places, np.int64) for places in parts.values()], within, progress=progress)
     pairs = [pair for pair in found.pairs if pictures[pair[0]].digest != pictures[pair[1]].digest]
-    return Found(tuple(pairs), found.complete)
+    return replace(found, pairs=tuple(pairs))
 
 
 def across(found: Found, splits: Sequence[str]) -> Found:
@@ -47,6 +50,16 @@ def near_warnings(pictures: Sequence[Labelled], found: Found, remedy: str) -> li
     return [
         f"pairs of pictures that look alike in different splits: {number}{labels}, e.g. {where} and {there},"
         f" {correlation:.0%} alike; they flatter the figures. {remedy}"
+    ]
+
+
+def near_notes(found: Found) -> list[str]:
+    """A sentence about a search that was not made, if so."""
+    if not found.too_many:
+        return []
+    return [
+        f"{found.too_many:,} pictures are too many to compare each with each: only equal ones were looked for, none"
+        " that look alike"
     ]
 
 

@@ -13,7 +13,7 @@ from cnncli.pictures.inventory import MAX_PIXELS, verified
 from cnncli.pictures.mending import Move, plan_moves
 from cnncli.pictures.moving import carry_out, interrupted_moves
 from cnncli.pictures.scan import scan
-from cnncli.recipes.pictures import checking_pictures
+from cnncli.recipes.pictures import checking_pictures, comparing_pictures
 
 
 @dataclass(frozen=True)
@@ -21,22 +21,26 @@ class Fixed:
     """What was moved.
 
     Attributes:
-        moves: all that were planned.
-        done: whether they were carried out.
+        moves: those that were carried out.
+        planned: those that nobody agreed to.
         left: a sentence about each group that stays in several splits.
         problems: a line for each picture that could not be moved.
     """
 
     moves: tuple[Move, ...]
-    done: bool
-    left: tuple[str, ...]
-    problems: tuple[str, ...]
+    planned: tuple[Move, ...]
+    left: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As `data check --fix-splits --json` prints it, beside the facts of the folder."""
         return {
-            "moves": [{"from": move.source, "to": move.target} for move in self.moves],
-            "moved": self.done,
+            "moves": [
+                {"from": move.source, "to": move.target, "moved": moved}
+                for moves, moved in ((self.moves, True), (self.planned, False))
+                for move in moves
+            ],
+            "moved": not self.planned,
             "left": list(self.left),
             "not_moved": list(self.problems),
         }
@@ -72,13 +76,15 @@ def fix_splits(
     if earlier:
         console.say(f"an earlier call was interrupted; moves that are left of it: {len(earlier):,}")
         if not agrees(earlier):
-            return Fixed(earlier, False, (), ())
+            return Fixed((), earlier)
         problems += carry_out(found.root, earlier)
         found = scan(folder)
     with checking_pictures(console) as progress:
         pictures = verified(found, found.candidates, max_pixels, progress=progress)
-    plan = plan_moves(found, [one for one in pictures if one.problem is None])
-    done = bool(plan.moves) and agrees(plan.moves)
-    if done:
+    with comparing_pictures(console) as progress:
+        plan = plan_moves(found, [one for one in pictures if one.problem is None], progress)
+    if plan.moves and not agrees(plan.moves):
+        return Fixed(earlier, plan.moves, plan.left, tuple(problems))
+    if plan.moves:
         problems += carry_out(found.root, plan.moves)
-    return Fixed((*earlier, *plan.moves), done or not plan.moves, plan.left, tuple(problems))
+    return Fixed((*earlier, *plan.moves), (), plan.left, tuple(problems))

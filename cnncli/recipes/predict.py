@@ -26,6 +26,8 @@ from cnncli.runs.folder import RunFolder, require_finished
 
 STDIN = "-"
 BLOCK_BYTES = 1 << 20
+MOST_STREAM_BYTES = 840_000_000
+"""On standard input, which is kept in memory: the largest picture in eight bits and four channels, not compressed."""
 
 PICTURES_AT_A_TIME = 16
 """Decoded and classified by one thread together; at least one request of the engine."""
@@ -110,7 +112,7 @@ def _decode(name: str | PictureError, scorer: Scorer) -> tuple[str, NDArray[np.u
         return str(name.path), name
     try:
         recipe = scorer.recipe.pixels
-        source = _from_stdin(most_bytes(recipe.max_pixels)) if name == STDIN else Path(name)
+        source = _from_stdin(min(most_bytes(recipe.max_pixels), MOST_STREAM_BYTES)) if name == STDIN else Path(name)
         return name, decode(source, recipe, name=name)
     except PictureError as error:
         return name, error
@@ -123,6 +125,8 @@ def _from_stdin(most: int) -> bytes:
         data.write(block)
         if format_of(data.getbuffer()[:SIGNATURE_BYTES].tobytes()) is None:
             break
+    if data.tell() > MOST_STREAM_BYTES:
+        raise PictureError(STDIN, f"has more than {MOST_STREAM_BYTES:,} bytes, which are read from files alone")
     return data.getvalue()
 
 

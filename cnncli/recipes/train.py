@@ -16,7 +16,7 @@ from cnncli.pictures.describe import augmentation_notes
 from cnncli.pictures.index import build_manifest
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import Fit, fit
-from cnncli.recipes.pictures import checking_pictures, say_notes
+from cnncli.recipes.pictures import checking_pictures, comparing_pictures, say_notes
 from cnncli.recipes.result import Run
 from cnncli.runs.log import remembering
 from cnncli.training.batch_size import find_batch_size
@@ -58,8 +58,8 @@ def _with_batch_size(config: Config, manifest: Manifest, console: Console) -> Co
 
 def index_pictures(config: Config, console: Console) -> Manifest:
     """The manifest of a config's data, with what there is to know about it said aloud."""
-    with checking_pictures(console) as progress:
-        manifest = build_manifest(config.data, config.seed, progress=progress)
+    with checking_pictures(console) as checking, comparing_pictures(console) as comparing:
+        manifest = build_manifest(config.data, config.seed, progress=checking, comparing=comparing)
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
     console.phase("pictures", f"{len(manifest.classes)} classes · {sizes}")

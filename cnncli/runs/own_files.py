@@ -30,8 +30,8 @@ def require_own_files(run: RunFolder) -> None:
 
 def _foreign(run: RunFolder) -> Iterator[Path]:
     folders = [run.state, run.engine, run.curves.parent, run.tensorboard]
-    files = [run.config, run.manifest, run.skipped, run.classes, run.facts, run.environment, run.log, run.history]
-    files += [run.ledger, run.metrics, run.model, run.lock, run.evaluations]
+    files = [run.config, run.manifest, run.skipped, run.near_duplicates, run.classes, run.facts, run.environment]
+    files += [run.log, run.history, run.ledger, run.metrics, run.model, run.lock, run.evaluations]
     yield from (path for path in files if _is_there(path) and (path.is_symlink() or not path.is_file()))
     yield from (path for path in folders if _is_there(path) and (path.is_symlink() or not path.is_dir()))
     yield from (path for folder in folders if not folder.is_symlink() for path in _foreign_below(folder))

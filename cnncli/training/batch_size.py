@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from cnncli.console import Console
 from cnncli.engines.choice import choose_engine
 from cnncli.errors import TrainingError
 from cnncli.memory import bounded
+from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.mixed import is_convolutional
@@ -59,10 +61,12 @@ def find_batch_size(config: Config, n_classes: int, pictures: int, console: Cons
         TrainingError: not even one picture fits.
     """
     sizes = sizes_for(pictures)
+    named = ", ".join(map(str, sizes))
+    console.phase("batch size", f"trying which of {named} fits into memory")
     while sizes:
         tried, found = _ask(config, n_classes, sizes)
         if found is not None:
-            console.phase("batch size", f"{found}, the largest of {', '.join(map(str, sizes_for(pictures)))} that fits")
+            console.phase("batch size", f"{found}, the largest of {named} that fits")
             return found
         sizes = [size for size in sizes if size < tried]
     raise TrainingError(
@@ -71,13 +75,17 @@ def find_batch_size(config: Config, n_classes: int, pictures: int, console: Cons
 
 
 def _ask(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[int, int | None]:
-    """The size that was tried last, and what fits: None where the process was ended by what it tried."""
+    """The size that was tried last, and what fits: None where what it tried ended the process, or took too long."""
     question = {"config": config.model_dump(mode="json"), "n_classes": n_classes, "sizes": list(sizes)}
-    command = [sys.executable, "-m", "cnncli.training.batch_size"]
-    done = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, timeout=PATIENCE_S)
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    command = [sys.executable, "-P", "-m", "cnncli.training.batch_size"]  # -P: the user's folder may hold a json.py
+    try:
+        done = subprocess.run(command, input=json.dumps(question).encode(), capture_output=True, timeout=PATIENCE_S)
+        said, complaint = done.stdout, _last_line(done.stderr.decode(errors="replace"))
+    except subprocess.TimeoutExpired as error:
+        said, complaint = error.stdout or b"", f"no answer within {PATIENCE_S:g} s"
+    answers = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
     if not answers:  # it never got as far as trying: that is no matter of memory
-        raise TrainingError(f"training.batch_size: cannot be found out: {_last_line(done.stderr)}")
+        raise TrainingError(f"training.batch_size: cannot be found out: {complaint}")
     return answers[-1]["size"], answers[-1]["size"] if answers[-1]["fits"] else None
 
 
@@ -89,7 +97,7 @@ def main() -> None:
     """Answer the question on stdin."""
     question = json.load(sys.stdin)
     config = Config.model_validate(question["config"])
-    with bounded(SHARE):
+    with nullcontext() if gpus() else bounded(SHARE, swap=False):  # on a GPU it is the GPU's memory that counts
         for size, fits in _tried(config, question["n_classes"], question["sizes"]):
             print(json.dumps({"size": size, "fits": fits}), flush=True)
 

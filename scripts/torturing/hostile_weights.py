@@ -100,10 +100,8 @@ def _long_names(file: h5py.File, _: Path) -> None:
     file.attrs.create("layer_names", ["x" * 10_000] * 6, dtype=h5py.string_dtype())
 
 
-def _one_long_name_a_thousand_times(here: Path) -> None:
+def write_one_long_name(path: Path, length: int, count: int) -> None:
     """A list of texts is a list of places in a heap; here all of them are the place of the first."""
-    length, count = 4_000_000, 1_000
-    path = _weights(here)
     with h5py.File(path, "a") as file:
         file.attrs.create("layer_names", ["x" * length] + ["y"] * (count - 1), dtype=h5py.string_dtype())
     content = bytearray(path.read_bytes())
@@ -113,6 +111,10 @@ def _one_long_name_a_thousand_times(here: Path) -> None:
         first = content.find(length.to_bytes(4, "little"), first + 1)
     content[first : first + count * bytes_of_a_place] = content[first : first + bytes_of_a_place] * count
     path.write_bytes(content)
+
+
+def _one_long_name_a_thousand_times(here: Path) -> None:
+    write_one_long_name(_weights(here), 4_000_000, 1_000)
 
 
 def _names_that_lead_out(file: h5py.File, _: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from cnncli.cli import main
+from cnncli.pictures.mending import Move
+from cnncli.pictures.moving import JOURNAL
 from tests.pictures.making import encoded, jpeg, picture, write_classes, write_tree
 
 
@@ -72,7 +77,7 @@ def test_moves_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     """One document: the facts, and what was moved."""
     assert main(["data", "check", str(folder), "--fix-splits", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["moves"][0] == {"from": "test/cats/leak.jpg", "to": "train/cats/leak.jpg"}
+    assert document["moves"][0] == {"from": "test/cats/leak.jpg", "to": "train/cats/leak.jpg", "moved": True}
     assert (document["moved"], document["left"], document["not_moved"]) == (True, [], [])
     assert (document["fine"], document["near_duplicates"], document["warnings"]) == (True, [], [])
 
@@ -82,7 +87,6 @@ def test_on_a_terminal_it_asks(
     folder: Path, answer: str, moved: bool | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Only yes moves anything."""
-    import io
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -94,6 +98,22 @@ def test_on_a_terminal_it_asks(
     assert "Move these 2 pictures?" in "".join(capsys.readouterr())
     assert (names(folder) != before) == bool(moved)
     assert code == {True: 0, False: 2, None: 130}[moved]
+
+
+@pytest.mark.parametrize(("answers", "moved"), [("n\n", [False]), ("y\nn\n", [True, False]), ("y\ny\n", [True, True])])
+def test_each_move_tells_whether_it_was_made(
+    folder: Path, answers: str, moved: list[bool], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an interrupted call has left is asked for first, what is found then a second time."""
+    left = Move("test/cats/leak.jpg", "train/cats/leak.jpg", sha256(jpeg(0, 12, 16)).hexdigest())
+    (folder / JOURNAL).write_text(json.dumps({"format": 1, "moves": [asdict(left)]}))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answers))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    main(["data", "check", str(folder), "--fix-splits", "--json"])
+    document = json.loads(capsys.readouterr().out)
+
+    assert [move["moved"] for move in document["moves"]] == moved
+    assert document["moved"] == all(moved)
 
 
 def test_yes_does_not_ask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

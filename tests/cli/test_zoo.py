@@ -261,16 +261,22 @@ class _Stream(io.RawIOBase):
 
 @pytest.mark.parametrize(
     ("beginning", "reason", "most"),
-    [(b"", "is no JPEG", 4 << 20), (b"BM" + bytes(12) + b"\x28\0\0\0", "bytes, more than a picture", 270_000_000)],
+    [
+        (b"", "is no JPEG", 4 << 20),
+        (
+            b"BM" + bytes(12) + b"\x28\0\0\0",
+            "-: has more than 25,000,000 bytes, which are read from files alone",
+            27_000_000,
+        ),
+    ],
 )
 def test_standard_input_without_an_end_is_refused(
     told: Told, monkeypatch: pytest.MonkeyPatch, beginning: bytes, reason: str, most: int
 ) -> None:
-    """At once where it is no picture, else when it is longer than any."""
+    """At once where it is no picture, else when it is longer than what is kept in memory."""
     stream = _Stream(beginning)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(stream)))
-    monkeypatch.setattr("cnncli.recipes.predict.most_bytes", lambda max_pixels: 260_000_000)
-    monkeypatch.setattr("cnncli.pictures.bombs.most_bytes", lambda max_pixels: 260_000_000)
+    monkeypatch.setattr("cnncli.recipes.predict.MOST_STREAM_BYTES", 25_000_000)
     ended = command("predict", "--run", told.run, "-")
     assert ended.code == 2
     assert reason in ended.err

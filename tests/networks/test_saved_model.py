@@ -17,6 +17,7 @@ from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import Config
 from cnncli.errors import RunError
+from cnncli.networks import saved_model
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier, load_classifier, save_classifier
 from cnncli.networks.cut import cut_classifier
@@ -93,8 +94,9 @@ def test_a_classifier_that_was_saved_frozen_can_be_trained(tmp_path: Path) -> No
         {"backbone": {"name": "EfficientNetLite0"}, "data": {"path": ".", "image_size": 32}},
         {"backbone": {"name": "VGG16"}, "data": {"path": ".", "image_size": 32}},
         {"backbone": {"name": "MobileNetV3Small"}, "data": {"path": ".", "image_size": 32}},
+        {"backbone": {"name": "ConvNet", "options": {"filters": [64]}}, "data": {"path": ".", "image_size": 1536}},
     ],
-    ids=["grayscale", "activations", "linear", "lite0", "vgg16", "mobilenetv3"],
+    ids=["grayscale", "activations", "linear", "lite0", "vgg16", "mobilenetv3", "large pictures"],
 )
 def test_no_classifier_is_refused(changed: dict[str, Any], tmp_path: Path) -> None:
     """What cnncli can build and save, it can load."""
@@ -208,6 +210,12 @@ def _units(content: dict[str, bytes]) -> None:
     content["config.json"] = json.dumps(description).encode()
 
 
+def _size(content: dict[str, bytes]) -> None:
+    description = json.loads(content["config.json"])
+    _layer(description, "pixels")["config"]["batch_shape"] = [None, 2**14, 2**14, 3]
+    content["config.json"] = json.dumps(description).encode()
+
+
 def _orphan(content: dict[str, bytes]) -> None:
     """A layer that is built and is no part of the model."""
     description = json.loads(content["config.json"])
@@ -246,6 +254,7 @@ def _linked(file: h5py.File) -> None:
     ("change", "says"),
     [
         (_units, "it declares 234,"),
+        (_size, "pixels gives 805,306,368 values for each picture"),
         (_orphan, "it declares 4,398,"),
         (_weights(_packed), "/layers/dense/vars/0 declares more than is stored: refused"),
         (_weights(_linked), "/layers/dense/vars/0 is a link to somewhere else: refused"),
@@ -271,6 +280,16 @@ def test_archive_of_anything_else_is_one_line(
     assert str(error.value).startswith(f"{path}: cannot be read ({says}")
     assert len(str(error.value).splitlines()) == 1
     load_classifier(saved, pretrained=False)
+
+
+def test_layer_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a few kilobytes can describe one for every machine."""
+    config = _config(backbone={"name": "ConvNet", "options": {"filters": [64]}}, data={"path": ".", "image_size": 1536})
+    save_classifier(build_classifier(config, 2), tmp_path / "model.keras")
+    monkeypatch.setattr(saved_model, "available_bytes", lambda: 600_000_000)
+
+    with pytest.raises(RunError, match="gives 150,601,984 values for each picture"):
+        load_classifier(tmp_path / "model.keras", pretrained=False)
 
 
 def test_functional_model_that_is_no_classifier_is_refused(tmp_path: Path) -> None:

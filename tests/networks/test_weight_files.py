@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 
 from cnncli.catalogue.networks import network
 from cnncli.errors import WeightsError
-from cnncli.networks import safe_hdf5
+from cnncli.networks import names_apart, safe_hdf5
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weight_files import open_weights
+from cnncli.networks.weight_files import LegacyLayers, open_weights
 from cnncli.networks.weights import load_file
+from scripts.torturing.hostile_weights import write_one_long_name
 
 Change = Callable[[h5py.File], None]
 
@@ -244,17 +246,48 @@ def test_names_that_take_more_than_they_are_worth_are_refused(
     assert _loading(_weights(tmp_path / "x.weights.h5", change), convnet) == problem
 
 
-def test_names_that_could_fill_the_memory_are_not_read(
-    convnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_that_fill_the_memory_are_refused(convnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of texts of any length can name one long text a thousand times."""
-    path = _weights(tmp_path / "x.weights.h5", _long_names)
-    monkeypatch.setattr(safe_hdf5, "MAX_TEXT_BYTES", 9 * 3000)  # nine names, the longest with its header
+    path = _weights(tmp_path / "x.weights.h5")
+    write_one_long_name(path, length=400_000, count=1_000)
+    monkeypatch.setattr(safe_hdf5, "MAX_TEXT_BYTES", 10_000_000)
+    monkeypatch.setattr(names_apart, "MOST_BYTES", 100_000_000)
 
     assert _loading(path, convnet) == (
-        "/ has 9 names that could fill the memory: refused; save the model again with "
+        "/ has 1,000 names that could fill the memory: refused; save the model again with "
         "model.save_weights('NAME.weights.h5')"
     )
+
+
+def test_names_beside_a_long_text_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras 3 writes the description of the model beside the names of its layers: a megabyte for a thousand layers."""
+    layers = {f"layer_{number}": [f"layer_{number}/{name}" for name in ("kernel", "bias")] for number in range(100)}
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        weights = file.create_group("model_weights")
+        weights.attrs.create("layer_names", list(layers), dtype=h5py.string_dtype())
+        for layer, names in layers.items():
+            weights.create_group(layer).attrs.create("weight_names", names, dtype=h5py.string_dtype())
+            for name in names:
+                weights[layer][name] = np.zeros(3)
+        file.attrs["model_config"] = "x" * 50_000
+    monkeypatch.setattr(safe_hdf5, "MAX_TEXT_BYTES", 100_000)
+
+    with open_weights(tmp_path / "x.h5") as stored:
+        assert isinstance(stored, LegacyLayers)
+        assert {layer: [name for name, _ in arrays] for layer, arrays in stored.layers} == layers
+
+
+def test_where_memory_cannot_be_bounded_no_such_list_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody tries whether it fills it: the process that would ends without a word."""
+    path = _weights(tmp_path / "x.weights.h5", _long_names)
+    monkeypatch.setattr(names_apart, "limited", lambda _: nullcontext(False))
+    monkeypatch.setattr(sys, "argv", ["names_apart", str(path), "1000000"])
+
+    with pytest.raises(SystemExit) as end:
+        names_apart.main()
+    assert (end.value.code, capsys.readouterr().out) == (1, "")
 
 
 def test_file_of_more_models_than_any_network_has_is_refused(convnet: Any, tmp_path: Path) -> None:

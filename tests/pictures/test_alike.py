@@ -109,6 +109,16 @@ def test_the_search_ends_where_everything_looks_alike() -> None:
     assert len(found.pairs) == 1000
 
 
+def test_a_search_without_end_is_not_begun() -> None:
+    """It says of how many pictures; how far it is can be followed."""
+    looks, told = looks_of(random_thumbnails(100)), list[tuple[int, int]]()
+    parts = [np.arange(60), np.arange(60, 100)]
+
+    assert near_pairs(looks, parts, most=60 * 40 - 1) == alike.Found(too_many=100)
+    near_pairs(looks, parts, most=60 * 40, progress=lambda *count: told.append(count))
+    assert told[-1] == (60 * 40, 60 * 40)
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_pictures_take_seconds() -> None:
     """Under 10 s and 500 MB, with all planted copies found and nothing else, across splits and within them."""

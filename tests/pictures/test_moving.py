@@ -189,6 +189,14 @@ def test_a_file_that_is_no_list_is_refused(two: Path, text: str) -> None:
         interrupted_moves(scan(two))
 
 
+def test_a_pipe_in_the_place_of_the_list_is_refused_at_once(two: Path) -> None:
+    """Whoever opened it would wait until somebody writes into it."""
+    os.mkfifo(two / JOURNAL)
+    with pytest.raises(DataError) as error:
+        interrupted_moves(scan(two))
+    assert str(error.value) == f"{two / JOURNAL}: cannot be read (not a regular file)"
+
+
 def test_no_list_no_moves(two: Path) -> None:
     """The usual case."""
     assert interrupted_moves(scan(two)) == []

@@ -14,7 +14,10 @@ from cnncli.config.schema import DataConfig
 from cnncli.errors import DataError
 from cnncli.pictures import inventory, near_duplicates
 from cnncli.pictures.index import build_manifest, scan_folder
+from cnncli.pictures.inventory import verified
 from cnncli.pictures.manifest import Manifest
+from cnncli.pictures.mending import plan_moves
+from cnncli.pictures.scan import scan
 from tests.pictures.making import encoded, jpeg, picture, write_classes, write_tree
 
 
@@ -158,9 +161,25 @@ def test_a_class_too_small_to_keep_them_together_is_divided(tmp_path: Path) -> N
 def test_with_too_many_pairs_only_equal_files_stay_together(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search ended early; those it found are told."""
     search = near_duplicates.near_pairs
-    monkeypatch.setattr(near_duplicates, "near_pairs", lambda *arguments: search(*arguments, limit=30))
+    monkeypatch.setattr(near_duplicates, "near_pairs", lambda *args, **named: search(*args, **named, limit=30))
     found = build(pairs)
     assert "look alike in different splits: at least " in found.warnings[0]
+
+
+def test_with_too_many_pictures_only_equal_files_are_looked_for(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time grows with the square of their number; a note says what was not looked for."""
+    search = near_duplicates.near_pairs
+    monkeypatch.setattr(near_duplicates, "near_pairs", lambda *args, **named: search(*args, **named, most=100))
+    note = "76 pictures are too many to compare each with each: only equal ones were looked for, none that look alike"
+    found, facts, plan = build(two), scan_folder(two), plan_moves(scan(two), verified(scan(two), scan(two).candidates))
+
+    assert (found.near, found.warnings, facts.near_duplicates, plan.moves) == ((), (), (), ())
+    assert note in found.notes
+    assert note in facts.notes
+    assert note in plan.left
+    write_tree(two, {"test/cats/same.jpg": jpeg(0, 12, 16)})
+    with pytest.raises(DataError, match="the same picture in train and test"):
+        build(two)
 
 
 def test_what_is_remembered_is_enough(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from cnncli.errors import RunError
 from cnncli.runs.folder import RunFolder, create_run, finish_run, open_run
 
 NAMES = (
-    *("config.yaml", "manifest.csv", "classes.json", "environment.json", "log.txt", "history.csv", "stages.json"),
+    *("config.yaml", "manifest.csv", "skipped.csv", "near_duplicates.csv", "classes.json", "environment.json"),
+    *("log.txt", "history.csv", "stages.json"),
     *("metrics.json", "model.keras", "lock", "evaluations.jsonl", "state", "engine", "figures", "tensorboard"),
     *("state/000001", "state/.left-over", "engine/trunk.xml", "figures/curves.png", "tensorboard/train"),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -31,7 +34,9 @@ def test_the_largest_that_fits_is_found_and_recorded(
     assert main(["train", str(data), *words, *runs]) == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert load_resolved(run / "config.yaml").training.batch_size == 2
-    assert "2, the largest of 2, 1 that fits" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "trying which of 2, 1 fits into memory" in said
+    assert "2, the largest of 2, 1 that fits" in said
 
 
 @pytest.mark.parametrize(("ended_by", "found"), [({64: False, 32: False}, 16), ({64: None, 32: False, 16: None}, 8)])
@@ -41,7 +46,7 @@ def test_what_ends_the_process_that_tries_it_does_not_fit(
     """False: the step failed; None: the system ended the process. The sizes below are tried next."""
     config = tiny_config(tmp_path, training=AUTO)
 
-    def answer(command: list[str], input: str, **_: object) -> subprocess.CompletedProcess[str]:
+    def answer(command: list[str], input: bytes, **_: object) -> subprocess.CompletedProcess[bytes]:
         sizes, lines = batch_size.json.loads(input)["sizes"], []
         for size in sizes:
             lines.append(f'{{"size": {size}, "fits": false}}')
@@ -50,7 +55,7 @@ def test_what_ends_the_process_that_tries_it_does_not_fit(
             if size not in ended_by:
                 lines.append(f'{{"size": {size}, "fits": true}}')
                 break
-        return subprocess.CompletedProcess(command, 0, "\n".join(lines), "")
+        return subprocess.CompletedProcess(command, 0, "\n".join(lines).encode(), b"")
 
     monkeypatch.setattr(batch_size.subprocess, "run", answer)
 
@@ -59,7 +64,7 @@ def test_what_ends_the_process_that_tries_it_does_not_fit(
 
 def test_no_size_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what to change."""
-    done = subprocess.CompletedProcess([], -9, '{"size": 1, "fits": false}', "")
+    done = subprocess.CompletedProcess([], -9, b'{"size": 1, "fits": false}', b"")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
     with pytest.raises(TrainingError, match=r"not even one picture fits .* smaller data\.image_size"):
         find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
@@ -67,10 +72,70 @@ def test_no_size_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That is no matter of memory."""
-    done = subprocess.CompletedProcess([], 1, "", "Traceback\nValueError: no such thing\n")
+    done = subprocess.CompletedProcess([], 1, b"", b"Traceback\nValueError: no such thing\n")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
     with pytest.raises(TrainingError, match="cannot be found out: ValueError: no such thing"):
         find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+
+
+def test_a_size_that_takes_too_long_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that swaps is as good as one without memory; the sizes below are tried next."""
+    lines = [b'{"size": 64, "fits": false}\n', b'{"size": 32, "fits": false}\n{"size": 32, "fits": true}\n']
+    _never_ending(lines, monkeypatch)  # the second time, it is the end of the process that takes too long
+
+    assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 1100, Console(quiet=True)) == 32
+    assert lines == []
+
+
+def test_a_process_that_never_answers_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was tried, so nothing is known."""
+    _never_ending([None], monkeypatch)
+
+    with pytest.raises(TrainingError, match=r"cannot be found out: no answer within 900 s"):
+        find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+
+
+def _never_ending(said: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each process that tries sizes say the next of these, and be waited for in vain."""
+
+    def run(command: list[str], timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout, said.pop(0))
+
+    monkeypatch.setattr(batch_size.subprocess, "run", run)
+
+
+def test_the_folder_the_user_works_in_is_not_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A json.py of theirs is theirs."""
+    (tmp_path / "json.py").write_text("raise SystemExit('json.py was run')")
+    monkeypatch.chdir(tmp_path)
+
+    assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True)) == 1
+
+
+@pytest.mark.parametrize(("gpus", "bounds"), [((), [(batch_size.SHARE, False)]), (("A100",), [])])
+def test_what_is_tried_is_bounded_as_training_is(
+    gpus: tuple[str, ...],
+    bounds: list[tuple[float, bool]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By memory without swap; a GPU has its own."""
+    told: list[tuple[float, bool]] = []
+
+    def bounded(share: float, *, swap: bool) -> AbstractContextManager[None]:
+        told.append((share, swap))
+        return nullcontext()
+
+    question = {"config": tiny_config(tmp_path, training=AUTO).model_dump(mode="json"), "n_classes": 2, "sizes": [1]}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
+    monkeypatch.setattr(batch_size, "gpus", lambda: gpus)
+    monkeypatch.setattr(batch_size, "bounded", bounded)
+    monkeypatch.setattr(batch_size, "_tried", lambda *_: [(1, True)])
+    batch_size.main()
+
+    assert told == bounds
+    assert capsys.readouterr().out == '{"size": 1, "fits": true}\n'
 
 
 def test_every_number_of_pictures_has_a_size() -> None:
@@ -82,7 +147,7 @@ def test_every_number_of_pictures_has_a_size() -> None:
 TOO_LARGE = """
 import sys
 from cnncli import memory
-memory.available_bytes = lambda: 600 * 2**20
+memory.available_bytes = lambda **_: 600 * 2**20
 from cnncli.cli import main
 sys.exit(main(sys.argv[1:]))
 """
