@@ -78,15 +78,16 @@ class TensorBoard:
     """Writes the scalars of each epoch for TensorBoard, training and validation as two curves of one chart.
 
     Args:
-        folder: gets train/ and validation/. TensorFlow is imported here, by whoever trains.
+        folder: gets train/ and validation/ with the first row. TensorFlow is imported here, by whoever trains.
     """
 
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
 
         self._tf: Any = tf
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
         self.errors: tuple[type[Exception], ...] = (tf.errors.OpError, OSError)
-        self._writers = {split: tf.summary.create_file_writer(str(folder / split)) for split in ("train", "validation")}
 
     def add(self, row: HistoryRow) -> None:
         """Write the scalars of one epoch, at once."""
@@ -94,6 +95,8 @@ class TensorBoard:
         self._write("validation", row.epoch, loss=row.val_loss, accuracy=row.val_accuracy)
 
     def _write(self, split: str, epoch: int, **scalars: float) -> None:
+        if split not in self._writers:
+            self._writers[split] = self._tf.summary.create_file_writer(str(self._folder / split))
         with self._writers[split].as_default(step=epoch):
             for name, value in scalars.items():
                 self._tf.summary.scalar(f"epoch/{name}", value)
