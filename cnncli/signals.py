@@ -88,6 +88,7 @@ def noted() -> Iterator[Stop]:
 def _handling(stop: Stop, on_first: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python passes it
         if stop:
+            os.write(2, b"ended at once\n")  # a print may be what was interrupted
             os._exit(128 + number)
         stop.signal = number
         on_first()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from cnncli.errors import printable
 from cnncli.pictures.classes import class_problems, class_warnings
+from cnncli.pictures.divide import division_problems
 from cnncli.pictures.duplicates import across_labels, across_splits, duplicates, leakage_lines, two_label_notes
 from cnncli.pictures.inventory import Picture, Progress
 from cnncli.pictures.near_duplicates import how_to_mend, near_duplicates, near_notes, near_warnings
@@ -133,7 +134,7 @@ def folder_facts(scan: Scan, pictures: Sequence[Picture], comparing: Progress | 
             (good[one].path, good[other].path, correlation) for one, other, correlation in near.pairs
         ),
         left_out=dict(scan.left_out.most_common()),
-        problems=(*class_problems(scan, good), *unreadable, *leakage_lines(groups)),
+        problems=(*(class_problems(scan, good) or division_problems(scan, good)), *unreadable, *leakage_lines(groups)),
         warnings=(*near_warnings(good, near, how_to_mend(scan.root)), *class_warnings(scan), *size_warnings(counts)),
         notes=(*scan.notes, *two_label_notes(groups), *near_notes(near)),
     )

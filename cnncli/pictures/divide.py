@@ -63,6 +63,18 @@ def divide(
     return Divided(tuple(final), across(near, [one.split for one in final]), tuple(notes))
 
 
+def division_problems(found: Scan, pictures: Sequence[Picture]) -> list[str]:
+    """A line for each class that is too small for the splits that would be drawn of a folder, by the usual shares."""
+    from cnncli.config.schema import SplitFractions
+
+    shares, whole = _to_draw(found, SplitFractions())
+    try:
+        _drawn(found, whole, [one for one in pictures if shares and one.split == whole], shares, seed=0, alike=[])
+    except DataError as error:
+        return list(error.problems)
+    return []
+
+
 def _to_draw(found: Scan, fractions: SplitFractions) -> tuple[dict[str, float], str]:
     """The shares above 0 of the splits that are to be drawn, and the split they are taken from."""
     shares = {"validation": fractions.validation, "test": fractions.test}

@@ -2,7 +2,8 @@
 
 A group goes to the first of train, validation and test in which it lies: what stays in test was seen nowhere else.
 Where that would take from a class of a split more than half of its pictures, or move what lies behind a link, the group
-goes to the last of its splits instead; where that would, too, it stays.
+goes to the last of its splits instead; where that would, too, it stays. So does a group under two labels, which people
+have to judge.
 """
 
 from __future__ import annotations
@@ -85,6 +86,10 @@ class _Planner:
         splits = [split for split in SPLITS if any(one.split == split for one in members)]
         if len(splits) < 2:
             return None
+        shown = " and ".join(printable(one.path) for one in _one_of_each(members))
+        if len(labels := sorted({one.label for one in members})) > 1:  # moved together, nobody would see it any more
+            named = " and ".join(map(printable, labels))
+            return f"{shown}: in {' and '.join(splits)}, left there: which is right, {named}?"
         reasons = []
         for target in (splits[0], splits[-1]):
             movers = [one for one in members if one.split != target]
@@ -93,7 +98,6 @@ class _Planner:
                 self._move(movers, target)
                 return None
             reasons.append(reason)
-        shown = " and ".join(printable(one.path) for one in _one_of_each(members))
         return f"{shown}: in {' and '.join(splits)}, left there: {reasons[0]}"
 
     def _too_many(self, movers: Sequence[Picture]) -> str | None:

@@ -42,11 +42,11 @@ def near_warnings(pictures: Sequence[Labelled], found: Found, remedy: str) -> li
     """A sentence about pictures that look alike in different splits, if there are any; the remedy ends it."""
     if not found.pairs:
         return []
-    one, other, correlation = max(found.pairs, key=lambda pair: pair[2])
+    contradicting = [pair for pair in found.pairs if pictures[pair[0]].label != pictures[pair[1]].label]
+    one, other, correlation = max(contradicting or found.pairs, key=lambda pair: pair[2])
     where, there = (f"{printable(pictures[place].path)} ({pictures[place].split})" for place in (one, other))
     number = f"{len(found.pairs):,}" if found.complete else f"at least {len(found.pairs):,}"
-    mixed = sum(pictures[one].label != pictures[other].label for one, other, _ in found.pairs)
-    labels = f", {mixed:,} of them under two labels" if mixed else ""
+    labels = f", {len(contradicting):,} of them under two labels" if contradicting else ""
     return [
         f"pairs of pictures that look alike in different splits: {number}{labels}, e.g. {where} and {there},"
         f" {correlation:.0%} alike; they flatter the figures. {remedy}"

@@ -48,8 +48,8 @@ def _uneven(split: str, of_split: Mapping[str, int]) -> list[str]:
     if not filled or filled[large] < UNEVEN * filled[small]:
         return []
     return [
-        f"{split}: {printable(large)} has {filled[large]:,} pictures, {printable(small)} {filled[small]:,};"
-        " data.class_weights: balanced evens this out in training"
+        f"{split}: {printable(large)} has {filled[large]:,} pictures, {printable(small)} {filled[small]:,}"
+        + ("; data.class_weights: balanced evens this out in training" if split == "train" else "")
     ]
 
 

@@ -19,7 +19,7 @@ from cnncli.console import Console
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.scorer import ScoringRecipe, load_scorer, save_scorer
-from cnncli.errors import CnncliError, printable
+from cnncli.errors import CnncliError, TrainingError, printable
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
 from cnncli.features.store import FeatureStore
@@ -142,9 +142,18 @@ def telling_how_to_go_on(run: RunFolder, console: Console) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, Terminated) as stop:
-        console.warn(f"stopped; `cnncli train {printable(shlex.quote(str(shortest(run.path))))}` goes on from here")
+        console.warn(f"stopped; `cnncli train {_quoted(run)}` goes on from here")
         told(stop)
         raise
+    except TrainingError:
+        raise  # it would end the same way again
+    except (CnncliError, OSError):
+        console.warn(f"once that is mended, `cnncli train {_quoted(run)}` goes on from here")
+        raise
+
+
+def _quoted(run: RunFolder) -> str:
+    return printable(shlex.quote(str(shortest(run.path))))
 
 
 class Records:

@@ -260,7 +260,7 @@ def test_same_picture_in_two_splits_is_an_error(three: Path) -> None:
     write_tree(three, {"test/dogs/copy.jpg": jpeg(5, 12, 16)})
     assert problems(three) == [
         "DIR/train/cats/cats.0.jpg = DIR/validation/dogs/z.jpg = DIR/test/cats/copy.jpg:"
-        " the same picture in train and validation and test",
+        " the same picture in train and validation and test, under 2 labels: cats, dogs",
         "DIR/train/dogs/dogs.1.jpg = DIR/test/dogs/copy.jpg: the same picture in train and test",
         "data.allow_leakage: true accepts pictures that lie in several splits;"
         " `cnncli data check DIR --fix-splits` moves them together",
@@ -469,7 +469,7 @@ def test_odd_class_sizes_are_warned_of(tmp_path: Path) -> None:
     assert found.warnings == (
         "classes with fewer than 10 pictures to train on: 1 (dogs 9)",
         "train: cats has 30 pictures, dogs 9; data.class_weights: balanced evens this out in training",
-        "test: dogs has 48 pictures, cats 12; data.class_weights: balanced evens this out in training",
+        "test: dogs has 48 pictures, cats 12",
         "test: classes with another share of the pictures than in train: 2 (cats 20%, in train 77%; dogs 80%, in train"
         " 23%)",
         "test has 60 pictures and train only 39: are the two folders swapped?",

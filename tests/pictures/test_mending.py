@@ -121,14 +121,33 @@ def test_what_lies_behind_links_stays(three: Path, tmp_path_factory: pytest.Temp
     ]
 
 
+def test_a_group_under_two_labels_is_left_to_people(three: Path) -> None:
+    """Moved together, equal ones would be one picture of two classes, and alike ones would be found by nobody."""
+    write_tree(
+        three,
+        {
+            "test/dogs/copy.jpg": jpeg(0, 12, 16),
+            "test/dogs/large.png": encoded(LARGE),
+            "train/cats/large.jpg": encoded(LARGE, "JPEG", quality=70),
+        },
+    )
+    planned = plan(three)
+
+    assert planned.moves == ()
+    assert len(planned.left) == 2
+    assert all(
+        line.endswith(": in train and test, left there: which is right, cats and dogs?") for line in planned.left
+    )
+
+
 def test_after_the_moves_nothing_is_left_to_do(three: Path) -> None:
     """And no picture is lost: the same bytes as before, as often as before."""
     write_tree(
         three,
         {
             "val/cats/copy.jpg": jpeg(0, 12, 16),
-            "test/dogs/copy.jpg": jpeg(0, 12, 16),
-            "test/dogs/large.png": encoded(LARGE),
+            "test/cats/copy.jpg": jpeg(0, 12, 16),
+            "test/cats/large.png": encoded(LARGE),
             "train/cats/large.jpg": encoded(LARGE, "JPEG", quality=70),
         },
     )
