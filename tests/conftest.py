@@ -24,3 +24,8 @@ def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("CNNCLI_CACHE", str(home / "cache"))
     monkeypatch.setenv("CNNCLI_RUNS", str(home / "runs"))
     monkeypatch.setenv("KERAS_HOME", str(home / "keras"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that the other processes have something to do until it is over."""
+    items.sort(key=lambda item: "test_trainings.py" not in item.nodeid)

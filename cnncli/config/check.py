@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from cnncli.config.dialect import unquoted
 from cnncli.config.fields import choices_of, expectation, group_of, item_groups_of, takes_null
 from cnncli.config.problems import Problem, shown
-from cnncli.config.schema import Config, HeadLayer, Settings, StageConfig
+from cnncli.config.schema import MOST_IN_A_LIST, Config, HeadLayer, Settings, StageConfig
 from cnncli.config.suggestions import setting_hint, word_hint
 from cnncli.config.tree import Node, join
 
@@ -81,6 +81,9 @@ class Check:
         if (inner := group_of(field)) is not None:
             return {name: self._group(inner, node, key, takes_null(field))}
         if (kinds := item_groups_of(field)) and isinstance(node.value, list) and node.value:
+            if len(node.value) > MOST_IN_A_LIST:
+                self._add(node, key, f"a list of {len(node.value):,}", f"at most {MOST_IN_A_LIST}")
+                return {}
             items = [self._item(kinds, item, join(key, number)) for number, item in node.children()]
             return {name: [_whole(kinds, item, number) for number, item in enumerate(items)]}
         return self._value(group, name, field, node, key)

@@ -52,7 +52,8 @@ def require_stood(data: bytes, work: Path, suffix: str = ".jpg") -> None:
     folder = work / "pictures"
     for label in ("a", "b"):
         (folder / label).mkdir(parents=True)
-        (folder / label / "good.png").write_bytes(_png(ord(label)))
+        for number in range(3):  # one for each split that would be drawn
+            (folder / label / f"good-{number}.png").write_bytes(_png(3 * ord(label) + number))
     path = folder / "a" / f"mutant{suffix}"
     path.write_bytes(data)
     said = endured(functools.partial(_looked_at, path, work))

@@ -27,17 +27,19 @@ GOOD: dict[str, Any] = {
     "max_pixels": 178_000_000,
     "tail_precision": "float32",
     "gpu": False,
+    "cut": "block5_pool",
 }
+MAY_LACK = {"gpu", "tail_precision", "cut"}
 
 
 def test_every_entry_of_a_recipe_is_checked() -> None:
     """A new one needs a check of its own."""
     assert set(CHECKS) == set(ScoringRecipe.__dataclass_fields__) == set(GOOD)
     assert recipe_problem(GOOD) is None
-    assert recipe_problem({key: value for key, value in GOOD.items() if key not in ("gpu", "tail_precision")}) is None
+    assert recipe_problem({key: value for key, value in GOOD.items() if key not in MAY_LACK}) is None
 
 
-@pytest.mark.parametrize("name", sorted(set(GOOD) - {"gpu", "tail_precision"}))
+@pytest.mark.parametrize("name", sorted(set(GOOD) - MAY_LACK))
 def test_an_entry_that_is_missing_is_named(name: str) -> None:
     """The first of them."""
     facts = {key: value for key, value in GOOD.items() if key != name}
@@ -46,7 +48,7 @@ def test_an_entry_that_is_missing_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [3.5, -1, math.nan, [], {}, [{}], "", 10**30, ["a", "a"], b"x", 0])
-@pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze"}))
+@pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze", "cut"}))
 def test_an_entry_of_another_kind_is_named(name: str, value: Any) -> None:
     """Whatever it is instead."""
     assert recipe_problem({**GOOD, name: value}) == f"damaged, {name} is missing or is not what it should be"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(1200)  # two minutes where nothing else runs
 ROOT = Path(__file__).resolve().parents[2]
 TRIES = {
     "kill": 10,
