@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ def shared() -> Path:
     if not (SHARED / "data" / "dogs-vs-cats").is_dir():
         pytest.skip("needs the real photographs and weights in ../shared, which are not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """As on a terminal: who starts the tests in the background ignores it, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
