@@ -131,15 +131,16 @@ class Console:
             self.say(f"{description}: {meter.summary()}")
 
     @contextmanager
-    def training(self, stage: str, epochs: int, pictures: int) -> Iterator[Training]:
+    def training(self, stage: str, epochs: int, pictures: int, done: int = 0) -> Iterator[Training]:
         """Show the training of a stage: a bar for each epoch on a terminal, and a line at its end anywhere.
 
         Args:
             stage: its name.
             epochs: how many are planned.
             pictures: in one epoch.
+            done: epochs that were over before.
         """
-        training = Training(Meter("", pictures, "pictures", self.clock), self.say, stage, epochs)
+        training = Training(Meter("", pictures, "pictures", self.clock), self.say, stage, epochs, done)
         with self._shown(training.meter) as training.show:
             yield training
 

@@ -9,6 +9,7 @@
     ├── EngineError                     an engine or precision this machine does not have
     ├── CacheError                      stored features that have gone, or a cache that cannot be written
     ├── TrainingError                   training went where no weights are worth keeping
+    │   └── NonFiniteError              a loss, a score or a weight that is no number
     ├── RunError                        a run that is missing, unfinished or of another format
     └── MinimumMissedError     exit 3   the accuracy a gate required was not reached
 
@@ -91,6 +92,10 @@ class CacheError(CnncliError):
 
 class TrainingError(CnncliError):
     """Training became non-finite, or moved what it should not have, or nothing."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss, a score or a weight became infinite or no number."""
 
 
 class RunError(CnncliError):

@@ -27,6 +27,8 @@ class Lock:
         """
         self.path = path
         self._descriptor = _opened(path)
+        self.is_possible = True
+        """False once the file system has shown that it has no locks."""
         self.release = weakref.finalize(self, os.close, self._descriptor)
         """Hold it no longer; a second call does nothing."""
 
@@ -53,9 +55,18 @@ class Lock:
         """Hold it alone, as soon as nobody else holds it."""
         _flock(self._descriptor, alone=True, wait=True)
 
+    def try_share(self) -> bool:
+        """Hold it with others if nobody holds it alone now; always so where the file system has no locks."""
+        return self._try(alone=False) or not self.is_possible
+
     def try_alone(self) -> bool:
         """Hold it alone if nobody else holds it now. If not, it is not held at all: a shared one is given up first."""
-        return _flock(self._descriptor, alone=True, wait=False)
+        return self._try(alone=True)
+
+    def _try(self, alone: bool) -> bool:
+        had = _flock(self._descriptor, alone, wait=False)
+        self.is_possible = had is not None
+        return bool(had)
 
 
 def shared(path: Path) -> Lock:
@@ -101,7 +112,7 @@ def _opened(path: Path) -> int:
 
 if sys.platform == "win32":
 
-    def _flock(descriptor: int, alone: bool, wait: bool) -> bool:  # noqa: ARG001
+    def _flock(descriptor: int, alone: bool, wait: bool) -> bool | None:  # noqa: ARG001
         return True
 
 else:
@@ -109,8 +120,8 @@ else:
 
     _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
 
-    def _flock(descriptor: int, alone: bool, wait: bool) -> bool:
-        """Whether the lock is had now."""
+    def _flock(descriptor: int, alone: bool, wait: bool) -> bool | None:
+        """Whether the lock is had now; None where the file system has no locks."""
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -118,5 +129,5 @@ else:
         except OSError as error:
             if error.errno not in _WITHOUT_LOCKS:
                 raise
-            return not alone
+            return None
         return True

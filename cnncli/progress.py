@@ -106,11 +106,12 @@ class EpochFigures(Protocol):
 class Training:
     """What `Console.training` hands out: `advance` after each step, `epoch_done` with the figures of an epoch."""
 
-    def __init__(self, meter: Meter, say: Callable[[str], None], stage: str, epochs: int) -> None:
+    def __init__(self, meter: Meter, say: Callable[[str], None], stage: str, epochs: int, done: int = 0) -> None:
         self.meter = meter
         self.show: Callable[[], None] = lambda: None
         self._say, self._stage, self._epochs = say, stage, epochs
-        self._done, self._seconds = 0, 0.0
+        self._before = self._done = done
+        self._seconds = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -124,7 +125,7 @@ class Training:
     def epoch_done(self, figures: EpochFigures) -> None:
         """An epoch is over, its validation included; the next one begins."""
         self._done, self._seconds = self._done + 1, self._seconds + figures.seconds
-        left = (self._epochs - self._done) * self._seconds / self._done
+        left = (self._epochs - self._done) * self._seconds / (self._done - self._before)
         self._say(epoch_line(self._stage, self._done, self._epochs, figures, left))
         self._begin()
 

@@ -218,7 +218,7 @@ def step_losses(bench: Bench, stage: Stage, division: Division | None = None) ->
         Objective(bench.shop.config.head.activation, len(manifest.classes)),
     )
     batches = (batch for epoch in range(1, STEPS + 1) for batch in feed.epoch(stage.name, epoch, BATCH))
-    return [trainer.train_epoch([batch], iter([1.0]), "a step").loss for batch in islice(batches, STEPS)]
+    return [trainer.train_epoch([batch], iter([1.0]), "a step").scores.loss for batch in islice(batches, STEPS)]
 
 
 def _stored(bench: Bench, division: Division) -> Any:

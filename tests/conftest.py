@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """As on a terminal: who starts the tests in the background ignores it, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache, weights or runs."""
@@ -24,3 +31,8 @@ def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("CNNCLI_CACHE", str(home / "cache"))
     monkeypatch.setenv("CNNCLI_RUNS", str(home / "runs"))
     monkeypatch.setenv("KERAS_HOME", str(home / "keras"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that the other processes have something to do until it is over."""
+    items.sort(key=lambda item: "test_trainings.py" not in item.nodeid)

@@ -21,6 +21,8 @@ ROOT = Path(cnncli.__file__).parent
 ROOMS = (
     *(
         "errors",
+        "untrusted",
+        "archives",
         "keyed",
         "wording",
         "progress",
@@ -28,6 +30,8 @@ ROOMS = (
         "locks",
         "parallel",
         "quiet",
+        "signals",
+        "memory",
         "console",
         "catalogue",
         "config",

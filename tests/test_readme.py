@@ -83,7 +83,10 @@ def test_continuous_integration_fails_where_a_command_does(failing: str, code: i
     )
 
     assert done.returncode == code
-    assert done.stdout == {"pip": "", "cnncli": "", "python": "trained\n", "": "trained\ntested\nchecked\n"}[failing]
+    assert (
+        done.stdout
+        == {"pip": "", "cnncli": "", "python": "trained\n", "": "trained\ntested\nchecked\ntested\n"}[failing]
+    )
     assert not (checkout / ".venv").exists()
 
 

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, printable
+from cnncli.signals import Terminated, is_told, raising
 
 if TYPE_CHECKING:
     from cnncli.cli.options import Invocation
@@ -31,13 +30,9 @@ EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 EXIT_TERMINATED = 143
 
-# What the machine refuses, and no code can mend: full or read-only disks, missing rights.
-_REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE")
+# What the machine refuses, and no code can mend: full, failing or read-only disks, missing rights, impossible names.
+_REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EIO", "ENAMETOOLONG", "ELOOP")
 _ENVIRONMENT_ERRORS = {getattr(errno, name) for name in _REFUSALS if hasattr(errno, name)}
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived; raised so that what is open is closed on the way out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invocation = Invocation()
     _make_stdout_take_any_text()
     try:
-        with _sigterm_raises():
+        with raising():
             code = _run(sys.argv[1:] if arguments is None else list(arguments), invocation)
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -59,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_stdout()
         return EXIT_PIPE_CLOSED
-    except (KeyboardInterrupt, click.Abort):
-        return _stopped(EXIT_INTERRUPTED)
-    except Terminated:
-        return _stopped(EXIT_TERMINATED)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        return _stopped(stop, EXIT_INTERRUPTED)
+    except Terminated as stop:
+        return _stopped(stop, EXIT_TERMINATED)
     except CnncliError as error:
         return _say_errors(error.problems, error.exit_code, invocation)
     except click.ClickException as error:
@@ -103,25 +98,6 @@ def _run(words: list[str], invocation: Invocation) -> int:
     return EXIT_DONE
 
 
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn the first SIGTERM into an exception; a second one ends the process at once."""
-
-    def raise_terminated(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, raise_terminated)
-    except ValueError:  # not the main thread: someone else's process, someone else's signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _say(line: str) -> None:
     with suppress(OSError, ValueError):  # a closed stderr is no reason for another exit code
         click.echo(line, err=True)
@@ -145,8 +121,9 @@ def _say_usage(error: click.ClickException, invocation: Invocation) -> int:
     return EXIT_USER
 
 
-def _stopped(code: int) -> int:
-    _say("stopped")
+def _stopped(stop: BaseException, code: int) -> int:
+    if not is_told(stop):
+        _say("stopped")
     return code
 
 

@@ -14,7 +14,7 @@ import click
 from cnncli.cli.options import console_flags, example
 
 VERBS = {
-    "train": "Train a classifier from a config or a folder of pictures.",
+    "train": "Train from a config or a folder of pictures, or go on with a run.",
     "finetune": "Continue a finished run with more of its backbone trained.",
     "evaluate": "Measure a run: loss, accuracy with its interval, each class.",
     "predict": "Classify pictures with a run.",

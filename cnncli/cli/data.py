@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cnncli.cli.options import console_options, example, json_option, print_json
 from cnncli.console import Console
 from cnncli.errors import EXIT_USER
+
+if TYPE_CHECKING:
+    from cnncli.pictures.mending import Move
+    from cnncli.recipes.fix_splits import Fixed
 
 
 @click.group(epilog=example("cnncli data check data/sample"))
@@ -18,25 +25,59 @@ def command() -> None:
 
 @command.command(epilog=example("cnncli data check data/sample --json"))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--fix-splits", is_flag=True, help="Move pictures that lie in several splits, equal or alike, together.")
+@click.option("--dry-run", is_flag=True, help="With --fix-splits: show the moves and make none of them.")
+@click.option("--yes", is_flag=True, help="With --fix-splits: move without asking.")
 @json_option
 @console_options
 @click.pass_context
-def check(context: click.Context, folder: Path, as_json: bool, console: Console) -> None:
+def check(
+    context: click.Context,
+    folder: Path,
+    fix_splits: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    console: Console,
+) -> None:
     """Look at every picture of a folder.
 
-    Counts by split and class, sizes, formats, unreadable pictures, exact duplicates, odd class sizes, and everything
-    that keeps the folder from being trained on. Exit code 2 if there is anything.
+    Counts by split and class, sizes, formats, unreadable pictures, exact duplicates, pictures that look alike in
+    different splits, odd class sizes, and everything that keeps the folder from being trained on. Exit code 2 if there
+    is anything.
+
+    --fix-splits moves what lies in several splits to the first of train, validation and test in which it lies, so that
+    the test split keeps nothing that was seen elsewhere. No class of a split loses more than half of its pictures, no
+    file is overwritten, nothing behind a link is moved; what therefore stays is told. On a terminal it asks first.
     """
-    from cnncli.cli.data_report import show_facts
+    from cnncli.cli.data_report import show_facts, show_fixed
     from cnncli.recipes.check_data import check_data
 
+    if (dry_run or yes) and not fix_splits:
+        raise click.UsageError("--dry-run and --yes belong to --fix-splits.")
+    fixed = _fix(folder, dry_run, yes, console) if fix_splits else None
     facts = check_data(folder, console)
     if as_json:
-        print_json(facts.to_dict())
+        print_json({**facts.to_dict(), **(fixed.to_dict() if fixed else {})})
     else:
         show_facts(facts, console)
-    if facts.problems:
+        if fixed:
+            show_fixed(fixed)
+    if facts.problems or (fixed and fixed.problems):
         context.exit(EXIT_USER)
+
+
+def _fix(folder: Path, dry_run: bool, yes: bool, console: Console) -> Fixed:
+    from cnncli.cli.data_report import say_moves
+    from cnncli.recipes.fix_splits import fix_splits
+
+    def agrees(moves: Sequence[Move]) -> bool:
+        say_moves(moves)
+        if dry_run or yes or not sys.stdin.isatty():
+            return not dry_run
+        return click.confirm(f"Move these {len(moves):,} pictures?", err=True)
+
+    return fix_splits(folder, console, agrees)
 
 
 @command.group(epilog=example("cnncli data prepare dogs-vs-cats dogs-vs-cats.zip --out data/dogs-vs-cats"))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
 from cnncli.console import Console
 from cnncli.errors import printable
 from cnncli.pictures.check import FolderFacts
+from cnncli.pictures.mending import Move
+from cnncli.recipes.fix_splits import Fixed
 
 SHOWN = 20
-"""So many groups of equal pictures are spelled out; `--json` has all."""
+"""So many groups of equal pictures and pairs that look alike are spelled out; `--json` has all."""
 
 
 def show_facts(facts: FolderFacts, console: Console) -> None:
@@ -29,12 +31,33 @@ def show_facts(facts: FolderFacts, console: Console) -> None:
         f"colour modes: {_listed(facts.modes)}",
         f"unreadable: {len(facts.unreadable):,}",
         f"groups of equal files: {len(within):,} within a split, {len(facts.duplicates_across):,} across splits",
+        f"pairs that look alike in different splits: {len(facts.near_duplicates):,}",
         f"left out: {_listed(facts.left_out)}",
     ]
     lines += [f"equal: {' = '.join(map(printable, group))}" for group in within[:SHOWN]]
+    lines += [
+        f"alike: {printable(one)} and {printable(other)} ({correlation:.0%})"
+        for one, other, correlation in facts.near_duplicates[:SHOWN]
+    ]
+    lines += [f"warning: {warning}" for warning in facts.warnings]
     lines += [f"note: {note}" for note in facts.notes]
     lines += [f"error: {problem}" for problem in facts.problems]
     lines += [] if facts.problems else ["fine: nothing keeps this folder from being trained on"]
+    click.echo("\n".join(lines))
+
+
+def say_moves(moves: Sequence[Move]) -> None:
+    """Say on stderr what would move, even where little is to be said: nobody should look for files in vain."""
+    for move in moves:
+        click.echo(f"move {printable(move.source)} to {printable(move.target)}", err=True)
+
+
+def show_fixed(fixed: Fixed) -> None:
+    """Print on stdout how many pictures were moved, or could be, and what is left in several splits."""
+    lines = [f"moved: {len(fixed.moves):,}"] if fixed.moves or not fixed.planned else []
+    lines += [f"to be moved: {len(fixed.planned):,}"] if fixed.planned else []
+    lines += [f"left: {line}" for line in fixed.left]
+    lines += [f"error: {problem}" for problem in fixed.problems]
     click.echo("\n".join(lines))
 
 

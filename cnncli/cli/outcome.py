@@ -35,6 +35,8 @@ def open_run_aloud(name: str | Path | None, runs_dir: Path, console: Console) ->
 
 def print_run(run: Run, as_json: bool, console: Console) -> None:
     """The summary of a training: its figures on stdout, and commands to copy: what can be done next."""
+    from cnncli.recipes.result import shortest
+
     if as_json:
         print_json(run.to_dict())
         return
@@ -43,9 +45,9 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
         [_row(split, metrics) for split, metrics in run.metrics.items()],
         to="stdout",
     )
-    shortest = _shortest(run.path)
-    console.say(f"{printable(shortest)} in {run.seconds:.1f} s")
-    path = printable(shlex.quote(str(shortest)))
+    short = shortest(run.path)
+    console.say(f"{printable(short)} in {run.seconds:.1f} s")
+    path = printable(shlex.quote(str(short)))
     console.say(f"cnncli predict --run {path} PICTURE.jpg")
     console.say(f"cnncli evaluate {path}")
     if run.layers:
@@ -86,8 +88,3 @@ def print_plan(plan: StagePlan, console: Console) -> None:
 def _row(split: str, metrics: Metrics) -> tuple[str, str, str, str, str]:
     low, high = metrics.top1_ci95
     return split, f"{metrics.n:,}", f"{metrics.loss:.4f}", f"{metrics.top1:.4f}", f"{low:.4f} - {high:.4f}"
-
-
-def _shortest(path: Path) -> Path:
-    """Relative to the current folder where it lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

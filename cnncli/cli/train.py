@@ -11,21 +11,38 @@ from cnncli.console import Console
 
 
 @click.command(epilog=example("cnncli train configs/quickstart.yaml training.epochs=30"))
-@click.argument("source", metavar="CONFIG|DIR", type=click.Path(path_type=Path))
+@click.argument("source", metavar="CONFIG|DIR|RUN", type=click.Path(path_type=Path))
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option("--resume", "resumes", is_flag=True, help="Go on with the newest unfinished run of this config, if any.")
 @runs_dir_option
 @json_option
 @console_options
-def command(source: Path, overrides: tuple[str, ...], runs_dir: Path, as_json: bool, console: Console) -> None:
-    """Train a classifier from a config or a folder of pictures.
+def command(
+    source: Path, overrides: tuple[str, ...], resumes: bool, runs_dir: Path, as_json: bool, console: Console
+) -> None:
+    """Train from a config or a folder of pictures, or go on with a run.
 
     CONFIG is a YAML file; DIR a folder of class folders, or of train, validation and test, trained with the defaults.
+    RUN is a run directory: an interrupted training goes on from its last checkpoint, a finished one shows its figures;
+    with training.epochs=N the last stage goes on to so many epochs.
     Any setting can be given as KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
     """
-    from cnncli.recipes.source import read_config
+    from cnncli.recipes.source import epochs_asked_for, read_config, run_to_resume
 
-    config = read_config(source, overrides)  # what is wrong with it is said before the rest is imported
+    run = run_to_resume(source)
+    epochs = epochs_asked_for(source, overrides) if run else None
+    config = None if run else read_config(source, overrides)  # mistakes are told before the rest is imported
     from cnncli.cli.outcome import print_run
-    from cnncli.recipes.train import train
 
-    print_run(train(config, runs_dir, console), as_json, console)
+    if resumes and config is not None:
+        from cnncli.recipes.resume import newest_unfinished
+
+        run = newest_unfinished(config, runs_dir, console)
+    if run is not None:
+        from cnncli.recipes.resume import resume
+
+        print_run(resume(run, console, epochs), as_json, console)
+    elif config is not None:
+        from cnncli.recipes.train import train
+
+        print_run(train(config, runs_dir, console), as_json, console)

@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 
 from cnncli.config.dialect import unquoted
 from cnncli.config.fields import choices_of, expectation, group_of, item_groups_of, takes_null
-from cnncli.config.problems import Problem
-from cnncli.config.schema import Config, HeadLayer, Settings, StageConfig
+from cnncli.config.problems import Problem, shown
+from cnncli.config.schema import MOST_IN_A_LIST, Config, HeadLayer, Settings, StageConfig
 from cnncli.config.suggestions import setting_hint, word_hint
 from cnncli.config.tree import Node, join
 
@@ -81,6 +81,9 @@ class Check:
         if (inner := group_of(field)) is not None:
             return {name: self._group(inner, node, key, takes_null(field))}
         if (kinds := item_groups_of(field)) and isinstance(node.value, list) and node.value:
+            if len(node.value) > MOST_IN_A_LIST:
+                self._add(node, key, f"a list of {len(node.value):,}", f"at most {MOST_IN_A_LIST}")
+                return {}
             items = [self._item(kinds, item, join(key, number)) for number, item in node.children()]
             return {name: [_whole(kinds, item, number) for number, item in enumerate(items)]}
         return self._value(group, name, field, node, key)
@@ -165,7 +168,7 @@ def _said(errors: list[dict[str, Any]]) -> str:
 
 def _repair(group: type[Settings], name: str, value: object) -> str:
     """A sentence where quotes are all that is missing or too much."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and not list(_errors(group, name, str(value))):
+    if isinstance(value, int | float) and not isinstance(value, bool) and not list(_errors(group, name, shown(value))):
         return "Write it in quotes."
     if isinstance(value, str):
         plain = unquoted(value)

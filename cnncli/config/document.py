@@ -97,6 +97,8 @@ def parse(text: bytes | str, place: Place) -> tuple[Node | None, list[Problem]]:
         return None, [Problem(place(None), "", what)]
     except RecursionError:
         return None, [Problem(place(None), "", "nested too deeply for a config")]
+    except (ValueError, OverflowError) as error:  # what PyYAML makes of "\UFFFFFFFF" and of a version of 5,000 digits
+        return None, [Problem(place(None), "", f"not valid YAML: {error}")]
     except _TooManyValuesError:
         what = f"more than {MAX_VALUES:,} values, with aliases written out"
         return None, [Problem(place(None), "", what)]

@@ -46,6 +46,17 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
             return (replace(head_stage(config), name="scratch", unfreeze="all"),)
 
 
+def with_epochs(config: Config, epochs: int) -> Config:
+    """The same config, its last stage with so many epochs."""
+    stages = stages_of(config)
+    if config.training.stages is None and len(stages) == 1:
+        changed: dict[str, object] = {"epochs": epochs}
+    else:
+        *others, last = (StageConfig.model_validate(vars(stage)) for stage in stages)
+        changed = {"stages": (*others, last.model_copy(update={"epochs": epochs}))}
+    return config.model_copy(update={"training": config.training.model_copy(update=changed)})
+
+
 def run_name(config: Config) -> str:
     """The name of a config's run: its own, else the backbone's and the mode's."""
     return config.name or f"{config.backbone.name}-{config.mode}".lower()

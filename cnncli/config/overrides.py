@@ -24,6 +24,8 @@ from cnncli.errors import printable
 PREFIX = "CNNCLI_"
 FOLDERS = frozenset({"CNNCLI_CACHE", "CNNCLI_RUNS"})
 """Variables that are no settings."""
+DEEPEST = 16
+"""Names in the key of an override, at most."""
 
 Overrides = Sequence[str] | Mapping[str, object]
 """`key=value` texts, or a mapping from dotted keys to values."""
@@ -40,19 +42,28 @@ class Assignment:
 def assignments_of(overrides: Overrides) -> tuple[list[Assignment], list[Problem]]:
     """Overrides in their order, and what is wrong with their form."""
     if isinstance(overrides, Mapping):
-        given = overrides.items()
-        return [
-            Assignment(key, tree_of(value, _override(f"{key}={value}", key, n))) for n, (key, value) in enumerate(given)
-        ], []
+        return _assignments_of_mapping(overrides)
     assignments: list[Assignment] = []
     problems: list[Problem] = []
     for number, text in enumerate(overrides):
         key, equals, value = text.partition("=")
         origin = _override(text, key.strip(), number)
-        if not equals or not all(key.strip().split(".")):
+        if not equals or not _is_key(key.strip()):
             problems.append(Problem(origin, "", "not an override", expected="key=value, such as training.epochs=3"))
             continue
         _assign_text(key.strip(), value, origin, assignments, problems)
+    return assignments, problems
+
+
+def _assignments_of_mapping(overrides: Mapping[str, object]) -> tuple[list[Assignment], list[Problem]]:
+    assignments: list[Assignment] = []
+    problems: list[Problem] = []
+    for number, (key, value) in enumerate(overrides.items()):
+        origin = _override(f"{key}={value}", key, number)
+        if _is_key(key):
+            assignments.append(Assignment(key, tree_of(value, origin)))
+        else:
+            problems.append(Problem(origin, "", "not an override", expected="a key such as training.epochs"))
     return assignments, problems
 
 
@@ -64,7 +75,7 @@ def environment_assignments(environment: Mapping[str, str]) -> tuple[list[Assign
     for number, (name, key) in enumerate(sorted(named.items(), key=lambda item: (item[1].count("."), item[1]))):
         value = environment[name]
         origin = Origin(shown_variable(name, value), Path.cwd(), order=(1, number, 0))
-        if not all(key.split(".")):
+        if not _is_key(key):
             problems.append(Problem(origin, "", "not a setting", expected="a name such as CNNCLI_TRAINING__EPOCHS"))
         elif value:
             _assign_text(key, value, origin, assignments, problems)
@@ -85,6 +96,12 @@ def shown_variable(name: str, value: str) -> str:
     return f"environment {_shown(f'{name}={value}')}"
 
 
+def _is_key(key: str) -> bool:
+    """Whether a text is names with dots between them; no setting lies deeper than a few groups."""
+    names = key.split(".")
+    return all(names) and len(names) <= DEEPEST
+
+
 def assign(tree: Node, assignment: Assignment) -> Problem | None:
     """Put a value into a tree, making groups on the way; a problem where what is there cannot hold it."""
     *groups, name = assignment.key.split(".")
@@ -96,8 +113,8 @@ def assign(tree: Node, assignment: Assignment) -> Problem | None:
             return Problem(origin, assignment.key, f"cannot be set inside {holder}, which is no group", node.plain())
     if isinstance(node.value, dict):
         node.value[name] = assignment.node
-    elif isinstance(node.value, list) and name.isdecimal() and int(name) < len(node.value):
-        node.value[int(name)] = assignment.node
+    elif isinstance(node.value, list) and (place := node.place(name)) is not None:
+        node.value[place] = assignment.node
     elif isinstance(node.value, list):
         count = len(node.value)
         return Problem(

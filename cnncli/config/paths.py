@@ -14,16 +14,21 @@ from cnncli.errors import printable
 
 WEIGHTS_WORDS = ("imagenet", "none")
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
+MOST_PARTS, LONGEST = 256, 2_000
+"""Of a path beyond which nobody looks for what is there instead; characters of it that are shown."""
 
 
 def absolute(written: str, folder: Path) -> Path:
     """A path as written, made absolute: `~` is the home folder, and relative is relative to `folder`."""
     path = Path(written)
-    with suppress(RuntimeError):  # `~somebody` whom this machine does not know: a name like any other
+    # `~somebody` whom this machine does not know, and what no path can be: names like any other.
+    with suppress(RuntimeError, ValueError):
         path = path.expanduser()
     path = folder / path
-    # `..` behind a link leads where the system says, not where the text does.
-    return path.resolve() if ".." in path.parts else path.absolute()
+    with suppress(RuntimeError, ValueError, OSError):  # links that lead round in a circle
+        # `..` behind a link leads where the system says, not where the text does.
+        return path.resolve() if ".." in path.parts else path.absolute()
+    return path.absolute()
 
 
 def missing_paths(draft: Draft) -> Iterator[Problem]:
@@ -41,7 +46,7 @@ def _data_path(draft: Draft, path: Path) -> Iterator[Problem]:
         hint = "`cnncli data prepare` arranges known archives." if path.suffix == ".zip" else ""
         yield draft.problem("data.path", "a file", "a folder of pictures", hint)
     elif what != "a folder":
-        what = f"{what or 'no such folder'}: {printable(path)}"
+        what = f"{what or 'no such folder'}: {_shown(path)}"
         yield draft.problem("data.path", what, "a folder of pictures", _nearby(path))
 
 
@@ -57,7 +62,13 @@ def _weights_file(draft: Draft, path: Path) -> Iterator[Problem]:
         return
     word = difflib.get_close_matches(path.name.lower(), WEIGHTS_WORDS, n=1, cutoff=0.75)
     hint = f"Did you mean {word[0]}?" if word else _nearby(path)
-    yield draft.problem("backbone.weights", f"{what or 'no such file'}: {printable(path)}", expected, hint)
+    yield draft.problem("backbone.weights", f"{what or 'no such file'}: {_shown(path)}", expected, hint)
+
+
+def _shown(path: Path) -> str:
+    """A path that a line can hold; the system takes none as long as those that are cut."""
+    text = printable(path)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _what_is(path: Path) -> str:
@@ -74,6 +85,8 @@ def _what_is(path: Path) -> str:
 
 def _nearby(path: Path) -> str:
     """What is there instead of a path that is not."""
+    if len(path.parts) > MOST_PARTS:
+        return ""
     there = next((parent for parent in path.parents if _what_is(parent) == "a folder"), None)
     if there is None or there != path.parent:
         return f"The path exists up to {printable(there)}." if there is not None else ""

@@ -50,7 +50,7 @@ class DataConfig(Settings):
     fit: Literal["stretch", "crop", "pad"] = "stretch"
     """How a picture meets the image size: distorted, centre-cropped, or padded with black."""
     splits: SplitFractions = SplitFractions()
-    """Seeded, stratified split for data without split folders; identical files stay together."""
+    """Seeded, stratified split for data without split folders; equal and similar-looking files stay together."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weighs each class by n / (classes · n of the class) in the training objective."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -111,9 +111,13 @@ class ActivationLayer(Settings):
     """Keras activation by name."""
 
 
+MOST_IN_A_LIST = 100
+"""Layers of a head, stages of a training: a config written out in full stays short."""
+
 HeadLayer = DenseLayer | DropoutLayer | BatchNormLayer | ActivationLayer
 HeadLayers = Annotated[
     tuple[HeadLayer, ...],
+    Field(max_length=MOST_IN_A_LIST),
     BeforeValidator(as_tuple),
     Expected("a list of {dense: N}, {dropout: P}, {batch_norm: true} or {activation: NAME}"),
 ]
@@ -236,17 +240,24 @@ class StageConfig(Settings):
 
 Stages = Annotated[
     tuple[StageConfig, ...],
-    Field(min_length=1),
+    Field(min_length=1, max_length=MOST_IN_A_LIST),
     BeforeValidator(as_tuple),
     Expected("a list of stages such as {name: head, unfreeze: 0, epochs: 10}"),
+]
+
+
+BatchSize = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["auto"],
+    Expected("a whole number of at least 1, or auto"),
 ]
 
 
 class TrainingConfig(Settings):
     """How the tail is trained."""
 
-    batch_size: int = Field(default=32, ge=1)
-    """Pictures in a step."""
+    batch_size: BatchSize = 32
+    """Pictures in a step; auto: the largest of 128, 64, 32 … whose step fits into memory and of which an epoch has 16
+    at least, found before the training and recorded."""
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the training pictures, at most; default: 20, in mode fine-tuning 10 a stage."""
     loss: Literal["cross-entropy"] = "cross-entropy"
@@ -263,6 +274,8 @@ class TrainingConfig(Settings):
     """End a stage early; null: never."""
     best: BestConfig = BestConfig()
     """Which epoch's weights become the model."""
+    on_nan: Literal["stop", "rollback"] = "stop"
+    """A loss or weight that is no number: stop, or begin its epoch anew at a tenth of the rate, at most twice."""
     unfreeze: Unfreeze = 4
     """In mode fine-tuning: N weighted layers from the end of the backbone, a layer's name, or all."""
     batch_norm: Literal["frozen", "train"] = "frozen"

@@ -46,9 +46,14 @@ class Node:
         """One step down: a name in a group, a number in a list; None where there is no such thing."""
         if isinstance(self.value, dict):
             return self.value.get(name)
-        if isinstance(self.value, list) and name.isdecimal() and int(name) < len(self.value):
-            return self.value[int(name)]
-        return None
+        place = self.place(name)
+        return self.value[place] if isinstance(self.value, list) and place is not None else None
+
+    def place(self, name: str) -> int | None:
+        """The place in a list that a name counts to; None where there is no such place, or no list."""
+        if not isinstance(self.value, list) or not name.isdecimal() or len(name) > 9:
+            return None
+        return int(name) if int(name) < len(self.value) else None
 
     def find(self, key: str) -> Node | None:
         """The node of a dotted key, such as `training.stages.0.name`; None where it was not written."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from cnncli.console import Console
 from cnncli.engines.engine import Engine, EngineChoice
-from cnncli.engines.graphs import SEAL, damage, sealed
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph
 from cnncli.errors import EngineError
 from cnncli.runs.files import touch
+from cnncli.runs.sealed import SEAL, damage, sealed
 
 if TYPE_CHECKING:
     import keras

@@ -27,6 +27,11 @@ class EngineChoice:
     engine: EngineName
     precision: Precision
 
+    @property
+    def in_words(self) -> str:
+        """Both."""
+        return f"{self.engine} {self.precision}"
+
 
 class Engine(Protocol):
     """Runs one graph, for as many threads at once as ask; each call computes one request after the other."""

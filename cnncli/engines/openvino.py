@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
+from cnncli.engines.graph_check import check_graph, check_graph_file
 from cnncli.errors import EngineError, printable
 from cnncli.parallel import workers
 from cnncli.runs.environment import package_version, processor
@@ -80,6 +84,7 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
 
     Raises:
         EngineError: OpenVINO cannot express the graph; the message names the operation where it is known.
+        OSError: it cannot be written.
     """
     import tensorflow as tf
 
@@ -97,7 +102,12 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
             converted = processor.build()
     except Exception as error:  # OpenVINO's exceptions have no common base class
         raise EngineError(f"OpenVINO cannot take this graph: {_last_line(error)}") from error
-    openvino.save_model(converted, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(converted, path, compress_to_fp16=False)
+    except RuntimeError as error:  # a full disk, as C++ says it: basic_ios::clear
+        is_full = shutil.disk_usage(path.parent).free < 2**20
+        code = errno.ENOSPC if is_full else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 _NUMPY: dict[Precision, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
@@ -130,7 +140,7 @@ class OpenVinoEngine:
         Raises:
             EngineError: OpenVINO cannot read or compile the file.
         """
-        self._precision = precision
+        self._path, self._precision = path, precision
         self._dtype = _NUMPY[dtype or precision]
         self.batch = batch or BATCH
         core = the_core()
@@ -141,9 +151,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": str(side_by_side * threads),
         }
         try:
-            model = core.read_model(path)
-            model.reshape({port: [self.batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
-            self._compiled = core.compile_model(model, "CPU", settings)
+            self._compiled = core.compile_model(_checked_graph(core, path, self.batch), "CPU", settings)
         except Exception as error:  # OpenVINO's exceptions have no common base class
             raise EngineError(f"OpenVINO cannot run {printable(path)}: {_last_line(error)}") from error
         self._idle: SimpleQueue[Any] = SimpleQueue()
@@ -182,9 +190,20 @@ class OpenVinoEngine:
                 request.infer([np.ascontiguousarray(_plain(array)) for array in batch])
                 for output, port in zip(outputs, self._compiled.outputs, strict=True):
                     output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
+        except Exception as error:  # an input of another shape, in a graph that was put in place of the run's
+            raise EngineError(f"OpenVINO cannot run {printable(self._path)}: {_last_line(error)}") from error
         finally:
             self._idle.put(request)
         return outputs
+
+
+def _checked_graph(core: Any, path: Path, batch: int) -> Any:
+    """The model in a file, for so many pictures at a time, once it has turned out to be one that may be compiled."""
+    check_graph_file(path)
+    model = core.read_model(path)
+    model.reshape({port: [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+    check_graph(model, batch, path.with_suffix(".bin").stat().st_size)
+    return model
 
 
 def _make_dtype_table() -> None:

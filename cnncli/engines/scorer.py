@@ -12,19 +12,21 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array, Chain, Engine, EngineName, Precision
-from cnncli.engines.graphs import damage, sealed
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, has_bfloat16
+from cnncli.engines.recipe_check import recipe_problem
 from cnncli.errors import EngineError, RunError, printable
 from cnncli.networks.backend import gpus
 from cnncli.networks.scores import probabilities_of
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.runs.files import write_atomically
+from cnncli.runs.sealed import damage, sealed
+from cnncli.untrusted import read_json
 
 if TYPE_CHECKING:
     from cnncli.networks.cut import Cut
@@ -75,6 +77,11 @@ class ScoringRecipe:
         return tail if self.trunk is None or trunk == tail else f"trunk {trunk}, tail {tail}"
 
     @property
+    def units(self) -> int:
+        """How many scores a picture gets: one for each class, and one for two classes with sigmoid."""
+        return 1 if self.activation == "sigmoid" and len(self.classes) == 2 else len(self.classes)
+
+    @property
     def pixels(self) -> PixelRecipe:
         """How a file becomes pixels."""
         return PixelRecipe(self.height, self.width, self.color, self.fit, self.max_pixels)
@@ -98,7 +105,10 @@ class Scorer:
 
     def logits(self, features: Sequence[Array]) -> Array:
         """Logits (n, units), float32, of features as the trunk gives them."""
-        return self.tail.run(features)[0]
+        logits = self.tail.run(features)[0]
+        if len(logits) and logits.shape[1:] != (self.recipe.units,):
+            raise RunError(f"the run's engine gives {logits.shape[1:]} scores for {len(self.recipe.classes)} classes.")
+        return logits
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Class probabilities (n, classes) of decoded pictures, uint8 (n, height, width, channels)."""
@@ -156,9 +166,16 @@ def read_recipe(folder: Path) -> ScoringRecipe:
     """
     if (problem := damage(folder)) is not None:
         raise RunError(f"{printable(folder)}: {problem}. Copy the run again, or train it anew.")
-    facts: dict[str, Any] = json.loads((folder / RECIPE).read_text())
-    if facts.pop("format", 0) > FORMAT:
-        raise RunError(f"{printable(folder / RECIPE)}: written by a newer cnncli. Update this one.")
+    where = printable(folder / RECIPE)
+    try:
+        facts = read_json(folder / RECIPE)
+        if facts.pop("format", 0) > FORMAT:
+            raise RunError(f"{where}: written by a newer cnncli. Update this one.")
+        problem = recipe_problem(facts)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        problem = f"damaged ({error})"
+    if problem is not None:
+        raise RunError(f"{where}: {printable(problem)}. Copy the run again, or train it anew.")
     return ScoringRecipe(**{**facts, "classes": tuple(facts["classes"])})
 
 

@@ -7,7 +7,7 @@ with nothing to divide by (the recall of a class that has no pictures) is 0, as 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -63,6 +63,22 @@ class Metrics:
     classes: tuple[str, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
     per_class: tuple[ClassMetrics, ...]
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Metrics:
+        """What `to_dict` gave."""
+        classes = tuple(facts["classes"])
+        low, high = facts["top1_ci95"]
+        return cls(
+            n=facts["n"],
+            loss=facts["loss"],
+            top1=facts["top1"],
+            top1_ci95=(low, high),
+            top5=facts.get("top5"),
+            classes=classes,
+            confusion_matrix=tuple(tuple(row) for row in facts["confusion_matrix"]),
+            per_class=tuple(ClassMetrics(**facts["per_class"][name]) for name in classes),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; `top5` only where it has a value, `per_class` by name."""

@@ -35,6 +35,9 @@ from cnncli.runs.files import touch, write_atomically
 MOST_MAPPED = 128
 """Segments mapped at a time: each holds a file descriptor, of which some systems give a process 256."""
 
+ROWS_AT_A_TIME = 64
+"""Copied into memory to be hashed."""
+
 ROOM_FOR_A_KEY = 2**16
 """Bytes freed for a key's folder and recipe where the disk is full."""
 
@@ -82,10 +85,17 @@ class StoredFeatures:
     def __len__(self) -> int:
         return len(self._found.row_of)
 
-    @property
-    def checksums(self) -> tuple[str, ...]:
-        """For each segment a SHA-256 that stands for all that is in it; ascending."""
-        return tuple(sorted(segment.checksum for segment in self._found.segments))
+    def checksum(self) -> str:
+        """SHA-256 of all rows in their order, hexadecimal: the same however segments divide them. Reads all of them.
+
+        Raises:
+            CacheError: somebody took the files away by hand.
+        """
+        digest = hashlib.sha256()
+        for start in range(0, len(self), ROWS_AT_A_TIME):
+            for tensor in self.rows(np.arange(start, min(start + ROWS_AT_A_TIME, len(self)))):
+                digest.update(tensor.tobytes())
+        return digest.hexdigest()
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
         """The features of some pictures: one array (len(indexes), …) per tensor, in the order of `indexes`.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.networks import network
 from cnncli.config.schema import Config
-from cnncli.errors import RunError, printable
+from cnncli.errors import CnncliError, RunError, printable
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import replay
-from cnncli.networks.head import build_head
+from cnncli.networks.head import LOGITS, build_head
 from cnncli.networks.preprocessing import preprocess
+from cnncli.networks.saved_model import load_saved_model
 from cnncli.runs.files import replacing
 
 if TYPE_CHECKING:
@@ -81,16 +81,29 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
 
 
 def load_classifier(path: Path, pretrained: bool) -> Classifier:
-    """The classifier a run saved as `model.keras`; only Keras's own layers are accepted (safe mode).
+    """The classifier a run saved as `model.keras`; nothing but such a classifier is accepted, whoever made the file.
 
     Raises:
         RunError: the file is missing, damaged, or holds something else.
     """
-    keras = import_keras()
+    import_keras()
     try:
-        return Classifier(keras.saving.load_model(path, compile=False, safe_mode=True), pretrained)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(
-            f"{printable(path)}: cannot be read ({reason}). Copy the run again, or train it anew."
-        ) from error
+        model = load_saved_model(path)
+        _require_classifier(model)
+    except Exception as error:  # a file that is no classifier can make Keras raise anything, and is what is at fault
+        said = "; ".join(error.problems) if isinstance(error, CnncliError) else _words(error)
+        raise RunError(f"{printable(path)}: cannot be read ({said}). Copy the run again, or train it anew.") from error
+    return Classifier(model, pretrained)
+
+
+def _require_classifier(model: keras.Model) -> None:
+    names = [operation.name for operation in model.operations]
+    if len(model.outputs) != 1 or names[0] != PIXELS or LOGITS not in names:
+        raise ValueError(f"it has no input {PIXELS}, no layer {LOGITS}, or several outputs")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return " ".join(printable(said).split())[:200] or type(error).__name__

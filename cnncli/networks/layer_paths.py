@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
+MOST_LAYERS = 20_000
+"""Of one model, in a description that may come from anywhere."""
+
 
 @dataclass(frozen=True)
 class LayerSlot:
@@ -57,7 +60,7 @@ def paths_by_name(config: Mapping[str, Any], where: str) -> dict[str, str]:
 def _described_layers(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     used: Counter[str] = Counter()
     layers = _entry(model, "config").get("layers")
-    for layer in layers if isinstance(layers, list) else []:
+    for layer in layers if isinstance(layers, list) and len(layers) <= MOST_LAYERS else []:
         # Operations such as keras.ops.flip stand among the layers, but are none.
         is_layer = isinstance(layer, dict) and not str(layer.get("module", "")).startswith("keras.src.ops")
         # A Sequential's input layer is described, but not among its layers.

@@ -6,9 +6,12 @@ a file of a kilobyte can declare an array of a terabyte.
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,13 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import WeightsError
+from cnncli.networks.names_apart import lists_apart, texts_of
 
 if TYPE_CHECKING:
     import h5py
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_NAMES = 2**20
+MAX_NAME_CHARACTERS = 1_000
+MAX_OBJECTS = 200_000
 MAX_CHUNK_ITEMS = 2**24
+MAX_TEXT_BYTES = 800_000_000  # h5py takes twice as much while it reads
+_HEAP_SIGNATURE = b"GCOL\x01\0\0\0"
 # Deflate, shuffle, Fletcher's checksum, szip, n-bit, scale and offset, LZF: what h5py brings. Others are plug-ins.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 
@@ -65,6 +73,36 @@ def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
 
     with h5py.File(source, "r") as file:
         yield file
+
+
+def check_plain(path: Path) -> None:
+    """Find a file to be groups and arrays of numbers alone, each array stored once, in one piece and in full.
+
+    Such a file takes no more memory than it has bytes, whoever reads it. Keras writes no others.
+
+    Raises: WeightsError: something else is in it.
+    """
+    import h5py
+
+    with open_hdf5(path) as file:
+        pending, seen = [file], {h5py.h5o.get_info(file.id).addr}
+        while pending:
+            group = pending.pop()
+            for name in group:
+                child = _linked(group, name)
+                address = h5py.h5o.get_info(child.id).addr
+                if address in seen or len(seen) > MAX_OBJECTS:
+                    raise WeightsError(f"{child.name} leads round in a circle: refused")
+                seen.add(address)
+                if isinstance(child, h5py.Group):
+                    pending.append(child)
+                else:
+                    _check_stored(array_in(group, name).dataset)
+
+
+def _check_stored(dataset: h5py.Dataset) -> None:
+    if dataset.chunks is not None or dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
+        raise WeightsError(f"{dataset.name} declares more than is stored: refused")
 
 
 def is_hdf5(path: Path) -> bool:
@@ -156,11 +194,57 @@ def _linked(group: h5py.Group, name: str) -> Any:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
+    import h5py
+
     declared = group.attrs.get_id(attribute)
-    if declared.shape is not None and int(np.prod(declared.shape, dtype=np.float64)) > MAX_NAMES:
-        raise WeightsError(f"{group.name} declares a list of {declared.shape} names: refused")
-    values = np.ravel(group.attrs[attribute])
-    return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+    count = math.prod(declared.shape or ())
+    if count == 0:
+        return []
+    text = h5py.check_string_dtype(declared.dtype)
+    if text is None or count > MAX_NAMES:
+        raise WeightsError(f"{group.name} has a list of names as Keras never writes it: refused")
+    if text.length is None and count > 1 and count * _longest_text_in(group.file) > MAX_TEXT_BYTES:
+        names = _names_apart(group, attribute, count)
+    else:
+        names = texts_of(group.attrs[attribute])
+    if any(len(name) > MAX_NAME_CHARACTERS for name in names):
+        raise WeightsError(f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused")
+    return names
+
+
+def _names_apart(group: h5py.Group, attribute: str, count: int) -> list[str]:
+    """Names that take too much memory if the worst is true; of a large network saved with its model it is not."""
+    names = lists_apart(Path(group.file.filename)).get((group.name, attribute), ())
+    if len(names) != count:
+        raise WeightsError(
+            f"{group.name} has {count:,} names that could fill the memory: refused; save the model again with "
+            f"model.save_weights('NAME.weights.h5')"
+        )
+    return list(names)
+
+
+def _longest_text_in(file: h5py.File) -> int:
+    path = Path(file.filename)
+    now = path.stat()
+    return _longest_text(path, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)  # a file of a thousand layers has a thousand lists of names
+def _longest_text(path: Path, _size: int, _mtime_ns: int) -> int:
+    """Upper bound in bytes of a text of varying length: the largest of the file's heaps that hold such texts.
+
+    A list of texts is a list of places in those heaps, so that a thousand names can be one long text a thousand times.
+    Keras 3 writes the description of a model into the same heap as the names of its layers: the bound can be too high.
+    (HDF5 file format specification, III.E, "Disk Format: Level 1E - Global Heap".)
+    """
+    longest = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(_HEAP_SIGNATURE)
+        while at >= 0:
+            declared = int.from_bytes(content[at + 8 : at + 16], "little")
+            longest = max(longest, min(declared, len(content)))
+            at = content.find(_HEAP_SIGNATURE, at + 1)
+    return longest
 
 
 def _filters(dataset: h5py.Dataset) -> set[int]:

@@ -8,8 +8,6 @@ The content decides, not the file's name.
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from cnncli.archives import ARCHIVE_ERRORS, most_unpacked, open_zip, read_entry, unpack_entry
 from cnncli.errors import WeightsError, printable
 from cnncli.networks.layer_paths import paths_by_name
 from cnncli.networks.safe_hdf5 import (
@@ -31,14 +30,16 @@ from cnncli.networks.safe_hdf5 import (
     one_line,
     open_hdf5,
 )
+from cnncli.untrusted import open_regular, parse_json
 
 if TYPE_CHECKING:
     import h5py
 
 ZIP_SIGNATURE = b"PK\x03\x04"
-MAX_CONFIG_BYTES = 64 * 2**20
-MAX_INFLATION = 100
+MAX_CONFIG_BYTES = 8 * 2**20
 MAX_DEPTH = 16
+MAX_LAYERS = 20_000
+MAX_MODELS = 32
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _saying_where(path: Path) -> Iterator[None]:
         raise WeightsError([f"{name}: {problem}" for problem in error.problems]) from error
     except (OSError, zipfile.BadZipFile, EOFError) as error:
         raise WeightsError(f"{name}: cannot be read ({_reason(error)}): copy or download it again") from error
-    except (KeyError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+    except (*ARCHIVE_ERRORS, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{name}: not a file of weights as Keras writes it ({one_line(error)})") from error
 
 
@@ -95,12 +96,12 @@ def _reason(error: Exception) -> str:
 
 
 def _open(path: Path, stack: ExitStack) -> Stored:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         signature = file.read(len(HDF5_SIGNATURE))
     if signature == HDF5_SIGNATURE:
         return _contents(stack.enter_context(open_hdf5(path)))
     if signature.startswith(ZIP_SIGNATURE):
-        archive = stack.enter_context(zipfile.ZipFile(path))
+        archive = stack.enter_context(open_zip(path))
         config = _read_config(archive)
         unpacked = stack.enter_context(_unpacked(archive, "model.weights.h5", path.stat().st_size))
         return _keras_models(stack.enter_context(open_hdf5(unpacked)), config)
@@ -134,6 +135,8 @@ def _keras_models(file: h5py.File, config: Mapping[str, Any] | None) -> list[Ker
     collected = _Collected({}, {}, set())
     _collect(group_in(file, container), "layers", collected, 0)
     nested = {path[: path.rindex("/layers/")] for path in collected.arrays if "/layers/" in path}
+    if len(collected.arrays) > MAX_LAYERS or len(nested) > MAX_MODELS:
+        raise WeightsError(f"it has {len(collected.arrays):,} layers in {len(nested) + 1:,} models: refused")
     return [_model_at(where, collected, config) for where in ["", *sorted(nested)]]
 
 
@@ -186,13 +189,7 @@ def _visit(group: h5py.Group, collected: _Collected, depth: int) -> None:
 
 def _read_config(archive: zipfile.ZipFile) -> Mapping[str, Any]:
     """The description of the model in a `.keras` archive, as plain data: nothing in it is built or run."""
-    entry = archive.getinfo("config.json")
-    if entry.file_size > MAX_CONFIG_BYTES:
-        raise WeightsError(f"config.json is {entry.file_size:,} bytes long: refused")
-    try:
-        config = json.loads(archive.read(entry))
-    except RecursionError as error:
-        raise WeightsError("config.json is nested without end: refused") from error
+    config = parse_json(read_entry(archive, archive.getinfo("config.json"), MAX_CONFIG_BYTES))
     if not isinstance(config, dict):
         raise WeightsError("config.json does not describe a model")
     return config
@@ -201,11 +198,7 @@ def _read_config(archive: zipfile.ZipFile) -> Mapping[str, Any]:
 @contextmanager
 def _unpacked(archive: zipfile.ZipFile, name: str, archive_bytes: int) -> Iterator[BinaryIO]:
     """A file of an archive as a file of its own that goes when it is closed; HDF5 jumps about in it."""
-    entry = archive.getinfo(name)
-    if entry.file_size > MAX_INFLATION * archive_bytes:
-        raise WeightsError(f"{name} would unpack to {entry.file_size:,} bytes: refused")
     with tempfile.TemporaryFile() as file:
-        with archive.open(entry) as packed:
-            shutil.copyfileobj(packed, file, 2**20)
+        unpack_entry(archive, archive.getinfo(name), file, most_unpacked(archive_bytes))
         file.seek(0)
         yield file

@@ -10,15 +10,13 @@ from statistics import median_low
 from typing import Any, Literal
 
 from cnncli.errors import printable
-from cnncli.pictures.classes import class_problems
+from cnncli.pictures.classes import class_problems, class_warnings
+from cnncli.pictures.divide import division_problems
 from cnncli.pictures.duplicates import across_labels, across_splits, duplicates, leakage_lines, two_label_notes
-from cnncli.pictures.inventory import Picture
+from cnncli.pictures.inventory import Picture, Progress
+from cnncli.pictures.near_duplicates import how_to_mend, near_duplicates, near_notes, near_warnings
 from cnncli.pictures.scan import Scan
-
-FEW = 10
-"""Classes with fewer training pictures are remarked on."""
-UNEVEN = 3.0
-"""So many times another class of the split, and so many times its share in train, is remarked on."""
+from cnncli.pictures.sizes import size_warnings
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,10 @@ class FolderFacts:
         duplicates_within: groups of equal files in one split.
         duplicates_across: equal files in several splits, one of each split.
         two_labels: equal files under several labels of one split, one of each label.
+        near_duplicates: pictures that look alike in two splits, with the correlation of their brightness (0-1).
         left_out: files and folders passed over, by reason.
         problems: what keeps the folder from being trained on, a line each; empty: it is fine.
+        warnings: what can hardly be meant or flatters the figures, a sentence each.
         notes: what is worth knowing, a sentence each.
     """
 
@@ -68,8 +68,10 @@ class FolderFacts:
     duplicates_within: tuple[tuple[Path, ...], ...]
     duplicates_across: tuple[tuple[Path, ...], ...]
     two_labels: tuple[tuple[Path, ...], ...]
+    near_duplicates: tuple[tuple[Path, Path, float], ...]
     left_out: Mapping[str, int]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -95,17 +97,23 @@ class FolderFacts:
             "duplicates_within": _as_lists(self.duplicates_within),
             "duplicates_across": _as_lists(self.duplicates_across),
             "two_labels": _as_lists(self.two_labels),
+            "near_duplicates": [
+                {"paths": [str(one), str(other)], "correlation": round(correlation, 4)}
+                for one, other, correlation in self.near_duplicates
+            ],
             "left_out": dict(self.left_out),
             "problems": list(self.problems),
+            "warnings": list(self.warnings),
             "notes": list(self.notes),
         }
 
 
-def folder_facts(scan: Scan, pictures: Sequence[Picture]) -> FolderFacts:
-    """The facts of a scanned folder all of whose candidates were verified."""
+def folder_facts(scan: Scan, pictures: Sequence[Picture], comparing: Progress | None = None) -> FolderFacts:
+    """The facts of a scanned folder all of whose candidates were verified; `comparing` is told of comparisons."""
     good = [one for one in pictures if one.problem is None]
     bad = tuple((one.path, one.problem) for one in pictures if one.problem is not None)
     groups = duplicates(good)
+    near = near_duplicates(good, progress=comparing)
     counts = _counts(scan, good)
     unreadable = [f"{printable(path)}: {reason}" for path, reason in bad]
     return FolderFacts(
@@ -122,9 +130,13 @@ def folder_facts(scan: Scan, pictures: Sequence[Picture]) -> FolderFacts:
         duplicates_within=tuple(_paths(group) for group in _within_splits(groups)),
         duplicates_across=tuple(_paths(group) for group in across_splits(groups)),
         two_labels=tuple(_paths(group) for group in across_labels(groups)),
+        near_duplicates=tuple(
+            (good[one].path, good[other].path, correlation) for one, other, correlation in near.pairs
+        ),
         left_out=dict(scan.left_out.most_common()),
-        problems=(*class_problems(scan, good), *unreadable, *leakage_lines(groups)),
-        notes=(*scan.notes, *two_label_notes(groups), *_odd_sizes(counts)),
+        problems=(*(class_problems(scan, good) or division_problems(scan, good)), *unreadable, *leakage_lines(groups)),
+        warnings=(*near_warnings(good, near, how_to_mend(scan.root)), *class_warnings(scan), *size_warnings(counts)),
+        notes=(*scan.notes, *two_label_notes(groups), *near_notes(near)),
     )
 
 
@@ -140,37 +152,6 @@ def _within_splits(groups: Sequence[tuple[Picture, ...]]) -> list[tuple[Picture,
         for split in dict.fromkeys(one.split for one in group)
     ]
     return [part for part in parts if len(part) > 1]
-
-
-def _odd_sizes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Sentences about classes that are small, or much larger than others, or unlike their share in train."""
-    notes = []
-    training = next(iter(counts.values()))
-    for label, n in training.items():
-        if 0 < n < FEW:
-            notes.append(f"the class {printable(label)} has only {n} pictures to train on")
-    for split, of_split in counts.items():
-        filled = {label: n for label, n in of_split.items() if n}
-        small, large = min(filled, key=filled.__getitem__, default=""), max(filled, key=filled.__getitem__, default="")
-        if filled and filled[large] >= UNEVEN * filled[small]:
-            notes.append(
-                f"{split}: {printable(large)} has {filled[large]:,} pictures, {printable(small)} {filled[small]:,};"
-                " data.class_weights: balanced evens this out in training"
-            )
-        notes += _odd_shares(split, filled, training)
-    return notes
-
-
-def _odd_shares(split: str, of_split: Mapping[str, int], training: Mapping[str, int]) -> list[str]:
-    n, n_training = sum(of_split.values()), sum(training.values())
-    shares = {
-        label: (count / n, training.get(label, 0) / n_training) for label, count in of_split.items() if n_training
-    }
-    return [
-        f"{split}: {printable(label)} makes up {here:.0%} of the pictures, and {there:.0%} in train"
-        for label, (here, there) in shares.items()
-        if there and not 1 / UNEVEN < here / there < UNEVEN
-    ]
 
 
 def _paths(group: Sequence[Picture]) -> tuple[Path, ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from cnncli.errors import printable
 from cnncli.pictures.inventory import Picture
 from cnncli.pictures.scan import SPLIT_NAMES, Scan
+
+SHOWN = 5
+"""So many names of classes are listed where all are meant."""
 
 
 def class_problems(scan: Scan, pictures: Sequence[Picture]) -> list[str]:
@@ -34,6 +38,21 @@ def class_problems(scan: Scan, pictures: Sequence[Picture]) -> list[str]:
             f"{printable(scan.folders[first])}: only one class, {printable(only)}; at least two are needed{hint}"
         )
     return lines
+
+
+def class_warnings(scan: Scan) -> list[str]:
+    """A sentence about each two class folders of a split whose names differ by what cannot be heard alone."""
+    pairs: dict[tuple[str, str], None] = {}
+    for names in scan.classes.values():
+        alike: dict[str, str] = {}
+        for name in names:
+            other = alike.setdefault(_spoken(name), name)
+            if other != name:
+                pairs[other, name] = None
+    return [
+        f"{printable(scan.root)}: the classes {_quoted(one)} and {_quoted(other)} sound alike; are they one class?"
+        for one, other in pairs
+    ]
 
 
 def known_class_problems(
@@ -88,10 +107,43 @@ def _difference(folder: Path, classes: Collection[str], other: str, expected: Co
     if not classes:
         return []  # said already
     where = printable(folder)
-    lines = [f"{where}: lacks the class {printable(name)} of {other}" for name in expected if name not in classes]
-    return lines + [
-        f"{where}: holds the class {printable(name)}, which {other} lacks" for name in classes if name not in expected
+    missing = [name for name in expected if name not in classes]
+    extra = [name for name in classes if name not in expected]
+    renamed = _renamed(missing, extra)
+    lines = [
+        f"{where}: holds the class {_quoted(here)}, which {other} calls {_quoted(there)}; give both folders one name"
+        for there, here in renamed.items()
     ]
+    missing = [name for name in missing if name not in renamed]
+    extra = [name for name in extra if name not in renamed.values()]
+    if len(missing) == len(expected) and extra:
+        lines.append(f"{where}: has no class of {other}, {_some(expected)}, but {_some(classes)}")
+        return lines
+    lines += [f"{where}: lacks the class {printable(name)} of {other}" for name in missing]
+    return lines + [f"{where}: holds the class {printable(name)}, which {other} lacks" for name in extra]
+
+
+def _renamed(missing: Iterable[str], extra: Iterable[str]) -> dict[str, str]:
+    """Names of classes that are missing, and what these seem to be called instead."""
+    spoken = {_spoken(name).rstrip("s"): name for name in extra}
+    return {name: spoken.pop(key) for name in missing if (key := _spoken(name).rstrip("s")) in spoken}
+
+
+def _spoken(name: str) -> str:
+    """A name without what cannot be heard: case, spaces, signs between words, the form in which accents are written."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return (
+        "".join(sign for place, sign in enumerate(plain) if sign not in " _\t" and (sign != "-" or not place)) or plain
+    )
+
+
+def _quoted(name: str) -> str:
+    return f'"{printable(name)}"'
+
+
+def _some(names: Collection[str]) -> str:
+    shown = ", ".join(map(printable, list(names)[:SHOWN]))
+    return f"{shown}, …" if len(names) > SHOWN else shown
 
 
 def _named(names: Iterable[str], kind: str) -> str:

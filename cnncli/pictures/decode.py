@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, features
 from PIL.JpegImagePlugin import JpegImageFile
 
+from cnncli.pictures.bombs import LARGE_PIXELS, BinaryFile
 from cnncli.pictures.colour import flat_colour
-from cnncli.pictures.formats import BinaryFile, opened, regular_file
+from cnncli.pictures.formats import opened, regular_file
 from cnncli.pictures.orientation import orientation_of
 
 if TYPE_CHECKING:
@@ -101,9 +102,11 @@ def _file(source: Path | bytes) -> Iterator[BinaryFile]:
 
 def _rendered(picture: ImageFile.ImageFile, recipe: PixelRecipe) -> NDArray[np.uint8]:
     width, height = _load(picture, recipe)
-    orientation = orientation_of(picture)
-    upright = orientation.turned(flat_colour(picture, recipe.color))
-    fitted = _fitted(upright, orientation.box(width, height, picture.size), recipe)
+    orientation, size = orientation_of(picture), picture.size
+    flat = flat_colour(picture, recipe.color)
+    if flat is not picture:
+        picture.close()  # a large one is not to be held together with both its copies
+    fitted = _fitted(orientation.turned(flat), orientation.box(width, height, size), recipe)
     return np.array(fitted, dtype=np.uint8).reshape(recipe.height, recipe.width, recipe.channels)
 
 
@@ -125,7 +128,7 @@ def _fitted(picture: Image.Image, box: Box, recipe: PixelRecipe) -> Image.Image:
     """The part of a picture inside a box, resized to the recipe's size in the way of its `fit`."""
     size = (recipe.width, recipe.height)
     if recipe.fit == "stretch":
-        return picture.resize(size, Image.Resampling.BILINEAR, box)
+        return _resized(picture, size, box)
     left, top, right, bottom = box
     across, down = recipe.width / (right - left), recipe.height / (bottom - top)
     if recipe.fit == "crop":
@@ -133,12 +136,21 @@ def _fitted(picture: Image.Image, box: Box, recipe: PixelRecipe) -> Image.Image:
         spare_x = ((right - left) - recipe.width / max(across, down)) / 2
         spare_y = ((bottom - top) - recipe.height / max(across, down)) / 2
         part = (left + spare_x, top + spare_y, right - spare_x, bottom - spare_y)
-        return picture.resize(size, Image.Resampling.BILINEAR, part)
+        return _resized(picture, size, part)
     scale = min(across, down)
     inner = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
     padded = Image.new(picture.mode, size)
     padded.paste(
-        picture.resize(inner, Image.Resampling.BILINEAR, box),
+        _resized(picture, inner, box),
         (round((size[0] - inner[0]) / 2), round((size[1] - inner[1]) / 2)),
     )
     return padded
+
+
+def _resized(picture: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
+    if size[0] > picture.width and size[0] * picture.height > LARGE_PIXELS:
+        # Pillow goes across first, which would make of a line of pixels ten million high a picture ten million high.
+        left, top, right, bottom = box
+        picture = picture.resize((picture.width, size[1]), Image.Resampling.BILINEAR, (0, top, picture.width, bottom))
+        box = (left, 0, right, size[1])
+    return picture.resize(size, Image.Resampling.BILINEAR, box)

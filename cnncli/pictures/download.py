@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
-import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from cnncli.archives import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry, unpack_entry
 from cnncli.errors import DataError, PictureError, printable
 from cnncli.pictures.formats import regular_file
 
 LARGEST_FILE = 200_000_000
 """Bytes; a larger entry of an archive is no photograph and is not unpacked."""
+HARMLESS, MOST_PACKED = 2**25, 20
+"""Bytes below which it may be packed at will; above, a picture is hardly packed at all."""
+MOST_FILES, MOST_ZIPS = 500_000, 100
+"""In a download; Kaggle's has 37,500 pictures in two zips."""
 
 Files = Mapping[str, Callable[[], bytes]]
 """How to read each file, by its name in the download, with `/` between folders."""
 
 # Kaggle packs its unlabelled test pictures in a zip of their own.
 _UNLABELLED = "test"
-_ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
 
 
 @contextmanager
@@ -56,8 +58,8 @@ def _files_in_folder(source: Path) -> Files:
 
 def _files_in_zip(source: Path, prefix: str, scratch: Path, archives: ExitStack) -> Files:
     try:
-        archive = archives.enter_context(zipfile.ZipFile(source))
-    except _ZIP_ERRORS as error:
+        archive = archives.enter_context(open_zip(source))
+    except ARCHIVE_ERRORS as error:
         named = f"{printable(source)}{f' (in the zip as {prefix[:-1]})' if prefix else ''}"
         raise DataError(f"{named}: is no zip, or the download broke off ({error})") from None
     files: dict[str, Callable[[], bytes]] = {}
@@ -70,6 +72,8 @@ def _files_in_zip(source: Path, prefix: str, scratch: Path, archives: ExitStack)
             files[prefix + name] = partial(_read_entry, archive, entry)
         elif not prefix and not inner.stem.lower().startswith(_UNLABELLED):
             files.update(_files_in_zip(_unpacked(archive, entry, scratch, source), f"{name}/", scratch, archives))
+        if len(files) > MOST_FILES:
+            raise DataError(f"{printable(source)}: holds more than {MOST_FILES:,} files, which no such download does")
     return files
 
 
@@ -80,12 +84,18 @@ def _is_visible(name: str) -> bool:
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, scratch: Path, source: Path) -> Path:
     """A zip inside a zip as a file, under a name of ours."""
-    path = scratch / f"{len(list(scratch.iterdir()))}.zip"
+    others = list(scratch.iterdir())
+    path = scratch / f"{len(others)}.zip"
+    left = most_unpacked(source.stat().st_size) - sum(other.stat().st_size for other in others)
     try:
-        with archive.open(entry) as packed, path.open("wb") as file:
-            shutil.copyfileobj(packed, file)
-    except _ZIP_ERRORS as error:
-        raise DataError(f"{printable(source)}: {printable(entry.filename)} cannot be unpacked ({error})") from None
+        if len(others) == MOST_ZIPS:
+            raise ArchiveRefusedError(f"there are more than {MOST_ZIPS} zips in it")
+        with path.open("wb") as file:
+            unpack_entry(archive, entry, file, left)
+    except ARCHIVE_ERRORS as error:
+        raise DataError(
+            f"{printable(source)}: {printable(entry.filename)} cannot be unpacked ({printable(str(error))})"
+        ) from None
     return path
 
 
@@ -95,9 +105,9 @@ def _read_file(path: Path) -> bytes:
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    if entry.file_size > LARGEST_FILE:
+    if entry.file_size > min(LARGEST_FILE, max(HARMLESS, MOST_PACKED * entry.compress_size)):
         raise PictureError(entry.filename, f"has {entry.file_size:,} bytes, which no photograph has")
     try:
-        return archive.read(entry)
-    except _ZIP_ERRORS as error:
-        raise PictureError(entry.filename, f"cannot be unpacked ({error})") from None
+        return read_entry(archive, entry, LARGEST_FILE)
+    except ARCHIVE_ERRORS as error:
+        raise PictureError(entry.filename, f"cannot be unpacked ({printable(str(error))})") from None

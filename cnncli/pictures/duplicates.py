@@ -58,7 +58,10 @@ def across_labels(groups: Iterable[Group[One]]) -> list[Group[One]]:
 def leakage_lines(groups: Iterable[Group[One]]) -> list[str]:
     """An error for each picture that lies in several splits, the first `SHOWN` of them spelled out."""
     leaks = across_splits(groups)
-    lines = [f"{_equal(leak)}: the same picture in {' and '.join(row.split for row in leak)}" for leak in leaks[:SHOWN]]
+    lines = [
+        f"{_equal(leak)}: the same picture in {' and '.join(row.split for row in leak)}{_labels(leak)}"
+        for leak in leaks[:SHOWN]
+    ]
     if len(leaks) > SHOWN:
         lines.append(f"… and {len(leaks) - SHOWN:,} more pictures that lie in two splits, {len(leaks):,} in all")
     return lines
@@ -70,6 +73,11 @@ def two_label_notes(groups: Iterable[Group[One]]) -> list[str]:
     if not found:
         return []
     return [f"pictures with two labels in one split: {len(found):,}, e.g. {_equal(found[0])}"]
+
+
+def _labels(group: Iterable[One]) -> str:
+    labels = sorted({row.label for row in group})
+    return f", under {len(labels)} labels: {', '.join(map(printable, labels))}" if len(labels) > 1 else ""
 
 
 def _equal(group: Iterable[One]) -> str:

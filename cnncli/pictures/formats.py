@@ -13,15 +13,20 @@ from typing import cast
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cnncli.errors import DataError, PictureError, printable
+from cnncli.pictures.bombs import (
+    LARGE_PIXELS,
+    BinaryFile,
+    BoundedTiffFile,
+    ImpatientFile,
+    PlainJpegFile,
+    too_costly,
+    too_many_bytes,
+)
 from cnncli.pictures.quiet import PILLOW_WARNINGS, quiet_libtiff
-
-BinaryFile = io.BufferedReader | io.BytesIO
+from cnncli.pictures.whole_png import WholePngFile, require_checksums
 
 SIGNATURE_BYTES = 18
 """So many first bytes tell the format."""
@@ -29,21 +34,18 @@ SIGNATURE_BYTES = 18
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
 """A file of such a name claims to be a picture: if it is none, that is an error and not a file to pass over."""
 
-LARGE_PIXELS = 20_000_000
-"""Larger pictures are decoded one at a time, so that a few panoramas in several threads do not fill the memory."""
-
 # The last two have their byte order the wrong way round; such files exist and Pillow reads them.
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 # The classes and not Image.open: it warns above 89 and refuses above 179 million pixels, whatever `max_pixels` says,
 # and takes the stereo pair in a phone's JPEG for a format of its own.
 _OPENERS: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
+    "JPEG": PlainJpegFile,
+    "PNG": WholePngFile,
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "WEBP": WebPImageFile,
-    "TIFF": TiffImageFile,
+    "TIFF": BoundedTiffFile,
 }
 _MODES_WITHOUT_RANGE = {"F": "32-bit float", "I": "signed 16-bit or 32-bit integer"}
 _MODES = (
@@ -117,7 +119,8 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
     quiet, and pictures larger than `LARGE_PIXELS` wait for each other.
 
     Raises:
-        PictureError: none of the six formats, damaged, too large, or of a colour mode without a fixed range.
+        PictureError: none of the six formats, damaged, too large, too costly to decode, or of a colour mode without a
+            fixed range.
         DataError: Pillow was told elsewhere in this process to accept truncated files.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -127,12 +130,15 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
         )
     try:
         with PILLOW_WARNINGS.here():
+            require_moderate(file, name, max_pixels)
             picture = _open(file, name)
             pixels = picture.width * picture.height
             if pixels > max_pixels:
                 raise PassingPictureError(name, too_large(picture.width, picture.height, max_pixels))
-            if refusal := _refused_mode(picture.mode):
+            if refusal := _refused_mode(picture) or too_costly(picture, file):
                 raise PictureError(name, refusal)
+            if picture.format == "PNG":
+                require_checksums(file)
             with _one_large_picture if pixels > LARGE_PIXELS else nullcontext():
                 yield picture
     except PictureError:
@@ -142,6 +148,18 @@ def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[Imag
     except Exception as error:  # a hostile file can make a decoder raise anything, and the file is what is at fault
         kind = PassingPictureError if isinstance(error, OSError) and error.errno else PictureError
         raise kind(name, reason_of(error)) from error
+
+
+def require_moderate(file: BinaryFile, name: str | Path, max_pixels: int) -> int:
+    """The length in bytes of a file that is no longer than a picture can be; goes back to its beginning.
+
+    Raises: PictureError: it is longer.
+    """
+    size_bytes = file.seek(0, io.SEEK_END)
+    if reason := too_many_bytes(size_bytes, max_pixels):
+        raise PassingPictureError(name, reason)
+    file.seek(0)
+    return size_bytes
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:
@@ -160,6 +178,8 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     said = printable(str(error)).strip()
+    if said.lstrip("-").isdigit():  # a number that Pillow looked up in a table, and did not find
+        said = f"unknown value {said}"
     if "truncated" in said.lower() or isinstance(error, EOFError):
         return f"is truncated ({said or 'ends too early'})"
     return f"is damaged ({said or type(error).__name__})"
@@ -173,18 +193,31 @@ def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
         raise PictureError(name, _unknown(first_bytes))
     if kind == "TIFF":
         quiet_libtiff()
+    if kind == "WEBP":
+        _require_length(file, 8 + int.from_bytes(first_bytes[4:8], "little"))
     opener = _OPENERS[kind]
     picture = opener.__new__(opener)
+    source = ImpatientFile(file, kind)
     try:
         # In two steps, because a picture without pixels is refused by the constructor, in words about something else.
-        picture.__init__(file)  # type: ignore[misc]
+        # A bitmap is exempt: its header is no list of parts, and its run lengths are two bytes each.
+        picture.__init__(file if kind == "BMP" else source)  # type: ignore[misc]
     except SyntaxError:
         size = cast("tuple[int, int]", getattr(picture, "_size", (1, 1)))
         mode = cast("str", getattr(picture, "_mode", ""))
         if mode and min(size) == 0:
             raise PictureError(name, f"is zero-sized ({size[0]} × {size[1]} pixels)") from None
         raise
+    source.header_is_read()
     return picture
+
+
+def _require_length(file: BinaryFile, told_bytes: int) -> None:
+    """Raise EOFError where a file is shorter than it says; libwebp calls every fault by one name."""
+    size_bytes = file.seek(0, io.SEEK_END)
+    if size_bytes < told_bytes:
+        raise EOFError(f"{size_bytes:,} of {told_bytes:,} bytes")
+    file.seek(0)
 
 
 def _unknown(first_bytes: bytes) -> str:
@@ -203,7 +236,10 @@ def _no_regular_file(kind: int) -> str:
     return f"is {names.get(stat.S_IFMT(kind), 'something else')}, not a regular file"
 
 
-def _refused_mode(mode: str) -> str | None:
+def _refused_mode(picture: ImageFile.ImageFile) -> str | None:
+    mode = picture.mode
+    if mode == "P" and picture.palette is None:
+        return "is damaged (it has no palette, which its pixels need)"
     if mode in _MODES:
         return None
     if mode in _MODES_WITHOUT_RANGE:

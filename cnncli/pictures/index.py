@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from cnncli.errors import DataError, printable
 from cnncli.pictures.check import FolderFacts, folder_facts
-from cnncli.pictures.classes import class_problems, known_class_problems, too_small_problems
+from cnncli.pictures.classes import class_problems, class_warnings, known_class_problems
+from cnncli.pictures.divide import Divided, divide
 from cnncli.pictures.duplicates import across_splits, duplicates, leakage_lines, two_label_notes
 from cnncli.pictures.inventory import MAX_PIXELS, Picture, Progress, verified
 from cnncli.pictures.manifest import Manifest, Row
+from cnncli.pictures.near_duplicates import how_to_mend, near_warnings
 from cnncli.pictures.scan import ALL, SPLITS, Scan, pictures_below, scan
-from cnncli.pictures.split import REST, split_pictures
+from cnncli.pictures.sizes import size_warnings
 
 if TYPE_CHECKING:
     from cnncli.config.schema import DataConfig, SplitFractions
@@ -26,18 +28,24 @@ __all__ = ["build_manifest", "manifest_of_folder", "pictures_below", "scan_folde
 
 
 def build_manifest(
-    data: DataConfig, seed: int, index_path: Path | None = None, progress: Progress | None = None
+    data: DataConfig,
+    seed: int,
+    index_path: Path | None = None,
+    progress: Progress | None = None,
+    comparing: Progress | None = None,
 ) -> Manifest:
     """The manifest of a config's data.
 
     Class folders alone are split by `data.splits`; where there is a train but no validation folder, validation is
-    taken from train. Both are drawn by the seed, and a note says so.
+    taken from train. Both are drawn by the seed, and a note says so; equal pictures and those that look alike stay
+    together.
 
     Args:
         data: which pictures.
         seed: of the split.
         index_path: file of the index of known pictures; default: in the cache folder.
         progress: is told how many pictures of how many are verified.
+        comparing: is told how many comparisons of how many are done, of pictures that may look alike.
     Raises: DataError: everything that is wrong, a line each.
     """
     found = scan(data.path)
@@ -49,17 +57,18 @@ def build_manifest(
     groups = duplicates(good)
     leaks = leakage_lines(groups)
     if leaks and not data.allow_leakage:
-        problems += [*leaks, "data.allow_leakage: true accepts pictures that lie in several splits"]
-    if not problems:
-        good, problems, split_notes = _divided(found, good, data.splits, seed)
+        allowed = "data.allow_leakage: true accepts pictures that lie in several splits"
+        problems += [*leaks, f"{allowed}; {how_to_mend(found.root)}"]
     if problems:
         raise DataError(problems)
-    notes = [*found.notes, *split_notes, *_skip_notes(bad), *two_label_notes(groups)]
+    divided = divide(found, good, data.splits, seed, comparing)
+    notes = [*found.notes, *divided.notes, *_skip_notes(bad), *two_label_notes(groups)]
     if leaks:
         notes.append(
             f"accepted by data.allow_leakage: pictures that lie in several splits, {len(across_splits(groups)):,}"
         )
-    return _manifest(found, good, bad, notes)
+    manifest = _manifest(found, divided.pictures, bad, notes, divided.near.pairs)
+    return replace(manifest, warnings=tuple(_warnings(found, divided, manifest)))
 
 
 def manifest_of_folder(
@@ -103,14 +112,27 @@ def manifest_of_folder(
 
 
 def scan_folder(
-    path: Path, max_pixels: int = MAX_PIXELS, index_path: Path | None = None, progress: Progress | None = None
+    path: Path,
+    max_pixels: int = MAX_PIXELS,
+    index_path: Path | None = None,
+    progress: Progress | None = None,
+    comparing: Progress | None = None,
 ) -> FolderFacts:
     """A folder in figures, with everything that is wrong with it.
 
     Raises: DataError: there is no such folder; anything else is among the facts.
     """
     found = scan(path)
-    return folder_facts(found, verified(found, found.candidates, max_pixels, index_path, progress))
+    return folder_facts(found, verified(found, found.candidates, max_pixels, index_path, progress), comparing)
+
+
+def _warnings(found: Scan, divided: Divided, manifest: Manifest) -> list[str]:
+    mending = f"; {how_to_mend(found.root)}" if found.has_splits else ""
+    return [
+        *near_warnings(divided.pictures, divided.near, f"The run lists them in near_duplicates.csv{mending}"),
+        *class_warnings(found),
+        *size_warnings(manifest.counts()),
+    ]
 
 
 def _sorted_out(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
@@ -126,28 +148,6 @@ def _skip_notes(bad: Sequence[Picture]) -> list[str]:
     return [f"unreadable pictures left out: {len(bad):,}"] if bad else []
 
 
-def _divided(
-    found: Scan, good: list[Picture], fractions: SplitFractions, seed: int
-) -> tuple[list[Picture], list[str], list[str]]:
-    """The pictures with their final splits, problems and notes."""
-    if not found.has_splits:
-        shares = {"validation": fractions.validation, "test": fractions.test}
-        whole = ALL
-    elif "validation" not in found.folders:
-        shares = {"validation": fractions.validation}
-        whole = REST
-    else:
-        shares, whole = {}, REST
-    shares = {name: share for name, share in shares.items() if share > 0}
-    pool = [one for one in good if one.split == whole] if shares else []
-    labels = [one.label for one in pool]
-    splits = split_pictures([one.digest for one in pool], labels, shares, seed)
-    problems = too_small_problems(found.folders[whole], labels, splits, (REST, *shares)) if shares else []
-    divided = [replace(one, split=split) for one, split in zip(pool, splits, strict=True)]
-    kept = [one for one in good if one.split != whole or not shares]
-    return kept + divided, problems, _split_notes(found, divided, shares, seed)
-
-
 def _idle_shares(found: Scan, fractions: SplitFractions) -> list[str]:
     """A line for each share that was chosen although the split it is for is a folder, or not drawn beside folders."""
     idle = [name for name in ("validation", "test") if found.has_splits and (name == "test" or name in found.folders)]
@@ -160,24 +160,32 @@ def _idle_shares(found: Scan, fractions: SplitFractions) -> list[str]:
     ]
 
 
-def _split_notes(found: Scan, divided: Sequence[Picture], shares: dict[str, float], seed: int) -> list[str]:
-    notes = []
-    if shares:
-        counts = {name: sum(one.split == name for one in divided) for name in (REST, *shares)}
-        parts = ", ".join(f"{name} {n:,}" for name, n in counts.items())
-        missing = "validation folder: taken from train" if found.has_splits else "split folders: divided"
-        notes.append(f"no {missing} by seed {seed}, stratified ({parts})")
-    if "test" not in (found.folders if found.has_splits else shares):
-        notes.append("no test split: figures are for validation, which training also chooses by")
-    return notes
-
-
-def _manifest(found: Scan, good: Sequence[Picture], bad: Sequence[Picture], notes: Sequence[str]) -> Manifest:
+def _manifest(
+    found: Scan,
+    good: Sequence[Picture],
+    bad: Sequence[Picture],
+    notes: Sequence[str],
+    near: Sequence[tuple[int, int, float]] = (),
+) -> Manifest:
+    """The manifest of readable pictures in their final splits; `near`: places of those that look alike."""
     rows = [
         Row(one.file, one.label, one.split, one.digest, one.facts.size_bytes, one.facts.width, one.facts.height)
         for one in good
     ]
-    rows.sort(key=lambda row: (SPLITS.index(row.split), row.label, row.file))
-    skipped = tuple((one.path, one.problem or "") for one in bad)
-    classes = tuple(sorted({row.label for row in rows}))
-    return Manifest(tuple(rows), classes, dict(found.left_out), skipped, tuple(notes))
+    return Manifest(
+        rows=tuple(sorted(rows, key=_order)),
+        classes=tuple(sorted({row.label for row in rows})),
+        left_out=dict(found.left_out),
+        skipped=tuple((one.path, one.problem or "") for one in bad),
+        notes=tuple(notes),
+        near=tuple(_in_order(rows[one], rows[other], correlation) for one, other, correlation in near),
+    )
+
+
+def _in_order(one: Row, other: Row, correlation: float) -> tuple[Row, Row, float]:
+    first, second = sorted((one, other), key=_order)
+    return first, second, correlation
+
+
+def _order(row: Row) -> tuple[int, str, str]:
+    return SPLITS.index(row.split), row.label, row.file

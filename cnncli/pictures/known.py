@@ -23,6 +23,8 @@ from cnncli.pictures.verify import PictureFacts, verify_bytes
 LABELS = ("cats", "dogs")
 _FLAT_NAME = re.compile(r"(cat|dog)\.(\d+)(\.jpe?g)", re.IGNORECASE)
 _CLASS_FOLDERS = {"cat": "cats", "cats": "cats", "dog": "dogs", "dogs": "dogs"}
+LONGEST_STEM = 60
+"""Characters of a file's name without its suffix: no file system takes more than 255 bytes of a name."""
 
 
 @dataclass(frozen=True)
@@ -158,12 +160,12 @@ def _facts(files: Files, one: Labelled) -> PictureFacts:
 
 
 def _unique(names: Iterable[str]) -> Iterator[str]:
-    """The names, numbered where one comes again, in upper or lower case."""
+    """The names, cut where they are long, and numbered where one comes again, in upper or lower case."""
     taken: set[str] = set()
     for name in names:
         stem, dot, suffix = name.rpartition(".")
-        number = 2
-        unique = name
+        stem, number = stem[:LONGEST_STEM], 2
+        unique = f"{stem}{dot}{suffix}"
         while unique.lower() in taken:
             unique, number = f"{stem}-{number}{dot}{suffix}", number + 1
         taken.add(unique.lower())

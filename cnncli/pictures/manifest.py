@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from cnncli.errors import DataError, printable
 from cnncli.pictures.scan import SPLITS
 from cnncli.runs.files import write_atomically
+from cnncli.untrusted import read_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Row:
 COLUMNS = ("path", "label", "split", "digest", "size_bytes", "width", "height")
 """Of a manifest's file: a row's fields, in their order."""
 
+_DIGEST = re.compile("[0-9a-f]{64}")
+MOST_BYTES = 8 * 2**30
+"""Some thirty million pictures."""
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -59,6 +65,8 @@ class Manifest:
         left_out: how many files and folders were no pictures, by reason.
         skipped: unreadable pictures that were left out, with the reason of each.
         notes: sentences to show.
+        warnings: sentences to show even where little is to be said.
+        near: pairs that look alike in different splits, with the correlation of their brightness (0-1).
     """
 
     rows: tuple[Row, ...]
@@ -66,6 +74,8 @@ class Manifest:
     left_out: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    near: tuple[tuple[Row, Row, float], ...] = ()
 
     def split(self, name: str) -> tuple[Row, ...]:
         """The pictures of one split; none where there is no such split."""
@@ -90,6 +100,15 @@ class Manifest:
         """The pictures that were left out as CSV with a header: path and reason."""
         return _table(("path", "reason"), self.skipped)
 
+    def near_text(self) -> str:
+        """The pairs that look alike as CSV with a header."""
+        columns = [f"{name}{number}" for number in ("", "_2") for name in ("path", "label", "split")]
+        pairs = (
+            (*(value for row in (one, other) for value in (row.file, row.label, row.split)), round(correlation, 4))
+            for one, other, correlation in self.near
+        )
+        return _table((*columns, "correlation"), pairs)
+
     def to_csv(self, path: Path) -> None:
         """Write the rows as CSV, every name in the bytes the file system has for it."""
         write_atomically(path, self.csv_text().encode("utf-8", sys.getfilesystemencodeerrors()))
@@ -101,9 +120,9 @@ class Manifest:
         Raises: DataError: no manifest, or a damaged one.
         """
         try:
-            text = path.read_bytes().decode("utf-8", sys.getfilesystemencodeerrors())
-            header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-            if tuple(header) != COLUMNS:
+            text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())
+            lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+            if tuple(next(lines, ())) != COLUMNS:
                 raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
             rows = tuple(_row(line) for line in lines)
         except OSError as error:
@@ -125,4 +144,6 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _row(line: Sequence[str]) -> Row:
     path, label, split, digest, *numbers = line
     size_bytes, width, height = map(int, numbers)
+    if split not in SPLITS or not _DIGEST.fullmatch(digest) or size_bytes < 0 or min(width, height) < 1:
+        raise ValueError(f"a row that is none: {','.join(line)[:120]}")
     return Row(path, label, split, digest, size_bytes, width, height)

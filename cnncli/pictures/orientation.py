@@ -8,6 +8,11 @@ from PIL import ExifTags, Image
 
 Transpose = Image.Transpose
 
+MOST_EXIF_BYTES = 2_000_000
+"""A camera writes 65,000 at most. Pillow makes an object of every number in a value."""
+
+_EXIF_NAMES = ("exif", "Raw profile type exif")
+
 
 @dataclass(frozen=True)
 class Orientation:
@@ -48,12 +53,15 @@ _ORIENTATIONS = {
 
 
 def orientation_of(picture: Image.Image) -> Orientation:
-    """The turn a picture's EXIF or XMP data asks for; upright where they ask for none or are damaged.
+    """The turn a picture's EXIF or XMP data asks for; upright where they ask for none, are damaged or of
+    more than `MOST_EXIF_BYTES`.
 
     Ask after `load` for all formats but JPEG: a PNG may say it behind its pixels, and Pillow turns a TIFF by itself
     while it loads, after which there is nothing left to do.
     """
     try:
+        if any(len(picture.info.get(name, "")) > MOST_EXIF_BYTES for name in _EXIF_NAMES):
+            return UPRIGHT
         value = picture.getexif().get(ExifTags.Base.Orientation)
         return _ORIENTATIONS.get(value, UPRIGHT)  # type: ignore[arg-type]
     except Exception:  # the pixels are fine whatever a camera or an editor wrote beside them

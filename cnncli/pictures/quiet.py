@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 from pathlib import Path
 
 import PIL
@@ -11,6 +12,8 @@ import PIL
 from cnncli.quiet import IgnoredWarnings
 
 PILLOW_WARNINGS = IgnoredWarnings(Warning, "PIL.")
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or else Python prints what it says to a log, on stderr
 
 
 @functools.cache

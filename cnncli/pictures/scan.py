@@ -68,9 +68,8 @@ def scan(root: Path) -> Scan:
 
     Raises: DataError: there is no such folder.
     """
-    if not root.is_dir():
-        what = "is a file; a folder of pictures is expected" if root.is_file() else "there is no such folder"
-        raise DataError(f"{printable(root)}: {what}")
+    if reason := _why_no_folder(root):
+        raise DataError(f"{printable(root)}: {reason}")
     found = Scan(root.resolve())
     folders = _subfolders(found.root, found)
     splits, others = _split_folders(folders, found)
@@ -87,9 +86,22 @@ def scan(root: Path) -> Scan:
     return found
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Every file below a folder that is or claims to be a picture, sorted; nothing is asked of the folders."""
-    return [Path(path) for path, _ in sorted(_files_below(str(folder), Scan(folder)))]
+def pictures_below(folder: Path) -> tuple[list[Path], list[str]]:
+    """Every file below a folder that is or claims to be a picture, sorted; nothing is asked of the folders.
+
+    Returns: the files, and a line for each folder that cannot be looked into.
+    """
+    found = Scan(folder)
+    return [Path(path) for path, _ in sorted(_files_below(str(folder), found))], found.problems
+
+
+def _why_no_folder(path: Path) -> str | None:
+    try:
+        return None if stat.S_ISDIR(path.stat().st_mode) else "is a file; a folder of pictures is expected"
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return "there is no such folder"
+    except OSError as error:
+        return f"cannot be looked into ({error.strerror})"
 
 
 def _split_folders(folders: dict[str, Path], found: Scan) -> tuple[dict[str, Path], list[str]]:
@@ -144,7 +156,10 @@ def _files_below(class_folder: str, found: Scan) -> Iterator[tuple[str, StatKey 
         folder = folders.pop() if folders else links.pop()
         if not _enter(folder, visited, found):
             continue
-        for entry in _entries(folder, found):
+        entries = _entries(folder, found)
+        if not entries and is_picture_name(folder):
+            found.left_out["empty folder named like a picture"] += 1
+        for entry in entries:
             if reason := _passed_over(entry.name):
                 found.left_out[reason] += 1
             elif _is_folder(entry):

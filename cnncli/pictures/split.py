@@ -1,17 +1,18 @@
 """A seeded, stratified split: which pictures of data without split folders become validation and test.
 
 It depends on the pictures' bytes and the seed alone, neither on their names nor on their order. Identical files stay
-together. Each class is divided exactly, by largest remainders. When pictures are added, only those at the edges between
-two splits change sides.
+together, and so do pictures that look alike. Each class is divided exactly, by largest remainders. When pictures are
+added, only those at the edges between two splits change sides.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from cnncli.keyed import digest_words, uniform_words
+from cnncli.pictures.together import together
 
 REST = "train"
 """The split of every picture that no other split takes."""
@@ -40,7 +41,11 @@ def largest_remainder(n: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def split_pictures(
-    digests: Sequence[str], labels: Sequence[str], shares: Mapping[str, float], seed: int
+    digests: Sequence[str],
+    labels: Sequence[str],
+    shares: Mapping[str, float],
+    seed: int,
+    alike: Iterable[tuple[int, int]] = (),
 ) -> tuple[str, ...]:
     """The split of each picture.
 
@@ -49,15 +54,21 @@ def split_pictures(
         labels: class of each picture.
         shares: 0-1 for each split but train, in the order in which they are filled.
         seed: another seed draws another split.
+        alike: places of two pictures that look alike and stay together, see `together`.
     """
     ranks = uniform_words(digest_words(list(digests)), "split", seed)
-    members: dict[str, list[int]] = defaultdict(list)
-    for index in sorted(range(len(digests)), key=lambda index: (int(ranks[index]), digests[index])):
-        members[digests[index]].append(index)
+    order = sorted(range(len(digests)), key=lambda index: (int(ranks[index]), digests[index]))
+    place = {index: rank for rank, index in enumerate(order)}
+    groups = together(
+        [digests[index] for index in order],
+        [labels[index] for index in order],
+        [(place[one], place[other]) for one, other in alike],
+    )
     room = {label: largest_remainder(n, shares) for label, n in Counter(labels).items()}
     chosen = [REST] * len(digests)
-    # Files that lie in several classes come first, as long as there is room for them in each.
-    for group in sorted(members.values(), key=lambda group: len({labels[index] for index in group}) == 1):
+    members = [[order[rank] for rank in group] for group in groups]
+    # Pictures that lie in several classes come first, as long as there is room for them in each.
+    for group in sorted(members, key=lambda group: len({labels[index] for index in group}) == 1):
         need = Counter(labels[index] for index in group)
         split = next((name for name in shares if all(room[label][name] >= n for label, n in need.items())), REST)
         for index in group:

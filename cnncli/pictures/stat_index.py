@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import PIL
 
 from cnncli.folders import cache_dir
+from cnncli.pictures.thumbnail import THUMBNAIL_BYTES, THUMBNAIL_VERSION
 from cnncli.pictures.verify import PictureFacts
 from cnncli.runs.files import touch
 
@@ -24,21 +25,22 @@ Result = TypeVar("Result")
 StatKey = tuple[int, int, int]
 """Size in bytes, and the times of the last change of content and of inode in nanoseconds."""
 
-# Another Pillow may read what this one refuses, and the reverse.
-_MADE_BY = f"Pillow {PIL.__version__}"
+# Another Pillow may read what this one refuses, and the reverse; so may another cnncli, which then says so here.
+_MADE_BY = f"Pillow {PIL.__version__}, PNG by its sums, thumbnail {THUMBNAIL_VERSION}"
 _WAIT_S = 2.0
 # A file changed twice within one tick of its file system's clock looks unchanged the second time, so what is that
 # young is not remembered (git calls such entries racy). Times in whole seconds tell of a clock that counts seconds.
 _FINE_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000
 # The table's name changes with its columns, so that an older or newer cnncli can use the same file.
-_CREATE = """CREATE TABLE IF NOT EXISTS pictures_1 (
+_CREATE = """CREATE TABLE IF NOT EXISTS pictures_2 (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, made_by TEXT,
-    digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT
+    digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT,
+    thumbnail BLOB
 ) WITHOUT ROWID"""
-_SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, format, mode, problem
-    FROM pictures_1 WHERE path >= ? AND path < ? AND made_by = ?"""
-_INSERT = "INSERT OR REPLACE INTO pictures_1 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM pictures_1 WHERE path = ?"
+_SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, format, mode, problem,
+    thumbnail FROM pictures_2 WHERE path >= ? AND path < ? AND made_by = ?"""
+_INSERT = "INSERT OR REPLACE INTO pictures_2 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM pictures_2 WHERE path = ?"
 
 
 def stat_key(facts: os.stat_result) -> StatKey:
@@ -98,14 +100,17 @@ def _is_settled(key: StatKey, now_ns: int) -> bool:
     return now_ns - max(mtime_ns, ctime_ns) > tick_ns
 
 
-def _columns(facts: PictureFacts) -> tuple[str | int | None, ...]:
-    return (facts.digest, facts.width, facts.height, facts.format, facts.mode, facts.problem)
+def _columns(facts: PictureFacts) -> tuple[str | int | bytes | None, ...]:
+    return (facts.digest, facts.width, facts.height, facts.format, facts.mode, facts.problem, facts.thumbnail)
 
 
 def _entry_of(row: Sequence[Any]) -> tuple[StatKey, PictureFacts] | None:
     """A row as what it stands for, or None where the file holds something else in its place."""
-    size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem = row
+    size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, thumbnail = row
     numbers, texts = (size, mtime_ns, ctime_ns, width, height), (digest, kind, mode, problem or "")
+    if not isinstance(thumbnail, bytes) or len(thumbnail) not in (0, THUMBNAIL_BYTES):
+        return None
     if all(isinstance(number, int) for number in numbers) and all(isinstance(text, str) for text in texts):
-        return (size, mtime_ns, ctime_ns), PictureFacts(digest, size, width, height, kind, mode, problem)
+        facts = PictureFacts(digest, size, width, height, kind, mode, problem, thumbnail=thumbnail)
+        return (size, mtime_ns, ctime_ns), facts
     return None

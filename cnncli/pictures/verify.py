@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from PIL import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from cnncli.errors import PictureError
-from cnncli.pictures.formats import BinaryFile, PassingPictureError, opened, regular_file, too_large
+from cnncli.pictures.bombs import BinaryFile, too_many_bytes
+from cnncli.pictures.formats import PassingPictureError, opened, regular_file, require_moderate, too_large
 from cnncli.pictures.orientation import orientation_of
+from cnncli.pictures.thumbnail import LEAST_PX, thumbnail_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class PictureFacts:
         mode: Pillow's name of the colour mode in the file; empty where refused.
         problem: why it is refused, or None.
         may_pass: the problem may vanish without a change of the file, so it is not to be remembered.
+        thumbnail: what it looks like, see `thumbnail_of`; empty where refused.
     """
 
     digest: str
@@ -36,12 +40,16 @@ class PictureFacts:
     mode: str = ""
     problem: str | None = None
     may_pass: bool = False
+    thumbnail: bytes = field(default=b"", repr=False)
 
     def within(self, max_pixels: int) -> PictureFacts:
         """The same facts under a limit that was not yet known when they were found."""
-        if self.problem is None and self.width * self.height > max_pixels:
-            return replace(self, problem=too_large(self.width, self.height, max_pixels), may_pass=True)
-        return self
+        if self.problem is not None:
+            return self
+        problem = too_many_bytes(self.size_bytes, max_pixels)
+        if self.width * self.height > max_pixels:
+            problem = too_large(self.width, self.height, max_pixels)
+        return replace(self, problem=problem, may_pass=True) if problem else self
 
 
 def verify(path: Path, max_pixels: int) -> PictureFacts:
@@ -58,25 +66,36 @@ def verify_bytes(data: bytes, name: str, max_pixels: int) -> PictureFacts:
     return _verified(io.BytesIO(data), name, max_pixels)
 
 
+def digest_of(file: BinaryFile) -> str:
+    """SHA-256 of an open file from where it stands to its end, hexadecimal."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _verified(file: BinaryFile, name: str | Path, max_pixels: int) -> PictureFacts:
     try:
-        digest, size_bytes = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        size_bytes = require_moderate(file, name, max_pixels)  # before all of it is read
+        digest = digest_of(file)
         file.seek(0)
+    except PictureError as error:
+        return PictureFacts("", 0, problem=error.reason, may_pass=True)
     except OSError as error:
         return PictureFacts("", 0, problem=f"cannot be read ({error.strerror})", may_pass=True)
     try:
         with opened(file, name, max_pixels) as picture:
-            size = picture.size
-            mode = picture.mode
-            if isinstance(picture, JpegImageFile):
-                # In one eighth every bit of the file is still read, and damage found alike, for half the time.
-                picture.draft(None, (1, 1))
-                picture.load()
-            else:
-                picture.load()
-                size = picture.size
-            width, height = orientation_of(picture).size(size)
-            return PictureFacts(digest, size_bytes, width, height, picture.format or "", mode)
+            return _facts_of(picture, digest, size_bytes)
     except PictureError as error:
         may_pass = isinstance(error, PassingPictureError)
         return PictureFacts(digest, size_bytes, problem=error.reason, may_pass=may_pass)
+
+
+def _facts_of(picture: ImageFile.ImageFile, digest: str, size_bytes: int) -> PictureFacts:
+    size, mode = picture.size, picture.mode
+    drafted = None
+    if isinstance(picture, JpegImageFile):
+        # In down to one eighth every bit of the file is still read, and damage found alike, for half the time.
+        drafted = picture.draft(None, (LEAST_PX, LEAST_PX))
+    picture.load()
+    orientation = orientation_of(picture)
+    width, height = orientation.size(size if drafted else picture.size)
+    thumbnail = thumbnail_of(picture, drafted[1][2:] if drafted else picture.size, orientation)
+    return PictureFacts(digest, size_bytes, width, height, picture.format or "", mode, thumbnail=thumbnail)

@@ -8,6 +8,7 @@ from cnncli.console import Console
 from cnncli.pictures.check import FolderFacts
 from cnncli.pictures.index import scan_folder
 from cnncli.pictures.inventory import MAX_PIXELS
+from cnncli.recipes.pictures import comparing_pictures
 
 
 def check_data(folder: Path, console: Console, max_pixels: int = MAX_PIXELS) -> FolderFacts:
@@ -15,5 +16,5 @@ def check_data(folder: Path, console: Console, max_pixels: int = MAX_PIXELS) -> 
 
     Raises: DataError: there is no such folder; anything else is among the facts.
     """
-    with console.progress(None, "pictures") as bar:
-        return scan_folder(folder, max_pixels, progress=lambda done, _: bar.update(done))
+    with console.progress(None, "pictures") as bar, comparing_pictures(console) as comparing:
+        return scan_folder(folder, max_pixels, progress=lambda done, _: bar.update(done), comparing=comparing)

@@ -95,6 +95,8 @@ def evaluate(
         _warn_of_known_pictures(manifest, run, console)
     else:
         manifest = Manifest.from_csv(run.manifest)
+        if manifest.classes != scorer.recipe.classes:
+            raise RunError(f"{printable(run.manifest)}: has other classes than the run's engine. Copy the run again.")
         split = split or ("test" if manifest.split("test") else "validation")
     rows = manifest.split(split)
     if not rows:

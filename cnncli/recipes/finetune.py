@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,7 +14,7 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.console import Console
 from cnncli.engines.scorer import read_recipe
-from cnncli.errors import ConfigError, printable
+from cnncli.errors import ConfigError, RunError, printable
 from cnncli.folders import make_cache_dir
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
@@ -27,7 +25,7 @@ from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run
 from cnncli.runs.folder import RunFolder, require_finished
-from cnncli.runs.log import recording, remembering
+from cnncli.runs.log import remembering
 from cnncli.training.ledger import StagePlan, plan_of
 from cnncli.training.loop import Scores
 
@@ -86,30 +84,27 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     make_cache_dir()
     for note in variable_notes():
         console.warn(note)
-    before = _validation_figures(parent)
+    before = validation_scores(parent)
     config = _child_config(parent, settings)
     import_keras_meanwhile()
     manifest = Manifest.from_csv(parent.manifest)
     require_unchanged(manifest.rows, config.data, REMEDY, console)
     console.phase("network", f"{config.backbone.name} of {printable(parent.path.name)}")
-    handed = Scores(before["loss"], before["top1"]) if before else None
-    task = Fit(config, manifest, _classifier(parent), stages_of(config), runs_dir, parent.path, started, handed)
-    run = fit(task, console)
-    with recording(run.folder):
-        _compare(before, run, config.training.best.monitor, console)
-    return run
+    task = Fit(config, manifest, parent_classifier(parent), stages_of(config), started, before)
+    return fit(task, runs_dir, parent.path, console)
 
 
 def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
     """What `finetune` would train: layers, parameters, and the shapes that cross the cut."""
     config = _child_config(parent, settings)
-    classifier = _classifier(parent)
+    classifier = parent_classifier(parent)
     (stage,) = stages_of(config)
     cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
     return plan_of(stage.name, stage.unfreeze, classifier, cut)
 
 
-def _classifier(parent: RunFolder) -> Classifier:
+def parent_classifier(parent: RunFolder) -> Classifier:
+    """The classifier whose weights a fine-tuning starts from."""
     return load_classifier(parent.model, read_recipe(parent.engine).pretrained)
 
 
@@ -162,23 +157,13 @@ def _optimizer_takes(name: str, value: object) -> bool:
     return True
 
 
-def _validation_figures(run: RunFolder) -> Mapping[str, Any] | None:
-    """What a run's end found on its validation pictures; None where they could not be scored then."""
-    found: Mapping[str, Any] | None = (run.read_facts().get("metrics") or {}).get("validation")
-    return found
+def validation_scores(run: RunFolder) -> Scores | None:
+    """What a run's end found on its validation pictures; None where they could not be scored then.
 
-
-def _compare(before: Mapping[str, Any] | None, run: Run, monitor: str, console: Console) -> None:
-    """Say how the new run stands beside its parent on the validation pictures, by what its best epoch is chosen by."""
-    if before is None:
-        return
-    after = run.metrics["validation"]
-    text = (
-        f"validation accuracy {after.top1:.1%} (parent {before['top1']:.1%}), "
-        f"loss {after.loss:.4f} (parent {before['loss']:.4f})"
-    )
-    worse = after.top1 < before["top1"] if monitor == "val_accuracy" else after.loss > before["loss"]
-    if worse:
-        console.warn(f"worse than its parent: {text}. A lower --learning-rate or a smaller --unfreeze may help.")
-    else:
-        console.say(f"beside its parent: {text}")
+    Raises: RunError: what run.json says there is damaged.
+    """
+    try:
+        found = (run.read_facts().get("metrics") or {}).get("validation")
+        return Scores(float(found["loss"]), float(found["top1"])) if found else None
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise RunError(f"{printable(run.path)}: run.json is damaged: its metrics are none") from error

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from cnncli.config.modes import Stage, run_name
 from cnncli.config.reader import dump_config
@@ -15,25 +19,30 @@ from cnncli.console import Console
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.scorer import ScoringRecipe, load_scorer, save_scorer
-from cnncli.errors import CnncliError
+from cnncli.errors import CnncliError, TrainingError, printable
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
 from cnncli.features.store import FeatureStore
 from cnncli.folders import cache_dir
+from cnncli.memory import bounded
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, image_size, save_classifier
 from cnncli.networks.cut import countable_layers
+from cnncli.networks.fingerprint import hash_weights
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.cache import FEATURES, GRAPHS, graphs_in_use
-from cnncli.recipes.result import Run, brief
+from cnncli.recipes.result import Run, brief, shortest
 from cnncli.recipes.score import score_rows
 from cnncli.report.curves import draw_curves
+from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.environment import environment
 from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, create_run, finish_run
+from cnncli.runs.lock import locked
 from cnncli.runs.log import recording
-from cnncli.runs.records import History
+from cnncli.runs.records import History, HistoryRow
+from cnncli.signals import Terminated, told, unwrapped
 from cnncli.training.ledger import LEDGER_COLUMNS, LedgerEntry, ledger_cells
 from cnncli.training.loop import Scores
 from cnncli.training.session import Outcome, train_stages
@@ -43,15 +52,13 @@ from cnncli.training.workshop import Workshop, check_stages
 
 @dataclass(frozen=True)
 class Fit:
-    """What a run is made of, before it exists.
+    """What a run trains.
 
     Attributes:
         config: resolved.
         manifest: its pictures.
         classifier: with the weights it starts from.
         stages: to be trained, in order.
-        runs_dir: where the run appears.
-        parent: the run it continues, if any.
         started: `time.monotonic()` when the user's command began.
         handed: validation scores of these weights as the parent measured them, if there is one.
     """
@@ -60,48 +67,129 @@ class Fit:
     manifest: Manifest
     classifier: Classifier
     stages: Sequence[Stage]
-    runs_dir: Path
-    parent: Path | None
     started: float
     handed: Scores | None = None
 
 
-def fit(task: Fit, console: Console) -> Run:
-    """Train the stages, save the classifier, and score it from what was saved.
+def fit(task: Fit, runs_dir: Path, parent: Path | None, console: Console) -> Run:
+    """Train the stages in a new run, save the classifier, and score it from what was saved.
 
-    Once the classifier is saved the run will be finished: where its scoring fails, the error is raised after that.
+    Args:
+        task: what is trained.
+        runs_dir: where the run appears.
+        parent: the run it continues, if any.
+        console: shows what happens.
     """
     shop = build_workshop(task.config, task.manifest, console)
     check_stages(task.classifier, task.stages, needs_pixels=task.config.augmentation.cutmix > 0)
-    # First the cache, which may be out of order: a run that appears is one that trains.
-    with graphs_in_use(cache_dir()):
-        run = _create(task, shop)
-        with recording(run), shop.store:
-            with History(run) as history:
-                outcome = train_stages(
-                    task.classifier, task.stages, shop, history, handed=task.handed, keep=_ledger_keeper(run)
-                )
-            console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
-            _save(run, task, shop, outcome)
-            scored = _score(run, task.manifest, shop, outcome.supply)
-            _draw(run, history, outcome, console)
-            seconds = time.monotonic() - task.started
-            _finish(run, outcome, scored, seconds)
+    with graphs_in_use(cache_dir()):  # first, since it may be out of order: a run that appears is one that trains
+        run = _create(task, shop, runs_dir, parent)
+        with locked(run):
+            return carry_on(run, task, shop)
+
+
+def carry_on(run: RunFolder, task: Fit, shop: Workshop) -> Run:
+    """Train a run, which is locked, from where its checkpoints say, or from its beginning, and finish it.
+
+    Once the classifier is saved the run will be finished: where its scoring fails, the error is raised after that.
+
+    Raises:
+        RunError: a checkpoint cannot be written.
+        KeyboardInterrupt, Terminated: by a signal, after a line that says how to go on.
+    """
+    with (
+        recording(run),
+        telling_how_to_go_on(run, shop.console),
+        shop.store,
+        graphs_in_use(cache_dir()),
+        nullcontext() if gpus() else bounded(),
+        Records(run) as records,
+        unwrapped(),
+    ):
+        checkpoints = Checkpoints(run.state, shop.console.warn)
+        outcome = train_stages(task.classifier, task.stages, shop, records, task.handed, checkpoints)
+        shop.console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
+        _save(run, task, shop, outcome)
+        scored = _score(run, task.manifest, shop, outcome.supply)
+        _draw(run, records.history, outcome, shop.console)
+        after = scored.metrics.get("validation")
+        if task.handed is not None and after is not None:
+            compare_with_parent(task.handed, after, task.config.training.best.monitor, shop.console)
+        seconds = time.monotonic() - task.started
+        _finish(run, outcome, scored, seconds)
     if scored.error is not None:
         raise scored.error
     layers = len(countable_layers(task.classifier)) if outcome.last.cut.trunk else 0
     return Run(run, scored.metrics, seconds, outcome.features + scored.counts, layers)
 
 
-def _ledger_keeper(run: RunFolder) -> Callable[[LedgerEntry], None]:
-    """What writes the ledger anew with each stage that ends."""
-    entries: list[LedgerEntry] = []
+def compare_with_parent(before: Scores, after: Metrics, monitor: str, console: Console) -> None:
+    """Say how the new run stands beside its parent on the validation pictures, by what its best epoch is chosen by."""
+    text = (
+        f"validation accuracy {after.top1:.1%} (parent {before.accuracy:.1%}), "
+        f"loss {after.loss:.4f} (parent {before.loss:.4f})"
+    )
+    worse = after.top1 < before.accuracy if monitor == "val_accuracy" else after.loss > before.loss
+    if worse:
+        console.warn(f"worse than its parent: {text}. A lower --learning-rate or a smaller --unfreeze may help.")
+    else:
+        console.say(f"beside its parent: {text}")
 
-    def keep(entry: LedgerEntry) -> None:
-        entries.append(entry)
-        write_atomically(run.ledger, json.dumps([one.to_dict() for one in entries], indent=2) + "\n")
 
-    return keep
+@contextmanager
+def telling_how_to_go_on(run: RunFolder, console: Console) -> Iterator[None]:
+    """Say the command that resumes a run, where a signal stops what happens inside the block."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as stop:
+        console.warn(f"stopped; `cnncli train {_quoted(run)}` goes on from here")
+        told(stop)
+        raise
+    except TrainingError:
+        raise  # it would end the same way again
+    except (CnncliError, OSError):
+        console.warn(f"once that is mended, `cnncli train {_quoted(run)}` goes on from here")
+        raise
+
+
+def _quoted(run: RunFolder) -> str:
+    return printable(shlex.quote(str(shortest(run.path))))
+
+
+class Records:
+    """Writes history, TensorBoard's logs and the ledger of a run as its training goes on."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.history = History(run)
+        self._path = run.ledger
+        self._entries: list[LedgerEntry] = []
+
+    def add(self, row: HistoryRow) -> None:
+        """See `Recorder.add`."""
+        self.history.add(row)
+
+    def end_stage(self, entry: LedgerEntry) -> None:
+        """See `Recorder.end_stage`."""
+        self._entries.append(entry)
+        self._write()
+
+    def begin_with(self, rows: Sequence[HistoryRow], ledger: Sequence[LedgerEntry]) -> None:
+        """See `Recorder.begin_with`."""
+        self.history.begin_with(rows)
+        self._entries = list(ledger)
+        self._write()
+
+    def _write(self) -> None:
+        write_atomically(self._path, json.dumps([entry.to_dict() for entry in self._entries], indent=2) + "\n")
+
+    def __enter__(self) -> Records:
+        self.history.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.history.__exit__(kind, error, trace)
 
 
 def build_workshop(config: Config, manifest: Manifest, console: Console) -> Workshop:
@@ -117,24 +205,29 @@ def build_workshop(config: Config, manifest: Manifest, console: Console) -> Work
     )
 
 
-def _create(task: Fit, shop: Workshop) -> RunFolder:
+def _create(task: Fit, shop: Workshop, runs_dir: Path, parent: Path | None) -> RunFolder:
     config = task.config
     files = {
         "config.yaml": dump_config(config),
+        "state/config.yaml": dump_config(config),
         "manifest.csv": task.manifest.csv_text(),
         "classes.json": json.dumps(list(task.manifest.classes), ensure_ascii=False, indent=1) + "\n",
         "environment.json": json.dumps(environment(), indent=2) + "\n",
     }
     if task.manifest.skipped:
         files["skipped.csv"] = task.manifest.skipped_text()
+    if task.manifest.near:
+        files["near_duplicates.csv"] = task.manifest.near_text()
     facts = {
         "mode": config.mode,
         "backbone": config.backbone.name,
+        "began_on": shop.choice.in_words,
         "engine": shop.choice.engine,
         "precision": shop.choice.precision,
         "stages": [stage.name for stage in task.stages],
+        "initial_weights_sha256": hash_weights(task.classifier.model.layers),
     }
-    return create_run(task.runs_dir, run_name(config), files, task.parent, facts)
+    return create_run(runs_dir, run_name(config), files, parent, facts)
 
 
 def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
@@ -160,6 +253,7 @@ def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
         cut=division.cut.after,
     )
     save_classifier(task.classifier, run.model)
+    shutil.rmtree(run.engine, ignore_errors=True)  # a run that was killed right here has one
     save_scorer(run.engine, recipe, division.cut, division.graph)
 
 
@@ -217,6 +311,7 @@ def _finish(run: RunFolder, outcome: Outcome, scored: _Scored, seconds: float) -
             "metrics": {split: brief(found) for split, found in scored.metrics.items()},
             "best_epoch": outcome.best.epoch,
             "seconds": round(seconds, 3),
+            "checkpoint_seconds": round(outcome.saving_s, 3),
             **({"reason": scored.error.problems[0]} if scored.error else {}),
         },
     )

@@ -11,7 +11,7 @@ from cnncli.config.template import DatasetFacts, template_for
 from cnncli.console import Console
 from cnncli.errors import CnncliError, DataError, printable
 from cnncli.pictures.check import FolderFacts
-from cnncli.pictures.index import scan_folder
+from cnncli.recipes.check_data import check_data
 from cnncli.runs.files import write_atomically
 
 GRAYSCALE_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
@@ -35,13 +35,13 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
         CnncliError: `out` is there already, or its folder is not.
     """
     _check_target(out, force)
-    with console.progress(None, "pictures") as bar:
-        facts = scan_folder(absolute(str(folder), Path.cwd()), progress=lambda done, _: bar.update(done))
+    facts = check_data(absolute(str(folder), Path.cwd()), console)
     if sum(1 for n in _readable_by_class(facts).values() if n) < 2:
         raise DataError(facts.problems or f"{printable(folder)}: holds no two classes of pictures")
-    for line in (*facts.problems, *facts.notes)[:MAX_LINES]:
+    lines = (*facts.problems, *facts.warnings, *facts.notes)
+    for line in lines[:MAX_LINES]:
         console.warn(line)
-    if (more := len(facts.problems) + len(facts.notes) - MAX_LINES) > 0:
+    if (more := len(lines) - MAX_LINES) > 0:
         console.warn(f"and {more:,} more: see `cnncli data check {printable(folder)}`")
     write_atomically(out, template_for(_facts_for(facts, folder, out), str(out)))
     return out

@@ -15,6 +15,8 @@ from cnncli.pictures.stat_index import StatIndex, StatKey, stat_key
 from cnncli.pictures.verify import PictureFacts, verify
 from cnncli.progress import Progress
 
+UNTOLD_S = 3.0
+
 
 @contextmanager
 def checking_pictures(console: Console) -> Iterator[Callable[[int, int], None]]:
@@ -33,8 +35,32 @@ def checking_pictures(console: Console) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
+@contextmanager
+def comparing_pictures(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Inside, what is to be called with the number of comparisons that are done and of all.
+
+    It shows progress once they have taken longer than one waits for without asking why.
+    """
+    with ExitStack() as stack:
+        shown: list[Progress] = []
+        began: float | None = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal began
+            began = console.clock() if began is None else began
+            if not shown and console.clock() - began > UNTOLD_S:
+                millions = console.progress(total // 10**6, "comparing pictures", "million pairs")
+                shown.append(stack.enter_context(millions))
+            if shown:
+                shown[0].update(done // 10**6)
+
+        yield show
+
+
 def say_notes(manifest: Manifest, console: Console) -> None:
     """What there is to know about a folder, and each picture that was left out."""
+    for warning in manifest.warnings:
+        console.warn(warning)
     for note in manifest.notes:
         console.say(note)
     for path, reason in manifest.skipped:

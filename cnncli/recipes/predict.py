@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import io
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +16,18 @@ from numpy.typing import NDArray
 
 from cnncli.console import Console
 from cnncli.engines.scorer import Scorer, load_scorer
-from cnncli.errors import ConfigError, PictureError
+from cnncli.errors import ConfigError, PictureError, printable
 from cnncli.parallel import batched, map_ordered, workers
+from cnncli.pictures.bombs import most_bytes
 from cnncli.pictures.decode import decode
+from cnncli.pictures.formats import SIGNATURE_BYTES, format_of
 from cnncli.pictures.index import pictures_below
 from cnncli.runs.folder import RunFolder, require_finished
 
 STDIN = "-"
+BLOCK_BYTES = 1 << 20
+MOST_STREAM_BYTES = 840_000_000
+"""On standard input, which is kept in memory: the largest picture in eight bits and four channels, not compressed."""
 
 PICTURES_AT_A_TIME = 16
 """Decoded and classified by one thread together; at least one request of the engine."""
@@ -104,10 +111,23 @@ def _decode(name: str | PictureError, scorer: Scorer) -> tuple[str, NDArray[np.u
     if isinstance(name, PictureError):
         return str(name.path), name
     try:
-        source = sys.stdin.buffer.read() if name == STDIN else Path(name)
-        return name, decode(source, scorer.recipe.pixels, name=name)
+        recipe = scorer.recipe.pixels
+        source = _from_stdin(min(most_bytes(recipe.max_pixels), MOST_STREAM_BYTES)) if name == STDIN else Path(name)
+        return name, decode(source, recipe, name=name)
     except PictureError as error:
         return name, error
+
+
+def _from_stdin(most: int) -> bytes:
+    """What is on standard input, or so much of it that it is seen to be no picture: a stream may have no end."""
+    data = io.BytesIO()
+    while (block := sys.stdin.buffer.read(BLOCK_BYTES)) and data.tell() <= most:
+        data.write(block)
+        if format_of(data.getbuffer()[:SIGNATURE_BYTES].tobytes()) is None:
+            break
+    if data.tell() > MOST_STREAM_BYTES:
+        raise PictureError(STDIN, f"has more than {MOST_STREAM_BYTES:,} bytes, which are read from files alone")
+    return data.getvalue()
 
 
 def _expand(paths: Iterable[str]) -> Iterator[str | PictureError]:
@@ -115,25 +135,32 @@ def _expand(paths: Iterable[str]) -> Iterator[str | PictureError]:
     for path in paths:
         if path == STDIN:
             yield path
-        elif Path(path).is_dir():
+        elif _is_folder(path):
             yield from _in_folder(path)
-        elif not Path(path).exists() and glob.has_magic(path):
+        elif not os.path.lexists(path) and glob.has_magic(path):
             yield from _matches(path)
         else:
             yield path
 
 
+def _is_folder(path: str) -> bool:
+    """Whether a folder is there; `Path.is_dir` raises where a name is too long, or a folder above it closed."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def _in_folder(path: str) -> Iterator[str | PictureError]:
-    found = [str(picture) for picture in pictures_below(Path(path))]
-    yield from found
-    if not found:
+    pictures, problems = pictures_below(Path(path))
+    yield from map(str, pictures)
+    for problem in problems:
+        yield PictureError(path, problem.removeprefix(f"{printable(path)}: "))
+    if not pictures and not problems:
         yield PictureError(path, "no pictures in this folder")
 
 
 def _matches(pattern: str) -> Iterator[str | PictureError]:
     """What a pattern matches: files, and the pictures of folders, unless `**` matches what is in them anyway."""
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
-    folders = {match for match in matches if Path(match).is_dir()}
+    folders = {match for match in matches if _is_folder(match)}
     if "**" in Path(pattern).parts:
         matches, folders = [match for match in matches if match not in folders], set()
     for match in matches:

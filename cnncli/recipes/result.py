@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnncli.errors import RunError, printable
 from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
 from cnncli.runs.folder import RunFolder
+from cnncli.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Run:
         metrics: of each split that was scored at the end: validation, and test where there is one.
         seconds: from the first line of the recipe to the last.
         features: how many features, or decoded pixels, were stored for it now, and how many already.
-        layers: how many of the backbone's layers `unfreeze` counts; 0 where all of them have trained already.
+        layers: how many of the backbone's layers `unfreeze` counts; 0 where all of them have trained already, or where
+            nobody has looked.
     """
 
     folder: RunFolder
@@ -43,6 +46,26 @@ class Run:
             "seconds": round(self.seconds, 3),
             "features": {"computed": self.features.computed, "reused": self.features.reused},
         }
+
+
+def finished_run(folder: RunFolder) -> Run:
+    """A finished training, from what it wrote.
+
+    Raises:
+        RunError: its figures cannot be read.
+    """
+    try:
+        document = read_json(folder.metrics)
+        metrics = {split: Metrics.from_dict(figures) for split, figures in document.items()}
+        seconds = float(folder.read_facts()["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{printable(folder.metrics)}: cannot be read ({printable(str(error))}).") from error
+    return Run(folder, metrics, seconds, Counts(), layers=0)
+
+
+def shortest(path: Path) -> Path:
+    """Relative to the current folder where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def brief(metrics: Metrics) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from cnncli.pictures.describe import augmentation_notes
 from cnncli.pictures.index import build_manifest
 from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import Fit, fit
-from cnncli.recipes.pictures import checking_pictures, say_notes
+from cnncli.recipes.pictures import checking_pictures, comparing_pictures, say_notes
 from cnncli.recipes.result import Run
 from cnncli.runs.log import remembering
+from cnncli.training.batch_size import find_batch_size
 
 
 @remembering()
@@ -42,16 +43,23 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
         console.warn(note)
     import_keras_meanwhile()
     manifest = index_pictures(config, console)
+    if config.training.batch_size == "auto":
+        config = _with_batch_size(config, manifest, console)
     console.phase("network", f"{config.backbone.name}, weights {config.backbone.weights}")
     classifier = build_classifier(config, len(manifest.classes))
-    task = Fit(config, manifest, classifier, stages_of(config), runs_dir, parent=None, started=started)
-    return fit(task, console)
+    return fit(Fit(config, manifest, classifier, stages_of(config), started), runs_dir, None, console)
+
+
+def _with_batch_size(config: Config, manifest: Manifest, console: Console) -> Config:
+    pictures = len(manifest.split("train"))
+    size = find_batch_size(config, len(manifest.classes), pictures, console)
+    return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
 
 
 def index_pictures(config: Config, console: Console) -> Manifest:
     """The manifest of a config's data, with what there is to know about it said aloud."""
-    with checking_pictures(console) as progress:
-        manifest = build_manifest(config.data, config.seed, progress=progress)
+    with checking_pictures(console) as checking, comparing_pictures(console) as comparing:
+        manifest = build_manifest(config.data, config.seed, progress=checking, comparing=comparing)
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
     console.phase("pictures", f"{len(manifest.classes)} classes · {sizes}")

@@ -1,7 +1,7 @@
 """run.json: what is known about a run, its state above all.
 
-    {"format": 1, "state": "running" | "finished" | "failed", "name", "parent", "created", "finished", "seconds",
-     "command", "cnncli", "engine", "precision", "stages", …}
+    {"format": 1, "state": "running" | "stopped" | "finished" | "failed", "name", "parent", "created", "finished",
+     "seconds", "command", "cnncli", "engine", "precision", "stages", …}
 
 Times are UTC in ISO 8601 with milliseconds. A newer format is refused, an older one is read.
 """
@@ -16,9 +16,12 @@ from typing import Any
 
 from cnncli.errors import RunError, printable
 from cnncli.runs.files import write_atomically
+from cnncli.untrusted import read_json
 
 FORMAT = 1
-STATES = ("running", "finished", "failed")
+STATES = ("running", "stopped", "finished", "failed")
+TEXTS = ("name", "parent", "reason")
+"""Facts that are texts where they are known."""
 
 
 def utc_now() -> datetime:
@@ -52,7 +55,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     run = printable(path.parent)
     try:
-        facts = json.loads(path.read_bytes())
+        facts = read_json(path)
     except FileNotFoundError:
         raise RunError(f"{run}: not a run, it holds no {path.name}") from None
     except (OSError, ValueError) as error:
@@ -60,9 +63,10 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise RunError(f"{run}: {path.name} is damaged: it names no format")
     if facts["format"] > FORMAT:
+        writer = _shown(facts.get("cnncli", "of a later version"))
         raise RunError(
-            f"{run}: written in format {facts['format']} by cnncli {facts.get('cnncli', 'of a later version')}; "
-            f"this one reads up to format {FORMAT}: update cnncli"
+            f"{run}: written in format {facts['format']} by cnncli {writer}; this one reads up to format {FORMAT}: "
+            "update cnncli"
         )
     problem = _damage(facts)
     if problem:
@@ -72,12 +76,28 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def _damage(facts: Mapping[str, Any]) -> str | None:
     if facts.get("state") not in STATES:
-        return f"its state is {facts.get('state')!r}, which is none of {', '.join(STATES)}"
+        return f"its state is {_shown(facts.get('state'))!r}, which is none of {', '.join(STATES)}"
     try:
         created = datetime.fromisoformat(facts["created"])
     except (KeyError, TypeError, ValueError):
-        return f"its time of creation is {facts.get('created')!r}"
-    return None if created.tzinfo else f"its time of creation has no time zone: {facts['created']!r}"
+        return f"its time of creation is {_shown(facts.get('created'))!r}"
+    if created.tzinfo is None:
+        return f"its time of creation has no time zone: {facts['created']!r}"
+    odd = [name for name in TEXTS if not isinstance(facts.get(name), str | None)]
+    if odd:
+        return f"{', '.join(odd)}: no text"
+    try:
+        facts_text(facts)
+    except (ValueError, RecursionError) as error:  # what could not be written again when the run goes on
+        return str(error)
+    return None
+
+
+def _shown(value: object) -> object:
+    """A value that a message can hold: a number or a short text; of anything else, what it is."""
+    if isinstance(value, str):
+        return printable(value[:80])
+    return value if isinstance(value, int | float | None) else type(value).__name__
 
 
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:

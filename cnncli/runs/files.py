@@ -26,14 +26,29 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     aside = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
     try:
-        yield aside
-        sync_file(aside)
-        aside.replace(path)
+        with naming(path):
+            yield aside
+            sync_file(aside)
+            aside.replace(path)
     except BaseException:
         with suppress(OSError):
             aside.unlink()
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError that comes out of the block name this path, where it names none or one that is aside.
+
+    What fails is often a call that knows no name, such as the one that forces a file to disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith("."):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def touch(path: Path) -> None:

@@ -17,6 +17,7 @@ from cnncli.runs.environment import cnncli_version
 from cnncli.runs.facts import facts_text, stamp, time_text, utc_now, write_facts
 from cnncli.runs.files import sync_folder, write_atomically
 from cnncli.runs.layout import RunFolder, runs_dir_from
+from cnncli.runs.own_files import require_own_files
 
 __all__ = [
     "RunFolder",
@@ -25,8 +26,10 @@ __all__ = [
     "finish_run",
     "open_run",
     "require_finished",
+    "restart_run",
     "run_folders",
     "runs_dir_from",
+    "stop_run",
     "update_facts",
 ]
 
@@ -120,6 +123,16 @@ def fail_run(run: RunFolder, reason: str) -> None:
     _end(run, {"state": "failed", "reason": reason})
 
 
+def stop_run(run: RunFolder) -> None:
+    """Record that a run was stopped by a signal; it can go on."""
+    _end(run, {"state": "stopped"})
+
+
+def restart_run(run: RunFolder) -> None:
+    """Record that a run goes on."""
+    write_facts(run.facts, {**run.read_facts(), "state": "running", "finished": None, "reason": None})
+
+
 def _end(run: RunFolder, news: Mapping[str, Any]) -> None:
     facts, now = run.read_facts(), utc_now()
     seconds = round((now - datetime.fromisoformat(facts["created"])).total_seconds(), 3)
@@ -145,8 +158,14 @@ def open_run(path: str | Path | None, runs_dir: Path) -> RunFolder:
     By a name or None, the newest finished run is found; by a name alone, an unfinished one where none is finished.
 
     Raises:
-        RunError: there is no such run; the message lists what there is.
+        RunError: there is no such run; the message lists what there is. Or it holds links in the place of files.
     """
+    run = _found(path, runs_dir)
+    require_own_files(run)
+    return run
+
+
+def _found(path: str | Path | None, runs_dir: Path) -> RunFolder:
     if path is None:
         return _newest(runs_dir, None)
     candidates = [RunFolder(place) for place in (Path(path).expanduser().absolute(), runs_dir.absolute() / path)]
@@ -163,7 +182,7 @@ def require_finished(run: RunFolder) -> dict[str, Any]:
     """The facts of a run that is finished; RunError where it is not."""
     facts = run.read_facts()
     if facts["state"] != "finished":
-        reason = f": {facts['reason']}" if facts.get("reason") else ""
+        reason = f": {printable(str(facts['reason']))}" if facts.get("reason") else ""
         raise RunError(f"{printable(run.path)}: this run is not finished, its state is {facts['state']}{reason}")
     return facts
 

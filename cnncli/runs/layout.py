@@ -2,9 +2,10 @@
 
     runs/2026-11-21T151200Z_vgg16-features/
         config.yaml  manifest.csv  classes.json  environment.json   what was trained, on what, with what
-        skipped.csv                                                 pictures that were left out, where there are any
+        skipped.csv  near_duplicates.csv                            pictures left out, or alike in two splits, if any
         run.json  log.txt                                           state and key facts; every line that was said
         history.csv  stages.json  metrics.json  figures/  tensorboard/
+        state/  lock                                                what it began with, checkpoints; who is training
         model.keras  engine/                                        the classifier, and its converted form
         evaluations.jsonl                                           how often a split was looked at since
 
@@ -36,6 +37,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def began_with(self) -> Path:
+        """The resolved config once more, as it was when the run began: no place where anybody would edit it."""
+        return self.state / "config.yaml"
+
+    @property
     def manifest(self) -> Path:
         """The table of pictures: path, label, split, digest, size."""
         return self.path / "manifest.csv"
@@ -44,6 +50,11 @@ class RunFolder:
     def skipped(self) -> Path:
         """The unreadable pictures that were left out, with the reason of each; only where there are any."""
         return self.path / "skipped.csv"
+
+    @property
+    def near_duplicates(self) -> Path:
+        """The pairs of pictures that look alike in different splits; only where there are any."""
+        return self.path / "near_duplicates.csv"
 
     @property
     def classes(self) -> Path:
@@ -99,6 +110,16 @@ class RunFolder:
     def engine(self) -> Path:
         """The classifier as an engine runs it fastest."""
         return self.path / "engine"
+
+    @property
+    def state(self) -> Path:
+        """The checkpoints, from which a training that was interrupted goes on."""
+        return self.path / "state"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains the run; holds its number."""
+        return self.path / "lock"
 
     @property
     def evaluations(self) -> Path:

@@ -13,6 +13,8 @@ from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.wording import duration
 
 COLUMNS = ("run", "state", "mode", "backbone", "val", "test", "95 %", "n", "time")
+ABSURD = 1e15
+"""No figure of a run is as large, nor infinite, nor no number at all; a damaged run.json may say so."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def summary_of(run: RunFolder) -> RunSummary:
         val_accuracy=_number(validation.get("top1")),
         test_accuracy=_number(test.get("top1")),
         test_ci95=_interval(test.get("top1_ci95")),
-        test_n=test.get("n") if isinstance(test.get("n"), int) else None,
+        test_n=None if (n := _number(test.get("n"))) is None else int(n),
         seconds=_number(facts.get("seconds")),
         problem=_missing(run, facts["state"]),
     )
@@ -111,10 +113,10 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < ABSURD else None  # type: ignore[arg-type]
 
 
 def _interval(value: object) -> tuple[float, float] | None:
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(end, (int, float)) for end in value):
-        return float(value[0]), float(value[1])
-    return None
+    ends = [_number(end) for end in value] if isinstance(value, list) and len(value) == 2 else []
+    return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None

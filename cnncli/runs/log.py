@@ -17,7 +17,7 @@ from pathlib import Path
 from cnncli.errors import CnncliError, RunError
 from cnncli.runs.environment import cnncli_version
 from cnncli.runs.facts import stamp, utc_now
-from cnncli.runs.folder import RunFolder, fail_run
+from cnncli.runs.folder import RunFolder, fail_run, stop_run
 
 LOGGER = logging.getLogger("cnncli")
 
@@ -82,7 +82,7 @@ def remembering() -> Iterator[None]:
 def recording(run: RunFolder) -> Iterator[None]:
     """Write the log of a run while the block runs, and record a failure in run.json.
 
-    An error of the user's or a bug makes the run `failed`; a signal leaves it `running`, since it can go on.
+    An error of the user's or a bug makes the run `failed`; a signal makes it `stopped`. Either can go on.
     """
     handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(UtcFormatter())
@@ -106,6 +106,8 @@ def recording(run: RunFolder) -> Iterator[None]:
         raise
     except BaseException as stop:
         LOGGER.info("stopped by %s", type(stop).__name__)
+        with suppress(OSError, RunError):
+            stop_run(run)
         raise
     finally:
         LOGGER.removeHandler(handler)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cnncli.console import LOGGER
 from cnncli.errors import RunError, printable
 from cnncli.runs.files import write_atomically
 from cnncli.runs.layout import RunFolder
@@ -76,14 +78,16 @@ class TensorBoard:
     """Writes the scalars of each epoch for TensorBoard, training and validation as two curves of one chart.
 
     Args:
-        folder: gets train/ and validation/. TensorFlow is imported here, by whoever trains.
+        folder: gets train/ and validation/ with the first row. TensorFlow is imported here, by whoever trains.
     """
 
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
 
         self._tf: Any = tf
-        self._writers = {split: tf.summary.create_file_writer(str(folder / split)) for split in ("train", "validation")}
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+        self.errors: tuple[type[Exception], ...] = (tf.errors.OpError, OSError)
 
     def add(self, row: HistoryRow) -> None:
         """Write the scalars of one epoch, at once."""
@@ -91,6 +95,8 @@ class TensorBoard:
         self._write("validation", row.epoch, loss=row.val_loss, accuracy=row.val_accuracy)
 
     def _write(self, split: str, epoch: int, **scalars: float) -> None:
+        if split not in self._writers:
+            self._writers[split] = self._tf.summary.create_file_writer(str(self._folder / split))
         with self._writers[split].as_default(step=epoch):
             for name, value in scalars.items():
                 self._tf.summary.scalar(f"epoch/{name}", value)
@@ -99,7 +105,8 @@ class TensorBoard:
     def close(self) -> None:
         """Close the files."""
         for writer in self._writers.values():
-            writer.close()
+            with suppress(*self.errors):
+                writer.close()
 
 
 class History:
@@ -112,11 +119,19 @@ class History:
         self._path, self._tensorboard = run.history, TensorBoard(run.tensorboard)
         self.rows: list[HistoryRow] = []
 
+    def begin_with(self, rows: Sequence[HistoryRow]) -> None:
+        """Have these rows and no others, where a training goes on that had got further when it was interrupted."""
+        self.rows = list(rows)
+        write_history(self._path, self.rows)
+
     def add(self, row: HistoryRow) -> None:
         """Keep a row, on disk when this returns."""
         self.rows.append(row)
         write_history(self._path, self.rows)
-        self._tensorboard.add(row)
+        try:
+            self._tensorboard.add(row)
+        except self._tensorboard.errors as error:  # a training is worth more than its curves
+            LOGGER.warning("%s: TensorBoard's logs could not be written (%s)", printable(self._path.parent), error)
 
     def __enter__(self) -> History:
         return self

@@ -41,12 +41,23 @@ class Feed(Protocol):
         """What it goes through."""
         ...
 
-    def epoch(self, stage: str, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """The batches of an epoch (counted from 1 within the stage), the last one possibly smaller."""
+    def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch (counted from 1 within the stage), the last one possibly smaller.
+
+        Args:
+            stage: its name.
+            epoch: counted from 1 within the stage.
+            batch_size: pictures in a batch.
+            done: batches that are left out at the beginning.
+        """
         ...
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """The pictures themselves (view 0) in their own order, for validation."""
+        ...
+
+    def checksums(self) -> list[str]:
+        """What stands for the stored features of each view; none where none are stored."""
         ...
 
 
@@ -66,11 +77,11 @@ class StoredFeed:
     views: Sequence[StoredFeatures]
     seed: int
 
-    def epoch(self, stage: str, epoch: int, batch_size: int) -> Iterator[Batch]:
+    def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
         order = order_of_epoch(self.pictures.digests, self.seed, stage, epoch - 1)
         chosen = choose_views(self.pictures.digests, self.seed, stage, epoch - 1, len(self.views))
-        for start in range(0, len(order), batch_size):
+        for start in range(done * batch_size, len(order), batch_size):
             rows = order[start : start + batch_size]
             yield self._gather(rows, chosen[rows]), self.pictures.labels[rows]
 
@@ -79,6 +90,10 @@ class StoredFeed:
         for start in range(0, len(self.pictures.labels), batch_size):
             rows = np.arange(start, min(start + batch_size, len(self.pictures.labels)))
             yield self.views[0].rows(rows), self.pictures.labels[rows]
+
+    def checksums(self) -> list[str]:
+        """See `Feed.checksums`."""
+        return [view.checksum() for view in self.views]
 
     def _gather(self, rows: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[Array]:
         if len(self.views) == 1:
@@ -111,10 +126,10 @@ class StreamedFeed:
     views: int | Literal["fresh"]
     seed: int
 
-    def epoch(self, stage: str, epoch: int, batch_size: int) -> Iterator[Batch]:
+    def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
         digests, settings = self.pictures.digests, self.extraction.augmentation
-        order = order_of_epoch(digests, self.seed, stage, epoch - 1)
+        order = order_of_epoch(digests, self.seed, stage, epoch - 1)[done * batch_size :]
         if self.views == "fresh":
             return self._batches(
                 order,
@@ -129,6 +144,10 @@ class StreamedFeed:
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """See `Feed.in_order`."""
         return self._batches(np.arange(len(self.pictures.labels)), batch_size, lambda pixels, _: pixels)
+
+    def checksums(self) -> list[str]:
+        """See `Feed.checksums`."""
+        return []
 
     def _batches(self, order: NDArray[np.int64], batch_size: int, render: Render) -> Iterator[Batch]:
         def batch(rows: list[int]) -> Batch:

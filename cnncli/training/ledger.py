@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cnncli.errors import TrainingError
@@ -83,6 +83,18 @@ class LedgerEntry:
         """As plain data for `stages.json`."""
         entry = asdict(self)
         return {**entry.pop("plan"), **entry}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> LedgerEntry:
+        """What `to_dict` gave, read back from JSON."""
+        plan = {one.name: facts[one.name] for one in fields(StagePlan)}
+        rest = {one.name: facts[one.name] for one in fields(cls) if one.name != "plan"}
+        plan["crossing"] = tuple((name, tuple(shape)) for name, shape in plan["crossing"])
+        for name in ("trained_layers", "layer_parameters"):
+            plan[name] = tuple(plan[name])
+        for name in ("frozen_weights_sha256", "trained_weights_sha256"):
+            rest[name] = tuple(rest[name])
+        return cls(plan=StagePlan(**plan), **rest)
 
     def hand_over_problem(self, precision: str) -> str | None:
         """A sentence where the stage did not start from the loss it was handed, within the tolerance.

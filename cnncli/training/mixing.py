@@ -81,9 +81,9 @@ class Mixing:
         names = [f"{name} {alpha:g}" for name, alpha in (("MixUp", self.mixup), ("CutMix", self.cutmix)) if alpha]
         return f"{' and '.join(names)} of {'features' if on_features else 'pixels'}"
 
-    def epoch(self, batches: Iterable[Batch], stage: str, epoch: int) -> Iterator[MixedBatch]:
-        """The batches of an epoch (counted from 1 within the stage), mixed."""
-        for step, (inputs, labels) in enumerate(batches, start=1):
+    def epoch(self, batches: Iterable[Batch], stage: str, epoch: int, done: int = 0) -> Iterator[MixedBatch]:
+        """The batches of an epoch (counted from 1 within the stage), mixed; `done` of them come no more."""
+        for step, (inputs, labels) in enumerate(batches, start=1 + done):
             mix = self.draw(len(labels), inputs[0].shape[1:3], stage, epoch, step)
             yield mixed(inputs, mix), MixedLabels(labels, labels[mix.partners], mix.share)
 

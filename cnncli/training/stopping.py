@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from cnncli.config.schema import EarlyStoppingConfig, PlateauConfig
 
@@ -46,6 +48,14 @@ class EarlyStopping:
         """Take an epoch's metrics; whether the stage ends now."""
         return self._patience.see(metrics[self._settings.monitor]) >= self._settings.patience
 
+    def to_dict(self) -> dict[str, Any]:
+        """What epochs have changed, as plain data."""
+        return asdict(self._patience)
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Become what `to_dict` told."""
+        self._patience = Patience(**state)
+
 
 class Plateau:
     """Lowers the learning rate as Keras's ReduceLROnPlateau does, cooldown included."""
@@ -74,3 +84,12 @@ class Plateau:
             self.factor = max(self.factor * self._settings.factor, lowest)
             self._cooldown = self._settings.cooldown
             self._patience.waited = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What epochs have changed, as plain data."""
+        return {"patience": asdict(self._patience), "cooldown": self._cooldown, "factor": self.factor}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Become what `to_dict` told."""
+        self._patience, self._cooldown = Patience(**state["patience"]), state["cooldown"]
+        self.factor = state["factor"]

@@ -44,6 +44,14 @@ class Workshop:
     graphs: Path
     console: Console
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a step: what a run records, which is a number."""
+        size = self.config.training.batch_size
+        if size == "auto":
+            raise ValueError("training.batch_size is found out before a training begins")
+        return size
+
 
 @dataclass(frozen=True)
 class Division:

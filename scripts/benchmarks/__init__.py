@@ -11,6 +11,7 @@ GROUPS = (
     "store",
     "finetuning",
     "scratch",
+    "checkpoints",
     "augmentation",
     "startup",
     "predicting",

@@ -44,7 +44,7 @@ class TailEpochs:
             store=FeatureStore(work / "features"),
             graphs=work / "graphs",
         )
-        self._stage, self._batch_size = stages_of(config)[-1], config.training.batch_size
+        self._stage, self._batch_size = stages_of(config)[-1], shop.batch_size
         division = divide(build_classifier(config, len(manifest.classes)), self._stage, shop)
         self._feed, _ = Supply.of(division, shop).training_feed()
         self.pictures = len(self._feed.pictures.labels)
@@ -57,7 +57,7 @@ class TailEpochs:
     def __call__(self) -> Any:
         """Train one more epoch; validation is left out."""
         epoch, steps = next(self._epochs), math.ceil(self.pictures / self._batch_size)
-        factors = learning_rates(self._stage.schedule, epoch, self._stage.epochs, steps, plateau_factor=1.0)
+        factors = learning_rates(self._stage.schedule, epoch, self._stage.epochs, steps, 1.0)
         batches = self._feed.epoch(self._stage.name, epoch, self._batch_size)
         return self._trainer.train_epoch(batches, factors, f"epoch {epoch}")
 

@@ -37,6 +37,7 @@ def test_check_of_a_fine_folder(folder: Path, capsys: pytest.CaptureFixture[str]
         "colour modes: RGB 37",
         "unreadable: 0",
         "groups of equal files: 1 within a split, 0 across splits",
+        "pairs that look alike in different splits: 0",
         "left out: not a picture 1",
         f"equal: {folder}/train/cats/again.jpg = {folder}/train/cats/cats.0.jpg",
         "fine: nothing keeps this folder from being trained on",
@@ -52,7 +53,8 @@ def test_check_lists_all_errors_and_exits_with_2(folder: Path, capsys: pytest.Ca
     assert [line for line in out.splitlines() if line.startswith("error: ")] == [
         f"error: {folder}/test: lacks the class owls of train",
         f"error: {folder}/train/cats/bad.jpg: is empty (0 bytes)",
-        f"error: {folder}/train/cats/cats.0.jpg = {folder}/test/dogs/leak.jpg: the same picture in train and test",
+        f"error: {folder}/train/cats/cats.0.jpg = {folder}/test/dogs/leak.jpg: the same picture in train and test, "
+        "under 2 labels: cats, dogs",
     ]
     assert ["owls", "12", "–"] in [line.split() for line in out.splitlines()]
     assert "error" not in err
@@ -112,3 +114,14 @@ def test_neither_command_imports_tensorflow(folder: Path) -> None:
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'openvino', 'matplotlib')))"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True)
+
+
+def test_check_tells_of_a_class_too_small_to_be_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `train` would refuse is nothing that is fine."""
+    write_classes(tmp_path, {"cats": 12, "dogs": 1})
+
+    assert main(["data", "check", str(tmp_path)]) == 2
+    assert (
+        f"error: {tmp_path}/dogs: 1 picture is too few to give at least one to each of train, validation, test"
+        in capsys.readouterr().out
+    )

@@ -82,7 +82,7 @@ def test_the_commands_to_copy_can_be_typed(here: Path, capsys: pytest.CaptureFix
     assert words[-2:] == ["--unfreeze", "2"]
     capsys.readouterr()
     assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "my runs", "-q"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["warning:"]
+    assert {line.split()[0] for line in capsys.readouterr().err.splitlines()} == {"warning:"}
 
 
 def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,15 +241,22 @@ def test_training_data_with_bad_pictures_names_all_of_them(
     assert main([*arguments, "data.on_bad_image=skip", "training.epochs=1"]) == 0
 
 
-def test_training_a_run_directory_says_what_can_be_done_with_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_a_finished_run_shows_its_figures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is no folder of pictures, although it is a folder."""
-    (run,) = (here / "runs").iterdir()
+    run = next((here / "runs").iterdir())
 
-    assert main(["train", str(run)]) == 2
-    assert capsys.readouterr().err == (
-        f"error: {run}: is a run, expected a config or a folder of pictures. "
-        f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its figures.\n"
-    )
+    assert main(["train", str(run)]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()] == ["split", "validation", "test"]
+    assert f"{run.name} is finished" in err
+
+
+def test_other_settings_beside_a_run_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes on with those it began with."""
+    run = next((here / "runs").iterdir())
+
+    assert main(["train", str(run), "seed=3"]) == 2
+    assert "goes on with the settings it began with; leave out seed" in capsys.readouterr().err
 
 
 def test_training_what_is_not_there_names_both_that_could_be(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

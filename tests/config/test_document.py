@@ -226,3 +226,26 @@ def test_no_text_breaks_the_reader(text: str | bytes) -> None:
     """Any text gives a tree or problems, never another exception."""
     tree, problems = parse(text, lambda _: HERE)
     assert tree is not None or problems
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        (PATH + 'name: "\\UFFFFFFFF"\n', "a.yaml:1:1: not valid YAML: "),
+        (f"%YAML {'1' * 5000}.1\n---\n{PATH}", "a.yaml:1:1: not valid YAML: "),
+        (f"{PATH}seed: 0x{'f' * 20_000}\n", "a.yaml:2:1: seed: out of range (received a number of about 240"),
+        ('data: {path: "../a\\0b"}\n', "a.yaml:1:8: data.path: "),
+        ('data: {path: "~a\\0b"}\n', "a.yaml:1:8: data.path: "),
+        (f"data: {{path: {'a/' * 40_000}}}\n", "a.yaml:1:8: data.path: "),
+        ("data: {path: circle/../x}\n", "a.yaml:1:8: data.path: "),
+    ],
+    ids=["beyond-unicode", "long-version", "long-number", "nul-behind-dots", "nul-in-home", "long-path", "circle"],
+)
+def test_what_no_person_writes_is_one_line_too(lines_of: Lines, text: str, start: str) -> None:
+    """Each of these once ended in a traceback, or took long."""
+    Path("circle").symlink_to("circle")
+    started = time.monotonic()
+    (line,) = lines_of(text)
+    assert line.startswith(start)
+    assert len(line) < 3000
+    assert time.monotonic() - started < 5

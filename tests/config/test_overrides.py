@@ -96,6 +96,14 @@ def test_later_override_wins_and_works_on_the_earlier(folder: Path) -> None:
             "head={pooling: avg, pooling: max}",
             "override head={pooling: avg, pooling: max}: head.pooling: given twice (received 'max'), expected once.",
         ),
+        (
+            "a" + ".a" * 2000 + "=1",
+            "override a" + ".a" * 39 + "…: not an override, expected key=value, such as training.epochs=3.",
+        ),
+        (
+            "head.layers." + "9" * 5000 + "=1",
+            "override head.layers." + "9" * 67 + "…: cannot be set in a list of 1, expected a number below 1.",
+        ),
         ("seed=!!set {a}", "override seed=!!set {a}: not a value of a config: the tag !!set is not allowed."),
     ],
 )

@@ -37,7 +37,7 @@ def test_schema_offers_choices_and_defaults() -> None:
     groups = schema["$defs"]
     assert schema["properties"]["mode"]["enum"] == ["feature-extraction", "fine-tuning", "from-scratch"]
     assert groups["TrainingConfig"]["properties"]["batch_size"]["default"] == 32
-    assert groups["TrainingConfig"]["properties"]["batch_size"]["minimum"] == 1
+    assert groups["TrainingConfig"]["properties"]["batch_size"]["anyOf"][0]["minimum"] == 1
     assert "VGG16" in groups["BackboneConfig"]["properties"]["name"]["anyOf"][0]["enum"]
     assert "momentum" in groups["OptimizerConfig"]["properties"]
 
@@ -76,7 +76,7 @@ def test_reference_has_a_line_for_each_setting() -> None:
         assert f"| `{setting.key}` |" in text or f"**`{setting.key}`**" in text, setting.key
     lines = text.splitlines()
     assert "| `data.path` | a folder of pictures | required | " in text
-    assert "| `training.batch_size` | a whole number of at least 1 | `32` | Pictures in a step. |" in lines
+    assert "| `data.fit` | stretch, crop or pad | `stretch` | " in text
     assert all(line.count(" | ") == 3 for line in lines if line.startswith("| `"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cnncli.config.fields import Setting, all_settings, alternatives, expectation, item_groups_of, takes_null
 from cnncli.config.problems import shown
-from cnncli.config.reader import config_from_mapping
+from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.errors import ConfigError
 
 SETTINGS = tuple(all_settings())
@@ -145,3 +145,17 @@ def test_a_group_that_null_switches_off_says_so(name: str) -> None:
     assert first.startswith(f"training.{name}: wrong type (received false), expected a group of settings (monitor, ")
     assert first.endswith(") or null.")
     assert second == "training.best: wrong type (received false), expected a group of settings (monitor)."
+
+
+@pytest.mark.parametrize(("key", "item"), [("head.layers", "{dense: 4}"), ("training.stages", "{name: a}")])
+def test_a_list_without_end_is_one_line(key: str, item: str, tmp_path: Path) -> None:
+    """A few aliases make thousands of entries, and a config that nobody can read again."""
+    group, name = key.split(".")
+    file = tmp_path / "long.yaml"
+    file.write_text(f"data: {{path: {tmp_path}}}\n{group}:\n  {name}: [&a {item}{', *a' * 500}]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+
+    (told,) = [line for line in caught.value.problems if f" {key}: " in line]
+    assert f"{key}: a list of 501 (received " in told
+    assert told.endswith("expected at most 100.")

@@ -47,7 +47,6 @@ def test_pictures_are_found_across_segments(tmp_path: Path) -> None:
         features = reader.read(KEY, digests_of(6)[::-1])
 
         assert features.rows(np.arange(6))[0][:, 0].tolist() == [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
-        assert len(set(features.checksums)) == 3
 
 
 def test_missing_pictures_are_named_once(tmp_path: Path) -> None:
@@ -120,20 +119,22 @@ def test_no_pictures_are_no_features(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "store")
     features = store.read(KEY, [])
 
-    assert (len(features), features.checksums) == (0, ())
+    assert len(features) == 0
     assert not (tmp_path / "store").exists()
 
 
-def test_a_checksum_stands_for_a_segment(tmp_path: Path) -> None:
-    """The same for the same segments in any order and subset of rows; another for others."""
-    store = FeatureStore(tmp_path)
-    store.write(KEY, digests_of(2), features_of(2))
-    (first,) = store.read(KEY, digests_of(1)).checksums
-    store.write(KEY, digests_of(2, 2), features_of(2, 2))
+def test_a_checksum_stands_for_the_features_of_pictures(tmp_path: Path) -> None:
+    """The same however segments divide them; another in another order, and for other features."""
+    whole, divided, others = (FeatureStore(tmp_path / name) for name in ("whole", "divided", "others"))
+    whole.write(KEY, digests_of(150), features_of(150))
+    for first in (100, 0):
+        divided.write(KEY, digests_of(min(100, 150 - first), first), features_of(min(100, 150 - first), first))
+    others.write(KEY, digests_of(150), [array + 1 for array in features_of(150)])
+    checksum = whole.read(KEY, digests_of(150)).checksum()
 
-    assert store.read(KEY, digests_of(2)[::-1]).checksums == (first,)
-    assert first in FeatureStore(tmp_path).read(KEY, digests_of(4)).checksums
-    assert segments_in(tmp_path)[0].name in {word[:32] for word in store.read(KEY, digests_of(4)).checksums}
+    assert divided.read(KEY, digests_of(150)).checksum() == checksum
+    assert whole.read(KEY, digests_of(150)[::-1]).checksum() != checksum
+    assert others.read(KEY, digests_of(150)).checksum() != checksum
 
 
 MANY = f"""

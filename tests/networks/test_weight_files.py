@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pytest
 
 from cnncli.catalogue.networks import network
 from cnncli.errors import WeightsError
+from cnncli.networks import names_apart, safe_hdf5
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weight_files import open_weights
+from cnncli.networks.weight_files import LegacyLayers, open_weights
 from cnncli.networks.weights import load_file
+from scripts.torturing.hostile_weights import write_one_long_name
 
 Change = Callable[[h5py.File], None]
 
@@ -215,6 +218,88 @@ def test_what_keras_never_writes_is_refused(change: Change, problem: str, convne
     assert _loading(_weights(tmp_path / "x.weights.h5", change), convnet) == problem
 
 
+def test_pipe_is_refused_at_once(convnet: Any, tmp_path: Path) -> None:
+    """Whoever opens it waits until somebody writes into it."""
+    os.mkfifo(tmp_path / "x.h5")
+    assert _loading(tmp_path / "x.h5", convnet) == "cannot be read (not a regular file): copy or download it again"
+
+
+def _long_names(file: h5py.File) -> None:
+    file.attrs.create("layer_names", ["x" * 3000] * 9, dtype=h5py.string_dtype())
+
+
+def _long_name(file: h5py.File) -> None:
+    file["layers/conv2d/vars"].attrs["name"] = "x" * 3000
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (_long_names, "/ has a name of more than 1,000 characters: refused"),
+        (_long_name, "/layers/conv2d/vars has a name of more than 1,000 characters: refused"),
+    ],
+)
+def test_names_that_take_more_than_they_are_worth_are_refused(
+    change: Change, problem: str, convnet: Any, tmp_path: Path
+) -> None:
+    """Keras's own names are those of layers and variables."""
+    assert _loading(_weights(tmp_path / "x.weights.h5", change), convnet) == problem
+
+
+def test_names_that_fill_the_memory_are_refused(convnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of texts of any length can name one long text a thousand times."""
+    path = _weights(tmp_path / "x.weights.h5")
+    write_one_long_name(path, length=400_000, count=1_000)
+    monkeypatch.setattr(safe_hdf5, "MAX_TEXT_BYTES", 10_000_000)
+    monkeypatch.setattr(names_apart, "MOST_BYTES", 100_000_000)
+
+    assert _loading(path, convnet) == (
+        "/ has 1,000 names that could fill the memory: refused; save the model again with "
+        "model.save_weights('NAME.weights.h5')"
+    )
+
+
+def test_names_beside_a_long_text_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras 3 writes the description of the model beside the names of its layers: a megabyte for a thousand layers."""
+    layers = {f"layer_{number}": [f"layer_{number}/{name}" for name in ("kernel", "bias")] for number in range(100)}
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        weights = file.create_group("model_weights")
+        weights.attrs.create("layer_names", list(layers), dtype=h5py.string_dtype())
+        for layer, names in layers.items():
+            weights.create_group(layer).attrs.create("weight_names", names, dtype=h5py.string_dtype())
+            for name in names:
+                weights[layer][name] = np.zeros(3)
+        file.attrs["model_config"] = "x" * 50_000
+    monkeypatch.setattr(safe_hdf5, "MAX_TEXT_BYTES", 100_000)
+
+    with open_weights(tmp_path / "x.h5") as stored:
+        assert isinstance(stored, LegacyLayers)
+        assert {layer: [name for name, _ in arrays] for layer, arrays in stored.layers} == layers
+
+
+def test_where_memory_cannot_be_bounded_no_such_list_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody tries whether it fills it: the process that would ends without a word."""
+    path = _weights(tmp_path / "x.weights.h5", _long_names)
+    monkeypatch.setattr(names_apart, "limited", lambda _: nullcontext(False))
+    monkeypatch.setattr(sys, "argv", ["names_apart", str(path), "1000000"])
+
+    with pytest.raises(SystemExit) as end:
+        names_apart.main()
+    assert (end.value.code, capsys.readouterr().out) == (1, "")
+
+
+def test_file_of_more_models_than_any_network_has_is_refused(convnet: Any, tmp_path: Path) -> None:
+    """Each would be looked through for each of the others."""
+
+    def nest(file: h5py.File) -> None:
+        for number in range(40):
+            file[f"layers/sequential_{number}/layers/dense/vars/0"] = np.zeros(2)
+
+    assert _loading(_weights(tmp_path / "x.weights.h5", nest), convnet) == "it has 41 layers in 41 models: refused"
+
+
 def test_group_that_many_names_lead_to_is_refused(convnet: Any, tmp_path: Path) -> None:
     """Links upon links would make a small file a long walk."""
     assert "leads round in a circle" in _loading(_weights(tmp_path / "x.weights.h5", _many), convnet)
@@ -314,7 +399,9 @@ def test_damage_inside_an_archive_is_found(convnet: Any, tmp_path: Path) -> None
 def test_bomb_in_an_archive_is_not_unpacked(convnet: Any, tmp_path: Path) -> None:
     """A file that would unpack to more than a hundred times the archive."""
     path = _archive(tmp_path / "x.keras", b"\0" * 5_000_000, compression=zipfile.ZIP_DEFLATED)
-    assert _loading(path, convnet) == "model.weights.h5 would unpack to 5,000,000 bytes: refused"
+    assert _loading(path, convnet) == (
+        "not a file of weights as Keras writes it (model.weights.h5 would unpack to 5,000,000 bytes)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -322,7 +409,7 @@ def test_bomb_in_an_archive_is_not_unpacked(convnet: Any, tmp_path: Path) -> Non
     [
         ("[1]", "config.json does not describe a model"),
         ("{", "not a file of weights as Keras writes it (Expecting property name"),
-        ("[" * 100_000, "config.json is nested without end: refused"),
+        ("[" * 100_000, "not a file of weights as Keras writes it (nested without end)"),
         (json.dumps({"class_name": "Functional", "config": {"layers": 3}}), None),
         (json.dumps({"config": [], "class_name": 7}), None),
         (json.dumps({"class_name": "X", "config": {"layers": [{"class_name": "Y", "config": 3}, 4]}}), None),

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from cnncli.errors import DataError, PictureError
-from cnncli.pictures import formats
+from cnncli.pictures import bombs, formats
 from cnncli.pictures.decode import PixelRecipe, decode
 from cnncli.pictures.formats import SIGNATURE_BYTES, format_of, is_picture_name
 from cnncli.pictures.verify import verify, verify_bytes
+from tests.pictures.handmade import tiff
 from tests.pictures.making import encoded, jpeg, picture
 
 RECIPE = PixelRecipe(8, 8)
@@ -115,6 +116,23 @@ def test_larger_than_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("pixels were read"))
     too_large = "has 32 × 24 = 768 pixels, more than data.max_pixels = 767"
     assert reason(FORMATS["PNG"], PixelRecipe(8, 8, max_pixels=767)) == too_large
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_a_channel_are_as_long_as_a_picture_may_be(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cameras and scanners write TIFFs of six bytes to a pixel, eight with transparency."""
+    monkeypatch.setattr(bombs, "_BYTES_BESIDE_PIXELS", 1_000)
+    width, height, compression, rgb, samples, rows, alpha = 256, 257, 259, 262, 277, 278, 338
+    values = {width: 64, height: 64, compression: 1, rgb: 2, samples: channels, rows: 64, 273: 0, 279: 0}
+    values |= {alpha: 2} if channels == 4 else {}
+    bits = {258: struct.pack("<I", 16) * channels}
+    pixels = bytes(64 * 64 * 2 * channels)
+    data = tiff(values | {273: len(tiff(values, bits)), 279: len(pixels)}, bits) + pixels
+
+    assert verify_bytes(data, "x", max_pixels=64 * 64).problem is None
+    assert verify_bytes(data + bytes(16_384), "x", max_pixels=64 * 64).problem == (
+        f"has {len(data) + 16_384:,} bytes, more than a picture within data.max_pixels = 4,096 needs"
+    )
 
 
 def test_our_limit_counts_and_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,3 +301,11 @@ def test_regular_file_is_what_stat_says(tmp_path: Path) -> None:
     """A device is none."""
     if Path("/dev/null").exists() and stat.S_ISCHR(Path("/dev/null").stat().st_mode):
         assert reason(Path("/dev/null")) == "is a device, not a regular file"
+
+
+def test_facts_of_bytes_are_those_of_a_file(tmp_path: Path) -> None:
+    """Their number too, which is not where reading ended."""
+    (tmp_path / "x.jpg").write_bytes(FORMATS["JPEG"])
+    facts = verify(tmp_path / "x.jpg", 10**6)
+    assert facts == verify_bytes(FORMATS["JPEG"], "x", 10**6)
+    assert facts.size_bytes == len(FORMATS["JPEG"])

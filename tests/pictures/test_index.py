@@ -260,9 +260,10 @@ def test_same_picture_in_two_splits_is_an_error(three: Path) -> None:
     write_tree(three, {"test/dogs/copy.jpg": jpeg(5, 12, 16)})
     assert problems(three) == [
         "DIR/train/cats/cats.0.jpg = DIR/validation/dogs/z.jpg = DIR/test/cats/copy.jpg:"
-        " the same picture in train and validation and test",
+        " the same picture in train and validation and test, under 2 labels: cats, dogs",
         "DIR/train/dogs/dogs.1.jpg = DIR/test/dogs/copy.jpg: the same picture in train and test",
-        "data.allow_leakage: true accepts pictures that lie in several splits",
+        "data.allow_leakage: true accepts pictures that lie in several splits;"
+        " `cnncli data check DIR --fix-splits` moves them together",
     ]
     found = build(three, allow_leakage=True)
     assert found.notes == ("accepted by data.allow_leakage: pictures that lie in several splits, 2",)
@@ -459,19 +460,55 @@ def test_folder_facts_of_class_folders(tmp_path: Path) -> None:
     assert found.notes == ()
 
 
-def test_odd_class_sizes_are_remarked_on(tmp_path: Path) -> None:
-    """Few pictures, many more than another class, another share than in train; none of it is an error."""
+def test_odd_class_sizes_are_warned_of(tmp_path: Path) -> None:
+    """Few pictures, many more than another class, another share than in train, swapped splits; none is an error."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
-    write_classes(tmp_path / "test", {"cats": 10, "dogs": 40}, first_seed=500)
+    write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
     found = scan_folder(tmp_path)
     assert found.problems == ()
-    assert found.notes == (
-        "the class dogs has only 9 pictures to train on",
+    assert found.warnings == (
+        "classes with fewer than 10 pictures to train on: 1 (dogs 9)",
         "train: cats has 30 pictures, dogs 9; data.class_weights: balanced evens this out in training",
-        "test: dogs has 40 pictures, cats 10; data.class_weights: balanced evens this out in training",
-        "test: cats makes up 20% of the pictures, and 77% in train",
-        "test: dogs makes up 80% of the pictures, and 23% in train",
+        "test: dogs has 48 pictures, cats 12",
+        "test: classes with another share of the pictures than in train: 2 (cats 20%, in train 77%; dogs 80%, in train"
+        " 23%)",
+        "test has 60 pictures and train only 39: are the two folders swapped?",
     )
+    assert build(tmp_path).warnings[0] == "classes with fewer than 10 pictures to train on: 1 (dogs 8)"
+
+
+def test_many_classes_of_odd_sizes_are_counted(tmp_path: Path) -> None:
+    """A thousand lines would hide what else there is to know."""
+    write_classes(tmp_path / "train", {f"c{k}": 2 + k % 3 for k in range(9)})
+    assert scan_folder(tmp_path).warnings == (
+        "classes with fewer than 10 pictures to train on: 9 (c0 2; c3 2; c6 2; c1 3; c4 3; …)",
+    )
+
+
+def test_a_class_that_is_called_otherwise_is_told_in_one_line(three: Path) -> None:
+    """Case, spaces, signs, plural: what seems to be meant is said."""
+    (three / "validation" / "cats").rename(three / "validation" / "Cats ")
+    (three / "test" / "dogs").rename(three / "test" / "dog")
+    assert problems(three) == [
+        'DIR/validation: holds the class "Cats ", which train calls "cats"; give both folders one name',
+        'DIR/test: holds the class "dog", which train calls "dogs"; give both folders one name',
+    ]
+
+
+def test_splits_without_a_common_class_are_one_line(three: Path) -> None:
+    """However many classes there are."""
+    for k, label in enumerate(("cats", "dogs")):
+        (three / "test" / label).rename(three / "test" / f"{k}")
+    assert problems(three) == ["DIR/test: has no class of train, cats, dogs, but 0, 1"]
+
+
+def test_classes_that_sound_alike_are_warned_of(tmp_path: Path) -> None:
+    """Once, whatever the number of splits; signs before a number tell classes apart."""
+    for k, split in enumerate(("train", "validation", "test")):
+        write_classes(tmp_path / split, {"Cats": 12, "cats": 12, "1": 12, "-1": 12}, first_seed=100 * k)
+    sound = f'{tmp_path}: the classes "Cats" and "cats" sound alike; are they one class?'
+    assert build(tmp_path).warnings == (sound,)
+    assert scan_folder(tmp_path).warnings == (sound,)
 
 
 def test_facts_of_an_empty_folder(tmp_path: Path) -> None:

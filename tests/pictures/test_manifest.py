@@ -78,7 +78,7 @@ def test_text_and_file_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is no manifest of cnncli (not enough values"),
+        (b"", "is no manifest of cnncli (expected the columns"),
         (b"a,b\n1,2\n", "is no manifest of cnncli (expected the columns path, label, split, digest"),
         (",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats\n", "is no manifest of cnncli (not enough values"),
         (",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats,train,0,x,1,1\n", "is no manifest of cnncli (invalid literal"),

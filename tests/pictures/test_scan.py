@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -185,6 +184,5 @@ def test_folder_that_cannot_be_listed_is_a_problem(tmp_path: Path, monkeypatch: 
 def test_pictures_below_a_folder(tmp_path: Path) -> None:
     """For predictions: no classes are asked for, and the path stays as it was given."""
     write_tree(tmp_path, {"b/x.jpg": jpeg(), "a.png": b"", "notes.txt": b"x", ".hidden.jpg": jpeg()})
-    paths: Sequence[Path] = pictures_below(tmp_path)
-    assert paths == [tmp_path / "a.png", tmp_path / "b" / "x.jpg"]
-    assert pictures_below(tmp_path / "none") == []
+    assert pictures_below(tmp_path) == ([tmp_path / "a.png", tmp_path / "b" / "x.jpg"], [])
+    assert pictures_below(tmp_path / "none") == ([], [f"{tmp_path / 'none'}: No such file or directory"])

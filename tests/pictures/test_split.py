@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnncli.pictures.split import largest_remainder, split_pictures
+from cnncli.pictures.together import together
 
 SHARES = {"validation": 0.15, "test": 0.15}
 fractions = st.integers(0, 49).map(lambda percent: percent / 100)
@@ -134,3 +135,25 @@ def test_known_split_stays_what_it_was() -> None:
     """Another sequence (tRain, vAlidation, tEst) would move pictures between the splits of everybody's data."""
     found = [(digest(k), "cats") for k in range(20)]
     assert "".join(name[1] for name in split(found, SHARES, 0)) == "arrearraeerrrrrrrrrr"
+
+
+@settings(deadline=None)
+@given(
+    pictures,
+    st.lists(st.tuples(st.integers(0, 119), st.integers(0, 119)), max_size=30),
+    shares,
+    st.integers(0, 2**40),
+)
+def test_pictures_that_look_alike_stay_together_unless_they_are_a_crowd(
+    found: list[tuple[str, str]], links: list[tuple[int, int]], given_shares: dict[str, float], seed: int
+) -> None:
+    """No group is divided, and no split but train gets more than its count."""
+    digests, labels = [one for one, _ in found], [label for _, label in found]
+    alike = [(one, other) for one, other in links if max(one, other) < len(found)]
+    splits = split_pictures(digests, labels, given_shares, seed, alike)
+    for group in together(digests, labels, alike):
+        assert len({splits[place] for place in group}) == 1
+    counts = Counter(zip(labels, splits, strict=True))
+    for label, n in Counter(labels).items():
+        for name, wanted in largest_remainder(n, given_shares).items():
+            assert name == "train" or counts[label, name] <= wanted

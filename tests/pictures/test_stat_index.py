@@ -104,7 +104,7 @@ def test_rows_of_another_kind_are_ignored(index: StatIndex) -> None:
     """SQLite takes anything in any column."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("UPDATE pictures_1 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
+        table.execute("UPDATE pictures_2 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 
@@ -133,7 +133,7 @@ def test_table_of_another_kind_stops_nothing(index: StatIndex) -> None:
     """A newer cnncli would use another name for it, but who knows."""
     index.path.parent.mkdir()
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("CREATE TABLE pictures_1 (other TEXT)")
+        table.execute("CREATE TABLE pictures_2 (other TEXT)")
     index.remember([("/d/a", OLD, FACTS)])
     assert index.below(Path("/d")) == {}
 
@@ -148,3 +148,32 @@ def test_times_beyond_the_range_of_the_table_stop_nothing(index: StatIndex) -> N
 def test_default_place_is_the_cache_folder() -> None:
     """Named so that a person knows what it is."""
     assert StatIndex().path == cache_dir() / "pictures.sqlite"
+
+
+def test_what_an_older_cnncli_remembered_is_read_anew_and_left_to_it(index: StatIndex) -> None:
+    """It knows no thumbnails; its table stays in the same file."""
+    index.path.parent.mkdir()
+    with closing(sqlite3.connect(index.path)) as table, table:
+        table.execute("CREATE TABLE pictures_1 (path BLOB PRIMARY KEY, digest TEXT)")
+        table.execute("INSERT INTO pictures_1 VALUES (?, 'x')", (b"/d/a",))
+    assert index.below(Path("/d")) == {}
+    index.remember([("/d/a", OLD, FACTS)])
+    assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
+    with closing(sqlite3.connect(index.path)) as table:
+        assert table.execute("SELECT * FROM pictures_1").fetchall() == [(b"/d/a", "x")]
+
+
+@pytest.mark.parametrize("blob", [b"too short", "text", 5, None])
+def test_thumbnails_of_another_kind_are_ignored(index: StatIndex, blob: object) -> None:
+    """The pictures are read anew."""
+    index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
+    with closing(sqlite3.connect(index.path)) as table, table:
+        table.execute("UPDATE pictures_2 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
+    assert list(index.below(Path("/d"))) == ["/d/b"]
+
+
+def test_thumbnails_come_back(index: StatIndex) -> None:
+    """Byte for byte."""
+    facts = PictureFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB", thumbnail=bytes(range(256)) + bytes(32))
+    index.remember([("/d/a", OLD, facts)])
+    assert index.below(Path("/d")) == {"/d/a": (OLD, facts)}

@@ -20,10 +20,11 @@ from cnncli.errors import ConfigError, DataError
 from cnncli.evaluation.metrics import evaluate_scores
 from cnncli.recipes import finetune as recipe
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
-from cnncli.recipes.result import Run
+from cnncli.recipes.fit import compare_with_parent
 from cnncli.recipes.source import read_config
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder
+from cnncli.training.loop import Scores
 from tests.drawing import draw_dataset, tiny_config
 
 CONSOLE = Console(quiet=True)
@@ -193,9 +194,8 @@ def test_worse_is_what_the_best_epoch_is_chosen_by(monitor: str, loss: float, ac
     right = round(10 * accuracy)
     scores = np.array([[0.9, 0.1]] * right + [[0.1, 0.9]] * (10 - right))
     metrics = evaluate_scores(scores, np.zeros(10, dtype=np.int64), ("a", "b"), loss=loss)
-    run = Run(RunFolder(Path("run")), {"validation": metrics}, 1.0, None, 2)  # type: ignore[arg-type]
     screen = StringIO()
-    recipe._compare({"loss": 0.5, "top1": 0.8}, run, monitor, Console(screen))
+    compare_with_parent(Scores(accuracy=0.8, loss=0.5), metrics, monitor, Console(screen))
 
     assert screen.getvalue().startswith("warning: worse than its parent") is is_worse
 

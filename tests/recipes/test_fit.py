@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from cnncli.console import Console
 from cnncli.errors import CacheError, ConfigError, DataError
@@ -79,16 +80,23 @@ def test_curves_that_cannot_be_drawn_are_a_warning(data: Path, tmp_path: Path, m
     assert run.folder.read_facts()["state"] == "finished"
 
 
-def test_the_pictures_that_were_left_out_are_in_the_run(data: Path, tmp_path: Path) -> None:
-    """Each with its reason; where none was, there is no such file."""
+def test_pictures_left_out_and_those_that_look_alike_are_in_the_run(data: Path, tmp_path: Path) -> None:
+    """Each with its reason, or with what it looks like; where there is none, there is no such file."""
     run = train(_config(data), tmp_path / "some", CONSOLE).folder
     with run.skipped.open(newline="") as file:
         (row,) = csv.DictReader(file)
-    none = train(_config(draw_dataset(tmp_path / "data", 4, 2, 2)), tmp_path / "none", CONSOLE).folder
+    alike = draw_dataset(tmp_path / "data", 4, 2, 2)
+    source, copy = alike / "train" / "dots" / "dots-00.png", alike / "test" / "dots" / "copy.jpg"
+    Image.open(source).save(copy, quality=90)
+    other = train(_config(alike), tmp_path / "others", CONSOLE).folder
+    with other.near_duplicates.open(newline="") as file:
+        pairs = {(pair["path"], pair["path_2"]) for pair in csv.DictReader(file)}
 
     assert row["path"] == str(data / "train" / "dots" / "broken.png")
     assert row["reason"]
-    assert not none.skipped.exists()
+    assert (str(source), str(copy)) in pairs
+    assert not other.skipped.exists()
+    assert not run.near_duplicates.exists()
 
 
 def test_the_log_begins_with_what_was_said_before_the_run(data: Path, tmp_path: Path) -> None:

@@ -127,13 +127,13 @@ def test_a_bug_makes_the_run_failed_and_leaves_its_traceback_in_the_log(run: Run
     assert bug_log(error, Path("never-used")) == run.log
 
 
-def test_a_signal_leaves_the_run_as_it_is(run: RunFolder) -> None:
-    """A run that was stopped can go on: its state does not change, its log says what happened."""
+def test_a_signal_makes_the_run_stopped(run: RunFolder) -> None:
+    """It can go on; its log says what happened."""
     with pytest.raises(KeyboardInterrupt):
         raise_within(run, KeyboardInterrupt())
 
     assert lines(run) == ["INFO stopped by KeyboardInterrupt"]
-    assert run.read_facts()["state"] == "running"
+    assert run.read_facts()["state"] == "stopped"
 
 
 def test_a_run_that_is_gone_does_not_hide_the_error(run: RunFolder) -> None:

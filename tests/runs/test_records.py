@@ -116,3 +116,17 @@ def test_tensorboard_reads_the_curves(tmp_path: Path) -> None:
     assert curve("train", "accuracy") == [(1, 0.75), (2, 0.75)]
     assert curve("validation", "accuracy") == [(1, 0.875), (2, 0.875)]
     assert curve("train", "learning_rate") == [(1, 0.001), (2, 0.001)]
+
+
+def test_a_place_that_tensorboard_cannot_write_costs_its_curves_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table is there all the same; a training is worth more."""
+    run = RunFolder(tmp_path)
+    run.tensorboard.parent.mkdir(parents=True, exist_ok=True)
+    run.tensorboard.write_text("a file in the folder's way")
+    with History(run) as history:
+        history.add(ROW)
+
+    assert read_history(run.history) == (ROW,)
+    assert "TensorBoard's logs could not be written" in caplog.text

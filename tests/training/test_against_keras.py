@@ -10,21 +10,13 @@ import numpy as np
 import pytest
 
 from cnncli.networks.backend import import_keras
-from cnncli.runs.records import HistoryRow
 from cnncli.training.session import train_stages
 from scripts import parity, plain_keras
 from scripts.parity import CASES, Bench, Case, Steps
+from tests.training.rows import Rows
 
 TINY = replace(CASES["MobileNetV2"], side=32)
 SLOW = ("VGG16", "DenseNet121", "Xception")
-
-
-class Rows(list[HistoryRow]):
-    """A recorder that keeps the history."""
-
-    def add(self, row: HistoryRow) -> None:
-        """Keep a row."""
-        self.append(row)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +120,7 @@ def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path) ->
     rows = Rows()
     outcome = train_stages(bench.classifier, [stage], bench.shop, rows)
 
-    for row in rows:
+    for row in rows.rows:
         epoch = bench.epoch(stage.name, row.epoch)
         logs = [head.train_on_batch(features[batch], bench.labels[batch], return_dict=True) for batch in epoch]
         # As `fit` reports them: means over the pictures, not over the batches.

@@ -18,23 +18,15 @@ from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.pictures.decode import PixelRecipe
 from cnncli.pictures.index import build_manifest
-from cnncli.runs.records import HistoryRow
 from cnncli.training.ledger import LedgerEntry, WeightHashes
 from cnncli.training.session import train_stages
 from cnncli.training.workshop import Workshop
 from scripts import plain_keras
 from tests.drawing import draw_dataset, tiny_config
+from tests.training.rows import Rows
 
 OPTIONS = {"filters": [4, 6, 8], "batch_norm": True, "padding": "same"}
 Statistics = dict[str, NDArray[np.float32]]
-
-
-class Rows(list[HistoryRow]):
-    """A recorder that keeps the history."""
-
-    def add(self, row: HistoryRow) -> None:
-        """Keep a row."""
-        self.append(row)
 
 
 @pytest.fixture(scope="module")

@@ -253,6 +253,6 @@ def test_mixed_steps_are_kerass_steps_on_soft_labels(activation: str, classes: i
         targets = soft_targets(soft, units, classes)
         reported.append(float(theirs.train_on_batch(inputs[0], targets, return_dict=True)["loss"]) * len(targets))
 
-    assert found.loss == pytest.approx(sum(reported) / 20, rel=1e-5)
+    assert found.scores.loss == pytest.approx(sum(reported) / 20, rel=1e-5)
     for ours, expected in zip(trainer.snapshot(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=2e-6)

@@ -200,7 +200,7 @@ def test_dropout_is_drawn_anew_at_each_step_and_never_in_validation() -> None:
     problem, head = Problem.draw(3), HeadConfig(layers=(DropoutLayer(dropout=0.5),))
     trainer, _ = _ours(problem, head, OptimizerConfig(name="sgd", learning_rate=1e-30))
     batch = ([problem.features], problem.labels)
-    steps = [trainer.train_epoch([batch], iter([1.0]), "a step").loss for _ in range(3)]
+    steps = [trainer.train_epoch([batch], iter([1.0]), "a step").scores.loss for _ in range(3)]
 
     assert len(set(steps)) == 3
     assert trainer.score([batch], "here") == trainer.score([batch], "here")

@@ -1,0 +1,166 @@
+"""How surely copies of photographs are known again, how seldom others are taken for copies, and how fast that is.
+
+    python scripts/measure_near_duplicates.py FOLDER              1,000 copies of each kind, and all pairs of pictures
+    python scripts/measure_near_duplicates.py --speed 100000      drawn thumbnails, 70 / 15 / 15 % in three splits
+
+The limits in cnncli/pictures/alike.py are chosen by the first; the pairs that pass are listed, to be looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cnncli.parallel import map_ordered
+from cnncli.pictures.alike import Looks, colour_distances, correlations, near_pairs
+from cnncli.pictures.index import pictures_below
+from cnncli.pictures.inventory import MAX_PIXELS
+from cnncli.pictures.thumbnail import THUMBNAIL_BYTES
+from cnncli.pictures.verify import verify_bytes
+from cnncli.wording import plain_table
+
+Change = Callable[[Image.Image], Image.Image]
+BITS = (10, 12, 14, 16, 18)
+CORRELATIONS = (0.85, 0.9, 0.92, 0.95)
+
+
+def cropped(share: float) -> Change:
+    """Without so much of the width and height, most of it at the left and the top."""
+    return lambda one: one.crop((round(0.7 * share * one.width), round(0.7 * share * one.height),
+                                 one.width - round(0.3 * share * one.width),
+                                 one.height - round(0.3 * share * one.height)))  # fmt: skip
+
+
+def scaled(factor: float) -> Change:
+    """Smaller or larger, in its proportions."""
+    return lambda one: one.resize((max(1, round(one.width * factor)), max(1, round(one.height * factor))))
+
+
+CHANGES: dict[str, tuple[Change, int]] = {
+    "recompressed, quality 50": (lambda one: one, 50),
+    "recompressed, quality 20": (lambda one: one, 20),
+    "half the size": (scaled(0.5), 80),
+    "a fifth of the size": (scaled(0.2), 80),
+    "twice the size": (scaled(2.0), 80),
+    "stretched to 224 × 224": (lambda one: one.resize((224, 224)), 80),
+    "brightness × 1.3": (lambda one: ImageEnhance.Brightness(one).enhance(1.3), 80),
+    "brightness × 0.6": (lambda one: ImageEnhance.Brightness(one).enhance(0.6), 80),
+    "contrast × 1.4": (lambda one: ImageEnhance.Contrast(one).enhance(1.4), 80),
+    "colours × 0.6": (lambda one: ImageEnhance.Color(one).enhance(0.6), 80),
+    "without colours": (lambda one: one.convert("L"), 80),
+    "blurred": (lambda one: one.filter(ImageFilter.GaussianBlur(3)), 80),
+    "cropped by 2 %": (cropped(0.02), 80),
+    "cropped by 5 %": (cropped(0.05), 80),
+    "cropped by 10 %": (cropped(0.1), 80),
+    "turned by 2 degrees": (lambda one: one.rotate(2, Image.Resampling.BILINEAR), 80),
+    "mirrored": (lambda one: one.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 80),
+}
+
+
+@click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python") if __doc__ else None)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--count", default=1000, show_default=True, help="Pictures that are copied.")
+@click.option("--speed", type=int, help="Search among so many drawn thumbnails instead.")
+def main(folder: Path | None, count: int, speed: int | None) -> None:
+    """Print tables."""
+    if folder:
+        paths, _ = pictures_below(folder)
+        measure(paths, count)
+    if speed:
+        measure_speed(speed)
+
+
+def measure(paths: list[Path], count: int) -> None:
+    """Copies of some of the pictures, and all pairs of all of them."""
+    looks = looks_of([path.read_bytes() for path in paths])
+    some = np.random.default_rng(0).permutation(len(paths))[:count]
+    click.echo(f"{len(paths):,} pictures, without structure {np.count_nonzero(~looks.telling):,}\n")
+    rows = [row_of(name, looks, some, [paths[place] for place in some], *change) for name, change in CHANGES.items()]
+    click.echo(plain_table(("copies", "bits, median", "95 %", "99 %", "correlation, 5 %", "1 %",
+                            "colours, 99 %", "found"), rows))  # fmt: skip
+    bits, correlation, near = all_pairs(looks)
+    table = [
+        (str(most), f"{np.count_nonzero(bits <= most):,}",
+         *(f"{np.count_nonzero((bits <= most) & (correlation >= least)):,}" for least in CORRELATIONS))
+        for most in BITS
+    ]  # fmt: skip
+    click.echo("\n" + plain_table(("bits", "pairs", *(f"correlated by {least}" for least in CORRELATIONS)), table))
+    click.echo(f"\npairs that pass, of {len(paths) * (len(paths) - 1) // 2:,}: {len(near):,}")
+    for one, other, value in sorted(near, key=lambda pair: -pair[2]):
+        click.echo(f"{value:.3f} {paths[one]} {paths[other]}")
+
+
+def row_of(
+    name: str, looks: Looks, some: NDArray[np.int64], paths: list[Path], change: Change, quality: int
+) -> tuple[str, ...]:
+    """What became of the copies of one kind."""
+    copies = looks_of(list(map_ordered(lambda path: changed(path, change, quality), paths)))
+    bits = np.bitwise_count(looks.hashes[some] ^ copies.hashes)
+    correlation = correlations(looks.grey[some], copies.grey)
+    colour = colour_distances(looks.colour[some], copies.colour)
+    both = Looks(*(np.concatenate([getattr(looks, key)[some], getattr(copies, key)])
+                   for key in ("hashes", "grey", "colour", "telling")))  # fmt: skip
+    n = len(some)
+    pairs = near_pairs(both, [np.arange(n), np.arange(n, 2 * n)]).pairs
+    found = sum(other - one == n for one, other, _ in pairs) / n
+    numbers = (*np.percentile(bits, (50, 95, 99)), *np.percentile(correlation, (5, 1)), np.percentile(colour, 99))
+    return (name, *(f"{value:.3g}" for value in numbers), f"{found:.1%}")
+
+
+def all_pairs(
+    looks: Looks, widest: int = BITS[-1]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], tuple[tuple[int, int, float], ...]]:
+    """Bits and correlation of all pairs whose hashes are near, and the pairs that look alike."""
+    bits, correlation = [], []
+    for place in range(len(looks.hashes) - 1):
+        others = np.bitwise_count(looks.hashes[place] ^ looks.hashes[place + 1 :])
+        near = np.flatnonzero(others <= widest)
+        bits.append(others[near])
+        correlation.append(correlations(looks.grey[place : place + 1], looks.grey[place + 1 + near]))
+    found = near_pairs(looks, [np.arange(len(looks.hashes))], within=[0])
+    return np.concatenate(bits), np.concatenate(correlation), found.pairs
+
+
+def looks_of(files: list[bytes]) -> Looks:
+    """Of the bytes of picture files."""
+    return Looks.of([facts.thumbnail for facts in map_ordered(lambda one: verify_bytes(one, "-", MAX_PIXELS), files)])
+
+
+def changed(path: Path, change: Change, quality: int) -> bytes:
+    """The bytes of a JPEG of the changed picture."""
+    file = io.BytesIO()
+    with Image.open(path) as picture:
+        change(picture.convert("RGB")).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def measure_speed(n: int) -> None:
+    """Search among random thumbnails, in which a hundred copies are planted."""
+    random = np.random.default_rng(0)
+    table = random.integers(0, 256, (n, THUMBNAIL_BYTES), np.uint8)
+    table[-100:] = table[:100]
+    places = np.arange(n)
+    parts = np.split(places, [round(0.7 * n), round(0.85 * n)])
+    thumbnails = [row.tobytes() for row in table]
+    for what, within in (("across splits", []), ("all pairs", [0, 1, 2])):
+        started, used = time.monotonic(), time.process_time()
+        found = near_pairs(Looks.of(thumbnails), parts, within)
+        seconds, used = time.monotonic() - started, time.process_time() - used
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        spent = f"{seconds:.1f} s, {used:.1f} s of processor"
+        click.echo(f"{n:,} pictures, {what}: {spent}, {len(found.pairs)} pairs, memory at most {peak_mb:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""An OpenVINO graph from elsewhere is one that cnncli could have written, or it is not compiled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncli.engines.openvino import OpenVinoEngine, convert_graph
+from cnncli.errors import EngineError
+from cnncli.networks.backend import import_keras
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A graph of a convolution and a dense layer, which runs."""
+    keras = import_keras()
+    pixels = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, padding="same")(pixels))
+    model = keras.Model([pixels], keras.layers.Dense(2)(x))
+    convert_graph(model, tmp_path / "trunk.xml", pixels=True)
+    return tmp_path / "trunk.xml"
+
+
+def test_a_graph_as_it_should_be_runs(graph: Path) -> None:
+    """The checks see nothing in it."""
+    (logits,) = OpenVinoEngine(graph, "float32").run([np.zeros((3, 8, 8, 3), np.uint8)])
+    assert logits.shape == (3, 2)
+
+
+Change = Callable[[str], str]
+
+
+def _replacing(pattern: str, text: str) -> Change:
+    return lambda xml: re.sub(pattern, text, xml, count=1)
+
+
+def _padded(xml: str) -> str:
+    """A thousand million pixels around each picture."""
+    wide = re.sub(r"(pads_begin|pads_end)=\"[^\"]*\"", r"\1=\"1000000, 1000000\"", xml)
+    return re.sub(r"auto_pad=\"[^\"]*\"", 'auto_pad="explicit"', wide)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda xml: "", "no OpenVINO graph as cnncli writes it"),
+        (lambda xml: "\x08\x07" + xml, "no OpenVINO graph as cnncli writes it"),
+        (lambda xml: xml.replace("<net", '<!DOCTYPE net [<!ENTITY a "b">]><net', 1), "no OpenVINO graph as cnncli"),
+        (_replacing('type="Convolution"', 'type="Loop"'), "it has a Loop, which no classifier needs"),
+        (_replacing('type="Convolution"', 'type="Tile"'), "it has a Tile, which no classifier needs"),
+        (_replacing('type="Convolution"', 'type="Evil"'), ""),
+        (_replacing("<layers>", "<layers>" + '<layer type="x"/>' * 20_001), "it has 20,0"),
+        (_padded, "gives [0-9,]+ values|"),
+        (_replacing(r'offset="0"', 'offset="1099511627776"'), ""),
+    ],
+)
+def test_a_graph_that_asks_for_more_is_refused(change: Change, says: str, graph: Path) -> None:
+    """In one line that names the file."""
+    graph.write_text(change(graph.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(EngineError, match=rf"^OpenVINO cannot run {re.escape(str(graph))}: .*({says})") as error:
+        OpenVinoEngine(graph, "float32")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_constants_that_grow_are_refused_before_they_are_computed(tmp_path: Path) -> None:
+    """OpenVINO computes constant parts of a graph while it compiles it: four bytes would become a terabyte."""
+    from openvino import Model, save_model
+    from openvino import opset13 as ops
+
+    pixels = ops.parameter([-1, 4], np.float32)
+    grown = ops.broadcast(ops.constant(np.float32(1)), ops.constant(np.int64([2**19, 2**19])))
+    model = Model([ops.add(pixels, ops.reduce_sum(grown, ops.constant(np.int64([0, 1]))))], [pixels])
+    save_model(model, tmp_path / "trunk.xml", compress_to_fp16=False)
+
+    with pytest.raises(EngineError, match=r"it makes [0-9,]+ constants of a file of"):
+        OpenVinoEngine(tmp_path / "trunk.xml", "float32")
+
+
+def test_more_values_than_any_picture_has_are_refused(tmp_path: Path) -> None:
+    """Whatever a graph does with its input."""
+    from openvino import Model, save_model
+    from openvino import opset13 as ops
+
+    pixels = ops.parameter([-1, 4], np.float32)
+    wide = ops.broadcast(
+        ops.unsqueeze(pixels, ops.constant(np.int64(2))), ops.constant(np.int64([1, 4, 2**28])), "BIDIRECTIONAL"
+    )
+    save_model(Model([wide], [pixels]), tmp_path / "trunk.xml", compress_to_fp16=False)
+
+    with pytest.raises(EngineError, match=r"gives [0-9,]+ values for 1 pictures"):
+        OpenVinoEngine(tmp_path / "trunk.xml", "float32", batch=1)

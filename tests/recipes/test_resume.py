@@ -1,0 +1,333 @@
+"""Runs that go on: from where they were stopped, and with more epochs; and what is refused, named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import astuple
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnncli.config.schema import Config
+from cnncli.console import Console
+from cnncli.errors import ConfigError, DataError, RunError
+from cnncli.locks import Lock
+from cnncli.recipes.resume import newest_unfinished, resume
+from cnncli.recipes.source import epochs_asked_for
+from cnncli.recipes.train import train
+from cnncli.runs.checkpoints import Checkpoint, Checkpoints
+from cnncli.runs.files import write_atomically
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.records import read_history
+from scripts.torturing.trainings import weights_digest
+from tests.drawing import draw_dataset, tiny_config
+
+CONSOLE = Console(quiet=True)
+SETTINGS: dict[str, Any] = {
+    "head": {"layers": [{"dense": 4}, {"dropout": 0.3}]},
+    "augmentation": {"horizontal_flip": True, "views": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stripes and dots."""
+    return draw_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def place(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of two epochs, finished, and one that was killed after the first."""
+    folder = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
+        train(_config(data, 2), folder / "finished", CONSOLE)
+        patch.setattr(Checkpoints, "save", _dying_after(2, Checkpoints.save))
+        with pytest.raises(KeyboardInterrupt):
+            train(_config(data, 2), folder / "stopped", CONSOLE)
+    return folder
+
+
+def _config(data: Path, epochs: int) -> Config:
+    return tiny_config(data, name="tiny", training={"epochs": epochs}, **SETTINGS)
+
+
+def _dying_after(saves: int, save: Any) -> Any:
+    left = [saves]
+
+    def saved(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
+        save(checkpoints, checkpoint)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    return saved
+
+
+def _interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def finished(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A copy of the finished run, with the store that it filled."""
+    return _copy(place, "finished", tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def stopped(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A copy of the run that was stopped."""
+    return _copy(place, "stopped", tmp_path, monkeypatch)
+
+
+def _copy(place: Path, name: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    monkeypatch.setenv("CNNCLI_CACHE", str(place / "cache"))
+    (run,) = (place / name).iterdir()
+    return RunFolder(Path(shutil.copytree(run, out / name / run.name)))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _ended(run: RunFolder) -> tuple[Any, ...]:
+    """Weights, history without times, figures."""
+    history = [astuple(row)[:-2] for row in read_history(run.history)]
+    return weights_digest(run.model), history, json.loads(run.metrics.read_text())
+
+
+def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(stopped: RunFolder, finished: RunFolder) -> None:
+    """Weights, history and figures are those of the run that nobody stopped."""
+    assert stopped.read_facts()["state"] == "stopped"
+    resume(stopped, CONSOLE)
+
+    assert stopped.read_facts()["state"] == "finished"
+    assert _ended(stopped) == _ended(finished)
+
+
+def test_a_finished_run_shows_its_figures(finished: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained, and no file changes."""
+    before = {
+        path: hashlib.sha256(path.read_bytes()).hexdigest() for path in finished.path.rglob("*") if path.is_file()
+    }
+    monkeypatch.setattr("cnncli.recipes.resume.carry_on", lambda *_: pytest.fail("it was trained again"))
+    run = resume(finished, CONSOLE)
+
+    assert run.metrics["test"].n == 12
+    changed = [path.name for path, digest in before.items() if _digest(path) != digest]
+    assert changed in ([], ["lock"])
+
+
+def test_more_epochs_end_like_a_training_that_had_them_from_the_beginning(
+    finished: RunFolder, data: Path, tmp_path: Path
+) -> None:
+    """Two epochs and two more are four; the run's config says four then."""
+    whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
+    resume(finished, CONSOLE, epochs=4)
+
+    assert _ended(finished) == _ended(whole.folder)
+    assert "epochs: 4" in finished.config.read_text()
+
+
+def test_fewer_epochs_than_are_trained_are_refused(finished: RunFolder) -> None:
+    """What is trained stays trained."""
+    with pytest.raises(RunError, match="its stage head has trained 2 epochs, not only 1"):
+        resume(finished, CONSOLE, epochs=1)
+
+
+def test_a_slip_in_the_number_of_epochs_can_be_taken_back(
+    place: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to those that are trained."""
+    as_it_was = _ended(finished)
+    with monkeypatch.context() as patch:
+        patch.setattr("cnncli.recipes.resume.carry_on", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            resume(finished, CONSOLE, epochs=2000)
+    assert "epochs: 2000" in finished.config.read_text()
+    resume(finished, CONSOLE, epochs=2)
+
+    assert finished.read_facts()["state"] == "finished"
+    assert _ended(finished) == as_it_was
+
+
+def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
+    finished: RunFolder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it falls, the next call goes on."""
+    whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
+    written = [0]
+
+    def one(path: Path, text: str) -> None:
+        written[0] += 1
+        if written[0] == 2:
+            raise KeyboardInterrupt
+        write_atomically(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cnncli.recipes.resume.write_atomically", one)
+        with pytest.raises(KeyboardInterrupt):
+            resume(finished, CONSOLE, epochs=4)
+    assert "epochs: 2" in finished.config.read_text()
+    resume(finished, CONSOLE)
+
+    assert _ended(finished) == _ended(whole.folder)
+
+
+def test_a_stretched_schedule_is_told(finished: RunFolder, data: Path, tmp_path: Path) -> None:
+    """A cosine over two epochs is not the beginning of one over three."""
+    config = tiny_config(data, training={"epochs": 1, "schedule": {"name": "cosine"}})
+    run = train(config, tmp_path / "runs", CONSOLE)
+    said = StringIO()
+    resume(run.folder, Console(stream=said), epochs=2)
+
+    assert "the schedule cosine is stretched from 1 to 2 epochs" in said.getvalue()
+
+
+@pytest.mark.parametrize("words", [["training.batch_size=8"], ["seed=1", "training.epochs=9"]])
+def test_other_settings_beside_a_run_are_refused(words: list[str]) -> None:
+    """The message names them."""
+    with pytest.raises(ConfigError, match=f"leave out {words[0].partition('=')[0]}, or train from its config"):
+        epochs_asked_for(Path("runs/one"), words)
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "many", "1.5", "true", "null"])
+def test_epochs_that_are_no_number_are_refused(value: str) -> None:
+    """One line, with what was received."""
+    with pytest.raises(ConfigError, match=r"training\.epochs: received .*, expected a whole number of at least 1"):
+        epochs_asked_for(Path("runs/one"), [f"training.epochs={value}"])
+
+
+def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
+    """Each setting is named with what it was and is."""
+    text = stopped.config.read_text().replace("\nseed: 0", "\nseed: 3").replace("dropout: 0.3", "dropout: 0.4")
+    stopped.config.write_text(text)
+    with pytest.raises(RunError) as caught:
+        resume(stopped, CONSOLE)
+
+    assert len(caught.value.problems) == 2
+    assert "seed: was 0, is 3" in caught.value.problems[0]
+    assert "head.layers: was" in caught.value.problems[1]
+
+
+def test_pictures_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_path: Path) -> None:
+    """Each is named, and nothing is trained."""
+    pictures = Path(shutil.copytree(data, tmp_path / "data"))
+    for file in (stopped.config, stopped.began_with, stopped.manifest):
+        file.write_text(file.read_text().replace(str(data), str(pictures)))
+    one, other, *_ = sorted((pictures / "train" / "dots").iterdir())
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(DataError, match=f"{one.name}: has changed since the run was trained"):
+        resume(stopped, CONSOLE)
+
+
+def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of the process that trains it; a lock that nobody holds is taken over."""
+    monkeypatch.setattr("cnncli.recipes.resume.import_keras_meanwhile", lambda: pytest.fail("too late"))
+    with Lock(stopped.lock) as held:
+        assert held.try_alone()
+        stopped.lock.write_text("4711\n")
+        with pytest.raises(RunError, match="is being trained by process 4711"):
+            resume(stopped, CONSOLE)
+    with pytest.raises(pytest.fail.Exception, match="too late"):
+        resume(stopped, CONSOLE)
+
+
+def test_another_machine_is_told_beforehand(stopped: RunFolder) -> None:
+    """Another processor, another number of threads: the last bits will differ."""
+    environment = json.loads(stopped.environment.read_text())
+    environment["cpu"]["threads"] = -1
+    stopped.environment.write_text(json.dumps(environment))
+    said = StringIO()
+    resume(stopped, Console(stream=said))
+
+    assert "its last bits will differ: threads -1 then" in said.getvalue()
+
+
+def test_another_engine_is_told_beforehand(stopped: RunFolder) -> None:
+    """One that `auto` has chosen may not be there any more."""
+    facts = json.loads(stopped.facts.read_text())
+    stopped.facts.write_text(json.dumps({**facts, "began_on": "keras bfloat16"}))
+    said = StringIO()
+    resume(stopped, Console(stream=said))
+
+    assert "this run began on keras bfloat16; here it is" in said.getvalue()
+
+
+def test_a_batch_that_auto_found_is_no_other_setting(stopped: RunFolder, data: Path) -> None:
+    """The run has the number in its config, and whoever asks for `auto` means that run."""
+    config = _config(data, 2)
+    auto = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": "auto"})})
+
+    assert newest_unfinished(auto, stopped.path.parent, CONSOLE) == stopped
+
+
+def test_the_newest_unfinished_run_of_a_config_is_found(stopped: RunFolder, data: Path) -> None:
+    """By its settings, all of them."""
+    assert newest_unfinished(_config(data, 2), stopped.path.parent, CONSOLE) == stopped
+
+
+def test_an_unfinished_run_with_other_settings_is_told(stopped: RunFolder, data: Path) -> None:
+    """A new one begins, and what differs is said."""
+    said = StringIO()
+    config = _config(data, 2).model_copy(update={"seed": 5})
+
+    assert newest_unfinished(config, stopped.path.parent, Console(stream=said)) is None
+    assert "was begun with other settings: seed: was 0, is 5" in " ".join(said.getvalue().split())
+
+
+def test_a_finished_run_is_no_unfinished_one(finished: RunFolder, data: Path) -> None:
+    """Even where all settings are the same."""
+    assert newest_unfinished(_config(data, 2), finished.path.parent, CONSOLE) is None
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped: RunFolder, finished: RunFolder) -> None:
+    """The run ends the same, a few steps later."""
+    newest = max(path for path in stopped.state.iterdir() if path.name.isdecimal())
+    arrays = newest / "arrays.npz"
+    data = bytearray(arrays.read_bytes())
+    data[len(data) // 2] ^= 1
+    arrays.write_bytes(data)
+    resume(stopped, CONSOLE)
+
+    assert _ended(stopped) == _ended(finished)
+
+
+def test_a_run_of_an_earlier_version_needs_no_second_config(stopped: RunFolder) -> None:
+    """What has none to compare with is taken as it is."""
+    stopped.began_with.unlink()
+    resume(stopped, CONSOLE)
+
+    assert stopped.read_facts()["state"] == "finished"
+
+
+def test_the_same_training_comes_out_the_same_from_a_cold_and_a_warm_store(
+    data: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, weights and figures."""
+    warm = train(_config(data, 2), tmp_path / "warm", CONSOLE)
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
+    cold = train(_config(data, 2), tmp_path / "cold", CONSOLE)
+
+    assert (warm.features.computed, cold.features.computed > 0) == (0, True)
+    assert _ended(warm.folder) == _ended(cold.folder) == _ended(finished)
+
+
+def test_features_that_were_cleared_are_computed_again_and_compared(
+    stopped: RunFolder, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same ones are not worth a word; others are told of."""
+    said = StringIO()
+    monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
+    copy = RunFolder(Path(shutil.copytree(stopped.path, tmp_path / "copy")))
+    resume(stopped, Console(stream=said))
+    assert "features had to be computed again" not in said.getvalue()
+    assert _ended(stopped) == _ended(finished)
+
+    monkeypatch.setattr("cnncli.training.stage.checksums_of", lambda _: ["others"])
+    resume(copy, Console(stream=said))
+    assert "features had to be computed again, and are not those it began with" in " ".join(said.getvalue().split())

@@ -1,0 +1,1 @@
+"""The short tier of `scripts/torture.py`: the same harm, less often."""

@@ -1,0 +1,166 @@
+"""`training.batch_size: auto`, and batches that are too large."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from cnncli.cli import main
+from cnncli.config.reader import load_resolved
+from cnncli.console import Console
+from cnncli.errors import TrainingError
+from cnncli.training import batch_size
+from cnncli.training.batch_size import find_batch_size, sizes_for
+from tests.drawing import draw_dataset, tiny_config
+
+SMALL = "backbone={name: ConvNet, weights: none, options: {filters: [4, 8]}}"
+AUTO = {"epochs": 1, "batch_size": "auto"}
+
+
+def test_the_largest_that_fits_is_found_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """48 pictures in batches of two have 24 steps; the run's config names the number."""
+    data = draw_dataset(tmp_path / "data", train=24)
+    words = ["data.image_size=32", "training.batch_size=auto", SMALL]
+    runs = ["training.epochs=1", "--runs-dir", str(tmp_path / "runs")]
+
+    assert main(["train", str(data), *words, *runs]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert load_resolved(run / "config.yaml").training.batch_size == 2
+    said = capsys.readouterr().err
+    assert "trying which of 2, 1 fits into memory" in said
+    assert "2, the largest of 2, 1 that fits" in said
+
+
+@pytest.mark.parametrize(("ended_by", "found"), [({64: False, 32: False}, 16), ({64: None, 32: False, 16: None}, 8)])
+def test_what_ends_the_process_that_tries_it_does_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: dict[int, bool | None], found: int
+) -> None:
+    """False: the step failed; None: the system ended the process. The sizes below are tried next."""
+    config = tiny_config(tmp_path, training=AUTO)
+
+    def answer(command: list[str], input: bytes, **_: object) -> subprocess.CompletedProcess[bytes]:
+        sizes, lines = batch_size.json.loads(input)["sizes"], []
+        for size in sizes:
+            lines.append(f'{{"size": {size}, "fits": false}}')
+            if size in ended_by and ended_by[size] is None:
+                break
+            if size not in ended_by:
+                lines.append(f'{{"size": {size}, "fits": true}}')
+                break
+        return subprocess.CompletedProcess(command, 0, "\n".join(lines).encode(), b"")
+
+    monkeypatch.setattr(batch_size.subprocess, "run", answer)
+
+    assert find_batch_size(config, 2, 2000, Console(quiet=True)) == found
+
+
+def test_no_size_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to change."""
+    done = subprocess.CompletedProcess([], -9, b'{"size": 1, "fits": false}', b"")
+    monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(TrainingError, match=r"not even one picture fits .* smaller data\.image_size"):
+        find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+
+
+def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no matter of memory."""
+    done = subprocess.CompletedProcess([], 1, b"", b"Traceback\nValueError: no such thing\n")
+    monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(TrainingError, match="cannot be found out: ValueError: no such thing"):
+        find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+
+
+def test_a_size_that_takes_too_long_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that swaps is as good as one without memory; the sizes below are tried next."""
+    lines = [b'{"size": 64, "fits": false}\n', b'{"size": 32, "fits": false}\n{"size": 32, "fits": true}\n']
+    _never_ending(lines, monkeypatch)  # the second time, it is the end of the process that takes too long
+
+    assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 1100, Console(quiet=True)) == 32
+    assert lines == []
+
+
+def test_a_process_that_never_answers_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was tried, so nothing is known."""
+    _never_ending([None], monkeypatch)
+
+    with pytest.raises(TrainingError, match=r"cannot be found out: no answer within 900 s"):
+        find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+
+
+def _never_ending(said: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each process that tries sizes say the next of these, and be waited for in vain."""
+
+    def run(command: list[str], timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout, said.pop(0))
+
+    monkeypatch.setattr(batch_size.subprocess, "run", run)
+
+
+def test_the_folder_the_user_works_in_is_not_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A json.py of theirs is theirs."""
+    (tmp_path / "json.py").write_text("raise SystemExit('json.py was run')")
+    monkeypatch.chdir(tmp_path)
+
+    assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True)) == 1
+
+
+@pytest.mark.parametrize(("gpus", "bounds"), [((), [(batch_size.SHARE, False)]), (("A100",), [])])
+def test_what_is_tried_is_bounded_as_training_is(
+    gpus: tuple[str, ...],
+    bounds: list[tuple[float, bool]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By memory without swap; a GPU has its own."""
+    told: list[tuple[float, bool]] = []
+
+    def bounded(share: float, *, swap: bool) -> AbstractContextManager[None]:
+        told.append((share, swap))
+        return nullcontext()
+
+    question = {"config": tiny_config(tmp_path, training=AUTO).model_dump(mode="json"), "n_classes": 2, "sizes": [1]}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
+    monkeypatch.setattr(batch_size, "gpus", lambda: gpus)
+    monkeypatch.setattr(batch_size, "bounded", bounded)
+    monkeypatch.setattr(batch_size, "_tried", lambda *_: [(1, True)])
+    batch_size.main()
+
+    assert told == bounds
+    assert capsys.readouterr().out == '{"size": 1, "fits": true}\n'
+
+
+def test_every_number_of_pictures_has_a_size() -> None:
+    """However few."""
+    assert all(sizes_for(pictures)[-1] == 1 for pictures in (1, 2, 100, 10**6))
+    assert sizes_for(10**6)[0] == 128
+
+
+TOO_LARGE = """
+import sys
+from cnncli import memory
+memory.available_bytes = lambda **_: 600 * 2**20
+from cnncli.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_batch_that_is_too_large_ends_in_one_line(tmp_path: Path) -> None:
+    """Where 600 MB are left, 400 pictures of 256 px in 128 channels do not fit; it says what to change, exit 2."""
+    data = draw_dataset(tmp_path / "data", train=200, validation=1, test=1)
+    words = ["data.image_size=256", "mode=from-scratch", "training.batch_size=400"]
+    words += ["backbone={name: ConvNet, weights: none, options: {filters: [128]}}", "training.epochs=1"]
+    command = [sys.executable, "-c", TOO_LARGE, "train", str(data), *words, "--runs-dir", str(tmp_path / "runs"), "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
+
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "a batch of 400 pictures does not fit into memory. Lower training.batch_size" in line
