@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ def mutated_json(document: Any, random: Random) -> Any:
     for _ in range(int(random.integers(1, 4))):
         holders = list(_holders(document))
         if not holders:
-            return one_of(random, NASTY_VALUES)
+            return copy.deepcopy(one_of(random, NASTY_VALUES))
         _harm(one_of(random, holders), random)
     return document
 
@@ -48,7 +49,7 @@ def _harm(holder: Any, random: Random) -> None:
     key = one_of(random, list(holder) if isinstance(holder, dict) else range(len(holder)))
     harms: tuple[Callable[[], object], ...] = (
         lambda: holder.pop(key),
-        lambda: holder.__setitem__(key, one_of(random, NASTY_VALUES)),
+        lambda: holder.__setitem__(key, copy.deepcopy(one_of(random, NASTY_VALUES))),  # which the next harm may change
         lambda: holder.__setitem__(key, [holder[key]]),
         lambda: _add(holder, key, random),
     )
