@@ -54,11 +54,7 @@ def raising() -> Iterator[None]:
     As in `noted`, a SIGINT that the process was started to ignore stays ignored.
     """
     stop = Stop()
-
-    def on_first() -> None:
-        stop.obey()
-
-    with _handling(stop, on_first), unwrapped():
+    with _handling(stop, stop.obey), unwrapped():
         yield
 
 
