@@ -58,7 +58,7 @@ def train(
     if isinstance(config, Mapping):
         settings = config_from_mapping(config, overrides)
     else:
-        settings = read_config(Path(config), overrides)
+        settings = read_config(_path(config, "config"), overrides)
     return recipe(settings, _runs_dir(runs_dir), _console())
 
 
@@ -104,7 +104,7 @@ def evaluate(
     """
     from cnncli.recipes.evaluate import evaluate as recipe
 
-    folder = None if data is None else Path(data)
+    folder = None if data is None else _path(data, "data")
     return recipe(_open(run, runs_dir), _console(), split, folder, allow_missing)
 
 
@@ -144,7 +144,7 @@ def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> 
 def _runs_dir(option: str | PathLike[str] | None) -> Path:
     from cnncli.runs.folder import runs_dir_from
 
-    return runs_dir_from(None if option is None else Path(option))
+    return runs_dir_from(None if option is None else _path(option, "runs_dir"))
 
 
 def _open(run: AnyRun, runs_dir: str | PathLike[str] | None) -> RunFolder:
@@ -155,7 +155,16 @@ def _open(run: AnyRun, runs_dir: str | PathLike[str] | None) -> RunFolder:
         return run.folder
     if isinstance(run, RunFolder):
         return run
-    return open_run(run if run is None else Path(run), _runs_dir(runs_dir))
+    return open_run(run if run is None else _path(run, "run"), _runs_dir(runs_dir))
+
+
+def _path(value: str | PathLike[str], argument: str) -> Path:
+    """Convert an argument to a path. An empty one must not stand for the current folder."""
+    from cnncli.errors import ConfigError
+
+    if not fspath(value):
+        raise ConfigError(f'{argument}: received an empty path; write "." for the current folder.')
+    return Path(value)
 
 
 def _console() -> Console:

@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,19 @@ def test_an_import_costs_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "['cnncli']\n"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: cnncli.train(""),
+        lambda: cnncli.train("data/sample", runs_dir=""),
+        lambda: cnncli.finetune(""),
+        lambda: cnncli.evaluate(data=""),
+        lambda: cnncli.predict("a.jpg", run=""),
+    ],
+)
+def test_an_empty_path_is_refused(call: Callable[[], object]) -> None:
+    """An empty string is a mistake, and never the current folder."""
+    with pytest.raises(ConfigError, match="received an empty path"):
+        call()

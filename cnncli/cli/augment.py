@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, print_json
 from cnncli.console import Console
 
 
 @click.command(epilog=example("cnncli augment configs/quickstart.yaml augmentation.rotation_range=20"))
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=NonEmptyPath())
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NonEmptyPath(dir_okay=False),
     metavar="FILE.png",
     help="Where the sheet goes.  [default: NAME-augmentation.png in the current folder]",
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_flags, console_options, example, json_option, print_json
+from cnncli.cli.options import NonEmptyPath, NonEmptyText, console_flags, console_options, example, json_option, print_json
 from cnncli.console import Console
 
 
@@ -16,7 +16,7 @@ def command() -> None:
 
 
 @command.command(epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=NonEmptyPath())
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @json_option
 @console_options
@@ -41,7 +41,7 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
 
 
 @command.command(epilog=example("cnncli config validate configs/*.yaml"))
-@click.argument("words", metavar="CONFIG... [KEY=VALUE]...", nargs=-1, required=True)
+@click.argument("words", metavar="CONFIG... [KEY=VALUE]...", type=NonEmptyText(), nargs=-1, required=True)
 @console_options
 def validate(words: tuple[str, ...], console: Console) -> None:
     """Check configs and report all problems.

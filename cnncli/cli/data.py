@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, print_json
 from cnncli.console import Console
 from cnncli.errors import EXIT_USER
 
@@ -24,7 +24,7 @@ def command() -> None:
 
 
 @command.command(epilog=example("cnncli data check data/sample --json"))
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=NonEmptyPath())
 @click.option("--fix-splits", is_flag=True, help="Move pictures that lie in several splits, equal or alike, together.")
 @click.option("--dry-run", is_flag=True, help="With --fix-splits: show the moves and make none of them.")
 @click.option("--yes", is_flag=True, help="With --fix-splits: move without asking.")
@@ -90,8 +90,8 @@ def prepare() -> None:
     short_help="Arrange Dogs vs. Cats, as Kaggle or Microsoft hands it out.",
     epilog=example("cnncli data prepare dogs-vs-cats train.zip --out data/dogs-vs-cats"),
 )
-@click.argument("source", metavar="ZIP|DIR", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder to make.")
+@click.argument("source", metavar="ZIP|DIR", type=NonEmptyPath())
+@click.option("--out", required=True, type=NonEmptyPath(), metavar="DIR", help="The folder to make.")
 @click.option("--train", type=click.IntRange(2), default=2000, show_default=True, help="Pictures, half of each class.")
 @click.option("--validation", type=click.IntRange(0), default=1000, show_default=True, help="Pictures.")
 @click.option("--test", type=click.IntRange(0), default=1000, show_default=True, help="Pictures.")

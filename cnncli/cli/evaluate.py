@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import NonEmptyPath, NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.console import Console
 
 
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
-@click.argument("run", required=False)
+@click.argument("run", type=NonEmptyText(), required=False)
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Of the run's own data.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), metavar="DIR", help="Another folder: its test split, or all of it."
+    "--data", type=NonEmptyPath(), metavar="DIR", help="Another folder: its test split, or all of it."
 )
 @click.option("--allow-missing", is_flag=True, help="With --data: classes of the run may be absent.")
 @click.option(

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example
+from cnncli.cli.options import NonEmptyPath, console_options, example
 from cnncli.console import Console
 
 
 @click.command(epilog=example("cnncli init flowers --out flowers.yaml"))
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=NonEmptyPath())
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=NonEmptyPath(),
     default="config.yaml",
     show_default=True,
     metavar="FILE",

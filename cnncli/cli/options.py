@@ -15,6 +15,31 @@ import click
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+class NonEmptyPath(click.Path):
+    """A path that is not empty: an unset shell variable must not stand for the current folder."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert as click does, but refuse the empty string."""
+        if value == "":
+            self.fail("The path is empty; write . for the current folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class NonEmptyText(click.ParamType[str]):
+    """Text that is not empty, such as the name of a run."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text; refuse the empty string."""
+        if value == "":
+            self.fail("The value is empty.", param, ctx)
+        return str(value)
+
+
 @dataclass
 class Invocation:
     """What the shared options of one call of the command line said, before or after the verb."""
@@ -89,7 +114,7 @@ def runs_dir_option(function: Function) -> Function:
     """Add --runs-dir; the command gets `runs_dir: Path`, absolute: the option, else CNNCLI_RUNS, else ./runs."""
     return click.option(
         "--runs-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=NonEmptyPath(file_okay=False),
         callback=_runs_dir,
         metavar="DIR",
         help="Folder of the runs.  [default: $CNNCLI_RUNS, else ./runs]",

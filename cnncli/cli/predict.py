@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.console import Console
 from cnncli.errors import PictureError, printable
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--run", metavar="RUN", help="A run directory or its name.  [default: the newest finished one]")
+@click.argument("paths", metavar="PATH...", type=NonEmptyText(), nargs=-1, required=True)
+@click.option("--run", type=NonEmptyText(), metavar="RUN", help="A run directory or its name.  [default: the newest finished one]")
 @click.option(
     "--top", type=click.IntRange(min=1), default=5, metavar="K", show_default=True, help="Most classes shown."
 )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json
 from cnncli.console import Console
 
 
 @click.command(epilog=example("cnncli summary ResNet50"))
-@click.argument("source", metavar="CONFIG|BACKBONE")
+@click.argument("source", metavar="CONFIG|BACKBONE", type=NonEmptyText())
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @json_option
 @console_options

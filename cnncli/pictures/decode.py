@@ -132,9 +132,10 @@ def _fitted(picture: Image.Image, box: Box, recipe: PixelRecipe) -> Image.Image:
     left, top, right, bottom = box
     across, down = recipe.width / (right - left), recipe.height / (bottom - top)
     if recipe.fit == "crop":
-        # Half of what sticks out of the target on each side, in pixels of the picture.
-        spare_x = ((right - left) - recipe.width / max(across, down)) / 2
-        spare_y = ((bottom - top) - recipe.height / max(across, down)) / 2
+        # Half of what sticks out of the target on each side, in pixels of the picture. Rounding must not make it less
+        # than nothing: Pillow refuses a box that begins outside of the picture.
+        spare_x = max(0.0, ((right - left) - recipe.width / max(across, down)) / 2)
+        spare_y = max(0.0, ((bottom - top) - recipe.height / max(across, down)) / 2)
         part = (left + spare_x, top + spare_y, right - spare_x, bottom - spare_y)
         return _resized(picture, size, part)
     scale = min(across, down)

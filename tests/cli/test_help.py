@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 import pytest
 
+from cnncli.cli import main
 from cnncli.cli.app import app
+from cnncli.cli.options import NonEmptyText
 from tests.commands import command_lines, parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,3 +91,52 @@ def test_every_command_is_in_the_readme(words: tuple[str, ...]) -> None:
 def test_every_line_of_the_readme_can_be_typed(line: list[str]) -> None:
     """No option in the README is unknown to its command."""
     parse(line)
+
+
+@EVERY_COMMAND
+def test_an_empty_argument_or_option_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
+    """An unset shell variable never stands for the current folder, whose files a command might move."""
+    command: click.Command | None = app
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
+    assert command is not None
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path | NonEmptyText) or "override" in str(parameter.name):
+            continue
+        assert not isinstance(parameter, click.Argument), f"{parameter.name} takes the empty string"
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path | NonEmptyText):
+            with pytest.raises(click.BadParameter):
+                parameter.type.convert("", parameter, None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "check", "", "--fix-splits", "--yes"],
+        ["train", ""],
+        ["train", "config.yaml", "--runs-dir", ""],
+        ["init", ""],
+        ["evaluate", ""],
+        ["evaluate", "--data", ""],
+        ["predict", ""],
+        ["config", "validate", ""],
+        ["summary", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_touches_nothing(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder in which the command is called stays as it is, and the exit code is 2."""
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            (tmp_path / split / label).mkdir(parents=True)
+            (tmp_path / split / label / "same.txt").write_text("equal in both splits")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+
+    assert main(words) == 2
+    assert "is empty" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import PIL
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
@@ -55,6 +57,17 @@ def test_each_fit_equals_pillows_own(fit: Any, size: tuple[int, int]) -> None:
     """Stretch, crop and pad are `resize`, `ImageOps.fit` and `ImageOps.pad` with the antialiased bilinear filter."""
     found = decode(encoded(picture()), PixelRecipe(*size, fit=fit))
     np.testing.assert_array_equal(found, fitted(picture(), *size, fit))
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([(224, 224), (64, 64), (160, 160), (96, 128)]))
+@example(500, 374, (224, 224))
+@settings(deadline=None, max_examples=60)
+def test_crop_takes_an_image_of_any_size(width: int, height: int, size: tuple[int, int]) -> None:
+    """Rounding never puts the box that is kept outside of the image: Pillow's own `ImageOps.fit` is the oracle."""
+    image = Image.effect_noise((width, height), 60).convert("RGB")
+    found = decode(encoded(image), PixelRecipe(*size, fit="crop"))
+    expected = np.asarray(ImageOps.fit(image, size[::-1], BILINEAR))
+    np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
 
 
 @pytest.mark.parametrize("fit", FITS)
