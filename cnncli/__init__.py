@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cnncli.console import Console
     from cnncli.networks.classifier import Classifier
     from cnncli.recipes.evaluate import Evaluation
     from cnncli.recipes.predict import Prediction
     from cnncli.recipes.result import Run
     from cnncli.runs.folder import RunFolder
+    from cnncli.terminal.console import Console
 
     AnyRun = Run | RunFolder | str | PathLike[str] | None
 
@@ -134,7 +134,7 @@ def predict(
 
 def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> Classifier:
     """A run's classifier; `.model` is a Keras model from raw RGB pixels (0-255) to class scores."""
-    from cnncli.engines.scorer import read_recipe
+    from cnncli.inference.predictor import read_recipe
     from cnncli.networks.classifier import load_classifier
 
     folder = _open(run, runs_dir)
@@ -168,6 +168,6 @@ def _path(value: str | PathLike[str], argument: str) -> Path:
 
 
 def _console() -> Console:
-    from cnncli.console import Console
+    from cnncli.terminal.console import Console
 
     return Console(live=False)

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts import plain_keras
+from tests.support import plain_keras
 
 SPLITS = ("train", "validation", "test")
 
@@ -90,7 +90,7 @@ def _print_table(rows: Iterator[Row]) -> None:
 
 def compare_parity(options: argparse.Namespace) -> Iterator[Row]:
     """Every form of weights of the named networks, on both engines."""
-    from scripts import parity
+    from tests.support import parity
 
     real = dict(pair.split("=", 1) for pair in options.weights)
     names = options.names or [*real] or ["VGG16", "DenseNet121", "Xception"]
@@ -109,7 +109,7 @@ def compare_parity(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def _parity_figures(case: Any, file: Path, folder: Path, engine: Any) -> Iterator[str]:
-    from scripts import parity
+    from tests.support import parity
 
     def bench() -> Any:
         return parity.set_up(case, file, folder / "data", folder / "cache", engine)
@@ -182,7 +182,7 @@ def _train_plain(features: dict[str, Pictures], seed: int, test: str = "test") -
 
 
 def _accuracy(right: int, n: int) -> str:
-    from cnncli.evaluation.metrics import wilson_interval
+    from cnncli.metrics.classification import wilson_interval
 
     low, high = wilson_interval(right, n)
     return f"{right / n:.2%} [{low:.2%}, {high:.2%}]"
@@ -210,7 +210,7 @@ def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
 
 def decode_split(folder: Path, side: int) -> Pictures:
     """The pictures of class folders as cnncli decodes them, in the order of `image_dataset_from_directory`."""
-    from cnncli.pictures.decode import PixelRecipe, decode
+    from cnncli.images.decode import PixelRecipe, decode
 
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     paths = [path for label in classes for path in sorted((folder / label).iterdir())]
@@ -221,7 +221,7 @@ def decode_split(folder: Path, side: int) -> Pictures:
 
 def compare_precision(options: argparse.Namespace) -> Iterator[Row]:
     """Probabilities of the test pictures with the trunk in either precision; the tail is float32 in both."""
-    from scripts.scored_run import ScoredRun
+    from tests.support.scored_run import ScoredRun
 
     run = ScoredRun(options.run)
     full, short = run.probabilities("float32"), run.probabilities("bfloat16")
@@ -239,7 +239,7 @@ def compare_precision(options: argparse.Namespace) -> Iterator[Row]:
 
 def compare_figures(options: argparse.Namespace) -> Iterator[Row]:
     """`predict`, `evaluate` and bare Keras on the same test pictures."""
-    from scripts.scored_run import ScoredRun
+    from tests.support.scored_run import ScoredRun
 
     run = ScoredRun(options.run)
     predicted, evaluated, bare = run.predicted(), run.evaluated(options.work), run.in_bare_keras(options.work)

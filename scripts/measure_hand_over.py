@@ -4,7 +4,7 @@
 
 A stage of fine-tuning starts from the weights of the stage before, on a path of its own: layers that the engine
 computed in the trunk are computed by Keras in the tail, in the precision in which that stage trains. In float32 the
-loss must stay (1e-4); in bfloat16 this is the measurement behind `HANDED_ON_TOLERANCE` in cnncli/training/ledger.py.
+loss must stay (1e-4); in bfloat16 this is the measurement behind `HANDED_ON_TOLERANCE` in cnncli/training/stage_report.py.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 
 from cnncli.config.modes import fine_tuning_stage
 from cnncli.config.reader import load_resolved
-from cnncli.console import Console
-from cnncli.engines.scorer import read_recipe
+from cnncli.dataset.manifest import Manifest
+from cnncli.inference.predictor import read_recipe
 from cnncli.networks.classifier import load_classifier
-from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import build_workshop
 from cnncli.runs.folder import open_run, runs_dir_from
-from cnncli.training.loop import TailTrainer
+from cnncli.terminal.console import Console
+from cnncli.training.context import divide
+from cnncli.training.inputs import Supply
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.supply import Supply
-from cnncli.training.workshop import divide
+from cnncli.training.steps import TailTrainer
 
 
 def main(run_name: str, depths: list[str]) -> None:

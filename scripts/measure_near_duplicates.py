@@ -3,7 +3,7 @@
     python scripts/measure_near_duplicates.py FOLDER              1,000 copies of each kind, and all pairs of pictures
     python scripts/measure_near_duplicates.py --speed 100000      drawn thumbnails, 70 / 15 / 15 % in three splits
 
-The limits in cnncli/pictures/alike.py are chosen by the first; the pairs that pass are listed, to be looked at.
+The limits in cnncli/dataset/perceptual_hash.py are chosen by the first; the pairs that pass are listed, to be looked at.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cnncli.parallel import map_ordered
-from cnncli.pictures.alike import Looks, colour_distances, correlations, near_pairs
-from cnncli.pictures.index import pictures_below
-from cnncli.pictures.inventory import MAX_PIXELS
-from cnncli.pictures.thumbnail import THUMBNAIL_BYTES
-from cnncli.pictures.verify import verify_bytes
-from cnncli.wording import plain_table
+from cnncli.dataset.build import pictures_below
+from cnncli.dataset.inventory import MAX_PIXELS
+from cnncli.dataset.perceptual_hash import Looks, colour_distances, correlations, near_pairs
+from cnncli.images.thumbnail import THUMBNAIL_BYTES
+from cnncli.images.verify import verify_bytes
+from cnncli.runtime.threads import map_ordered
+from cnncli.terminal.formatting import plain_table
 
 Change = Callable[[Image.Image], Image.Image]
 BITS = (10, 12, 14, 16, 18)

@@ -12,8 +12,8 @@ from cnncli.config.modes import stages_of
 from cnncli.config.notes import notes_of
 from cnncli.config.reader import load_config
 from cnncli.recipes.summary import summarize_config
-from tests.commands import command_lines, parse
-from tests.drawing import draw_dataset
+from tests.support.commands import command_lines, parse
+from tests.support.drawing import draw_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))

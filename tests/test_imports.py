@@ -19,27 +19,9 @@ ROOT = Path(cnncli.__file__).parent
 
 # A picture meets them in this order; a room may import those before it. The last is the package itself.
 ROOMS = (
-    *(
-        "errors",
-        "untrusted",
-        "archives",
-        "keyed",
-        "wording",
-        "progress",
-        "folders",
-        "locks",
-        "parallel",
-        "quiet",
-        "signals",
-        "memory",
-        "console",
-        "catalogue",
-        "config",
-        "runs",
-        "pictures",
-    ),
-    *("networks", "engines", "features", "training", "evaluation", "explanation", "export", "report", "recipes"),
-    *("cli", "__main__", "cnncli"),
+    *("errors", "runtime", "terminal", "storage", "catalogue", "metrics", "config", "images", "augmentation", "runs"),
+    *("dataset", "networks", "engines", "features", "training", "evaluation", "inference", "explanation", "report"),
+    *("export", "serving", "cluster", "recipes", "cli", "__main__", "cnncli"),
 )
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -103,10 +85,10 @@ def test_imports_point_to_earlier_rooms(path: Path) -> None:
 def test_the_search_finds_imports_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the top, in functions, relative, by name and for types: none escapes."""
     (tmp_path / "errors.py").write_text("def f():\n    from cnncli.cli import app\n")
-    (tmp_path / "keyed.py").write_text(
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import cnncli.console\n"
+    (tmp_path / "runtime.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import cnncli.terminal.console\n"
     )
-    (tmp_path / "console.py").write_text(
+    (tmp_path / "terminal.py").write_text(
         "from . import recipes\nimport importlib\nimportlib.import_module('cnncli.cli')\n"
     )
     (tmp_path / "runs").mkdir()
@@ -116,8 +98,8 @@ def test_the_search_finds_imports_of_every_kind(tmp_path: Path, monkeypatch: pyt
 
     assert {path.name: len(against_the_order(path)) for path in sorted(tmp_path.rglob("*.py"))} == {
         "errors.py": 1,
-        "keyed.py": 1,
-        "console.py": 2,
+        "runtime.py": 1,
+        "terminal.py": 2,
         "log.py": 1,
         "__init__.py": 1,
     }
@@ -195,14 +177,14 @@ def test_what_is_wrong_with_a_config_is_said_before_anything_else_is_imported(tm
 
     assert code == 2
     assert not modules & {*HEAVY, "numpy", "PIL", "cnncli.recipes.train"}
-    assert not rooms & {"pictures", "networks", "engines", "features", "training", "evaluation", "report"}
+    assert not rooms & {"dataset", "networks", "engines", "features", "training", "evaluation", "inference", "report"}
 
 
 def test_predicting_imports_nothing_that_trains() -> None:
     """Nor what reads configs, which takes as long as NumPy."""
     code = (
         "import json, sys\n"
-        "import cnncli.cli.outcome, cnncli.cli.predict, cnncli.recipes.predict\n"
+        "import cnncli.cli.render, cnncli.cli.predict, cnncli.recipes.predict\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, printable
-from cnncli.signals import Terminated, is_told, raising
+from cnncli.runtime.signals import Terminated, is_told, raising
 
 if TYPE_CHECKING:
     from cnncli.cli.options import Invocation

@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
 
 def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        from cnncli.runs.environment import cnncli_version
+        from cnncli.runtime.environment import cnncli_version
 
         click.echo(f"cnncli {cnncli_version()}")
         context.exit()

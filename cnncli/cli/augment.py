@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, print_json
-from cnncli.console import Console
+from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli augment configs/quickstart.yaml augmentation.rotation_range=20"))

@@ -6,7 +6,7 @@ import click
 
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.cli.options import console_options, example, json_option, print_json
-from cnncli.console import Console
+from cnncli.terminal.console import Console
 
 COLUMNS = ("network", "parameters", "MB", "depth", "top-1 %", "top-5 %", "input px", "weights here")
 
@@ -21,7 +21,7 @@ def command(as_json: bool, console: Console) -> None:
     validation pictures, the input its default height and width. The last column says whether the ImageNet weights are
     on this machine already; others are fetched when they are first needed.
     """
-    from cnncli.networks.download import weights_are_here
+    from cnncli.networks.weights.download import weights_are_here
 
     networks = [(info, weights_are_here(info)) for info in NETWORKS.values()]
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cnncli.cli.options import console_options, example, json_option, print_json
-from cnncli.console import Console
+from cnncli.terminal.console import Console
 
 SECONDS_A_DAY = 86400.0
 
@@ -22,7 +22,7 @@ def where(console: Console) -> None:
 
     It is CNNCLI_CACHE, else `$XDG_CACHE_HOME/cnncli`, else the platform's, such as `~/.cache/cnncli`.
     """
-    from cnncli.folders import cache_dir
+    from cnncli.storage.cache_dir import cache_dir
 
     click.echo(cache_dir())
 
@@ -38,8 +38,8 @@ def list_(as_json: bool, console: Console) -> None:
     beyond its cap (`cache.max_gb`), comes first. What a running command uses stays.
     """
     from cnncli.features.listing import COLUMNS
-    from cnncli.folders import cache_dir
     from cnncli.recipes.cache import list_cache
+    from cnncli.storage.cache_dir import cache_dir
 
     contents = list_cache(cache_dir())
     if as_json:
@@ -63,8 +63,8 @@ def clear(older_than: float | None, as_json: bool, console: Console) -> None:
     """
     import time
 
-    from cnncli.folders import cache_dir
     from cnncli.recipes.cache import clear_cache
+    from cnncli.storage.cache_dir import cache_dir
 
     used_before = float("inf") if older_than is None else time.time() - older_than * SECONDS_A_DAY
     cleared = clear_cache(cache_dir(), used_before)

@@ -6,8 +6,16 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import NonEmptyPath, NonEmptyText, console_flags, console_options, example, json_option, print_json
-from cnncli.console import Console
+from cnncli.cli.options import (
+    NonEmptyPath,
+    NonEmptyText,
+    console_flags,
+    console_options,
+    example,
+    json_option,
+    print_json,
+)
+from cnncli.terminal.console import Console
 
 
 @click.group(no_args_is_help=True, epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, print_json
-from cnncli.console import Console
 from cnncli.errors import EXIT_USER
+from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.pictures.mending import Move
+    from cnncli.dataset.fix_splits import Move
     from cnncli.recipes.fix_splits import Fixed
 
 

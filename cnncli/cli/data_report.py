@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from cnncli.console import Console
+from cnncli.dataset.fix_splits import Move
+from cnncli.dataset.folder_report import FolderFacts
 from cnncli.errors import printable
-from cnncli.pictures.check import FolderFacts
-from cnncli.pictures.mending import Move
 from cnncli.recipes.fix_splits import Fixed
+from cnncli.terminal.console import Console
 
 SHOWN = 20
 """So many groups of equal pictures and pairs that look alike are spelled out; `--json` has all."""

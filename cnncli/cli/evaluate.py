@@ -6,8 +6,16 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import NonEmptyPath, NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
-from cnncli.console import Console
+from cnncli.cli.options import (
+    NonEmptyPath,
+    NonEmptyText,
+    console_options,
+    example,
+    json_option,
+    print_json,
+    runs_dir_option,
+)
+from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
@@ -41,7 +49,7 @@ def command(
         raise click.UsageError(
             "--data and --split exclude each other: another folder has its test split scored, or all."
         )
-    from cnncli.cli.outcome import open_run_aloud, print_metrics
+    from cnncli.cli.render import open_run_aloud, print_metrics
     from cnncli.recipes.evaluate import evaluate
 
     found = evaluate(open_run_aloud(run, runs_dir, console), console, split, data, allow_missing)

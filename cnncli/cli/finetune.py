@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
-from cnncli.console import Console
+from cnncli.terminal.console import Console
 
 
 class Unfreeze(click.ParamType[int | str]):
@@ -55,7 +55,7 @@ def command(
     """
     from dataclasses import asdict
 
-    from cnncli.cli.outcome import open_run_aloud, print_plan, print_run
+    from cnncli.cli.render import open_run_aloud, print_plan, print_run
     from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
     from cnncli.runs.log import remembering
 

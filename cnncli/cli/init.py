@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import NonEmptyPath, console_options, example
-from cnncli.console import Console
+from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli init flowers --out flowers.yaml"))

@@ -91,7 +91,7 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_console(*args: Any, **kwargs: Any) -> Any:
-        from cnncli.console import Console
+        from cnncli.terminal.console import Console
 
         invocation = invocation_of(click.get_current_context())
         console = Console(

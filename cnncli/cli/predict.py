@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
-from cnncli.console import Console
 from cnncli.errors import PictureError, printable
+from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
     from cnncli.recipes.predict import Prediction
@@ -38,7 +38,7 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
-    from cnncli.cli.outcome import open_run_aloud
+    from cnncli.cli.render import open_run_aloud
     from cnncli.recipes.predict import predict
 
     results = predict(open_run_aloud(run, runs_dir, console), paths, top, console)

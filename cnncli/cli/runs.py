@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
-from cnncli.console import Console
 from cnncli.errors import printable
+from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli runs --json"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, runs_dir_option
-from cnncli.console import Console
+from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli train configs/quickstart.yaml training.epochs=30"))
@@ -32,7 +32,7 @@ def command(
     run = run_to_resume(source)
     epochs = epochs_asked_for(source, overrides) if run else None
     config = None if run else read_config(source, overrides)  # mistakes are told before the rest is imported
-    from cnncli.cli.outcome import print_run
+    from cnncli.cli.render import print_run
 
     if resumes and config is not None:
         from cnncli.recipes.resume import newest_unfinished

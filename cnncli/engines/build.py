@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncli.console import Console
 from cnncli.engines.engine import Engine, EngineChoice
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph
 from cnncli.errors import EngineError
-from cnncli.runs.files import touch
-from cnncli.runs.sealed import SEAL, damage, sealed
+from cnncli.storage.atomic import touch
+from cnncli.storage.checksums import SEAL, damage, sealed
+from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
     import keras

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.parallel import map_ordered
+from cnncli.runtime.threads import map_ordered
 
 Array = NDArray[Any]
 EngineName = Literal["keras", "openvino"]

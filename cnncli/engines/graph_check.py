@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cnncli.untrusted import read_bytes
+from cnncli.storage.safe_io import read_bytes
 
 MOST_XML_BYTES = 64 * 2**20
 MOST_LAYERS = 20_000

@@ -11,9 +11,9 @@ from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_
 from cnncli.errors import EngineError
 from cnncli.networks.backend import gpus, import_keras
 from cnncli.networks.classifier import PIXELS
-from cnncli.networks.mixed import mixed_bfloat16
-from cnncli.parallel import workers
-from cnncli.runs.environment import processor
+from cnncli.networks.mixed_precision import mixed_bfloat16
+from cnncli.runtime.environment import processor
+from cnncli.runtime.threads import workers
 
 if TYPE_CHECKING:
     import keras

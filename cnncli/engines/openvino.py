@@ -18,8 +18,8 @@ import numpy as np
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
 from cnncli.engines.graph_check import check_graph, check_graph_file
 from cnncli.errors import EngineError, printable
-from cnncli.parallel import workers
-from cnncli.runs.environment import package_version, processor
+from cnncli.runtime.environment import package_version, processor
+from cnncli.runtime.threads import workers
 
 if TYPE_CHECKING:
     import keras

@@ -17,17 +17,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.augmentation.views import render_view, view_recipe
 from cnncli.config.schema import AugmentationConfig
-from cnncli.console import Console
+from cnncli.dataset.manifest import Row
 from cnncli.engines.engine import Array, Engine, run_on_all_cores
 from cnncli.errors import DataError, PictureError
 from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
 from cnncli.features.writer import SegmentWriter
-from cnncli.parallel import batched, map_ordered, workers
-from cnncli.pictures.decode import PixelRecipe, decode
-from cnncli.pictures.manifest import Row
-from cnncli.pictures.views import render_view, view_recipe
-from cnncli.untrusted import read_bytes
+from cnncli.images.decode import PixelRecipe, decode
+from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.storage.safe_io import read_bytes
+from cnncli.terminal.console import Console
 
 SECONDS_TO_DECODE = 1 / 600
 """For the first guess at the time left: photographs of 500 px on two laptop cores."""

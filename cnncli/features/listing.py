@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from cnncli.features.eviction import segments_of
 from cnncli.features.layout import LOCK, RECIPE, subfolders
 from cnncli.features.segments import read_segment
-from cnncli.features.space import segments_of
-from cnncli.locks import try_exclusive
-from cnncli.runs.facts import time_text
-from cnncli.wording import size
+from cnncli.runs.run_json import time_text
+from cnncli.storage.locks import try_exclusive
+from cnncli.terminal.formatting import size
 
 COLUMNS = (
     "features of",

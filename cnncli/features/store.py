@@ -20,17 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.console import LOGGER
 from cnncli.engines.engine import Array
 from cnncli.errors import CacheError, printable
 from cnncli.features.digests import Digests, packed
+from cnncli.features.eviction import Capacity, Space
 from cnncli.features.layout import INDEX, RECIPE
-from cnncli.features.opened import Found, OpenKey
+from cnncli.features.open_key import Found, OpenKey
 from cnncli.features.segments import FORMAT, Segment, map_rows
-from cnncli.features.space import Capacity, Space
 from cnncli.features.writer import SegmentWriter, with_room
-from cnncli.locks import Lock
-from cnncli.runs.files import touch, write_atomically
+from cnncli.storage.atomic import touch, write_atomically
+from cnncli.storage.locks import Lock
+from cnncli.terminal.console import LOGGER
 
 MOST_MAPPED = 128
 """Segments mapped at a time: each holds a file descriptor, of which some systems give a process 256."""

@@ -24,7 +24,7 @@ from cnncli.errors import CacheError, printable
 from cnncli.features.digests import Digests, from_bytes, packed
 from cnncli.features.layout import INDEX, ROWS, aside_in
 from cnncli.features.segments import NAME_LENGTH, Segment, Tensor, checksum_of, index_text
-from cnncli.runs.files import sync_file, sync_folder
+from cnncli.storage.atomic import sync_file, sync_folder
 
 Result = TypeVar("Result")
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -12,11 +12,15 @@ from cnncli.catalogue.networks import NetworkInfo, network
 from cnncli.catalogue.options import option_problems, with_defaults
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError
-from cnncli.networks.applications import PublishedFile, build_application, build_imagenet_application
+from cnncli.networks.architectures.convnet import build_convnet
+from cnncli.networks.architectures.efficientnet_lite import build_efficientnet_lite0
+from cnncli.networks.architectures.keras_applications import (
+    PublishedFile,
+    build_application,
+    build_imagenet_application,
+)
 from cnncli.networks.backend import import_keras
-from cnncli.networks.convnet import build_convnet
-from cnncli.networks.efficientnet_lite import build_efficientnet_lite0
-from cnncli.networks.weights import load_weights, wants_imagenet_graph
+from cnncli.networks.weights.load import load_weights, wants_imagenet_graph
 
 if TYPE_CHECKING:
     import keras

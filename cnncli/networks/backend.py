@@ -14,7 +14,7 @@ from functools import cache
 from types import ModuleType
 
 from cnncli.errors import EngineError
-from cnncli.quiet import IgnoredWarnings
+from cnncli.runtime.warnings import IgnoredWarnings
 
 _IN_BACKGROUND = "import keras"
 _lock = threading.Lock()

@@ -14,8 +14,8 @@ from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import replay
 from cnncli.networks.head import LOGITS, build_head
 from cnncli.networks.preprocessing import preprocess
-from cnncli.networks.saved_model import load_saved_model
-from cnncli.runs.files import replacing
+from cnncli.networks.weights.saved_model import load_saved_model
+from cnncli.storage.atomic import replacing
 
 if TYPE_CHECKING:
     import keras

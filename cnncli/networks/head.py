@@ -12,8 +12,8 @@ from cnncli.config.schema import (
     HeadConfig,
     HeadLayer,
 )
-from cnncli.keyed import key_of
 from cnncli.networks.backend import import_keras
+from cnncli.runtime.random_keys import key_of
 
 if TYPE_CHECKING:
     import keras

@@ -11,19 +11,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.augmentation.describe import augmentation_notes, describe
+from cnncli.augmentation.views import number_of_views, render_fresh, render_view
 from cnncli.catalogue.networks import network
 from cnncli.config.modes import run_name, stages_of
 from cnncli.config.schema import Config
-from cnncli.console import Console
+from cnncli.dataset.build import build_manifest
+from cnncli.dataset.manifest import Row
 from cnncli.errors import CnncliError, ConfigError, printable
-from cnncli.keyed import digest_words, uniform_words
-from cnncli.parallel import batched
-from cnncli.pictures.decode import PixelRecipe, decode
-from cnncli.pictures.describe import augmentation_notes, describe
-from cnncli.pictures.index import build_manifest
-from cnncli.pictures.manifest import Row
-from cnncli.pictures.views import number_of_views, render_fresh, render_view
+from cnncli.images.decode import PixelRecipe, decode
 from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
+from cnncli.runtime.random_keys import digest_words, uniform_words
+from cnncli.runtime.threads import batched
+from cnncli.terminal.console import Console
 
 MOST_COLUMNS = 6
 """Of a sheet for which nobody said how many views to show."""

@@ -14,12 +14,12 @@ from typing import Any
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import CacheConfig
 from cnncli.errors import CacheError, printable
+from cnncli.features.eviction import Eviction, default_cap, evict
 from cnncli.features.layout import LOCK, discard, subfolders, sweep
 from cnncli.features.listing import KeySummary, list_keys
-from cnncli.features.space import Eviction, default_cap, evict
-from cnncli.folders import require_no_file
-from cnncli.locks import Lock, shared, try_exclusive
-from cnncli.wording import size
+from cnncli.storage.cache_dir import require_no_file
+from cnncli.storage.locks import Lock, shared, try_exclusive
+from cnncli.terminal.formatting import size
 
 FEATURES = "features"
 GRAPHS = "graphs"

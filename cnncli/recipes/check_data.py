@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnncli.console import Console
-from cnncli.pictures.check import FolderFacts
-from cnncli.pictures.index import scan_folder
-from cnncli.pictures.inventory import MAX_PIXELS
+from cnncli.dataset.build import scan_folder
+from cnncli.dataset.folder_report import FolderFacts
+from cnncli.dataset.inventory import MAX_PIXELS
 from cnncli.recipes.pictures import comparing_pictures
+from cnncli.terminal.console import Console
 
 
 def check_data(folder: Path, console: Console, max_pixels: int = MAX_PIXELS) -> FolderFacts:

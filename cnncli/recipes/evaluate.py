@@ -9,19 +9,19 @@ from typing import Any
 
 from cnncli.config.notes import variable_notes
 from cnncli.config.reader import load_resolved
-from cnncli.console import Console
-from cnncli.engines.scorer import ScoringRecipe, load_scorer
+from cnncli.dataset.build import manifest_of_folder
+from cnncli.dataset.manifest import Manifest
 from cnncli.errors import ConfigError, MinimumMissedError, RunError, printable
-from cnncli.evaluation.metrics import Metrics
 from cnncli.features.store import FeatureStore
-from cnncli.folders import make_cache_dir
-from cnncli.pictures.index import manifest_of_folder
-from cnncli.pictures.manifest import Manifest
+from cnncli.inference.evaluate_rows import score_rows
+from cnncli.inference.predictor import ScoringRecipe, load_scorer
+from cnncli.metrics.classification import Metrics
 from cnncli.recipes.cache import FEATURES, cache_settings
 from cnncli.recipes.pictures import checking_pictures, require_unchanged, say_notes
-from cnncli.recipes.score import score_rows
-from cnncli.runs.facts import time_text, utc_now
 from cnncli.runs.folder import RunFolder, require_finished
+from cnncli.runs.run_json import time_text, utc_now
+from cnncli.storage.cache_dir import make_cache_dir
+from cnncli.terminal.console import Console
 
 REMEDY = "`cnncli evaluate --data DIR` takes the pictures that a folder holds now"
 """Where those of the run have gone."""

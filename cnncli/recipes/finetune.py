@@ -12,22 +12,22 @@ from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
 from cnncli.config.notes import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
-from cnncli.console import Console
-from cnncli.engines.scorer import read_recipe
+from cnncli.dataset.manifest import Manifest
 from cnncli.errors import ConfigError, RunError, printable
-from cnncli.folders import make_cache_dir
+from cnncli.inference.predictor import read_recipe
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.cache import cache_settings
 from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run
 from cnncli.runs.folder import RunFolder, require_finished
 from cnncli.runs.log import remembering
-from cnncli.training.ledger import StagePlan, plan_of
-from cnncli.training.loop import Scores
+from cnncli.storage.cache_dir import make_cache_dir
+from cnncli.terminal.console import Console
+from cnncli.training.stage_report import StagePlan, plan_of
+from cnncli.training.steps import Scores
 
 SUFFIX = "-finetuned"
 LONGEST_NAME = 100

@@ -15,39 +15,39 @@ from types import TracebackType
 from cnncli.config.modes import Stage, run_name
 from cnncli.config.reader import dump_config
 from cnncli.config.schema import Config
-from cnncli.console import Console
+from cnncli.dataset.manifest import Manifest
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import EngineChoice
-from cnncli.engines.scorer import ScoringRecipe, load_scorer, save_scorer
 from cnncli.errors import CnncliError, TrainingError, printable
-from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
 from cnncli.features.store import FeatureStore
-from cnncli.folders import cache_dir
-from cnncli.memory import bounded
+from cnncli.images.decode import PixelRecipe
+from cnncli.inference.evaluate_rows import score_rows
+from cnncli.inference.predictor import ScoringRecipe, load_scorer, save_scorer
+from cnncli.metrics.classification import Metrics
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, image_size, save_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.networks.fingerprint import hash_weights
-from cnncli.pictures.decode import PixelRecipe
-from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.cache import FEATURES, GRAPHS, graphs_in_use
 from cnncli.recipes.result import Run, brief, shortest
-from cnncli.recipes.score import score_rows
 from cnncli.report.curves import draw_curves
 from cnncli.runs.checkpoints import Checkpoints
-from cnncli.runs.environment import environment
-from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.runs.lock import locked
 from cnncli.runs.log import recording
 from cnncli.runs.records import History, HistoryRow
-from cnncli.signals import Terminated, told, unwrapped
-from cnncli.training.ledger import LEDGER_COLUMNS, LedgerEntry, ledger_cells
-from cnncli.training.loop import Scores
-from cnncli.training.session import Outcome, train_stages
-from cnncli.training.supply import Supply
-from cnncli.training.workshop import Workshop, check_stages
+from cnncli.runtime.environment import environment
+from cnncli.runtime.memory import bounded
+from cnncli.runtime.signals import Terminated, told, unwrapped
+from cnncli.storage.atomic import write_atomically
+from cnncli.storage.cache_dir import cache_dir
+from cnncli.terminal.console import Console
+from cnncli.training.context import Workshop, check_stages
+from cnncli.training.inputs import Supply
+from cnncli.training.stage_report import LEDGER_COLUMNS, LedgerEntry, ledger_cells
+from cnncli.training.steps import Scores
+from cnncli.training.trainer import Outcome, train_stages
 
 
 @dataclass(frozen=True)

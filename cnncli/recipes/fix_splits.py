@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.console import Console
+from cnncli.dataset.fix_splits import Move, plan_moves
+from cnncli.dataset.inventory import MAX_PIXELS, verified
+from cnncli.dataset.move_files import carry_out, interrupted_moves
+from cnncli.dataset.scan import scan
 from cnncli.errors import DataError, printable
-from cnncli.pictures.inventory import MAX_PIXELS, verified
-from cnncli.pictures.mending import Move, plan_moves
-from cnncli.pictures.moving import carry_out, interrupted_moves
-from cnncli.pictures.scan import scan
 from cnncli.recipes.pictures import checking_pictures, comparing_pictures
+from cnncli.terminal.console import Console
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from cnncli.config.paths import absolute
 from cnncli.config.template import DatasetFacts, template_for
-from cnncli.console import Console
+from cnncli.dataset.folder_report import FolderFacts
 from cnncli.errors import CnncliError, DataError, printable
-from cnncli.pictures.check import FolderFacts
 from cnncli.recipes.check_data import check_data
-from cnncli.runs.files import write_atomically
+from cnncli.storage.atomic import write_atomically
+from cnncli.terminal.console import Console
 
 GRAYSCALE_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 """Pillow's modes without colours."""

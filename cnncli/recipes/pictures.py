@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cnncli.config.schema import DataConfig
-from cnncli.console import Console
+from cnncli.dataset.manifest import Manifest, Row
+from cnncli.dataset.stat_index import StatIndex, StatKey, stat_key
 from cnncli.errors import DataError, printable
-from cnncli.parallel import map_ordered
-from cnncli.pictures.manifest import Manifest, Row
-from cnncli.pictures.stat_index import StatIndex, StatKey, stat_key
-from cnncli.pictures.verify import PictureFacts, verify
-from cnncli.progress import Progress
+from cnncli.images.verify import PictureFacts, verify
+from cnncli.runtime.threads import map_ordered
+from cnncli.terminal.console import Console
+from cnncli.terminal.progress import Progress
 
 UNTOLD_S = 3.0
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.console import Console
-from cnncli.engines.scorer import Scorer, load_scorer
+from cnncli.dataset.build import pictures_below
 from cnncli.errors import ConfigError, PictureError, printable
-from cnncli.parallel import batched, map_ordered, workers
-from cnncli.pictures.bombs import most_bytes
-from cnncli.pictures.decode import decode
-from cnncli.pictures.formats import SIGNATURE_BYTES, format_of
-from cnncli.pictures.index import pictures_below
+from cnncli.images.decode import decode
+from cnncli.images.formats import SIGNATURE_BYTES, format_of
+from cnncli.images.limits import most_bytes
+from cnncli.inference.predictor import Scorer, load_scorer
 from cnncli.runs.folder import RunFolder, require_finished
+from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.terminal.console import Console
 
 STDIN = "-"
 BLOCK_BYTES = 1 << 20

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.console import Console
+from cnncli.dataset.archive_files import files_of
+from cnncli.dataset.dogs_vs_cats import check_sizes, choose, labelled, sorted_out, write_arranged
 from cnncli.errors import DataError, printable
-from cnncli.pictures.download import files_of
-from cnncli.pictures.known import check_sizes, choose, labelled, sorted_out, write_arranged
+from cnncli.terminal.console import Console
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.errors import RunError, printable
-from cnncli.evaluation.metrics import Metrics
 from cnncli.features.extract import Counts
+from cnncli.metrics.classification import Metrics
 from cnncli.runs.folder import RunFolder
-from cnncli.untrusted import read_json
+from cnncli.storage.safe_io import read_json
 
 
 @dataclass(frozen=True)

@@ -10,25 +10,25 @@ from cnncli.config.differences import differences
 from cnncli.config.modes import run_name, stages_of, with_epochs
 from cnncli.config.reader import dump_config, load_resolved
 from cnncli.config.schema import Config
-from cnncli.console import Console
+from cnncli.dataset.manifest import Manifest
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
-from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.finetune import REMEDY, parent_classifier, validation_scores
 from cnncli.recipes.fit import Fit, build_workshop, carry_on
 from cnncli.recipes.pictures import require_unchanged
 from cnncli.recipes.result import Run, finished_run
-from cnncli.runs.environment import PACKAGES, VARIABLES, environment
-from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
 from cnncli.runs.lock import locked
 from cnncli.runs.log import remembering
-from cnncli.runs.own_files import require_own_files
 from cnncli.runs.records import read_history
-from cnncli.untrusted import read_json
+from cnncli.runs.symlink_check import require_own_files
+from cnncli.runtime.environment import PACKAGES, VARIABLES, environment
+from cnncli.storage.atomic import write_atomically
+from cnncli.storage.safe_io import read_json
+from cnncli.terminal.console import Console
 
 
 @remembering()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cnncli.catalogue.networks import network
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import BackboneConfig, Config
+from cnncli.dataset.scan import scan
 from cnncli.networks.backbone import build_backbone, build_network, cut_at
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import PIXELS, Classifier, build_classifier, image_size
@@ -19,8 +20,7 @@ from cnncli.networks.graph import replay
 from cnncli.networks.head import build_head
 from cnncli.networks.preprocessing import preprocess
 from cnncli.networks.summary import Summary, summarize
-from cnncli.networks.weights import wants_imagenet_graph
-from cnncli.pictures.scan import scan
+from cnncli.networks.weights.load import wants_imagenet_graph
 
 if TYPE_CHECKING:
     import keras

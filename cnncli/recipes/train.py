@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from cnncli.augmentation.describe import augmentation_notes
 from cnncli.config.modes import stages_of
 from cnncli.config.notes import notes_of, variable_notes
 from cnncli.config.schema import Config
-from cnncli.console import Console
-from cnncli.folders import make_cache_dir
+from cnncli.dataset.build import build_manifest
+from cnncli.dataset.manifest import Manifest
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import build_classifier
-from cnncli.pictures.describe import augmentation_notes
-from cnncli.pictures.index import build_manifest
-from cnncli.pictures.manifest import Manifest
 from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.pictures import checking_pictures, comparing_pictures, say_notes
 from cnncli.recipes.result import Run
 from cnncli.runs.log import remembering
+from cnncli.storage.cache_dir import make_cache_dir
+from cnncli.terminal.console import Console
 from cnncli.training.batch_size import find_batch_size
 
 

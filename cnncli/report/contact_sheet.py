@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cnncli.runs.files import write_atomically
+from cnncli.storage.atomic import write_atomically
 
 INK, GREY, PAPER = "#1a1a1a", "#6b6b6b", "white"
 MARGIN, GAP, LINE = 24, 6, 20

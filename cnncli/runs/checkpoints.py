@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from cnncli.console import LOGGER
 from cnncli.errors import RunError, printable
-from cnncli.runs.arrays import Arrays as Arrays
-from cnncli.runs.arrays import read_arrays
-from cnncli.runs.sealed import damage, sealed
-from cnncli.untrusted import read_json
+from cnncli.storage.checksums import damage, sealed
+from cnncli.storage.npz import Arrays as Arrays
+from cnncli.storage.npz import read_arrays
+from cnncli.storage.safe_io import read_json
+from cnncli.terminal.console import LOGGER
 
 FORMAT = 1
 KEPT = 2

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.errors import RunError, printable
-from cnncli.runs.environment import cnncli_version
-from cnncli.runs.facts import facts_text, stamp, time_text, utc_now, write_facts
-from cnncli.runs.files import sync_folder, write_atomically
 from cnncli.runs.layout import RunFolder, runs_dir_from
-from cnncli.runs.own_files import require_own_files
+from cnncli.runs.run_json import facts_text, stamp, time_text, utc_now, write_facts
+from cnncli.runs.symlink_check import require_own_files
+from cnncli.runtime.environment import cnncli_version
+from cnncli.storage.atomic import sync_folder, write_atomically
 
 __all__ = [
     "RunFolder",

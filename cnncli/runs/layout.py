@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.runs.facts import read_facts
+from cnncli.runs.run_json import read_facts
 
 DEFAULT_RUNS_DIR = "runs"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cnncli.errors import RunError, printable
 from cnncli.runs.folder import RunFolder, run_folders
-from cnncli.wording import duration
+from cnncli.terminal.formatting import duration
 
 COLUMNS = ("run", "state", "mode", "backbone", "val", "test", "95 %", "n", "time")
 ABSURD = 1e15

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from cnncli.errors import RunError, printable
-from cnncli.locks import Lock
 from cnncli.runs.layout import RunFolder
+from cnncli.storage.locks import Lock
 
 LOOKS, LOOK_S = 5, 0.05
 

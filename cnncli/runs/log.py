@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnncli.errors import CnncliError, RunError
-from cnncli.runs.environment import cnncli_version
-from cnncli.runs.facts import stamp, utc_now
 from cnncli.runs.folder import RunFolder, fail_run, stop_run
+from cnncli.runs.run_json import stamp, utc_now
+from cnncli.runtime.environment import cnncli_version
 
 LOGGER = logging.getLogger("cnncli")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cnncli.console import LOGGER
 from cnncli.errors import RunError, printable
-from cnncli.runs.files import write_atomically
 from cnncli.runs.layout import RunFolder
+from cnncli.storage.atomic import write_atomically
+from cnncli.terminal.console import LOGGER
 
 
 @dataclass(frozen=True)

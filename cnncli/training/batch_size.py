@@ -18,17 +18,17 @@ import numpy as np
 
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
-from cnncli.console import Console
 from cnncli.engines.choice import choose_engine
 from cnncli.errors import TrainingError
-from cnncli.memory import bounded
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.networks.mixed import is_convolutional
-from cnncli.training.loop import TailTrainer, is_out_of_memory
+from cnncli.networks.mixed_precision import is_convolutional
+from cnncli.runtime.memory import bounded
+from cnncli.terminal.console import Console
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
+from cnncli.training.steps import TailTrainer, is_out_of_memory
 
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """What is tried. More than 128 pictures a step make training on a few thousand worse, not faster."""

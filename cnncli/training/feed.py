@@ -12,11 +12,11 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.augmentation.views import choose_views, order_of_epoch, render_fresh, render_view
 from cnncli.engines.engine import Array
 from cnncli.features.extract import Extraction
 from cnncli.features.store import StoredFeatures
-from cnncli.parallel import batched, map_ordered, workers
-from cnncli.pictures.views import choose_views, order_of_epoch, render_fresh, render_view
+from cnncli.runtime.threads import batched, map_ordered, workers
 
 Batch = tuple[list[Array], NDArray[np.int64]]
 """The tail's inputs, one array (n, …) each, and the class indexes (n,)."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cnncli.config.schema import AugmentationConfig
 from cnncli.engines.engine import Array
-from cnncli.keyed import generator
+from cnncli.runtime.random_keys import generator
 from cnncli.training.feed import Batch
 from cnncli.training.objective import Objective
 

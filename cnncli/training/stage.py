@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cnncli.config.modes import Stage
-from cnncli.console import Console
 from cnncli.engines.engine import Precision
 from cnncli.errors import CnncliError, NonFiniteError, TrainingError
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
 from cnncli.runs.checkpoints import Arrays
 from cnncli.runs.records import HistoryRow
-from cnncli.signals import Stop, noted
+from cnncli.runtime.signals import Stop, noted
+from cnncli.terminal.console import Console
+from cnncli.training.callbacks import is_better
 from cnncli.training.feed import Batch, Feed
-from cnncli.training.ledger import LedgerEntry, WeightHashes, plan_of
-from cnncli.training.loop import Scores, Sums, TailTrainer, is_out_of_memory, learning_rates
 from cnncli.training.mixing import MixedBatch, Mixing
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
+from cnncli.training.stage_report import LedgerEntry, WeightHashes, plan_of
 from cnncli.training.state import Incumbent, StageState
-from cnncli.training.stopping import is_better
+from cnncli.training.steps import Scores, Sums, TailTrainer, is_out_of_memory, learning_rates
 
 LOWER = 0.1
 """What the learning rate is multiplied by where a training was set back, because its loss ceased to be a number."""

@@ -13,9 +13,9 @@ from cnncli.errors import RunError, printable
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.checkpoints import Arrays, Checkpoint
 from cnncli.runs.records import HistoryRow
-from cnncli.training.ledger import LedgerEntry, WeightHashes
-from cnncli.training.loop import Scores, Sums, TailTrainer
-from cnncli.training.stopping import EarlyStopping, Plateau
+from cnncli.training.callbacks import EarlyStopping, Plateau
+from cnncli.training.stage_report import LedgerEntry, WeightHashes
+from cnncli.training.steps import Scores, Sums, TailTrainer
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnncli.config.schema import DataConfig
-from cnncli.evaluation.metrics import wilson_interval
-from cnncli.pictures.decode import PixelRecipe, decode
-from cnncli.pictures.index import build_manifest
+from cnncli.dataset.build import build_manifest
+from cnncli.images.decode import PixelRecipe, decode
+from cnncli.metrics.classification import wilson_interval
 from scripts.benchmarks.commands import cnncli_command, run
 from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.networks import freeze

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cnncli.augmentation.pipeline import render
 from cnncli.config.schema import AugmentationConfig
 from cnncli.networks.backend import import_keras
-from cnncli.parallel import batched, map_ordered
-from cnncli.pictures.augment import render
+from cnncli.runtime.threads import batched, map_ordered
 from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.plain import parts
 from scripts.benchmarks.results import Finding, Reach

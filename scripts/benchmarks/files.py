@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from cnncli.config.schema import DataConfig
-from cnncli.console import Console
+from cnncli.dataset.build import build_manifest
+from cnncli.dataset.manifest import Row
 from cnncli.engines.engine import run_on_all_cores
 from cnncli.features.extract import Extraction, extract, read_pixels
 from cnncli.features.store import FeatureStore
-from cnncli.parallel import map_ordered, workers
-from cnncli.pictures.index import build_manifest
-from cnncli.pictures.manifest import Row
+from cnncli.runtime.threads import map_ordered, workers
+from cnncli.terminal.console import Console
 from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.networks import NETWORKS, SIDE_PX, FrozenNetwork, freeze
 from scripts.benchmarks.plain.parts import steady

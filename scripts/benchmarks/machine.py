@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnncli.runs.environment import cpu, git, package_version
+from cnncli.runtime.environment import cpu, git, package_version
 
 PACKAGES = {
     "TensorFlow": "tensorflow",

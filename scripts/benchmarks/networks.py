@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.config.schema import AugmentationConfig, Config
-from cnncli.console import Console
 from cnncli.engines.build import build_engine
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import Engine
 from cnncli.features.extract import Extraction
+from cnncli.images.decode import PixelRecipe
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import fingerprint
-from cnncli.pictures.decode import PixelRecipe
+from cnncli.terminal.console import Console
 from scripts.benchmarks.workbench import Workbench
 
 if TYPE_CHECKING:

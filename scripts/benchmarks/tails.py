@@ -11,16 +11,16 @@ from typing import Any
 
 from cnncli.config.modes import stages_of
 from cnncli.config.reader import load_config_or_folder
-from cnncli.console import Console
+from cnncli.dataset.build import build_manifest
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
-from cnncli.pictures.index import build_manifest
 from cnncli.recipes.fit import build_workshop
-from cnncli.training.loop import TailTrainer, learning_rates
+from cnncli.terminal.console import Console
+from cnncli.training.context import divide
+from cnncli.training.inputs import Supply
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.supply import Supply
-from cnncli.training.workshop import divide
+from cnncli.training.steps import TailTrainer, learning_rates
 from scripts.benchmarks.keras_side import mixed_bfloat16, plain
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import seconds_in_turns

@@ -10,9 +10,9 @@ import pytest
 
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo, network
 from cnncli.errors import ConfigError
-from cnncli.networks.applications import build_imagenet_application
+from cnncli.networks.architectures.efficientnet_lite import build_efficientnet_lite0
+from cnncli.networks.architectures.keras_applications import build_imagenet_application
 from cnncli.networks.backend import import_keras
-from cnncli.networks.efficientnet_lite import build_efficientnet_lite0
 
 # Published by Keras (keras.io, the table of 2020 that had exact figures).
 PUBLISHED_PARAMETERS = {

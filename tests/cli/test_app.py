@@ -17,11 +17,11 @@ import pytest
 from cnncli.cli import main
 from cnncli.cli.app import VERBS, LazyGroup, app
 from cnncli.cli.options import console_options, invocation_of, json_option, print_json, runs_dir_option
-from cnncli.console import Console
 from cnncli.errors import ConfigError, MinimumMissedError
-from cnncli.runs.environment import cnncli_version
 from cnncli.runs.folder import create_run
 from cnncli.runs.log import recording
+from cnncli.runtime.environment import cnncli_version
+from cnncli.terminal.console import Console
 
 Verb = Callable[[Callable[[], None]], None]
 
@@ -365,7 +365,7 @@ def test_shared_options_before_or_after_the_verb(
     words: list[str], quiet: bool, verbose: bool, color: bool, verb: Verb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where they stand makes no difference to the console a command gets."""
-    monkeypatch.setattr("cnncli.console._is_terminal", lambda stream: True)
+    monkeypatch.setattr("cnncli.terminal.console._is_terminal", lambda stream: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     consoles: list[Console] = []
 

@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnncli.augmentation.views import render_fresh, render_view
 from cnncli.cli import main
 from cnncli.config.reader import load_config
-from cnncli.pictures.decode import PixelRecipe, decode
-from cnncli.pictures.index import build_manifest
-from cnncli.pictures.manifest import Row
-from cnncli.pictures.views import render_fresh, render_view
+from cnncli.dataset.build import build_manifest
+from cnncli.dataset.manifest import Row
+from cnncli.images.decode import PixelRecipe, decode
 from cnncli.recipes.augment import choose_pictures
 
 SIDE = 100

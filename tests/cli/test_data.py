@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.cli import main
-from tests.pictures.making import jpeg, write_classes, write_tree
+from tests.images.making import jpeg, write_classes, write_tree
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cnncli.cli import main
-from cnncli.pictures.mending import Move
-from cnncli.pictures.moving import JOURNAL
-from tests.pictures.making import encoded, jpeg, picture, write_classes, write_tree
+from cnncli.dataset.fix_splits import Move
+from cnncli.dataset.move_files import JOURNAL
+from tests.images.making import encoded, jpeg, picture, write_classes, write_tree
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from cnncli.cli import main
 from cnncli.cli.app import app
 from cnncli.cli.options import NonEmptyText
-from tests.commands import command_lines, parse
+from tests.support.commands import command_lines, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cnncli.cli import main
-from tests.drawing import draw_dataset
+from tests.support.drawing import draw_dataset
 
 CONFIG = """
 name: tiny

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from cnncli.cli import main
+from cnncli.dataset.manifest import Manifest
 from cnncli.errors import printable
-from cnncli.pictures.manifest import Manifest
-from tests.drawing import draw_picture
-from tests.pictures.making import encoded
-from tests.pictures.zoo import Kind, Outcome, PassedOver, Refused, Used, zoo
+from tests.support.drawing import draw_picture
+from tests.images.making import encoded
+from tests.images.zoo import Kind, Outcome, PassedOver, Refused, Used, zoo
 
 CONFIG = """
 name: zoo

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.config.notes import notes_of, variable_notes
-from tests.drawing import tiny_config
+from tests.support.drawing import tiny_config
 
 
 def test_a_frozen_backbone_of_random_weights_is_worth_a_word() -> None:

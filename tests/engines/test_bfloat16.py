@@ -10,9 +10,9 @@ import pytest
 from cnncli.engines.keras import KerasEngine
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
-from scripts import plain_keras
-from scripts.parity import relative
-from tests.drawing import tiny_config
+from tests.support import plain_keras
+from tests.support.parity import relative
+from tests.support.drawing import tiny_config
 
 PICTURES = 4
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncli.console import Console
 from cnncli.engines.build import build_engine, converted_graph
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import EngineError
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import Cut, cut_classifier
-from tests.drawing import tiny_config
+from cnncli.terminal.console import Console
+from tests.support.drawing import tiny_config
 
 FLOAT32 = EngineChoice("openvino", "float32")
 

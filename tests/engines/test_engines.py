@@ -18,8 +18,8 @@ from cnncli.engines.openvino import MOST_STREAMS, OpenVinoEngine, convert_graph,
 from cnncli.errors import EngineError
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import Cut, cut_classifier
-from cnncli.parallel import workers
-from tests.drawing import tiny_config
+from cnncli.runtime.threads import workers
+from tests.support.drawing import tiny_config
 
 BACKBONE = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
 BFLOAT16 = pytest.param(

@@ -13,7 +13,7 @@ from cnncli.errors import EngineError
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
-from tests.drawing import tiny_config
+from tests.support.drawing import tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnncli.augmentation.views import render_view
 from cnncli.config.schema import AugmentationConfig
-from cnncli.console import Console
+from cnncli.dataset.build import build_manifest
+from cnncli.dataset.manifest import Row
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError
 from cnncli.features.extract import Counts, Extraction, extract
 from cnncli.features.listing import list_keys
 from cnncli.features.store import FeatureStore
-from cnncli.pictures.decode import PixelRecipe, decode
-from cnncli.pictures.index import build_manifest
-from cnncli.pictures.manifest import Row
-from cnncli.pictures.views import render_view
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.images.decode import PixelRecipe, decode
+from cnncli.terminal.console import Console
+from tests.support.drawing import draw_dataset, tiny_config
 
 PIXELS = PixelRecipe(32, 32, "rgb", "stretch", 10**6)
 FLIPS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True)
@@ -92,7 +92,7 @@ def test_an_interrupted_extraction_keeps_what_it_computed(
     rows: tuple[Row, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In every view; the rest is computed by the next."""
-    monkeypatch.setattr("cnncli.parallel.workers", lambda: 1)  # so that the third task is the third to run
+    monkeypatch.setattr("cnncli.runtime.threads.workers", lambda: 1)  # so that the third task is the third to run
 
     class Interrupted(MeanEngine):
         def run(self, inputs: Any) -> list[np.ndarray]:

@@ -42,7 +42,7 @@ def test_two_processes_that_fill_a_store_at_once_both_succeed(tmp_path: Path) ->
 
 
 EVICT = """
-from cnncli.features.space import evict
+from cnncli.features.eviction import evict
 print("ready", flush=True)
 input()
 for _ in range(150):

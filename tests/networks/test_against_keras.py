@@ -13,8 +13,8 @@ import pytest
 from cnncli.config.schema import Config
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
-from scripts import parity, plain_keras
-from scripts.parity import CASES, Case
+from tests.support import parity, plain_keras
+from tests.support.parity import CASES, Case
 
 FORMS = (".weights.h5", ".keras", ".h5 (weights)", ".h5 (model)")
 SLOW = ("VGG16", "DenseNet121", "Xception")

@@ -10,7 +10,7 @@ import pytest
 from cnncli.errors import CutError
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers, cut_classifier
-from tests.drawing import tiny_config
+from tests.support.drawing import tiny_config
 
 DENSE = {"name": "DenseNet121", "weights": "none"}
 

@@ -8,7 +8,7 @@ from typing import Any
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import fingerprint, hash_weights
-from tests.drawing import tiny_config
+from tests.support.drawing import tiny_config
 
 
 def _trunk(seed: int = 0, **changes: Any) -> Any:

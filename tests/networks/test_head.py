@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnncli.networks.classifier import build_classifier
-from tests.drawing import tiny_config
+from tests.support.drawing import tiny_config
 
 
 def _model(classes: int = 3, **head: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.summary import summarize
-from tests.drawing import tiny_config
+from tests.support.drawing import tiny_config
 
 
 def test_a_summary_lists_shapes_parameters_and_what_trains() -> None:

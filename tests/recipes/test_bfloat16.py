@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cnncli.console import Console
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.result import Run
 from cnncli.recipes.train import train
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.terminal.console import Console
+from tests.support.drawing import draw_dataset, tiny_config
 
 TOLERANCE = {"keras": 1e-6, "openvino": 5e-4}
 """How far evaluation may lie from the history. Keras does again what it did in training; OpenVINO's convolutions round

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from cnncli.config.schema import CacheConfig
+from cnncli.dataset.stat_index import StatIndex
 from cnncli.engines.build import converted_graph
 from cnncli.errors import ConfigError
 from cnncli.features.layout import INDEX
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.pictures.stat_index import StatIndex
 from cnncli.recipes.cache import cache_settings, clear_cache, graphs_in_use, list_cache
-from cnncli.wording import size
-from tests.drawing import tiny_config
+from cnncli.terminal.formatting import size
+from tests.support.drawing import tiny_config
 from tests.features.storing import KEY, OTHER, digests_of, features_of, segments_in
 
 DAY_S = 86400

@@ -15,17 +15,17 @@ import pytest
 import cnncli
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import OptimizerConfig
-from cnncli.console import Console
 from cnncli.errors import ConfigError, DataError
-from cnncli.evaluation.metrics import evaluate_scores
+from cnncli.metrics.classification import evaluate_scores
 from cnncli.recipes import finetune as recipe
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
 from cnncli.recipes.fit import compare_with_parent
 from cnncli.recipes.source import read_config
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder
-from cnncli.training.loop import Scores
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.terminal.console import Console
+from cnncli.training.steps import Scores
+from tests.support.drawing import draw_dataset, tiny_config
 
 CONSOLE = Console(quiet=True)
 

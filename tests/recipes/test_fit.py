@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cnncli.console import Console
 from cnncli.errors import CacheError, ConfigError, DataError
 from cnncli.features.store import FeatureStore
-from cnncli.folders import cache_dir
 from cnncli.recipes import fit
 from cnncli.recipes.cache import Cleared, clear_cache, list_cache
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder, open_run
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.storage.cache_dir import cache_dir
+from cnncli.terminal.console import Console
+from tests.support.drawing import draw_dataset, tiny_config
 from tests.features.storing import KEY, digests_of, features_of
 
 CONSOLE = Console(quiet=True)

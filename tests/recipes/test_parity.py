@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnncli.console import Console
-from cnncli.engines.scorer import Scorer, load_scorer
+from cnncli.dataset.manifest import Manifest, Row
 from cnncli.features.extract import Extraction, extract
 from cnncli.features.store import FeatureStore
-from cnncli.networks.scores import plain_losses, probabilities_of
-from cnncli.pictures.decode import decode
-from cnncli.pictures.manifest import Manifest, Row
+from cnncli.images.decode import decode
+from cnncli.inference.predictor import Scorer, load_scorer
+from cnncli.metrics.scores import plain_losses, probabilities_of
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.result import Run
 from cnncli.recipes.train import train
-from scripts import parity
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.terminal.console import Console
+from tests.support import parity
+from tests.support.drawing import draw_dataset, tiny_config
 
 CONSOLE = Console(quiet=True)
 FLOAT32 = 1e-5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from cnncli.console import Console
 from cnncli.recipes.pictures import comparing_pictures
+from cnncli.terminal.console import Console
 
 
 def _said(seconds: list[float]) -> str:

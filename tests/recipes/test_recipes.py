@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 import cnncli
-from cnncli.console import Console
 from cnncli.errors import (
     CacheError,
     CnncliError,
@@ -27,7 +26,7 @@ from cnncli.errors import (
     RunError,
     WeightsError,
 )
-from cnncli.pictures.decode import decode
+from cnncli.images.decode import decode
 from cnncli.recipes.cache import list_cache
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
@@ -35,7 +34,8 @@ from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.result import Run
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder, open_run
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.terminal.console import Console
+from tests.support.drawing import draw_dataset, tiny_config
 
 CONSOLE = Console(quiet=True)
 
@@ -165,7 +165,7 @@ def test_predict_gives_the_probabilities_of_evaluate(warm: RunFolder, data: Path
 
 
 def _scorer(folder: RunFolder) -> Any:
-    from cnncli.engines.scorer import load_scorer
+    from cnncli.inference.predictor import load_scorer
 
     return load_scorer(folder.engine, folder.model)
 

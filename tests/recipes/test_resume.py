@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 
 from cnncli.config.schema import Config
-from cnncli.console import Console
 from cnncli.errors import ConfigError, DataError, RunError
-from cnncli.locks import Lock
 from cnncli.recipes.resume import newest_unfinished, resume
 from cnncli.recipes.source import epochs_asked_for
 from cnncli.recipes.train import train
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
-from cnncli.runs.files import write_atomically
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
-from scripts.torturing.trainings import weights_digest
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.storage.atomic import write_atomically
+from cnncli.storage.locks import Lock
+from cnncli.terminal.console import Console
+from tests.fault_injection.trainings import weights_digest
+from tests.support.drawing import draw_dataset, tiny_config
 
 CONSOLE = Console(quiet=True)
 SETTINGS: dict[str, Any] = {

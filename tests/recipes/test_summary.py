@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.networks import weights
+from cnncli.networks.weights.load import load as weights
 from cnncli.recipes.summary import summarize_backbone, summarize_config
-from tests.drawing import draw_dataset, tiny_config
+from tests.support.drawing import draw_dataset, tiny_config
 
 
 @pytest.mark.parametrize(("wanted", "rescalings"), [("imagenet", 2), ("none", 1)])

@@ -13,7 +13,7 @@ import pytest
 
 from cnncli.errors import RunError
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
-from cnncli.runs.sealed import sealed
+from cnncli.storage.checksums import sealed
 
 
 def _checkpoint(number: int, between_epochs: bool = True) -> Checkpoint:

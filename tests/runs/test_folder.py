@@ -15,7 +15,6 @@ import pytest
 
 from cnncli.errors import RunError
 from cnncli.runs import folder
-from cnncli.runs.environment import cnncli_version
 from cnncli.runs.folder import (
     RunFolder,
     create_run,
@@ -27,6 +26,7 @@ from cnncli.runs.folder import (
     runs_dir_from,
     update_facts,
 )
+from cnncli.runtime.environment import cnncli_version
 
 FILES = {"config.yaml": "name: a\n"}
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cnncli import locks
 from cnncli.errors import RunError
-from cnncli.locks import Lock
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.lock import LOOKS, locked
+from cnncli.storage import locks
+from cnncli.storage.locks import Lock
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.console import Console
 from cnncli.errors import ConfigError
 from cnncli.runs.folder import RunFolder, create_run
 from cnncli.runs.log import LOGGER, bug_log, recording, remembering
+from cnncli.terminal.console import Console
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncli.console import Console
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.recipes.train import train
+from cnncli.terminal.console import Console
 from scripts import compare_with_keras, plain_keras
-from tests.drawing import draw_dataset, tiny_config
+from tests.support.drawing import draw_dataset, tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnncli.config.schema import DataConfig
-from cnncli.pictures.decode import PixelRecipe, decode
-from cnncli.pictures.index import build_manifest, scan_folder
+from cnncli.dataset.build import build_manifest, scan_folder
+from cnncli.images.decode import PixelRecipe, decode
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "data" / "sample"

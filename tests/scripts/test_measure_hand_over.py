@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.console import Console
 from cnncli.recipes.train import train
+from cnncli.terminal.console import Console
 from scripts.measure_hand_over import main
-from tests.drawing import draw_dataset, tiny_config
+from tests.support.drawing import draw_dataset, tiny_config
 
 
 def test_tails_compute_in_the_precision_of_their_stage(

@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from scripts.measure_near_duplicates import CHANGES, main
-from tests.pictures.making import encoded, picture, write_tree
+from tests.images.making import encoded, picture, write_tree
 
 
 def test_every_kind_of_copy_is_measured(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cnncli.runs.records import HistoryRow
-from cnncli.training.ledger import LedgerEntry
+from cnncli.training.stage_report import LedgerEntry
 
 
 @dataclass

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from cnncli.networks.backend import import_keras
-from cnncli.training.session import train_stages
-from scripts import parity, plain_keras
-from scripts.parity import CASES, Bench, Case, Steps
+from cnncli.training.trainer import train_stages
+from tests.support import parity, plain_keras
+from tests.support.parity import CASES, Bench, Case, Steps
 from tests.training.rows import Rows
 
 TINY = replace(CASES["MobileNetV2"], side=32)

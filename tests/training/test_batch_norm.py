@@ -10,19 +10,19 @@ import pytest
 from numpy.typing import NDArray
 
 from cnncli.config.modes import stages_of
-from cnncli.console import Console
+from cnncli.dataset.build import build_manifest
 from cnncli.engines.engine import EngineChoice
 from cnncli.features.store import FeatureStore
+from cnncli.images.decode import PixelRecipe
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import Classifier, build_classifier
-from cnncli.pictures.decode import PixelRecipe
-from cnncli.pictures.index import build_manifest
-from cnncli.training.ledger import LedgerEntry, WeightHashes
-from cnncli.training.session import train_stages
-from cnncli.training.workshop import Workshop
-from scripts import plain_keras
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.terminal.console import Console
+from cnncli.training.context import Workshop
+from cnncli.training.stage_report import LedgerEntry, WeightHashes
+from cnncli.training.trainer import train_stages
+from tests.support import plain_keras
+from tests.support.drawing import draw_dataset, tiny_config
 from tests.training.rows import Rows
 
 OPTIONS = {"filters": [4, 6, 8], "batch_norm": True, "padding": "same"}

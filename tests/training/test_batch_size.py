@@ -13,11 +13,11 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.config.reader import load_resolved
-from cnncli.console import Console
 from cnncli.errors import TrainingError
+from cnncli.terminal.console import Console
 from cnncli.training import batch_size
 from cnncli.training.batch_size import find_batch_size, sizes_for
-from tests.drawing import draw_dataset, tiny_config
+from tests.support.drawing import draw_dataset, tiny_config
 
 SMALL = "backbone={name: ConvNet, weights: none, options: {filters: [4, 8]}}"
 AUTO = {"epochs": 1, "batch_size": "auto"}
@@ -146,7 +146,7 @@ def test_every_number_of_pictures_has_a_size() -> None:
 
 TOO_LARGE = """
 import sys
-from cnncli import memory
+from cnncli.runtime import memory
 memory.available_bytes = lambda **_: 600 * 2**20
 from cnncli.cli import main
 sys.exit(main(sys.argv[1:]))

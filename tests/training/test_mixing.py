@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from cnncli.config.schema import AugmentationConfig, HeadConfig, OptimizerConfig
 from cnncli.networks.backend import import_keras
 from cnncli.networks.head import build_head, output_units
-from cnncli.training.loop import TailTrainer
 from cnncli.training.mixing import Mix, MixedLabels, MixedObjective, Mixing, mixed
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
+from cnncli.training.steps import TailTrainer
 
 RNG = np.random.default_rng(0)
 MIXUP, CUTMIX, BOTH = Mixing(0.4, 0.0, 0), Mixing(0.0, 1.0, 0), Mixing(0.4, 1.0, 0)

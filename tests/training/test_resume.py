@@ -12,20 +12,20 @@ import pytest
 
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
-from cnncli.console import Console
+from cnncli.dataset.build import build_manifest
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import NonFiniteError, RunError
 from cnncli.features.store import FeatureStore
+from cnncli.images.decode import PixelRecipe
 from cnncli.networks.classifier import build_classifier
-from cnncli.pictures.decode import PixelRecipe
-from cnncli.pictures.index import build_manifest
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.records import HistoryRow
-from cnncli.training.loop import Sums, TailTrainer
-from cnncli.training.session import train_stages
-from cnncli.training.workshop import Workshop
-from tests.drawing import draw_dataset, tiny_config
+from cnncli.terminal.console import Console
+from cnncli.training.context import Workshop
+from cnncli.training.steps import Sums, TailTrainer
+from cnncli.training.trainer import train_stages
+from tests.support.drawing import draw_dataset, tiny_config
 from tests.training.rows import Rows
 
 TIMES = ("seconds", "pictures_per_s")
@@ -92,8 +92,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def checkpoint_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short the steps are."""
-    monkeypatch.setattr("cnncli.training.session.EVERY_S", 0.0)
-    monkeypatch.setattr("cnncli.training.session.MOST_OF_THE_TIME", float("inf"))
+    monkeypatch.setattr("cnncli.training.trainer.EVERY_S", 0.0)
+    monkeypatch.setattr("cnncli.training.trainer.MOST_OF_THE_TIME", float("inf"))
 
 
 def _train(config: Config, store: Path, checkpoints: Checkpoints | None) -> Ended:

@@ -12,9 +12,9 @@ from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.config.schema import DenseLayer, DropoutLayer, HeadConfig, OptimizerConfig
 from cnncli.networks.backend import import_keras
 from cnncli.networks.head import build_head, output_units
-from cnncli.training.loop import TailTrainer
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.optimizer import build_optimizer
+from cnncli.training.steps import TailTrainer
 
 CHANNELS, PICTURES, BATCH, EPOCHS = 6, 20, 8, 2
 """Twenty pictures in eights: the third batch of each epoch has four."""

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from scripts.plain_keras import build_base, preprocess
+from tests.support.plain_keras import build_base, preprocess
 
 BATCH = 32
 

@@ -1,0 +1,116 @@
+"""What was found out about each file, remembered by its stat, so that unchanged files are not read again.
+
+One SQLite file in the cache folder. It only ever saves time: if it is locked, read-only, damaged or of no known form,
+the work goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import PIL
+
+from cnncli.images.thumbnail import THUMBNAIL_BYTES, THUMBNAIL_VERSION
+from cnncli.images.verify import PictureFacts
+from cnncli.storage.atomic import touch
+from cnncli.storage.cache_dir import cache_dir
+
+Result = TypeVar("Result")
+StatKey = tuple[int, int, int]
+"""Size in bytes, and the times of the last change of content and of inode in nanoseconds."""
+
+# Another Pillow may read what this one refuses, and the reverse; so may another cnncli, which then says so here.
+_MADE_BY = f"Pillow {PIL.__version__}, PNG by its sums, thumbnail {THUMBNAIL_VERSION}"
+_WAIT_S = 2.0
+# A file changed twice within one tick of its file system's clock looks unchanged the second time, so what is that
+# young is not remembered (git calls such entries racy). Times in whole seconds tell of a clock that counts seconds.
+_FINE_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000
+# The table's name changes with its columns, so that an older or newer cnncli can use the same file.
+_CREATE = """CREATE TABLE IF NOT EXISTS pictures_2 (
+    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, made_by TEXT,
+    digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT,
+    thumbnail BLOB
+) WITHOUT ROWID"""
+_SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, format, mode, problem,
+    thumbnail FROM pictures_2 WHERE path >= ? AND path < ? AND made_by = ?"""
+_INSERT = "INSERT OR REPLACE INTO pictures_2 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM pictures_2 WHERE path = ?"
+
+
+def stat_key(facts: os.stat_result) -> StatKey:
+    """What changes when a file does."""
+    return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+class StatIndex:
+    """The table path → (stat, facts). No method raises for what is wrong with the file that holds it."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Held in that file; default: `pictures.sqlite` in the cache folder."""
+        self.path = path or cache_dir() / "pictures.sqlite"
+
+    def below(self, folder: Path) -> dict[str, tuple[StatKey, PictureFacts]]:
+        """Everything remembered about files below a folder, by path."""
+        start = os.fsencode(folder).rstrip(os.fsencode(os.sep))
+        bounds = (start + os.fsencode(os.sep), start + bytes([ord(os.sep) + 1]))
+        rows = self._with_table(lambda table: table.execute(_SELECT, (*bounds, _MADE_BY)).fetchall())
+        touch(self.path)  # reading is using: `cache clear --older-than` asks when that was
+        return {os.fsdecode(row[0]): entry for row in rows or () if (entry := _entry_of(row[1:]))}
+
+    def remember(self, found: Iterable[tuple[str, StatKey, PictureFacts]]) -> None:
+        """Add or replace; problems that may pass and files that changed just now are left out."""
+        now_ns = time.time_ns()
+        rows = [
+            (os.fsencode(path), *key, _MADE_BY, *_columns(facts))
+            for path, key, facts in found
+            if not facts.may_pass and _is_settled(key, now_ns)
+        ]
+        if rows:
+            self._with_table(lambda table: table.executemany(_INSERT, rows))
+
+    def forget(self, paths: Sequence[str]) -> None:
+        """Drop files that are gone."""
+        if paths:
+            self._with_table(lambda table: table.executemany(_DELETE, [(os.fsencode(path),) for path in paths]))
+
+    def _with_table(self, work: Callable[[sqlite3.Connection], Result]) -> Result | None:
+        for _ in range(2):
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with closing(sqlite3.connect(self.path, timeout=_WAIT_S)) as table, table:
+                    table.execute(_CREATE)
+                    return work(table)
+            except (sqlite3.OperationalError, OSError, OverflowError):
+                return None  # locked, read-only, no folder, a file from the far future
+            except sqlite3.DatabaseError:
+                with suppress(OSError):
+                    self.path.unlink()  # damaged: nothing in it is missed but time
+        return None
+
+
+def _is_settled(key: StatKey, now_ns: int) -> bool:
+    _, mtime_ns, ctime_ns = key
+    tick_ns = _COARSE_TICK_NS if mtime_ns % 1_000_000_000 == 0 else _FINE_TICK_NS
+    return now_ns - max(mtime_ns, ctime_ns) > tick_ns
+
+
+def _columns(facts: PictureFacts) -> tuple[str | int | bytes | None, ...]:
+    return (facts.digest, facts.width, facts.height, facts.format, facts.mode, facts.problem, facts.thumbnail)
+
+
+def _entry_of(row: Sequence[Any]) -> tuple[StatKey, PictureFacts] | None:
+    """A row as what it stands for, or None where the file holds something else in its place."""
+    size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, thumbnail = row
+    numbers, texts = (size, mtime_ns, ctime_ns, width, height), (digest, kind, mode, problem or "")
+    if not isinstance(thumbnail, bytes) or len(thumbnail) not in (0, THUMBNAIL_BYTES):
+        return None
+    if all(isinstance(number, int) for number in numbers) and all(isinstance(text, str) for text in texts):
+        facts = PictureFacts(digest, size, width, height, kind, mode, problem, thumbnail=thumbnail)
+        return (size, mtime_ns, ctime_ns), facts
+    return None

@@ -1,1 +1,0 @@
-"""Figures from scores: plain NumPy, no network."""

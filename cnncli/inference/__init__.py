@@ -1,0 +1,1 @@
+"""The prediction bundle of a run: load, predict, evaluate rows."""

@@ -1,0 +1,93 @@
+"""Scoring pictures of a manifest with a saved run: the last step of `train`, and all of `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.dataset.manifest import Manifest, Row
+from cnncli.errors import DataError, PictureError
+from cnncli.features.extract import Counts, Extraction, all_at_once, extract, read_all
+from cnncli.features.store import FeatureStore
+from cnncli.features.wanted import Wanted, fits
+from cnncli.inference.predictor import Scorer
+from cnncli.metrics.classification import Metrics, evaluate_scores
+from cnncli.metrics.scores import plain_losses, probabilities_of, ranking_scores
+from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.terminal.console import Console
+
+ROWS = 64
+"""Rows of features that go through the tail at a time."""
+
+
+def score_rows(
+    scorer: Scorer,
+    manifest: Manifest,
+    rows: Sequence[Row],
+    store: FeatureStore,
+    console: Console,
+    network: str,
+    beside: Sequence[Wanted] = (),
+    may_store: bool = True,
+) -> tuple[Metrics, Counts]:
+    """The figures of some pictures, from the features that are stored and those that are computed now.
+
+    Where features do not fit into the store, pictures are decoded and go through the whole network instead.
+
+    Args:
+        scorer: of the run.
+        manifest: has the classes.
+        rows: the pictures.
+        store: of features.
+        console: shows what happens.
+        network: under whose name the features are listed.
+        beside: what else is in use and has to fit into the store with them.
+        may_store: whether features that are not stored are to be, where they fit.
+
+    Returns:
+        The figures, and how many features were stored for them now and before.
+
+    Raises:
+        DataError: pictures that cannot be decoded or changed since they were indexed, all of them.
+    """
+    recipe = scorer.recipe
+    extraction = Extraction(scorer.trunk, recipe.trunk, recipe.pixels, network=network, cut=recipe.cut)
+    wanted = Wanted(extraction, [row.digest for row in rows])
+    if not wanted.missing(store) or (may_store and fits([*beside, wanted], store)):
+        (features,), counts = extract(extraction, rows, 1, store, console)
+        logits = _in_parallel(len(rows), lambda numbers: scorer.logits(features.rows(numbers)))
+    else:
+        logits, counts = _streamed(scorer, extraction, rows, console), Counts()
+    labels, activation = manifest.labels(rows), recipe.activation
+    loss = float(plain_losses(logits, labels, activation).mean())
+    probabilities, ranking = probabilities_of(logits, activation), ranking_scores(logits, activation)
+    return evaluate_scores(probabilities, labels, manifest.classes, loss=loss, ranking=ranking), counts
+
+
+def _streamed(scorer: Scorer, extraction: Extraction, rows: Sequence[Row], console: Console) -> NDArray[np.float32]:
+    """Logits of pictures that are decoded and go through the whole network, some at a time on each core."""
+
+    def score(task: list[Row]) -> NDArray[np.float32] | list[PictureError]:
+        decoded, errors = read_all(task, extraction.pixels)
+        return errors or scorer.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))
+
+    parts: list[NDArray[np.float32]] = []
+    errors: list[PictureError] = []
+    with console.progress(len(rows), "scoring", "pictures") as progress:
+        for part in map_ordered(score, batched(rows, ROWS), ahead=2 * workers()):
+            if isinstance(part, list):
+                errors += part
+            else:
+                parts.append(part)
+                progress.advance(len(part))
+    if errors:
+        raise DataError(all_at_once(errors, rows))
+    return np.concatenate(parts)
+
+
+def _in_parallel(n: int, logits_of: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Logits of rows 0 … n − 1, some at a time on each core."""
+    parts = map_ordered(lambda numbers: logits_of(np.array(numbers)), batched(range(n), ROWS), ahead=2 * workers())
+    return np.concatenate(list(parts))

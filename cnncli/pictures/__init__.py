@@ -1,1 +1,0 @@
-"""From a folder of pictures to a manifest and to uint8 arrays."""

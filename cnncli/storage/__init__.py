@@ -1,0 +1,1 @@
+"""Atomic writes, cache directory, checksums, locks, archives, untrusted files."""

@@ -1,0 +1,119 @@
+"""RandAugment: what is drawn, how strong it is, and that a warp shows what Pillow's transformations show."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps
+
+from cnncli.augmentation.geometry import Geometry, Move, warp
+from cnncli.augmentation.rand_augment import CHANGES, MOVES, OPERATIONS, Change, change, draw_operations
+from cnncli.config.augmentation import RandAugmentConfig
+from cnncli.runtime.random_keys import generator
+
+
+def picture(height: int = 40, width: int = 56, channels: int = 3) -> NDArray[np.uint8]:
+    """Noise: every misplaced pixel shows."""
+    return np.random.default_rng(5).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def test_the_fourteen_operations_of_the_paper() -> None:
+    """Table 6 of AutoAugment without sample pairing, cutout and invert, and the identity."""
+    assert set(OPERATIONS) == {
+        *("identity", "autocontrast", "equalize", "rotate", "solarize", "color", "posterize"),
+        *("contrast", "brightness", "sharpness", "shear_x", "shear_y", "translate_x", "translate_y"),
+    }
+    assert len(OPERATIONS) == 14
+
+
+def test_operations_are_drawn_evenly_with_either_sign() -> None:
+    """Each in a fourteenth of the draws, with replacement."""
+    settings, seen, signs = RandAugmentConfig(num_ops=3), Counter[str](), Counter[bool]()
+    for key in range(4000):
+        moves, changes = draw_operations(settings, generator("test", key))
+        seen.update([*(move.kind for move in moves), *(one.kind for one in changes)])
+        signs.update(move.amount > 0 for move in moves)
+        assert len(moves) + len(changes) <= 3
+    seen["identity"] = 12_000 - seen.total()
+    for kind in OPERATIONS:
+        assert abs(seen[kind] / 12_000 - 1 / 14) < 4.5 * np.sqrt(1 / 14 / 12_000), kind
+    assert abs(signs[True] / signs.total() - 0.5) < 4.5 * 0.5 / np.sqrt(signs.total())
+
+
+@pytest.mark.parametrize("magnitude", [0.0, 4.5, 9.0, 10.0])
+def test_every_operation_has_the_strength_of_the_magnitude(magnitude: float) -> None:
+    """A share of the paper's largest amount."""
+    settings = RandAugmentConfig(num_ops=30, magnitude=magnitude)
+    moves, changes = draw_operations(settings, generator("strength"))
+    assert all(abs(move.amount) == pytest.approx(MOVES[move.kind] * magnitude / 10) for move in moves)
+    assert all(abs(one.strength) == magnitude / 10 for one in changes)
+    assert bool(moves) == bool(magnitude)
+
+
+@pytest.mark.parametrize("kind", sorted(set(CHANGES) - {"autocontrast", "equalize"}))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_magnitude_0_changes_nothing(kind: str, channels: int) -> None:
+    """Stretching the contrast and flattening the histogram alone know no strength."""
+    pixels = picture(channels=channels)
+    np.testing.assert_array_equal(change(pixels, (Change(kind, 0.0),)), pixels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("strength", [-0.9, -0.3, 0.3, 0.9, 1.0])
+def test_changes_equal_what_the_field_does_with_pillow(strength: float) -> None:
+    """The largest amounts are factors 1 ± 0.9, threshold 0 and four bits; factors up to rounding, tables exactly."""
+    pixels, factor = picture(), 1.0 + 0.9 * strength
+    image = Image.fromarray(pixels)
+    expected = {
+        "autocontrast": (ImageOps.autocontrast(image), 0),
+        "equalize": (ImageOps.equalize(image), 0),
+        "solarize": (ImageOps.solarize(image, 256 * (1 - abs(strength))), 0),
+        "posterize": (ImageOps.posterize(image, 8 - round(4 * abs(strength))), 0),
+        "color": (ImageEnhance.Color(image).enhance(factor), 2),
+        "contrast": (ImageEnhance.Contrast(image).enhance(factor), 0),
+        "brightness": (ImageEnhance.Brightness(image).enhance(factor), 0),
+        "sharpness": (ImageEnhance.Sharpness(image).enhance(factor), 1),
+    }
+    for kind, (theirs, tolerance) in expected.items():
+        ours = change(pixels, (Change(kind, strength),))  # type: ignore[arg-type]
+        assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= tolerance, kind
+
+
+@pytest.mark.parametrize("share", [-1.0, -0.37, 0.5, 1.0])
+@pytest.mark.parametrize("kind", MOVES)
+def test_moves_equal_pillows_transformations(kind: str, share: float) -> None:
+    """Bilinear, beyond the edge black: the same pixels inside, up to rounding."""
+    pixels, amount = picture(), MOVES[kind] * share  # type: ignore[index]
+    height, width, _ = pixels.shape
+    matrices = {
+        "shear_x": (1, amount, 0, 0, 1, 0),
+        "shear_y": (1, 0, 0, amount, 1, 0),
+        "translate_x": (1, 0, amount * width, 0, 1, 0),
+        "translate_y": (1, 0, 0, 0, 1, amount * height),
+    }
+
+    def with_pillow(array: NDArray[np.uint8]) -> NDArray[np.int64]:
+        image, bilinear = Image.fromarray(array), Image.Resampling.BILINEAR
+        if kind == "rotate":
+            return np.asarray(image.rotate(amount, bilinear), dtype=np.int64)
+        moved = image.transform(image.size, Image.Transform.AFFINE, matrices[kind], bilinear)
+        return np.asarray(moved, dtype=np.int64)
+
+    ours = warp(pixels, Geometry(moves=(Move(kind, amount),)), "constant", 0)  # type: ignore[arg-type]
+    white = np.full_like(pixels, 255)
+    shown = warp(white, Geometry(moves=(Move(kind, amount),)), "constant", 0) == 255  # type: ignore[arg-type]
+    shown &= with_pillow(white) == 255
+    assert shown.mean() > 0.4
+    assert np.abs(ours - with_pillow(pixels))[shown].max() <= 1
+
+
+@pytest.mark.parametrize(("turned_first", "place"), [(False, [4, 3]), (True, [4, 7])])
+def test_moves_follow_each_other_in_the_order_drawn(turned_first: bool, place: list[int]) -> None:
+    """A pixel goes one to the right and is turned upside down about the centre; or it is turned first."""
+    pixels = np.zeros((8, 8, 1), np.uint8)
+    pixels[3, 1 if turned_first else 3] = 255
+    moves = (Move("translate_x", -0.125), Move("rotate", 180.0))
+    warped = warp(pixels, Geometry(moves=moves[::-1] if turned_first else moves), "constant", 0)
+    assert np.argwhere(warped[..., 0] > 128).tolist() == [place]

@@ -1,0 +1,222 @@
+"""Which view an epoch takes, in which order, and what a stored view is keyed by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnncli.augmentation.views import (
+    choose_views,
+    number_of_views,
+    order_of_epoch,
+    render_fresh,
+    render_view,
+    view_recipe,
+)
+from cnncli.config.augmentation import (
+    AugmentationConfig,
+    RandAugmentConfig,
+    RandomErasingConfig,
+    RandomResizedCropConfig,
+)
+
+SETTINGS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True, seed=2)
+PICTURE = np.random.default_rng(0).integers(0, 256, (24, 30, 3), dtype=np.uint8)
+DIGESTS = [hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range(3000)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "trunk_is_empty", "views"),
+    [
+        ({}, False, 1),
+        ({"views": 6}, True, 1),
+        ({"views": "fresh"}, True, 1),
+        ({"horizontal_flip": True}, False, 2),
+        ({"horizontal_flip": True}, True, "fresh"),
+        ({"horizontal_flip": True, "views": 6}, True, 6),
+        ({"horizontal_flip": True, "views": "fresh"}, False, "fresh"),
+        ({"horizontal_flip": True, "views": 1}, False, 1),
+    ],
+)
+def test_the_number_of_views_follows_the_settings(
+    settings: dict[str, Any], trunk_is_empty: bool, views: int | Literal["fresh"]
+) -> None:
+    """Nothing switched on: one; else what was asked for; else four, or fresh ones where nothing is frozen."""
+    assert number_of_views(AugmentationConfig(**settings), trunk_is_empty) == views
+
+
+def test_view_0_is_the_picture_itself() -> None:
+    """The first view is never rendered."""
+    assert render_view(PICTURE, SETTINGS, DIGESTS[0], 0) is PICTURE
+
+
+def test_views_of_a_picture_differ_and_stay() -> None:
+    """View k depends on the augmentation's seed, the digest and k; not on how many views there are."""
+    view = render_view(PICTURE, SETTINGS, DIGESTS[0], 1)
+    more = SETTINGS.model_copy(update={"views": 9})
+    np.testing.assert_array_equal(view, render_view(PICTURE, more, DIGESTS[0], 1))
+    other_seed = SETTINGS.model_copy(update={"seed": 3})
+    for other in [
+        render_view(PICTURE, SETTINGS, DIGESTS[0], 2),
+        render_view(PICTURE, SETTINGS, DIGESTS[1], 1),
+        render_view(PICTURE, other_seed, DIGESTS[0], 1),
+    ]:
+        assert not np.array_equal(view, other)
+
+
+def test_fresh_renderings_belong_to_one_epoch() -> None:
+    """Another epoch, stage, seed or picture gives another rendering; the augmentation's own seed does not count."""
+    fresh = render_fresh(PICTURE, SETTINGS, DIGESTS[0], 0, "head", 0)
+    other_seed = SETTINGS.model_copy(update={"seed": 3})
+    np.testing.assert_array_equal(fresh, render_fresh(PICTURE, other_seed, DIGESTS[0], 0, "head", 0))
+    for other in [
+        render_fresh(PICTURE, SETTINGS, DIGESTS[0], 0, "head", 1),
+        render_fresh(PICTURE, SETTINGS, DIGESTS[0], 0, "top", 0),
+        render_fresh(PICTURE, SETTINGS, DIGESTS[0], 1, "head", 0),
+        render_fresh(PICTURE, SETTINGS, DIGESTS[1], 0, "head", 0),
+    ]:
+        assert not np.array_equal(fresh, other)
+
+
+def test_view_0_is_stored_without_a_recipe() -> None:
+    """Runs with and without augmentation share the features of the pictures themselves."""
+    assert view_recipe(SETTINGS, 0) == view_recipe(AugmentationConfig(), 0) == {}
+
+
+def test_what_changes_no_pixel_is_not_in_the_recipe() -> None:
+    """The number of views and mixing never count, `cval` counts with its fill mode alone."""
+    others = {"views": 9, "cval": 5, "mixup": 0.2, "cutmix": 1.0}
+    assert view_recipe(SETTINGS, 1) == view_recipe(SETTINGS.model_copy(update=others), 1)
+    constant = SETTINGS.model_copy(update={"fill_mode": "constant"})
+    assert view_recipe(constant, 1) != view_recipe(constant.model_copy(update={"cval": 5}), 1)
+    assert view_recipe(SETTINGS, 1) != view_recipe(SETTINGS, 2)
+
+
+def test_the_recipe_of_older_operations_stays() -> None:
+    """Views stored before an operation existed are found again: it is in a recipe only where it is used."""
+    recipe = view_recipe(SETTINGS, 1)
+    assert recipe == {
+        "view": 1,
+        "rendering": 1,
+        "opencv": recipe["opencv"],
+        "rotation_range": 30.0,
+        "width_shift_range": 0.0,
+        "height_shift_range": 0.0,
+        "shear_range": 0.0,
+        "zoom_range": 0.0,
+        "horizontal_flip": True,
+        "vertical_flip": False,
+        "brightness_range": None,
+        "contrast_range": None,
+        "fill_mode": "nearest",
+        "seed": 2,
+    }
+
+
+def test_the_key_of_older_operations_stays() -> None:
+    """The same as a hash, for the whole recipe of a store's folder but the version of OpenCV."""
+    recipe = {**view_recipe(SETTINGS, 3), "opencv": "5.0.0"}
+    text = json.dumps(recipe, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "02eae0a9aebfae86"
+
+
+OTHER_VALUES: dict[str, Any] = {
+    "rotation_range": 7.0,
+    "horizontal_flip": False,
+    "vertical_flip": True,
+    "fill_mode": "wrap",
+    "zoom_range": (0.5, 1.0),
+    "contrast_range": (0.5, 1.0),
+    "brightness_range": (0.5, 1.0),
+    "saturation_range": (0.5, 1.0),
+    "random_resized_crop": RandomResizedCropConfig(),
+    "random_erasing": RandomErasingConfig(),
+    "rand_augment": RandAugmentConfig(),
+    "seed": 9,
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(AugmentationConfig.model_fields) - {"views", "cval", "mixup", "cutmix"}))
+def test_every_other_setting_is_in_the_recipe(name: str) -> None:
+    """A setting that can change pixels changes the key of stored views."""
+    other = OTHER_VALUES.get(name, 0.125)
+    assert view_recipe(SETTINGS, 1) != view_recipe(SETTINGS.model_copy(update={name: other}), 1)
+
+
+def test_what_a_group_says_is_in_the_recipe() -> None:
+    """Not only that an operation is used, but how."""
+    first, second = (SETTINGS.model_copy(update={"rand_augment": RandAugmentConfig(magnitude=m)}) for m in (5.0, 6.0))
+    assert view_recipe(first, 1) != view_recipe(second, 1)
+
+
+@given(
+    views=st.integers(1, 9),
+    block=st.integers(0, 50),
+    seed=st.integers(0, 2**31),
+    stage=st.sampled_from(["head", "fine-tune"]),
+)
+def test_a_block_of_epochs_shows_every_view_once(views: int, block: int, seed: int, stage: str) -> None:
+    """In K epochs in a row a picture shows each of its K views once."""
+    epochs = range(block * views, (block + 1) * views)
+    chosen = np.stack([choose_views(DIGESTS[:40], seed, stage, epoch, views) for epoch in epochs])
+    assert chosen.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(chosen, axis=0), np.tile(np.arange(views)[:, None], 40))
+
+
+@pytest.mark.parametrize("views", [2, 4, 7])
+def test_the_choice_of_views_is_uniform(views: int) -> None:
+    """In any epoch each view is chosen for its share of the pictures, and one block says nothing of the next."""
+    chosen = np.stack([choose_views(DIGESTS, 0, "head", epoch, views) for epoch in range(3 * views)])
+    share, spread = 1 / views, np.sqrt((1 / views) * (1 - 1 / views) / len(DIGESTS))
+    for view in range(views):
+        assert np.abs((chosen == view).mean(axis=1) - share).max() < 4.5 * spread
+    again = (chosen[views - 1] == chosen[views]).mean()
+    assert abs(again - share) < 4.5 * spread
+
+
+def test_the_choice_depends_on_every_word() -> None:
+    """Another seed, stage, epoch or block chooses other views."""
+    chosen = choose_views(DIGESTS, 0, "head", 0, 4)
+    np.testing.assert_array_equal(chosen, choose_views(DIGESTS, 0, "head", 0, 4))
+    for other in [(1, "head", 0), (0, "top", 0), (0, "head", 1), (0, "head", 4)]:
+        assert not np.array_equal(chosen, choose_views(DIGESTS, *other, 4))
+
+
+@given(seed=st.integers(0, 2**31), epoch=st.integers(0, 1000), shuffle=st.randoms(use_true_random=False))
+def test_order_and_views_follow_the_digests_not_the_list(seed: int, epoch: int, shuffle: Any) -> None:
+    """However the pictures are listed, an epoch takes the same pictures in the same order with the same views."""
+    listed = DIGESTS[:60]
+    relisted = list(listed)
+    shuffle.shuffle(relisted)
+    order, reorder = order_of_epoch(listed, seed, "head", epoch), order_of_epoch(relisted, seed, "head", epoch)
+    assert [listed[n] for n in order] == [relisted[n] for n in reorder]
+    views, review = choose_views(listed, seed, "head", epoch, 4), choose_views(relisted, seed, "head", epoch, 4)
+    assert dict(zip(listed, views, strict=True)) == dict(zip(relisted, review, strict=True))
+
+
+def test_an_order_takes_every_picture_once() -> None:
+    """The order is a permutation, another one in every epoch, and equal digests keep the order of the list."""
+    order = order_of_epoch(DIGESTS, 0, "head", 0)
+    assert order.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(order), np.arange(len(DIGESTS)))
+    assert not np.array_equal(order, order_of_epoch(DIGESTS, 0, "head", 1))
+    np.testing.assert_array_equal(order_of_epoch([DIGESTS[0]] * 5, 0, "head", 0), np.arange(5))
+
+
+def test_no_pictures_have_an_order_and_views() -> None:
+    """Nothing to order is no error."""
+    assert order_of_epoch([], 0, "head", 0).shape == (0,)
+    assert choose_views([], 0, "head", 0, 4).shape == (0,)
+
+
+def test_orders_of_epochs_are_even() -> None:
+    """A picture comes early as often as late, and the next epoch's order says nothing of this one's."""
+    ranks = np.stack([np.argsort(order_of_epoch(DIGESTS[:200], 0, "head", epoch)) for epoch in range(300)])
+    assert np.abs(ranks.mean(axis=0) - 99.5).max() < 4.5 * 57.7 / np.sqrt(300)
+    assert abs(np.corrcoef(ranks[:-1].ravel(), ranks[1:].ravel())[0, 1]) < 4.5 / np.sqrt(299 * 200)

@@ -1,0 +1,318 @@
+"""Dogs vs. Cats in every form it is handed around in."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from cnncli.dataset import archive_files as download
+from cnncli.dataset.dogs_vs_cats import labelled
+from cnncli.errors import DataError
+from cnncli.recipes.prepare_data import Prepared, prepare_dogs_vs_cats
+from cnncli.terminal.console import Console
+from tests.images.making import encoded, jpeg, picture, write_tree
+
+SIZES = {"train": 8, "validation": 4, "test": 4}
+FLAT = {f"{name}.{k}.jpg": jpeg(100 * (name == "dog") + k, 12, 16) for name in ("cat", "dog") for k in range(10)}
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """The bytes of a zip."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def below(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The same files in a folder."""
+    return {f"{folder}/{name}": data for name, data in files.items()}
+
+
+def microsoft() -> dict[str, bytes]:
+    """PetImages, with broken files, a leftover of Windows and two licences."""
+    files = {
+        f"PetImages/{label}/{k}.jpg": jpeg(n + k, 12, 16) for label, n in (("Cat", 0), ("Dog", 100)) for k in range(10)
+    }
+    broken = {"PetImages/Cat/666.jpg": b"", "PetImages/Dog/11702.jpg": jpeg(7)[:-200]}
+    return {**files, **broken, "PetImages/Cat/Thumbs.db": b"x", "readme.txt": b"x", "PetImages/Dog/5.txt": b"x"}
+
+
+def prepare(source: Path, out: Path, sizes: Mapping[str, int] = SIZES, seed: int = 0) -> Prepared:
+    """Arrange a download without saying a word."""
+    return prepare_dogs_vs_cats(source, out, sizes, seed, Console(quiet=True, live=False, stream=io.StringIO()))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def counts(folder: Path) -> dict[str, int]:
+    """Number of files in each folder that has some."""
+    found: dict[str, int] = {}
+    for name in tree(folder):
+        found[name.rpartition("/")[0]] = found.get(name.rpartition("/")[0], 0) + 1
+    return found
+
+
+ARRANGED = {
+    f"{split}/{label}": n for split, n in (("train", 4), ("validation", 2), ("test", 2)) for label in ("cats", "dogs")
+}
+
+FORMS: dict[str, Callable[[], bytes | dict[str, bytes]]] = {
+    "Kaggle's folder": lambda: FLAT,
+    "Kaggle's folder with train and test1 in it": lambda: {**below("train", FLAT), "test1/1.jpg": jpeg(900)},
+    "Kaggle's train.zip": lambda: zipped(below("train", FLAT)),
+    "Kaggle's zip around train.zip and test1.zip": lambda: zipped(
+        {
+            "train.zip": zipped(below("train", FLAT)),
+            "test1.zip": zipped({"test1/cat.1.jpg": jpeg(900)}),
+            "sampleSubmission.csv": b"id,label",
+        }
+    ),
+    "Microsoft's folder": microsoft,
+    "Microsoft's zip": lambda: zipped(microsoft()),
+    "a zip made on Windows": lambda: zipped({name.replace("/", "\\"): data for name, data in microsoft().items()}),
+    "a zip made on macOS": lambda: zipped({**below("x", FLAT), "__MACOSX/x/cat.1.jpg": b"x", "x/._cat.1.jpg": b"x"}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_arranged(tmp_path: Path, form: str) -> None:
+    """Half of each class in every split, no picture twice, every file as it was, named as at Kaggle's."""
+    content = FORMS[form]()
+    source = tmp_path / "source"
+    if isinstance(content, bytes):
+        source.write_bytes(content)
+    else:
+        write_tree(source, content)
+    found = prepare(source, tmp_path / "out")
+    assert counts(found.path) == ARRANGED
+    files = tree(found.path)
+    assert len(set(files.values())) == 16
+    for name, data in files.items():
+        _, label, file = name.split("/")
+        assert file.startswith(label[:-1] + ".")
+        assert data == FLAT[file] if "Kaggle" in form else data in FLAT.values()
+        assert (label == "dogs") == (data in [FLAT[f"dog.{k}.jpg"] for k in range(10)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    """Each with its reason, on stderr; they are not used, and not deleted either."""
+    said = io.StringIO()
+    source = write_tree(tmp_path / "source", microsoft())
+    found = prepare_dogs_vs_cats(source, tmp_path / "out", SIZES, 0, Console(stream=said, live=False, color=False))
+    assert [name for name, _ in found.broken] == ["PetImages/Cat/666.jpg", "PetImages/Dog/11702.jpg"]
+    lines = said.getvalue().splitlines()
+    assert "warning: PetImages/Cat/666.jpg: is empty (0 bytes); left out" in lines
+    assert any(line.startswith("warning: PetImages/Dog/11702.jpg: is truncated (") for line in lines)
+    assert (source / "PetImages/Cat/666.jpg").exists()
+
+
+def test_same_seed_same_choice_whatever_the_form(tmp_path: Path) -> None:
+    """The pictures' bytes decide; another seed chooses others."""
+    (tmp_path / "a.zip").write_bytes(zipped(below("train", FLAT)))
+    write_tree(tmp_path / "b", microsoft())
+    chosen = [
+        {
+            name.rpartition("/")[0] + str(hash(data))
+            for name, data in tree(prepare(source, tmp_path / out, seed=seed).path).items()
+        }
+        for source, out, seed in [
+            (tmp_path / "a.zip", "out1", 0),
+            (tmp_path / "b", "out2", 0),
+            (tmp_path / "a.zip", "out3", 1),
+        ]
+    ]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_arranged_folder_keeps_its_splits(tmp_path: Path) -> None:
+    """Nobody is to train on what others test with; `val` becomes validation; fewer may be asked for."""
+    source = {
+        f"{split}/{label}/{label[:-1]}.{k}.jpg": jpeg(1000 * s + 100 * c + k, 12, 16)
+        for s, split in enumerate(("train", "val", "test"))
+        for c, label in enumerate(("cats", "dogs"))
+        for k in range(4)
+    }
+    write_tree(tmp_path / "source", source)
+    whole = prepare(tmp_path / "source", tmp_path / "whole", {"train": 8, "validation": 8, "test": 8})
+    assert tree(whole.path) == {name.replace("val/", "validation/"): data for name, data in source.items()}
+    part = prepare(tmp_path / "source", tmp_path / "part")
+    assert counts(part.path) == ARRANGED
+    assert set(tree(part.path)) < set(tree(whole.path))
+
+
+def test_copies_are_used_once(tmp_path: Path) -> None:
+    """Else one could lie in train and in test."""
+    copies = {f"cat.{k}.jpg": FLAT["cat.0.jpg"] for k in range(100, 130)}
+    write_tree(tmp_path / "source", {**FLAT, **copies})
+    assert len(set(tree(prepare(tmp_path / "source", tmp_path / "out").path).values())) == 16
+
+
+def test_two_files_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """The second is numbered."""
+    parts = {
+        f"{part}/{name}": jpeg(10 * k + 500 * (part == "b"), 12, 16) for part in "ab" for k, name in enumerate(FLAT)
+    }
+    write_tree(tmp_path / "source", parts)
+    found = prepare(tmp_path / "source", tmp_path / "out", {"train": 40, "validation": 0, "test": 0})
+    names = sorted(tree(found.path))
+    assert len(names) == 40
+    assert names[:2] == ["train/cats/cat.0-2.jpg", "train/cats/cat.0.jpg"]
+
+
+def test_split_of_size_zero_is_not_made(tmp_path: Path) -> None:
+    """An empty split folder would be an error when training."""
+    write_tree(tmp_path / "source", FLAT)
+    found = prepare(tmp_path / "source", tmp_path / "out", {"train": 10, "validation": 4, "test": 0})
+    assert sorted(path.name for path in found.path.iterdir()) == ["train", "validation"]
+
+
+def errors(source: Path, out: Path, sizes: Mapping[str, int] = SIZES) -> list[str]:
+    """The lines of an error, the folder's name left out; checks that nothing new is left behind."""
+    before = sorted(out.parent.rglob("*"))
+    with pytest.raises(DataError) as error:
+        prepare(source, out, sizes)
+    assert sorted(out.parent.rglob("*")) == before
+    return [line.replace(str(out.parent), "DIR") for line in error.value.problems]
+
+
+def test_too_few_pictures_says_how_many_there_are(tmp_path: Path) -> None:
+    """Of each class, those that are broken not counted; for an arranged folder, of each split."""
+    write_tree(tmp_path / "flat", {**FLAT, "cat.99.jpg": b"x"})
+    sizes = {"train": 20, "validation": 4, "test": 2}
+    assert errors(tmp_path / "flat", tmp_path / "out", sizes) == [
+        f"13 {label} are needed, and there are 10" for label in ("cats", "dogs")
+    ]
+    write_tree(tmp_path / "arranged" / "train", below("cats", FLAT))
+    said = errors(tmp_path / "arranged", tmp_path / "out")
+    assert "2 cats are needed for test, and there are 0" in said
+
+
+def test_odd_sizes_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """All of them."""
+    assert errors(tmp_path / "none", tmp_path / "out", {"train": 3, "validation": 5, "test": 2}) == [
+        "--train 3: an even number is needed, half of it of each class",
+        "--validation 5: an even number is needed, half of it of each class",
+    ]
+
+
+def test_target_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
+    """A folder with something in it, or a file; an empty folder is taken."""
+    write_tree(tmp_path, {"out/x": b"x", "file": b"x", **below("source", FLAT)})
+    for name in ("out", "file"):
+        said = errors(tmp_path / "source", tmp_path / name)
+        assert said == [f"DIR/{name}: is there already and not empty; name a new folder"]
+    (tmp_path / "empty").mkdir()
+    assert counts(prepare(tmp_path / "source", tmp_path / "empty").path) == ARRANGED
+
+
+def test_sources_that_are_nothing_of_the_kind(tmp_path: Path) -> None:
+    """One line each."""
+    write_tree(tmp_path, {"other/a.jpg": jpeg(), "text.zip": b"no zip", "cut.zip": zipped(FLAT)[:-50]})
+    (tmp_path / "inner.zip").write_bytes(zipped({"train.zip": zipped(FLAT)[:-50]}))
+    (tmp_path / "foreign.zip").write_bytes(zipped({"a.txt": b"x"}))
+    out = tmp_path / "out"
+    assert errors(tmp_path / "none.zip", out) == ["DIR/none.zip: there is no such file or folder"]
+    broken = "is no zip, or the download broke off (File is not a zip file)"
+    assert errors(tmp_path / "text.zip", out) == [f"DIR/text.zip: {broken}"]
+    assert errors(tmp_path / "cut.zip", out) == [f"DIR/cut.zip: {broken}"]
+    (said,) = errors(tmp_path / "inner.zip", out)
+    assert said.endswith(f"(in the zip as train.zip): {broken}")
+    for name in ("other", "foreign.zip"):
+        (said,) = errors(tmp_path / name, out)
+        assert said.startswith(f"DIR/{name}: no pictures of Dogs vs. Cats in it; expected are cat.0.jpg, dog.0.jpg")
+
+
+def test_hostile_names_in_a_zip_stay_inside(tmp_path: Path) -> None:
+    """Paths that lead out, absolute ones and links: only the last part of a name is ever used."""
+    names = [f"../../cat.{k}.jpg" for k in range(5)] + [f"/etc/cat.{k}.jpg" for k in range(5, 10)]
+    files = {name: FLAT[f"cat.{k}.jpg"] for k, name in enumerate(names)}
+    files |= {f"C:\\..\\..\\Dog\\{k}.jpg": FLAT[f"dog.{k}.jpg"] for k in range(10)}
+    deep = tmp_path / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    (deep / "x.zip").write_bytes(zipped(files))
+    prepare(deep / "x.zip", deep / "out")
+    assert {name for name in tree(tmp_path) if not name.startswith("a/b/c/out/")} == {"a/b/c/x.zip"}
+    assert counts(deep / "out") == ARRANGED
+
+
+def test_damaged_encrypted_and_oversized_entries_are_broken_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They do not stop the others."""
+    data = bytearray(zipped({"cat.50.jpg": encoded(picture(60, 80)), **FLAT}))
+    with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
+        first, second = archive.infolist()[:2]
+        largest = max(entry.file_size for entry in archive.infolist()[1:])
+    start = first.header_offset + 30 + len(first.filename)
+    data[start + 40 : start + 60] = bytes(20)
+    central = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
+    data[second.header_offset + 6] |= 1
+    data[central + 8] |= 1
+    (tmp_path / "x.zip").write_bytes(bytes(data))
+    found = prepare(tmp_path / "x.zip", tmp_path / "out")
+    reasons = dict(found.broken)
+    assert set(reasons) == {"cat.0.jpg", "cat.50.jpg"}
+    assert all(reason.startswith("cannot be unpacked (") for reason in reasons.values())
+    monkeypatch.setattr(download, "LARGEST_FILE", largest)
+    reasons = dict(prepare(tmp_path / "x.zip", tmp_path / "out2").broken)
+    assert reasons["cat.50.jpg"].endswith("bytes, which no photograph has")
+
+
+def test_kill_half_way_leaves_nothing_under_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder appears by one rename."""
+    write_tree(tmp_path / "source", FLAT)
+    write = Path.write_bytes
+    written: list[Path] = []
+
+    def interrupt(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) == 9:
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "source", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    assert not any(path.is_relative_to(tmp_path / "out") for path in written)
+
+
+def test_labels_come_from_names_and_folders() -> None:
+    """And from nothing else."""
+    names = [
+        "cat.1.jpg",
+        "CAT.2.JPG",
+        "a/dogs/x.png",
+        "Dog/7.jpg",
+        "dogs.1.jpg",
+        "cat.jpg",
+        "test1/3.jpg",
+        "cats/a.txt",
+    ]
+    found = {one.source: (one.label, one.split, one.name) for one in labelled(names)}
+    assert found == {
+        "cat.1.jpg": ("cats", None, "cat.1.jpg"),
+        "CAT.2.JPG": ("cats", None, "CAT.2.JPG"),
+        "a/dogs/x.png": ("dogs", None, "dog.x.png"),
+        "Dog/7.jpg": ("dogs", None, "dog.7.jpg"),
+    }
+    (arranged,) = labelled(["x/valid/dogs/dog.3.jpg"])
+    assert (arranged.label, arranged.split) == ("dogs", "validation")
+
+
+@pytest.mark.shared
+def test_course_folder_is_reproduced(shared: Path, tmp_path: Path) -> None:
+    """With the default sizes every one of its 4,000 photographs stays where it is."""
+    source = shared / "data" / "dogs-vs-cats"
+    found = prepare(source, tmp_path / "out", {"train": 2000, "validation": 1000, "test": 1000})
+    assert tree(found.path) == tree(source)

@@ -1,0 +1,99 @@
+"""The table of pictures, and its CSV file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnncli.dataset.manifest import COLUMNS, Manifest, Row
+from cnncli.errors import DataError
+
+ROWS = (
+    Row("/d/train/cats/a.jpg", "cats", "train", "0" * 64, 10, 4, 3),
+    Row("/d/train/dogs/b.jpg", "dogs", "train", "1" * 64, 11, 4, 3),
+    Row("/d/test/dogs/c.jpg", "dogs", "test", "2" * 64, 12, 4, 3),
+)
+MANIFEST = Manifest(ROWS, ("cats", "dogs"))
+
+names = st.binary(min_size=1, max_size=30).filter(lambda name: not {0, ord("/")} & set(name)).map(os.fsdecode)
+rows = st.builds(
+    Row,
+    file=st.lists(names, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts)),
+    label=names,
+    split=st.sampled_from(["train", "validation", "test"]),
+    digest=st.binary(min_size=32, max_size=32).map(bytes.hex),
+    size_bytes=st.integers(1, 2**40),
+    width=st.integers(1, 10**5),
+    height=st.integers(1, 10**5),
+)
+
+
+def test_splits_counts_and_labels() -> None:
+    """Classes are numbered by their names' order; a class that a split lacks counts 0, an empty split is absent."""
+    assert MANIFEST.split("train") == ROWS[:2]
+    assert MANIFEST.split("validation") == ()
+    assert MANIFEST.counts() == {"train": {"cats": 1, "dogs": 1}, "test": {"cats": 0, "dogs": 1}}
+    assert list(MANIFEST.counts()) == ["train", "test"]
+    labels = MANIFEST.labels(ROWS)
+    np.testing.assert_array_equal(labels, [0, 1, 1])
+    assert labels.dtype == np.int64
+    assert MANIFEST.labels([]).shape == (0,)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(rows, max_size=8))
+def test_any_file_name_survives_the_csv(tmp_path: Path, found: list[Row]) -> None:
+    """Quotes, commas, line ends, control characters and bytes that are no UTF-8."""
+    Manifest(tuple(found), ()).to_csv(tmp_path / "manifest.csv")
+    back = Manifest.from_csv(tmp_path / "manifest.csv")
+    assert back.rows == tuple(found)
+    assert back.classes == tuple(sorted({row.label for row in found}))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
+def test_csv_holds_the_bytes_of_the_file_system(tmp_path: Path) -> None:
+    """So `grep` finds a name, and other programs can open it."""
+    path = Path(os.fsdecode(b"/d/\xff\xe9t\xc3\xa9.jpg"))
+    Manifest((Row(str(path), "cats", "train", "0" * 64, 1, 1, 1),), ("cats",)).to_csv(tmp_path / "m.csv")
+    assert b'"/d/\xff\xe9t\xc3\xa9.jpg","cats","train",' in (tmp_path / "m.csv").read_bytes()
+
+
+def test_text_and_file_are_the_same(tmp_path: Path) -> None:
+    """With a header, one line a picture."""
+    MANIFEST.to_csv(tmp_path / "m.csv")
+    text = (tmp_path / "m.csv").read_bytes().decode()
+    assert text == MANIFEST.csv_text()
+    assert text.splitlines()[:2] == [
+        '"path","label","split","digest","size_bytes","width","height"',
+        f'"/d/train/cats/a.jpg","cats","train","{"0" * 64}",10,4,3',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is no manifest of cnncli (expected the columns"),
+        (b"a,b\n1,2\n", "is no manifest of cnncli (expected the columns path, label, split, digest"),
+        (",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats\n", "is no manifest of cnncli (not enough values"),
+        (",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats,train,0,x,1,1\n", "is no manifest of cnncli (invalid literal"),
+    ],
+)
+def test_damaged_csv_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    """With the file's name."""
+    path = tmp_path / "m.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        Manifest.from_csv(path)
+    assert str(error.value).startswith(f"{path}: {said}")
+
+
+def test_missing_csv_is_one_line(tmp_path: Path) -> None:
+    """With the file's name."""
+    with pytest.raises(DataError, match="cannot be read"):
+        Manifest.from_csv(tmp_path / "m.csv")

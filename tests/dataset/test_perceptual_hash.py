@@ -1,0 +1,144 @@
+"""The search for pictures that look alike: complete, sure, fast."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cnncli.dataset import perceptual_hash as alike
+from cnncli.dataset.perceptual_hash import (
+    HASH_BITS,
+    LEAST_CORRELATION,
+    Looks,
+    colour_distances,
+    correlations,
+    near_pairs,
+)
+from cnncli.images.thumbnail import GREY_SIDE, THUMBNAIL_BYTES
+
+
+def random_thumbnails(n: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Thumbnails of n pictures that have nothing in common."""
+    return np.random.default_rng(seed).integers(0, 256, (n, THUMBNAIL_BYTES), np.uint8)
+
+
+def looks_of(table: NDArray[np.uint8]) -> Looks:
+    """From an array of shape (n, 288)."""
+    return Looks.of([row.tobytes() for row in table])
+
+
+def noisy(table: NDArray[np.uint8], levels: float, seed: int = 1) -> NDArray[np.uint8]:
+    """The same pictures, a little different."""
+    noise = np.random.default_rng(seed).normal(0, levels, table.shape)
+    return (table + noise).clip(0, 255).astype(np.uint8)
+
+
+def by_definition(looks: Looks, parts: list[NDArray[np.int64]], within: list[int]) -> set[tuple[int, int]]:
+    """Every pair asked for, one by one."""
+    part_of = {place: number for number, part in enumerate(parts) for place in part.tolist()}
+    pairs = set()
+    for one in part_of:
+        for other in part_of:
+            parted = part_of[one] < part_of[other]
+            if not (parted or (part_of[one] == part_of[other] and part_of[one] in within and one < other)):
+                continue
+            bits = np.bitwise_count(looks.hashes[one] ^ looks.hashes[other])
+            correlation = correlations(looks.grey[[one]], looks.grey[[other]])[0]
+            colour = colour_distances(looks.colour[[one]], looks.colour[[other]])[0]
+            if bits <= HASH_BITS and correlation >= LEAST_CORRELATION and colour <= alike.COLOUR_LEVELS:
+                pairs.add((one, other))
+    return pairs
+
+
+@pytest.mark.parametrize("within", [[], [0], [1], [0, 1, 2]])
+def test_the_search_finds_what_the_definition_says(within: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over any borders of the blocks in which it is done, each pair once."""
+    monkeypatch.setattr(alike, "_ROWS", 7)
+    monkeypatch.setattr(alike, "_COLUMNS", 11)
+    table = random_thumbnails(20)
+    table = np.concatenate([table, noisy(table, 15), noisy(table, 25, 2), noisy(table, 60, 3)])
+    looks = looks_of(table)
+    places = np.random.default_rng(5).permutation(len(table))
+    parts = [np.sort(part) for part in np.split(places, [30, 50])]
+    found = near_pairs(looks, parts, within)
+    pairs = [(one, other) for one, other, _ in found.pairs]
+    assert found.complete
+    assert len(set(pairs)) == len(pairs) > 0
+    assert set(pairs) == by_definition(looks, parts, within)
+
+
+def test_more_light_or_contrast_changes_nothing() -> None:
+    """Neither in the bits nor in the correlation, as long as nothing is cut off."""
+    table = random_thumbnails(1) // 2 + 20
+    brighter = table.copy()
+    brighter[:, : GREY_SIDE**2] = table[:, : GREY_SIDE**2] * 1.5 + 10
+    ((_, _, correlation),) = near_pairs(
+        looks_of(np.concatenate([table, brighter])), [np.array([0]), np.array([1])]
+    ).pairs
+    assert correlation > 0.999
+
+
+def test_other_colours_are_another_picture() -> None:
+    """A red ball is no copy of a blue one; but a picture without colours may be a copy of either."""
+    red, blue, grey = random_thumbnails(1).repeat(3, axis=0)
+    red[GREY_SIDE**2 :], blue[GREY_SIDE**2 :], grey[GREY_SIDE**2 :] = 160, 90, 128
+    looks = looks_of(np.stack([red, blue, grey]))
+    pairs = near_pairs(looks, [np.arange(3)], within=[0]).pairs
+    assert [(one, other) for one, other, _ in pairs] == [(0, 2), (1, 2)]
+
+
+def test_pictures_without_structure_are_like_nothing() -> None:
+    """A thousand blank pages, skies with an even gradient and a little noise make no half a million pairs."""
+    ramp = np.linspace(90, 200, GREY_SIDE)[:, None].repeat(GREY_SIDE, axis=1).reshape(-1)
+    blank = np.full((500, THUMBNAIL_BYTES), 250, np.uint8)
+    sky = np.full((500, THUMBNAIL_BYTES), 140, np.uint8)
+    sky[:, : GREY_SIDE**2] = ramp
+    looks = looks_of(noisy(np.concatenate([blank, sky]), 1.5))
+    assert not looks.telling.any()
+    assert near_pairs(looks, [np.arange(1000)], within=[0]).pairs == ()
+
+
+def test_pictures_without_a_thumbnail_are_like_nothing() -> None:
+    """Such as those from an index that knows none."""
+    assert near_pairs(Looks.of([b"", b""]), [np.array([0]), np.array([1])]).pairs == ()
+    assert near_pairs(Looks.of([]), []).pairs == ()
+
+
+def test_the_search_ends_where_everything_looks_alike() -> None:
+    """Pictures of one scene: with so many pairs, more of them tell nothing."""
+    table = noisy(random_thumbnails(1).repeat(400, axis=0), 4)
+    found = near_pairs(looks_of(table), [np.arange(200), np.arange(200, 400)], limit=1000)
+    assert not found.complete
+    assert len(found.pairs) == 1000
+
+
+def test_a_search_without_end_is_not_begun() -> None:
+    """It says of how many pictures; how far it is can be followed."""
+    looks, told = looks_of(random_thumbnails(100)), list[tuple[int, int]]()
+    parts = [np.arange(60), np.arange(60, 100)]
+
+    assert near_pairs(looks, parts, most=60 * 40 - 1) == alike.Found(too_many=100)
+    near_pairs(looks, parts, most=60 * 40, progress=lambda *count: told.append(count))
+    assert told[-1] == (60 * 40, 60 * 40)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_pictures_take_seconds() -> None:
+    """Under 10 s and 500 MB, with all planted copies found and nothing else, across splits and within them."""
+    n, copies = 100_000, 200
+    table = random_thumbnails(n)
+    table[-copies:] = noisy(table[:copies], 8)
+    thumbnails = [row.tobytes() for row in table]
+    tracemalloc.start()
+    started = time.monotonic()
+    found = near_pairs(Looks.of(thumbnails), np.split(np.arange(n), [70_000, 85_000]))
+    seconds = time.monotonic() - started
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert {(one, other) for one, other, _ in found.pairs} == {(k, n - copies + k) for k in range(copies)}
+    assert seconds < 10
+    assert peak < 500e6

@@ -1,0 +1,130 @@
+"""A small finished run, and files of weights, made without training: what harm is done to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from cnncli.config.reader import config_from_mapping, dump_config
+from cnncli.config.schema import Config
+from cnncli.dataset.manifest import Manifest, Row
+from cnncli.runs.checkpoints import Checkpoint, Checkpoints
+from cnncli.runs.folder import RunFolder, create_run, finish_run
+from cnncli.storage.atomic import write_atomically
+from tests.fault_injection.cage import CANARY, caged
+
+CLASSES = ("dots", "stripes")
+SIZE_PX = 16
+SOMEWHERE = "/where-it-will-be"
+"""Stands for the run's surroundings until they have a place."""
+
+
+def prepared(work: Path) -> Path:
+    """A folder `here` with a run of its own in it, in an otherwise empty folder `work`; beside it what is secret."""
+    base = work.parent / "base"
+    if not (base / "run").is_dir():
+        aside = work.parent / f".base-{os.getpid()}"
+        (aside / "here").mkdir(parents=True, exist_ok=True)
+        caged(make_base, aside / "here", aside / "here", watched=False).require_harmless()
+        (aside / "here").rename(base)
+        shutil.rmtree(aside)
+    here = work / "here"
+    shutil.copytree(base, here)
+    for name in ("config.yaml", "manifest.csv"):
+        path = here / "run" / name
+        path.write_text(path.read_text(encoding="utf-8").replace(SOMEWHERE, str(here)), encoding="utf-8")
+    (work / CANARY).mkdir()
+    (work / CANARY / "secret.txt").write_text("secret\n", encoding="utf-8")
+    with h5py.File(work / CANARY / "secret.h5", "w") as file:
+        file["0"] = np.ones((3, 3, 3, 4), np.float32)
+    return here
+
+
+def base_config() -> Config:
+    """The run's config."""
+    return config_from_mapping(
+        {
+            "name": "base",
+            "mode": "fine-tuning",
+            "data": {"path": f"{SOMEWHERE}/pictures", "image_size": SIZE_PX},
+            "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [4, 8], "batch_norm": True}},
+            "head": {"layers": [{"dense": 8}, {"dropout": 0.2}]},
+        },
+        environment={},
+        check_paths=False,
+    )
+
+
+def make_base(folder: Path) -> None:
+    """Fill a folder with `run`, `pictures`, and `weights.weights.h5`; in a process with TensorFlow."""
+    from cnncli.engines.build import converted_graph
+    from cnncli.inference.predictor import ScoringRecipe, save_scorer
+    from cnncli.networks.classifier import build_classifier, save_classifier
+    from cnncli.networks.cut import cut_classifier
+    from cnncli.networks.fingerprint import fingerprint, hash_weights
+
+    rows = _draw(folder)
+    config = base_config()
+    classifier = build_classifier(config, len(CLASSES))
+    files = {"config.yaml": dump_config(config), "manifest.csv": rows, "classes.json": json.dumps(CLASSES)}
+    facts = {"mode": config.mode, "initial_weights_sha256": hash_weights(classifier.model.layers)}
+    made = create_run(folder / "runs", "base", {**files, "environment.json": "{}"}, None, facts)
+    run = RunFolder(made.path.rename(folder / "run"))
+    shutil.rmtree(folder / "runs")
+    save_classifier(classifier, run.model)
+    cut = cut_classifier(classifier, 1, "frozen")
+    if cut.trunk is None:
+        raise ValueError("the base run has a trunk")
+    trunk = fingerprint(cut.trunk)
+    recipe = ScoringRecipe(
+        engine="openvino",
+        precision="float32",
+        tail_engine="openvino",
+        trunk=trunk,
+        unfreeze=1,
+        batch_norm="frozen",
+        pretrained=True,
+        activation="softmax",
+        classes=CLASSES,
+        height=SIZE_PX,
+        width=SIZE_PX,
+        color="rgb",
+        fit="stretch",
+        max_pixels=178_000_000,
+    )
+    save_scorer(run.engine, recipe, cut, converted_graph(cut.trunk, trunk, folder / "graphs"))
+    shutil.rmtree(folder / "graphs")
+    _finish(run)
+    classifier.model.save_weights(folder / "weights.weights.h5")
+
+
+def _finish(run: RunFolder) -> None:
+    arrays = {"moved/a/0": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    document: dict[str, Any] = {"history": [], "ledger": [], "best": None, "lowered": [], "stage": None}
+    Checkpoints(run.state).save(Checkpoint(document, arrays, is_between_epochs=True))
+    write_atomically(run.metrics, "{}\n")
+    finish_run(run, {"metrics": {"validation": {"n": 4, "loss": 0.7, "top1": 0.5, "top1_ci95": [0.2, 0.8]}}})
+
+
+def _draw(folder: Path) -> str:
+    """Pictures of noise on disk; gives their manifest."""
+    random, rows = np.random.default_rng(0), []
+    for split, count in (("test", 2), ("train", 3), ("validation", 2)):
+        for label in CLASSES:
+            for number in range(count):
+                path = folder / "pictures" / split / label / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(random.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
+                data = path.read_bytes()
+                digest = hashlib.sha256(data).hexdigest()
+                place = path.as_posix().replace(folder.as_posix(), SOMEWHERE, 1)
+                rows.append(Row(place, label, split, digest, len(data), 20, 20))
+    return Manifest(tuple(rows), CLASSES).csv_text()

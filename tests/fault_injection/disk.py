@@ -1,0 +1,109 @@
+"""Disks that are full, fail or cannot be written, from any moment of a training on."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cnncli.runs.checkpoints import Checkpoints
+from tests.fault_injection import NotHereError
+from tests.fault_injection.trainings import prepare
+
+FAILURES = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT)
+MOST_OPERATIONS = 600
+"""Calls of a training that write, about."""
+LEAST_BYTES, MOST_BYTES = 20_000, 600_000
+"""Of the small disk: no run fits onto the smallest, a whole one onto the largest."""
+
+
+def fails(work: Path, random: np.random.Generator) -> None:
+    """From some call on, everything that writes below the work folder fails."""
+    code, first = FAILURES[int(random.integers(len(FAILURES)))], int(random.integers(0, MOST_OPERATIONS))
+    _check(work, random, lambda: refuse_writes(first, code))
+
+
+def is_full(work: Path, random: np.random.Generator) -> None:
+    """A real disk that is too small; needs the right to mount one."""
+    trainer, reference = prepare(work, random)
+    size = int(random.integers(LEAST_BYTES, MOST_BYTES))
+    if not may_mount(trainer.runs):
+        raise NotHereError("only who may mount a disk can have a small one")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(trainer.runs)], check=True)
+    try:
+        child = trainer.start()
+        code = child.end()
+        if code:
+            _check_what_was_said(code, child.said(), trainer.runs)
+            subprocess.run(["mount", "-o", "remount,size=100m", str(trainer.runs)], check=True)
+        assert trainer.finish() == reference.ended
+    finally:
+        subprocess.run(["umount", str(trainer.runs)], check=True)
+
+
+def may_mount(folder: Path) -> bool:
+    """Whether this process may mount a disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tried = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    return tried.returncode == 0 and subprocess.run(["umount", str(folder)]).returncode == 0
+
+
+def refuse_writes(first: int, code: int) -> None:
+    """Let every call into the disk fail from the so-many-th on, in this process."""
+    left, lock = first, threading.Lock()
+
+    def count(where: object) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            failing = left < 0
+        if failing:
+            raise OSError(code, os.strerror(code), where if isinstance(where, str | bytes) else None)
+
+    def failing(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            count(os.fspath(args[0]) if args and isinstance(args[0], str | Path) else None)
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ("fsync", "mkdir", "rename", "replace"):
+        setattr(os, name, failing(getattr(os, name)))
+    opened = builtins.open
+
+    def open_to_write(file: object, mode: str = "r", *args: object, **kwargs: object) -> object:
+        if set(mode) & set("wax+"):
+            count(os.fspath(file) if isinstance(file, str | Path) else None)
+        return opened(file, mode, *args, **kwargs)  # type: ignore[call-overload]
+
+    builtins.open = io.open = open_to_write  # type: ignore[assignment]
+
+
+def _check(work: Path, random: np.random.Generator, harm: Callable[[], object]) -> None:
+    trainer, reference = prepare(work, random)
+    child = replace(trainer, before=harm).start()
+    code = child.end()
+    if code:
+        _check_what_was_said(code, child.said(), work)
+    run = trainer.newest()
+    if run is not None and run.state.is_dir() and any(path.name.isdecimal() for path in run.state.iterdir()):
+        assert Checkpoints(run.state).newest() is not None
+    assert trainer.finish() == reference.ended
+
+
+def _check_what_was_said(code: int, said: str, folder: Path) -> None:
+    assert code == 2, f"exit code {code}: {said}"
+    errors = [line for line in said.splitlines() if line.startswith("error:")]
+    assert errors, said
+    places = (str(folder), "runs/", "cache", tempfile.gettempdir())  # Keras saves and exports by way of the last
+    assert any(place in line for line in errors for place in places), said
+    assert "Traceback" not in said, said

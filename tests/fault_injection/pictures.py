@@ -1,0 +1,169 @@
+"""Pictures damaged at random are refused with a reason or used, the same by whoever looks at them, and never more."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cnncli.cli import data, data_report, main
+from cnncli.dataset.inventory import MAX_PIXELS
+from cnncli.errors import EXIT_DONE, EXIT_USER, PictureError
+from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.verify import verify
+from cnncli.recipes import check_data
+from tests.fault_injection.endured import endured
+from tests.fault_injection.mutation import mutated
+
+RECIPES = (
+    PixelRecipe(224, 224),
+    PixelRecipe(40, 56, "grayscale", "crop"),
+    PixelRecipe(48, 64),  # a JPEG of the seeds' size is not scaled while it is decoded
+    PixelRecipe(33, 21, "rgb", "pad"),
+)
+"""What is asked for: no two take the same way through the decoder."""
+
+IMPORTED_ONCE = (data, data_report, check_data)
+"""What a command imports when it is called; here by the parent of all children instead of by each."""
+
+SUFFIXES = (".jpg", ".png", ".webp", ".tif", "")
+
+
+def once(work: Path, random: np.random.Generator) -> None:
+    """One file, made of one or two good ones: looked at by `data check`, verified and decoded."""
+    files = seeds()
+    chosen = files[random.integers(len(files))]
+    require_stood(mutated(chosen, random, files), work, SUFFIXES[random.integers(len(SUFFIXES))])
+
+
+def require_stood(data: bytes, work: Path, suffix: str = ".jpg") -> None:
+    """Make sure that a file is refused with a reason or used, within ten seconds and 2 GB, the same by all.
+
+    Raises: AssertionError: it is not; the file is left in the folder.
+    """
+    folder = work / "pictures"
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        for number in range(3):  # one for each split that would be drawn
+            (folder / label / f"good-{number}.png").write_bytes(_png(3 * ord(label) + number))
+    path = folder / "a" / f"mutant{suffix}"
+    path.write_bytes(data)
+    said = endured(functools.partial(_looked_at, path, work))
+    assert not said, said
+
+
+def _looked_at(path: Path, work: Path) -> str:
+    """What is on stderr after all have looked; in a child."""
+    os.environ |= {"CNNCLI_CACHE": str(work / "cache"), "CNNCLI_RUNS": str(work / "runs")}
+    said = work / "stderr.txt"
+    with said.open("w", encoding="utf-8") as stderr, contextlib.redirect_stderr(stderr):
+        os.dup2(stderr.fileno(), 2)  # where decoders of C write
+        _require_agreement(path)
+    return said.read_text(encoding="utf-8", errors="replace")
+
+
+def _require_agreement(path: Path) -> None:
+    """Verifying, decoding and the command say the same of a file."""
+    problem = verify(path, MAX_PIXELS).problem
+    assert "memory" not in (problem or ""), problem
+    for recipe in RECIPES:
+        assert refusal(path, recipe) == problem
+    assert refusal(path.read_bytes(), RECIPES[0]) == problem  # which is what training decodes
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = main(["data", "check", str(path.parents[1]), "--quiet"])
+    if path.suffix:
+        assert code == (EXIT_USER if problem else EXIT_DONE), out.getvalue()
+        assert not problem or f"{path}: {problem}" in out.getvalue(), out.getvalue()
+    else:  # what neither says nor looks like a picture is passed over
+        assert code == EXIT_DONE or (code == EXIT_USER and problem), out.getvalue()
+
+
+def refusal(source: Path | bytes, recipe: PixelRecipe) -> str | None:
+    """Why a picture is refused, or None where it comes out as it was asked for."""
+    try:
+        pixels = decode(source, recipe)
+    except PictureError as error:
+        return error.reason
+    assert pixels.shape == (recipe.height, recipe.width, recipe.channels)
+    assert pixels.dtype == np.uint8
+    return None
+
+
+@functools.cache
+def seeds() -> list[bytes]:
+    """Good files of every format, in every mode it has."""
+    rgb, few, grey = _drawn("RGB"), _drawn("RGB").quantize(16), _drawn("L")
+    rgba, inks, bits = _drawn("RGBA"), _drawn("CMYK"), _drawn("L").convert("1")
+    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description of the picture"
+    made: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (rgb, "JPEG", {"quality": 90}),
+        (rgb, "JPEG", {"progressive": True, "exif": exif}),
+        (rgb, "JPEG", {"subsampling": 0, "restart_marker_rows": 1, "comment": b"a comment"}),
+        (grey, "JPEG", {"exif": exif}),
+        (inks, "JPEG", {}),
+        (rgb, "MPO", _frames()),
+        *((one, "PNG", {}) for one in (rgb, rgba, few, grey, bits, wide, _drawn("LA"))),
+        (few, "PNG", {"transparency": 3}),
+        (few, "PNG", {"transparency": bytes(range(0, 256, 17))}),
+        (rgb, "PNG", {"transparency": (1, 2, 3), "exif": exif, "icc_profile": b"none" * 30}),
+        (rgb, "PNG", {**_frames(), "duration": 99}),
+        (few, "GIF", {}),
+        (few, "GIF", {"transparency": 3, "comment": b"a comment"}),
+        (few, "GIF", {**_frames(), "duration": 99, "loop": 0}),
+        (rgb, "WEBP", {"exif": exif}),
+        (rgb, "WEBP", {"lossless": True}),
+        (rgba, "WEBP", {"quality": 80}),
+        (rgb, "WEBP", {**_frames(), "duration": 99}),
+        *((one, "TIFF", {}) for one in (rgb, rgba, few, grey, bits, wide, inks, _drawn("LA"), _drawn("YCbCr"))),
+        *((rgb, "TIFF", {"compression": f"tiff_{name}", "exif": exif}) for name in ("lzw", "adobe_deflate")),
+        (rgb, "TIFF", {"compression": "jpeg"}),
+        (rgb, "TIFF", {"compression": "packbits"}),
+        (bits, "TIFF", {"compression": "group4"}),
+        (rgb, "TIFF", {**_frames(), "compression": "tiff_lzw"}),
+        (rgb, "TIFF", {"big_tiff": True}),
+        *((one, "BMP", {}) for one in (rgb, rgba, few, grey, bits)),
+    ]
+    return [*(_encoded(*one) for one in made), _tiled_tiff()]
+
+
+def _tiled_tiff() -> bytes:
+    """Four tiles of 32 × 32 grey pixels, deflated, which Pillow does not write."""
+    tiles = [zlib.compress(bytes(range(256)) * 4)] * 4
+    lengths = [len(tile) for tile in tiles]
+    table = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 32, 323: 32}
+    lists = 8 + 2 + (len(table) + 2) * 12 + 4
+    begins = [lists + 32 + sum(lengths[:number]) for number in range(4)]
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in table.items()]
+    entries += [struct.pack("<HHII", 324, 4, 4, lists), struct.pack("<HHII", 325, 4, 4, lists + 16)]
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4)
+    return head + struct.pack("<8I", *begins, *lengths) + b"".join(tiles)
+
+
+def _frames() -> dict[str, Any]:
+    return {"save_all": True, "append_images": [_drawn("RGB", 1), _drawn("RGB", 2)]}
+
+
+def _drawn(mode: str, seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 4), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).convert(mode)
+
+
+def _encoded(image: Image.Image, kind: str, options: dict[str, Any]) -> bytes:
+    file = io.BytesIO()
+    image.copy().save(file, kind, **options)  # which leaves settings on what it saves
+    return file.getvalue()
+
+
+@functools.cache
+def _png(seed: int) -> bytes:
+    return _encoded(_drawn("RGB", seed), "PNG", {})

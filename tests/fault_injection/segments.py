@@ -1,0 +1,40 @@
+"""Stored features that are damaged are found, computed again, and nothing in the result shows it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from tests.fault_injection.trainings import prepare
+
+KINDS = ("flip", "cut", "insert", "zero")
+
+
+def damaged(work: Path, random: np.random.Generator) -> None:
+    """One file of one segment is damaged at a random offset; a training on it ends as on a whole store."""
+    trainer, reference = prepare(work, random, views="2")
+    shutil.copytree(reference.cache, work / "cache")
+    files = sorted(path for path in (work / "cache" / "features").rglob("*") if path.name in ("rows.bin", "index.json"))
+    file = files[int(random.integers(len(files)))]
+    harm(file, random)
+    damaged_bytes = file.read_bytes()
+    assert trainer.finish() == reference.ended
+    assert not file.exists() or file.read_bytes() != damaged_bytes, "the damage was not found"
+
+
+def harm(path: Path, random: np.random.Generator) -> None:
+    """Change a file at a random offset."""
+    data = bytearray(path.read_bytes())
+    offset = int(random.integers(len(data)))
+    match KINDS[int(random.integers(len(KINDS)))]:
+        case "flip":
+            data[offset] ^= 1 << int(random.integers(8))
+        case "cut":
+            del data[offset:]
+        case "insert":
+            data.insert(offset, int(random.integers(256)))
+        case "zero":
+            data[offset:] = bytes([data[offset] ^ 255]) + bytes(len(data) - offset - 1)
+    path.write_bytes(data)

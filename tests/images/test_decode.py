@@ -1,0 +1,345 @@
+"""The decoder against Pillow called directly, and against values worked out by hand."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+
+from cnncli.config.schema import DataConfig
+from cnncli.errors import PictureError
+from cnncli.images.decode import PixelRecipe, decode
+from tests.images.making import encoded, jpeg, picture, pixels
+
+BILINEAR = Image.Resampling.BILINEAR
+LOSSLESS: list[tuple[str, dict[str, Any]]] = [
+    ("PNG", {}),
+    ("BMP", {}),
+    ("WEBP", {"lossless": True}),
+    ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+]
+FITS = ("stretch", "crop", "pad")
+
+
+def fitted(image: Image.Image, height: int, width: int, fit: str) -> NDArray[np.uint8]:
+    """What Pillow itself makes of the three fits."""
+    size = (width, height)
+    if fit == "stretch":
+        return np.asarray(image.resize(size, BILINEAR))
+    return np.asarray(ImageOps.fit(image, size, BILINEAR) if fit == "crop" else ImageOps.pad(image, size, BILINEAR))
+
+
+@pytest.mark.parametrize(("kind", "options"), LOSSLESS)
+def test_lossless_picture_of_the_right_size_comes_back_exactly(kind: str, options: dict[str, Any]) -> None:
+    """Nothing is resampled where nothing needs to be."""
+    data = encoded(picture(), kind, **options)
+    found = decode(data, PixelRecipe(24, 32))
+    np.testing.assert_array_equal(found, pixels())
+    assert found.dtype == np.uint8
+    assert found.flags.c_contiguous
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("size", [(10, 14), (48, 24), (7, 7), (24, 32), (100, 31)])
+def test_each_fit_equals_pillows_own(fit: Any, size: tuple[int, int]) -> None:
+    """Stretch, crop and pad are `resize`, `ImageOps.fit` and `ImageOps.pad` with the antialiased bilinear filter."""
+    found = decode(encoded(picture()), PixelRecipe(*size, fit=fit))
+    np.testing.assert_array_equal(found, fitted(picture(), *size, fit))
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([(224, 224), (64, 64), (160, 160), (96, 128)]))
+@example(500, 374, (224, 224))
+@settings(deadline=None, max_examples=60)
+def test_crop_takes_an_image_of_any_size(width: int, height: int, size: tuple[int, int]) -> None:
+    """Rounding never puts the box that is kept outside of the image: Pillow's own `ImageOps.fit` is the oracle."""
+    image = Image.effect_noise((width, height), 60).convert("RGB")
+    found = decode(encoded(image), PixelRecipe(*size, fit="crop"))
+    expected = np.asarray(ImageOps.fit(image, size[::-1], BILINEAR))
+    np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("kind", "options"), [*(one for one in LOSSLESS if one[0] != "BMP"), ("JPEG", {"quality": 95})]
+)
+def test_all_eight_orientations_are_turned_upright(
+    kind: str, options: dict[str, Any], orientation: int, fit: Any
+) -> None:
+    """As `ImageOps.exif_transpose` turns them, in every format that can hold one."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(), kind, exif=exif, **options)
+    with Image.open(io.BytesIO(data)) as stored:
+        upright = ImageOps.exif_transpose(stored)
+    assert upright.size == ((24, 32) if orientation > 4 else (32, 24))
+    np.testing.assert_array_equal(decode(data, PixelRecipe(20, 18, fit=fit)), fitted(upright, 20, 18, fit))
+
+
+def test_orientation_6_by_hand() -> None:
+    """A camera held upright: the picture's first row is the file's first column read from below."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = pixels()
+    found = decode(encoded(Image.fromarray(stored), exif=exif), PixelRecipe(32, 24))
+    np.testing.assert_array_equal(found[0], stored[::-1, 0])
+
+
+def test_damaged_or_foreign_exif_leaves_the_picture_as_it_is() -> None:
+    """The pixels are fine whatever stands beside them."""
+    for exif in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense", b"Exif\0\0"):
+        np.testing.assert_array_equal(decode(encoded(picture(), exif=exif), PixelRecipe(24, 32)), pixels())
+    nine = Image.Exif()
+    nine[0x0112] = 9
+    np.testing.assert_array_equal(decode(encoded(picture(), exif=nine), PixelRecipe(24, 32)), pixels())
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_jpeg_scaled_while_decoding_looks_the_same(fit: Any, orientation: int) -> None:
+    """Odd sizes, every turn and fit: within a few grey values of the full decode, so no row or column has moved."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(301, 403), "JPEG", quality=95, exif=exif)
+    with Image.open(io.BytesIO(data)) as stored:
+        upright = ImageOps.exif_transpose(stored)
+    found = decode(data, PixelRecipe(30, 40, fit=fit)).astype(int)
+    assert np.abs(found - fitted(upright, 30, 40, fit)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "scale"),
+    [
+        ((160, 160), 40, 2),
+        ((159, 160), 40, 1),
+        ((160, 159), 40, 1),
+        ((640, 320), 40, 4),
+        ((640, 640), 40, 8),
+        ((39, 39), 40, 1),
+    ],
+)
+def test_jpeg_is_scaled_only_where_twice_the_target_remains(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], target: int, scale: int
+) -> None:
+    """On both axes, for every fit."""
+    data = encoded(picture(size[1], size[0]), "JPEG")
+    loaded: list[tuple[int, int]] = []
+    load = JpegImageFile.load
+    monkeypatch.setattr(JpegImageFile, "load", lambda image: (loaded.append(image.size), load(image))[1])
+    for fit in FITS:
+        loaded.clear()
+        decode(data, PixelRecipe(target, target, fit=fit))
+        assert loaded[0] == (-(-size[0] // scale), -(-size[1] // scale))
+
+
+def test_alpha_is_laid_on_white() -> None:
+    """colour · alpha + 255 · (1 − alpha), rounded, for RGBA in PNG, WebP and TIFF."""
+    four = pixels(channels=4)
+    alpha = four[..., 3:].astype(float) / 255
+    expected = np.floor(four[..., :3] * alpha + 255 * (1 - alpha) + 0.5)
+    for kind, options in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
+        found = decode(encoded(Image.fromarray(four), kind, **options), PixelRecipe(24, 32))
+        assert np.abs(found - expected).max() <= (0 if kind != "WEBP" else 1)
+
+
+def test_grey_with_alpha_is_laid_on_white() -> None:
+    """Mode LA, as colours and as grey."""
+    two = pixels(channels=2)
+    alpha = two[..., 1].astype(float) / 255
+    expected = np.floor(two[..., 0] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+    data = encoded(Image.merge("LA", [Image.fromarray(two[..., k]) for k in (0, 1)]))
+    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32)), np.repeat(expected[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32, "grayscale")), expected[..., None])
+
+
+def test_transparent_places_of_palettes_and_colour_keys_are_white() -> None:
+    """PNG with one transparent palette entry, with an alpha for each, and with a transparent colour; GIF likewise."""
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.putpixel((1, 0), 1)
+    white, opaque = [255, 255, 255], [200, 100, 50]
+    half = [round(value + (255 - value) * 127 / 255) for value in (10, 20, 30)]
+    cases = [
+        (encoded(palette), [[10, 20, 30], opaque]),
+        (encoded(palette, transparency=0), [white, opaque]),
+        (encoded(palette, transparency=bytes([128, 255])), [half, opaque]),
+        (encoded(palette.convert("RGB"), transparency=(10, 20, 30)), [white, opaque]),
+        (encoded(palette, "GIF", transparency=0), [white, opaque]),
+    ]
+    for data, expected in cases:
+        found = decode(data, PixelRecipe(1, 2))[0]
+        assert np.abs(found.astype(int) - expected).max() <= 1, expected
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("PNG", 256), ("PNG", 257), ("TIFF", 256), ("TIFF", 257)])
+def test_16_bit_grey_is_scaled_not_clipped(kind: str, factor: int) -> None:
+    """An 8-bit picture blown up to 16 bits in either usual way comes back as it was."""
+    grey = pixels(channels=1)[..., 0]
+    data = encoded(Image.fromarray(grey.astype(np.uint16) * factor), kind)
+    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32))[..., 0], grey)
+    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32, "grayscale"))[..., 0], grey)
+
+
+def test_big_endian_16_bit_and_12_bit_and_inverted_tiff_are_scaled() -> None:
+    """Written by hand, since Pillow writes none of them: 2 × 1 pixels, the second brighter than the first."""
+    values = [0x1234, 0xFEDC]
+    raw = b"".join(value.to_bytes(2, "big") for value in values)
+    assert decode(tiny_tiff(16, raw), PixelRecipe(1, 2, "grayscale"))[0, :, 0].tolist() == [0x12, 0xFE]
+    little = b"".join(value.to_bytes(2, "little") for value in values)
+    inverted = tiny_tiff(16, little, photometric=0, order="little")
+    assert decode(inverted, PixelRecipe(1, 2, "grayscale"))[0, :, 0].tolist() == [255 - 0x12, 255 - 0xFE]
+    twelve = tiny_tiff(12, bytes([0x12, 0x3F, 0xED]), order="little")
+    assert decode(twelve, PixelRecipe(1, 2, "grayscale"))[0, :, 0].tolist() == [0x12, 0xFE]
+
+
+def tiny_tiff(bits: int, raw: bytes, photometric: int = 1, order: Any = "big") -> bytes:
+    """A grey TIFF of 2 × 1 pixels."""
+
+    def number(value: int, length: int) -> bytes:
+        return int(value).to_bytes(length, order)
+
+    behind = 8 + 2 + 8 * 12 + 4
+    tags = {256: 2, 257: 1, 258: bits, 259: 1, 262: photometric, 273: behind, 277: 1, 279: len(raw)}
+    entries = b"".join(number(tag, 2) + number(4, 2) + number(1, 4) + number(tags[tag], 4) for tag in tags)
+    head = (b"MM" if order == "big" else b"II") + number(42, 2) + number(8, 4)
+    return head + number(len(tags), 2) + entries + number(0, 4) + raw
+
+
+def test_transparent_colour_of_16_bit_grey_is_white() -> None:
+    """A colour key counts in 16 bits, not in what is left of it."""
+    grey = np.array([[1000, 1001, 65535]], dtype=np.uint16)
+    data = encoded(Image.fromarray(grey), transparency=1000)
+    assert decode(data, PixelRecipe(1, 3, "grayscale"))[0, :, 0].tolist() == [255, 3, 255]
+
+
+def test_16_bit_colour_has_the_scale_of_16_bit_grey() -> None:
+    """The same grey values give the same pixels, stored as grey or as RGB."""
+    import cv2
+
+    grey = np.arange(0, 65536, 97, dtype=np.uint16)[:600].reshape(20, 30)
+    colour = cv2.imencode(".png", np.repeat(grey[..., None], 3, axis=-1))[1].tobytes()
+    plain = encoded(Image.fromarray(grey))
+    np.testing.assert_array_equal(decode(colour, PixelRecipe(20, 30)), decode(plain, PixelRecipe(20, 30)))
+
+
+def test_cmyk_ycbcr_palette_and_one_bit_are_converted() -> None:
+    """As Pillow converts them, and before resizing, which in these modes would take the nearest neighbour."""
+    base = picture()
+    for image, kind in [
+        (base.convert("CMYK"), "TIFF"),
+        (base.convert("CMYK"), "JPEG"),
+        (base.convert("YCbCr"), "TIFF"),
+        (base.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"),
+        (base.convert("P", palette=Image.Palette.ADAPTIVE), "BMP"),
+        (base.convert("1"), "PNG"),
+        (base.convert("1"), "TIFF"),
+        (base.convert("L"), "JPEG"),
+    ]:
+        data = encoded(image, kind)
+        with Image.open(io.BytesIO(data)) as stored:
+            assert stored.mode == image.mode
+            expected = stored.convert("RGB").resize((13, 11), BILINEAR)
+            grey = stored.convert("RGB").convert("L").resize((13, 11), BILINEAR)
+        np.testing.assert_array_equal(decode(data, PixelRecipe(11, 13)), expected)
+        np.testing.assert_array_equal(decode(data, PixelRecipe(11, 13, "grayscale"))[..., 0], grey)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animation_gives_its_first_frame(kind: str) -> None:
+    """Of GIF, WebP, APNG and multi-page TIFF."""
+    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "lime", "blue")]
+    options: dict[str, Any] = {} if kind == "TIFF" else {"duration": 100}
+    if kind == "WEBP":
+        options["lossless"] = True
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert decode(data, PixelRecipe(6, 8))[3, 4].tolist() == [255, 0, 0]
+
+
+def test_phone_jpeg_with_a_second_picture_is_a_jpeg() -> None:
+    """Several pictures in one file (MPO): the first one is it."""
+    data = encoded(picture(seed=1), "MPO", save_all=True, append_images=[picture(seed=2)], quality=95)
+    with Image.open(io.BytesIO(data)) as stored:
+        assert stored.format == "MPO"
+        expected = np.asarray(stored)
+    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32)), expected)
+
+
+def test_format_is_found_by_content(tmp_path: Path) -> None:
+    """A PNG named .jpg, and one without a suffix, are PNGs."""
+    for name in ("a.jpg", "b"):
+        (tmp_path / name).write_bytes(encoded(picture()))
+        np.testing.assert_array_equal(decode(tmp_path / name, PixelRecipe(24, 32)), pixels())
+
+
+def test_path_and_bytes_give_the_same_pixels(tmp_path: Path) -> None:
+    """Whatever the format."""
+    for kind, options in [*LOSSLESS, ("JPEG", {}), ("GIF", {}), ("TIFF", {"compression": "jpeg"})]:
+        data = encoded(picture(), kind, **options)
+        (tmp_path / "x").write_bytes(data)
+        recipe = PixelRecipe(10, 10)
+        np.testing.assert_array_equal(decode(tmp_path / "x", recipe), decode(data, recipe))
+
+
+def test_many_threads_give_what_one_gives(tmp_path: Path) -> None:
+    """Eight threads, all formats and turns mixed."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = [encoded(picture(seed=k), kind, exif=exif) for k in range(8) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
+    recipe = PixelRecipe(16, 16)
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda data: decode(data, recipe), files * 4))
+    for found, data in zip(together, files * 4, strict=True):
+        np.testing.assert_array_equal(found, decode(data, recipe))
+
+
+def test_key_tells_recipes_apart_but_not_limits() -> None:
+    """Whatever changes pixels changes the key; `max_pixels` changes none."""
+    base = PixelRecipe(10, 20)
+    others = [PixelRecipe(20, 10), PixelRecipe(10, 20, "grayscale"), PixelRecipe(10, 20, fit="crop")]
+    assert all(base.key() != other.key() for other in others)
+    assert base.key() == PixelRecipe(10, 20, max_pixels=5).key()
+    assert base.key()["pillow"] == PIL.__version__
+    assert (base.channels, others[1].channels) == (3, 1)
+
+
+def test_recipe_of_a_config() -> None:
+    """A number is a square, a pair is height and width, nothing is the backbone's own size."""
+    path = Path("x")
+    assert PixelRecipe.from_config(DataConfig(path=path), (5, 6)) == PixelRecipe(5, 6)
+    assert PixelRecipe.from_config(DataConfig(path=path, image_size=7), (5, 6)) == PixelRecipe(7, 7)
+    whole = DataConfig(path=path, image_size=(7, 8), color="grayscale", fit="pad", max_pixels=9)
+    assert PixelRecipe.from_config(whole, (5, 6)) == PixelRecipe(7, 8, "grayscale", "pad", 9)
+
+
+def test_extreme_proportions_survive_every_fit() -> None:
+    """One row of pixels, one column, one pixel."""
+    for height, width in [(1, 500), (500, 1), (1, 1)]:
+        for fit in FITS:
+            for kind in ("PNG", "JPEG"):
+                found = decode(encoded(picture(height, width), kind), PixelRecipe(8, 9, fit=fit))
+                assert found.shape == (8, 9, 3)
+
+
+def test_error_names_the_picture_as_the_caller_does(tmp_path: Path) -> None:
+    """The path, the name that was given, or `-` for bytes alone."""
+    with pytest.raises(PictureError) as error:
+        decode(b"", PixelRecipe(8, 8))
+    assert str(error.value) == "-: is empty (0 bytes)"
+    with pytest.raises(PictureError) as error:
+        decode(jpeg()[:300], PixelRecipe(8, 8), name="upload.jpg")
+    assert str(error.value).startswith("upload.jpg: is ")
+    with pytest.raises(PictureError) as error:
+        decode(tmp_path / "no.jpg", PixelRecipe(8, 8))
+    assert str(error.value) == f"{tmp_path / 'no.jpg'}: does not exist"

@@ -1,0 +1,110 @@
+"""Thumbnails: the same for a picture in whatever form it is stored, another for another picture."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnncli.dataset.perceptual_hash import HASH_BITS, Looks, colour_distances, correlations, near_pairs
+from cnncli.images.thumbnail import GREY_SIDE, THUMBNAIL_BYTES
+from cnncli.images.verify import verify_bytes
+from tests.images.making import encoded, picture
+
+WHOLE = picture(240, 320, seed=5)
+
+
+def thumbnail(data: bytes) -> bytes:
+    """Of a picture that can be read."""
+    facts = verify_bytes(data, "x", 10**8)
+    assert facts.problem is None
+    return facts.thumbnail
+
+
+def distance(one: bytes, other: bytes) -> tuple[int, float, float]:
+    """Bits, correlation and distance in colour."""
+    looks = Looks.of([one, other])
+    bits = int(np.bitwise_count(looks.hashes[0] ^ looks.hashes[1]))
+    correlation = correlations(looks.grey[:1], looks.grey[1:])[0]
+    return bits, float(correlation), float(colour_distances(looks.colour[:1], looks.colour[1:])[0])
+
+
+FORMS = {
+    "JPEG": encoded(WHOLE, "JPEG", quality=60),
+    "progressive JPEG": encoded(WHOLE, "JPEG", quality=80, progressive=True),
+    "WebP": encoded(WHOLE, "WEBP"),
+    "TIFF": encoded(WHOLE, "TIFF"),
+    "BMP": encoded(WHOLE, "BMP"),
+    "palette": encoded(WHOLE.quantize(64)),
+    "GIF": encoded(WHOLE.quantize(128), "GIF"),
+    "alpha": encoded(WHOLE.convert("RGBA")),
+    "CMYK": encoded(WHOLE.convert("CMYK"), "TIFF"),
+    "half the size": encoded(WHOLE.resize((160, 120)), "JPEG"),
+    "small": encoded(WHOLE.resize((40, 30)), "JPEG"),
+    "other proportions": encoded(WHOLE.resize((224, 224))),
+    "odd size": encoded(WHOLE.resize((333, 251)), "JPEG"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_picture_looks_the_same_in_every_form(form: str) -> None:
+    """Format, quality, size and proportions change less than what tells pictures apart."""
+    bits, correlation, colour = distance(thumbnail(encoded(WHOLE)), thumbnail(FORMS[form]))
+    assert bits <= HASH_BITS
+    assert correlation > 0.99
+    assert colour < 5
+
+
+@pytest.mark.parametrize("form", ["16 bits", "1 bit", "grey", "grey with alpha"])
+def test_a_picture_without_colours_looks_the_same_in_every_form(form: str) -> None:
+    """Brightness alone is known again."""
+    grey = WHOLE.convert("L")
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    forms = {"16 bits": sixteen, "1 bit": grey.convert("1"), "grey": grey, "grey with alpha": grey.convert("LA")}
+    bits, correlation, _ = distance(thumbnail(encoded(WHOLE)), thumbnail(encoded(forms[form])))
+    assert bits <= HASH_BITS
+    assert correlation > 0.97
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_orientation_is_applied(kind: str) -> None:
+    """A picture that is stored lying looks like the one that stands."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = WHOLE.transpose(Image.Transpose.ROTATE_90)
+    bits, correlation, _ = distance(thumbnail(encoded(WHOLE)), thumbnail(encoded(lying, kind, exif=exif)))
+    assert bits <= HASH_BITS
+    assert correlation > 0.99
+
+
+def test_transparency_is_laid_on_white() -> None:
+    """As in training: what is behind it is not seen."""
+    clear = WHOLE.convert("RGBA")
+    clear.putalpha(0)
+    assert thumbnail(encoded(clear)) == bytes([255] * GREY_SIDE**2 + [128] * (THUMBNAIL_BYTES - GREY_SIDE**2))
+
+
+def test_other_pictures_look_different() -> None:
+    """Half of the bits differ, more or less."""
+    looks = Looks.of([thumbnail(encoded(picture(seed=seed))) for seed in range(40)])
+    bits = np.bitwise_count(looks.hashes[:, None] ^ looks.hashes)[np.triu_indices(40, 1)]
+    assert near_pairs(looks, [np.arange(40)], within=[0]).pairs == ()
+    assert 28 < bits.mean() < 35
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (700, 1), (5, 3)])
+def test_the_smallest_pictures_have_a_thumbnail(size: tuple[int, int]) -> None:
+    """However few pixels there are, in every mode."""
+    for mode in ("RGB", "L", "P", "1", "RGBA"):
+        assert len(thumbnail(encoded(picture(size[1], size[0]).convert(mode)))) == THUMBNAIL_BYTES
+    assert len(thumbnail(encoded(picture(size[1], size[0]), "JPEG"))) == THUMBNAIL_BYTES
+
+
+def test_refused_pictures_have_none() -> None:
+    """There is nothing to look like."""
+    data = io.BytesIO(encoded(WHOLE, "JPEG")).getvalue()[:-500]
+    facts = verify_bytes(data, "x", 10**8)
+    assert facts.problem is not None
+    assert facts.thumbnail == b""

@@ -1,0 +1,224 @@
+"""Every kind of file in the zoo, looked at by the decoder and by the check before a training."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnncli.dataset.inventory import MAX_PIXELS
+from cnncli.errors import PictureError
+from cnncli.images import limits as bombs
+from cnncli.images.color_modes import flat_colour
+from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.verify import verify, verify_bytes
+from tests.fault_injection.endured import endured
+from tests.fault_injection.pictures import refusal
+from tests.images import handmade
+from tests.images.making import encoded, jpeg, picture, pixels
+from tests.images.zoo import Kind, PassedOver, Refused, Used, zoo
+
+BUSY_S = 30
+
+bounded = pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory of a child as Linux does")
+
+
+def test_the_zoo_is_large_and_no_two_are_named_alike() -> None:
+    """Kinds are told apart by their names."""
+    assert len(zoo()) >= 100
+    assert len({one.name for one in zoo()}) == len({one.file for one in zoo()}) == len(zoo())
+
+
+def _look(path: Path) -> tuple[str | None, str | None, tuple[int, int]]:
+    """What the check and the decoder say, and the size (width, height)."""
+    facts = verify(path, MAX_PIXELS)
+    try:
+        decode(path, PixelRecipe(224, 224))
+    except PictureError as error:
+        return facts.problem, error.reason, (0, 0)
+    return facts.problem, None, (facts.width, facts.height)
+
+
+@bounded
+@pytest.mark.parametrize("one", zoo(), ids=lambda one: one.name)
+def test_check_and_decoder_give_the_stated_outcome_within_ten_seconds_and_2_gb(tmp_path: Path, one: Kind) -> None:
+    """In a child that is stopped where it hangs, crashes or takes more."""
+    path = one.lay(tmp_path / "root" / "class")
+    outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
+    if path.is_dir():
+        path = path / "no picture"
+        outcome = Refused("does not exist")
+    checked, decoded, size = endured(functools.partial(_look, path))
+    assert checked == decoded
+    if isinstance(outcome, Refused):
+        assert outcome.words in (checked or "")
+    else:
+        assert checked is None
+        assert size == outcome.pixels.shape[1::-1]
+
+
+@pytest.mark.parametrize("one", [one for one in zoo() if isinstance(one.outcome, Used)], ids=lambda one: one.name)
+def test_pixels_are_those_that_should_be_seen(tmp_path: Path, one: Kind) -> None:
+    """Colours, transparency, turns and first frames, compared with what was drawn."""
+    assert isinstance(one.outcome, Used)
+    path, expected = one.lay(tmp_path / "root" / "class"), one.outcome.pixels
+    found = decode(path, PixelRecipe(*expected.shape[:2]))
+    assert np.abs(found.astype(np.int16) - expected).mean() <= one.outcome.tolerance
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may look into, unlike those of pytest."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _look_as_nobody(path: Path) -> tuple[str | None, str | None, tuple[int, int]]:
+    os.setgid(65534)
+    os.setuid(65534)
+    return _look(path)
+
+
+@bounded
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else, as only root may")
+def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
+    """By its permissions, for somebody who is not root."""
+    path = open_folder / "x.png"
+    path.write_bytes(encoded(picture()))
+    path.chmod(0)
+    assert endured(functools.partial(_look_as_nobody, path))[:2] == ("permission denied", "permission denied")
+
+
+def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path) -> None:
+    """Run lengths, scans and WebP are not refused as such."""
+    for scans in (5, 900):
+        path = tmp_path / f"{scans}.jpg"
+        path.write_bytes(handmade.many_scans(picture(), scans))
+        assert verify(path, MAX_PIXELS).problem is None
+    large = Image.new("L", (1000, 1000), 99)
+    path.write_bytes(handmade.many_scans(large, bombs.SCANNED_PIXELS // 1_000_000))
+    assert "scans of 1,000,000 pixels" in (verify(path, MAX_PIXELS).problem or "")
+
+
+def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every format whose reader goes from part to part; the same files are fine where more parts are allowed."""
+    nothing = handmade.chunk(b"prVt", b"")
+    files = {
+        "png": handmade.rgb_png(pixels(), [nothing] * 1500),
+        "jpg": jpeg()[:2] + b"\xff\xfe\0\2" * 2000 + jpeg()[2:],
+        "gif": encoded(picture().quantize(4), "GIF").replace(b",\0\0\0\0", b"!\xfe\0" * 2000 + b",\0\0\0\0", 1),
+    }
+    for suffix, data in files.items():
+        path = tmp_path / f"x.{suffix}"
+        path.write_bytes(data)
+        assert verify(path, MAX_PIXELS).problem is None, suffix
+        with monkeypatch.context() as patch:
+            patch.setattr(bombs, "SMALL_READS", 1000)
+            patch.setitem(bombs.HEADER_READS, "PNG", 1000)
+            assert "too many small parts" in (verify(path, MAX_PIXELS).problem or ""), suffix
+
+
+def _with_many_numbers(kind: str, tag: int) -> bytes:
+    """A picture with a value of 300,000 fractions beside its pixels, 2.4 MB."""
+    numbers = bytes(range(1, 9)) * 300_000
+    if kind == "tif":
+        whole = handmade.tiff({256: 2, 257: 1, 258: 8, 262: 1, 273: 8, 277: 1, 279: 2}, {tag: numbers})
+        return whole.replace(struct.pack("<HHI", tag, 4, 600_000), struct.pack("<HHI", tag, 5, 300_000))
+    entries = struct.pack("<HHII", tag, 5, 300_000, 64), struct.pack("<HHII", 296, 3, 1, 2)
+    exif = (b"II*\0\x08\0\0\0\x02\0" + b"".join(entries)).ljust(64, b"\0") + numbers
+    if kind == "png":
+        return handmade.rgb_png(pixels(), [handmade.chunk(b"eXIf", exif)])
+    parts = [b"Exif\0\0" + exif[at : at + 65_000] for at in range(0, len(exif), 65_000)]
+    segments = [b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts]
+    data = jpeg()
+    return data[:2] + b"".join(segments) + data[handmade.segment_at(data, 0xDB) :]
+
+
+@pytest.mark.parametrize(("kind", "tag"), [("png", 274), ("jpg", 274), ("jpg", 282), ("tif", 274), ("tif", 282)])
+def test_numbers_beside_the_pixels_become_no_objects(monkeypatch: pytest.MonkeyPatch, kind: str, tag: int) -> None:
+    """A fraction of eight bytes becomes three hundred: fifty million of them would not fit into 2 GB."""
+    data = _with_many_numbers(kind, tag)
+    monkeypatch.setattr("PIL.TiffImagePlugin.IFDRational", lambda *parts: pytest.fail("a fraction was made"))
+    problem = verify_bytes(data, "x", MAX_PIXELS).problem
+    assert problem == (
+        "is damaged (one of its tags lists more than 800,000 bytes of numbers)" if kind == "tif" else None
+    )
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])
+@pytest.mark.parametrize("color", ["rgb", "grayscale"])
+def test_large_pictures_have_the_colours_of_small_ones(monkeypatch: pytest.MonkeyPatch, mode: str, color: Any) -> None:
+    """Converted in strips, so as not to hold four copies, they come out the same."""
+    four = Image.fromarray(pixels(50, 40, 4))
+    image = four.quantize(16) if mode == "P" else four.convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    if mode == "P":
+        image.info["transparency"] = 3
+    whole = np.asarray(flat_colour(image, color))
+    monkeypatch.setattr("cnncli.images.color_modes.LARGE_PIXELS", 10)
+    for pixels_at_a_time in (7, 90, 400):
+        monkeypatch.setattr("cnncli.images.color_modes.STRIP_PIXELS", pixels_at_a_time)
+        np.testing.assert_array_equal(np.asarray(flat_colour(image, color)), whole)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_a_column_of_pixels_comes_out_the_same_whichever_way_it_is_resized_first(
+    monkeypatch: pytest.MonkeyPatch, fit: Any
+) -> None:
+    """Down first where across first would take the memory of a picture as wide as the target."""
+    data = encoded(picture(3000, 3))
+    across_first = decode(data, PixelRecipe(20, 30, fit=fit)).astype(int)
+    monkeypatch.setattr("cnncli.images.decode.LARGE_PIXELS", 10)
+    assert np.abs(decode(data, PixelRecipe(20, 30, fit=fit)) - across_first).max() <= 1
+
+
+def _problem(path: Path) -> str | None:
+    return verify(path, MAX_PIXELS).problem
+
+
+def _write_largest(kind: str, path: Path) -> None:
+    path.write_bytes(_largest(kind))
+
+
+def _largest(kind: str) -> bytes:
+    """A picture of about as many pixels as are taken, of one colour."""
+    if kind == "PNG with alpha":
+        return handmade.png((13_300, 13_300), 8, 6, bytes(1 + 4 * 13_300) * 13_300)
+    if kind == "PNG of 16 bits":
+        return handmade.png((13_300, 13_300), 16, handmade.GREY, bytes(1 + 2 * 13_300) * 13_300)
+    if kind == "column":
+        return handmade.png((17, 10_000_000), 8, handmade.GREY, bytes(18) * 10_000_000)
+    image, options = {
+        "WebP": (Image.new("RGBA", (8900, 8900), (9, 9, 9, 9)), {"lossless": True, "method": 0, "exact": True}),
+        "progressive JPEG": (Image.new("RGB", (13_300, 13_300), "teal"), {"progressive": True, "subsampling": 0}),
+        "GIF": (Image.new("P", (13_300, 13_300), 5), {}),
+        "TIFF with alpha": (Image.new("RGBA", (13_300, 13_300), "teal"), {"compression": "tiff_lzw"}),
+    }[kind]
+    return encoded(image, kind.split()[0 if kind != "progressive JPEG" else 1], **options)
+
+
+@bounded
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind",
+    ["PNG with alpha", "PNG of 16 bits", "column", "WebP", "progressive JPEG", "GIF", "TIFF with alpha"],
+)
+def test_the_largest_pictures_fit_into_2_gb(tmp_path: Path, kind: str) -> None:
+    """One to five seconds of work, which a busy machine may stretch."""
+    path = tmp_path / "large"
+    endured(functools.partial(_write_largest, kind, path), 300, 8_000_000_000)
+    assert endured(functools.partial(_problem, path), BUSY_S) is None
+    assert endured(functools.partial(refusal, path, PixelRecipe(224, 224)), BUSY_S) is None

@@ -1,0 +1,89 @@
+"""One pixel, millions of them, and files that would grow."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.images import handmade
+from tests.images.handmade import bmp, chunk, png, rgb_png
+from tests.images.making import encoded, pixels
+from tests.images.zoo.kinds import (
+    Kind,
+    Refused,
+    Shades,
+    Used,
+    image,
+    jpeg,
+    kind,
+)
+
+
+def sized_kinds(shades: Shades) -> Iterator[Kind]:
+    """One pixel, lines of pixels, and more pixels than are taken."""
+    for width, height in ((1, 1), (1, 5000), (5000, 1)):
+        shade = pixels(height, width, seed=width)
+        yield kind(f"{width}-by-{height}.png", encoded(image(shade)), Used(shade))
+    tall = np.broadcast_to(np.array([[[10, 20, 30]]], np.uint8), (3_000_000, 1, 3))
+    yield kind("1-by-3000000.png", lambda path: path.write_bytes(encoded(image(tall))), Used(tall))
+
+    def column(path: Path) -> None:
+        path.write_bytes(png((1, 20_000_000), 8, handmade.GREY, bytes(40_000_000)))
+
+    yield kind("1-by-20000000.png", column, Refused("is 20,000,000 pixels long on one side"))
+
+    def huge(path: Path) -> None:
+        path.write_bytes(png((20_000, 20_000), 1, handmade.GREY, bytes(2501) * 20_000))
+
+    yield kind("20000-by-20000.png", huge, Refused("has 20000 × 20000 = 400,000,000 pixels, more than data.max_pixels"))
+
+
+def bomb_kinds(shades: Shades) -> Iterator[Kind]:
+    """Small files that would grow, and long ones that hold nothing."""
+    shade = next(shades)
+    zeros = zlib.compress(bytes(5_000_000), 9)
+    for name in ("iCCP", "zTXt"):
+        data = rgb_png(shade, [chunk(name.encode(), b"bomb\0\0" + zeros)])
+        yield kind(f"bomb-in-{name}.png", data, Refused("Decompressed data too large"))
+    yield kind("bomb-in-iTXt.png", rgb_png(shade, [chunk(b"iTXt", b"b\0\1\0\0\0" + zeros)]), Refused("too large"))
+    bomb = png((60_000, 60_000), 8, handmade.RGB, b"")
+    yield kind("bomb-of-pixels.png", bomb, Refused("has 60000 × 60000 = 3,600,000,000 pixels"))
+    yield kind("bomb-of-pixels.bmp", bmp((60_000, 60_000), 24, b"\0" * 99), Refused("3,600,000,000 pixels"))
+    screen = b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x08\x01\0\0;"
+    yield kind("bomb-of-pixels.gif", screen + frame, Refused("3,600,000,000 pixels"))
+    canvas = bytes(4) + (59_999).to_bytes(3, "little") * 2
+    still = encoded(image(shade), "WEBP")[12:]
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + canvas + still
+    riff = b"RIFF" + struct.pack("<I", len(body)) + body
+    yield kind("bomb-of-pixels.webp", riff, Refused("is larger than Pillow takes"))
+    runs = bmp((17_800, 10_000), 8, b"\1\1\0\0\0\1", bytes(1024), 1)
+    yield kind("bomb-of-run-lengths.bmp", runs, Refused("is a run-length coded bitmap of more than"))
+    scans = handmade.many_scans(Image.new("L", (1000, 1000), 99), 6000)
+    tags = {256: 32, 257: 24, 258: 8, 259: 8, 262: 1, 277: 1, 322: 40_000, 323: 40_000, 324: 8, 325: 8}
+    yield kind("bomb-of-tiles.tif", handmade.tiff(tags, {}), Refused("unfold to 1,600,000,000 bytes"))
+    rows = 250_000
+    strips = struct.pack(f"<{rows}I", *[8] * rows)
+    tags = {256: 1, 257: rows, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+    yield kind(
+        "bomb-of-strips.tif",
+        handmade.tiff(tags, {273: strips, 279: strips}),
+        Refused("one of its tags lists more than 800,000 bytes"),
+    )
+    yield kind("bomb-of-scans.jpg", scans, Refused("scans of 1,000,000 pixels"))
+    yield kind("hole.jpg", _holed(b""), Refused("has 100,000,000,000 bytes, more than a picture"))
+    yield kind("hole-behind-a-picture.jpg", _holed(jpeg(shade)), Refused("has 100,000,000,000 bytes, more than"))
+
+
+def _holed(beginning: bytes) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        path.write_bytes(beginning)
+        os.truncate(path, 100_000_000_000)
+
+    return write

@@ -1,0 +1,60 @@
+"""ConvNet is the network its options describe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cnncli.catalogue.networks import network
+from cnncli.catalogue.options import with_defaults
+from cnncli.config.schema import BackboneConfig
+from cnncli.errors import ConfigError
+from cnncli.networks.architectures.convnet import build_convnet
+from cnncli.networks.backbone import build_backbone
+from cnncli.networks.backend import import_keras
+
+
+def _built(side: int = 32, **options: Any) -> Any:
+    return build_convnet((side, side, 3), with_defaults(network("ConvNet").options, options))
+
+
+def test_course_network_has_its_parameters() -> None:
+    """conv 32-64-128-128, 3×3 valid, max-pool 2, flatten, dropout 0.5, dense 512, one logit at 150 px: 3,453,121."""
+    keras = import_keras()
+    backbone = build_backbone(BackboneConfig(name="ConvNet", weights="none"), (150, 150, 3), seed=0)
+    x = keras.layers.Flatten()(backbone.output)
+    x = keras.layers.Dropout(0.5)(x)
+    x = keras.layers.Dense(512, activation="relu")(x)
+    whole = keras.Model(backbone.input, keras.layers.Dense(1)(x))
+    assert whole.count_params() == 3_453_121
+    assert backbone.output.shape == (None, 7, 7, 128)
+    assert backbone.count_params() == network("ConvNet").parameters
+
+
+def test_blocks_hold_what_the_options_say() -> None:
+    """Two convolutions a block with batch norm, dropout after pooling; a convolution before batch norm has no bias."""
+    model = _built(filters=[4, 8], convolutions=2, batch_norm=True, dropout=0.1, padding="same", activation="elu")
+    block = ["conv1", "conv1_bn", "conv1_activation", "conv2", "conv2_bn", "conv2_activation", "pool", "dropout"]
+    assert [layer.name for layer in model.layers[1:]] == [f"block{n}_{part}" for n in (1, 2) for part in block]
+    assert model.output_shape == (None, 8, 8, 8)
+    assert not model.get_layer("block1_conv1").use_bias
+    assert model.get_layer("block2_conv2_activation").activation.__name__ == "elu"
+
+
+def test_pooling_of_one_means_none() -> None:
+    """Only the convolutions shrink the picture."""
+    model = _built(filters=[4, 4], pool_size=1)
+    assert model.output_shape == (None, 28, 28, 4)
+    assert not any("pool" in layer.name for layer in model.layers)
+
+
+@pytest.mark.parametrize(("side", "block"), [(2, 1), (20, 3)])
+def test_picture_that_is_used_up_before_the_last_block_is_refused(side: int, block: int) -> None:
+    """The message says after which block nothing is left."""
+    with pytest.raises(ConfigError) as error:
+        _built(side)
+    assert str(error.value) == (
+        f"data.image_size: {side} × {side} pixels are too few for ConvNet: nothing is left after block {block} of 4; "
+        "larger pictures, fewer filters or padding: same"
+    )

@@ -1,0 +1,269 @@
+"""Every network of the catalogue: as plain Keras has it, flat, the same wherever it is cut, and readable without us."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo
+from cnncli.config.schema import Config
+from cnncli.engines.keras import KerasEngine
+from cnncli.engines.openvino import OpenVinoEngine, convert_graph
+from cnncli.networks.backend import import_keras
+from cnncli.networks.classifier import Classifier, build_classifier, load_classifier, save_classifier
+from cnncli.networks.cut import Cut, countable_layers, cut_classifier
+from cnncli.networks.fingerprint import fingerprint
+from cnncli.networks.graph import crossing_tensors, output_of
+from cnncli.networks.head import LOGITS
+from tests.support import plain_keras
+from tests.support.parity import relative
+
+QUICK = {
+    "ConvNet",
+    "EfficientNetLite0",
+    "EfficientNetB0",
+    "MobileNetV3Small",
+    "ResNet50",
+    "DenseNet121",
+    "InceptionV3",
+    "NASNetMobile",
+    "ConvNeXtTiny",
+}
+"""One of each family."""
+QUICKEST = {"ConvNet", "EfficientNetLite0", "MobileNetV3Small"}
+"""For tests that build a network twice or convert it."""
+SLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]
+PICTURES = 3
+FLOAT32 = 1e-5
+"""Largest difference relative to the largest value."""
+ENGINES = 1e-3
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as a classifier, with the random weights that plain Keras drew, and as if it were pretrained."""
+
+    info: NetworkInfo
+    classifier: Classifier
+    pixels: NDArray[np.float32]
+    plain: NDArray[np.float32] | None
+    """Pooled features of the same network in plain Keras, from raw pixels; None where Keras does not have it."""
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32]:
+        """What the uncut graph gives."""
+        return self.output(LOGITS)
+
+    def output(self, layer: str) -> NDArray[np.float32]:
+        """What a layer of the uncut graph gives for the pictures."""
+        model = self.classifier.model
+        part = import_keras().Model(model.inputs, output_of(model, layer))
+        result: NDArray[np.float32] = part([self.pixels], training=False).numpy()
+        return result
+
+    @cached_property
+    def cuts(self) -> dict[str, str]:
+        """A low, a middle and a high layer to cut at, the high one where most tensors cross."""
+        names = [layer.name for layer in countable_layers(self.classifier)]
+        operations = [operation.name for operation in self.classifier.model.operations]
+        upper = names[len(names) * 11 // 20 :]
+        crossing = {n: len(crossing_tensors(self.classifier.model, operations.index(n))) for n in upper}
+        inside = max(upper, key=lambda name: crossing[name])
+        return {"low": names[len(names) // 8], "middle": names[len(names) // 2], "inside": inside}
+
+
+def _build(name: str) -> Network:
+    info, keras = NETWORKS[name], import_keras()
+    side = max(info.min_size, 64 if name == "ConvNet" else 32)
+    config = Config.model_validate(
+        {"data": {"path": "unused", "image_size": side}, "backbone": {"name": name, "weights": "none"}}
+    )
+    pixels = _pictures(side)
+    classifier = Classifier(build_classifier(config, 3).model, pretrained=True)
+    ours = [layer for layer in classifier.backbone_layers if getattr(layer, "weights", None)]
+    if info.builder != "applications":
+        plain_keras.vary(classifier.model, 1)
+        return Network(info, classifier, pixels, None)
+    keras.utils.set_random_seed(0)
+    base = plain_keras.vary(plain_keras.build_base(name, side), 1)
+    for layer, theirs in zip(ours, plain_keras.weighted_layers(base), strict=True):
+        layer.set_weights(theirs.get_weights())
+    maps = base(plain_keras.preprocess(name, pixels), training=False).numpy()
+    return Network(info, classifier, pixels, maps.mean(axis=(1, 2)))
+
+
+def _pictures(side: int) -> NDArray[np.float32]:
+    """Smooth colours, whole numbers in 0–255."""
+    coarse = np.random.default_rng(0).integers(0, 256, (PICTURES, 4, 4, 3), dtype=np.uint8)
+    smooth = [Image.fromarray(colours).resize((side, side), Image.Resampling.BICUBIC) for colours in coarse]
+    return np.stack([np.asarray(picture, np.float32) for picture in smooth])
+
+
+def _tiers(quick: set[str]) -> pytest.MarkDecorator:
+    """Marks a test for every network; those that are not quick are left to the slow tier."""
+    names = sorted(NETWORKS, key=lambda name: NETWORKS[name].notop_parameters)
+    parameters = [pytest.param(name, marks=[] if name in quick else SLOW) for name in names]
+    return pytest.mark.parametrize("network", parameters, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def network(request: pytest.FixtureRequest) -> Network:
+    """One network at a time; the largest take gigabytes."""
+    import_keras().backend.clear_session()
+    gc.collect()
+    return _build(request.param)
+
+
+@_tiers(QUICK)
+def test_features_of_raw_pixels_are_plain_keras_features(network: Network) -> None:
+    """Preprocessing included, nested models opened: the features of Keras's own function and `preprocess_input`."""
+    features = network.output("head_avg_pool")
+
+    assert features.std(axis=0).max() > 0.01 * np.abs(features).max(), "pictures that look alike would prove nothing"
+    if network.plain is not None:
+        assert relative(features, network.plain) < FLOAT32
+
+
+@_tiers(QUICK)
+def test_a_classifier_is_one_flat_graph(network: Network) -> None:
+    """No model nested in it, raw pixels in, every layer under a name of its own."""
+    model = network.classifier.model
+    names = [operation.name for operation in model.operations]
+
+    assert not [layer.name for layer in model.layers if hasattr(layer, "layers")]
+    assert len(set(names)) == len(names)
+    assert model.input_shape == (None, *network.pixels.shape[1:])
+
+
+def _features(cut: Cut, pixels: NDArray[np.float32]) -> list[Any]:
+    """What crosses a cut."""
+    if cut.trunk is None:
+        return [pixels]
+    features = cut.trunk([pixels], training=False)
+    return list(features) if isinstance(features, list | tuple) else [features]
+
+
+@_tiers(QUICK)
+def test_trunk_and_tail_give_what_the_uncut_graph_gives(network: Network) -> None:
+    """Frozen, partly frozen at three places, and fully trainable."""
+    cuts: list[int | str] = [0, *network.cuts.values(), "all"]
+    for unfreeze in cuts:
+        cut = cut_classifier(network.classifier, unfreeze)
+        features = _features(cut, network.pixels)
+        assert [tuple(tensor.shape[1:]) for tensor in features] == [shape for _, shape in cut.crossing]
+        assert relative(cut.tail(features, training=False), network.logits) < FLOAT32, (unfreeze, cut.crossing)
+    assert cut.trunk is None, "the last one froze nothing"
+
+
+@_tiers(QUICK)
+def test_a_cut_trains_what_lies_above_it_but_batch_norm(network: Network) -> None:
+    """From the named layer on, and nothing below it."""
+    operations = network.classifier.model.operations
+    for name in network.cuts.values():
+        cut = cut_classifier(network.classifier, name)
+        above = operations[[operation.name for operation in operations].index(name) :]
+        weighted = [one for one in above if getattr(one, "weights", None)]
+        expected = [one.name for one in weighted if type(one).__name__ != "BatchNormalization"]
+        assert [n for n in cut.trained if n in expected] == expected
+        assert {id(weight) for weight in cut.tail.trainable_weights} == {
+            id(weight) for one in weighted if one.name in expected for weight in one.trainable_weights
+        }
+
+
+@_tiers(QUICKEST)
+def test_gradients_of_a_tail_are_those_of_the_uncut_graph(network: Network) -> None:
+    """Inside a block, where several tensors cross: each trained weight gets the same gradient."""
+    import tensorflow as tf
+
+    cut = cut_classifier(network.classifier, network.cuts["inside"])
+    model = network.classifier.model
+    whole = import_keras().Model(model.inputs, output_of(model, LOGITS))
+    gradients = []
+    for graph, inputs in ((whole, [network.pixels]), (cut.tail, _features(cut, network.pixels))):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(graph(inputs, training=False)[:, 0])
+        gradients.append(tape.gradient(loss, cut.tail.trainable_variables))
+
+    for of_whole, of_tail in zip(*gradients, strict=True):
+        np.testing.assert_allclose(of_tail, of_whole, atol=FLOAT32 * np.abs(of_whole).max())
+
+
+@_tiers(QUICKEST)
+def test_engines_agree_on_trunk_and_tail(network: Network, tmp_path: Path) -> None:
+    """OpenVINO against Keras, at the place where most tensors cross."""
+    cut = cut_classifier(network.classifier, network.cuts["inside"])
+    assert cut.trunk is not None
+    pixels = network.pixels.astype(np.uint8)
+    expected = KerasEngine(cut.trunk, "float32", PICTURES).run([pixels])
+    convert_graph(cut.trunk, tmp_path / "trunk.xml", pixels=True)
+    convert_graph(cut.tail, tmp_path / "tail.xml", pixels=False)
+    found = OpenVinoEngine(tmp_path / "trunk.xml", "float32", PICTURES).run([pixels])
+
+    for ours, theirs in zip(found, expected, strict=True):
+        assert relative(ours, theirs) < ENGINES
+    (logits,) = OpenVinoEngine(tmp_path / "tail.xml", "float32", PICTURES).run(expected)
+    assert relative(logits, network.logits) < ENGINES
+
+
+@_tiers(QUICKEST)
+def test_a_saved_classifier_is_cut_in_the_same_place(network: Network, tmp_path: Path) -> None:
+    """Order and names of the graph survive the file, so does the fingerprint under which features are stored."""
+    save_classifier(network.classifier, tmp_path / "model.keras")
+    again = load_classifier(tmp_path / "model.keras", pretrained=True)
+    names = [[operation.name for operation in one.model.operations] for one in (network.classifier, again)]
+    assert names[0] == names[1]
+
+    for unfreeze in (0, network.cuts["inside"]):
+        before, after = cut_classifier(network.classifier, unfreeze), cut_classifier(again, unfreeze)
+        assert (before.at, before.crossing, before.trained) == (after.at, after.crossing, after.trained)
+        assert before.trunk is not None
+        assert after.trunk is not None
+        assert fingerprint(before.trunk) == fingerprint(after.trunk)
+
+
+BARE_KERAS = """
+import json, sys
+import keras, numpy as np
+for model, pixels, scores in json.load(sys.stdin):
+    loaded = keras.saving.load_model(model, safe_mode=True)
+    np.save(scores, loaded(np.load(pixels), training=False))
+assert "cnncli" not in sys.modules
+"""
+
+
+def _in_bare_keras(folder: Path, names: Sequence[str]) -> None:
+    """Save classifiers, load them in a process that knows Keras alone, and compare what they give."""
+    work, expected = [], []
+    for name in names:
+        network = _build(name)
+        files = [folder / f"{name}{suffix}" for suffix in (".keras", ".pixels.npy", ".scores.npy")]
+        save_classifier(network.classifier, files[0])
+        np.save(files[1], network.pixels)
+        expected.append(network.classifier.model(network.pixels, training=False).numpy())
+        work.append([str(file) for file in files])
+    subprocess.run([sys.executable, "-c", BARE_KERAS], input=json.dumps(work), text=True, check=True, cwd=folder)
+    for name, (_, _, scores), probabilities in zip(names, work, expected, strict=True):
+        assert relative(np.load(scores), probabilities) < FLOAT32, name
+
+
+def test_bare_keras_loads_what_was_saved(tmp_path: Path) -> None:
+    """In safe mode, without cnncli: the scores of raw pixels are the same."""
+    _in_bare_keras(tmp_path, sorted(QUICKEST))
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW) for name in sorted(NETWORKS)])
+def test_bare_keras_loads_every_network(name: str, tmp_path: Path) -> None:
+    """The same for all of the catalogue, whatever layers of its own a network has."""
+    _in_bare_keras(tmp_path, [name])

@@ -1,0 +1,343 @@
+"""`weights: imagenet` against a server on this machine that stands in for Keras's."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli.catalogue.networks import network
+from cnncli.config.schema import BackboneConfig
+from cnncli.errors import WeightsError
+from cnncli.networks.architectures import keras_applications as applications
+from cnncli.networks.architectures.keras_applications import PublishedFile
+from cnncli.networks.backbone import build_backbone
+from cnncli.networks.backend import import_keras
+from cnncli.networks.weights.download import fetch, weights_are_here, weights_folder
+from tests.networks.filled import features, filled
+
+MOBILENET = "mobilenet_2_5_224_tf_no_top.h5"
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers with `content`, as `manner` says, and counts how often it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.content, self.manner, self.asked = b"", "whole", 0
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """One answer of the server."""
+
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep stderr clean."""
+
+    def do_GET(self) -> None:
+        """The whole file, or what goes wrong."""
+        server, content = self.server, self.server.content
+        server.asked += 1
+        if server.manner == "missing":
+            self.send_error(404)
+            return
+        if server.manner == "dropped":
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response(200)
+        if server.manner != "without length":
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content if server.manner in ("whole", "without length") else content[: len(content) // 2])
+        if server.manner == "reset":
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server in the place of Keras's for MobileNet and VGG16; its folder of weights is the test's own."""
+    from keras.src.applications import mobilenet, vgg16
+
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(mobilenet, "BASE_WEIGHT_PATH", server.url)
+        monkeypatch.setattr(vgg16, "WEIGHTS_PATH_NO_TOP", f"{server.url}vgg16.h5")
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any]:
+    """The legacy file of a MobileNet as Keras would publish it, and features of its network."""
+    plain = import_keras().applications.MobileNet(alpha=0.25, weights=None, include_top=False, input_shape=(32, 32, 3))
+    path = tmp_path_factory.mktemp("published") / "x.h5"
+    filled(plain).save(path)
+    return path.read_bytes(), features(plain, 32)
+
+
+def _backbone() -> Any:
+    return build_backbone(BackboneConfig(name="MobileNet", options={"alpha": 0.25}), (32, 32, 3), seed=0)
+
+
+def _file(server: Server, digest: str | None = None) -> PublishedFile:
+    return PublishedFile("some.h5", f"{server.url}some.h5", digest)
+
+
+def _nothing_left() -> bool:
+    folder = weights_folder()
+    return not folder.exists() or list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("manner", ["whole", "without length"])
+def test_download_gives_the_features_of_plain_keras(manner: str, server: Server, published: tuple[bytes, Any]) -> None:
+    """The file comes once, lies in Keras's folder under Keras's name, and is used from there afterwards."""
+    server.content, expected = published
+    server.manner = manner
+    np.testing.assert_allclose(features(_backbone(), 32), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(features(_backbone(), 32), expected, rtol=1e-5, atol=1e-6)
+    assert server.asked == 1
+    assert [path.name for path in weights_folder().iterdir()] == [MOBILENET]
+
+
+def test_progress_keeps_away_from_stdout(
+    server: Server, published: tuple[bytes, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """stdout is for results; stderr has one line where it is no terminal."""
+    server.content = published[0]
+    _backbone()
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"fetching {MOBILENET} from {server.url}{MOBILENET}\n"
+
+
+@pytest.mark.parametrize("manner", ["cut off", "reset", "dropped"])
+def test_download_that_broke_off_leaves_nothing_and_works_the_next_time(
+    manner: str, server: Server, published: tuple[bytes, Any]
+) -> None:
+    """Keras knows no hash for MobileNet, so half a file would be taken for the whole ever after."""
+    server.content, expected = published
+    server.manner = manner
+    with pytest.raises(WeightsError) as error:
+        _backbone()
+    assert str(error.value).startswith(
+        f"backbone.weights: {MOBILENET} cannot be fetched from {server.url}{MOBILENET} (the connection broke off: "
+    )
+    assert str(error.value).endswith(
+        f"): put the file at {weights_folder() / MOBILENET}, or name a file of weights in its stead"
+    )
+    assert len(str(error.value).splitlines()) == 1
+    assert _nothing_left()
+    server.manner = "whole"
+    np.testing.assert_allclose(features(_backbone(), 32), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_file_the_server_does_not_have_is_one_line(server: Server) -> None:
+    """With the status, the address, and where to put the file."""
+    server.manner = "missing"
+    with pytest.raises(WeightsError) as error:
+        _backbone()
+    assert str(error.value) == (
+        f"backbone.weights: {MOBILENET} cannot be fetched from {server.url}{MOBILENET} (the server answers 404 Not "
+        f"Found): put the file at {weights_folder() / MOBILENET}, or name a file of weights in its stead"
+    )
+    assert _nothing_left()
+
+
+def test_refused_connection_is_one_line(server: Server) -> None:
+    """Nobody listens there any more."""
+    server.shutdown()  # closing alone leaves a server that may still take one connection, and reset it
+    server.server_close()
+    with pytest.raises(WeightsError, match=r"\(Connection refused\): put the file at "):
+        _backbone()
+    assert _nothing_left()
+
+
+def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that cannot be resolved, as on a machine without network."""
+
+    def no_network(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    with pytest.raises(WeightsError) as error:
+        _backbone()
+    url = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/{MOBILENET}"
+    assert str(error.value) == (
+        f"backbone.weights: {MOBILENET} cannot be fetched from {url} (no network: Temporary failure in name "
+        f"resolution): put the file at {weights_folder() / MOBILENET}, or name a file of weights in its stead"
+    )
+
+
+def test_server_that_falls_silent_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras by itself would wait for ever; the process's own setting is put back."""
+    from cnncli.networks.weights.load import download
+
+    monkeypatch.setattr(download, "SILENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        file = PublishedFile("some.h5", f"http://127.0.0.1:{mute.getsockname()[1]}/some.h5", None)
+        with pytest.raises(WeightsError, match=r"\(no answer for 0 s\)"):
+            fetch(file)
+    assert socket.getdefaulttimeout() is None
+
+
+def test_what_is_no_file_of_weights_is_not_kept(server: Server) -> None:
+    """A hotel's log-in page comes with status 200; without a hash only HDF5 itself can tell."""
+    server.content = b"<html>Please log in</html>"
+    with pytest.raises(WeightsError, match=r"\(what came is no file of weights\)"):
+        _backbone()
+    assert _nothing_left()
+
+
+def test_other_hash_than_keras_expects_is_refused(server: Server) -> None:
+    """VGG16 has a hash in Keras: whatever else comes is not taken for its weights."""
+    server.content = b"other weights"
+    with pytest.raises(WeightsError, match=r"\(what came has another hash than Keras expects\)") as error:
+        build_backbone(BackboneConfig(name="VGG16"), (32, 32, 3), seed=0)
+    assert f"put the file at {weights_folder() / 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5'}," in str(
+        error.value
+    )
+    assert _nothing_left()
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_hash_of_either_kind_is_checked(algorithm: str, server: Server) -> None:
+    """Keras has MD5 for most, SHA-256 for some."""
+    server.content = b"weights"
+    path = fetch(_file(server, hashlib.new(algorithm, b"weights").hexdigest()))
+    assert path == weights_folder() / "some.h5"
+    assert path.read_bytes() == b"weights"
+
+
+def test_file_that_lies_there_damaged_is_fetched_again(server: Server) -> None:
+    """Half a file from another tool, with a hash to tell it by."""
+    server.content = b"weights"
+    weights_folder().mkdir(parents=True)
+    (weights_folder() / "some.h5").write_bytes(b"weig")
+    assert fetch(_file(server, hashlib.md5(b"weights").hexdigest())).read_bytes() == b"weights"
+
+
+def test_file_that_lies_there_cut_off_is_fetched_again(server: Server, published: tuple[bytes, Any]) -> None:
+    """Half a file from another tool, without a hash: HDF5 notes its own length."""
+    server.content = published[0]
+    weights_folder().mkdir(parents=True)
+    (weights_folder() / "some.h5").write_bytes(published[0][:-100])
+    assert fetch(_file(server)).read_bytes() == published[0]
+
+
+def test_damaged_file_stays_where_it_is_when_there_is_no_network(server: Server) -> None:
+    """It may be somebody's own; the message says that it is not the right one."""
+    server.server_close()
+    weights_folder().mkdir(parents=True)
+    (weights_folder() / "some.h5").write_bytes(b"weig")
+    with pytest.raises(WeightsError, match="in place of the one there, which is damaged or another, or name"):
+        fetch(_file(server, hashlib.md5(b"weights").hexdigest()))
+    assert (weights_folder() / "some.h5").read_bytes() == b"weig"
+
+
+def test_leftovers_of_killed_downloads_go_after_a_day(server: Server) -> None:
+    """Those of today may belong to somebody who is still downloading."""
+    server.content = b"weights"
+    for name, age_s in ((".download-old", 25 * 3600), (".download-new", 60)):
+        (weights_folder() / name).mkdir(parents=True)
+        os.utime(weights_folder() / name, (time.time() - age_s,) * 2)
+    fetch(_file(server, hashlib.md5(b"weights").hexdigest()))
+    assert sorted(path.name for path in weights_folder().iterdir()) == [".download-new", "some.h5"]
+
+
+def test_whole_file_in_a_folder_that_cannot_be_written_is_used(
+    server: Server, published: tuple[bytes, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared, read-only KERAS_HOME: nothing is written, nothing fetched."""
+    weights_folder().mkdir(parents=True)
+    (weights_folder() / "some.h5").write_bytes(published[0])
+    weights_folder().chmod(0o555)
+    assert fetch(_file(server)) == weights_folder() / "some.h5"
+    assert server.asked == 0
+    weights_folder().chmod(0o755)
+
+
+def test_folder_that_cannot_be_made_is_one_line(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """KERAS_HOME names a file. (Keras by itself would go to /tmp/.keras, which anybody may fill.)"""
+    (tmp_path / "home").write_text("a file")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    with pytest.raises(WeightsError) as error:
+        fetch(_file(server))
+    assert str(error.value) == (
+        f"{tmp_path / 'home' / 'models'}: ImageNet weights cannot be kept here (Not a directory): set KERAS_HOME to a "
+        "folder that can be written"
+    )
+
+
+def test_options_without_weights_are_refused_before_anything_is_fetched(server: Server) -> None:
+    """MobileNet has weights for four widths."""
+    with pytest.raises(WeightsError) as error:
+        build_backbone(BackboneConfig(name="MobileNet", options={"alpha": 0.3}), (32, 32, 3), seed=0)
+    assert str(error.value) == (
+        "backbone.weights: MobileNet has no ImageNet weights for alpha: 0.3 (there are some for 0.25, 0.5, 0.75, 1); "
+        "choose one of these, a file, or weights: none"
+    )
+    assert server.asked == 0
+
+
+def test_folder_is_the_one_of_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """KERAS_HOME, else the user's home."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "elsewhere"))
+    assert weights_folder() == tmp_path / "elsewhere" / "models"
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert weights_folder() == tmp_path / ".keras" / "models"
+
+
+def test_weights_are_here_once_they_were_fetched(server: Server, published: tuple[bytes, Any]) -> None:
+    """As `cnncli backbones` says."""
+    server.content = published[0]
+    assert not weights_are_here(network("MobileNet"))
+    fetch(PublishedFile(str(network("MobileNet").weights_file()), server.url, None))
+    assert weights_are_here(network("MobileNet"))
+
+
+@pytest.mark.slow
+def test_efficientnet_gets_the_graph_of_its_imagenet_weights(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With ImageNet weights Keras builds one layer more; a file that descends from them gets the same graph."""
+    from keras.src.applications import efficientnet
+
+    keras = import_keras()
+    model, _ = applications.build_imagenet_application("EfficientNetB0", (32, 32, 3), {})
+    filled(model)
+    normalization = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+    normalization.adapt_mean.assign([0.485, 0.456, 0.406])
+    normalization.finalize_state()
+    expected = features(model, 32)
+    model.save(tmp_path / "x.h5")
+    model.save_weights(tmp_path / "x.weights.h5")
+    server.content = (tmp_path / "x.h5").read_bytes()
+    monkeypatch.setattr(efficientnet, "BASE_WEIGHTS_PATH", server.url)
+    monkeypatch.setitem(efficientnet.WEIGHTS_HASHES, "b0", ("", hashlib.md5(server.content).hexdigest()))
+    plain = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 32, 3))
+    for weights in ("imagenet", str(tmp_path / "x.h5"), str(tmp_path / "x.weights.h5")):
+        backbone = build_backbone(BackboneConfig(name="EfficientNetB0", weights=weights), (32, 32, 3), seed=0)
+        assert len(backbone.layers) == len(plain.layers) + 1
+        np.testing.assert_allclose(features(backbone, 32), expected, rtol=1e-5, atol=1e-6)
+    plain.save_weights(tmp_path / "scratch.weights.h5")
+    scratch = BackboneConfig(name="EfficientNetB0", weights=str(tmp_path / "scratch.weights.h5"))
+    assert len(build_backbone(scratch, (32, 32, 3), seed=0).layers) == len(plain.layers)

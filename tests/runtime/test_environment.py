@@ -1,0 +1,126 @@
+"""What a run was computed with is recorded, and the recording never fails."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnncli.runtime import environment as module
+from cnncli.runtime.environment import cnncli_version, cpu, environment, git, package_version
+
+
+def test_the_environment_is_plain_data_with_the_versions_that_decide_a_result() -> None:
+    """Every package that computes is named with its version, as JSON."""
+    record = environment()
+
+    assert json.loads(json.dumps(record)) == record
+    assert record["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert set(record["packages"]) == {"cnncli", "tensorflow", "keras", "openvino", "numpy", "pillow"}
+    assert record["packages"]["numpy"] == importlib.metadata.version("numpy")
+    assert record["platform"]
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    """None, not an exception."""
+    assert package_version("no-such-package-anywhere") is None
+
+
+def test_the_version_of_a_cnncli_that_was_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the path without metadata, the version is unknown, and nothing fails."""
+    monkeypatch.setattr(module, "package_version", lambda package: None)
+
+    assert cnncli_version() == "unknown"
+
+
+def test_the_processor_is_described() -> None:
+    """Model, cores and the threads this process may use."""
+    record = cpu()
+
+    assert record["model"]
+    assert 1 <= record["threads"] <= record["cores"]
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="other systems have no /proc/cpuinfo")
+def test_flags_come_from_the_list_of_those_that_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only the flags that decide on kernels are kept, and only those the processor has."""
+    text = "processor : 0\nmodel name : Testium 1\nflags : fpu avx2 amx_bf16 avx512_bf16\n\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, **options: text)
+
+    assert (cpu()["model"], cpu()["flags"]) == ("Testium 1", ["avx2", "avx512_bf16", "amx_bf16"])
+
+
+@pytest.mark.parametrize("text", ["", "Processor without colon\n", "processor : 0\nBogoMIPS : 50.00\n"])
+def test_a_processor_that_says_little_is_no_error(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """ARM and containers have other lines."""
+    monkeypatch.setattr(Path, "read_text", lambda self, **options: text)
+
+    assert cpu()["flags"] is None
+
+
+def run_git(folder: Path, *words: str) -> str:
+    """Run git in a folder, without the user's own settings."""
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a repository: its commit, and whether tracked files were changed since."""
+    monkeypatch.chdir(tmp_path)
+    run_git(tmp_path, "init", "-q")
+    (tmp_path / "a.txt").write_text("a")
+    run_git(tmp_path, "add", "a.txt")
+    run_git(tmp_path, "commit", "-q", "-m", "a")
+
+    assert git() == {"commit": run_git(tmp_path, "rev-parse", "HEAD"), "modified": False}
+
+    (tmp_path / "untracked.txt").write_text("")
+    assert git() == {"commit": run_git(tmp_path, "rev-parse", "HEAD"), "modified": False}
+
+    (tmp_path / "a.txt").write_text("b")
+    assert git() == {"commit": run_git(tmp_path, "rev-parse", "HEAD"), "modified": True}
+
+
+def test_no_repository_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside a repository, and in one without commits, there is nothing to say."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git() is None
+
+    run_git(tmp_path, "init", "-q")
+    assert git() is None
+
+
+def test_no_git_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without git records none."""
+    monkeypatch.setenv("PATH", "")
+
+    assert git() is None
+    assert environment()["git"] is None
+
+
+def test_a_git_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its time is over, the record goes on without it."""
+
+    def hang(*command: object, **options: object) -> None:
+        raise subprocess.TimeoutExpired("git", 5)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+
+    assert git() is None
+
+
+def test_recording_imports_none_of_the_packages() -> None:
+    """Versions come from metadata: a second of start-up is not spent on them."""
+    code = (
+        "import sys; from cnncli.runtime.environment import environment; environment();"
+        "print([name for name in ('tensorflow', 'keras', 'openvino', 'numpy', 'PIL') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert done.stdout.strip() == "[]"

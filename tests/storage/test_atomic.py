@@ -1,0 +1,101 @@
+"""A file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnncli.storage.atomic import replacing, write_atomically
+
+
+def names(folder: Path) -> list[str]:
+    """What a folder holds, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("data", [b"\x00\xff", "naïve\r\n", ""])
+def test_a_file_holds_what_was_written(tmp_path: Path, data: bytes | str) -> None:
+    """Bytes as they are, text as UTF-8 with its own line ends; nothing is left beside it."""
+    write_atomically(tmp_path / "a.txt", data)
+
+    assert (tmp_path / "a.txt").read_bytes() == (data.encode() if isinstance(data, str) else data)
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_old_file_is_replaced(tmp_path: Path) -> None:
+    """The new content takes the place of the old one."""
+    write_atomically(tmp_path / "a.txt", "old")
+    write_atomically(tmp_path / "a.txt", "new")
+
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    """A reader in the middle of the writing meets the old content under the name."""
+    (tmp_path / "a.txt").write_text("old")
+    with replacing(tmp_path / "a.txt") as aside:
+        aside.write_text("ne")
+        during = (tmp_path / "a.txt").read_text()
+        aside.write_text("new")
+
+    assert (during, (tmp_path / "a.txt").read_text()) == ("old", "new")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    """What was begun is cleared away, whatever ended it."""
+    (tmp_path / "a.txt").write_text("old")
+
+    def write_half() -> None:
+        with replacing(tmp_path / "a.txt") as aside:
+            aside.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_the_file_aside_is_hidden_beside_it_and_keeps_the_suffix(tmp_path: Path) -> None:
+    """Same folder, for the rename; leading dot, for those who list; suffix, for writers that choose a format by it."""
+    with replacing(tmp_path / "model.keras") as aside:
+        aside.write_bytes(b"")
+
+    assert aside.parent == tmp_path
+    assert aside.name.startswith(".")
+    assert aside.suffix == ".keras"
+
+
+def test_bytes_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order is: force the file, rename it, force the folder; any other may leave an empty file after a crash."""
+    order: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        order.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        order.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    write_atomically(tmp_path / "a.txt", "text")
+
+    assert order == ["file", "rename", "folder"] if os.name != "nt" else ["file", "rename"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    """A file has the rights of any other new file, not those of a private temporary one."""
+    write_atomically(tmp_path / "a.txt", "text")
+    (tmp_path / "b.txt").write_text("text")
+
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode

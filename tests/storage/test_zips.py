@@ -1,0 +1,90 @@
+"""Zips are read within bounds, whatever they declare about themselves."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cnncli.storage import zips as archives
+from cnncli.storage.zips import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry, repeated_names
+
+ZEROS = bytes(5_000_000)
+
+
+def _zip(path: Path, method: int = zipfile.ZIP_DEFLATED, data: bytes = ZEROS) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a", data)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_entry_is_read(method: int, tmp_path: Path) -> None:
+    """Stored or deflated, up to the limit itself."""
+    with open_zip(_zip(tmp_path / "x.zip", method)) as archive:
+        assert read_entry(archive, archive.getinfo("a"), len(ZEROS)) == ZEROS
+
+
+def test_an_entry_that_declares_more_than_allowed_is_not_unpacked(tmp_path: Path) -> None:
+    """Its size is in the message."""
+    with open_zip(_zip(tmp_path / "x.zip")) as archive, pytest.raises(ArchiveRefusedError) as error:
+        read_entry(archive, archive.getinfo("a"), len(ZEROS) - 1)
+    assert str(error.value) == "a would unpack to 5,000,000 bytes"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_unpack_without_a_limit_are_refused(method: int, tmp_path: Path) -> None:
+    """Python unpacks such an entry as a whole, however few bytes are asked for."""
+    with (
+        open_zip(_zip(tmp_path / "x.zip", method)) as archive,
+        pytest.raises(ArchiveRefusedError, match="is packed by"),
+    ):
+        read_entry(archive, archive.getinfo("a"), len(ZEROS))
+
+
+def test_an_entry_that_lies_about_its_size_gives_no_more_than_it_declares(tmp_path: Path) -> None:
+    """It is unpacked block by block, and found out by its checksum."""
+    data = bytearray(_zip(tmp_path / "x.zip").read_bytes())
+    data[22:26] = struct.pack("<I", 1000)
+    listed = data.index(b"PK\x01\x02")
+    data[listed + 24 : listed + 28] = struct.pack("<I", 1000)
+    (tmp_path / "x.zip").write_bytes(data)
+    with open_zip(tmp_path / "x.zip") as archive, pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):
+        read_entry(archive, archive.getinfo("a"), 10_000)
+
+
+def test_a_list_of_millions_of_entries_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take a dozen times its size in memory."""
+    monkeypatch.setattr(archives, "MOST_LIST_BYTES", 1000)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for number in range(100):
+            archive.writestr(f"{number}", b"")
+    with pytest.raises(ArchiveRefusedError, match="its list of entries has"), open_zip(tmp_path / "x.zip"):
+        pass
+
+
+@pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x03\x04" * 10])
+def test_what_is_no_zip_is_an_archive_error(data: bytes, tmp_path: Path) -> None:
+    """One of those that whoever reads archives expects."""
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(ARCHIVE_ERRORS), open_zip(tmp_path / "x.zip"):
+        pass
+
+
+def test_names_that_come_twice_are_found(tmp_path: Path) -> None:
+    """Two readers of such an archive may see two files."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a", b"1")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a", b"2")
+        archive.writestr("b", b"1")
+    with open_zip(tmp_path / "x.zip") as archive:
+        assert repeated_names(archive) == ["a"]
+
+
+def test_small_archives_may_unpack_to_more_times_their_size_than_large_ones() -> None:
+    """A hundred times below five megabytes, four times in the end."""
+    assert most_unpacked(1000) == 100_000
+    assert most_unpacked(10**10) == pytest.approx(4 * 10**10, rel=0.02)

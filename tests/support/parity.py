@@ -1,0 +1,257 @@
+"""cnncli beside plain Keras, number by number: features, logits and losses from the same weights and pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnncli.augmentation.views import order_of_epoch
+from cnncli.config.modes import Stage, fine_tuning_stage, head_stage
+from cnncli.config.schema import Config
+from cnncli.dataset.build import build_manifest
+from cnncli.dataset.manifest import Manifest
+from cnncli.engines.engine import EngineChoice, EngineName
+from cnncli.engines.keras import KerasEngine
+from cnncli.features.extract import Extraction, extract
+from cnncli.features.store import FeatureStore
+from cnncli.images.decode import PixelRecipe, decode
+from cnncli.networks.classifier import Classifier, build_classifier, image_size
+from cnncli.networks.head import LOGITS
+from cnncli.terminal.console import Console
+from cnncli.training.context import Division, Workshop, divide
+from cnncli.training.feed import Labelled, StoredFeed
+from cnncli.training.objective import Objective
+from cnncli.training.optimizer import build_optimizer
+from cnncli.training.steps import TailTrainer
+from tests.support import plain_keras
+
+STEPS = 10
+BATCH = 8
+PICTURES = 20
+"""Of the training split: no multiple of the batch, so that every third step is a smaller one."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network to compare.
+
+    Attributes:
+        name: in keras.applications.
+        side: of the pictures, pixels; small, so that it takes seconds.
+        unfreeze: layers to fine-tune, normalisation not counted.
+        learning_rate: of SGD, such that ten steps move the loss and do not throw it about.
+        options: further arguments of the network.
+    """
+
+    name: str
+    side: int
+    unfreeze: int
+    learning_rate: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("MobileNetV2", 64, 4, 1e-3, {"alpha": 0.35}),
+        Case("VGG16", 64, 3, 3e-3),
+        Case("DenseNet121", 64, 4, 1e-3),
+        Case("Xception", 71, 4, 1e-3),
+        Case("ResNet50", 64, 4, 1e-3),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The losses of the same steps.
+
+    Attributes:
+        ours: cnncli's.
+        theirs: plain Keras's.
+        still: plain Keras's with a learning rate of 0.
+    """
+
+    ours: tuple[float, ...]
+    theirs: tuple[float, ...]
+    still: tuple[float, ...]
+
+    @property
+    def difference(self) -> float:
+        """The largest relative difference of a step."""
+        return float(np.max(np.abs(np.subtract(self.ours, self.theirs)) / np.abs(self.theirs)))
+
+    @property
+    def moved(self) -> float:
+        """How far training took a loss from what it would have been: steps that change nothing prove nothing."""
+        return float(np.max(np.abs(np.subtract(self.theirs, self.still)) / np.abs(self.still)))
+
+
+def relative(found: Any, expected: Any) -> float:
+    """Largest difference relative to the largest expected value."""
+    there = np.asarray(expected, np.float64)
+    return float(np.abs(np.asarray(found, np.float64) - there).max() / np.abs(there).max())
+
+
+def draw_pictures(folder: Path, side: int, classes: Sequence[str] = ("a", "b", "c")) -> Path:
+    """Split folders of coloured noise of several scales, PNGs of the network's own size: nothing is resized."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", PICTURES), ("validation", len(classes))):
+        for number in range(count):
+            coarse = random.integers(0, 256, (2 + number % 5, 3, 3), dtype=np.uint8)
+            picture = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+            noisy = np.asarray(picture, np.float64) + random.normal(0, 15, (side, side, 3))
+            path = folder / split / classes[number % len(classes)] / f"{number:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+    return folder
+
+
+def write_case(case: Case, folder: Path, seed: int = 1) -> Mapping[str, Path]:
+    """Draw pictures into `folder/data`, and write a network's random but settled weights in every form beside it."""
+    from cnncli.networks.backend import import_keras
+
+    data = draw_pictures(folder / "data", case.side)
+    import_keras().utils.set_random_seed(seed)
+    base = plain_keras.build_base(case.name, case.side, **case.options)
+    pixels = np.stack([np.asarray(Image.open(path)) for path in sorted((data / "train").rglob("*.png"))])
+    plain_keras.settle(base, seed, plain_keras.preprocess(case.name, pixels))
+    return plain_keras.write_weights(base, folder)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A classifier with its pictures on the way that training takes.
+
+    Attributes:
+        classifier: with its weights.
+        shop: config, manifest, engine and store.
+        pixels: of the training pictures, uint8 (n, side, side, 3), in the manifest's order.
+        labels: their class indexes.
+    """
+
+    classifier: Classifier
+    shop: Workshop
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    @property
+    def head_weights(self) -> list[NDArray[np.float32]]:
+        """Kernel and bias of the output."""
+        weights: list[NDArray[np.float32]] = self.classifier.model.get_layer(LOGITS).get_weights()
+        return weights
+
+    def epoch(self, stage: str, number: int) -> list[NDArray[np.int64]]:
+        """The rows of each step of an epoch (from 1): cnncli's own order, which is not what is compared here."""
+        digests = [row.digest for row in self.shop.manifest.split("train")]
+        order = order_of_epoch(digests, self.shop.config.seed, stage, number - 1)
+        return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+
+    def steps(self, stage: str) -> list[NDArray[np.int64]]:
+        """The rows of the first `STEPS` steps of a stage."""
+        return [rows for number in range(1, STEPS + 1) for rows in self.epoch(stage, number)][:STEPS]
+
+
+def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineName) -> Bench:
+    """A bench in float32 with SGD and batches of `BATCH`, from a file of weights."""
+    optimizer = {"name": "sgd", "learning_rate": case.learning_rate}
+    config = Config.model_validate(
+        {
+            "data": {"path": data, "image_size": case.side},
+            "backbone": {"name": case.name, "weights": str(weights), "options": dict(case.options)},
+            "training": {"batch_size": BATCH, "optimizer": optimizer},
+        }
+    )
+    manifest = build_manifest(config.data, config.seed, cache / "index")
+    height, width = image_size(config)
+    pixels = PixelRecipe(height, width)
+    shop = Workshop(
+        config=config,
+        manifest=manifest,
+        pixels=pixels,
+        choice=EngineChoice(engine, "float32"),
+        store=FeatureStore(cache / "features"),
+        graphs=cache / "graphs",
+        console=Console(quiet=True),
+    )
+    rows = manifest.split("train")
+    decoded = np.stack([decode(row.path, pixels) for row in rows])
+    return Bench(build_classifier(config, len(manifest.classes)), shop, decoded, manifest.labels(rows))
+
+
+def head_of(bench: Bench) -> Stage:
+    """The stage of feature extraction."""
+    return head_stage(bench.shop.config)
+
+
+def top_of(bench: Bench, unfreeze: int | str) -> Stage:
+    """A stage of fine-tuning at the learning rate of the config."""
+    config = bench.shop.config
+    training = config.training.model_copy(update={"unfreeze": unfreeze})
+    stage = fine_tuning_stage(config.model_copy(update={"training": training}))
+    return Stage(**{**vars(stage), "optimizer": config.training.optimizer})
+
+
+def features_and_logits(bench: Bench, division: Division) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """What crosses the cut for the training pictures, through the store, and the tail's logits of that."""
+    stored = _stored(bench, division)
+    features = stored.rows(np.arange(len(bench.labels)))
+    return features, KerasEngine(division.cut.tail, "float32").run(features)[0]
+
+
+def step_losses(bench: Bench, stage: Stage, division: Division | None = None) -> list[float]:
+    """The losses of the first steps of a stage, as the training loop takes them."""
+    division = division or divide(bench.classifier, stage, bench.shop)
+    manifest: Manifest = bench.shop.manifest
+    labelled = Labelled([row.digest for row in manifest.split("train")], bench.labels)
+    feed = StoredFeed(labelled, [_stored(bench, division)], bench.shop.config.seed)
+    trainer = TailTrainer(
+        division.cut.tail,
+        build_optimizer(stage.optimizer),
+        Objective(bench.shop.config.head.activation, len(manifest.classes)),
+    )
+    batches = (batch for epoch in range(1, STEPS + 1) for batch in feed.epoch(stage.name, epoch, BATCH))
+    return [trainer.train_epoch([batch], iter([1.0]), "a step").scores.loss for batch in islice(batches, STEPS)]
+
+
+def _stored(bench: Bench, division: Division) -> Any:
+    extraction = Extraction(division.engine, division.fingerprint, bench.shop.pixels)
+    (features,), _ = extract(extraction, bench.shop.manifest.split("train"), 1, bench.shop.store, bench.shop.console)
+    return features
+
+
+def compare_features(bench: Bench, base: Any, case: Case) -> tuple[float, float]:
+    """Relative differences of pooled features and of logits, the head's weights being the same."""
+    division = divide(bench.classifier, head_of(bench), bench.shop)
+    (features,), logits = features_and_logits(bench, division)
+    expected = plain_keras.pooled_features(case.name, base, bench.pixels)
+    kernel, bias = bench.head_weights
+    return relative(features, expected), relative(logits, expected @ kernel + bias)
+
+
+def compare_frozen(bench: Bench, base: Any, case: Case) -> Steps:
+    """Ten steps of the head alone; the bench's head is trained by it."""
+    stage, weights = head_of(bench), bench.head_weights
+    features, batches = plain_keras.pooled_features(case.name, base, bench.pixels), bench.steps(stage.name)
+    theirs = plain_keras.frozen_losses(features, bench.labels, weights, batches, case.learning_rate)
+    still = plain_keras.frozen_losses(features, bench.labels, weights, batches, 0.0)
+    return Steps(tuple(step_losses(bench, stage)), tuple(theirs), tuple(still))
+
+
+def compare_unfrozen(bench: Bench, base: Any, case: Case) -> Steps:
+    """Ten steps of the head and the top of the backbone, batch norm frozen; trains both the bench and the base."""
+    stage, weights = top_of(bench, case.unfreeze), bench.head_weights
+    features, batches = plain_keras.pooled_features(case.name, base, bench.pixels), bench.steps(stage.name)
+    still = plain_keras.frozen_losses(features, bench.labels, weights, batches, 0.0)
+    plain_keras.unfreeze_top(base, case.unfreeze)
+    theirs = plain_keras.unfrozen_losses(
+        case.name, base, bench.pixels, bench.labels, weights, batches, case.learning_rate
+    )
+    return Steps(tuple(step_losses(bench, stage)), tuple(theirs), tuple(still))

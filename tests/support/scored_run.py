@@ -1,0 +1,87 @@
+"""A finished run's test pictures, scored on every way that there is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.dataset.manifest import Manifest
+from cnncli.engines.engine import Precision
+from cnncli.engines.keras import KerasEngine
+from cnncli.engines.openvino import OpenVinoEngine
+from cnncli.features.extract import Extraction, extract
+from cnncli.features.store import FeatureStore
+from cnncli.images.decode import decode
+from cnncli.inference.predictor import load_scorer
+from cnncli.metrics.scores import probabilities_of
+from cnncli.networks.classifier import load_classifier
+from cnncli.networks.cut import cut_classifier
+from cnncli.recipes.predict import Prediction, predict
+from cnncli.runs.folder import open_run
+from cnncli.terminal.console import Console
+
+Probabilities = NDArray[np.float64]
+BARE_KERAS = """
+import sys
+import keras, numpy as np
+model, pixels, scores = sys.argv[1:]
+loaded = keras.saving.load_model(model, safe_mode=True)
+np.save(scores, loaded.predict(np.load(pixels), verbose=0))
+assert "cnncli" not in sys.modules
+"""
+
+
+class ScoredRun:
+    """The test pictures of a run, or the validation pictures where it has no others, and its scorer."""
+
+    def __init__(self, path: Path) -> None:
+        """Decode the pictures of the run at `path`."""
+        self._run = open_run(path, path.parent)
+        self._scorer = load_scorer(self._run.engine, self._run.model)
+        self.recipe = self._scorer.recipe
+        manifest = Manifest.from_csv(self._run.manifest)
+        self.rows = manifest.split("test") or manifest.split("validation")
+        self.labels = np.array([self.recipe.classes.index(row.label) for row in self.rows])
+        self._pixels = np.stack([decode(row.path, self.recipe.pixels) for row in self.rows])
+
+    def right(self, probabilities: Probabilities) -> int:
+        """How many pictures are classified right."""
+        return int((probabilities.argmax(axis=1) == self.labels).sum())
+
+    def probabilities(self, precision: Precision) -> Probabilities:
+        """With the trunk computed in a precision by the run's engine."""
+        recipe, graph = self.recipe, self._run.engine / "trunk.xml"
+        if graph.exists():
+            return replace(self._scorer, trunk=OpenVinoEngine(graph, precision)).probabilities(self._pixels)
+        cut = cut_classifier(load_classifier(self._run.model, recipe.pretrained), recipe.unfreeze, recipe.batch_norm)
+        engine = None if cut.trunk is None else KerasEngine(cut.trunk, precision)
+        return replace(self._scorer, trunk=engine).probabilities(self._pixels)
+
+    def predicted(self) -> Probabilities:
+        """As `predict` says them."""
+        classes = self.recipe.classes
+        found = predict(self._run, [row.path for row in self.rows], top=len(classes))
+        named = [dict(zip(one.labels, one.probabilities, strict=True)) for one in found if isinstance(one, Prediction)]
+        return np.array([[one[label] for label in classes] for one in named])
+
+    def evaluated(self, store: Path) -> Probabilities:
+        """On the way of `evaluate`: features into a store, out of it, through the tail."""
+        extraction = Extraction(self._scorer.trunk, self.recipe.trunk, self.recipe.pixels)
+        (features,), _ = extract(extraction, self.rows, 1, FeatureStore(store), Console(quiet=True))
+        logits = self._scorer.logits(features.rows(np.arange(len(self.rows))))
+        return probabilities_of(logits, self.recipe.activation)
+
+    def in_bare_keras(self, folder: Path) -> Probabilities:
+        """From `model.keras`, loaded in safe mode by a process without cnncli, on the raw arrays of the decoder."""
+        files = [str(self._run.model), str(folder / "pixels.npy"), str(folder / "scores.npy")]
+        np.save(files[1], self._pixels)
+        subprocess.run([sys.executable, "-c", BARE_KERAS, *files], check=True, cwd=folder)
+        scores = np.load(files[2]).astype(np.float64)
+        if self.recipe.activation == "linear":
+            scores = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        return np.hstack([1 - scores, scores]) if scores.shape[1] == 1 else scores

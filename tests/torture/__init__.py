@@ -1,1 +1,0 @@
-"""The short tier of `scripts/torture.py`: the same harm, less often."""
