@@ -41,7 +41,7 @@ def train(
     """Train a classifier.
 
     Args:
-        config: a YAML file, a folder of pictures, or the settings themselves as nested mappings.
+        config: a YAML file, a folder of images, or the settings themselves as nested mappings.
         overrides: settings by their dotted key, e.g. `{"training.optimizer.learning_rate": 1e-4}`.
         runs_dir: where the run appears; default: `CNNCLI_RUNS`, else `runs` in the current folder.
 
@@ -80,7 +80,7 @@ def finetune(
         runs_dir: as in `train`.
 
     Raises:
-        CnncliError: settings that no stage can have, layers that are not there, pictures that have gone or changed.
+        CnncliError: settings that no stage can have, layers that are not there, images that have gone or changed.
     """
     from cnncli.recipes.finetune import FinetuneSettings
     from cnncli.recipes.finetune import finetune as recipe
@@ -115,21 +115,21 @@ def predict(
     top: int = 5,
     runs_dir: str | PathLike[str] | None = None,
 ) -> list[Prediction]:
-    """Class probabilities of pictures: files, folders or patterns.
+    """Class probabilities of images: files, folders or patterns.
 
     Raises:
-        DataError: pictures that cannot be used, all of them.
+        DataError: images that cannot be used, all of them.
         ConfigError: `top` is below 1, or a path is empty.
     """
-    from cnncli.errors import DataError, PictureError
+    from cnncli.errors import DataError, ImageError
     from cnncli.recipes.predict import predict as recipe
 
     wanted = [paths] if isinstance(paths, str | PathLike) else list(paths)
     results = list(recipe(_open(run, runs_dir), [fspath(path) for path in wanted], top))
-    refused = [str(result) for result in results if isinstance(result, PictureError)]
+    refused = [str(result) for result in results if isinstance(result, ImageError)]
     if refused:
         raise DataError(refused)
-    return [result for result in results if not isinstance(result, PictureError)]
+    return [result for result in results if not isinstance(result, ImageError)]
 
 
 def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> Classifier:

@@ -2,8 +2,8 @@
 
     CnncliError                exit 2   the user's input or environment; a message and no traceback
     ├── ConfigError                     a config: unknown key, wrong type, contradiction, missing file
-    ├── DataError                       a dataset: classes, splits, unreadable pictures
-    │   └── PictureError                one picture: what it is and why it is refused
+    ├── DataError                       a dataset: classes, splits, unreadable images
+    │   └── ImageError                one image: what it is and why it is refused
     ├── WeightsError                    weights that cannot be fetched, read or matched
     ├── CutError                        a place where a classifier cannot be divided
     ├── EngineError                     an engine or precision this machine does not have
@@ -57,14 +57,14 @@ class ConfigError(CnncliError):
 
 
 class DataError(CnncliError):
-    """A dataset lacks classes, splits or readable pictures, or its splits disagree."""
+    """A dataset lacks classes, splits or readable images, or its splits disagree."""
 
 
-class PictureError(DataError):
-    """A picture cannot be used.
+class ImageError(DataError):
+    """An image cannot be used.
 
     Attributes:
-        path: the picture, or a name such as `-` for standard input.
+        path: the image, or a name such as `-` for standard input.
         reason: why, in words that fit behind a colon.
     """
 

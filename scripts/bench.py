@@ -24,8 +24,8 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.benchmarks import GROUPS
+from scripts.benchmarks.images import SHARED, find_images
 from scripts.benchmarks.machine import load
-from scripts.benchmarks.pictures import SHARED, find_pictures
 from scripts.benchmarks.table import write_table
 from scripts.benchmarks.workbench import QUICK_ROUNDS, ROUNDS, Workbench, usual_rounds
 
@@ -42,7 +42,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
     "--repeats", type=click.IntRange(min=1), help=f"Rounds.  [default: {ROUNDS}; {QUICK_ROUNDS} with --quick]"
 )
 @click.option("--quick", is_flag=True, help="Tiny counts, one round: to see whether it runs, not to be quoted.")
-@click.option("--data", type=FOLDER, help="Pictures: train, validation and test with class folders.")
+@click.option("--data", type=FOLDER, help="Images: train, validation and test with class folders.")
 @click.option("--weights", type=FOLDER, help="Folder of NAME_notop.weights.h5 files.")
 @click.option("--results", type=FOLDER, default=RESULTS, help="Folder of JSON lines.  [default: scripts/.benchmarks]")
 @click.option("--out", type=click.Path(path_type=Path), default=TABLE, help="File that `table` writes.")
@@ -70,15 +70,15 @@ def measure(
     module = import_module(f"scripts.benchmarks.{group}")
     if unknown := [figure for figure in figures if figure not in module.FIGURES]:
         raise click.UsageError(f"{group} has no figure {', '.join(unknown)}; there are {', '.join(module.FIGURES)}.")
-    pictures = find_pictures(data)
+    images = find_images(data)
     folder = weights.resolve() if weights else SHARED / "weights" if (SHARED / "weights").is_dir() else None
     given = tuple(f"--{name} {value}" for name, value in (("data", data), ("weights", weights)) if value)
     rounds = repeats or usual_rounds(quick)
-    click.echo(f"pictures: {pictures.name}; weights: {folder or 'none, random ones serve'}")
+    click.echo(f"images: {images.name}; weights: {folder or 'none, random ones serve'}")
     for figure in figures or module.FIGURES:
         with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as name:
             work = Path(name)
-            module.measure(Workbench(group, figure, rounds, quick, pictures, folder, results, work, load(), given))
+            module.measure(Workbench(group, figure, rounds, quick, images, folder, results, work, load(), given))
 
 
 def measure_all(**options: Any) -> None:

@@ -10,14 +10,14 @@
         `cnncli train` and in plain Keras with `image_dataset_from_directory`: test accuracies with 95 % intervals.
 
     python scripts/compare_with_keras.py pixels DATA --backbone NAME [--weights FILE] [--size PX]
-        TensorFlow's bilinear resizing, which does not antialias, against cnncli's decoder: grey levels apart, and
+        TensorFlow's bilinear resizing, which does not antialias, against cnncli's decoder: gray levels apart, and
         the accuracy of heads trained on either and tested on both.
 
     python scripts/compare_with_keras.py precision RUN
-        The run's test pictures through its trunk in float32 and in bfloat16: decisions that flip, accuracies.
+        The run's test images through its trunk in float32 and in bfloat16: decisions that flip, accuracies.
 
     python scripts/compare_with_keras.py figures RUN
-        For each test picture of a run in float32: `predict`, `evaluate`, and `model.keras` in bare Keras in a process
+        For each test image of a run in float32: `predict`, `evaluate`, and `model.keras` in bare Keras in a process
         of its own; the largest differences of a probability.
 
 DATA has train, validation and test folders with class folders. Times are not compared here.
@@ -99,7 +99,7 @@ def compare_parity(options: argparse.Namespace) -> Iterator[Row]:
         case, folder = parity.CASES[name], options.work / name
         folder.mkdir()
         if name in real:
-            parity.draw_pictures(folder / "data", case.side)
+            parity.draw_images(folder / "data", case.side)
             files = {"given": Path(real[name])}
         else:
             files = dict(parity.write_case(case, folder))
@@ -147,10 +147,10 @@ def _train_with_cnncli(options: argparse.Namespace, seed: int) -> str:
     return _accuracy(round(test["top1"] * test["n"]), test["n"])
 
 
-Pictures = tuple[NDArray[np.float32], NDArray[np.int64]]
+Images = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
-def _features(options: argparse.Namespace, read: Callable[[Path, int], Pictures]) -> dict[str, Pictures]:
+def _features(options: argparse.Namespace, read: Callable[[Path, int], Images]) -> dict[str, Images]:
     """Pooled features of a frozen base in plain Keras; one split is in memory at a time."""
     base, features = _base(options), {}
     for name in SPLITS:
@@ -173,7 +173,7 @@ def _base(options: argparse.Namespace) -> Any:
     return keras.saving.load_model(file)
 
 
-def _train_plain(features: dict[str, Pictures], seed: int, test: str = "test") -> tuple[int, int]:
+def _train_plain(features: dict[str, Images], seed: int, test: str = "test") -> tuple[int, int]:
     """Right answers of a head trained on features, and how many there were."""
     n_classes = int(features["train"][1].max()) + 1
     head = plain_keras.train_head(features["train"], features["validation"], n_classes, seed)
@@ -192,7 +192,7 @@ def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
     """Pixels of both decoders, and heads trained and tested on either."""
     test = options.data / "test"
     apart = np.abs(plain_keras.read_split(test, options.size)[0] - decode_split(test, options.size)[0])
-    yield ("grey levels apart, test pictures", "mean", "median picture", "worst picture", "largest")
+    yield ("gray levels apart, test images", "mean", "median image", "worst image", "largest")
     of_each = apart.mean(axis=(1, 2, 3))
     figures = (apart.mean(), np.median(of_each), of_each.max(), apart.max())
     yield ("TensorFlow bilinear against cnncli", *(f"{figure:.2f}" for figure in figures))
@@ -208,8 +208,8 @@ def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
             yield (f"{trained}, {tested}", _accuracy(right, n), "", "", "")
 
 
-def decode_split(folder: Path, side: int) -> Pictures:
-    """The pictures of class folders as cnncli decodes them, in the order of `image_dataset_from_directory`."""
+def decode_split(folder: Path, side: int) -> Images:
+    """The images of class folders as cnncli decodes them, in the order of `image_dataset_from_directory`."""
     from cnncli.images.decode import PixelRecipe, decode
 
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -220,14 +220,14 @@ def decode_split(folder: Path, side: int) -> Pictures:
 
 
 def compare_precision(options: argparse.Namespace) -> Iterator[Row]:
-    """Probabilities of the test pictures with the trunk in either precision; the tail is float32 in both."""
+    """Probabilities of the test images with the trunk in either precision; the tail is float32 in both."""
     from tests.support.scored_run import ScoredRun
 
     run = ScoredRun(options.run)
     full, short = run.probabilities("float32"), run.probabilities("bfloat16")
     flips, n = int((full.argmax(axis=1) != short.argmax(axis=1)).sum()), len(run.labels)
     yield (
-        "pictures",
+        "images",
         "decisions that flip",
         "largest change of a probability",
         "float32 accuracy          ",
@@ -238,12 +238,12 @@ def compare_precision(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def compare_figures(options: argparse.Namespace) -> Iterator[Row]:
-    """`predict`, `evaluate` and bare Keras on the same test pictures."""
+    """`predict`, `evaluate` and bare Keras on the same test images."""
     from tests.support.scored_run import ScoredRun
 
     run = ScoredRun(options.run)
     predicted, evaluated, bare = run.predicted(), run.evaluated(options.work), run.in_bare_keras(options.work)
-    yield ("pictures", "trunk in", "predict − evaluate", "predict − bare Keras", "evaluate − bare Keras")
+    yield ("images", "trunk in", "predict − evaluate", "predict − bare Keras", "evaluate − bare Keras")
     pairs = ((predicted, evaluated), (predicted, bare), (evaluated, bare))
     differences = [f"{np.abs(one - other).max():.1e}" for one, other in pairs]
     yield (str(len(run.rows)), run.recipe.precision, *differences)

@@ -3,8 +3,8 @@
     python scripts/make_sample_data.py            draw them anew
     python scripts/make_sample_data.py --check    compare what lies there with what would be drawn
 
-Every cat has a dog with the same background, colours, pose, light and JPEG quality, so that nothing but the animal
-tells the two apart: not the mean colour, not the size of picture or file. All randomness comes from NumPy's
+Every cat has a dog with the same background, colors, pose, light and JPEG quality, so that nothing but the animal
+tells the two apart: not the mean color, not the size of image or file. All randomness comes from NumPy's
 RandomState, whose streams are frozen for good; only Pillow's version decides on the last bits of JPEG.
 """
 
@@ -29,9 +29,9 @@ PILLOW = "13.0.0"
 """The version that drew what is in the repository."""
 SEED = 20261121
 PAIRS = {"train": 50, "validation": 20, "test": 50}
-"""Cats, and as many dogs, in each split; with 100 test pictures, 95 % have the Wilson interval 88.8-97.8 %."""
+"""Cats, and as many dogs, in each split; with 100 test images, 95 % have the Wilson interval 88.8-97.8 %."""
 SIZES_PX = range(88, 113)
-"""Of width and height, before what is cut off by the picture's edge."""
+"""Of width and height, before what is cut off by the image's edge."""
 FINE = 4
 """Drawn so many times larger and averaged, for smooth edges."""
 LARGEST_BYTES = 4096
@@ -39,16 +39,16 @@ LARGEST_BYTES = 4096
 
 Animal = Literal["cat", "dog"]
 Point = tuple[float, float]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-FURS: Sequence[Colour] = (
+FURS: Sequence[Color] = (
     (58, 54, 56), (92, 84, 80), (134, 126, 122), (196, 190, 184), (232, 226, 214), (222, 184, 132),
     (206, 140, 74), (176, 102, 52), (128, 78, 48), (88, 56, 40), (150, 116, 84), (112, 118, 130),
 )  # fmt: skip
-IRISES: Sequence[Colour] = ((206, 178, 60), (120, 172, 76), (96, 158, 190), (166, 110, 52))
-PINK: Colour = (222, 142, 146)
-WHITE: Colour = (244, 242, 236)
-DARK: Colour = (38, 32, 34)
+IRISES: Sequence[Color] = ((206, 178, 60), (120, 172, 76), (96, 158, 190), (166, 110, 52))
+PINK: Color = (222, 142, 146)
+WHITE: Color = (244, 242, 236)
+DARK: Color = (38, 32, 34)
 
 
 class Dice:
@@ -69,8 +69,8 @@ class Dice:
         """True so often."""
         return self.between(0, 1) < share
 
-    def one_of(self, things: Sequence[Colour]) -> Colour:
-        """One of some colours."""
+    def one_of(self, things: Sequence[Color]) -> Color:
+        """One of some colors."""
         return things[int(self.between(0, len(things)))]
 
     def bytes(self, *shape: int) -> NDArray[np.int64]:
@@ -108,30 +108,30 @@ class Pen:
         self._pose = pose
         self.shift = 0.0
 
-    def shape(self, colour: Colour, points: Sequence[Point]) -> None:
+    def shape(self, color: Color, points: Sequence[Point]) -> None:
         """A filled polygon."""
-        self._draw.polygon([self._pose(x + self.shift, y) for x, y in points], fill=colour)
+        self._draw.polygon([self._pose(x + self.shift, y) for x, y in points], fill=color)
 
-    def oval(self, colour: Colour, x: float, y: float, across: float, down: float, turn: float = 0.0) -> None:
+    def oval(self, color: Color, x: float, y: float, across: float, down: float, turn: float = 0.0) -> None:
         """A filled ellipse."""
         angles = [2 * math.pi * k / 40 for k in range(40)]
         cos, sin = math.cos(turn), math.sin(turn)
         circle = [(across * math.cos(a), down * math.sin(a)) for a in angles]
-        self.shape(colour, [(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in circle])
+        self.shape(color, [(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in circle])
 
-    def line(self, colour: Colour, points: Sequence[Point], width: float) -> None:
-        """A line of a width in pixels of the finished picture."""
+    def line(self, color: Color, points: Sequence[Point], width: float) -> None:
+        """A line of a width in pixels of the finished image."""
         path = [self._pose(x + self.shift, y) for x, y in points]
-        self._draw.line(path, fill=colour, width=max(1, round(width * FINE)), joint="curve")
+        self._draw.line(path, fill=color, width=max(1, round(width * FINE)), joint="curve")
 
 
-def mixed(one: Colour, other: Colour, share: float) -> Colour:
-    """A colour between two."""
+def mixed(one: Color, other: Color, share: float) -> Color:
+    """A color between two."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return (red, green, blue)
 
 
-def draw_cat(pen: Pen, dice: Dice, fur: Colour, second: Colour, look: float) -> None:
+def draw_cat(pen: Pen, dice: Dice, fur: Color, second: Color, look: float) -> None:
     """Pointed ears, slit pupils, a small pink nose, long whiskers."""
     dark, light = mixed(fur, DARK, 0.4), mixed(second, WHITE, 0.55)
     outer, tip = dice.between(0.88, 0.98), dice.between(1.45, 1.7)
@@ -168,7 +168,7 @@ def draw_cat(pen: Pen, dice: Dice, fur: Colour, second: Colour, look: float) -> 
             pen.line(WHITE if sum(fur) < 420 else DARK, [(side * 0.22, 0.38 + 0.06 * k), end], 0.7)
 
 
-def draw_dog(pen: Pen, dice: Dice, fur: Colour, second: Colour, look: float) -> None:
+def draw_dog(pen: Pen, dice: Dice, fur: Color, second: Color, look: float) -> None:
     """Hanging ears, round eyes, a large muzzle with a large dark nose, sometimes the tongue out."""
     dark, light = mixed(fur, DARK, 0.4), mixed(second, WHITE, 0.55)
     ear = dark if dice.chance(0.6) else mixed(second, DARK, 0.2)
@@ -203,7 +203,7 @@ def draw_dog(pen: Pen, dice: Dice, fur: Colour, second: Colour, look: float) -> 
 
 
 def draw_background(dice: Dice, width: int, height: int) -> Image.Image:
-    """Soft clouds of two colours, and shapes of all kinds behind the head."""
+    """Soft clouds of two colors, and shapes of all kinds behind the head."""
     one, other = dice.bytes(3), dice.bytes(3)
     canvas = Image.new("RGB", (width * FINE, height * FINE))
     cells = int(dice.between(3, 14))
@@ -217,7 +217,7 @@ def draw_background(dice: Dice, width: int, height: int) -> Image.Image:
 
 
 def draw_polygon(canvas: Image.Image, dice: Dice, tint: NDArray[np.int64]) -> None:
-    """A regular polygon anywhere, of a colour near another."""
+    """A regular polygon anywhere, of a color near another."""
     red, green, blue = (int(value) for value in (dice.bytes(3) + tint) // 2)
     x, y = dice.between(0, canvas.width), dice.between(0, canvas.height)
     size, start = dice.between(0.05, 0.2) * canvas.width, dice.between(0, 7)
@@ -227,7 +227,7 @@ def draw_polygon(canvas: Image.Image, dice: Dice, tint: NDArray[np.int64]) -> No
     ImageDraw.Draw(canvas).polygon(outline, fill=(red, green, blue))
 
 
-def draw_body(pen: Pen, dice: Dice, fur: Colour) -> None:
+def draw_body(pen: Pen, dice: Dice, fur: Color) -> None:
     """Shoulders below the head, the same for both animals."""
     wide = dice.between(0.7, 1.1)
     pen.shape(
@@ -235,9 +235,9 @@ def draw_body(pen: Pen, dice: Dice, fur: Colour) -> None:
     )
 
 
-def light_and_noise(picture: Image.Image, scene: Dice, own: Dice) -> Image.Image:
-    """A slope of light, a cast of colour and grainy noise, in whole numbers."""
-    pixels = np.asarray(picture).astype(np.int64)
+def light_and_noise(image: Image.Image, scene: Dice, own: Dice) -> Image.Image:
+    """A slope of light, a cast of color and grainy noise, in whole numbers."""
+    pixels = np.asarray(image).astype(np.int64)
     height, width, _ = pixels.shape
     x, y = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
     slope_x, slope_y = round(scene.either_side(260)), round(scene.either_side(260))
@@ -250,7 +250,7 @@ def light_and_noise(picture: Image.Image, scene: Dice, own: Dice) -> Image.Image
     return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
 
 
-def draw_picture(split: int, index: int, animal: Animal) -> bytes:
+def draw_image(split: int, index: int, animal: Animal) -> bytes:
     """The JPEG of one animal; the scene is that of its pair, the rest its own."""
     scene, own = Dice(split, index), Dice(split, index, 1 if animal == "cat" else 2)
     width, height = (int(scene.between(SIZES_PX.start, SIZES_PX.stop)) for _ in range(2))
@@ -266,11 +266,11 @@ def draw_picture(split: int, index: int, animal: Animal) -> bytes:
     return encoded(finished, round(scene.between(55, 88)))
 
 
-def encoded(picture: Image.Image, quality: int) -> bytes:
+def encoded(image: Image.Image, quality: int) -> bytes:
     """As JPEG of that quality, or the best below it that fits into `LARGEST_BYTES`."""
     while True:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality, optimize=True)
+        image.save(file, "JPEG", quality=quality, optimize=True)
         if file.tell() <= LARGEST_BYTES:
             return file.getvalue()
         quality -= 1
@@ -281,7 +281,7 @@ def draw_all() -> Iterator[tuple[str, bytes]]:
     for place, (split, pairs) in enumerate(PAIRS.items()):
         for index in range(pairs):
             for animal in ("cat", "dog"):
-                yield f"{split}/{animal}s/{animal}.{index}.jpg", draw_picture(place, index, animal)
+                yield f"{split}/{animal}s/{animal}.{index}.jpg", draw_image(place, index, animal)
 
 
 def differences(folder: Path) -> list[str]:

@@ -4,7 +4,8 @@
 
 A stage of fine-tuning starts from the weights of the stage before, on a path of its own: layers that the engine
 computed in the trunk are computed by Keras in the tail, in the precision in which that stage trains. In float32 the
-loss must stay (1e-4); in bfloat16 this is the measurement behind `HANDED_ON_TOLERANCE` in cnncli/training/stage_report.py.
+loss must stay (1e-4); in bfloat16 this is the measurement behind `HANDED_ON_TOLERANCE`,
+in cnncli/training/stage_report.py.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """How surely copies of photographs are known again, how seldom others are taken for copies, and how fast that is.
 
-    python scripts/measure_near_duplicates.py FOLDER              1,000 copies of each kind, and all pairs of pictures
+    python scripts/measure_near_duplicates.py FOLDER              1,000 copies of each kind, and all pairs of images
     python scripts/measure_near_duplicates.py --speed 100000      drawn thumbnails, 70 / 15 / 15 % in three splits
 
-The limits in cnncli/dataset/perceptual_hash.py are chosen by the first; the pairs that pass are listed, to be looked at.
+The limits in cnncli/dataset/perceptual_hash.py are chosen by the first; the pairs that
+pass are listed, to be looked at.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cnncli.dataset.build import pictures_below
+from cnncli.dataset.build import images_below
 from cnncli.dataset.inventory import MAX_PIXELS
-from cnncli.dataset.perceptual_hash import Looks, colour_distances, correlations, near_pairs
+from cnncli.dataset.perceptual_hash import Looks, color_distances, correlations, near_pairs
 from cnncli.images.thumbnail import THUMBNAIL_BYTES
 from cnncli.images.verify import verify_bytes
 from cnncli.runtime.threads import map_ordered
@@ -57,8 +58,8 @@ CHANGES: dict[str, tuple[Change, int]] = {
     "brightness × 1.3": (lambda one: ImageEnhance.Brightness(one).enhance(1.3), 80),
     "brightness × 0.6": (lambda one: ImageEnhance.Brightness(one).enhance(0.6), 80),
     "contrast × 1.4": (lambda one: ImageEnhance.Contrast(one).enhance(1.4), 80),
-    "colours × 0.6": (lambda one: ImageEnhance.Color(one).enhance(0.6), 80),
-    "without colours": (lambda one: one.convert("L"), 80),
+    "colors × 0.6": (lambda one: ImageEnhance.Color(one).enhance(0.6), 80),
+    "without colors": (lambda one: one.convert("L"), 80),
     "blurred": (lambda one: one.filter(ImageFilter.GaussianBlur(3)), 80),
     "cropped by 2 %": (cropped(0.02), 80),
     "cropped by 5 %": (cropped(0.05), 80),
@@ -70,25 +71,25 @@ CHANGES: dict[str, tuple[Change, int]] = {
 
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python") if __doc__ else None)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True), required=False)
-@click.option("--count", default=1000, show_default=True, help="Pictures that are copied.")
+@click.option("--count", default=1000, show_default=True, help="Images that are copied.")
 @click.option("--speed", type=int, help="Search among so many drawn thumbnails instead.")
 def main(folder: Path | None, count: int, speed: int | None) -> None:
     """Print tables."""
     if folder:
-        paths, _ = pictures_below(folder)
+        paths, _ = images_below(folder)
         measure(paths, count)
     if speed:
         measure_speed(speed)
 
 
 def measure(paths: list[Path], count: int) -> None:
-    """Copies of some of the pictures, and all pairs of all of them."""
+    """Copies of some of the images, and all pairs of all of them."""
     looks = looks_of([path.read_bytes() for path in paths])
     some = np.random.default_rng(0).permutation(len(paths))[:count]
-    click.echo(f"{len(paths):,} pictures, without structure {np.count_nonzero(~looks.telling):,}\n")
+    click.echo(f"{len(paths):,} images, without structure {np.count_nonzero(~looks.telling):,}\n")
     rows = [row_of(name, looks, some, [paths[place] for place in some], *change) for name, change in CHANGES.items()]
     click.echo(plain_table(("copies", "bits, median", "95 %", "99 %", "correlation, 5 %", "1 %",
-                            "colours, 99 %", "found"), rows))  # fmt: skip
+                            "colors, 99 %", "found"), rows))  # fmt: skip
     bits, correlation, near = all_pairs(looks)
     table = [
         (str(most), f"{np.count_nonzero(bits <= most):,}",
@@ -107,14 +108,14 @@ def row_of(
     """What became of the copies of one kind."""
     copies = looks_of(list(map_ordered(lambda path: changed(path, change, quality), paths)))
     bits = np.bitwise_count(looks.hashes[some] ^ copies.hashes)
-    correlation = correlations(looks.grey[some], copies.grey)
-    colour = colour_distances(looks.colour[some], copies.colour)
+    correlation = correlations(looks.gray[some], copies.gray)
+    color = color_distances(looks.color[some], copies.color)
     both = Looks(*(np.concatenate([getattr(looks, key)[some], getattr(copies, key)])
-                   for key in ("hashes", "grey", "colour", "telling")))  # fmt: skip
+                   for key in ("hashes", "gray", "color", "telling")))  # fmt: skip
     n = len(some)
     pairs = near_pairs(both, [np.arange(n), np.arange(n, 2 * n)]).pairs
     found = sum(other - one == n for one, other, _ in pairs) / n
-    numbers = (*np.percentile(bits, (50, 95, 99)), *np.percentile(correlation, (5, 1)), np.percentile(colour, 99))
+    numbers = (*np.percentile(bits, (50, 95, 99)), *np.percentile(correlation, (5, 1)), np.percentile(color, 99))
     return (name, *(f"{value:.3g}" for value in numbers), f"{found:.1%}")
 
 
@@ -127,21 +128,21 @@ def all_pairs(
         others = np.bitwise_count(looks.hashes[place] ^ looks.hashes[place + 1 :])
         near = np.flatnonzero(others <= widest)
         bits.append(others[near])
-        correlation.append(correlations(looks.grey[place : place + 1], looks.grey[place + 1 + near]))
+        correlation.append(correlations(looks.gray[place : place + 1], looks.gray[place + 1 + near]))
     found = near_pairs(looks, [np.arange(len(looks.hashes))], within=[0])
     return np.concatenate(bits), np.concatenate(correlation), found.pairs
 
 
 def looks_of(files: list[bytes]) -> Looks:
-    """Of the bytes of picture files."""
+    """Of the bytes of image files."""
     return Looks.of([facts.thumbnail for facts in map_ordered(lambda one: verify_bytes(one, "-", MAX_PIXELS), files)])
 
 
 def changed(path: Path, change: Change, quality: int) -> bytes:
-    """The bytes of a JPEG of the changed picture."""
+    """The bytes of a JPEG of the changed image."""
     file = io.BytesIO()
-    with Image.open(path) as picture:
-        change(picture.convert("RGB")).save(file, "JPEG", quality=quality)
+    with Image.open(path) as image:
+        change(image.convert("RGB")).save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
@@ -159,7 +160,7 @@ def measure_speed(n: int) -> None:
         seconds, used = time.monotonic() - started, time.process_time() - used
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
         spent = f"{seconds:.1f} s, {used:.1f} s of processor"
-        click.echo(f"{n:,} pictures, {what}: {spent}, {len(found.pairs)} pairs, memory at most {peak_mb:.0f} MB")
+        click.echo(f"{n:,} images, {what}: {spent}, {len(found.pairs)} pairs, memory at most {peak_mb:.0f} MB")
 
 
 if __name__ == "__main__":

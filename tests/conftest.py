@@ -1,4 +1,4 @@
-"""Fixtures for every room: tiny pictures drawn on the spot, and the real ones where they are at hand."""
+"""Fixtures for every room: tiny images drawn on the spot, and the real ones where they are at hand."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_the_readme_example_runs(example: dict[str, object]) -> None:
 
 
 def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
-    """Five epochs are enough for nine of ten drawn pictures."""
+    """Five epochs are enough for nine of ten drawn images."""
     run = example["run"]
 
     assert run.metrics["test"].n == 100  # type: ignore[attr-defined]
@@ -61,9 +61,9 @@ def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
     from PIL import Image
 
     model, deeper = example["model"], example["deeper"]
-    picture = ROOT / "data" / "sample" / "test" / "dogs" / "dog.0.jpg"
-    pixels = np.asarray(Image.open(picture).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR))
-    (prediction,) = cnncli.predict(picture, run=deeper)  # type: ignore[arg-type]
+    image = ROOT / "data" / "sample" / "test" / "dogs" / "dog.0.jpg"
+    pixels = np.asarray(Image.open(image).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR))
+    (prediction,) = cnncli.predict(image, run=deeper)  # type: ignore[arg-type]
     scores = dict(zip(prediction.labels, prediction.probabilities, strict=True))
     tolerance = 1e-5 if deeper.folder.read_facts()["precision"] == "float32" else 0.1  # type: ignore[attr-defined]
 
@@ -86,7 +86,7 @@ def test_the_plan_in_the_readme_is_what_is_printed(
     assert capsys.readouterr() == (shown, f"run {run.name}\n")
 
 
-def test_predict_raises_with_every_picture_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:
+def test_predict_raises_with_every_image_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:
     """In Python there is no stderr to name them on."""
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
 

@@ -40,7 +40,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configs as they lie in a checkout, with drawn pictures where their data belongs."""
+    """The configs as they lie in a checkout, with drawn images where their data belongs."""
     root = tmp_path_factory.mktemp("checkout")
     for path in CONFIGS:
         copy = root / path.relative_to(ROOT)
@@ -81,14 +81,14 @@ def test_every_command_in_a_config_can_be_typed(path: Path) -> None:
 @EVERY_CONFIG
 def test_a_config_says_what_to_expect(path: Path) -> None:
     """Its first lines name the weights and an accuracy, measured or published."""
-    lines = re.findall(r"^# (Pictures|Weights|Expect)   ", header(path), re.M)
+    lines = re.findall(r"^# (Images|Weights|Expect)   ", header(path), re.M)
 
-    assert lines == ["Pictures", "Weights", "Expect"]
+    assert lines == ["Images", "Weights", "Expect"]
     assert re.search(r"^# Expect .*\d %", header(path), re.M | re.S)
 
 
 @EVERY_CONFIG
-def test_a_config_finds_its_pictures_where_it_says_to_put_them(path: Path) -> None:
+def test_a_config_finds_its_images_where_it_says_to_put_them(path: Path) -> None:
     """The folder that `data prepare` would make is the one that is trained on."""
     data = load_config(path, environment={}, check_paths=False).data.path
     prepare = re.search(r"cnncli (data prepare .*)", header(path))

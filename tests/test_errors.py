@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli import errors
-from cnncli.errors import CnncliError, ConfigError, DataError, MinimumMissedError, PictureError, printable
+from cnncli.errors import CnncliError, ConfigError, DataError, ImageError, MinimumMissedError, printable
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, CnncliError)]
 
@@ -27,12 +27,12 @@ def test_an_error_carries_all_its_problems() -> None:
 
 def test_one_problem_is_one_line() -> None:
     """A single text is one problem, not one per character."""
-    assert DataError("no pictures").problems == ("no pictures",)
+    assert DataError("no images").problems == ("no images",)
 
 
-def test_a_picture_error_names_the_picture_and_the_reason() -> None:
+def test_a_image_error_names_the_image_and_the_reason() -> None:
     """The facts ride on the exception beside the sentence."""
-    error = PictureError(Path("cats/1.jpg"), "truncated")
+    error = ImageError(Path("cats/1.jpg"), "truncated")
 
     assert (error.path, error.reason, str(error)) == (Path("cats/1.jpg"), "truncated", "cats/1.jpg: truncated")
     assert isinstance(error, DataError)

@@ -17,7 +17,7 @@ from cnncli.cli.app import VERBS
 
 ROOT = Path(cnncli.__file__).parent
 
-# A picture meets them in this order; a room may import those before it. The last is the package itself.
+# An image meets them in this order; a room may import those before it. The last is the package itself.
 ROOMS = (
     *("errors", "runtime", "terminal", "storage", "catalogue", "metrics", "config", "images", "augmentation", "runs"),
     *("dataset", "networks", "engines", "features", "training", "evaluation", "inference", "explanation", "report"),

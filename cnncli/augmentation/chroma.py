@@ -1,7 +1,7 @@
-"""Saturation and hue of a picture.
+"""Saturation and hue of an image.
 
-Saturation means what it means in Pillow's ImageEnhance.Color: the picture is blended with its own grey values. Hue
-turns the circle of the HSV colour space, as torchvision and `tf.image.adjust_hue` do, without rounding in between.
+Saturation means what it means in Pillow's ImageEnhance.Color: the image is blended with its own gray values. Hue
+turns the circle of the HSV color space, as torchvision and `tf.image.adjust_hue` do, without rounding in between.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Chroma:
-    """What one rendering does to the colours; the defaults do nothing.
+    """What one rendering does to the colors; the defaults do nothing.
 
     Attributes:
-        saturation: factor of each pixel's distance to its grey value.
-        hue: turn of the colour circle, as a fraction of it; 1/3 makes red green.
+        saturation: factor of each pixel's distance to its gray value.
+        hue: turn of the color circle, as a fraction of it; 1/3 makes red green.
     """
 
     saturation: float = 1.0
     hue: float = 0.0
 
 
-def recolour(pixels: NDArray[np.uint8], chroma: Chroma) -> NDArray[np.uint8]:
-    """A picture after saturation, then hue.
+def recolor(pixels: NDArray[np.uint8], chroma: Chroma) -> NDArray[np.uint8]:
+    """An image after saturation, then hue.
 
     Args:
-        pixels: uint8 (height, width, channels); one channel has no colours and comes back as it is.
+        pixels: uint8 (height, width, channels); one channel has no colors and comes back as it is.
         chroma: what to do; `Chroma()` returns `pixels` itself.
     Returns: uint8, same shape.
     """
@@ -41,11 +41,11 @@ def recolour(pixels: NDArray[np.uint8], chroma: Chroma) -> NDArray[np.uint8]:
 
 
 def saturate(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Each RGB pixel's distance to its grey value times a factor, rounded and cut off at 0 and 255."""
+    """Each RGB pixel's distance to its gray value times a factor, rounded and cut off at 0 and 255."""
     import cv2
 
-    grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    saturated: NDArray[np.uint8] = cv2.addWeighted(pixels, factor, grey, 1.0 - factor, 0.0)
+    gray = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    saturated: NDArray[np.uint8] = cv2.addWeighted(pixels, factor, gray, 1.0 - factor, 0.0)
     return saturated
 
 
@@ -53,7 +53,7 @@ def turn_hue(pixels: NDArray[np.uint8], fraction: float) -> NDArray[np.uint8]:
     """RGB pixels with their hue turned by a fraction of the circle; value and saturation stay."""
     import cv2
 
-    colours = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2HSV)  # degrees, 0-1, 0-255
+    colors = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2HSV)  # degrees, 0-1, 0-255
     degrees = 360.0 * (fraction % 1.0)  # OpenCV takes angles up to 720 back into the circle, and no negative ones
-    turned = cv2.cvtColor(cv2.add(colours, (degrees, 0.0, 0.0, 0.0)), cv2.COLOR_HSV2RGB)
+    turned = cv2.cvtColor(cv2.add(colors, (degrees, 0.0, 0.0, 0.0)), cv2.COLOR_HSV2RGB)
     return np.asarray(np.rint(turned), dtype=np.uint8)

@@ -16,7 +16,7 @@ def describe(settings: AugmentationConfig) -> tuple[str, ...]:
     >>> " · ".join(describe(AugmentationConfig(rotation_range=40, zoom_range=0.2, horizontal_flip=True)))
     'rotation ±40° · zoom 0.8–1.2 · horizontal flip · fill nearest'
     """
-    words = [*_moving(settings), *_colouring(settings), *_covering(settings)]
+    words = [*_moving(settings), *_coloring(settings), *_covering(settings)]
     return tuple(word for word in words if word)
 
 
@@ -39,7 +39,7 @@ def _moving(settings: AugmentationConfig) -> list[str]:
     ]
 
 
-def _colouring(settings: AugmentationConfig) -> list[str]:
+def _coloring(settings: AugmentationConfig) -> list[str]:
     return [
         _factor("contrast", settings.contrast_range),
         f"channel shift ±{settings.channel_shift_range:g}" if settings.channel_shift_range else "",
@@ -72,14 +72,14 @@ def _share(limits: Limits) -> str:
 
 
 def _unit_notes(settings: AugmentationConfig) -> list[str]:
-    """Angles and grey levels that look like fractions or radians."""
+    """Angles and gray levels that look like fractions or radians."""
     shear, rotation = settings.shear_range, settings.rotation_range
     shift, noise = settings.channel_shift_range, settings.noise_stddev
     doubtful = {
         "shear_range": (shear, "degrees, as in Keras,", "radians", np.rad2deg(shear)),
         "rotation_range": (rotation, "degrees", "a fraction of a full turn", 360 * rotation),
-        "channel_shift_range": (shift, "grey levels", "a fraction of their range", 255 * shift),
-        "noise_stddev": (noise, "grey levels", "a fraction of their range", 255 * noise),
+        "channel_shift_range": (shift, "gray levels", "a fraction of their range", 255 * shift),
+        "noise_stddev": (noise, "gray levels", "a fraction of their range", 255 * noise),
     }
     return [
         f"augmentation.{name}: {value:g} means {unit} and is almost nothing "
@@ -108,11 +108,11 @@ def _scale_notes(settings: AugmentationConfig) -> list[str]:
     """Two operations that both change the scale."""
     if settings.random_resized_crop is None or zoom_limits(settings) == (1.0, 1.0):
         return []
-    return ["augmentation: random_resized_crop and zoom_range both scale the picture; their factors are multiplied."]
+    return ["augmentation: random_resized_crop and zoom_range both scale the image; their factors are multiplied."]
 
 
 def _view_notes(settings: AugmentationConfig) -> list[str]:
     """Operations that nobody will see."""
     if not settings.is_active or settings.views != 1:
         return []
-    return ["augmentation.views: 1 is the picture itself, so no augmentation is seen; take views: 2 or more, or fresh."]
+    return ["augmentation.views: 1 is the image itself, so no augmentation is seen; take views: 2 or more, or fresh."]

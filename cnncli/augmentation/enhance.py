@@ -1,7 +1,7 @@
-"""Operations of Pillow's ImageOps and ImageEnhance on arrays, most of them as tables of 256 grey values.
+"""Operations of Pillow's ImageOps and ImageEnhance on arrays, most of them as tables of 256 gray values.
 
-The tables equal Pillow's exactly. Sharpness is one linear filter and differs by at most one grey level, since Pillow
-rounds the smoothed picture before it blends.
+The tables equal Pillow's exactly. Sharpness is one linear filter and differs by at most one gray level, since Pillow
+rounds the smoothed image before it blends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def solarize(pixels: Pixels, threshold: float) -> Pixels:
 
 
 def sharpen(pixels: Pixels, factor: float) -> Pixels:
-    """The picture blended with a smoothed one: 0 is smooth, 1 changes nothing, 2 is sharp; the border pixels stay."""
+    """The image blended with a smoothed one: 0 is smooth, 1 changes nothing, 2 is sharp; the border pixels stay."""
     import cv2
 
     kernel = (1.0 - factor) * SMOOTH

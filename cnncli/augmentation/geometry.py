@@ -1,17 +1,17 @@
 """One affine warp for all geometric operations, composed beforehand: a crop, rotation, shift, shear, zoom, flips, and
 the moves of RandAugment, in this order.
 
-Rotation to flips mean what they mean in Keras's ImageDataGenerator: about the picture's centre, in the order rotation,
+Rotation to flips mean what they mean in Keras's ImageDataGenerator: about the image's centre, in the order rotation,
 shift, shear, zoom, then the flips. Where Keras 3.15 computes something else than it documents, this follows the words:
 
 - a width shift moves columns (there it moves rows);
-- the centre of a picture that is not square is its centre (there x and y of the centre change places);
+- the centre of an image that is not square is its centre (there x and y of the centre change places);
 - `wrap` repeats every `width` pixels (there, through SciPy, every `width - 1`);
 - `constant` fades over the last pixel like every other edge (there it is cut off).
 
-A crop enlarges a part of the picture. Whatever the other operations bring in from beyond that part is shown as far as
-the picture has it; only then comes the fill. Moves mean what they mean in AutoAugment, which is Pillow's affine
-transformation: about the corner of the picture, rotation about its centre.
+A crop enlarges a part of the image. Whatever the other operations bring in from beyond that part is shown as far as
+the image has it; only then comes the fill. Moves mean what they mean in AutoAugment, which is Pillow's affine
+transformation: about the corner of the image, rotation about its centre.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Move:
 
     Attributes:
         kind: which.
-        amount: degrees counter-clockwise of a rotation, tangent of a shear's angle, fraction of the picture's width or
-            height of a translation; positive ones move the picture to the left or up.
+        amount: degrees counter-clockwise of a rotation, tangent of a shear's angle, fraction of the image's width or
+            height of a translation; positive ones move the image to the left or up.
     """
 
     kind: MoveKind
@@ -57,15 +57,15 @@ class Geometry:
     """What one rendering does to the places of the pixels; the defaults do nothing.
 
     Attributes:
-        rotation_degrees: counter-clockwise as one looks at the picture.
-        width_shift: fraction of the width; a positive one moves the picture to the left.
-        height_shift: fraction of the height; a positive one moves the picture up.
+        rotation_degrees: counter-clockwise as one looks at the image.
+        width_shift: fraction of the width; a positive one moves the image to the left.
+        height_shift: fraction of the height; a positive one moves the image up.
         shear_degrees: angle between the old columns and the new ones.
-        zoom_x: how many old columns one new column spans; above 1 the picture shrinks.
+        zoom_x: how many old columns one new column spans; above 1 the image shrinks.
         zoom_y: the same for rows.
         horizontal_flip: left and right change places, after all the above.
         vertical_flip: top and bottom change places, after all the above.
-        crop: the part of the picture that all the above sees as a picture.
+        crop: the part of the image that all the above sees as an image.
         moves: one after the other, after all the above.
     """
 
@@ -82,14 +82,14 @@ class Geometry:
 
 
 def source_matrix(geometry: Geometry, height: int, width: int) -> NDArray[np.float64]:
-    """Where in the picture each pixel of the rendering comes from.
+    """Where in the image each pixel of the rendering comes from.
 
     Args:
         geometry: what the rendering does.
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
     Returns: shape (2, 3); times the column vector (x, y, 1) of a pixel's centre in the rendering it gives (x, y) in
-        the picture. Pixel centres have whole numbers, the first is (0, 0).
+        the image. Pixel centres have whole numbers, the first is (0, 0).
     """
     shear = np.deg2rad(geometry.shear_degrees)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
@@ -111,17 +111,17 @@ def source_matrix(geometry: Geometry, height: int, width: int) -> NDArray[np.flo
 
 
 def warp(pixels: NDArray[np.uint8], geometry: Geometry, fill_mode: FillMode, cval: int) -> NDArray[np.uint8]:
-    """A picture after one affine warp, bilinear.
+    """An image after one affine warp, bilinear.
 
     OpenCV 5 interpolates in floating point: the exact value, rounded. (OpenCV 4 rounds places to 1/32 pixel, which is
-    up to 5 grey levels on noise.) Its number of threads, a setting of the whole process, is left alone: of several
+    up to 5 gray levels on noise.) Its number of threads, a setting of the whole process, is left alone: of several
     calls at once one is split among them, the others run where they are, none waits, and the pixels are the same.
 
     Args:
         pixels: uint8 (height, width, channels), one channel or three.
         geometry: what to do; `Geometry()` returns `pixels` itself.
-        fill_mode: what is seen beyond the picture's edge.
-        cval: grey value of `constant`, 0-255.
+        fill_mode: what is seen beyond the image's edge.
+        cval: gray value of `constant`, 0-255.
     Returns: uint8, same shape.
     """
     if geometry == Geometry():
@@ -165,7 +165,7 @@ def _flips(geometry: Geometry, height: int, width: int) -> NDArray[np.float64]:
 
 
 def _crop(part: Part, height: int, width: int) -> NDArray[np.float64]:
-    """The matrix that stretches a part over the picture, edge on edge; the edges are half a pixel off the centres."""
+    """The matrix that stretches a part over the image, edge on edge; the edges are half a pixel off the centres."""
     return _matrix(
         (part.width, 0.0, part.left * width + (part.width - 1.0) / 2),
         (0.0, part.height, part.top * height + (part.height - 1.0) / 2),

@@ -1,4 +1,4 @@
-"""Gaussian noise in whole grey levels: 16 random bits for each value choose one of 65,536 quantiles.
+"""Gaussian noise in whole gray levels: 16 random bits for each value choose one of 65,536 quantiles.
 
 Drawing bits and looking them up takes a quarter of the time of drawing normal numbers, and rounding the noise is
 rounding the sum, since pixels are whole numbers. The quantiles reach 4.3 standard deviations.
@@ -23,7 +23,7 @@ class Noise:
     """The noise of one rendering; the default is none.
 
     Attributes:
-        stddev: standard deviation in grey levels.
+        stddev: standard deviation in gray levels.
         key: decides the noise.
     """
 
@@ -32,7 +32,7 @@ class Noise:
 
 
 def add_noise(pixels: NDArray[np.uint8], noise: Noise) -> NDArray[np.uint8]:
-    """A picture with noise on every value, cut off at 0 and 255.
+    """An image with noise on every value, cut off at 0 and 255.
 
     Args:
         pixels: uint8 (height, width, channels).
@@ -50,7 +50,7 @@ def add_noise(pixels: NDArray[np.uint8], noise: Noise) -> NDArray[np.uint8]:
 
 @cache
 def _levels(stddev: float) -> NDArray[np.int16]:
-    """The quantiles of noise in whole grey levels, shape (65536,)."""
+    """The quantiles of noise in whole gray levels, shape (65536,)."""
     return np.rint(stddev * _quantiles()).astype(np.int16)
 
 

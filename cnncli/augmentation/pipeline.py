@@ -1,4 +1,4 @@
-"""Random renderings of a picture: parameters drawn by key, then one warp, tables of grey values, colour, and the rest.
+"""Random renderings of an image: parameters drawn by key, then one warp, tables of gray values, color, and the rest.
 
 The order is the same whatever is switched on: crop, rotation, shift, shear, zoom, flips and RandAugment's moves, all as
 one warp; contrast, channel shifts and brightness as one table; saturation and hue; RandAugment's other operations;
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.augmentation.chroma import Chroma, recolour
+from cnncli.augmentation.chroma import Chroma, recolor
 from cnncli.augmentation.geometry import Geometry, Move, warp
 from cnncli.augmentation.noise import Noise, add_noise
 from cnncli.augmentation.rand_augment import Change, change, draw_operations
@@ -48,7 +48,7 @@ draws."""
 
 @dataclass(frozen=True)
 class Parameters:
-    """Everything that makes one rendering, whatever the picture's size; the defaults do nothing."""
+    """Everything that makes one rendering, whatever the image's size; the defaults do nothing."""
 
     geometry: Geometry = field(default_factory=Geometry)
     tone: Tone = field(default_factory=Tone)
@@ -59,7 +59,7 @@ class Parameters:
 
 
 def render(pixels: NDArray[np.uint8], settings: AugmentationConfig, *key: str | int) -> NDArray[np.uint8]:
-    """One random rendering of a picture, the same for the same key.
+    """One random rendering of an image, the same for the same key.
 
     Args:
         pixels: uint8 (height, width, channels), one channel or three.
@@ -97,9 +97,9 @@ def draw(settings: AugmentationConfig, *key: str | int) -> Parameters:
 
 
 def apply(pixels: NDArray[np.uint8], parameters: Parameters, settings: AugmentationConfig) -> NDArray[np.uint8]:
-    """A picture rendered with these parameters; of the settings only `fill_mode` and `cval` count."""
+    """An image rendered with these parameters; of the settings only `fill_mode` and `cval` count."""
     pixels = warp(pixels, parameters.geometry, settings.fill_mode, settings.cval)
-    pixels = recolour(adjust(pixels, parameters.tone), parameters.chroma)
+    pixels = recolor(adjust(pixels, parameters.tone), parameters.chroma)
     pixels = add_noise(change(pixels, parameters.changes), parameters.noise)
     return erase(pixels, parameters.erasing)
 

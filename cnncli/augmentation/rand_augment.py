@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.augmentation.chroma import Chroma, recolour
+from cnncli.augmentation.chroma import Chroma, recolor
 from cnncli.augmentation.enhance import autocontrast, equalize, posterize, sharpen, solarize
 from cnncli.augmentation.geometry import Move, MoveKind
 from cnncli.augmentation.tone import Tone, adjust
@@ -66,7 +66,7 @@ def draw_operations(
 
 
 def change(pixels: NDArray[np.uint8], changes: tuple[Change, ...]) -> NDArray[np.uint8]:
-    """A picture after operations on its values, one after the other.
+    """An image after operations on its values, one after the other.
 
     Args:
         pixels: uint8 (height, width, channels), one channel or three.
@@ -84,7 +84,7 @@ _CHANGES: Mapping[ChangeKind, Callable[[NDArray[np.uint8], float], NDArray[np.ui
     "equalize": lambda pixels, _: equalize(pixels),
     "solarize": lambda pixels, strength: solarize(pixels, 256.0 * (1.0 - abs(strength))),
     "posterize": lambda pixels, strength: posterize(pixels, 8 - round(4 * abs(strength))),
-    "color": lambda pixels, strength: recolour(pixels, Chroma(saturation=_factor(strength))),
+    "color": lambda pixels, strength: recolor(pixels, Chroma(saturation=_factor(strength))),
     "contrast": lambda pixels, strength: adjust(pixels, Tone(contrast=_factor(strength))),
     "brightness": lambda pixels, strength: adjust(pixels, Tone(brightness=_factor(strength))),
     "sharpness": lambda pixels, strength: sharpen(pixels, _factor(strength)),

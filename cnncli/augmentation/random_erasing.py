@@ -18,7 +18,7 @@ class Erasing:
 
     Attributes:
         part: where.
-        value: grey value, or a random one for every value of every pixel.
+        value: gray value, or a random one for every value of every pixel.
         key: decides the random values.
     """
 
@@ -28,7 +28,7 @@ class Erasing:
 
 
 def erase(pixels: NDArray[np.uint8], erasing: Erasing | None) -> NDArray[np.uint8]:
-    """A picture with a rectangle painted over.
+    """An image with a rectangle painted over.
 
     Args:
         pixels: uint8 (height, width, channels); it stays as it is.

@@ -1,4 +1,4 @@
-"""Rectangles of a picture by share of its area and by shape: what a random crop keeps and what erasing paints over."""
+"""Rectangles of an image by share of its area and by shape: what a random crop keeps and what erasing paints over."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Part:
-    """A rectangle, in fractions of the picture's width and height; the default is the whole picture."""
+    """A rectangle, in fractions of the image's width and height; the default is the whole image."""
 
     left: float = 0.0
     top: float = 0.0
@@ -26,15 +26,15 @@ WHOLE = Part()
 
 
 def draw_part(random: np.random.Generator, scale: Limits, ratio: Limits) -> Part | None:
-    """A rectangle anywhere in the picture.
+    """A rectangle anywhere in the image.
 
     Args:
         random: gives the same numbers, however many attempts it takes.
         scale: lowest and highest share of the area; uniform between them.
-        ratio: lowest and highest width to height, relative to the picture's; uniform in the logarithm.
+        ratio: lowest and highest width to height, relative to the image's; uniform in the logarithm.
 
     Returns:
-        None where none of the attempts fits into the picture.
+        None where none of the attempts fits into the image.
     """
     units = random.random((ATTEMPTS + 1, 2))
     areas = scale[0] + (scale[1] - scale[0]) * units[1:, 0]

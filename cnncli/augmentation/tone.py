@@ -1,9 +1,9 @@
-"""Contrast, channel shifts and brightness, as one table of 256 grey values, or of one for each channel.
+"""Contrast, channel shifts and brightness, as one table of 256 gray values, or of one for each channel.
 
 Contrast and brightness mean what they mean in Pillow's ImageEnhance, which is also what Keras's ImageDataGenerator uses
-for brightness. Contrast comes first, so that its mean is that of the picture as it stands and one pass over the pixels
-does all. A channel shift adds grey levels to one channel, as ImageDataGenerator's words say (Keras 3.15 adds one number
-to all channels and cuts off at the picture's own extremes; here every channel has its own, cut off at 0 and 255).
+for brightness. Contrast comes first, so that its mean is that of the image as it stands and one pass over the pixels
+does all. A channel shift adds gray levels to one channel, as ImageDataGenerator's words say (Keras 3.15 adds one number
+to all channels and cuts off at the image's own extremes; here every channel has its own, cut off at 0 and 255).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a grey value (ITU-R BT.601, as in Pillow's mode L)."""
+"""Weights of red, green and blue in a gray value (ITU-R BT.601, as in Pillow's mode L)."""
 
 
 @dataclass(frozen=True)
 class Tone:
-    """What one rendering does to the grey values; the defaults do nothing.
+    """What one rendering does to the gray values; the defaults do nothing.
 
     Attributes:
-        contrast: factor of each value's distance to the picture's mean.
+        contrast: factor of each value's distance to the image's mean.
         brightness: factor of each value.
-        channel_shifts: grey levels added to each value of a channel; of a grey picture the first counts.
+        channel_shifts: gray levels added to each value of a channel; of a gray image the first counts.
     """
 
     contrast: float = 1.0
@@ -33,7 +33,7 @@ class Tone:
 
 
 def adjust(pixels: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
-    """A picture after contrast, channel shifts and brightness.
+    """An image after contrast, channel shifts and brightness.
 
     Args:
         pixels: uint8 (height, width, channels), one channel or three.
@@ -44,17 +44,17 @@ def adjust(pixels: NDArray[np.uint8], tone: Tone) -> NDArray[np.uint8]:
         return pixels
     import cv2
 
-    mean = mean_grey(pixels) if tone.contrast != 1.0 else 0
+    mean = mean_gray(pixels) if tone.contrast != 1.0 else 0
     adjusted: NDArray[np.uint8] = cv2.LUT(pixels, tone_table(tone, mean, pixels.shape[-1]))
     return adjusted.reshape(pixels.shape)
 
 
 def tone_table(tone: Tone, mean: int, channels: int) -> NDArray[np.uint8]:
-    """The new value of each of the 256 grey values.
+    """The new value of each of the 256 gray values.
 
     Args:
         tone: what to do.
-        mean: the picture's mean grey value.
+        mean: the image's mean gray value.
         channels: one or three.
     Returns: shape (256,) for all channels alike, or (1, 256, channels).
     """
@@ -64,8 +64,8 @@ def tone_table(tone: Tone, mean: int, channels: int) -> NDArray[np.uint8]:
     return np.stack([brightness[_added(shift)[contrast]] for shift in tone.channel_shifts[:channels]], axis=-1)[None]
 
 
-def mean_grey(pixels: NDArray[np.uint8]) -> int:
-    """A picture's mean grey value, rounded to a whole one."""
+def mean_gray(pixels: NDArray[np.uint8]) -> int:
+    """An image's mean gray value, rounded to a whole one."""
     import cv2
 
     channels = pixels.shape[-1]
@@ -74,7 +74,7 @@ def mean_grey(pixels: NDArray[np.uint8]) -> int:
 
 
 def _blend(ground: int, factor: float) -> NDArray[np.uint8]:
-    """Pillow's `Image.blend(ground, picture, factor)` for each grey value: cut off at 0 and 255, fractions dropped."""
+    """Pillow's `Image.blend(ground, image, factor)` for each gray value: cut off at 0 and 255, fractions dropped."""
     levels = np.arange(256, dtype=np.float32)
     values = np.float32(ground) + np.float32(factor) * (levels - np.float32(ground))
     table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
@@ -82,6 +82,6 @@ def _blend(ground: int, factor: float) -> NDArray[np.uint8]:
 
 
 def _added(shift: float) -> NDArray[np.uint8]:
-    """Each grey value plus a shift, rounded, cut off at 0 and 255."""
+    """Each gray value plus a shift, rounded, cut off at 0 and 255."""
     table: NDArray[np.uint8] = np.clip(np.rint(np.arange(256) + shift), 0, 255).astype(np.uint8)
     return table

@@ -1,8 +1,8 @@
-"""Views: which renderings of a picture exist, which one an epoch takes, and in which order the pictures come.
+"""Views: which renderings of an image exist, which one an epoch takes, and in which order the images come.
 
-View 0 is the picture itself. View k is keyed by the augmentation's own seed, the picture's digest and k alone, so that
+View 0 is the image itself. View k is keyed by the augmentation's own seed, the image's digest and k alone, so that
 runs with other seeds, stages or epochs share it. All of this is a pure function of its arguments: threads,
-interruptions and the order in which pictures are listed change nothing.
+interruptions and the order in which images are listed change nothing.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ it existed stay valid."""
 
 
 def number_of_views(settings: AugmentationConfig, trunk_is_empty: bool) -> int | Literal["fresh"]:
-    """How many views of each training picture there are, or `fresh` for a new rendering every epoch.
+    """How many views of each training image there are, or `fresh` for a new rendering every epoch.
 
     Args:
-        settings: without an operation there is one view, the picture itself.
+        settings: without an operation there is one view, the image itself.
         trunk_is_empty: whether nothing is frozen; then stored views would save nothing and the default is `fresh`.
     """
     if not settings.is_active:
@@ -52,13 +52,13 @@ def number_of_views(settings: AugmentationConfig, trunk_is_empty: bool) -> int |
 
 
 def render_view(pixels: NDArray[np.uint8], settings: AugmentationConfig, digest: str, k: int) -> NDArray[np.uint8]:
-    """View k of a picture.
+    """View k of an image.
 
     Args:
-        pixels: uint8 (height, width, channels), the decoded picture.
+        pixels: uint8 (height, width, channels), the decoded image.
         settings: the operations and their ranges.
-        digest: of the picture's bytes, hexadecimal.
-        k: 0 for the picture itself.
+        digest: of the image's bytes, hexadecimal.
+        k: 0 for the image itself.
     Returns: uint8, same shape.
     """
     return pixels if k == 0 else render(pixels, settings, "view", settings.seed, digest, k)
@@ -72,7 +72,7 @@ def render_fresh(
 
 
 def view_recipe(settings: AugmentationConfig, k: int) -> dict[str, Any]:
-    """All that decides the pixels of view k beside the picture itself, for the key under which its features are stored.
+    """All that decides the pixels of view k beside the image itself, for the key under which its features are stored.
 
     View 0 has no recipe, so that runs with and without augmentation share it. Nor does the number of views count: the
     views of a run with 4 are the first four of a run with 8.
@@ -98,14 +98,14 @@ def _without_effect(settings: AugmentationConfig) -> set[str]:
 
 
 def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, views: int) -> NDArray[np.int64]:
-    """Which view of each picture an epoch trains on, shape (n,), each in 0 … views - 1.
+    """Which view of each image an epoch trains on, shape (n,), each in 0 … views - 1.
 
-    Epochs come in blocks of `views`. Within a block a picture shows each of its views once, in an order drawn anew for
-    every picture and block. In any one epoch the choice is uniform, and over the epochs no view is seen much more often
+    Epochs come in blocks of `views`. Within a block an image shows each of its views once, in an order drawn anew for
+    every image and block. In any one epoch the choice is uniform, and over the epochs no view is seen much more often
     than another, as independent draws would have it.
 
     Args:
-        digests: of the pictures' bytes, hexadecimal.
+        digests: of the images' bytes, hexadecimal.
         seed: the run's.
         stage: its name.
         epoch: counted from 0 within the stage.
@@ -114,18 +114,18 @@ def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, view
     block, position = divmod(epoch, views)
     words = digest_words(list(digests))
     draws = [uniform_words(words, "choice of views", seed, stage, block, k) for k in range(views)]
-    permutations = np.argsort(np.stack(draws), axis=0, kind="stable")  # one per picture, down the columns
+    permutations = np.argsort(np.stack(draws), axis=0, kind="stable")  # one per image, down the columns
     return np.asarray(permutations[position], dtype=np.int64)
 
 
 def order_of_epoch(digests: Sequence[str], seed: int, stage: str, epoch: int) -> NDArray[np.int64]:
-    """The order in which an epoch takes the pictures: indexes into `digests`, shape (n,).
+    """The order in which an epoch takes the images: indexes into `digests`, shape (n,).
 
-    However the pictures are listed, the same digests come in the same order. Only pictures with equal bytes keep the
+    However the images are listed, the same digests come in the same order. Only images with equal bytes keep the
     order of the list among themselves.
 
     Args:
-        digests: of the pictures' bytes, hexadecimal.
+        digests: of the images' bytes, hexadecimal.
         seed: the run's.
         stage: its name.
         epoch: counted from 0 within the stage.

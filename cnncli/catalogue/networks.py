@@ -1,4 +1,4 @@
-"""The networks a config can name, with their sizes, counts and what they expect of a picture. No TensorFlow.
+"""The networks a config can name, with their sizes, counts and what they expect of an image. No TensorFlow.
 
 Parameters and depth are those of Keras 3.15 (tests build the networks and count); size and ImageNet accuracies are
 Keras's own documentation (keras.io/api/applications), for MobileNetV3 the table in its docstring. Where Keras's
@@ -81,7 +81,7 @@ class NetworkInfo:
 
         Args:
             options: those of the config.
-            size: height and width of the pictures, in pixels; MobileNet and MobileNetV2 have weights for several.
+            size: height and width of the images, in pixels; MobileNet and MobileNetV2 have weights for several.
         """
         if self.weights_pattern is None or self.imagenet_problem(options or {}):
             return None
@@ -120,7 +120,7 @@ _MOBILENET_V3 = {
 }
 _ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "linear")
 _CONVNET = {
-    "filters": Option("integers", (32, 64, 128, 128), "Filters of each block, from the picture up.", 1),
+    "filters": Option("integers", (32, 64, 128, 128), "Filters of each block, from the image up.", 1),
     "kernel_size": Option("integer", 3, "Height and width of the kernels, in pixels.", 1),
     "padding": Option("word", "valid", "Edges of a convolution.", choices=("valid", "same")),
     "convolutions": Option("integer", 1, "Convolutions in each block, before its pooling.", 1),

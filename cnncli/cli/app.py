@@ -14,16 +14,16 @@ import click
 from cnncli.cli.options import console_flags, example
 
 VERBS = {
-    "train": "Train from a config or a folder of pictures, or go on with a run.",
+    "train": "Train from a config or a folder of images, or go on with a run.",
     "finetune": "Continue a finished run with more of its backbone trained.",
     "evaluate": "Measure a run: loss, accuracy with its interval, each class.",
-    "predict": "Classify pictures with a run.",
+    "predict": "Classify images with a run.",
     "summary": "Print the layers of a config's classifier or of a backbone.",
-    "augment": "Draw a sheet of augmented pictures.",
+    "augment": "Draw a sheet of augmented images.",
     "backbones": "List the networks that a config can name.",
-    "data": "Check a folder of pictures, or arrange a known dataset.",
+    "data": "Check a folder of images, or arrange a known dataset.",
     "config": "Show, validate or describe a config.",
-    "init": "Write a commented config fitted to a folder of pictures.",
+    "init": "Write a commented config fitted to a folder of images.",
     "runs": "List the runs with their key figures.",
     "cache": "Show or clear what is stored to be found again.",
 }

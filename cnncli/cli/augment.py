@@ -1,4 +1,4 @@
-"""`cnncli augment`: look at augmented pictures before training on them."""
+"""`cnncli augment`: look at augmented images before training on them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from cnncli.terminal.console import Console
     help="Where the sheet goes.  [default: NAME-augmentation.png in the current folder]",
 )
 @click.option(
-    "--pictures", type=click.IntRange(1, 100), default=6, show_default=True, help="Rows: pictures, of every class."
+    "--images", type=click.IntRange(1, 100), default=6, show_default=True, help="Rows: images, of every class."
 )
 @click.option(
-    "--views", type=click.IntRange(1, 50), help="Columns: views, the picture itself among them.  [default: up to 6]"
+    "--views", type=click.IntRange(1, 50), help="Columns: views, the image itself among them.  [default: up to 6]"
 )
 @json_option
 @console_options
@@ -31,20 +31,20 @@ def command(
     config: Path,
     overrides: tuple[str, ...],
     out: Path | None,
-    pictures: int,
+    images: int,
     views: int | None,
     as_json: bool,
     console: Console,
 ) -> None:
-    """Draw a sheet of augmented pictures.
+    """Draw a sheet of augmented images.
 
-    Training pictures of CONFIG, spread over the classes, each in a row with exactly the renderings that training would
+    Training images of CONFIG, spread over the classes, each in a row with exactly the renderings that training would
     see: the first views, or the first epochs where renderings are fresh. Prints the path of the sheet.
     """
     from cnncli.config.reader import load_config
     from cnncli.recipes.augment import augment
 
-    sheet = augment(load_config(config, overrides), out, pictures, views, console)
+    sheet = augment(load_config(config, overrides), out, images, views, console)
     for note in sheet.notes:
         console.warn(note)
     if as_json:

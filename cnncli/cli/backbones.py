@@ -18,7 +18,7 @@ def command(as_json: bool, console: Console) -> None:
     """List the networks that a config can name.
 
     Parameters and size are those with the ImageNet top of 1,000 classes, top-1 and top-5 the accuracy on ImageNet's
-    validation pictures, the input its default height and width. The last column says whether the ImageNet weights are
+    validation images, the input its default height and width. The last column says whether the ImageNet weights are
     on this machine already; others are fetched when they are first needed.
     """
     from cnncli.networks.weights.download import weights_are_here

@@ -1,4 +1,4 @@
-"""`cnncli data`: look at a folder of pictures, or make one."""
+"""`cnncli data`: look at a folder of images, or make one."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @click.group(epilog=example("cnncli data check data/sample"))
 def command() -> None:
-    """Check a folder of pictures, or arrange a known dataset."""
+    """Check a folder of images, or arrange a known dataset."""
 
 
 @command.command(epilog=example("cnncli data check data/sample --json"))
 @click.argument("folder", metavar="DIR", type=NonEmptyPath())
-@click.option("--fix-splits", is_flag=True, help="Move pictures that lie in several splits, equal or alike, together.")
+@click.option("--fix-splits", is_flag=True, help="Move images that lie in several splits, equal or alike, together.")
 @click.option("--dry-run", is_flag=True, help="With --fix-splits: show the moves and make none of them.")
 @click.option("--yes", is_flag=True, help="With --fix-splits: move without asking.")
 @json_option
@@ -40,14 +40,14 @@ def check(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Look at every picture of a folder.
+    """Look at every image of a folder.
 
-    Counts by split and class, sizes, formats, unreadable pictures, exact duplicates, pictures that look alike in
+    Counts by split and class, sizes, formats, unreadable images, exact duplicates, images that look alike in
     different splits, odd class sizes, and everything that keeps the folder from being trained on. Exit code 2 if there
     is anything.
 
     --fix-splits moves what lies in several splits to the first of train, validation and test in which it lies, so that
-    the test split keeps nothing that was seen elsewhere. No class of a split loses more than half of its pictures, no
+    the test split keeps nothing that was seen elsewhere. No class of a split loses more than half of its images, no
     file is overwritten, nothing behind a link is moved; what therefore stays is told. On a terminal it asks first.
     """
     from cnncli.cli.data_report import show_facts, show_fixed
@@ -75,7 +75,7 @@ def _fix(folder: Path, dry_run: bool, yes: bool, console: Console) -> Fixed:
         say_moves(moves)
         if dry_run or yes or not sys.stdin.isatty():
             return not dry_run
-        return click.confirm(f"Move these {len(moves):,} pictures?", err=True)
+        return click.confirm(f"Move these {len(moves):,} images?", err=True)
 
     return fix_splits(folder, console, agrees)
 
@@ -92,9 +92,9 @@ def prepare() -> None:
 )
 @click.argument("source", metavar="ZIP|DIR", type=NonEmptyPath())
 @click.option("--out", required=True, type=NonEmptyPath(), metavar="DIR", help="The folder to make.")
-@click.option("--train", type=click.IntRange(2), default=2000, show_default=True, help="Pictures, half of each class.")
-@click.option("--validation", type=click.IntRange(0), default=1000, show_default=True, help="Pictures.")
-@click.option("--test", type=click.IntRange(0), default=1000, show_default=True, help="Pictures.")
+@click.option("--train", type=click.IntRange(2), default=2000, show_default=True, help="Images, half of each class.")
+@click.option("--validation", type=click.IntRange(0), default=1000, show_default=True, help="Images.")
+@click.option("--test", type=click.IntRange(0), default=1000, show_default=True, help="Images.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice.")
 @console_options
 def dogs_vs_cats(source: Path, out: Path, train: int, validation: int, test: int, seed: int, console: Console) -> None:

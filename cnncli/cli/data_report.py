@@ -1,4 +1,4 @@
-"""How the facts about a folder of pictures are shown."""
+"""How the facts about a folder of images are shown."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cnncli.recipes.fix_splits import Fixed
 from cnncli.terminal.console import Console
 
 SHOWN = 20
-"""So many groups of equal pictures and pairs that look alike are spelled out; `--json` has all."""
+"""So many groups of equal images and pairs that look alike are spelled out; `--json` has all."""
 
 
 def show_facts(facts: FolderFacts, console: Console) -> None:
-    """Print the facts as tables and lines on stdout: counts, pictures, what was left out, remarks, errors."""
+    """Print the facts as tables and lines on stdout: counts, images, what was left out, remarks, errors."""
     splits = list(facts.counts)
     rows = [(printable(label), *_counts_of(facts, label)) for label in facts.classes]
     total = ("all", *(f"{sum(facts.counts[split].values()):,}" for split in splits))
@@ -28,7 +28,7 @@ def show_facts(facts: FolderFacts, console: Console) -> None:
     within = facts.duplicates_within
     lines = [
         f"formats: {_listed(facts.formats)}",
-        f"colour modes: {_listed(facts.modes)}",
+        f"color modes: {_listed(facts.modes)}",
         f"unreadable: {len(facts.unreadable):,}",
         f"groups of equal files: {len(within):,} within a split, {len(facts.duplicates_across):,} across splits",
         f"pairs that look alike in different splits: {len(facts.near_duplicates):,}",
@@ -53,7 +53,7 @@ def say_moves(moves: Sequence[Move]) -> None:
 
 
 def show_fixed(fixed: Fixed) -> None:
-    """Print on stdout how many pictures were moved, or could be, and what is left in several splits."""
+    """Print on stdout how many images were moved, or could be, and what is left in several splits."""
     lines = [f"moved: {len(fixed.moves):,}"] if fixed.moves or not fixed.planned else []
     lines += [f"to be moved: {len(fixed.planned):,}"] if fixed.planned else []
     lines += [f"left: {line}" for line in fixed.left]

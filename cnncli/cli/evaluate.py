@@ -21,9 +21,7 @@ from cnncli.terminal.console import Console
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
 @click.argument("run", type=NonEmptyText(), required=False)
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Of the run's own data.")
-@click.option(
-    "--data", type=NonEmptyPath(), metavar="DIR", help="Another folder: its test split, or all of it."
-)
+@click.option("--data", type=NonEmptyPath(), metavar="DIR", help="Another folder: its test split, or all of it.")
 @click.option("--allow-missing", is_flag=True, help="With --data: classes of the run may be absent.")
 @click.option(
     "--min-accuracy", type=click.FloatRange(0.0, 1.0), metavar="X", help="Exit with 3 below this top-1 accuracy, 0-1."

@@ -29,7 +29,7 @@ class Unfreeze(click.ParamType[int | str]):
     metavar="N|LAYER|all",
     help="Weighted layers from the end of the backbone, a layer's name, or all.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training pictures, at most.  [default: 10]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images, at most.  [default: 10]")
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0.0, min_open=True),

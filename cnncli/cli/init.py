@@ -23,9 +23,9 @@ from cnncli.terminal.console import Console
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @console_options
 def command(folder: Path, out: Path, force: bool, console: Console) -> None:
-    """Write a commented config fitted to a folder of pictures.
+    """Write a commented config fitted to a folder of images.
 
-    DIR holds class folders, or train, validation and test with class folders. The config names its classes, picture
+    DIR holds class folders, or train, validation and test with class folders. The config names its classes, image
     sizes and split layout, and suggests settings where they matter, such as weights for uneven classes.
     """
     from cnncli.recipes.init import write_config

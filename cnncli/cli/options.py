@@ -71,7 +71,7 @@ _FLAGS = (
     ),
     click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_remember, help="Say more."),
     click.option(
-        "--no-color", is_flag=True, expose_value=False, callback=_remember, help="No colours; NO_COLOR does the same."
+        "--no-color", is_flag=True, expose_value=False, callback=_remember, help="No colors; NO_COLOR does the same."
     ),
 )
 

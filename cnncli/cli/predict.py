@@ -1,4 +1,4 @@
-"""`cnncli predict`: class probabilities of pictures."""
+"""`cnncli predict`: class probabilities of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
-from cnncli.errors import PictureError, printable
+from cnncli.errors import ImageError, printable
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
@@ -20,20 +20,22 @@ if TYPE_CHECKING:
 
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
 @click.argument("paths", metavar="PATH...", type=NonEmptyText(), nargs=-1, required=True)
-@click.option("--run", type=NonEmptyText(), metavar="RUN", help="A run directory or its name.  [default: the newest finished one]")
+@click.option(
+    "--run", type=NonEmptyText(), metavar="RUN", help="A run directory or its name.  [default: the newest finished one]"
+)
 @click.option(
     "--top", type=click.IntRange(min=1), default=5, metavar="K", show_default=True, help="Most classes shown."
 )
 @json_option
-@click.option("--csv", "as_csv", is_flag=True, help="One line per picture and class: path, rank, label, probability.")
+@click.option("--csv", "as_csv", is_flag=True, help="One line per image and class: path, rank, label, probability.")
 @runs_dir_option
 @console_options
 def command(
     paths: tuple[str, ...], run: str | None, top: int, as_json: bool, as_csv: bool, runs_dir: Path, console: Console
 ) -> None:
-    """Classify pictures with a run.
+    """Classify images with a run.
 
-    PATH is a picture, a folder, a pattern such as 'photos/*.jpg', or - for a picture on standard input. A picture that
+    PATH is an image, a folder, a pattern such as 'photos/*.jpg', or - for an image on standard input. An image that
     cannot be used is named on stderr and does not stop the others; the exit code is 2 then.
     """
     if as_json and as_csv:
@@ -46,7 +48,7 @@ def command(
     refused = 0
     write = found.append if as_json else _csv_lines() if as_csv else _say_line
     for result in results:
-        if isinstance(result, PictureError):
+        if isinstance(result, ImageError):
             refused += 1
             console.warn(str(result))
         else:
@@ -64,7 +66,7 @@ def _say_line(prediction: Prediction) -> None:
 
 
 def _csv_lines() -> Callable[[Prediction], None]:
-    """Print a header, and give what prints a prediction; long form, so that every picture has the same columns."""
+    """Print a header, and give what prints a prediction; long form, so that every image has the same columns."""
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["path", "rank", "label", "probability"])
 

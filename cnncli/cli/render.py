@@ -41,14 +41,14 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
         print_json(run.to_dict())
         return
     console.table(
-        ("split", "pictures", "loss", "accuracy", "95 % interval"),
+        ("split", "images", "loss", "accuracy", "95 % interval"),
         [_row(split, metrics) for split, metrics in run.metrics.items()],
         to="stdout",
     )
     short = shortest(run.path)
     console.say(f"{printable(short)} in {run.seconds:.1f} s")
     path = printable(shlex.quote(str(short)))
-    console.say(f"cnncli predict --run {path} PICTURE.jpg")
+    console.say(f"cnncli predict --run {path} IMAGE.jpg")
     console.say(f"cnncli evaluate {path}")
     if run.layers:
         console.say(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
@@ -56,11 +56,11 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
 
 def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
     """All figures of a split."""
-    console.table(("split", "pictures", "loss", "accuracy", "95 % interval"), [_row(split, metrics)], to="stdout")
+    console.table(("split", "images", "loss", "accuracy", "95 % interval"), [_row(split, metrics)], to="stdout")
     if metrics.top5 is not None:
         click.echo(f"top-5 accuracy {metrics.top5:.4f}")
     console.table(
-        ("class", "pictures", "precision", "recall", "F1"),
+        ("class", "images", "precision", "recall", "F1"),
         [
             (name, f"{one.n:,}", f"{one.precision:.4f}", f"{one.recall:.4f}", f"{one.f1:.4f}")
             for name, one in zip(metrics.classes, metrics.per_class, strict=True)

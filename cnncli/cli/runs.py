@@ -18,7 +18,7 @@ from cnncli.terminal.console import Console
 def command(runs_dir: Path, as_json: bool, console: Console) -> None:
     """List the runs with their key figures.
 
-    Oldest first: name, state, mode and backbone, accuracy on the validation and on the test pictures, the latter with
+    Oldest first: name, state, mode and backbone, accuracy on the validation and on the test images, the latter with
     its 95 % interval and their number, and how long it took.
     """
     from cnncli.runs.listing import COLUMNS, list_runs

@@ -1,4 +1,4 @@
-"""`cnncli train`: a config or a folder of pictures to a finished run."""
+"""`cnncli train`: a config or a folder of images to a finished run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cnncli.terminal.console import Console
 def command(
     source: Path, overrides: tuple[str, ...], resumes: bool, runs_dir: Path, as_json: bool, console: Console
 ) -> None:
-    """Train from a config or a folder of pictures, or go on with a run.
+    """Train from a config or a folder of images, or go on with a run.
 
     CONFIG is a YAML file; DIR a folder of class folders, or of train, validation and test, trained with the defaults.
     RUN is a run directory: an interrupted training goes on from its last checkpoint, a finished one shows its figures;

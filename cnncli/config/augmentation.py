@@ -1,4 +1,4 @@
-"""The settings of `augmentation`: what is done at random to training pictures, one by one and mixed in a batch."""
+"""The settings of `augmentation`: what is done at random to training images, one by one and mixed in a batch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cnncli.config.settings import AreaRange, Fraction, Range, Seed, Settings, Z
 
 
 class RandomResizedCropConfig(Settings):
-    """A random part of the picture, enlarged to the whole size (torchvision's RandomResizedCrop)."""
+    """A random part of the image, enlarged to the whole size (torchvision's RandomResizedCrop)."""
 
     scale: AreaRange = (0.08, 1.0)
-    """[lowest, highest] share of the picture's area: uniform."""
+    """[lowest, highest] share of the image's area: uniform."""
     ratio: ZoomRange = (0.75, 1.3333)
-    """[lowest, highest] width to height of the part, relative to the picture's: uniform in the logarithm; 1 distorts
+    """[lowest, highest] width to height of the part, relative to the image's: uniform in the logarithm; 1 distorts
     nothing."""
 
 
@@ -25,11 +25,11 @@ class RandomErasingConfig(Settings):
     probability: Fraction = 0.5
     """Share of the renderings that have one."""
     scale: AreaRange = (0.02, 0.33)
-    """[lowest, highest] share of the picture's area: uniform."""
+    """[lowest, highest] share of the image's area: uniform."""
     ratio: ZoomRange = (0.3, 3.3)
-    """[lowest, highest] width to height of the rectangle, relative to the picture's: uniform in the logarithm."""
+    """[lowest, highest] width to height of the rectangle, relative to the image's: uniform in the logarithm."""
     value: Annotated[int, Field(ge=0, le=255)] | Literal["random"] = "random"
-    """Grey value of the rectangle, or a random one for every value of every pixel."""
+    """Gray value of the rectangle, or a random one for every value of every pixel."""
 
 
 class RandAugmentConfig(Settings):
@@ -43,7 +43,7 @@ class RandAugmentConfig(Settings):
 
 
 class AugmentationConfig(Settings):
-    """Random renderings of training pictures, with names and units of Keras's ImageDataGenerator; mixed batches."""
+    """Random renderings of training images, with names and units of Keras's ImageDataGenerator; mixed batches."""
 
     rotation_range: float = Field(default=0.0, ge=0.0, le=180.0)
     """Degrees: uniform in ± this."""
@@ -60,29 +60,29 @@ class AugmentationConfig(Settings):
     vertical_flip: bool = False
     """Mirror top and bottom, every second time."""
     random_resized_crop: RandomResizedCropConfig | None = None
-    """A random part of the picture, enlarged to the whole size; {}: torchvision's ranges."""
+    """A random part of the image, enlarged to the whole size; {}: torchvision's ranges."""
     brightness_range: Range | None = None
     """[lowest, highest] factor of the brightness; 1 changes nothing."""
     contrast_range: Range | None = None
-    """[lowest, highest] factor of the contrast about the picture's mean; 1 changes nothing."""
+    """[lowest, highest] factor of the contrast about the image's mean; 1 changes nothing."""
     saturation_range: Range | None = None
-    """[lowest, highest] factor of the saturation; 0 is grey, 1 changes nothing."""
+    """[lowest, highest] factor of the saturation; 0 is gray, 1 changes nothing."""
     hue_range: float = Field(default=0.0, ge=0.0, le=0.5)
-    """Fraction of the colour circle: uniform in ± this; 0.5 reaches every hue."""
+    """Fraction of the color circle: uniform in ± this; 0.5 reaches every hue."""
     channel_shift_range: float = Field(default=0.0, ge=0.0, le=255.0)
-    """Grey levels added to each channel, one number a channel: uniform in ± this."""
+    """Gray levels added to each channel, one number a channel: uniform in ± this."""
     noise_stddev: float = Field(default=0.0, ge=0.0, le=255.0)
-    """Grey levels: standard deviation of Gaussian noise on every value of every pixel."""
+    """Gray levels: standard deviation of Gaussian noise on every value of every pixel."""
     random_erasing: RandomErasingConfig | None = None
     """A random rectangle painted over; {}: every second time, with noise."""
     rand_augment: RandAugmentConfig | None = None
     """RandAugment, after the operations above and before noise and erasing; {}: two operations of magnitude 9."""
     fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = "nearest"
-    """What is seen beyond the picture's edge."""
+    """What is seen beyond the image's edge."""
     cval: int = Field(default=0, ge=0, le=255)
-    """Grey value of fill_mode: constant."""
+    """Gray value of fill_mode: constant."""
     views: Annotated[int, Field(ge=1)] | Literal["fresh"] | None = None
-    """K stored renderings of each training picture (the picture itself is the first), or fresh ones every epoch;
+    """K stored renderings of each training image (the image itself is the first), or fresh ones every epoch;
     default: 2, or fresh where no layer is frozen."""
     seed: Seed = 0
     """Of the stored renderings; runs with the same seed share them."""
@@ -93,7 +93,7 @@ class AugmentationConfig(Settings):
 
     @property
     def is_active(self) -> bool:
-        """Whether any operation on single pictures is switched on, so that a rendering differs from its picture."""
+        """Whether any operation on single images is switched on, so that a rendering differs from its image."""
         plain = AugmentationConfig()
         return any(
             getattr(self, name) != getattr(plain, name) for name in type(self).model_fields if name not in NO_OPERATIONS
@@ -101,9 +101,9 @@ class AugmentationConfig(Settings):
 
     @property
     def mixes(self) -> bool:
-        """Whether pictures are mixed in training: no part of a rendering."""
+        """Whether images are mixed in training: no part of a rendering."""
         return self.mixup > 0 or self.cutmix > 0
 
 
 NO_OPERATIONS = frozenset({"fill_mode", "cval", "views", "seed", "mixup", "cutmix"})
-"""Settings that change no picture by themselves."""
+"""Settings that change no image by themselves."""

@@ -12,7 +12,7 @@ from cnncli.config.schema import Config
 def differences(before: Config, now: Config) -> list[str]:
     """A line for each setting that differs: its key, what it was, what it is.
 
-    >>> one = Config.model_validate({"data": {"path": "pictures"}})
+    >>> one = Config.model_validate({"data": {"path": "images"}})
     >>> differences(one, one.model_copy(update={"seed": 7}))
     ['seed: was 0, is 7']
     """

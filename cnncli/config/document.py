@@ -55,7 +55,7 @@ def _unreadable(source: Path, origin: Origin, error: Exception, expected: str) -
         what = "no such file" if expected == A_CONFIG else "no such file or folder"
         return Problem(origin, "", what, expected=expected, hint=_what_is_there(source))
     if isinstance(error, IsADirectoryError):
-        hint = f"`cnncli init {printable(shlex.quote(str(source)))}` writes one for a folder of pictures."
+        hint = f"`cnncli init {printable(shlex.quote(str(source)))}` writes one for a folder of images."
         return Problem(origin, "", "a folder", expected=A_CONFIG, hint=hint)
     reason = (getattr(error, "strerror", None) or str(error)).lower()
     return Problem(origin, "", f"cannot be read: {reason}")

@@ -33,7 +33,7 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
         idle["augmentation.cval"] = (why, "augmentation.fill_mode: constant with it")
     if config.data.color == "grayscale":
         for name in ("saturation_range", "hue_range"):
-            idle[f"augmentation.{name}"] = ("has no effect on grayscale pictures", "data.color: rgb with it")
+            idle[f"augmentation.{name}"] = ("has no effect on grayscale images", "data.color: rgb with it")
     if not augmentation.is_active and augmentation.views not in (None, 1):
-        idle["augmentation.views"] = ("every view would be the picture itself", "an operation that is switched on")
+        idle["augmentation.views"] = ("every view would be the image itself", "an operation that is switched on")
     return idle

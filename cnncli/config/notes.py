@@ -50,7 +50,7 @@ def _warmup_notes(config: Config) -> tuple[str, ...]:
 
 
 def _mixing_notes(config: Config) -> tuple[str, ...]:
-    """Metrics of mixed training pictures, which say little, where something depends on them."""
+    """Metrics of mixed training images, which say little, where something depends on them."""
     if not config.augmentation.mixes:
         return ()
     metrics = {"training.best.monitor": config.training.best.monitor}
@@ -60,7 +60,7 @@ def _mixing_notes(config: Config) -> tuple[str, ...]:
         if stage.reduce_on_plateau:
             metrics[f"reduce_on_plateau.monitor of stage {stage.name}"] = stage.reduce_on_plateau.monitor
     return tuple(
-        f"{key}: {metric} is that of mixed pictures and labels; val_{metric} is not."
+        f"{key}: {metric} is that of mixed images and labels; val_{metric} is not."
         for key, metric in metrics.items()
         if metric in ("loss", "accuracy")
     )

@@ -44,10 +44,10 @@ def _data_path(draft: Draft, path: Path) -> Iterator[Problem]:
     what = _what_is(path)
     if what == "a file":
         hint = "`cnncli data prepare` arranges known archives." if path.suffix == ".zip" else ""
-        yield draft.problem("data.path", "a file", "a folder of pictures", hint)
+        yield draft.problem("data.path", "a file", "a folder of images", hint)
     elif what != "a folder":
         what = f"{what or 'no such folder'}: {_shown(path)}"
-        yield draft.problem("data.path", what, "a folder of pictures", _nearby(path))
+        yield draft.problem("data.path", what, "a folder of images", _nearby(path))
 
 
 def _weights_file(draft: Draft, path: Path) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """From a file, the command line and the environment to one checked `Config`.
 
 Precedence: command line, environment, file, default. Everything that is wrong is reported together, the existence of
-folders and files included; pictures and weights are looked at later. No TensorFlow.
+folders and files included; images and weights are looked at later. No TensorFlow.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ def load_resolved(source: str | Path) -> Config:
 
 
 def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Config:
-    """Read a config, or take a folder of pictures and the defaults.
+    """Read a config, or take a folder of images and the defaults.
 
     Raises: ConfigError: all that is wrong, a line each.
     """
     if (Path(source) / "run.json").is_file():
         run = printable(source)
         raise ConfigError(
-            f"{run}: is a run, expected a config or a folder of pictures. "
+            f"{run}: is a run, expected a config or a folder of images. "
             f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its figures."
         )
     if Path(source).is_dir():
         return config_from_mapping({"data": {"path": source}}, overrides)
-    tree, problems = read_document(Path(source), f"{A_CONFIG} or a folder of pictures")
+    tree, problems = read_document(Path(source), f"{A_CONFIG} or a folder of images")
     return _resolve(tree, problems, overrides, None, check_paths=True)
 
 

@@ -30,35 +30,35 @@ def _named(path: object) -> object:
 
 
 class SplitFractions(Settings):
-    """Shares of the pictures that become validation and test where the data has no split folders."""
+    """Shares of the images that become validation and test where the data has no split folders."""
 
     validation: float = Field(default=0.15, gt=0.0, lt=1.0)
-    """Share of all pictures for validation."""
+    """Share of all images for validation."""
     test: float = Field(default=0.15, ge=0.0, lt=1.0)
-    """Share of all pictures for the test; 0: no test split."""
+    """Share of all images for the test; 0: no test split."""
 
 
 class DataConfig(Settings):
-    """Which pictures, and how they become arrays."""
+    """Which images, and how they become arrays."""
 
-    path: Annotated[Path, BeforeValidator(_named), Expected("a folder of pictures")] = Field(strict=False)
+    path: Annotated[Path, BeforeValidator(_named), Expected("a folder of images")] = Field(strict=False)
     """Folder with train/, validation/ and test/ of class folders, or with class folders alone."""
     image_size: Pixels | Size | None = None
     """Pixels: one number for a square, or [height, width]; default: the backbone's own."""
     color: Literal["rgb", "grayscale"] = "rgb"
-    """Colour of the decoded pictures; grayscale is repeated to three channels inside the classifier."""
+    """Color of the decoded images; grayscale is repeated to three channels inside the classifier."""
     fit: Literal["stretch", "crop", "pad"] = "stretch"
-    """How a picture meets the image size: distorted, centre-cropped, or padded with black."""
+    """How an image meets the image size: distorted, centre-cropped, or padded with black."""
     splits: SplitFractions = SplitFractions()
     """Seeded, stratified split for data without split folders; equal and similar-looking files stay together."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weighs each class by n / (classes · n of the class) in the training objective."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """Unreadable pictures: list them all and stop before training, or leave them out and list them in the run."""
+    """Unreadable images: list them all and stop before training, or leave them out and list them in the run."""
     allow_leakage: bool = False
-    """Accept byte-for-byte equal pictures in different splits."""
+    """Accept byte-for-byte equal images in different splits."""
     max_pixels: int = Field(default=178_000_000, ge=1)
-    """Pictures with more pixels than this are refused unread."""
+    """Images with more pixels than this are refused unread."""
 
 
 class BackboneConfig(Settings):
@@ -225,7 +225,7 @@ class StageConfig(Settings):
     unfreeze: Unfreeze = 0
     """N weighted layers from the end of the backbone, a layer's name (from it on), or all; 0: the head alone."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training pictures, at most."""
+    """Passes over the training images, at most."""
     optimizer: OptimizerConfig | None = None
     """Optimizer of this stage."""
     schedule: ScheduleConfig | None = None
@@ -256,10 +256,10 @@ class TrainingConfig(Settings):
     """How the tail is trained."""
 
     batch_size: BatchSize = 32
-    """Pictures in a step; auto: the largest of 128, 64, 32 … whose step fits into memory and of which an epoch has 16
+    """Images in a step; auto: the largest of 128, 64, 32 … whose step fits into memory and of which an epoch has 16
     at least, found before the training and recorded."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training pictures, at most; default: 20, in mode fine-tuning 10 a stage."""
+    """Passes over the training images, at most; default: 20, in mode fine-tuning 10 a stage."""
     loss: Literal["cross-entropy"] = "cross-entropy"
     """Categorical with softmax or linear, binary with sigmoid; computed from the logits."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -317,13 +317,13 @@ class Config(Settings):
     seed: Seed = 0
     """Of splits, initial weights, order, views and dropout."""
     data: DataConfig
-    """Which pictures, and how they become arrays."""
+    """Which images, and how they become arrays."""
     backbone: BackboneConfig = BackboneConfig()
     """The pretrained network without its classifier."""
     head: HeadConfig = HeadConfig()
     """What is put on top of the backbone."""
     augmentation: AugmentationConfig = AugmentationConfig()
-    """Random renderings of training pictures."""
+    """Random renderings of training images."""
     training: TrainingConfig = TrainingConfig()
     """How the tail is trained."""
     engine: Literal["auto", "keras", "openvino"] = "auto"

@@ -1,4 +1,4 @@
-"""A commented config fitted to a folder of pictures: what `cnncli init` writes."""
+"""A commented config fitted to a folder of images: what `cnncli init` writes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from cnncli.errors import printable
 UNEVEN = 2.0
 """From this ratio of the largest to the smallest class on, classes are weighed."""
 SMALL_PX = 112
-"""Where no picture is larger than this, the network's own size would mostly enlarge."""
+"""Where no image is larger than this, the network's own size would mostly enlarge."""
 COMMENT_COLUMN = 52
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the text says about the pictures.
+    """What the text says about the images.
 
     Attributes:
         path: of the folder, as it is to stand in the config.
         name: of the folder, for the run's name.
-        counts: readable pictures by split and class; the split of class folders alone is `all`.
+        counts: readable images by split and class; the split of class folders alone is `all`.
         smallest, middle, largest: width and height in pixels.
-        is_grayscale: whether no picture has colours.
-        n_unreadable: pictures that cannot be read.
+        is_grayscale: whether no image has colors.
+        n_unreadable: images that cannot be read.
         n_leaks: groups of equal files in several splits.
     """
 
@@ -51,7 +51,7 @@ class DatasetFacts:
 
     @property
     def training(self) -> Mapping[str, int]:
-        """Pictures to train on by class."""
+        """Images to train on by class."""
         return self.counts.get("train") or next(iter(self.counts.values()))
 
 
@@ -59,7 +59,7 @@ def template_for(facts: DatasetFacts, config_name: str = "config.yaml") -> str:
     """The text of a config.
 
     Args:
-        facts: about the pictures.
+        facts: about the images.
         config_name: the file it will be, for the commands in its first lines.
     """
     network = NETWORKS[BackboneConfig().name]
@@ -100,14 +100,14 @@ def _head(facts: DatasetFacts, config_name: str) -> list[str]:
         where = {"all": "in class folders alone"}.get(split, f"in {split}")
         n, least, most = sum(counts.values()), min(counts.values()), max(counts.values())
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        lines.append(f"# {n:,} pictures {where}, {each} a class")
+        lines.append(f"# {n:,} images {where}, {each} a class")
     if _is_uneven(facts.training):
         smallest = min(facts.training, key=facts.training.__getitem__)
-        lines.append(f"# smallest class: {printable(smallest)}, {facts.training[smallest]:,} pictures")
+        lines.append(f"# smallest class: {printable(smallest)}, {facts.training[smallest]:,} images")
     sizes = " · ".join(f"{width} × {height}" for width, height in (facts.smallest, facts.middle, facts.largest))
     lines.append(f"# width × height in pixels, smallest · middle · largest: {sizes}")
     if facts.n_leaks:
-        lines.append(f"# {facts.n_leaks:,} pictures lie in several splits: see `cnncli data check`, remove them first")
+        lines.append(f"# {facts.n_leaks:,} images lie in several splits: see `cnncli data check`, remove them first")
     return [*lines, "#", f"# Every other setting and its value: cnncli config show {printable(config_name)}"]
 
 
@@ -118,8 +118,8 @@ def _classes(training: Mapping[str, int]) -> str:
 
 
 def _data(facts: DatasetFacts, input_size: int) -> list[str]:
-    lines = [_line("  path", facts.path, "the pictures; relative to this file"), _image_size(facts, input_size)]
-    color = "no picture has colours" if facts.is_grayscale else "rgb | grayscale"
+    lines = [_line("  path", facts.path, "the images; relative to this file"), _image_size(facts, input_size)]
+    color = "no image has colors" if facts.is_grayscale else "rgb | grayscale"
     lines.append(_line("  color", "grayscale" if facts.is_grayscale else "rgb", color))
     width, height = facts.middle
     shape = "pad keeps their shape" if max(width, height) > 1.5 * min(width, height) else "stretch | crop | pad"
@@ -156,13 +156,13 @@ def _bad_images(n_unreadable: int) -> list[str]:
 
 
 def _augmentation(n_training: int) -> list[str]:
-    advice = "few pictures: worth trying true" if n_training < 1_000 else "true: mirrored every second time"
+    advice = "few images: worth trying true" if n_training < 1_000 else "true: mirrored every second time"
     return [
         _line("  horizontal_flip", False, advice),
         _line("  rotation_range", 0, "degrees, for example 15"),
         _line("  zoom_range", 0, "fraction, for example 0.1"),
-        _line("  rand_augment", None, "colours, contrast and more: {magnitude: 5}"),
-        _line("  mixup", 0, "mixes pictures in pairs, for example 0.2"),
+        _line("  rand_augment", None, "colors, contrast and more: {magnitude: 5}"),
+        _line("  mixup", 0, "mixes images in pairs, for example 0.2"),
     ]
 
 

@@ -9,21 +9,21 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from cnncli.errors import DataError, PictureError, printable
+from cnncli.errors import DataError, ImageError, printable
 from cnncli.images.formats import regular_file
 from cnncli.storage.zips import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry, unpack_entry
 
 LARGEST_FILE = 200_000_000
 """Bytes; a larger entry of an archive is no photograph and is not unpacked."""
 HARMLESS, MOST_PACKED = 2**25, 20
-"""Bytes below which it may be packed at will; above, a picture is hardly packed at all."""
+"""Bytes below which it may be packed at will; above, an image is hardly packed at all."""
 MOST_FILES, MOST_ZIPS = 500_000, 100
-"""In a download; Kaggle's has 37,500 pictures in two zips."""
+"""In a download; Kaggle's has 37,500 images in two zips."""
 
 Files = Mapping[str, Callable[[], bytes]]
 """How to read each file, by its name in the download, with `/` between folders."""
 
-# Kaggle packs its unlabelled test pictures in a zip of their own.
+# Kaggle packs its unlabelled test images in a zip of their own.
 _UNLABELLED = "test"
 
 
@@ -34,7 +34,7 @@ def files_of(source: Path, scratch: Path) -> Iterator[Files]:
     Args:
         source: a folder or a zip.
         scratch: a folder that exists, for zips inside the zip.
-    Raises: DataError: no such file, or no zip. Reading a file that cannot be read raises PictureError.
+    Raises: DataError: no such file, or no zip. Reading a file that cannot be read raises ImageError.
     """
     if source.is_dir():
         yield _files_in_folder(source)
@@ -106,8 +106,8 @@ def _read_file(path: Path) -> bytes:
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.file_size > min(LARGEST_FILE, max(HARMLESS, MOST_PACKED * entry.compress_size)):
-        raise PictureError(entry.filename, f"has {entry.file_size:,} bytes, which no photograph has")
+        raise ImageError(entry.filename, f"has {entry.file_size:,} bytes, which no photograph has")
     try:
         return read_entry(archive, entry, LARGEST_FILE)
     except ARCHIVE_ERRORS as error:
-        raise PictureError(entry.filename, f"cannot be unpacked ({printable(str(error))})") from None
+        raise ImageError(entry.filename, f"cannot be unpacked ({printable(str(error))})") from None

@@ -1,6 +1,6 @@
-"""From a folder to a manifest: every picture found, verified, split and put in order.
+"""From a folder to a manifest: every image found, verified, split and put in order.
 
-All that is wrong with a folder is told at once: its folders and classes, unreadable pictures, pictures in two splits.
+All that is wrong with a folder is told at once: its folders and classes, unreadable images, images in two splits.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from cnncli.dataset.classes import class_problems, class_warnings, known_class_p
 from cnncli.dataset.divide import Divided, divide
 from cnncli.dataset.duplicates import across_splits, duplicates, leakage_lines, two_label_notes
 from cnncli.dataset.folder_report import FolderFacts, folder_facts
-from cnncli.dataset.inventory import MAX_PIXELS, Picture, Progress, verified
+from cnncli.dataset.inventory import MAX_PIXELS, ImageRecord, Progress, verified
 from cnncli.dataset.manifest import Manifest, Row
 from cnncli.dataset.near_duplicates import how_to_mend, near_warnings
-from cnncli.dataset.scan import ALL, SPLITS, Scan, pictures_below, scan
+from cnncli.dataset.scan import ALL, SPLITS, Scan, images_below, scan
 from cnncli.dataset.sizes import size_warnings
 from cnncli.errors import DataError, printable
 
 if TYPE_CHECKING:
     from cnncli.config.schema import DataConfig, SplitFractions
 
-__all__ = ["build_manifest", "manifest_of_folder", "pictures_below", "scan_folder"]
+__all__ = ["build_manifest", "images_below", "manifest_of_folder", "scan_folder"]
 
 
 def build_manifest(
@@ -37,27 +37,27 @@ def build_manifest(
     """The manifest of a config's data.
 
     Class folders alone are split by `data.splits`; where there is a train but no validation folder, validation is
-    taken from train. Both are drawn by the seed, and a note says so; equal pictures and those that look alike stay
+    taken from train. Both are drawn by the seed, and a note says so; equal images and those that look alike stay
     together.
 
     Args:
-        data: which pictures.
+        data: which images.
         seed: of the split.
-        index_path: file of the index of known pictures; default: in the cache folder.
-        progress: is told how many pictures of how many are verified.
-        comparing: is told how many comparisons of how many are done, of pictures that may look alike.
+        index_path: file of the index of known images; default: in the cache folder.
+        progress: is told how many images of how many are verified.
+        comparing: is told how many comparisons of how many are done, of images that may look alike.
     Raises: DataError: everything that is wrong, a line each.
     """
     found = scan(data.path)
-    pictures = verified(found, found.candidates, data.max_pixels, index_path, progress)
-    good, bad = _sorted_out(pictures)
+    images = verified(found, found.candidates, data.max_pixels, index_path, progress)
+    good, bad = _sorted_out(images)
     problems = [*_idle_shares(found, data.splits), *class_problems(found, good)]
     if data.on_bad_image == "error" and bad:
-        problems += [*_refusals(bad), "data.on_bad_image: skip leaves pictures that cannot be read out"]
+        problems += [*_refusals(bad), "data.on_bad_image: skip leaves images that cannot be read out"]
     groups = duplicates(good)
     leaks = leakage_lines(groups)
     if leaks and not data.allow_leakage:
-        allowed = "data.allow_leakage: true accepts pictures that lie in several splits"
+        allowed = "data.allow_leakage: true accepts images that lie in several splits"
         problems += [*leaks, f"{allowed}; {how_to_mend(found.root)}"]
     if problems:
         raise DataError(problems)
@@ -65,9 +65,9 @@ def build_manifest(
     notes = [*found.notes, *divided.notes, *_skip_notes(bad), *two_label_notes(groups)]
     if leaks:
         notes.append(
-            f"accepted by data.allow_leakage: pictures that lie in several splits, {len(across_splits(groups)):,}"
+            f"accepted by data.allow_leakage: images that lie in several splits, {len(across_splits(groups)):,}"
         )
-    manifest = _manifest(found, divided.pictures, bad, notes, divided.near.pairs)
+    manifest = _manifest(found, divided.images, bad, notes, divided.near.pairs)
     return replace(manifest, warnings=tuple(_warnings(found, divided, manifest)))
 
 
@@ -81,7 +81,7 @@ def manifest_of_folder(
     index_path: Path | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Another folder's pictures for a classifier that knows `classes`, all in the split test.
+    """Another folder's images for a classifier that knows `classes`, all in the split test.
 
     Args:
         path: its test folder is taken where it has split folders, else all its class folders.
@@ -129,23 +129,23 @@ def scan_folder(
 def _warnings(found: Scan, divided: Divided, manifest: Manifest) -> list[str]:
     mending = f"; {how_to_mend(found.root)}" if found.has_splits else ""
     return [
-        *near_warnings(divided.pictures, divided.near, f"The run lists them in near_duplicates.csv{mending}"),
+        *near_warnings(divided.images, divided.near, f"The run lists them in near_duplicates.csv{mending}"),
         *class_warnings(found),
         *size_warnings(manifest.counts()),
     ]
 
 
-def _sorted_out(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
+def _sorted_out(images: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[ImageRecord]]:
     """The readable and the others."""
-    return [one for one in pictures if one.problem is None], [one for one in pictures if one.problem is not None]
+    return [one for one in images if one.problem is None], [one for one in images if one.problem is not None]
 
 
-def _refusals(bad: Sequence[Picture]) -> list[str]:
+def _refusals(bad: Sequence[ImageRecord]) -> list[str]:
     return [f"{printable(one.path)}: {one.problem}" for one in bad]
 
 
-def _skip_notes(bad: Sequence[Picture]) -> list[str]:
-    return [f"unreadable pictures left out: {len(bad):,}"] if bad else []
+def _skip_notes(bad: Sequence[ImageRecord]) -> list[str]:
+    return [f"unreadable images left out: {len(bad):,}"] if bad else []
 
 
 def _idle_shares(found: Scan, fractions: SplitFractions) -> list[str]:
@@ -162,12 +162,12 @@ def _idle_shares(found: Scan, fractions: SplitFractions) -> list[str]:
 
 def _manifest(
     found: Scan,
-    good: Sequence[Picture],
-    bad: Sequence[Picture],
+    good: Sequence[ImageRecord],
+    bad: Sequence[ImageRecord],
     notes: Sequence[str],
     near: Sequence[tuple[int, int, float]] = (),
 ) -> Manifest:
-    """The manifest of readable pictures in their final splits; `near`: places of those that look alike."""
+    """The manifest of readable images in their final splits; `near`: places of those that look alike."""
     rows = [
         Row(one.file, one.label, one.split, one.digest, one.facts.size_bytes, one.facts.width, one.facts.height)
         for one in good

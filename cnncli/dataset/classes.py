@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from cnncli.dataset.inventory import Picture
+from cnncli.dataset.inventory import ImageRecord
 from cnncli.dataset.scan import SPLIT_NAMES, Scan
 from cnncli.errors import printable
 
@@ -14,18 +14,18 @@ SHOWN = 5
 """So many names of classes are listed where all are meant."""
 
 
-def class_problems(scan: Scan, pictures: Sequence[Picture]) -> list[str]:
+def class_problems(scan: Scan, images: Sequence[ImageRecord]) -> list[str]:
     """What keeps a folder from being trained on, a line each: about its classes and splits, not about single files.
 
     Args:
         scan: the folder.
-        pictures: those of its candidates that can be read.
+        images: those of its candidates that can be read.
     """
     lines = list(scan.problems)
     for split, folder in scan.folders.items():
         if not scan.classes[split]:
             lines.append(f"{printable(folder)}: no class folders in it{_hint_for_flat(scan)}")
-        lines += _empty(folder, scan.classes[split], {one.label for one in pictures if one.split == split})
+        lines += _empty(folder, scan.classes[split], {one.label for one in images if one.split == split})
     if scan.has_splits and "train" not in scan.folders:
         lines.append(f"{printable(scan.root)}: {_named(scan.folders, 'folder')} but no train folder")
     first = next(iter(scan.folders))
@@ -56,18 +56,18 @@ def class_warnings(scan: Scan) -> list[str]:
 
 
 def known_class_problems(
-    folder: Path, present: Iterable[str], pictures: Sequence[Picture], classes: Sequence[str], allow_missing: bool
+    folder: Path, present: Iterable[str], images: Sequence[ImageRecord], classes: Sequence[str], allow_missing: bool
 ) -> list[str]:
     """What keeps class folders from being scored by a classifier that knows `classes`, a line each.
 
     Args:
         folder: holds the class folders.
         present: names of the class folders.
-        pictures: those in it that can be read.
+        images: those in it that can be read.
         classes: the classifier's.
         allow_missing: accept that some of these are absent or empty.
     """
-    filled = {one.label for one in pictures}
+    filled = {one.label for one in images}
     known = ", ".join(map(printable, classes))
     lines = [
         f"{printable(folder)}: unknown class {printable(name)}; the run knows {known}"
@@ -75,17 +75,17 @@ def known_class_problems(
     ]
     if not allow_missing:
         lines += [
-            f"{printable(folder)}: no pictures of the class {printable(name)}, which the run knows;"
+            f"{printable(folder)}: no images of the class {printable(name)}, which the run knows;"
             " --allow-missing accepts this"
             for name in sorted(set(classes) - filled)
         ]
     elif not filled:
-        lines.append(f"{printable(folder)}: no pictures of any class the run knows ({known})")
+        lines.append(f"{printable(folder)}: no images of any class the run knows ({known})")
     return lines
 
 
 def too_small_problems(root: Path, labels: Sequence[str], splits: Sequence[str], wanted: Collection[str]) -> list[str]:
-    """A line for each class that got no picture in one of the splits it was divided into."""
+    """A line for each class that got no image in one of the splits it was divided into."""
     filled = set(zip(labels, splits, strict=True))
     short = sorted({label for label in labels if any((label, split) not in filled for split in wanted)})
     return [
@@ -96,11 +96,11 @@ def too_small_problems(root: Path, labels: Sequence[str], splits: Sequence[str],
 
 
 def _too_few(n: int) -> str:
-    return "1 picture is too few" if n == 1 else f"{n:,} pictures, identical ones kept together, are too few"
+    return "1 image is too few" if n == 1 else f"{n:,} images, identical ones kept together, are too few"
 
 
 def _empty(folder: Path, classes: Iterable[str], filled: Collection[str]) -> list[str]:
-    return [f"{printable(folder / name)}: no readable picture in this class" for name in classes if name not in filled]
+    return [f"{printable(folder / name)}: no readable image in this class" for name in classes if name not in filled]
 
 
 def _difference(folder: Path, classes: Collection[str], other: str, expected: Collection[str]) -> list[str]:
@@ -151,8 +151,8 @@ def _named(names: Iterable[str], kind: str) -> str:
 
 
 def _hint_for_flat(scan: Scan) -> str:
-    loose = scan.left_out["picture outside the class folders"]
-    return f" (pictures that lie loose: {loose:,}); give every class a folder of its own" if loose else ""
+    loose = scan.left_out["image outside the class folders"]
+    return f" (images that lie loose: {loose:,}); give every class a folder of its own" if loose else ""
 
 
 def _hint_for_wrapper(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which split each picture is in: that of its folder, or one that is drawn where there are no such folders."""
+"""Which split each image is in: that of its folder, or one that is drawn where there are no such folders."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.classes import too_small_problems
-from cnncli.dataset.inventory import Picture, Progress
+from cnncli.dataset.inventory import ImageRecord, Progress
 from cnncli.dataset.near_duplicates import across, near_duplicates, near_notes
 from cnncli.dataset.perceptual_hash import Found
 from cnncli.dataset.scan import ALL, Scan
-from cnncli.dataset.split import REST, split_pictures
+from cnncli.dataset.split import REST, split_images
 from cnncli.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,56 +20,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Divided:
-    """Pictures in their final splits.
+    """Images in their final splits.
 
     Attributes:
-        pictures: all of them, in the order in which they came.
+        images: all of them, in the order in which they came.
         near: places of those that look alike and are in different splits.
         notes: what a reader should know, a sentence each.
     """
 
-    pictures: tuple[Picture, ...]
+    images: tuple[ImageRecord, ...]
     near: Found
     notes: tuple[str, ...]
 
 
 def divide(
     found: Scan,
-    pictures: Sequence[Picture],
+    images: Sequence[ImageRecord],
     fractions: SplitFractions,
     seed: int,
     comparing: Progress | None = None,
 ) -> Divided:
-    """Give every picture its final split.
+    """Give every image its final split.
 
-    Equal pictures stay together, and so do those that look alike, unless too little of a class would be left.
+    Equal images stay together, and so do those that look alike, unless too little of a class would be left.
 
     Args:
         found: the folder.
-        pictures: its readable ones.
+        images: its readable ones.
         fractions: shares of validation and test, where they are drawn.
         seed: of the draw.
         comparing: is told how many comparisons of how many are done.
     Raises: DataError: classes too small to be divided, a line each.
     """
     shares, whole = _to_draw(found, fractions)
-    near = near_duplicates(pictures, [whole] if shares else [], comparing)
-    places = [place for place, one in enumerate(pictures) if shares and one.split == whole]
-    drawn = _drawn(found, whole, [pictures[place] for place in places], shares, seed, _between(near, places))
-    final = list(pictures)
+    near = near_duplicates(images, [whole] if shares else [], comparing)
+    places = [place for place, one in enumerate(images) if shares and one.split == whole]
+    drawn = _drawn(found, whole, [images[place] for place in places], shares, seed, _between(near, places))
+    final = list(images)
     for place, split in zip(places, drawn, strict=True):
         final[place] = replace(final[place], split=split)
     notes = [*_notes(found, drawn, shares, seed), *near_notes(near)]
     return Divided(tuple(final), across(near, [one.split for one in final]), tuple(notes))
 
 
-def division_problems(found: Scan, pictures: Sequence[Picture]) -> list[str]:
+def division_problems(found: Scan, images: Sequence[ImageRecord]) -> list[str]:
     """A line for each class that is too small for the splits that would be drawn of a folder, by the usual shares."""
     from cnncli.config.schema import SplitFractions
 
     shares, whole = _to_draw(found, SplitFractions())
     try:
-        _drawn(found, whole, [one for one in pictures if shares and one.split == whole], shares, seed=0, alike=[])
+        _drawn(found, whole, [one for one in images if shares and one.split == whole], shares, seed=0, alike=[])
     except DataError as error:
         return list(error.problems)
     return []
@@ -89,16 +89,16 @@ def _to_draw(found: Scan, fractions: SplitFractions) -> tuple[dict[str, float], 
 def _drawn(
     found: Scan,
     whole: str,
-    pool: Sequence[Picture],
+    pool: Sequence[ImageRecord],
     shares: dict[str, float],
     seed: int,
     alike: Sequence[tuple[int, int]],
 ) -> tuple[str, ...]:
     digests, labels = [one.digest for one in pool], [one.label for one in pool]
     problems = []
-    # Where pictures that look alike make a class too small, they are divided all the same, and warned of.
+    # Where images that look alike make a class too small, they are divided all the same, and warned of.
     for kept_together in [alike, []] if alike else [[]]:
-        splits = split_pictures(digests, labels, shares, seed, kept_together)
+        splits = split_images(digests, labels, shares, seed, kept_together)
         problems = too_small_problems(found.folders[whole], labels, splits, (REST, *shares)) if shares else []
         if not problems:
             return splits

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from cnncli.dataset.archive_files import Files
 from cnncli.dataset.inventory import MAX_PIXELS
 from cnncli.dataset.scan import SPLIT_NAMES
-from cnncli.errors import DataError, PictureError
-from cnncli.images.formats import is_picture_name
-from cnncli.images.verify import PictureFacts, verify_bytes
+from cnncli.errors import DataError, ImageError
+from cnncli.images.formats import is_image_name
+from cnncli.images.verify import ImageFacts, verify_bytes
 from cnncli.runtime.random_keys import key_of
 from cnncli.runtime.threads import map_ordered
 
@@ -46,7 +46,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Sorted:
-    """The verified pictures of a download.
+    """The verified images of a download.
 
     Attributes:
         good: readable and different from each other, with their digests.
@@ -98,13 +98,13 @@ def sorted_out(files: Files, found: Sequence[Labelled], progress: Callable[[int]
 def choose(
     good: Iterable[tuple[Labelled, str]], sizes: Mapping[str, int], seed: int
 ) -> dict[tuple[str, str], list[Labelled]]:
-    """Draw the pictures of each split and class by the seed, from their bytes and not their names.
+    """Draw the images of each split and class by the seed, from their bytes and not their names.
 
     What lies in splits already is drawn from there, so that nobody trains on what others test with.
 
     Args:
-        good: pictures with their digests.
-        sizes: even number of pictures of each split, half of each class.
+        good: images with their digests.
+        sizes: even number of images of each split, half of each class.
         seed: another seed draws others.
     Raises: DataError: there are too few.
     """
@@ -128,13 +128,13 @@ def choose(
 
 
 def write_arranged(files: Files, chosen: Mapping[tuple[str, str], Sequence[Labelled]], folder: Path) -> None:
-    """Write the chosen pictures below a folder, under names of ours alone."""
-    for (split, label), pictures in chosen.items():
-        if not pictures:
+    """Write the chosen images below a folder, under names of ours alone."""
+    for (split, label), images in chosen.items():
+        if not images:
             continue
         target = folder / split / label
         target.mkdir(parents=True)
-        for one, name in zip(pictures, _unique(one.name for one in pictures), strict=True):
+        for one, name in zip(images, _unique(one.name for one in images), strict=True):
             (target / name).write_bytes(files[one.source]())
 
 
@@ -143,7 +143,7 @@ def _labelled(source: str) -> Labelled | None:
     above = folders[-1].lower() if folders else ""
     if flat := _FLAT_NAME.fullmatch(name):
         label = _CLASS_FOLDERS[flat[1].lower()]
-    elif above in _CLASS_FOLDERS and is_picture_name(name):
+    elif above in _CLASS_FOLDERS and is_image_name(name):
         label = _CLASS_FOLDERS[above]
         name = f"{label[:-1]}.{name}"
     else:
@@ -152,11 +152,11 @@ def _labelled(source: str) -> Labelled | None:
     return Labelled(source, label, split, name)
 
 
-def _facts(files: Files, one: Labelled) -> PictureFacts:
+def _facts(files: Files, one: Labelled) -> ImageFacts:
     try:
         return verify_bytes(files[one.source](), one.source, MAX_PIXELS)
-    except PictureError as error:
-        return PictureFacts("", 0, problem=error.reason)
+    except ImageError as error:
+        return ImageFacts("", 0, problem=error.reason)
 
 
 def _unique(names: Iterable[str]) -> Iterator[str]:

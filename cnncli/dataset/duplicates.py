@@ -1,4 +1,4 @@
-"""Pictures that are the same byte for byte: within a split, in two splits, or under two labels."""
+"""Images that are the same byte for byte: within a split, in two splits, or under two labels."""
 
 from __future__ import annotations
 
@@ -56,23 +56,23 @@ def across_labels(groups: Iterable[Group[One]]) -> list[Group[One]]:
 
 
 def leakage_lines(groups: Iterable[Group[One]]) -> list[str]:
-    """An error for each picture that lies in several splits, the first `SHOWN` of them spelled out."""
+    """An error for each image that lies in several splits, the first `SHOWN` of them spelled out."""
     leaks = across_splits(groups)
     lines = [
-        f"{_equal(leak)}: the same picture in {' and '.join(row.split for row in leak)}{_labels(leak)}"
+        f"{_equal(leak)}: the same image in {' and '.join(row.split for row in leak)}{_labels(leak)}"
         for leak in leaks[:SHOWN]
     ]
     if len(leaks) > SHOWN:
-        lines.append(f"… and {len(leaks) - SHOWN:,} more pictures that lie in two splits, {len(leaks):,} in all")
+        lines.append(f"… and {len(leaks) - SHOWN:,} more images that lie in two splits, {len(leaks):,} in all")
     return lines
 
 
 def two_label_notes(groups: Iterable[Group[One]]) -> list[str]:
-    """A sentence about pictures that have two labels within a split, if there are any."""
+    """A sentence about images that have two labels within a split, if there are any."""
     found = across_labels(groups)
     if not found:
         return []
-    return [f"pictures with two labels in one split: {len(found):,}, e.g. {_equal(found[0])}"]
+    return [f"images with two labels in one split: {len(found):,}, e.g. {_equal(found[0])}"]
 
 
 def _labels(group: Iterable[One]) -> str:

@@ -1,7 +1,7 @@
-"""Which pictures have to move so that equal ones, and those that look alike, all lie in one split.
+"""Which images have to move so that equal ones, and those that look alike, all lie in one split.
 
 A group goes to the first of train, validation and test in which it lies: what stays in test was seen nowhere else.
-Where that would take from a class of a split more than half of its pictures, or move what lies behind a link, the group
+Where that would take from a class of a split more than half of its images, or move what lies behind a link, the group
 goes to the last of its splits instead; where that would, too, it stays. So does a group under two labels, which people
 have to judge.
 """
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cnncli.dataset.inventory import Picture, Progress
+from cnncli.dataset.inventory import ImageRecord, Progress
 from cnncli.dataset.near_duplicates import near_duplicates, near_notes
 from cnncli.dataset.scan import SPLITS, Scan
 from cnncli.dataset.together import together
@@ -23,7 +23,7 @@ from cnncli.errors import printable
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A picture that changes its split.
+    """An image that changes its split.
 
     Attributes:
         source, target: paths below the folder of the splits; nothing lies at the target.
@@ -37,7 +37,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done about pictures that lie in several splits.
+    """What is to be done about images that lie in several splits.
 
     Attributes:
         moves: in order.
@@ -48,20 +48,20 @@ class Plan:
     left: tuple[str, ...]
 
 
-def plan_moves(found: Scan, pictures: Sequence[Picture], comparing: Progress | None = None) -> Plan:
+def plan_moves(found: Scan, images: Sequence[ImageRecord], comparing: Progress | None = None) -> Plan:
     """The moves after which no group lies in two splits, as far as the rule above allows.
 
     Args:
         found: a folder with split folders.
-        pictures: its readable ones.
+        images: its readable ones.
         comparing: is told how many comparisons of how many are done.
     """
-    near = near_duplicates(pictures, SPLITS, comparing)
+    near = near_duplicates(images, SPLITS, comparing)
     alike = [(one, other) for one, other, _ in near.pairs] if near.complete else []
-    left = [] if near.complete else ["so many pictures look alike that it is their nature: only equal ones are moved"]
+    left = [] if near.complete else ["so many images look alike that it is their nature: only equal ones are moved"]
     left += near_notes(near)
-    planner = _Planner(found, pictures)
-    for group in together([one.digest for one in pictures], [one.label for one in pictures], alike):
+    planner = _Planner(found, images)
+    for group in together([one.digest for one in images], [one.label for one in images], alike):
         if reason := planner.take(group):
             left.append(reason)
     return Plan(tuple(planner.moves), tuple(left))
@@ -72,17 +72,17 @@ class _Planner:
     """Moves group after group, and keeps account of what stays of each class of each split."""
 
     found: Scan
-    pictures: Sequence[Picture]
+    images: Sequence[ImageRecord]
     moves: list[Move] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._staying = Counter((one.split, one.label) for one in self.pictures)
+        self._staying = Counter((one.split, one.label) for one in self.images)
         self._least = {key: (n + 1) // 2 for key, n in self._staying.items()}
         self._taken: set[str] = set()
 
     def take(self, group: Sequence[int]) -> str | None:
         """Plan the moves of a group that lies in several splits; gives the reason where it has to stay."""
-        members = [self.pictures[place] for place in group]
+        members = [self.images[place] for place in group]
         splits = [split for split in SPLITS if any(one.split == split for one in members)]
         if len(splits) < 2:
             return None
@@ -100,14 +100,14 @@ class _Planner:
             reasons.append(reason)
         return f"{shown}: in {' and '.join(splits)}, left there: {reasons[0]}"
 
-    def _too_many(self, movers: Sequence[Picture]) -> str | None:
+    def _too_many(self, movers: Sequence[ImageRecord]) -> str | None:
         for (split, label), n in Counter((one.split, one.label) for one in movers).items():
             if self._staying[split, label] - n < self._least[split, label]:
                 return f"{split} would lose more than half of its class {printable(label)}"
         return None
 
-    def _fixed(self, one: Picture, target: str) -> str | None:
-        """Why a picture cannot be moved, or None."""
+    def _fixed(self, one: ImageRecord, target: str) -> str | None:
+        """Why an image cannot be moved, or None."""
         folder = self._folder(one, target)
         if os.path.realpath(one.file) != one.file:
             return f"{printable(one.path)} lies behind a link"
@@ -115,7 +115,7 @@ class _Planner:
             return f"{printable(folder)} lies behind a link"
         return None
 
-    def _move(self, movers: Sequence[Picture], target: str) -> None:
+    def _move(self, movers: Sequence[ImageRecord], target: str) -> None:
         for one in movers:
             place = _free(self._folder(one, target) / one.path.name, self._taken)
             self._taken.add(os.fspath(place).casefold())
@@ -123,8 +123,8 @@ class _Planner:
             source, to = (os.path.relpath(path, self.found.root) for path in (one.path, place))
             self.moves.append(Move(source, to, one.digest))
 
-    def _folder(self, one: Picture, target: str) -> Path:
-        """The folder in the target split that is for the picture what its own is in its split."""
+    def _folder(self, one: ImageRecord, target: str) -> Path:
+        """The folder in the target split that is for the image what its own is in its split."""
         return self.found.folders[target] / one.path.parent.relative_to(self.found.folders[one.split])
 
 
@@ -137,6 +137,6 @@ def _free(wanted: Path, taken: set[str]) -> Path:
     return path
 
 
-def _one_of_each(members: Sequence[Picture]) -> list[Picture]:
-    """The first picture of each split."""
+def _one_of_each(members: Sequence[ImageRecord]) -> list[ImageRecord]:
+    """The first image of each split."""
     return list({one.split: one for one in reversed(members)}.values())[::-1]

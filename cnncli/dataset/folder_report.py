@@ -1,4 +1,4 @@
-"""What there is to know about a folder of pictures before training on it: `data check`, and `init`'s source."""
+"""What there is to know about a folder of images before training on it: `data check`, and `init`'s source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from cnncli.dataset.classes import class_problems, class_warnings
 from cnncli.dataset.divide import division_problems
 from cnncli.dataset.duplicates import across_labels, across_splits, duplicates, leakage_lines, two_label_notes
-from cnncli.dataset.inventory import Picture, Progress
+from cnncli.dataset.inventory import ImageRecord, Progress
 from cnncli.dataset.near_duplicates import how_to_mend, near_duplicates, near_notes, near_warnings
 from cnncli.dataset.scan import Scan
 from cnncli.dataset.sizes import size_warnings
@@ -35,20 +35,20 @@ class Spread:
 
 @dataclass(frozen=True)
 class FolderFacts:
-    """A folder of pictures in figures.
+    """A folder of images in figures.
 
     Attributes:
         path: the folder.
         layout: splits (train, validation, test of class folders) or classes (class folders alone).
         classes: names, sorted.
-        counts: readable pictures by split and class; the split of class folders alone is `all`.
-        width, height, size_bytes: of the readable pictures.
-        formats, modes: their numbers by format and by Pillow's colour mode.
-        unreadable: path and reason of each picture that is refused.
+        counts: readable images by split and class; the split of class folders alone is `all`.
+        width, height, size_bytes: of the readable images.
+        formats, modes: their numbers by format and by Pillow's color mode.
+        unreadable: path and reason of each image that is refused.
         duplicates_within: groups of equal files in one split.
         duplicates_across: equal files in several splits, one of each split.
         two_labels: equal files under several labels of one split, one of each label.
-        near_duplicates: pictures that look alike in two splits, with the correlation of their brightness (0-1).
+        near_duplicates: images that look alike in two splits, with the correlation of their brightness (0-1).
         left_out: files and folders passed over, by reason.
         problems: what keeps the folder from being trained on, a line each; empty: it is fine.
         warnings: what can hardly be meant or flatters the figures, a sentence each.
@@ -76,7 +76,7 @@ class FolderFacts:
 
     @property
     def total(self) -> int:
-        """Number of readable pictures."""
+        """Number of readable images."""
         return sum(n for of_split in self.counts.values() for n in of_split.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,10 +108,10 @@ class FolderFacts:
         }
 
 
-def folder_facts(scan: Scan, pictures: Sequence[Picture], comparing: Progress | None = None) -> FolderFacts:
+def folder_facts(scan: Scan, images: Sequence[ImageRecord], comparing: Progress | None = None) -> FolderFacts:
     """The facts of a scanned folder all of whose candidates were verified; `comparing` is told of comparisons."""
-    good = [one for one in pictures if one.problem is None]
-    bad = tuple((one.path, one.problem) for one in pictures if one.problem is not None)
+    good = [one for one in images if one.problem is None]
+    bad = tuple((one.path, one.problem) for one in images if one.problem is not None)
     groups = duplicates(good)
     near = near_duplicates(good, progress=comparing)
     counts = _counts(scan, good)
@@ -140,12 +140,12 @@ def folder_facts(scan: Scan, pictures: Sequence[Picture], comparing: Progress | 
     )
 
 
-def _counts(scan: Scan, good: Sequence[Picture]) -> dict[str, dict[str, int]]:
+def _counts(scan: Scan, good: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
     found = Counter((one.split, one.label) for one in good)
     return {split: {label: found[split, label] for label in labels} for split, labels in scan.classes.items()}
 
 
-def _within_splits(groups: Sequence[tuple[Picture, ...]]) -> list[tuple[Picture, ...]]:
+def _within_splits(groups: Sequence[tuple[ImageRecord, ...]]) -> list[tuple[ImageRecord, ...]]:
     parts = [
         tuple(one for one in group if one.split == split)
         for group in groups
@@ -154,7 +154,7 @@ def _within_splits(groups: Sequence[tuple[Picture, ...]]) -> list[tuple[Picture,
     return [part for part in parts if len(part) > 1]
 
 
-def _paths(group: Sequence[Picture]) -> tuple[Path, ...]:
+def _paths(group: Sequence[ImageRecord]) -> tuple[Path, ...]:
     return tuple(one.path for one in group)
 
 

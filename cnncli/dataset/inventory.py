@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnncli.dataset.scan import Candidate, Scan
 from cnncli.dataset.stat_index import StatIndex
-from cnncli.images.verify import PictureFacts, verify
+from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.threads import map_ordered
 
 MAX_PIXELS = 178_000_000
@@ -22,8 +22,8 @@ _BATCH = 2_000  # files verified before what was found is written to the index, 
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A file that is or claims to be a picture, and what is known about it.
+class ImageRecord:
+    """A file that is or claims to be an image, and what is known about it.
 
     Attributes:
         file: its path as text, which takes a quarter of the memory of a `Path`.
@@ -34,7 +34,7 @@ class Picture:
     file: str
     split: str
     label: str
-    facts: PictureFacts
+    facts: ImageFacts
 
     @property
     def path(self) -> Path:
@@ -58,13 +58,13 @@ def verified(
     max_pixels: int = MAX_PIXELS,
     index_path: Path | None = None,
     progress: Progress | None = None,
-) -> list[Picture]:
+) -> list[ImageRecord]:
     """The candidates with their facts, in the same order; only files the index does not know are read.
 
     Args:
         scan: where they come from; files the index knows below its root that are gone are forgotten.
         candidates: all of the scan's, or some.
-        max_pixels: larger pictures are refused.
+        max_pixels: larger images are refused.
         index_path: file of the index; default: in the cache folder.
         progress: is told how far it is.
     """
@@ -79,8 +79,8 @@ def verified(
             if progress:
                 progress(len(facts), len(candidates))
         index.remember((one.path, one.key, facts[one.path]) for one in batch if one.key)
-    return [Picture(one.path, one.split, one.label, facts[one.path].within(max_pixels)) for one in candidates]
+    return [ImageRecord(one.path, one.split, one.label, facts[one.path].within(max_pixels)) for one in candidates]
 
 
-def _verify_all(candidates: Sequence[Candidate], max_pixels: int) -> Iterator[PictureFacts]:
+def _verify_all(candidates: Sequence[Candidate], max_pixels: int) -> Iterator[ImageFacts]:
     return map_ordered(lambda one: verify(Path(one.path), max_pixels), candidates)

@@ -1,4 +1,4 @@
-"""The manifest: the table of pictures of a run, with the split, label and digest of each."""
+"""The manifest: the table of images of a run, with the split, label and digest of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cnncli.storage.safe_io import read_bytes
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture.
+    """One image.
 
     Attributes:
         file: its absolute path as text, which takes a quarter of the memory of a `Path`.
@@ -52,18 +52,18 @@ COLUMNS = ("path", "label", "split", "digest", "size_bytes", "width", "height")
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 MOST_BYTES = 8 * 2**30
-"""Some thirty million pictures."""
+"""Some thirty million images."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All pictures of a run.
+    """All images of a run.
 
     Attributes:
         rows: sorted by split, label and path.
         classes: names, sorted; a class's index in the scores is its place here.
-        left_out: how many files and folders were no pictures, by reason.
-        skipped: unreadable pictures that were left out, with the reason of each.
+        left_out: how many files and folders were no images, by reason.
+        skipped: unreadable images that were left out, with the reason of each.
         notes: sentences to show.
         warnings: sentences to show even where little is to be said.
         near: pairs that look alike in different splits, with the correlation of their brightness (0-1).
@@ -78,11 +78,11 @@ class Manifest:
     near: tuple[tuple[Row, Row, float], ...] = ()
 
     def split(self, name: str) -> tuple[Row, ...]:
-        """The pictures of one split; none where there is no such split."""
+        """The images of one split; none where there is no such split."""
         return tuple(row for row in self.rows if row.split == name)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Number of pictures by split and class; splits without pictures are absent."""
+        """Number of images by split and class; splits without images are absent."""
         found = Counter((row.split, row.label) for row in self.rows)
         splits = [name for name in SPLITS if any(split == name for split, _ in found)]
         return {split: {label: found[split, label] for label in self.classes} for split in splits}
@@ -97,7 +97,7 @@ class Manifest:
         return _table(COLUMNS, (astuple(row) for row in self.rows))
 
     def skipped_text(self) -> str:
-        """The pictures that were left out as CSV with a header: path and reason."""
+        """The images that were left out as CSV with a header: path and reason."""
         return _table(("path", "reason"), self.skipped)
 
     def near_text(self) -> str:

@@ -1,4 +1,4 @@
-"""Pictures moved one by one, so that a kill in between loses none and a second call does the rest.
+"""Images moved one by one, so that a kill in between loses none and a second call does the rest.
 
 Before the first move all of them are written down in a hidden file of the folder, which goes when they are done. A move
 is a hard link under the new name and the end of the old one, so it never takes the place of another file; where there
@@ -17,7 +17,7 @@ from typing import Any
 
 from cnncli.dataset.fix_splits import Move
 from cnncli.dataset.scan import Scan
-from cnncli.errors import DataError, PictureError, printable
+from cnncli.errors import DataError, ImageError, printable
 from cnncli.images.formats import regular_file
 from cnncli.images.verify import digest_of
 from cnncli.storage.atomic import sync_folder, write_atomically
@@ -56,7 +56,7 @@ def interrupted_moves(found: Scan) -> list[Move]:
 
 
 def carry_out(root: Path, moves: Sequence[Move]) -> list[str]:
-    """Move the pictures; gives a line for each that could not be moved.
+    """Move the images; gives a line for each that could not be moved.
 
     Raises: DataError: nothing can be written into the folder; nothing has been moved.
     """
@@ -123,7 +123,7 @@ def _is_still_there(root: Path, move: Move) -> bool:
     try:
         with regular_file(root / move.source) as file:
             return digest_of(file) == move.digest and not (root / move.source).is_symlink()
-    except (PictureError, OSError):
+    except (ImageError, OSError):
         return False
 
 

@@ -1,14 +1,14 @@
-"""Pictures that look alike: which of many thumbnails show one picture, resized, recompressed, brightened or cropped.
+"""Images that look alike: which of many thumbnails show one image, resized, recompressed, brightened or cropped.
 
 In two steps. A 63-bit hash of each thumbnail, from its lowest frequencies, is compared with every other's: few bits
-differ between copies, about half between different pictures. The few pairs that are left are compared by the thumbnails
-themselves: brightness by its correlation, which neither more light nor more contrast changes, and colours by their
+differ between copies, about half between different images. The few pairs that are left are compared by the thumbnails
+themselves: brightness by its correlation, which neither more light nor more contrast changes, and colors by their
 distance. What has no structure, such as a blank page or a clear sky, is like everything of its kind and is left out.
 
 Measured by scripts/measure_near_duplicates.py on 4,000 photographs of cats and dogs: of the copies that were
-recompressed, resized, stretched, brightened, darkened, blurred, deprived of colour or cropped by 2 %, 99.9 to 100 % are
+recompressed, resized, stretched, brightened, darkened, blurred, deprived of color or cropped by 2 %, 99.9 to 100 % are
 found; of those turned by 2 degrees 99 %, cropped by 5 % 96 %, by 10 % 23 %, mirrored none. Of 8 million pairs of
-photographs two pass, both of them the same picture. The time grows with the square of the number of pictures: 60,000
+photographs two pass, both of them the same image. The time grows with the square of the number of images: 60,000
 take seconds, and a million would take an hour, so that above a number of comparisons none is made.
 """
 
@@ -22,24 +22,24 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.images.thumbnail import GREY_SIDE, THUMBNAIL_BYTES
+from cnncli.images.thumbnail import GRAY_SIDE, THUMBNAIL_BYTES
 from cnncli.runtime.threads import map_ordered, workers
 
 HASH_BITS = 14
-"""Most bits in which the hashes of two pictures that look alike differ."""
+"""Most bits in which the hashes of two images that look alike differ."""
 LEAST_CORRELATION = 0.92
-"""Of the brightness of two pictures that look alike."""
-COLOUR_LEVELS = 20.0
-"""Largest distance of their colours, root mean square, of 255. A picture without colours may be a copy of any."""
-GREY_LEVELS = 2.0
-"""A picture whose colours are nearer to grey than this, root mean square, has none."""
+"""Of the brightness of two images that look alike."""
+COLOR_LEVELS = 20.0
+"""Largest distance of their colors, root mean square, of 255. An image without colors may be a copy of any."""
+GRAY_LEVELS = 2.0
+"""An image whose colors are nearer to gray than this, root mean square, has none."""
 FLAT_LEVELS = 4.0
 """What differs less than this from an even gradient, root mean square, has no structure to be known by."""
 LIMIT = 100_000
-"""The search ends with so many pairs: then it is in the nature of the pictures to look alike."""
+"""The search ends with so many pairs: then it is in the nature of the images to look alike."""
 
 MOST_COMPARISONS = 20_000_000_000
-"""More are not made: 200,000 pictures with each other, a million with 20,000. Two processors take two minutes."""
+"""More are not made: 200,000 images with each other, a million with 20,000. Two processors take two minutes."""
 
 _FREQUENCIES = 8
 _ROWS, _COLUMNS = 64, 4096  # hashes compared in one go: what is written in between stays in the processor's cache
@@ -52,18 +52,18 @@ _NONE: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.flo
 
 @dataclass(frozen=True)
 class Looks:
-    """What n pictures look like.
+    """What n images look like.
 
     Attributes:
         hashes: uint64, shape (n,).
-        grey: brightness, uint8, shape (n, 256).
-        colour: both differences, uint8, shape (n, 32); 128 stands for none.
-        telling: whether there is anything to know the picture by, bool, shape (n,).
+        gray: brightness, uint8, shape (n, 256).
+        color: both differences, uint8, shape (n, 32); 128 stands for none.
+        telling: whether there is anything to know the image by, bool, shape (n,).
     """
 
     hashes: NDArray[np.uint64]
-    grey: NDArray[np.uint8]
-    colour: NDArray[np.uint8]
+    gray: NDArray[np.uint8]
+    color: NDArray[np.uint8]
     telling: NDArray[np.bool_]
 
     @classmethod
@@ -71,24 +71,24 @@ class Looks:
         """From what `thumbnail_of` gives; an empty one tells nothing."""
         blank = bytes(THUMBNAIL_BYTES)
         table = np.frombuffer(b"".join(one or blank for one in thumbnails), np.uint8).reshape(-1, THUMBNAIL_BYTES)
-        grey, colour = np.split(table, [GREY_SIDE**2], axis=1)
+        gray, color = np.split(table, [GRAY_SIDE**2], axis=1)
         hashes = np.empty(len(table), np.uint64)
         telling = np.empty(len(table), np.bool_)
         for start in range(0, len(table), _BATCH):  # as floats, all of them would take four times the memory
             batch = slice(start, start + _BATCH)
-            hashes[batch] = hashes_of(grey[batch])
-            telling[batch] = _has_structure(grey[batch])
-        return cls(hashes, grey, colour, telling)
+            hashes[batch] = hashes_of(gray[batch])
+            telling[batch] = _has_structure(gray[batch])
+        return cls(hashes, gray, color, telling)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Pairs of pictures that look alike.
+    """Pairs of images that look alike.
 
     Attributes:
         pairs: places of both, the lower part's first, and the correlation of their brightness (0-1).
         complete: False where the search ended early, with `LIMIT` pairs.
-        too_many: how many pictures there were where that was too many to search, else 0.
+        too_many: how many images there were where that was too many to search, else 0.
     """
 
     pairs: tuple[tuple[int, int, float], ...] = ()
@@ -96,14 +96,14 @@ class Found:
     too_many: int = 0
 
 
-def hashes_of(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def hashes_of(gray: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Perceptual hashes of brightnesses of shape (n, 256): uint64, shape (n,).
 
     A bit for each of the 8 × 8 lowest frequencies of the discrete cosine transform but the mean: whether it is above
     their median (Zauner, Implementation and benchmarking of perceptual image hash functions, 2010).
     """
-    square = grey.reshape(-1, GREY_SIDE, GREY_SIDE).astype(np.float32)
-    spectrum = (_COSINES @ square @ _COSINES.T).reshape(len(grey), -1)
+    square = gray.reshape(-1, GRAY_SIDE, GRAY_SIDE).astype(np.float32)
+    spectrum = (_COSINES @ square @ _COSINES.T).reshape(len(gray), -1)
     bits = spectrum > np.median(spectrum[:, 1:], axis=1, keepdims=True)
     bits[:, 0] = False
     return np.packbits(bits, axis=1).view(np.uint64).reshape(-1)
@@ -118,12 +118,12 @@ def near_pairs(
     most: int = MOST_COMPARISONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Found:
-    """The pairs of pictures in different parts that look alike.
+    """The pairs of images in different parts that look alike.
 
     Args:
-        looks: of all pictures.
-        parts: for each part the places of its pictures, ascending.
-        within: numbers of the parts whose pictures are compared with each other, too.
+        looks: of all images.
+        parts: for each part the places of its images, ascending.
+        within: numbers of the parts whose images are compared with each other, too.
         limit: the search ends with so many pairs.
         most: where it would take more comparisons, it does not begin.
         progress: is told how many comparisons of how many are done.
@@ -146,8 +146,8 @@ def near_pairs(
 
 def _cosines() -> NDArray[np.float32]:
     """The lowest frequencies of the orthonormal cosine transform of 16 values, shape (8, 16)."""
-    places, frequencies = np.arange(GREY_SIDE), np.arange(_FREQUENCIES)[:, None]
-    table = np.cos(np.pi * (2 * places + 1) * frequencies / (2 * GREY_SIDE)) * np.sqrt(2 / GREY_SIDE)
+    places, frequencies = np.arange(GRAY_SIDE), np.arange(_FREQUENCIES)[:, None]
+    table = np.cos(np.pi * (2 * places + 1) * frequencies / (2 * GRAY_SIDE)) * np.sqrt(2 / GRAY_SIDE)
     table[0] /= np.sqrt(2)
     return np.asarray(table, dtype=np.float32)
 
@@ -155,13 +155,13 @@ def _cosines() -> NDArray[np.float32]:
 _COSINES = _cosines()
 
 
-def _has_structure(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _has_structure(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Whether there is more in brightnesses of shape (n, 256) than an even gradient."""
-    ramp = np.linspace(-1.0, 1.0, GREY_SIDE, dtype=np.float32)
-    across, down = np.tile(ramp, GREY_SIDE), np.repeat(ramp, GREY_SIDE)
+    ramp = np.linspace(-1.0, 1.0, GRAY_SIDE, dtype=np.float32)
+    across, down = np.tile(ramp, GRAY_SIDE), np.repeat(ramp, GRAY_SIDE)
     plane = np.stack([np.ones_like(across), across, down])
     plane /= np.linalg.norm(plane, axis=1, keepdims=True)
-    values = grey.astype(np.float32)
+    values = gray.astype(np.float32)
     rest = values - values @ plane.T @ plane
     return np.asarray((rest * rest).mean(axis=1) >= FLAT_LEVELS**2)
 
@@ -204,8 +204,8 @@ def _near_in(looks: Looks, limit: int, block: tuple[Places, Places]) -> Pairs:
 
 def _confirmed(looks: Looks, left: Places, right: Places) -> Pairs:
     """Those of the pairs whose thumbnails are alike."""
-    correlation = correlations(looks.grey[left], looks.grey[right])
-    near = (correlation >= LEAST_CORRELATION) & _same_colours(looks.colour[left], looks.colour[right])
+    correlation = correlations(looks.gray[left], looks.gray[right])
+    near = (correlation >= LEAST_CORRELATION) & _same_colors(looks.color[left], looks.color[right])
     return left[near], right[near], correlation[near]
 
 
@@ -215,25 +215,25 @@ def _joined(found: Sequence[Pairs]) -> Pairs:
 
 
 def correlations(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of brightnesses (n, 256) with those of as many other pictures: float32, shape (n,)."""
+    """Of brightnesses (n, 256) with those of as many other images: float32, shape (n,)."""
     return np.asarray((_shapes(left) * _shapes(right)).sum(axis=1), dtype=np.float32)
 
 
-def colour_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of colours (n, 32) from those of as many other pictures, root mean square: float32, shape (n,)."""
+def color_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of colors (n, 32) from those of as many other images, root mean square: float32, shape (n,)."""
     difference = left.astype(np.float32) - right
     return np.asarray(np.sqrt((difference * difference).mean(axis=1)), dtype=np.float32)
 
 
-def _shapes(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _shapes(gray: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Brightnesses as vectors whose products are correlations."""
-    values = grey.astype(np.float32)
+    values = gray.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1.0), dtype=np.float32)
 
 
-def _same_colours(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether colours are near to each other, or one of the pictures has none: bool, shape (n,)."""
+def _same_colors(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether colors are near to each other, or one of the images has none: bool, shape (n,)."""
     none = np.full((1, left.shape[1]), 128, np.uint8)
-    without = (colour_distances(left, none) <= GREY_LEVELS) | (colour_distances(right, none) <= GREY_LEVELS)
-    return np.asarray((colour_distances(left, right) <= COLOUR_LEVELS) | without)
+    without = (color_distances(left, none) <= GRAY_LEVELS) | (color_distances(right, none) <= GRAY_LEVELS)
+    return np.asarray((color_distances(left, right) <= COLOR_LEVELS) | without)

@@ -1,6 +1,6 @@
-"""Where the pictures lie: which folders are splits, which are classes, which files claim to be pictures.
+"""Where the images lie: which folders are splits, which are classes, which files claim to be images.
 
-Nothing is decoded here. What is no picture is left out and counted by reason; what is wrong with the folders is
+Nothing is decoded here. What is no image is left out and counted by reason; what is wrong with the folders is
 collected as problems, so that all of it can be told at once.
 """
 
@@ -15,18 +15,18 @@ from pathlib import Path
 
 from cnncli.dataset.stat_index import StatKey, stat_key
 from cnncli.errors import DataError, printable
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_picture_name
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name
 
 SPLITS = ("train", "validation", "test")
 ALL = "all"
-"""Stands for the split of pictures that lie in class folders alone."""
+"""Stands for the split of images that lie in class folders alone."""
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that is or claims to be a picture; `key` is None where it cannot be looked at."""
+    """A file that is or claims to be an image; `key` is None where it cannot be looked at."""
 
     path: str
     split: str
@@ -86,8 +86,8 @@ def scan(root: Path) -> Scan:
     return found
 
 
-def pictures_below(folder: Path) -> tuple[list[Path], list[str]]:
-    """Every file below a folder that is or claims to be a picture, sorted; nothing is asked of the folders.
+def images_below(folder: Path) -> tuple[list[Path], list[str]]:
+    """Every file below a folder that is or claims to be an image, sorted; nothing is asked of the folders.
 
     Returns: the files, and a line for each folder that cannot be looked into.
     """
@@ -97,7 +97,7 @@ def pictures_below(folder: Path) -> tuple[list[Path], list[str]]:
 
 def _why_no_folder(path: Path) -> str | None:
     try:
-        return None if stat.S_ISDIR(path.stat().st_mode) else "is a file; a folder of pictures is expected"
+        return None if stat.S_ISDIR(path.stat().st_mode) else "is a file; a folder of images is expected"
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return "there is no such folder"
     except OSError as error:
@@ -141,30 +141,30 @@ def _subfolders(folder: Path, found: Scan) -> dict[str, Path]:
         elif _is_folder(entry):
             folders[entry.name] = Path(entry.path)
         else:
-            reason = _why_no_picture(entry, _stat_of(entry))
-            found.left_out[reason or "picture outside the class folders"] += 1
+            reason = _why_no_image(entry, _stat_of(entry))
+            found.left_out[reason or "image outside the class folders"] += 1
     return folders
 
 
 def _files_below(class_folder: str, found: Scan) -> Iterator[tuple[str, StatKey | None]]:
     """The candidates in a class folder and below it; each folder is entered once, so loops of links end."""
-    # A link back to the root or above would bring the pictures of all classes into this one.
+    # A link back to the root or above would bring the images of all classes into this one.
     visited = {(facts.st_dev, facts.st_ino) for facts in map(Path.stat, Path(class_folder).parents)}
-    # Links wait until all real folders are done, so that a picture's path is the one without a link.
+    # Links wait until all real folders are done, so that an image's path is the one without a link.
     folders, links = [class_folder], list[str]()
     while folders or links:
         folder = folders.pop() if folders else links.pop()
         if not _enter(folder, visited, found):
             continue
         entries = _entries(folder, found)
-        if not entries and is_picture_name(folder):
-            found.left_out["empty folder named like a picture"] += 1
+        if not entries and is_image_name(folder):
+            found.left_out["empty folder named like an image"] += 1
         for entry in entries:
             if reason := _passed_over(entry.name):
                 found.left_out[reason] += 1
             elif _is_folder(entry):
                 (links if entry.is_symlink() else folders).append(entry.path)
-            elif reason := _why_no_picture(entry, file := _stat_of(entry)):
+            elif reason := _why_no_image(entry, file := _stat_of(entry)):
                 found.left_out[reason] += 1
             else:
                 yield entry.path, stat_key(file) if file else None
@@ -202,9 +202,9 @@ def _passed_over(name: str) -> str | None:
     return "system file such as Thumbs.db" if name.lower() in _SYSTEM_FILES else None
 
 
-def _why_no_picture(entry: os.DirEntry[str], file: os.stat_result | None) -> str | None:
-    """The reason why a file is no candidate, or None if its name or its first bytes say that it is a picture."""
-    if is_picture_name(entry.name):
+def _why_no_image(entry: os.DirEntry[str], file: os.stat_result | None) -> str | None:
+    """The reason why a file is no candidate, or None if its name or its first bytes say that it is an image."""
+    if is_image_name(entry.name):
         return None
     if file is None:
         return "link that leads nowhere"
@@ -212,7 +212,7 @@ def _why_no_picture(entry: os.DirEntry[str], file: os.stat_result | None) -> str
         return "not a regular file"
     try:
         with Path(entry.path).open("rb", buffering=0) as content:
-            return None if format_of(content.read(SIGNATURE_BYTES)) else "not a picture"
+            return None if format_of(content.read(SIGNATURE_BYTES)) else "not an image"
     except OSError:
         return "cannot be opened"
 

@@ -1,4 +1,4 @@
-"""What is odd about the numbers of pictures: small or uneven classes, shares unlike those in train, swapped splits."""
+"""What is odd about the numbers of images: small or uneven classes, shares unlike those in train, swapped splits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from cnncli.errors import printable
 
 FEW = 10
-"""Classes with fewer training pictures are remarked on."""
+"""Classes with fewer training images are remarked on."""
 UNEVEN = 3.0
 """So many times another class of the split, and so many times its share in train, is remarked on."""
 SWAPPED = 1.5
-"""A split with so many times the pictures of train may have changed places with it."""
+"""A split with so many times the images of train may have changed places with it."""
 SHOWN = 5
 """So many classes are named; the number of all is told."""
 
@@ -22,7 +22,7 @@ def size_warnings(counts: Counts) -> list[str]:
     """A sentence about each oddity; none of them keeps a folder from being trained on.
 
     Args:
-        counts: pictures by split and class; what is trained on comes first.
+        counts: images by split and class; what is trained on comes first.
     """
     (first, training), *others = counts.items()
     lines = _small(training)
@@ -39,7 +39,7 @@ def _small(training: Mapping[str, int]) -> list[str]:
     if not small:
         return []
     named = _named({label: f"{n}" for label, n in sorted(small.items(), key=lambda item: item[1])})
-    return [f"classes with fewer than {FEW} pictures to train on: {len(small):,} ({named})"]
+    return [f"classes with fewer than {FEW} images to train on: {len(small):,} ({named})"]
 
 
 def _uneven(split: str, of_split: Mapping[str, int]) -> list[str]:
@@ -48,7 +48,7 @@ def _uneven(split: str, of_split: Mapping[str, int]) -> list[str]:
     if not filled or filled[large] < UNEVEN * filled[small]:
         return []
     return [
-        f"{split}: {printable(large)} has {filled[large]:,} pictures, {printable(small)} {filled[small]:,}"
+        f"{split}: {printable(large)} has {filled[large]:,} images, {printable(small)} {filled[small]:,}"
         + ("; data.class_weights: balanced evens this out in training" if split == "train" else "")
     ]
 
@@ -67,14 +67,14 @@ def _other_shares(split: str, of_split: Mapping[str, int], training: Mapping[str
     }
     if not odd:
         return []
-    return [f"{split}: classes with another share of the pictures than in train: {len(odd):,} ({_named(odd)})"]
+    return [f"{split}: classes with another share of the images than in train: {len(odd):,} ({_named(odd)})"]
 
 
 def _swapped(split: str, of_split: Mapping[str, int], first: str, training: Mapping[str, int]) -> list[str]:
     here, there = sum(of_split.values()), sum(training.values())
     if here <= SWAPPED * there:
         return []
-    return [f"{split} has {here:,} pictures and {first} only {there:,}: are the two folders swapped?"]
+    return [f"{split} has {here:,} images and {first} only {there:,}: are the two folders swapped?"]
 
 
 def _named(labels: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
-"""A seeded, stratified split: which pictures of data without split folders become validation and test.
+"""A seeded, stratified split: which images of data without split folders become validation and test.
 
-It depends on the pictures' bytes and the seed alone, neither on their names nor on their order. Identical files stay
-together, and so do pictures that look alike. Each class is divided exactly, by largest remainders. When pictures are
+It depends on the images' bytes and the seed alone, neither on their names nor on their order. Identical files stay
+together, and so do images that look alike. Each class is divided exactly, by largest remainders. When images are
 added, only those at the edges between two splits change sides.
 """
 
@@ -15,14 +15,14 @@ from cnncli.dataset.together import together
 from cnncli.runtime.random_keys import digest_words, uniform_words
 
 REST = "train"
-"""The split of every picture that no other split takes."""
+"""The split of every image that no other split takes."""
 
 
 def largest_remainder(n: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Divide n pictures of a class: so many for each split in `shares`, and the rest for train.
+    """Divide n images of a class: so many for each split in `shares`, and the rest for train.
 
     Every split gets its share rounded down, and those with the largest remainders one more, train first among equals.
-    A share above 0 gets at least one picture where there is one for each split.
+    A share above 0 gets at least one image where there is one for each split.
 
     >>> largest_remainder(10, {"validation": 0.15, "test": 0.15})
     {'train': 7, 'validation': 2, 'test': 1}
@@ -40,21 +40,21 @@ def largest_remainder(n: int, shares: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
-def split_pictures(
+def split_images(
     digests: Sequence[str],
     labels: Sequence[str],
     shares: Mapping[str, float],
     seed: int,
     alike: Iterable[tuple[int, int]] = (),
 ) -> tuple[str, ...]:
-    """The split of each picture.
+    """The split of each image.
 
     Args:
-        digests: SHA-256 of each picture's bytes, hexadecimal.
-        labels: class of each picture.
+        digests: SHA-256 of each image's bytes, hexadecimal.
+        labels: class of each image.
         shares: 0-1 for each split but train, in the order in which they are filled.
         seed: another seed draws another split.
-        alike: places of two pictures that look alike and stay together, see `together`.
+        alike: places of two images that look alike and stay together, see `together`.
     """
     ranks = uniform_words(digest_words(list(digests)), "split", seed)
     order = sorted(range(len(digests)), key=lambda index: (int(ranks[index]), digests[index]))
@@ -67,7 +67,7 @@ def split_pictures(
     room = {label: largest_remainder(n, shares) for label, n in Counter(labels).items()}
     chosen = [REST] * len(digests)
     members = [[order[rank] for rank in group] for group in groups]
-    # Pictures that lie in several classes come first, as long as there is room for them in each.
+    # Images that lie in several classes come first, as long as there is room for them in each.
     for group in sorted(members, key=lambda group: len({labels[index] for index in group}) == 1):
         need = Counter(labels[index] for index in group)
         split = next((name for name in shares if all(room[label][name] >= n for label, n in need.items())), REST)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import PIL
 
 from cnncli.images.thumbnail import THUMBNAIL_BYTES, THUMBNAIL_VERSION
-from cnncli.images.verify import PictureFacts
+from cnncli.images.verify import ImageFacts
 from cnncli.storage.atomic import touch
 from cnncli.storage.cache_dir import cache_dir
 
@@ -32,15 +32,15 @@ _WAIT_S = 2.0
 # young is not remembered (git calls such entries racy). Times in whole seconds tell of a clock that counts seconds.
 _FINE_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000
 # The table's name changes with its columns, so that an older or newer cnncli can use the same file.
-_CREATE = """CREATE TABLE IF NOT EXISTS pictures_2 (
+_CREATE = """CREATE TABLE IF NOT EXISTS images_2 (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, made_by TEXT,
     digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT,
     thumbnail BLOB
 ) WITHOUT ROWID"""
 _SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, format, mode, problem,
-    thumbnail FROM pictures_2 WHERE path >= ? AND path < ? AND made_by = ?"""
-_INSERT = "INSERT OR REPLACE INTO pictures_2 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM pictures_2 WHERE path = ?"
+    thumbnail FROM images_2 WHERE path >= ? AND path < ? AND made_by = ?"""
+_INSERT = "INSERT OR REPLACE INTO images_2 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM images_2 WHERE path = ?"
 
 
 def stat_key(facts: os.stat_result) -> StatKey:
@@ -52,10 +52,10 @@ class StatIndex:
     """The table path → (stat, facts). No method raises for what is wrong with the file that holds it."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Held in that file; default: `pictures.sqlite` in the cache folder."""
-        self.path = path or cache_dir() / "pictures.sqlite"
+        """Held in that file; default: `images.sqlite` in the cache folder."""
+        self.path = path or cache_dir() / "images.sqlite"
 
-    def below(self, folder: Path) -> dict[str, tuple[StatKey, PictureFacts]]:
+    def below(self, folder: Path) -> dict[str, tuple[StatKey, ImageFacts]]:
         """Everything remembered about files below a folder, by path."""
         start = os.fsencode(folder).rstrip(os.fsencode(os.sep))
         bounds = (start + os.fsencode(os.sep), start + bytes([ord(os.sep) + 1]))
@@ -63,7 +63,7 @@ class StatIndex:
         touch(self.path)  # reading is using: `cache clear --older-than` asks when that was
         return {os.fsdecode(row[0]): entry for row in rows or () if (entry := _entry_of(row[1:]))}
 
-    def remember(self, found: Iterable[tuple[str, StatKey, PictureFacts]]) -> None:
+    def remember(self, found: Iterable[tuple[str, StatKey, ImageFacts]]) -> None:
         """Add or replace; problems that may pass and files that changed just now are left out."""
         now_ns = time.time_ns()
         rows = [
@@ -100,17 +100,17 @@ def _is_settled(key: StatKey, now_ns: int) -> bool:
     return now_ns - max(mtime_ns, ctime_ns) > tick_ns
 
 
-def _columns(facts: PictureFacts) -> tuple[str | int | bytes | None, ...]:
+def _columns(facts: ImageFacts) -> tuple[str | int | bytes | None, ...]:
     return (facts.digest, facts.width, facts.height, facts.format, facts.mode, facts.problem, facts.thumbnail)
 
 
-def _entry_of(row: Sequence[Any]) -> tuple[StatKey, PictureFacts] | None:
+def _entry_of(row: Sequence[Any]) -> tuple[StatKey, ImageFacts] | None:
     """A row as what it stands for, or None where the file holds something else in its place."""
     size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, thumbnail = row
     numbers, texts = (size, mtime_ns, ctime_ns, width, height), (digest, kind, mode, problem or "")
     if not isinstance(thumbnail, bytes) or len(thumbnail) not in (0, THUMBNAIL_BYTES):
         return None
     if all(isinstance(number, int) for number in numbers) and all(isinstance(text, str) for text in texts):
-        facts = PictureFacts(digest, size, width, height, kind, mode, problem, thumbnail=thumbnail)
+        facts = ImageFacts(digest, size, width, height, kind, mode, problem, thumbnail=thumbnail)
         return (size, mtime_ns, ctime_ns), facts
     return None

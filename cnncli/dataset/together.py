@@ -1,4 +1,4 @@
-"""Pictures that belong on the same side of every split: equal ones, and those that look alike."""
+"""Images that belong on the same side of every split: equal ones, and those that look alike."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable, Sequence
 
 CROWD = 10
 CROWD_SHARE = 0.1
-"""More than so many different pictures, and more than this share of a class, are no copies: the data is like that."""
+"""More than so many different images, and more than this share of a class, are no copies: the data is like that."""
 
 
 def together(digests: Sequence[str], labels: Sequence[str], alike: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """The places of all pictures in groups that are not to be divided, in the order of their first members.
+    """The places of all images in groups that are not to be divided, in the order of their first members.
 
-    Where so many look alike that they are a crowd, such as the pictures of one scene, only equal ones are a group:
+    Where so many look alike that they are a crowd, such as the images of one scene, only equal ones are a group:
     kept together they would leave a split with nothing but what is unlike them.
 
     Args:
-        digests: SHA-256 of each picture's bytes; equal ones belong together.
-        labels: class of each picture.
-        alike: places of two pictures that look alike.
+        digests: SHA-256 of each image's bytes; equal ones belong together.
+        labels: class of each image.
+        alike: places of two images that look alike.
 
     >>> together(["a", "b", "a", "c"], ["x"] * 4, [(1, 3)])
     [[0, 2], [1, 3]]

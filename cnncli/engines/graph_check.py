@@ -1,7 +1,7 @@
-"""What an OpenVINO graph from anywhere may ask for: no loops, no constants that grow, no shapes beyond pictures.
+"""What an OpenVINO graph from anywhere may ask for: no loops, no constants that grow, no shapes beyond images.
 
 OpenVINO computes constant parts of a graph while it compiles it, so a file of a kilobyte could take any memory and any
-time. A classifier's graph has its constants in its file, and sizes that follow from the picture's.
+time. A classifier's graph has its constants in its file, and sizes that follow from the image's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cnncli.storage.safe_io import read_bytes
 MOST_XML_BYTES = 64 * 2**20
 MOST_LAYERS = 20_000
 MOST_VALUES = 2**27
-"""That one operation may give for one picture: half a gigabyte."""
+"""That one operation may give for one image: half a gigabyte."""
 MOST_CONSTANTS = 2**22
 """Values that constant parts of a graph may give beyond those in its file: shapes, paddings, reordered weights."""
 
@@ -49,7 +49,7 @@ def check_graph(model: Any, batch: int, weights_bytes: int) -> None:
 
     Args:
         model: an OpenVINO model whose inputs have their final shapes.
-        batch: pictures in a request.
+        batch: images in a request.
         weights_bytes: of the file with the graph's constants.
 
     Raises: ValueError: something in it is larger, or has no size.
@@ -65,7 +65,7 @@ def check_graph(model: Any, batch: int, weights_bytes: int) -> None:
             if name not in from_pixels:
                 constants += values
             elif values > MOST_VALUES * batch:
-                raise ValueError(f"{operation.get_friendly_name()} gives {values:,} values for {batch} pictures")
+                raise ValueError(f"{operation.get_friendly_name()} gives {values:,} values for {batch} images")
     if constants > 4 * weights_bytes + MOST_CONSTANTS:
         raise ValueError(f"it makes {constants:,} constants of a file of {weights_bytes:,} bytes")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
 
 GPU_BATCH = 64
-"""Rows in a request on a GPU, which a few pictures would leave idle."""
+"""Rows in a request on a GPU, which a few images would leave idle."""
 
 
 class KerasEngine:
@@ -100,7 +100,7 @@ class KerasEngine:
             self._function(*inputs)
         except tf.errors.ResourceExhaustedError as error:
             raise EngineError(
-                f"the GPU has no room for {self.batch} pictures at a time. Is something else running on it? "
+                f"the GPU has no room for {self.batch} images at a time. Is something else running on it? "
                 "A smaller data.image_size needs less, and `engine: openvino` none."
             ) from error
         except (tf.errors.OpError, ValueError):

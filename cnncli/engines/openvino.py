@@ -80,7 +80,7 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
     Args:
         model: any functional model.
         path: an `.xml` file; its folder exists.
-        pixels: whether its only input are pictures: then it takes uint8, and the conversion is part of the graph.
+        pixels: whether its only input are images: then it takes uint8, and the conversion is part of the graph.
 
     Raises:
         EngineError: OpenVINO cannot express the graph; the message names the operation where it is known.
@@ -198,7 +198,7 @@ class OpenVinoEngine:
 
 
 def _checked_graph(core: Any, path: Path, batch: int) -> Any:
-    """The model in a file, for so many pictures at a time, once it has turned out to be one that may be compiled."""
+    """The model in a file, for so many images at a time, once it has turned out to be one that may be compiled."""
     check_graph_file(path)
     model = core.read_model(path)
     model.reshape({port: [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})

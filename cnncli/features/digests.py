@@ -1,4 +1,4 @@
-"""Where the features of a picture lie: its digest, as 32 bytes, tells a segment and a row in it.
+"""Where the features of an image lie: its digest, as 32 bytes, tells a segment and a row in it.
 
 A digest as text takes 113 bytes, and a dictionary of them as much again; in sorted arrays it takes 40 with its place.
 """

@@ -1,6 +1,6 @@
 """Filling the store: decode, render views, run the trunk; what is stored already is not computed again.
 
-The work is divided by pictures: a thread decodes a few, renders their views and runs the trunk on them, beside other
+The work is divided by images: a thread decodes a few, renders their views and runs the trunk on them, beside other
 threads that do the same with others. No core waits for another, whichever of the three is the slowest.
 """
 
@@ -21,7 +21,7 @@ from cnncli.augmentation.views import render_view, view_recipe
 from cnncli.config.schema import AugmentationConfig
 from cnncli.dataset.manifest import Row
 from cnncli.engines.engine import Array, Engine, run_on_all_cores
-from cnncli.errors import DataError, PictureError
+from cnncli.errors import DataError, ImageError
 from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
 from cnncli.features.writer import SegmentWriter
 from cnncli.images.decode import PixelRecipe, decode
@@ -40,14 +40,14 @@ TASK_RENDERINGS = 16
 """What a thread takes on at a time, about; at least one request of the engine."""
 
 TASK_REQUESTS = 8
-"""Most requests of the engine that a thread takes on at a time, unless one picture's views are more."""
+"""Most requests of the engine that a thread takes on at a time, unless one image's views are more."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """How a picture's features come about.
+    """How an image's features come about.
 
     Attributes:
         engine: runs the trunk; None where the trunk is empty: then the features are the uint8 pixels themselves.
@@ -82,13 +82,13 @@ class Extraction:
         return self.engine.run([pixels]) if self.engine else [pixels]
 
     @cached_property
-    def bytes_per_picture(self) -> int:
-        """What the features of one picture take in the store; the trunk is run to tell, once."""
+    def bytes_per_image(self) -> int:
+        """What the features of one image take in the store; the trunk is run to tell, once."""
         return sum(tensor.nbytes for tensor in self.run(self._black(1)))
 
     @cached_property
-    def seconds_per_picture(self) -> float:
-        """What decoding a picture and running the trunk on it will take, roughly: black pictures are timed, once."""
+    def seconds_per_image(self) -> float:
+        """What decoding an image and running the trunk on it will take, roughly: black images are timed, once."""
         if self.engine is None:
             return SECONDS_TO_DECODE
         n = self.engine.streams * self.engine.batch
@@ -99,21 +99,21 @@ class Extraction:
     def _black(self, n: int) -> Pixels:
         return np.zeros((n, self.pixels.height, self.pixels.width, self.pixels.channels), np.uint8)
 
-    def pictures_at_a_time(self, views: int) -> int:
-        """How many pictures one thread takes on together, so that their views fill whole requests of the engine.
+    def images_at_a_time(self, views: int) -> int:
+        """How many images one thread takes on together, so that their views fill whole requests of the engine.
 
-        An engine fills a request up with what nobody needs. Where no number of pictures comes out even within
+        An engine fills a request up with what nobody needs. Where no number of images comes out even within
         `TASK_REQUESTS`, the one that wastes the smallest share does.
         """
         batch = self.engine.batch if self.engine else 1
         least = max(1, max(TASK_RENDERINGS, batch) // views)
         most = max(least, TASK_REQUESTS * batch // views)
-        return min(range(least, most + 1), key=lambda pictures: -pictures * views % batch / pictures)
+        return min(range(least, most + 1), key=lambda images: -images * views % batch / images)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many features of pictures in a view, or decoded pixels, were stored.
+    """How many features of images in a view, or decoded pixels, were stored.
 
     Attributes:
         computed: now; what goes through the trunk without being stored is not counted.
@@ -130,13 +130,13 @@ class Counts:
 def extract(
     extraction: Extraction, rows: Sequence[Row], views: int, store: FeatureStore, console: Console
 ) -> tuple[list[StoredFeatures], Counts]:
-    """The features of pictures in views 0 … views − 1, computed where they are not stored yet.
+    """The features of images in views 0 … views − 1, computed where they are not stored yet.
 
     Returns:
         One `StoredFeatures` per view, rows in the order of `rows`, and how many were stored now and already.
 
     Raises:
-        DataError: pictures that cannot be decoded or changed since they were indexed, all of them.
+        DataError: images that cannot be decoded or changed since they were indexed, all of them.
         CacheError: features that cannot be stored.
     """
     digests = [row.digest for row in rows]
@@ -151,53 +151,53 @@ def extract(
 
 CHANGED = "changed since it was indexed. Start again."
 LARGEST_BYTES = 2**31
-"""Of a picture, whatever its manifest says."""
+"""Of an image, whatever its manifest says."""
 
 
 def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
-    """Decode a picture of a manifest, once sure that it is still the one that was indexed.
+    """Decode an image of a manifest, once sure that it is still the one that was indexed.
 
     Raises:
-        PictureError: unreadable, or its bytes are others than the manifest's digest says.
+        ImageError: unreadable, or its bytes are others than the manifest's digest says.
     """
     try:
         data = read_bytes(row.path, min(row.size_bytes, LARGEST_BYTES))
     except OSError as error:
         has_grown = error.errno == errno.EFBIG
-        raise PictureError(row.path, CHANGED if has_grown else error.strerror or str(error)) from error
+        raise ImageError(row.path, CHANGED if has_grown else error.strerror or str(error)) from error
     if hashlib.sha256(data).hexdigest() != row.digest:
-        raise PictureError(row.path, CHANGED)
+        raise ImageError(row.path, CHANGED)
     return decode(data, recipe, name=row.file)
 
 
-def read_all(rows: Sequence[Row], recipe: PixelRecipe) -> tuple[list[tuple[Row, Pixels]], list[PictureError]]:
-    """Those pictures that can be decoded, with their pixels, and what is wrong with the others; see `read_pixels`."""
+def read_all(rows: Sequence[Row], recipe: PixelRecipe) -> tuple[list[tuple[Row, Pixels]], list[ImageError]]:
+    """Those images that can be decoded, with their pixels, and what is wrong with the others; see `read_pixels`."""
     pixels: list[tuple[Row, Pixels]] = []
-    errors: list[PictureError] = []
+    errors: list[ImageError] = []
     for row in rows:
         try:
             pixels.append((row, read_pixels(row, recipe)))
-        except PictureError as error:
+        except ImageError as error:
             errors.append(error)
     return pixels, errors
 
 
 @dataclass(frozen=True)
-class DecodedPictures:
-    """Pictures decoded whenever they are asked for: what there is where their pixels cannot be stored."""
+class DecodedImages:
+    """Images decoded whenever they are asked for: what there is where their pixels cannot be stored."""
 
-    pictures: Sequence[Row]
+    images: Sequence[Row]
     recipe: PixelRecipe
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """The pixels of some pictures, uint8 (len(indexes), height, width, channels), alone in a list.
+        """The pixels of some images, uint8 (len(indexes), height, width, channels), alone in a list.
 
         Raises:
             DataError: those of them that cannot be decoded any more.
         """
-        decoded, errors = read_all([self.pictures[index] for index in indexes], self.recipe)
+        decoded, errors = read_all([self.images[index] for index in indexes], self.recipe)
         if errors:
-            raise DataError(all_at_once(errors, self.pictures))
+            raise DataError(all_at_once(errors, self.images))
         return [np.stack([pixels for _, pixels in decoded])]
 
 
@@ -229,11 +229,11 @@ class _Computed:
 
     Attributes:
         views: per view that something was missing of, the digests and their features.
-        errors: pictures that cannot be used.
+        errors: images that cannot be used.
     """
 
     views: dict[int, tuple[list[str], list[Array]]]
-    errors: list[PictureError]
+    errors: list[ImageError]
 
     def __len__(self) -> int:
         return sum(len(digests) for digests, _ in self.views.values())
@@ -243,10 +243,10 @@ def _fill(
     extraction: Extraction, rows: Sequence[Row], missing: list[set[str]], store: FeatureStore, console: Console
 ) -> None:
     sinks = [_Sink(extraction.key(view), store) for view in range(len(missing))]
-    errors: list[PictureError] = []
+    errors: list[ImageError] = []
     total = sum(len(digests) for digests in missing)
     title = "computing features" if extraction.engine else "decoding"
-    with ExitStack() as closing, console.progress(total, title, "pictures") as progress:
+    with ExitStack() as closing, console.progress(total, title, "images") as progress:
         for sink in sinks:
             closing.callback(sink.close)  # what was computed before an interruption is kept
         for computed in _computed(extraction, rows, missing):
@@ -258,18 +258,18 @@ def _fill(
         raise DataError(all_at_once(errors, rows))
 
 
-def all_at_once(errors: list[PictureError], rows: Sequence[Row]) -> list[str]:
-    """A line for each picture; one for all of them where the whole folder has gone."""
+def all_at_once(errors: list[ImageError], rows: Sequence[Row]) -> list[str]:
+    """A line for each image; one for all of them where the whole folder has gone."""
     if len(errors) > 1 and not any(row.path.exists() for row in rows):
-        return [f"{errors[0]} (and so for all {len(errors):,} pictures that are needed). Was the folder moved?"]
+        return [f"{errors[0]} (and so for all {len(errors):,} images that are needed). Was the folder moved?"]
     return [str(error) for error in errors]
 
 
 def _computed(extraction: Extraction, rows: Sequence[Row], missing: list[set[str]]) -> Iterator[_Computed]:
-    """Every missing rendering's features; a picture is decoded once for all of its views."""
+    """Every missing rendering's features; an image is decoded once for all of its views."""
     once = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
     incomplete = sum(bool(digests) for digests in missing)
-    tasks = batched(once.values(), extraction.pictures_at_a_time(incomplete))
+    tasks = batched(once.values(), extraction.images_at_a_time(incomplete))
     return map_ordered(lambda task: _compute(extraction, task, missing), tasks, ahead=2 * workers())
 
 

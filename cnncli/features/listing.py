@@ -28,7 +28,7 @@ COLUMNS = (
     "engine",
     "precision",
     "pixels",
-    "pictures",
+    "images",
     "size",
     "last used",
     "in use",
@@ -46,12 +46,12 @@ class KeySummary:
         network: what the features were made by; `pixels` where they are decoded pixels.
         cut: the layer whose output they are.
         trunk: the fingerprint of the network up to there; None of pixels.
-        view: 0: the pictures themselves.
+        view: 0: the images themselves.
         augmentation: how any other view is rendered.
         engine: what ran the trunk.
         precision: of its arithmetic.
         height_px, width_px, color: of the pixels it was given.
-        pictures: how many are stored.
+        images: how many are stored.
         size_bytes: on the disk.
         used: when any of them was last read or written, in seconds since 1970.
         in_use: whether a living process has it open.
@@ -68,7 +68,7 @@ class KeySummary:
     height_px: int | None
     width_px: int | None
     color: str | None
-    pictures: int
+    images: int
     size_bytes: int
     used: float
     in_use: bool
@@ -89,7 +89,7 @@ class KeySummary:
             self.engine or "–",
             self.precision or "–",
             "–" if self.height_px is None else f"{self.height_px}×{self.width_px}{gray}",
-            f"{self.pictures:,}",
+            f"{self.images:,}",
             size(self.size_bytes),
             f"{datetime.fromtimestamp(self.used):%Y-%m-%d %H:%M}",
             "yes" if self.in_use else "no",
@@ -127,15 +127,15 @@ def summary_of(key: Path) -> KeySummary:
         height_px=_number(pixels.get("height")),
         width_px=_number(pixels.get("width")),
         color=_text(pixels.get("color")),
-        pictures=_pictures(key),
+        images=_images(key),
         size_bytes=sum(segment.size_bytes for segment in segments),
         used=max(segment.used for segment in segments) if segments else key.stat().st_mtime,
         in_use=_is_in_use(key),
     )
 
 
-def _pictures(key: Path) -> int:
-    """How many pictures have features in a key, each counted once."""
+def _images(key: Path) -> int:
+    """How many images have features in a key, each counted once."""
     found = []
     for folder in subfolders(key):
         with suppress(OSError):

@@ -1,6 +1,6 @@
-"""The feature store: what a trunk made of a picture, kept under what it was made from.
+"""The feature store: what a trunk made of an image, kept under what it was made from.
 
-Content-addressed: a key says everything the bits depend on (trunk, weights, engine, pixels, view), a picture's digest
+Content-addressed: a key says everything the bits depend on (trunk, weights, engine, pixels, view), an image's digest
 says the rest. Under a key lie immutable segments, mapped into memory when they are read. A reader never meets half of
 one, and two runs may fill the store at once. What a living process uses stays; of the rest, what was not used for
 longest goes where the store grows beyond its cap.
@@ -47,7 +47,7 @@ class FeatureKey:
     """What features are made from: any change of the recipe gives another key.
 
     Attributes:
-        recipe: everything their bits depend on beside the picture.
+        recipe: everything their bits depend on beside the image.
         facts: what people may want to know about them besides.
     """
 
@@ -67,7 +67,7 @@ class FeatureKey:
 
 
 class StoredFeatures:
-    """The features of a sequence of pictures, row by row in that sequence's order, read from segments on demand.
+    """The features of a sequence of images, row by row in that sequence's order, read from segments on demand.
 
     While this object is there and its store is not closed, they stay in the store. Threads may share it.
     """
@@ -98,7 +98,7 @@ class StoredFeatures:
         return digest.hexdigest()
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """The features of some pictures: one array (len(indexes), …) per tensor, in the order of `indexes`.
+        """The features of some images: one array (len(indexes), …) per tensor, in the order of `indexes`.
 
         Raises:
             CacheError: somebody took the files away by hand.
@@ -176,7 +176,7 @@ class FeatureStore:
         return [each[number] for number in self._find(key, each).absent]
 
     def read(self, key: FeatureKey, digests: Sequence[str]) -> StoredFeatures:
-        """The features of pictures that are all stored.
+        """The features of images that are all stored.
 
         Raises:
             CacheError: some are not, or not any more.
@@ -184,7 +184,7 @@ class FeatureStore:
         found = self._find(key, digests)
         if len(found.absent):
             where = printable(self._folder / key.name)
-            gone = f"the features of {len(found.absent):,} of {len(digests):,} pictures have gone"
+            gone = f"the features of {len(found.absent):,} of {len(digests):,} images have gone"
             raise CacheError(f"{where}: {gone}. Start again.")
         for segment in found.segments:
             touch(segment.path / INDEX)

@@ -11,11 +11,11 @@ from cnncli.features.store import FeatureKey, FeatureStore
 
 @dataclass(frozen=True)
 class Wanted:
-    """Pictures in views 0 … views − 1, as an extraction makes them.
+    """Images in views 0 … views − 1, as an extraction makes them.
 
     Attributes:
         extraction: how features come about.
-        digests: of the pictures; equal ones count once.
+        digests: of the images; equal ones count once.
         views: how many of each; 0: nothing is wanted.
     """
 
@@ -39,7 +39,7 @@ class Wanted:
 
     def size_bytes(self) -> int:
         """What all of them take in a store, those that are there already included."""
-        return self.total * self.extraction.bytes_per_picture if self.total else 0
+        return self.total * self.extraction.bytes_per_image if self.total else 0
 
 
 def fits(wanted: Sequence[Wanted], store: FeatureStore) -> bool:

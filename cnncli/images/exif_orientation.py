@@ -16,23 +16,23 @@ _EXIF_NAMES = ("exif", "Raw profile type exif")
 
 @dataclass(frozen=True)
 class Orientation:
-    """A turn of a picture: first the axes change places, then each may be mirrored."""
+    """A turn of an image: first the axes change places, then each may be mirrored."""
 
     method: Transpose | None
     swaps_axes: bool
     mirrors_x: bool
     mirrors_y: bool
 
-    def turned(self, picture: Image.Image) -> Image.Image:
-        """The picture as it should be seen."""
-        return picture if self.method is None else picture.transpose(self.method)
+    def turned(self, image: Image.Image) -> Image.Image:
+        """The image as it should be seen."""
+        return image if self.method is None else image.transpose(self.method)
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) after the turn."""
         return size[::-1] if self.swaps_axes else size
 
     def box(self, width: float, height: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Where the corner [0, width] × [0, height] of a picture of that size lies after the turn."""
+        """Where the corner [0, width] × [0, height] of an image of that size lies after the turn."""
         spare_x, spare_y = size[0] - width, size[1] - height
         if self.swaps_axes:
             width, height, spare_x, spare_y = height, width, spare_y, spare_x
@@ -52,17 +52,17 @@ _ORIENTATIONS = {
 }
 
 
-def orientation_of(picture: Image.Image) -> Orientation:
-    """The turn a picture's EXIF or XMP data asks for; upright where they ask for none, are damaged or of
+def orientation_of(image: Image.Image) -> Orientation:
+    """The turn an image's EXIF or XMP data asks for; upright where they ask for none, are damaged or of
     more than `MOST_EXIF_BYTES`.
 
     Ask after `load` for all formats but JPEG: a PNG may say it behind its pixels, and Pillow turns a TIFF by itself
     while it loads, after which there is nothing left to do.
     """
     try:
-        if any(len(picture.info.get(name, "")) > MOST_EXIF_BYTES for name in _EXIF_NAMES):
+        if any(len(image.info.get(name, "")) > MOST_EXIF_BYTES for name in _EXIF_NAMES):
             return UPRIGHT
-        value = picture.getexif().get(ExifTags.Base.Orientation)
+        value = image.getexif().get(ExifTags.Base.Orientation)
         return _ORIENTATIONS.get(value, UPRIGHT)  # type: ignore[arg-type]
     except Exception:  # the pixels are fine whatever a camera or an editor wrote beside them
         return UPRIGHT

@@ -1,4 +1,4 @@
-"""The six picture formats: known by their first bytes, opened by Pillow, refused with a reason."""
+"""The six image formats: known by their first bytes, opened by Pillow, refused with a reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from cnncli.errors import DataError, PictureError, printable
+from cnncli.errors import DataError, ImageError, printable
 from cnncli.images.limits import (
     LARGE_PIXELS,
     BinaryFile,
@@ -31,8 +31,8 @@ from cnncli.images.png_checks import WholePngFile, require_checksums
 SIGNATURE_BYTES = 18
 """So many first bytes tell the format."""
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
-"""A file of such a name claims to be a picture: if it is none, that is an error and not a file to pass over."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
+"""A file of such a name claims to be an image: if it is none, that is an error and not a file to pass over."""
 
 # The last two have their byte order the wrong way round; such files exist and Pillow reads them.
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")
@@ -66,11 +66,11 @@ _MODES = (
     "I;16L",
     "I;16N",
 )
-_one_large_picture = threading.Lock()
+_one_large_image = threading.Lock()
 
 
-class PassingPictureError(PictureError):
-    """A picture refused for a reason that may pass without a change of the file: a limit, a permission."""
+class PassingImageError(ImageError):
+    """An image refused for a reason that may pass without a change of the file: a limit, a permission."""
 
 
 def format_of(first_bytes: bytes) -> str | None:
@@ -95,81 +95,81 @@ def format_of(first_bytes: bytes) -> str | None:
 def regular_file(path: Path) -> Iterator[BinaryFile]:
     """A file open for reading; never waits on a named pipe.
 
-    Raises: PictureError: nothing there, a folder, a pipe or device, no permission.
+    Raises: ImageError: nothing there, a folder, a pipe or device, no permission.
     """
     try:
         kind = path.stat().st_mode
         if not stat.S_ISREG(kind):
-            raise PictureError(path, "is a folder, not a picture" if stat.S_ISDIR(kind) else _no_regular_file(kind))
+            raise ImageError(path, "is a folder, not an image" if stat.S_ISDIR(kind) else _no_regular_file(kind))
         file = path.open("rb")
     except FileNotFoundError:
         leads_nowhere = path.is_symlink()
-        raise PassingPictureError(path, "is a link that leads nowhere" if leads_nowhere else "does not exist") from None
+        raise PassingImageError(path, "is a link that leads nowhere" if leads_nowhere else "does not exist") from None
     except (OSError, ValueError) as error:
-        raise PassingPictureError(path, reason_of(error)) from None
+        raise PassingImageError(path, reason_of(error)) from None
     with file:
         yield file
 
 
 @contextmanager
 def opened(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """The picture in an open file, its header read, its pixels not yet.
+    """The image in an open file, its header read, its pixels not yet.
 
     Whatever Pillow raises or says inside the context becomes a reason, its warnings and libtiff's lines are kept
-    quiet, and pictures larger than `LARGE_PIXELS` wait for each other.
+    quiet, and images larger than `LARGE_PIXELS` wait for each other.
 
     Raises:
-        PictureError: none of the six formats, damaged, too large, too costly to decode, or of a colour mode without a
+        ImageError: none of the six formats, damaged, too large, too costly to decode, or of a color mode without a
             fixed range.
         DataError: Pillow was told elsewhere in this process to accept truncated files.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise DataError(
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process: Pillow would fill what is missing of a damaged"
-            " picture with grey. Set it to False; data.on_bad_image: skip leaves damaged pictures out"
+            " image with gray. Set it to False; data.on_bad_image: skip leaves damaged images out"
         )
     try:
         with PILLOW_WARNINGS.here():
             require_moderate(file, name, max_pixels)
-            picture = _open(file, name)
-            pixels = picture.width * picture.height
+            image = _open(file, name)
+            pixels = image.width * image.height
             if pixels > max_pixels:
-                raise PassingPictureError(name, too_large(picture.width, picture.height, max_pixels))
-            if refusal := _refused_mode(picture) or too_costly(picture, file):
-                raise PictureError(name, refusal)
-            if picture.format == "PNG":
+                raise PassingImageError(name, too_large(image.width, image.height, max_pixels))
+            if refusal := _refused_mode(image) or too_costly(image, file):
+                raise ImageError(name, refusal)
+            if image.format == "PNG":
                 require_checksums(file)
-            with _one_large_picture if pixels > LARGE_PIXELS else nullcontext():
-                yield picture
-    except PictureError:
+            with _one_large_image if pixels > LARGE_PIXELS else nullcontext():
+                yield image
+    except ImageError:
         raise
     except MemoryError:
-        raise PassingPictureError(name, "does not fit into the memory that is free") from None
+        raise PassingImageError(name, "does not fit into the memory that is free") from None
     except Exception as error:  # a hostile file can make a decoder raise anything, and the file is what is at fault
-        kind = PassingPictureError if isinstance(error, OSError) and error.errno else PictureError
+        kind = PassingImageError if isinstance(error, OSError) and error.errno else ImageError
         raise kind(name, reason_of(error)) from error
 
 
 def require_moderate(file: BinaryFile, name: str | Path, max_pixels: int) -> int:
-    """The length in bytes of a file that is no longer than a picture can be; goes back to its beginning.
+    """The length in bytes of a file that is no longer than an image can be; goes back to its beginning.
 
-    Raises: PictureError: it is longer.
+    Raises: ImageError: it is longer.
     """
     size_bytes = file.seek(0, io.SEEK_END)
     if reason := too_many_bytes(size_bytes, max_pixels):
-        raise PassingPictureError(name, reason)
+        raise PassingImageError(name, reason)
     file.seek(0)
     return size_bytes
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:
-    """The reason for refusing a picture with more pixels than the limit."""
+    """The reason for refusing an image with more pixels than the limit."""
     return f"has {width} × {height} = {width * height:,} pixels, more than data.max_pixels = {max_pixels:,}"
 
 
 def reason_of(error: Exception) -> str:
     """What an exception says about a file, in words that fit behind its name and a colon."""
-    if isinstance(error, PictureError):
+    if isinstance(error, ImageError):
         return error.reason
     if isinstance(error, PermissionError):
         return "permission denied"
@@ -190,26 +190,26 @@ def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
     file.seek(0)
     kind = format_of(first_bytes)
     if kind is None:
-        raise PictureError(name, _unknown(first_bytes))
+        raise ImageError(name, _unknown(first_bytes))
     if kind == "TIFF":
         quiet_libtiff()
     if kind == "WEBP":
         _require_length(file, 8 + int.from_bytes(first_bytes[4:8], "little"))
     opener = _OPENERS[kind]
-    picture = opener.__new__(opener)
+    image = opener.__new__(opener)
     source = ImpatientFile(file, kind)
     try:
-        # In two steps, because a picture without pixels is refused by the constructor, in words about something else.
+        # In two steps, because an image without pixels is refused by the constructor, in words about something else.
         # A bitmap is exempt: its header is no list of parts, and its run lengths are two bytes each.
-        picture.__init__(file if kind == "BMP" else source)  # type: ignore[misc]
+        image.__init__(file if kind == "BMP" else source)  # type: ignore[misc]
     except SyntaxError:
-        size = cast("tuple[int, int]", getattr(picture, "_size", (1, 1)))
-        mode = cast("str", getattr(picture, "_mode", ""))
+        size = cast("tuple[int, int]", getattr(image, "_size", (1, 1)))
+        mode = cast("str", getattr(image, "_mode", ""))
         if mode and min(size) == 0:
-            raise PictureError(name, f"is zero-sized ({size[0]} × {size[1]} pixels)") from None
+            raise ImageError(name, f"is zero-sized ({size[0]} × {size[1]} pixels)") from None
         raise
     source.header_is_read()
-    return picture
+    return image
 
 
 def _require_length(file: BinaryFile, told_bytes: int) -> None:
@@ -223,7 +223,7 @@ def _require_length(file: BinaryFile, told_bytes: int) -> None:
 def _unknown(first_bytes: bytes) -> str:
     if not first_bytes:
         return "is empty (0 bytes)"
-    return f"is no JPEG, PNG, BMP, GIF, WebP or TIFF picture (begins with {first_bytes[:12]!r})"
+    return f"is no JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with {first_bytes[:12]!r})"
 
 
 def _no_regular_file(kind: int) -> str:
@@ -236,17 +236,17 @@ def _no_regular_file(kind: int) -> str:
     return f"is {names.get(stat.S_IFMT(kind), 'something else')}, not a regular file"
 
 
-def _refused_mode(picture: ImageFile.ImageFile) -> str | None:
-    mode = picture.mode
-    if mode == "P" and picture.palette is None:
+def _refused_mode(image: ImageFile.ImageFile) -> str | None:
+    mode = image.mode
+    if mode == "P" and image.palette is None:
         return "is damaged (it has no palette, which its pixels need)"
     if mode in _MODES:
         return None
     if mode in _MODES_WITHOUT_RANGE:
         return f"has {_MODES_WITHOUT_RANGE[mode]} values, whose range no format fixes; save it with 8 or 16 bits"
-    return f"has the colour mode {mode}; save it as RGB"
+    return f"has the color mode {mode}; save it as RGB"
 
 
-def is_picture_name(name: str) -> bool:
-    """Whether a file's name claims that it is a picture."""
-    return name.lower().endswith(PICTURE_SUFFIXES)
+def is_image_name(name: str) -> bool:
+    """Whether a file's name claims that it is an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)

@@ -1,4 +1,4 @@
-"""Files that would cost a decoder far more time or memory than their pictures are worth, told from their headers."""
+"""Files that would cost a decoder far more time or memory than their images are worth, told from their headers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from PIL.TiffImagePlugin import (
 BinaryFile = io.BufferedReader | io.BytesIO
 
 LARGE_PIXELS = 20_000_000
-"""Larger pictures are decoded one at a time, so that a few panoramas in several threads do not fill the memory."""
+"""Larger images are decoded one at a time, so that a few panoramas in several threads do not fill the memory."""
 
 SCANNED_PIXELS = 5_000_000_000
-"""Most pixels times scans of a progressive JPEG. Every scan goes over the whole picture and may take four bytes of the
-file; ten scans of the largest picture are usual."""
+"""Most pixels times scans of a progressive JPEG. Every scan goes over the whole image and may take four bytes of the
+file; ten scans of the largest image are usual."""
 
 WEBP_PIXELS = 80_000_000
-"""Most pixels of a WebP: its decoder holds five copies of a picture, where others hold one or two."""
+"""Most pixels of a WebP: its decoder holds five copies of an image, where others hold one or two."""
 
 LONGEST_SIDE_PX = 10_000_000
-"""Most pixels of a side: Pillow keeps eight bytes more for each row of each copy of a picture."""
+"""Most pixels of a side: Pillow keeps eight bytes more for each row of each copy of an image."""
 
 _START_OF_SCAN = b"\xff\xda"
 BLOCK_BYTES = 1 << 20
@@ -39,52 +39,52 @@ SMALL_READS = 5_000_000
 """So many small parts of a file may be read."""
 
 HEADER_READS = {"PNG": 4_000}
-"""So many before a picture is found, where they are fewer: a thousand bytes of a chunk may unfold to a million."""
+"""So many before an image is found, where they are fewer: a thousand bytes of a chunk may unfold to a million."""
 
 _BYTES_PER_PIXEL = 8  # sixteen bits in four channels, not compressed
 _BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
 _SMALL_BYTES = 20  # the longest entry of a table that a header may have
 _LIST_BYTES = 800_000
 _BYTES = (TiffTags.BYTE, TiffTags.ASCII, TiffTags.UNDEFINED)
-_PART_BYTES = 1_100_000_000  # a picture of the largest in sixteen bits and three channels, in one strip
+_PART_BYTES = 1_100_000_000  # an image of the largest in sixteen bits and three channels, in one strip
 _BEHIND_ANY_END = 1 << 40
 
 
 def too_many_bytes(size_bytes: int, max_pixels: int) -> str | None:
-    """The reason for refusing a file that is longer than any picture within the limit, or None.
+    """The reason for refusing a file that is longer than any image within the limit, or None.
 
     A file without end, or one of a terabyte that holds nothing, would be read to its end before anything was known.
     """
     if size_bytes <= most_bytes(max_pixels):
         return None
-    return f"has {size_bytes:,} bytes, more than a picture within data.max_pixels = {max_pixels:,} needs"
+    return f"has {size_bytes:,} bytes, more than an image within data.max_pixels = {max_pixels:,} needs"
 
 
 def most_bytes(max_pixels: int) -> int:
-    """Bytes of the longest file that may hold a picture of so many pixels."""
+    """Bytes of the longest file that may hold an image of so many pixels."""
     return _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE_PIXELS
 
 
-def too_costly(picture: ImageFile.ImageFile, file: BinaryFile) -> str | None:
-    """The reason for refusing a picture whose header is read and whose decoding would take too long, or None."""
-    pixels = picture.width * picture.height
-    if max(picture.size) > LONGEST_SIDE_PX:
-        return f"is {max(picture.size):,} pixels long on one side, and pictures are taken up to {LONGEST_SIDE_PX:,}"
-    if picture.format == "WEBP" and pixels > WEBP_PIXELS:
+def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> str | None:
+    """The reason for refusing an image whose header is read and whose decoding would take too long, or None."""
+    pixels = image.width * image.height
+    if max(image.size) > LONGEST_SIDE_PX:
+        return f"is {max(image.size):,} pixels long on one side, and images are taken up to {LONGEST_SIDE_PX:,}"
+    if image.format == "WEBP" and pixels > WEBP_PIXELS:
         return f"has {pixels:,} pixels, and WebP is taken up to {WEBP_PIXELS:,}; save it in another format"
-    if picture.tile and picture.tile[0][0] == "bmp_rle" and max(pixels, _length(file)) > LARGE_PIXELS:
+    if image.tile and image.tile[0][0] == "bmp_rle" and max(pixels, _length(file)) > LARGE_PIXELS:
         return f"is a run-length coded bitmap of more than {LARGE_PIXELS:,} pixels or bytes; save it in another form"
-    if picture.info.get("progressive") and (scans := _scans(file)) * pixels > SCANNED_PIXELS:
+    if image.info.get("progressive") and (scans := _scans(file)) * pixels > SCANNED_PIXELS:
         return f"has {scans:,} scans of {pixels:,} pixels, as no camera or program writes them"
-    if isinstance(picture, TiffImageFile) and (unfolded := _part_bytes(picture)) > _PART_BYTES:
+    if isinstance(image, TiffImageFile) and (unfolded := _part_bytes(image)) > _PART_BYTES:
         return f"has strips or tiles that unfold to {unfolded:,} bytes each; save it with smaller ones"
     return None
 
 
-def _part_bytes(picture: TiffImageFile) -> int:
-    """Bytes that libtiff holds of a TIFF beside the picture: of a strip, or of a tile, which may be larger than it."""
-    tags = picture.tag_v2
-    pixels = picture.width * min(tags.get(ROWSPERSTRIP, picture.height), picture.height)
+def _part_bytes(image: TiffImageFile) -> int:
+    """Bytes that libtiff holds of a TIFF beside the image: of a strip, or of a tile, which may be larger than it."""
+    tags = image.tag_v2
+    pixels = image.width * min(tags.get(ROWSPERSTRIP, image.height), image.height)
     if TILEWIDTH in tags:
         pixels = tags[TILEWIDTH] * tags[TILELENGTH]
     bits = tags.get(BITSPERSAMPLE, (1,))
@@ -134,7 +134,7 @@ class BoundedTiffFile(TiffImageFile):
 class ImpatientFile:
     """A file that may be read in so many small pieces and not in more.
 
-    Pillow looks for the parts of a picture one by one, and skips what is none byte by byte: a gigabyte of rubbish would
+    Pillow looks for the parts of an image one by one, and skips what is none byte by byte: a gigabyte of rubbish would
     keep it for minutes.
     """
 

@@ -1,4 +1,4 @@
-"""Keep Pillow and libtiff from talking while a picture is read: what is wrong with it becomes one reason instead."""
+"""Keep Pillow and libtiff from talking while an image is read: what is wrong with it becomes one reason instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scoring pictures of a manifest with a saved run: the last step of `train`, and all of `evaluate`."""
+"""Scoring images of a manifest with a saved run: the last step of `train`, and all of `evaluate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.dataset.manifest import Manifest, Row
-from cnncli.errors import DataError, PictureError
+from cnncli.errors import DataError, ImageError
 from cnncli.features.extract import Counts, Extraction, all_at_once, extract, read_all
 from cnncli.features.store import FeatureStore
 from cnncli.features.wanted import Wanted, fits
@@ -32,14 +32,14 @@ def score_rows(
     beside: Sequence[Wanted] = (),
     may_store: bool = True,
 ) -> tuple[Metrics, Counts]:
-    """The figures of some pictures, from the features that are stored and those that are computed now.
+    """The figures of some images, from the features that are stored and those that are computed now.
 
-    Where features do not fit into the store, pictures are decoded and go through the whole network instead.
+    Where features do not fit into the store, images are decoded and go through the whole network instead.
 
     Args:
         scorer: of the run.
         manifest: has the classes.
-        rows: the pictures.
+        rows: the images.
         store: of features.
         console: shows what happens.
         network: under whose name the features are listed.
@@ -50,7 +50,7 @@ def score_rows(
         The figures, and how many features were stored for them now and before.
 
     Raises:
-        DataError: pictures that cannot be decoded or changed since they were indexed, all of them.
+        DataError: images that cannot be decoded or changed since they were indexed, all of them.
     """
     recipe = scorer.recipe
     extraction = Extraction(scorer.trunk, recipe.trunk, recipe.pixels, network=network, cut=recipe.cut)
@@ -67,15 +67,15 @@ def score_rows(
 
 
 def _streamed(scorer: Scorer, extraction: Extraction, rows: Sequence[Row], console: Console) -> NDArray[np.float32]:
-    """Logits of pictures that are decoded and go through the whole network, some at a time on each core."""
+    """Logits of images that are decoded and go through the whole network, some at a time on each core."""
 
-    def score(task: list[Row]) -> NDArray[np.float32] | list[PictureError]:
+    def score(task: list[Row]) -> NDArray[np.float32] | list[ImageError]:
         decoded, errors = read_all(task, extraction.pixels)
         return errors or scorer.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))
 
     parts: list[NDArray[np.float32]] = []
-    errors: list[PictureError] = []
-    with console.progress(len(rows), "scoring", "pictures") as progress:
+    errors: list[ImageError] = []
+    with console.progress(len(rows), "scoring", "images") as progress:
         for part in map_ordered(score, batched(rows, ROWS), ahead=2 * workers()):
             if isinstance(part, list):
                 errors += part

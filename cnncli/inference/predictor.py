@@ -1,4 +1,4 @@
-"""From pictures to class probabilities, as a run does it: the one path of training, evaluation and prediction.
+"""From images to class probabilities, as a run does it: the one path of training, evaluation and prediction.
 
 A run's `engine/` folder holds what it takes: `scoring.json`, and with the OpenVINO engine the converted `trunk.xml`
 and `tail.xml` (of a tail in bfloat16 also `logits.xml`, its last layer), so that predicting needs neither TensorFlow
@@ -37,7 +37,7 @@ RECIPE = "scoring.json"
 
 @dataclass(frozen=True)
 class ScoringRecipe:
-    """What decides how a run scores a picture, beside the weights.
+    """What decides how a run scores an image, beside the weights.
 
     Attributes:
         engine, precision: of the trunk.
@@ -78,7 +78,7 @@ class ScoringRecipe:
 
     @property
     def units(self) -> int:
-        """How many scores a picture gets: one for each class, and one for two classes with sigmoid."""
+        """How many scores an image gets: one for each class, and one for two classes with sigmoid."""
         return 1 if self.activation == "sigmoid" and len(self.classes) == 2 else len(self.classes)
 
     @property
@@ -111,7 +111,7 @@ class Scorer:
         return logits
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Class probabilities (n, classes) of decoded pictures, uint8 (n, height, width, channels)."""
+        """Class probabilities (n, classes) of decoded images, uint8 (n, height, width, channels)."""
         features = self.trunk.run([pixels]) if self.trunk else [pixels]
         return probabilities_of(self.logits(features), self.recipe.activation)
 
@@ -185,7 +185,7 @@ def load_scorer(folder: Path, model: Path, batch: int | None = None) -> Scorer:
     Args:
         folder: the run's engine folder.
         model: the run's `model.keras`, read only where Keras runs a half.
-        batch: pictures in a request; 1 for a single picture, which then has all cores; default: the engine's own, with
+        batch: images in a request; 1 for a single image, which then has all cores; default: the engine's own, with
             which features that the training stored are found.
 
     Returns:
@@ -204,8 +204,7 @@ def _computable(recipe: ScoringRecipe) -> tuple[ScoringRecipe, str | None]:
     if (problem := _lacking(recipe)) is None:
         return recipe, None
     return replace(recipe, precision="float32", tail_precision="float32"), (
-        f"the run was trained in bfloat16{problem}: float32 is used, and a borderline "
-        "picture may be classified otherwise"
+        f"the run was trained in bfloat16{problem}: float32 is used, and a borderline image may be classified otherwise"
     )
 
 
@@ -245,7 +244,7 @@ def _tail_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: in
 
 
 def _streams(batch: int | None) -> int | None:
-    """A single picture has all cores for itself; None: as many requests side by side as there are cores."""
+    """A single image has all cores for itself; None: as many requests side by side as there are cores."""
     return 1 if batch == 1 else None
 
 

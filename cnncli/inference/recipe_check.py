@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 MOST_PIXELS = 2**26
-"""Of the picture that a classifier takes; the largest that any network was made for has a hundredth of it."""
+"""Of the image that a classifier takes; the largest that any network was made for has a hundredth of it."""
 MOST_CLASSES = 1_000_000
 
 Check = Callable[[Any], bool]

@@ -1,7 +1,7 @@
 """Figures of a classifier from its probabilities: loss, accuracy with its interval, each class. NumPy alone.
 
 Ties: among equal probabilities the class that comes first counts as the higher one, as in NumPy's `argmax`. A figure
-with nothing to divide by (the recall of a class that has no pictures) is 0, as in scikit-learn's `zero_division=0`.
+with nothing to divide by (the recall of a class that has no images) is 0, as in scikit-learn's `zero_division=0`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class ClassMetrics:
     """Figures of one class, each 0-1.
 
     Attributes:
-        precision: share of the pictures called so that are so.
-        recall: share of the pictures that are so that are called so.
+        precision: share of the images called so that are so.
+        recall: share of the images that are so that are called so.
         f1: harmonic mean of both.
-        n: pictures that are so.
+        n: images that are so.
     """
 
     precision: float
@@ -42,14 +42,14 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures of a classifier on some pictures.
+    """Figures of a classifier on some images.
 
     Attributes:
-        n: pictures.
+        n: images.
         loss: plain cross-entropy, a mean in nats: no smoothing, weights or penalties.
-        top1: share of the pictures whose class is ranked first.
+        top1: share of the images whose class is ranked first.
         top1_ci95: its 95 % Wilson interval.
-        top5: share of the pictures whose class is among the first five; None up to five classes.
+        top5: share of the images whose class is among the first five; None up to five classes.
         classes: names, in the order of the probabilities.
         confusion_matrix: rows are the true classes, columns the predicted ones, in the order of `classes`.
         per_class: figures of each class, in the order of `classes`.
@@ -102,17 +102,17 @@ def evaluate_scores(
     loss: float | None = None,
     ranking: NDArray[Any] | None = None,
 ) -> Metrics:
-    """The figures of a classifier on some pictures.
+    """The figures of a classifier on some images.
 
     Args:
         probabilities: (n, classes), 0-1.
-        labels: (n,) indexes into `classes`; a class may have no picture.
+        labels: (n,) indexes into `classes`; a class may have no image.
         classes: names, in the order of the probabilities.
         loss: the mean plain loss where it is known exactly, from logits; default: from the probabilities.
         ranking: (n, classes) scores that rank the classes where probabilities saturate; default: the probabilities.
 
     Raises:
-        DataError: no pictures, or scores that are not numbers.
+        DataError: no images, or scores that are not numbers.
     """
     scores, truth = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
     _check(scores, truth, classes)
@@ -135,13 +135,13 @@ def _check(scores: NDArray[np.float64], truth: NDArray[np.int64], classes: Seque
     if scores.shape != (len(truth), len(classes)) or truth.ndim != 1:
         raise ValueError(f"{scores.shape} probabilities for {truth.shape} labels and {len(classes)} classes")
     if not len(truth):
-        raise DataError("there are no pictures to evaluate")
+        raise DataError("there are no images to evaluate")
     if truth.min() < 0 or truth.max() >= len(classes):
         raise ValueError(f"labels reach from {truth.min()} to {truth.max()}, there are {len(classes)} classes")
     broken = int((~np.isfinite(scores)).any(axis=1).sum())
     if broken:
         raise DataError(
-            f"the scores of {broken:,} of {len(truth):,} pictures are not numbers: "
+            f"the scores of {broken:,} of {len(truth):,} images are not numbers: "
             "the weights of this classifier hold NaN or infinities; train it again with a lower learning rate"
         )
 
@@ -176,7 +176,7 @@ def _confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], cl
 
 
 def _ranks(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many classes come before the true one, for each picture."""
+    """How many classes come before the true one, for each image."""
     true = scores[np.arange(len(truth)), truth][:, None]
     before = np.arange(scores.shape[1])[None] < truth[:, None]
     return np.asarray(((scores > true) | ((scores == true) & before)).sum(axis=1))

@@ -40,7 +40,7 @@ def ranking_scores(logits: Logits, activation: str) -> NDArray[np.float64]:
 
 
 def plain_losses(logits: Logits, labels: NDArray[np.int64], activation: str) -> NDArray[np.float64]:
-    """Cross-entropy of each picture, without smoothing, class weights or penalties, from logits and so exact.
+    """Cross-entropy of each image, without smoothing, class weights or penalties, from logits and so exact.
 
     Args:
         logits: (n, units).

@@ -37,11 +37,11 @@ def build_backbone(config: BackboneConfig, input_shape: tuple[int, int, int], se
         config: name, weights, output layer and options.
         input_shape: (height, width, 3).
         seed: of the weights, where they are random.
-    Returns: functional model from preprocessed float32 pictures (batch, height, width, 3) to feature maps
+    Returns: functional model from preprocessed float32 images (batch, height, width, 3) to feature maps
         (batch, h, w, channels), or to a vector where the output layer gives one.
 
     Raises:
-        ConfigError: unknown network, option or output layer, or pictures too small.
+        ConfigError: unknown network, option or output layer, or images too small.
         WeightsError: weights that cannot be had, read or matched.
     """
     info = network(config.name)

@@ -18,7 +18,7 @@ _TORCH_DEVIATIONS_RGB = (0.229, 0.224, 0.225)
 
 
 def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTensor:
-    """Preprocessed float32 pictures, equal to what Keras's own preprocessing of that kind gives.
+    """Preprocessed float32 images, equal to what Keras's own preprocessing of that kind gives.
 
     Args:
         pixels: (batch, height, width, 3), or (batch, height, width, 1) which is repeated to three channels; 0–255.

@@ -32,7 +32,7 @@ A_LINE = 6
 """Operations in one line of the sheet's small print."""
 
 Renderer = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
-"""From a picture's pixels and digest to one of its renderings."""
+"""From an image's pixels and digest to one of its renderings."""
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,30 @@ class Sheet:
 
     Attributes:
         path: of the PNG, absolute.
-        pictures: the pictures on it, row by row.
+        images: the images on it, row by row.
         columns: what its columns show.
         notes: sentences about settings that do something else than it seems.
     """
 
     path: Path
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     columns: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def augment(config: Config, out: Path | None, pictures: int, views: int | None, console: Console) -> Sheet:
-    """Draw some training pictures beside the renderings that training would see of them.
+def augment(config: Config, out: Path | None, images: int, views: int | None, console: Console) -> Sheet:
+    """Draw some training images beside the renderings that training would see of them.
 
     Args:
         config: resolved, see `config.reader`.
         out: the PNG; default: named after the config, in the current folder. What lies there is replaced.
-        pictures: how many, at most.
-        views: how many columns, the picture itself among them; default: all views, of many the first few.
+        images: how many, at most.
+        views: how many columns, the image itself among them; default: all views, of many the first few.
         console: shows what happens.
 
     Raises:
         ConfigError: no operation is switched on.
-        DataError: the pictures cannot be used.
+        DataError: the images cannot be used.
         CnncliError: `out` is no name for a PNG.
     """
     if not config.augmentation.is_active:
@@ -81,15 +81,15 @@ def augment(config: Config, out: Path | None, pictures: int, views: int | None, 
     stage = stages_of(config)[0]
     available = number_of_views(config.augmentation, trunk_is_empty=stage.unfreeze == "all")
     columns = _columns(config, stage.name, available, views or MOST_COLUMNS)
-    rows = choose_pictures(manifest.split("train"), pictures, config.seed)
+    rows = choose_images(manifest.split("train"), images, config.seed)
     sheet = [_sheet_row(row, recipe, columns.values()) for row in rows]
     draw_contact_sheet(sheet, list(columns), *_titles(config, recipe), path)
     notes = augmentation_notes(config.augmentation) + _mixing_note(config) + _more_than_there_are(views, available)
     return Sheet(path, tuple(row.path for row in rows), tuple(columns), notes)
 
 
-def choose_pictures(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
-    """So many pictures, the classes taken in turn; which ones depends on the seed and the pictures, not on the list."""
+def choose_images(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """So many images, the classes taken in turn; which ones depends on the seed and the images, not on the list."""
     words = uniform_words(digest_words([row.digest for row in rows]), "contact sheet", seed).tolist()
     turns: Counter[str] = Counter()
     in_turn = []
@@ -106,18 +106,18 @@ def _columns(config: Config, stage: str, available: int | Literal["fresh"], show
         rendered = {f"epoch {epoch + 1}": _fresh(config, stage, epoch) for epoch in range(shown - 1)}
     else:
         rendered = {f"view {k}": _view(config, k) for k in range(1, min(shown, available))}
-    return {"picture": _view(config, 0), **rendered}
+    return {"image": _view(config, 0), **rendered}
 
 
 def _more_than_there_are(views: int | None, available: int | Literal["fresh"]) -> tuple[str, ...]:
     """What to say where more views were asked for than training would use."""
     if views is None or available == "fresh" or views <= available:
         return ()
-    return (f"Training would use {available} views of a picture, so no more are shown; see augmentation.views.",)
+    return (f"Training would use {available} views of an image, so no more are shown; see augmentation.views.",)
 
 
 def _mixing_note(config: Config) -> tuple[str, ...]:
-    """What to say where training does more to a picture than a sheet of renderings can show."""
+    """What to say where training does more to an image than a sheet of renderings can show."""
     if not config.augmentation.mixes:
         return ()
     return ("augmentation: MixUp and CutMix mix batches of what the sheet shows, and are not on it.",)

@@ -23,7 +23,7 @@ from cnncli.terminal.formatting import size
 
 FEATURES = "features"
 GRAPHS = "graphs"
-PICTURES = "pictures.sqlite"
+IMAGES = "images.sqlite"
 SETTINGS = "CNNCLI_CACHE__"
 """What the names of environment variables begin with that set a cache's settings."""
 
@@ -38,7 +38,7 @@ class CacheContents:
         max_bytes: how much stored features may take.
         graphs: how many converted graphs there are.
         graphs_bytes: what they take.
-        index_bytes: what the index of known pictures takes.
+        index_bytes: what the index of known images takes.
     """
 
     folder: Path
@@ -69,7 +69,7 @@ class CacheContents:
         """What all of it takes, in one line."""
         parts = [f"stored features {size(self.features_bytes)} of at most {size(self.max_bytes)}"]
         parts += [f"converted graphs {self.graphs:,}, {size(self.graphs_bytes)}"] if self.graphs else []
-        parts += [f"index of pictures {size(self.index_bytes)}"] if self.index_bytes else []
+        parts += [f"index of images {size(self.index_bytes)}"] if self.index_bytes else []
         return " · ".join(parts)
 
 
@@ -117,7 +117,7 @@ def list_cache(folder: Path, environment: Mapping[str, str] | None = None) -> Ca
         max_bytes=default_cap(folder, held) if cap is None else cap,
         graphs=len(graphs),
         graphs_bytes=sum(map(_size_of, graphs)),
-        index_bytes=sum(_size_of(path) for path in folder.glob(f"{PICTURES}*")),
+        index_bytes=sum(_size_of(path) for path in folder.glob(f"{IMAGES}*")),
     )
 
 
@@ -185,9 +185,9 @@ def _clear_graphs(graphs: Path, used_before: float) -> Eviction:
 
 
 def _clear_index(folder: Path, used_before: float) -> int:
-    """Delete the index of known pictures, of which no process misses more than time; gives its size."""
+    """Delete the index of known images, of which no process misses more than time; gives its size."""
     freed = 0
-    for path in folder.glob(f"{PICTURES}*"):
+    for path in folder.glob(f"{IMAGES}*"):
         if _used(path) < used_before:
             freed += _size_of(path)
             path.unlink(missing_ok=True)

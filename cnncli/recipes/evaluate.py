@@ -17,13 +17,13 @@ from cnncli.inference.evaluate_rows import score_rows
 from cnncli.inference.predictor import ScoringRecipe, load_scorer
 from cnncli.metrics.classification import Metrics
 from cnncli.recipes.cache import FEATURES, cache_settings
-from cnncli.recipes.pictures import checking_pictures, require_unchanged, say_notes
+from cnncli.recipes.images import checking_images, require_unchanged, say_notes
 from cnncli.runs.folder import RunFolder, require_finished
 from cnncli.runs.run_json import time_text, utc_now
 from cnncli.storage.cache_dir import make_cache_dir
 from cnncli.terminal.console import Console
 
-REMEDY = "`cnncli evaluate --data DIR` takes the pictures that a folder holds now"
+REMEDY = "`cnncli evaluate --data DIR` takes the images that a folder holds now"
 """Where those of the run have gone."""
 
 
@@ -69,14 +69,14 @@ def evaluate(
         run: a finished run.
         console: shows what happens.
         split: of the data recorded in the run; default: test, else validation.
-        data: another folder instead: its test split, or all of it when it holds class folders. Unreadable pictures
+        data: another folder instead: its test split, or all of it when it holds class folders. Unreadable images
             in it are met as in the run's config.
         allow_missing: accept a folder that lacks classes of the run.
 
     Raises:
         CacheError: there can be no cache folder.
         ConfigError: a split was named beside another folder.
-        DataError: classes that do not match, pictures that cannot be read, pictures of the run that have gone or
+        DataError: classes that do not match, images that cannot be read, images of the run that have gone or
             have changed; all of them.
         RunError: the run has no such split.
     """
@@ -92,7 +92,7 @@ def evaluate(
     if data is not None:
         data, split = data.absolute(), "test"
         manifest = _manifest_of(data, run, scorer.recipe, allow_missing, console)
-        _warn_of_known_pictures(manifest, run, console)
+        _warn_of_known_images(manifest, run, console)
     else:
         manifest = Manifest.from_csv(run.manifest)
         if manifest.classes != scorer.recipe.classes:
@@ -117,9 +117,9 @@ def evaluate(
 def _manifest_of(
     folder: Path, run: RunFolder, recipe: ScoringRecipe, allow_missing: bool, console: Console
 ) -> Manifest:
-    """Another folder's pictures, looked at as the run looked at its own."""
+    """Another folder's images, looked at as the run looked at its own."""
     on_bad_image = load_resolved(run.config).data.on_bad_image
-    with checking_pictures(console) as progress:
+    with checking_images(console) as progress:
         manifest = manifest_of_folder(
             folder,
             recipe.classes,
@@ -132,14 +132,14 @@ def _manifest_of(
     return manifest
 
 
-def _warn_of_known_pictures(manifest: Manifest, run: RunFolder, console: Console) -> None:
-    """Figures on pictures that a run was trained on, or whose epoch was chosen by them, flatter it."""
+def _warn_of_known_images(manifest: Manifest, run: RunFolder, console: Console) -> None:
+    """Figures on images that a run was trained on, or whose epoch was chosen by them, flatter it."""
     digests = {row.digest for row in manifest.rows}
     known = Manifest.from_csv(run.manifest)
     for split, did in (("train", "was trained on"), ("validation", "chose its best epoch by")):
         count = len(digests & {row.digest for row in known.split(split)})
         if count:
-            console.warn(f"the run {did} {count:,} of these {len(digests):,} pictures: the figures flatter it")
+            console.warn(f"the run {did} {count:,} of these {len(digests):,} images: the figures flatter it")
 
 
 def _record(run: RunFolder, found: Evaluation) -> None:

@@ -20,7 +20,7 @@ from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.cache import cache_settings
 from cnncli.recipes.fit import Fit, fit
-from cnncli.recipes.pictures import require_unchanged
+from cnncli.recipes.images import require_unchanged
 from cnncli.recipes.result import Run
 from cnncli.runs.folder import RunFolder, require_finished
 from cnncli.runs.log import remembering
@@ -31,7 +31,7 @@ from cnncli.training.steps import Scores
 
 SUFFIX = "-finetuned"
 LONGEST_NAME = 100
-REMEDY = "`cnncli train` begins anew with the pictures as they are now"
+REMEDY = "`cnncli train` begins anew with the images as they are now"
 """Where those of the parent have gone."""
 
 
@@ -77,7 +77,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
     Raises:
         CacheError: there can be no cache folder.
         RunError: the parent is not finished, or damaged.
-        DataError: pictures of the parent that have gone or have changed, all of them, before anything is written.
+        DataError: images of the parent that have gone or have changed, all of them, before anything is written.
         ConfigError: no such layer, or not as many, likewise before.
     """
     started = time.monotonic()
@@ -158,7 +158,7 @@ def _optimizer_takes(name: str, value: object) -> bool:
 
 
 def validation_scores(run: RunFolder) -> Scores | None:
-    """What a run's end found on its validation pictures; None where they could not be scored then.
+    """What a run's end found on its validation images; None where they could not be scored then.
 
     Raises: RunError: what run.json says there is damaged.
     """

@@ -56,7 +56,7 @@ class Fit:
 
     Attributes:
         config: resolved.
-        manifest: its pictures.
+        manifest: its images.
         classifier: with the weights it starts from.
         stages: to be trained, in order.
         started: `time.monotonic()` when the user's command began.
@@ -124,7 +124,7 @@ def carry_on(run: RunFolder, task: Fit, shop: Workshop) -> Run:
 
 
 def compare_with_parent(before: Scores, after: Metrics, monitor: str, console: Console) -> None:
-    """Say how the new run stands beside its parent on the validation pictures, by what its best epoch is chosen by."""
+    """Say how the new run stands beside its parent on the validation images, by what its best epoch is chosen by."""
     text = (
         f"validation accuracy {after.top1:.1%} (parent {before.accuracy:.1%}), "
         f"loss {after.loss:.4f} (parent {before.loss:.4f})"
@@ -267,7 +267,7 @@ class _Scored:
 
 
 def _score(run: RunFolder, manifest: Manifest, shop: Workshop, supply: Supply) -> _Scored:
-    """Score validation and test from the saved files; the test pictures are looked at here, once, and nowhere else.
+    """Score validation and test from the saved files; the test images are looked at here, once, and nowhere else.
 
     Where the last stage's features were not to be stored, theirs are not either: that would be for this once, and what
     is in use would outgrow the store.
@@ -282,7 +282,7 @@ def _score(run: RunFolder, manifest: Manifest, shop: Workshop, supply: Supply) -
                 metrics[split], more = score_rows(
                     scorer, manifest, rows, shop.store, shop.console, network, beside, may_store
                 )
-                # What the last stage has stored of the validation pictures, it has counted.
+                # What the last stage has stored of the validation images, it has counted.
                 counts = counts + (Counts(more.computed, 0) if split == "validation" else more)
     except CnncliError as error:
         shop.console.warn(f"the model is saved, but not all of its figures could be had: {error.problems[0]}")
@@ -294,7 +294,7 @@ def _draw(run: RunFolder, history: History, outcome: Outcome, console: Console) 
     try:
         run.curves.parent.mkdir(exist_ok=True)
         draw_curves(history.rows, run.curves, outcome.best.epoch)
-    except Exception as error:  # whatever it is, a training is worth more than its picture
+    except Exception as error:  # whatever it is, a training is worth more than its image
         console.warn(f"the curves could not be drawn ({type(error).__name__}: {error})")
 
 

@@ -1,4 +1,4 @@
-"""`cnncli data check --fix-splits`: pictures that lie in several splits, equal or alike, moved into one."""
+"""`cnncli data check --fix-splits`: images that lie in several splits, equal or alike, moved into one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnncli.dataset.inventory import MAX_PIXELS, verified
 from cnncli.dataset.move_files import carry_out, interrupted_moves
 from cnncli.dataset.scan import scan
 from cnncli.errors import DataError, printable
-from cnncli.recipes.pictures import checking_pictures, comparing_pictures
+from cnncli.recipes.images import checking_images, comparing_images
 from cnncli.terminal.console import Console
 
 
@@ -24,7 +24,7 @@ class Fixed:
         moves: those that were carried out.
         planned: those that nobody agreed to.
         left: a sentence about each group that stays in several splits.
-        problems: a line for each picture that could not be moved.
+        problems: a line for each image that could not be moved.
     """
 
     moves: tuple[Move, ...]
@@ -52,7 +52,7 @@ def fix_splits(
     agrees: Callable[[tuple[Move, ...]], bool],
     max_pixels: int = MAX_PIXELS,
 ) -> Fixed:
-    """Move equal pictures, and those that look alike, into one split; see `mending` for which one.
+    """Move equal images, and those that look alike, into one split; see `mending` for which one.
 
     What an earlier call had begun is finished first.
 
@@ -60,7 +60,7 @@ def fix_splits(
         folder: with split folders.
         console: shows progress.
         agrees: is shown the moves before any of them is made, and says whether they may be.
-        max_pixels: larger pictures are not looked at.
+        max_pixels: larger images are not looked at.
 
     Raises:
         DataError: there is no such folder, it has no split folders, or cannot be written to.
@@ -68,8 +68,8 @@ def fix_splits(
     found = scan(folder)
     if not found.has_splits:
         raise DataError(
-            f"{printable(found.root)}: has no split folders to move pictures between;"
-            " where training draws the splits, it keeps equal pictures and those that look alike together"
+            f"{printable(found.root)}: has no split folders to move images between;"
+            " where training draws the splits, it keeps equal images and those that look alike together"
         )
     earlier = tuple(interrupted_moves(found))
     problems: list[str] = []
@@ -79,10 +79,10 @@ def fix_splits(
             return Fixed((), earlier)
         problems += carry_out(found.root, earlier)
         found = scan(folder)
-    with checking_pictures(console) as progress:
-        pictures = verified(found, found.candidates, max_pixels, progress=progress)
-    with comparing_pictures(console) as progress:
-        plan = plan_moves(found, [one for one in pictures if one.problem is None], progress)
+    with checking_images(console) as progress:
+        images = verified(found, found.candidates, max_pixels, progress=progress)
+    with comparing_images(console) as progress:
+        plan = plan_moves(found, [one for one in images if one.problem is None], progress)
     if plan.moves and not agrees(plan.moves):
         return Fixed(earlier, plan.moves, plan.left, tuple(problems))
     if plan.moves:

@@ -1,4 +1,4 @@
-"""`cnncli init`: from a folder of pictures to a commented config."""
+"""`cnncli init`: from a folder of images to a commented config."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
 
 GRAYSCALE_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
-"""Pillow's modes without colours."""
+"""Pillow's modes without colors."""
 MAX_LINES = 10
 
 
@@ -23,7 +23,7 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
     """Look at a folder and write a config for it.
 
     Args:
-        folder: the pictures.
+        folder: the images.
         out: file to write.
         force: replace a file that is there.
         console: shows what was found.
@@ -31,13 +31,13 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
     Returns: the file.
 
     Raises:
-        DataError: there are no two classes of readable pictures in the folder.
+        DataError: there are no two classes of readable images in the folder.
         CnncliError: `out` is there already, or its folder is not.
     """
     _check_target(out, force)
     facts = check_data(absolute(str(folder), Path.cwd()), console)
     if sum(1 for n in _readable_by_class(facts).values() if n) < 2:
-        raise DataError(facts.problems or f"{printable(folder)}: holds no two classes of pictures")
+        raise DataError(facts.problems or f"{printable(folder)}: holds no two classes of images")
     lines = (*facts.problems, *facts.warnings, *facts.notes)
     for line in lines[:MAX_LINES]:
         console.warn(line)
@@ -63,7 +63,7 @@ def _readable_by_class(facts: FolderFacts) -> dict[str, int]:
 def _facts_for(facts: FolderFacts, folder: Path, out: Path) -> DatasetFacts:
     return DatasetFacts(
         path=_path_from(facts.path, out.parent) if not folder.is_absolute() else str(facts.path),
-        name=re.sub(r"[^A-Za-z0-9._-]+", "-", facts.path.name).strip("-._")[:80] or "pictures",
+        name=re.sub(r"[^A-Za-z0-9._-]+", "-", facts.path.name).strip("-._")[:80] or "images",
         counts={split: counts for split, counts in facts.counts.items() if counts},
         smallest=(facts.width.min, facts.height.min),
         middle=(facts.width.median, facts.height.median),

@@ -1,4 +1,4 @@
-"""`cnncli predict`: class probabilities of any pictures."""
+"""`cnncli predict`: class probabilities of any images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.dataset.build import pictures_below
-from cnncli.errors import ConfigError, PictureError, printable
+from cnncli.dataset.build import images_below
+from cnncli.errors import ConfigError, ImageError, printable
 from cnncli.images.decode import decode
 from cnncli.images.formats import SIGNATURE_BYTES, format_of
 from cnncli.images.limits import most_bytes
@@ -27,15 +27,15 @@ from cnncli.terminal.console import Console
 STDIN = "-"
 BLOCK_BYTES = 1 << 20
 MOST_STREAM_BYTES = 840_000_000
-"""On standard input, which is kept in memory: the largest picture in eight bits and four channels, not compressed."""
+"""On standard input, which is kept in memory: the largest image in eight bits and four channels, not compressed."""
 
-PICTURES_AT_A_TIME = 16
+IMAGES_AT_A_TIME = 16
 """Decoded and classified by one thread together; at least one request of the engine."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture's classes.
+    """One image's classes.
 
     Attributes:
         path: as it was given, or found below a folder that was given.
@@ -55,17 +55,17 @@ class Prediction:
 
 def predict(
     run: RunFolder, paths: Sequence[str | Path], top: int = 5, console: Console | None = None
-) -> Iterator[Prediction | PictureError]:
-    """Predict pictures one after another, in the order given.
+) -> Iterator[Prediction | ImageError]:
+    """Predict images one after another, in the order given.
 
     Args:
         run: a finished run.
-        paths: files, folders (searched for pictures), glob patterns, `-` for a picture on standard input.
-        top: most classes to give for a picture.
+        paths: files, folders (searched for images), glob patterns, `-` for an image on standard input.
+        top: most classes to give for an image.
         console: told where the run's precision is not this machine's; default: one that only warns.
 
     Returns:
-        One by one, a `Prediction`, or the `PictureError` of a picture that cannot be used, which stops nothing. The
+        One by one, a `Prediction`, or the `ImageError` of an image that cannot be used, which stops nothing. The
         run is opened before the first is asked for.
 
     Raises:
@@ -84,19 +84,19 @@ def predict(
     return _predictions(names, scorer, top)
 
 
-def _predictions(names: Sequence[str | PictureError], scorer: Scorer, top: int) -> Iterator[Prediction | PictureError]:
-    """In threads of which each decodes a few pictures and runs the classifier on them."""
-    tasks = batched(names, max(PICTURES_AT_A_TIME, scorer.tail.batch))
+def _predictions(names: Sequence[str | ImageError], scorer: Scorer, top: int) -> Iterator[Prediction | ImageError]:
+    """In threads of which each decodes a few images and runs the classifier on them."""
+    tasks = batched(names, max(IMAGES_AT_A_TIME, scorer.tail.batch))
     for results in map_ordered(lambda task: _predict_some(task, scorer, top), tasks, ahead=2 * workers()):
         yield from results
 
 
-def _predict_some(names: Sequence[str | PictureError], scorer: Scorer, top: int) -> list[Prediction | PictureError]:
+def _predict_some(names: Sequence[str | ImageError], scorer: Scorer, top: int) -> list[Prediction | ImageError]:
     decoded = [_decode(name, scorer) for name in names]
-    pictures = [pixels for _, pixels in decoded if not isinstance(pixels, PictureError)]
-    scores = iter(scorer.probabilities(np.stack(pictures)) if pictures else ())
+    images = [pixels for _, pixels in decoded if not isinstance(pixels, ImageError)]
+    scores = iter(scorer.probabilities(np.stack(images)) if images else ())
     return [
-        pixels if isinstance(pixels, PictureError) else _prediction(name, next(scores), scorer, top)
+        pixels if isinstance(pixels, ImageError) else _prediction(name, next(scores), scorer, top)
         for name, pixels in decoded
     ]
 
@@ -107,31 +107,31 @@ def _prediction(name: str, probabilities: NDArray[np.float64], scorer: Scorer, t
     return Prediction(name, labels, tuple(float(probabilities[index]) for index in order))
 
 
-def _decode(name: str | PictureError, scorer: Scorer) -> tuple[str, NDArray[np.uint8] | PictureError]:
-    if isinstance(name, PictureError):
+def _decode(name: str | ImageError, scorer: Scorer) -> tuple[str, NDArray[np.uint8] | ImageError]:
+    if isinstance(name, ImageError):
         return str(name.path), name
     try:
         recipe = scorer.recipe.pixels
         source = _from_stdin(min(most_bytes(recipe.max_pixels), MOST_STREAM_BYTES)) if name == STDIN else Path(name)
         return name, decode(source, recipe, name=name)
-    except PictureError as error:
+    except ImageError as error:
         return name, error
 
 
 def _from_stdin(most: int) -> bytes:
-    """What is on standard input, or so much of it that it is seen to be no picture: a stream may have no end."""
+    """What is on standard input, or so much of it that it is seen to be no image: a stream may have no end."""
     data = io.BytesIO()
     while (block := sys.stdin.buffer.read(BLOCK_BYTES)) and data.tell() <= most:
         data.write(block)
         if format_of(data.getbuffer()[:SIGNATURE_BYTES].tobytes()) is None:
             break
     if data.tell() > MOST_STREAM_BYTES:
-        raise PictureError(STDIN, f"has more than {MOST_STREAM_BYTES:,} bytes, which are read from files alone")
+        raise ImageError(STDIN, f"has more than {MOST_STREAM_BYTES:,} bytes, which are read from files alone")
     return data.getvalue()
 
 
-def _expand(paths: Iterable[str]) -> Iterator[str | PictureError]:
-    """The pictures that are meant: a folder's, a pattern's, or the name itself, which need not exist."""
+def _expand(paths: Iterable[str]) -> Iterator[str | ImageError]:
+    """The images that are meant: a folder's, a pattern's, or the name itself, which need not exist."""
     for path in paths:
         if path == STDIN:
             yield path
@@ -148,17 +148,17 @@ def _is_folder(path: str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
-def _in_folder(path: str) -> Iterator[str | PictureError]:
-    pictures, problems = pictures_below(Path(path))
-    yield from map(str, pictures)
+def _in_folder(path: str) -> Iterator[str | ImageError]:
+    images, problems = images_below(Path(path))
+    yield from map(str, images)
     for problem in problems:
-        yield PictureError(path, problem.removeprefix(f"{printable(path)}: "))
-    if not pictures and not problems:
-        yield PictureError(path, "no pictures in this folder")
+        yield ImageError(path, problem.removeprefix(f"{printable(path)}: "))
+    if not images and not problems:
+        yield ImageError(path, "no images in this folder")
 
 
-def _matches(pattern: str) -> Iterator[str | PictureError]:
-    """What a pattern matches: files, and the pictures of folders, unless `**` matches what is in them anyway."""
+def _matches(pattern: str) -> Iterator[str | ImageError]:
+    """What a pattern matches: files, and the images of folders, unless `**` matches what is in them anyway."""
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
     folders = {match for match in matches if _is_folder(match)}
     if "**" in Path(pattern).parts:
@@ -166,4 +166,4 @@ def _matches(pattern: str) -> Iterator[str | PictureError]:
     for match in matches:
         yield from _in_folder(match) if match in folders else [match]
     if not matches:
-        yield PictureError(pattern, "matches no file")
+        yield ImageError(pattern, "matches no file")

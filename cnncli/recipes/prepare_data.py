@@ -21,8 +21,8 @@ class Prepared:
 
     Attributes:
         path: the folder.
-        counts: pictures by split and class.
-        broken: names in the download and reasons of the pictures that cannot be read.
+        counts: images by split and class.
+        broken: names in the download and reasons of the images that cannot be read.
     """
 
     path: Path
@@ -36,28 +36,28 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
     Args:
         source: the zip, or the folder it was unpacked into; an arranged folder keeps its splits.
         out: the folder to make; appears whole or not at all.
-        sizes: pictures of each split, half of each class.
+        sizes: images of each split, half of each class.
         seed: of the choice.
         console: names broken files.
-    Raises: DataError: nothing of the kind in the source, too few pictures, something in the way.
+    Raises: DataError: nothing of the kind in the source, too few images, something in the way.
     """
     check_sizes(sizes)
     with _appearing(out) as (folder, scratch), files_of(source, scratch) as files:
         found = labelled(files)
         if not found:
             raise DataError(
-                f"{printable(source)}: no pictures of Dogs vs. Cats in it; expected are cat.0.jpg, dog.0.jpg … as at"
+                f"{printable(source)}: no images of Dogs vs. Cats in it; expected are cat.0.jpg, dog.0.jpg … as at"
                 " Kaggle's, PetImages/Cat/0.jpg … as at Microsoft's, or train/cats, train/dogs …"
             )
-        with console.progress(len(found), "pictures") as bar:
-            pictures = sorted_out(files, found, bar.update)
-        for name, reason in pictures.broken:
+        with console.progress(len(found), "images") as bar:
+            images = sorted_out(files, found, bar.update)
+        for name, reason in images.broken:
             console.warn(f"{printable(name)}: {reason}; left out")
-        if pictures.n_copies:
-            console.say(f"left out because an earlier picture is the same: {pictures.n_copies:,}")
-        chosen = choose(pictures.good, sizes, seed)
+        if images.n_copies:
+            console.say(f"left out because an earlier image is the same: {images.n_copies:,}")
+        chosen = choose(images.good, sizes, seed)
         write_arranged(files, chosen, folder)
-    return Prepared(out, {key: len(some) for key, some in chosen.items()}, pictures.broken)
+    return Prepared(out, {key: len(some) for key, some in chosen.items()}, images.broken)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.finetune import REMEDY, parent_classifier, validation_scores
 from cnncli.recipes.fit import Fit, build_workshop, carry_on
-from cnncli.recipes.pictures import require_unchanged
+from cnncli.recipes.images import require_unchanged
 from cnncli.recipes.result import Run, finished_run
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
 from cnncli.runs.lock import locked
@@ -46,7 +46,7 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
 
     Raises:
         RunError: another process trains it; its config was changed; its weights to start from are others now.
-        DataError: pictures that have gone or changed, all of them.
+        DataError: images that have gone or changed, all of them.
     """
     started = time.monotonic()
     require_own_files(run)

@@ -17,7 +17,7 @@ EPOCHS = "training.epochs"
 
 
 def run_to_resume(source: Path) -> RunFolder | None:
-    """The run that is meant, where a run directory is named and not a config or pictures."""
+    """The run that is meant, where a run directory is named and not a config or images."""
     run = RunFolder(source.absolute())
     return run if run.facts.is_file() else None
 
@@ -42,7 +42,7 @@ def epochs_asked_for(source: Path, overrides: Overrides) -> int | None:
 
 
 def read_config(source: Path, overrides: Overrides = ()) -> Config:
-    """The config to train from: a file's, or the defaults for a folder of pictures.
+    """The config to train from: a file's, or the defaults for a folder of images.
 
     Raises:
         ConfigError: all that is wrong with it; or it is the config of a run that began with another run's weights,

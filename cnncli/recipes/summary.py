@@ -43,7 +43,7 @@ def summarize_backbone(name: str) -> Summary:
 
 
 def _number_of_classes(config: Config) -> int:
-    """As many as the data has class folders; no picture is opened for it."""
+    """As many as the data has class folders; no image is opened for it."""
     classes = scan(config.data.path).classes.values()
     return max(2, max((len(names) for names in classes), default=2))
 

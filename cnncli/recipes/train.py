@@ -14,7 +14,7 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import build_classifier
 from cnncli.recipes.fit import Fit, fit
-from cnncli.recipes.pictures import checking_pictures, comparing_pictures, say_notes
+from cnncli.recipes.images import checking_images, comparing_images, say_notes
 from cnncli.recipes.result import Run
 from cnncli.runs.log import remembering
 from cnncli.storage.cache_dir import make_cache_dir
@@ -33,7 +33,7 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
 
     Raises:
         CacheError: there can be no cache folder.
-        DataError: all that is wrong with the pictures, before anything is written.
+        DataError: all that is wrong with the images, before anything is written.
         WeightsError: the backbone's weights cannot be fetched, read or matched, likewise before.
         TrainingError: a loss that is no number; the run says `failed`.
     """
@@ -42,7 +42,7 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
     for note in (*variable_notes(), *notes_of(config), *augmentation_notes(config.augmentation)):
         console.warn(note)
     import_keras_meanwhile()
-    manifest = index_pictures(config, console)
+    manifest = index_images(config, console)
     if config.training.batch_size == "auto":
         config = _with_batch_size(config, manifest, console)
     console.phase("network", f"{config.backbone.name}, weights {config.backbone.weights}")
@@ -51,17 +51,17 @@ def train(config: Config, runs_dir: Path, console: Console) -> Run:
 
 
 def _with_batch_size(config: Config, manifest: Manifest, console: Console) -> Config:
-    pictures = len(manifest.split("train"))
-    size = find_batch_size(config, len(manifest.classes), pictures, console)
+    images = len(manifest.split("train"))
+    size = find_batch_size(config, len(manifest.classes), images, console)
     return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
 
 
-def index_pictures(config: Config, console: Console) -> Manifest:
+def index_images(config: Config, console: Console) -> Manifest:
     """The manifest of a config's data, with what there is to know about it said aloud."""
-    with checking_pictures(console) as checking, comparing_pictures(console) as comparing:
+    with checking_images(console) as checking, comparing_images(console) as comparing:
         manifest = build_manifest(config.data, config.seed, progress=checking, comparing=comparing)
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
-    console.phase("pictures", f"{len(manifest.classes)} classes · {sizes}")
+    console.phase("images", f"{len(manifest.classes)} classes · {sizes}")
     say_notes(manifest, console)
     return manifest

@@ -1,1 +1,1 @@
-"""Pictures and tables of a run."""
+"""Images and tables of a run."""

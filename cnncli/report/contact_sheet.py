@@ -1,4 +1,4 @@
-"""A contact sheet: pictures in rows, what became of each in columns, with names, as one PNG."""
+"""A contact sheet: images in rows, what became of each in columns, with names, as one PNG."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cnncli.storage.atomic import write_atomically
 
-INK, GREY, PAPER = "#1a1a1a", "#6b6b6b", "white"
+INK, GRAY, PAPER = "#1a1a1a", "#6b6b6b", "white"
 MARGIN, GAP, LINE = 24, 6, 20
 AFTER_FIRST = 14
 """Wider gap after the first column: what follows was made from it."""
 LABEL_WIDTHS = (90, 190)
 TILE_SIDES = (96, 224)
-"""Longer side of a picture on the sheet, in pixels: smaller ones are enlarged, larger ones reduced."""
+"""Longer side of an image on the sheet, in pixels: smaller ones are enlarged, larger ones reduced."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class SheetRow:
 
     Attributes:
         label: in black, such as the class.
-        detail: below it in grey, such as the file's name.
-        pictures: one per column, uint8 (height, width, 1 or 3), all of one size in the whole sheet.
+        detail: below it in gray, such as the file's name.
+        images: one per column, uint8 (height, width, 1 or 3), all of one size in the whole sheet.
     """
 
     label: str
     detail: str
-    pictures: Sequence[NDArray[np.uint8]]
+    images: Sequence[NDArray[np.uint8]]
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str, path: Path) -> None:
     """Draw a sheet and write it in one step.
 
     Args:
-        rows: at least one, each with a picture per column.
+        rows: at least one, each with an image per column.
         columns: their headings.
         title: above everything.
         lines: small print below the title, one or more lines.
@@ -53,14 +53,14 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
     sheet = Image.new("RGB", layout.size, PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN - 4), title, INK, _font(20))
-    pen.multiline_text((MARGIN, MARGIN + 28), lines, GREY, _font(13), spacing=LINE - 13)
+    pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, _font(13), spacing=LINE - 13)
     for column, heading in enumerate(columns):
         pen.text(
-            (layout.left(column), layout.top(0) - LINE), _shortened(heading, _font(13), layout.tile[0]), GREY, _font(13)
+            (layout.left(column), layout.top(0) - LINE), _shortened(heading, _font(13), layout.tile[0]), GRAY, _font(13)
         )
     for place, row in enumerate(rows):
         _write_label(pen, row, layout, place)
-        for column, pixels in enumerate(row.pictures):
+        for column, pixels in enumerate(row.images):
             sheet.paste(_tile(pixels, layout.tile), (layout.left(column), layout.top(place)))
     data = io.BytesIO()
     sheet.save(data, "PNG")
@@ -79,7 +79,7 @@ class _Layout:
     @classmethod
     def of(cls, rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str) -> _Layout:
         """The layout for these rows and columns."""
-        tile = _tile_size(*rows[0].pictures[0].shape[:2])
+        tile = _tile_size(*rows[0].images[0].shape[:2])
         texts = [(row.label, 15) for row in rows] + [(row.detail, 12) for row in rows]
         least, most = LABEL_WIDTHS
         label_width = int(min(most, max([least, *(_font(size).getlength(text) for text, size in texts)])))
@@ -100,14 +100,14 @@ class _Layout:
 
 
 def _write_label(pen: ImageDraw.ImageDraw, row: SheetRow, layout: _Layout, place: int) -> None:
-    """A row's label and detail, beside the middle of its pictures."""
+    """A row's label and detail, beside the middle of its images."""
     middle = layout.top(place) + layout.tile[1] // 2
     pen.text((MARGIN, middle - 19), _shortened(row.label, _font(15), layout.label_width), INK, _font(15))
-    pen.text((MARGIN, middle + 2), _shortened(row.detail, _font(12), layout.label_width), GREY, _font(12))
+    pen.text((MARGIN, middle + 2), _shortened(row.detail, _font(12), layout.label_width), GRAY, _font(12))
 
 
 def _tile_size(height: int, width: int) -> tuple[int, int]:
-    """(width, height) of a picture on the sheet: enlarged by a whole factor where it is tiny."""
+    """(width, height) of an image on the sheet: enlarged by a whole factor where it is tiny."""
     least, most = TILE_SIDES
     longer = max(height, width)
     scale = math.ceil(least / longer) if longer < least else min(1.0, most / longer)
@@ -115,10 +115,10 @@ def _tile_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """A picture at its size on the sheet; enlarged pixels stay squares."""
-    picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
-    is_enlarged = size[0] > picture.width
-    return picture.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
+    """An image at its size on the sheet; enlarged pixels stay squares."""
+    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    is_enlarged = size[0] > image.width
+    return image.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -1,6 +1,6 @@
 """Curves of loss and accuracy over the epochs of a run, as a PNG; several runs side by side on common scales.
 
-Train and validation differ in colour (blue and vermilion of Okabe and Ito's palette, which colour-blind readers tell
+Train and validation differ in color (blue and vermilion of Okabe and Ito's palette, which color-blind readers tell
 apart), in dash and in marker. Stages are divided by named lines, and the best epoch is ringed and stated in numbers.
 """
 
@@ -38,19 +38,19 @@ class EpochFigures(Protocol):
 
     @property
     def loss(self) -> float:
-        """On the training pictures."""
+        """On the training images."""
 
     @property
     def accuracy(self) -> float:
-        """On the training pictures, 0-1."""
+        """On the training images, 0-1."""
 
     @property
     def val_loss(self) -> float:
-        """On the validation pictures."""
+        """On the validation images."""
 
     @property
     def val_accuracy(self) -> float:
-        """On the validation pictures, 0-1."""
+        """On the validation images, 0-1."""
 
 
 def draw_curves(rows: Sequence[EpochFigures], path: Path, best: int | None = None) -> None:

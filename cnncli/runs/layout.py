@@ -2,7 +2,7 @@
 
     runs/2026-11-21T151200Z_vgg16-features/
         config.yaml  manifest.csv  classes.json  environment.json   what was trained, on what, with what
-        skipped.csv  near_duplicates.csv                            pictures left out, or alike in two splits, if any
+        skipped.csv  near_duplicates.csv                            images left out, or alike in two splits, if any
         run.json  log.txt                                           state and key facts; every line that was said
         history.csv  stages.json  metrics.json  figures/  tensorboard/
         state/  lock                                                what it began with, checkpoints; who is training
@@ -43,17 +43,17 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        """The table of pictures: path, label, split, digest, size."""
+        """The table of images: path, label, split, digest, size."""
         return self.path / "manifest.csv"
 
     @property
     def skipped(self) -> Path:
-        """The unreadable pictures that were left out, with the reason of each; only where there are any."""
+        """The unreadable images that were left out, with the reason of each; only where there are any."""
         return self.path / "skipped.csv"
 
     @property
     def near_duplicates(self) -> Path:
-        """The pairs of pictures that look alike in different splits; only where there are any."""
+        """The pairs of images that look alike in different splits; only where there are any."""
         return self.path / "near_duplicates.csv"
 
     @property

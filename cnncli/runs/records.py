@@ -25,12 +25,12 @@ class HistoryRow:
         stage: name of its stage.
         epoch: number from 1, counted across the stages of the run.
         learning_rate: at its end.
-        loss: plain loss on the training pictures, over the epoch.
-        accuracy: on the training pictures, over the epoch, 0-1.
-        val_loss: plain loss on the validation pictures, at its end.
-        val_accuracy: on the validation pictures, at its end, 0-1.
+        loss: plain loss on the training images, over the epoch.
+        accuracy: on the training images, over the epoch, 0-1.
+        val_loss: plain loss on the validation images, at its end.
+        val_accuracy: on the validation images, at its end, 0-1.
         seconds: training and validation.
-        pictures_per_s: training pictures by those seconds.
+        images_per_s: training images by those seconds.
     """
 
     stage: str
@@ -41,7 +41,7 @@ class HistoryRow:
     val_loss: float
     val_accuracy: float
     seconds: float
-    pictures_per_s: float
+    images_per_s: float
 
 
 COLUMNS = tuple(field.name for field in fields(HistoryRow))

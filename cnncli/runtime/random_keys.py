@@ -1,7 +1,7 @@
 """Counter-based randomness: every random draw is a pure function of what it is for.
 
-A draw is keyed by words such as (seed, stage, epoch) and a picture's digest, never taken from a stream. So it depends
-neither on threads, nor on the order of the pictures, nor on where a run was interrupted.
+A draw is keyed by words such as (seed, stage, epoch) and an image's digest, never taken from a stream. So it depends
+neither on threads, nor on the order of the images, nor on where a run was interrupted.
 """
 
 from __future__ import annotations

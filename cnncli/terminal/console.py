@@ -116,7 +116,7 @@ class Console:
             _write_line(stream, text)
 
     @contextmanager
-    def progress(self, total: int | None, description: str, unit: str = "pictures") -> Iterator[Progress]:
+    def progress(self, total: int | None, description: str, unit: str = "images") -> Iterator[Progress]:
         """Show how far a piece of work is, its rate and the time left; ends with one line about the whole.
 
         Args:
@@ -131,16 +131,16 @@ class Console:
             self.say(f"{description}: {meter.summary()}")
 
     @contextmanager
-    def training(self, stage: str, epochs: int, pictures: int, done: int = 0) -> Iterator[Training]:
+    def training(self, stage: str, epochs: int, images: int, done: int = 0) -> Iterator[Training]:
         """Show the training of a stage: a bar for each epoch on a terminal, and a line at its end anywhere.
 
         Args:
             stage: its name.
             epochs: how many are planned.
-            pictures: in one epoch.
+            images: in one epoch.
             done: epochs that were over before.
         """
-        training = Training(Meter("", pictures, "pictures", self.clock), self.say, stage, epochs, done)
+        training = Training(Meter("", images, "images", self.clock), self.say, stage, epochs, done)
         with self._shown(training.meter) as training.show:
             yield training
 

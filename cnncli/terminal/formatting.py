@@ -46,8 +46,8 @@ def duration(seconds: float) -> str:
 def rate(per_second: float, unit: str) -> str:
     """So many of a unit per second.
 
-    >>> rate(1900.4, "pictures"), rate(0.25, "pictures")
-    ('1,900 pictures/s', '0.25 pictures/s')
+    >>> rate(1900.4, "images"), rate(0.25, "images")
+    ('1,900 images/s', '0.25 images/s')
     """
     return f"{per_second:,.0f} {unit}/s" if per_second >= 9.5 else f"{per_second:.2g} {unit}/s"
 

@@ -51,7 +51,7 @@ class Meter:
         return self._clock() - self._start
 
     def text(self) -> str:
-        """`1,200/4,000 · 980 pictures/s · 3 s left`, which fits beside a bar on 80 columns."""
+        """`1,200/4,000 · 980 images/s · 3 s left`, which fits beside a bar on 80 columns."""
         with self._lock:
             (then, before), (now, done) = self._marks[0], self._marks[-1]
         parts = [f"{done:,}" if self.total is None else f"{done:,}/{self.total:,}"]
@@ -63,7 +63,7 @@ class Meter:
         return " · ".join(parts)
 
     def summary(self) -> str:
-        """`4,000 pictures in 4.1 s · 980 pictures/s`."""
+        """`4,000 images in 4.1 s · 980 images/s`."""
         seconds = self.seconds
         speed = f" · {rate(self.done / seconds, self.unit)}" if seconds > 0 and self.done else ""
         return f"{self.done:,} {self.unit} in {duration(seconds)}{speed}"
@@ -100,7 +100,7 @@ class EpochFigures(Protocol):
     @property
     def seconds(self) -> float: ...  # noqa: D102
     @property
-    def pictures_per_s(self) -> float: ...  # noqa: D102
+    def images_per_s(self) -> float: ...  # noqa: D102
 
 
 class Training:
@@ -117,9 +117,9 @@ class Training:
     def _begin(self) -> None:
         self.meter.restart(f"{self._stage} · epoch {self._done + 1}/{self._epochs}")
 
-    def advance(self, pictures: int) -> None:
-        """One step trained on so many pictures."""
-        self.meter.add(pictures)
+    def advance(self, images: int) -> None:
+        """One step trained on so many images."""
+        self.meter.add(images)
         self.show()
 
     def epoch_done(self, figures: EpochFigures) -> None:
@@ -131,9 +131,9 @@ class Training:
 
 
 def epoch_line(stage: str, epoch: int, epochs: int, figures: EpochFigures, left_s: float) -> str:
-    """`head · epoch 3/20 · loss 0.120 · accuracy 0.974 · val_loss 0.101 · … · 1,900 pictures/s · 4.0 s left`."""
+    """`head · epoch 3/20 · loss 0.120 · accuracy 0.974 · val_loss 0.101 · … · 1,900 images/s · 4.0 s left`."""
     names = ("loss", "accuracy", "val_loss", "val_accuracy")
     parts = [stage, f"epoch {epoch}/{epochs}", *(f"{name} {figure(getattr(figures, name))}" for name in names)]
-    parts.append(rate(figures.pictures_per_s, "pictures"))
+    parts.append(rate(figures.images_per_s, "images"))
     parts += [f"{duration(left_s)} left"] if epoch < epochs else []
     return " · ".join(parts)

@@ -31,36 +31,36 @@ from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TailTrainer, is_out_of_memory
 
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
-"""What is tried. More than 128 pictures a step make training on a few thousand worse, not faster."""
+"""What is tried. More than 128 images a step make training on a few thousand worse, not faster."""
 LEAST_STEPS = 16
 """Of an epoch: fewer steps than that learn little."""
 SHARE = 0.8
-"""Of the memory that is there: the rest is for the pictures, and for whoever else works on the machine."""
+"""Of the memory that is there: the rest is for the images, and for whoever else works on the machine."""
 PATIENCE_S = 900.0
 
 
-def sizes_for(pictures: int) -> list[int]:
-    """Which sizes are tried for so many training pictures, the largest first.
+def sizes_for(images: int) -> list[int]:
+    """Which sizes are tried for so many training images, the largest first.
 
     >>> sizes_for(2000), sizes_for(40), sizes_for(5)
     ([64, 32, 16, 8, 4, 2, 1], [2, 1], [1])
     """
-    return [size for size in SIZES if size == 1 or pictures // size >= LEAST_STEPS]
+    return [size for size in SIZES if size == 1 or images // size >= LEAST_STEPS]
 
 
-def find_batch_size(config: Config, n_classes: int, pictures: int, console: Console) -> int:
+def find_batch_size(config: Config, n_classes: int, images: int, console: Console) -> int:
     """The largest batch whose step fits into memory in every stage.
 
     Args:
         config: with `training.batch_size: auto`.
         n_classes: of the classifier.
-        pictures: to train on.
+        images: to train on.
         console: told what was found.
 
     Raises:
-        TrainingError: not even one picture fits.
+        TrainingError: not even one image fits.
     """
-    sizes = sizes_for(pictures)
+    sizes = sizes_for(images)
     named = ", ".join(map(str, sizes))
     console.phase("batch size", f"trying which of {named} fits into memory")
     while sizes:
@@ -70,7 +70,7 @@ def find_batch_size(config: Config, n_classes: int, pictures: int, console: Cons
             return found
         sizes = [size for size in sizes if size < tried]
     raise TrainingError(
-        "training.batch_size: not even one picture fits into memory; choose a smaller data.image_size or backbone."
+        "training.batch_size: not even one image fits into memory; choose a smaller data.image_size or backbone."
     )
 
 
@@ -128,7 +128,7 @@ class _Step:
         )
 
     def fits(self, size: int) -> bool:
-        """Whether one step on so many pictures gets the memory it asks for."""
+        """Whether one step on so many images gets the memory it asks for."""
         try:
             inputs = [np.zeros((size, *tensor.shape[1:]), np.float32) for tensor in self._trainer.tail.inputs]
             self._trainer.train_epoch([(inputs, np.zeros(size, np.int64))], iter([1.0]), "trying")

@@ -28,7 +28,7 @@ class Workshop:
 
     Attributes:
         config: of the run.
-        manifest: its pictures.
+        manifest: its images.
         pixels: how a file becomes pixels.
         choice: engine and precision of trunks.
         store: where features are kept.
@@ -46,7 +46,7 @@ class Workshop:
 
     @property
     def batch_size(self) -> int:
-        """Pictures in a step: what a run records, which is a number."""
+        """Images in a step: what a run records, which is a number."""
         size = self.config.training.batch_size
         if size == "auto":
             raise ValueError("training.batch_size is found out before a training begins")

@@ -1,6 +1,6 @@
 """Where the batches of an epoch come from: stored features, or pixels that go through the trunk as they are needed.
 
-Order, choice of views and renderings are keyed by seed, stage, epoch and picture, never drawn from a stream.
+Order, choice of views and renderings are keyed by seed, stage, epoch and image, never drawn from a stream.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Batch = tuple[list[Array], NDArray[np.int64]]
 """The tail's inputs, one array (n, …) each, and the class indexes (n,)."""
 
 Render = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
-"""Renders a picture, given its pixels and its number."""
+"""Renders an image, given its pixels and its number."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The pictures an epoch goes through: digests and class indexes, row by row."""
+    """The images an epoch goes through: digests and class indexes, row by row."""
 
     digests: Sequence[str]
     labels: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Feed(Protocol):
     """Gives the batches of an epoch."""
 
     @property
-    def pictures(self) -> Labelled:
+    def images(self) -> Labelled:
         """What it goes through."""
         ...
 
@@ -47,13 +47,13 @@ class Feed(Protocol):
         Args:
             stage: its name.
             epoch: counted from 1 within the stage.
-            batch_size: pictures in a batch.
+            batch_size: images in a batch.
             done: batches that are left out at the beginning.
         """
         ...
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """The pictures themselves (view 0) in their own order, for validation."""
+        """The images themselves (view 0) in their own order, for validation."""
         ...
 
     def checksums(self) -> list[str]:
@@ -62,7 +62,7 @@ class Feed(Protocol):
 
 
 class PixelSource(Protocol):
-    """Gives decoded pictures by their numbers."""
+    """Gives decoded images by their numbers."""
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
         """One array in a list: uint8 (len(indexes), height, width, channels)."""
@@ -71,25 +71,25 @@ class PixelSource(Protocol):
 
 @dataclass(frozen=True)
 class StoredFeed:
-    """Stored features of one or several views; each epoch takes one view of each picture."""
+    """Stored features of one or several views; each epoch takes one view of each image."""
 
-    pictures: Labelled
+    images: Labelled
     views: Sequence[StoredFeatures]
     seed: int
 
     def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
-        order = order_of_epoch(self.pictures.digests, self.seed, stage, epoch - 1)
-        chosen = choose_views(self.pictures.digests, self.seed, stage, epoch - 1, len(self.views))
+        order = order_of_epoch(self.images.digests, self.seed, stage, epoch - 1)
+        chosen = choose_views(self.images.digests, self.seed, stage, epoch - 1, len(self.views))
         for start in range(done * batch_size, len(order), batch_size):
             rows = order[start : start + batch_size]
-            yield self._gather(rows, chosen[rows]), self.pictures.labels[rows]
+            yield self._gather(rows, chosen[rows]), self.images.labels[rows]
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """See `Feed.in_order`."""
-        for start in range(0, len(self.pictures.labels), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(self.pictures.labels)))
-            yield self.views[0].rows(rows), self.pictures.labels[rows]
+        for start in range(0, len(self.images.labels), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(self.images.labels)))
+            yield self.views[0].rows(rows), self.images.labels[rows]
 
     def checksums(self) -> list[str]:
         """See `Feed.checksums`."""
@@ -113,14 +113,14 @@ class StreamedFeed:
     """Pixels that are rendered and go through the trunk, where there is one, in every epoch anew.
 
     Attributes:
-        pictures: what it goes through.
+        images: what it goes through.
         source: their pixels, row by row.
         extraction: renders them and runs the trunk.
-        views: of each picture; `fresh`: a new one in every epoch.
+        views: of each image; `fresh`: a new one in every epoch.
         seed: the run's.
     """
 
-    pictures: Labelled
+    images: Labelled
     source: PixelSource
     extraction: Extraction
     views: int | Literal["fresh"]
@@ -128,7 +128,7 @@ class StreamedFeed:
 
     def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
-        digests, settings = self.pictures.digests, self.extraction.augmentation
+        digests, settings = self.images.digests, self.extraction.augmentation
         order = order_of_epoch(digests, self.seed, stage, epoch - 1)[done * batch_size :]
         if self.views == "fresh":
             return self._batches(
@@ -143,7 +143,7 @@ class StreamedFeed:
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """See `Feed.in_order`."""
-        return self._batches(np.arange(len(self.pictures.labels)), batch_size, lambda pixels, _: pixels)
+        return self._batches(np.arange(len(self.images.labels)), batch_size, lambda pixels, _: pixels)
 
     def checksums(self) -> list[str]:
         """See `Feed.checksums`."""
@@ -154,7 +154,7 @@ class StreamedFeed:
             numbers = np.array(rows)
             (pixels,) = self.source.rows(numbers)
             rendered = np.stack([render(one, row) for one, row in zip(pixels, rows, strict=True)])
-            return self.extraction.run(rendered), self.pictures.labels[numbers]
+            return self.extraction.run(rendered), self.images.labels[numbers]
 
         # A few batches ahead: while one is trained on, the next are rendered and go through the trunk.
         return map_ordered(batch, batched(order.tolist(), batch_size), ahead=1 + workers())

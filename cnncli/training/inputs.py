@@ -1,7 +1,7 @@
 """Where a stage's features come from: the store where they fit into it, else through the trunk in every epoch.
 
 Three ways, the first that fits: the features of all views are stored; decoded pixels are, and go through the trunk
-anew in every epoch; nothing is, and pictures are decoded in every epoch too. The training sees the same numbers in
+anew in every epoch; nothing is, and images are decoded in every epoch too. The training sees the same numbers in
 all three.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 
 from cnncli.augmentation.views import number_of_views
 from cnncli.dataset.manifest import Row
-from cnncli.features.extract import Counts, DecodedPictures, Extraction, extract
+from cnncli.features.extract import Counts, DecodedImages, Extraction, extract
 from cnncli.features.store import FeatureKey
 from cnncli.features.wanted import Wanted, fits
 from cnncli.terminal.formatting import size
@@ -26,7 +26,7 @@ Stored = Literal["features", "pixels", "nothing"]
 Views = int | Literal["fresh"]
 
 WAYS: tuple[Stored, ...] = ("features", "pixels", "nothing")
-"""What can be stored of a stage's pictures, the best first."""
+"""What can be stored of a stage's images, the best first."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class WorkAhead:
     """What has to be computed before a stage begins, and again in each of its epochs.
 
     Attributes:
-        total: pictures and views that are to be stored.
+        total: images and views that are to be stored.
         decoded: of them, those whose pixels are, for a trunk that they go through later.
         missing: of all, those that are not stored yet.
         seconds: that will take, roughly.
@@ -51,9 +51,9 @@ class WorkAhead:
         """In parts of a line, without those that there is nothing to say of.
 
         >>> WorkAhead(total=270, decoded=210, missing=210, seconds=0.3, seconds_an_epoch=2.4).in_words()[:2]
-        ['every epoch runs the frozen part anew, about 2 s', '210 decoded pictures and features of 60, 60 stored']
+        ['every epoch runs the frozen part anew, about 2 s', '210 decoded images and features of 60, 60 stored']
         >>> WorkAhead(total=140, decoded=0, missing=140, seconds=0.9, seconds_an_epoch=0).in_words()
-        ['140 pictures and views, 0 stored', 'about 1 s for the others']
+        ['140 images and views, 0 stored', 'about 1 s for the others']
         """
         parts = []
         if self.seconds_an_epoch:
@@ -66,9 +66,9 @@ class WorkAhead:
 
     def _what(self) -> str:
         if not self.decoded:
-            return f"{self.total:,} pictures and views"
+            return f"{self.total:,} images and views"
         others = self.total - self.decoded
-        return f"{self.decoded:,} decoded pictures" + (f" and features of {others:,}" if others else "")
+        return f"{self.decoded:,} decoded images" + (f" and features of {others:,}" if others else "")
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Supply:
     Attributes:
         shop: what the training works with.
         extraction: how features at the stage's cut come about.
-        views: of each training picture.
-        way: what is stored; of training pictures that are rendered anew in every epoch pixels at best.
+        views: of each training image.
+        way: what is stored; of training images that are rendered anew in every epoch pixels at best.
         reason: a sentence about why features are not; None where they are.
     """
 
@@ -108,11 +108,11 @@ class Supply:
         return replace(supply, reason=_reason(best, supply))
 
     def training_feed(self) -> tuple[Feed, Counts]:
-        """The training pictures in their views, and how much had to be computed for them now."""
+        """The training images in their views, and how much had to be computed for them now."""
         return self._feed("train", self.views)
 
     def validation_feed(self) -> tuple[Feed, Counts]:
-        """The validation pictures themselves, likewise."""
+        """The validation images themselves, likewise."""
         return self._feed("validation", 1)
 
     def work_ahead(self) -> WorkAhead:
@@ -125,19 +125,19 @@ class Supply:
             decoded=sum(wanted.total for wanted in all_wanted if has_trunk and wanted.extraction.engine is None),
             missing=sum(absent),
             seconds=sum(
-                n * wanted.extraction.seconds_per_picture for n, wanted in zip(absent, all_wanted, strict=True) if n
+                n * wanted.extraction.seconds_per_image for n, wanted in zip(absent, all_wanted, strict=True) if n
             ),
             seconds_an_epoch=self._seconds_an_epoch() if has_trunk else 0.0,
         )
 
     def _seconds_an_epoch(self) -> float:
-        """What the trunk takes for the pictures whose features are not stored."""
+        """What the trunk takes for the images whose features are not stored."""
         streamed = [wanted for wanted in self.wanted() if wanted.extraction.engine is None]
-        pictures = sum(len(wanted.digests) for wanted in streamed)
-        return pictures * self.extraction.seconds_per_picture if pictures else 0.0
+        images = sum(len(wanted.digests) for wanted in streamed)
+        return images * self.extraction.seconds_per_image if images else 0.0
 
     def wanted(self) -> list[Wanted]:
-        """What is to be in the store, of training and validation pictures."""
+        """What is to be in the store, of training and validation images."""
         return [self._wanted("train", self.views), self._wanted("validation", 1)]
 
     def keys(self) -> Iterator[FeatureKey]:
@@ -155,13 +155,13 @@ class Supply:
         return Extraction(None, None, self.shop.pixels)
 
     def _feed(self, split: str, views: Views) -> tuple[Feed, Counts]:
-        rows, pictures = self.shop.manifest.split(split), self._labelled(split)
+        rows, images = self.shop.manifest.split(split), self._labelled(split)
         wanted, seed = self._wanted(split, views), self.shop.config.seed
         stored, counts = extract(wanted.extraction, rows, wanted.views, self.shop.store, self.shop.console)
         if self.way == "features" and views != "fresh":
-            return StoredFeed(pictures, stored, seed), counts
-        source: PixelSource = stored[0] if stored else DecodedPictures(rows, self.shop.pixels)
-        return StreamedFeed(pictures, source, self.extraction, views, seed), counts
+            return StoredFeed(images, stored, seed), counts
+        source: PixelSource = stored[0] if stored else DecodedImages(rows, self.shop.pixels)
+        return StreamedFeed(images, source, self.extraction, views, seed), counts
 
     def _labelled(self, split: str) -> Labelled:
         rows: Sequence[Row] = self.shop.manifest.split(split)
@@ -203,8 +203,8 @@ def _enough_gb(n_bytes: int) -> str:
 
 _INSTEAD: Mapping[tuple[bool, Stored], tuple[str, str]] = {
     (True, "pixels"): ("features", "decoded pixels are stored instead, and go through the frozen part"),
-    (True, "nothing"): ("features", "nothing is stored, and pictures are decoded and go through the frozen part"),
+    (True, "nothing"): ("features", "nothing is stored, and images are decoded and go through the frozen part"),
     (False, "pixels"): ("renderings", "decoded pixels are stored instead, and rendered"),
-    (False, "nothing"): ("decoded pixels", "nothing is stored, and pictures are decoded"),
+    (False, "nothing"): ("decoded pixels", "nothing is stored, and images are decoded"),
 }
 """What would be stored, and what happens instead; by whether anything is frozen, and by what is stored."""

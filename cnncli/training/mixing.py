@@ -1,14 +1,14 @@
-"""MixUp and CutMix: every picture of a batch is mixed with another one of it, and its label in the same proportion.
+"""MixUp and CutMix: every image of a batch is mixed with another one of it, and its label in the same proportion.
 
 MixUp (Zhang et al. 2017, arXiv 1710.09412) blends what enters the tail: the pixels where nothing is frozen, else the
 features at the cut, which is manifold mixup (Verma et al. 2019, arXiv 1806.05236) at that one place. CutMix (Yun et al.
-2019, arXiv 1905.04899) pastes a rectangle of the other picture, which only pixels allow. Where both are switched on,
+2019, arXiv 1905.04899) pastes a rectangle of the other image, which only pixels allow. Where both are switched on,
 each batch takes one of them with equal probability, as in timm.
 
-Partners, shares and rectangles are keyed by seed, stage, epoch and step. A mixed picture's loss is the share of its own
+Partners, shares and rectangles are keyed by seed, stage, epoch and step. A mixed image's loss is the share of its own
 label times the loss for that label, plus the rest times the loss for its partner's. Cross-entropy is linear in its
 targets, so that is the loss for the mixed labels; label smoothing smooths either label, and a class weight weighs the
-loss for its own class. What is reported as loss and accuracy of the training pictures is mixed in the same way.
+loss for its own class. What is reported as loss and accuracy of the training images is mixed in the same way.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Mix:
     """How one batch is mixed.
 
     Attributes:
-        partners: for each picture the row of the one that is mixed in, int64 (n,).
-        share: of the picture's own in the result, 0-1.
+        partners: for each image the row of the one that is mixed in, int64 (n,).
+        share: of the image's own in the result, 0-1.
         box: rows and columns that are the partner's; None: the two are blended.
     """
 
@@ -87,11 +87,11 @@ class Mixing:
             mix = self.draw(len(labels), inputs[0].shape[1:3], stage, epoch, step)
             yield mixed(inputs, mix), MixedLabels(labels, labels[mix.partners], mix.share)
 
-    def draw(self, pictures: int, size: tuple[int, ...], stage: str, epoch: int, step: int) -> Mix:
-        """How a step's batch is mixed; a single picture is its own partner, which changes nothing.
+    def draw(self, images: int, size: tuple[int, ...], stage: str, epoch: int, step: int) -> Mix:
+        """How a step's batch is mixed; a single image is its own partner, which changes nothing.
 
         Args:
-            pictures: in the batch.
+            images: in the batch.
             size: height and width of what CutMix pastes into.
             stage: its name.
             epoch: counted from 1 within the stage.
@@ -102,8 +102,8 @@ class Mixing:
         alpha = self.cutmix if is_cutmix else self.mixup
         share = random.beta(alpha, alpha)
         centre = random.random(2).tolist()
-        partners = np.argsort(random.random(pictures), kind="stable")
-        if pictures == 1:
+        partners = np.argsort(random.random(images), kind="stable")
+        if images == 1:
             return Mix(partners, np.float32(1.0))
         if not is_cutmix:
             return Mix(partners, np.float32(share))
@@ -118,7 +118,7 @@ def mixed(inputs: list[Array], mix: Mix) -> list[Array]:
 
 
 class MixedObjective(Objective):
-    """An objective for mixed labels; where the share is 1, exactly the plain one for the pictures' own labels."""
+    """An objective for mixed labels; where the share is 1, exactly the plain one for the images' own labels."""
 
     def signature(self) -> Any:
         """Of `MixedLabels`, for TensorFlow."""
@@ -136,7 +136,7 @@ class MixedObjective(Objective):
         return _shared(labels, super().plain(logits, labels.own), super().plain(logits, labels.partners))
 
     def correct(self, logits: Any, labels: Any) -> Any:
-        """How many of a batch's pictures are classified right, float32: either label counts by its share."""
+        """How many of a batch's images are classified right, float32: either label counts by its share."""
         import tensorflow as tf
 
         own, partners = super().correct(logits, labels.own), super().correct(logits, labels.partners)
@@ -159,7 +159,7 @@ def _blended(array: Array, mix: Mix) -> Array:
 
 
 def _pasted(array: Array, mix: Mix) -> Array:
-    """The partner's rectangle in the picture, both (n, height, width, channels)."""
+    """The partner's rectangle in the image, both (n, height, width, channels)."""
     if mix.box is None:
         return array
     rows, columns = mix.box

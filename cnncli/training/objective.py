@@ -42,11 +42,11 @@ class Objective:
         return ops.mean(losses)
 
     def plain(self, logits: Any, labels: Any) -> Any:
-        """The plain loss of each picture in a batch, float32 (n,)."""
+        """The plain loss of each image in a batch, float32 (n,)."""
         return self._losses(logits, self._hard_targets(labels))
 
     def correct(self, logits: Any, labels: Any) -> Any:
-        """How many of a batch's pictures are classified right, int64; ties go to the lower class index."""
+        """How many of a batch's images are classified right, int64; ties go to the lower class index."""
         ops = import_keras().ops
         if self.activation == "sigmoid" and self.n_classes == 2:
             guessed = ops.cast(logits[:, 0] > 0, "int64")

@@ -40,9 +40,9 @@ class StageWork:
         classifier: the whole graph.
         cut: the classifier divided for this stage.
         training: gives the batches of an epoch.
-        validation: the validation pictures, cut at the same place.
+        validation: the validation images, cut at the same place.
         objective: what is minimised.
-        batch_size: pictures in a step.
+        batch_size: images in a step.
         monitor: metric of the best epoch.
         seed: the run's.
         precision: in which the tail computes.
@@ -144,7 +144,7 @@ def naming_a_batch_too_large(work: StageWork) -> Iterator[None]:
         if isinstance(error, CnncliError) or not is_out_of_memory(error):
             raise
         raise TrainingError(
-            f"stage {work.stage.name}: a batch of {work.batch_size:,} pictures does not fit into memory. Lower "
+            f"stage {work.stage.name}: a batch of {work.batch_size:,} images does not fit into memory. Lower "
             "training.batch_size, or let training.batch_size=auto find one that fits."
         ) from error
 
@@ -188,7 +188,7 @@ def _end(work: StageWork, trainer: TailTrainer, state: StageState, console: Cons
 
 
 def _scored_again(incumbent: Incumbent | None, start: Scores, monitor: str) -> Incumbent | None:
-    """The incumbent with the score of this stage's path; a metric of the training pictures keeps its old value."""
+    """The incumbent with the score of this stage's path; a metric of the training images keeps its old value."""
     if incumbent is None:
         return None
     value = {"val_loss": start.loss, "val_accuracy": start.accuracy}.get(monitor, incumbent.value)
@@ -208,8 +208,8 @@ class Epochs:
 
     def run(self) -> None:
         """Train what is left."""
-        stage, state, pictures = self.work.stage, self.state, len(self.work.training.pictures.labels)
-        with self.console.training(stage.name, stage.epochs, pictures, done=state.epoch - 1) as progress:
+        stage, state, images = self.work.stage, self.state, len(self.work.training.images.labels)
+        with self.console.training(stage.name, stage.epochs, images, done=state.epoch - 1) as progress:
             while not self._is_over:
                 self._train(progress.advance)
                 row = self._validate()
@@ -247,15 +247,15 @@ class Epochs:
         work, state = self.work, self.state
 
         def after_step(sums: Sums) -> None:
-            advance(sums.pictures - state.sums.pictures)
+            advance(sums.images - state.sums.images)
             state.sums = sums
             self._keep()
 
-        steps = math.ceil(len(work.training.pictures.labels) / work.batch_size)
+        steps = math.ceil(len(work.training.images.labels) / work.batch_size)
         factor = LOWER ** sum(state.epoch >= epoch for epoch in work.lowered_at)
         factor *= state.plateau.factor if state.plateau else 1.0
         done = state.sums.steps
-        advance(state.sums.pictures)
+        advance(state.sums.images)
         rates = learning_rates(work.stage.schedule, state.epoch, work.stage.epochs, steps, factor, done)
         self.trainer.train_epoch(self._batches(done), rates, self._where, state.sums, after_step)
 
@@ -279,7 +279,7 @@ class Epochs:
             val_loss=validation.loss,
             val_accuracy=validation.accuracy,
             seconds=seconds,
-            pictures_per_s=sums.pictures / seconds,
+            images_per_s=sums.images / seconds,
         )
 
     def _take(self, row: HistoryRow) -> None:

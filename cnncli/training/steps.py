@@ -35,7 +35,7 @@ REMEDY = "Lower training.optimizer.learning_rate, or clip gradients with trainin
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean plain loss in nats, and accuracy 0-1, over all the pictures of a pass."""
+    """Mean plain loss in nats, and accuracy 0-1, over all the images of a pass."""
 
     loss: float
     accuracy: float
@@ -48,21 +48,21 @@ class Sums:
     Attributes:
         steps: that are done.
         loss: plain losses, added.
-        right: pictures that were classified right; mixed ones count in shares.
-        pictures: that were seen.
+        right: images that were classified right; mixed ones count in shares.
+        images: that were seen.
         seconds: that all of it took, also before an interruption.
     """
 
     steps: int = 0
     loss: float = 0.0
     right: float = 0.0
-    pictures: int = 0
+    images: int = 0
     seconds: float = 0.0
 
     @property
     def scores(self) -> Scores:
         """Of an epoch whose steps are all done."""
-        return Scores(self.loss / self.pictures, self.right / self.pictures)
+        return Scores(self.loss / self.images, self.right / self.images)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -142,7 +142,7 @@ class TailTrainer:
                 steps=sums.steps + 1,
                 loss=sums.loss + float(loss),
                 right=sums.right + float(correct),
-                pictures=sums.pictures + len(inputs[0]),
+                images=sums.images + len(inputs[0]),
                 seconds=time.monotonic() - started,
             )
             after_step(sums)
@@ -157,14 +157,14 @@ class TailTrainer:
         """One pass that changes nothing: plain loss and accuracy, as `evaluate` computes them.
 
         Args:
-            batches: of the pictures.
+            batches: of the images.
             where: stage and epoch, for the message of an error.
             after_batch: called after each batch.
 
         Raises:
             NonFiniteError: a logit is infinite or no number, so the weights are not worth keeping.
         """
-        losses, right, pictures = 0.0, 0, 0
+        losses, right, images = 0.0, 0, 0
         for inputs, labels in batches:
             logits = self._functions(inputs)[1](inputs).numpy()
             if not np.isfinite(logits).all():
@@ -172,9 +172,9 @@ class TailTrainer:
             activation = self._objective.activation
             losses += float(plain_losses(logits, labels, activation).sum())
             right += int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
-            pictures += len(labels)
+            images += len(labels)
             after_batch()
-        return Scores(losses / pictures, right / pictures)
+        return Scores(losses / images, right / images)
 
     def check_weights(self, where: str) -> None:
         """Make sure that what would be kept is made of numbers.

@@ -91,7 +91,7 @@ def train_stages(
     Raises:
         NonFiniteError: a loss, a score or a weight that is no number, and that a lower learning rate did not mend.
         TrainingError: weights moved that should not have, or none did.
-        DataError: pictures that cannot be decoded any more.
+        DataError: images that cannot be decoded any more.
         CutError: a stage names a layer that is not there.
         RunError: a checkpoint cannot be written.
         KeyboardInterrupt, Terminated: by a signal; there is a checkpoint then.
@@ -193,7 +193,7 @@ class Training:
             cut=division.cut,
             training=training,
             validation=validation,
-            objective=_objective(shop, training.pictures),
+            objective=_objective(shop, training.images),
             batch_size=shop.batch_size,
             monitor=shop.config.training.best.monitor,
             seed=shop.config.seed,
@@ -286,8 +286,8 @@ def announce(classifier: Classifier, division: Division, supply: Supply, shop: W
         shop.console.say(supply.reason)
 
 
-def _objective(shop: Workshop, pictures: Labelled) -> Objective:
+def _objective(shop: Workshop, images: Labelled) -> Objective:
     config, n_classes = shop.config, len(shop.manifest.classes)
-    weights = balanced_weights(pictures.labels, n_classes) if config.data.class_weights == "balanced" else None
+    weights = balanced_weights(images.labels, n_classes) if config.data.class_weights == "balanced" else None
     kind = MixedObjective if config.augmentation.mixes else Objective
     return kind(config.head.activation, n_classes, config.training.label_smoothing, weights)

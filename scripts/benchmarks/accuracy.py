@@ -29,14 +29,14 @@ SEEDS = (0, 1, 2)
 SIZES_PX = {"ResNet50": 160, "MobileNetV2": 224, "EfficientNetLite0": 224}
 VIEWED = ("EfficientNetLite0", "ResNet50")
 MANY, FEW = 2000, 100
-"""Training pictures."""
+"""Training images."""
 EPOCHS = "training.epochs=10"
 AUGMENTATION = ("augmentation.rotation_range=15", "augmentation.zoom_range=0.1", "augmentation.horizontal_flip=true")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A training: its test accuracy (0–1), the number of test pictures, and of features that it computed and stored."""
+    """A training: its test accuracy (0–1), the number of test images, and of features that it computed and stored."""
 
     accuracy: float
     n: int
@@ -44,12 +44,12 @@ class Scored:
 
 
 def measure(bench: Workbench) -> None:
-    """Everything on the pictures of all splits; the seeds are the rounds."""
+    """Everything on the images of all splits; the seeds are the rounds."""
     measures: dict[str, Callable[[Workbench], None]] = {
         "engine": _measure_engine,
         "precision": _measure_precision,
-        "views": partial(_measure_views, pictures=MANY),
-        "views-of-few": partial(_measure_views, pictures=FEW),
+        "views": partial(_measure_views, images=MANY),
+        "views-of-few": partial(_measure_views, images=FEW),
     }
     measures[bench.figure](bench)
 
@@ -63,7 +63,7 @@ def _measure_engine(bench: Workbench) -> None:
         recipe = PixelRecipe(side, side)
         pixels = np.stack([decode(row.path, recipe) for row in rows])
         finding = Finding(
-            f"{name}, {side} px: features of the engine in float32 against Keras's, {len(rows)} pictures",
+            f"{name}, {side} px: features of the engine in float32 against Keras's, {len(rows)} images",
             "largest difference / largest feature",
             Samples((_difference(network, pixels),)),
             reach=Reach("cnncli", most=1e-3),
@@ -104,13 +104,13 @@ def _measure_precision(bench: Workbench) -> None:
         )
 
 
-def _measure_views(bench: Workbench, pictures: int) -> None:
-    """Views of training pictures against no augmentation at all.
+def _measure_views(bench: Workbench, images: int) -> None:
+    """Views of training images against no augmentation at all.
 
     Each kind begins with an empty cache. Views are the same for all seeds, so only the first seed computes them: what
     it computes is what they cost.
     """
-    folder = bench.splits(train=pictures)
+    folder = bench.splits(train=images)
     for name in VIEWED:
         kinds: dict[str, Sequence[str]] = {
             "none": (),
@@ -119,7 +119,7 @@ def _measure_views(bench: Workbench, pictures: int) -> None:
         sides = {kind: _trainings(bench, folder, name, [EPOCHS, *more], kind) for kind, more in kinds.items()}
         found = in_turns(sides, _rounds(bench))
         for kind in kinds:
-            _record_views(bench, f"{name}, {pictures:,} training pictures", kind, found[kind], found["none"])
+            _record_views(bench, f"{name}, {images:,} training images", kind, found[kind], found["none"])
 
 
 def _record_views(bench: Workbench, title: str, kind: str, ours: list[Scored], none: list[Scored]) -> None:
@@ -142,8 +142,8 @@ def _record_views(bench: Workbench, title: str, kind: str, ours: list[Scored], n
 def _cost(kind: str, ours: list[Scored]) -> str:
     """How often the frozen part ran: a figure that does not depend on what else the machine does."""
     if kind == "views: fresh":
-        return "the frozen part ran on every training picture in every epoch"
-    return f"the frozen part ran on {ours[0].computed:,} pictures and views"
+        return "the frozen part ran on every training image in every epoch"
+    return f"the frozen part ran on {ours[0].computed:,} images and views"
 
 
 def _trainings(

@@ -1,4 +1,4 @@
-"""Random renderings of decoded pictures at 160 px: rotation, shifts, shear, zoom and flip."""
+"""Random renderings of decoded images at 160 px: rotation, shifts, shear, zoom and flip."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def measure(bench: Workbench) -> None:
     for other, theirs in rates.items():
         if other != "cnncli":
             title, reach = f"five geometric operations, {SIDE_PX} px", Reach("comparison", least=10.0)
-            bench.record(Finding(title, "pictures/s", rates["cnncli"], other, theirs, reach=reach), "random pixels")
+            bench.record(Finding(title, "images/s", rates["cnncli"], other, theirs, reach=reach), "random pixels")
 
 
 def _in_pipeline(pixels: np.ndarray) -> Callable[[], object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from cnncli.runs.layout import RunFolder
 from cnncli.runs.records import read_history
 from scripts.benchmarks.commands import cnncli_command, run
-from scripts.benchmarks.pictures import ROOT
+from scripts.benchmarks.images import ROOT
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import Samples
 from scripts.benchmarks.workbench import Workbench

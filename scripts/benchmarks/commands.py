@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.pictures import ROOT
+from scripts.benchmarks.images import ROOT
 
 
 @dataclass(frozen=True)

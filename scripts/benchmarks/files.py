@@ -27,15 +27,15 @@ from scripts.benchmarks.timing import Samples, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
 FIGURES = NETWORKS
-PICTURES = {"MobileNet": 1024, "EfficientNetLite0": 1024, "VGG16": 128}
+IMAGES = {"MobileNet": 1024, "EfficientNetLite0": 1024, "VGG16": 128}
 """So that a round of the slowest side takes a quarter of a minute or so; `OTHERS` for the others."""
 OTHERS = 384
 
 
 def measure(bench: Workbench) -> None:
-    """Pictures a second: decoding alone, the engine alone, both together into an empty store, and Keras."""
+    """Images a second: decoding alone, the engine alone, both together into an empty store, and Keras."""
     network = freeze(bench, bench.figure)
-    folder = bench.splits(train=PICTURES.get(bench.figure, OTHERS), validation=16, test=16)
+    folder = bench.splits(train=IMAGES.get(bench.figure, OTHERS), validation=16, test=16)
     rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("train")
     decode = _decoding(network, rows)
     pixels = np.stack(decode())
@@ -92,14 +92,14 @@ def _processor_seconds() -> float:
 def _record(bench: Workbench, rates: dict[str, Samples]) -> None:
     pairs = zip(rates["decode"].values, rates["forward"].values, strict=True)
     ideal = Samples(tuple(1 / (1 / decode + 1 / forward) for decode, forward in pairs))
-    note = f"decoding alone {rates['decode'].median:,.0f}, the engine alone {rates['forward'].median:,.0f} pictures/s"
+    note = f"decoding alone {rates['decode'].median:,.0f}, the engine alone {rates['forward'].median:,.0f} images/s"
     others = (
         ("1 / (1/decode + 1/forward), each measured alone on all processors", ideal, 0.9, note),
         ("Keras `image_dataset_from_directory` + `predict`", rates["Keras"], 4.0, ""),
     )
     for other, theirs, least, remark in others:
         reach = Reach("comparison", least=least)
-        bench.record(Finding(_title(bench), "pictures/s", rates["extract"], other, theirs, reach=reach, note=remark))
+        bench.record(Finding(_title(bench), "images/s", rates["extract"], other, theirs, reach=reach, note=remark))
 
 
 def _title(bench: Workbench) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.networks.backend import import_keras
-from scripts.benchmarks.pictures import ROOT
+from scripts.benchmarks.images import ROOT
 from scripts.benchmarks.plain import parts
 from scripts.benchmarks.tails import TailEpochs, record_epochs
 from scripts.benchmarks.workbench import Workbench
@@ -22,11 +22,11 @@ class Case:
 
     Attributes:
         config: a file of `configs/`, whose head and optimizer count.
-        side: of the pictures, pixels.
+        side: of the images, pixels.
         first_trained: layer from which on it trains.
         dense: units of the hidden layer on flattened features; 0: dropout on averaged ones.
         optimizer: class of keras.optimizers, as in the config.
-        pictures: of an epoch; a round of plain Keras takes half a minute or so.
+        images: of an epoch; a round of plain Keras takes half a minute or so.
         least: how many times faster cnncli should be.
     """
 
@@ -35,7 +35,7 @@ class Case:
     first_trained: str
     dense: int
     optimizer: str
-    pictures: int
+    images: int
     least: float
 
 
@@ -52,10 +52,10 @@ def measure(bench: Workbench) -> None:
 
 
 def measure_case(bench: Workbench, name: str) -> None:
-    """Training pictures a second over whole epochs; features and decoded pictures are there before."""
+    """Training images a second over whole epochs; features and decoded images are there before."""
     import_keras()
     case = CASES[name]
-    folder = bench.splits(train=case.pictures, validation=16, test=16)
+    folder = bench.splits(train=case.images, validation=16, test=16)
     ours = TailEpochs(CONFIGS / case.config, _overrides(bench, name, folder), bench.work)
     record_epochs(
         bench,
@@ -80,7 +80,7 @@ def _overrides(bench: Workbench, name: str, folder: Path) -> dict[str, object]:
 
 
 def _fit(bench: Workbench, name: str, folder: Path) -> Callable[[], object]:
-    """One epoch of `fit` on decoded pictures in memory."""
+    """One epoch of `fit` on decoded images in memory."""
     import keras
 
     case, weights = CASES[name], bench.weights_of(name)
@@ -89,7 +89,7 @@ def _fit(bench: Workbench, name: str, folder: Path) -> Callable[[], object]:
 
     optimizer = getattr(keras.optimizers, case.optimizer)(1e-5)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    data = parts.training_batches(parts.pictures(folder / "train", case.side))
+    data = parts.training_batches(parts.images(folder / "train", case.side))
     return lambda: model.fit(data, epochs=1, shuffle=False, verbose=0)
 
 

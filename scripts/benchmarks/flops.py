@@ -20,7 +20,7 @@ PRODUCTS = 8
 
 
 def flops_of(model: keras.Model) -> int:
-    """Floating-point operations for one picture, of convolutions and dense layers; a product with its sum is two."""
+    """Floating-point operations for one image, of convolutions and dense layers; a product with its sum is two."""
     return sum(2 * _products(layer) for layer in model.layers)
 
 

@@ -17,7 +17,7 @@ from scripts.benchmarks.timing import Samples, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
 FIGURES = NETWORKS
-PICTURES = {"MobileNet": 1024, "EfficientNetLite0": 1024, "VGG16": 128}
+IMAGES = {"MobileNet": 1024, "EfficientNetLite0": 1024, "VGG16": 128}
 """A round of the slowest side takes ten seconds or so; `OTHERS` for the others."""
 OTHERS = 256
 WITH_PEAK = ("VGG16", "ResNet50")
@@ -27,9 +27,9 @@ Sides = dict[str, Callable[[], object]]
 
 
 def measure(bench: Workbench) -> None:
-    """Pictures a second, all sides in turns on the same pixels."""
+    """Images a second, all sides in turns on the same pixels."""
     network = freeze(bench, bench.figure)
-    count = bench.count(PICTURES.get(bench.figure, OTHERS), 64)
+    count = bench.count(IMAGES.get(bench.figure, OTHERS), 64)
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
     products, operations = _products(network) if bench.figure in WITH_PEAK else ({}, {})
     seconds = seconds_in_turns({**_sides(network, pixels), **products}, bench.rounds)
@@ -79,7 +79,7 @@ def _record_rates(bench: Workbench, network: FrozenNetwork, rates: Mapping[str, 
             least = 5.0 if other.startswith("Keras") else 0.95
             finding = Finding(
                 f"{bench.figure}, {SIDE_PX} px",
-                "pictures/s",
+                "images/s",
                 rates["cnncli"],
                 other,
                 theirs,
@@ -95,7 +95,7 @@ def _record_share(
     """The speed of a network beside that of plain matrix products in the same rounds."""
     flops = flops_of(network.model)
     speed = Samples(tuple(value * flops / 1e12 for value in rate.values))
-    note = f"{flops / 1e9:.2f} GFLOP a picture, counted from the convolutions and dense layers of the graph"
+    note = f"{flops / 1e9:.2f} GFLOP an image, counted from the convolutions and dense layers of the graph"
     bench.record(
         Finding(
             f"{bench.figure}, {SIDE_PX} px, arithmetic",

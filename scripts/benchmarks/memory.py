@@ -1,4 +1,4 @@
-"""Peak anonymous memory and time of `cnncli train` as the pictures become many more."""
+"""Peak anonymous memory and time of `cnncli train` as the images become many more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.benchmarks.commands import cnncli_command
-from scripts.benchmarks.pictures import write_many
+from scripts.benchmarks.images import write_many
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import Samples, in_turns
 from scripts.benchmarks.watched import Watched, limit_name, watch
@@ -31,12 +31,12 @@ def _measure_growth(bench: Workbench) -> None:
     seconds = {count: _values(found[str(count)], "seconds") for count in counts}
     peaks = {count: _values(found[str(count)], "peak_mb") for count in counts}
     for count in counts:
-        bench.record(Finding(f"`cnncli train`, {count:,} pictures: peak anonymous memory", "MB", peaks[count]))
-        bench.record(Finding(f"`cnncli train`, {count:,} pictures, command to figures", "s", seconds[count]))
+        bench.record(Finding(f"`cnncli train`, {count:,} images: peak anonymous memory", "MB", peaks[count]))
+        bench.record(Finding(f"`cnncli train`, {count:,} images, command to figures", "s", seconds[count]))
     small, middle, large = counts
     bench.record(
         Finding(
-            f"peak anonymous memory, growth from {small:,} to {large:,} pictures",
+            f"peak anonymous memory, growth from {small:,} to {large:,} images",
             "MB",
             _difference(peaks[large], peaks[small]),
             reach=Reach("cnncli", most=50.0),
@@ -47,18 +47,18 @@ def _measure_growth(bench: Workbench) -> None:
 
 
 def _record_linear(bench: Workbench, seconds: dict[int, Samples], counts: tuple[int, int, int]) -> None:
-    """What each further picture takes, among many and among few."""
+    """What each further image takes, among many and among few."""
     small, middle, large = counts
     bench.record(
         Finding(
-            f"time of a further picture, from {middle:,} to {large:,}",
+            f"time of a further image, from {middle:,} to {large:,}",
             "ms",
-            _per_picture(seconds[large], seconds[middle], large - middle),
+            _per_image(seconds[large], seconds[middle], large - middle),
             f"from {small:,} to {middle:,}",
-            _per_picture(seconds[middle], seconds[small], middle - small),
+            _per_image(seconds[middle], seconds[small], middle - small),
             comparison="time",
             reach=Reach("comparison", least=0.9),
-            note="1 is linear growth; below, many pictures take more than their share",
+            note="1 is linear growth; below, many images take more than their share",
         )
     )
 
@@ -68,7 +68,7 @@ def _measure_limit(bench: Workbench) -> None:
     done = _training(bench, count, LIMIT_BYTES)()  # once: it finishes or it does not
     bench.record(
         Finding(
-            f"`cnncli train`, {count:,} pictures under a limit of 3 GB ({limit_name()}): runs that finished",
+            f"`cnncli train`, {count:,} images under a limit of 3 GB ({limit_name()}): runs that finished",
             "%",
             Samples((0.0 if done.problem else 100.0,)),
             reach=Reach("cnncli", least=100.0, most=100.0),
@@ -80,8 +80,8 @@ def _measure_limit(bench: Workbench) -> None:
 
 
 def _training(bench: Workbench, count: int, limit_bytes: int | None = None) -> Callable[[], Watched]:
-    """What trains on so many pictures with an empty cache; the pictures are written now."""
-    data = write_many(bench.data, count, bench.work / f"pictures-{count}")
+    """What trains on so many images with an empty cache; the images are written now."""
+    data = write_many(bench.data, count, bench.work / f"images-{count}")
     caches = (bench.work / f"cache-{count}-{number}" for number in itertools.count())
     words = ["training.epochs=3", "--quiet", "--runs-dir", str(bench.work / "runs")]
 
@@ -108,5 +108,5 @@ def _difference(one: Samples, other: Samples) -> Samples:
     return Samples(tuple(a - b for a, b in zip(one.values, other.values, strict=True)))
 
 
-def _per_picture(many: Samples, few: Samples, pictures: int) -> Samples:
-    return Samples(tuple(1000 * value / pictures for value in _difference(many, few).values))
+def _per_image(many: Samples, few: Samples, images: int) -> Samples:
+    return Samples(tuple(1000 * value / images for value in _difference(many, few).values))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.benchmarks.commands import cnncli_command, plain_command, run
-from scripts.benchmarks.pictures import ROOT, files_below
+from scripts.benchmarks.images import ROOT, files_below
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import Samples, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
@@ -16,16 +16,16 @@ CONFIG = ROOT / "configs" / "dogs-vs-cats" / "efficientnetlite0-features.yaml"
 
 
 def measure(bench: Workbench) -> None:
-    """One picture in a cold process, or all there are."""
+    """One image in a cold process, or all there are."""
     folder = bench.splits()
     model = _train(bench, folder)
     {"one": _measure_one, "many": _measure_many}[bench.figure](bench, model, folder)
 
 
 def _measure_one(bench: Workbench, model: Path, folder: Path) -> None:
-    picture = next(iter(files_below(folder / "test")))
-    seconds = _both(bench, model, picture)
-    title = "`cnncli predict`, one picture, cold process"
+    image = next(iter(files_below(folder / "test")))
+    seconds = _both(bench, model, image)
+    title = "`cnncli predict`, one image, cold process"
     bench.record(
         Finding(
             title,
@@ -45,8 +45,8 @@ def _measure_many(bench: Workbench, model: Path, folder: Path) -> None:
     seconds = _both(bench, model, folder)
     bench.record(
         Finding(
-            f"`cnncli predict`, {count:,} pictures, command to last line",
-            "pictures/s",
+            f"`cnncli predict`, {count:,} images, command to last line",
+            "images/s",
             seconds["cnncli"].per_second(count),
             "Keras `load_model`, `image_dataset_from_directory` + `predict`, batches of 32",
             seconds["Keras"].per_second(count),

@@ -39,7 +39,7 @@ class RawOpenVino:
         self._batch = batch
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of pictures (n, height, width, 3); n is a multiple of the batch."""
+        """Features of images (n, height, width, 3); n is a multiple of the batch."""
         found = np.empty((len(pixels), *list(self._compiled.output(0).shape)[1:]), np.float32)
 
         def keep(request: Any, start: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from cnncli.runs.layout import RunFolder
 from cnncli.runs.records import read_history
 from scripts.benchmarks.commands import cnncli_command, plain_command, run
-from scripts.benchmarks.pictures import ROOT
+from scripts.benchmarks.images import ROOT
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import Samples, in_turns
 from scripts.benchmarks.workbench import Workbench
@@ -110,7 +110,7 @@ class ColdTraining:
 
     Args:
         work: a folder for caches and runs.
-        config: a file of `configs/`, or a folder of pictures.
+        config: a file of `configs/`, or a folder of images.
         settings: `key=value` words.
         epochs: of the training; None: as the config says.
         measured: epochs that are run where those are too many; the others count as the median of those after the first.

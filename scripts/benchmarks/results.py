@@ -81,7 +81,7 @@ class Record:
         group: the benchmark.
         finding: what was found.
         command: measures it again.
-        data: which pictures it was measured on.
+        data: which images it was measured on.
         quick: whether counts were tiny: then it is not to be quoted.
         time: UTC, ISO 8601.
         load: average of the last minute before the measurement began.

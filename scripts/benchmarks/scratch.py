@@ -1,4 +1,4 @@
-"""A small network from scratch, every picture rendered anew in every epoch: cnncli against plain Keras's `fit`."""
+"""A small network from scratch, every image rendered anew in every epoch: cnncli against plain Keras's `fit`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cnncli.networks.backend import import_keras
-from scripts.benchmarks.pictures import ROOT
+from scripts.benchmarks.images import ROOT
 from scripts.benchmarks.plain import parts
 from scripts.benchmarks.tails import TailEpochs, record_epochs
 from scripts.benchmarks.workbench import Workbench
@@ -17,7 +17,7 @@ SIDE_PX = 150
 
 
 def measure(bench: Workbench) -> None:
-    """Training pictures a second over whole epochs; decoded pictures are there before."""
+    """Training images a second over whole epochs; decoded images are there before."""
     import_keras()
     folder = bench.splits(train=1024, validation=16, test=16)
     ours = TailEpochs(CONFIG, {"data.path": str(folder)}, bench.work)
@@ -33,10 +33,10 @@ def measure(bench: Workbench) -> None:
 
 
 def _fit(folder: Path) -> Callable[[], object]:
-    """One epoch of `fit` on decoded pictures in memory."""
+    """One epoch of `fit` on decoded images in memory."""
     import keras
 
     model = parts.convnet(SIDE_PX)
     model.compile(keras.optimizers.RMSprop(1e-4), "binary_crossentropy", metrics=["accuracy"])
-    data = parts.training_batches(parts.pictures(folder / "train", SIDE_PX), parts.seven_augmentations())
+    data = parts.training_batches(parts.images(folder / "train", SIDE_PX), parts.seven_augmentations())
     return lambda: model.fit(data, epochs=1, shuffle=False, verbose=0)

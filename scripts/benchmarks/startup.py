@@ -25,4 +25,4 @@ def measure(bench: Workbench) -> None:
 
     seconds = seconds_in_turns({"cnncli": side}, bench.rounds)["cnncli"]
     title = {"help": "`cnncli --help`", "config-error": "`cnncli train` with two mistakes in its config"}[bench.figure]
-    bench.record(Finding(title, "s", seconds, reach=Reach("cnncli", most=REACH_S[bench.figure])), "no pictures")
+    bench.record(Finding(title, "s", seconds, reach=Reach("cnncli", most=REACH_S[bench.figure])), "no images")

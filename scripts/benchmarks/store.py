@@ -1,4 +1,4 @@
-"""What the feature store saves: a second run with another head, and ten pictures more."""
+"""What the feature store saves: a second run with another head, and ten images more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from scripts.benchmarks.commands import Finished, cnncli_command, run
-from scripts.benchmarks.pictures import ROOT, files_below, write_many
+from scripts.benchmarks.images import ROOT, files_below, write_many
 from scripts.benchmarks.results import Finding, Reach
 from scripts.benchmarks.timing import Samples, in_turns
 from scripts.benchmarks.workbench import Workbench
@@ -19,21 +19,21 @@ OTHER_HEAD = "head.layers=[{dense: 64}, {dropout: 0.3}]"
 
 
 def measure(bench: Workbench) -> None:
-    """In each round an empty store: a run, a second one with another head, a third with ten pictures more."""
+    """In each round an empty store: a run, a second one with another head, a third with ten images more."""
     found = in_turns(_Rounds(bench).sides, bench.rounds)
     cold = _seconds(found["cold"])
     for side, title in (
         ("warm", "second run, another head, warm store, command to test figures"),
-        ("added", f"{ADDED} pictures added to the training pictures, command to test figures"),
+        ("added", f"{ADDED} images added to the training images, command to test figures"),
     ):
         reach = Reach("cnncli", most=10.0) if side == "warm" else None
         seconds = _seconds(found[side])
         bench.record(Finding(title, "s", seconds, "its own cold run", cold, comparison="time", reach=reach))
     for side, title, count in (
         ("warm", "second run, another head, warm store: computed", 0),
-        ("added", f"{ADDED} pictures added: computed", ADDED),
+        ("added", f"{ADDED} images added: computed", ADDED),
     ):
-        bench.record(Finding(title, "pictures", _computed(found[side]), reach=Reach("cnncli", least=count, most=count)))
+        bench.record(Finding(title, "images", _computed(found[side]), reach=Reach("cnncli", least=count, most=count)))
 
 
 class _Rounds:
@@ -62,7 +62,7 @@ class _Rounds:
         return self._train()
 
     def _targets(self) -> list[Path]:
-        """Where the added pictures go: the training folder of their class."""
+        """Where the added images go: the training folder of their class."""
         return [self._data / "train" / path.parent.name / f"added-{path.name}" for path in files_below(self._more)]
 
     def _train(self, *settings: str) -> Finished:

@@ -33,7 +33,7 @@ class TailEpochs:
     Args:
         config_file: a file of `configs/`.
         overrides: settings by their dotted key.
-        work: folder for the store, converted graphs and the index of pictures.
+        work: folder for the store, converted graphs and the index of images.
     """
 
     def __init__(self, config_file: Path, overrides: Mapping[str, object], work: Path) -> None:
@@ -47,7 +47,7 @@ class TailEpochs:
         self._stage, self._batch_size = stages_of(config)[-1], shop.batch_size
         division = divide(build_classifier(config, len(manifest.classes)), self._stage, shop)
         self._feed, _ = Supply.of(division, shop).training_feed()
-        self.pictures = len(self._feed.pictures.labels)
+        self.images = len(self._feed.images.labels)
         self.precision = division.precision
         objective = Objective(config.head.activation, len(manifest.classes))
         optimizer = build_optimizer(self._stage.optimizer)
@@ -56,7 +56,7 @@ class TailEpochs:
 
     def __call__(self) -> Any:
         """Train one more epoch; validation is left out."""
-        epoch, steps = next(self._epochs), math.ceil(self.pictures / self._batch_size)
+        epoch, steps = next(self._epochs), math.ceil(self.images / self._batch_size)
         factors = learning_rates(self._stage.schedule, epoch, self._stage.epochs, steps, 1.0)
         batches = self._feed.epoch(self._stage.name, epoch, self._batch_size)
         return self._trainer.train_epoch(batches, factors, f"epoch {epoch}")
@@ -88,8 +88,8 @@ def record_epochs(
         fits["mixed_bfloat16"] = fit()
     sides: dict[str, Callable[[], object]] = {"cnncli": ours, **{name: plain(side) for name, side in fits.items()}}
     seconds = seconds_in_turns(sides, bench.rounds)
-    rates = {name: samples.per_second(ours.pictures) for name, samples in seconds.items()}
+    rates = {name: samples.per_second(ours.images) for name, samples in seconds.items()}
     for precision in fits:
         reach = Reach("comparison", least=least) if precision == "float32" else None
         side = f"{other}, {precision}"
-        bench.record(Finding(figure, "pictures/s", rates["cnncli"], side, rates[precision], reach=reach, note=note))
+        bench.record(Finding(figure, "images/s", rates["cnncli"], side, rates[precision], reach=reach, note=note))

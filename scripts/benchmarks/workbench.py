@@ -1,4 +1,4 @@
-"""What every benchmark works with: counts, pictures, weights, a folder for what is thrown away, and the record."""
+"""What every benchmark works with: counts, images, weights, a folder for what is thrown away, and the record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from scripts.benchmarks import machine, results
-from scripts.benchmarks.pictures import Pictures, part
+from scripts.benchmarks.images import Images, part
 from scripts.benchmarks.results import Finding, Record
 from scripts.benchmarks.table import brief
 
@@ -31,7 +31,7 @@ class Workbench:
         group, figure: what is measured.
         rounds: how often each side is measured.
         quick: tiny counts, to see whether it runs.
-        data: the pictures.
+        data: the images.
         weights: folder of `NAME_notop.weights.h5` files, None for none.
         results: folder of what is found.
         work: an empty folder, deleted afterwards.
@@ -43,7 +43,7 @@ class Workbench:
     figure: str
     rounds: int
     quick: bool
-    data: Pictures
+    data: Images
     weights: Path | None
     results: Path
     work: Path
@@ -55,7 +55,7 @@ class Workbench:
         return quick if self.quick else full
 
     def splits(self, train: int = 2000, validation: int = 1000, test: int = 1000) -> Path:
-        """A copy of so many pictures of each split; of 16 where only a quick look is wanted."""
+        """A copy of so many images of each split; of 16 where only a quick look is wanted."""
         counts = {"train": train, "validation": validation, "test": test}
         return part(self.data, {split: self.count(n, 16) for split, n in counts.items()}, self.work / "data")
 
@@ -66,18 +66,18 @@ class Workbench:
         file = self.weights / f"{network}_notop.weights.h5" if self.weights else None
         return str(file) if file and file.is_file() else "none"
 
-    def record(self, finding: Finding, pictures: str | None = None) -> None:
+    def record(self, finding: Finding, images: str | None = None) -> None:
         """Keep a finding and say it.
 
         Args:
             finding: what was found.
-            pictures: what it was measured on, where that was not `data`.
+            images: what it was measured on, where that was not `data`.
         """
         record = Record(
             group=self.group,
             finding=finding,
             command=self.command,
-            data=pictures or self.data.name,
+            data=images or self.data.name,
             quick=self.quick,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             load=self.load,

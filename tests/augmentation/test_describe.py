@@ -58,20 +58,20 @@ def test_every_operation_is_described() -> None:
         (
             {"noise_stddev": 0.1},
             (
-                "augmentation.noise_stddev: 0.1 means grey levels and is almost nothing "
+                "augmentation.noise_stddev: 0.1 means gray levels and is almost nothing "
                 "(as a fraction of their range it would be noise_stddev: 26).",
             ),
         ),
         (
             {"channel_shift_range": 0.04},
             (
-                "augmentation.channel_shift_range: 0.04 means grey levels and is almost nothing "
+                "augmentation.channel_shift_range: 0.04 means gray levels and is almost nothing "
                 "(as a fraction of their range it would be channel_shift_range: 10).",
             ),
         ),
         (
             {"zoom_range": 0.1, "random_resized_crop": {}},
-            ("augmentation: random_resized_crop and zoom_range both scale the picture; their factors are multiplied.",),
+            ("augmentation: random_resized_crop and zoom_range both scale the image; their factors are multiplied.",),
         ),
         (
             {"brightness_range": (0.1, 0.3)},
@@ -80,7 +80,7 @@ def test_every_operation_is_described() -> None:
         (
             {"rotation_range": 5.0, "views": 1},
             (
-                "augmentation.views: 1 is the picture itself, so no augmentation is seen; "
+                "augmentation.views: 1 is the image itself, so no augmentation is seen; "
                 "take views: 2 or more, or fresh.",
             ),
         ),

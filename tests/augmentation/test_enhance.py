@@ -1,4 +1,4 @@
-"""Operations on grey values and colours against Pillow, colorsys and exact arithmetic."""
+"""Operations on gray values and colors against Pillow, colorsys and exact arithmetic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from cnncli.augmentation.chroma import Chroma, recolour, saturate, turn_hue
+from cnncli.augmentation.chroma import Chroma, recolor, saturate, turn_hue
 from cnncli.augmentation.enhance import autocontrast, equalize, posterize, sharpen, solarize
 from cnncli.augmentation.tone import LUMA, Tone, adjust
 
@@ -22,8 +22,8 @@ ROUNDING = 0.501
 
 
 @st.composite
-def pictures(draw: st.DrawFn, channels: tuple[int, ...] = (1, 3)) -> Pixels:
-    """Noise of any size in a range of grey values, down to one value alone."""
+def images(draw: st.DrawFn, channels: tuple[int, ...] = (1, 3)) -> Pixels:
+    """Noise of any size in a range of gray values, down to one value alone."""
     height, width = draw(st.integers(1, 30)), draw(st.integers(1, 30))
     lowest, highest = sorted(draw(st.tuples(st.integers(0, 255), st.integers(0, 255))))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -31,12 +31,12 @@ def pictures(draw: st.DrawFn, channels: tuple[int, ...] = (1, 3)) -> Pixels:
 
 
 def image_of(pixels: Pixels) -> Image.Image:
-    """The same picture for Pillow."""
+    """The same image for Pillow."""
     return Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
 
 
 def difference(ours: Pixels, theirs: Any) -> float:
-    """The largest, in grey levels."""
+    """The largest, in gray levels."""
     assert ours.dtype == np.uint8
     return float(np.abs(ours.astype(float) - np.asarray(theirs, dtype=float).reshape(ours.shape)).max())
 
@@ -44,7 +44,7 @@ def difference(ours: Pixels, theirs: Any) -> float:
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(autocontrast, ImageOps.autocontrast), (equalize, ImageOps.equalize)], ids=lambda f: f.__name__
 )
-@given(pixels=pictures())
+@given(pixels=images())
 def test_histograms_are_treated_as_by_pillow(
     ours: Callable[[Pixels], Pixels], theirs: Callable[[Image.Image], Image.Image], pixels: Pixels
 ) -> None:
@@ -52,32 +52,32 @@ def test_histograms_are_treated_as_by_pillow(
     assert difference(ours(pixels), theirs(image_of(pixels))) == 0
 
 
-@given(pixels=pictures(), bits=st.integers(1, 8), threshold=st.floats(0, 256))
+@given(pixels=images(), bits=st.integers(1, 8), threshold=st.floats(0, 256))
 def test_posterize_and_solarize_equal_pillows(pixels: Pixels, bits: int, threshold: float) -> None:
     """Exactly, with whole and broken thresholds."""
     assert difference(posterize(pixels, bits), ImageOps.posterize(image_of(pixels), bits)) == 0
     assert difference(solarize(pixels, threshold), ImageOps.solarize(image_of(pixels), threshold)) == 0
 
 
-@given(pixels=pictures(), factor=st.floats(0, 2))
+@given(pixels=images(), factor=st.floats(0, 2))
 def test_sharpness_equals_pillows(pixels: Pixels, factor: float) -> None:
-    """Up to one grey level: Pillow rounds the smoothed picture before it blends."""
+    """Up to one gray level: Pillow rounds the smoothed image before it blends."""
     assert difference(sharpen(pixels, factor), ImageEnhance.Sharpness(image_of(pixels)).enhance(factor)) <= 1
 
 
-@given(pixels=pictures((3,)), factor=st.floats(0, 2))
+@given(pixels=images((3,)), factor=st.floats(0, 2))
 def test_saturation_equals_pillows(pixels: Pixels, factor: float) -> None:
-    """Up to two grey levels: Pillow drops fractions, and now and then rounds a grey value the other way."""
+    """Up to two gray levels: Pillow drops fractions, and now and then rounds a gray value the other way."""
     assert difference(saturate(pixels, factor), ImageEnhance.Color(image_of(pixels)).enhance(factor)) <= 2
     exact = np.repeat(pixels @ np.array(LUMA)[:, None], 3, axis=-1)
-    assert difference(saturate(pixels, 0.0), exact) <= ROUNDING + 0.005  # OpenCV weighs colours with 15 bits
+    assert difference(saturate(pixels, 0.0), exact) <= ROUNDING + 0.005  # OpenCV weighs colors with 15 bits
 
 
-@given(pixels=pictures((3,)), fraction=st.floats(-0.5, 0.5))
+@given(pixels=images((3,)), fraction=st.floats(-0.5, 0.5))
 def test_hue_turns_as_in_colorsys(pixels: Pixels, fraction: float) -> None:
     """The HSV circle, rounded once at the end."""
-    colours = (colorsys.rgb_to_hsv(*pixel) for pixel in pixels.reshape(-1, 3).astype(float))
-    turned = [colorsys.hsv_to_rgb((hue + fraction) % 1, saturation, value) for hue, saturation, value in colours]
+    colors = (colorsys.rgb_to_hsv(*pixel) for pixel in pixels.reshape(-1, 3).astype(float))
+    turned = [colorsys.hsv_to_rgb((hue + fraction) % 1, saturation, value) for hue, saturation, value in colors]
     assert difference(turn_hue(pixels, fraction), turned) <= ROUNDING
 
 
@@ -85,20 +85,20 @@ def test_a_third_of_the_circle_makes_red_green() -> None:
     """And green blue, and blue red: no channels change places on the way."""
     red, green, blue = np.eye(3, dtype=np.uint8)[:, None, None] * 200
     for start, end in [(red, green), (green, blue), (blue, red)]:
-        np.testing.assert_array_equal(recolour(start, Chroma(hue=1 / 3)), end)
+        np.testing.assert_array_equal(recolor(start, Chroma(hue=1 / 3)), end)
 
 
-@given(pixels=pictures((1,)), saturation=st.floats(0, 3), hue=st.floats(-0.5, 0.5))
-def test_grey_has_no_colour_to_change(pixels: Pixels, saturation: float, hue: float) -> None:
+@given(pixels=images((1,)), saturation=st.floats(0, 3), hue=st.floats(-0.5, 0.5))
+def test_gray_has_no_color_to_change(pixels: Pixels, saturation: float, hue: float) -> None:
     """Neither in one channel nor in three equal ones."""
-    assert recolour(pixels, Chroma(saturation, hue)) is pixels
-    grey = np.repeat(pixels, 3, axis=-1)
-    np.testing.assert_array_equal(recolour(grey, Chroma(saturation, hue)), grey)
+    assert recolor(pixels, Chroma(saturation, hue)) is pixels
+    gray = np.repeat(pixels, 3, axis=-1)
+    np.testing.assert_array_equal(recolor(gray, Chroma(saturation, hue)), gray)
 
 
-@given(pixels=pictures(), shifts=st.tuples(*[st.floats(-255, 255)] * 3))
+@given(pixels=images(), shifts=st.tuples(*[st.floats(-255, 255)] * 3))
 def test_channel_shifts_are_added(pixels: Pixels, shifts: tuple[float, float, float]) -> None:
-    """One number a channel, cut off at 0 and 255; of a grey picture the first."""
+    """One number a channel, cut off at 0 and 255; of a gray image the first."""
     exact = np.clip(pixels + np.array(shifts[: pixels.shape[-1]]), 0, 255)
     assert difference(adjust(pixels, Tone(channel_shifts=shifts)), exact) <= ROUNDING
 
@@ -108,17 +108,17 @@ def test_a_shift_of_all_channels_equals_kerass() -> None:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     pixels = np.random.default_rng(0).integers(100, 150, (20, 30, 3), dtype=np.uint8)
-    pixels[0, 0], pixels[0, 1] = 0, 255  # Keras cuts off at the picture's extremes
+    pixels[0, 0], pixels[0, 1] = 0, 255  # Keras cuts off at the image's extremes
     parameters = {"channel_shift_intensity": 30, "brightness": 0.8}
     theirs = ImageDataGenerator().apply_transform(pixels.astype(np.float32), parameters)
     assert difference(adjust(pixels, Tone(brightness=0.8, channel_shifts=(30.0, 30.0, 30.0))), theirs) == 0
 
 
-@given(pixels=pictures())
+@given(pixels=images())
 def test_neutral_amounts_leave_every_pixel(pixels: Pixels) -> None:
     """Factor 1, eight bits, a threshold above white."""
     for result in (sharpen(pixels, 1.0), posterize(pixels, 8), solarize(pixels, 256.0)):
         np.testing.assert_array_equal(result, pixels)
-    assert recolour(pixels, Chroma()) is pixels
+    assert recolor(pixels, Chroma()) is pixels
     if pixels.shape[-1] == 3:
         np.testing.assert_array_equal(saturate(pixels, 1.0), pixels)

@@ -1,4 +1,4 @@
-"""The warp and the table of grey values against Keras, SciPy and Pillow."""
+"""The warp and the table of gray values against Keras, SciPy and Pillow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GEOMETRIES = {
 }
 
 
-def picture(height: int = SIDE, width: int = SIDE, channels: int = 3) -> NDArray[np.uint8]:
+def drawn_image(height: int = SIDE, width: int = SIDE, channels: int = 3) -> NDArray[np.uint8]:
     """Noise: every misplaced pixel shows."""
     return np.random.default_rng(3).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
@@ -66,7 +66,7 @@ def with_scipy(pixels: NDArray[np.uint8], geometry: Geometry, mode: str, cval: i
 
 
 def shown(geometry: Geometry, height: int, width: int) -> NDArray[np.bool_]:
-    """Which pixels of a rendering come from inside the picture."""
+    """Which pixels of a rendering come from inside the image."""
     y, x = np.mgrid[:height, :width]
     source_x, source_y = np.einsum("ij,jhw->ihw", source_matrix(geometry, height, width), np.stack([x, y, 0 * x + 1]))
     slack = 1e-6
@@ -78,9 +78,9 @@ def shown(geometry: Geometry, height: int, width: int) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_every_operation_shows_what_keras_shows(name: str, fill_mode: FillMode) -> None:
-    """Inside the picture the warp equals ImageDataGenerator.apply_transform up to rounding to whole grey values."""
-    ours = warp(picture(), GEOMETRIES[name], fill_mode, 37)
-    difference = np.abs(ours - with_keras(picture(), GEOMETRIES[name], fill_mode, 37))
+    """Inside the image the warp equals ImageDataGenerator.apply_transform up to rounding to whole gray values."""
+    ours = warp(drawn_image(), GEOMETRIES[name], fill_mode, 37)
+    difference = np.abs(ours - with_keras(drawn_image(), GEOMETRIES[name], fill_mode, 37))
     inside = shown(GEOMETRIES[name], SIDE, SIDE)
     assert inside.mean() > 0.4
     assert difference[inside].max() <= ROUNDING
@@ -91,16 +91,16 @@ def test_every_operation_shows_what_keras_shows(name: str, fill_mode: FillMode) 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_the_fill_equals_keras_too(name: str, fill_mode: FillMode) -> None:
     """Beyond the edge, too, `nearest` and `reflect` equal ImageDataGenerator on every pixel."""
-    ours = warp(picture(), GEOMETRIES[name], fill_mode, 0)
-    assert np.abs(ours - with_keras(picture(), GEOMETRIES[name], fill_mode, 0)).max() <= ROUNDING
+    ours = warp(drawn_image(), GEOMETRIES[name], fill_mode, 0)
+    assert np.abs(ours - with_keras(drawn_image(), GEOMETRIES[name], fill_mode, 0)).max() <= ROUNDING
 
 
 @pytest.mark.parametrize("shape", [(31, 47, 3), (47, 31, 1), (1, 9, 3), (9, 1, 1), (1, 1, 3)])
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_every_pixel_equals_exact_interpolation(name: str, fill_mode: FillMode, shape: tuple[int, int, int]) -> None:
-    """On pictures of any shape all pixels, the fill included, equal SciPy's in double precision up to rounding."""
-    pixels = picture(*shape)
+    """On images of any shape all pixels, the fill included, equal SciPy's in double precision up to rounding."""
+    pixels = drawn_image(*shape)
     ours = warp(pixels, GEOMETRIES[name], fill_mode, 37)
     assert ours.dtype == np.uint8
     assert ours.shape == shape
@@ -131,28 +131,28 @@ def test_a_landmark_goes_where_the_words_say(geometry: Geometry, landmark: tuple
 @pytest.mark.parametrize("shape", [(7, 10, 3), (10, 7, 1)])
 def test_flips_copy_pixels_exactly(shape: tuple[int, int, int]) -> None:
     """A flip alone is NumPy's reversal, bit for bit."""
-    pixels = picture(*shape)
+    pixels = drawn_image(*shape)
     np.testing.assert_array_equal(warp(pixels, Geometry(horizontal_flip=True), "wrap", 0), pixels[:, ::-1])
     np.testing.assert_array_equal(warp(pixels, Geometry(vertical_flip=True), "nearest", 0), pixels[::-1])
 
 
 def test_a_width_shift_moves_columns() -> None:
     """A width shift is a fraction of the width and moves columns, a height shift one of the height and moves rows."""
-    pixels = picture(6, 12)
+    pixels = drawn_image(6, 12)
     np.testing.assert_array_equal(warp(pixels, Geometry(width_shift=0.25), "wrap", 0), np.roll(pixels, -3, axis=1))
     np.testing.assert_array_equal(warp(pixels, Geometry(height_shift=-0.5), "wrap", 0), np.roll(pixels, 3, axis=0))
 
 
-def test_nothing_to_do_gives_the_picture_itself() -> None:
+def test_nothing_to_do_gives_the_image_itself() -> None:
     """Parameters that do nothing cost nothing."""
-    pixels = picture()
+    pixels = drawn_image()
     assert warp(pixels, Geometry(), "nearest", 0) is pixels
     assert adjust(pixels, Tone()) is pixels
 
 
-def test_pictures_that_cannot_be_written_to_are_rendered() -> None:
+def test_images_that_cannot_be_written_to_are_rendered() -> None:
     """Arrays from Pillow and from memory-mapped files are read-only, and slices are not contiguous."""
-    pixels = picture(SIDE, 2 * SIDE)[:, ::2]
+    pixels = drawn_image(SIDE, 2 * SIDE)[:, ::2]
     pixels.setflags(write=False)
     expected = warp(np.ascontiguousarray(pixels), GEOMETRIES["all"], "nearest", 0)
     np.testing.assert_array_equal(warp(pixels, GEOMETRIES["all"], "nearest", 0), expected)
@@ -162,7 +162,7 @@ def test_pictures_that_cannot_be_written_to_are_rendered() -> None:
 @given(brightness=st.floats(0.0, 4.0), contrast=st.floats(0.0, 4.0), channels=st.sampled_from([1, 3]))
 def test_tone_equals_pillow(brightness: float, contrast: float, channels: int) -> None:
     """Contrast, then brightness, as ImageEnhance does them: which is what Keras does for brightness."""
-    pixels = picture(16, 20, channels) // 2 + 40
+    pixels = drawn_image(16, 20, channels) // 2 + 40
     plain = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
     enhanced = ImageEnhance.Brightness(ImageEnhance.Contrast(plain).enhance(contrast)).enhance(brightness)
     np.testing.assert_array_equal(

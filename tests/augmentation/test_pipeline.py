@@ -63,7 +63,7 @@ NEUTRAL: dict[str, Any] = {
 }
 
 
-def picture(channels: int = 3) -> NDArray[np.uint8]:
+def drawn_image(channels: int = 3) -> NDArray[np.uint8]:
     """Noise of 40 × 56 pixels."""
     return np.random.default_rng(1).integers(0, 256, (40, 56, channels), dtype=np.uint8)
 
@@ -81,21 +81,21 @@ def settings_of(**operations: Any) -> AugmentationConfig:
 
 
 def test_the_same_key_gives_the_same_pixels() -> None:
-    """A rendering is a function of picture, settings and key, and every word of the key counts."""
+    """A rendering is a function of image, settings and key, and every word of the key counts."""
     settings = settings_of(**EVERYTHING)
-    first = render(picture(), settings, "view", 0, "ab", 1)
-    np.testing.assert_array_equal(first, render(picture(), settings, "view", 0, "ab", 1))
+    first = render(drawn_image(), settings, "view", 0, "ab", 1)
+    np.testing.assert_array_equal(first, render(drawn_image(), settings, "view", 0, "ab", 1))
     for other in [("view", 1, "ab", 1), ("view", 0, "ac", 1), ("view", 0, "ab", 2), ("fresh", 0, "ab", 1)]:
-        assert not np.array_equal(first, render(picture(), settings, *other))
+        assert not np.array_equal(first, render(drawn_image(), settings, *other))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_rendering_keeps_shape_and_type(channels: int) -> None:
-    """Grayscale keeps its axis, and the picture that was handed in stays as it was."""
-    pixels = picture(channels)
+    """Grayscale keeps its axis, and the image that was handed in stays as it was."""
+    pixels = drawn_image(channels)
     rendered = render(pixels, settings_of(**EVERYTHING), "key")
     assert (rendered.shape, rendered.dtype) == (pixels.shape, np.uint8)
-    np.testing.assert_array_equal(pixels, picture(channels))
+    np.testing.assert_array_equal(pixels, drawn_image(channels))
 
 
 OPERATIONS = st.fixed_dictionaries({}, optional={name: st.just(value) for name, value in EVERYTHING.items()})
@@ -107,10 +107,10 @@ OPERATIONS = st.fixed_dictionaries({}, optional={name: st.just(value) for name, 
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3])),
     key=st.integers(0, 2**32),
 )
-def test_any_operations_render_any_picture(
+def test_any_operations_render_any_image(
     operations: dict[str, Any], fill_mode: str, shape: tuple[int, int, int], key: int
 ) -> None:
-    """Whatever is switched on: uint8 of the same shape, the same bits for the same key, the picture left alone."""
+    """Whatever is switched on: uint8 of the same shape, the same bits for the same key, the image left alone."""
     pixels = np.random.default_rng(key).integers(0, 256, shape, dtype=np.uint8)
     before, settings = pixels.copy(), settings_of(**operations, fill_mode=fill_mode)
     rendered = render(pixels, settings, key)
@@ -121,8 +121,8 @@ def test_any_operations_render_any_picture(
 
 @given(channels=st.sampled_from([1, 3]), key=st.integers(0, 2**32))
 def test_neutral_settings_leave_every_pixel(channels: int, key: int) -> None:
-    """Factors of 1, the whole picture as a crop and erasing that never happens are no change."""
-    np.testing.assert_array_equal(render(picture(channels), settings_of(**NEUTRAL), key), picture(channels))
+    """Factors of 1, the whole image as a crop and erasing that never happens are no change."""
+    np.testing.assert_array_equal(render(drawn_image(channels), settings_of(**NEUTRAL), key), drawn_image(channels))
 
 
 def test_draws_stay_what_they_were() -> None:
@@ -133,9 +133,9 @@ def test_draws_stay_what_they_were() -> None:
     assert (parameters.tone.contrast, parameters.tone.brightness) == (0.9836006396973931, 0.6129816872453143)
 
 
-def test_nothing_switched_on_gives_the_picture_itself() -> None:
+def test_nothing_switched_on_gives_the_image_itself() -> None:
     """Settings that only say how, not what, render nothing."""
-    pixels = picture()
+    pixels = drawn_image()
     settings = AugmentationConfig(fill_mode="constant", cval=7, views=3, seed=5)
     assert render(pixels, settings, "key") is pixels
     assert draw(settings, "key") == Parameters()
@@ -205,7 +205,7 @@ def opencv_threads() -> Iterator[Callable[[int], None]]:
 
 
 def test_opencv_renders_the_same_pixels_on_one_thread(opencv_threads: Callable[[int], None]) -> None:
-    """However many threads OpenCV splits a large picture among."""
+    """However many threads OpenCV splits a large image among."""
     large = np.random.default_rng(3).integers(0, 256, (700, 800, 3), dtype=np.uint8)
     rendered = []
     for threads in (1, 4):
@@ -215,7 +215,7 @@ def test_opencv_renders_the_same_pixels_on_one_thread(opencv_threads: Callable[[
 
 
 def test_threads_render_the_same_pixels() -> None:
-    """Eight threads at once render what one renders, also pictures large enough for OpenCV's own threads."""
+    """Eight threads at once render what one renders, also images large enough for OpenCV's own threads."""
     large = np.random.default_rng(2).integers(0, 256, (700, 800, 3), dtype=np.uint8)
     settings = settings_of(**EVERYTHING)
     one_by_one = [render(large, settings, k) for k in range(8)]

@@ -15,7 +15,7 @@ from cnncli.config.augmentation import RandAugmentConfig
 from cnncli.runtime.random_keys import generator
 
 
-def picture(height: int = 40, width: int = 56, channels: int = 3) -> NDArray[np.uint8]:
+def drawn_image(height: int = 40, width: int = 56, channels: int = 3) -> NDArray[np.uint8]:
     """Noise: every misplaced pixel shows."""
     return np.random.default_rng(5).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
@@ -57,14 +57,14 @@ def test_every_operation_has_the_strength_of_the_magnitude(magnitude: float) -> 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_magnitude_0_changes_nothing(kind: str, channels: int) -> None:
     """Stretching the contrast and flattening the histogram alone know no strength."""
-    pixels = picture(channels=channels)
+    pixels = drawn_image(channels=channels)
     np.testing.assert_array_equal(change(pixels, (Change(kind, 0.0),)), pixels)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("strength", [-0.9, -0.3, 0.3, 0.9, 1.0])
 def test_changes_equal_what_the_field_does_with_pillow(strength: float) -> None:
     """The largest amounts are factors 1 ± 0.9, threshold 0 and four bits; factors up to rounding, tables exactly."""
-    pixels, factor = picture(), 1.0 + 0.9 * strength
+    pixels, factor = drawn_image(), 1.0 + 0.9 * strength
     image = Image.fromarray(pixels)
     expected = {
         "autocontrast": (ImageOps.autocontrast(image), 0),
@@ -85,7 +85,7 @@ def test_changes_equal_what_the_field_does_with_pillow(strength: float) -> None:
 @pytest.mark.parametrize("kind", MOVES)
 def test_moves_equal_pillows_transformations(kind: str, share: float) -> None:
     """Bilinear, beyond the edge black: the same pixels inside, up to rounding."""
-    pixels, amount = picture(), MOVES[kind] * share  # type: ignore[index]
+    pixels, amount = drawn_image(), MOVES[kind] * share  # type: ignore[index]
     height, width, _ = pixels.shape
     matrices = {
         "shear_x": (1, amount, 0, 0, 1, 0),

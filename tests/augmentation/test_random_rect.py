@@ -16,13 +16,13 @@ from cnncli.augmentation.random_rect import WHOLE, Part, draw_part, largest_part
 from cnncli.runtime.random_keys import generator
 
 
-def picture(height: int = 24, width: int = 32, channels: int = 3) -> NDArray[np.uint8]:
+def drawn_image(height: int = 24, width: int = 32, channels: int = 3) -> NDArray[np.uint8]:
     """Noise."""
     return np.random.default_rng(7).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 @given(key=st.integers(0, 2**32), low=st.floats(0.01, 0.5), ratio=st.floats(0.2, 1.0))
-def test_a_part_lies_in_the_picture_and_has_the_area_and_shape(key: int, low: float, ratio: float) -> None:
+def test_a_part_lies_in_the_image_and_has_the_area_and_shape(key: int, low: float, ratio: float) -> None:
     """Share of the area and width to height are within their limits."""
     part = draw_part(generator(key), (low, 0.8), (ratio, 1 / ratio))
     if part is not None:
@@ -46,7 +46,7 @@ def test_parts_are_drawn_evenly() -> None:
 
 
 def test_where_nothing_fits_the_largest_allowed_part_is_kept() -> None:
-    """The whole picture, or the middle of it where its own shape is not allowed."""
+    """The whole image, or the middle of it where its own shape is not allowed."""
     assert draw_part(generator("none"), (1.0, 1.0), (2.0, 4.0)) is None
     assert largest_part((0.5, 2.0)) == WHOLE
     assert largest_part((2.0, 4.0)) == Part(0.0, 0.25, 1.0, 0.5)
@@ -56,7 +56,7 @@ def test_where_nothing_fits_the_largest_allowed_part_is_kept() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_crop_equals_cutting_out_and_resizing(channels: int) -> None:
     """Pillow's crop and bilinear resize, off the edges, where the part's neighbours shine in here."""
-    pixels, (left, top, right, bottom) = picture(channels=channels), (8, 3, 24, 15)
+    pixels, (left, top, right, bottom) = drawn_image(channels=channels), (8, 3, 24, 15)
     part = Part(left / 32, top / 24, (right - left) / 32, (bottom - top) / 24)
     ours = warp(pixels, Geometry(crop=part), "nearest", 0)
     image = Image.fromarray(pixels if channels == 3 else pixels[..., 0]).crop((left, top, right, bottom))
@@ -67,20 +67,20 @@ def test_a_crop_equals_cutting_out_and_resizing(channels: int) -> None:
 def test_a_crop_and_what_follows_are_one_warp() -> None:
     """A flip after a crop mirrors the part, exactly."""
     crop = Part(0.25, 0.0, 0.5, 0.5)
-    cropped = warp(picture(), Geometry(crop=crop), "nearest", 0)
-    both = warp(picture(), Geometry(crop=crop, horizontal_flip=True), "nearest", 0)
+    cropped = warp(drawn_image(), Geometry(crop=crop), "nearest", 0)
+    both = warp(drawn_image(), Geometry(crop=crop, horizontal_flip=True), "nearest", 0)
     np.testing.assert_array_equal(both, cropped[:, ::-1])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("value", [0, 200, "random"])
 def test_erasing_paints_its_rectangle_and_nothing_else(value: int, channels: int) -> None:
-    """Rows 6-11 and columns 8-23 of a picture that stays as it was."""
-    pixels = picture(channels=channels)
+    """Rows 6-11 and columns 8-23 of an image that stays as it was."""
+    pixels = drawn_image(channels=channels)
     erased = erase(pixels, Erasing(Part(0.25, 0.25, 0.5, 0.25), value, ("key",)))  # type: ignore[arg-type]
     inside = np.zeros(pixels.shape, bool)
     inside[6:12, 8:24] = True
-    np.testing.assert_array_equal(pixels, picture(channels=channels))
+    np.testing.assert_array_equal(pixels, drawn_image(channels=channels))
     np.testing.assert_array_equal(erased[~inside], pixels[~inside])
     if value == "random":
         assert len(np.unique(erased[inside])) > 50
@@ -90,7 +90,7 @@ def test_erasing_paints_its_rectangle_and_nothing_else(value: int, channels: int
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9), key=st.integers(0, 2**32))
 def test_erasing_hits_at_least_one_pixel_and_stays_inside(height: int, width: int, key: int) -> None:
-    """Also in pictures of a few pixels."""
+    """Also in images of a few pixels."""
     part = draw_part(generator(key), (0.02, 0.33), (0.3, 3.3))
     erased = erase(np.full((height, width, 1), 9, np.uint8), part and Erasing(part, 0))
     assert part is None or 1 <= np.count_nonzero(erased == 0) <= height * width
@@ -98,15 +98,15 @@ def test_erasing_hits_at_least_one_pixel_and_stays_inside(height: int, width: in
 
 @pytest.mark.parametrize("stddev", [0.4, 5.0, 30.0])
 def test_noise_has_the_spread_of_its_setting(stddev: float) -> None:
-    """Mean 0 and the standard deviation in grey levels, rounding included, and no value says anything of the next."""
-    grey = np.full((200, 200, 3), 128, np.uint8)
-    noise = add_noise(grey, Noise(stddev, ("key",))).astype(float) - 128
+    """Mean 0 and the standard deviation in gray levels, rounding included, and no value says anything of the next."""
+    gray = np.full((200, 200, 3), 128, np.uint8)
+    noise = add_noise(gray, Noise(stddev, ("key",))).astype(float) - 128
     assert abs(noise.mean()) < 4.5 * stddev / np.sqrt(noise.size)
     assert noise.std() == pytest.approx(np.sqrt(stddev**2 + 1 / 12), rel=0.1 if stddev < 1 else 0.01)
     flat = noise.reshape(-1)
     assert abs(np.corrcoef(flat[:-1], flat[1:])[0, 1]) < 4.5 / np.sqrt(flat.size)
-    np.testing.assert_array_equal(noise + 128, add_noise(grey, Noise(stddev, ("key",))))
-    assert not np.array_equal(noise + 128, add_noise(grey, Noise(stddev, ("other",))))
+    np.testing.assert_array_equal(noise + 128, add_noise(gray, Noise(stddev, ("key",))))
+    assert not np.array_equal(noise + 128, add_noise(gray, Noise(stddev, ("other",))))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -27,7 +27,7 @@ from cnncli.config.augmentation import (
 )
 
 SETTINGS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True, seed=2)
-PICTURE = np.random.default_rng(0).integers(0, 256, (24, 30, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (24, 30, 3), dtype=np.uint8)
 DIGESTS = [hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range(3000)]
 
 
@@ -51,41 +51,41 @@ def test_the_number_of_views_follows_the_settings(
     assert number_of_views(AugmentationConfig(**settings), trunk_is_empty) == views
 
 
-def test_view_0_is_the_picture_itself() -> None:
+def test_view_0_is_the_image_itself() -> None:
     """The first view is never rendered."""
-    assert render_view(PICTURE, SETTINGS, DIGESTS[0], 0) is PICTURE
+    assert render_view(IMAGE, SETTINGS, DIGESTS[0], 0) is IMAGE
 
 
-def test_views_of_a_picture_differ_and_stay() -> None:
+def test_views_of_a_image_differ_and_stay() -> None:
     """View k depends on the augmentation's seed, the digest and k; not on how many views there are."""
-    view = render_view(PICTURE, SETTINGS, DIGESTS[0], 1)
+    view = render_view(IMAGE, SETTINGS, DIGESTS[0], 1)
     more = SETTINGS.model_copy(update={"views": 9})
-    np.testing.assert_array_equal(view, render_view(PICTURE, more, DIGESTS[0], 1))
+    np.testing.assert_array_equal(view, render_view(IMAGE, more, DIGESTS[0], 1))
     other_seed = SETTINGS.model_copy(update={"seed": 3})
     for other in [
-        render_view(PICTURE, SETTINGS, DIGESTS[0], 2),
-        render_view(PICTURE, SETTINGS, DIGESTS[1], 1),
-        render_view(PICTURE, other_seed, DIGESTS[0], 1),
+        render_view(IMAGE, SETTINGS, DIGESTS[0], 2),
+        render_view(IMAGE, SETTINGS, DIGESTS[1], 1),
+        render_view(IMAGE, other_seed, DIGESTS[0], 1),
     ]:
         assert not np.array_equal(view, other)
 
 
 def test_fresh_renderings_belong_to_one_epoch() -> None:
-    """Another epoch, stage, seed or picture gives another rendering; the augmentation's own seed does not count."""
-    fresh = render_fresh(PICTURE, SETTINGS, DIGESTS[0], 0, "head", 0)
+    """Another epoch, stage, seed or image gives another rendering; the augmentation's own seed does not count."""
+    fresh = render_fresh(IMAGE, SETTINGS, DIGESTS[0], 0, "head", 0)
     other_seed = SETTINGS.model_copy(update={"seed": 3})
-    np.testing.assert_array_equal(fresh, render_fresh(PICTURE, other_seed, DIGESTS[0], 0, "head", 0))
+    np.testing.assert_array_equal(fresh, render_fresh(IMAGE, other_seed, DIGESTS[0], 0, "head", 0))
     for other in [
-        render_fresh(PICTURE, SETTINGS, DIGESTS[0], 0, "head", 1),
-        render_fresh(PICTURE, SETTINGS, DIGESTS[0], 0, "top", 0),
-        render_fresh(PICTURE, SETTINGS, DIGESTS[0], 1, "head", 0),
-        render_fresh(PICTURE, SETTINGS, DIGESTS[1], 0, "head", 0),
+        render_fresh(IMAGE, SETTINGS, DIGESTS[0], 0, "head", 1),
+        render_fresh(IMAGE, SETTINGS, DIGESTS[0], 0, "top", 0),
+        render_fresh(IMAGE, SETTINGS, DIGESTS[0], 1, "head", 0),
+        render_fresh(IMAGE, SETTINGS, DIGESTS[1], 0, "head", 0),
     ]:
         assert not np.array_equal(fresh, other)
 
 
 def test_view_0_is_stored_without_a_recipe() -> None:
-    """Runs with and without augmentation share the features of the pictures themselves."""
+    """Runs with and without augmentation share the features of the images themselves."""
     assert view_recipe(SETTINGS, 0) == view_recipe(AugmentationConfig(), 0) == {}
 
 
@@ -162,7 +162,7 @@ def test_what_a_group_says_is_in_the_recipe() -> None:
     stage=st.sampled_from(["head", "fine-tune"]),
 )
 def test_a_block_of_epochs_shows_every_view_once(views: int, block: int, seed: int, stage: str) -> None:
-    """In K epochs in a row a picture shows each of its K views once."""
+    """In K epochs in a row an image shows each of its K views once."""
     epochs = range(block * views, (block + 1) * views)
     chosen = np.stack([choose_views(DIGESTS[:40], seed, stage, epoch, views) for epoch in epochs])
     assert chosen.dtype == np.int64
@@ -171,7 +171,7 @@ def test_a_block_of_epochs_shows_every_view_once(views: int, block: int, seed: i
 
 @pytest.mark.parametrize("views", [2, 4, 7])
 def test_the_choice_of_views_is_uniform(views: int) -> None:
-    """In any epoch each view is chosen for its share of the pictures, and one block says nothing of the next."""
+    """In any epoch each view is chosen for its share of the images, and one block says nothing of the next."""
     chosen = np.stack([choose_views(DIGESTS, 0, "head", epoch, views) for epoch in range(3 * views)])
     share, spread = 1 / views, np.sqrt((1 / views) * (1 - 1 / views) / len(DIGESTS))
     for view in range(views):
@@ -190,7 +190,7 @@ def test_the_choice_depends_on_every_word() -> None:
 
 @given(seed=st.integers(0, 2**31), epoch=st.integers(0, 1000), shuffle=st.randoms(use_true_random=False))
 def test_order_and_views_follow_the_digests_not_the_list(seed: int, epoch: int, shuffle: Any) -> None:
-    """However the pictures are listed, an epoch takes the same pictures in the same order with the same views."""
+    """However the images are listed, an epoch takes the same images in the same order with the same views."""
     listed = DIGESTS[:60]
     relisted = list(listed)
     shuffle.shuffle(relisted)
@@ -200,7 +200,7 @@ def test_order_and_views_follow_the_digests_not_the_list(seed: int, epoch: int, 
     assert dict(zip(listed, views, strict=True)) == dict(zip(relisted, review, strict=True))
 
 
-def test_an_order_takes_every_picture_once() -> None:
+def test_an_order_takes_every_image_once() -> None:
     """The order is a permutation, another one in every epoch, and equal digests keep the order of the list."""
     order = order_of_epoch(DIGESTS, 0, "head", 0)
     assert order.dtype == np.int64
@@ -209,14 +209,14 @@ def test_an_order_takes_every_picture_once() -> None:
     np.testing.assert_array_equal(order_of_epoch([DIGESTS[0]] * 5, 0, "head", 0), np.arange(5))
 
 
-def test_no_pictures_have_an_order_and_views() -> None:
+def test_no_images_have_an_order_and_views() -> None:
     """Nothing to order is no error."""
     assert order_of_epoch([], 0, "head", 0).shape == (0,)
     assert choose_views([], 0, "head", 0, 4).shape == (0,)
 
 
 def test_orders_of_epochs_are_even() -> None:
-    """A picture comes early as often as late, and the next epoch's order says nothing of this one's."""
+    """An image comes early as often as late, and the next epoch's order says nothing of this one's."""
     ranks = np.stack([np.argsort(order_of_epoch(DIGESTS[:200], 0, "head", epoch)) for epoch in range(300)])
     assert np.abs(ranks.mean(axis=0) - 99.5).max() < 4.5 * 57.7 / np.sqrt(300)
     assert abs(np.corrcoef(ranks[:-1].ravel(), ranks[1:].ravel())[0, 1]) < 4.5 / np.sqrt(299 * 200)

@@ -18,7 +18,7 @@ from cnncli.config.reader import load_config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Row
 from cnncli.images.decode import PixelRecipe, decode
-from cnncli.recipes.augment import choose_pictures
+from cnncli.recipes.augment import choose_images
 
 SIDE = 100
 AUGMENTATION = (
@@ -29,7 +29,7 @@ AUGMENTATION = (
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A config with augmentation and three classes of four training pictures; the current folder is an empty one."""
+    """A config with augmentation and three classes of four training images; the current folder is an empty one."""
     random = np.random.default_rng(0)
     for split, count in [("train", 4), ("validation", 2)]:
         for label in ("ants", "bees", "cats"):
@@ -46,29 +46,29 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def on_sheet(path: Path, pixels: NDArray[np.uint8]) -> bool:
-    """Whether a picture is on a sheet, pixel by pixel."""
-    with Image.open(path) as picture:
-        sheet = np.asarray(picture.convert("RGB"))
+    """Whether an image is on a sheet, pixel by pixel."""
+    with Image.open(path) as image:
+        sheet = np.asarray(image.convert("RGB"))
     height, width, _ = pixels.shape
     corners = np.argwhere((sheet == pixels[0, 0]).all(axis=-1))
     return any(np.array_equal(sheet[y : y + height, x : x + width], pixels) for y, x in corners.tolist())
 
 
 def rows_of(config: Path) -> dict[str, Row]:
-    """The training pictures by path."""
+    """The training images by path."""
     settings = load_config(config)
     return {str(row.path): row for row in build_manifest(settings.data, settings.seed).split("train")}
 
 
 def test_the_sheet_shows_the_views_of_training(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each chosen picture is on the sheet in all its views, at the config's image size."""
-    assert main(["augment", str(config), "--json", "--pictures", "4"]) == 0
+    """Each chosen image is on the sheet in all its views, at the config's image size."""
+    assert main(["augment", str(config), "--json", "--images", "4"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert Path(document["path"]) == Path.cwd() / "insects-augmentation.png"
-    assert document["columns"] == ["picture", "view 1", "view 2"]
-    assert len(document["pictures"]) == 4
+    assert document["columns"] == ["image", "view 1", "view 2"]
+    assert len(document["images"]) == 4
     settings, rows = load_config(config), rows_of(config)
-    for path in document["pictures"]:
+    for path in document["images"]:
         pixels = decode(Path(path), PixelRecipe(SIDE, SIDE))
         for k in range(3):
             rendered = render_view(pixels, settings.augmentation, rows[path].digest, k)
@@ -77,22 +77,22 @@ def test_the_sheet_shows_the_views_of_training(config: Path, capsys: pytest.Capt
 
 def test_the_sheet_shows_fresh_renderings_by_epoch(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where renderings are fresh the columns are the first epochs, for the run's own seed and first stage."""
-    words = ["augmentation.views=fresh", "seed=7", "--json", "--views", "3", "--pictures", "1"]
+    words = ["augmentation.views=fresh", "seed=7", "--json", "--views", "3", "--images", "1"]
     assert main(["augment", str(config), *words]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["columns"] == ["picture", "epoch 1", "epoch 2"]
-    settings, (path,) = load_config(config, ["augmentation.views=fresh"]), document["pictures"]
+    assert document["columns"] == ["image", "epoch 1", "epoch 2"]
+    settings, (path,) = load_config(config, ["augmentation.views=fresh"]), document["images"]
     pixels, digest = decode(Path(path), PixelRecipe(SIDE, SIDE)), rows_of(config)[path].digest
     for epoch in range(2):
         rendered = render_fresh(pixels, settings.augmentation, digest, 7, "head", epoch)
         assert on_sheet(Path(document["path"]), rendered)
 
 
-def test_grayscale_pictures_have_a_sheet(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_grayscale_images_have_a_sheet(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One channel goes all the way."""
-    assert main(["augment", str(config), "data.color=grayscale", "--out", "grey.png", "--pictures", "1"]) == 0
+    assert main(["augment", str(config), "data.color=grayscale", "--out", "gray.png", "--images", "1"]) == 0
     path = Path(capsys.readouterr().out.strip())
-    assert path == Path.cwd() / "grey.png"
+    assert path == Path.cwd() / "gray.png"
     with Image.open(path) as sheet:
         assert sheet.format == "PNG"
 
@@ -108,7 +108,7 @@ def test_stdout_has_the_path_alone(config: Path, capsys: pytest.CaptureFixture[s
         assert out == f"{Path.cwd() / 'insects-augmentation.png'}\n"
         assert "shear_range: 0.2 means degrees" in err
         assert "augmentation: MixUp and CutMix mix batches of what the sheet shows, and are not on it." in err
-        assert "Training would use 3 views of a picture, so no more are shown; see augmentation.views." in err
+        assert "Training would use 3 views of an image, so no more are shown; see augmentation.views." in err
     assert [path.name for path in Path.cwd().iterdir()] == ["insects-augmentation.png"]
 
 
@@ -142,25 +142,25 @@ def test_what_cannot_be_shown_is_one_line(
 
 
 @pytest.mark.parametrize(("count", "labels"), [(2, 2), (3, 3), (7, 3), (99, 3)])
-def test_pictures_are_spread_over_the_classes(count: int, labels: int) -> None:
-    """Classes are taken in turn, and no picture twice."""
+def test_images_are_spread_over_the_classes(count: int, labels: int) -> None:
+    """Classes are taken in turn, and no image twice."""
     rows = [
         Row(f"/{label}/{n}", label, "train", f"{n:02}{ord(label):02x}" * 16, 1, 1, 1)
         for label in "abc"
         for n in range(5)
     ]
-    chosen = choose_pictures(rows, count, seed=0)
+    chosen = choose_images(rows, count, seed=0)
     assert len(chosen) == len(set(chosen)) == min(count, len(rows))
     counts = [sum(row.label == label for row in chosen) for label in "abc"]
     assert max(counts) - min(counts) <= 1
     assert sum(count > 0 for count in counts) == labels
     assert [row.label for row in chosen] == sorted(row.label for row in chosen)
-    assert choose_pictures(rows[::-1], count, seed=0) == chosen
-    assert count > len(rows) or choose_pictures(rows, count, seed=1) != chosen
+    assert choose_images(rows[::-1], count, seed=0) == chosen
+    assert count > len(rows) or choose_images(rows, count, seed=1) != chosen
 
 
 def test_a_sheet_needs_no_tensorflow(config: Path) -> None:
-    """Looking at augmented pictures imports neither TensorFlow nor Keras."""
+    """Looking at augmented images imports neither TensorFlow nor Keras."""
     program = (
         f"import sys; from cnncli.cli import main; code = main(['augment', {str(config)!r}]); "
         "print(code, [name for name in ('tensorflow', 'keras', 'openvino') if name in sys.modules])"

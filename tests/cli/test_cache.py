@@ -16,7 +16,7 @@ from tests.features.storing import KEY, digests_of, features_of
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder, with fifty pictures' features."""
+    """The cache folder, with fifty images' features."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))
     monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "1.5")
     with FeatureStore(tmp_path / "features") as store:
@@ -54,7 +54,7 @@ def test_json_has_every_fact(cache: Path, capsys: pytest.CaptureFixture[str]) ->
     listed = json.loads(capsys.readouterr().out)
 
     assert (listed["folder"], listed["max_bytes"]) == (str(cache), 1_500_000_000)
-    assert listed["features"][0]["pictures"] == 50
+    assert listed["features"][0]["images"] == 50
     assert listed["features"][0]["name"] == KEY.name
 
 

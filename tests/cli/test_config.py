@@ -13,13 +13,13 @@ from jsonschema import Draft202012Validator
 from cnncli.cli import main
 from cnncli.config.reader import load_config, load_resolved
 
-PATH = "data: {path: pictures}\n"
+PATH = "data: {path: images}\n"
 
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A current folder with a config and its pictures."""
-    (tmp_path / "pictures").mkdir()
+    """A current folder with a config and its images."""
+    (tmp_path / "images").mkdir()
     (tmp_path / "a.yaml").write_text(PATH)
     monkeypatch.chdir(tmp_path)
 
@@ -30,8 +30,8 @@ def test_show_prints_a_config_with_every_setting(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr()
     assert printed.err == ""
     assert "# stages:\n#   head: unfreeze 0, 7 epochs, adam 0.001" in printed.out
-    (tmp_path / "pictures" / "b.yaml").write_text(printed.out)
-    shown = load_resolved("pictures/b.yaml")
+    (tmp_path / "images" / "b.yaml").write_text(printed.out)
+    shown = load_resolved("images/b.yaml")
     assert shown == load_config("a.yaml", ["training.epochs=7", "head.layers=[{dropout: 0.3}]"], environment={})
 
 
@@ -39,7 +39,7 @@ def test_show_as_json_is_one_document(capsys: pytest.CaptureFixture[str], tmp_pa
     """The same settings."""
     assert main(["config", "show", "a.yaml", "--json"]) == 0
     settings = json.loads(capsys.readouterr().out)
-    assert settings["data"]["path"] == str(tmp_path / "pictures")
+    assert settings["data"]["path"] == str(tmp_path / "images")
     assert settings["training"]["batch_size"] == 32
 
 

@@ -34,18 +34,18 @@ def test_check_of_a_fine_folder(folder: Path, capsys: pytest.CaptureFixture[str]
         "all       27    10",
         *out.splitlines()[5:9],
         "formats: JPEG 37",
-        "colour modes: RGB 37",
+        "color modes: RGB 37",
         "unreadable: 0",
         "groups of equal files: 1 within a split, 0 across splits",
         "pairs that look alike in different splits: 0",
-        "left out: not a picture 1",
+        "left out: not an image 1",
         f"equal: {folder}/train/cats/again.jpg = {folder}/train/cats/cats.0.jpg",
         "fine: nothing keeps this folder from being trained on",
     ]
 
 
 def test_check_lists_all_errors_and_exits_with_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Unreadable pictures, a class that a split lacks, a picture in two splits: at once, once each."""
+    """Unreadable images, a class that a split lacks, an image in two splits: at once, once each."""
     write_tree(folder, {"train/cats/bad.jpg": b"", "test/dogs/leak.jpg": jpeg(0, 12, 16)})
     write_classes(folder / "train", {"owls": 12}, first_seed=500)
     assert main(["data", "check", str(folder)]) == 2
@@ -53,7 +53,7 @@ def test_check_lists_all_errors_and_exits_with_2(folder: Path, capsys: pytest.Ca
     assert [line for line in out.splitlines() if line.startswith("error: ")] == [
         f"error: {folder}/test: lacks the class owls of train",
         f"error: {folder}/train/cats/bad.jpg: is empty (0 bytes)",
-        f"error: {folder}/train/cats/cats.0.jpg = {folder}/test/dogs/leak.jpg: the same picture in train and test, "
+        f"error: {folder}/train/cats/cats.0.jpg = {folder}/test/dogs/leak.jpg: the same image in train and test, "
         "under 2 labels: cats, dogs",
     ]
     assert ["owls", "12", "–"] in [line.split() for line in out.splitlines()]
@@ -108,7 +108,7 @@ def test_prepare_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_neither_command_imports_tensorflow(folder: Path) -> None:
-    """Looking at pictures has to be quick."""
+    """Looking at images has to be quick."""
     code = (
         "import sys; from cnncli.cli import main; main(['data', 'check', sys.argv[1]]);"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'openvino', 'matplotlib')))"
@@ -122,6 +122,6 @@ def test_check_tells_of_a_class_too_small_to_be_divided(tmp_path: Path, capsys: 
 
     assert main(["data", "check", str(tmp_path)]) == 2
     assert (
-        f"error: {tmp_path}/dogs: 1 picture is too few to give at least one to each of train, validation, test"
+        f"error: {tmp_path}/dogs: 1 image is too few to give at least one to each of train, validation, test"
         in capsys.readouterr().out
     )

@@ -14,15 +14,15 @@ import pytest
 from cnncli.cli import main
 from cnncli.dataset.fix_splits import Move
 from cnncli.dataset.move_files import JOURNAL
-from tests.images.making import encoded, jpeg, picture, write_classes, write_tree
+from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two splits of two classes, with an equal picture and one that looks alike in both."""
+    """Two splits of two classes, with an equal image and one that looks alike in both."""
     write_classes(tmp_path / "data" / "train", {"cats": 12, "dogs": 14})
     write_classes(tmp_path / "data" / "test", {"cats": 11, "dogs": 11}, first_seed=100)
-    like = picture(96, 128, seed=999)
+    like = drawn_image(96, 128, seed=999)
     write_tree(
         tmp_path / "data",
         {
@@ -43,7 +43,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_check_tells_how_to_mend(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Equal pictures are an error, those that look alike a warning that names the command."""
+    """Equal images are an error, those that look alike a warning that names the command."""
     assert main(["data", "check", str(folder)]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert "pairs that look alike in different splits: 1" in lines
@@ -52,7 +52,7 @@ def test_check_tells_how_to_mend(folder: Path, capsys: pytest.CaptureFixture[str
     assert warning.endswith(f"`cnncli data check {folder} --fix-splits` moves them together")
 
 
-def test_pictures_are_moved_and_the_folder_is_checked_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_are_moved_and_the_folder_is_checked_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The moves are said on stderr before they are made; the facts are those afterwards."""
     assert main(["--no-color", "data", "check", str(folder), "--fix-splits"]) == 0
     out, err = capsys.readouterr()
@@ -95,7 +95,7 @@ def test_on_a_terminal_it_asks(
     before = names(folder)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     code = main(["data", "check", str(folder), "--fix-splits"])
-    assert "Move these 2 pictures?" in "".join(capsys.readouterr())
+    assert "Move these 2 images?" in "".join(capsys.readouterr())
     assert (names(folder) != before) == bool(moved)
     assert code == {True: 0, False: 2, None: 130}[moved]
 
@@ -127,8 +127,8 @@ def test_without_split_folders_there_is_nothing_to_move(tmp_path: Path, capsys: 
     write_classes(tmp_path, {"cats": 3, "dogs": 3})
     assert main(["--no-color", "data", "check", str(tmp_path), "--fix-splits"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"error: {tmp_path}: has no split folders to move pictures between; where training draws the splits, it keeps"
-        " equal pictures and those that look alike together"
+        f"error: {tmp_path}: has no split folders to move images between; where training draws the splits, it keeps"
+        " equal images and those that look alike together"
     )
 
 

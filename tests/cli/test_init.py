@@ -13,7 +13,7 @@ from cnncli.config.reader import load_config
 
 
 def draw(folder: Path, n: int, size: tuple[int, int] = (300, 200), mode: str = "RGB") -> None:
-    """Fill a folder with pictures of noise, each of its own."""
+    """Fill a folder with images of noise, each of its own."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(len(str(folder)))
     for number in range(n):
@@ -39,7 +39,7 @@ def test_config_is_fitted_to_the_folder(flowers: Path, capsys: pytest.CaptureFix
     assert text.startswith("# cnncli train configs/flowers.yaml\n")
     for words in (
         "2 classes: roses, tulips",
-        "13 pictures in class folders alone",
+        "13 images in class folders alone",
         "smallest class: tulips, 4",
         "300 × 200",
     ):
@@ -54,12 +54,12 @@ def test_config_is_fitted_to_the_folder(flowers: Path, capsys: pytest.CaptureFix
     )
 
 
-def test_splits_colours_sizes_and_damage_are_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Small grey pictures in split folders, one of them broken."""
+def test_splits_colors_sizes_and_damage_are_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Small gray images in split folders, one of them broken."""
     for split in ("train", "test"):
         for label in ("a", "b"):
             draw(tmp_path / "digits" / split / label, 3, (28, 28), "L")
-    (tmp_path / "digits/train/a/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    (tmp_path / "digits/train/a/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno image")
     out = tmp_path / "digits.yaml"
     assert main(["init", str(tmp_path / "digits"), "--out", str(out)]) == 0
     assert "broken.png: " in capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_splits_colours_sizes_and_damage_are_seen(tmp_path: Path, capsys: pytest
 
 
 def test_file_that_is_there_is_kept_unless_forced(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, exit 2, and before any picture is read."""
+    """One line, exit 2, and before any image is read."""
     Path("config.yaml").write_text("mine")
     assert main(["init", "flowers"]) == 2
     assert "config.yaml: is there already. --force replaces it" in capsys.readouterr().err

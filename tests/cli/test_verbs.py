@@ -25,7 +25,7 @@ precision: float32
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a config, pictures, and one finished run."""
+    """A folder with a config, images, and one finished run."""
     folder = tmp_path_factory.mktemp("place")
     draw_dataset(folder / "data")
     (folder / "tiny.yaml").write_text(CONFIG)
@@ -139,7 +139,7 @@ def test_a_missed_minimum_exits_with_3(here: Path, capsys: pytest.CaptureFixture
     )
 
 
-def test_predict_reports_a_bad_picture_and_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_reports_a_bad_image_and_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The good ones on stdout, the bad one on stderr, exit code 2."""
     (here / "bad.jpg").write_bytes(b"nothing")
     good = "data/test/dots/dots-00.png"
@@ -169,12 +169,12 @@ def test_without_a_run_predict_prints_nothing(here: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == ""
 
 
-def test_a_picture_on_standard_input_is_named_by_its_dash(
+def test_a_image_on_standard_input_is_named_by_its_dash(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read as bytes, whatever its format."""
-    picture = (here / "data/test/dots/dots-00.png").read_bytes()
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(picture)))
+    image = (here / "data/test/dots/dots-00.png").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(image)))
     document = _json(capsys, "predict", "-")
 
     assert document[0]["path"] == "-"
@@ -224,7 +224,7 @@ def test_three_mistakes_are_reported_at_once(here: Path, capsys: pytest.CaptureF
     assert not (here / "none").exists()
 
 
-def test_training_data_with_bad_pictures_names_all_of_them(
+def test_training_data_with_bad_images_names_all_of_them(
     here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Before anything is written; with on_bad_image=skip it trains on the others."""
@@ -242,7 +242,7 @@ def test_training_data_with_bad_pictures_names_all_of_them(
 
 
 def test_training_a_finished_run_shows_its_figures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is no folder of pictures, although it is a folder."""
+    """It is no folder of images, although it is a folder."""
     run = next((here / "runs").iterdir())
 
     assert main(["train", str(run)]) == 0
@@ -262,7 +262,7 @@ def test_other_settings_beside_a_run_are_refused(here: Path, capsys: pytest.Capt
 def test_training_what_is_not_there_names_both_that_could_be(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A config or a folder; where only a config will do, no folder is spoken of."""
     for verb, what in (
-        ("train", "no such file or folder, expected a config in YAML or a folder of pictures."),
+        ("train", "no such file or folder, expected a config in YAML or a folder of images."),
         ("augment", "no such file, expected a config in YAML."),
     ):
         assert main([verb, "nowhere/at-all"]) == 2

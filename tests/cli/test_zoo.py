@@ -19,9 +19,9 @@ import pytest
 from cnncli.cli import main
 from cnncli.dataset.manifest import Manifest
 from cnncli.errors import printable
-from tests.support.drawing import draw_picture
 from tests.images.making import encoded
 from tests.images.zoo import Kind, Outcome, PassedOver, Refused, Used, zoo
+from tests.support.drawing import draw_image
 
 CONFIG = """
 name: zoo
@@ -133,13 +133,13 @@ def _tell(place: Path) -> Told:
 
 
 def _draw(folder: Path) -> None:
-    """A class of pictures that no other folder holds."""
+    """A class of images that no other folder holds."""
     from PIL import Image
 
     folder.mkdir(parents=True)
     seed = sum(os.fsencode(folder))
     for number in range(PLAIN):
-        drawn = Image.fromarray(draw_picture("dots", seed * 100 + number))
+        drawn = Image.fromarray(draw_image("dots", seed * 100 + number))
         (folder / f"{number}.png").write_bytes(encoded(drawn))
 
 
@@ -212,7 +212,7 @@ def test_numbers_and_exit_codes_agree(told: Told) -> None:
 
 def test_a_name_that_is_too_long_is_a_line(told: Told) -> None:
     """Whatever the command; the others that were named are predicted."""
-    endless, good = "x" * 300 + ".jpg", next(str(path) for one, path in told.paths.items() if one.file == "grey.png")
+    endless, good = "x" * 300 + ".jpg", next(str(path) for one, path in told.paths.items() if one.file == "gray.png")
     assert command("data", "check", endless).err == f"error: {endless}: cannot be looked into (File name too long)\n"
     ended = command("predict", "--run", told.run, "--json", endless, good)
     assert (ended.code, [entry["path"] for entry in ended.document]) == (2, [good])
@@ -222,7 +222,7 @@ def test_a_name_that_is_too_long_is_a_line(told: Told) -> None:
 
 
 def test_a_closed_folder_is_told_where_it_is_named(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not taken for one without pictures; the others in the folder that was named are predicted."""
+    """And not taken for one without images; the others in the folder that was named are predicted."""
     closed = tmp_path / "holiday" / "closed"
     closed.mkdir(parents=True)
     shutil.copy(told.run.parents[1] / "plain" / "drawn" / "0.png", tmp_path / "holiday")
@@ -273,7 +273,7 @@ class _Stream(io.RawIOBase):
 def test_standard_input_without_an_end_is_refused(
     told: Told, monkeypatch: pytest.MonkeyPatch, beginning: bytes, reason: str, most: int
 ) -> None:
-    """At once where it is no picture, else when it is longer than what is kept in memory."""
+    """At once where it is no image, else when it is longer than what is kept in memory."""
     stream = _Stream(beginning)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(stream)))
     monkeypatch.setattr("cnncli.recipes.predict.MOST_STREAM_BYTES", 25_000_000)

@@ -15,8 +15,8 @@ Lines = Callable[..., list[str]]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, which has a folder `pictures`."""
-    (tmp_path / "pictures").mkdir()
+    """The current folder, which has a folder `images`."""
+    (tmp_path / "images").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

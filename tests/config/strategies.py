@@ -128,7 +128,7 @@ def layers() -> st.SearchStrategy[list[dict[str, Any]]]:
 
 @st.composite
 def augmentations(draw: st.DrawFn, color: str) -> dict[str, Any]:
-    """Operations of every kind that pictures of this colour can show; views where there is something to see."""
+    """Operations of every kind that images of this color can show; views where there is something to see."""
     ignored = ("views", "cval", "cutmix", *(("saturation_range", "hue_range") if color == "grayscale" else ()))
     settings = draw(
         group(AugmentationConfig, *(name for name in AugmentationConfig.model_fields if name not in ignored))

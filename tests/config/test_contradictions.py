@@ -18,7 +18,7 @@ from cnncli.config.schema import Config
 from cnncli.config.tree import Origin, tree_of
 from tests.config.conftest import Lines
 
-PATH = "data: {path: pictures}\n"
+PATH = "data: {path: images}\n"
 
 CASES = [
     (
@@ -56,12 +56,12 @@ CASES = [
     ),
     (
         "augmentation: {views: 4}",
-        "a.yaml:2:16: augmentation.views: every view would be the picture itself (received 4),"
+        "a.yaml:2:16: augmentation.views: every view would be the image itself (received 4),"
         " expected an operation that is switched on.",
     ),
     (
-        "data: {path: pictures, color: grayscale}\naugmentation: {hue_range: 0.1}",
-        "a.yaml:2:16: augmentation.hue_range: has no effect on grayscale pictures (received 0.1),"
+        "data: {path: images, color: grayscale}\naugmentation: {hue_range: 0.1}",
+        "a.yaml:2:16: augmentation.hue_range: has no effect on grayscale images (received 0.1),"
         " expected data.color: rgb with it.",
     ),
     (
@@ -134,8 +134,8 @@ CASES = [
     ),
     ("backbone: {name: ConvNet}", "a.yaml:2:1: backbone.weights: ConvNet has no ImageNet weights…"),
     (
-        "data: {path: pictures, image_size: [300, 70]}\nbackbone: {name: Xception}",
-        "a.yaml:1:24: data.image_size: too small for Xception (received [300, 70]), expected at least 71 pixels each way.",
+        "data: {path: images, image_size: [300, 70]}\nbackbone: {name: Xception}",
+        "a.yaml:1:22: data.image_size: too small for Xception (received [300, 70]), expected at least 71 pixels each way.",
     ),
     (
         "head: {layers: [{activation: Relu}]}",
@@ -173,8 +173,8 @@ def test_every_rule_has_a_case() -> None:
 
 def test_splits_must_leave_something_to_train_on(lines_of: Lines) -> None:
     """Also where one of the two is a default."""
-    assert lines_of("data: {path: pictures, splits: {validation: 0.9}}") == [
-        "a.yaml:1:24: data.splits: validation and test leave nothing to train on: 0.9 + 0.15"
+    assert lines_of("data: {path: images, splits: {validation: 0.9}}") == [
+        "a.yaml:1:22: data.splits: validation and test leave nothing to train on: 0.9 + 0.15"
         " (received {validation: 0.9}), expected a sum below 1."
     ]
 
@@ -191,7 +191,7 @@ def test_splits_must_leave_something_to_train_on(lines_of: Lines) -> None:
         "augmentation: {views: 2, random_erasing: {}}",
         "augmentation: {mixup: 0.2}",
         "mode: from-scratch\naugmentation: {mixup: 0.2, cutmix: 1.0}",
-        "data: {path: pictures, color: grayscale}\naugmentation: {channel_shift_range: 9, rand_augment: {}}",
+        "data: {path: images, color: grayscale}\naugmentation: {channel_shift_range: 9, rand_augment: {}}",
         "training: {optimizer: {weight_decay: null, clipnorm: 1, clipvalue: null}}",
         "backbone: {name: ConvNet, weights: none}",
         "mode: from-scratch\nbackbone: {name: convnet, options: {filters: [8, 16]}}",
@@ -237,9 +237,7 @@ def test_weights_file_needs_a_known_ending(folder: Path, lines_of: Lines) -> Non
         " expected imagenet, none or a file (.weights.h5, .h5, .keras)."
     ]
     Path("w.weights.h5").touch()
-    config = config_from_mapping(
-        {"data": {"path": "pictures"}, "backbone": {"weights": "w.weights.h5"}}, environment={}
-    )
+    config = config_from_mapping({"data": {"path": "images"}, "backbone": {"weights": "w.weights.h5"}}, environment={})
     assert config.backbone.weights == str(folder / "w.weights.h5")
 
 
@@ -253,12 +251,12 @@ def test_data_path_must_be_a_folder(folder: Path, lines_of: Lines) -> None:
     """A file, an archive, a name with a slip, a way that ends early, a name no system takes."""
     Path("train.zip").touch()
     assert lines_of("data: {path: train.zip}") == [
-        "a.yaml:1:8: data.path: a file (received 'train.zip'), expected a folder of pictures."
+        "a.yaml:1:8: data.path: a file (received 'train.zip'), expected a folder of images."
         " `cnncli data prepare` arranges known archives."
     ]
-    (line,) = lines_of("data: {path: pictrues}")
-    assert line.endswith("Did you mean pictures?")
-    (line,) = lines_of("data: {path: far/away/pictures}")
+    (line,) = lines_of("data: {path: imgaes}")
+    assert line.endswith("Did you mean images?")
+    (line,) = lines_of("data: {path: far/away/images}")
     assert line.endswith(f"The path exists up to {folder}.")
     (line,) = lines_of(f"data: {{path: {'x' * 300}}}")
     assert "data.path: file name too long: " in line

@@ -103,7 +103,7 @@ def test_utf16_and_byte_order_marks_are_read() -> None:
     assert plain("seed: 1".encode("utf-16")) == plain("seed: 1".encode("utf-8-sig")) == {"seed": 1}
 
 
-PATH = "data: {path: pictures}\n"
+PATH = "data: {path: images}\n"
 TAG = "a.yaml:2:7: seed: not a value of a config"
 
 
@@ -115,8 +115,8 @@ TAG = "a.yaml:2:7: seed: not a value of a config"
             ["a.yaml:2:1: seed: given twice (received 2), expected once. The first is at a.yaml:1:1."],
         ),
         (
-            "data: {path: pictures, path: x}\n",
-            ["a.yaml:1:24: data.path: given twice (received 'x'), expected once. The first is at a.yaml:1:8."],
+            "data: {path: images, path: x}\n",
+            ["a.yaml:1:22: data.path: given twice (received 'x'), expected once. The first is at a.yaml:1:8."],
         ),
         (
             PATH + "seed: 1\n---\nseed: 2\n",
@@ -133,14 +133,14 @@ TAG = "a.yaml:2:7: seed: not a value of a config"
             ],
         ),
         (
-            "data: path: pictures\n",
+            "data: path: images\n",
             [
                 "a.yaml:1:11: not valid YAML: mapping values are not allowed here."
                 " Text that holds a colon and a space needs quotes; or a line is indented wrongly."
             ],
         ),
-        ("data: {path: *pictures}\n", ["a.yaml:1:14: not valid YAML: found undefined alias 'pictures'."]),
-        ("data: {path: [pictures\n", ["a.yaml:2:1: not valid YAML: expected ',' or ']', but got '<stream end>'."]),
+        ("data: {path: *images}\n", ["a.yaml:1:14: not valid YAML: found undefined alias 'images'."]),
+        ("data: {path: [images\n", ["a.yaml:2:1: not valid YAML: expected ',' or ']', but got '<stream end>'."]),
         (
             PATH + "seed: !!python/object/apply:os.system [reboot]\n",
             [f"{TAG}: the tag !!python/object/apply:os.system is not allowed."],
@@ -165,8 +165,8 @@ TAG = "a.yaml:2:7: seed: not a value of a config"
                 " backbone, head, augmentation, training, engine, precision, cache)."
             ],
         ),
-        ("", ["a.yaml:1:1: data.path: missing, expected a folder of pictures."]),
-        ("seed: 1\ndata:\n", ["a.yaml:2:1: data.path: missing, expected a folder of pictures."]),
+        ("", ["a.yaml:1:1: data.path: missing, expected a folder of images."]),
+        ("seed: 1\ndata:\n", ["a.yaml:2:1: data.path: missing, expected a folder of images."]),
     ],
 )
 def test_what_is_wrong_with_a_text_is_one_line(lines_of: Lines, text: str | bytes, lines: list[str]) -> None:
@@ -199,9 +199,8 @@ def test_deep_nesting_through_aliases_ends(lines_of: Lines) -> None:
         ("quite-another.txt", "quite-another.txt: no such file, expected a config in YAML. There are a.yaml."),
         ("nowhere/b.yaml", "nowhere/b.yaml: no such file, expected a config in YAML."),
         (
-            "pictures",
-            "pictures: a folder, expected a config in YAML. "
-            "`cnncli init pictures` writes one for a folder of pictures.",
+            "images",
+            "images: a folder, expected a config in YAML. `cnncli init images` writes one for a folder of images.",
         ),
         ("a.yaml/b.yaml", "a.yaml/b.yaml: cannot be read: not a directory."),
         ("a\0b", "a\\x00b: cannot be read: embedded null byte."),

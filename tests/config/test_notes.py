@@ -21,14 +21,14 @@ def test_a_frozen_backbone_of_random_weights_is_worth_a_word() -> None:
     assert notes_of(tiny_config(Path("unused"), mode="from-scratch")) == ()
 
 
-def test_metrics_of_mixed_pictures_are_worth_a_word() -> None:
+def test_metrics_of_mixed_images_are_worth_a_word() -> None:
     """Where the best epoch or early stopping goes by them; validation knows no mixing."""
     training = {"best": {"monitor": "accuracy"}, "early_stopping": {"monitor": "loss"}, "reduce_on_plateau": {}}
     config = tiny_config(Path("unused"), mode="from-scratch", training=training, augmentation={"mixup": 0.2})
 
     assert notes_of(config) == (
-        "training.best.monitor: accuracy is that of mixed pictures and labels; val_accuracy is not.",
-        "early_stopping.monitor of stage scratch: loss is that of mixed pictures and labels; val_loss is not.",
+        "training.best.monitor: accuracy is that of mixed images and labels; val_accuracy is not.",
+        "early_stopping.monitor of stage scratch: loss is that of mixed images and labels; val_loss is not.",
     )
     assert notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training)) == ()
 

@@ -14,7 +14,7 @@ from cnncli.config.schema import Config, DropoutLayer
 from cnncli.config.tree import Node, Origin
 from tests.config.conftest import Lines
 
-PATH = "data: {path: pictures}\n"
+PATH = "data: {path: images}\n"
 HERE = Origin("", Path("/"))
 
 

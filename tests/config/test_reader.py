@@ -15,7 +15,7 @@ from cnncli.config.schema import Config, DataConfig, TrainingConfig
 from cnncli.errors import ConfigError
 from tests.config.conftest import Lines
 
-PATH = "data: {path: pictures}\n"
+PATH = "data: {path: images}\n"
 
 
 def load(text: str, *overrides: str, **environment: str) -> Config:
@@ -27,7 +27,7 @@ def load(text: str, *overrides: str, **environment: str) -> Config:
 def test_only_the_path_is_required(folder: Path) -> None:
     """Everything else has its default."""
     config = load(PATH)
-    assert config == Config(data=DataConfig(path=folder / "pictures"))
+    assert config == Config(data=DataConfig(path=folder / "images"))
     assert (config.mode, config.backbone.name, config.backbone.weights) == (
         "feature-extraction",
         "EfficientNetLite0",
@@ -52,13 +52,13 @@ def test_environment_of_the_process_counts(folder: Path, monkeypatch: pytest.Mon
     Path("a.yaml").write_text(PATH)
     monkeypatch.setenv("CNNCLI_SEED", "7")
     assert load_config("a.yaml").seed == 7
-    assert config_from_mapping({"data": {"path": "pictures"}}).seed == 7
+    assert config_from_mapping({"data": {"path": "images"}}).seed == 7
     assert load_config("a.yaml", environment={}).seed == 0
 
 
 def test_path_is_relative_to_where_it_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a file: to the file's folder. On the command line and in the environment: to the current folder."""
-    for place in ("configs/pictures", "here/pictures"):
+    for place in ("configs/images", "here/images"):
         (folder / place).mkdir(parents=True)
     for place in ("configs/w.weights.h5", "here/w.weights.h5"):
         (folder / place).touch()
@@ -66,22 +66,22 @@ def test_path_is_relative_to_where_it_is_written(folder: Path, monkeypatch: pyte
     source.write_text(PATH + "backbone: {weights: w.weights.h5}\n")
     monkeypatch.chdir(folder / "here")
     in_file = load_config("../configs/a.yaml", environment={})
-    assert in_file.data.path == folder / "configs/pictures"
+    assert in_file.data.path == folder / "configs/images"
     assert in_file.backbone.weights == str(folder / "configs/w.weights.h5")
-    given = load_config(source, ["data.path=pictures"], environment={"CNNCLI_BACKBONE__WEIGHTS": "w.weights.h5"})
-    assert given.data.path == folder / "here/pictures"
+    given = load_config(source, ["data.path=images"], environment={"CNNCLI_BACKBONE__WEIGHTS": "w.weights.h5"})
+    assert given.data.path == folder / "here/images"
     assert given.backbone.weights == str(folder / "here/w.weights.h5")
-    assert config_from_mapping({"data": {"path": "pictures"}}, environment={}).data.path == folder / "here/pictures"
+    assert config_from_mapping({"data": {"path": "images"}}, environment={}).data.path == folder / "here/images"
 
 
 def test_home_folder_and_dots_are_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`~` is the home folder; `..` behind a link leads where the system says."""
     (folder / "far/away").mkdir(parents=True)
-    (folder / "far/pictures").mkdir()
+    (folder / "far/images").mkdir()
     (folder / "link").symlink_to("far/away")
     monkeypatch.setenv("HOME", str(folder))
-    assert load("data: {path: ~/pictures}").data.path == folder / "pictures"
-    assert load("data: {path: link/../pictures}").data.path == folder / "far/pictures"
+    assert load("data: {path: ~/images}").data.path == folder / "images"
+    assert load("data: {path: link/../images}").data.path == folder / "far/images"
 
 
 def test_names_are_taken_in_any_case(folder: Path) -> None:
@@ -114,9 +114,9 @@ def test_null_switches_off_what_can_be_off(folder: Path) -> None:
     assert load(PATH + "training: {early_stopping: null}").training.early_stopping is None
 
 
-def test_folder_means_its_pictures_and_the_defaults(folder: Path) -> None:
+def test_folder_means_its_images_and_the_defaults(folder: Path) -> None:
     """As in `cnncli train DIR`."""
-    assert load_config_or_folder("pictures", ["seed=3"]) == Config(seed=3, data=DataConfig(path=folder / "pictures"))
+    assert load_config_or_folder("images", ["seed=3"]) == Config(seed=3, data=DataConfig(path=folder / "images"))
     Path("a.yaml").write_text(PATH)
     assert load_config_or_folder("a.yaml") == load_config("a.yaml")
 
@@ -124,7 +124,7 @@ def test_folder_means_its_pictures_and_the_defaults(folder: Path) -> None:
 def test_settings_from_python(folder: Path) -> None:
     """Nested mappings, tuples, paths, settings of the schema; overrides as a mapping."""
     mapping: dict[str, object] = {
-        "data": {"path": Path("pictures"), "image_size": (64, 48)},
+        "data": {"path": Path("images"), "image_size": (64, 48)},
         "training": TrainingConfig(epochs=4),
     }
     config = config_from_mapping(mapping, {"training.optimizer.learning_rate": 1, "head.layers": [{"dense": 3}]})
@@ -163,7 +163,7 @@ a.yaml:1:1: name: wrong type (received 2024), expected a name of at most 100 let
 a.yaml:2:1: epochs: unknown setting (received 3). Did you mean training.epochs?
 a.yaml:3:1: seed: out of range (received -1), expected a whole number from 0 to 4294967295.
 a.yaml:4:1: seed: given twice (received 2), expected once. The first is at a.yaml:3:1.
-a.yaml:6:3: data.path: no such folder: {folder}/nowhere (received 'nowhere'), expected a folder of pictures. Beside it are a.yaml, pictures.
+a.yaml:6:3: data.path: no such folder: {folder}/nowhere (received 'nowhere'), expected a folder of images. Beside it are a.yaml, images.
 a.yaml:7:3: data.image_size: wrong form (received [10, 20, 30]), expected a whole number of at least 1 or [height, width] or null.
 a.yaml:8:3: data.spltis: unknown setting (received {validation: 0.5}). Did you mean data.splits?
 a.yaml:9:12: backbone.name: unknown network (received 'VGG61'), expected a name of `cnncli backbones`. Did you mean VGG19 or VGG16?
@@ -191,7 +191,7 @@ def test_what_is_wrong_elsewhere_is_told_with_a_file_that_cannot_be_read(folder:
         "a.yaml:1:8: not valid YAML: expected the node content, but found '<stream end>'.",
         "override training.epochs=0: out of range (received 0), expected a whole number of at least 1 or null.",
         f"override data.path=nowhere: no such folder: {folder}/nowhere (received 'nowhere'), expected a folder"
-        " of pictures. Beside it are a.yaml, pictures.",
+        " of images. Beside it are a.yaml, images.",
     ]
 
 
@@ -222,7 +222,7 @@ def test_what_is_wrong_elsewhere_is_told_with_a_file_that_cannot_be_read(folder:
 )
 def test_unknown_setting_is_answered_with_what_was_meant(lines_of: Lines, text: str, hint: str) -> None:
     """A near name in the group, the same name in another group, words of other tools, or what there is."""
-    (line,) = lines_of(text, "data.path=pictures")
+    (line,) = lines_of(text, "data.path=images")
     assert hint in line
 
 
@@ -233,7 +233,7 @@ def test_unknown_setting_is_answered_with_what_was_meant(lines_of: Lines, text: 
         ("name=1e3", "Write it in quotes."),
         ("training.unfreeze=true", "a layer's name or all."),
         ("backbone.output_layer=''", "wrong form (received '')"),
-        ("data.path=''", "out of range (received ''), expected a folder of pictures. It is empty."),
+        ("data.path=''", "out of range (received ''), expected a folder of images. It is empty."),
         ("training.batch_size=1e9999", "wrong type (received inf)"),
         ("training.batch_size=" + "9" * 5000, "not a value of a config: '9999"),
     ],

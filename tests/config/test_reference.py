@@ -75,7 +75,7 @@ def test_reference_has_a_line_for_each_setting() -> None:
             continue
         assert f"| `{setting.key}` |" in text or f"**`{setting.key}`**" in text, setting.key
     lines = text.splitlines()
-    assert "| `data.path` | a folder of pictures | required | " in text
+    assert "| `data.path` | a folder of images | required | " in text
     assert "| `data.fit` | stretch, crop or pad | `stretch` | " in text
     assert all(line.count(" | ") == 3 for line in lines if line.startswith("| `"))
 

@@ -20,7 +20,7 @@ COUNTS = {"train": {"cats": 60, "dogs": 50}, "validation": {"cats": 20, "dogs": 
 def facts(**changes: Any) -> DatasetFacts:
     """Facts of a plain folder of photographs, some of them changed."""
     sizes = {"smallest": (59, 33), "middle": (447, 374), "largest": (500, 500)}
-    return DatasetFacts(**{"path": "pictures", "name": "pets", "counts": COUNTS, **sizes, **changes})
+    return DatasetFacts(**{"path": "images", "name": "pets", "counts": COUNTS, **sizes, **changes})
 
 
 def loaded(text: str, folder: Path) -> Config:
@@ -33,15 +33,15 @@ def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
     """Nothing but the defaults is set, and the first lines say what is in the folder."""
     text = template_for(facts(), "pets.yaml")
     config = loaded(text, tmp_path)
-    assert config.data.path == tmp_path / "pictures"
+    assert config.data.path == tmp_path / "images"
     assert (config.name, config.data.image_size, config.data.class_weights) == ("pets", 224, "none")
     assert text.splitlines()[:9] == [
         "# cnncli train pets.yaml",
         "#",
         "# 2 classes: cats, dogs",
-        "# 110 pictures in train, 50 to 60 a class",
-        "# 40 pictures in validation, 20 a class",
-        "# 18 pictures in test, 9 a class",
+        "# 110 images in train, 50 to 60 a class",
+        "# 40 images in validation, 20 a class",
+        "# 18 images in test, 9 a class",
         "# width × height in pixels, smallest · middle · largest: 59 × 33 · 447 × 374 · 500 × 500",
         "#",
         "# Every other setting and its value: cnncli config show pets.yaml",
@@ -54,14 +54,14 @@ def test_uneven_classes_are_weighed(tmp_path: Path) -> None:
     text = template_for(facts(counts={"train": {"cats": 60, "dogs": 30, "none": 0}}))
     assert loaded(text, tmp_path).data.class_weights == "balanced"
     text = template_for(facts(counts={"train": {"cats": 60, "dogs": 30}}))
-    assert "# smallest class: dogs, 30 pictures\n" in text
+    assert "# smallest class: dogs, 30 images\n" in text
 
 
 def test_folders_without_splits_get_shares(tmp_path: Path) -> None:
     """All of them, or validation alone where only that is missing."""
     text = template_for(facts(counts={"all": {"cats": 60, "dogs": 50}}))
     assert "  splits: {validation: 0.15, test: 0.15}" in text
-    assert "# 110 pictures in class folders alone, 50 to 60 a class\n" in text
+    assert "# 110 images in class folders alone, 50 to 60 a class\n" in text
     text = template_for(facts(counts={"train": COUNTS["train"], "test": COUNTS["test"]}))
     assert "  splits: {validation: 0.15} " in text
     assert loaded(text, tmp_path).data.splits == SplitFractions()
@@ -71,11 +71,11 @@ def test_folders_without_splits_get_shares(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "key", "value", "words"),
     [
-        ({"is_grayscale": True}, "color", "grayscale", "no picture has colours"),
+        ({"is_grayscale": True}, "color", "grayscale", "no image has colors"),
         ({"largest": (64, 64)}, "image_size", 128, "they are small; 224 takes three times as long"),
         ({"n_unreadable": 3}, "on_bad_image", "skip", "3 cannot be read: `cnncli data check` names them"),
         ({"middle": (640, 200)}, "fit", "stretch", "pad keeps their shape"),
-        ({"n_leaks": 2}, "allow_leakage", False, "2 pictures lie in several splits: see `cnncli data check`"),
+        ({"n_leaks": 2}, "allow_leakage", False, "2 images lie in several splits: see `cnncli data check`"),
     ],
 )
 def test_what_is_special_is_answered(

@@ -16,7 +16,7 @@ from cnncli.dataset import inventory
 from cnncli.dataset.build import build_manifest, manifest_of_folder, scan_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.errors import DataError
-from tests.images.making import encoded, jpeg, picture, write_classes, write_tree
+from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
 TWO = {"cats": 4, "dogs": 4}
 
@@ -67,7 +67,7 @@ def test_sizes_are_those_that_are_seen(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     for kind in ("JPEG", "PNG", "TIFF"):
-        write_tree(tmp_path, {f"a/{kind}": encoded(picture(24, 32), kind, exif=exif)})
+        write_tree(tmp_path, {f"a/{kind}": encoded(drawn_image(24, 32), kind, exif=exif)})
     write_classes(tmp_path, {"b": 3})
     sizes = {(row.width, row.height) for row in build(tmp_path).rows if row.label == "a"}
     assert sizes == {(24, 32)}
@@ -162,16 +162,16 @@ def test_split_that_lacks_or_adds_a_class_is_named(three: Path) -> None:
 
 
 def test_empty_class_is_named(three: Path) -> None:
-    """Whether it holds nothing, or nothing that is a picture."""
+    """Whether it holds nothing, or nothing that is an image."""
     (three / "train" / "dogs" / "x").mkdir()
     for path in (three / "train" / "dogs").glob("*.jpg"):
         path.rename(path.with_suffix(".bak"))
-        path.with_suffix(".bak").write_text("no picture")
+        path.with_suffix(".bak").write_text("no image")
     for path in (three / "test" / "cats").glob("*.jpg"):
         path.unlink()
     assert problems(three) == [
-        "DIR/train/dogs: no readable picture in this class",
-        "DIR/test/cats: no readable picture in this class",
+        "DIR/train/dogs: no readable image in this class",
+        "DIR/test/cats: no readable image in this class",
     ]
 
 
@@ -186,12 +186,12 @@ def test_one_class_is_too_few(tmp_path: Path) -> None:
 
 
 def test_no_class_folders(tmp_path: Path) -> None:
-    """In an empty folder, and in one with pictures that lie loose."""
+    """In an empty folder, and in one with images that lie loose."""
     (tmp_path / "empty").mkdir()
     assert problems(tmp_path / "empty") == ["DIR: no class folders in it"]
     write_tree(tmp_path / "flat", {f"cat.{k}.jpg": jpeg(k) for k in range(3)})
     assert problems(tmp_path / "flat") == [
-        "DIR: no class folders in it (pictures that lie loose: 3); give every class a folder of its own"
+        "DIR: no class folders in it (images that lie loose: 3); give every class a folder of its own"
     ]
 
 
@@ -205,37 +205,37 @@ def test_split_without_class_folders_and_splits_without_train(tmp_path: Path) ->
 
 
 def test_classes_too_small_to_split_are_named(tmp_path: Path) -> None:
-    """Two pictures do not make three splits, and neither do five that are the same."""
+    """Two images do not make three splits, and neither do five that are the same."""
     write_classes(tmp_path, {"ants": 1, "cats": 9, "dogs": 2})
     write_tree(tmp_path, {f"owls/{k}.jpg": jpeg(999) for k in range(5)})
     assert problems(tmp_path) == [
-        "DIR/ants: 1 picture is too few to give at least one to each of train, validation, test"
+        "DIR/ants: 1 image is too few to give at least one to each of train, validation, test"
     ] + [
-        f"DIR/{name}: {n} pictures, identical ones kept together, are too few to give at least one to each of"
+        f"DIR/{name}: {n} images, identical ones kept together, are too few to give at least one to each of"
         " train, validation, test"
         for name, n in (("dogs", 2), ("owls", 5))
     ]
 
 
-def test_all_unreadable_pictures_are_listed_together(three: Path) -> None:
+def test_all_unreadable_images_are_listed_together(three: Path) -> None:
     """With the reason of each."""
     write_tree(three, {"train/cats/a.jpg": b"", "test/dogs/b.png": b"<html>", "train/dogs/c.jpg": jpeg()[:-100]})
     assert problems(three) == [
         "DIR/train/cats/a.jpg: is empty (0 bytes)",
         problems(three)[1],
-        "DIR/test/dogs/b.png: is no JPEG, PNG, BMP, GIF, WebP or TIFF picture (begins with b'<html>')",
-        "data.on_bad_image: skip leaves pictures that cannot be read out",
+        "DIR/test/dogs/b.png: is no JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with b'<html>')",
+        "data.on_bad_image: skip leaves images that cannot be read out",
     ]
     assert problems(three)[1].startswith("DIR/train/dogs/c.jpg: is truncated (")
 
 
-def test_unreadable_pictures_can_be_skipped(three: Path) -> None:
+def test_unreadable_images_can_be_skipped(three: Path) -> None:
     """They are listed in the manifest and said in a note."""
     write_tree(three, {"train/cats/a.jpg": b"", "train/notes.txt": b"x"})
     found = build(three, on_bad_image="skip")
     assert found.skipped == ((three / "train/cats/a.jpg", "is empty (0 bytes)"),)
-    assert found.notes == ("unreadable pictures left out: 1",)
-    assert found.left_out == {"not a picture": 1}
+    assert found.notes == ("unreadable images left out: 1",)
+    assert found.left_out == {"not an image": 1}
     assert found.counts()["train"] == {"cats": 4, "dogs": 4}
 
 
@@ -243,10 +243,10 @@ def test_skipping_a_whole_class_is_an_error(tmp_path: Path) -> None:
     """Nothing of it is left."""
     write_classes(tmp_path, {"cats": 5, "dogs": 5})
     write_tree(tmp_path, {"owls/a.jpg": b"x"})
-    assert problems(tmp_path, on_bad_image="skip") == ["DIR/owls: no readable picture in this class"]
+    assert problems(tmp_path, on_bad_image="skip") == ["DIR/owls: no readable image in this class"]
 
 
-def test_max_pixels_holds_for_known_and_unknown_pictures(three: Path) -> None:
+def test_max_pixels_holds_for_known_and_unknown_images(three: Path) -> None:
     """Also when an earlier look had another limit."""
     build(three)
     said = problems(three, max_pixels=100)
@@ -254,19 +254,19 @@ def test_max_pixels_holds_for_known_and_unknown_pictures(three: Path) -> None:
     build(three)
 
 
-def test_same_picture_in_two_splits_is_an_error(three: Path) -> None:
+def test_same_image_in_two_splits_is_an_error(three: Path) -> None:
     """Byte for byte, under any name; all pairs are listed."""
     write_tree(three, {"test/cats/copy.jpg": jpeg(0, 12, 16), "validation/dogs/z.jpg": jpeg(0, 12, 16)})
     write_tree(three, {"test/dogs/copy.jpg": jpeg(5, 12, 16)})
     assert problems(three) == [
         "DIR/train/cats/cats.0.jpg = DIR/validation/dogs/z.jpg = DIR/test/cats/copy.jpg:"
-        " the same picture in train and validation and test, under 2 labels: cats, dogs",
-        "DIR/train/dogs/dogs.1.jpg = DIR/test/dogs/copy.jpg: the same picture in train and test",
-        "data.allow_leakage: true accepts pictures that lie in several splits;"
+        " the same image in train and validation and test, under 2 labels: cats, dogs",
+        "DIR/train/dogs/dogs.1.jpg = DIR/test/dogs/copy.jpg: the same image in train and test",
+        "data.allow_leakage: true accepts images that lie in several splits;"
         " `cnncli data check DIR --fix-splits` moves them together",
     ]
     found = build(three, allow_leakage=True)
-    assert found.notes == ("accepted by data.allow_leakage: pictures that lie in several splits, 2",)
+    assert found.notes == ("accepted by data.allow_leakage: images that lie in several splits, 2",)
 
 
 def test_long_lists_of_pairs_are_cut_and_counted(tmp_path: Path) -> None:
@@ -275,20 +275,20 @@ def test_long_lists_of_pairs_are_cut_and_counted(tmp_path: Path) -> None:
     write_classes(tmp_path / "test", {"cats": 30, "dogs": 30})
     said = problems(tmp_path)
     assert len(said) == 22
-    assert said[20] == "… and 40 more pictures that lie in two splits, 60 in all"
+    assert said[20] == "… and 40 more images that lie in two splits, 60 in all"
 
 
-def test_two_labels_for_one_picture_are_noted(three: Path) -> None:
+def test_two_labels_for_one_image_are_noted(three: Path) -> None:
     """Within a split it is a contradiction, not a leak."""
     write_tree(three, {"train/dogs/same.jpg": jpeg(0, 12, 16)})
     (note,) = build(three).notes
     assert note == (
-        f"pictures with two labels in one split: 1, e.g. {three}/train/cats/cats.0.jpg = {three}/train/dogs/same.jpg"
+        f"images with two labels in one split: 1, e.g. {three}/train/cats/cats.0.jpg = {three}/train/dogs/same.jpg"
     )
 
 
 def test_everything_is_told_at_once(three: Path) -> None:
-    """Classes, unreadable pictures and leaks in one message."""
+    """Classes, unreadable images and leaks in one message."""
     write_classes(three / "test", {"birds": 1}, first_seed=900)
     write_tree(three, {"train/cats/a.jpg": b"", "test/cats/copy.jpg": jpeg(0, 12, 16)})
     assert [line.split(":")[0] for line in problems(three)] == [
@@ -390,7 +390,7 @@ def test_other_folders_classes_are_matched_by_name(tmp_path: Path) -> None:
     assert error.value.problems == (
         unknown,
         *(
-            f"{tmp_path}: no pictures of the class {name}, which the run knows; --allow-missing accepts this"
+            f"{tmp_path}: no images of the class {name}, which the run knows; --allow-missing accepts this"
             for name in ("birds", "dogs")
         ),
     )
@@ -403,13 +403,13 @@ def test_other_folders_classes_are_matched_by_name(tmp_path: Path) -> None:
     assert found.labels(found.rows).tolist() == [0, 0, 1, 1]
 
 
-def test_other_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
+def test_other_folder_without_images_is_an_error(tmp_path: Path) -> None:
     """Even where missing classes are allowed."""
-    with pytest.raises(DataError, match=r"no pictures of any class the run knows \(cats, dogs\)$"):
+    with pytest.raises(DataError, match=r"no images of any class the run knows \(cats, dogs\)$"):
         manifest_of_folder(tmp_path, ("cats", "dogs"), allow_missing=True)
 
 
-def test_other_folders_bad_pictures(tmp_path: Path) -> None:
+def test_other_folders_bad_images(tmp_path: Path) -> None:
     """An error that lists them, or skipped."""
     write_classes(tmp_path, TWO)
     write_tree(tmp_path, {"cats/a.jpg": b""})
@@ -424,7 +424,7 @@ def test_folder_facts(three: Path) -> None:
     write_tree(
         three,
         {
-            "train/cats/grey.png": encoded(picture(30, 40).convert("L")),
+            "train/cats/gray.png": encoded(drawn_image(30, 40).convert("L")),
             "train/cats/again.jpg": jpeg(0, 12, 16),
             "train/dogs/same.jpg": jpeg(0, 12, 16),
             "test/dogs/leak.jpg": jpeg(1, 12, 16),
@@ -461,27 +461,27 @@ def test_folder_facts_of_class_folders(tmp_path: Path) -> None:
 
 
 def test_odd_class_sizes_are_warned_of(tmp_path: Path) -> None:
-    """Few pictures, many more than another class, another share than in train, swapped splits; none is an error."""
+    """Few images, many more than another class, another share than in train, swapped splits; none is an error."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
     found = scan_folder(tmp_path)
     assert found.problems == ()
     assert found.warnings == (
-        "classes with fewer than 10 pictures to train on: 1 (dogs 9)",
-        "train: cats has 30 pictures, dogs 9; data.class_weights: balanced evens this out in training",
-        "test: dogs has 48 pictures, cats 12",
-        "test: classes with another share of the pictures than in train: 2 (cats 20%, in train 77%; dogs 80%, in train"
+        "classes with fewer than 10 images to train on: 1 (dogs 9)",
+        "train: cats has 30 images, dogs 9; data.class_weights: balanced evens this out in training",
+        "test: dogs has 48 images, cats 12",
+        "test: classes with another share of the images than in train: 2 (cats 20%, in train 77%; dogs 80%, in train"
         " 23%)",
-        "test has 60 pictures and train only 39: are the two folders swapped?",
+        "test has 60 images and train only 39: are the two folders swapped?",
     )
-    assert build(tmp_path).warnings[0] == "classes with fewer than 10 pictures to train on: 1 (dogs 8)"
+    assert build(tmp_path).warnings[0] == "classes with fewer than 10 images to train on: 1 (dogs 8)"
 
 
 def test_many_classes_of_odd_sizes_are_counted(tmp_path: Path) -> None:
     """A thousand lines would hide what else there is to know."""
     write_classes(tmp_path / "train", {f"c{k}": 2 + k % 3 for k in range(9)})
     assert scan_folder(tmp_path).warnings == (
-        "classes with fewer than 10 pictures to train on: 9 (c0 2; c3 2; c6 2; c1 3; c4 3; …)",
+        "classes with fewer than 10 images to train on: 9 (c0 2; c3 2; c6 2; c1 3; c4 3; …)",
     )
 
 

@@ -14,7 +14,7 @@ from cnncli.dataset.dogs_vs_cats import labelled
 from cnncli.errors import DataError
 from cnncli.recipes.prepare_data import Prepared, prepare_dogs_vs_cats
 from cnncli.terminal.console import Console
-from tests.images.making import encoded, jpeg, picture, write_tree
+from tests.images.making import drawn_image, encoded, jpeg, write_tree
 
 SIZES = {"train": 8, "validation": 4, "test": 4}
 FLAT = {f"{name}.{k}.jpg": jpeg(100 * (name == "dog") + k, 12, 16) for name in ("cat", "dog") for k in range(10)}
@@ -85,7 +85,7 @@ FORMS: dict[str, Callable[[], bytes | dict[str, bytes]]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_arranged(tmp_path: Path, form: str) -> None:
-    """Half of each class in every split, no picture twice, every file as it was, named as at Kaggle's."""
+    """Half of each class in every split, no image twice, every file as it was, named as at Kaggle's."""
     content = FORMS[form]()
     source = tmp_path / "source"
     if isinstance(content, bytes):
@@ -117,7 +117,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_choice_whatever_the_form(tmp_path: Path) -> None:
-    """The pictures' bytes decide; another seed chooses others."""
+    """The images' bytes decide; another seed chooses others."""
     (tmp_path / "a.zip").write_bytes(zipped(below("train", FLAT)))
     write_tree(tmp_path / "b", microsoft())
     chosen = [
@@ -185,7 +185,7 @@ def errors(source: Path, out: Path, sizes: Mapping[str, int] = SIZES) -> list[st
     return [line.replace(str(out.parent), "DIR") for line in error.value.problems]
 
 
-def test_too_few_pictures_says_how_many_there_are(tmp_path: Path) -> None:
+def test_too_few_images_says_how_many_there_are(tmp_path: Path) -> None:
     """Of each class, those that are broken not counted; for an arranged folder, of each split."""
     write_tree(tmp_path / "flat", {**FLAT, "cat.99.jpg": b"x"})
     sizes = {"train": 20, "validation": 4, "test": 2}
@@ -229,7 +229,7 @@ def test_sources_that_are_nothing_of_the_kind(tmp_path: Path) -> None:
     assert said.endswith(f"(in the zip as train.zip): {broken}")
     for name in ("other", "foreign.zip"):
         (said,) = errors(tmp_path / name, out)
-        assert said.startswith(f"DIR/{name}: no pictures of Dogs vs. Cats in it; expected are cat.0.jpg, dog.0.jpg")
+        assert said.startswith(f"DIR/{name}: no images of Dogs vs. Cats in it; expected are cat.0.jpg, dog.0.jpg")
 
 
 def test_hostile_names_in_a_zip_stay_inside(tmp_path: Path) -> None:
@@ -245,11 +245,11 @@ def test_hostile_names_in_a_zip_stay_inside(tmp_path: Path) -> None:
     assert counts(deep / "out") == ARRANGED
 
 
-def test_damaged_encrypted_and_oversized_entries_are_broken_pictures(
+def test_damaged_encrypted_and_oversized_entries_are_broken_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They do not stop the others."""
-    data = bytearray(zipped({"cat.50.jpg": encoded(picture(60, 80)), **FLAT}))
+    data = bytearray(zipped({"cat.50.jpg": encoded(drawn_image(60, 80)), **FLAT}))
     with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
         first, second = archive.infolist()[:2]
         largest = max(entry.file_size for entry in archive.infolist()[1:])

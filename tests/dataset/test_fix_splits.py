@@ -1,4 +1,4 @@
-"""Which pictures move so that no group lies in two splits."""
+"""Which images move so that no group lies in two splits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cnncli.dataset.fix_splits import Plan, plan_moves
 from cnncli.dataset.inventory import verified
 from cnncli.dataset.move_files import carry_out
 from cnncli.dataset.scan import scan
-from tests.images.making import encoded, jpeg, picture, write_classes, write_tree
+from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
-LARGE = picture(96, 128, seed=999)
+LARGE = drawn_image(96, 128, seed=999)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_group_goes_to_the_first_of_its_splits(three: Path) -> None:
 
 
 def test_names_that_are_taken_get_a_number(three: Path) -> None:
-    """By files that lie there, and by pictures that move there; in any case of letters."""
+    """By files that lie there, and by images that move there; in any case of letters."""
     write_tree(
         three,
         {
@@ -88,7 +88,7 @@ def test_no_class_of_a_split_loses_more_than_half(three: Path) -> None:
 
 
 def test_what_may_go_neither_way_stays_and_is_told(tmp_path: Path) -> None:
-    """Two splits with the same few pictures."""
+    """Two splits with the same few images."""
     for split in ("train", "test"):
         write_classes(tmp_path / split, {"cats": 1, "dogs": 12})
     found = plan(tmp_path)
@@ -101,7 +101,7 @@ def test_what_may_go_neither_way_stays_and_is_told(tmp_path: Path) -> None:
 
 
 def test_what_lies_behind_links_stays(three: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A link to a picture, a folder of pictures elsewhere: whose they are is not known."""
+    """A link to an image, a folder of images elsewhere: whose they are is not known."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     write_tree(elsewhere, {"a.jpg": jpeg(0, 12, 16), "b.jpg": jpeg(1, 12, 16)})
     (three / "test" / "cats" / "link.jpg").symlink_to(elsewhere / "a.jpg")
@@ -122,7 +122,7 @@ def test_what_lies_behind_links_stays(three: Path, tmp_path_factory: pytest.Temp
 
 
 def test_a_group_under_two_labels_is_left_to_people(three: Path) -> None:
-    """Moved together, equal ones would be one picture of two classes, and alike ones would be found by nobody."""
+    """Moved together, equal ones would be one image of two classes, and alike ones would be found by nobody."""
     write_tree(
         three,
         {
@@ -141,7 +141,7 @@ def test_a_group_under_two_labels_is_left_to_people(three: Path) -> None:
 
 
 def test_after_the_moves_nothing_is_left_to_do(three: Path) -> None:
-    """And no picture is lost: the same bytes as before, as often as before."""
+    """And no image is lost: the same bytes as before, as often as before."""
     write_tree(
         three,
         {

@@ -1,4 +1,4 @@
-"""The table of pictures, and its CSV file."""
+"""The table of images, and its CSV file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_csv_holds_the_bytes_of_the_file_system(tmp_path: Path) -> None:
 
 
 def test_text_and_file_are_the_same(tmp_path: Path) -> None:
-    """With a header, one line a picture."""
+    """With a header, one line an image."""
     MANIFEST.to_csv(tmp_path / "m.csv")
     text = (tmp_path / "m.csv").read_bytes().decode()
     assert text == MANIFEST.csv_text()

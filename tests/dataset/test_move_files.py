@@ -1,4 +1,4 @@
-"""Pictures are moved one by one: nothing is lost, nothing overwritten, and nobody's list of moves is trusted."""
+"""Images are moved one by one: nothing is lost, nothing overwritten, and nobody's list of moves is trusted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_journal(root: Path, *moves: Move, **changes: Any) -> None:
 
 
 def contents(root: Path) -> list[bytes]:
-    """The bytes of all pictures, sorted."""
+    """The bytes of all images, sorted."""
     return sorted(path.read_bytes() for path in root.rglob("*.jpg"))
 
 
@@ -54,7 +54,7 @@ def contents(root: Path) -> list[bytes]:
 def test_a_call_that_was_killed_is_finished_by_the_next(
     two: Path, killed_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every system call that changes a name; in between, each picture is there, and afterwards once."""
+    """At every system call that changes a name; in between, each image is there, and afterwards once."""
     before, calls = contents(two), 0
     moves = some_moves(two)
 
@@ -115,7 +115,7 @@ def test_without_hard_links_it_is_a_rename(two: Path, code: int, monkeypatch: py
     assert contents(two) == sorted([*before, b"mine"])
 
 
-def test_a_picture_that_cannot_leave_its_folder_is_not_doubled(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_that_cannot_leave_its_folder_is_not_doubled(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The new name goes where the old one has to stay."""
     before, unlink = contents(two), Path.unlink
     (move,) = some_moves(two)[:1]
@@ -147,7 +147,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(two: Path, monkeypatch: 
 
 
 def test_files_that_have_changed_since_are_not_moved(two: Path) -> None:
-    """The list speaks of other pictures."""
+    """The list speaks of other images."""
     moves = some_moves(two)
     (two / moves[0].source).write_bytes(jpeg(555))
     write_journal(two, *moves)
@@ -168,7 +168,7 @@ def test_files_that_have_changed_since_are_not_moved(two: Path) -> None:
     ],
 )
 def test_a_list_that_leads_elsewhere_is_refused(two: Path, source: str, target: str) -> None:
-    """Folders of pictures come from anywhere; no list in them moves files out of them, or into them."""
+    """Folders of images come from anywhere; no list in them moves files out of them, or into them."""
     (two / "train" / "linked").symlink_to(two.parent)
     write_journal(two, Move(source, target, "0" * 64))
     with pytest.raises(DataError) as error:

@@ -1,4 +1,4 @@
-"""Pictures that look alike: told where they lie in two splits, kept together where a split is drawn."""
+"""Images that look alike: told where they lie in two splits, kept together where a split is drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnncli.dataset.inventory import verified
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.scan import scan
 from cnncli.errors import DataError
-from tests.images.making import encoded, jpeg, picture, write_classes, write_tree
+from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
 
 def build(root: Path, seed: int = 0, **settings: Any) -> Manifest:
@@ -27,14 +27,14 @@ def build(root: Path, seed: int = 0, **settings: Any) -> Manifest:
 
 
 def two_of(seed: int) -> tuple[bytes, bytes]:
-    """A picture in two forms."""
-    one = picture(96, 128, seed)
+    """An image in two forms."""
+    one = drawn_image(96, 128, seed)
     return encoded(one), encoded(one.resize((64, 48)), "JPEG", quality=70)
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
-    """Three splits of two classes, two pictures in two forms in different ones."""
+    """Three splits of two classes, two images in two forms in different ones."""
     for k, split in enumerate(("train", "validation", "test")):
         write_classes(tmp_path / split, {"cats": 12, "dogs": 12}, first_seed=100 * k)
     (cat, cat_again), (dog, dog_again) = two_of(500), two_of(501)
@@ -51,7 +51,7 @@ def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
     """The number, an example, what it does, and how to mend it; all pairs in the run."""
     found = build(two)
     (warning,) = found.warnings
-    assert warning.startswith("pairs of pictures that look alike in different splits: 2, e.g. ")
+    assert warning.startswith("pairs of images that look alike in different splits: 2, e.g. ")
     assert f"{two}/train/" in warning
     assert " (train) and " in warning
     assert warning.endswith(
@@ -80,9 +80,9 @@ def test_data_check_tells_the_same(two: Path) -> None:
 
 
 def test_equal_files_are_told_once(two: Path) -> None:
-    """As such, not as pictures that look alike."""
+    """As such, not as images that look alike."""
     write_tree(two, {"test/cats/same.jpg": jpeg(0, 12, 16)})
-    with pytest.raises(DataError, match="the same picture in train and test"):
+    with pytest.raises(DataError, match="the same image in train and test"):
         build(two)
     assert len(build(two, allow_leakage=True).near) == 2
     assert len(scan_folder(two).near_duplicates) == 2
@@ -98,7 +98,7 @@ def test_alike_within_a_split_is_nothing_to_tell(tmp_path: Path) -> None:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """Class folders in which every picture is there in two forms."""
+    """Class folders in which every image is there in two forms."""
     files = {}
     for k in range(40):
         label = ("cats", "dogs")[k % 2]
@@ -138,19 +138,19 @@ def test_names_and_order_do_not_matter_for_what_is_kept_together(pairs: Path) ->
 
 
 def test_a_crowd_is_divided_and_warned_of(tmp_path: Path) -> None:
-    """Pictures of one scene: kept together, they would leave nothing for validation."""
-    one = picture(96, 128, seed=1)
+    """Images of one scene: kept together, they would leave nothing for validation."""
+    one = drawn_image(96, 128, seed=1)
     write_tree(tmp_path, {f"cats/{k}.jpg": encoded(one, "JPEG", quality=40 + k) for k in range(40)})
     write_classes(tmp_path, {"dogs": 40})
     found = build(tmp_path)
     assert found.counts()["validation"]["cats"] == 6
-    assert "pairs of pictures that look alike in different splits: " in found.warnings[0]
+    assert "pairs of images that look alike in different splits: " in found.warnings[0]
     assert found.warnings[0].endswith("The run lists them in near_duplicates.csv")
 
 
 def test_a_class_too_small_to_keep_them_together_is_divided(tmp_path: Path) -> None:
-    """It was trained on before anybody looked for such pictures, and is still."""
-    one = picture(96, 128, seed=1)
+    """It was trained on before anybody looked for such images, and is still."""
+    one = drawn_image(96, 128, seed=1)
     write_tree(tmp_path, {f"cats/{k}.jpg": encoded(one, "JPEG", quality=40 + 5 * k) for k in range(5)})
     write_classes(tmp_path, {"dogs": 12})
     found = build(tmp_path)
@@ -166,11 +166,11 @@ def test_with_too_many_pairs_only_equal_files_stay_together(pairs: Path, monkeyp
     assert "look alike in different splits: at least " in found.warnings[0]
 
 
-def test_with_too_many_pictures_only_equal_files_are_looked_for(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_too_many_images_only_equal_files_are_looked_for(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time grows with the square of their number; a note says what was not looked for."""
     search = near_duplicates.near_pairs
     monkeypatch.setattr(near_duplicates, "near_pairs", lambda *args, **named: search(*args, **named, most=100))
-    note = "76 pictures are too many to compare each with each: only equal ones were looked for, none that look alike"
+    note = "76 images are too many to compare each with each: only equal ones were looked for, none that look alike"
     found, facts, plan = build(two), scan_folder(two), plan_moves(scan(two), verified(scan(two), scan(two).candidates))
 
     assert (found.near, found.warnings, facts.near_duplicates, plan.moves) == ((), (), (), ())
@@ -178,12 +178,12 @@ def test_with_too_many_pictures_only_equal_files_are_looked_for(two: Path, monke
     assert note in facts.notes
     assert note in plan.left
     write_tree(two, {"test/cats/same.jpg": jpeg(0, 12, 16)})
-    with pytest.raises(DataError, match="the same picture in train and test"):
+    with pytest.raises(DataError, match="the same image in train and test"):
         build(two)
 
 
 def test_what_is_remembered_is_enough(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second look reads no picture and finds the same pairs."""
+    """The second look reads no image and finds the same pairs."""
     time.sleep(0.06)
     first = build(two)
     monkeypatch.setattr(inventory, "verify", lambda path, limit: pytest.fail(f"{path} was read"))

@@ -1,4 +1,4 @@
-"""The search for pictures that look alike: complete, sure, fast."""
+"""The search for images that look alike: complete, sure, fast."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cnncli.dataset.perceptual_hash import (
     HASH_BITS,
     LEAST_CORRELATION,
     Looks,
-    colour_distances,
+    color_distances,
     correlations,
     near_pairs,
 )
-from cnncli.images.thumbnail import GREY_SIDE, THUMBNAIL_BYTES
+from cnncli.images.thumbnail import GRAY_SIDE, THUMBNAIL_BYTES
 
 
 def random_thumbnails(n: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Thumbnails of n pictures that have nothing in common."""
+    """Thumbnails of n images that have nothing in common."""
     return np.random.default_rng(seed).integers(0, 256, (n, THUMBNAIL_BYTES), np.uint8)
 
 
@@ -32,7 +32,7 @@ def looks_of(table: NDArray[np.uint8]) -> Looks:
 
 
 def noisy(table: NDArray[np.uint8], levels: float, seed: int = 1) -> NDArray[np.uint8]:
-    """The same pictures, a little different."""
+    """The same images, a little different."""
     noise = np.random.default_rng(seed).normal(0, levels, table.shape)
     return (table + noise).clip(0, 255).astype(np.uint8)
 
@@ -47,9 +47,9 @@ def by_definition(looks: Looks, parts: list[NDArray[np.int64]], within: list[int
             if not (parted or (part_of[one] == part_of[other] and part_of[one] in within and one < other)):
                 continue
             bits = np.bitwise_count(looks.hashes[one] ^ looks.hashes[other])
-            correlation = correlations(looks.grey[[one]], looks.grey[[other]])[0]
-            colour = colour_distances(looks.colour[[one]], looks.colour[[other]])[0]
-            if bits <= HASH_BITS and correlation >= LEAST_CORRELATION and colour <= alike.COLOUR_LEVELS:
+            correlation = correlations(looks.gray[[one]], looks.gray[[other]])[0]
+            color = color_distances(looks.color[[one]], looks.color[[other]])[0]
+            if bits <= HASH_BITS and correlation >= LEAST_CORRELATION and color <= alike.COLOR_LEVELS:
                 pairs.add((one, other))
     return pairs
 
@@ -75,41 +75,41 @@ def test_more_light_or_contrast_changes_nothing() -> None:
     """Neither in the bits nor in the correlation, as long as nothing is cut off."""
     table = random_thumbnails(1) // 2 + 20
     brighter = table.copy()
-    brighter[:, : GREY_SIDE**2] = table[:, : GREY_SIDE**2] * 1.5 + 10
+    brighter[:, : GRAY_SIDE**2] = table[:, : GRAY_SIDE**2] * 1.5 + 10
     ((_, _, correlation),) = near_pairs(
         looks_of(np.concatenate([table, brighter])), [np.array([0]), np.array([1])]
     ).pairs
     assert correlation > 0.999
 
 
-def test_other_colours_are_another_picture() -> None:
-    """A red ball is no copy of a blue one; but a picture without colours may be a copy of either."""
-    red, blue, grey = random_thumbnails(1).repeat(3, axis=0)
-    red[GREY_SIDE**2 :], blue[GREY_SIDE**2 :], grey[GREY_SIDE**2 :] = 160, 90, 128
-    looks = looks_of(np.stack([red, blue, grey]))
+def test_other_colors_are_another_image() -> None:
+    """A red ball is no copy of a blue one; but an image without colors may be a copy of either."""
+    red, blue, gray = random_thumbnails(1).repeat(3, axis=0)
+    red[GRAY_SIDE**2 :], blue[GRAY_SIDE**2 :], gray[GRAY_SIDE**2 :] = 160, 90, 128
+    looks = looks_of(np.stack([red, blue, gray]))
     pairs = near_pairs(looks, [np.arange(3)], within=[0]).pairs
     assert [(one, other) for one, other, _ in pairs] == [(0, 2), (1, 2)]
 
 
-def test_pictures_without_structure_are_like_nothing() -> None:
+def test_images_without_structure_are_like_nothing() -> None:
     """A thousand blank pages, skies with an even gradient and a little noise make no half a million pairs."""
-    ramp = np.linspace(90, 200, GREY_SIDE)[:, None].repeat(GREY_SIDE, axis=1).reshape(-1)
+    ramp = np.linspace(90, 200, GRAY_SIDE)[:, None].repeat(GRAY_SIDE, axis=1).reshape(-1)
     blank = np.full((500, THUMBNAIL_BYTES), 250, np.uint8)
     sky = np.full((500, THUMBNAIL_BYTES), 140, np.uint8)
-    sky[:, : GREY_SIDE**2] = ramp
+    sky[:, : GRAY_SIDE**2] = ramp
     looks = looks_of(noisy(np.concatenate([blank, sky]), 1.5))
     assert not looks.telling.any()
     assert near_pairs(looks, [np.arange(1000)], within=[0]).pairs == ()
 
 
-def test_pictures_without_a_thumbnail_are_like_nothing() -> None:
+def test_images_without_a_thumbnail_are_like_nothing() -> None:
     """Such as those from an index that knows none."""
     assert near_pairs(Looks.of([b"", b""]), [np.array([0]), np.array([1])]).pairs == ()
     assert near_pairs(Looks.of([]), []).pairs == ()
 
 
 def test_the_search_ends_where_everything_looks_alike() -> None:
-    """Pictures of one scene: with so many pairs, more of them tell nothing."""
+    """Images of one scene: with so many pairs, more of them tell nothing."""
     table = noisy(random_thumbnails(1).repeat(400, axis=0), 4)
     found = near_pairs(looks_of(table), [np.arange(200), np.arange(200, 400)], limit=1000)
     assert not found.complete
@@ -117,7 +117,7 @@ def test_the_search_ends_where_everything_looks_alike() -> None:
 
 
 def test_a_search_without_end_is_not_begun() -> None:
-    """It says of how many pictures; how far it is can be followed."""
+    """It says of how many images; how far it is can be followed."""
     looks, told = looks_of(random_thumbnails(100)), list[tuple[int, int]]()
     parts = [np.arange(60), np.arange(60, 100)]
 
@@ -127,7 +127,7 @@ def test_a_search_without_end_is_not_begun() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_pictures_take_seconds() -> None:
+def test_a_hundred_thousand_images_take_seconds() -> None:
     """Under 10 s and 500 MB, with all planted copies found and nothing else, across splits and within them."""
     n, copies = 100_000, 200
     table = random_thumbnails(n)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.dataset.scan import pictures_below, scan
+from cnncli.dataset.scan import images_below, scan
 from cnncli.errors import DataError
-from tests.images.making import encoded, jpeg, picture, write_classes, write_tree
+from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
 
 def found_paths(root: Path) -> list[str]:
@@ -42,7 +42,7 @@ def test_class_folders_alone(tmp_path: Path) -> None:
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    """Vehicles: pictures lie in it directly, and other folders beside it."""
+    """Vehicles: images lie in it directly, and other folders beside it."""
     write_classes(tmp_path, {"bus": 1, "car": 1, "train": 2})
     assert scan(tmp_path).classes == {"all": ("bus", "car", "train")}
 
@@ -64,8 +64,8 @@ def test_two_names_of_one_split_are_a_problem(tmp_path: Path) -> None:
     assert scan(tmp_path).problems == [f"{tmp_path}: val/ and validation/ are both the validation split; keep one"]
 
 
-def test_what_is_no_picture_is_counted_by_reason(tmp_path: Path) -> None:
-    """Hidden files and folders, leftovers of macOS and Windows, other files, pictures outside the classes."""
+def test_what_is_no_image_is_counted_by_reason(tmp_path: Path) -> None:
+    """Hidden files and folders, leftovers of macOS and Windows, other files, images outside the classes."""
     write_classes(tmp_path, {"cats": 2, "dogs": 2})
     write_tree(
         tmp_path,
@@ -88,15 +88,15 @@ def test_what_is_no_picture_is_counted_by_reason(tmp_path: Path) -> None:
         "hidden file or folder": 4,
         "__MACOSX folder": 2,
         "system file such as Thumbs.db": 2,
-        "not a picture": 3,
-        "picture outside the class folders": 1,
+        "not an image": 3,
+        "image outside the class folders": 1,
     }
     assert len(scan(tmp_path).candidates) == 4
 
 
-def test_pictures_are_found_by_content_or_by_the_claim_of_their_name(tmp_path: Path) -> None:
+def test_images_are_found_by_content_or_by_the_claim_of_their_name(tmp_path: Path) -> None:
     """A PNG without a suffix is one; a text named .jpg is a broken one."""
-    write_tree(tmp_path, {"a/x": encoded(picture()), "a/y.dat": jpeg(), "a/z.JPG": b"text", "b/q.txt": b"text"})
+    write_tree(tmp_path, {"a/x": encoded(drawn_image()), "a/y.dat": jpeg(), "a/z.JPG": b"text", "b/q.txt": b"text"})
     assert found_paths(tmp_path) == ["a/x", "a/y.dat", "a/z.JPG"]
 
 
@@ -125,7 +125,7 @@ def test_loops_of_links_end_and_real_paths_are_preferred(tmp_path: Path) -> None
     }
 
 
-def test_linked_pictures_and_class_folders_count(tmp_path: Path) -> None:
+def test_linked_images_and_class_folders_count(tmp_path: Path) -> None:
     """Datasets are often arranged by links."""
     store = write_classes(tmp_path / "store", {"cats": 2, "dogs": 1})
     root = tmp_path / "set"
@@ -138,7 +138,7 @@ def test_linked_pictures_and_class_folders_count(tmp_path: Path) -> None:
 @pytest.mark.timeout(20)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipes_do_not_hang(tmp_path: Path) -> None:
-    """One that is named like a picture is a candidate, to be refused by name; another is left out."""
+    """One that is named like an image is a candidate, to be refused by name; another is left out."""
     write_classes(tmp_path, {"cats": 1, "dogs": 1})
     os.mkfifo(tmp_path / "cats" / "pipe.jpg")
     os.mkfifo(tmp_path / "cats" / "pipe")
@@ -163,12 +163,12 @@ def test_no_such_folder_and_a_file_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: there is no such folder$"):
         scan(tmp_path / "nowhere")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match=r"file: is a file; a folder of pictures is expected$"):
+    with pytest.raises(DataError, match=r"file: is a file; a folder of images is expected$"):
         scan(tmp_path / "file")
 
 
 def test_folder_that_cannot_be_listed_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pictures would be missed without a word."""
+    """Its images would be missed without a word."""
     write_classes(tmp_path, {"cats": 1, "dogs": 1})
     scandir = os.scandir
 
@@ -181,8 +181,8 @@ def test_folder_that_cannot_be_listed_is_a_problem(tmp_path: Path, monkeypatch: 
     assert scan(tmp_path).problems == [f"{tmp_path / 'dogs'}: cannot be listed (Permission denied)"]
 
 
-def test_pictures_below_a_folder(tmp_path: Path) -> None:
+def test_images_below_a_folder(tmp_path: Path) -> None:
     """For predictions: no classes are asked for, and the path stays as it was given."""
     write_tree(tmp_path, {"b/x.jpg": jpeg(), "a.png": b"", "notes.txt": b"x", ".hidden.jpg": jpeg()})
-    assert pictures_below(tmp_path) == ([tmp_path / "a.png", tmp_path / "b" / "x.jpg"], [])
-    assert pictures_below(tmp_path / "none") == ([], [f"{tmp_path / 'none'}: No such file or directory"])
+    assert images_below(tmp_path) == ([tmp_path / "a.png", tmp_path / "b" / "x.jpg"], [])
+    assert images_below(tmp_path / "none") == ([], [f"{tmp_path / 'none'}: No such file or directory"])

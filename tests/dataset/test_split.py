@@ -1,4 +1,4 @@
-"""The seeded split as laws: disjoint, exact, stratified, blind to names and order, steady when pictures are added."""
+"""The seeded split as laws: disjoint, exact, stratified, blind to names and order, steady when images are added."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncli.dataset.split import largest_remainder, split_pictures
+from cnncli.dataset.split import largest_remainder, split_images
 from cnncli.dataset.together import together
 
 SHARES = {"validation": 0.15, "test": 0.15}
@@ -18,22 +18,22 @@ shares = st.fixed_dictionaries({"validation": fractions, "test": fractions})
 
 
 def digest(text: object) -> str:
-    """A picture's digest."""
+    """An image's digest."""
     return hashlib.sha256(str(text).encode()).hexdigest()
 
 
-pictures = st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(["cats", "dogs", "owls"])), max_size=120).map(
+images = st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(["cats", "dogs", "owls"])), max_size=120).map(
     lambda found: [(digest(number), label) for number, label in found]
 )
 
 
 def split(found: list[tuple[str, str]], given_shares: dict[str, float], seed: int = 0) -> tuple[str, ...]:
-    """Split pictures that come as (digest, label)."""
-    return split_pictures([one for one, _ in found], [label for _, label in found], given_shares, seed)
+    """Split images that come as (digest, label)."""
+    return split_images([one for one, _ in found], [label for _, label in found], given_shares, seed)
 
 
 def test_counts_by_hand() -> None:
-    """Ten pictures at 15 % each are 7 + 1.5 + 1.5; equal remainders go to the split that is named first."""
+    """Ten images at 15 % each are 7 + 1.5 + 1.5; equal remainders go to the split that is named first."""
     assert largest_remainder(10, SHARES) == {"train": 7, "validation": 2, "test": 1}
     assert largest_remainder(1000, SHARES) == {"train": 700, "validation": 150, "test": 150}
     assert largest_remainder(100, {"validation": 0.29, "test": 0.07}) == {"train": 64, "validation": 29, "test": 7}
@@ -50,7 +50,7 @@ def test_small_classes_give_one_to_each_split_if_they_can() -> None:
 
 @given(st.integers(0, 5000), shares)
 def test_counts_add_up_and_are_off_by_less_than_one(n: int, given_shares: dict[str, float]) -> None:
-    """The definition of largest remainders; the one picture for tiny shares is the only exception."""
+    """The definition of largest remainders; the one image for tiny shares is the only exception."""
     counts = largest_remainder(n, given_shares)
     exact = {name: n * Fraction(str(share)) for name, share in given_shares.items()}
     assert sum(counts.values()) == n
@@ -62,7 +62,7 @@ def test_counts_add_up_and_are_off_by_less_than_one(n: int, given_shares: dict[s
 
 
 @settings(deadline=None)
-@given(pictures, shares, st.integers(0, 2**40))
+@given(images, shares, st.integers(0, 2**40))
 def test_equal_files_stay_together_and_each_class_is_divided_as_counted(
     found: list[tuple[str, str]], given_shares: dict[str, float], seed: int
 ) -> None:
@@ -82,7 +82,7 @@ def test_equal_files_stay_together_and_each_class_is_divided_as_counted(
 
 
 @settings(deadline=None)
-@given(pictures, st.randoms(use_true_random=False), st.integers(0, 2**40))
+@given(images, st.randoms(use_true_random=False), st.integers(0, 2**40))
 def test_order_does_not_matter(found: list[tuple[str, str]], random: object, seed: int) -> None:
     """The split is a function of digest, label and seed."""
     before = Counter(zip(found, split(found, SHARES, seed), strict=True))
@@ -93,8 +93,8 @@ def test_order_does_not_matter(found: list[tuple[str, str]], random: object, see
 
 @settings(deadline=None)
 @given(st.integers(3, 400), st.integers(1, 10), st.integers(0, 10**9))
-def test_added_pictures_move_few_of_the_others(n: int, added: int, seed: int) -> None:
-    """At most two of the old pictures for each new one: one at each edge between two splits."""
+def test_added_images_move_few_of_the_others(n: int, added: int, seed: int) -> None:
+    """At most two of the old images for each new one: one at each edge between two splits."""
     old = [(digest((seed, k)), "cats") for k in range(n)]
     new = [(digest((seed, "new", k)), "cats") for k in range(added)]
     before, after = split(old, SHARES, seed), split(old + new, SHARES, seed)[:n]
@@ -117,7 +117,7 @@ def test_another_class_changes_nothing_in_this_one() -> None:
 
 
 def test_copies_fill_up_with_single_files() -> None:
-    """A group too large for the room that is left does not keep later pictures out of it."""
+    """A group too large for the room that is left does not keep later images out of it."""
     found = [(digest("copy"), "cats")] * 6 + [(digest(k), "cats") for k in range(14)]
     counts = Counter(split(found, SHARES))
     assert counts == {"train": 14, "validation": 3, "test": 3}
@@ -132,25 +132,25 @@ def test_a_file_in_two_classes_lies_in_one_split() -> None:
 
 
 def test_known_split_stays_what_it_was() -> None:
-    """Another sequence (tRain, vAlidation, tEst) would move pictures between the splits of everybody's data."""
+    """Another sequence (tRain, vAlidation, tEst) would move images between the splits of everybody's data."""
     found = [(digest(k), "cats") for k in range(20)]
     assert "".join(name[1] for name in split(found, SHARES, 0)) == "arrearraeerrrrrrrrrr"
 
 
 @settings(deadline=None)
 @given(
-    pictures,
+    images,
     st.lists(st.tuples(st.integers(0, 119), st.integers(0, 119)), max_size=30),
     shares,
     st.integers(0, 2**40),
 )
-def test_pictures_that_look_alike_stay_together_unless_they_are_a_crowd(
+def test_images_that_look_alike_stay_together_unless_they_are_a_crowd(
     found: list[tuple[str, str]], links: list[tuple[int, int]], given_shares: dict[str, float], seed: int
 ) -> None:
     """No group is divided, and no split but train gets more than its count."""
     digests, labels = [one for one, _ in found], [label for _, label in found]
     alike = [(one, other) for one, other in links if max(one, other) < len(found)]
-    splits = split_pictures(digests, labels, given_shares, seed, alike)
+    splits = split_images(digests, labels, given_shares, seed, alike)
     for group in together(digests, labels, alike):
         assert len({splits[place] for place in group}) == 1
     counts = Counter(zip(labels, splits, strict=True))

@@ -11,22 +11,22 @@ import pytest
 
 from cnncli.dataset import stat_index
 from cnncli.dataset.stat_index import StatIndex, StatKey, stat_key
-from cnncli.images.verify import PictureFacts
+from cnncli.images.verify import ImageFacts
 from cnncli.storage.cache_dir import cache_dir
 
 OLD: StatKey = (100, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789)
-FACTS = PictureFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB")
-BROKEN = PictureFacts("cd" * 32, 100, problem="is truncated (x)")
+FACTS = ImageFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB")
+BROKEN = ImageFacts("cd" * 32, 100, problem="is truncated (x)")
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> StatIndex:
     """An index in a folder that does not exist yet."""
-    return StatIndex(tmp_path / "cache" / "pictures.sqlite")
+    return StatIndex(tmp_path / "cache" / "images.sqlite")
 
 
 def test_what_is_remembered_comes_back(index: StatIndex) -> None:
-    """Good and bad pictures, below the folder that is asked for and nowhere else."""
+    """Good and bad images, below the folder that is asked for and nowhere else."""
     name = "/d/a/" + os.fsdecode(b"\xff'\n.jpg")
     index.remember([(name, OLD, FACTS), ("/d/a/b.jpg", OLD, BROKEN), ("/d/ab/c.jpg", OLD, FACTS), ("/d", OLD, FACTS)])
     assert index.below(Path("/d/a")) == {name: (OLD, FACTS), "/d/a/b.jpg": (OLD, BROKEN)}
@@ -45,7 +45,7 @@ def test_a_later_word_replaces_an_earlier_one(index: StatIndex) -> None:
 
 def test_what_may_pass_is_not_remembered(index: StatIndex) -> None:
     """A permission may be granted, a limit raised."""
-    index.remember([("/d/a", OLD, PictureFacts("", 0, problem="permission denied", may_pass=True))])
+    index.remember([("/d/a", OLD, ImageFacts("", 0, problem="permission denied", may_pass=True))])
     assert index.below(Path("/d")) == {}
 
 
@@ -104,7 +104,7 @@ def test_rows_of_another_kind_are_ignored(index: StatIndex) -> None:
     """SQLite takes anything in any column."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("UPDATE pictures_2 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
+        table.execute("UPDATE images_2 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 
@@ -122,7 +122,7 @@ def test_locked_file_stops_nothing(index: StatIndex, monkeypatch: pytest.MonkeyP
 def test_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     """A file in the place of the folder, a folder in the place of the file."""
     (tmp_path / "file").write_bytes(b"")
-    for path in (tmp_path / "file" / "pictures.sqlite", tmp_path):
+    for path in (tmp_path / "file" / "images.sqlite", tmp_path):
         index = StatIndex(path)
         index.remember([("/d/a", OLD, FACTS)])
         index.forget(["/d/a"])
@@ -133,7 +133,7 @@ def test_table_of_another_kind_stops_nothing(index: StatIndex) -> None:
     """A newer cnncli would use another name for it, but who knows."""
     index.path.parent.mkdir()
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("CREATE TABLE pictures_2 (other TEXT)")
+        table.execute("CREATE TABLE images_2 (other TEXT)")
     index.remember([("/d/a", OLD, FACTS)])
     assert index.below(Path("/d")) == {}
 
@@ -147,33 +147,33 @@ def test_times_beyond_the_range_of_the_table_stop_nothing(index: StatIndex) -> N
 
 def test_default_place_is_the_cache_folder() -> None:
     """Named so that a person knows what it is."""
-    assert StatIndex().path == cache_dir() / "pictures.sqlite"
+    assert StatIndex().path == cache_dir() / "images.sqlite"
 
 
 def test_what_an_older_cnncli_remembered_is_read_anew_and_left_to_it(index: StatIndex) -> None:
     """It knows no thumbnails; its table stays in the same file."""
     index.path.parent.mkdir()
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("CREATE TABLE pictures_1 (path BLOB PRIMARY KEY, digest TEXT)")
-        table.execute("INSERT INTO pictures_1 VALUES (?, 'x')", (b"/d/a",))
+        table.execute("CREATE TABLE images_1 (path BLOB PRIMARY KEY, digest TEXT)")
+        table.execute("INSERT INTO images_1 VALUES (?, 'x')", (b"/d/a",))
     assert index.below(Path("/d")) == {}
     index.remember([("/d/a", OLD, FACTS)])
     assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
     with closing(sqlite3.connect(index.path)) as table:
-        assert table.execute("SELECT * FROM pictures_1").fetchall() == [(b"/d/a", "x")]
+        assert table.execute("SELECT * FROM images_1").fetchall() == [(b"/d/a", "x")]
 
 
 @pytest.mark.parametrize("blob", [b"too short", "text", 5, None])
 def test_thumbnails_of_another_kind_are_ignored(index: StatIndex, blob: object) -> None:
-    """The pictures are read anew."""
+    """The images are read anew."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("UPDATE pictures_2 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
+        table.execute("UPDATE images_2 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 
 def test_thumbnails_come_back(index: StatIndex) -> None:
     """Byte for byte."""
-    facts = PictureFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB", thumbnail=bytes(range(256)) + bytes(32))
+    facts = ImageFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB", thumbnail=bytes(range(256)) + bytes(32))
     index.remember([("/d/a", OLD, facts)])
     assert index.below(Path("/d")) == {"/d/a": (OLD, facts)}

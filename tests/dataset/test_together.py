@@ -1,4 +1,4 @@
-"""Groups of pictures that are not to be divided."""
+"""Groups of images that are not to be divided."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_small_group_may_be_all_of_a_class() -> None:
     assert together(list("abcd"), ["x"] * 4, [(0, 1), (1, 2), (2, 3)]) == [[0, 1, 2, 3]]
 
 
-def test_a_crowd_is_divided_into_equal_pictures() -> None:
+def test_a_crowd_is_divided_into_equal_images() -> None:
     """A tenth of a class that looks alike is what the data is like."""
     n = CROWD + 1
     digests = [f"{k}" for k in range(n)] + ["0"]
@@ -27,6 +27,6 @@ def test_a_crowd_is_divided_into_equal_pictures() -> None:
 
 
 def test_equal_files_are_no_crowd() -> None:
-    """However many there are, and whatever one more picture looks like."""
+    """However many there are, and whatever one more image looks like."""
     digests = ["a"] * 50 + ["b"]
     assert together(digests, ["x"] * 51, [(0, 50)]) == [list(range(51))]

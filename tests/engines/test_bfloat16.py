@@ -11,10 +11,10 @@ from cnncli.engines.keras import KerasEngine
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from tests.support import plain_keras
-from tests.support.parity import relative
 from tests.support.drawing import tiny_config
+from tests.support.parity import relative
 
-PICTURES = 4
+IMAGES = 4
 
 
 @pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small"])
@@ -29,9 +29,9 @@ def test_bfloat16_features_resemble_float32_features(name: str) -> None:
             layer.finalize_state()
     trunk = cut_classifier(classifier, 0).trunk
     assert trunk is not None
-    pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
 
-    (expected,) = KerasEngine(trunk, "float32", PICTURES).run([pixels])
-    (found,) = KerasEngine(trunk, "bfloat16", PICTURES).run([pixels])
+    (expected,) = KerasEngine(trunk, "float32", IMAGES).run([pixels])
+    (found,) = KerasEngine(trunk, "bfloat16", IMAGES).run([pixels])
 
     assert relative(found, expected) < 0.05

@@ -36,7 +36,7 @@ def cut() -> Cut:
 
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
-    """More than a batch of pictures, and no multiple of it."""
+    """More than a batch of images, and no multiple of it."""
     return np.random.default_rng(0).integers(0, 256, (BATCH + 5, 32, 32, 3), dtype=np.uint8)
 
 

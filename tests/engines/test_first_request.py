@@ -85,7 +85,7 @@ def test_a_full_gpu_is_no_lack_of_xla(parts: dict[str, Any], monkeypatch: pytest
         _engine(parts["trunk"], compiler, monkeypatch, batch=32)
 
     assert str(caught.value) == (
-        "the GPU has no room for 32 pictures at a time. Is something else running on it? A smaller data.image_size "
+        "the GPU has no room for 32 images at a time. Is something else running on it? A smaller data.image_size "
         "needs less, and `engine: openvino` none."
     )
     assert compiler.jit == [True]

@@ -39,7 +39,7 @@ def _replacing(pattern: str, text: str) -> Change:
 
 
 def _padded(xml: str) -> str:
-    """A thousand million pixels around each picture."""
+    """A thousand million pixels around each image."""
     wide = re.sub(r"(pads_begin|pads_end)=\"[^\"]*\"", r"\1=\"1000000, 1000000\"", xml)
     return re.sub(r"auto_pad=\"[^\"]*\"", 'auto_pad="explicit"', wide)
 
@@ -80,7 +80,7 @@ def test_constants_that_grow_are_refused_before_they_are_computed(tmp_path: Path
         OpenVinoEngine(tmp_path / "trunk.xml", "float32")
 
 
-def test_more_values_than_any_picture_has_are_refused(tmp_path: Path) -> None:
+def test_more_values_than_any_image_has_are_refused(tmp_path: Path) -> None:
     """Whatever a graph does with its input."""
     from openvino import Model, save_model
     from openvino import opset13 as ops
@@ -91,5 +91,5 @@ def test_more_values_than_any_picture_has_are_refused(tmp_path: Path) -> None:
     )
     save_model(Model([wide], [pixels]), tmp_path / "trunk.xml", compress_to_fp16=False)
 
-    with pytest.raises(EngineError, match=r"gives [0-9,]+ values for 1 pictures"):
+    with pytest.raises(EngineError, match=r"gives [0-9,]+ values for 1 images"):
         OpenVinoEngine(tmp_path / "trunk.xml", "float32", batch=1)

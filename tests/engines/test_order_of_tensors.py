@@ -19,13 +19,13 @@ def test_a_converted_trunk_gives_its_tensors_in_the_cuts_order(tmp_path: Path) -
     pixels = keras.Input((8, 8, 3), name="pixels")
     trunk = keras.Model([pixels], [keras.layers.Rescaling(float(k + 1))(pixels) for k in range(MANY)])
     convert_graph(trunk, tmp_path / "trunk.xml", pixels=True)
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
-    features = OpenVinoEngine(tmp_path / "trunk.xml", "float32").run([pictures])
+    features = OpenVinoEngine(tmp_path / "trunk.xml", "float32").run([images])
 
     assert len(features) == MANY
     for k, tensor in enumerate(features):
-        np.testing.assert_array_equal(tensor, (k + 1) * pictures.astype(np.float32))
+        np.testing.assert_array_equal(tensor, (k + 1) * images.astype(np.float32))
 
 
 def test_a_converted_tail_takes_its_tensors_in_the_cuts_order(tmp_path: Path) -> None:

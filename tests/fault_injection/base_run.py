@@ -54,7 +54,7 @@ def base_config() -> Config:
         {
             "name": "base",
             "mode": "fine-tuning",
-            "data": {"path": f"{SOMEWHERE}/pictures", "image_size": SIZE_PX},
+            "data": {"path": f"{SOMEWHERE}/images", "image_size": SIZE_PX},
             "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [4, 8], "batch_norm": True}},
             "head": {"layers": [{"dense": 8}, {"dropout": 0.2}]},
         },
@@ -64,7 +64,7 @@ def base_config() -> Config:
 
 
 def make_base(folder: Path) -> None:
-    """Fill a folder with `run`, `pictures`, and `weights.weights.h5`; in a process with TensorFlow."""
+    """Fill a folder with `run`, `images`, and `weights.weights.h5`; in a process with TensorFlow."""
     from cnncli.engines.build import converted_graph
     from cnncli.inference.predictor import ScoringRecipe, save_scorer
     from cnncli.networks.classifier import build_classifier, save_classifier
@@ -115,12 +115,12 @@ def _finish(run: RunFolder) -> None:
 
 
 def _draw(folder: Path) -> str:
-    """Pictures of noise on disk; gives their manifest."""
+    """Images of noise on disk; gives their manifest."""
     random, rows = np.random.default_rng(0), []
     for split, count in (("test", 2), ("train", 3), ("validation", 2)):
         for label in CLASSES:
             for number in range(count):
-                path = folder / "pictures" / split / label / f"{number}.png"
+                path = folder / "images" / split / label / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(random.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
                 data = path.read_bytes()

@@ -79,7 +79,7 @@ def with_each_operation(work: Callable[[], object], see: Callable[[int], None]) 
     """Do something, and call `see` before each call into the disk with its number; what it raises is raised there."""
     number = 0
 
-    def profile(frame: FrameType, event: str, called: Any) -> None:  # noqa: ARG001 - Python passes it
+    def profile(frame: FrameType, event: str, called: Any) -> None:
         nonlocal number
         if event == "c_call" and called.__name__ in OPERATIONS:
             number += 1

@@ -1,4 +1,4 @@
-"""A small folder of pictures that two classes can be learned from."""
+"""A small folder of images that two classes can be learned from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIDE_PX = 40
 
 
 def write_drawings(folder: Path, per_class: Mapping[str, int]) -> None:
-    """Stripes and dots in random colours, as PNG, in split folders of class folders."""
+    """Stripes and dots in random colors, as PNG, in split folders of class folders."""
     random = np.random.default_rng(0)
     for split, count in per_class.items():
         for label in ("dots", "stripes"):

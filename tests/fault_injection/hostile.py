@@ -138,7 +138,7 @@ def _legacy_weights(here: Path, random: Random) -> None:
 
 def _archive(here: Path, random: Random) -> None:
     method = one_of(random, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
-    data = hostile_archives.zipped(hostile_archives.pictures(hostile_archives.flat).items(), method)
+    data = hostile_archives.zipped(hostile_archives.images(hostile_archives.flat).items(), method)
     (here / "archive.zip").write_bytes(mutated(data, random))
 
 

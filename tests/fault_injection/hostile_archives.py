@@ -16,10 +16,10 @@ from PIL import Image
 from tests.fault_injection.kinds import Kind, prepare
 
 NEEDED = 4
-"""Pictures of each class that the preparation takes; a few more are there."""
+"""Images of each class that the preparation takes; a few more are there."""
 
 
-def picture(seed: int) -> bytes:
+def drawn_image(seed: int) -> bytes:
     """A small JPEG, another one for each seed."""
     file = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
@@ -27,10 +27,10 @@ def picture(seed: int) -> bytes:
     return file.getvalue()
 
 
-def pictures(name: Callable[[str, int], str], count: int = NEEDED + 1) -> dict[str, bytes]:
+def images(name: Callable[[str, int], str], count: int = NEEDED + 1) -> dict[str, bytes]:
     """Cats and dogs under names of one's own."""
     kinds = enumerate(("cat", "dog"))
-    return {name(kind, k): picture(100 * number + k) for number, kind in kinds for k in range(count)}
+    return {name(kind, k): drawn_image(100 * number + k) for number, kind in kinds for k in range(count)}
 
 
 def flat(kind: str, number: int) -> str:
@@ -57,8 +57,8 @@ def _zip(content: Callable[[], bytes], says: str | None) -> Kind:
 def _beside(
     more: Callable[[], Iterable[tuple[str | zipfile.ZipInfo, bytes]]], method: int = zipfile.ZIP_STORED
 ) -> Kind:
-    """Something beside good pictures, which are arranged all the same."""
-    return _zip(lambda: zipped([*pictures(flat).items(), *more()], method), None)
+    """Something beside good images, which are arranged all the same."""
+    return _zip(lambda: zipped([*images(flat).items(), *more()], method), None)
 
 
 def _special(name: str, kind: int, data: bytes = b"") -> tuple[zipfile.ZipInfo, bytes]:
@@ -68,15 +68,13 @@ def _special(name: str, kind: int, data: bytes = b"") -> tuple[zipfile.ZipInfo, 
 
 
 def _link_and_through_it() -> list[tuple[str | zipfile.ZipInfo, bytes]]:
-    return [_special("train", 0o120000, b"../../outside"), *pictures(flat, 2).items()]
+    return [_special("train", 0o120000, b"../../outside"), *images(flat, 2).items()]
 
 
 def _lying() -> bytes:
-    """A picture that declares a kilobyte and unpacks to far more, beside good ones."""
+    """An image that declares a kilobyte and unpacks to far more, beside good ones."""
     name = "train/cat.99.jpg"
-    data = bytearray(
-        zipped([*pictures(flat).items(), (name, b"\xff\xd8\xff" + bytes(50_000_000))], zipfile.ZIP_DEFLATED)
-    )
+    data = bytearray(zipped([*images(flat).items(), (name, b"\xff\xd8\xff" + bytes(50_000_000))], zipfile.ZIP_DEFLATED))
     for signature, size_at, name_at in ((b"PK\x03\x04", 22, 30), (b"PK\x01\x02", 24, 46)):
         at = data.find(signature)
         while at >= 0:
@@ -107,7 +105,7 @@ def _tar(names: Iterable[tuple[str, bytes, bytes]]) -> bytes:
 
 def _quine() -> bytes:
     """A zip in a zip in a zip, of which only the second is opened."""
-    inner = zipped(pictures(flat).items())
+    inner = zipped(images(flat).items())
     for name in ("c.zip", "b.zip"):
         inner = zipped([(name, inner)])
     return zipped([("a.zip", inner)])
@@ -116,7 +114,7 @@ def _quine() -> bytes:
 def _folder_with_a_pipe(here: Path) -> None:
     folder = here / "archive.zip"  # a folder, whatever its name says
     folder.mkdir()
-    for name, data in pictures(lambda kind, k: f"{kind}.{k}.jpg").items():
+    for name, data in images(lambda kind, k: f"{kind}.{k}.jpg").items():
         (folder / name).write_bytes(data)
     os.mkfifo(folder / "cat.77.jpg")
     (folder / "cat.78.jpg").symlink_to("/etc/passwd")
@@ -128,41 +126,39 @@ DEFLATED = zipfile.ZIP_DEFLATED
 
 KINDS: Mapping[str, Kind] = {
     "zip with paths that lead out": _zip(
-        lambda: zipped(pictures(lambda kind, k: f"../../outside/{kind}.{k}.jpg").items()), None
+        lambda: zipped(images(lambda kind, k: f"../../outside/{kind}.{k}.jpg").items()), None
     ),
     "zip with absolute paths": _zip(
-        lambda: zipped(pictures(lambda kind, k: f"/tmp/outside/{kind}.{k}.jpg").items()), None
+        lambda: zipped(images(lambda kind, k: f"/tmp/outside/{kind}.{k}.jpg").items()), None
     ),
-    "zip with paths of Windows": _zip(
-        lambda: zipped(pictures(lambda kind, k: f"C:\\..\\{kind}\\{k}.jpg").items()), None
-    ),
+    "zip with paths of Windows": _zip(lambda: zipped(images(lambda kind, k: f"C:\\..\\{kind}\\{k}.jpg").items()), None),
     "zip with a link, and files through it": _zip(lambda: zipped(_link_and_through_it()), "are needed, and there are"),
     "zip with a device and a pipe": _beside(
         lambda: [_special("train/cat.7.jpg", 0o020000), _special("train/dog.7.jpg", 0o010000)]
     ),
     "zip with the same name twice, in capitals": _beside(
-        lambda: [(f"TRAIN/CAT.{k}.JPG", picture(900 + k)) for k in range(3)]
+        lambda: [(f"TRAIN/CAT.{k}.JPG", drawn_image(900 + k)) for k in range(3)]
     ),
     "zip with names of 5,000 characters": _zip(
-        lambda: zipped(pictures(lambda kind, k: f"{kind}/{'x' * 5000}{k}.jpg").items()), None
+        lambda: zipped(images(lambda kind, k: f"{kind}/{'x' * 5000}{k}.jpg").items()), None
     ),
     "zip with names full of control characters": _zip(
-        lambda: zipped(pictures(lambda kind, k: f"{kind}/\x1b[2J\n{k}.jpg").items()), None
+        lambda: zipped(images(lambda kind, k: f"{kind}/\x1b[2J\n{k}.jpg").items()), None
     ),
-    "zip with a bomb for a picture": _beside(
+    "zip with a bomb for an image": _beside(
         lambda: [("train/cat.99.jpg", b"\xff\xd8\xff" + bytes(40_000_000))], DEFLATED
     ),
     "zip whose sizes lie": _zip(_lying, None),
     "zip packed by a method without limits": _zip(
-        lambda: zipped(pictures(flat).items(), zipfile.ZIP_BZIP2), "are needed, and there are 0"
+        lambda: zipped(images(flat).items(), zipfile.ZIP_BZIP2), "are needed, and there are 0"
     ),
     "zip of a zip that is a bomb": _zip(
         lambda: zipped([("train.zip", bytes(20_000_000))], DEFLATED), "would unpack to"
     ),
     "zip of many zips": _zip(lambda: zipped([(f"{k}.zip", zipped([])) for k in range(200)]), "more than 100 zips"),
-    "zip in a zip in a zip": _zip(_quine, "no pictures of Dogs vs. Cats"),
+    "zip in a zip in a zip": _zip(_quine, "no images of Dogs vs. Cats"),
     "zip with a million entries": _zip(lambda: _many_entries(1_000_000), "its list of entries has"),
-    "zip that is cut off": _zip(lambda: zipped(pictures(flat).items())[:-60], NO_ZIP),
+    "zip that is cut off": _zip(lambda: zipped(images(flat).items())[:-60], NO_ZIP),
     "tar with paths that lead out": _zip(
         lambda: _tar([("../../outside/x", tarfile.REGTYPE, b"x"), ("/etc/x", tarfile.REGTYPE, b"x")]), NO_ZIP
     ),

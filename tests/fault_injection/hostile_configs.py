@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.fault_injection.kinds import Kind, read_config
 
-PATH = "data: {path: pictures}\n"
+PATH = "data: {path: images}\n"
 
 
 def _text(text: str | bytes, says: str | None) -> Kind:

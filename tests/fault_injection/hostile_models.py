@@ -242,10 +242,10 @@ KINDS: Mapping[str, Kind] = {
         _built_for("head_logits", None, 2**23), "declares .* bytes of weights|cannot be read"
     ),
     "keras whose channels double and double": described(_stacked, "cannot be read"),
-    "keras with a picture of 10**9 pixels": described(
-        _settings("pixels", batch_shape=[None, 2**20, 1000, 3]), "does not describe a model of pictures"
+    "keras with an image of 10**9 pixels": described(
+        _settings("pixels", batch_shape=[None, 2**20, 1000, 3]), "does not describe a model of images"
     ),
-    "keras in the wrong order": described(_reversed, "does not describe a model of pictures|comes before"),
+    "keras in the wrong order": described(_reversed, "does not describe a model of images|comes before"),
     "keras nested 50,000 deep": described(_nested, "nested without end"),
     "keras described by a list": described(lambda _: "[]", "does not describe a functional model"),
     "keras with a description of 9 MB": described(lambda _: " " * 9_000_000, "would unpack to"),

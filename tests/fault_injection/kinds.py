@@ -12,7 +12,7 @@ from typing import Any
 
 from cnncli.catalogue.networks import network
 from cnncli.config.reader import config_from_mapping, load_config
-from cnncli.errors import CnncliError, PictureError
+from cnncli.errors import CnncliError, ImageError
 from cnncli.networks.weights.lite0_weights import read_tensors
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, open_run
@@ -74,9 +74,9 @@ def predict(here: Path) -> None:
     """`cnncli predict`."""
     from cnncli.recipes.predict import predict as recipe
 
-    pictures = sorted((here / "pictures" / "test").rglob("*.png"))
-    results = list(recipe(open_run(here / "run", here), pictures))
-    refused = [str(result) for result in results if isinstance(result, PictureError)]
+    images = sorted((here / "images" / "test").rglob("*.png"))
+    results = list(recipe(open_run(here / "run", here), images))
+    refused = [str(result) for result in results if isinstance(result, ImageError)]
     if refused:
         raise CnncliError(refused)
 

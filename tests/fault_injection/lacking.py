@@ -22,7 +22,7 @@ ARRAYS = ("weight/", "optimizer/", "random/", "best/")
 """Parts of the names of arrays in a checkpoint; each kind is left out in turn."""
 FACTS: Mapping[str, Callable[[dict[str, Any]], object]] = {
     "epoch": lambda stage: stage.update(epoch=1),
-    "sums": lambda stage: stage["sums"].update(steps=0, loss=0.0, right=0.0, pictures=0),
+    "sums": lambda stage: stage["sums"].update(steps=0, loss=0.0, right=0.0, images=0),
     "best": lambda stage: stage.update(best=None),
     "plateau": lambda stage: stage.update(plateau=None),
     "early stopping": lambda stage: stage.update(stopping=None),

@@ -1,4 +1,4 @@
-"""`data check --fix-splits` killed at any moment: no picture is lost or doubled, and the next call does the rest."""
+"""`data check --fix-splits` killed at any moment: no image is lost or doubled, and the next call does the rest."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from tests.fault_injection.planted import CLASSES, write_clean
 KILLS = 4
 PER_CLASS = 10
 LONGEST_S = 0.005
-"""A call is killed within so many seconds from where it begins to move pictures: about as many as it needs."""
+"""A call is killed within so many seconds from where it begins to move images: about as many as it needs."""
 
 
 def once(work: Path, random: np.random.Generator) -> None:
     """A few calls that are killed, and one that is not."""
-    folder = work / "pictures"
+    folder = work / "images"
     before = _planted(folder, random)
     for _ in range(KILLS):
         _kill_while_moving(folder, random.uniform(0, LONGEST_S))
         there = _contents(folder)
         if set(there) != set(before) or any(there[digest] < n for digest, n in before.items()):
-            raise AssertionError("pictures were lost")
+            raise AssertionError("images were lost")
     _finish(folder, before)
 
 
 def two_at_once(work: Path, random: np.random.Generator) -> None:
     """Two calls at the same time, and then one more: where they meet, each leaves to the other what that has begun."""
-    folder = work / "pictures"
+    folder = work / "images"
     before = _planted(folder, random)
     begun, begin = os.pipe()
     children = [_start(folder, begin) for _ in range(2)]
@@ -51,7 +51,7 @@ def two_at_once(work: Path, random: np.random.Generator) -> None:
 
 
 def _planted(folder: Path, random: np.random.Generator) -> Counter[str]:
-    """Write pictures, some of them in two splits; gives how often each is there."""
+    """Write images, some of them in two splits; gives how often each is there."""
     write_clean(folder, random)
     for label in CLASSES:
         for number in range(PER_CLASS):
@@ -65,18 +65,18 @@ def _finish(folder: Path, before: Counter[str]) -> None:
     fixed = fix_splits(folder, Console(quiet=True), lambda _: True)
     facts = scan_folder(folder)
     if _contents(folder) != before:
-        raise AssertionError("pictures were doubled or lost")
+        raise AssertionError("images were doubled or lost")
     if fixed.problems or fixed.left or facts.problems:
         raise AssertionError(f"not all was done: {fixed.problems}, {fixed.left}, {facts.problems}")
 
 
 def _contents(folder: Path) -> Counter[str]:
-    """How often each picture is there."""
+    """How often each image is there."""
     return Counter(sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.jpg"))
 
 
 def _kill_while_moving(folder: Path, seconds: float) -> None:
-    """Call it in a process of its own, and kill that so long after it has begun to move pictures."""
+    """Call it in a process of its own, and kill that so long after it has begun to move images."""
     begun, begin = os.pipe()
     child = _start(folder, begin)
     os.close(begin)
@@ -90,7 +90,7 @@ def _kill_while_moving(folder: Path, seconds: float) -> None:
 
 
 def _start(folder: Path, begin: int) -> int:
-    """Move all pictures in another process, which writes to `begin` before it does; gives its number."""
+    """Move all images in another process, which writes to `begin` before it does; gives its number."""
     if child := os.fork():
         return child
     try:

@@ -1,4 +1,4 @@
-"""Files changed at random: bits, spans, numbers, and the parts that picture formats are made of."""
+"""Files changed at random: bits, spans, numbers, and the parts that image formats are made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults planted in a folder of pictures: all have to be told before training, and none of a clean folder."""
+"""Faults planted in a folder of images: all have to be told before training, and none of a clean folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTH_PX, HEIGHT_PX = 96, 72
 
 def once(work: Path, random: np.random.Generator) -> None:
     """One kind of fault, the one whose number is that of the try; first the folder without it."""
-    folder = work / "pictures"
+    folder = work / "images"
     write_clean(folder, random)
     heard = told(folder)
     if heard:
@@ -48,7 +48,7 @@ def told(folder: Path) -> list[list[str]]:
 
 
 def write_clean(folder: Path, random: np.random.Generator) -> None:
-    """Class folders in split folders, of pictures that have nothing in common."""
+    """Class folders in split folders, of images that have nothing in common."""
     for split, count in PER_CLASS.items():
         for label in CLASSES:
             (folder / split / label).mkdir(parents=True)
@@ -57,7 +57,7 @@ def write_clean(folder: Path, random: np.random.Generator) -> None:
 
 
 def draw(random: np.random.Generator) -> Image.Image:
-    """Clouds in random colours."""
+    """Clouds in random colors."""
     coarse = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC)
 
@@ -70,7 +70,7 @@ class Tree:
     random: np.random.Generator
 
     def any(self, split: str, label: str | None = None) -> Path:
-        """A picture of a split."""
+        """An image of a split."""
         label = label or str(self.random.choice(CLASSES))
         return Path(str(self.random.choice(sorted(map(str, (self.folder / split / label).iterdir())))))
 
@@ -94,7 +94,7 @@ def _copied(name: str, label: str | None = None) -> Fault:
         source = tree.any(one, "cats")
         target = tree.beside(other, label or "cats", name)
         shutil.copyfile(source, target)
-        return str(source), str(target), "the same picture in"
+        return str(source), str(target), "the same image in"
 
     return plant
 
@@ -104,8 +104,8 @@ def _changed(change: Callable[[Image.Image], Image.Image], name: str = "like.jpg
         one, other = tree.two_splits()
         source = tree.any(one)
         target = tree.beside(other, source.parent.name, name)
-        with Image.open(source) as picture:
-            change(picture.convert("RGB")).save(target, quality=quality)
+        with Image.open(source) as image:
+            change(image.convert("RGB")).save(target, quality=quality)
         return str(source), str(target), "look alike in different splits: 1,"
 
     return plant
@@ -117,8 +117,8 @@ def _turned(tree: Tree) -> tuple[str, ...]:
     target = tree.beside(other, source.parent.name, "turned.jpg")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be seen as it lies, it has to be turned by a quarter
-    with Image.open(source) as picture:
-        picture.transpose(Image.Transpose.ROTATE_90).save(target, exif=exif, quality=90)
+    with Image.open(source) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(target, exif=exif, quality=90)
     return str(source), str(target), "look alike"
 
 
@@ -170,20 +170,20 @@ def _twins(tree: Tree) -> tuple[str, ...]:
 def _emptied(tree: Tree) -> tuple[str, ...]:
     for path in (tree.folder / "train" / "owls").iterdir():
         path.unlink()
-    return str(tree.folder / "train" / "owls"), "no readable picture"
+    return str(tree.folder / "train" / "owls"), "no readable image"
 
 
 def _single(tree: Tree) -> tuple[str, ...]:
     for path in sorted((tree.folder / "train" / "owls").iterdir())[1:]:
         path.unlink()
-    return "fewer than 10 pictures to train on", "owls 1"
+    return "fewer than 10 images to train on", "owls 1"
 
 
 def _swapped(tree: Tree) -> tuple[str, ...]:
     (tree.folder / "train").rename(tree.folder / "aside")
     (tree.folder / "test").rename(tree.folder / "train")
     (tree.folder / "aside").rename(tree.folder / "test")
-    return "test has 72 pictures and train only 30", "swapped"
+    return "test has 72 images and train only 30", "swapped"
 
 
 def _other_shares(tree: Tree) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ FAULTS: dict[str, Fault] = {
     "half the size": _changed(lambda one: one.resize((one.width // 2, one.height // 2))),
     "twice the size, as PNG": _changed(lambda one: one.resize((one.width * 2, one.height * 2)), "like.png"),
     "brighter": _changed(lambda one: ImageEnhance.Brightness(one).enhance(1.2)),
-    "without colours": _changed(lambda one: one.convert("L")),
+    "without colors": _changed(lambda one: one.convert("L")),
     "cropped": _changed(lambda one: one.crop((1, 1, one.width - 1, one.height - 1))),
     "turned, as EXIF says": _turned,
     "class missing in validation": _missing("validation"),
@@ -213,7 +213,7 @@ FAULTS: dict[str, Fault] = {
     "classes shifted": _shifted,
     "classes that sound alike": _twins,
     "empty class": _emptied,
-    "class of one picture": _single,
+    "class of one image": _single,
     "splits swapped": _swapped,
     "shares shifted": _other_shares,
 }

@@ -11,13 +11,13 @@ from tests.fault_injection import moves
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_no_picture_is_lost_where_a_call_is_killed(number: int, tmp_path: Path) -> None:
+def test_no_image_is_lost_where_a_call_is_killed(number: int, tmp_path: Path) -> None:
     """And the next call that is not killed does what is left."""
     moves.once(tmp_path, np.random.default_rng(number))
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_no_picture_is_lost_by_two_calls_at_once(number: int, tmp_path: Path) -> None:
+def test_no_image_is_lost_by_two_calls_at_once(number: int, tmp_path: Path) -> None:
     """Whichever of them moves it."""
     moves.two_at_once(tmp_path, np.random.default_rng(number))
 
@@ -25,5 +25,5 @@ def test_no_picture_is_lost_by_two_calls_at_once(number: int, tmp_path: Path) ->
 def test_the_torture_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A move that deletes first is found out."""
     monkeypatch.setattr(moves, "fix_splits", lambda folder, *_: (folder / "train" / "cats" / "0.jpg").unlink())
-    with pytest.raises(AssertionError, match="pictures were lost"):
+    with pytest.raises(AssertionError, match="images were lost"):
         moves.once(tmp_path, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Faults in a folder of pictures are told before training, each of them."""
+"""Faults in a folder of images are told before training, each of them."""
 
 from __future__ import annotations
 

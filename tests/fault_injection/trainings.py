@@ -22,11 +22,11 @@ from cnncli.runs.layout import RunFolder
 from tests.fault_injection.children import LOOK_S, Child
 from tests.fault_injection.drawings import write_drawings
 
-TIMES = ("seconds", "pictures_per_s")
+TIMES = ("seconds", "images_per_s")
 CONFIG = """
 name: tortured
 mode: fine-tuning
-data: {path: PICTURES, image_size: 32}
+data: {path: IMAGES, image_size: 32}
 backbone: {name: ConvNet, weights: none, options: {filters: [8, 16], batch_norm: true}}
 head: {layers: [{dense: 8}, {dropout: 0.4}]}
 augmentation: {rotation_range: 20, horizontal_flip: true, views: VIEWS, mixup: 0.3}
@@ -178,7 +178,7 @@ def prepare(work: Path, random: np.random.Generator, views: str | None = None) -
     Args:
         work: the folder; what undisturbed ones end with is kept beside it.
         random: chooses the precision, and views where they are None.
-        views: of the training pictures; stored, or fresh ones that are not.
+        views: of the training images; stored, or fresh ones that are not.
     """
     precision = "auto" if random.random() < 0.5 else "float32"
     views = views or ("fresh" if random.random() < 0.5 else "2")
@@ -190,7 +190,7 @@ def prepare(work: Path, random: np.random.Generator, views: str | None = None) -
 @functools.cache
 def _reference(folder: Path, precision: str, views: str) -> Reference:
     if not folder.exists():
-        write_drawings(folder / "pictures", {"train": 24, "validation": 12, "test": 12})
+        write_drawings(folder / "images", {"train": 24, "validation": 12, "test": 12})
     work = folder / f"{precision}-{views}"
     trainer = Trainer(_write_config(work, folder, precision, views), work)
     started = time.monotonic()
@@ -200,7 +200,7 @@ def _reference(folder: Path, precision: str, views: str) -> Reference:
 
 def _write_config(work: Path, folder: Path, precision: str, views: str) -> Path:
     work.mkdir(parents=True, exist_ok=True)
-    text = CONFIG.replace("PICTURES", str(folder / "pictures")).replace("PRECISION", precision).replace("VIEWS", views)
+    text = CONFIG.replace("IMAGES", str(folder / "images")).replace("PRECISION", precision).replace("VIEWS", views)
     file = work / "config.yaml"
     file.write_text(text, encoding="utf-8")
     return file

@@ -29,7 +29,7 @@ def digests_of(count: int, first: int = 0) -> list[str]:
 
 
 def features_of(count: int, first: int = 0) -> list[np.ndarray]:
-    """Rows that tell which picture they belong to: four numbers in one tensor, 2 x 2 in another."""
+    """Rows that tell which image they belong to: four numbers in one tensor, 2 x 2 in another."""
     numbers = np.arange(first, first + count)
     wide = np.repeat(numbers, 4).reshape(count, 4).astype(np.float32)
     return [wide, (np.repeat(numbers, 4).reshape(count, 2, 2) % 251).astype(np.uint8)]

@@ -28,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["rows.bin", "index.json"])
 @pytest.mark.parametrize("kind", ["flip", "cut", "insert"])
 def test_damage_at_any_offset_is_found(whole: Path, tmp_path: Path, name: str, kind: str) -> None:
-    """A bit flipped, an end cut off, a byte too many: the pictures count as missing, and the segment is deleted."""
+    """A bit flipped, an end cut off, a byte too many: the images count as missing, and the segment is deleted."""
     draw = random.Random(f"{name} {kind}")
     for trial in range(TRIALS):
         store = tmp_path / str(trial)
@@ -75,7 +75,7 @@ def test_what_is_damaged_is_computed_again(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_whole_copy_serves_where_another_is_damaged(whole: Path, tmp_path: Path) -> None:
-    """Two runs may have computed the same pictures."""
+    """Two runs may have computed the same images."""
     shutil.copytree(whole, tmp_path / "store")
     (damaged,) = segments_in(tmp_path / "store")
     FeatureStore(tmp_path / "store").write(KEY, digests_of(5), features_of(5))

@@ -26,25 +26,25 @@ FLIPS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True)
 
 
 class MeanEngine:
-    """A trunk that is easy to foretell: the mean colour. Counts the pictures that go through it."""
+    """A trunk that is easy to foretell: the mean color. Counts the images that go through it."""
 
     choice = EngineChoice("keras", "float32")
     identity = {"engine": "mean"}  # noqa: RUF012
     batch, streams = 8, 2
 
     def __init__(self) -> None:
-        self.pictures = self.padding = 0
+        self.images = self.padding = 0
 
     def run(self, inputs: Any) -> list[np.ndarray]:
-        """One row of three means per picture."""
-        self.pictures += len(inputs[0])
+        """One row of three means per image."""
+        self.images += len(inputs[0])
         self.padding += -len(inputs[0]) % self.batch
         return [inputs[0].mean(axis=(1, 2)).astype(np.float32)]
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> tuple[Row, ...]:
-    """Twenty-four training pictures."""
+    """Twenty-four training images."""
     return build_manifest(tiny_config(draw_dataset(tmp_path / "data")).data, 0).split("train")
 
 
@@ -55,20 +55,18 @@ def console() -> Console:
 
 
 def test_stored_features_are_not_computed_again(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """A second extraction runs nothing; ten more pictures cost ten."""
+    """A second extraction runs nothing; ten more images cost ten."""
     engine, store = MeanEngine(), FeatureStore(tmp_path / "store")
     extraction = Extraction(engine, "mean", PIXELS)
 
     assert extract(extraction, rows[:14], 1, store, console)[1] == Counts(14, 0)
     assert extract(extraction, rows[:14], 1, store, console)[1] == Counts(0, 14)
     assert extract(extraction, rows, 1, store, console)[1] == Counts(10, 14)
-    assert engine.pictures == 24
+    assert engine.images == 24
 
 
-def test_every_view_is_rendered_from_the_decoded_picture(
-    rows: tuple[Row, ...], tmp_path: Path, console: Console
-) -> None:
-    """View 0 is the picture itself, the others are what `render_view` gives."""
+def test_every_view_is_rendered_from_the_decoded_image(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """View 0 is the image itself, the others are what `render_view` gives."""
     extraction = Extraction(MeanEngine(), "mean", PIXELS, FLIPS)
     views, counts = extract(extraction, rows, 3, FeatureStore(tmp_path / "store"), console)
 
@@ -96,7 +94,7 @@ def test_an_interrupted_extraction_keeps_what_it_computed(
 
     class Interrupted(MeanEngine):
         def run(self, inputs: Any) -> list[np.ndarray]:
-            if self.pictures >= 24:
+            if self.images >= 24:
                 raise KeyboardInterrupt
             return super().run(inputs)
 
@@ -105,18 +103,18 @@ def test_an_interrupted_extraction_keeps_what_it_computed(
         extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, 2, store, console)
     _, counts = extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2, store, console)
 
-    assert 0 < counts.reused == engine.pictures < 48
+    assert 0 < counts.reused == engine.images < 48
     assert counts.computed + counts.reused == 48
 
 
-def test_equal_pictures_are_computed_once(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_equal_images_are_computed_once(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
     """Wherever they lie and however often they are listed."""
     engine = MeanEngine()
     (features,), counts = extract(
         Extraction(engine, "mean", PIXELS), rows[:2] * 3, 1, FeatureStore(tmp_path / "store"), console
     )
 
-    assert (engine.pictures, counts, len(features)) == (2, Counts(2, 0), 6)
+    assert (engine.images, counts, len(features)) == (2, Counts(2, 0), 6)
 
 
 def test_an_empty_trunk_stores_the_pixels(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
@@ -126,9 +124,7 @@ def test_an_empty_trunk_stores_the_pixels(rows: tuple[Row, ...], tmp_path: Path,
     assert (features.rows(np.array([3]))[0][0] == decode(rows[3].path, PIXELS)).all()
 
 
-def test_all_pictures_that_changed_or_vanished_are_named(
-    rows: tuple[Row, ...], tmp_path: Path, console: Console
-) -> None:
+def test_all_images_that_changed_or_vanished_are_named(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
     """Together, before anything is trained on them; the others are kept."""
     rows[0].path.unlink()
     rows[1].path.write_bytes(rows[2].path.read_bytes())
@@ -144,15 +140,14 @@ def test_all_pictures_that_changed_or_vanished_are_named(
 
 
 def test_a_folder_that_has_gone_is_one_line(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """And not one for each of its pictures."""
+    """And not one for each of its images."""
     for row in rows:
         row.path.unlink()
     with pytest.raises(DataError) as caught:
         extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, FeatureStore(tmp_path / "store"), console)
 
     assert caught.value.problems == (
-        f"{rows[0].path}: No such file or directory (and so for all 24 pictures that are needed). "
-        "Was the folder moved?",
+        f"{rows[0].path}: No such file or directory (and so for all 24 images that are needed). Was the folder moved?",
     )
 
 
@@ -174,33 +169,33 @@ def test_large_features_are_written_in_several_segments(
 def test_requests_are_full_whatever_the_number_of_views(
     rows: tuple[Row, ...], tmp_path: Path, console: Console, views: int
 ) -> None:
-    """What an engine adds to fill a request is work for nothing: there is none where the pictures come out even."""
+    """What an engine adds to fill a request is work for nothing: there is none where the images come out even."""
     engine = MeanEngine()
     extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, views, FeatureStore(tmp_path / "store"), console)
 
-    assert (engine.pictures, engine.padding) == (24 * views, 0)
+    assert (engine.images, engine.padding) == (24 * views, 0)
 
 
 def test_views_that_are_stored_fill_no_request(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """Three of four are missing, so that eight pictures fill three requests, and not two one."""
+    """Three of four are missing, so that eight images fill three requests, and not two one."""
     store, engine = FeatureStore(tmp_path / "store"), MeanEngine()
     extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 1, store, console)
     extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, 4, store, console)
 
-    assert (engine.pictures, engine.padding) == (72, 0)
+    assert (engine.images, engine.padding) == (72, 0)
 
 
 @pytest.mark.parametrize("batch", [8, 16, 64])
 def test_no_number_of_views_wastes_much(batch: int) -> None:
-    """At most a sixth, in tasks of at most eight requests or one picture."""
+    """At most a sixth, in tasks of at most eight requests or one image."""
     engine = MeanEngine()
     engine.batch = batch
     for views in range(1, 4 * batch):
-        pictures = Extraction(engine, "mean", PIXELS).pictures_at_a_time(views)
-        renderings = pictures * views
+        images = Extraction(engine, "mean", PIXELS).images_at_a_time(views)
+        renderings = images * views
 
         assert -renderings % batch <= renderings / 6
-        assert renderings <= 8 * batch or pictures == 1
+        assert renderings <= 8 * batch or images == 1
 
 
 def test_decoded_pixels_are_nobodys_features(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:

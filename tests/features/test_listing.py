@@ -34,7 +34,7 @@ def _store(folder: Path, key: FeatureKey, used: float = 0.0, count: int = 3) -> 
 
 
 def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
-    """Network, view, engine, precision, pixels; and how many pictures there are, each counted once."""
+    """Network, view, engine, precision, pixels; and how many images there are, each counted once."""
     key = FeatureKey({**TRUNK, "view": {"view": 2, "shear_range": 3}}, {"network": "VGG16", "cut": "block4_pool"})
     _store(tmp_path, key, count=1500)
     with FeatureStore(tmp_path) as store:
@@ -54,7 +54,7 @@ def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
         "engine": "openvino",
         "precision": "bfloat16",
         "pixels": "160×120",
-        "pictures": "1,500",
+        "images": "1,500",
         "in use": "no",
     }
     assert summary.to_dict()["augmentation"] == {"shear_range": 3}
@@ -129,7 +129,7 @@ def test_no_store_has_no_keys(tmp_path: Path) -> None:
     assert not (tmp_path / "features").exists()
 
 
-@pytest.mark.parametrize("before", ["segments_of", "_described", "_pictures", "_is_in_use"])
+@pytest.mark.parametrize("before", ["segments_of", "_described", "_images", "_is_in_use"])
 def test_a_key_that_goes_meanwhile_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
     """Another process may evict it at any moment; the others are listed."""
     for used in (1.0, 2.0):

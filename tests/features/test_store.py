@@ -38,7 +38,7 @@ def test_rows_may_be_strided(tmp_path: Path) -> None:
     assert (FeatureStore(tmp_path).read(KEY, digests_of(2)).rows(np.arange(2))[0] == array).all()
 
 
-def test_pictures_are_found_across_segments(tmp_path: Path) -> None:
+def test_images_are_found_across_segments(tmp_path: Path) -> None:
     """What was computed in several runs is read as one, by the process that wrote it and by another."""
     store = FeatureStore(tmp_path)
     for first in (0, 2, 4):
@@ -49,8 +49,8 @@ def test_pictures_are_found_across_segments(tmp_path: Path) -> None:
         assert features.rows(np.arange(6))[0][:, 0].tolist() == [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
 
 
-def test_missing_pictures_are_named_once(tmp_path: Path) -> None:
-    """Equal pictures have one digest, and are computed once."""
+def test_missing_images_are_named_once(tmp_path: Path) -> None:
+    """Equal images have one digest, and are computed once."""
     store = FeatureStore(tmp_path)
 
     assert store.missing(KEY, digests_of(3) + digests_of(3)) == digests_of(3)
@@ -83,10 +83,10 @@ def test_features_that_have_gone_are_one_line(tmp_path: Path) -> None:
     store.write(KEY, digests_of(2), features_of(2))
     with pytest.raises(CacheError) as caught:
         store.read(KEY, digests_of(3))
-    assert str(caught.value) == f"{tmp_path / KEY.name}: the features of 1 of 3 pictures have gone. Start again."
+    assert str(caught.value) == f"{tmp_path / KEY.name}: the features of 1 of 3 images have gone. Start again."
 
     shutil.rmtree(tmp_path)
-    with pytest.raises(CacheError, match=r"the features of 2 of 2 pictures have gone\. Start again\."):
+    with pytest.raises(CacheError, match=r"the features of 2 of 2 images have gone\. Start again\."):
         store.read(KEY, digests_of(2))
     assert store.missing(KEY, digests_of(2)) == digests_of(2)
 
@@ -114,7 +114,7 @@ def test_a_store_goes_on_where_its_folder_was_taken_away(tmp_path: Path) -> None
     assert len(store.read(KEY, digests_of(1)).rows(np.array([0]))) == 2
 
 
-def test_no_pictures_are_no_features(tmp_path: Path) -> None:
+def test_no_images_are_no_features(tmp_path: Path) -> None:
     """And no folder."""
     store = FeatureStore(tmp_path / "store")
     features = store.read(KEY, [])
@@ -123,7 +123,7 @@ def test_no_pictures_are_no_features(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_a_checksum_stands_for_the_features_of_pictures(tmp_path: Path) -> None:
+def test_a_checksum_stands_for_the_features_of_images(tmp_path: Path) -> None:
     """The same however segments divide them; another in another order, and for other features."""
     whole, divided, others = (FeatureStore(tmp_path / name) for name in ("whole", "divided", "others"))
     whole.write(KEY, digests_of(150), features_of(150))

@@ -1,4 +1,4 @@
-"""Picture files that Pillow cannot write, put together byte by byte."""
+"""Image files that Pillow cannot write, put together byte by byte."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from tests.images.making import encoded
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-GREY, RGB, PALETTE = 0, 2, 3
+GRAY, RGB, PALETTE = 0, 2, 3
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
@@ -85,7 +85,7 @@ def ycck_jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def arithmetic_jpeg(size: tuple[int, int]) -> bytes:
-    """A grey JPEG of (width, height), coded arithmetically: no difference anywhere takes no bits at all."""
+    """A gray JPEG of (width, height), coded arithmetically: no difference anywhere takes no bits at all."""
     quantization = b"\xff\xdb\x00\x43\x00" + b"\x01" * 64
     frame = b"\xff\xca\x00\x0b\x08" + struct.pack(">HH", size[1], size[0]) + b"\x01\x01\x11\x00"
     return b"\xff\xd8" + quantization + frame + b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00" + b"\0\0" + b"\xff\xd9"

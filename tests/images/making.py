@@ -1,4 +1,4 @@
-"""Tiny pictures and folders of them, drawn for the tests of this room."""
+"""Tiny images and folders of them, drawn for the tests of this room."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from PIL import Image
 
 
 def pixels(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth colours with an asymmetric brightness, so that no turn or swap of channels goes unnoticed."""
+    """Smooth colors with an asymmetric brightness, so that no turn or swap of channels goes unnoticed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, channels), dtype=np.uint8)
     bands = [Image.fromarray(coarse[..., k]).resize((width, height), Image.Resampling.BICUBIC) for k in range(channels)]
     return np.stack([np.asarray(band) for band in bands], axis=-1)
 
 
-def picture(height: int = 24, width: int = 32, seed: int = 0) -> Image.Image:
-    """An RGB picture."""
+def drawn_image(height: int = 24, width: int = 32, seed: int = 0) -> Image.Image:
+    """An RGB image."""
     return Image.fromarray(pixels(height, width, 3, seed))
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """The bytes of a picture's file."""
+    """The bytes of an image's file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -33,7 +33,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def jpeg(seed: int = 0, height: int = 24, width: int = 32) -> bytes:
     """The bytes of a JPEG that no other seed gives."""
-    return encoded(picture(height, width, seed), "JPEG", quality=90)
+    return encoded(drawn_image(height, width, seed), "JPEG", quality=90)
 
 
 def write_tree(root: Path, files: Mapping[str, bytes]) -> Path:

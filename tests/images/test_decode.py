@@ -17,9 +17,9 @@ from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from cnncli.config.schema import DataConfig
-from cnncli.errors import PictureError
+from cnncli.errors import ImageError
 from cnncli.images.decode import PixelRecipe, decode
-from tests.images.making import encoded, jpeg, picture, pixels
+from tests.images.making import drawn_image, encoded, jpeg, pixels
 
 BILINEAR = Image.Resampling.BILINEAR
 LOSSLESS: list[tuple[str, dict[str, Any]]] = [
@@ -41,9 +41,9 @@ def fitted(image: Image.Image, height: int, width: int, fit: str) -> NDArray[np.
 
 
 @pytest.mark.parametrize(("kind", "options"), LOSSLESS)
-def test_lossless_picture_of_the_right_size_comes_back_exactly(kind: str, options: dict[str, Any]) -> None:
+def test_lossless_image_of_the_right_size_comes_back_exactly(kind: str, options: dict[str, Any]) -> None:
     """Nothing is resampled where nothing needs to be."""
-    data = encoded(picture(), kind, **options)
+    data = encoded(drawn_image(), kind, **options)
     found = decode(data, PixelRecipe(24, 32))
     np.testing.assert_array_equal(found, pixels())
     assert found.dtype == np.uint8
@@ -55,8 +55,8 @@ def test_lossless_picture_of_the_right_size_comes_back_exactly(kind: str, option
 @pytest.mark.parametrize("size", [(10, 14), (48, 24), (7, 7), (24, 32), (100, 31)])
 def test_each_fit_equals_pillows_own(fit: Any, size: tuple[int, int]) -> None:
     """Stretch, crop and pad are `resize`, `ImageOps.fit` and `ImageOps.pad` with the antialiased bilinear filter."""
-    found = decode(encoded(picture()), PixelRecipe(*size, fit=fit))
-    np.testing.assert_array_equal(found, fitted(picture(), *size, fit))
+    found = decode(encoded(drawn_image()), PixelRecipe(*size, fit=fit))
+    np.testing.assert_array_equal(found, fitted(drawn_image(), *size, fit))
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([(224, 224), (64, 64), (160, 160), (96, 128)]))
@@ -81,7 +81,7 @@ def test_all_eight_orientations_are_turned_upright(
     """As `ImageOps.exif_transpose` turns them, in every format that can hold one."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(picture(), kind, exif=exif, **options)
+    data = encoded(drawn_image(), kind, exif=exif, **options)
     with Image.open(io.BytesIO(data)) as stored:
         upright = ImageOps.exif_transpose(stored)
     assert upright.size == ((24, 32) if orientation > 4 else (32, 24))
@@ -89,7 +89,7 @@ def test_all_eight_orientations_are_turned_upright(
 
 
 def test_orientation_6_by_hand() -> None:
-    """A camera held upright: the picture's first row is the file's first column read from below."""
+    """A camera held upright: the image's first row is the file's first column read from below."""
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = pixels()
@@ -97,22 +97,22 @@ def test_orientation_6_by_hand() -> None:
     np.testing.assert_array_equal(found[0], stored[::-1, 0])
 
 
-def test_damaged_or_foreign_exif_leaves_the_picture_as_it_is() -> None:
+def test_damaged_or_foreign_exif_leaves_the_image_as_it_is() -> None:
     """The pixels are fine whatever stands beside them."""
     for exif in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense", b"Exif\0\0"):
-        np.testing.assert_array_equal(decode(encoded(picture(), exif=exif), PixelRecipe(24, 32)), pixels())
+        np.testing.assert_array_equal(decode(encoded(drawn_image(), exif=exif), PixelRecipe(24, 32)), pixels())
     nine = Image.Exif()
     nine[0x0112] = 9
-    np.testing.assert_array_equal(decode(encoded(picture(), exif=nine), PixelRecipe(24, 32)), pixels())
+    np.testing.assert_array_equal(decode(encoded(drawn_image(), exif=nine), PixelRecipe(24, 32)), pixels())
 
 
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_jpeg_scaled_while_decoding_looks_the_same(fit: Any, orientation: int) -> None:
-    """Odd sizes, every turn and fit: within a few grey values of the full decode, so no row or column has moved."""
+    """Odd sizes, every turn and fit: within a few gray values of the full decode, so no row or column has moved."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(picture(301, 403), "JPEG", quality=95, exif=exif)
+    data = encoded(drawn_image(301, 403), "JPEG", quality=95, exif=exif)
     with Image.open(io.BytesIO(data)) as stored:
         upright = ImageOps.exif_transpose(stored)
     found = decode(data, PixelRecipe(30, 40, fit=fit)).astype(int)
@@ -134,7 +134,7 @@ def test_jpeg_is_scaled_only_where_twice_the_target_remains(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], target: int, scale: int
 ) -> None:
     """On both axes, for every fit."""
-    data = encoded(picture(size[1], size[0]), "JPEG")
+    data = encoded(drawn_image(size[1], size[0]), "JPEG")
     loaded: list[tuple[int, int]] = []
     load = JpegImageFile.load
     monkeypatch.setattr(JpegImageFile, "load", lambda image: (loaded.append(image.size), load(image))[1])
@@ -145,7 +145,7 @@ def test_jpeg_is_scaled_only_where_twice_the_target_remains(
 
 
 def test_alpha_is_laid_on_white() -> None:
-    """colour · alpha + 255 · (1 − alpha), rounded, for RGBA in PNG, WebP and TIFF."""
+    """color · alpha + 255 · (1 − alpha), rounded, for RGBA in PNG, WebP and TIFF."""
     four = pixels(channels=4)
     alpha = four[..., 3:].astype(float) / 255
     expected = np.floor(four[..., :3] * alpha + 255 * (1 - alpha) + 0.5)
@@ -154,8 +154,8 @@ def test_alpha_is_laid_on_white() -> None:
         assert np.abs(found - expected).max() <= (0 if kind != "WEBP" else 1)
 
 
-def test_grey_with_alpha_is_laid_on_white() -> None:
-    """Mode LA, as colours and as grey."""
+def test_gray_with_alpha_is_laid_on_white() -> None:
+    """Mode LA, as colors and as gray."""
     two = pixels(channels=2)
     alpha = two[..., 1].astype(float) / 255
     expected = np.floor(two[..., 0] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
@@ -164,8 +164,8 @@ def test_grey_with_alpha_is_laid_on_white() -> None:
     np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32, "grayscale")), expected[..., None])
 
 
-def test_transparent_places_of_palettes_and_colour_keys_are_white() -> None:
-    """PNG with one transparent palette entry, with an alpha for each, and with a transparent colour; GIF likewise."""
+def test_transparent_places_of_palettes_and_color_keys_are_white() -> None:
+    """PNG with one transparent palette entry, with an alpha for each, and with a transparent color; GIF likewise."""
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.putpixel((1, 0), 1)
@@ -184,12 +184,12 @@ def test_transparent_places_of_palettes_and_colour_keys_are_white() -> None:
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("PNG", 256), ("PNG", 257), ("TIFF", 256), ("TIFF", 257)])
-def test_16_bit_grey_is_scaled_not_clipped(kind: str, factor: int) -> None:
-    """An 8-bit picture blown up to 16 bits in either usual way comes back as it was."""
-    grey = pixels(channels=1)[..., 0]
-    data = encoded(Image.fromarray(grey.astype(np.uint16) * factor), kind)
-    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32))[..., 0], grey)
-    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32, "grayscale"))[..., 0], grey)
+def test_16_bit_gray_is_scaled_not_clipped(kind: str, factor: int) -> None:
+    """An 8-bit image blown up to 16 bits in either usual way comes back as it was."""
+    gray = pixels(channels=1)[..., 0]
+    data = encoded(Image.fromarray(gray.astype(np.uint16) * factor), kind)
+    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32))[..., 0], gray)
+    np.testing.assert_array_equal(decode(data, PixelRecipe(24, 32, "grayscale"))[..., 0], gray)
 
 
 def test_big_endian_16_bit_and_12_bit_and_inverted_tiff_are_scaled() -> None:
@@ -205,7 +205,7 @@ def test_big_endian_16_bit_and_12_bit_and_inverted_tiff_are_scaled() -> None:
 
 
 def tiny_tiff(bits: int, raw: bytes, photometric: int = 1, order: Any = "big") -> bytes:
-    """A grey TIFF of 2 × 1 pixels."""
+    """A gray TIFF of 2 × 1 pixels."""
 
     def number(value: int, length: int) -> bytes:
         return int(value).to_bytes(length, order)
@@ -217,26 +217,26 @@ def tiny_tiff(bits: int, raw: bytes, photometric: int = 1, order: Any = "big") -
     return head + number(len(tags), 2) + entries + number(0, 4) + raw
 
 
-def test_transparent_colour_of_16_bit_grey_is_white() -> None:
-    """A colour key counts in 16 bits, not in what is left of it."""
-    grey = np.array([[1000, 1001, 65535]], dtype=np.uint16)
-    data = encoded(Image.fromarray(grey), transparency=1000)
+def test_transparent_color_of_16_bit_gray_is_white() -> None:
+    """A color key counts in 16 bits, not in what is left of it."""
+    gray = np.array([[1000, 1001, 65535]], dtype=np.uint16)
+    data = encoded(Image.fromarray(gray), transparency=1000)
     assert decode(data, PixelRecipe(1, 3, "grayscale"))[0, :, 0].tolist() == [255, 3, 255]
 
 
-def test_16_bit_colour_has_the_scale_of_16_bit_grey() -> None:
-    """The same grey values give the same pixels, stored as grey or as RGB."""
+def test_16_bit_color_has_the_scale_of_16_bit_gray() -> None:
+    """The same gray values give the same pixels, stored as gray or as RGB."""
     import cv2
 
-    grey = np.arange(0, 65536, 97, dtype=np.uint16)[:600].reshape(20, 30)
-    colour = cv2.imencode(".png", np.repeat(grey[..., None], 3, axis=-1))[1].tobytes()
-    plain = encoded(Image.fromarray(grey))
-    np.testing.assert_array_equal(decode(colour, PixelRecipe(20, 30)), decode(plain, PixelRecipe(20, 30)))
+    gray = np.arange(0, 65536, 97, dtype=np.uint16)[:600].reshape(20, 30)
+    color = cv2.imencode(".png", np.repeat(gray[..., None], 3, axis=-1))[1].tobytes()
+    plain = encoded(Image.fromarray(gray))
+    np.testing.assert_array_equal(decode(color, PixelRecipe(20, 30)), decode(plain, PixelRecipe(20, 30)))
 
 
 def test_cmyk_ycbcr_palette_and_one_bit_are_converted() -> None:
     """As Pillow converts them, and before resizing, which in these modes would take the nearest neighbour."""
-    base = picture()
+    base = drawn_image()
     for image, kind in [
         (base.convert("CMYK"), "TIFF"),
         (base.convert("CMYK"), "JPEG"),
@@ -251,9 +251,9 @@ def test_cmyk_ycbcr_palette_and_one_bit_are_converted() -> None:
         with Image.open(io.BytesIO(data)) as stored:
             assert stored.mode == image.mode
             expected = stored.convert("RGB").resize((13, 11), BILINEAR)
-            grey = stored.convert("RGB").convert("L").resize((13, 11), BILINEAR)
+            gray = stored.convert("RGB").convert("L").resize((13, 11), BILINEAR)
         np.testing.assert_array_equal(decode(data, PixelRecipe(11, 13)), expected)
-        np.testing.assert_array_equal(decode(data, PixelRecipe(11, 13, "grayscale"))[..., 0], grey)
+        np.testing.assert_array_equal(decode(data, PixelRecipe(11, 13, "grayscale"))[..., 0], gray)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -267,9 +267,9 @@ def test_animation_gives_its_first_frame(kind: str) -> None:
     assert decode(data, PixelRecipe(6, 8))[3, 4].tolist() == [255, 0, 0]
 
 
-def test_phone_jpeg_with_a_second_picture_is_a_jpeg() -> None:
-    """Several pictures in one file (MPO): the first one is it."""
-    data = encoded(picture(seed=1), "MPO", save_all=True, append_images=[picture(seed=2)], quality=95)
+def test_phone_jpeg_with_a_second_image_is_a_jpeg() -> None:
+    """Several images in one file (MPO): the first one is it."""
+    data = encoded(drawn_image(seed=1), "MPO", save_all=True, append_images=[drawn_image(seed=2)], quality=95)
     with Image.open(io.BytesIO(data)) as stored:
         assert stored.format == "MPO"
         expected = np.asarray(stored)
@@ -279,14 +279,14 @@ def test_phone_jpeg_with_a_second_picture_is_a_jpeg() -> None:
 def test_format_is_found_by_content(tmp_path: Path) -> None:
     """A PNG named .jpg, and one without a suffix, are PNGs."""
     for name in ("a.jpg", "b"):
-        (tmp_path / name).write_bytes(encoded(picture()))
+        (tmp_path / name).write_bytes(encoded(drawn_image()))
         np.testing.assert_array_equal(decode(tmp_path / name, PixelRecipe(24, 32)), pixels())
 
 
 def test_path_and_bytes_give_the_same_pixels(tmp_path: Path) -> None:
     """Whatever the format."""
     for kind, options in [*LOSSLESS, ("JPEG", {}), ("GIF", {}), ("TIFF", {"compression": "jpeg"})]:
-        data = encoded(picture(), kind, **options)
+        data = encoded(drawn_image(), kind, **options)
         (tmp_path / "x").write_bytes(data)
         recipe = PixelRecipe(10, 10)
         np.testing.assert_array_equal(decode(tmp_path / "x", recipe), decode(data, recipe))
@@ -296,7 +296,9 @@ def test_many_threads_give_what_one_gives(tmp_path: Path) -> None:
     """Eight threads, all formats and turns mixed."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    files = [encoded(picture(seed=k), kind, exif=exif) for k in range(8) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
+    files = [
+        encoded(drawn_image(seed=k), kind, exif=exif) for k in range(8) for kind in ("JPEG", "PNG", "WEBP", "TIFF")
+    ]
     recipe = PixelRecipe(16, 16)
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda data: decode(data, recipe), files * 4))
@@ -328,18 +330,18 @@ def test_extreme_proportions_survive_every_fit() -> None:
     for height, width in [(1, 500), (500, 1), (1, 1)]:
         for fit in FITS:
             for kind in ("PNG", "JPEG"):
-                found = decode(encoded(picture(height, width), kind), PixelRecipe(8, 9, fit=fit))
+                found = decode(encoded(drawn_image(height, width), kind), PixelRecipe(8, 9, fit=fit))
                 assert found.shape == (8, 9, 3)
 
 
-def test_error_names_the_picture_as_the_caller_does(tmp_path: Path) -> None:
+def test_error_names_the_image_as_the_caller_does(tmp_path: Path) -> None:
     """The path, the name that was given, or `-` for bytes alone."""
-    with pytest.raises(PictureError) as error:
+    with pytest.raises(ImageError) as error:
         decode(b"", PixelRecipe(8, 8))
     assert str(error.value) == "-: is empty (0 bytes)"
-    with pytest.raises(PictureError) as error:
+    with pytest.raises(ImageError) as error:
         decode(jpeg()[:300], PixelRecipe(8, 8), name="upload.jpg")
     assert str(error.value).startswith("upload.jpg: is ")
-    with pytest.raises(PictureError) as error:
+    with pytest.raises(ImageError) as error:
         decode(tmp_path / "no.jpg", PixelRecipe(8, 8))
     assert str(error.value) == f"{tmp_path / 'no.jpg'}: does not exist"

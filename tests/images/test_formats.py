@@ -20,29 +20,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from cnncli.errors import DataError, PictureError
+from cnncli.errors import DataError, ImageError
 from cnncli.images import formats
 from cnncli.images import limits as bombs
 from cnncli.images.decode import PixelRecipe, decode
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_picture_name
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name
 from cnncli.images.verify import verify, verify_bytes
 from tests.images.handmade import tiff
-from tests.images.making import encoded, jpeg, picture
+from tests.images.making import drawn_image, encoded, jpeg
 
 RECIPE = PixelRecipe(8, 8)
 FORMATS = {
-    "JPEG": encoded(picture(), "JPEG", quality=95),
-    "PNG": encoded(picture()),
-    "BMP": encoded(picture(), "BMP"),
-    "GIF": encoded(picture().convert("P", palette=Image.Palette.ADAPTIVE), "GIF"),
-    "WEBP": encoded(picture(), "WEBP"),
-    "TIFF": encoded(picture(), "TIFF"),
+    "JPEG": encoded(drawn_image(), "JPEG", quality=95),
+    "PNG": encoded(drawn_image()),
+    "BMP": encoded(drawn_image(), "BMP"),
+    "GIF": encoded(drawn_image().convert("P", palette=Image.Palette.ADAPTIVE), "GIF"),
+    "WEBP": encoded(drawn_image(), "WEBP"),
+    "TIFF": encoded(drawn_image(), "TIFF"),
 }
 
 
 def reason(source: bytes | Path, recipe: PixelRecipe = RECIPE) -> str:
-    """Why the decoder refuses a picture."""
-    with pytest.raises(PictureError) as error:
+    """Why the decoder refuses an image."""
+    with pytest.raises(ImageError) as error:
         decode(source, recipe)
     return error.value.reason
 
@@ -56,19 +56,19 @@ def test_every_format_is_known_by_its_first_bytes(kind: str) -> None:
 @pytest.mark.parametrize(
     "text", [b"BMW 320i, one owner, no rust at all", b"GIF89", b"", b"RIFF1234WAVEfmt ", b"%PDF-1.7", b"II", b"\x89PNG"]
 )
-def test_other_files_are_no_pictures(text: bytes) -> None:
+def test_other_files_are_no_images(text: bytes) -> None:
     """Not even a text that begins with the two letters of a bitmap."""
     assert format_of(text[:SIGNATURE_BYTES]) is None
 
 
-def test_names_that_claim_to_be_pictures() -> None:
+def test_names_that_claim_to_be_images() -> None:
     """By suffix, in any case."""
-    assert all(is_picture_name(name) for name in ("a.jpg", "a.JPEG", "b.Tif", "c.webp", "d.jfif"))
-    assert not any(is_picture_name(name) for name in ("jpg", "a.txt", "a.jpg.txt", "a.svg", "b.heic"))
+    assert all(is_image_name(name) for name in ("a.jpg", "a.JPEG", "b.Tif", "c.webp", "d.jfif"))
+    assert not any(is_image_name(name) for name in ("jpg", "a.txt", "a.jpg.txt", "a.svg", "b.heic"))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_truncated_files_are_refused_and_never_half_grey(kind: str) -> None:
+def test_truncated_files_are_refused_and_never_half_gray(kind: str) -> None:
     """Cut anywhere in its pixels, a file of any format is refused, by the decoder and by the check alike."""
     whole = FORMATS[kind]
     for share in (0.3, 0.6, 0.9):
@@ -82,7 +82,7 @@ def test_truncated_files_are_refused_and_never_half_grey(kind: str) -> None:
     ("data", "expected"),
     [
         (b"", "is empty (0 bytes)"),
-        (b"<!DOCTYPE html>", "is no JPEG, PNG, BMP, GIF, WebP or TIFF picture (begins with b'<!DOCTYPE ht')"),
+        (b"<!DOCTYPE html>", "is no JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with b'<!DOCTYPE ht')"),
         (b"\xff\xd8\xff", "is damaged"),
         (FORMATS["PNG"][:20], "is truncated"),
         (FORMATS["JPEG"][:-200], "is truncated"),
@@ -94,13 +94,13 @@ def test_reason_says_what_is_wrong(data: bytes, expected: str) -> None:
 
 
 def test_pillows_switch_for_truncated_files_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many a notebook sets it; half-grey pictures would be trained on, and remembered as fine."""
+    """Many a notebook sets it; half-gray images would be trained on, and remembered as fine."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(DataError, match=r"^PIL\.ImageFile\.LOAD_TRUNCATED_IMAGES is set in this process"):
         decode(FORMATS["JPEG"], RECIPE)
 
 
-def test_zero_sized_pictures_are_called_so() -> None:
+def test_zero_sized_images_are_called_so() -> None:
     """A width of nothing in BMP, GIF and PNG, whose decoders say it in other words or not at all."""
     png = bytearray(FORMATS["PNG"])
     png[16:20] = struct.pack(">I", 0)
@@ -120,7 +120,7 @@ def test_larger_than_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_sixteen_bits_a_channel_are_as_long_as_a_picture_may_be(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sixteen_bits_a_channel_are_as_long_as_a_image_may_be(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cameras and scanners write TIFFs of six bytes to a pixel, eight with transparency."""
     monkeypatch.setattr(bombs, "_BYTES_BESIDE_PIXELS", 1_000)
     width, height, compression, rgb, samples, rows, alpha = 256, 257, 259, 262, 277, 278, 338
@@ -132,7 +132,7 @@ def test_sixteen_bits_a_channel_are_as_long_as_a_picture_may_be(channels: int, m
 
     assert verify_bytes(data, "x", max_pixels=64 * 64).problem is None
     assert verify_bytes(data + bytes(16_384), "x", max_pixels=64 * 64).problem == (
-        f"has {len(data) + 16_384:,} bytes, more than a picture within data.max_pixels = 4,096 needs"
+        f"has {len(data) + 16_384:,} bytes, more than an image within data.max_pixels = 4,096 needs"
     )
 
 
@@ -162,11 +162,11 @@ def test_real_bomb_is_refused_at_once(tmp_path: Path) -> None:
     [
         (Image.fromarray(np.zeros((4, 4), np.float32)), "has 32-bit float values, whose range no format fixes"),
         (Image.fromarray(np.zeros((4, 4), np.int32)), "has signed 16-bit or 32-bit integer values, whose range"),
-        (Image.new("LAB", (4, 4)), "has the colour mode LAB; save it as RGB"),
+        (Image.new("LAB", (4, 4)), "has the color mode LAB; save it as RGB"),
     ],
 )
 def test_pixels_without_a_fixed_range_are_refused(image: Image.Image, expected: str) -> None:
-    """Guessing a range from the values would give two pictures of one scene two brightnesses."""
+    """Guessing a range from the values would give two images of one scene two brightnesses."""
     data = encoded(image, "TIFF")
     assert reason(data).startswith(expected)
     assert verify_bytes(data, "x", 100).problem == reason(data)
@@ -185,7 +185,7 @@ def test_folder_and_broken_link_and_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
     (tmp_path / "y.jpg").symlink_to(tmp_path / "gone")
     (tmp_path / "z.jpg").symlink_to(tmp_path / "z.jpg")
-    assert reason(tmp_path / "x.jpg") == "is a folder, not a picture"
+    assert reason(tmp_path / "x.jpg") == "is a folder, not an image"
     assert reason(tmp_path / "y.jpg") == "is a link that leads nowhere"
     assert reason(tmp_path / "z.jpg").startswith("cannot be read (Too many levels of symbolic links")
     assert reason(tmp_path / "no.jpg") == "does not exist"
@@ -206,8 +206,8 @@ def test_permission_denied_is_said_and_not_remembered(tmp_path: Path, monkeypatc
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.integers(0, 2**32), st.integers(1, 40))
-def test_damage_is_a_reason_or_a_picture_never_another_exception(kind: str, seed: int, flips: int) -> None:
-    """Any bits flipped in any format: pixels of the right shape or a `PictureError`; the check says the same."""
+def test_damage_is_a_reason_or_a_image_never_another_exception(kind: str, seed: int, flips: int) -> None:
+    """Any bits flipped in any format: pixels of the right shape or a `ImageError`; the check says the same."""
     draw = random.Random(seed)
     data = bytearray(FORMATS[kind])
     for _ in range(flips):
@@ -217,10 +217,10 @@ def test_damage_is_a_reason_or_a_picture_never_another_exception(kind: str, seed
 
 
 def verdict_of_the_full_decode(data: bytes) -> str | None:
-    """The decoder's reason for refusing a picture at its full size, or None where it gives the right shape."""
+    """The decoder's reason for refusing an image at its full size, or None where it gives the right shape."""
     try:
         return None if decode(data, PixelRecipe(300, 299, max_pixels=10**6)).shape == (300, 299, 3) else "wrong shape"
-    except PictureError as error:
+    except ImageError as error:
         return error.reason
 
 
@@ -229,7 +229,7 @@ def test_check_in_one_eighth_finds_what_the_full_decode_finds() -> None:
     draw = random.Random(0)
     verdicts = set()
     for options in ({}, {"progressive": True}, {"subsampling": 0}):
-        whole = encoded(picture(200, 300), "JPEG", quality=85, **options)
+        whole = encoded(drawn_image(200, 300), "JPEG", quality=85, **options)
         for k in range(60):
             data = bytearray(whole[: draw.randrange(2, len(whole))] if k % 2 else whole)
             for _ in range(0 if k % 2 else draw.choice([1, 10])):
@@ -241,13 +241,13 @@ def test_check_in_one_eighth_finds_what_the_full_decode_finds() -> None:
 
 
 def test_warnings_of_pillow_are_quiet_in_all_threads_and_others_are_not() -> None:
-    """Even where warnings are errors, and without touching the filters of threads that read no picture."""
+    """Even where warnings are errors, and without touching the filters of threads that read no image."""
     nothing = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\0\0\xff\xff\xff\0"
-    noisy = encoded(picture(), "TIFF", tiffinfo={65000: "x"}), encoded(picture(), exif=nothing)
+    noisy = encoded(drawn_image(), "TIFF", tiffinfo={65000: "x"}), encoded(drawn_image(), exif=nothing)
     with Image.open(io.BytesIO(noisy[1])) as stored, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         stored.getexif()
-    assert said, "this picture is meant to make Pillow warn"
+    assert said, "this image is meant to make Pillow warn"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with ThreadPoolExecutor(8) as pool:
@@ -260,7 +260,7 @@ def test_warnings_of_pillow_are_quiet_in_all_threads_and_others_are_not() -> Non
 
 def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     """Its lines on stderr come from C and know no Python."""
-    whole = bytearray(encoded(picture(100, 100), "TIFF", compression="tiff_lzw"))
+    whole = bytearray(encoded(drawn_image(100, 100), "TIFF", compression="tiff_lzw"))
     draw = random.Random(1)
     refused = 0
     for _ in range(30):
@@ -272,7 +272,7 @@ def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ones are not."""
     inside, most = [0], [0]
     gate = threading.Lock()

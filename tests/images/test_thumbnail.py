@@ -1,4 +1,4 @@
-"""Thumbnails: the same for a picture in whatever form it is stored, another for another picture."""
+"""Thumbnails: the same for an image in whatever form it is stored, another for another image."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncli.dataset.perceptual_hash import HASH_BITS, Looks, colour_distances, correlations, near_pairs
-from cnncli.images.thumbnail import GREY_SIDE, THUMBNAIL_BYTES
+from cnncli.dataset.perceptual_hash import HASH_BITS, Looks, color_distances, correlations, near_pairs
+from cnncli.images.thumbnail import GRAY_SIDE, THUMBNAIL_BYTES
 from cnncli.images.verify import verify_bytes
-from tests.images.making import encoded, picture
+from tests.images.making import drawn_image, encoded
 
-WHOLE = picture(240, 320, seed=5)
+WHOLE = drawn_image(240, 320, seed=5)
 
 
 def thumbnail(data: bytes) -> bytes:
-    """Of a picture that can be read."""
+    """Of an image that can be read."""
     facts = verify_bytes(data, "x", 10**8)
     assert facts.problem is None
     return facts.thumbnail
 
 
 def distance(one: bytes, other: bytes) -> tuple[int, float, float]:
-    """Bits, correlation and distance in colour."""
+    """Bits, correlation and distance in color."""
     looks = Looks.of([one, other])
     bits = int(np.bitwise_count(looks.hashes[0] ^ looks.hashes[1]))
-    correlation = correlations(looks.grey[:1], looks.grey[1:])[0]
-    return bits, float(correlation), float(colour_distances(looks.colour[:1], looks.colour[1:])[0])
+    correlation = correlations(looks.gray[:1], looks.gray[1:])[0]
+    return bits, float(correlation), float(color_distances(looks.color[:1], looks.color[1:])[0])
 
 
 FORMS = {
@@ -49,20 +49,20 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_picture_looks_the_same_in_every_form(form: str) -> None:
-    """Format, quality, size and proportions change less than what tells pictures apart."""
-    bits, correlation, colour = distance(thumbnail(encoded(WHOLE)), thumbnail(FORMS[form]))
+def test_a_image_looks_the_same_in_every_form(form: str) -> None:
+    """Format, quality, size and proportions change less than what tells images apart."""
+    bits, correlation, color = distance(thumbnail(encoded(WHOLE)), thumbnail(FORMS[form]))
     assert bits <= HASH_BITS
     assert correlation > 0.99
-    assert colour < 5
+    assert color < 5
 
 
-@pytest.mark.parametrize("form", ["16 bits", "1 bit", "grey", "grey with alpha"])
-def test_a_picture_without_colours_looks_the_same_in_every_form(form: str) -> None:
+@pytest.mark.parametrize("form", ["16 bits", "1 bit", "gray", "gray with alpha"])
+def test_a_image_without_colors_looks_the_same_in_every_form(form: str) -> None:
     """Brightness alone is known again."""
-    grey = WHOLE.convert("L")
-    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    forms = {"16 bits": sixteen, "1 bit": grey.convert("1"), "grey": grey, "grey with alpha": grey.convert("LA")}
+    gray = WHOLE.convert("L")
+    sixteen = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    forms = {"16 bits": sixteen, "1 bit": gray.convert("1"), "gray": gray, "gray with alpha": gray.convert("LA")}
     bits, correlation, _ = distance(thumbnail(encoded(WHOLE)), thumbnail(encoded(forms[form])))
     assert bits <= HASH_BITS
     assert correlation > 0.97
@@ -70,7 +70,7 @@ def test_a_picture_without_colours_looks_the_same_in_every_form(form: str) -> No
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_orientation_is_applied(kind: str) -> None:
-    """A picture that is stored lying looks like the one that stands."""
+    """An image that is stored lying looks like the one that stands."""
     exif = Image.Exif()
     exif[0x0112] = 6
     lying = WHOLE.transpose(Image.Transpose.ROTATE_90)
@@ -83,26 +83,26 @@ def test_transparency_is_laid_on_white() -> None:
     """As in training: what is behind it is not seen."""
     clear = WHOLE.convert("RGBA")
     clear.putalpha(0)
-    assert thumbnail(encoded(clear)) == bytes([255] * GREY_SIDE**2 + [128] * (THUMBNAIL_BYTES - GREY_SIDE**2))
+    assert thumbnail(encoded(clear)) == bytes([255] * GRAY_SIDE**2 + [128] * (THUMBNAIL_BYTES - GRAY_SIDE**2))
 
 
-def test_other_pictures_look_different() -> None:
+def test_other_images_look_different() -> None:
     """Half of the bits differ, more or less."""
-    looks = Looks.of([thumbnail(encoded(picture(seed=seed))) for seed in range(40)])
+    looks = Looks.of([thumbnail(encoded(drawn_image(seed=seed))) for seed in range(40)])
     bits = np.bitwise_count(looks.hashes[:, None] ^ looks.hashes)[np.triu_indices(40, 1)]
     assert near_pairs(looks, [np.arange(40)], within=[0]).pairs == ()
     assert 28 < bits.mean() < 35
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (700, 1), (5, 3)])
-def test_the_smallest_pictures_have_a_thumbnail(size: tuple[int, int]) -> None:
+def test_the_smallest_images_have_a_thumbnail(size: tuple[int, int]) -> None:
     """However few pixels there are, in every mode."""
     for mode in ("RGB", "L", "P", "1", "RGBA"):
-        assert len(thumbnail(encoded(picture(size[1], size[0]).convert(mode)))) == THUMBNAIL_BYTES
-    assert len(thumbnail(encoded(picture(size[1], size[0]), "JPEG"))) == THUMBNAIL_BYTES
+        assert len(thumbnail(encoded(drawn_image(size[1], size[0]).convert(mode)))) == THUMBNAIL_BYTES
+    assert len(thumbnail(encoded(drawn_image(size[1], size[0]), "JPEG"))) == THUMBNAIL_BYTES
 
 
-def test_refused_pictures_have_none() -> None:
+def test_refused_images_have_none() -> None:
     """There is nothing to look like."""
     data = io.BytesIO(encoded(WHOLE, "JPEG")).getvalue()[:-500]
     facts = verify_bytes(data, "x", 10**8)

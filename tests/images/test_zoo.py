@@ -17,15 +17,15 @@ import pytest
 from PIL import Image
 
 from cnncli.dataset.inventory import MAX_PIXELS
-from cnncli.errors import PictureError
+from cnncli.errors import ImageError
 from cnncli.images import limits as bombs
-from cnncli.images.color_modes import flat_colour
+from cnncli.images.color_modes import flat_color
 from cnncli.images.decode import PixelRecipe, decode
 from cnncli.images.verify import verify, verify_bytes
 from tests.fault_injection.endured import endured
-from tests.fault_injection.pictures import refusal
+from tests.fault_injection.images import refusal
 from tests.images import handmade
-from tests.images.making import encoded, jpeg, picture, pixels
+from tests.images.making import drawn_image, encoded, jpeg, pixels
 from tests.images.zoo import Kind, PassedOver, Refused, Used, zoo
 
 BUSY_S = 30
@@ -44,7 +44,7 @@ def _look(path: Path) -> tuple[str | None, str | None, tuple[int, int]]:
     facts = verify(path, MAX_PIXELS)
     try:
         decode(path, PixelRecipe(224, 224))
-    except PictureError as error:
+    except ImageError as error:
         return facts.problem, error.reason, (0, 0)
     return facts.problem, None, (facts.width, facts.height)
 
@@ -56,7 +56,7 @@ def test_check_and_decoder_give_the_stated_outcome_within_ten_seconds_and_2_gb(t
     path = one.lay(tmp_path / "root" / "class")
     outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
     if path.is_dir():
-        path = path / "no picture"
+        path = path / "no image"
         outcome = Refused("does not exist")
     checked, decoded, size = endured(functools.partial(_look, path))
     assert checked == decoded
@@ -69,7 +69,7 @@ def test_check_and_decoder_give_the_stated_outcome_within_ten_seconds_and_2_gb(t
 
 @pytest.mark.parametrize("one", [one for one in zoo() if isinstance(one.outcome, Used)], ids=lambda one: one.name)
 def test_pixels_are_those_that_should_be_seen(tmp_path: Path, one: Kind) -> None:
-    """Colours, transparency, turns and first frames, compared with what was drawn."""
+    """Colors, transparency, turns and first frames, compared with what was drawn."""
     assert isinstance(one.outcome, Used)
     path, expected = one.lay(tmp_path / "root" / "class"), one.outcome.pixels
     found = decode(path, PixelRecipe(*expected.shape[:2]))
@@ -96,7 +96,7 @@ def _look_as_nobody(path: Path) -> tuple[str | None, str | None, tuple[int, int]
 def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
     """By its permissions, for somebody who is not root."""
     path = open_folder / "x.png"
-    path.write_bytes(encoded(picture()))
+    path.write_bytes(encoded(drawn_image()))
     path.chmod(0)
     assert endured(functools.partial(_look_as_nobody, path))[:2] == ("permission denied", "permission denied")
 
@@ -105,7 +105,7 @@ def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path
     """Run lengths, scans and WebP are not refused as such."""
     for scans in (5, 900):
         path = tmp_path / f"{scans}.jpg"
-        path.write_bytes(handmade.many_scans(picture(), scans))
+        path.write_bytes(handmade.many_scans(drawn_image(), scans))
         assert verify(path, MAX_PIXELS).problem is None
     large = Image.new("L", (1000, 1000), 99)
     path.write_bytes(handmade.many_scans(large, bombs.SCANNED_PIXELS // 1_000_000))
@@ -118,7 +118,7 @@ def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pyt
     files = {
         "png": handmade.rgb_png(pixels(), [nothing] * 1500),
         "jpg": jpeg()[:2] + b"\xff\xfe\0\2" * 2000 + jpeg()[2:],
-        "gif": encoded(picture().quantize(4), "GIF").replace(b",\0\0\0\0", b"!\xfe\0" * 2000 + b",\0\0\0\0", 1),
+        "gif": encoded(drawn_image().quantize(4), "GIF").replace(b",\0\0\0\0", b"!\xfe\0" * 2000 + b",\0\0\0\0", 1),
     }
     for suffix, data in files.items():
         path = tmp_path / f"x.{suffix}"
@@ -131,7 +131,7 @@ def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pyt
 
 
 def _with_many_numbers(kind: str, tag: int) -> bytes:
-    """A picture with a value of 300,000 fractions beside its pixels, 2.4 MB."""
+    """An image with a value of 300,000 fractions beside its pixels, 2.4 MB."""
     numbers = bytes(range(1, 9)) * 300_000
     if kind == "tif":
         whole = handmade.tiff({256: 2, 257: 1, 258: 8, 262: 1, 273: 8, 277: 1, 279: 2}, {tag: numbers})
@@ -159,7 +159,7 @@ def test_numbers_beside_the_pixels_become_no_objects(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])
 @pytest.mark.parametrize("color", ["rgb", "grayscale"])
-def test_large_pictures_have_the_colours_of_small_ones(monkeypatch: pytest.MonkeyPatch, mode: str, color: Any) -> None:
+def test_large_images_have_the_colors_of_small_ones(monkeypatch: pytest.MonkeyPatch, mode: str, color: Any) -> None:
     """Converted in strips, so as not to hold four copies, they come out the same."""
     four = Image.fromarray(pixels(50, 40, 4))
     image = four.quantize(16) if mode == "P" else four.convert("L" if mode == "I;16" else mode)
@@ -167,19 +167,19 @@ def test_large_pictures_have_the_colours_of_small_ones(monkeypatch: pytest.Monke
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     if mode == "P":
         image.info["transparency"] = 3
-    whole = np.asarray(flat_colour(image, color))
+    whole = np.asarray(flat_color(image, color))
     monkeypatch.setattr("cnncli.images.color_modes.LARGE_PIXELS", 10)
     for pixels_at_a_time in (7, 90, 400):
         monkeypatch.setattr("cnncli.images.color_modes.STRIP_PIXELS", pixels_at_a_time)
-        np.testing.assert_array_equal(np.asarray(flat_colour(image, color)), whole)
+        np.testing.assert_array_equal(np.asarray(flat_color(image, color)), whole)
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 def test_a_column_of_pixels_comes_out_the_same_whichever_way_it_is_resized_first(
     monkeypatch: pytest.MonkeyPatch, fit: Any
 ) -> None:
-    """Down first where across first would take the memory of a picture as wide as the target."""
-    data = encoded(picture(3000, 3))
+    """Down first where across first would take the memory of an image as wide as the target."""
+    data = encoded(drawn_image(3000, 3))
     across_first = decode(data, PixelRecipe(20, 30, fit=fit)).astype(int)
     monkeypatch.setattr("cnncli.images.decode.LARGE_PIXELS", 10)
     assert np.abs(decode(data, PixelRecipe(20, 30, fit=fit)) - across_first).max() <= 1
@@ -194,13 +194,13 @@ def _write_largest(kind: str, path: Path) -> None:
 
 
 def _largest(kind: str) -> bytes:
-    """A picture of about as many pixels as are taken, of one colour."""
+    """An image of about as many pixels as are taken, of one color."""
     if kind == "PNG with alpha":
         return handmade.png((13_300, 13_300), 8, 6, bytes(1 + 4 * 13_300) * 13_300)
     if kind == "PNG of 16 bits":
-        return handmade.png((13_300, 13_300), 16, handmade.GREY, bytes(1 + 2 * 13_300) * 13_300)
+        return handmade.png((13_300, 13_300), 16, handmade.GRAY, bytes(1 + 2 * 13_300) * 13_300)
     if kind == "column":
-        return handmade.png((17, 10_000_000), 8, handmade.GREY, bytes(18) * 10_000_000)
+        return handmade.png((17, 10_000_000), 8, handmade.GRAY, bytes(18) * 10_000_000)
     image, options = {
         "WebP": (Image.new("RGBA", (8900, 8900), (9, 9, 9, 9)), {"lossless": True, "method": 0, "exact": True}),
         "progressive JPEG": (Image.new("RGB", (13_300, 13_300), "teal"), {"progressive": True, "subsampling": 0}),
@@ -216,7 +216,7 @@ def _largest(kind: str) -> bytes:
     "kind",
     ["PNG with alpha", "PNG of 16 bits", "column", "WebP", "progressive JPEG", "GIF", "TIFF with alpha"],
 )
-def test_the_largest_pictures_fit_into_2_gb(tmp_path: Path, kind: str) -> None:
+def test_the_largest_images_fit_into_2_gb(tmp_path: Path, kind: str) -> None:
     """One to five seconds of work, which a busy machine may stretch."""
     path = tmp_path / "large"
     endured(functools.partial(_write_largest, kind, path), 300, 8_000_000_000)

@@ -45,7 +45,7 @@ def _tested(folder: Path) -> tuple[Manifest, tuple[Row, ...]]:
 
 
 def test_figures_are_the_same_where_features_do_not_fit(scorer: Scorer, data: Path, tmp_path: Path) -> None:
-    """Nothing is stored then, and nothing counted; more than one part of the pictures was scored."""
+    """Nothing is stored then, and nothing counted; more than one part of the images was scored."""
     manifest, rows = _tested(data)
     kept, counts = score_rows(scorer, manifest, rows, FeatureStore(tmp_path / "large"), CONSOLE, "net")
     said = io.StringIO()
@@ -54,7 +54,7 @@ def test_figures_are_the_same_where_features_do_not_fit(scorer: Scorer, data: Pa
 
     assert streamed == kept
     assert (counts, none) == (Counts(100, 0), Counts(0, 0))
-    assert said.getvalue().startswith("scoring: 100 pictures in ")
+    assert said.getvalue().startswith("scoring: 100 images in ")
     assert not (tmp_path / "small").exists()
 
 
@@ -79,7 +79,7 @@ def test_features_that_fit_beside_others_alone_are_not_stored(scorer: Scorer, da
 
 
 @pytest.mark.parametrize("max_bytes", [0, None], ids=["streamed", "stored"])
-def test_all_pictures_that_cannot_be_scored_are_named(
+def test_all_images_that_cannot_be_scored_are_named(
     scorer: Scorer, data: Path, tmp_path: Path, max_bytes: int | None
 ) -> None:
     """Together, whether features are stored or not."""

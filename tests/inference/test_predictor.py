@@ -99,7 +99,7 @@ def test_logits_of_a_bfloat16_tail_are_float32(tmp_path: Path, engine: str) -> N
 def test_scoring_finds_the_features_that_training_stored(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, gpus: tuple[str, ...]
 ) -> None:
-    """Both engines of the trunk have one identity, which is in the store's key; a single picture goes alone."""
+    """Both engines of the trunk have one identity, which is in the store's key; a single image goes alone."""
     monkeypatch.setattr("cnncli.engines.keras.gpus", lambda: gpus)
     _save(classifier, tmp_path, dataclasses.replace(RECIPE, engine=engine, tail_engine=engine))
     trunk = cut_classifier(classifier, 0).trunk
@@ -196,7 +196,7 @@ def test_bfloat16_of_a_gpu_is_not_emulated(
     assert (scorer.trunk.choice.precision, scorer.tail.choice.precision) == ("float32", "float32")
     assert scorer.note == (
         "the run was trained in bfloat16 on a GPU, and TensorFlow sees none here: float32 is used, and a borderline "
-        "picture may be classified otherwise"
+        "image may be classified otherwise"
     )
 
 

@@ -54,7 +54,7 @@ def test_an_entry_of_another_kind_is_named(name: str, value: Any) -> None:
     assert recipe_problem({**GOOD, name: value}) == f"damaged, {name} is missing or is not what it should be"
 
 
-def test_a_strange_entry_and_a_huge_picture_are_named() -> None:
+def test_a_strange_entry_and_a_huge_image_are_named() -> None:
     """Sides that are possible each can be too much together."""
     assert recipe_problem({**GOOD, "evil": 1}) == "damaged, evil is missing or is not what it should be"
     assert "height × width" in (recipe_problem({**GOOD, "height": 2**15, "width": 2**15}) or "")

@@ -65,7 +65,7 @@ def test_top5_is_reported_above_five_classes(classes: int, has_top5: bool) -> No
     assert ("top5" in ours.to_dict()) == has_top5
 
 
-def test_a_class_without_pictures_has_zeros_and_n_0() -> None:
+def test_a_class_without_images_has_zeros_and_n_0() -> None:
     """A class that is absent from the data leaves an empty row, and scikit-learn's zeros."""
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -113,7 +113,7 @@ def test_the_keys_of_the_dictionary() -> None:
 
 
 def test_float32_scores_are_measured_in_float64() -> None:
-    """The mean over many pictures does not lose digits to the type of the scores."""
+    """The mean over many images does not lose digits to the type of the scores."""
     probabilities = np.full((100_000, 2), 0.5, np.float32)
 
     assert evaluate_scores(probabilities, np.zeros(100_000, int), ["a", "b"]).loss == pytest.approx(
@@ -132,12 +132,12 @@ def test_a_probability_of_zero_has_a_finite_loss() -> None:
     assert -math.log(SMALLEST_PROBABILITY) == pytest.approx(87.3, abs=0.05)
 
 
-def test_no_pictures_are_an_error_of_the_users() -> None:
+def test_no_images_are_an_error_of_the_users() -> None:
     """There is no accuracy of nothing."""
     with pytest.raises(DataError) as caught:
         evaluate_scores(np.empty((0, 2)), np.empty(0, int), ["a", "b"])
 
-    assert caught.value.problems == ("there are no pictures to evaluate",)
+    assert caught.value.problems == ("there are no images to evaluate",)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -146,7 +146,7 @@ def test_scores_that_are_not_numbers_are_an_error(bad: float) -> None:
     probabilities, labels = scores(10, 2)
     probabilities[3, 1] = bad
 
-    with pytest.raises(DataError, match="the scores of 1 of 10 pictures are not numbers"):
+    with pytest.raises(DataError, match="the scores of 1 of 10 images are not numbers"):
         evaluate_scores(probabilities, labels, ["a", "b"])
 
 
@@ -230,8 +230,8 @@ def test_the_interval_is_symmetric_and_holds_the_share(share: tuple[int, int]) -
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_more_pictures_give_a_narrower_interval(share: tuple[int, int]) -> None:
-    """Ten times the pictures with the same share say more."""
+def test_more_images_give_a_narrower_interval(share: tuple[int, int]) -> None:
+    """Ten times the images with the same share say more."""
     k, n = share
     narrow, wide = wilson_interval(10 * k, 10 * n), wilson_interval(k, n)
 
@@ -240,6 +240,6 @@ def test_more_pictures_give_a_narrower_interval(share: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("k", "n"), [(0, 0), (3, 2), (-1, 5)])
 def test_what_is_no_share_has_no_interval(k: int, n: int) -> None:
-    """No pictures, or more hits than pictures, are a mistake of the caller's."""
+    """No images, or more hits than images, are a mistake of the caller's."""
     with pytest.raises(ValueError, match="is no share"):
         wilson_interval(k, n)

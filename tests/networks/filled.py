@@ -23,12 +23,12 @@ def filled(model: Any, seed: int = 0) -> Any:
     return model
 
 
-def pictures(side: int, n: int = 2) -> NDArray[np.float32]:
-    """Preprocessed pictures, (n, side, side, 3) in −1 … 1."""
+def images(side: int, n: int = 2) -> NDArray[np.float32]:
+    """Preprocessed images, (n, side, side, 3) in −1 … 1."""
     return np.random.default_rng(7).uniform(-1.0, 1.0, (n, side, side, 3)).astype(np.float32)
 
 
 def features(model: Any, side: int) -> NDArray[np.float32]:
-    """What a model makes of `pictures(side)`, in inference mode."""
-    result: NDArray[np.float32] = import_keras().ops.convert_to_numpy(model(pictures(side), training=False))
+    """What a model makes of `images(side)`, in inference mode."""
+    result: NDArray[np.float32] = import_keras().ops.convert_to_numpy(model(images(side), training=False))
     return result

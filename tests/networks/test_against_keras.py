@@ -123,5 +123,5 @@ def test_named_networks_equal_plain_keras(
 def test_resnet50_with_real_weights_equals_plain_keras(engine: str, shared: Path, tmp_path: Path) -> None:
     """Published weights: activations of the size that they have in earnest."""
     case = CASES["ResNet50"]
-    parity.draw_pictures(tmp_path / "data", case.side)
+    parity.draw_images(tmp_path / "data", case.side)
     assert max(_differences(case, shared / "weights" / "ResNet50_notop.weights.h5", tmp_path, engine)) < 1e-4

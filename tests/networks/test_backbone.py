@@ -51,7 +51,7 @@ def test_names_that_keras_makes_afterwards_go_on_where_they_were() -> None:
 
 
 def test_network_is_found_whatever_the_case_and_preprocessing_is_left_out() -> None:
-    """`mobilenetv3small`; the network takes preprocessed pictures."""
+    """`mobilenetv3small`; the network takes preprocessed images."""
     kinds = {type(layer) for layer in _backbone("mobilenetv3small", options={"minimalistic": True}).layers}
     assert import_keras().layers.Rescaling not in kinds
 
@@ -83,7 +83,7 @@ def test_output_layer_that_cannot_be_is_one_line(layer: str, message: str) -> No
 
 
 def test_all_problems_of_a_backbone_are_reported_at_once() -> None:
-    """Two options and the size of the pictures."""
+    """Two options and the size of the images."""
     with pytest.raises(ConfigError) as error:
         _backbone("MobileNet", 20, options={"alfa": 1.0, "depth_multiplier": 0})
     assert error.value.problems == (
@@ -93,7 +93,7 @@ def test_all_problems_of_a_backbone_are_reported_at_once() -> None:
     )
 
 
-def test_pictures_need_not_be_square() -> None:
+def test_images_need_not_be_square() -> None:
     """Height and width of their own, also where ImageNet weights know squares alone."""
     config = BackboneConfig(name="MobileNet", weights="none", options={"alpha": 0.25})
     assert build_backbone(config, (64, 96, 3), seed=0).output_shape == (None, 2, 3, 256)

@@ -88,10 +88,10 @@ def test_a_failed_import_is_shown_to_whoever_needs_keras(tmp_path: Path) -> None
     assert (done.stdout, done.stderr) == ("ModuleNotFoundError\n", "")
 
 
-@pytest.mark.parametrize("words", [["train", "no-pictures"], ["train", "no-pictures", "--quiet"]])
+@pytest.mark.parametrize("words", [["train", "no-images"], ["train", "no-images", "--quiet"]])
 def test_an_error_does_not_wait_for_keras(tmp_path: Path, words: list[str]) -> None:
     """A command that ends while Keras is being imported ends at once, with its own code and one line."""
-    (tmp_path / "no-pictures" / "cats").mkdir(parents=True)
+    (tmp_path / "no-images" / "cats").mkdir(parents=True)
     code = (
         "import sys, time; from cnncli import cli; from cnncli.networks import backend\n"
         "ended = []\n"

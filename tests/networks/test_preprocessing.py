@@ -105,8 +105,8 @@ def test_preprocessing_of_our_own_networks(kind: Preprocessing, at_0: float, at_
 
 
 @pytest.mark.parametrize("kind", ["scale", "caffe", "torch", "none"])
-def test_gray_pictures_become_three_equal_channels(kind: Preprocessing) -> None:
-    """One channel gives what the same picture in three channels gives."""
+def test_gray_images_become_three_equal_channels(kind: Preprocessing) -> None:
+    """One channel gives what the same image in three channels gives."""
     gray = _pixels(channels=1)
     np.testing.assert_array_equal(_ours(gray, kind), _ours(np.repeat(gray, 3, -1), kind))
 

@@ -19,8 +19,8 @@ from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.cache import cache_settings, clear_cache, graphs_in_use, list_cache
 from cnncli.terminal.formatting import size
-from tests.support.drawing import tiny_config
 from tests.features.storing import KEY, OTHER, digests_of, features_of, segments_in
+from tests.support.drawing import tiny_config
 
 DAY_S = 86400
 OLD = time.time() - 40 * DAY_S
@@ -36,8 +36,8 @@ def cache(tmp_path: Path) -> Path:
     graph = tmp_path / "graphs" / "g-1"
     graph.mkdir(parents=True)
     (graph / "trunk.bin").write_bytes(bytes(3000))
-    (tmp_path / "pictures.sqlite").write_bytes(bytes(500))
-    for path in (segment / INDEX, graph / "trunk.bin", graph, tmp_path / "pictures.sqlite"):
+    (tmp_path / "images.sqlite").write_bytes(bytes(500))
+    for path in (segment / INDEX, graph / "trunk.bin", graph, tmp_path / "images.sqlite"):
         os.utime(path, (OLD, OLD))
     return tmp_path
 
@@ -46,13 +46,13 @@ def test_everything_is_listed(cache: Path) -> None:
     """Features key by key, graphs and index as a whole; the cap is the environment's, else half of what there is."""
     contents = list_cache(cache, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_CACHE": "x", "CNNCLI_SEED": "no"})
 
-    assert [key.pictures for key in contents.features] == [50, 50]
+    assert [key.images for key in contents.features] == [50, 50]
     assert contents.to_dict().keys() == {
         *("folder", "max_bytes", "features_bytes", "features", "graphs", "graphs_bytes", "index_bytes")
     }
     features, rest = contents.total().split(" · ", 1)
     assert features == f"stored features {size(contents.features_bytes)} of at most 2.0 GB"
-    assert rest == "converted graphs 1, 3.0 kB · index of pictures 500 B"
+    assert rest == "converted graphs 1, 3.0 kB · index of images 500 B"
     assert list_cache(cache, {}).max_bytes > 0
 
 
@@ -125,8 +125,8 @@ def test_a_graph_that_was_used_of_late_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_read", [True, False])
 def test_an_index_that_was_read_of_late_stays(tmp_path: Path, is_read: bool) -> None:
-    """Where no picture changed, nothing is written into it."""
-    index = StatIndex(tmp_path / "pictures.sqlite")
+    """Where no image changed, nothing is written into it."""
+    index = StatIndex(tmp_path / "images.sqlite")
     index.below(tmp_path)
     _age(index.path)
     if is_read:

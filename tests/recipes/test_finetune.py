@@ -32,13 +32,13 @@ CONSOLE = Console(quiet=True)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures, a finished run of them with a long name, and its child."""
+    """Images, a finished run of them with a long name, and its child."""
     folder = tmp_path_factory.mktemp("place")
     config = tiny_config(draw_dataset(folder / "data"), name="n" * 100, training={"epochs": 1})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
         parent = train(config, folder / "parent", CONSOLE)
-        patch.setenv("CNNCLI_CACHE", str(folder / "another"))  # where no picture is known
+        patch.setenv("CNNCLI_CACHE", str(folder / "another"))  # where no image is known
         finetune(parent.folder, FinetuneSettings(unfreeze=1, epochs=1), folder / "child", CONSOLE)
     return folder
 
@@ -69,7 +69,7 @@ def _rate(run: RunFolder, learning_rate: float | None = None) -> float:
     return stage.optimizer.learning_rate
 
 
-def test_pictures_that_have_gone_or_changed_are_all_named_before_a_run_appears(
+def test_images_that_have_gone_or_changed_are_all_named_before_a_run_appears(
     place: Path, parent: RunFolder, tmp_path: Path
 ) -> None:
     """Although their features lie in the store; the same bytes with a new date are unchanged."""
@@ -89,13 +89,13 @@ def test_pictures_that_have_gone_or_changed_are_all_named_before_a_run_appears(
     assert caught.value.problems == (
         f"{gone}: has gone",
         f"{changed}: has changed since the run was trained",
-        "`cnncli train` begins anew with the pictures as they are now",
+        "`cnncli train` begins anew with the images as they are now",
     )
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_folder_that_has_gone_is_one_line(place: Path, parent: RunFolder, tmp_path: Path) -> None:
-    """Not one for each of its pictures."""
+    """Not one for each of its images."""
     (place / "data").rename(place / "elsewhere")
     try:
         with pytest.raises(DataError) as caught:
@@ -104,8 +104,8 @@ def test_a_folder_that_has_gone_is_one_line(place: Path, parent: RunFolder, tmp_
         (place / "elsewhere").rename(place / "data")
 
     assert caught.value.problems == (
-        f"{place / 'data'}: the pictures of the run are no longer here, none of 48; "
-        "`cnncli train` begins anew with the pictures as they are now",
+        f"{place / 'data'}: the images of the run are no longer here, none of 48; "
+        "`cnncli train` begins anew with the images as they are now",
     )
 
 
@@ -118,10 +118,10 @@ def test_layers_that_are_not_there_are_refused_before_a_run_appears(parent: RunF
 
 
 def test_the_log_of_a_child_begins_before_it_and_ends_with_the_comparison(child: RunFolder) -> None:
-    """That the pictures were looked at, and how it stands beside its parent."""
+    """That the images were looked at, and how it stands beside its parent."""
     log = child.log.read_text().splitlines()
 
-    assert "INFO checking pictures: 48 pictures" in log[0]
+    assert "INFO checking images: 48 images" in log[0]
     assert "its parent: validation accuracy" in log[-1]
 
 
@@ -190,7 +190,7 @@ def test_the_head_alone_can_be_continued(parent: RunFolder) -> None:
     ],
 )
 def test_worse_is_what_the_best_epoch_is_chosen_by(monitor: str, loss: float, accuracy: float, is_worse: bool) -> None:
-    """The parent has a loss of 0.5 and an accuracy of 0.8; metrics of training pictures count as the loss."""
+    """The parent has a loss of 0.5 and an accuracy of 0.8; metrics of training images count as the loss."""
     right = round(10 * accuracy)
     scores = np.array([[0.9, 0.1]] * right + [[0.1, 0.9]] * (10 - right))
     metrics = evaluate_scores(scores, np.zeros(10, dtype=np.int64), ("a", "b"), loss=loss)

@@ -22,15 +22,15 @@ from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder, open_run
 from cnncli.storage.cache_dir import cache_dir
 from cnncli.terminal.console import Console
-from tests.support.drawing import draw_dataset, tiny_config
 from tests.features.storing import KEY, digests_of, features_of
+from tests.support.drawing import draw_dataset, tiny_config
 
 CONSOLE = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes and dots, and one picture that is none."""
+    """Stripes and dots, and one image that is none."""
     folder = draw_dataset(tmp_path_factory.mktemp("data"), 6, 3, 3)
     (folder / "train" / "dots" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return folder
@@ -80,7 +80,7 @@ def test_curves_that_cannot_be_drawn_are_a_warning(data: Path, tmp_path: Path, m
     assert run.folder.read_facts()["state"] == "finished"
 
 
-def test_pictures_left_out_and_those_that_look_alike_are_in_the_run(data: Path, tmp_path: Path) -> None:
+def test_images_left_out_and_those_that_look_alike_are_in_the_run(data: Path, tmp_path: Path) -> None:
     """Each with its reason, or with what it looks like; where there is none, there is no such file."""
     run = train(_config(data), tmp_path / "some", CONSOLE).folder
     with run.skipped.open(newline="") as file:
@@ -100,11 +100,11 @@ def test_pictures_left_out_and_those_that_look_alike_are_in_the_run(data: Path, 
 
 
 def test_the_log_begins_with_what_was_said_before_the_run(data: Path, tmp_path: Path) -> None:
-    """The line about the pictures is in it."""
+    """The line about the images is in it."""
     log = train(_config(data), tmp_path, CONSOLE).folder.log.read_text()
 
-    assert "INFO pictures: 2 classes · train 12, validation 6, test 6" in log
-    assert "INFO unreadable pictures left out: 1" in log
+    assert "INFO images: 2 classes · train 12, validation 6, test 6" in log
+    assert "INFO unreadable images left out: 1" in log
 
 
 @pytest.mark.parametrize(("mode", "engine"), [("feature-extraction", "openvino"), ("from-scratch", "keras")])
@@ -187,7 +187,7 @@ def test_features_are_listed_by_the_names_of_their_network_and_cut(
 
 
 def test_nothing_is_stored_at_the_end_where_features_did_not_fit(data: Path, tmp_path: Path) -> None:
-    """The figures' pictures alone would; what was said of the training holds for all of the run."""
+    """The figures' images alone would; what was said of the training holds for all of the run."""
     settings = {"backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}}}
     head = {"pooling": "flatten"}
     fits = 6 * 15 * 15 * 64 * 4
@@ -198,20 +198,20 @@ def test_nothing_is_stored_at_the_end_where_features_did_not_fit(data: Path, tmp
     roomy = train(_config(data, **settings, head=head), tmp_path, CONSOLE)
 
     assert "decoded pixels are stored instead" in screen.getvalue()
-    assert screen.getvalue().count("scoring: 6 pictures") == 2
+    assert screen.getvalue().count("scoring: 6 images") == 2
     assert "in use take" not in screen.getvalue()
     assert small.features.computed == 18
     assert small.metrics == roomy.metrics
 
 
-def test_test_pictures_are_not_stored_where_they_do_not_fit_beside_the_others(data: Path, tmp_path: Path) -> None:
+def test_test_images_are_not_stored_where_they_do_not_fit_beside_the_others(data: Path, tmp_path: Path) -> None:
     """The store does not outgrow its cap for what is looked at once."""
     screen = StringIO()
     settings = {"head": {"pooling": "flatten"}, "cache": {"max_gb": 26_000 / 1e9}}
     run = train(_config(data, **settings), tmp_path, Console(screen, live=False))
 
     assert run.features.computed == 12 + 6
-    assert screen.getvalue().count("scoring: 6 pictures") == 1
+    assert screen.getvalue().count("scoring: 6 images") == 1
     assert "in use take" not in screen.getvalue()
 
 

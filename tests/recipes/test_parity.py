@@ -56,7 +56,7 @@ assert "cnncli" not in sys.modules
 
 @dataclass(frozen=True)
 class Found:
-    """A run's test pictures and what its saved model gives for them in a process without cnncli."""
+    """A run's test images and what its saved model gives for them in a process without cnncli."""
 
     run: Run
     scorer: Scorer
@@ -65,7 +65,7 @@ class Found:
 
     @property
     def paths(self) -> list[Path]:
-        """The pictures, in the order of the rows."""
+        """The images, in the order of the rows."""
         return [row.path for row in self.rows]
 
 
@@ -126,22 +126,22 @@ def _predicted(found: Found, paths: list[Path]) -> NDArray[np.float64]:
 def test_bare_keras_gives_the_probabilities_of_predict(name: str, found: Mapping[str, Found]) -> None:
     """`model.keras` in a fresh process, from the raw array of the decoder."""
     one = found[name]
-    assert np.ptp(one.bare, axis=0).max() > 1e-3, "pictures that look alike would prove nothing"
+    assert np.ptp(one.bare, axis=0).max() > 1e-3, "images that look alike would prove nothing"
     np.testing.assert_allclose(_predicted(one, one.paths), one.bare, atol=FLOAT32)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_one_picture_gets_what_it_gets_among_many(name: str, found: Mapping[str, Found]) -> None:
-    """A single picture goes through the engine alone, many in batches."""
+def test_one_image_gets_what_it_gets_among_many(name: str, found: Mapping[str, Found]) -> None:
+    """A single image goes through the engine alone, many in batches."""
     one = found[name]
     np.testing.assert_allclose(_predicted(one, one.paths[-1:]), _predicted(one, one.paths)[-1:], atol=FLOAT32)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_evaluate_scores_stored_features_as_predict_scores_pictures(
+def test_evaluate_scores_stored_features_as_predict_scores_images(
     name: str, found: Mapping[str, Found], tmp_path: Path
 ) -> None:
-    """Each picture's probabilities, and the loss that the run reported for its test split."""
+    """Each image's probabilities, and the loss that the run reported for its test split."""
     one = found[name]
     recipe, store = one.scorer.recipe, FeatureStore(tmp_path)
     (features,), _ = extract(Extraction(one.scorer.trunk, recipe.trunk, recipe.pixels), one.rows, 1, store, CONSOLE)

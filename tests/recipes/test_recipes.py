@@ -1,4 +1,4 @@
-"""The verbs, end to end, on tiny pictures: every file of a run, every figure from the same path."""
+"""The verbs, end to end, on tiny images: every file of a run, every figure from the same path."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cnncli.errors import (
     CnncliError,
     ConfigError,
     DataError,
+    ImageError,
     MinimumMissedError,
-    PictureError,
     RunError,
     WeightsError,
 )
@@ -63,7 +63,7 @@ def warm(run: Run, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 
 def test_a_run_holds_everything_about_a_training(run: Run) -> None:
-    """Config, pictures, classes, environment, log, history, ledger, figures, model, engine."""
+    """Config, images, classes, environment, log, history, ledger, figures, model, engine."""
     folder = run.folder
     files = [
         folder.config,
@@ -101,7 +101,7 @@ def test_the_summary_has_the_documented_keys(run: Run) -> None:
 
 
 def test_evaluate_finds_what_training_reported(warm: RunFolder, run: Run) -> None:
-    """The same pictures through the same engine, none of them computed again."""
+    """The same images through the same engine, none of them computed again."""
     for split in ("validation", "test"):
         assert evaluate(warm, CONSOLE, split).metrics == run.metrics[split]
 
@@ -116,14 +116,14 @@ def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("is_warm", [True, False], ids=["stored", "empty cache"])
-def test_evaluate_names_the_pictures_that_are_no_longer_those_of_the_run(
+def test_evaluate_names_the_images_that_are_no_longer_those_of_the_run(
     is_warm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether their features are stored or not; pictures of other splits do not matter."""
+    """Whether their features are stored or not; images of other splits do not matter."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
-    pictures = draw_dataset(tmp_path / "data", 4, 2, 3)
-    folder = train(tiny_config(pictures, training={"epochs": 1}), tmp_path / "runs", CONSOLE).folder
-    gone, changed, touched = (pictures / "test" / "dots" / f"dots-{number:02}.png" for number in range(3))
+    images = draw_dataset(tmp_path / "data", 4, 2, 3)
+    folder = train(tiny_config(images, training={"epochs": 1}), tmp_path / "runs", CONSOLE).folder
+    gone, changed, touched = (images / "test" / "dots" / f"dots-{number:02}.png" for number in range(3))
     gone.unlink()
     changed.write_bytes(touched.read_bytes())
     os.utime(touched)
@@ -135,12 +135,12 @@ def test_evaluate_names_the_pictures_that_are_no_longer_those_of_the_run(
     assert caught.value.problems == (
         f"{gone}: has gone",
         f"{changed}: has changed since the run was trained",
-        "`cnncli evaluate --data DIR` takes the pictures that a folder holds now",
+        "`cnncli evaluate --data DIR` takes the images that a folder holds now",
     )
     assert evaluate(folder, CONSOLE, "validation").metrics.n == 4
 
 
-def test_every_look_at_the_test_pictures_is_counted(warm: RunFolder) -> None:
+def test_every_look_at_the_test_images_is_counted(warm: RunFolder) -> None:
     """In the run, with the time."""
     before = len(warm.evaluations.read_text().splitlines()) if warm.evaluations.exists() else 0
     evaluate(warm, CONSOLE)
@@ -152,11 +152,11 @@ def test_predict_gives_the_probabilities_of_evaluate(warm: RunFolder, data: Path
     """And of the saved model in bare Keras, on the raw pixels: to 1e-5 in float32."""
     import keras
 
-    pictures = sorted((data / "test").rglob("*.png"))
-    results = list(predict(warm, pictures, top=2))
+    images = sorted((data / "test").rglob("*.png"))
+    results = list(predict(warm, images, top=2))
     model = keras.saving.load_model(warm.model, safe_mode=True)
     recipe = _scorer(warm).recipe.pixels
-    pixels = np.stack([decode(path, recipe) for path in pictures])
+    pixels = np.stack([decode(path, recipe) for path in images])
     by_name = [dict(zip(r.labels, r.probabilities, strict=True)) for r in results if isinstance(r, Prediction)]
     ours = [[found["dots"], found["stripes"]] for found in by_name]
 
@@ -206,8 +206,8 @@ def test_evaluating_another_folder_matches_classes_by_name(warm: RunFolder, tmp_
     """A folder that lacks a class is an error that names it, unless that is meant."""
     other = draw_dataset(tmp_path / "other", train=0, validation=0, test=3)
     assert evaluate(warm, CONSOLE, data=other).metrics.n == 6
-    for picture in (other / "test" / "dots").iterdir():
-        picture.unlink()
+    for image in (other / "test" / "dots").iterdir():
+        image.unlink()
     (other / "test" / "dots").rmdir()
     with pytest.raises(DataError, match="dots"):
         evaluate(warm, CONSOLE, data=other)
@@ -221,7 +221,7 @@ def test_evaluating_another_folder_matches_classes_by_name(warm: RunFolder, tmp_
 def test_another_folder_is_looked_at_as_the_run_looked_at_its_own(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its limit of pixels and its way with unreadable pictures hold; what is left out is said."""
+    """Its limit of pixels and its way with unreadable images hold; what is left out is said."""
     settings = {"path": data, "image_size": 32, "max_pixels": 40 * 40}
     runs = {
         how: train(
@@ -239,8 +239,8 @@ def test_another_folder_is_looked_at_as_the_run_looked_at_its_own(
         evaluate(runs["error"].folder, CONSOLE, data=other)
     assert found.metrics.n == 6
     assert found.to_dict()["data"] == str(other)
-    assert "checking pictures: 7 pictures" in screen.getvalue()
-    assert "unreadable pictures left out: 1" in screen.getvalue()
+    assert "checking images: 7 images" in screen.getvalue()
+    assert "unreadable images left out: 1" in screen.getvalue()
     assert "evaluate    test 6 · openvino float32" in screen.getvalue()
 
 
@@ -262,20 +262,20 @@ def test_a_minimum_is_a_gate(warm: RunFolder) -> None:
     )
 
 
-def test_one_bad_picture_stops_no_other(warm: RunFolder, data: Path, tmp_path: Path) -> None:
+def test_one_bad_image_stops_no_other(warm: RunFolder, data: Path, tmp_path: Path) -> None:
     """It comes back as the error it is, in its place."""
     bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     good = data / "test" / "dots" / "dots-00.png"
     first, second, third = predict(warm, [good, bad, good])
 
     assert isinstance(first, Prediction)
-    assert isinstance(second, PictureError)
+    assert isinstance(second, ImageError)
     assert first == third
 
 
 def test_folders_and_patterns_are_expanded(warm: RunFolder, data: Path) -> None:
-    """In a stable order; a pattern or folder without pictures is named."""
+    """In a stable order; a pattern or folder without images is named."""
     by_folder = [result.path for result in predict(warm, [data / "test"])]
     by_pattern = [result.path for result in predict(warm, [f"{data}/test/*/*.png"])]
 
@@ -284,12 +284,12 @@ def test_folders_and_patterns_are_expanded(warm: RunFolder, data: Path) -> None:
 
 
 def test_a_pattern_may_match_folders(warm: RunFolder, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their pictures are meant; with `**`, which reaches into them, the folders themselves are not."""
+    """Their images are meant; with `**`, which reaches into them, the folders themselves are not."""
     monkeypatch.chdir(data)
-    pictures = [str(path.relative_to(data)) for path in sorted((data / "test").rglob("*.png"))]
+    images = [str(path.relative_to(data)) for path in sorted((data / "test").rglob("*.png"))]
 
     for pattern in ("tes[t]/*", "tes[t]", "tes[t]/**"):
-        assert [result.path for result in predict(warm, [pattern])] == pictures
+        assert [result.path for result in predict(warm, [pattern])] == images
 
 
 @pytest.mark.parametrize(("paths", "top", "what"), [([""], 5, "empty"), (["a.png"], 0, "top: received 0")])
@@ -305,10 +305,10 @@ def test_a_run_that_was_moved_still_predicts(warm: RunFolder, data: Path, tmp_pa
     """It is complete: nothing in it points to where it was."""
     import shutil
 
-    picture = data / "test" / "dots" / "dots-00.png"
+    image = data / "test" / "dots" / "dots-00.png"
     elsewhere = RunFolder(Path(shutil.copytree(warm.path, tmp_path / "moved")))
 
-    assert list(predict(elsewhere, [picture])) == list(predict(warm, [picture]))
+    assert list(predict(elsewhere, [image])) == list(predict(warm, [image]))
 
 
 def test_an_error_before_training_writes_no_run(data: Path, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_an_error_before_training_writes_no_run(data: Path, tmp_path: Path) -> N
 def test_a_cache_that_is_a_file_stops_every_verb_at_once(
     run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before pictures are looked at; no run is left behind, half written."""
+    """Before images are looked at; no run is left behind, half written."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "file"))
     runs, screen = tmp_path / "runs", StringIO()
@@ -359,7 +359,7 @@ def test_a_failed_training_leaves_a_run_that_says_so(data: Path, tmp_path: Path)
     ("color", "activation", "classes"),
     [("grayscale", "softmax", 2), ("rgb", "sigmoid", 2), ("rgb", "sigmoid", 3), ("rgb", "linear", 6)],
 )
-def test_colours_heads_and_numbers_of_classes(tmp_path: Path, color: str, activation: str, classes: int) -> None:
+def test_colors_heads_and_numbers_of_classes(tmp_path: Path, color: str, activation: str, classes: int) -> None:
     """Train, evaluate and predict agree for each; with more than five classes there is a top-5 figure."""
     names = tuple(["stripes", "dots", "c", "d", "e", "f"][:classes])
     data = draw_dataset(tmp_path / "data", 4, 2, 2, classes=names)
@@ -389,24 +389,24 @@ def test_the_api_takes_paths_names_and_runs(data: Path, tmp_path: Path) -> None:
         "backbone": {"name": "ConvNet", "options": {"filters": [4]}},
     }
     run = cnncli.train(settings, {"training.epochs": 1}, runs_dir=tmp_path)
-    picture = data / "test" / "dots" / "dots-00.png"
+    image = data / "test" / "dots" / "dots-00.png"
 
     assert cnncli.evaluate(run).metrics == run.metrics["test"]
-    assert cnncli.predict(picture, run=run)[0] == cnncli.predict([picture], run=str(run.path))[0]
-    (alone,) = cnncli.predict(picture, run=run)
-    among = next(one for one in cnncli.predict(data / "test", run=run) if one.path == str(picture))
+    assert cnncli.predict(image, run=run)[0] == cnncli.predict([image], run=str(run.path))[0]
+    (alone,) = cnncli.predict(image, run=run)
+    among = next(one for one in cnncli.predict(data / "test", run=run) if one.path == str(image))
     assert among.labels == alone.labels
     assert among.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
     assert cnncli.load(run).model.input_shape == (None, 32, 32, 3)
     assert open_run(None, tmp_path).path == run.path
 
 
-def test_figures_on_pictures_that_were_trained_on_are_warned_of(warm: RunFolder, data: Path) -> None:
+def test_figures_on_images_that_were_trained_on_are_warned_of(warm: RunFolder, data: Path) -> None:
     """By their digests, wherever the files lie."""
     said = io.StringIO()
     evaluate(warm, Console(said, quiet=True), data=_flat_copy(data / "train"))
 
-    assert said.getvalue() == "warning: the run was trained on 24 of these 24 pictures: the figures flatter it\n"
+    assert said.getvalue() == "warning: the run was trained on 24 of these 24 images: the figures flatter it\n"
 
 
 def _flat_copy(classes: Path) -> Path:

@@ -214,12 +214,12 @@ def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
     assert "head.layers: was" in caught.value.problems[1]
 
 
-def test_pictures_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_path: Path) -> None:
+def test_images_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_path: Path) -> None:
     """Each is named, and nothing is trained."""
-    pictures = Path(shutil.copytree(data, tmp_path / "data"))
+    images = Path(shutil.copytree(data, tmp_path / "data"))
     for file in (stopped.config, stopped.began_with, stopped.manifest):
-        file.write_text(file.read_text().replace(str(data), str(pictures)))
-    one, other, *_ = sorted((pictures / "train" / "dots").iterdir())
+        file.write_text(file.read_text().replace(str(data), str(images)))
+    one, other, *_ = sorted((images / "train" / "dots").iterdir())
     one.write_bytes(other.read_bytes())
     with pytest.raises(DataError, match=f"{one.name}: has changed since the run was trained"):
         resume(stopped, CONSOLE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.networks.weights.load import load as weights
+from cnncli.networks.weights import load as weights
 from cnncli.recipes.summary import summarize_backbone, summarize_config
 from tests.support.drawing import draw_dataset, tiny_config
 

@@ -1,4 +1,4 @@
-"""Contact sheets: where the pictures end up, and that any names fit."""
+"""Contact sheets: where the images end up, and that any names fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RED, GREEN, BLUE = (250, 5, 5), (5, 250, 5), (5, 5, 250)
 
 
 def plain(color: tuple[int, ...], height: int = 100, width: int = 120) -> NDArray[np.uint8]:
-    """A picture of one colour."""
+    """An image of one color."""
     return np.full((height, width, len(color)), color, np.uint8)
 
 
@@ -27,14 +27,14 @@ def drawn(path: Path) -> NDArray[np.uint8]:
 
 
 def places(sheet: NDArray[np.uint8], color: tuple[int, ...]) -> NDArray[np.intp]:
-    """Rows and columns of the pixels of one colour."""
+    """Rows and columns of the pixels of one color."""
     return np.argwhere((sheet == color).all(axis=-1))
 
 
-def test_every_picture_is_on_the_sheet_at_its_size(tmp_path: Path) -> None:
-    """Pictures of ordinary size appear pixel by pixel, in the order of rows and columns."""
+def test_every_image_is_on_the_sheet_at_its_size(tmp_path: Path) -> None:
+    """Images of ordinary size appear pixel by pixel, in the order of rows and columns."""
     rows = [SheetRow("cats", "cat.0.jpg", [plain(RED), plain(GREEN)]), SheetRow("dogs", "dog.0.jpg", [plain(BLUE)] * 2)]
-    draw_contact_sheet(rows, ["picture", "view 1"], "title", "small print", tmp_path / "sheet.png")
+    draw_contact_sheet(rows, ["image", "view 1"], "title", "small print", tmp_path / "sheet.png")
     sheet = drawn(tmp_path / "sheet.png")
     red, green, blue = (places(sheet, color) for color in (RED, GREEN, BLUE))
     assert (len(red), len(green), len(blue)) == (100 * 120, 100 * 120, 2 * 100 * 120)
@@ -47,26 +47,26 @@ def test_every_picture_is_on_the_sheet_at_its_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "shown"), [((10, 20), (50, 100)), ((100, 100), (100, 100)), ((900, 450), (224, 112)), ((1, 1), (96, 96))]
 )
-def test_tiny_pictures_are_enlarged_and_large_ones_reduced(
+def test_tiny_images_are_enlarged_and_large_ones_reduced(
     size: tuple[int, int], shown: tuple[int, int], tmp_path: Path
 ) -> None:
     """What is shown can be seen and fits on a screen, in its own proportions."""
-    draw_contact_sheet([SheetRow("a", "b", [plain(RED, *size)])], ["picture"], "t", "l", tmp_path / "sheet.png")
+    draw_contact_sheet([SheetRow("a", "b", [plain(RED, *size)])], ["image"], "t", "l", tmp_path / "sheet.png")
     red = places(drawn(tmp_path / "sheet.png"), RED)
     assert tuple((red.max(axis=0) - red.min(axis=0) + 1).tolist()) == shown
 
 
-def test_grey_pictures_are_grey(tmp_path: Path) -> None:
-    """A picture of one channel is shown as it is."""
-    draw_contact_sheet([SheetRow("a", "b", [plain((77,))])], ["picture"], "t", "l", tmp_path / "sheet.png")
+def test_gray_images_are_gray(tmp_path: Path) -> None:
+    """An image of one channel is shown as it is."""
+    draw_contact_sheet([SheetRow("a", "b", [plain((77,))])], ["image"], "t", "l", tmp_path / "sheet.png")
     assert len(places(drawn(tmp_path / "sheet.png"), (77, 77, 77))) == 100 * 120
 
 
 @pytest.mark.parametrize("name", ["", "x" * 400, "Katze äöü", "猫と犬", "кошка", "a\\nb", "…", "cat 🐈"])
 def test_any_name_fits(name: str, tmp_path: Path) -> None:
-    """Names of any length and script leave the pictures where they are, uncovered."""
+    """Names of any length and script leave the images where they are, uncovered."""
     rows = [SheetRow(name, name, [plain(RED), plain(RED)])]
-    draw_contact_sheet(rows, ["picture", "view 1"], "title", "small print", tmp_path / "sheet.png")
+    draw_contact_sheet(rows, ["image", "view 1"], "title", "small print", tmp_path / "sheet.png")
     sheet = drawn(tmp_path / "sheet.png")
     assert len(places(sheet, RED)) == 2 * 100 * 120
     assert sheet.shape[1] < 600

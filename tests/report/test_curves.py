@@ -69,9 +69,9 @@ def test_curves_are_a_png(tmp_path: Path) -> None:
     """One PNG appears, wide enough for two panels, and the same history gives the same bytes."""
     draw_curves(history(("head", 3)), tmp_path / "curves.png")
     data = (tmp_path / "curves.png").read_bytes()
-    with Image.open(io.BytesIO(data)) as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 2 * picture.height
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "PNG"
+        assert image.width > 2 * image.height
     draw_curves(history(("head", 3)), tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes() == data
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
@@ -90,7 +90,7 @@ def test_curves_are_a_png(tmp_path: Path) -> None:
     ids=["one epoch", "two stages of one", "500 epochs", "no numbers", "an infinity", "nothing"],
 )
 def test_any_history_can_be_drawn(rows: Sequence[Epoch], tmp_path: Path) -> None:
-    """One epoch, very many, and losses that are no numbers all give a picture."""
+    """One epoch, very many, and losses that are no numbers all give an image."""
     draw_curves(rows, tmp_path / "curves.png")
     draw_curves_side_by_side([("one", rows), ("other", history(("train", 4)))], tmp_path / "both.png")
     assert len(list(tmp_path.iterdir())) == 2
@@ -163,7 +163,7 @@ def test_a_drawing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_the_users_own_style_stays_out_and_stays(tmp_path: Path) -> None:
-    """A dark notebook gets the same picture, and its settings are as they were."""
+    """A dark notebook gets the same image, and its settings are as they were."""
     draw_curves(history(("head", 3)), tmp_path / "plain.png")
     with matplotlib.rc_context({"axes.facecolor": "black", "text.color": "white", "font.size": 30}):
         draw_curves(history(("head", 3)), tmp_path / "dark.png")

@@ -317,13 +317,13 @@ def test_no_run_at_all_says_how_to_make_one(tmp_path: Path, folder_exists: bool)
 
 
 def test_a_directory_that_is_no_run_says_so(tmp_path: Path) -> None:
-    """A folder of pictures, say, is not a run."""
-    (tmp_path / "pictures").mkdir()
+    """A folder of images, say, is not a run."""
+    (tmp_path / "images").mkdir()
 
     with pytest.raises(RunError) as caught:
-        open_run(tmp_path / "pictures", tmp_path)
+        open_run(tmp_path / "images", tmp_path)
 
-    assert caught.value.problems == (f"{tmp_path}/pictures: not a run, it holds no run.json",)
+    assert caught.value.problems == (f"{tmp_path}/images: not a run, it holds no run.json",)
 
 
 def test_what_is_hidden_is_no_run(tmp_path: Path) -> None:

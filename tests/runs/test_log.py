@@ -45,13 +45,13 @@ def test_what_is_said_is_in_the_log(run: RunFolder) -> None:
     screen = StringIO()
     with recording(run):
         console = Console(screen, quiet=True)
-        console.phase("pictures", "2,000 of two classes")
+        console.phase("images", "2,000 of two classes")
         console.say("an ordinary line · Ä")
         console.detail("a detail")
         console.warn("a warning")
 
     assert lines(run) == [
-        "INFO pictures: 2,000 of two classes",
+        "INFO images: 2,000 of two classes",
         "INFO an ordinary line · Ä",
         "DEBUG a detail",
         "WARNING a warning",

@@ -26,7 +26,7 @@ def test_the_columns_of_the_table(tmp_path: Path) -> None:
     write_history(tmp_path / "history.csv", [ROW])
 
     assert (tmp_path / "history.csv").read_text() == (
-        "stage,epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds,pictures_per_s\n"
+        "stage,epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds,images_per_s\n"
         "head,1,0.001,0.5,0.75,0.25,0.875,2.5,800.0\n"
     )
     assert tuple(field.name for field in fields(HistoryRow)) == COLUMNS

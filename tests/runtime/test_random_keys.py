@@ -54,8 +54,8 @@ def test_draws_do_not_depend_on_other_draws() -> None:
 
 
 @given(DIGESTS, st.integers(0), st.randoms())
-def test_a_pictures_number_does_not_depend_on_the_other_pictures(digests: list[str], seed: int, shuffler) -> None:
-    """Order and company of a picture change nothing about its number."""
+def test_a_images_number_does_not_depend_on_the_other_images(digests: list[str], seed: int, shuffler) -> None:
+    """Order and company of an image change nothing about its number."""
     numbers = dict(zip(digests, uniform_words(digest_words(digests), seed), strict=True))
     shuffled = list(digests)
     shuffler.shuffle(shuffled)
@@ -66,7 +66,7 @@ def test_a_pictures_number_does_not_depend_on_the_other_pictures(digests: list[s
 
 @given(DIGESTS, st.integers(0), st.integers(0))
 def test_numbers_follow_the_key(digests: list[str], first: int, second: int) -> None:
-    """The same key gives the same numbers, another key others, for every picture."""
+    """The same key gives the same numbers, another key others, for every image."""
     words = digest_words(digests)
     equal = uniform_words(words, first) == uniform_words(words, second)
 
@@ -74,15 +74,15 @@ def test_numbers_follow_the_key(digests: list[str], first: int, second: int) -> 
 
 
 @given(DIGESTS, st.integers(0))
-def test_distinct_pictures_have_distinct_numbers(digests: list[str], seed: int) -> None:
-    """The mixer is a bijection: no two pictures share a place in the order."""
+def test_distinct_images_have_distinct_numbers(digests: list[str], seed: int) -> None:
+    """The mixer is a bijection: no two images share a place in the order."""
     words = digest_words(digests)
 
     assert len(np.unique(uniform_words(words, seed))) == len(np.unique(words))
 
 
-def test_numbers_are_uniform_over_pictures_and_independent_between_keys() -> None:
-    """Numbers of 20,000 pictures fill 16 bins evenly, and say nothing about those of the next epoch."""
+def test_numbers_are_uniform_over_images_and_independent_between_keys() -> None:
+    """Numbers of 20,000 images fill 16 bins evenly, and say nothing about those of the next epoch."""
     words = digest_words([f"{k:016x}" for k in range(20_000)])
     first, second = uniform_words(words, 0, 1), uniform_words(words, 0, 2)
     counts = np.bincount((first >> np.uint64(60)).astype(int), minlength=16)
@@ -91,6 +91,6 @@ def test_numbers_are_uniform_over_pictures_and_independent_between_keys() -> Non
     assert abs(np.corrcoef(first.astype(float), second.astype(float))[0, 1]) < 5 / np.sqrt(20_000)
 
 
-def test_no_pictures_have_no_numbers() -> None:
+def test_no_images_have_no_numbers() -> None:
     """Nothing in, nothing out."""
     assert uniform_words(digest_words([]), 0).shape == (0,)

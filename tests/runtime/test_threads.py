@@ -23,7 +23,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 
 def test_no_more_than_so_many_are_computed_ahead() -> None:
-    """Decoded pictures wait for their turn in memory."""
+    """Decoded images wait for their turn in memory."""
     started: list[int] = []
     lock = threading.Lock()
 

@@ -25,12 +25,12 @@ KNOWN = {"flags": "beads", "limits": [LIMIT]}
 
 def _record(finding: Finding, quick: bool = False, time: str = "2026-11-21T12:00:00+00:00") -> Record:
     command = "python scripts/bench.py startup help"
-    return Record("startup", finding, command, "no pictures", quick, time, 0.25, "abc", MACHINE)
+    return Record("startup", finding, command, "no images", quick, time, 0.25, "abc", MACHINE)
 
 
 def _finding(ours: tuple[float, ...] = (8.0, 10.0, 12.0), least: float = 5.0) -> Finding:
     reach = Reach("comparison", least=least)
-    return Finding("forward", "pictures/s", Samples(ours), "Keras", Samples((1.0, 2.0, 3.0)), reach=reach)
+    return Finding("forward", "images/s", Samples(ours), "Keras", Samples((1.0, 2.0, 3.0)), reach=reach)
 
 
 def test_sides_take_turns() -> None:
@@ -123,7 +123,7 @@ def test_the_table_is_written_from_results_alone(tmp_path: Path) -> None:
 
     assert "| processor | Abacus |" in text
     assert (
-        "| forward | 10 (8–12) pictures/s | Keras: 2 (1–3) pictures/s | 5 × | ≥ 5 × | yes | 3 | 0.2 | abc "
+        "| forward | 10 (8–12) images/s | Keras: 2 (1–3) images/s | 5 × | ≥ 5 × | yes | 3 | 0.2 | abc "
         "| `python scripts/bench.py startup help` |"
     ) in text
     assert re.findall(r"\d+(?:\.\d+)?", text.split("### startup")[1]) == [

@@ -1,4 +1,4 @@
-"""The comparisons with plain Keras print what they found, on a tiny run and tiny pictures."""
+"""The comparisons with plain Keras print what they found, on a tiny run and tiny images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from PIL import Image
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.recipes.train import train
 from cnncli.terminal.console import Console
-from scripts import compare_with_keras, plain_keras
+from scripts import compare_with_keras
+from tests.support import plain_keras
 from tests.support.drawing import draw_dataset, tiny_config
 
 
@@ -34,7 +35,7 @@ def test_figures_of_a_run_agree(run: Path, capsys: pytest.CaptureFixture[str]) -
     """`predict`, `evaluate` and bare Keras, the largest difference of any probability below 1e-5."""
     heading, row = _printed(["figures", str(run)], capsys)
 
-    assert heading == ["pictures", "trunk in", "predict − evaluate", "predict − bare Keras", "evaluate − bare Keras"]
+    assert heading == ["images", "trunk in", "predict − evaluate", "predict − bare Keras", "evaluate − bare Keras"]
     assert row[:2] == ["8", "float32"]
     assert all(float(cell) < 1e-5 for cell in row[2:])
 
@@ -50,11 +51,11 @@ def test_precisions_of_a_run_are_compared(run: Path, capsys: pytest.CaptureFixtu
 
 
 def test_pixels_of_both_decoders_are_compared(tmp_path: Path) -> None:
-    """Pictures of the size that is asked for are the same in both; larger ones are not."""
-    colours = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    """Images of the size that is asked for are the same in both; larger ones are not."""
+    colors = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     for split in compare_with_keras.SPLITS:
         (tmp_path / split / "a").mkdir(parents=True)
-        Image.fromarray(colours).save(tmp_path / split / "a" / "one.png")
+        Image.fromarray(colors).save(tmp_path / split / "a" / "one.png")
 
     for side, same in ((24, True), (8, False)):
         theirs, _ = plain_keras.read_split(tmp_path / "test", side)

@@ -1,4 +1,4 @@
-"""The sample pictures: drawn the same everywhere, and told apart by the animal alone."""
+"""The sample images: drawn the same everywhere, and told apart by the animal alone."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def script() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def files() -> list[Path]:
-    """All pictures; a cat and its dog are neighbours."""
+    """All images; a cat and its dog are neighbours."""
     found = sorted(SAMPLE.rglob("*.jpg"), key=lambda path: (path.parts[-3], int(path.stem.split(".")[1]), path.stem))
     assert len(found) == 240
     return found
 
 
 def cross_validated(features: NDArray[np.float64], files: list[Path]) -> float:
-    """Accuracy of a logistic regression on pictures it was not fitted to, a cat and its dog always on one side."""
+    """Accuracy of a logistic regression on images it was not fitted to, a cat and its dog always on one side."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -99,11 +99,11 @@ def test_folder_is_small(files: list[Path]) -> None:
     assert max(sizes) <= 4096
 
 
-def test_colour_does_not_tell_the_classes_apart(files: list[Path]) -> None:
-    """A logistic regression on the mean colour, or on mean and standard deviation, is near chance."""
+def test_color_does_not_tell_the_classes_apart(files: list[Path]) -> None:
+    """A logistic regression on the mean color, or on mean and standard deviation, is near chance."""
     pixels = [np.asarray(Image.open(path)).astype(float) for path in files]
-    mean = np.array([picture.mean((0, 1)) for picture in pixels])
-    deviation = np.array([picture.std((0, 1)) for picture in pixels])
+    mean = np.array([image.mean((0, 1)) for image in pixels])
+    deviation = np.array([image.std((0, 1)) for image in pixels])
     assert abs(cross_validated(mean, files) - 0.5) < 0.1
     assert abs(cross_validated(np.hstack([mean, deviation]), files) - 0.5) < 0.1
 
@@ -120,7 +120,7 @@ def test_size_does_not_tell_the_classes_apart(files: list[Path]) -> None:
 
 @pytest.mark.slow
 def test_features_of_the_default_network_tell_the_classes_apart() -> None:
-    """A logistic regression on EfficientNetLite0's features gets at least 90 % of the test pictures right."""
+    """A logistic regression on EfficientNetLite0's features gets at least 90 % of the test images right."""
     from sklearn.linear_model import LogisticRegression
 
     from cnncli.config.schema import BackboneConfig

@@ -7,13 +7,13 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from scripts.measure_near_duplicates import CHANGES, main
-from tests.images.making import encoded, picture, write_tree
+from tests.images.making import drawn_image, encoded, write_tree
 
 
 def test_every_kind_of_copy_is_measured(tmp_path: Path) -> None:
-    """A line for each, with the share that was found; copies among the pictures themselves are listed."""
-    files = {f"{k}.png": encoded(picture(48, 64, seed=k)) for k in range(12)}
-    write_tree(tmp_path, {**files, "copy.jpg": encoded(picture(48, 64, seed=3), "JPEG")})
+    """A line for each, with the share that was found; copies among the images themselves are listed."""
+    files = {f"{k}.png": encoded(drawn_image(48, 64, seed=k)) for k in range(12)}
+    write_tree(tmp_path, {**files, "copy.jpg": encoded(drawn_image(48, 64, seed=3), "JPEG")})
     done = CliRunner().invoke(main, [str(tmp_path), "--count", "5"], catch_exceptions=False)
     lines = done.output.splitlines()
     assert all(any(line.startswith(name) and line.endswith("%") for line in lines) for name in CHANGES)
@@ -26,6 +26,6 @@ def test_the_speed_is_measured() -> None:
     """With the copies that were planted, all in other splits."""
     done = CliRunner().invoke(main, ["--speed", "2000"], catch_exceptions=False)
     first, second = done.output.splitlines()
-    assert first.startswith("2,000 pictures, across splits: ")
-    assert second.startswith("2,000 pictures, all pairs: ")
+    assert first.startswith("2,000 images, across splits: ")
+    assert second.startswith("2,000 images, all pairs: ")
     assert ", 100 pairs, memory at most " in first

@@ -18,7 +18,7 @@ from cnncli.storage.locks import Lock, exclusive, shared, try_exclusive
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 
 HOLDER = (
-    "import sys, time, pathlib; from cnncli import locks; "
+    "import sys, time, pathlib; from cnncli.storage import locks; "
     "lock = getattr(locks, sys.argv[1])(pathlib.Path(sys.argv[2])); print('held', flush=True); time.sleep(60)"
 )
 

@@ -13,8 +13,8 @@ from cnncli.config.schema import Config
 CLASSES = ("stripes", "dots")
 
 
-def draw_picture(label: str, seed: int, size: int = 32) -> np.ndarray:
-    """Stripes or dots in random colours with noise, uint8 (size, size, 3)."""
+def draw_image(label: str, seed: int, size: int = 32) -> np.ndarray:
+    """Stripes or dots in random colors with noise, uint8 (size, size, 3)."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size]
     period, phase = rng.integers(5, 8), rng.integers(0, 5)
@@ -29,7 +29,7 @@ def draw_picture(label: str, seed: int, size: int = 32) -> np.ndarray:
 def draw_dataset(
     root: Path, train: int = 12, validation: int = 6, test: int = 6, size: int = 32, classes: tuple[str, ...] = CLASSES
 ) -> Path:
-    """Split folders with class folders of PNGs, so many pictures of each class."""
+    """Split folders with class folders of PNGs, so many images of each class."""
     seed = 0
     for split, count in {"train": train, "validation": validation, "test": test}.items():
         for label in classes:
@@ -37,12 +37,12 @@ def draw_dataset(
             folder.mkdir(parents=True)
             for number in range(count):
                 seed += 1
-                Image.fromarray(draw_picture(label, seed, size)).save(folder / f"{label}-{number:02}.png")
+                Image.fromarray(draw_image(label, seed, size)).save(folder / f"{label}-{number:02}.png")
     return root
 
 
 def tiny_config(path: Path, **changes: Any) -> Config:
-    """A small ConvNet on 32 px pictures in float32; `training={"epochs": 2}` and the like replace whole groups."""
+    """A small ConvNet on 32 px images in float32; `training={"epochs": 2}` and the like replace whole groups."""
     settings: dict[str, Any] = {
         "data": {"path": path, "image_size": 32},
         "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [4, 8]}},

@@ -34,7 +34,7 @@ from tests.support import plain_keras
 
 STEPS = 10
 BATCH = 8
-PICTURES = 20
+IMAGES = 20
 """Of the training split: no multiple of the batch, so that every third step is a smaller one."""
 
 
@@ -44,7 +44,7 @@ class Case:
 
     Attributes:
         name: in keras.applications.
-        side: of the pictures, pixels; small, so that it takes seconds.
+        side: of the images, pixels; small, so that it takes seconds.
         unfreeze: layers to fine-tune, normalisation not counted.
         learning_rate: of SGD, such that ten steps move the loss and do not throw it about.
         options: further arguments of the network.
@@ -100,14 +100,14 @@ def relative(found: Any, expected: Any) -> float:
     return float(np.abs(np.asarray(found, np.float64) - there).max() / np.abs(there).max())
 
 
-def draw_pictures(folder: Path, side: int, classes: Sequence[str] = ("a", "b", "c")) -> Path:
-    """Split folders of coloured noise of several scales, PNGs of the network's own size: nothing is resized."""
+def draw_images(folder: Path, side: int, classes: Sequence[str] = ("a", "b", "c")) -> Path:
+    """Split folders of colored noise of several scales, PNGs of the network's own size: nothing is resized."""
     random = np.random.default_rng(0)
-    for split, count in (("train", PICTURES), ("validation", len(classes))):
+    for split, count in (("train", IMAGES), ("validation", len(classes))):
         for number in range(count):
             coarse = random.integers(0, 256, (2 + number % 5, 3, 3), dtype=np.uint8)
-            picture = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
-            noisy = np.asarray(picture, np.float64) + random.normal(0, 15, (side, side, 3))
+            image = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+            noisy = np.asarray(image, np.float64) + random.normal(0, 15, (side, side, 3))
             path = folder / split / classes[number % len(classes)] / f"{number:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
@@ -115,10 +115,10 @@ def draw_pictures(folder: Path, side: int, classes: Sequence[str] = ("a", "b", "
 
 
 def write_case(case: Case, folder: Path, seed: int = 1) -> Mapping[str, Path]:
-    """Draw pictures into `folder/data`, and write a network's random but settled weights in every form beside it."""
+    """Draw images into `folder/data`, and write a network's random but settled weights in every form beside it."""
     from cnncli.networks.backend import import_keras
 
-    data = draw_pictures(folder / "data", case.side)
+    data = draw_images(folder / "data", case.side)
     import_keras().utils.set_random_seed(seed)
     base = plain_keras.build_base(case.name, case.side, **case.options)
     pixels = np.stack([np.asarray(Image.open(path)) for path in sorted((data / "train").rglob("*.png"))])
@@ -128,12 +128,12 @@ def write_case(case: Case, folder: Path, seed: int = 1) -> Mapping[str, Path]:
 
 @dataclass(frozen=True)
 class Bench:
-    """A classifier with its pictures on the way that training takes.
+    """A classifier with its images on the way that training takes.
 
     Attributes:
         classifier: with its weights.
         shop: config, manifest, engine and store.
-        pixels: of the training pictures, uint8 (n, side, side, 3), in the manifest's order.
+        pixels: of the training images, uint8 (n, side, side, 3), in the manifest's order.
         labels: their class indexes.
     """
 
@@ -200,7 +200,7 @@ def top_of(bench: Bench, unfreeze: int | str) -> Stage:
 
 
 def features_and_logits(bench: Bench, division: Division) -> tuple[list[NDArray[Any]], NDArray[Any]]:
-    """What crosses the cut for the training pictures, through the store, and the tail's logits of that."""
+    """What crosses the cut for the training images, through the store, and the tail's logits of that."""
     stored = _stored(bench, division)
     features = stored.rows(np.arange(len(bench.labels)))
     return features, KerasEngine(division.cut.tail, "float32").run(features)[0]

@@ -72,7 +72,7 @@ def settle(base: Any, seed: int, inputs: NDArray[np.float32]) -> Any:
     Args:
         base: is changed, and given back.
         seed: of the draws.
-        inputs: preprocessed pictures; batch norm's statistics become those of this batch.
+        inputs: preprocessed images; batch norm's statistics become those of this batch.
     """
     random = np.random.default_rng(seed)
     for variable in base.trainable_variables:
@@ -149,7 +149,7 @@ def _quiet() -> Iterator[None]:
 
 
 def pooled_features(name: str, base: Any, pixels: NDArray[Any], batch: int = 32) -> NDArray[np.float32]:
-    """What a frozen base gives for pixels, averaged over the picture: (n, channels)."""
+    """What a frozen base gives for pixels, averaged over the image: (n, channels)."""
     maps = base.predict(preprocess(name, pixels), batch_size=batch, verbose=0)
     result: NDArray[np.float32] = maps.mean(axis=(1, 2))
     return result
@@ -219,7 +219,7 @@ def unfrozen_losses(
 
 
 def read_split(folder: Path, side: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The pictures of class folders as `image_dataset_from_directory` gives them, bilinear and not antialiased.
+    """The images of class folders as `image_dataset_from_directory` gives them, bilinear and not antialiased.
 
     Returns: pixels in 0–255, (n, side, side, 3), and class indexes, both in the order of the file names.
     """

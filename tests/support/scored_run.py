@@ -1,4 +1,4 @@
-"""A finished run's test pictures, scored on every way that there is."""
+"""A finished run's test images, scored on every way that there is."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ assert "cnncli" not in sys.modules
 
 
 class ScoredRun:
-    """The test pictures of a run, or the validation pictures where it has no others, and its scorer."""
+    """The test images of a run, or the validation images where it has no others, and its scorer."""
 
     def __init__(self, path: Path) -> None:
-        """Decode the pictures of the run at `path`."""
+        """Decode the images of the run at `path`."""
         self._run = open_run(path, path.parent)
         self._scorer = load_scorer(self._run.engine, self._run.model)
         self.recipe = self._scorer.recipe
@@ -50,7 +50,7 @@ class ScoredRun:
         self._pixels = np.stack([decode(row.path, self.recipe.pixels) for row in self.rows])
 
     def right(self, probabilities: Probabilities) -> int:
-        """How many pictures are classified right."""
+        """How many images are classified right."""
         return int((probabilities.argmax(axis=1) == self.labels).sum())
 
     def probabilities(self, precision: Precision) -> Probabilities:

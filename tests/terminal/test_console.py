@@ -52,7 +52,7 @@ class Figures:
     val_loss: float = 0.1
     val_accuracy: float = 0.981
     seconds: float = 2.0
-    pictures_per_s: float = 1900.0
+    images_per_s: float = 1900.0
 
 
 def plain(**options: object) -> tuple[Console, io.StringIO, Clock]:
@@ -113,10 +113,10 @@ def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
         ({"NO_COLOR": "1"}, {"color": True}, True),
     ],
 )
-def test_colours_on_a_terminal(
+def test_colors_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], options: dict[str, bool], colored: bool
 ) -> None:
-    """A terminal has colours, unless NO_COLOR is set to anything, or it is a dumb one, or someone said otherwise."""
+    """A terminal has colors, unless NO_COLOR is set to anything, or it is a dumb one, or someone said otherwise."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stream = Terminal()
@@ -125,7 +125,7 @@ def test_colours_on_a_terminal(
     assert ("\x1b[" in stream.getvalue()) == colored
 
 
-def test_no_colours_in_a_file() -> None:
+def test_no_colors_in_a_file() -> None:
     """What is no terminal gets no escape codes."""
     console, stream, _ = plain()
     spoken(console)
@@ -142,9 +142,9 @@ def test_plain_progress_is_a_line_now_and_then_and_one_at_the_end() -> None:
             progress.advance(100)
 
     assert stream.getvalue().splitlines() == [
-        "decoding: 2,000/4,000 · 200 pictures/s · 10 s left",
-        "decoding: 4,000/4,000 · 200 pictures/s",
-        "decoding: 4,000 pictures in 20 s · 200 pictures/s",
+        "decoding: 2,000/4,000 · 200 images/s · 10 s left",
+        "decoding: 4,000/4,000 · 200 images/s",
+        "decoding: 4,000 images in 20 s · 200 images/s",
     ]
 
 
@@ -178,7 +178,7 @@ def test_time_left_follows_the_recent_rate() -> None:
             clock.now += 1
             progress.advance(10)
 
-    assert stream.getvalue().splitlines()[-2] == "work: 401/1,000 · 10 pictures/s · 1 min 00 s left"
+    assert stream.getvalue().splitlines()[-2] == "work: 401/1,000 · 10 images/s · 1 min 00 s left"
 
 
 def test_work_that_fails_does_not_claim_to_be_done() -> None:
@@ -192,7 +192,7 @@ def test_work_that_fails_does_not_claim_to_be_done() -> None:
 
 
 def test_progress_of_nothing() -> None:
-    """Zero pictures in zero seconds are no division by zero, and nothing to speak of."""
+    """Zero images in zero seconds are no division by zero, and nothing to speak of."""
     console, stream, _ = plain()
     with console.progress(0, "work") as progress:
         progress.advance(0)
@@ -214,7 +214,7 @@ def test_many_threads_may_advance() -> None:
             thread.join()
         clock.now += 1
 
-    assert stream.getvalue() == "work: 8,000 pictures in 1.0 s · 8,000 pictures/s\n"
+    assert stream.getvalue() == "work: 8,000 images in 1.0 s · 8,000 images/s\n"
 
 
 def test_the_line_of_an_epoch() -> None:
@@ -225,7 +225,7 @@ def test_the_line_of_an_epoch() -> None:
             training.advance(3800)
             training.epoch_done(Figures(seconds=seconds))
 
-    figures = "loss 0.120 · accuracy 0.950 · val_loss 0.100 · val_accuracy 0.981 · 1,900 pictures/s"
+    figures = "loss 0.120 · accuracy 0.950 · val_loss 0.100 · val_accuracy 0.981 · 1,900 images/s"
     assert stream.getvalue().splitlines() == [
         f"head · epoch 1/3 · {figures} · 4.0 s left",
         f"head · epoch 2/3 · {figures} · 3.0 s left",
@@ -242,7 +242,7 @@ def test_a_long_epoch_says_how_far_it_is() -> None:
             clock.now += 5
             training.advance(100)
 
-    assert stream.getvalue().splitlines()[1] == ("head · epoch 2/2: 200/1,000 · 20 pictures/s · 40 s left")
+    assert stream.getvalue().splitlines()[1] == ("head · epoch 2/2: 200/1,000 · 20 images/s · 40 s left")
 
 
 def test_quiet_training_and_progress_say_nothing() -> None:
@@ -267,10 +267,10 @@ def test_bars_on_a_terminal() -> None:
         console.say("a message meanwhile")
     shown = stream.getvalue()
 
-    assert re.search("computing features [━╸╺ ]{16} 1,200/12,000 · 1,200 pictures/s · 9.0 s left", shown)
+    assert re.search("computing features [━╸╺ ]{16} 1,200/12,000 · 1,200 images/s · 9.0 s left", shown)
     assert "a message meanwhile" in shown
-    assert shown.rstrip().endswith("computing features: 1,200 pictures in 1.0 s · 1,200 pictures/s")
-    assert not re.search(r"\x1b\[[\d;]*m", shown), "no colours were asked for"
+    assert shown.rstrip().endswith("computing features: 1,200 images in 1.0 s · 1,200 images/s")
+    assert not re.search(r"\x1b\[[\d;]*m", shown), "no colors were asked for"
 
 
 def test_work_inside_work_on_a_terminal() -> None:
@@ -300,7 +300,7 @@ def test_a_bar_ends_with_its_work() -> None:
 
 
 def test_markup_in_a_message_is_text() -> None:
-    """Square brackets in a file name are no colours."""
+    """Square brackets in a file name are no colors."""
     stream = Terminal()
     console = Console(stream, clock=Clock(), color=False)
     with console.progress(10, "[red]work[/]") as progress:

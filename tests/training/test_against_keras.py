@@ -21,7 +21,7 @@ SLOW = ("VGG16", "DenseNet121", "Xception")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with drawn pictures and the weights of a small network with batch norm."""
+    """A folder with drawn images and the weights of a small network with batch norm."""
     folder = tmp_path_factory.mktemp("tiny")
     parity.write_case(TINY, folder)
     return folder
@@ -89,7 +89,7 @@ def test_steps_of_resnet50_with_real_weights_lose_what_plain_keras_loses(
 ) -> None:
     """Frozen, then with the top unfrozen, from published weights."""
     case, weights = CASES["ResNet50"], shared / "weights" / "ResNet50_notop.weights.h5"
-    parity.draw_pictures(tmp_path / "data", case.side)
+    parity.draw_images(tmp_path / "data", case.side)
     for compare in (parity.compare_frozen, parity.compare_unfrozen):
         _check(compare(_bench(case, tmp_path, engine, weights), _base(case, weights), case))
 
@@ -123,7 +123,7 @@ def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path) ->
     for row in rows.rows:
         epoch = bench.epoch(stage.name, row.epoch)
         logs = [head.train_on_batch(features[batch], bench.labels[batch], return_dict=True) for batch in epoch]
-        # As `fit` reports them: means over the pictures, not over the batches.
+        # As `fit` reports them: means over the images, not over the batches.
         sizes = [len(batch) for batch in epoch]
         assert sizes == [8, 8, 4]
         assert row.loss == pytest.approx(np.average([log["loss"] for log in logs], weights=sizes), rel=1e-4)

@@ -31,18 +31,18 @@ Statistics = dict[str, NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of two classes."""
+    """Images of two classes."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with batch norm, its statistics those of pictures: as good as pretrained."""
+    """A small network with batch norm, its statistics those of images: as good as pretrained."""
     file = tmp_path_factory.mktemp("weights") / "network.weights.h5"
     config = tiny_config(Path("unused"), backbone={"name": "ConvNet", "weights": "none", "options": OPTIONS})
     backbone = build_backbone(config.backbone, (32, 32, 3), seed=1)
-    pictures = np.random.default_rng(0).uniform(0, 1, (8, 32, 32, 3)).astype(np.float32)
-    plain_keras.settle(backbone, 1, pictures).save_weights(file)
+    images = np.random.default_rng(0).uniform(0, 1, (8, 32, 32, 3)).astype(np.float32)
+    plain_keras.settle(backbone, 1, images).save_weights(file)
     return file
 
 
@@ -116,10 +116,10 @@ def test_what_keeps_statistics_in_plain_keras(weights: Path, freeze: bool) -> No
     pooled = keras.layers.GlobalAveragePooling2D()(base(inputs, training=False))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(pooled))
     model.compile("sgd", "sparse_categorical_crossentropy")
-    pictures = np.random.default_rng(1).uniform(0, 1, (8, 32, 32, 3)).astype(np.float32)
+    images = np.random.default_rng(1).uniform(0, 1, (8, 32, 32, 3)).astype(np.float32)
     before = _statistics(base)
 
-    model.fit(pictures, np.arange(8) % 2, epochs=1, verbose=0)
+    model.fit(images, np.arange(8) % 2, epochs=1, verbose=0)
 
     everywhere = {f"block{number}_conv_bn" for number in (1, 2, 3)}
     assert _moved(before, _statistics(base)) == (set() if freeze else everywhere)

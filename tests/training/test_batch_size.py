@@ -26,7 +26,7 @@ AUTO = {"epochs": 1, "batch_size": "auto"}
 def test_the_largest_that_fits_is_found_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """48 pictures in batches of two have 24 steps; the run's config names the number."""
+    """48 images in batches of two have 24 steps; the run's config names the number."""
     data = draw_dataset(tmp_path / "data", train=24)
     words = ["data.image_size=32", "training.batch_size=auto", SMALL]
     runs = ["training.epochs=1", "--runs-dir", str(tmp_path / "runs")]
@@ -66,7 +66,7 @@ def test_no_size_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """It says what to change."""
     done = subprocess.CompletedProcess([], -9, b'{"size": 1, "fits": false}', b"")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
-    with pytest.raises(TrainingError, match=r"not even one picture fits .* smaller data\.image_size"):
+    with pytest.raises(TrainingError, match=r"not even one image fits .* smaller data\.image_size"):
         find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
 
 
@@ -138,9 +138,9 @@ def test_what_is_tried_is_bounded_as_training_is(
     assert capsys.readouterr().out == '{"size": 1, "fits": true}\n'
 
 
-def test_every_number_of_pictures_has_a_size() -> None:
+def test_every_number_of_images_has_a_size() -> None:
     """However few."""
-    assert all(sizes_for(pictures)[-1] == 1 for pictures in (1, 2, 100, 10**6))
+    assert all(sizes_for(images)[-1] == 1 for images in (1, 2, 100, 10**6))
     assert sizes_for(10**6)[0] == 128
 
 
@@ -154,7 +154,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_batch_that_is_too_large_ends_in_one_line(tmp_path: Path) -> None:
-    """Where 600 MB are left, 400 pictures of 256 px in 128 channels do not fit; it says what to change, exit 2."""
+    """Where 600 MB are left, 400 images of 256 px in 128 channels do not fit; it says what to change, exit 2."""
     data = draw_dataset(tmp_path / "data", train=200, validation=1, test=1)
     words = ["data.image_size=256", "mode=from-scratch", "training.batch_size=400"]
     words += ["backbone={name: ConvNet, weights: none, options: {filters: [128]}}", "training.epochs=1"]
@@ -163,4 +163,4 @@ def test_a_batch_that_is_too_large_ends_in_one_line(tmp_path: Path) -> None:
 
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert "a batch of 400 pictures does not fit into memory. Lower training.batch_size" in line
+    assert "a batch of 400 images does not fit into memory. Lower training.batch_size" in line

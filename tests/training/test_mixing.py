@@ -23,11 +23,11 @@ MIXUP, CUTMIX, BOTH = Mixing(0.4, 0.0, 0), Mixing(0.0, 1.0, 0), Mixing(0.4, 1.0,
 HEADS = [("softmax", 4), ("softmax", 2), ("sigmoid", 2), ("sigmoid", 3), ("linear", 3)]
 
 
-def logits_and_labels(activation: str, classes: int, pictures: int = 7) -> tuple[Any, MixedLabels]:
-    """Scores of a batch with two labels for each picture and a share of 0.3 for the first."""
+def logits_and_labels(activation: str, classes: int, images: int = 7) -> tuple[Any, MixedLabels]:
+    """Scores of a batch with two labels for each image and a share of 0.3 for the first."""
     units = output_units(HeadConfig(activation=activation), classes)  # type: ignore[arg-type]
-    own, partners = RNG.integers(0, classes, (2, pictures))
-    return RNG.normal(size=(pictures, units)).astype(np.float32), MixedLabels(own, partners, np.float32(0.3))
+    own, partners = RNG.integers(0, classes, (2, images))
+    return RNG.normal(size=(images, units)).astype(np.float32), MixedLabels(own, partners, np.float32(0.3))
 
 
 def soft_targets(labels: MixedLabels, units: int, classes: int) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_a_share_of_1_is_the_plain_objective_bit_for_bit(activation: str, classe
 
 
 def test_either_label_counts_by_its_share() -> None:
-    """Four pictures classified as class 1: by the first label, the second, both, none."""
+    """Four images classified as class 1: by the first label, the second, both, none."""
     logits = np.tile(np.array([[0.0, 1.0, 0.0]], np.float32), (4, 1))
     labels = MixedLabels(np.array([1, 0, 1, 2]), np.array([0, 1, 1, 0]), np.float32(0.25))
     assert float(MixedObjective("softmax", 3).correct(logits, labels)) == pytest.approx(0.25 + 0.75 + 1.0)
@@ -93,14 +93,14 @@ def test_either_label_counts_by_its_share() -> None:
 
 @given(
     mixing=st.sampled_from([MIXUP, CUTMIX, BOTH]),
-    pictures=st.integers(1, 40),
+    images=st.integers(1, 40),
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     step=st.integers(1, 10**6),
 )
-def test_a_mix_is_a_function_of_its_key(mixing: Mixing, pictures: int, size: tuple[int, int], step: int) -> None:
+def test_a_mix_is_a_function_of_its_key(mixing: Mixing, images: int, size: tuple[int, int], step: int) -> None:
     """A permutation, a share and a rectangle, the same whenever they are asked for."""
-    mix, again = (mixing.draw(pictures, size, "head", 3, step) for _ in range(2))
-    assert sorted(mix.partners) == list(range(pictures))
+    mix, again = (mixing.draw(images, size, "head", 3, step) for _ in range(2))
+    assert sorted(mix.partners) == list(range(images))
     assert 0 <= mix.share <= 1
     assert mix.share.dtype == np.float32
     assert (mix.share, mix.box, mix.partners.tolist()) == (again.share, again.box, again.partners.tolist())
@@ -129,23 +129,23 @@ def test_shares_of_mixup_follow_the_beta_distribution(alpha: float) -> None:
 
 
 def test_both_are_drawn_equally_often_and_partners_evenly() -> None:
-    """As in timm; every picture is every other's partner as often as its own."""
+    """As in timm; every image is every other's partner as often as its own."""
     drawn = [BOTH.draw(5, (8, 8), "head", 1, step) for step in range(4000)]
     assert abs(np.mean([mix.box is not None for mix in drawn]) - 0.5) < 4.5 * 0.5 / np.sqrt(4000)
     partners = np.stack([mix.partners for mix in drawn])
-    for picture in range(5):
-        counts = np.bincount(partners[:, picture], minlength=5) / 4000
+    for image in range(5):
+        counts = np.bincount(partners[:, image], minlength=5) / 4000
         assert np.abs(counts - 0.2).max() < 4.5 * np.sqrt(0.2 * 0.8 / 4000)
 
 
-def test_the_share_of_cutmix_is_what_is_left_of_the_picture() -> None:
+def test_the_share_of_cutmix_is_what_is_left_of_the_image() -> None:
     """Rectangles are cut off at the edges, and the share counts the pixels that are really pasted."""
     for step in range(200):
         mix = CUTMIX.draw(2, (13, 17), "head", 1, step)
         assert mix.box is not None
-        pictures = np.zeros((2, 13, 17, 1), np.uint8)
-        pictures[1] = 1
-        (result,) = mixed([pictures], Mix(np.array([1, 0]), mix.share, mix.box))
+        images = np.zeros((2, 13, 17, 1), np.uint8)
+        images[1] = 1
+        (result,) = mixed([images], Mix(np.array([1, 0]), mix.share, mix.box))
         assert result[0].mean() == pytest.approx(1 - float(mix.share), abs=1e-6)
         assert result[1].mean() == pytest.approx(float(mix.share), abs=1e-6)
 
@@ -167,7 +167,7 @@ def test_mixup_blends_all_tensors_with_the_same_partners(share: float, seed: int
 
 
 def test_a_share_of_1_changes_no_bit() -> None:
-    """Nor does a picture that is its own partner, whatever the share."""
+    """Nor does an image that is its own partner, whatever the share."""
     array = RNG.normal(size=(4, 3)).astype(np.float32)
     np.testing.assert_array_equal(mixed([array], Mix(np.array([1, 2, 3, 0]), np.float32(1.0)))[0], array)
     np.testing.assert_array_equal(mixed([array], Mix(np.arange(4), np.float32(0.3)))[0], array)

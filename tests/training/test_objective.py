@@ -24,7 +24,7 @@ def test_smoothing_equals_kerass(activation: str, classes: int, units: int) -> N
 
 
 def test_class_weights_weigh_as_in_fit() -> None:
-    """The weighted losses are divided by the number of pictures, not by the sum of the weights."""
+    """The weighted losses are divided by the number of images, not by the sum of the weights."""
     import keras
 
     logits, labels = RNG.normal(size=(8, 3)).astype(np.float32), RNG.integers(0, 3, 8)

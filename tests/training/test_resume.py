@@ -28,7 +28,7 @@ from cnncli.training.trainer import train_stages
 from tests.support.drawing import draw_dataset, tiny_config
 from tests.training.rows import Rows
 
-TIMES = ("seconds", "pictures_per_s")
+TIMES = ("seconds", "images_per_s")
 SGD = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9}
 EVERYTHING: dict[str, Any] = {
     "head": {"layers": [{"dense": 8}, {"dropout": 0.4}, {"batch_norm": True}]},
@@ -85,7 +85,7 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four pictures to train on, twelve to validate."""
+    """Twenty-four images to train on, twelve to validate."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 

@@ -16,8 +16,8 @@ from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TailTrainer
 
-CHANNELS, PICTURES, BATCH, EPOCHS = 6, 20, 8, 2
-"""Twenty pictures in eights: the third batch of each epoch has four."""
+CHANNELS, IMAGES, BATCH, EPOCHS = 6, 20, 8, 2
+"""Twenty images in eights: the third batch of each epoch has four."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Problem:
 
     @classmethod
     def draw(cls, n_classes: int) -> Problem:
-        """Seeded; the first class has about half of the pictures."""
+        """Seeded; the first class has about half of the images."""
         random = np.random.default_rng(n_classes)
-        labels = random.integers(0, n_classes, PICTURES) * (random.random(PICTURES) < 0.7)
-        features = random.normal(size=(PICTURES, CHANNELS)) + labels[:, None] * np.linspace(-1, 1, CHANNELS)
+        labels = random.integers(0, n_classes, IMAGES) * (random.random(IMAGES) < 0.7)
+        features = random.normal(size=(IMAGES, CHANNELS)) + labels[:, None] * np.linspace(-1, 1, CHANNELS)
         return cls(features.astype(np.float32), labels.astype(np.int64), n_classes)
 
     def batches(self) -> list[slice]:
         """The rows of each step."""
-        return [slice(start, start + BATCH) for _ in range(EPOCHS) for start in range(0, PICTURES, BATCH)]
+        return [slice(start, start + BATCH) for _ in range(EPOCHS) for start in range(0, IMAGES, BATCH)]
 
 
 def _ours(
@@ -184,10 +184,10 @@ def test_optimizers_step_as_in_keras(settings: dict[str, Any]) -> None:
 
 
 def test_a_last_batch_of_one_counts_once() -> None:
-    """An epoch's figures are means over pictures, however the last batch comes out."""
+    """An epoch's figures are means over images, however the last batch comes out."""
     problem = Problem.draw(3)
     trainer, _ = _ours(problem, HeadConfig(), OptimizerConfig())
-    rows = [slice(0, PICTURES - 1), slice(PICTURES - 1, PICTURES)]
+    rows = [slice(0, IMAGES - 1), slice(IMAGES - 1, IMAGES)]
     whole = trainer.score([([problem.features], problem.labels)], "here")
     parts = trainer.score([([problem.features[part]], problem.labels[part]) for part in rows], "here")
 

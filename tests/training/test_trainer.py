@@ -1,4 +1,4 @@
-"""Whole trainings on tiny pictures: what moves, what is kept, what is proven, and that it can be repeated."""
+"""Whole trainings on tiny images: what moves, what is kept, what is proven, and that it can be repeated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from cnncli.training.optimizer import build_optimizer
 from cnncli.training.stage_report import LEDGER_COLUMNS, ledger_cells
 from cnncli.training.steps import Scores, TailTrainer
 from cnncli.training.trainer import Outcome, train_stages
-from tests.support.drawing import draw_dataset, draw_picture, tiny_config
+from tests.support.drawing import draw_dataset, draw_image, tiny_config
 from tests.training.rows import Rows
 
 MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
@@ -60,7 +60,7 @@ Train = Callable[..., Trained]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four pictures to train on, twelve to validate."""
+    """Twenty-four images to train on, twelve to validate."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
@@ -351,7 +351,7 @@ def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("views", [3, "fresh"])
 def test_the_same_weights_come_out_where_features_do_not_fit(train: Train, tmp_path: Path, views: Any) -> None:
-    """Stored features, stored pixels through the trunk in every epoch, pictures decoded in every epoch: the same."""
+    """Stored features, stored pixels through the trunk in every epoch, images decoded in every epoch: the same."""
     pixels = (24 + 12) * 32 * 32 * 3
     settings = {
         "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}},
@@ -398,7 +398,7 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
             {},
             0,
             "4.6e-05",
-            "features here would take 41 kB, and the cache has room for 0 B: nothing is stored, and pictures are "
+            "features here would take 41 kB, and the cache has room for 0 B: nothing is stored, and images are "
             "decoded and go through the frozen part in every epoch.",
             id="nothing",
         ),
@@ -406,7 +406,7 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
             {"mode": "from-scratch"},
             0,
             "0.00013",
-            "decoded pixels here would take 111 kB, and the cache has room for 0 B: nothing is stored, and pictures "
+            "decoded pixels here would take 111 kB, and the cache has room for 0 B: nothing is stored, and images "
             "are decoded in every epoch.",
             id="nothing of a network from scratch",
         ),
@@ -427,7 +427,7 @@ def test_features_that_do_not_fit_are_told(
     said = _said(data, tmp_path, max_bytes, **settings)
 
     assert f"{sentence} cache.max_gb={enough} is enough to store them.\n" in said
-    assert " 0 pictures and views" not in said
+    assert " 0 images and views" not in said
     assert "would take" not in _said(data, tmp_path, int(float(enough) * 1e9), **settings)
 
 
@@ -435,7 +435,7 @@ def test_how_much_is_stored_already_is_told_where_the_rest_does_not_fit(data: Pa
     """It is not used then, so whoever reads it knows how little more room it takes."""
     _said(data, tmp_path, None)
     more = Path(shutil.copytree(data, tmp_path / "more"))
-    Image.fromarray(draw_picture("dots", 999)).save(more / "train" / "dots" / "one-more.png")
+    Image.fromarray(draw_image("dots", 999)).save(more / "train" / "dots" / "one-more.png")
     said = _said(more, tmp_path, 41_500)
 
     assert "features here would take 43 kB (36 of 37 are there), and the cache has room for 42 kB: " in said
@@ -461,7 +461,7 @@ def test_stored_features_are_used_in_a_store_that_became_too_small(data: Path, t
     said = _said(data, tmp_path, 0, **settings)
 
     assert "would take" not in said
-    what = "84 pictures and views, 84" if views == 3 else "24 decoded pictures and features of 12, 36"
+    what = "84 images and views, 84" if views == 3 else "24 decoded images and features of 12, 36"
     assert f" · {what} stored\n" in said
 
 
@@ -469,7 +469,7 @@ def test_a_stage_says_that_fresh_views_go_through_the_frozen_part(data: Path, tm
     """And how long that takes in every epoch; what is stored before the first one are pixels, and no time is none."""
     said = _said(data, tmp_path, None, augmentation={"horizontal_flip": True, "views": "fresh"})
 
-    assert " · every epoch runs the frozen part anew, about 1 s · 24 decoded pictures and features of 12, 0" in said
+    assert " · every epoch runs the frozen part anew, about 1 s · 24 decoded images and features of 12, 0" in said
     assert "stored · about 1 s for the others\n" in said
     assert "every epoch" not in _said(data, tmp_path, None)
     assert "every epoch" not in _said(data, tmp_path, None, **VIEWS)

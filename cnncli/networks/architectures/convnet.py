@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def build_convnet(input_shape: tuple[int, int, int], options: Mapping[str, Any]) -> keras.Model:
-    """A plain convolutional network on preprocessed pictures.
+    """A plain convolutional network on preprocessed images.
 
     Args:
         input_shape: (height, width, 3).
         options: all the options of ConvNet in the catalogue.
-    Returns: pictures (batch, height, width, 3) → feature maps with as many channels as the last of `filters`.
-    Raises: ConfigError: a picture of this size does not survive that many blocks.
+    Returns: images (batch, height, width, 3) → feature maps with as many channels as the last of `filters`.
+    Raises: ConfigError: an image of this size does not survive that many blocks.
     """
     _check_size(input_shape, options)
     keras = import_keras()
-    pictures = keras.Input(input_shape, name="input_layer")
-    x = pictures
+    images = keras.Input(input_shape, name="input_layer")
+    x = images
     for number, filters in enumerate(options["filters"], start=1):
         x = _block(x, filters, options, f"block{number}_")
-    return keras.Model(pictures, x, name="convnet")
+    return keras.Model(images, x, name="convnet")
 
 
 def _block(x: keras.KerasTensor, filters: int, options: Mapping[str, Any], name: str) -> keras.KerasTensor:
@@ -56,5 +56,5 @@ def _check_size(input_shape: tuple[int, int, int], options: Mapping[str, Any]) -
         if side < 1:
             raise ConfigError(
                 f"data.image_size: {input_shape[0]} × {input_shape[1]} pixels are too few for ConvNet: nothing is left "
-                f"after block {number} of {len(options['filters'])}; larger pictures, fewer filters or padding: same"
+                f"after block {number} of {len(options['filters'])}; larger images, fewer filters or padding: same"
             )

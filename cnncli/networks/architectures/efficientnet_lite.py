@@ -43,16 +43,16 @@ GROUPS = (
 
 
 def build_efficientnet_lite0(input_shape: tuple[int, int, int], classes: int | None = None) -> keras.Model:
-    """EfficientNetLite0 on preprocessed pictures.
+    """EfficientNetLite0 on preprocessed images.
 
     Args:
         input_shape: (height, width, 3).
         classes: adds the ImageNet top with this many classes (pooling, dense, softmax); None: the backbone alone.
-    Returns: pictures (batch, height, width, 3) → (batch, height/32, width/32, 1280), or → (batch, classes).
+    Returns: images (batch, height, width, 3) → (batch, height/32, width/32, 1280), or → (batch, classes).
     """
     keras = import_keras()
-    pictures = keras.Input(input_shape, name="input_layer")
-    x = _convolution(pictures, STEM_FILTERS, 3, 2, "stem")
+    images = keras.Input(input_shape, name="input_layer")
+    x = _convolution(images, STEM_FILTERS, 3, 2, "stem")
     for number, group in enumerate(GROUPS, start=1):
         for position in range(group.blocks):
             x = _block(x, group, first=position == 0, name=f"block{number}{chr(ord('a') + position)}_")
@@ -61,11 +61,11 @@ def build_efficientnet_lite0(input_shape: tuple[int, int, int], classes: int | N
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
         x = keras.layers.Dropout(0.2, name="top_dropout")(x)
         x = keras.layers.Dense(classes, activation="softmax", name="predictions")(x)
-    return keras.Model(pictures, x, name="efficientnetlite0")
+    return keras.Model(images, x, name="efficientnetlite0")
 
 
 def block_names() -> tuple[str, ...]:
-    """Prefix of each block's layers, from the picture up: `block1a_`, `block2a_`, `block2b_` …"""
+    """Prefix of each block's layers, from the image up: `block1a_`, `block2a_`, `block2b_` …"""
     return tuple(
         f"block{number}{chr(ord('a') + position)}_"
         for number, group in enumerate(GROUPS, start=1)

@@ -121,11 +121,11 @@ def _check_class(value: Mapping[str, Any]) -> None:
 
 
 def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
-    """One input of pictures, and no statistics but those of their channels."""
+    """One input of images, and no statistics but those of their channels."""
     classes = [layer["class_name"] for layer in layers]
     shape = _config_of(layers[0]).get("batch_shape")
-    if classes.count("InputLayer") != 1 or classes[0] != "InputLayer" or not _is_of_pictures(shape):
-        raise DescriptionError("config.json does not describe a model of pictures")
+    if classes.count("InputLayer") != 1 or classes[0] != "InputLayer" or not _is_of_images(shape):
+        raise DescriptionError("config.json does not describe a model of images")
     above = max((number for number, name in enumerate(classes) if name == "Normalization"), default=-1)
     for layer in layers[: above + 1]:
         axis = _config_of(layer).get("axis", -1)
@@ -134,8 +134,8 @@ def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
             raise DescriptionError("config.json normalises what are no channels of pixels")
 
 
-def _is_of_pictures(shape: object) -> bool:
-    """Whether a shape is [null, height, width, channels], of a size that pictures can have."""
+def _is_of_images(shape: object) -> bool:
+    """Whether a shape is [null, height, width, channels], of a size that images can have."""
     if not isinstance(shape, list) or len(shape) != 4 or shape[0] is not None:
         return False
     most = (_MOST_SIDE_PX, _MOST_SIDE_PX, _MOST_CHANNELS)

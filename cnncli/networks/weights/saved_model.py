@@ -33,10 +33,10 @@ MOST_DESCRIPTION_BYTES = 8 * 2**20
 _MEMBERS = {DESCRIPTION, WEIGHTS, "metadata.json"}
 
 MOST_ACTIVATIONS = 2**27
-"""Values that one layer may give for one picture, whatever the size of the picture, and that a picture may have: half a
+"""Values that one layer may give for one image, whatever the size of the image, and that an image may have: half a
 gigabyte."""
 MOST_CHANNELS = 1024
-"""For a larger picture a layer may give so many for each pixel, as long as they fit into memory: VGG16 gives 64."""
+"""For a larger image a layer may give so many for each pixel, as long as they fit into memory: VGG16 gives 64."""
 
 
 def load_saved_model(path: Path) -> keras.Model:
@@ -110,11 +110,11 @@ def _check_sizes(model: keras.Model, weights_bytes: int) -> None:
         for tensor in node.outputs:
             values = math.prod(size for size in tensor.shape if size is not None)
             if values > (MOST_ACTIVATIONS if node.is_input else most):
-                raise ValueError(f"{node.operation.name} gives {values:,} values for each picture")
+                raise ValueError(f"{node.operation.name} gives {values:,} values for each image")
 
 
 def _most_values(pixels: int) -> int:
-    """That a layer may give for a picture of so many pixels: whatever could be trained here fits into memory."""
+    """That a layer may give for an image of so many pixels: whatever could be trained here fits into memory."""
     available = available_bytes()
     fitting = MOST_CHANNELS * pixels if available is None else min(MOST_CHANNELS * pixels, available // 4)
     return max(MOST_ACTIVATIONS, fitting)

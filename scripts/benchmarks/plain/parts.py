@@ -1,4 +1,4 @@
-"""What recipes in plain Keras are made of: pictures, augmentation, networks."""
+"""What recipes in plain Keras are made of: images, augmentation, networks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.plain_keras import build_base, preprocess
 BATCH = 32
 
 
-def pictures(folder: Path, side: int) -> Any:
-    """The pictures of class folders, one by one with their class index, decoded once and kept in memory."""
+def images(folder: Path, side: int) -> Any:
+    """The images of class folders, one by one with their class index, decoded once and kept in memory."""
     import keras
 
     return keras.utils.image_dataset_from_directory(
@@ -72,7 +72,7 @@ def classifier(name: str, side: int, weights: str | None, head: list[Any], first
 
     Args:
         name: of the base in keras.applications.
-        side: of the pictures.
+        side: of the images.
         weights: as `keras.applications` takes them.
         head: layers after the base's feature maps.
         first_trained: layer of the base from which on it trains, batch normalisation excepted; None: all frozen.

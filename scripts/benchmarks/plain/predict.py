@@ -1,6 +1,6 @@
-"""Class probabilities of pictures from a saved model, in plain Keras; prints a line for each picture.
+"""Class probabilities of images from a saved model, in plain Keras; prints a line for each image.
 
-python -m scripts.benchmarks.plain.predict MODEL PICTURE|FOLDER
+python -m scripts.benchmarks.plain.predict MODEL IMAGE|FOLDER
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scripts.benchmarks.plain.parts import steady
 
 
 def main(model_file: Path, source: Path) -> None:
-    """Predict one picture, or all of a folder in batches."""
+    """Predict one image, or all of a folder in batches."""
     import keras
 
     model = keras.saving.load_model(model_file, compile=False)
@@ -25,16 +25,16 @@ def main(model_file: Path, source: Path) -> None:
         print(path, *(f"{value:.6f}" for value in row))
 
 
-def one(model: Any, picture: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
-    """The scores of one picture."""
+def one(model: Any, image: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
+    """The scores of one image."""
     import keras
 
-    pixels = keras.utils.img_to_array(keras.utils.load_img(picture, target_size=size, interpolation="bilinear"))
-    return [picture], model.predict(pixels[np.newaxis], verbose=0)
+    pixels = keras.utils.img_to_array(keras.utils.load_img(image, target_size=size, interpolation="bilinear"))
+    return [image], model.predict(pixels[np.newaxis], verbose=0)
 
 
 def in_folder(model: Any, folder: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
-    """The scores of all pictures of a folder, decoded on all processors while others are computed."""
+    """The scores of all images of a folder, decoded on all processors while others are computed."""
     import keras
 
     data = keras.utils.image_dataset_from_directory(

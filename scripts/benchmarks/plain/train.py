@@ -1,4 +1,4 @@
-"""A whole training in plain Keras, from the pictures to the test accuracy; prints a JSON document.
+"""A whole training in plain Keras, from the images to the test accuracy; prints a JSON document.
 
     python -m scripts.benchmarks.plain.train RECIPE DATA --epochs N [--weights FILE]
 
@@ -27,14 +27,14 @@ def main() -> None:
     model, augmentation = build(side, options.weights)
     clock = EpochClock()
     model.fit(
-        parts.training_batches(parts.pictures(options.data / "train", side), augmentation),
-        validation_data=parts.batches(parts.pictures(options.data / "validation", side)),
+        parts.training_batches(parts.images(options.data / "train", side), augmentation),
+        validation_data=parts.batches(parts.images(options.data / "validation", side)),
         epochs=options.epochs,
         shuffle=False,  # the data are
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=clock.start, on_epoch_end=clock.stop)],
         verbose=0,
     )
-    _, accuracy = model.evaluate(parts.batches(parts.pictures(options.data / "test", side)), verbose=0)
+    _, accuracy = model.evaluate(parts.batches(parts.images(options.data / "test", side)), verbose=0)
     print(json.dumps({"epoch_seconds": clock.seconds, "test_accuracy": accuracy}))
 
 

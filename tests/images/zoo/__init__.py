@@ -1,4 +1,4 @@
-"""A zoo of files that lie in folders of pictures, each with the one outcome that every command gives it."""
+"""A zoo of files that lie in folders of images, each with the one outcome that every command gives it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Kind", "Outcome", "PassedOver", "Refused", "Used", "zoo"]
 
 @functools.cache
 def zoo() -> tuple[Kind, ...]:
-    """Every kind, no two pictures alike."""
+    """Every kind, no two images alike."""
     shades = (pixels(seed=seed) for seed in range(1000, 2000))
     groups = (
         damaged.damaged_kinds,

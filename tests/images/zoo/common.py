@@ -17,9 +17,9 @@ from tests.images.zoo.kinds import (
     Refused,
     Shades,
     Used,
-    as_grey,
+    as_gray,
     as_jpeg,
-    grey,
+    gray,
     image,
     jpeg,
     kind,
@@ -28,34 +28,34 @@ from tests.images.zoo.kinds import (
 
 
 def png_kinds(shades: Shades) -> Iterator[Kind]:
-    """Every colour type, and what stands beside the pixels."""
+    """Every color type, and what stands beside the pixels."""
     shade = next(shades)
     indexes = image(shade).quantize(16)
     seen = np.asarray(indexes.convert("RGB"))
     yield kind("palette.png", encoded(indexes), Used(seen))
     clear = np.where((np.asarray(indexes) == 3)[..., None], np.uint8(255), seen)
-    yield kind("palette-with-a-clear-colour.png", encoded(indexes, transparency=3), Used(clear))
+    yield kind("palette-with-a-clear-color.png", encoded(indexes, transparency=3), Used(clear))
     alphas = bytes(range(0, 256, 17))
     share = np.frombuffer(alphas, np.uint8)[np.asarray(indexes)][..., None] / 255
     yield kind("palette-with-alphas.png", encoded(indexes, transparency=alphas), Used(over_white(seen, share), 1))
     yield kind("palette-that-is-absent.png", png((2, 2), 8, PALETTE, b"\0\0\1\0\1\0"), Refused("it has no palette"))
     shade = next(shades)
     bits = image(shade).convert("1")
-    yield kind("one-bit.png", encoded(bits), as_grey(np.asarray(bits.convert("L"))))
-    levels = grey(next(shades))
-    yield kind("grey.png", encoded(Image.fromarray(levels)), as_grey(levels))
-    levels = grey(next(shades))
-    yield kind("16-bit-grey.png", encoded(Image.fromarray(levels.astype(np.uint16) * 257)), as_grey(levels))
+    yield kind("one-bit.png", encoded(bits), as_gray(np.asarray(bits.convert("L"))))
+    levels = gray(next(shades))
+    yield kind("gray.png", encoded(Image.fromarray(levels)), as_gray(levels))
+    levels = gray(next(shades))
+    yield kind("16-bit-gray.png", encoded(Image.fromarray(levels.astype(np.uint16) * 257)), as_gray(levels))
     shade = next(shades)
     wide = png((32, 24), 16, handmade.RGB, rows_of(shade.astype(">u2") * np.uint16(257)))
-    yield kind("16-bit-colour.png", wide, Used(shade))
+    yield kind("16-bit-color.png", wide, Used(shade))
     four = pixels(channels=4, seed=7)
     over = over_white(four[..., :3], four[..., 3:] / 255)
     yield kind("alpha.png", encoded(Image.fromarray(four)), Used(over, 1))
     two = pixels(channels=2, seed=8)
     both = Image.merge("LA", [Image.fromarray(np.ascontiguousarray(two[..., k])) for k in (0, 1)])
     levels = over_white(two[..., :1], two[..., 1:] / 255)[..., 0]
-    yield kind("grey-with-alpha.png", encoded(both), Used(as_grey(levels).pixels, 1))
+    yield kind("gray-with-alpha.png", encoded(both), Used(as_gray(levels).pixels, 1))
     shade = next(shades)
     yield kind("interlaced.png", handmade.interlaced_png(shade), Used(shade))
     shade = next(shades)
@@ -82,8 +82,8 @@ def jpeg_kinds(shades: Shades) -> Iterator[Kind]:
     }.items():
         shade = next(shades)
         yield kind(f"{name}.jpg", jpeg(shade, **options), as_jpeg(shade))
-    levels = grey(next(shades))
-    yield kind("grey.jpg", encoded(Image.fromarray(levels), "JPEG", quality=95), Used(as_grey(levels).pixels, 6))
+    levels = gray(next(shades))
+    yield kind("gray.jpg", encoded(Image.fromarray(levels), "JPEG", quality=95), Used(as_gray(levels).pixels, 6))
     yield kind("arithmetic.jpg", handmade.arithmetic_jpeg((32, 24)), Used(np.full((24, 32, 3), 128, np.uint8), 4))
     shade = next(shades)
     yield kind("inks.jpg", encoded(image(shade).convert("CMYK"), "JPEG", quality=95), as_jpeg(shade))
@@ -96,13 +96,13 @@ def jpeg_kinds(shades: Shades) -> Iterator[Kind]:
     frame = handmade.segment_at(data, 0xC0)
     yield kind("padded-between-segments.jpg", data[:frame] + b"\xff" * 9 + data[frame:], as_jpeg(shade))
     yield kind("12-bit.jpg", data[: frame + 4] + b"\x0c" + data[frame + 5 :], Refused("cannot handle 12-bit layers"))
-    yield kind("two-colours.jpg", data[: frame + 9] + b"\x02" + data[frame + 10 :], Refused("2-layer images"))
+    yield kind("two-colors.jpg", data[: frame + 9] + b"\x02" + data[frame + 10 :], Refused("2-layer images"))
     yield kind("zero-high.jpg", data[: frame + 5] + b"\0\0" + data[frame + 7 :], Refused("is zero-sized (32 × 0"))
     shade = next(shades)
     thumbnail = Image.Exif()
     thumbnail[0x010E] = "described"
     thumbnail.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0" + jpeg(next(shades))
-    yield kind("with-a-picture-in-its-exif.jpg", jpeg(shade, exif=thumbnail), as_jpeg(shade))
+    yield kind("with-a-image-in-its-exif.jpg", jpeg(shade, exif=thumbnail), as_jpeg(shade))
     shade = next(shades)
     pair = encoded(image(shade), "MPO", save_all=True, append_images=[image(next(shades))], quality=95, subsampling=0)
     yield kind("stereo-pair.jpg", pair, as_jpeg(shade))

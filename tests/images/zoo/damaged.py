@@ -24,7 +24,7 @@ from tests.images.zoo.kinds import (
 def damaged_kinds(shades: Shades) -> Iterator[Kind]:
     """Empty, cut, flipped."""
     yield kind("zero-bytes.jpg", b"", Refused("is empty (0 bytes)"))
-    yield kind("one-byte.png", b"\x89", Refused("is no JPEG, PNG, BMP, GIF, WebP or TIFF picture"))
+    yield kind("one-byte.png", b"\x89", Refused("is no JPEG, PNG, BMP, GIF, WebP or TIFF image"))
     large = pixels(96, 128, seed=1)
     whole = {
         "jpg": jpeg(large),
@@ -60,7 +60,7 @@ def damaged_kinds(shades: Shades) -> Iterator[Kind]:
 
 def disguised_kinds(shades: Shades) -> Iterator[Kind]:
     """Named as what they are not."""
-    yield kind("text.jpg", b"This was meant to be a picture.\n", Refused("is no JPEG"))
+    yield kind("text.jpg", b"This was meant to be an image.\n", Refused("is no JPEG"))
     yield kind("page.png", b"<!DOCTYPE html><html><body>404</body></html>", Refused("begins with b'<!DOCTYPE ht'"))
     yield kind("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Refused("is no JPEG"))
     shade = next(shades)
@@ -90,5 +90,5 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
         "nothing.dat": b"",
     }
     for file, data in others.items():
-        named = Refused("is no JPEG, PNG, BMP, GIF, WebP or TIFF picture" if data else "is empty (0 bytes)")
-        yield kind(file, data, PassedOver("not a picture", named))
+        named = Refused("is no JPEG, PNG, BMP, GIF, WebP or TIFF image" if data else "is empty (0 bytes)")
+        yield kind(file, data, PassedOver("not an image", named))

@@ -34,12 +34,12 @@ def sized_kinds(shades: Shades) -> Iterator[Kind]:
     yield kind("1-by-3000000.png", lambda path: path.write_bytes(encoded(image(tall))), Used(tall))
 
     def column(path: Path) -> None:
-        path.write_bytes(png((1, 20_000_000), 8, handmade.GREY, bytes(40_000_000)))
+        path.write_bytes(png((1, 20_000_000), 8, handmade.GRAY, bytes(40_000_000)))
 
     yield kind("1-by-20000000.png", column, Refused("is 20,000,000 pixels long on one side"))
 
     def huge(path: Path) -> None:
-        path.write_bytes(png((20_000, 20_000), 1, handmade.GREY, bytes(2501) * 20_000))
+        path.write_bytes(png((20_000, 20_000), 1, handmade.GRAY, bytes(2501) * 20_000))
 
     yield kind("20000-by-20000.png", huge, Refused("has 20000 × 20000 = 400,000,000 pixels, more than data.max_pixels"))
 
@@ -77,8 +77,8 @@ def bomb_kinds(shades: Shades) -> Iterator[Kind]:
         Refused("one of its tags lists more than 800,000 bytes"),
     )
     yield kind("bomb-of-scans.jpg", scans, Refused("scans of 1,000,000 pixels"))
-    yield kind("hole.jpg", _holed(b""), Refused("has 100,000,000,000 bytes, more than a picture"))
-    yield kind("hole-behind-a-picture.jpg", _holed(jpeg(shade)), Refused("has 100,000,000,000 bytes, more than"))
+    yield kind("hole.jpg", _holed(b""), Refused("has 100,000,000,000 bytes, more than an image"))
+    yield kind("hole-behind-a-image.jpg", _holed(jpeg(shade)), Refused("has 100,000,000,000 bytes, more than"))
 
 
 def _holed(beginning: bytes) -> Callable[[Path], object]:

@@ -19,11 +19,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Used:
-    """Is a picture.
+    """Is an image.
 
     Attributes:
         pixels: uint8 (height, width, 3), as it should be seen.
-        tolerance: mean difference in grey levels that its format may make.
+        tolerance: mean difference in gray levels that its format may make.
     """
 
     pixels: Pixels
@@ -89,7 +89,7 @@ Shades = Iterator[Pixels]
 
 
 def image(shade: Pixels) -> Image.Image:
-    """A picture of pixels."""
+    """An image of pixels."""
     return Image.fromarray(shade)
 
 
@@ -103,13 +103,13 @@ def as_jpeg(shade: Pixels) -> Used:
     return Used(shade, 6.0)
 
 
-def grey(shade: Pixels) -> Pixels:
-    """Grey levels (height, width) of pixels."""
+def gray(shade: Pixels) -> Pixels:
+    """Gray levels (height, width) of pixels."""
     return np.asarray(image(shade).convert("L"))
 
 
-def as_grey(levels: Pixels) -> Used:
-    """Used, as grey levels (height, width)."""
+def as_gray(levels: Pixels) -> Used:
+    """Used, as gray levels (height, width)."""
     return Used(np.repeat(levels[..., None], 3, axis=-1))
 
 

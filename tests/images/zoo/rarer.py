@@ -16,8 +16,8 @@ from tests.images.zoo.kinds import (
     Refused,
     Shades,
     Used,
-    as_grey,
-    grey,
+    as_gray,
+    gray,
     image,
     kind,
     over_white,
@@ -25,7 +25,7 @@ from tests.images.zoo.kinds import (
 
 
 def tiff_kinds(shades: Shades) -> Iterator[Kind]:
-    """Compressions, colours, pages."""
+    """Compressions, colors, pages."""
     for name, options in {
         "raw": {},
         "lzw": {"compression": "tiff_lzw"},
@@ -37,16 +37,16 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
         yield kind(f"{name}.tif", encoded(image(shade), "TIFF", **options), Used(shade))
     shade = next(shades)
     yield kind("with-jpeg-in-it.tiff", encoded(image(shade), "TIFF", compression="jpeg", quality=95), Used(shade, 12))
-    levels = grey(next(shades))
-    yield kind("16-bit.tif", encoded(Image.fromarray(levels.astype(np.uint16) * 257), "TIFF"), as_grey(levels))
+    levels = gray(next(shades))
+    yield kind("16-bit.tif", encoded(Image.fromarray(levels.astype(np.uint16) * 257), "TIFF"), as_gray(levels))
     inks = image(next(shades)).convert("CMYK")
     yield kind("inks.tif", encoded(inks, "TIFF"), Used(np.asarray(inks.convert("RGB"))))
     fax = image(next(shades)).convert("1")
-    yield kind("fax.tif", encoded(fax, "TIFF", compression="group4"), as_grey(np.asarray(fax.convert("L"))))
+    yield kind("fax.tif", encoded(fax, "TIFF", compression="group4"), as_gray(np.asarray(fax.convert("L"))))
     pages = [next(shades), next(shades)]
     book = encoded(image(pages[0]), "TIFF", save_all=True, append_images=[image(pages[1])])
     yield kind("several-pages.tif", book, Used(pages[0]))
-    levels = grey(next(shades))
+    levels = gray(next(shades))
     yield kind(
         "float.tif", encoded(Image.fromarray(levels / np.float32(255)), "TIFF"), Refused("has 32-bit float values")
     )
@@ -54,7 +54,7 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
         "32-bit.tif", encoded(Image.fromarray(levels.astype(np.int32)), "TIFF"), Refused("32-bit integer values")
     )
     yield kind(
-        "lab.tif", encoded(Image.new("LAB", (32, 24)), "TIFF"), Refused("has the colour mode LAB; save it as RGB")
+        "lab.tif", encoded(Image.new("LAB", (32, 24)), "TIFF"), Refused("has the color mode LAB; save it as RGB")
     )
     tags = {256: 2, 257: 1, 258: 8, 259: 99, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}
     unknown = handmade.tiff(tags, {})
@@ -67,22 +67,22 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
 def bitmap_kinds(shades: Shades) -> Iterator[Kind]:
     """Windows bitmaps of every depth."""
     bits = image(next(shades)).convert("1")
-    yield kind("1-bit.bmp", encoded(bits, "BMP"), as_grey(np.asarray(bits.convert("L"))))
-    levels = grey(next(shades))
-    yield kind("8-bit-grey.bmp", encoded(Image.fromarray(levels), "BMP"), as_grey(levels))
+    yield kind("1-bit.bmp", encoded(bits, "BMP"), as_gray(np.asarray(bits.convert("L"))))
+    levels = gray(next(shades))
+    yield kind("8-bit-gray.bmp", encoded(Image.fromarray(levels), "BMP"), as_gray(levels))
     few = image(next(shades)).quantize(16)
     seen, indexes = np.asarray(few.convert("RGB")), np.asarray(few)
     yield kind("8-bit.bmp", encoded(few, "BMP"), Used(seen))
     few = image(next(shades)).quantize(16)
     seen, indexes = np.asarray(few.convert("RGB")), np.asarray(few)
-    colours = np.array(few.getpalette()).reshape(-1, 3)[:16]
-    palette = b"".join(bytes([blue, green, red, 0]) for red, green, blue in colours.tolist()).ljust(64, b"\0")
+    colors = np.array(few.getpalette()).reshape(-1, 3)[:16]
+    palette = b"".join(bytes([blue, green, red, 0]) for red, green, blue in colors.tolist()).ljust(64, b"\0")
     nibbles = (indexes[::-1, 0::2] << 4 | indexes[::-1, 1::2]).astype(np.uint8).tobytes()
     yield kind("4-bit.bmp", bmp((32, 24), 4, nibbles, palette), Used(seen))
     few = image(next(shades)).quantize(16)
     seen, indexes = np.asarray(few.convert("RGB")), np.asarray(few)
-    colours = np.array(few.getpalette()).reshape(-1, 3)[:16]
-    palette = b"".join(bytes([blue, green, red, 0]) for red, green, blue in colours.tolist()).ljust(1024, b"\0")
+    colors = np.array(few.getpalette()).reshape(-1, 3)[:16]
+    palette = b"".join(bytes([blue, green, red, 0]) for red, green, blue in colors.tolist()).ljust(1024, b"\0")
     yield kind("run-lengths.bmp", bmp((32, 24), 8, handmade.run_lengths(indexes), palette, 1), Used(seen))
     shade = next(shades)
     yield kind("24-bit.bmp", encoded(image(shade), "BMP"), Used(shade))

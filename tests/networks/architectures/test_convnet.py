@@ -43,18 +43,18 @@ def test_blocks_hold_what_the_options_say() -> None:
 
 
 def test_pooling_of_one_means_none() -> None:
-    """Only the convolutions shrink the picture."""
+    """Only the convolutions shrink the image."""
     model = _built(filters=[4, 4], pool_size=1)
     assert model.output_shape == (None, 28, 28, 4)
     assert not any("pool" in layer.name for layer in model.layers)
 
 
 @pytest.mark.parametrize(("side", "block"), [(2, 1), (20, 3)])
-def test_picture_that_is_used_up_before_the_last_block_is_refused(side: int, block: int) -> None:
+def test_image_that_is_used_up_before_the_last_block_is_refused(side: int, block: int) -> None:
     """The message says after which block nothing is left."""
     with pytest.raises(ConfigError) as error:
         _built(side)
     assert str(error.value) == (
         f"data.image_size: {side} × {side} pixels are too few for ConvNet: nothing is left after block {block} of 4; "
-        "larger pictures, fewer filters or padding: same"
+        "larger images, fewer filters or padding: same"
     )

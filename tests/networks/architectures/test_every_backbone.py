@@ -45,7 +45,7 @@ QUICK = {
 QUICKEST = {"ConvNet", "EfficientNetLite0", "MobileNetV3Small"}
 """For tests that build a network twice or convert it."""
 SLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]
-PICTURES = 3
+IMAGES = 3
 FLOAT32 = 1e-5
 """Largest difference relative to the largest value."""
 ENGINES = 1e-3
@@ -67,7 +67,7 @@ class Network:
         return self.output(LOGITS)
 
     def output(self, layer: str) -> NDArray[np.float32]:
-        """What a layer of the uncut graph gives for the pictures."""
+        """What a layer of the uncut graph gives for the images."""
         model = self.classifier.model
         part = import_keras().Model(model.inputs, output_of(model, layer))
         result: NDArray[np.float32] = part([self.pixels], training=False).numpy()
@@ -90,7 +90,7 @@ def _build(name: str) -> Network:
     config = Config.model_validate(
         {"data": {"path": "unused", "image_size": side}, "backbone": {"name": name, "weights": "none"}}
     )
-    pixels = _pictures(side)
+    pixels = _images(side)
     classifier = Classifier(build_classifier(config, 3).model, pretrained=True)
     ours = [layer for layer in classifier.backbone_layers if getattr(layer, "weights", None)]
     if info.builder != "applications":
@@ -104,11 +104,11 @@ def _build(name: str) -> Network:
     return Network(info, classifier, pixels, maps.mean(axis=(1, 2)))
 
 
-def _pictures(side: int) -> NDArray[np.float32]:
-    """Smooth colours, whole numbers in 0–255."""
-    coarse = np.random.default_rng(0).integers(0, 256, (PICTURES, 4, 4, 3), dtype=np.uint8)
-    smooth = [Image.fromarray(colours).resize((side, side), Image.Resampling.BICUBIC) for colours in coarse]
-    return np.stack([np.asarray(picture, np.float32) for picture in smooth])
+def _images(side: int) -> NDArray[np.float32]:
+    """Smooth colors, whole numbers in 0–255."""
+    coarse = np.random.default_rng(0).integers(0, 256, (IMAGES, 4, 4, 3), dtype=np.uint8)
+    smooth = [Image.fromarray(colors).resize((side, side), Image.Resampling.BICUBIC) for colors in coarse]
+    return np.stack([np.asarray(image, np.float32) for image in smooth])
 
 
 def _tiers(quick: set[str]) -> pytest.MarkDecorator:
@@ -131,7 +131,7 @@ def test_features_of_raw_pixels_are_plain_keras_features(network: Network) -> No
     """Preprocessing included, nested models opened: the features of Keras's own function and `preprocess_input`."""
     features = network.output("head_avg_pool")
 
-    assert features.std(axis=0).max() > 0.01 * np.abs(features).max(), "pictures that look alike would prove nothing"
+    assert features.std(axis=0).max() > 0.01 * np.abs(features).max(), "images that look alike would prove nothing"
     if network.plain is not None:
         assert relative(features, network.plain) < FLOAT32
 
@@ -206,14 +206,14 @@ def test_engines_agree_on_trunk_and_tail(network: Network, tmp_path: Path) -> No
     cut = cut_classifier(network.classifier, network.cuts["inside"])
     assert cut.trunk is not None
     pixels = network.pixels.astype(np.uint8)
-    expected = KerasEngine(cut.trunk, "float32", PICTURES).run([pixels])
+    expected = KerasEngine(cut.trunk, "float32", IMAGES).run([pixels])
     convert_graph(cut.trunk, tmp_path / "trunk.xml", pixels=True)
     convert_graph(cut.tail, tmp_path / "tail.xml", pixels=False)
-    found = OpenVinoEngine(tmp_path / "trunk.xml", "float32", PICTURES).run([pixels])
+    found = OpenVinoEngine(tmp_path / "trunk.xml", "float32", IMAGES).run([pixels])
 
     for ours, theirs in zip(found, expected, strict=True):
         assert relative(ours, theirs) < ENGINES
-    (logits,) = OpenVinoEngine(tmp_path / "tail.xml", "float32", PICTURES).run(expected)
+    (logits,) = OpenVinoEngine(tmp_path / "tail.xml", "float32", IMAGES).run(expected)
     assert relative(logits, network.logits) < ENGINES
 
 

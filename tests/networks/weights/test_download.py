@@ -186,7 +186,7 @@ def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_server_that_falls_silent_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keras by itself would wait for ever; the process's own setting is put back."""
-    from cnncli.networks.weights.load import download
+    from cnncli.networks.weights import download
 
     monkeypatch.setattr(download, "SILENCE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:

@@ -18,8 +18,8 @@ import pytest
 from cnncli.catalogue.networks import network
 from cnncli.errors import WeightsError
 from cnncli.networks.backend import import_keras
+from cnncli.networks.weights import hdf5_names
 from cnncli.networks.weights.files import LegacyLayers, open_weights
-from cnncli.networks.weights.load import hdf5_names as names_apart
 from cnncli.networks.weights.load import load_file, safe_hdf5
 from tests.fault_injection.hostile_weights import write_one_long_name
 
@@ -251,7 +251,7 @@ def test_names_that_fill_the_memory_are_refused(convnet: Any, tmp_path: Path, mo
     path = _weights(tmp_path / "x.weights.h5")
     write_one_long_name(path, length=400_000, count=1_000)
     monkeypatch.setattr(safe_hdf5, "MAX_TEXT_BYTES", 10_000_000)
-    monkeypatch.setattr(names_apart, "MOST_BYTES", 100_000_000)
+    monkeypatch.setattr(hdf5_names, "MOST_BYTES", 100_000_000)
 
     assert _loading(path, convnet) == (
         "/ has 1,000 names that could fill the memory: refused; save the model again with "
@@ -282,11 +282,11 @@ def test_where_memory_cannot_be_bounded_no_such_list_is_read(
 ) -> None:
     """Nobody tries whether it fills it: the process that would ends without a word."""
     path = _weights(tmp_path / "x.weights.h5", _long_names)
-    monkeypatch.setattr(names_apart, "limited", lambda _: nullcontext(False))
-    monkeypatch.setattr(sys, "argv", ["names_apart", str(path), "1000000"])
+    monkeypatch.setattr(hdf5_names, "limited", lambda _: nullcontext(False))
+    monkeypatch.setattr(sys, "argv", ["hdf5_names", str(path), "1000000"])
 
     with pytest.raises(SystemExit) as end:
-        names_apart.main()
+        hdf5_names.main()
     assert (end.value.code, capsys.readouterr().out) == (1, "")
 
 

@@ -16,6 +16,7 @@ from cnncli.errors import WeightsError
 from cnncli.networks.architectures.efficientnet_lite import build_efficientnet_lite0
 from cnncli.networks.backend import import_keras
 from cnncli.networks.preprocessing import preprocess
+from cnncli.networks.weights import lite0_weights
 from cnncli.networks.weights.lite0_weights import (
     FORMAT_VERSION,
     MAGIC_NUMBER,
@@ -24,7 +25,6 @@ from cnncli.networks.weights.lite0_weights import (
     package_file,
     read_tensors,
 )
-from cnncli.networks.weights.load import lite0_weights
 from tests.networks.filled import features
 
 MACHINE = {"protocol_version": 1001, "little_endian": True}

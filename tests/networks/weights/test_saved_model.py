@@ -20,7 +20,7 @@ from cnncli.errors import RunError
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier, load_classifier, save_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.networks.weights.load import saved_model
+from cnncli.networks.weights import saved_model
 from cnncli.networks.weights.model_config_check import MOST_LAYERS, DescriptionError, check_description
 from cnncli.networks.weights.saved_model import load_saved_model
 
@@ -96,7 +96,7 @@ def test_a_classifier_that_was_saved_frozen_can_be_trained(tmp_path: Path) -> No
         {"backbone": {"name": "MobileNetV3Small"}, "data": {"path": ".", "image_size": 32}},
         {"backbone": {"name": "ConvNet", "options": {"filters": [64]}}, "data": {"path": ".", "image_size": 1536}},
     ],
-    ids=["grayscale", "activations", "linear", "lite0", "vgg16", "mobilenetv3", "large pictures"],
+    ids=["grayscale", "activations", "linear", "lite0", "vgg16", "mobilenetv3", "large images"],
 )
 def test_no_classifier_is_refused(changed: dict[str, Any], tmp_path: Path) -> None:
     """What cnncli can build and save, it can load."""
@@ -150,9 +150,9 @@ OBJECT = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "regis
         (_setting("head_logits", x={"registered_name": "a>b"}), "asks for an object without a name"),
         (_setting("head_logits", units=2**25), "units has a 33554432"),
         (_setting("head_logits", units=-(2**60)), "units has a -1152921504606846976"),
-        (_setting("pixels", batch_shape=[None, 2**16, 16, 3]), "does not describe a model of pictures"),
-        (_setting("pixels", batch_shape=[None, 16, 3]), "does not describe a model of pictures"),
-        (_setting("pixels", batch_shape="x"), "does not describe a model of pictures"),
+        (_setting("pixels", batch_shape=[None, 2**16, 16, 3]), "does not describe a model of images"),
+        (_setting("pixels", batch_shape=[None, 16, 3]), "does not describe a model of images"),
+        (_setting("pixels", batch_shape="x"), "does not describe a model of images"),
         (lambda description: description["config"]["layers"].reverse(), "before"),
         (lambda description: description["config"].update(layers=[]), "without layers"),
         (lambda description: description["config"].update(layers={"a": 1}), "without layers"),
@@ -254,7 +254,7 @@ def _linked(file: h5py.File) -> None:
     ("change", "says"),
     [
         (_units, "it declares 234,"),
-        (_size, "pixels gives 805,306,368 values for each picture"),
+        (_size, "pixels gives 805,306,368 values for each image"),
         (_orphan, "it declares 4,398,"),
         (_weights(_packed), "/layers/dense/vars/0 declares more than is stored: refused"),
         (_weights(_linked), "/layers/dense/vars/0 is a link to somewhere else: refused"),
@@ -288,7 +288,7 @@ def test_layer_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch
     save_classifier(build_classifier(config, 2), tmp_path / "model.keras")
     monkeypatch.setattr(saved_model, "available_bytes", lambda: 600_000_000)
 
-    with pytest.raises(RunError, match="gives 150,601,984 values for each picture"):
+    with pytest.raises(RunError, match="gives 150,601,984 values for each image"):
         load_classifier(tmp_path / "model.keras", pretrained=False)
 
 

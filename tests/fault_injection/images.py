@@ -1,4 +1,4 @@
-"""Pictures damaged at random are refused with a reason or used, the same by whoever looks at them, and never more."""
+"""Images damaged at random are refused with a reason or used, the same by whoever looks at them, and never more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from cnncli.cli import data, data_report, main
 from cnncli.dataset.inventory import MAX_PIXELS
-from cnncli.errors import EXIT_DONE, EXIT_USER, PictureError
+from cnncli.errors import EXIT_DONE, EXIT_USER, ImageError
 from cnncli.images.decode import PixelRecipe, decode
 from cnncli.images.verify import verify
 from cnncli.recipes import check_data
@@ -49,7 +49,7 @@ def require_stood(data: bytes, work: Path, suffix: str = ".jpg") -> None:
 
     Raises: AssertionError: it is not; the file is left in the folder.
     """
-    folder = work / "pictures"
+    folder = work / "images"
     for label in ("a", "b"):
         (folder / label).mkdir(parents=True)
         for number in range(3):  # one for each split that would be drawn
@@ -82,15 +82,15 @@ def _require_agreement(path: Path) -> None:
     if path.suffix:
         assert code == (EXIT_USER if problem else EXIT_DONE), out.getvalue()
         assert not problem or f"{path}: {problem}" in out.getvalue(), out.getvalue()
-    else:  # what neither says nor looks like a picture is passed over
+    else:  # what neither says nor looks like an image is passed over
         assert code == EXIT_DONE or (code == EXIT_USER and problem), out.getvalue()
 
 
 def refusal(source: Path | bytes, recipe: PixelRecipe) -> str | None:
-    """Why a picture is refused, or None where it comes out as it was asked for."""
+    """Why an image is refused, or None where it comes out as it was asked for."""
     try:
         pixels = decode(source, recipe)
-    except PictureError as error:
+    except ImageError as error:
         return error.reason
     assert pixels.shape == (recipe.height, recipe.width, recipe.channels)
     assert pixels.dtype == np.uint8
@@ -100,19 +100,19 @@ def refusal(source: Path | bytes, recipe: PixelRecipe) -> str | None:
 @functools.cache
 def seeds() -> list[bytes]:
     """Good files of every format, in every mode it has."""
-    rgb, few, grey = _drawn("RGB"), _drawn("RGB").quantize(16), _drawn("L")
+    rgb, few, gray = _drawn("RGB"), _drawn("RGB").quantize(16), _drawn("L")
     rgba, inks, bits = _drawn("RGBA"), _drawn("CMYK"), _drawn("L").convert("1")
-    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    wide = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     exif = Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "a description of the picture"
+    exif[0x0112], exif[0x010E] = 6, "a description of the image"
     made: list[tuple[Image.Image, str, dict[str, Any]]] = [
         (rgb, "JPEG", {"quality": 90}),
         (rgb, "JPEG", {"progressive": True, "exif": exif}),
         (rgb, "JPEG", {"subsampling": 0, "restart_marker_rows": 1, "comment": b"a comment"}),
-        (grey, "JPEG", {"exif": exif}),
+        (gray, "JPEG", {"exif": exif}),
         (inks, "JPEG", {}),
         (rgb, "MPO", _frames()),
-        *((one, "PNG", {}) for one in (rgb, rgba, few, grey, bits, wide, _drawn("LA"))),
+        *((one, "PNG", {}) for one in (rgb, rgba, few, gray, bits, wide, _drawn("LA"))),
         (few, "PNG", {"transparency": 3}),
         (few, "PNG", {"transparency": bytes(range(0, 256, 17))}),
         (rgb, "PNG", {"transparency": (1, 2, 3), "exif": exif, "icc_profile": b"none" * 30}),
@@ -124,20 +124,20 @@ def seeds() -> list[bytes]:
         (rgb, "WEBP", {"lossless": True}),
         (rgba, "WEBP", {"quality": 80}),
         (rgb, "WEBP", {**_frames(), "duration": 99}),
-        *((one, "TIFF", {}) for one in (rgb, rgba, few, grey, bits, wide, inks, _drawn("LA"), _drawn("YCbCr"))),
+        *((one, "TIFF", {}) for one in (rgb, rgba, few, gray, bits, wide, inks, _drawn("LA"), _drawn("YCbCr"))),
         *((rgb, "TIFF", {"compression": f"tiff_{name}", "exif": exif}) for name in ("lzw", "adobe_deflate")),
         (rgb, "TIFF", {"compression": "jpeg"}),
         (rgb, "TIFF", {"compression": "packbits"}),
         (bits, "TIFF", {"compression": "group4"}),
         (rgb, "TIFF", {**_frames(), "compression": "tiff_lzw"}),
         (rgb, "TIFF", {"big_tiff": True}),
-        *((one, "BMP", {}) for one in (rgb, rgba, few, grey, bits)),
+        *((one, "BMP", {}) for one in (rgb, rgba, few, gray, bits)),
     ]
     return [*(_encoded(*one) for one in made), _tiled_tiff()]
 
 
 def _tiled_tiff() -> bytes:
-    """Four tiles of 32 × 32 grey pixels, deflated, which Pillow does not write."""
+    """Four tiles of 32 × 32 gray pixels, deflated, which Pillow does not write."""
     tiles = [zlib.compress(bytes(range(256)) * 4)] * 4
     lengths = [len(tile) for tile in tiles]
     table = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 32, 323: 32}

@@ -1,4 +1,4 @@
-"""The pictures that are measured with: where they are, parts of them, and many that differ in a few pixels."""
+"""The images that are measured with: where they are, parts of them, and many that differ in a few pixels."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ SHARED = ROOT.parent / "shared"
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """A folder with train, validation and test, each with class folders; and its name in the table."""
 
     folder: Path
     name: str
 
 
-def find_pictures(given: Path | None = None) -> Pictures:
+def find_images(given: Path | None = None) -> Images:
     """The folder that was named, else the shared photographs, else the drawings that come with the project."""
     if given is not None:
-        return Pictures(given.resolve(), given.resolve().name)
+        return Images(given.resolve(), given.resolve().name)
     photographs = SHARED / "data" / "dogs-vs-cats"
     if photographs.is_dir():
-        return Pictures(photographs, "dogs-vs-cats")
-    return Pictures(ROOT / "data" / "sample", "the sample drawn by scripts/make_sample_data.py")
+        return Images(photographs, "dogs-vs-cats")
+    return Images(ROOT / "data" / "sample", "the sample drawn by scripts/make_sample_data.py")
 
 
-def part(pictures: Pictures, counts: Mapping[str, int], out: Path) -> Path:
-    """Copy so many pictures of each split, as many of each class, into a folder that can be changed.
+def part(images: Images, counts: Mapping[str, int], out: Path) -> Path:
+    """Copy so many images of each split, as many of each class, into a folder that can be changed.
 
     A split that has fewer is copied whole. What the folder held before is gone.
     """
     shutil.rmtree(out, ignore_errors=True)
     for split, count in counts.items():
-        classes = sorted(path for path in (pictures.folder / split).iterdir() if path.is_dir())
+        classes = sorted(path for path in (images.folder / split).iterdir() if path.is_dir())
         for source in classes:
             target = out / split / source.name
             target.mkdir(parents=True)
@@ -57,12 +57,12 @@ def files_below(folder: Path) -> Iterable[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def write_many(pictures: Pictures, count: int, out: Path, side: int = 200) -> Path:
-    """Class folders with `count` small JPEGs: copies of training pictures that differ in a few pixels.
+def write_many(images: Images, count: int, out: Path, side: int = 200) -> Path:
+    """Class folders with `count` small JPEGs: copies of training images that differ in a few pixels.
 
     No two have the same bytes: each has its number written into its first pixels.
     """
-    sources = {path.name: _some(path, side) for path in sorted((pictures.folder / "train").iterdir()) if path.is_dir()}
+    sources = {path.name: _some(path, side) for path in sorted((images.folder / "train").iterdir()) if path.is_dir()}
     labels = sorted(sources)
     for label in labels:
         (out / label).mkdir(parents=True)
@@ -82,6 +82,6 @@ def write_many(pictures: Pictures, count: int, out: Path, side: int = 200) -> Pa
 
 
 def _some(folder: Path, side: int, count: int = 64) -> list[np.ndarray]:
-    """The first pictures of a class folder, uint8 (side, side, 3)."""
+    """The first images of a class folder, uint8 (side, side, 3)."""
     paths = islice(files_below(folder), count)
     return [np.asarray(Image.open(path).convert("RGB").resize((side, side))) for path in paths]

@@ -1,4 +1,4 @@
-"""Pictures damaged at random, and those that once were not stood."""
+"""Images damaged at random, and those that once were not stood."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fault_injection import pictures
+from tests.fault_injection import images
 from tests.fault_injection.endured import endured
 from tests.images import handmade
 
@@ -20,17 +20,17 @@ AT_A_TIME = 20
 
 
 @pytest.mark.parametrize("first", range(0, 200, AT_A_TIME))
-def test_mutated_pictures_are_refused_or_used_alike_by_all(tmp_path: Path, first: int) -> None:
+def test_mutated_images_are_refused_or_used_alike_by_all(tmp_path: Path, first: int) -> None:
     """Verified, decoded and checked: one verdict, no other exception, no word on stderr, 10 s and 2 GB at most."""
     for seed in range(first, first + AT_A_TIME):
-        pictures.once(tmp_path / str(seed), np.random.default_rng(seed))
+        images.once(tmp_path / str(seed), np.random.default_rng(seed))
 
 
-def test_good_pictures_are_used(tmp_path: Path) -> None:
+def test_good_images_are_used(tmp_path: Path) -> None:
     """Or else nothing would be said about mutants."""
-    for number, data in enumerate(pictures.seeds()):
-        pictures.require_stood(data, tmp_path / str(number))
-        assert pictures.refusal(tmp_path / str(number) / "pictures" / "a" / "mutant.jpg", pictures.RECIPES[0]) is None
+    for number, data in enumerate(images.seeds()):
+        images.require_stood(data, tmp_path / str(number))
+        assert images.refusal(tmp_path / str(number) / "images" / "a" / "mutant.jpg", images.RECIPES[0]) is None
 
 
 def _tiff_that_begins_nowhere() -> bytes:
@@ -45,7 +45,7 @@ def _tiff_with_pixels_before_its_beginning() -> bytes:
 @pytest.mark.parametrize("make", [_tiff_that_begins_nowhere, _tiff_with_pixels_before_its_beginning])
 def test_what_was_not_stood_is_stood_now(tmp_path: Path, make: Callable[[], bytes]) -> None:
     """On disk and in memory such files were refused in other words, and on disk not remembered."""
-    pictures.require_stood(make(), tmp_path, ".tif")
+    images.require_stood(make(), tmp_path, ".tif")
 
 
 def _hang() -> None:
