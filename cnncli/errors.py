@@ -1,54 +1,107 @@
-"""What can go wrong for a reader to mend, and the exit code of each.
+"""Exceptions with their exit codes, and messages with stable codes.
 
-    CnncliError                exit 2   the user's input or environment; a message and no traceback
-    ├── ConfigError                     a config: unknown key, wrong type, contradiction, missing file
-    ├── DataError                       a dataset: classes, splits, unreadable images
-    │   └── ImageError                one image: what it is and why it is refused
-    ├── WeightsError                    weights that cannot be fetched, read or matched
-    ├── CutError                        a place where a classifier cannot be divided
-    ├── EngineError                     an engine or precision this machine does not have
-    ├── CacheError                      stored features that have gone, or a cache that cannot be written
-    ├── TrainingError                   training went where no weights are worth keeping
-    │   └── NonFiniteError              a loss, a score or a weight that is no number
+    CnncliError                exit 2   user input or environment; reported without a traceback
+    ├── ConfigError                     config: unknown key, wrong type, contradiction, missing file
+    ├── DataError                       dataset: classes, splits, unreadable images
+    │   └── ImageError                  one image
+    ├── WeightsError                    weights that cannot be downloaded, read or matched
+    ├── CutError                        a place where a classifier cannot be cut
+    ├── EngineError                     an engine or precision that this machine does not have
+    ├── CacheError                      missing features, or a cache directory that cannot be written
+    ├── TrainingError                   training that produced no usable weights
+    │   └── NonFiniteError              NaN or Inf in a loss, a metric or a weight
     ├── RunError                        a run that is missing, unfinished or of another format
-    └── MinimumMissedError     exit 3   the accuracy a gate required was not reached
+    └── MinimumMissedError     exit 3   a required minimum accuracy was not reached
 
-Anything else that reaches the command line is a bug: exit 1, with the traceback in the log. A message says where,
-what was received, what is allowed and what to do next, in one line per problem.
+Any other exception that reaches the command line is a bug: exit 1, with the traceback in the log.
+
+Every message has a code, which does not change when the wording does. `cnncli errors CODE` explains it; the
+explanations are in `catalogue/messages/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_USER = 2
 EXIT_MINIMUM_MISSED = 3
 
+UNCODED = ""
+"""The code of text that was not made as a `Message`."""
 
-class CnncliError(Exception):
-    """One or more problems for the user to mend, each a line of its own.
+
+class Message(str):
+    """Text for the user, with a stable code and the facts it reports.
+
+    A string in every respect, so it can be printed, logged and joined; what is derived from it (`+`, `format`) is plain
+    text. One line: where, what was received, what is allowed, what to do next.
 
     Attributes:
-        problems: the lines, all the problems of one phase together.
-        exit_code: what the command exits with.
+        code: stable identifier in kebab case that begins with its domain, e.g. `data-class-missing`.
+        facts: values that the text reports, by name. By convention `path` (file or directory), `key` (dotted setting),
+            `received`, `expected`, `line`, `column`.
+    """
+
+    code: str
+    facts: Mapping[str, object]
+
+    def __new__(cls, code: str, text: str, **facts: object) -> Message:
+        """Create a message."""
+        message = super().__new__(cls, text)
+        message.code = code
+        message.facts = MappingProxyType(facts)
+        return message
+
+    @classmethod
+    def of(cls, text: str) -> Message:
+        """Return `text` itself if it is a message, else a message without a code."""
+        return text if isinstance(text, Message) else cls(UNCODED, text)
+
+
+class CnncliError(Exception):
+    """One or more problems that the user can fix.
+
+    Args:
+        problems: a message, or all messages of one phase.
+
+    Attributes:
+        problems: the messages.
+        exit_code: exit code of the command.
     """
 
     exit_code = EXIT_USER
 
     def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        lines = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.problems: tuple[Message, ...] = tuple(map(Message.of, lines))
         super().__init__("\n".join(self.problems))
+
+    @property
+    def code(self) -> str:
+        """Code of the first problem."""
+        return self.problems[0].code
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of all problems, in order."""
+        return tuple(problem.code for problem in self.problems)
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """Facts of the first problem."""
+        return self.problems[0].facts
 
 
 class ConfigError(CnncliError):
-    """A config holds unknown keys, wrong values, contradictions or names files that are not there.
+    """A config has unknown keys, wrong values or contradictions, or names files that do not exist.
 
     Attributes:
-        keys: for each problem the setting it is about, dotted; empty where it is about none. Without any where the
-            problem was not found by reading a config.
+        keys: for each problem the dotted setting it is about, or an empty string. Empty if the problem was not found
+            by reading a config.
     """
 
     def __init__(self, problems: str | Sequence[str], keys: Sequence[str] = ()) -> None:
@@ -63,43 +116,49 @@ class DataError(CnncliError):
 class ImageError(DataError):
     """An image cannot be used.
 
-    Attributes:
+    Args:
         path: the image, or a name such as `-` for standard input.
-        reason: why, in words that fit behind a colon.
+        reason: a message, or text, that fits behind the path and a colon.
+
+    Attributes:
+        path: as given.
+        reason: as given.
     """
 
     def __init__(self, path: str | Path, reason: str) -> None:
         self.path = path
         self.reason = reason
-        super().__init__(f"{printable(path)}: {reason}")
+        cause = Message.of(reason)
+        facts = {**cause.facts, "path": path, "reason": str(cause)}
+        super().__init__(Message(cause.code or "image-unusable", f"{printable(path)}: {reason}", **facts))
 
 
 class WeightsError(CnncliError):
-    """Weights cannot be fetched, cannot be read, or belong to another network."""
+    """Weights cannot be downloaded or read, or belong to another network."""
 
 
 class CutError(CnncliError):
-    """A classifier cannot be divided at the place that was named."""
+    """A classifier cannot be cut at the given place."""
 
 
 class EngineError(CnncliError):
-    """An engine or a precision was asked for that this machine does not have."""
+    """The requested engine or precision is not available on this machine."""
 
 
 class CacheError(CnncliError):
-    """Features that were stored have gone, or cannot be stored; there can be no cache folder."""
+    """Cached features are missing or cannot be stored, or the cache directory cannot be created."""
 
 
 class TrainingError(CnncliError):
-    """Training became non-finite, or moved what it should not have, or nothing."""
+    """Training became non-finite, or changed frozen weights, or changed no weights."""
 
 
 class NonFiniteError(TrainingError):
-    """A loss, a score or a weight became infinite or no number."""
+    """A loss, a metric or a weight became NaN or Inf."""
 
 
 class RunError(CnncliError):
-    """A run is missing, unfinished, damaged or written by a newer cnncli."""
+    """A run is missing, unfinished or damaged, or was written by a newer version of cnncli."""
 
 
 class MinimumMissedError(CnncliError):
@@ -109,6 +168,6 @@ class MinimumMissedError(CnncliError):
 
 
 def printable(path: str | Path) -> str:
-    """A path as text that any terminal takes: bytes that are no UTF-8 and control characters are escaped."""
+    """Return text that is safe on any terminal: bytes that are not UTF-8 and control characters are escaped."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -68,14 +68,12 @@ def remembering() -> Iterator[None]:
     if any(isinstance(handler, Memory) for handler in LOGGER.handlers):
         yield
         return
-    memory, level = Memory(), LOGGER.level
+    memory = Memory()
     LOGGER.addHandler(memory)
-    LOGGER.setLevel(logging.DEBUG)
     try:
         yield
     finally:
         LOGGER.removeHandler(memory)
-        LOGGER.setLevel(level)
 
 
 @contextmanager
@@ -89,29 +87,26 @@ def recording(run: RunFolder) -> Iterator[None]:
     for memory in LOGGER.handlers:
         if isinstance(memory, Memory):
             memory.hand_over(handler)
-    level = LOGGER.level
     LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.DEBUG)
     try:
         yield
     except CnncliError as error:
         for problem in error.problems:
-            LOGGER.error(problem)
+            LOGGER.error(problem, extra={"is_shown": True})  # on the screen by the command line
         _fail(run, error.problems[0])
         raise
     except Exception as error:
-        LOGGER.exception("stopped by an exception in cnncli %s", cnncli_version())
+        LOGGER.exception("stopped by an exception in cnncli %s", cnncli_version(), extra={"is_shown": True})
         _remember_log(error, run.log)
         _fail(run, f"{type(error).__name__}: {error}")
         raise
     except BaseException as stop:
-        LOGGER.info("stopped by %s", type(stop).__name__)
+        LOGGER.info("stopped by %s", type(stop).__name__, extra={"is_shown": True})
         with suppress(OSError, RunError):
             stop_run(run)
         raise
     finally:
         LOGGER.removeHandler(handler)
-        LOGGER.setLevel(level)
         with suppress(OSError):  # what could not be written is lost
             handler.close()
 

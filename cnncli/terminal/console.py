@@ -1,7 +1,8 @@
 """Messages and progress on stderr: bars on a terminal, plain lines otherwise. stdout belongs to results.
 
-Whoever reports gets a `Console` handed in; there is no global one. What is said also goes to the logger `cnncli`,
-which a run writes to its log.txt.
+Messages go through the standard library's `logging`: any module logs to a logger below `cnncli`, and the console that
+was created last shows the records (info unless quiet, debug if verbose, warnings and errors always). A run writes the
+same records to its log.txt.
 """
 
 from __future__ import annotations
@@ -26,7 +27,23 @@ BAR_EVERY_S = 0.1
 BAR_WIDTH = 16
 
 LOGGER = logging.getLogger("cnncli")
-LOGGER.addHandler(logging.NullHandler())  # or else Python prints warnings a second time
+
+
+class _ConsoleHandler(logging.Handler):
+    """Shows log records on the current console."""
+
+    console: Console | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, unless there is no console or it was written by `Console.table` or `Console.phase`."""
+        if self.console is not None and not getattr(record, "is_shown", False):
+            self.console.show(record)
+
+
+_HANDLER = _ConsoleHandler()  # also keeps logging's last resort from printing warnings a second time
+LOGGER.addHandler(_HANDLER)
+LOGGER.setLevel(logging.DEBUG)
+_SHOWN = {"is_shown": True}
 
 
 class Console:
@@ -57,6 +74,7 @@ class Console:
         self.color = terminal and not os.environ.get("NO_COLOR") if color is None else color
         self.live = terminal if live is None else live
         self._bars: RichProgress | None = None
+        _HANDLER.console = self
 
     @property
     def stream(self) -> TextIO | None:
@@ -64,25 +82,34 @@ class Console:
         return self._stream if self._stream is not None else sys.stderr
 
     def say(self, text: str) -> None:
-        """An ordinary message."""
-        LOGGER.info(text)
-        if not self.quiet:
-            self._write(text)
+        """Log an ordinary message."""
+        self._log(logging.INFO, text)
 
     def detail(self, text: str) -> None:
-        """A message for --verbose; the log of a run has it anyway."""
-        LOGGER.debug(text)
-        if self.verbose and not self.quiet:
-            self._write(text)
+        """Log a message that is shown with --verbose; the log of a run always has it."""
+        self._log(logging.DEBUG, text)
 
     def warn(self, text: str) -> None:
-        """A message that --quiet does not silence."""
-        LOGGER.warning(text)
-        self._write(f"{self._styled('warning:', '33')} {text}")
+        """Log a warning, which is shown despite --quiet."""
+        self._log(logging.WARNING, text)
+
+    def _log(self, level: int, text: str) -> None:
+        _HANDLER.console = self
+        LOGGER.log(level, text)
+
+    def show(self, record: logging.LogRecord) -> None:
+        """Write a log record if its level is shown."""
+        text = record.getMessage()
+        if record.levelno >= logging.ERROR:
+            self._write(f"{self._styled('error:', '31')} {text}")
+        elif record.levelno >= logging.WARNING:
+            self._write(f"{self._styled('warning:', '33')} {text}")
+        elif not self.quiet and (record.levelno >= logging.INFO or self.verbose):
+            self._write(text)
 
     def phase(self, title: str, text: str = "") -> None:
         """The beginning or the outcome of one phase of the work: a short title, and what there is to know."""
-        LOGGER.info("%s: %s" if text else "%s%s", title, text)
+        LOGGER.info("%s: %s" if text else "%s%s", title, text, extra=_SHOWN)
         if not self.quiet:
             self._write(f"{self._styled(f'{title:<11}', '1')} {text}".rstrip())
 
@@ -105,7 +132,7 @@ class Console:
         stream = sys.stdout if to == "stdout" else self.stream
         drawn = _is_terminal(stream) and self._bars is None
         if to == "stderr":
-            LOGGER.info(text)
+            LOGGER.info(text, extra=_SHOWN)
         if stream is None or (self.quiet and to == "stderr"):
             return
         if drawn:

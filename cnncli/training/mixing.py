@@ -149,7 +149,7 @@ def _shared(labels: MixedLabels, own: Any, partners: Any) -> Any:
 
 
 def _blended(array: Array, mix: Mix) -> Array:
-    """x + (1 − share) · (partner − x), float32: exactly x where the share is 1 or the partner is x itself."""
+    """X + (1 − share) · (partner − x), float32: exactly x where the share is 1 or the partner is x itself."""
     own = array.astype(np.float32, copy=False)
     blend = own[mix.partners]
     blend -= own

@@ -73,6 +73,6 @@ class Objective:
 
 
 def balanced_weights(labels: NDArray[np.int64], n_classes: int) -> tuple[float, ...]:
-    """n / (classes · n of the class) for each class, as scikit-learn's `balanced`."""
+    """N / (classes · n of the class) for each class, as scikit-learn's `balanced`."""
     counts = np.bincount(labels, minlength=n_classes)
     return tuple(float(weight) for weight in len(labels) / (n_classes * np.maximum(counts, 1)))

@@ -405,7 +405,7 @@ def test_shared_options_of_one_call_do_not_reach_the_next(verb: Verb) -> None:
 
 
 def test_a_command_can_be_called_without_main() -> None:
-    """click's own test runner, which knows nothing of `main`, gives a command its console too."""
+    """Click's own test runner, which knows nothing of `main`, gives a command its console too."""
     from click.testing import CliRunner
 
     @click.command()
@@ -448,7 +448,7 @@ def test_json_is_always_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_shell_completes_verbs() -> None:
-    """click's completion works, which needs a cnncli that ends when the shell asks."""
+    """Click's completion works, which needs a cnncli that ends when the shell asks."""
     variables = {"_CNNCLI_COMPLETE": "bash_complete", "COMP_WORDS": "cnncli ru", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "cnncli"], env={**os.environ, **variables}, capture_output=True, text=True, check=True

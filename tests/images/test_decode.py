@@ -145,7 +145,7 @@ def test_jpeg_is_scaled_only_where_twice_the_target_remains(
 
 
 def test_alpha_is_laid_on_white() -> None:
-    """color · alpha + 255 · (1 − alpha), rounded, for RGBA in PNG, WebP and TIFF."""
+    """Color · alpha + 255 · (1 − alpha), rounded, for RGBA in PNG, WebP and TIFF."""
     four = pixels(channels=4)
     alpha = four[..., 3:].astype(float) / 255
     expected = np.floor(four[..., :3] * alpha + 255 * (1 - alpha) + 0.5)

@@ -87,7 +87,7 @@ def test_what_is_said_at_each_volume(options: dict[str, bool], lines: list[str])
 
 
 def test_messages_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """stdout belongs to results."""
+    """Stdout belongs to results."""
     spoken(Console())
     captured = capsys.readouterr()
 
@@ -338,7 +338,7 @@ def test_a_table_in_a_file_is_aligned_text() -> None:
 
 
 def test_a_table_on_a_terminal_is_drawn() -> None:
-    """rich draws it, and takes brackets in a cell for what they are."""
+    """Rich draws it, and takes brackets in a cell for what they are."""
     stream = Terminal()
     Console(stream, color=False).table(["run", "accuracy"], [["a[b]", "0.97"]])
 
@@ -376,7 +376,7 @@ def test_a_closed_stderr_does_not_end_the_work() -> None:
 
 
 def test_a_process_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pythonw has none."""
+    """Pythonw has none."""
     monkeypatch.setattr(sys, "stderr", None)
     console = Console()
     spoken(console)

@@ -46,7 +46,7 @@ def test_the_plain_loss_knows_neither_smoothing_nor_weights() -> None:
 
 
 def test_balanced_weights_equal_scikit_learns() -> None:
-    """n / (classes · n of the class)."""
+    """N / (classes · n of the class)."""
     from sklearn.utils.class_weight import compute_class_weight
 
     labels = np.array([0, 0, 0, 1, 2, 2])

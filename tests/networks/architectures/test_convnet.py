@@ -20,7 +20,7 @@ def _built(side: int = 32, **options: Any) -> Any:
 
 
 def test_course_network_has_its_parameters() -> None:
-    """conv 32-64-128-128, 3×3 valid, max-pool 2, flatten, dropout 0.5, dense 512, one logit at 150 px: 3,453,121."""
+    """Conv 32-64-128-128, 3×3 valid, max-pool 2, flatten, dropout 0.5, dense 512, one logit at 150 px: 3,453,121."""
     keras = import_keras()
     backbone = build_backbone(BackboneConfig(name="ConvNet", weights="none"), (150, 150, 3), seed=0)
     x = keras.layers.Flatten()(backbone.output)

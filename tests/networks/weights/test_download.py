@@ -118,7 +118,7 @@ def test_download_gives_the_features_of_plain_keras(manner: str, server: Server,
 def test_progress_keeps_away_from_stdout(
     server: Server, published: tuple[bytes, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """stdout is for results; stderr has one line where it is no terminal."""
+    """Stdout is for results; stderr has one line where it is no terminal."""
     server.content = published[0]
     _backbone()
     captured = capfd.readouterr()

@@ -18,9 +18,9 @@ import pytest
 from cnncli.catalogue.networks import network
 from cnncli.errors import WeightsError
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weights import hdf5_names
+from cnncli.networks.weights import hdf5_names, safe_hdf5
 from cnncli.networks.weights.files import LegacyLayers, open_weights
-from cnncli.networks.weights.load import load_file, safe_hdf5
+from cnncli.networks.weights.load import load_file
 from tests.fault_injection.hostile_weights import write_one_long_name
 
 Change = Callable[[h5py.File], None]
