@@ -7,13 +7,14 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from signal import SIGHUP, SIGTERM, SIGXCPU
 
 import pytest
 
 import cnncli
 from cnncli import errors
 from cnncli.catalogue.networks import NETWORKS
-from cnncli.cli import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED
+from cnncli.cli import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED
 from cnncli.config.modes import stages_of
 from cnncli.config.overrides import FOLDERS
 from cnncli.config.reader import config_from_mapping
@@ -138,7 +139,7 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
 
     assert codes == [
         *(errors.EXIT_DONE, errors.EXIT_BUG, errors.EXIT_USER, errors.EXIT_MINIMUM_MISSED),
-        *(EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_PIPE_CLOSED),
+        *(EXIT_INTERRUPTED, *(128 + number for number in (SIGTERM, SIGHUP, SIGXCPU)), EXIT_PIPE_CLOSED),
     ]
 
 

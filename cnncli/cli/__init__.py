@@ -3,7 +3,7 @@
 `main` is the one place where an exception becomes a message and an exit code:
 
     CnncliError, a wrong option, a full disk     2   a line per problem (3 for a missed minimum)
-    Ctrl-C, SIGTERM                      130, 143
+    Ctrl-C, SIGTERM, SIGHUP              130, 143, 129
     the reader of stdout went away             141   without a word, as programs do that SIGPIPE ends
     anything else is a bug                       1   one line; the traceback is in a log
 """
@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, printable
-from cnncli.runtime.signals import Terminated, is_told, raising
+from cnncli.runtime.signals import Terminated, is_reported, raising
 
 if TYPE_CHECKING:
     from cnncli.cli.options import Invocation
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
-EXIT_TERMINATED = 143
 
 # What the machine refuses, and no code can mend: full, failing or read-only disks, missing rights, impossible names.
 _REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EIO", "ENAMETOOLONG", "ELOOP")
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort) as stop:
         return _stopped(stop, EXIT_INTERRUPTED)
     except Terminated as stop:
-        return _stopped(stop, EXIT_TERMINATED)
+        return _stopped(stop, stop.exit_code)
     except CnncliError as error:
         return _say_errors(error.problems, error.exit_code, invocation)
     except click.ClickException as error:
@@ -122,7 +121,7 @@ def _say_usage(error: click.ClickException, invocation: Invocation) -> int:
 
 
 def _stopped(stop: BaseException, code: int) -> int:
-    if not is_told(stop):
+    if not is_reported(stop):
         _say("stopped")
     return code
 

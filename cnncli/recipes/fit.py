@@ -39,7 +39,7 @@ from cnncli.runs.log import recording
 from cnncli.runs.records import History, HistoryRow
 from cnncli.runtime.environment import environment
 from cnncli.runtime.memory import bounded
-from cnncli.runtime.signals import Terminated, told, unwrapped
+from cnncli.runtime.signals import Terminated, mark_reported, unwrapped
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.cache_dir import cache_dir
 from cnncli.terminal.console import Console
@@ -143,7 +143,7 @@ def telling_how_to_go_on(run: RunFolder, console: Console) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, Terminated) as stop:
         console.warn(f"stopped; `cnncli train {_quoted(run)}` goes on from here")
-        told(stop)
+        mark_reported(stop)
         raise
     except TrainingError:
         raise  # it would end the same way again

@@ -1,7 +1,16 @@
-"""Signals that ask to stop: the first lets what is open be closed, a second one ends the process at once.
+"""Signals that ask the process to stop: the first one lets open work be closed, a second one ends the process at once.
 
-Outside a training the first one raises, wherever the program is. A training notes it instead and stops at the next
-place where nothing is half done.
+Outside a training, the first signal raises wherever the program is. A training records it instead and stops at the next
+point where no step is half done.
+
+    SIGINT (Ctrl-C)                KeyboardInterrupt   exit 130
+    SIGTERM                        Terminated          exit 143
+    SIGHUP (closed terminal)       Terminated          exit 129
+    SIGXCPU (CPU limit reached)    Terminated          exit 152
+    SIGBREAK (Windows)             Terminated          exit 149
+
+SIGQUIT keeps its default: it is the way to end a process without cleaning up. SIGUSR1 and SIGUSR2 have no agreed
+meaning; batch systems can be asked to send SIGTERM ahead of a time limit (`sbatch --signal=TERM@60`).
 """
 
 from __future__ import annotations
@@ -10,30 +19,47 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived."""
+    """A signal other than SIGINT asked the process to end.
+
+    Attributes:
+        exit_code: exit code of the process, 128 + the number of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
 
 
-def told(stop: BaseException) -> None:
-    """Note that somebody has said what there is to say about the end that this exception brings."""
-    stop.is_told = True  # type: ignore[attr-defined]
+def mark_reported(stop: BaseException) -> None:
+    """Mark an exception as already reported to the user."""
+    stop.is_reported = True  # type: ignore[attr-defined]  # the built-in KeyboardInterrupt has no field for it
 
 
-def is_told(stop: BaseException) -> bool:
-    """Whether `told` was called for it."""
-    return getattr(stop, "is_told", False)
+def is_reported(stop: BaseException) -> bool:
+    """Return whether `mark_reported` was called for an exception."""
+    return getattr(stop, "is_reported", False)
 
 
-_EXCEPTIONS: dict[int, type[BaseException]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK")
+_SIGNALS = tuple(getattr(signal, name) for name in _STOPPING if hasattr(signal, name))
+
+# These end the process when they arrive second. The others repeat by themselves: a closed terminal sends SIGHUP from
+# the kernel and from the shell, and SIGXCPU comes every second.
+_URGENT = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether somebody asked to stop, and by which signal."""
+    """A request to stop.
+
+    Attributes:
+        signal: number of the first signal, or None.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -42,16 +68,19 @@ class Stop:
         return self.signal is not None
 
     def obey(self) -> None:
-        """Raise what the signal would have raised: KeyboardInterrupt or `Terminated`; nothing where there was none."""
+        """Raise KeyboardInterrupt or `Terminated` if a signal arrived."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
         if self.signal is not None:
-            raise _EXCEPTIONS[self.signal]
+            raise Terminated(self.signal)
 
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Inside, the first SIGINT raises KeyboardInterrupt, the first SIGTERM `Terminated`.
+    """Raise on the first signal: KeyboardInterrupt for SIGINT, `Terminated` for the others.
 
-    As in `noted`, a SIGINT that the process was started to ignore stays ignored.
+    Signals that the process was started to ignore stay ignored, except SIGTERM: `nohup` ignores SIGHUP, and shells
+    ignore SIGINT in the background jobs of scripts.
     """
     stop = Stop()
     with _handling(stop, stop.obey), unwrapped():
@@ -60,21 +89,21 @@ def raising() -> Iterator[None]:
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raise a signal's exception again where a library made another one of it, such as an import that it broke off."""
+    """Raise a signal's exception instead of the one a library replaced it with, such as an interrupted import."""
     try:
         yield
     except Exception as error:
-        behind: BaseException | None = error
-        while behind is not None and not isinstance(behind, tuple(_EXCEPTIONS.values())):
-            behind = behind.__cause__ or behind.__context__
-        if behind is None:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt | Terminated):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
             raise
-        raise behind from None
+        raise cause from None
 
 
 @contextmanager
 def noted() -> Iterator[Stop]:
-    """Inside, the first SIGINT or SIGTERM is noted in the `Stop` that the block is given, and nothing is raised."""
+    """Record the first signal in the yielded `Stop` and raise nothing."""
     stop = Stop()
     with _handling(stop, lambda: None):
         yield stop
@@ -83,17 +112,19 @@ def noted() -> Iterator[Stop]:
 @contextmanager
 def _handling(stop: Stop, on_first: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python passes it
-        if stop:
-            os.write(2, b"ended at once\n")  # a print may be what was interrupted
+        if not stop:
+            stop.signal = number
+            on_first()
+        elif number in _URGENT:
+            with suppress(OSError):  # the terminal may be closed
+                os.write(2, b"ended at once\n")  # a print may be what was interrupted
             os._exit(128 + number)
-        stop.signal = number
-        on_first()
 
-    if threading.current_thread() is not threading.main_thread():  # someone else's process, someone else's signals
+    if threading.current_thread() is not threading.main_thread():  # in somebody else's process: keep their handlers
         yield
         return
-    heard = [number for number in _EXCEPTIONS if not (number == signal.SIGINT and _is_ignored(number))]
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in heard}
+    handled = [number for number in _SIGNALS if number == signal.SIGTERM or not _is_ignored(number)]
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in handled}
     try:
         yield
     finally:
@@ -102,5 +133,4 @@ def _handling(stop: Stop, on_first: Callable[[], None]) -> Iterator[None]:
 
 
 def _is_ignored(number: int) -> bool:
-    """As a shell lets the jobs do that a script puts into the background: Ctrl-C is for those in front."""
     return signal.getsignal(number) is signal.SIG_IGN

@@ -1,31 +1,42 @@
-"""Asked to stop: raised where nothing is open, noted where something is, and obeyed at once the second time."""
+"""The first signal raises or is recorded, the second one ends the process."""
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
 from cnncli.runtime.signals import Terminated, noted, raising
 
-EXCEPTIONS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+EXCEPTIONS = {
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGTERM: Terminated,
+    signal.SIGHUP: Terminated,
+    signal.SIGXCPU: Terminated,
+}
 
 
 @pytest.mark.parametrize("number", EXCEPTIONS)
 def test_the_first_signal_raises(number: signal.Signals) -> None:
-    """Ctrl-C what Python raises for it, SIGTERM an exception of its own; no `except Exception` catches either."""
-    with pytest.raises(EXCEPTIONS[number]), raising():
+    """Ctrl-C raises KeyboardInterrupt, the others `Terminated`; no `except Exception` catches either."""
+    with pytest.raises(EXCEPTIONS[number]) as caught, raising():
         signal.raise_signal(number)
+
+    if isinstance(caught.value, Terminated):
+        assert caught.value.exit_code == 128 + number
 
 
 @pytest.mark.parametrize("number", EXCEPTIONS)
-def test_a_signal_is_seen_behind_what_a_library_made_of_it(number: signal.Signals) -> None:
-    """An extension module that is being imported answers a signal with "initialization failed"."""
+def test_a_signal_is_found_behind_the_exception_of_a_library(number: signal.Signals) -> None:
+    """An extension module that is interrupted during its import raises "initialization failed"."""
 
     def imported() -> None:
         try:
@@ -41,7 +52,7 @@ def test_a_signal_is_seen_behind_what_a_library_made_of_it(number: signal.Signal
 
 @pytest.mark.parametrize("number", EXCEPTIONS)
 def test_a_noted_signal_raises_when_it_is_obeyed(number: signal.Signals) -> None:
-    """Not before."""
+    """Nothing is raised before `obey` is called."""
     with noted() as stop:
         assert not stop
         stop.obey()
@@ -51,8 +62,8 @@ def test_a_noted_signal_raises_when_it_is_obeyed(number: signal.Signals) -> None
             stop.obey()
 
 
-def test_what_was_before_comes_back() -> None:
-    """Inside another's block too."""
+def test_the_previous_handlers_are_restored() -> None:
+    """The handlers of an enclosing block come back as well."""
     before = signal.getsignal(signal.SIGINT)
     with raising():
         outside = signal.getsignal(signal.SIGINT)
@@ -62,38 +73,48 @@ def test_what_was_before_comes_back() -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
-@pytest.mark.parametrize("how", ["raising", "noted"])
-@pytest.mark.parametrize("number", EXCEPTIONS)
-def test_the_second_signal_ends_the_process(how: str, number: signal.Signals) -> None:
-    """At once, with the exit code of the signal."""
-    code = f"""
-import signal
-from cnncli.runtime.signals import {how}
-with {how}():
+TWO_SIGNALS = """
+import signal, sys
+from cnncli.runtime.signals import noted, raising
+handling, first, second = globals()[sys.argv[1]], *map(int, sys.argv[2:])
+with handling():
     try:
-        signal.raise_signal({int(number)})
+        signal.raise_signal(first)
     except BaseException:
         pass
-    signal.raise_signal({int(number)})
+    signal.raise_signal(second)
 """
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 128 + number
+
+
+@pytest.mark.parametrize("how", ["raising", "noted"])
+@pytest.mark.parametrize("first", EXCEPTIONS)
+@pytest.mark.parametrize("second", EXCEPTIONS)
+def test_a_second_urgent_signal_ends_the_process(how: str, first: signal.Signals, second: signal.Signals) -> None:
+    """SIGINT and SIGTERM end it at once; SIGHUP and SIGXCPU repeat by themselves and are ignored."""
+    command = [sys.executable, "-c", TWO_SIGNALS, how, str(int(first)), str(int(second))]
+
+    expected = 128 + second if second in (signal.SIGINT, signal.SIGTERM) else 0
+    assert subprocess.run(command).returncode == expected
 
 
 @pytest.mark.parametrize("handling", [raising, noted])
-def test_a_ctrl_c_that_was_ignored_stays_so(handling: Callable[[], AbstractContextManager[object]]) -> None:
-    """A shell starts the background jobs of a script so; SIGTERM is heard all the same."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGXCPU])
+def test_an_ignored_signal_stays_ignored(
+    handling: Callable[[], AbstractContextManager[object]], number: signal.Signals
+) -> None:
+    """Shells and nohup start processes that way; SIGTERM is handled all the same."""
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with handling():
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert signal.getsignal(number) == signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 def test_another_thread_leaves_signals_alone() -> None:
-    """Who runs cnncli in a thread of a notebook keeps its own handlers."""
+    """A notebook that runs cnncli in a thread keeps its own handlers."""
     before, seen = signal.getsignal(signal.SIGINT), []
 
     def work() -> None:
@@ -105,3 +126,32 @@ def test_another_thread_leaves_signals_alone() -> None:
     thread.join()
 
     assert seen == [(False, before)]
+
+
+def test_work_is_saved_when_the_terminal_is_closed(tmp_path: Path) -> None:
+    """The process gets SIGHUP and can write to its terminal no more, but finishes what it has open."""
+    process, terminal = pty.fork()
+    if process == 0:
+        _work_until_stopped(tmp_path / "saved")
+    assert os.read(terminal, 100).strip() == b"working"
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert (tmp_path / "saved").read_text() == "checkpoint"
+
+
+def _work_until_stopped(path: Path) -> None:
+    """Write a file when a signal arrives, and end the process with the exit code of the signal."""
+    code = 1
+    try:
+        with noted() as stop:
+            os.write(1, b"working\n")
+            while not stop:
+                signal.pause()
+            path.write_text("checkpoint")
+            stop.obey()
+    except Terminated as stopped:
+        code = stopped.exit_code
+    finally:
+        os._exit(code)
