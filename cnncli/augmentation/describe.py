@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnncli.augmentation.pipeline import zoom_limits
-from cnncli.config.schema import AugmentationConfig
+from cnncli.augmentation.settings import AugmentationConfig
 
 Limits = tuple[float, float]
 

@@ -18,8 +18,8 @@ from cnncli.augmentation.noise import Noise, add_noise
 from cnncli.augmentation.rand_augment import Change, change, draw_operations
 from cnncli.augmentation.random_erasing import Erasing, erase
 from cnncli.augmentation.random_rect import WHOLE, Part, draw_part, largest_part
+from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.tone import Tone, adjust
-from cnncli.config.schema import AugmentationConfig
 from cnncli.runtime.random_keys import generator
 
 Key = tuple[str | int, ...]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cnncli.augmentation.chroma import Chroma, recolor
 from cnncli.augmentation.enhance import autocontrast, equalize, posterize, sharpen, solarize
 from cnncli.augmentation.geometry import Move, MoveKind
+from cnncli.augmentation.settings import RandAugmentConfig
 from cnncli.augmentation.tone import Tone, adjust
-from cnncli.config.augmentation import RandAugmentConfig
 
 ChangeKind = Literal[
     "identity", "autocontrast", "equalize", "solarize", "posterize", "color", "contrast", "brightness", "sharpness"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.augmentation.pipeline import render
-from cnncli.config.schema import AugmentationConfig
+from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.runtime.random_keys import digest_words, uniform_words
 
 DEFAULT_VIEWS = 2

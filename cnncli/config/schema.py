@@ -1,6 +1,6 @@
 """The settings of a config: names, types, ranges, defaults, and one line of documentation each.
 
-This, with the group `config.augmentation`, is the single place they are written down: reading, error messages,
+This, with the group `augmentation.settings`, is the single place they are written down: reading, error messages,
 `cnncli config schema` and the README's reference are all made from it. Plain pydantic, no TensorFlow. A `Config` is
 frozen; `config.reader` makes one.
 """
@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from cnncli.config.augmentation import AugmentationConfig as AugmentationConfig
-from cnncli.config.settings import Expected as Expected
-from cnncli.config.settings import Fraction, Pixels, Seed, Size, as_tuple
-from cnncli.config.settings import Settings as Settings
+from cnncli.augmentation.settings import AugmentationConfig
+from cnncli.catalogue.settings import Expected as Expected
+from cnncli.catalogue.settings import Fraction, Pixels, Seed, Size, as_tuple
+from cnncli.catalogue.settings import Settings as Settings
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 SplitName = Literal["train", "validation", "test"]

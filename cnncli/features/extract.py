@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import render_view, view_recipe
-from cnncli.config.schema import AugmentationConfig
 from cnncli.dataset.manifest import Row
 from cnncli.engines.engine import Array, Engine, run_on_all_cores
 from cnncli.errors import DataError, ImageError

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.config.schema import AugmentationConfig
+from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.engines.engine import Array
 from cnncli.runtime.random_keys import generator
 from cnncli.training.feed import Batch

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncli.config.schema import AugmentationConfig, Config
+from cnncli.augmentation.settings import AugmentationConfig
+from cnncli.config.schema import Config
 from cnncli.engines.build import build_engine
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import Engine

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cnncli.augmentation.describe import augmentation_notes, describe
-from cnncli.config.schema import AugmentationConfig
+from cnncli.augmentation.settings import AugmentationConfig
 from tests.augmentation.test_pipeline import EVERYTHING
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from cnncli.augmentation.geometry import Geometry
 from cnncli.augmentation.pipeline import Parameters, draw, render
-from cnncli.config.schema import AugmentationConfig
+from cnncli.augmentation.settings import AugmentationConfig
 
 EVERYTHING: dict[str, Any] = {
     "rotation_range": 40.0,

@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from cnncli.augmentation.geometry import Geometry, Move, warp
 from cnncli.augmentation.rand_augment import CHANGES, MOVES, OPERATIONS, Change, change, draw_operations
-from cnncli.config.augmentation import RandAugmentConfig
+from cnncli.augmentation.settings import RandAugmentConfig
 from cnncli.runtime.random_keys import generator
 
 

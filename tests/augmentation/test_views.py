@@ -11,6 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnncli.augmentation.settings import (
+    AugmentationConfig,
+    RandAugmentConfig,
+    RandomErasingConfig,
+    RandomResizedCropConfig,
+)
 from cnncli.augmentation.views import (
     choose_views,
     number_of_views,
@@ -18,12 +24,6 @@ from cnncli.augmentation.views import (
     render_fresh,
     render_view,
     view_recipe,
-)
-from cnncli.config.augmentation import (
-    AugmentationConfig,
-    RandAugmentConfig,
-    RandomErasingConfig,
-    RandomResizedCropConfig,
 )
 
 SETTINGS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True, seed=2)

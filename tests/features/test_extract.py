@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import render_view
-from cnncli.config.schema import AugmentationConfig
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Row
 from cnncli.engines.engine import EngineChoice

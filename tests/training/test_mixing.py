@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnncli.config.schema import AugmentationConfig, HeadConfig, OptimizerConfig
+from cnncli.augmentation.settings import AugmentationConfig
+from cnncli.config.schema import HeadConfig, OptimizerConfig
 from cnncli.networks.backend import import_keras
 from cnncli.networks.head import build_head, output_units
 from cnncli.training.mixing import Mix, MixedLabels, MixedObjective, Mixing, mixed

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cnncli.config.settings import AreaRange, Fraction, Range, Seed, Settings, ZoomRange
+from cnncli.catalogue.settings import AreaRange, Fraction, Range, Seed, Settings, ZoomRange
 
 
 class RandomResizedCropConfig(Settings):
