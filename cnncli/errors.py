@@ -11,6 +11,7 @@
     ├── TrainingError                   training that produced no usable weights
     │   └── NonFiniteError              NaN or Inf in a loss, a metric or a weight
     ├── RunError                        a run that is missing, unfinished or of another format
+    ├── MachineError                    memory, disk, home folder or another resource that the machine lacks
     └── MinimumMissedError     exit 3   a required minimum accuracy was not reached
 
 Any other exception that reaches the command line is a bug: exit 1, with the traceback in the log.
@@ -159,6 +160,10 @@ class NonFiniteError(TrainingError):
 
 class RunError(CnncliError):
     """A run is missing, unfinished or damaged, or was written by a newer version of cnncli."""
+
+
+class MachineError(CnncliError):
+    """The machine lacks memory, disk space, a home folder or another resource."""
 
 
 class MinimumMissedError(CnncliError):

@@ -3,14 +3,13 @@
 `main` is the one place where an exception becomes a message and an exit code:
 
     CnncliError, a wrong option, a full disk     2   a line per problem (3 for a missed minimum)
-    Ctrl-C, SIGTERM, SIGHUP              130, 143, 129
+    Ctrl-C, SIGTERM, SIGHUP          130, 143, 129
     the reader of stdout went away             141   without a word, as programs do that SIGPIPE ends
     anything else is a bug                       1   one line; the traceback is in a log
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, printable
+from cnncli.runtime.machine import machine_problem
 from cnncli.runtime.signals import Terminated, is_reported, raising
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
-
-# What the machine refuses, and no code can mend: full, failing or read-only disks, missing rights, impossible names.
-_REFUSALS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EIO", "ENAMETOOLONG", "ELOOP")
-_ENVIRONMENT_ERRORS = {getattr(errno, name) for name in _REFUSALS if hasattr(errno, name)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,10 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _say_usage(error, invocation)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRORS:
-            where = f"{printable(error.filename)}: " if error.filename else ""
-            return _say_errors([f"{where}{error.strerror}"], EXIT_USER, invocation)
-        return _say_bug(error, invocation)
+        problem = machine_problem(error)
+        return _say_errors([problem], EXIT_USER, invocation) if problem else _say_bug(error, invocation)
 
 
 def end(code: int) -> NoReturn:
@@ -133,7 +127,7 @@ def _say_bug(error: Exception, invocation: Invocation) -> int:
     what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     try:
         log = printable(bug_log(error, invocation.runs_dir or runs_dir_from(None)))
-    except OSError:  # nothing can be written anywhere: then the screen is the log
+    except (OSError, CnncliError):  # nothing can be written anywhere: then the screen is the log
         _say("".join(traceback.format_exception(error)).rstrip())
         log = "the lines above"
     return _say_errors([f"this is a bug in cnncli ({what}); its traceback is in {log}"], EXIT_BUG, invocation)

@@ -17,6 +17,7 @@ from cnncli.runs.layout import RunFolder, runs_dir_from
 from cnncli.runs.run_json import facts_text, stamp, time_text, utc_now, write_facts
 from cnncli.runs.symlink_check import require_own_files
 from cnncli.runtime.environment import cnncli_version
+from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.storage.atomic import sync_folder, write_atomically
 
 __all__ = [
@@ -54,9 +55,11 @@ def create_run(
 
     Raises:
         RunError: the folder cannot be written to.
+        MachineError: its path is not UTF-8.
     """
     if RunFolder(Path()).config.name not in files:
         raise ValueError("a run appears with its resolved config, config.yaml is missing")
+    require_utf8(runs_dir)
     now = utc_now()
     aside = runs_dir / f".creating-{os.urandom(8).hex()}"
     try:
@@ -161,6 +164,7 @@ def open_run(path: str | Path | None, runs_dir: Path) -> RunFolder:
         RunError: there is no such run; the message lists what there is. Or it holds links in the place of files.
     """
     run = _found(path, runs_dir)
+    require_utf8(run.path)
     require_own_files(run)
     return run
 
@@ -168,7 +172,7 @@ def open_run(path: str | Path | None, runs_dir: Path) -> RunFolder:
 def _found(path: str | Path | None, runs_dir: Path) -> RunFolder:
     if path is None:
         return _newest(runs_dir, None)
-    candidates = [RunFolder(place) for place in (Path(path).expanduser().absolute(), runs_dir.absolute() / path)]
+    candidates = [RunFolder(place) for place in (expand_home(path), runs_dir.absolute() / path)]
     for run in candidates:
         if run.facts.exists():
             run.read_facts()  # refuses a damaged one, and a newer format

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.runs.run_json import read_facts
+from cnncli.runtime.machine import expand_home
 
 DEFAULT_RUNS_DIR = "runs"
 
@@ -133,4 +134,6 @@ class RunFolder:
 
 def runs_dir_from(option: str | Path | None) -> Path:
     """The folder of the runs, absolute: the option, else CNNCLI_RUNS, else ./runs."""
-    return Path(option or os.environ.get("CNNCLI_RUNS") or DEFAULT_RUNS_DIR).expanduser().absolute()
+    if option:
+        return expand_home(option)
+    return expand_home(os.environ.get("CNNCLI_RUNS") or DEFAULT_RUNS_DIR, "CNNCLI_RUNS")

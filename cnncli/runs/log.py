@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cnncli.errors import CnncliError, RunError
+from cnncli.errors import CnncliError, MachineError, RunError
 from cnncli.runs.folder import RunFolder, fail_run, stop_run
 from cnncli.runs.run_json import stamp, utc_now
 from cnncli.runtime.environment import cnncli_version
+from cnncli.runtime.machine import machine_problem
 
 LOGGER = logging.getLogger("cnncli")
 
@@ -96,6 +97,10 @@ def recording(run: RunFolder) -> Iterator[None]:
         _fail(run, error.problems[0])
         raise
     except Exception as error:
+        if (lack := machine_problem(error)) is not None:
+            LOGGER.error(lack, extra={"is_shown": True})
+            _fail(run, lack)
+            raise MachineError(lack) from error
         LOGGER.exception("stopped by an exception in cnncli %s", cnncli_version(), extra={"is_shown": True})
         _remember_log(error, run.log)
         _fail(run, f"{type(error).__name__}: {error}")

@@ -1,59 +1,62 @@
-"""Where cnncli keeps what can be computed again."""
+"""The cache folder: what cnncli can compute again."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-from cnncli.errors import CacheError, printable
+from cnncli.errors import CacheError, Message, printable
+from cnncli.runtime.machine import expand_home, no_home, require_utf8
+
+VARIABLE = "CNNCLI_CACHE"
 
 
 def cache_dir() -> Path:
-    """The cache folder: `CNNCLI_CACHE`, else `$XDG_CACHE_HOME/cnncli`, else the platform's. It need not exist yet.
+    """Return the cache folder: `CNNCLI_CACHE`, else `$XDG_CACHE_HOME/cnncli`, else the platform's. It may not exist.
 
-    An empty variable counts as absent, and so does a relative `XDG_CACHE_HOME`, as its specification asks.
+    An empty variable counts as unset, and so does a relative `XDG_CACHE_HOME`, as its specification asks.
+
+    Raises:
+        MachineError: there is no home folder.
     """
-    if named := os.environ.get("CNNCLI_CACHE"):
-        return Path(named).expanduser().absolute()
-    xdg = Path(os.environ.get("XDG_CACHE_HOME") or ".")
-    return xdg / "cnncli" if xdg.is_absolute() else _platform_cache_dir()
+    if named := os.environ.get(VARIABLE):
+        return expand_home(named, VARIABLE)
+    import platformdirs
+
+    try:
+        return platformdirs.user_cache_path("cnncli", appauthor=False)
+    except RuntimeError as error:
+        raise no_home("~", VARIABLE) from error
 
 
 def make_cache_dir() -> Path:
-    """The cache folder, made where it is missing: for commands that would find out later, with work half done.
+    """Create the cache folder and return it, so that commands fail before they have done work.
 
     Raises:
-        CacheError: it cannot be made.
+        CacheError: it cannot be created.
+        MachineError: its path is unknown or not UTF-8.
     """
-    folder = require_no_file(cache_dir())
+    folder = require_utf8(require_no_file(cache_dir()))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CacheError(_useless(folder, error.strerror or str(error))) from error
+        raise CacheError(_unusable(folder, error.strerror or str(error))) from error
     return folder
 
 
 def require_no_file(folder: Path) -> Path:
-    """A cache folder, there or not yet, in whose way no file lies.
+    """Return the cache folder, which may not exist, if neither it nor a folder above it is a file.
 
     Raises:
-        CacheError: it is a file, or would lie below one.
+        CacheError: one of them is a file.
     """
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not there.is_dir():
-        raise CacheError(_useless(folder, "is no folder" if there == folder else f"{printable(there)} is no folder"))
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        reason = "not a folder" if existing == folder else f"{printable(existing)} is not a folder"
+        raise CacheError(_unusable(folder, reason))
     return folder
 
 
-def _useless(folder: Path, reason: str) -> str:
-    return f"{printable(folder)}: cannot be the cache folder ({reason}). CNNCLI_CACHE names another."
-
-
-def _platform_cache_dir() -> Path:
-    home = Path.home()
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "cnncli"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "cnncli" / "Cache"
-    return home / ".cache" / "cnncli"
+def _unusable(folder: Path, reason: str) -> Message:
+    text = f"{printable(folder)}: cannot be used as the cache folder ({reason}). Set {VARIABLE} to another folder."
+    return Message("cache-folder-unusable", text, path=folder, reason=reason)

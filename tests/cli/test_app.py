@@ -193,7 +193,41 @@ def test_what_the_machine_refuses_is_no_bug(number: int, verb: Verb, capsys: pyt
     verb(raising(OSError(number, os.strerror(number), "/disk/model.keras")))
 
     assert main(["train"]) == 2
-    assert capsys.readouterr().err == f"error: /disk/model.keras: {os.strerror(number)}\n"
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: /disk/model.keras: {os.strerror(number)}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [
+        (["runs"], "CNNCLI_RUNS"),
+        (["runs", "--runs-dir", "~nosuch/x"], None),
+        (["evaluate", "~nosuch/x"], None),
+        (["cache", "where"], "CNNCLI_CACHE"),
+        (["cache", "list"], "CNNCLI_CACHE"),
+    ],
+)
+def test_the_home_folder_of_nobody_is_no_bug(
+    words: list[str], variable: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped `~user` is one line, exit 2, in every option and variable that names a folder."""
+    if variable:
+        monkeypatch.setenv(variable, "~nosuch/x")
+
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "~nosuch/x" in error
+    assert error.count("\n") == 1
+
+
+def test_too_little_memory_is_no_bug(verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A command that runs out of memory ends with one line, exit 2, and no log of a bug."""
+    verb(raising(MemoryError("Unable to allocate 28 GiB")))
+
+    assert main(["train"]) == 2
+    assert "28 GiB" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_bug_is_one_line_and_its_traceback_is_in_a_log(

@@ -82,12 +82,12 @@ def test_a_negative_age_is_a_wrong_option(capsys: pytest.CaptureFixture[str]) ->
 def test_a_file_is_no_empty_cache(
     verb: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is wrong with CNNCLI_CACHE is said, and nothing is cleared."""
+    """The error names the folder of CNNCLI_CACHE, and nothing is cleared."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "file" / below))
 
     assert main(["cache", verb]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"error: {tmp_path / 'file' / below}: cannot be the cache folder (")
+    assert captured.err.startswith(f"error: {tmp_path / 'file' / below}: ")
     assert captured.err.count("\n") == 1

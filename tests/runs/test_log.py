@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.errors import ConfigError
+from cnncli.errors import ConfigError, MachineError
 from cnncli.runs.folder import RunFolder, create_run
 from cnncli.runs.log import LOGGER, bug_log, recording, remembering
 from cnncli.terminal.console import Console
@@ -125,6 +125,16 @@ def test_a_bug_makes_the_run_failed_and_leaves_its_traceback_in_the_log(run: Run
     assert lines(run)[-1] == "ZeroDivisionError: by zero"
     assert (run.read_facts()["state"], run.read_facts()["reason"]) == ("failed", "ZeroDivisionError: by zero")
     assert bug_log(error, Path("never-used")) == run.log
+
+
+def test_too_little_memory_makes_the_run_failed_and_is_no_bug(run: RunFolder) -> None:
+    """The reason is in run.json and in the log, without a traceback, and what is raised has a remedy."""
+    with pytest.raises(MachineError) as error:
+        raise_within(run, MemoryError("Unable to allocate 28 GiB"))
+
+    assert error.value.code == "machine-memory"
+    assert "28 GiB" in run.read_facts()["reason"]
+    assert len(lines(run)) == 1
 
 
 def test_a_signal_makes_the_run_stopped(run: RunFolder) -> None:

@@ -31,7 +31,7 @@ def weights_folder() -> Path:
     """Where Keras keeps downloaded weights: `$KERAS_HOME/models`, else `~/.keras/models`, by its own rule."""
     home = os.environ.get("KERAS_HOME")
     if home is None:
-        user = Path.home()
+        user = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails where there is no home folder
         home = str((user if os.access(user, os.W_OK) else Path("/tmp")) / ".keras")
     return Path(home).expanduser() / "models"
 

@@ -1,0 +1,108 @@
+"""Problems of the machine, not of cnncli: memory, disk, rights, home folder, names of paths, Python's own options."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cnncli.errors import MachineError, Message, printable
+
+_BY_ERRNO = {
+    "ENOSPC": ("machine-disk-full", "Free disk space."),
+    "EDQUOT": ("machine-disk-full", "Free disk space, or ask for a larger quota."),
+    "EROFS": ("machine-not-writable", "Choose a folder that can be written to."),
+    "EACCES": ("machine-not-permitted", "Change its permissions, or choose another path."),
+    "EPERM": ("machine-not-permitted", "Change its permissions, or choose another path."),
+    "EMFILE": ("machine-open-files", "Raise the limit of open files (ulimit -n)."),
+    "ENFILE": ("machine-open-files", "Close other programs."),
+    "EIO": ("machine-disk-failing", "Check the disk or the network drive."),
+    "ENAMETOOLONG": ("machine-path-unusable", "Choose a shorter path."),
+    "ELOOP": ("machine-path-unusable", "Remove the circular link."),
+    "ENOMEM": ("machine-memory", "Free memory, or raise its limit (ulimit -v)."),
+}
+_PROBLEMS = {getattr(errno, name): known for name, known in _BY_ERRNO.items() if hasattr(errno, name)}
+
+_MEMORY_REMEDY = (
+    "A smaller data.image_size or training.batch_size needs less; a limit set with ulimit -v or a container's may be "
+    "too low."
+)
+_OUT_OF_MEMORY = (
+    *("failed to map segment", "cannot allocate memory"),  # the loader of shared libraries
+    *("std::bad_alloc", "bad allocation"),  # C++
+    "no reason supplied",  # OpenSSL, which has no other words for it
+)
+"""Parts of messages about a lack of memory, in lower case."""
+
+
+def machine_problem(error: BaseException) -> Message | None:
+    """Return a message if an exception is due to the machine, or None if it may be a bug."""
+    if isinstance(error, OSError) and error.errno in _PROBLEMS:
+        code, remedy = _PROBLEMS[error.errno]
+        where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
+        return Message(code, f"{where}{error.strerror}. {remedy}", path=error.filename, received=error.strerror)
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, MemoryError) or any(part in text.lower() for part in _OUT_OF_MEMORY):
+        reason = f" ({text})" if text else ""
+        return Message("machine-memory", f"Not enough memory{reason}. {_MEMORY_REMEDY}", received=text)
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+        remedy = "Raise the limit of processes (ulimit -u) or of memory (ulimit -v)."
+        return Message("machine-threads", f"No further thread can be started. {remedy}")
+    if sys.warnoptions and (warning := next((one for one in _causes(error) if isinstance(one, Warning)), None)):
+        return Message(
+            "machine-warnings-are-errors",
+            f"Python turns warnings into errors here (PYTHONWARNINGS or -W), and a library warns: {text}. "
+            "Unset PYTHONWARNINGS, or leave out -W.",
+            received=type(warning).__name__,
+        )
+    return None
+
+
+def expand_home(path: str | Path, source: str = "") -> Path:
+    """Return an absolute path with a leading `~` or `~user` replaced by the home folder.
+
+    Args:
+        path: a path.
+        source: name of the environment variable or option that holds it, for the message.
+
+    Raises:
+        MachineError: there is no such user, or no home folder.
+    """
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise no_home(str(path), source) from error
+
+
+def no_home(path: str, source: str = "") -> MachineError:
+    """Return the error for a path below a home folder that is unknown."""
+    named = f"{source}={printable(path)}" if source else printable(path)
+    remedy = "Write an absolute path, or set HOME."
+    return MachineError(
+        Message("machine-home-unknown", f"{named}: no such home folder. {remedy}", path=path, key=source)
+    )
+
+
+def require_utf8(path: Path) -> Path:
+    """Return a path if it is valid UTF-8, as TensorFlow and OpenVINO require of files that they write.
+
+    Raises:
+        MachineError: it is not.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        problem = "the path is not valid UTF-8, which TensorFlow and OpenVINO require"
+        raise MachineError(
+            Message("machine-path-not-utf8", f"{printable(path)}: {problem}. Choose another folder.", path=path)
+        ) from error
+    return path
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
