@@ -1,0 +1,73 @@
+"""Names that the user probably meant: commands, options, settings, networks and files.
+
+Only what is close is suggested: one typing error per four characters, or a name that begins like the word. A wild guess
+is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+SHORTEST_PREFIX = 4
+LONGEST = 80
+"""Characters of a word that are compared."""
+
+
+def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
+    """Return the candidates with the fewest typing errors, if there are few enough, else those that begin with `word`.
+
+    Upper and lower case, and `-`, `_` and spaces, count as equal.
+
+    >>> closest("nme", ["name", "weights"]), closest("errors", ["verbose", "quiet"])
+    (['name'], [])
+    >>> closest("vgg17", ["VGG16", "VGG19", "ResNet50"]), closest("batch", ["batch_size"])
+    (['VGG16', 'VGG19'], ['batch_size'])
+    """
+    word = normalize(word)
+    allowed = max(1, len(word) // 4)
+    near: dict[int, list[str]] = {}
+    begins: list[str] = []
+    for candidate in candidates:
+        normal = normalize(candidate)
+        if abs(len(normal) - len(word)) <= allowed and (errors := typing_errors(word, normal)) <= allowed:
+            near.setdefault(errors, []).append(candidate)
+        elif len(word) >= SHORTEST_PREFIX and normal.startswith(word):
+            begins.append(candidate)
+    return (near[min(near)] if near else begins)[:limit]
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return `Did you mean A or B?`, or an empty text if no candidate is close.
+
+    >>> did_you_mean("trian", ["train", "predict"])
+    'Did you mean train?'
+    """
+    return question(closest(word, candidates))
+
+
+def question(names: Iterable[str]) -> str:
+    """Return `Did you mean A, B or C?`, or an empty text without names."""
+    *first, last = [*names] or [""]
+    return f"Did you mean {', '.join(first)} or {last}?" if first else f"Did you mean {last}?" if last else ""
+
+
+def normalize(name: str) -> str:
+    """Return a name in the form in which names are compared."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_")[:LONGEST]
+
+
+def typing_errors(one: str, other: str) -> int:
+    """Return how many characters are missing, additional, different or swapped with their neighbor.
+
+    The optimal string alignment distance.
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, character in enumerate(one, 1):
+        before, above, row = row, before, [i]
+        for j, there in enumerate(other, 1):
+            distance = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (character != there))
+            if i > 1 and j > 1 and character == other[j - 2] and one[i - 2] == there:
+                distance = min(distance, above[j - 2] + 1)
+            row.append(distance)
+    return row[-1]
