@@ -14,7 +14,7 @@ LONGEST = 80
 
 
 def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """Return the candidates with the fewest typing errors, if there are few enough, else those that begin with `word`.
+    """Return the candidates that begin with `word`, else those with the fewest typing errors if there are few enough.
 
     Upper and lower case, and `-`, `_` and spaces, count as equal.
 
@@ -29,11 +29,11 @@ def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     begins: list[str] = []
     for candidate in candidates:
         normal = normalize(candidate)
-        if abs(len(normal) - len(word)) <= allowed and (errors := typing_errors(word, normal)) <= allowed:
-            near.setdefault(errors, []).append(candidate)
-        elif len(word) >= SHORTEST_PREFIX and normal.startswith(word):
+        if len(word) >= SHORTEST_PREFIX and normal.startswith(word):
             begins.append(candidate)
-    return (near[min(near)] if near else begins)[:limit]
+        elif abs(len(normal) - len(word)) <= allowed and (errors := typing_errors(word, normal)) <= allowed:
+            near.setdefault(errors, []).append(candidate)
+    return (begins or near.get(min(near, default=0), []))[:limit]
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
