@@ -22,7 +22,7 @@ explanations are in `catalogue/messages/`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -57,10 +57,18 @@ class Message(str):
         message.facts = MappingProxyType(facts)
         return message
 
+    def __reduce__(self) -> tuple[Callable[..., Message], tuple[object, ...]]:
+        """Pickle the code and the facts too."""
+        return _restore, (self.code, str(self), dict(self.facts))
+
     @classmethod
     def of(cls, text: str) -> Message:
         """Return `text` itself if it is a message, else a message without a code."""
         return text if isinstance(text, Message) else cls(UNCODED, text)
+
+
+def _restore(code: str, text: str, facts: Mapping[str, object]) -> Message:
+    return Message(code, text, **facts)
 
 
 class CnncliError(Exception):

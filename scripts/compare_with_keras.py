@@ -210,12 +210,12 @@ def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
 
 def decode_split(folder: Path, side: int) -> Images:
     """The images of class folders as cnncli decodes them, in the order of `image_dataset_from_directory`."""
-    from cnncli.images.decode import PixelRecipe, decode
+    from cnncli.images.decode import PixelSpec, decode
 
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     paths = [path for label in classes for path in sorted((folder / label).iterdir())]
     labels = [classes.index(path.parent.name) for path in paths]
-    pixels = [decode(path, PixelRecipe(side, side)) for path in paths]
+    pixels = [decode(path, PixelSpec(side, side)) for path in paths]
     return np.stack(pixels).astype(np.float32), np.array(labels, np.int64)
 
 

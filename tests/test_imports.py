@@ -19,7 +19,7 @@ ROOT = Path(cnncli.__file__).parent
 
 # An image meets them in this order; a room may import those before it. The last is the package itself.
 ROOMS = (
-    *("errors", "runtime", "terminal", "storage", "catalogue", "metrics", "augmentation", "config", "images", "runs"),
+    *("errors", "runtime", "terminal", "storage", "catalogue", "metrics", "images", "augmentation", "config", "runs"),
     *("dataset", "networks", "engines", "features", "training", "evaluation", "inference", "explanation", "report"),
     *("export", "serving", "cluster", "recipes", "cli", "__main__", "cnncli"),
 )

@@ -57,6 +57,22 @@ ZoomRange = Annotated[
     AfterValidator(_lowest_first),
     Expected("[lowest, highest] above 0"),
 ]
+
+
+def _increasing(limits: tuple[int, int]) -> tuple[int, int]:
+    """Require two different values in order."""
+    if limits[0] >= limits[1]:
+        raise ValueError(f"the first must be smaller than the second: {limits[0]}, {limits[1]}")
+    return limits
+
+
+_Value = Annotated[int, Field(ge=0, le=65_535)]
+ValueRange = Annotated[
+    tuple[_Value, _Value],
+    BeforeValidator(as_tuple),
+    AfterValidator(_increasing),
+    Expected("[black, white], integers in 0-65535"),
+]
 AreaRange = Annotated[
     tuple[Annotated[float, Field(gt=0.0, le=1.0)], Annotated[float, Field(gt=0.0, le=1.0)]],
     BeforeValidator(as_tuple),

@@ -8,14 +8,17 @@ frozen; `config.reader` makes one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.settings import Expected as Expected
-from cnncli.catalogue.settings import Fraction, Pixels, Seed, Size, as_tuple
+from cnncli.catalogue.settings import Fraction, Pixels, Seed, Size, ValueRange, as_tuple
 from cnncli.catalogue.settings import Settings as Settings
+
+if TYPE_CHECKING:
+    from cnncli.images.decode import PixelSpec
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 SplitName = Literal["train", "validation", "test"]
@@ -59,6 +62,17 @@ class DataConfig(Settings):
     """Accept byte-for-byte equal images in different splits."""
     max_pixels: int = Field(default=178_000_000, ge=1)
     """Images with more pixels than this are refused unread."""
+    range: ValueRange | None = None
+    """Values of 16-bit grayscale images that become black and white, e.g. [0, 4095] for 12-bit microscopy; default: the
+    range stated in the file, else [0, 65535]."""
+
+    def pixel_spec(self, default_size: tuple[int, int]) -> PixelSpec:
+        """Return the size, colors and fit of decoded pixels; `default_size` is the backbone's own (height, width)."""
+        from cnncli.images.decode import PixelSpec
+
+        size = self.image_size or default_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return PixelSpec(height, width, self.color, self.fit, self.max_pixels, self.range)
 
 
 class BackboneConfig(Settings):

@@ -15,7 +15,7 @@ from cnncli.dataset.archive_files import Files
 from cnncli.dataset.inventory import MAX_PIXELS
 from cnncli.dataset.scan import SPLIT_NAMES
 from cnncli.errors import DataError, ImageError
-from cnncli.images.formats import is_image_name
+from cnncli.images.formats import is_image_name, reason_of
 from cnncli.images.verify import ImageFacts, verify_bytes
 from cnncli.runtime.random_keys import key_of
 from cnncli.runtime.threads import map_ordered
@@ -156,7 +156,7 @@ def _facts(files: Files, one: Labelled) -> ImageFacts:
     try:
         return verify_bytes(files[one.source](), one.source, MAX_PIXELS)
     except ImageError as error:
-        return ImageFacts("", 0, problem=error.reason)
+        return ImageFacts("", 0, problem=reason_of(error))
 
 
 def _unique(names: Iterable[str]) -> Iterator[str]:

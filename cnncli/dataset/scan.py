@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cnncli.dataset.stat_index import StatKey, stat_key
 from cnncli.errors import DataError, printable
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name, is_raw_name
 
 SPLITS = ("train", "validation", "test")
 ALL = "all"
@@ -206,6 +206,8 @@ def _why_no_image(entry: os.DirEntry[str], file: os.stat_result | None) -> str |
     """The reason why a file is no candidate, or None if its name or its first bytes say that it is an image."""
     if is_image_name(entry.name):
         return None
+    if is_raw_name(entry.name):
+        return "camera RAW file"
     if file is None:
         return "link that leads nowhere"
     if not stat.S_ISREG(file.st_mode):

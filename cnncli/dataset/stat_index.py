@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import PIL
 
+from cnncli.errors import Message
 from cnncli.images.thumbnail import THUMBNAIL_BYTES, THUMBNAIL_VERSION
 from cnncli.images.verify import ImageFacts
 from cnncli.storage.atomic import touch
@@ -32,15 +33,15 @@ _WAIT_S = 2.0
 # young is not remembered (git calls such entries racy). Times in whole seconds tell of a clock that counts seconds.
 _FINE_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000
 # The table's name changes with its columns, so that an older or newer cnncli can use the same file.
-_CREATE = """CREATE TABLE IF NOT EXISTS images_2 (
+_CREATE = """CREATE TABLE IF NOT EXISTS images_3 (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, made_by TEXT,
-    digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT,
+    digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT, code TEXT, peak INTEGER,
     thumbnail BLOB
 ) WITHOUT ROWID"""
 _SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, format, mode, problem,
-    thumbnail FROM images_2 WHERE path >= ? AND path < ? AND made_by = ?"""
-_INSERT = "INSERT OR REPLACE INTO images_2 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM images_2 WHERE path = ?"
+    code, peak, thumbnail FROM images_3 WHERE path >= ? AND path < ? AND made_by = ?"""
+_INSERT = "INSERT OR REPLACE INTO images_3 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM images_3 WHERE path = ?"
 
 
 def stat_key(facts: os.stat_result) -> StatKey:
@@ -64,12 +65,12 @@ class StatIndex:
         return {os.fsdecode(row[0]): entry for row in rows or () if (entry := _entry_of(row[1:]))}
 
     def remember(self, found: Iterable[tuple[str, StatKey, ImageFacts]]) -> None:
-        """Add or replace; problems that may pass and files that changed just now are left out."""
+        """Add or replace entries, except for transient problems and files that changed just now."""
         now_ns = time.time_ns()
         rows = [
             (os.fsencode(path), *key, _MADE_BY, *_columns(facts))
             for path, key, facts in found
-            if not facts.may_pass and _is_settled(key, now_ns)
+            if not facts.is_transient and _is_settled(key, now_ns)
         ]
         if rows:
             self._with_table(lambda table: table.executemany(_INSERT, rows))
@@ -101,16 +102,18 @@ def _is_settled(key: StatKey, now_ns: int) -> bool:
 
 
 def _columns(facts: ImageFacts) -> tuple[str | int | bytes | None, ...]:
-    return (facts.digest, facts.width, facts.height, facts.format, facts.mode, facts.problem, facts.thumbnail)
+    problem = (facts.problem, facts.problem.code) if facts.problem is not None else (None, None)
+    return (facts.digest, facts.width, facts.height, facts.format, facts.mode, *problem, facts.peak, facts.thumbnail)
 
 
 def _entry_of(row: Sequence[Any]) -> tuple[StatKey, ImageFacts] | None:
     """A row as what it stands for, or None where the file holds something else in its place."""
-    size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, thumbnail = row
-    numbers, texts = (size, mtime_ns, ctime_ns, width, height), (digest, kind, mode, problem or "")
+    size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, code, peak, thumbnail = row
+    numbers, texts = (size, mtime_ns, ctime_ns, width, height, peak), (digest, kind, mode, problem or "", code or "")
     if not isinstance(thumbnail, bytes) or len(thumbnail) not in (0, THUMBNAIL_BYTES):
         return None
     if all(isinstance(number, int) for number in numbers) and all(isinstance(text, str) for text in texts):
-        facts = ImageFacts(digest, size, width, height, kind, mode, problem, thumbnail=thumbnail)
+        message = None if problem is None else Message(code or "image-unusable", problem)
+        facts = ImageFacts(digest, size, width, height, kind, mode, message, thumbnail=thumbnail, peak=peak)
         return (size, mtime_ns, ctime_ns), facts
     return None

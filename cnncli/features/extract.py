@@ -24,7 +24,7 @@ from cnncli.engines.engine import Array, Engine, run_on_all_cores
 from cnncli.errors import DataError, ImageError
 from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
 from cnncli.features.writer import SegmentWriter
-from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.decode import PixelSpec, decode
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.storage.safe_io import read_bytes
 from cnncli.terminal.console import Console
@@ -60,7 +60,7 @@ class Extraction:
 
     engine: Engine | None
     trunk: str | None
-    pixels: PixelRecipe
+    pixels: PixelSpec
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     network: str | None = None
     cut: str | None = None
@@ -154,7 +154,7 @@ LARGEST_BYTES = 2**31
 """Of an image, whatever its manifest says."""
 
 
-def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
+def read_pixels(row: Row, recipe: PixelSpec) -> Pixels:
     """Decode an image of a manifest, once sure that it is still the one that was indexed.
 
     Raises:
@@ -170,7 +170,7 @@ def read_pixels(row: Row, recipe: PixelRecipe) -> Pixels:
     return decode(data, recipe, name=row.file)
 
 
-def read_all(rows: Sequence[Row], recipe: PixelRecipe) -> tuple[list[tuple[Row, Pixels]], list[ImageError]]:
+def read_all(rows: Sequence[Row], recipe: PixelSpec) -> tuple[list[tuple[Row, Pixels]], list[ImageError]]:
     """Those images that can be decoded, with their pixels, and what is wrong with the others; see `read_pixels`."""
     pixels: list[tuple[Row, Pixels]] = []
     errors: list[ImageError] = []
@@ -187,7 +187,7 @@ class DecodedImages:
     """Images decoded whenever they are asked for: what there is where their pixels cannot be stored."""
 
     images: Sequence[Row]
-    recipe: PixelRecipe
+    recipe: PixelSpec
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
         """The pixels of some images, uint8 (len(indexes), height, width, channels), alone in a list.

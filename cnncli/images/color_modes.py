@@ -1,4 +1,4 @@
-"""Color: whatever mode an image is stored in becomes 8-bit RGB or gray without alpha."""
+"""Color conversion: any color mode becomes 8-bit RGB or grayscale without alpha."""
 
 from __future__ import annotations
 
@@ -12,41 +12,49 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 from cnncli.images.limits import LARGE_PIXELS
 
 WHITE = 255
+_MIN_SAMPLE, _MAX_SAMPLE = 280, 281  # TIFF tags
 
 STRIP_PIXELS = 4_000_000
-"""So many pixels of a large image are converted at a time: on the way from transparency to white there are four
-copies of them."""
+"""Number of pixels of a large image that are converted at a time: compositing on white needs four copies."""
 
 
-def flat_color(image: Image.Image, color: Literal["rgb", "grayscale"]) -> Image.Image:
-    """A loaded image in mode RGB or L.
+def flat_color(
+    image: Image.Image, color: Literal["rgb", "grayscale"], value_range: tuple[int, int] | None = None
+) -> Image.Image:
+    """Convert a loaded image to mode RGB or L.
 
-    Alpha, palettes' and color keys' too, is composited on white. 16-bit values lose their low byte, as Pillow does
-    with 16-bit RGB, which gives an 8-bit image back whether its values had been multiplied by 256 or by 257. CMYK
-    and YCbCr are converted by Pillow's formulas; color profiles are not looked at.
+    Alpha, including that of palettes and color keys, is composited on white. 16-bit values lose their low byte, as in
+    Pillow's 16-bit RGB; an 8-bit image whose values were multiplied by 256 or by 257 comes back exactly. CMYK and YCbCr
+    are converted by Pillow's formulas. Color profiles are ignored.
+
+    Args:
+        image: loaded image of any mode that `open_image` accepts.
+        color: rgb or grayscale.
+        value_range: values of 16-bit grayscale that become 0 and 255; None: MinSampleValue and MaxSampleValue of a
+            TIFF if it has them, else the full range.
     """
     mode = "RGB" if color == "rgb" else "L"
     tags = getattr(image, "tag_v2", {})
     if image.width * image.height <= LARGE_PIXELS or (image.mode == mode and not image.has_transparency_data):
-        return _flat(image, mode, tags)
+        return _flat(image, mode, tags, value_range)
     flat = Image.new(mode, image.size)
     for box in _boxes(image.size):
-        flat.paste(_flat(image.crop(box), mode, tags), box)
+        flat.paste(_flat(image.crop(box), mode, tags, value_range), box)
     return flat
 
 
-def _flat(image: Image.Image, mode: str, tags: Mapping[int, Any]) -> Image.Image:
+def _flat(image: Image.Image, mode: str, tags: Mapping[int, Any], value_range: tuple[int, int] | None) -> Image.Image:
     if image.mode.startswith("I;16"):
-        flat = _from_16_bits(image, tags)
+        flat = _from_16_bits(image, tags, value_range)
     elif image.has_transparency_data:
         flat = _on_white(image)
     else:
-        flat = _in_mode(image, "L" if image.mode in ("1", "L") else "RGB")
-    return _in_mode(flat, mode)
+        flat = _to_mode(image, "L" if image.mode in ("1", "L") else "RGB")
+    return _to_mode(flat, mode)
 
 
 def _boxes(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Parts of an image of that size, of `STRIP_PIXELS` at most."""
+    """Yield boxes of at most `STRIP_PIXELS` that cover an image of the given (width, height)."""
     width = min(size[0], STRIP_PIXELS)
     height = max(1, STRIP_PIXELS // width)
     for top in range(0, size[1], height):
@@ -54,25 +62,42 @@ def _boxes(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
             yield (left, top, min(left + width, size[0]), min(top + height, size[1]))
 
 
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """The image in a mode; Pillow would copy what is in it already, a quarter of a decode's time."""
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Convert to a mode. Pillow would copy an image that already has it, in a quarter of the time of decoding."""
     return image if image.mode == mode else image.convert(mode)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
     straight = image.convert("LA") if image.mode == "La" else image
-    straight = _in_mode(straight, "RGBA")
+    straight = _to_mode(straight, "RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(straight.convert("RGB"), mask=straight.getchannel("A"))
     return white
 
 
-def _from_16_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
-    """Gray of 16 bits, or of 12 as some TIFFs have; Pillow leaves it to us that 0 may be white there."""
+def _from_16_bits(image: Image.Image, tags: Mapping[int, Any], value_range: tuple[int, int] | None) -> Image.Image:
+    """Convert grayscale of 16 bits, or of 12 in some TIFFs. Pillow does not apply inverted photometry to these."""
     values = np.asarray(image)
-    gray = (values >> (tags.get(BITSPERSAMPLE, (16,))[0] - 8)).astype(np.uint8)
+    bits = tags.get(BITSPERSAMPLE, (16,))[0]
+    low, high = value_range or _stated_range(tags, bits)
+    if (low, high) == (0, 2**bits - 1):
+        gray = (values >> (bits - 8)).astype(np.uint8)
+    else:
+        scaled = (values.astype(np.float64) - low) * (WHITE / (high - low))
+        gray = np.rint(np.clip(scaled, 0, WHITE)).astype(np.uint8)
     if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:
         gray = WHITE - gray
     if "transparency" in image.info:
         gray = np.where(values == image.info["transparency"], np.uint8(WHITE), gray)
     return Image.fromarray(gray)
+
+
+def _stated_range(tags: Mapping[int, Any], bits: int) -> tuple[int, int]:
+    """Return the value range that a TIFF states for its samples, else the full range of its bits."""
+    full = 2**bits - 1
+    low, high = (_first(tags.get(tag, default)) for tag, default in ((_MIN_SAMPLE, 0), (_MAX_SAMPLE, full)))
+    return (low, high) if 0 <= low < high <= full else (0, full)
+
+
+def _first(value: Any) -> int:
+    return int(value[0] if isinstance(value, tuple) else value)

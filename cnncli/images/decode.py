@@ -1,8 +1,9 @@
-"""The one decoder: an image's bytes become a uint8 array of the size the network asks for.
+"""The decoder: a file becomes a uint8 array of the size that the network expects.
 
-Training, evaluation and prediction call `decode` and nothing else, so that they see the same pixels. The order: header
-and limits · JPEG scaled down while it is decoded, where that leaves at least twice the target · EXIF orientation ·
-alpha on white, color · fit and antialiased bilinear resize.
+Training, evaluation and prediction all call `decode`, so they see the same pixels. Order of operations: header and
+limits · JPEG scaled while it is decoded, if at least twice the target size remains · EXIF orientation · alpha on white
+and color conversion · fit and antialiased bilinear resize. Color profiles (ICC) are ignored, as in Keras and
+torchvision, whose pretrained networks were trained that way.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import PIL
@@ -22,28 +23,27 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from cnncli.images.color_modes import flat_color
 from cnncli.images.exif_orientation import orientation_of
-from cnncli.images.formats import opened, regular_file
+from cnncli.images.formats import open_image, regular_file
 from cnncli.images.limits import LARGE_PIXELS, BinaryFile
 
-if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig
-
-DECODER_VERSION = 1
-"""Part of every recipe's key: raised whenever this module would give other pixels for the same file."""
+DECODER_VERSION = 2
+"""Part of every key: raised whenever this module would return other pixels for the same file."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class PixelRecipe:
-    """What `decode` makes of an image.
+class PixelSpec:
+    """Size, colors and fit of decoded pixels.
 
     Attributes:
-        height, width: pixels of the result.
+        height, width: size of the result in pixels.
         color: rgb (three channels) or grayscale (one).
-        fit: stretch (both axes scaled to the size), crop (the largest centred part of the right proportions) or pad
-            (the whole image in its own proportions, centred on black).
+        fit: stretch (both axes scaled to the size), crop (the largest centered part with the target's aspect ratio) or
+            pad (the whole image with its aspect ratio, centered on black).
         max_pixels: larger images are refused; the pixels of the others do not depend on it.
+        value_range: values of 16-bit grayscale images that become black and white; None: the range stated in the file,
+            else 0-65535.
     """
 
     height: int
@@ -51,13 +51,7 @@ class PixelRecipe:
     color: Literal["rgb", "grayscale"] = "rgb"
     fit: Literal["stretch", "crop", "pad"] = "stretch"
     max_pixels: int = 178_000_000
-
-    @classmethod
-    def from_config(cls, data: DataConfig, default_size: tuple[int, int]) -> PixelRecipe:
-        """The recipe of a config; `default_size` is the backbone's own (height, width)."""
-        size = data.image_size or default_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return cls(height, width, data.color, data.fit, data.max_pixels)
+    value_range: tuple[int, int] | None = None
 
     @property
     def channels(self) -> int:
@@ -65,8 +59,8 @@ class PixelRecipe:
         return 3 if self.color == "rgb" else 1
 
     def key(self) -> dict[str, str | int]:
-        """Everything the pixels depend on beside the file, decoders' versions included."""
-        return {
+        """Return everything, apart from the file, on which the pixels depend, including decoder versions."""
+        key: dict[str, str | int] = {
             "decoder": DECODER_VERSION,
             "height": self.height,
             "width": self.width,
@@ -75,24 +69,32 @@ class PixelRecipe:
             "pillow": PIL.__version__,
             "libjpeg": features.version("jpg") or "unknown",
         }
+        if self.value_range is not None:
+            key["value_range"] = "-".join(map(str, self.value_range))
+        return key
 
 
-def decode(source: Path | bytes, recipe: PixelRecipe, name: str | None = None) -> NDArray[np.uint8]:
-    """An image's pixels, uint8 in 0-255, shape (recipe.height, recipe.width, recipe.channels).
+def decode(source: Path | bytes, spec: PixelSpec, name: str | None = None) -> NDArray[np.uint8]:
+    """Decode an image.
 
     Args:
-        source: a file, or a file's bytes.
-        recipe: the size, colors and fit.
-        name: what the error calls it; default: the path, or `-` for bytes.
-    Raises: ImageError: not a regular file, unreadable, truncated, zero-sized, too large, of no known format.
+        source: a file, or the content of one.
+        spec: size, colors and fit.
+        name: name of the image in errors; default: the path, or `-` for bytes.
+
+    Returns:
+        uint8 array in 0-255 of shape (spec.height, spec.width, spec.channels).
+
+    Raises:
+        ImageError: not a regular file, unreadable, truncated, without pixels, too large, or of an unknown format.
     """
     called = name or ("-" if isinstance(source, bytes) else source)
-    with _file(source) as file, opened(file, called, recipe.max_pixels) as image:
-        return _rendered(image, recipe)
+    with _open_source(source) as file, open_image(file, called, spec.max_pixels) as image:
+        return _pixels_of(image, spec)
 
 
 @contextmanager
-def _file(source: Path | bytes) -> Iterator[BinaryFile]:
+def _open_source(source: Path | bytes) -> Iterator[BinaryFile]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
     else:
@@ -100,57 +102,58 @@ def _file(source: Path | bytes) -> Iterator[BinaryFile]:
             yield file
 
 
-def _rendered(image: ImageFile.ImageFile, recipe: PixelRecipe) -> NDArray[np.uint8]:
-    width, height = _load(image, recipe)
+def _pixels_of(image: ImageFile.ImageFile, spec: PixelSpec) -> NDArray[np.uint8]:
+    width, height = _load(image, spec)
     orientation, size = orientation_of(image), image.size
-    flat = flat_color(image, recipe.color)
+    flat = flat_color(image, spec.color, spec.value_range)
     if flat is not image:
-        image.close()  # a large one is not to be held together with both its copies
-    fitted = _fitted(orientation.turned(flat), orientation.box(width, height, size), recipe)
-    return np.array(fitted, dtype=np.uint8).reshape(recipe.height, recipe.width, recipe.channels)
+        image.close()  # frees a large image before its copies are made
+    fitted = _fit(orientation.apply(flat), orientation.box(width, height, size), spec)
+    return np.array(fitted, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
 
 
-def _load(image: ImageFile.ImageFile, recipe: PixelRecipe) -> tuple[float, float]:
-    """Decode the pixels, a JPEG in 1/2, 1/4 or 1/8 where at least twice the target remains on both axes.
+def _load(image: ImageFile.ImageFile, spec: PixelSpec) -> tuple[float, float]:
+    """Decode the pixels, a JPEG at 1/2, 1/4 or 1/8 if at least twice the target size remains on both axes.
 
-    Returns: (width, height) of the part of the pixels that is the image: where a JPEG's size is no multiple of the
-    factor, the last column and row reach beyond its edge by a fraction.
+    Returns:
+        (width, height) of the part of the pixels that is the image: if the size of a JPEG is not a multiple of the
+        factor, the last column and row extend past its edge by a fraction of a pixel.
     """
     drafted = None
     if isinstance(image, JpegImageFile):
-        least = (2 * recipe.width, 2 * recipe.height)
+        least = (2 * spec.width, 2 * spec.height)
         drafted = image.draft(None, least[::-1] if orientation_of(image).swaps_axes else least)
     image.load()
     return drafted[1][2:] if drafted else image.size
 
 
-def _fitted(image: Image.Image, box: Box, recipe: PixelRecipe) -> Image.Image:
-    """The part of an image inside a box, resized to the recipe's size in the way of its `fit`."""
-    size = (recipe.width, recipe.height)
-    if recipe.fit == "stretch":
-        return _resized(image, size, box)
+def _fit(image: Image.Image, box: Box, spec: PixelSpec) -> Image.Image:
+    """Return the part of an image inside a box, resized to the size of `spec` according to its `fit`."""
+    size = (spec.width, spec.height)
+    if spec.fit == "stretch":
+        return _resize(image, size, box)
     left, top, right, bottom = box
-    across, down = recipe.width / (right - left), recipe.height / (bottom - top)
-    if recipe.fit == "crop":
-        # Half of what sticks out of the target on each side, in pixels of the image. Rounding must not make it less
-        # than nothing: Pillow refuses a box that begins outside of the image.
-        spare_x = max(0.0, ((right - left) - recipe.width / max(across, down)) / 2)
-        spare_y = max(0.0, ((bottom - top) - recipe.height / max(across, down)) / 2)
+    across, down = spec.width / (right - left), spec.height / (bottom - top)
+    if spec.fit == "crop":
+        # Half of the margin to cut off on each side, in pixels of the image. Rounding must not make it negative: Pillow
+        # refuses a box that begins outside of the image.
+        spare_x = max(0.0, ((right - left) - spec.width / max(across, down)) / 2)
+        spare_y = max(0.0, ((bottom - top) - spec.height / max(across, down)) / 2)
         part = (left + spare_x, top + spare_y, right - spare_x, bottom - spare_y)
-        return _resized(image, size, part)
+        return _resize(image, size, part)
     scale = min(across, down)
     inner = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
     padded = Image.new(image.mode, size)
     padded.paste(
-        _resized(image, inner, box),
+        _resize(image, inner, box),
         (round((size[0] - inner[0]) / 2), round((size[1] - inner[1]) / 2)),
     )
     return padded
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
+def _resize(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
     if size[0] > image.width and size[0] * image.height > LARGE_PIXELS:
-        # Pillow goes across first, which would make of a line of pixels ten million high an image ten million high.
+        # Pillow resizes horizontally first, which would widen a column of ten million pixels to an image as tall.
         left, top, right, bottom = box
         image = image.resize((image.width, size[1]), Image.Resampling.BILINEAR, (0, top, image.width, bottom))
         box = (left, 0, right, size[1])

@@ -1,4 +1,4 @@
-"""EXIF orientation: how the pixels of a file are turned before anyone should see them."""
+"""EXIF orientation: the rotation and mirroring to apply to the pixels of a file."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from PIL import ExifTags, Image
 Transpose = Image.Transpose
 
 MOST_EXIF_BYTES = 2_000_000
-"""A camera writes 65,000 at most. Pillow makes an object of every number in a value."""
+"""Maximum size of EXIF data. Cameras write at most 65,000 bytes; Pillow allocates an object for every number."""
 
 _EXIF_NAMES = ("exif", "Raw profile type exif")
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """A turn of an image: first the axes change places, then each may be mirrored."""
+    """Rotation or mirroring of an image: the axes are swapped, then each may be mirrored."""
 
     method: Transpose | None
     swaps_axes: bool
     mirrors_x: bool
     mirrors_y: bool
 
-    def turned(self, image: Image.Image) -> Image.Image:
-        """The image as it should be seen."""
+    def apply(self, image: Image.Image) -> Image.Image:
+        """Return the upright image."""
         return image if self.method is None else image.transpose(self.method)
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) after the turn."""
+        """Return (width, height) after the orientation is applied."""
         return size[::-1] if self.swaps_axes else size
 
     def box(self, width: float, height: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Where the corner [0, width] × [0, height] of an image of that size lies after the turn."""
+        """Return the place of [0, width] × [0, height] of an image of `size` after the orientation is applied."""
         spare_x, spare_y = size[0] - width, size[1] - height
         if self.swaps_axes:
             width, height, spare_x, spare_y = height, width, spare_y, spare_x
@@ -53,16 +53,15 @@ _ORIENTATIONS = {
 
 
 def orientation_of(image: Image.Image) -> Orientation:
-    """The turn an image's EXIF or XMP data asks for; upright where they ask for none, are damaged or of
-    more than `MOST_EXIF_BYTES`.
+    """Return the orientation in an image's EXIF or XMP data; upright if there is none, or data of no use.
 
-    Ask after `load` for all formats but JPEG: a PNG may say it behind its pixels, and Pillow turns a TIFF by itself
-    while it loads, after which there is nothing left to do.
+    Data of no use are damaged or larger than `MOST_EXIF_BYTES`. Call this after `load`, except for JPEG: a PNG may have
+    the orientation after its pixels, and Pillow applies that of a TIFF while loading.
     """
     try:
         if any(len(image.info.get(name, "")) > MOST_EXIF_BYTES for name in _EXIF_NAMES):
             return UPRIGHT
         value = image.getexif().get(ExifTags.Base.Orientation)
         return _ORIENTATIONS.get(value, UPRIGHT)  # type: ignore[arg-type]
-    except Exception:  # the pixels are fine whatever a camera or an editor wrote beside them
+    except Exception:  # bad metadata do not make an image unusable
         return UPRIGHT

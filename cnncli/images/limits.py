@@ -1,4 +1,4 @@
-"""Files that would cost a decoder far more time or memory than their images are worth, told from their headers."""
+"""Limits: a file whose decoding would take far more time or memory than an image should is refused by its header."""
 
 from __future__ import annotations
 
@@ -16,73 +16,85 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
+from cnncli.errors import Message
+
 BinaryFile = io.BufferedReader | io.BytesIO
 
 LARGE_PIXELS = 20_000_000
-"""Larger images are decoded one at a time, so that a few panoramas in several threads do not fill the memory."""
+"""Images of more pixels are decoded one at a time, so that panoramas in several threads do not fill the memory."""
 
 SCANNED_PIXELS = 5_000_000_000
-"""Most pixels times scans of a progressive JPEG. Every scan goes over the whole image and may take four bytes of the
-file; ten scans of the largest image are usual."""
+"""Maximum of pixels × scans of a progressive JPEG. Every scan visits the whole image but may take only four bytes of
+the file; ten scans are usual."""
 
 WEBP_PIXELS = 80_000_000
-"""Most pixels of a WebP: its decoder holds five copies of an image, where others hold one or two."""
+"""Maximum number of pixels of a WebP, whose decoder holds five copies of an image; other decoders hold one or two."""
 
 LONGEST_SIDE_PX = 10_000_000
-"""Most pixels of a side: Pillow keeps eight bytes more for each row of each copy of an image."""
+"""Maximum width and height: Pillow keeps eight additional bytes for each row of each copy of an image."""
 
 _START_OF_SCAN = b"\xff\xda"
 BLOCK_BYTES = 1 << 20
-"""So much of a file is read at a time where it is not read by a decoder."""
+"""Block size for reading a file outside of a decoder."""
 
 SMALL_READS = 5_000_000
-"""So many small parts of a file may be read."""
+"""Maximum number of small reads from a file."""
 
 HEADER_READS = {"PNG": 4_000}
-"""So many before an image is found, where they are fewer: a thousand bytes of a chunk may unfold to a million."""
+"""Maximum number of small reads of the header, if lower: 1,000 bytes of a PNG chunk may expand to a million."""
 
-_BYTES_PER_PIXEL = 8  # sixteen bits in four channels, not compressed
-_BYTES_BESIDE_PIXELS = 128_000_000  # metadata, thumbnails, all frames but the first
-_SMALL_BYTES = 20  # the longest entry of a table that a header may have
+_BYTES_PER_PIXEL = 8  # 16 bits in four channels, uncompressed
+_OTHER_BYTES = 128_000_000  # metadata, thumbnails, all frames but the first
+_SMALL_BYTES = 20  # the longest entry of a table in a header
 _LIST_BYTES = 800_000
 _BYTES = (TiffTags.BYTE, TiffTags.ASCII, TiffTags.UNDEFINED)
-_PART_BYTES = 1_100_000_000  # an image of the largest in sixteen bits and three channels, in one strip
-_BEHIND_ANY_END = 1 << 40
+_PART_BYTES = 1_100_000_000  # the largest image with 16 bits and three channels, in one strip
+_PAST_ANY_END = 1 << 40
 
 
-def too_many_bytes(size_bytes: int, max_pixels: int) -> str | None:
-    """The reason for refusing a file that is longer than any image within the limit, or None.
+def too_many_bytes(size_bytes: int, max_pixels: int) -> Message | None:
+    """Return the reason for refusing a file that is larger than any image within the limit, or None.
 
-    A file without end, or one of a terabyte that holds nothing, would be read to its end before anything was known.
+    Otherwise an endless file, or a sparse one of a terabyte, would be hashed to its end.
     """
     if size_bytes <= most_bytes(max_pixels):
         return None
-    return f"has {size_bytes:,} bytes, more than an image within data.max_pixels = {max_pixels:,} needs"
+    return Message(
+        "image-too-many-bytes",
+        f"has {size_bytes:,} bytes, more than an image of data.max_pixels = {max_pixels:,} needs",
+        received=size_bytes,
+        expected=most_bytes(max_pixels),
+    )
 
 
 def most_bytes(max_pixels: int) -> int:
-    """Bytes of the longest file that may hold an image of so many pixels."""
-    return _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE_PIXELS
+    """Return the maximum file size, in bytes, of an image of `max_pixels`."""
+    return _BYTES_PER_PIXEL * max_pixels + _OTHER_BYTES
 
 
-def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> str | None:
-    """The reason for refusing an image whose header is read and whose decoding would take too long, or None."""
+def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> Message | None:
+    """Return the reason for refusing an image whose decoding would take too long, or None. Its header has been read."""
+    reason = _cost_of(image, file)
+    return Message("image-too-costly", reason) if reason else None
+
+
+def _cost_of(image: ImageFile.ImageFile, file: BinaryFile) -> str | None:
     pixels = image.width * image.height
     if max(image.size) > LONGEST_SIDE_PX:
-        return f"is {max(image.size):,} pixels long on one side, and images are taken up to {LONGEST_SIDE_PX:,}"
+        return f"is {max(image.size):,} pixels long on one side; the maximum is {LONGEST_SIDE_PX:,}"
     if image.format == "WEBP" and pixels > WEBP_PIXELS:
-        return f"has {pixels:,} pixels, and WebP is taken up to {WEBP_PIXELS:,}; save it in another format"
+        return f"has {pixels:,} pixels; the maximum for WebP is {WEBP_PIXELS:,}. Save it in another format"
     if image.tile and image.tile[0][0] == "bmp_rle" and max(pixels, _length(file)) > LARGE_PIXELS:
-        return f"is a run-length coded bitmap of more than {LARGE_PIXELS:,} pixels or bytes; save it in another form"
+        return f"is a run-length encoded BMP of more than {LARGE_PIXELS:,} pixels or bytes; save it in another format"
     if image.info.get("progressive") and (scans := _scans(file)) * pixels > SCANNED_PIXELS:
-        return f"has {scans:,} scans of {pixels:,} pixels, as no camera or program writes them"
-    if isinstance(image, TiffImageFile) and (unfolded := _part_bytes(image)) > _PART_BYTES:
-        return f"has strips or tiles that unfold to {unfolded:,} bytes each; save it with smaller ones"
+        return f"has {scans:,} scans of {pixels:,} pixels, which no camera or program writes"
+    if isinstance(image, TiffImageFile) and (expanded := _part_bytes(image)) > _PART_BYTES:
+        return f"has strips or tiles that expand to {expanded:,} bytes each; save it with smaller ones"
     return None
 
 
 def _part_bytes(image: TiffImageFile) -> int:
-    """Bytes that libtiff holds of a TIFF beside the image: of a strip, or of a tile, which may be larger than it."""
+    """Return the bytes that libtiff holds in addition to the image: those of a strip or tile, which may be larger."""
     tags = image.tag_v2
     pixels = image.width * min(tags.get(ROWSPERSTRIP, image.height), image.height)
     if TILEWIDTH in tags:
@@ -96,59 +108,59 @@ def _length(file: BinaryFile) -> int:
 
 
 def _scans(file: BinaryFile) -> int:
-    """Scans of a JPEG, those of its thumbnail too: in coded pixels the marker does not occur."""
+    """Count the scans of a JPEG, including its thumbnail's; the marker cannot occur in encoded pixels."""
     file.seek(0)
     return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, BLOCK_BYTES), b""))
 
 
 class PlainJpegFile(JpegImageFile):
-    """A JPEG that is not asked how large it would be on paper, for which Pillow reads all EXIF data."""
+    """JPEG reader that does not look up the print resolution, for which Pillow parses all EXIF data."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
 
 
 class BoundedTiffFile(TiffImageFile):
-    """A TIFF whose tags list so many numbers at most: Pillow makes an object of each, five where it is a place."""
+    """TIFF reader that limits the values per tag: Pillow allocates a Python object for each, five for a rational."""
 
     def _setup(self) -> None:
         tags = self.tag_v2
         if any(len(data) > _LIST_BYTES and tags.tagtype[tag] not in _BYTES for tag, data in tags._tagdata.items()):
-            raise SyntaxError(f"one of its tags lists more than {_LIST_BYTES:,} bytes of numbers")
+            raise SyntaxError(f"a tag lists more than {_LIST_BYTES:,} bytes of numbers")
         super()._setup()
-        if not self.use_load_libtiff:  # which misses what is missing by itself
+        if not self.use_load_libtiff:  # libtiff detects missing parts
             self._require_all_parts()
 
     def _require_all_parts(self) -> None:
-        """Pillow leaves black what no strip or tile holds."""
+        """Refuse an image with missing strips or tiles, which Pillow would leave black."""
         boxes = {tile.extents for tile in self.tile if tile.extents}
         held = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
         if held < self.width * self.height:
-            raise SyntaxError(f"its strips or tiles hold {held:,} of {self.width * self.height:,} pixels")
+            raise SyntaxError(f"strips or tiles hold {held:,} of {self.width * self.height:,} pixels")
 
     def load_end(self) -> None:
-        """Turn it upright. Pillow would also read all that a camera wrote, and make an object of every number."""
+        """Apply the EXIF orientation. Pillow would also parse all other EXIF data, with an object for every number."""
         ImageOps.exif_transpose(self, in_place=True)
 
 
-class ImpatientFile:
-    """A file that may be read in so many small pieces and not in more.
+class LimitedReads:
+    """File that allows a limited number of small reads.
 
-    Pillow looks for the parts of an image one by one, and skips what is none byte by byte: a gigabyte of rubbish would
-    keep it for minutes.
+    Pillow looks for the parts of an image one by one, and skips anything else byte by byte: a gigabyte of garbage would
+    take minutes.
     """
 
     def __init__(self, file: BinaryFile, format_name: str) -> None:
-        """That file, whose header is read next."""
+        """Wrap a file whose header is read next."""
         self._file = file
         self._left = HEADER_READS.get(format_name, SMALL_READS)
 
-    def header_is_read(self) -> None:
-        """Be as patient with the pixels as with any file."""
+    def end_header(self) -> None:
+        """Switch from the limit for the header to the limit for the pixels."""
         self._left = SMALL_READS
 
     def read(self, size: int | None = -1) -> bytes:
-        """As the file reads; SyntaxError, as Pillow's readers raise it, where that was asked for too often."""
+        """Read from the file; raises SyntaxError, as Pillow's readers do, after too many small reads."""
         if size is not None and 0 <= size <= _SMALL_BYTES:
             self._left -= 1
             if self._left < 0:
@@ -156,10 +168,10 @@ class ImpatientFile:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As a file seeks, be it on disk or in memory: these two differ in what they say of places that cannot be."""
+        """Seek with the same result on disk and in memory, which treat impossible positions differently."""
         if whence == io.SEEK_SET and offset < 0:
-            raise SyntaxError("a part of it lies before its beginning")
-        return self._file.seek(min(offset, _BEHIND_ANY_END), whence)
+            raise SyntaxError("a part lies before the beginning of the file")
+        return self._file.seek(min(offset, _PAST_ANY_END), whence)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)

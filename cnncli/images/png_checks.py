@@ -1,4 +1,4 @@
-"""PNGs held to what the format promises: a checksum for every chunk, an end, and as many rows as the header says."""
+"""PNG checks that Pillow leaves out: the checksum of every chunk, the end chunk, and the number of rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 
 
 def require_checksums(file: BinaryFile) -> None:
-    """Hold a PNG to the checksums of all its chunks, and to its end.
+    """Check the checksums of all chunks of a PNG, and its end.
 
-    Pillow checks what stands before the pixels alone. Its `verify` reads chunks whole, and one may be as long as the
-    file; here they are read in blocks.
+    Pillow only checks the chunks before the pixels. Its `verify` reads each chunk at once, and one may be as long as
+    the file; this function reads blocks.
 
     Raises:
         SyntaxError: a checksum is wrong, or there are too many chunks.
-        EOFError: the file ends before the chunk that ends it.
+        EOFError: the file ends before the end chunk.
     """
     for kind, length in _chunks(file):
         checksum = zlib.crc32(kind)
@@ -34,11 +34,11 @@ def require_checksums(file: BinaryFile) -> None:
             raise SyntaxError(f"wrong checksum in {kind!r}")
 
 
-class WholePngFile(PngImageFile):
-    """A PNG that raises EOFError while it is loaded where rows are missing, instead of leaving them black."""
+class CompletePngFile(PngImageFile):
+    """PNG reader that raises EOFError if rows are missing; Pillow leaves them black."""
 
     def load_end(self) -> None:
-        """Count what the pixels unfold to where rows may be missing, which is seldom: the last one is black then."""
+        """Check the number of rows if some may be missing, which is rare: the last row is black then."""
         super().load_end()
         width, height = self.size
         if self.info.get("interlace") or self.im.crop((0, height - 1, width, height)).getbbox(False) is None:
@@ -48,14 +48,14 @@ class WholePngFile(PngImageFile):
         assert self.fp is not None  # noqa: S101 - for mypy; Pillow closes it later
         self.fp.seek(_SIGNATURE_BYTES + 8)
         width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", self.fp.read(13))
-        needed = _unfolded_bytes(width, height, depth * _CHANNELS[color], bool(interlaced))
-        found = _count_unfolded(self.fp, needed)  # type: ignore[arg-type]
+        needed = _expanded_bytes(width, height, depth * _CHANNELS[color], bool(interlaced))
+        found = _count_expanded(self.fp, needed)  # type: ignore[arg-type]
         if found < needed:
             raise EOFError(f"{found:,} of {needed:,} bytes of pixels")
 
 
-def _unfolded_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
-    """How many bytes pixels of so many bits take, a byte for the filter of each row included."""
+def _expanded_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
+    """Return the size of uncompressed pixel data in bytes, including one byte for the filter of each row."""
     total = 0
     for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
@@ -63,23 +63,23 @@ def _unfolded_bytes(width: int, height: int, bits: int, interlaced: bool) -> int
     return total
 
 
-def _count_unfolded(file: BinaryFile, enough: int) -> int:
-    """How many bytes the pixels of a PNG unfold to, counted until there are enough."""
-    unfolding, total = zlib.decompressobj(), 0
+def _count_expanded(file: BinaryFile, enough: int) -> int:
+    """Return the size to which the pixel data of a PNG expands, in bytes; stops counting at `enough`."""
+    inflater, total = zlib.decompressobj(), 0
     for kind, length in _chunks(file):
         if kind != b"IDAT":
             file.seek(length + 4, io.SEEK_CUR)
             continue
         for block in _blocks(file, length):
             while block and total < enough:
-                total += len(unfolding.decompress(block, BLOCK_BYTES))
-                block = unfolding.unconsumed_tail
+                total += len(inflater.decompress(block, BLOCK_BYTES))
+                block = inflater.unconsumed_tail
         file.seek(4, io.SEEK_CUR)
     return total
 
 
 def _chunks(file: BinaryFile) -> Iterator[tuple[bytes, int]]:
-    """Kind and length of each chunk; whoever asks for the next one has gone behind this one."""
+    """Yield the kind and length of each chunk. The caller moves past a chunk before it takes the next."""
     file.seek(_SIGNATURE_BYTES)
     for _ in range(SMALL_READS):
         length, kind = struct.unpack(">I4s", _exactly(file, 8))
@@ -99,5 +99,5 @@ def _blocks(file: BinaryFile, length: int) -> Iterator[bytes]:
 def _exactly(file: BinaryFile, length: int) -> bytes:
     block = file.read(length)
     if len(block) < length:
-        raise EOFError(f"it ends after {file.seek(0, io.SEEK_END):,} bytes")
+        raise EOFError(f"end of file after {file.seek(0, io.SEEK_END):,} bytes")
     return block

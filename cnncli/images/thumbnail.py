@@ -1,4 +1,4 @@
-"""An image at a glance: the few bytes by which it is known again, resized, recompressed or brightened as it may be."""
+"""Thumbnails: 288 bytes by which an image is recognized after resizing, recompression or brightening."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from cnncli.images.color_modes import flat_color
 from cnncli.images.exif_orientation import Orientation
 
 THUMBNAIL_VERSION = 1
-"""Raised whenever this module would give other bytes for the same file: what is remembered of files depends on it."""
+"""Raised whenever this module would return other bytes for the same file; remembered facts depend on it."""
 GRAY_SIDE, COLOR_SIDE = 16, 4
-"""Brightness tells images apart, so it has more pixels than the two color differences."""
+"""Brightness distinguishes images best, so it has more pixels than the two color differences."""
 THUMBNAIL_BYTES = GRAY_SIDE**2 + 2 * COLOR_SIDE**2
 LEAST_PX = 2 * GRAY_SIDE
-"""A JPEG may be decoded smaller as long as so many pixels are left on both axes."""
+"""Minimum width and height to which a JPEG may be scaled while it is decoded."""
 
 _COARSE_PX = 16 * GRAY_SIDE
-# Their values can be averaged as they are. Others are indexes, single bits, of 16 bits, or count as much as alpha says.
+# Modes whose values can be averaged. Others hold indexes, single bits, 16 bits, or values weighted by alpha.
 _AVERAGED = ("L", "La", "RGB", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 
 def thumbnail_of(image: Image.Image, size: tuple[float, float], orientation: Orientation) -> bytes:
-    """Brightness as 16 × 16 values in 0-255, then both color differences (Cb, Cr) as 4 × 4 each: 288 bytes.
+    """Return brightness as 16 × 16 values in 0-255, then the color differences Cb and Cr as 4 × 4 each: 288 bytes.
 
     Args:
-        image: loaded; its proportions are given up.
-        size: (width, height) of the part of its pixels that is the image, see `draft` of a JPEG.
-        orientation: the turn it asks for.
+        image: loaded image; its aspect ratio is not kept.
+        size: (width, height) of the part of the pixels that is the image, see `JpegImageFile.draft`.
+        orientation: its EXIF orientation.
     """
-    small = orientation.turned(flat_color(_shrunk(image, size), "rgb")).convert("YCbCr")
+    small = orientation.apply(flat_color(_shrunk(image, size), "rgb")).convert("YCbCr")
     gray, *colors = small.split()
     coarse = (COLOR_SIDE, COLOR_SIDE)
     return gray.tobytes() + b"".join(one.resize(coarse, Image.Resampling.BOX).tobytes() for one in colors)
 
 
 def _shrunk(image: Image.Image, size: tuple[float, float]) -> Image.Image:
-    """The image in 16 × 16 pixels, at a small part of the time and memory that its decoding took."""
+    """Return the image in 16 × 16 pixels, in a small fraction of the time and memory of decoding."""
     small, bilinear = (GRAY_SIDE, GRAY_SIDE), Image.Resampling.BILINEAR
     if image.mode in _AVERAGED and "transparency" not in image.info:
         return image.resize(small, bilinear, (0, 0, *size), reducing_gap=3.0)
-    if image.mode.startswith("I;16"):  # how many of the bits count, only the whole image knows
+    if image.mode.startswith("I;16"):  # how many bits are used depends on the tags
         return flat_color(image, "grayscale").resize(small, bilinear)
-    # 256 pixels for each that is left will do: all of them, as colors, would take several times the image's memory.
+    # 256 pixels for each that remains are enough: converting all would take several times the image's memory.
     width, height = (min(side, _COARSE_PX) for side in image.size)
     return flat_color(image.resize((width, height), Image.Resampling.NEAREST), "rgb").resize(small, bilinear)

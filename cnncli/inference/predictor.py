@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cnncli.engines.engine import Array, Chain, Engine, EngineName, Precision
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, has_bfloat16
 from cnncli.errors import EngineError, RunError, printable
-from cnncli.images.decode import PixelRecipe
+from cnncli.images.decode import PixelSpec
 from cnncli.inference.recipe_check import recipe_problem
 from cnncli.metrics.scores import probabilities_of
 from cnncli.networks.backend import gpus
@@ -46,7 +46,7 @@ class ScoringRecipe:
         unfreeze, batch_norm, pretrained: where the classifier is cut.
         activation: the head's.
         classes: names, in the order of the probabilities.
-        height, width, color, fit, max_pixels: how a file becomes pixels.
+        height, width, color, fit, max_pixels, value_range: how a file becomes pixels.
         gpu: whether TensorFlow saw a GPU in training. Where it sees none, Keras would emulate such a run's bfloat16;
             that of a run which was to compute so on a processor is emulated as it was then.
         cut: what people call the place where the trunk ends; decides nothing.
@@ -69,6 +69,7 @@ class ScoringRecipe:
     tail_precision: Precision = "float32"
     gpu: bool = False
     cut: str | None = None
+    value_range: tuple[int, int] | None = None
 
     @property
     def in_words(self) -> str:
@@ -82,9 +83,9 @@ class ScoringRecipe:
         return 1 if self.activation == "sigmoid" and len(self.classes) == 2 else len(self.classes)
 
     @property
-    def pixels(self) -> PixelRecipe:
+    def pixels(self) -> PixelSpec:
         """How a file becomes pixels."""
-        return PixelRecipe(self.height, self.width, self.color, self.fit, self.max_pixels)
+        return PixelSpec(self.height, self.width, self.color, self.fit, self.max_pixels, self.value_range)
 
 
 @dataclass(frozen=True)

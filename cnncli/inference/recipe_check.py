@@ -29,6 +29,11 @@ def _is_names(value: Any) -> bool:
     )
 
 
+def _is_range(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(one) is int for one in value)
+    return is_pair and 0 <= value[0] < value[1] <= 65_535
+
+
 _ENGINE, _PRECISION = _one_of("keras", "openvino"), _one_of("float32", "bfloat16")
 
 CHECKS: Mapping[str, Check] = {
@@ -49,8 +54,9 @@ CHECKS: Mapping[str, Check] = {
     "max_pixels": lambda value: _is_int(value, 10**15),
     "gpu": lambda value: isinstance(value, bool),
     "cut": lambda value: value is None or isinstance(value, str),
+    "value_range": lambda value: value is None or _is_range(value),
 }
-_MAY_LACK = ("tail_precision", "gpu", "cut")
+_MAY_LACK = ("tail_precision", "gpu", "cut", "value_range")
 
 
 def recipe_problem(facts: Mapping[str, Any]) -> str | None:

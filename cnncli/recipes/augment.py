@@ -19,7 +19,7 @@ from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Row
 from cnncli.errors import CnncliError, ConfigError, printable
-from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.decode import PixelSpec, decode
 from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
 from cnncli.runtime.random_keys import digest_words, uniform_words
 from cnncli.runtime.threads import batched
@@ -77,7 +77,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
     for note in manifest.notes:
         console.say(note)
     size = network(config.backbone.name).input_size
-    recipe = PixelRecipe.from_config(config.data, (size, size))
+    recipe = config.data.pixel_spec((size, size))
     stage = stages_of(config)[0]
     available = number_of_views(config.augmentation, trunk_is_empty=stage.unfreeze == "all")
     columns = _columns(config, stage.name, available, views or MOST_COLUMNS)
@@ -131,13 +131,13 @@ def _fresh(config: Config, stage: str, epoch: int) -> Renderer:
     return lambda pixels, digest: render_fresh(pixels, config.augmentation, digest, config.seed, stage, epoch)
 
 
-def _sheet_row(row: Row, recipe: PixelRecipe, renderers: Iterable[Renderer]) -> SheetRow:
+def _sheet_row(row: Row, recipe: PixelSpec, renderers: Iterable[Renderer]) -> SheetRow:
     pixels = decode(row.path, recipe)
     renderings = [render(pixels, row.digest) for render in renderers]
     return SheetRow(printable(row.label), printable(row.path.name), renderings)
 
 
-def _titles(config: Config, recipe: PixelRecipe) -> tuple[str, str]:
+def _titles(config: Config, recipe: PixelSpec) -> tuple[str, str]:
     """The sheet's title, and the lines below it."""
     size = f"{recipe.height} × {recipe.width} pixels, {recipe.color}, fit {recipe.fit}"
     operations = "\n".join(" · ".join(words) for words in batched(describe(config.augmentation), A_LINE))

@@ -21,7 +21,6 @@ from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, TrainingError, printable
 from cnncli.features.extract import Counts
 from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelRecipe
 from cnncli.inference.evaluate_rows import score_rows
 from cnncli.inference.predictor import ScoringRecipe, load_scorer, save_scorer
 from cnncli.metrics.classification import Metrics
@@ -197,7 +196,7 @@ def build_workshop(config: Config, manifest: Manifest, console: Console) -> Work
     return Workshop(
         config=config,
         manifest=manifest,
-        pixels=PixelRecipe.from_config(config.data, image_size(config)),
+        pixels=config.data.pixel_spec(image_size(config)),
         choice=choose_engine(config.engine, config.precision),
         store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn, console.say),
         graphs=cache_dir() / GRAPHS,
@@ -248,6 +247,7 @@ def _save(run: RunFolder, task: Fit, shop: Workshop, outcome: Outcome) -> None:
         color=data.color,
         fit=data.fit,
         max_pixels=data.max_pixels,
+        value_range=data.range,
         tail_precision=division.precision,
         gpu=bool(gpus()),
         cut=division.cut.after,

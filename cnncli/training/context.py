@@ -13,7 +13,7 @@ from cnncli.engines.build import build_engine
 from cnncli.engines.engine import Engine, EngineChoice, Precision
 from cnncli.errors import CnncliError, ConfigError
 from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelRecipe
+from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut, cut_classifier
 from cnncli.networks.fingerprint import fingerprint
@@ -38,7 +38,7 @@ class Workshop:
 
     config: Config
     manifest: Manifest
-    pixels: PixelRecipe
+    pixels: PixelSpec
     choice: EngineChoice
     store: FeatureStore
     graphs: Path

@@ -12,7 +12,7 @@ import numpy as np
 
 from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest
-from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.decode import PixelSpec, decode
 from cnncli.metrics.classification import wilson_interval
 from scripts.benchmarks.commands import cnncli_command, run
 from scripts.benchmarks.keras_side import plain
@@ -60,7 +60,7 @@ def _measure_engine(bench: Workbench) -> None:
     rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("test")
     for name, side in SIZES_PX.items():
         network = freeze(bench, name, side, engine="openvino", precision="float32")
-        recipe = PixelRecipe(side, side)
+        recipe = PixelSpec(side, side)
         pixels = np.stack([decode(row.path, recipe) for row in rows])
         finding = Finding(
             f"{name}, {side} px: features of the engine in float32 against Keras's, {len(rows)} images",

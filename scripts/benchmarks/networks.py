@@ -12,7 +12,7 @@ from cnncli.engines.build import build_engine
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import Engine
 from cnncli.features.extract import Extraction
-from cnncli.images.decode import PixelRecipe
+from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import fingerprint
@@ -58,5 +58,5 @@ def freeze(
         raise ValueError(f"{name}: nothing is frozen")
     key = fingerprint(trunk)
     chosen, graph = build_engine(trunk, key, choose_engine(engine, precision), bench.work / "graphs", Console())
-    pixels = PixelRecipe(side, side)
+    pixels = PixelSpec(side, side)
     return FrozenNetwork(trunk, Extraction(chosen, key, pixels, AugmentationConfig()), chosen, graph)

@@ -17,7 +17,7 @@ from cnncli.cli import main
 from cnncli.config.reader import load_config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Row
-from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.decode import PixelSpec, decode
 from cnncli.recipes.augment import choose_images
 
 SIDE = 100
@@ -69,7 +69,7 @@ def test_the_sheet_shows_the_views_of_training(config: Path, capsys: pytest.Capt
     assert len(document["images"]) == 4
     settings, rows = load_config(config), rows_of(config)
     for path in document["images"]:
-        pixels = decode(Path(path), PixelRecipe(SIDE, SIDE))
+        pixels = decode(Path(path), PixelSpec(SIDE, SIDE))
         for k in range(3):
             rendered = render_view(pixels, settings.augmentation, rows[path].digest, k)
             assert on_sheet(Path(document["path"]), rendered)
@@ -82,7 +82,7 @@ def test_the_sheet_shows_fresh_renderings_by_epoch(config: Path, capsys: pytest.
     document = json.loads(capsys.readouterr().out)
     assert document["columns"] == ["image", "epoch 1", "epoch 2"]
     settings, (path,) = load_config(config, ["augmentation.views=fresh"]), document["images"]
-    pixels, digest = decode(Path(path), PixelRecipe(SIDE, SIDE)), rows_of(config)[path].digest
+    pixels, digest = decode(Path(path), PixelSpec(SIDE, SIDE)), rows_of(config)[path].digest
     for epoch in range(2):
         rendered = render_fresh(pixels, settings.augmentation, digest, 7, "head", epoch)
         assert on_sheet(Path(document["path"]), rendered)

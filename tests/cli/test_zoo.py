@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from cnncli.cli import main
+from cnncli.dataset.inventory import MAX_PIXELS
 from cnncli.dataset.manifest import Manifest
 from cnncli.errors import printable
+from cnncli.images.verify import verify
 from tests.images.making import encoded
 from tests.images.zoo import Kind, Outcome, PassedOver, Refused, Used, zoo
 from tests.support.drawing import draw_image
@@ -149,14 +151,19 @@ def each(wanted: Callable[[Outcome], bool] = lambda outcome: True) -> Any:
     return pytest.mark.parametrize("one", kinds, ids=lambda one: one.name)
 
 
-def require(outcome: Outcome, is_used: bool, reason: str | None) -> None:
-    """Make sure that a file met its stated outcome."""
-    if isinstance(outcome, Refused):
-        assert not is_used
-        assert outcome.words in (reason or "is not named")
-    else:
+def require(outcome: Outcome, path: Path, is_used: bool, reason: str | None) -> None:
+    """Check that a file had its stated outcome: it was used, or refused with the decoder's reason, or passed over."""
+    if not isinstance(outcome, Refused):
         assert reason is None
         assert is_used == isinstance(outcome, Used)
+        return
+    assert not is_used
+    assert reason is not None
+    if not path.is_dir():
+        problem = verify(path, MAX_PIXELS).problem
+        assert problem is not None
+        assert problem.code == outcome.code
+        assert reason.startswith(problem)
 
 
 @each()
@@ -164,7 +171,8 @@ def test_data_check_gives_the_stated_outcome(told: Told, one: Kind) -> None:
     """Counted in its class, among the unreadable, or neither."""
     document = told.check.document
     reasons = {entry["path"]: entry["reason"] for entry in document["unreadable"]}
-    require(one.outcome, document["counts"]["all"][told.classes[one]] == 1, reasons.get(str(told.checked_paths[one])))
+    path = told.checked_paths[one]
+    require(one.outcome, path, document["counts"]["all"][told.classes[one]] == 1, reasons.get(str(path)))
 
 
 @each()
@@ -173,7 +181,7 @@ def test_train_gives_the_stated_outcome(told: Told, one: Kind) -> None:
     row = {row.file: row for row in Manifest.from_csv(told.run / "manifest.csv").rows}.get(str(told.paths[one]))
     text = (told.run / "skipped.csv").read_bytes().decode("utf-8", "surrogateescape")
     skipped = {line["path"]: line["reason"] for line in csv.DictReader(io.StringIO(text, newline=""))}
-    require(one.outcome, row is not None, skipped.get(str(told.paths[one])))
+    require(one.outcome, told.paths[one], row is not None, skipped.get(str(told.paths[one])))
     if row is not None and isinstance(one.outcome, Used):
         assert (row.height, row.width) == one.outcome.pixels.shape[:2]
     reason = told.strict.reason(told.paths[one])
@@ -185,7 +193,7 @@ def test_evaluate_gives_the_stated_outcome(told: Told, one: Kind) -> None:
     """Refused in the same words as in training, by either policy, or not mentioned."""
     reason = told.strictly.reason(told.paths[one])
     assert reason == told.leniently.reason(told.paths[one])
-    require(one.outcome, isinstance(one.outcome, Used), reason)
+    require(one.outcome, told.paths[one], isinstance(one.outcome, Used), reason)
 
 
 @each()
@@ -193,7 +201,7 @@ def test_predict_gives_the_stated_outcome(told: Told, one: Kind) -> None:
     """A prediction, or a line that names it: what was passed over in a folder too, since it was asked for."""
     outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
     predicted = {entry["path"] for entry in told.predicted.document}
-    require(outcome, str(told.paths[one]) in predicted, told.predicted.reason(told.arguments[one]))
+    require(outcome, told.arguments[one], str(told.paths[one]) in predicted, told.predicted.reason(told.arguments[one]))
 
 
 def test_numbers_and_exit_codes_agree(told: Told) -> None:
@@ -262,7 +270,7 @@ class _Stream(io.RawIOBase):
 @pytest.mark.parametrize(
     ("beginning", "reason", "most"),
     [
-        (b"", "is no JPEG", 4 << 20),
+        (b"", "is not a JPEG", 4 << 20),
         (
             b"BM" + bytes(12) + b"\x28\0\0\0",
             "-: has more than 25,000,000 bytes, which are read from files alone",

@@ -56,9 +56,11 @@ def _of_kind(kind: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     if kind is float:
         low, high = limits.get("gt", limits.get("ge", 0.0)), limits.get("lt", limits.get("le", 1e300))
         return st.floats(low, high, exclude_min="gt" in limits, exclude_max="lt" in limits)
-    if get_origin(kind) is tuple:  # [lowest, highest] of floats, [height, width] of integers
+    if get_origin(kind) is tuple:  # [lowest, highest] of floats, [height, width] or [black, white] of integers
         (item, inner) = next(alternatives(get_args(kind)[0]))
         pairs = st.tuples(_of_kind(item, inner), _of_kind(item, inner))
+        if any(getattr(one, "le", None) == 65_535 for one in inner):
+            return pairs.filter(lambda pair: pair[0] != pair[1]).map(sorted)
         return pairs.map(sorted) if item is float else pairs.map(list)
     return {bool: st.booleans(), type(None): st.none(), str: TEXTS.filter(bool)}[kind]
 

@@ -223,7 +223,7 @@ def test_all_unreadable_images_are_listed_together(three: Path) -> None:
     assert problems(three) == [
         "DIR/train/cats/a.jpg: is empty (0 bytes)",
         problems(three)[1],
-        "DIR/test/dogs/b.png: is no JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with b'<html>')",
+        "DIR/test/dogs/b.png: is not a JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with b'<html>')",
         "data.on_bad_image: skip leaves images that cannot be read out",
     ]
     assert problems(three)[1].startswith("DIR/train/dogs/c.jpg: is truncated (")
@@ -448,7 +448,7 @@ def test_folder_facts(three: Path) -> None:
     document = json.loads(json.dumps(found.to_dict()))
     assert document["fine"] is False
     assert document["counts"]["test"] == {"cats": 3, "dogs": 4}
-    assert document["unreadable"][0]["reason"].startswith("is no JPEG")
+    assert document["unreadable"][0]["reason"].startswith("is not a JPEG")
 
 
 def test_folder_facts_of_class_folders(tmp_path: Path) -> None:

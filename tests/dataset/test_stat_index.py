@@ -11,12 +11,13 @@ import pytest
 
 from cnncli.dataset import stat_index
 from cnncli.dataset.stat_index import StatIndex, StatKey, stat_key
+from cnncli.errors import Message
 from cnncli.images.verify import ImageFacts
 from cnncli.storage.cache_dir import cache_dir
 
 OLD: StatKey = (100, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789)
 FACTS = ImageFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB")
-BROKEN = ImageFacts("cd" * 32, 100, problem="is truncated (x)")
+BROKEN = ImageFacts("cd" * 32, 100, problem=Message("image-truncated", "is truncated (x)"))
 
 
 @pytest.fixture
@@ -45,7 +46,9 @@ def test_a_later_word_replaces_an_earlier_one(index: StatIndex) -> None:
 
 def test_what_may_pass_is_not_remembered(index: StatIndex) -> None:
     """A permission may be granted, a limit raised."""
-    index.remember([("/d/a", OLD, ImageFacts("", 0, problem="permission denied", may_pass=True))])
+    index.remember(
+        [("/d/a", OLD, ImageFacts("", 0, problem=Message("image-unreadable", "permission denied"), is_transient=True))]
+    )
     assert index.below(Path("/d")) == {}
 
 
@@ -104,7 +107,7 @@ def test_rows_of_another_kind_are_ignored(index: StatIndex) -> None:
     """SQLite takes anything in any column."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("UPDATE images_2 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
+        table.execute("UPDATE images_3 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 
@@ -133,7 +136,7 @@ def test_table_of_another_kind_stops_nothing(index: StatIndex) -> None:
     """A newer cnncli would use another name for it, but who knows."""
     index.path.parent.mkdir()
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("CREATE TABLE images_2 (other TEXT)")
+        table.execute("CREATE TABLE images_3 (other TEXT)")
     index.remember([("/d/a", OLD, FACTS)])
     assert index.below(Path("/d")) == {}
 
@@ -168,7 +171,7 @@ def test_thumbnails_of_another_kind_are_ignored(index: StatIndex, blob: object) 
     """The images are read anew."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
-        table.execute("UPDATE images_2 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
+        table.execute("UPDATE images_3 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 

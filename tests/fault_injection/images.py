@@ -17,17 +17,17 @@ from PIL import Image
 from cnncli.cli import data, data_report, main
 from cnncli.dataset.inventory import MAX_PIXELS
 from cnncli.errors import EXIT_DONE, EXIT_USER, ImageError
-from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.verify import verify
 from cnncli.recipes import check_data
 from tests.fault_injection.endured import endured
 from tests.fault_injection.mutation import mutated
 
 RECIPES = (
-    PixelRecipe(224, 224),
-    PixelRecipe(40, 56, "grayscale", "crop"),
-    PixelRecipe(48, 64),  # a JPEG of the seeds' size is not scaled while it is decoded
-    PixelRecipe(33, 21, "rgb", "pad"),
+    PixelSpec(224, 224),
+    PixelSpec(40, 56, "grayscale", "crop"),
+    PixelSpec(48, 64),  # a JPEG of the seeds' size is not scaled while it is decoded
+    PixelSpec(33, 21, "rgb", "pad"),
 )
 """What is asked for: no two take the same way through the decoder."""
 
@@ -86,7 +86,7 @@ def _require_agreement(path: Path) -> None:
         assert code == EXIT_DONE or (code == EXIT_USER and problem), out.getvalue()
 
 
-def refusal(source: Path | bytes, recipe: PixelRecipe) -> str | None:
+def refusal(source: Path | bytes, recipe: PixelSpec) -> str | None:
     """Why an image is refused, or None where it comes out as it was asked for."""
     try:
         pixels = decode(source, recipe)

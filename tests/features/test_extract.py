@@ -17,11 +17,11 @@ from cnncli.errors import DataError
 from cnncli.features.extract import Counts, Extraction, extract
 from cnncli.features.listing import list_keys
 from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.decode import PixelSpec, decode
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
 
-PIXELS = PixelRecipe(32, 32, "rgb", "stretch", 10**6)
+PIXELS = PixelSpec(32, 32, "rgb", "stretch", 10**6)
 FLIPS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True)
 
 

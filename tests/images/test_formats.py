@@ -1,4 +1,4 @@
-"""What is refused, and the reason that is given."""
+"""Formats: which files are refused, and with which code."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from cnncli.errors import DataError, ImageError
-from cnncli.images import formats
-from cnncli.images import limits as bombs
-from cnncli.images.decode import PixelRecipe, decode
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name
+from cnncli.dataset.scan import scan
+from cnncli.errors import DataError, ImageError, Message
+from cnncli.images import formats, limits
+from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name, reason_of
 from cnncli.images.verify import verify, verify_bytes
 from tests.images.handmade import tiff
 from tests.images.making import drawn_image, encoded, jpeg
 
-RECIPE = PixelRecipe(8, 8)
+SPEC = PixelSpec(8, 8)
 FORMATS = {
     "JPEG": encoded(drawn_image(), "JPEG", quality=95),
     "PNG": encoded(drawn_image()),
@@ -40,89 +40,100 @@ FORMATS = {
 }
 
 
-def reason(source: bytes | Path, recipe: PixelRecipe = RECIPE) -> str:
-    """Why the decoder refuses an image."""
+def problem_of(source: bytes | Path, spec: PixelSpec = SPEC) -> Message:
+    """Return the reason with which the decoder refuses an image."""
     with pytest.raises(ImageError) as error:
-        decode(source, recipe)
-    return error.value.reason
+        decode(source, spec)
+    return reason_of(error.value)
+
+
+def code_of(source: bytes | Path, spec: PixelSpec = SPEC) -> str:
+    """Return the code with which the decoder refuses an image."""
+    return problem_of(source, spec).code
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_is_known_by_its_first_bytes(kind: str) -> None:
-    """And from no fewer than are documented."""
+    """`SIGNATURE_BYTES` are enough to recognize each format."""
     assert format_of(FORMATS[kind][:SIGNATURE_BYTES]) == kind
 
 
 @pytest.mark.parametrize(
     "text", [b"BMW 320i, one owner, no rust at all", b"GIF89", b"", b"RIFF1234WAVEfmt ", b"%PDF-1.7", b"II", b"\x89PNG"]
 )
-def test_other_files_are_no_images(text: bytes) -> None:
-    """Not even a text that begins with the two letters of a bitmap."""
+def test_other_files_are_not_images(text: bytes) -> None:
+    """Text is not an image, even if it begins with the two letters of a BMP."""
     assert format_of(text[:SIGNATURE_BYTES]) is None
 
 
-def test_names_that_claim_to_be_images() -> None:
-    """By suffix, in any case."""
+def test_image_names_are_recognized_by_suffix() -> None:
+    """Upper and lower case make no difference."""
     assert all(is_image_name(name) for name in ("a.jpg", "a.JPEG", "b.Tif", "c.webp", "d.jfif"))
     assert not any(is_image_name(name) for name in ("jpg", "a.txt", "a.jpg.txt", "a.svg", "b.heic"))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_truncated_files_are_refused_and_never_half_gray(kind: str) -> None:
-    """Cut anywhere in its pixels, a file of any format is refused, by the decoder and by the check alike."""
+    """A file of any format that is cut in its pixels is refused, for the same reason by decoder and verification."""
     whole = FORMATS[kind]
-    for share in (0.3, 0.6, 0.9):
-        cut = whole[: int(len(whole) * share)]
-        said = reason(cut)
-        assert verify_bytes(cut, "x", 10**6).problem == said
-        assert "truncated" in said or "damaged" in said
+    for fraction in (0.3, 0.6, 0.9):
+        cut = whole[: int(len(whole) * fraction)]
+        problem = problem_of(cut)
+        assert verify_bytes(cut, "x", 10**6).problem == problem
+        assert problem.code in ("image-truncated", "image-damaged")
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"", "is empty (0 bytes)"),
-        (b"<!DOCTYPE html>", "is no JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with b'<!DOCTYPE ht')"),
-        (b"\xff\xd8\xff", "is damaged"),
-        (FORMATS["PNG"][:20], "is truncated"),
-        (FORMATS["JPEG"][:-200], "is truncated"),
+        (b"", "image-empty"),
+        (b"<!DOCTYPE html>", "image-unknown-format"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image-heic"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(20), "image-raw"),
+        (b"\xff\xd8\xff", "image-damaged"),
+        (FORMATS["PNG"][:20], "image-truncated"),
+        (FORMATS["JPEG"][:-200], "image-truncated"),
     ],
 )
-def test_reason_says_what_is_wrong(data: bytes, expected: str) -> None:
-    """Empty, another format, damaged, truncated."""
-    assert reason(data).startswith(expected)
+def test_each_kind_of_damage_has_its_code(data: bytes, expected: str) -> None:
+    """Empty files, other formats, RAW, damage and truncation are told apart."""
+    assert code_of(data) == expected
+    problem = verify_bytes(data, "x", 10**6).problem
+    assert problem is not None
+    assert problem.code == expected
 
 
 def test_pillows_switch_for_truncated_files_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many a notebook sets it; half-gray images would be trained on, and remembered as fine."""
+    """Notebooks set it; half-gray images would be trained on and remembered as valid."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    with pytest.raises(DataError, match=r"^PIL\.ImageFile\.LOAD_TRUNCATED_IMAGES is set in this process"):
-        decode(FORMATS["JPEG"], RECIPE)
+    with pytest.raises(DataError) as error:
+        decode(FORMATS["JPEG"], SPEC)
+    assert error.value.code == "image-load-truncated"
 
 
-def test_zero_sized_images_are_called_so() -> None:
-    """A width of nothing in BMP, GIF and PNG, whose decoders say it in other words or not at all."""
+def test_images_without_pixels_are_refused() -> None:
+    """A width of 0 is recognized in BMP and PNG, whose decoders report it differently or not at all."""
     png = bytearray(FORMATS["PNG"])
     png[16:20] = struct.pack(">I", 0)
     png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
     bmp = bytearray(FORMATS["BMP"])
     bmp[18:22] = struct.pack("<I", 0)
-    assert reason(bytes(png)) == "is zero-sized (0 × 24 pixels)"
-    assert reason(bytes(bmp)) == "is zero-sized (0 × 24 pixels)"
+    assert code_of(bytes(png)) == code_of(bytes(bmp)) == "image-zero-sized"
 
 
 def test_larger_than_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The header alone is looked at, and the limit itself is still allowed."""
-    decode(FORMATS["PNG"], PixelRecipe(8, 8, max_pixels=24 * 32))
+    """Only the header is read, and an image of exactly the limit is accepted."""
+    decode(FORMATS["PNG"], PixelSpec(8, 8, max_pixels=24 * 32))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("pixels were read"))
-    too_large = "has 32 × 24 = 768 pixels, more than data.max_pixels = 767"
-    assert reason(FORMATS["PNG"], PixelRecipe(8, 8, max_pixels=767)) == too_large
+    problem = problem_of(FORMATS["PNG"], PixelSpec(8, 8, max_pixels=767))
+    assert problem.code == "image-too-many-pixels"
+    assert (problem.facts["received"], problem.facts["expected"]) == (768, 767)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_sixteen_bits_a_channel_are_as_long_as_a_image_may_be(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cameras and scanners write TIFFs of six bytes to a pixel, eight with transparency."""
-    monkeypatch.setattr(bombs, "_BYTES_BESIDE_PIXELS", 1_000)
+def test_the_size_limit_admits_16_bits_per_channel(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cameras and scanners write TIFFs of six bytes per pixel, eight with transparency."""
+    monkeypatch.setattr(limits, "_OTHER_BYTES", 1_000)
     width, height, compression, rgb, samples, rows, alpha = 256, 257, 259, 262, 277, 278, 338
     values = {width: 64, height: 64, compression: 1, rgb: 2, samples: channels, rows: 64, 273: 0, 279: 0}
     values |= {alpha: 2} if channels == 4 else {}
@@ -131,68 +142,72 @@ def test_sixteen_bits_a_channel_are_as_long_as_a_image_may_be(channels: int, mon
     data = tiff(values | {273: len(tiff(values, bits)), 279: len(pixels)}, bits) + pixels
 
     assert verify_bytes(data, "x", max_pixels=64 * 64).problem is None
-    assert verify_bytes(data + bytes(16_384), "x", max_pixels=64 * 64).problem == (
-        f"has {len(data) + 16_384:,} bytes, more than an image within data.max_pixels = 4,096 needs"
-    )
+    problem = verify_bytes(data + bytes(16_384), "x", max_pixels=64 * 64).problem
+    assert problem is not None
+    assert problem.code == "image-too-many-bytes"
+    assert problem.facts["received"] == len(data) + 16_384
 
 
-def test_our_limit_counts_and_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow would warn above its limit and raise above twice of it."""
+def test_pillows_own_pixel_limit_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would warn above its limit and raise above twice its limit."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for kind in ("JPEG", "PNG", "BMP"):
-        decode(FORMATS[kind], RECIPE)
+        decode(FORMATS[kind], SPEC)
 
 
 def test_decompression_bomb_becomes_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In formats whose reader checks Pillow's limit by itself."""
+    """Readers that check Pillow's limit themselves lead to the code for too many pixels."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert reason(FORMATS["WEBP"]).startswith("is larger than Pillow takes in this format (Image size (768 pixels)")
+    assert code_of(FORMATS["WEBP"]) == "image-too-many-pixels"
 
 
-def test_real_bomb_is_refused_at_once(tmp_path: Path) -> None:
-    """A PNG of 60,000 × 60,000 pixels in a few bytes."""
+def test_decompression_bomb_is_refused_by_its_header() -> None:
+    """A PNG of 60,000 × 60,000 pixels in a few bytes is not decoded."""
     png = bytearray(FORMATS["PNG"])
     png[16:24] = struct.pack(">II", 60_000, 60_000)
     png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
-    assert reason(bytes(png)).startswith("has 60000 × 60000 = 3,600,000,000 pixels")
+    problem = problem_of(bytes(png))
+    assert problem.code == "image-too-many-pixels"
+    assert problem.facts["received"] == 3_600_000_000
 
 
 @pytest.mark.parametrize(
-    ("image", "expected"),
+    ("image", "mode"),
     [
-        (Image.fromarray(np.zeros((4, 4), np.float32)), "has 32-bit float values, whose range no format fixes"),
-        (Image.fromarray(np.zeros((4, 4), np.int32)), "has signed 16-bit or 32-bit integer values, whose range"),
-        (Image.new("LAB", (4, 4)), "has the color mode LAB; save it as RGB"),
+        (Image.fromarray(np.zeros((4, 4), np.float32)), "F"),
+        (Image.fromarray(np.zeros((4, 4), np.int32)), "I"),
+        (Image.new("LAB", (4, 4)), "LAB"),
     ],
 )
-def test_pixels_without_a_fixed_range_are_refused(image: Image.Image, expected: str) -> None:
-    """Guessing a range from the values would give two images of one scene two brightnesses."""
+def test_color_modes_without_a_range_are_refused(image: Image.Image, mode: str) -> None:
+    """Guessing a range from the values would give two images of one scene different brightness."""
     data = encoded(image, "TIFF")
-    assert reason(data).startswith(expected)
-    assert verify_bytes(data, "x", 100).problem == reason(data)
+    problem = problem_of(data)
+    assert (problem.code, problem.facts["received"]) == ("image-mode", mode)
+    assert verify_bytes(data, "x", 100).problem == problem
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
-    """Opening it would wait for ever."""
+    """Opening it would wait forever."""
     os.mkfifo(tmp_path / "x.jpg")
-    assert reason(tmp_path / "x.jpg") == "is a named pipe, not a regular file"
+    assert code_of(tmp_path / "x.jpg") == "image-not-a-file"
 
 
-def test_folder_and_broken_link_and_nothing_are_refused(tmp_path: Path) -> None:
-    """Each in its own words."""
+def test_directories_broken_links_and_missing_files_are_refused(tmp_path: Path) -> None:
+    """Each has the code that fits."""
     (tmp_path / "x.jpg").mkdir()
     (tmp_path / "y.jpg").symlink_to(tmp_path / "gone")
     (tmp_path / "z.jpg").symlink_to(tmp_path / "z.jpg")
-    assert reason(tmp_path / "x.jpg") == "is a folder, not an image"
-    assert reason(tmp_path / "y.jpg") == "is a link that leads nowhere"
-    assert reason(tmp_path / "z.jpg").startswith("cannot be read (Too many levels of symbolic links")
-    assert reason(tmp_path / "no.jpg") == "does not exist"
+    assert code_of(tmp_path / "x.jpg") == "image-not-a-file"
+    assert code_of(tmp_path / "y.jpg") == "image-not-found"
+    assert code_of(tmp_path / "z.jpg") == "image-unreadable"
+    assert code_of(tmp_path / "no.jpg") == "image-not-found"
 
 
-def test_permission_denied_is_said_and_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be granted without a change of the file."""
+def test_permission_denied_is_transient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permission may be granted without a change of the file, so the problem is not remembered."""
     path = tmp_path / "x.jpg"
     path.write_bytes(jpeg())
 
@@ -200,14 +215,14 @@ def test_permission_denied_is_said_and_not_remembered(tmp_path: Path, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert reason(path) == "permission denied"
-    assert verify(path, 10**6).may_pass
+    assert code_of(path) == "image-unreadable"
+    assert verify(path, 10**6).is_transient
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.integers(0, 2**32), st.integers(1, 40))
-def test_damage_is_a_reason_or_a_image_never_another_exception(kind: str, seed: int, flips: int) -> None:
-    """Any bits flipped in any format: pixels of the right shape or a `ImageError`; the check says the same."""
+def test_damage_never_raises_another_exception(kind: str, seed: int, flips: int) -> None:
+    """Flipped bits lead to pixels of the right shape or to an `ImageError`, and verification agrees."""
     draw = random.Random(seed)
     data = bytearray(FORMATS[kind])
     for _ in range(flips):
@@ -217,15 +232,15 @@ def test_damage_is_a_reason_or_a_image_never_another_exception(kind: str, seed: 
 
 
 def verdict_of_the_full_decode(data: bytes) -> str | None:
-    """The decoder's reason for refusing an image at its full size, or None where it gives the right shape."""
+    """Return the decoder's reason for refusing an image at full size, or None if the shape is right."""
     try:
-        return None if decode(data, PixelRecipe(300, 299, max_pixels=10**6)).shape == (300, 299, 3) else "wrong shape"
+        return None if decode(data, PixelSpec(300, 299, max_pixels=10**6)).shape == (300, 299, 3) else "wrong shape"
     except ImageError as error:
-        return error.reason
+        return reason_of(error)
 
 
-def test_check_in_one_eighth_finds_what_the_full_decode_finds() -> None:
-    """A baseline and a progressive JPEG, cut and with bits flipped: the same verdict, word for word."""
+def test_verification_at_one_eighth_finds_what_full_decoding_finds() -> None:
+    """Truncated and damaged JPEGs, baseline and progressive, get the same verdict."""
     draw = random.Random(0)
     verdicts = set()
     for options in ({}, {"progressive": True}, {"subsampling": 0}):
@@ -236,22 +251,22 @@ def test_check_in_one_eighth_finds_what_the_full_decode_finds() -> None:
                 data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
             full = verdict_of_the_full_decode(bytes(data))
             assert verify_bytes(bytes(data), "x", 10**6).problem == full
-            verdicts.add(full and full.split("(")[0])
-    assert {None, "is truncated ", "is damaged "} <= verdicts
+            verdicts.add(full.code if isinstance(full, Message) else full)
+    assert {None, "image-truncated", "image-damaged"} <= verdicts
 
 
-def test_warnings_of_pillow_are_quiet_in_all_threads_and_others_are_not() -> None:
-    """Even where warnings are errors, and without touching the filters of threads that read no image."""
+def test_only_warnings_of_pillow_are_suppressed() -> None:
+    """In all threads, even if warnings are errors, and without a change of the filters of other threads."""
     nothing = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\0\0\xff\xff\xff\0"
     noisy = encoded(drawn_image(), "TIFF", tiffinfo={65000: "x"}), encoded(drawn_image(), exif=nothing)
-    with Image.open(io.BytesIO(noisy[1])) as stored, warnings.catch_warnings(record=True) as said:
+    with Image.open(io.BytesIO(noisy[1])) as stored, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         stored.getexif()
-    assert said, "this image is meant to make Pillow warn"
+    assert caught, "this image is meant to make Pillow warn"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda k: decode(noisy[k % 2], RECIPE), range(200)))
+            list(pool.map(lambda k: decode(noisy[k % 2], SPEC), range(200)))
         with pytest.raises(UserWarning, match="mine"):
             warnings.warn("mine", stacklevel=1)
         with Image.open(io.BytesIO(noisy[1])) as stored, pytest.raises(UserWarning):
@@ -259,7 +274,7 @@ def test_warnings_of_pillow_are_quiet_in_all_threads_and_others_are_not() -> Non
 
 
 def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    """Its lines on stderr come from C and know no Python."""
+    """Its messages are written to stderr by C code, past Python."""
     whole = bytearray(encoded(drawn_image(100, 100), "TIFF", compression="tiff_lzw"))
     draw = random.Random(1)
     refused = 0
@@ -273,7 +288,7 @@ def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small ones are not."""
+    """Small images are decoded in parallel."""
     inside, most = [0], [0]
     gate = threading.Lock()
     load = ImageFile.ImageFile.load
@@ -294,19 +309,50 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
         most[0] = 0
         monkeypatch.setattr(formats, "LARGE_PIXELS", limit)
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda _: decode(FORMATS["BMP"], RECIPE), range(8)))
+            list(pool.map(lambda _: decode(FORMATS["BMP"], SPEC), range(8)))
         assert most[0] == expected
 
 
-def test_regular_file_is_what_stat_says(tmp_path: Path) -> None:
-    """A device is none."""
+def test_devices_are_refused() -> None:
+    """A device is not a regular file."""
     if Path("/dev/null").exists() and stat.S_ISCHR(Path("/dev/null").stat().st_mode):
-        assert reason(Path("/dev/null")) == "is a device, not a regular file"
+        assert code_of(Path("/dev/null")) == "image-not-a-file"
 
 
-def test_facts_of_bytes_are_those_of_a_file(tmp_path: Path) -> None:
-    """Their number too, which is not where reading ended."""
+def test_facts_of_bytes_equal_those_of_a_file(tmp_path: Path) -> None:
+    """The size is that of the file, not the position where reading ended."""
     (tmp_path / "x.jpg").write_bytes(FORMATS["JPEG"])
     facts = verify(tmp_path / "x.jpg", 10**6)
     assert facts == verify_bytes(FORMATS["JPEG"], "x", 10**6)
     assert facts.size_bytes == len(FORMATS["JPEG"])
+
+
+def raw_preview() -> bytes:
+    """Return a DNG in the form in which cameras write it: a preview first, the photograph in a sub-directory."""
+    preview = tiff({254: 1, 256: 32, 257: 24, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: 24, 279: 768, 330: 8}, {})
+    return preview.ljust(200, b"\0") + bytes(768)
+
+
+def test_previews_in_raw_files_are_not_images(tmp_path: Path) -> None:
+    """NEF and DNG are TIFFs whose first directory holds a small preview, which is not the photograph."""
+    assert code_of(raw_preview()) == "image-raw"
+    plain = tiff({256: 32, 257: 24, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: 24, 279: 768}, {})
+    assert decode(plain.ljust(200, b"\0") + bytes(768), SPEC).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("suffix", [".nef", ".DNG", ".cr2", ".ARW"])
+def test_raw_files_are_left_out_by_name(suffix: str, tmp_path: Path) -> None:
+    """A camera RAW file in a folder of images does not stop a training and is not trained on."""
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / f"photo{suffix}").write_bytes(raw_preview())
+    (tmp_path / "birds" / "photo.jpg").write_bytes(jpeg())
+    found = scan(tmp_path)
+    assert [Path(one.path).name for one in found.candidates] == ["photo.jpg"]
+    assert found.left_out["camera RAW file"] == 1
+
+
+def test_the_peak_of_16_bit_images_is_known() -> None:
+    """Verification finds the largest value, from which 12-bit data in 16-bit files are recognized."""
+    values = np.linspace(0, 4095, 24 * 32).astype(np.uint16).reshape(24, 32)
+    assert verify_bytes(encoded(Image.fromarray(values)), "x", 10**6).peak == 4095
+    assert verify_bytes(FORMATS["PNG"], "x", 10**6).peak == 0

@@ -1,4 +1,4 @@
-"""Thumbnails: the same for an image in whatever form it is stored, another for another image."""
+"""Thumbnails: alike for one image in all its forms, different for different images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WHOLE = drawn_image(240, 320, seed=5)
 
 
 def thumbnail(data: bytes) -> bytes:
-    """Of an image that can be read."""
+    """Return the thumbnail of a readable image."""
     facts = verify_bytes(data, "x", 10**8)
     assert facts.problem is None
     return facts.thumbnail
 
 
 def distance(one: bytes, other: bytes) -> tuple[int, float, float]:
-    """Bits, correlation and distance in color."""
+    """Return the differing bits, the correlation and the color distance of two thumbnails."""
     looks = Looks.of([one, other])
     bits = int(np.bitwise_count(looks.hashes[0] ^ looks.hashes[1]))
     correlation = correlations(looks.gray[:1], looks.gray[1:])[0]
@@ -49,8 +49,8 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_image_looks_the_same_in_every_form(form: str) -> None:
-    """Format, quality, size and proportions change less than what tells images apart."""
+def test_an_image_looks_the_same_in_every_form(form: str) -> None:
+    """Format, quality, size and aspect ratio change a thumbnail less than the limit for similar images."""
     bits, correlation, color = distance(thumbnail(encoded(WHOLE)), thumbnail(FORMS[form]))
     assert bits <= HASH_BITS
     assert correlation > 0.99
@@ -58,8 +58,8 @@ def test_a_image_looks_the_same_in_every_form(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["16 bits", "1 bit", "gray", "gray with alpha"])
-def test_a_image_without_colors_looks_the_same_in_every_form(form: str) -> None:
-    """Brightness alone is known again."""
+def test_an_image_without_colors_looks_the_same_in_every_form(form: str) -> None:
+    """Brightness is enough to recognize an image."""
     gray = WHOLE.convert("L")
     sixteen = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     forms = {"16 bits": sixteen, "1 bit": gray.convert("1"), "gray": gray, "gray with alpha": gray.convert("LA")}
@@ -70,7 +70,7 @@ def test_a_image_without_colors_looks_the_same_in_every_form(form: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_orientation_is_applied(kind: str) -> None:
-    """An image that is stored lying looks like the one that stands."""
+    """A rotated image with an EXIF orientation looks like the upright image."""
     exif = Image.Exif()
     exif[0x0112] = 6
     lying = WHOLE.transpose(Image.Transpose.ROTATE_90)
@@ -80,14 +80,14 @@ def test_orientation_is_applied(kind: str) -> None:
 
 
 def test_transparency_is_laid_on_white() -> None:
-    """As in training: what is behind it is not seen."""
+    """Colors behind transparent pixels do not count, as in training."""
     clear = WHOLE.convert("RGBA")
     clear.putalpha(0)
     assert thumbnail(encoded(clear)) == bytes([255] * GRAY_SIDE**2 + [128] * (THUMBNAIL_BYTES - GRAY_SIDE**2))
 
 
 def test_other_images_look_different() -> None:
-    """Half of the bits differ, more or less."""
+    """About half of the bits differ."""
     looks = Looks.of([thumbnail(encoded(drawn_image(seed=seed))) for seed in range(40)])
     bits = np.bitwise_count(looks.hashes[:, None] ^ looks.hashes)[np.triu_indices(40, 1)]
     assert near_pairs(looks, [np.arange(40)], within=[0]).pairs == ()
@@ -96,14 +96,14 @@ def test_other_images_look_different() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (700, 1), (5, 3)])
 def test_the_smallest_images_have_a_thumbnail(size: tuple[int, int]) -> None:
-    """However few pixels there are, in every mode."""
+    """Images of a few pixels have a thumbnail in every mode."""
     for mode in ("RGB", "L", "P", "1", "RGBA"):
         assert len(thumbnail(encoded(drawn_image(size[1], size[0]).convert(mode)))) == THUMBNAIL_BYTES
     assert len(thumbnail(encoded(drawn_image(size[1], size[0]), "JPEG"))) == THUMBNAIL_BYTES
 
 
-def test_refused_images_have_none() -> None:
-    """There is nothing to look like."""
+def test_refused_images_have_no_thumbnail() -> None:
+    """The thumbnail of a damaged image is empty."""
     data = io.BytesIO(encoded(WHOLE, "JPEG")).getvalue()[:-500]
     facts = verify_bytes(data, "x", 10**8)
     assert facts.problem is not None

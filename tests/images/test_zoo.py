@@ -17,11 +17,12 @@ import pytest
 from PIL import Image
 
 from cnncli.dataset.inventory import MAX_PIXELS
-from cnncli.errors import ImageError
-from cnncli.images import limits as bombs
+from cnncli.errors import ImageError, Message
+from cnncli.images import limits
 from cnncli.images.color_modes import flat_color
-from cnncli.images.decode import PixelRecipe, decode
-from cnncli.images.verify import verify, verify_bytes
+from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.formats import reason_of
+from cnncli.images.verify import ImageFacts, verify, verify_bytes
 from tests.fault_injection.endured import endured
 from tests.fault_injection.images import refusal
 from tests.images import handmade
@@ -39,13 +40,13 @@ def test_the_zoo_is_large_and_no_two_are_named_alike() -> None:
     assert len({one.name for one in zoo()}) == len({one.file for one in zoo()}) == len(zoo())
 
 
-def _look(path: Path) -> tuple[str | None, str | None, tuple[int, int]]:
-    """What the check and the decoder say, and the size (width, height)."""
+def _look(path: Path) -> tuple[Message | None, Message | None, tuple[int, int]]:
+    """Return the problems found by verification and by the decoder, and the size (width, height)."""
     facts = verify(path, MAX_PIXELS)
     try:
-        decode(path, PixelRecipe(224, 224))
+        decode(path, PixelSpec(224, 224))
     except ImageError as error:
-        return facts.problem, error.reason, (0, 0)
+        return facts.problem, reason_of(error), (0, 0)
     return facts.problem, None, (facts.width, facts.height)
 
 
@@ -57,11 +58,12 @@ def test_check_and_decoder_give_the_stated_outcome_within_ten_seconds_and_2_gb(t
     outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
     if path.is_dir():
         path = path / "no image"
-        outcome = Refused("does not exist")
+        outcome = Refused("image-not-found")
     checked, decoded, size = endured(functools.partial(_look, path))
     assert checked == decoded
     if isinstance(outcome, Refused):
-        assert outcome.words in (checked or "")
+        assert checked is not None
+        assert checked.code == outcome.code
     else:
         assert checked is None
         assert size == outcome.pixels.shape[1::-1]
@@ -72,7 +74,7 @@ def test_pixels_are_those_that_should_be_seen(tmp_path: Path, one: Kind) -> None
     """Colors, transparency, turns and first frames, compared with what was drawn."""
     assert isinstance(one.outcome, Used)
     path, expected = one.lay(tmp_path / "root" / "class"), one.outcome.pixels
-    found = decode(path, PixelRecipe(*expected.shape[:2]))
+    found = decode(path, PixelSpec(*expected.shape[:2]))
     assert np.abs(found.astype(np.int16) - expected).mean() <= one.outcome.tolerance
 
 
@@ -85,7 +87,7 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _look_as_nobody(path: Path) -> tuple[str | None, str | None, tuple[int, int]]:
+def _look_as_nobody(path: Path) -> tuple[Message | None, Message | None, tuple[int, int]]:
     os.setgid(65534)
     os.setuid(65534)
     return _look(path)
@@ -98,7 +100,10 @@ def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
     path = open_folder / "x.png"
     path.write_bytes(encoded(drawn_image()))
     path.chmod(0)
-    assert endured(functools.partial(_look_as_nobody, path))[:2] == ("permission denied", "permission denied")
+    checked, decoded, _ = endured(functools.partial(_look_as_nobody, path))
+    assert checked is not None
+    assert checked.code == "image-unreadable"
+    assert checked == decoded
 
 
 def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path) -> None:
@@ -108,8 +113,8 @@ def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path
         path.write_bytes(handmade.many_scans(drawn_image(), scans))
         assert verify(path, MAX_PIXELS).problem is None
     large = Image.new("L", (1000, 1000), 99)
-    path.write_bytes(handmade.many_scans(large, bombs.SCANNED_PIXELS // 1_000_000))
-    assert "scans of 1,000,000 pixels" in (verify(path, MAX_PIXELS).problem or "")
+    path.write_bytes(handmade.many_scans(large, limits.SCANNED_PIXELS // 1_000_000))
+    assert code_of(verify(path, MAX_PIXELS)) == "image-too-costly"
 
 
 def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +130,9 @@ def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pyt
         path.write_bytes(data)
         assert verify(path, MAX_PIXELS).problem is None, suffix
         with monkeypatch.context() as patch:
-            patch.setattr(bombs, "SMALL_READS", 1000)
-            patch.setitem(bombs.HEADER_READS, "PNG", 1000)
-            assert "too many small parts" in (verify(path, MAX_PIXELS).problem or ""), suffix
+            patch.setattr(limits, "SMALL_READS", 1000)
+            patch.setitem(limits.HEADER_READS, "PNG", 1000)
+            assert code_of(verify(path, MAX_PIXELS)) == "image-damaged", suffix
 
 
 def _with_many_numbers(kind: str, tag: int) -> bytes:
@@ -151,10 +156,7 @@ def test_numbers_beside_the_pixels_become_no_objects(monkeypatch: pytest.MonkeyP
     """A fraction of eight bytes becomes three hundred: fifty million of them would not fit into 2 GB."""
     data = _with_many_numbers(kind, tag)
     monkeypatch.setattr("PIL.TiffImagePlugin.IFDRational", lambda *parts: pytest.fail("a fraction was made"))
-    problem = verify_bytes(data, "x", MAX_PIXELS).problem
-    assert problem == (
-        "is damaged (one of its tags lists more than 800,000 bytes of numbers)" if kind == "tif" else None
-    )
+    assert code_of(verify_bytes(data, "x", MAX_PIXELS)) == ("image-damaged" if kind == "tif" else None)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])
@@ -180,9 +182,14 @@ def test_a_column_of_pixels_comes_out_the_same_whichever_way_it_is_resized_first
 ) -> None:
     """Down first where across first would take the memory of an image as wide as the target."""
     data = encoded(drawn_image(3000, 3))
-    across_first = decode(data, PixelRecipe(20, 30, fit=fit)).astype(int)
+    across_first = decode(data, PixelSpec(20, 30, fit=fit)).astype(int)
     monkeypatch.setattr("cnncli.images.decode.LARGE_PIXELS", 10)
-    assert np.abs(decode(data, PixelRecipe(20, 30, fit=fit)) - across_first).max() <= 1
+    assert np.abs(decode(data, PixelSpec(20, 30, fit=fit)) - across_first).max() <= 1
+
+
+def code_of(facts: ImageFacts) -> str | None:
+    """Return the code of the problem of an image, or None."""
+    return facts.problem.code if facts.problem else None
 
 
 def _problem(path: Path) -> str | None:
@@ -221,4 +228,4 @@ def test_the_largest_images_fit_into_2_gb(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "large"
     endured(functools.partial(_write_largest, kind, path), 300, 8_000_000_000)
     assert endured(functools.partial(_problem, path), BUSY_S) is None
-    assert endured(functools.partial(refusal, path, PixelRecipe(224, 224)), BUSY_S) is None
+    assert endured(functools.partial(refusal, path, PixelSpec(224, 224)), BUSY_S) is None

@@ -28,8 +28,9 @@ GOOD: dict[str, Any] = {
     "tail_precision": "float32",
     "gpu": False,
     "cut": "block5_pool",
+    "value_range": [0, 4095],
 }
-MAY_LACK = {"gpu", "tail_precision", "cut"}
+MAY_LACK = {"gpu", "tail_precision", "cut", "value_range"}
 
 
 def test_every_entry_of_a_recipe_is_checked() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest, scan_folder
-from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.decode import PixelSpec, decode
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "data" / "sample"
@@ -126,7 +126,7 @@ def test_features_of_the_default_network_tell_the_classes_apart() -> None:
     from cnncli.config.schema import BackboneConfig
     from cnncli.networks.backbone import build_backbone
 
-    recipe = PixelRecipe(224, 224)
+    recipe = PixelSpec(224, 224)
     backbone = build_backbone(BackboneConfig(), (recipe.height, recipe.width, 3), 0)
     manifest = build_manifest(DataConfig(path=SAMPLE), 0)
     features, labels = {}, {}

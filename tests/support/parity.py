@@ -21,7 +21,7 @@ from cnncli.engines.engine import EngineChoice, EngineName
 from cnncli.engines.keras import KerasEngine
 from cnncli.features.extract import Extraction, extract
 from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelRecipe, decode
+from cnncli.images.decode import PixelSpec, decode
 from cnncli.networks.classifier import Classifier, build_classifier, image_size
 from cnncli.networks.head import LOGITS
 from cnncli.terminal.console import Console
@@ -171,7 +171,7 @@ def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineNam
     )
     manifest = build_manifest(config.data, config.seed, cache / "index")
     height, width = image_size(config)
-    pixels = PixelRecipe(height, width)
+    pixels = PixelSpec(height, width)
     shop = Workshop(
         config=config,
         manifest=manifest,

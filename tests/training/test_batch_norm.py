@@ -13,7 +13,7 @@ from cnncli.config.modes import stages_of
 from cnncli.dataset.build import build_manifest
 from cnncli.engines.engine import EngineChoice
 from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelRecipe
+from cnncli.images.decode import PixelSpec
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import Classifier, build_classifier
@@ -68,7 +68,7 @@ def _fine_tune(
     shop = Workshop(
         config=config,
         manifest=build_manifest(config.data, config.seed),
-        pixels=PixelRecipe(32, 32),
+        pixels=PixelSpec(32, 32),
         choice=EngineChoice("keras", "float32"),
         store=FeatureStore(store),
         graphs=store / "graphs",

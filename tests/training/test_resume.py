@@ -17,7 +17,7 @@ from cnncli.engines.engine import EngineChoice
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import NonFiniteError, RunError
 from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelRecipe
+from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import build_classifier
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.records import HistoryRow
@@ -101,7 +101,7 @@ def _train(config: Config, store: Path, checkpoints: Checkpoints | None) -> Ende
     shop = Workshop(
         config=config,
         manifest=build_manifest(config.data, config.seed),
-        pixels=PixelRecipe(32, 32, config.data.color, "stretch", 10**6),
+        pixels=PixelSpec(32, 32, config.data.color, "stretch", 10**6),
         choice=EngineChoice("openvino", "bfloat16" if config.precision == "bfloat16" else "float32"),
         store=FeatureStore(store / "features"),
         graphs=store / "graphs",

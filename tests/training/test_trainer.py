@@ -23,7 +23,7 @@ from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import ConfigError, TrainingError
 from cnncli.features.eviction import stored_segments
 from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelRecipe
+from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.runs.records import HistoryRow
@@ -89,7 +89,7 @@ def _workshop(config: Config, store: Path, max_bytes: int | None = None) -> Work
     return Workshop(
         config=config,
         manifest=build_manifest(config.data, config.seed),
-        pixels=PixelRecipe(32, 32, config.data.color, "stretch", 10**6),
+        pixels=PixelSpec(32, 32, config.data.color, "stretch", 10**6),
         choice=EngineChoice("openvino", config.precision if config.precision != "auto" else "float32"),
         store=FeatureStore(store / "features", max_bytes),
         graphs=store / "graphs",

@@ -23,8 +23,8 @@ from tests.images.zoo.kinds import (
 
 def damaged_kinds(shades: Shades) -> Iterator[Kind]:
     """Empty, cut, flipped."""
-    yield kind("zero-bytes.jpg", b"", Refused("is empty (0 bytes)"))
-    yield kind("one-byte.png", b"\x89", Refused("is no JPEG, PNG, BMP, GIF, WebP or TIFF image"))
+    yield kind("zero-bytes.jpg", b"", Refused("image-empty"))
+    yield kind("one-byte.png", b"\x89", Refused("image-unknown-format"))
     large = pixels(96, 128, seed=1)
     whole = {
         "jpg": jpeg(large),
@@ -36,33 +36,33 @@ def damaged_kinds(shades: Shades) -> Iterator[Kind]:
     }
     for suffix, data in whole.items():
         for share in (10, 50, 90):
-            words = "is damaged" if (suffix, share) in (("tif", 10), ("tif", 50), ("tif", 90)) else "is truncated"
-            yield kind(f"cut-at-{share}-{suffix}.{suffix}", data[: len(data) * share // 100], Refused(words))
-    yield kind("cut-before-its-end.png", encoded(image(next(shades)))[:-12], Refused("is truncated"))
+            code = "image-damaged" if (suffix, share) in (("tif", 10), ("tif", 50), ("tif", 90)) else "image-truncated"
+            yield kind(f"cut-at-{share}-{suffix}.{suffix}", data[: len(data) * share // 100], Refused(code))
+    yield kind("cut-before-its-end.png", encoded(image(next(shades)))[:-12], Refused("image-truncated"))
     shade = next(shades)
     data = rgb_png(shade)
-    yield kind("flipped-in-pixels.png", flipped(data, data.index(b"IDAT") + 40), Refused("checksum in b'IDAT'"))
-    yield kind("flipped-in-header.png", flipped(data, 19), Refused("checksum in b'IHDR'"))
-    yield kind("flipped-in-sum.png", flipped(data, data.index(b"IEND") - 5), Refused("checksum in b'IDAT'"))
+    yield kind("flipped-in-pixels.png", flipped(data, data.index(b"IDAT") + 40), Refused("image-damaged"))
+    yield kind("flipped-in-header.png", flipped(data, 19), Refused("image-damaged"))
+    yield kind("flipped-in-sum.png", flipped(data, data.index(b"IEND") - 5), Refused("image-damaged"))
     text = rgb_png(shade, [chunk(b"tEXt", b"Title\0A title")])
-    yield kind("flipped-in-text.png", flipped(text, text.index(b"A title")), Refused("checksum in b'tEXt'"))
+    yield kind("flipped-in-text.png", flipped(text, text.index(b"A title")), Refused("image-damaged"))
     shade = next(shades)
     data = jpeg(shade)
-    yield kind("flipped-in-tables.jpg", flipped(data, handmade.segment_at(data, 0xC4) + 6), Refused("is damaged"))
-    yield kind("wrong-marker.jpg", data[:2] + b"\xff\x02" + data[4:], Refused("no marker found"))
+    yield kind("flipped-in-tables.jpg", flipped(data, handmade.segment_at(data, 0xC4) + 6), Refused("image-damaged"))
+    yield kind("wrong-marker.jpg", data[:2] + b"\xff\x02" + data[4:], Refused("image-damaged"))
     shade = next(shades)
     changed = shade.copy()
     changed[0, 31, 0] ^= 0x10
     data = encoded(image(shade), "BMP")
     yield kind("flipped-in-pixels.bmp", flipped(data, len(data) - 1), Used(changed))  # a bitmap has no sum
-    yield kind("rubbish-behind-the-header.jpg", b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40, Refused("is damaged"))
+    yield kind("rubbish-behind-the-header.jpg", b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40, Refused("image-damaged"))
 
 
 def disguised_kinds(shades: Shades) -> Iterator[Kind]:
     """Named as what they are not."""
-    yield kind("text.jpg", b"This was meant to be an image.\n", Refused("is no JPEG"))
-    yield kind("page.png", b"<!DOCTYPE html><html><body>404</body></html>", Refused("begins with b'<!DOCTYPE ht'"))
-    yield kind("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Refused("is no JPEG"))
+    yield kind("text.jpg", b"This was meant to be an image.\n", Refused("image-unknown-format"))
+    yield kind("page.png", b"<!DOCTYPE html><html><body>404</body></html>", Refused("image-unknown-format"))
+    yield kind("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Refused("image-heic"))
     shade = next(shades)
     yield kind("png-named.jpg", encoded(image(shade)), Used(shade))
     shade = next(shades)
@@ -78,17 +78,19 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
         "notes.txt": b"BMW is no bitmap.\n",
         "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
         "document.pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
-        "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
         "modern.avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf",
         "icon.ico": encoded(small.resize((16, 16)), "ICO"),
         "wavelets.jp2": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ",
         "layers.psd": b"8BPS\0\x01\0\0\0\0\0\0\0\x03",
-        "raw.cr3": b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom",
         "film.mp4": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
         "archive.zip": b"PK\x05\x06" + bytes(18),
         "map.ppm": encoded(small, "PPM"),
         "nothing.dat": b"",
     }
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    yield kind("phone.heic", heic, PassedOver("not an image", Refused("image-heic")))
+    raw = b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom"
+    yield kind("raw.cr3", raw, PassedOver("camera RAW file", Refused("image-unknown-format")))
     for file, data in others.items():
-        named = Refused("is no JPEG, PNG, BMP, GIF, WebP or TIFF image" if data else "is empty (0 bytes)")
+        named = Refused("image-unknown-format" if data else "image-empty")
         yield kind(file, data, PassedOver("not an image", named))

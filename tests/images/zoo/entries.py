@@ -42,7 +42,7 @@ def named_kinds(shades: Shades) -> Iterator[Kind]:
 
 def irregular_kinds(shades: Shades) -> Iterator[Kind]:
     """Hidden and system files, links, folders, pipes, devices."""
-    no_image = Refused("is no JPEG")
+    no_image = Refused("image-unknown-format")
     hidden = "hidden file or folder"
     yield kind("._x.jpg", b"\0\x05\x16\x07\0\x02\0\0Mac OS X", PassedOver(hidden, no_image))
     yield kind(".DS_Store", b"\0\0\0\1Bud1\0\0\x10\0", PassedOver(hidden, no_image))
@@ -53,25 +53,25 @@ def irregular_kinds(shades: Shades) -> Iterator[Kind]:
     yield kind(".hidden-folder/inside.png", encoded(image(shade)), PassedOver(hidden, Used(shade)))
     shade = next(shades)
     yield kind("folder.jpg/inside.png", encoded(image(shade)), Used(shade), "folder.jpg")
-    empty = PassedOver("empty folder named like an image", Refused("no images in this folder"))
+    empty = PassedOver("empty folder named like an image", Refused("predict-no-images"))
     yield kind("empty-folder.jpg", Path.mkdir, empty)
     shade = next(shades)
     yield kind("link-to-a-image.png", _link(encoded(image(shade))), Used(shade))
-    gone = Refused("is a link that leads nowhere")
+    gone = Refused("image-not-found")
     yield kind("link-to-nothing.jpg", lambda path: path.symlink_to("gone"), gone)
     yield kind("link-to-nothing", lambda path: path.symlink_to("gone"), PassedOver("link that leads nowhere", gone))
-    loop = Refused("cannot be read (Too many levels of symbolic links)")
+    loop = Refused("image-unreadable")
     yield kind("link-to-itself.jpg", lambda path: path.symlink_to(path.name), loop)
-    again = PassedOver("link to a folder that was already visited", Refused("no images in this folder"))
+    again = PassedOver("link to a folder that was already visited", Refused("predict-no-images"))
     yield kind("folder-in-itself.jpg/link", lambda path: path.symlink_to(path.parent), again, "folder-in-itself.jpg")
-    yield kind("device.jpg", lambda path: path.symlink_to("/dev/zero"), Refused("is a device, not a regular file"))
-    pipe = Refused("is a named pipe, not a regular file")
+    yield kind("device.jpg", lambda path: path.symlink_to("/dev/zero"), Refused("image-not-a-file"))
+    pipe = Refused("image-not-a-file")
     yield kind("pipe.jpg", os.mkfifo, pipe)
     yield kind("pipe", os.mkfifo, PassedOver("not a regular file", pipe))
-    yield kind("socket.png", _bind, Refused("is a socket, not a regular file"))
+    yield kind("socket.png", _bind, Refused("image-not-a-file"))
     if os.geteuid() != 0:  # nothing is closed to root
         shade = next(shades)
-        yield kind("closed.png", _closed(encoded(image(shade))), Refused("permission denied"))
+        yield kind("closed.png", _closed(encoded(image(shade))), Refused("image-unreadable"))
 
 
 def _link(data: bytes) -> Callable[[Path], object]:

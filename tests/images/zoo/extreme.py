@@ -36,12 +36,12 @@ def sized_kinds(shades: Shades) -> Iterator[Kind]:
     def column(path: Path) -> None:
         path.write_bytes(png((1, 20_000_000), 8, handmade.GRAY, bytes(40_000_000)))
 
-    yield kind("1-by-20000000.png", column, Refused("is 20,000,000 pixels long on one side"))
+    yield kind("1-by-20000000.png", column, Refused("image-too-costly"))
 
     def huge(path: Path) -> None:
         path.write_bytes(png((20_000, 20_000), 1, handmade.GRAY, bytes(2501) * 20_000))
 
-    yield kind("20000-by-20000.png", huge, Refused("has 20000 × 20000 = 400,000,000 pixels, more than data.max_pixels"))
+    yield kind("20000-by-20000.png", huge, Refused("image-too-many-pixels"))
 
 
 def bomb_kinds(shades: Shades) -> Iterator[Kind]:
@@ -50,35 +50,35 @@ def bomb_kinds(shades: Shades) -> Iterator[Kind]:
     zeros = zlib.compress(bytes(5_000_000), 9)
     for name in ("iCCP", "zTXt"):
         data = rgb_png(shade, [chunk(name.encode(), b"bomb\0\0" + zeros)])
-        yield kind(f"bomb-in-{name}.png", data, Refused("Decompressed data too large"))
-    yield kind("bomb-in-iTXt.png", rgb_png(shade, [chunk(b"iTXt", b"b\0\1\0\0\0" + zeros)]), Refused("too large"))
+        yield kind(f"bomb-in-{name}.png", data, Refused("image-damaged"))
+    yield kind("bomb-in-iTXt.png", rgb_png(shade, [chunk(b"iTXt", b"b\0\1\0\0\0" + zeros)]), Refused("image-damaged"))
     bomb = png((60_000, 60_000), 8, handmade.RGB, b"")
-    yield kind("bomb-of-pixels.png", bomb, Refused("has 60000 × 60000 = 3,600,000,000 pixels"))
-    yield kind("bomb-of-pixels.bmp", bmp((60_000, 60_000), 24, b"\0" * 99), Refused("3,600,000,000 pixels"))
+    yield kind("bomb-of-pixels.png", bomb, Refused("image-too-many-pixels"))
+    yield kind("bomb-of-pixels.bmp", bmp((60_000, 60_000), 24, b"\0" * 99), Refused("image-too-many-pixels"))
     screen = b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
     frame = b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x08\x01\0\0;"
-    yield kind("bomb-of-pixels.gif", screen + frame, Refused("3,600,000,000 pixels"))
+    yield kind("bomb-of-pixels.gif", screen + frame, Refused("image-too-many-pixels"))
     canvas = bytes(4) + (59_999).to_bytes(3, "little") * 2
     still = encoded(image(shade), "WEBP")[12:]
     body = b"WEBPVP8X" + struct.pack("<I", 10) + canvas + still
     riff = b"RIFF" + struct.pack("<I", len(body)) + body
-    yield kind("bomb-of-pixels.webp", riff, Refused("is larger than Pillow takes"))
+    yield kind("bomb-of-pixels.webp", riff, Refused("image-too-many-pixels"))
     runs = bmp((17_800, 10_000), 8, b"\1\1\0\0\0\1", bytes(1024), 1)
-    yield kind("bomb-of-run-lengths.bmp", runs, Refused("is a run-length coded bitmap of more than"))
+    yield kind("bomb-of-run-lengths.bmp", runs, Refused("image-too-costly"))
     scans = handmade.many_scans(Image.new("L", (1000, 1000), 99), 6000)
     tags = {256: 32, 257: 24, 258: 8, 259: 8, 262: 1, 277: 1, 322: 40_000, 323: 40_000, 324: 8, 325: 8}
-    yield kind("bomb-of-tiles.tif", handmade.tiff(tags, {}), Refused("unfold to 1,600,000,000 bytes"))
+    yield kind("bomb-of-tiles.tif", handmade.tiff(tags, {}), Refused("image-too-costly"))
     rows = 250_000
     strips = struct.pack(f"<{rows}I", *[8] * rows)
     tags = {256: 1, 257: rows, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
     yield kind(
         "bomb-of-strips.tif",
         handmade.tiff(tags, {273: strips, 279: strips}),
-        Refused("one of its tags lists more than 800,000 bytes"),
+        Refused("image-damaged"),
     )
-    yield kind("bomb-of-scans.jpg", scans, Refused("scans of 1,000,000 pixels"))
-    yield kind("hole.jpg", _holed(b""), Refused("has 100,000,000,000 bytes, more than an image"))
-    yield kind("hole-behind-a-image.jpg", _holed(jpeg(shade)), Refused("has 100,000,000,000 bytes, more than"))
+    yield kind("bomb-of-scans.jpg", scans, Refused("image-too-costly"))
+    yield kind("hole.jpg", _holed(b""), Refused("image-too-many-bytes"))
+    yield kind("hole-behind-a-image.jpg", _holed(jpeg(shade)), Refused("image-too-many-bytes"))
 
 
 def _holed(beginning: bytes) -> Callable[[Path], object]:

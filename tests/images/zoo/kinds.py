@@ -32,9 +32,9 @@ class Used:
 
 @dataclass(frozen=True)
 class Refused:
-    """Is named, with a reason that contains these words."""
+    """Is refused with a problem of this code."""
 
-    words: str
+    code: str
 
 
 @dataclass(frozen=True)

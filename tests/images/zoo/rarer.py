@@ -47,20 +47,14 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
     book = encoded(image(pages[0]), "TIFF", save_all=True, append_images=[image(pages[1])])
     yield kind("several-pages.tif", book, Used(pages[0]))
     levels = gray(next(shades))
-    yield kind(
-        "float.tif", encoded(Image.fromarray(levels / np.float32(255)), "TIFF"), Refused("has 32-bit float values")
-    )
-    yield kind(
-        "32-bit.tif", encoded(Image.fromarray(levels.astype(np.int32)), "TIFF"), Refused("32-bit integer values")
-    )
-    yield kind(
-        "lab.tif", encoded(Image.new("LAB", (32, 24)), "TIFF"), Refused("has the color mode LAB; save it as RGB")
-    )
+    yield kind("float.tif", encoded(Image.fromarray(levels / np.float32(255)), "TIFF"), Refused("image-mode"))
+    yield kind("32-bit.tif", encoded(Image.fromarray(levels.astype(np.int32)), "TIFF"), Refused("image-mode"))
+    yield kind("lab.tif", encoded(Image.new("LAB", (32, 24)), "TIFF"), Refused("image-mode"))
     tags = {256: 2, 257: 1, 258: 8, 259: 99, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}
     unknown = handmade.tiff(tags, {})
-    yield kind("unknown-compression.tif", unknown, Refused("is damaged (unknown value 99)"))
+    yield kind("unknown-compression.tif", unknown, Refused("image-damaged"))
     tags = {256: 2, 257: 1000, 258: 8, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2}
-    lacking = Refused("its strips or tiles hold 2 of 2,000 pixels")
+    lacking = Refused("image-damaged")
     yield kind("strips-that-are-missing.tif", handmade.tiff(tags, {}), lacking)
 
 
@@ -91,7 +85,7 @@ def bitmap_kinds(shades: Shades) -> Iterator[Kind]:
     shade = next(shades)
     data = np.ascontiguousarray(shade[..., ::-1]).tobytes()
     yield kind("first-row-first.bmp", bmp((32, -24), 24, data), Used(shade))
-    yield kind("2-bit.bmp", bmp((32, 24), 2, bytes(999)), Refused("Unsupported BMP pixel depth (2)"))
+    yield kind("2-bit.bmp", bmp((32, 24), 2, bytes(999)), Refused("image-damaged"))
 
 
 def gif_and_webp_kinds(shades: Shades) -> Iterator[Kind]:
@@ -104,7 +98,7 @@ def gif_and_webp_kinds(shades: Shades) -> Iterator[Kind]:
     frames = [image(next(shades)).quantize(32) for _ in range(3)]
     moving = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=99)
     yield kind("animated.gif", moving, Used(np.asarray(frames[0].convert("RGB")), 1))
-    yield kind("no-frame.gif", b"GIF89a" + struct.pack("<HHBBB", 32, 24, 0, 0, 0) + b";", Refused("no more images"))
+    yield kind("no-frame.gif", b"GIF89a" + struct.pack("<HHBBB", 32, 24, 0, 0, 0) + b";", Refused("image-damaged"))
     shade = next(shades)
     yield kind("lossy.webp", encoded(image(shade), "WEBP", quality=95), Used(shade, 12))
     shade = next(shades)
