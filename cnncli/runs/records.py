@@ -15,6 +15,7 @@ from cnncli.errors import RunError, printable
 from cnncli.runs.layout import RunFolder
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import LOGGER
+from cnncli.terminal.formatting import decimal, percent
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class HistoryRow:
     val_accuracy: float
     seconds: float
     images_per_s: float
+
+    def scores(self) -> str:
+        """Return the metrics as text for a line about the epoch."""
+        return (
+            f"loss {decimal(self.loss)} (val {decimal(self.val_loss)}) · "
+            f"accuracy {percent(self.accuracy)} (val {percent(self.val_accuracy)})"
+        )
 
 
 COLUMNS = tuple(field.name for field in fields(HistoryRow))

@@ -1,8 +1,11 @@
-"""Messages and progress on stderr: bars on a terminal, plain lines otherwise. stdout belongs to results.
+"""Messages and progress on stderr: bars on a terminal, plain lines otherwise. stdout is for results.
 
 Messages go through the standard library's `logging`: any module logs to a logger below `cnncli`, and the console that
 was created last shows the records (info unless quiet, debug if verbose, warnings and errors always). A run writes the
 same records to its log.txt.
+
+Everything shown is one line per message or table row: control characters, which a class or file name may contain, are
+escaped here, so that no other module has to.
 """
 
 from __future__ import annotations
@@ -15,16 +18,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from cnncli.terminal.formatting import cell_width, encodable, plain_table, right_aligned
-from cnncli.terminal.progress import Meter, Progress, Training
+from cnncli.errors import Message, printable
+from cnncli.terminal.formatting import Column, encodable, fit_table, plain_table, right_aligned
+from cnncli.terminal.progress import EpochProgress, Meter, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-LINE_EVERY_S = 10.0
+FIRST_LINE_S = 10.0
+"""Time until plain progress writes its first line; the time until the next one doubles, up to `LAST_LINE_S`."""
+
+FIRST_EPOCH_LINE_S = 60.0
+"""The same within an epoch, whose end is a line anyway."""
+
+LAST_LINE_S = 300.0
 BAR_EVERY_S = 0.1
 BAR_WIDTH = 16
+
+_RED, _YELLOW, _BOLD, _DIM = "31", "33", "1", "2"
 
 LOGGER = logging.getLogger("cnncli")
 
@@ -37,7 +49,8 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless there is no console or it was written by `Console.table` or `Console.phase`."""
         if self.console is not None and not getattr(record, "is_shown", False):
-            self.console.show(record)
+            text = record.msg if isinstance(record.msg, Message) and not record.args else record.getMessage()
+            self.console.show(record.levelno, text)
 
 
 _HANDLER = _ConsoleHandler()  # also keeps logging's last resort from printing warnings a second time
@@ -47,15 +60,15 @@ _SHOWN = {"is_shown": True}
 
 
 class Console:
-    """Where a recipe says what it does.
+    """Shows messages, tables and progress.
 
     Args:
         stream: a text stream; default: stderr.
-        quiet: warnings alone.
-        verbose: details too.
+        quiet: only show warnings and errors.
+        verbose: also show debug messages.
         color: default: on a terminal, unless NO_COLOR is set.
-        live: bars that move; default: on a terminal. `Console(live=False)` suits notebooks and scripts.
-        clock: seconds, for the rates and the time left.
+        live: whether progress is a moving bar; default: on a terminal. `Console(live=False)` suits notebooks.
+        clock: returns seconds, for rates and the time left.
     """
 
     def __init__(
@@ -78,40 +91,46 @@ class Console:
 
     @property
     def stream(self) -> TextIO | None:
-        """Where messages go; None in a process that has no stderr."""
+        """Stream of the messages; None in a process without stderr."""
         return self._stream if self._stream is not None else sys.stderr
 
     def say(self, text: str) -> None:
         """Log an ordinary message."""
-        self._log(logging.INFO, text)
+        LOGGER.info(text)
 
     def detail(self, text: str) -> None:
         """Log a message that is shown with --verbose; the log of a run always has it."""
-        self._log(logging.DEBUG, text)
+        LOGGER.debug(text)
 
     def warn(self, text: str) -> None:
         """Log a warning, which is shown despite --quiet."""
-        self._log(logging.WARNING, text)
+        LOGGER.warning(text)
 
-    def _log(self, level: int, text: str) -> None:
-        _HANDLER.console = self
-        LOGGER.log(level, text)
+    def show(self, level: int, text: str) -> None:
+        """Write a message if its level is shown: a warning or an error with its code.
 
-    def show(self, record: logging.LogRecord) -> None:
-        """Write a log record if its level is shown."""
-        text = record.getMessage()
-        if record.levelno >= logging.ERROR:
-            self._write(f"{self._styled('error:', '31')} {text}")
-        elif record.levelno >= logging.WARNING:
-            self._write(f"{self._styled('warning:', '33')} {text}")
-        elif not self.quiet and (record.levelno >= logging.INFO or self.verbose):
-            self._write(text)
+        Args:
+            level: of `logging`.
+            text: usually a `Message`.
+        """
+        code = self._styled(f" [{text.code}]", _DIM) if isinstance(text, Message) and text.code else ""
+        if level >= logging.ERROR:
+            self._write(f"{self._styled('error:', _RED)} {printable(text)}{code}")
+        elif level >= logging.WARNING:
+            self._write(f"{self._styled('warning:', _YELLOW)} {printable(text)}{code}")
+        elif not self.quiet and (level >= logging.INFO or self.verbose):
+            self._write(printable(text))
 
     def phase(self, title: str, text: str = "") -> None:
-        """The beginning or the outcome of one phase of the work: a short title, and what there is to know."""
+        """Report the beginning or the outcome of a phase of the work.
+
+        Args:
+            title: a word or two.
+            text: what there is to know.
+        """
         LOGGER.info("%s: %s" if text else "%s%s", title, text, extra=_SHOWN)
         if not self.quiet:
-            self._write(f"{self._styled(f'{title:<11}', '1')} {text}".rstrip())
+            self._write(f"{self._styled(f'{title:<11}', _BOLD)} {printable(text)}".rstrip())
 
     def table(
         self,
@@ -119,24 +138,27 @@ class Console:
         rows: Sequence[Sequence[str]],
         title: str = "",
         to: Literal["stderr", "stdout"] = "stderr",
+        optional: Sequence[str] = (),
     ) -> None:
-        """A table of text: on a terminal drawn by rich, elsewhere aligned by spaces.
+        """Show a table: on a terminal fitted to its width, elsewhere complete and aligned by spaces.
 
         Args:
             columns: their headings; a column of numbers is aligned right.
             rows: a cell per column.
-            title: a line above it.
+            title: a line above the table.
             to: stderr for a message, which --quiet silences; stdout for a result.
+            optional: headings of columns that a narrow terminal need not show, the least important first.
         """
-        text = plain_table(columns, rows, title)
+        title = printable(title)
+        table: list[Column] = [[printable(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
+        text = "\n".join([title, plain_table(table)] if title else [plain_table(table)])
         stream = sys.stdout if to == "stdout" else self.stream
-        drawn = _is_terminal(stream) and self._bars is None
         if to == "stderr":
             LOGGER.info(text, extra=_SHOWN)
         if stream is None or (self.quiet and to == "stderr"):
             return
-        if drawn:
-            _rich_table(stream, self.color, columns, rows, title)
+        if _is_terminal(stream) and self._bars is None:
+            _draw_table(stream, self.color, table, title, optional)
         elif to == "stderr":
             self._write(text)
         else:
@@ -144,36 +166,36 @@ class Console:
 
     @contextmanager
     def progress(self, total: int | None, description: str, unit: str = "images") -> Iterator[Progress]:
-        """Show how far a piece of work is, its rate and the time left; ends with one line about the whole.
+        """Show the progress of a task: how much is done, the rate and the time left, and at the end a summary.
 
         Args:
-            total: how many there are to do, None where that is unknown.
+            total: number of items, or None if it is unknown.
             description: a word or two.
             unit: what is counted, in the plural.
         """
-        meter = Meter(description, total, unit, self.clock)
-        with self._shown(meter) as show:
+        meter = Meter(printable(description), total, unit, self.clock)
+        with self._showing(meter, FIRST_LINE_S) as show:
             yield Progress(meter, show)
         if meter.done:
-            self.say(f"{description}: {meter.summary()}")
+            LOGGER.info(f"{description}: {meter.summary()}")
 
     @contextmanager
-    def training(self, stage: str, epochs: int, images: int, done: int = 0) -> Iterator[Training]:
-        """Show the training of a stage: a bar for each epoch on a terminal, and a line at its end anywhere.
+    def training(self, stage: str, epochs: int, images: int, done: int = 0) -> Iterator[EpochProgress]:
+        """Show the training of a stage: on a terminal a bar for each epoch, and a line when an epoch is done.
 
         Args:
             stage: its name.
-            epochs: how many are planned.
-            images: in one epoch.
-            done: epochs that were over before.
+            epochs: number of epochs that are planned.
+            images: number of images in one epoch.
+            done: number of epochs that were done before.
         """
-        training = Training(Meter("", images, "images", self.clock), self.say, stage, epochs, done)
-        with self._shown(training.meter) as training.show:
-            yield training
+        meter = Meter("", images, "images", self.clock)
+        with self._showing(meter, FIRST_EPOCH_LINE_S) as show:
+            yield EpochProgress(meter, show, LOGGER.info, printable(stage), epochs, done)
 
     @contextmanager
-    def _shown(self, meter: Meter) -> Iterator[Callable[[], None]]:
-        """Show a meter as long as the block runs; gives what is to be called after every change of it."""
+    def _showing(self, meter: Meter, first_line_s: float) -> Iterator[Callable[[], None]]:
+        """Show a meter while the block runs; yield what is to be called after every change of it."""
         if self.quiet:
             yield lambda: None
         elif self.live:
@@ -181,11 +203,11 @@ class Console:
                 task = bars.add_task("", total=meter.total, text="")
                 self._move(bars, task, meter)
                 try:
-                    yield _every(BAR_EVERY_S, self.clock, lambda: self._move(bars, task, meter))
+                    yield _throttled(lambda: self._move(bars, task, meter), self.clock, BAR_EVERY_S, BAR_EVERY_S)
                 finally:
                     bars.remove_task(task)
         else:
-            yield _every(LINE_EVERY_S, self.clock, lambda: self._write(f"{meter.description}: {meter.text()}"))
+            yield _throttled(lambda: self._write(meter.line()), self.clock, first_line_s, LAST_LINE_S)
 
     def _move(self, bars: RichProgress, task: TaskID, meter: Meter) -> None:
         text, description = self._encodable(meter.text()), self._encodable(meter.description)
@@ -193,7 +215,7 @@ class Console:
 
     @contextmanager
     def _rich(self) -> Iterator[RichProgress]:
-        """The bars on the terminal; work inside work adds a bar to those that are there."""
+        """Yield the bars on the terminal; a task within a task adds a bar to those that are there."""
         if self._bars is not None:
             yield self._bars
             return
@@ -205,8 +227,8 @@ class Console:
         words = TextColumn("{task.description}", markup=False)
         bar = BarColumn(BAR_WIDTH, complete_style="green", finished_style="green")
         columns = (words, bar, TextColumn("{task.fields[text]}", markup=False))
-        # No thread that refreshes: whoever advances does. What is printed to stdout meanwhile stays a result, which
-        # rich would move to stderr.
+        # No refreshing thread: each change refreshes. What is printed to stdout meanwhile stays a result; rich would
+        # redirect it to stderr.
         bars = RichProgress(*columns, console=screen, transient=True, auto_refresh=False, redirect_stdout=False)
         with bars as self._bars:
             try:
@@ -218,7 +240,7 @@ class Console:
         if self._bars is not None:
             self._bars.console.out(self._encodable(line), highlight=False)
         elif self.stream is not None:
-            with suppress(OSError, ValueError):  # nobody listens any more: no reason to end the work
+            with suppress(OSError, ValueError):  # a closed stderr is no reason to end the work
                 _write_line(self.stream, line)
 
     def _styled(self, text: str, code: str) -> str:
@@ -240,35 +262,42 @@ def _write_line(stream: TextIO, line: str) -> None:
     stream.flush()
 
 
-def _every(seconds: float, clock: Callable[[], float], action: Callable[[], None]) -> Callable[[], None]:
-    """An action that may be called at any rate and happens at most once in so many seconds, first after them."""
-    last = [clock()]
+def _throttled(
+    action: Callable[[], None], clock: Callable[[], float], seconds: float, most_seconds: float
+) -> Callable[[], None]:
+    """Return an action that may be called at any rate and happens at growing intervals.
+
+    Args:
+        action: what to do.
+        clock: returns seconds.
+        seconds: time until the action happens first. Each time it happens, the interval doubles.
+        most_seconds: longest interval.
+    """
+    last, interval = clock(), seconds
 
     def call() -> None:
+        nonlocal last, interval
         now = clock()
-        if now - last[0] >= seconds:
-            last[0] = now
+        if now - last >= interval:
+            last, interval = now, min(2 * interval, most_seconds)
             action()
 
     return call
 
 
-def _rich_table(stream: TextIO, color: bool, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+def _draw_table(stream: TextIO, color: bool, columns: Sequence[Column], title: str, optional: Sequence[str]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console as RichConsole
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for k, column in enumerate(columns):
-        side: Literal["right", "left"] = "right" if right_aligned([row[k] for row in rows]) else "left"
-        table.add_column(Text(column), justify=side, no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(encodable(cell, stream.encoding)) for cell in row))
     screen = RichConsole(file=stream, no_color=not color, force_jupyter=False)
-    # Cells are neither cut nor folded: a table that is too wide goes on in the next line, and can still be copied from.
-    width = sum(max(cell_width(cell) for cell in column) + 2 for column in zip(columns, *rows, strict=True)) + 2
-    screen.width = max(screen.width, width)
+    fitted = fit_table(columns, screen.width, optional)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading, *cells in fitted:
+        table.add_column(Text(heading), justify="right" if right_aligned(cells) else "left", no_wrap=True)
+    for row in zip(*(cells for _, *cells in fitted), strict=True):
+        table.add_row(*(Text(encodable(cell, stream.encoding)) for cell in row))
     if title:
         _write_line(stream, title)
     screen.print(table)

@@ -1,19 +1,19 @@
-"""Numbers, durations and tables as text for people."""
+"""Numbers, durations and tables as text for people. One function for each kind, used everywhere."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-# What the words of this project become where an encoding has no better.
+# Replacements for the characters of our messages that an encoding lacks.
 _PLAIN = str.maketrans(
     {"·": "-", "–": "-", "—": "-", "…": "...", "×": "x", "→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "’": "'"}
 )
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    r"""A text as an encoding can hold it: unchanged if possible, else in plain signs and escapes.
+    r"""Return text that an encoding can represent: unchanged if possible, else with plain signs and escapes.
 
     >>> encodable("3 × 4 · é", "ascii")
     '3 x 4 - \\xe9'
@@ -27,7 +27,7 @@ def encodable(text: str, encoding: str | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in the unit that suits it.
+    """Return a duration in a suitable unit.
 
     >>> [duration(s) for s in (0.04, 4.12, 75, 7380)]
     ['0.04 s', '4.1 s', '1 min 15 s', '2 h 03 min']
@@ -44,7 +44,7 @@ def duration(seconds: float) -> str:
 
 
 def rate(per_second: float, unit: str) -> str:
-    """So many of a unit per second.
+    """Return a rate per second.
 
     >>> rate(1900.4, "images"), rate(0.25, "images")
     ('1,900 images/s', '0.25 images/s')
@@ -53,7 +53,7 @@ def rate(per_second: float, unit: str) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """A size on disk in the unit that suits it, powers of 1000.
+    """Return a size in bytes in a suitable unit (powers of 1000).
 
     >>> [size(n) for n in (812, 2_560, 83_100_000, 1.25e9, 45e12)]
     ['812 B', '2.6 kB', '83 MB', '1.2 GB', '45 TB']
@@ -63,17 +63,35 @@ def size(n_bytes: float) -> str:
     return f"{number:{'.1f' if power and number < 9.95 else ',.0f'}} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
-def figure(value: float) -> str:
-    """A loss, an accuracy or a learning rate, to three decimals or, where it is small, two digits.
+def decimal(value: float) -> str:
+    """Return a loss or a learning rate with three decimals or, if it is small, two significant digits.
 
-    >>> [figure(value) for value in (0.98125, 0.0, 2e-5, 12.3456)]
+    >>> [decimal(value) for value in (0.98125, 0.0, 2e-5, 12.3456)]
     ['0.981', '0', '2e-05', '12.346']
     """
     return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
 
 
+def percent(fraction: float) -> str:
+    """Return a fraction such as an accuracy as a percentage. JSON and CSV have the fraction itself.
+
+    >>> percent(0.9934)
+    '99.3 %'
+    """
+    return f"{fraction:.1%}".replace("%", " %")
+
+
+def percent_range(low: float, high: float) -> str:
+    """Return an interval of fractions as percentages.
+
+    >>> percent_range(0.9861, 0.9974)
+    '98.6–99.7 %'
+    """
+    return f"{low * 100:.1f}–{percent(high)}"
+
+
 def cell_width(text: str) -> int:
-    """How many columns of a terminal a text takes: ideographs take two, combining marks none."""
+    """Return the number of terminal columns of a text: ideographs take two, combining marks none."""
     return sum(
         0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
     )
@@ -84,7 +102,7 @@ _QUANTITY = re.compile(rf"{_NUMBER}(?:[–×/ ]+(?:{_NUMBER}|%|[A-Za-z/]+))*")
 
 
 def right_aligned(cells: Sequence[str]) -> bool:
-    """Whether a column holds numbers, with units or in ranges; a dash is a number that is not known.
+    """Return whether all cells are numbers, with units or in ranges; a dash stands for an unknown number.
 
     >>> [right_aligned(column) for column in (["1,900", "–"], ["0.97–0.99", "1 min 15 s"], ["2026-11-21"])]
     [True, True, False]
@@ -93,21 +111,75 @@ def right_aligned(cells: Sequence[str]) -> bool:
     return bool(filled) and all(_QUANTITY.fullmatch(cell) for cell in filled)
 
 
-def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> str:
-    """A table aligned by spaces, two between columns; numbers to the right.
+Column = list[str]
+"""A column of a table: its heading, then its cells. A cell that was wrapped has several lines."""
 
-    >>> print(plain_table(["run", "n"], [["vgg16", "2,000"], ["a", "4"]]))
+
+def plain_table(columns: Sequence[Column]) -> str:
+    """Return a table with columns aligned by spaces, two between them; numbers are aligned right.
+
+    >>> print(plain_table([["run", "vgg16", "a"], ["n", "2,000", "4"]]))
     run        n
     vgg16  2,000
     a          4
     """
-    table = [[str(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(cell_width(row[k]) for row in table) for k in range(len(columns))]
-    right = [right_aligned([row[k] for row in table[1:]]) for k in range(len(columns))]
-    lines = ["  ".join(map(_padded, row, widths, right)).rstrip() for row in table]
-    return "\n".join([title, *lines] if title else lines)
+    aligned = [_aligned(column) for column in columns]
+    return "\n".join("  ".join(row).rstrip() for row in zip(*aligned, strict=True))
 
 
-def _padded(cell: str, width: int, right: bool) -> str:
-    space = " " * (width - cell_width(cell))
-    return space + cell if right else cell + space
+def fit_table(columns: Sequence[Column], width: int, optional: Sequence[str] = ()) -> list[Column]:
+    r"""Fit a table into the width of a terminal.
+
+    Optional columns go first, then long cells are wrapped, the widest column first: behind spaces, slashes, commas,
+    dashes and underscores, never within a word or a quantity. A table that is still too wide stays so.
+
+    Args:
+        columns: the table.
+        width: of the terminal.
+        optional: headings of columns that a narrow terminal need not show, the least important first.
+
+    >>> fit_table([["path", "data/cats/1.jpg"], ["n", "2,000"], ["size", "1.2 GB"]], 20, ["size"])
+    [['path', 'data/cats/\n1.jpg'], ['n', '2,000']]
+    """
+    fitted = [list(column) for column in columns]
+    for heading in optional:
+        if table_width(fitted) > width:
+            fitted = [column for column in fitted if column[0] != heading]
+    for column in sorted(fitted, key=_column_width, reverse=True):
+        excess = table_width(fitted) - width
+        if excess > 0:
+            column[:] = _wrapped(column, _column_width(column) - excess)
+    return fitted
+
+
+def table_width(columns: Sequence[Column]) -> int:
+    """Return the width of a table, with two spaces between columns."""
+    return sum(map(_column_width, columns)) + 2 * (len(columns) - 1)
+
+
+def _column_width(column: Column) -> int:
+    return max(cell_width(line) for cell in column for line in cell.split("\n"))
+
+
+def _aligned(column: Column) -> Column:
+    width, right = _column_width(column), right_aligned(column[1:])
+    spaces = [" " * (width - cell_width(cell)) for cell in column]
+    return [space + cell if right else cell + space for space, cell in zip(spaces, column, strict=True)]
+
+
+def _wrapped(column: Column, width: int) -> Column:
+    """Wrap the cells of a column, or only its heading if the cells are quantities."""
+    is_numeric = right_aligned(column[1:])
+    pieces = [[cell] if is_numeric and k else re.split(r"(?<=[\s/,_-])", cell) for k, cell in enumerate(column)]
+    width = max(width, *(cell_width(piece.rstrip()) for cell in pieces for piece in cell))
+    return ["\n".join(_lines(cell, width)) for cell in pieces]
+
+
+def _lines(pieces: Sequence[str], width: int) -> Iterator[str]:
+    line = ""
+    for piece in pieces:
+        if line and cell_width((line + piece).rstrip()) > width:
+            yield line.rstrip()
+            line = ""
+        line += piece
+    yield line.rstrip()

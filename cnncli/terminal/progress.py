@@ -1,40 +1,46 @@
-"""How far a piece of work is: counting, rates, time left, and the figures of an epoch as a line."""
+"""Progress of a task: how much is done, how fast, and how long the rest will take."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
-from cnncli.terminal.formatting import duration, figure, rate
+from cnncli.terminal.formatting import duration, rate
 
-RATE_OVER_S = 15.0
+RATE_WINDOW_S = 15.0
 
 
 class Meter:
-    """How much is done, how fast, and how long the rest will take.
+    """Counts what is done and estimates the time left from the rate of the last 15 s.
 
-    The time left follows the rate of the last 15 s, since the first moments of a piece of work are rarely typical.
+    The first moments of a task are rarely typical, so an average since the beginning would mislead. A meter may be used
+    from any thread.
+
+    Args:
+        description: a word or two.
+        total: number of items, or None if it is unknown.
+        unit: what is counted, in the plural.
+        clock: returns seconds.
     """
 
     def __init__(self, description: str, total: int | None, unit: str, clock: Callable[[], float]) -> None:
-        self.description, self.total, self.unit, self._clock = description, total, unit, clock
+        self.total, self.unit, self._clock = total, unit, clock
         self._lock = threading.Lock()
         self.restart(description)
 
     def restart(self, description: str) -> None:
-        """Begin again at nothing done."""
+        """Start again at zero, with another description."""
         self.description, self.done, self._start = description, 0, self._clock()
         self._marks = deque([(self._start, 0)])
 
     def set(self, done: int) -> None:
-        """So many are done."""
+        """Set the number of items that are done."""
         with self._lock:
             self._set(done)
 
     def add(self, n: int) -> None:
-        """So many more are done."""
+        """Add to the number of items that are done."""
         with self._lock:
             self._set(self.done + n)
 
@@ -42,16 +48,11 @@ class Meter:
         now = self._clock()
         self.done = done
         self._marks.append((now, done))
-        while now - self._marks[1][0] > RATE_OVER_S:
+        while now - self._marks[1][0] > RATE_WINDOW_S:
             self._marks.popleft()
 
-    @property
-    def seconds(self) -> float:
-        """Since the beginning."""
-        return self._clock() - self._start
-
     def text(self) -> str:
-        """`1,200/4,000 · 980 images/s · 3 s left`, which fits beside a bar on 80 columns."""
+        """Return for example `1,200/4,000 · 980 images/s · 3 s left`, which fits next to a bar on 80 columns."""
         with self._lock:
             (then, before), (now, done) = self._marks[0], self._marks[-1]
         parts = [f"{done:,}" if self.total is None else f"{done:,}/{self.total:,}"]
@@ -62,78 +63,58 @@ class Meter:
                 parts.append(f"{duration((self.total - done) / speed)} left")
         return " · ".join(parts)
 
+    def line(self) -> str:
+        """Return the description and the text, for streams without bars."""
+        return f"{self.description}: {self.text()}"
+
     def summary(self) -> str:
-        """`4,000 images in 4.1 s · 980 images/s`."""
-        seconds = self.seconds
+        """Return for example `4,000 images in 4.1 s · 980 images/s`."""
+        seconds = self._clock() - self._start
         speed = f" · {rate(self.done / seconds, self.unit)}" if seconds > 0 and self.done else ""
         return f"{self.done:,} {self.unit} in {duration(seconds)}{speed}"
 
 
 class Progress:
-    """What `Console.progress` hands out; any thread may call it."""
+    """Progress of one task, as `Console.progress` yields it; may be used from any thread."""
 
     def __init__(self, meter: Meter, show: Callable[[], None]) -> None:
         self._meter, self._show = meter, show
 
     def advance(self, n: int = 1) -> None:
-        """So many more are done."""
+        """Report that `n` more items are done."""
         self._meter.add(n)
         self._show()
 
     def update(self, done: int) -> None:
-        """So many are done by now."""
+        """Report how many items are done."""
         self._meter.set(done)
         self._show()
 
 
-class EpochFigures(Protocol):
-    """What a line about an epoch shows; a row of the history has it."""
+class EpochProgress:
+    """Progress of the epochs of a stage, as `Console.training` yields it."""
 
-    @property
-    def loss(self) -> float: ...  # noqa: D102
-    @property
-    def accuracy(self) -> float: ...  # noqa: D102
-    @property
-    def val_loss(self) -> float: ...  # noqa: D102
-    @property
-    def val_accuracy(self) -> float: ...  # noqa: D102
-    @property
-    def seconds(self) -> float: ...  # noqa: D102
-    @property
-    def images_per_s(self) -> float: ...  # noqa: D102
-
-
-class Training:
-    """What `Console.training` hands out: `advance` after each step, `epoch_done` with the figures of an epoch."""
-
-    def __init__(self, meter: Meter, say: Callable[[str], None], stage: str, epochs: int, done: int = 0) -> None:
-        self.meter = meter
-        self.show: Callable[[], None] = lambda: None
-        self._say, self._stage, self._epochs = say, stage, epochs
-        self._before = self._done = done
-        self._seconds = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
-        self.meter.restart(f"{self._stage} · epoch {self._done + 1}/{self._epochs}")
+    def __init__(
+        self, meter: Meter, show: Callable[[], None], log: Callable[[str], None], stage: str, epochs: int, done: int
+    ) -> None:
+        self._meter, self._show, self._log = meter, show, log
+        self._stage, self._epochs, self._done = stage, epochs, done
+        meter.restart(self._title())
 
     def advance(self, images: int) -> None:
-        """One step trained on so many images."""
-        self.meter.add(images)
-        self.show()
+        """Report that one step has trained on this many images."""
+        self._meter.add(images)
+        self._show()
 
-    def epoch_done(self, figures: EpochFigures) -> None:
-        """An epoch is over, its validation included; the next one begins."""
-        self._done, self._seconds = self._done + 1, self._seconds + figures.seconds
-        left = (self._epochs - self._done) * self._seconds / (self._done - self._before)
-        self._say(epoch_line(self._stage, self._done, self._epochs, figures, left))
-        self._begin()
+    def epoch_done(self, scores: str) -> None:
+        """Report the end of an epoch, validation included, and start the next one.
 
+        Args:
+            scores: the metrics of the epoch as text.
+        """
+        self._log(f"{self._title()} · {scores}")
+        self._done += 1
+        self._meter.restart(self._title())
 
-def epoch_line(stage: str, epoch: int, epochs: int, figures: EpochFigures, left_s: float) -> str:
-    """`head · epoch 3/20 · loss 0.120 · accuracy 0.974 · val_loss 0.101 · … · 1,900 images/s · 4.0 s left`."""
-    names = ("loss", "accuracy", "val_loss", "val_accuracy")
-    parts = [stage, f"epoch {epoch}/{epochs}", *(f"{name} {figure(getattr(figures, name))}" for name in names)]
-    parts.append(rate(figures.images_per_s, "images"))
-    parts += [f"{duration(left_s)} left"] if epoch < epochs else []
-    return " · ".join(parts)
+    def _title(self) -> str:
+        return f"{self._stage} · epoch {self._done + 1}/{self._epochs}"

@@ -214,7 +214,7 @@ class Epochs:
                 self._train(progress.advance)
                 row = self._validate()
                 self._check_weights()
-                progress.epoch_done(row)
+                progress.epoch_done(row.scores())
                 self._take(row)
                 self.keeper.add(row)
                 self._keep()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
-from cnncli.terminal.console import LINE_EVERY_S, Console
+from cnncli.errors import Message
+from cnncli.runs.records import HistoryRow
+from cnncli.terminal.console import FIRST_LINE_S, Console
+from cnncli.terminal.progress import Meter
 
 
 class Clock:
@@ -43,16 +46,12 @@ def _a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
-@dataclass
-class Figures:
-    """Those of an epoch."""
+SCORES = HistoryRow("head", 1, 1e-3, 0.12, 0.95, 0.1, 0.981, 2.0, 1900.0).scores()
 
-    loss: float = 0.12
-    accuracy: float = 0.95
-    val_loss: float = 0.1
-    val_accuracy: float = 0.981
-    seconds: float = 2.0
-    images_per_s: float = 1900.0
+
+def without_styles(stream: io.StringIO) -> str:
+    """Return what a stream shows, without bold and colors."""
+    return re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())
 
 
 def plain(**options: object) -> tuple[Console, io.StringIO, Clock]:
@@ -134,17 +133,19 @@ def test_no_colors_in_a_file() -> None:
 
 
 def test_plain_progress_is_a_line_now_and_then_and_one_at_the_end() -> None:
-    """A line at most every ten seconds, with rate and time left; the last one sums up."""
+    """The first line comes after ten seconds, the others at growing intervals; the last one sums up."""
     console, stream, clock = plain()
-    with console.progress(4000, "decoding") as progress:
-        for _ in range(40):
+    with console.progress(40_000, "decoding") as progress:
+        for _ in range(400):
             clock.now += 0.5
             progress.advance(100)
 
     assert stream.getvalue().splitlines() == [
-        "decoding: 2,000/4,000 · 200 images/s · 10 s left",
-        "decoding: 4,000/4,000 · 200 images/s",
-        "decoding: 4,000 images in 20 s · 200 images/s",
+        "decoding: 2,000/40,000 · 200 images/s · 3 min 10 s left",
+        "decoding: 6,000/40,000 · 200 images/s · 2 min 50 s left",
+        "decoding: 14,000/40,000 · 200 images/s · 2 min 10 s left",
+        "decoding: 30,000/40,000 · 200 images/s · 50 s left",
+        "decoding: 40,000 images in 3 min 20 s · 200 images/s",
     ]
 
 
@@ -162,7 +163,7 @@ def test_progress_without_a_total() -> None:
     """Where the number is unknown, the rate is shown and no time left."""
     console, stream, clock = plain()
     with console.progress(None, "looking", "files") as progress:
-        clock.now += LINE_EVERY_S
+        clock.now += FIRST_LINE_S
         progress.advance(50)
 
     assert stream.getvalue().splitlines()[0] == "looking: 50 · 5 files/s"
@@ -170,15 +171,15 @@ def test_progress_without_a_total() -> None:
 
 def test_time_left_follows_the_recent_rate() -> None:
     """A slow beginning does not spoil the estimate for ever."""
-    console, stream, clock = plain()
-    with console.progress(1000, "work") as progress:
-        clock.now += 100
-        progress.advance(1)
-        for _ in range(40):
-            clock.now += 1
-            progress.advance(10)
+    clock = Clock()
+    meter = Meter("work", 1000, "images", clock)
+    clock.now += 100
+    meter.add(1)
+    for _ in range(40):
+        clock.now += 1
+        meter.add(10)
 
-    assert stream.getvalue().splitlines()[-2] == "work: 401/1,000 · 10 images/s · 1 min 00 s left"
+    assert meter.text() == "401/1,000 · 10 images/s · 1 min 00 s left"
 
 
 def test_work_that_fails_does_not_claim_to_be_done() -> None:
@@ -218,31 +219,31 @@ def test_many_threads_may_advance() -> None:
 
 
 def test_the_line_of_an_epoch() -> None:
-    """Every epoch is a line with its figures, its rate and the time that is left of the stage."""
+    """A finished epoch is a line with its metrics, without rate and time left, and fits 80 columns."""
     console, stream, _ = plain()
-    with console.training("head", 3, 3800) as training:
-        for seconds in (2.0, 4.0, 3.0):
+    with console.training("head", 20, 3800, done=1) as training:
+        for _ in range(2):
             training.advance(3800)
-            training.epoch_done(Figures(seconds=seconds))
+            training.epoch_done(SCORES)
 
-    figures = "loss 0.120 · accuracy 0.950 · val_loss 0.100 · val_accuracy 0.981 · 1,900 images/s"
-    assert stream.getvalue().splitlines() == [
-        f"head · epoch 1/3 · {figures} · 4.0 s left",
-        f"head · epoch 2/3 · {figures} · 3.0 s left",
-        f"head · epoch 3/3 · {figures}",
-    ]
+    lines = stream.getvalue().splitlines()
+    assert lines == [f"head · epoch 2/20 · {SCORES}", f"head · epoch 3/20 · {SCORES}"]
+    assert max(map(len, lines)) <= 80
 
 
-def test_a_long_epoch_says_how_far_it_is() -> None:
-    """Within an epoch of minutes a line appears every ten seconds, counted from the epoch's beginning."""
+def test_long_epochs_report_their_progress() -> None:
+    """Within an epoch of minutes there is a line after a minute, then at growing intervals."""
     console, stream, clock = plain()
     with console.training("head", 2, 1000) as training:
-        training.epoch_done(Figures())
-        for _ in range(3):
-            clock.now += 5
-            training.advance(100)
+        training.epoch_done(SCORES)
+        for _ in range(18):
+            clock.now += 10
+            training.advance(20)
 
-    assert stream.getvalue().splitlines()[1] == ("head · epoch 2/2: 200/1,000 · 20 images/s · 40 s left")
+    assert stream.getvalue().splitlines()[1:] == [
+        "head · epoch 2/2: 120/1,000 · 2 images/s · 7 min 20 s left",
+        "head · epoch 2/2: 360/1,000 · 2 images/s · 5 min 20 s left",
+    ]
 
 
 def test_quiet_training_and_progress_say_nothing() -> None:
@@ -252,7 +253,7 @@ def test_quiet_training_and_progress_say_nothing() -> None:
         clock.now += 100
         training.advance(10)
         progress.advance(5)
-        training.epoch_done(Figures())
+        training.epoch_done(SCORES)
 
     assert stream.getvalue() == ""
 
@@ -281,7 +282,7 @@ def test_work_inside_work_on_a_terminal() -> None:
         clock.now += 1
         training.advance(50)
         progress.advance(5)
-        training.epoch_done(Figures())
+        training.epoch_done(SCORES)
 
     assert "5/10" in stream.getvalue()
     assert "epoch 1/2" in stream.getvalue()
@@ -346,15 +347,92 @@ def test_a_table_on_a_terminal_is_drawn() -> None:
     assert "a[b]" in stream.getvalue()
 
 
-def test_nothing_is_lost_in_a_table_that_is_too_wide() -> None:
-    """On 80 columns, cells are neither cut nor folded: what a table names can be copied."""
-    stream, cells = (
-        Terminal(),
-        ["2026-11-21T151201Z_resnet50-features-finetuned", "feature-extraction", "EfficientNetLite0"],
-    )
-    Console(stream, color=False).table(["run", "mode", "backbone"], [cells])
+RUNS = (
+    ["run", "mode", "backbone", "accuracy", "images"],
+    [["2026-11-21T151201Z_resnet50-features-finetuned", "feature-extraction", "EfficientNetLite0", "97.0 %", "2,000"]],
+)
 
-    assert "  ".join(cells) in stream.getvalue()
+
+@pytest.mark.parametrize(("width", "hidden"), [(120, []), (84, ["mode"]), (68, ["mode", "backbone"])])
+def test_a_narrow_terminal_hides_the_least_important_columns(
+    width: int, hidden: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is shown is whole, so that it can be copied, and no line is wider than the terminal."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream, (columns, rows) = Terminal(), RUNS
+    Console(stream, color=False).table(columns, rows, optional=["mode", "backbone", "images"])
+    shown = without_styles(stream)
+
+    assert [column for column in columns if column not in shown.splitlines()[0]] == hidden
+    assert rows[0][0] in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_long_path_is_wrapped_between_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither words nor quantities are broken; without spaces the cell is the path again."""
+    monkeypatch.setenv("COLUMNS", "30")
+    stream, path = Terminal(), "data/training_set/golden_retriever/1.jpg"
+    Console(stream, color=False).table(["path", "size"], [[path, "1.2 MB"]])
+    lines = without_styles(stream).splitlines()[2:]
+
+    assert "".join(line.removesuffix("1.2 MB").strip() for line in lines) == path
+    assert lines[0].endswith("1.2 MB")
+    assert max(map(len, lines)) <= 30
+
+
+def test_a_table_in_a_file_keeps_all_its_columns() -> None:
+    """Piped output does not depend on a terminal's width."""
+    console, stream, _ = plain()
+    columns, rows = RUNS
+    console.table(columns, rows, optional=columns)
+
+    assert [line.split() for line in stream.getvalue().splitlines()] == [columns, " ".join(rows[0]).split()]
+
+
+HOSTILE = "cat\x1b[31m\nred\r"
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_control_characters_are_escaped_everywhere(kind: type[io.StringIO]) -> None:
+    """A class or file name cannot color the screen, move the cursor or break a line."""
+    stream, clock = kind(), Clock()
+    console = Console(stream, color=False, verbose=True, live=False, clock=clock)
+    console.table([HOSTILE, "n"], [[HOSTILE, "1"]], title=HOSTILE)
+    console.phase("phase", HOSTILE)
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        console.show(level, Message("data-class-missing", HOSTILE))
+    with console.progress(2, HOSTILE) as progress, console.training(HOSTILE, 2, 10) as training:
+        clock.now += 20
+        progress.advance()
+        training.epoch_done(SCORES)
+    shown = without_styles(stream)
+
+    assert shown.count(r"cat\x1b[31m\nred\r") == 11
+    assert not set(shown) & {"\x1b", "\r"}
+
+
+def test_warnings_and_errors_end_with_their_code() -> None:
+    """The code is what `cnncli errors` explains; text without one has none."""
+    console, stream, _ = plain()
+    logging.getLogger("cnncli.example").warning(Message("data-class-missing", "no class"))
+    console.show(logging.ERROR, Message("data-class-missing", "no class"))
+    logging.getLogger("cnncli.example").info(Message("data-class-missing", "note"))
+    logging.getLogger("cnncli.example").warning("plain")
+
+    assert stream.getvalue().splitlines() == [
+        "warning: no class [data-class-missing]",
+        "error: no class [data-class-missing]",
+        "note",
+        "warning: plain",
+    ]
+
+
+def test_codes_are_dim_on_a_terminal() -> None:
+    """The code does not compete with the message."""
+    stream = Terminal()
+    Console(stream).show(logging.WARNING, Message("data-class-missing", "no class"))
+
+    assert stream.getvalue() == "\x1b[33mwarning:\x1b[0m no class\x1b[2m [data-class-missing]\x1b[0m\n"
 
 
 def test_a_result_goes_to_stdout_even_quietly(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnncli.terminal.formatting import cell_width, duration, encodable, figure, plain_table, rate, right_aligned
+from cnncli.terminal.formatting import (
+    cell_width,
+    decimal,
+    duration,
+    encodable,
+    fit_table,
+    percent,
+    percent_range,
+    plain_table,
+    rate,
+    right_aligned,
+    table_width,
+)
 
 CELLS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=5)
 
@@ -37,9 +49,16 @@ def test_rates(speed: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.0, "1.000"), (0.0099, "0.0099"), (float("nan"), "nan")])
-def test_figures(value: float, text: str) -> None:
-    """Three decimals, or two digits of a small number."""
-    assert figure(value) == text
+def test_decimals(value: float, text: str) -> None:
+    """A number has three decimals, or two digits if it is small."""
+    assert decimal(value) == text
+
+
+def test_accuracies_are_percentages_with_one_decimal() -> None:
+    """An accuracy and its interval are written in one way; a value that is NaN stays visible."""
+    assert [percent(1.0), percent(0.9934), percent(float("nan"))] == ["100.0 %", "99.3 %", "nan %"]
+    assert percent_range(0.9861, 1.0) == "98.6–100.0 %"
+    assert right_aligned(["99.3 %", "98.6–99.7 %"])
 
 
 @given(st.text(), st.sampled_from(["ascii", "latin-1", "utf-8", "cp1252", None]))
@@ -56,20 +75,31 @@ def test_bytes_of_a_file_name_can_be_shown() -> None:
     assert encodable("\udcff.jpg", "utf-8") == "\\udcff.jpg"
 
 
-@given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=5)))
-def test_the_columns_of_a_table_are_straight(rows: list[list[str]]) -> None:
-    """Every line fills the widths of the columns, counted in columns of a terminal."""
-    lines = plain_table([""] * len(rows[0]), rows).split("\n")
-    widths = [max(cell_width(row[k]) for row in rows) for k in range(len(rows[0]))]
+TABLES = st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=4))
 
-    assert len(lines) == len(rows) + 1
-    assert all(cell_width(line) <= sum(widths) + 2 * (len(widths) - 1) for line in lines)
-    assert all(cell in line for row, line in zip(rows, lines[1:], strict=True) for cell in row)
+
+@given(TABLES)
+def test_the_columns_of_a_table_are_straight(columns: list[list[str]]) -> None:
+    """Every line fills the widths of the columns, counted in columns of a terminal."""
+    lines = plain_table(columns).split("\n")
+
+    assert len(lines) == len(columns[0])
+    assert all(cell_width(line) <= table_width(columns) for line in lines)
+    assert all(cell in line for column in columns for cell, line in zip(column, lines, strict=True))
+
+
+@given(TABLES, st.integers(1, 30))
+def test_fitting_a_table_loses_no_character_but_spaces(columns: list[list[str]], width: int) -> None:
+    """Cells are wrapped, not cut, and a table that fits stays as it is."""
+    fitted = fit_table(columns, width)
+
+    assert [[cell.replace("\n", "") for cell in column] for column in fitted] == columns
+    assert fitted == columns or table_width(columns) > width
 
 
 def test_wide_letters_take_two_columns() -> None:
     """Ideographs keep the next column straight."""
-    assert plain_table(["a", "b"], [["猫", "x"], ["cat", "y"]]) == "a    b\n猫   x\ncat  y"
+    assert plain_table([["a", "猫", "cat"], ["b", "x", "y"]]) == "a    b\n猫   x\ncat  y"
 
 
 @pytest.mark.parametrize(
