@@ -1,15 +1,16 @@
 """The command line: one module per command, which parses, calls a recipe and prints.
 
-`main` is the one place where an exception becomes a message and an exit code:
+`main` is the only place where an exception becomes a message and an exit code:
 
     CnncliError, a wrong option, a full disk     2   a line per problem (3 for a missed minimum)
-    Ctrl-C, SIGTERM, SIGHUP          130, 143, 129
-    the reader of stdout went away             141   without a word, as programs do that SIGPIPE ends
+    Ctrl-C, SIGTERM                      130, 143
+    stdout was closed (SIGPIPE)                141   no message
     anything else is a bug                       1   one line; the traceback is in a log
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, printable
+from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, Message, printable
 from cnncli.runtime.machine import machine_problem
 from cnncli.runtime.signals import Terminated, is_reported, raising
+from cnncli.terminal.console import Console
+from cnncli.terminal.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from cnncli.cli.options import Invocation
@@ -31,15 +34,15 @@ EXIT_PIPE_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit code; never raises.
+    """Run one command line and return its exit code; never raises.
 
     Args:
-        arguments: the words after `cnncli`; None: those of this process.
+        arguments: the words after `cnncli`; default: those of this process.
     """
     from cnncli.cli.options import Invocation
 
     invocation = Invocation()
-    _make_stdout_take_any_text()
+    _escape_what_stdout_cannot_encode()
     try:
         with raising():
             code = _run(sys.argv[1:] if arguments is None else list(arguments), invocation)
@@ -54,16 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated as stop:
         return _stopped(stop, stop.exit_code)
     except CnncliError as error:
-        return _say_errors(error.problems, error.exit_code, invocation)
+        return _show_errors(error.problems, error.exit_code, invocation)
     except click.ClickException as error:
-        return _say_usage(error, invocation)
+        return _show_usage_error(error, invocation)
     except Exception as error:
         problem = machine_problem(error)
-        return _say_errors([problem], EXIT_USER, invocation) if problem else _say_bug(error, invocation)
+        return _show_errors([problem], EXIT_USER, invocation) if problem else _show_bug(error, invocation)
 
 
 def end(code: int) -> NoReturn:
-    """End the process with an exit code, without waiting for Keras where it is still being imported."""
+    """End the process with an exit code, without waiting for a background import of Keras."""
     backend = sys.modules.get("cnncli.networks.backend")
     if backend is not None and backend.is_importing_keras():
         for stream in (sys.stdout, sys.stderr):
@@ -74,7 +77,7 @@ def end(code: int) -> NoReturn:
 
 
 def run() -> NoReturn:
-    """What the command `cnncli` calls."""
+    """Run the command line of this process: the entry point `cnncli`."""
     end(main())
 
 
@@ -82,7 +85,7 @@ def _run(words: list[str], invocation: Invocation) -> int:
     from cnncli.cli.app import app
 
     if "_CNNCLI_COMPLETE" in os.environ:
-        app.main(words, prog_name="cnncli")  # the shell asks for completions; ends the process
+        app.main(words, prog_name="cnncli")  # the shell requests completions; ends the process
     try:
         with app.make_context("cnncli", words, obj=invocation) as context:
             app.invoke(context)
@@ -91,56 +94,76 @@ def _run(words: list[str], invocation: Invocation) -> int:
     return EXIT_DONE
 
 
-def _say(line: str) -> None:
+def _write(text: str) -> None:
     with suppress(OSError, ValueError):  # a closed stderr is no reason for another exit code
-        click.echo(line, err=True)
+        click.echo(text, err=True)
 
 
-def _say_errors(problems: Sequence[str], code: int, invocation: Invocation) -> int:
-    colored = not (invocation.no_color or os.environ.get("NO_COLOR"))
-    word = click.style("error:", fg="red", bold=True) if colored else "error:"
+def _show_errors(problems: Sequence[str], code: int, invocation: Invocation) -> int:
+    console = Console(color=False if invocation.no_color else None)
     for problem in problems:
-        _say(f"{word} {problem}")
+        console.show(logging.ERROR, problem)
     return code
 
 
-def _say_usage(error: click.ClickException, invocation: Invocation) -> int:
+def _show_usage_error(error: click.ClickException, invocation: Invocation) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        _say(error.format_message())
+        _write(error.format_message())
         return EXIT_USER
-    _say_errors([error.format_message()], EXIT_USER, invocation)
+    _show_errors([_usage_message(error)], EXIT_USER, invocation)
     context = error.ctx if isinstance(error, click.UsageError) else None
-    _say(f"Try '{context.command_path if context else 'cnncli'} --help' for help.")
+    _write(f"Try '{context.command_path if context else 'cnncli'} --help' for help.")
     return EXIT_USER
+
+
+def _usage_message(error: click.ClickException) -> Message:
+    """Convert click's error. An error that was raised with a message keeps its code."""
+    text = error.format_message()
+    if isinstance(error.message, Message):
+        return Message(error.message.code, text, **error.message.facts)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        options = [option for parameter in context.command.get_params(context) for option in parameter.opts]
+        hint = did_you_mean(error.option_name, options)
+        return Message("usage-option-unknown", f"{error.message} {hint}".rstrip(), received=error.option_name)
+    if isinstance(error, click.exceptions.NoSuchCommand) and context is not None:
+        commands = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
+        hint = did_you_mean(error.command_name, commands) or f"Commands: {', '.join(commands)}."
+        return Message("usage-command-unknown", f"{error.message} {hint}", received=error.command_name)
+    if isinstance(error, click.MissingParameter):
+        return Message("usage-argument-missing", text)
+    if isinstance(error, click.BadParameter):
+        return Message("usage-value-invalid", text, key=error.param.name if error.param else None)
+    return Message("usage-invalid", text)
 
 
 def _stopped(stop: BaseException, code: int) -> int:
     if not is_reported(stop):
-        _say("stopped")
+        _write("Interrupted.")
     return code
 
 
-def _say_bug(error: Exception, invocation: Invocation) -> int:
+def _show_bug(error: Exception, invocation: Invocation) -> int:
     from cnncli.runs.layout import runs_dir_from
     from cnncli.runs.log import bug_log
 
-    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    summary = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     try:
         log = printable(bug_log(error, invocation.runs_dir or runs_dir_from(None)))
-    except (OSError, CnncliError):  # nothing can be written anywhere: then the screen is the log
-        _say("".join(traceback.format_exception(error)).rstrip())
+    except (OSError, CnncliError):  # no log can be written, so stderr is the log
+        _write("".join(traceback.format_exception(error)).rstrip())
         log = "the lines above"
-    return _say_errors([f"this is a bug in cnncli ({what}); its traceback is in {log}"], EXIT_BUG, invocation)
+    return _show_errors([f"This is a bug in cnncli ({summary}). The traceback is in {log}"], EXIT_BUG, invocation)
 
 
-def _make_stdout_take_any_text() -> None:
-    """Escape what stdout's encoding cannot hold, such as a file name of raw bytes, instead of failing on it."""
+def _escape_what_stdout_cannot_encode() -> None:
+    """Let characters that stdout's encoding lacks, such as raw bytes of a file name, be escaped."""
     if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_stdout() -> None:
-    """Point stdout to nowhere, so that Python's own last flush does not complain about the closed pipe."""
+    """Redirect stdout to the null device, so that Python's last flush does not complain about the closed pipe."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

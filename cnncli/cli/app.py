@@ -1,12 +1,11 @@
-"""The verbs, in the order of a first acquaintance, each loaded when it is called.
+"""The commands, in the order in which a new user meets them. Each is imported when it is called.
 
-Help lists a verb without importing its module, so it appears at once; a test holds the two texts together. A verb is
-a module `cnncli.cli.<verb>` with a click command named `command`.
+Help lists a command without importing its module, so it appears at once; a test compares the two texts. A command is a
+module `cnncli.cli.<name>` with a click command named `command`.
 """
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 
 import click
@@ -14,7 +13,7 @@ import click
 from cnncli.cli.options import console_flags, example
 
 VERBS = {
-    "train": "Train from a config or a folder of images, or go on with a run.",
+    "train": "Train from a config or a folder of images, or resume a run.",
     "finetune": "Continue a finished run with more of its backbone trained.",
     "evaluate": "Measure a run: loss, accuracy with its interval, each class.",
     "predict": "Classify images with a run.",
@@ -26,35 +25,26 @@ VERBS = {
     "init": "Write a commented config fitted to a folder of images.",
     "runs": "List the runs with their key figures.",
     "cache": "Show or clear what is stored to be found again.",
+    "errors": "Explain the codes of errors and warnings.",
 }
 
 
 class LazyGroup(click.Group):
-    """A group that knows its verbs' names and short help, and imports a verb's module when the verb is called."""
+    """A group that knows the names and short help of its commands and imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in their order."""
+        """Return the commands in their order."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a verb, imported now; None where there is no such verb."""
+        """Import a command; return None if there is no such command."""
         if cmd_name not in VERBS:
             return None
         command: click.Command = import_module(f"cnncli.cli.{cmd_name}").command
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As in click, with the nearest verb in the error."""
-        if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            nearest = difflib.get_close_matches(args[0], VERBS, n=1)
-            hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(VERBS)}."
-            raise click.UsageError(f"No such command {args[0]!r}. {hint}", ctx)
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The verbs with their short help, none of them imported."""
+        """Write the commands with their short help, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 

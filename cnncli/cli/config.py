@@ -15,6 +15,7 @@ from cnncli.cli.options import (
     json_option,
     print_json,
 )
+from cnncli.errors import ConfigError, Message, printable
 from cnncli.terminal.console import Console
 
 
@@ -59,12 +60,11 @@ def validate(words: tuple[str, ...], console: Console) -> None:
     """
     from cnncli.config.notes import notes_of, variable_notes
     from cnncli.config.reader import load_config
-    from cnncli.errors import ConfigError, printable
 
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
     configs = [Path(word) for word in words if word not in overrides]
     if not configs:
-        raise click.UsageError("Missing argument 'CONFIG...': KEY=VALUE changes a config.")
+        raise click.UsageError(Message("usage-argument-missing", "Missing argument 'CONFIG...' before KEY=VALUE."))
     for note in variable_notes():
         console.warn(note)
     problems: list[str] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, print_json
-from cnncli.errors import EXIT_USER
+from cnncli.errors import EXIT_USER, Message
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def check(
     from cnncli.recipes.check_data import check_data
 
     if (dry_run or yes) and not fix_splits:
-        raise click.UsageError("--dry-run and --yes belong to --fix-splits.")
+        raise click.UsageError(Message("usage-options-conflict", "--dry-run and --yes require --fix-splits."))
     fixed = _fix(folder, dry_run, yes, console) if fix_splits else None
     facts = check_data(folder, console)
     if as_json:

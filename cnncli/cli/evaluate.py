@@ -15,6 +15,7 @@ from cnncli.cli.options import (
     print_json,
     runs_dir_option,
 )
+from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
 
@@ -44,9 +45,8 @@ def command(
     RUN is a run directory or its name; default: the newest finished one. Its test split is scored, else validation.
     """
     if data is not None and split is not None:
-        raise click.UsageError(
-            "--data and --split exclude each other: another folder has its test split scored, or all."
-        )
+        text = "--data and --split cannot be used together: of another folder, the test split is used, or all images."
+        raise click.UsageError(Message("usage-options-conflict", text))
     from cnncli.cli.render import open_run_aloud, print_metrics
     from cnncli.recipes.evaluate import evaluate
 

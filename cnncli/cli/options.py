@@ -1,4 +1,4 @@
-"""The options that several commands share, and how a result reaches stdout."""
+"""Options that several commands share, and how results are printed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
+from cnncli.errors import Message
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -24,7 +26,7 @@ class NonEmptyPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Convert as click does, but refuse the empty string."""
         if value == "":
-            self.fail("The path is empty; write . for the current folder.", param, ctx)
+            raise _empty("The path is empty; write . for the current folder.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -36,13 +38,18 @@ class NonEmptyText(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text; refuse the empty string."""
         if value == "":
-            self.fail("The value is empty.", param, ctx)
+            raise _empty("The value is empty.", param, ctx)
         return str(value)
+
+
+def _empty(text: str, param: click.Parameter | None, ctx: click.Context | None) -> click.BadParameter:
+    key = param.name if param else None
+    return click.BadParameter(Message("usage-empty", text, key=key, received=""), ctx=ctx, param=param)
 
 
 @dataclass
 class Invocation:
-    """What the shared options of one call of the command line said, before or after the verb."""
+    """Values of the shared options of one command line, given before or after the command."""
 
     quiet: bool = False
     verbose: bool = False
@@ -51,7 +58,7 @@ class Invocation:
 
 
 def invocation_of(context: click.Context) -> Invocation:
-    """The invocation this context belongs to; made on the spot where a command is called without `main`."""
+    """Return the invocation of a context, which is created if the command was called without `main`."""
     found = context.find_object(Invocation)
     return found if found is not None else context.find_root().ensure_object(Invocation)
 
@@ -61,32 +68,39 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
         invocation = invocation_of(context)
         setattr(invocation, str(parameter.name), value)
         if invocation.quiet and invocation.verbose:
-            raise click.UsageError("--quiet and --verbose exclude each other.", context)
+            raise click.UsageError(
+                Message("usage-options-conflict", "--quiet and --verbose cannot be used together."), context
+            )
     return value
 
 
 _FLAGS = (
     click.option(
-        "-q", "--quiet", is_flag=True, expose_value=False, callback=_remember, help="Warnings and errors alone."
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=_remember, help="Only show warnings and errors."
     ),
-    click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_remember, help="Say more."),
+    click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_remember, help="Show debug output."),
     click.option(
-        "--no-color", is_flag=True, expose_value=False, callback=_remember, help="No colors; NO_COLOR does the same."
+        "--no-color",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember,
+        help="Do not use colors; NO_COLOR does the same.",
     ),
 )
 
 
 def console_flags(function: Function) -> Function:
-    """Add --quiet, --verbose and --no-color and hand nothing over: for the group, before the verb."""
+    """Add --quiet, --verbose and --no-color to a group, which passes them on to its commands."""
     for flag in reversed(_FLAGS):
         function = flag(function)
     return function
 
 
 def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --quiet, --verbose and --no-color, and hand the command a `console: Console` that follows them.
+    """Add --quiet, --verbose and --no-color, and pass the command a `console: Console` that obeys them.
 
-    The innermost decorator of a command, so that these options end its help. Before the verb they count too.
+    This is the innermost decorator of a command, so that these options end its help. They may also stand before the
+    command.
     """
 
     @functools.wraps(function)
@@ -111,33 +125,33 @@ def _runs_dir(context: click.Context, parameter: click.Parameter, value: Path | 
 
 
 def runs_dir_option(function: Function) -> Function:
-    """Add --runs-dir; the command gets `runs_dir: Path`, absolute: the option, else CNNCLI_RUNS, else ./runs."""
+    """Add --runs-dir, and pass the command an absolute `runs_dir: Path`."""
     return click.option(
         "--runs-dir",
         type=NonEmptyPath(file_okay=False),
         callback=_runs_dir,
         metavar="DIR",
-        help="Folder of the runs.  [default: $CNNCLI_RUNS, else ./runs]",
+        help="Directory of the runs.  [default: $CNNCLI_RUNS, else ./runs]",
     )(function)
 
 
 def json_option(function: Function) -> Function:
-    """Add --json; the command gets `as_json: bool` and prints with `print_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")(function)
+    """Add --json, and pass the command `as_json: bool`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
 
 
 def example(line: str) -> str:
-    """The end of a command's help, for `epilog=`: one example to copy."""
+    """Return the end of a command's help, for `epilog=`: an example to copy."""
     return f"\b\nExample:\n  {line}"
 
 
 def print_json(document: object) -> None:
-    """Write one JSON document to stdout; what is no number becomes null, since JSON has no word for it."""
+    """Print one JSON document. NaN and Inf, which JSON lacks, become null."""
     click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON knows it: tuples are lists, paths text, NaN and infinities null, NumPy's scalars Python's."""
+    """Convert a value to what JSON has: lists, text, numbers and null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
-from cnncli.errors import ImageError, printable
+from cnncli.errors import ImageError, Message, printable
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def command(
     cannot be used is named on stderr and does not stop the others; the exit code is 2 then.
     """
     if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other.")
+        raise click.UsageError(Message("usage-options-conflict", "--json and --csv cannot be used together."))
     from cnncli.cli.render import open_run_aloud
     from cnncli.recipes.predict import predict
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json
+from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
 
@@ -29,7 +30,9 @@ def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Con
 
         summary = summarize_config(load_config(Path(source), overrides))
     elif overrides:
-        raise click.UsageError("KEY=VALUE changes a config; a backbone by its name has none.")
+        raise click.UsageError(
+            Message("usage-options-conflict", "KEY=VALUE changes a setting of a config; a backbone has no settings.")
+        )
     else:
         summary = summarize_backbone(source)
     if as_json:

@@ -13,14 +13,16 @@ from cnncli.terminal.console import Console
 @click.command(epilog=example("cnncli train configs/quickstart.yaml training.epochs=30"))
 @click.argument("source", metavar="CONFIG|DIR|RUN", type=NonEmptyPath())
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--resume", "resumes", is_flag=True, help="Go on with the newest unfinished run of this config, if any.")
+@click.option(
+    "--resume", "resumes", is_flag=True, help="Resume the newest unfinished run of this config, if there is one."
+)
 @runs_dir_option
 @json_option
 @console_options
 def command(
     source: Path, overrides: tuple[str, ...], resumes: bool, runs_dir: Path, as_json: bool, console: Console
 ) -> None:
-    """Train from a config or a folder of images, or go on with a run.
+    """Train from a config or a folder of images, or resume a run.
 
     CONFIG is a YAML file; DIR a folder of class folders, or of train, validation and test, trained with the defaults.
     RUN is a run directory: an interrupted training goes on from its last checkpoint, a finished one shows its figures;

@@ -17,7 +17,7 @@ import pytest
 from cnncli.cli import main
 from cnncli.cli.app import VERBS, LazyGroup, app
 from cnncli.cli.options import console_options, invocation_of, json_option, print_json, runs_dir_option
-from cnncli.errors import ConfigError, MinimumMissedError
+from cnncli.errors import ConfigError, Message, MinimumMissedError
 from cnncli.runs.folder import create_run
 from cnncli.runs.log import recording
 from cnncli.runtime.environment import cnncli_version
@@ -68,12 +68,11 @@ def help_of(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_the_verbs_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
-    """Help lists the verbs of a first acquaintance first, and ends with an example."""
+    """Help lists the commands in the order of the table, which begins with training, and ends with an example."""
     text = help_of((), capsys)
 
-    assert " ".join(re.findall(r"^  ([a-z]+)  ", text[text.index("Commands:") :], re.M)) == (
-        "train finetune evaluate predict summary augment backbones data config init runs cache"
-    )
+    assert re.findall(r"^  ([a-z]+)  ", text[text.index("Commands:") :], re.M) == list(VERBS)
+    assert next(iter(VERBS)) == "train"
     assert text.endswith("  Example:\n    cnncli train configs/quickstart.yaml\n")
 
 
@@ -144,39 +143,89 @@ def test_no_words_are_answered_with_help(capsys: pytest.CaptureFixture[str]) -> 
     assert captured.err.startswith("Usage: cnncli [OPTIONS] COMMAND")
 
 
-def test_an_unknown_verb_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    """A slip of the fingers costs one look."""
-    assert main(["trian"]) == 2
-    assert capsys.readouterr().err == (
-        "error: No such command 'trian'. Did you mean train?\nTry 'cnncli --help' for help.\n"
-    )
+def last_code(err: str) -> str:
+    """Return the code at the end of the last error in what was written to stderr."""
+    return re.findall(r"^error: .* \[([a-z-]+)\]$", err, re.M)[-1]
 
 
-def test_an_unknown_verb_without_a_near_one_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nothing is near, what there is is listed."""
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        (["trian"], "train"),
+        (["data", "chek"], "check"),
+        (["cache", "lst"], "list"),
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_command_names_the_nearest(
+    words: list[str], suggestion: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A typing error costs one look, in groups of commands too."""
+    assert main(words) == 2
+    first, second = capsys.readouterr().err.splitlines()
+
+    assert last_code(first) == "usage-command-unknown"
+    assert f"Did you mean {suggestion}?" in first
+    assert second == f"Try 'cnncli{''.join(f' {word}' for word in words[:-1])} --help' for help."
+
+
+def test_an_unknown_command_without_a_close_one_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """If no command is close, all are listed."""
     assert main(["xyzzy"]) == 2
-    assert capsys.readouterr().err.startswith(f"error: No such command 'xyzzy'. There are {', '.join(VERBS)}.\n")
+    err = capsys.readouterr().err
+    assert [name for name in VERBS if name not in err] == []
 
 
-@pytest.mark.parametrize("words", [["runs", "--jsn"], ["--jsn"], ["runs", "surplus"], ["runs", "--runs-dir"]])
-def test_a_wrong_option_is_one_line_and_the_way_to_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Usage errors exit with 2."""
+@pytest.mark.parametrize(
+    ("option", "suggestion"),
+    [("--jsn", "--json"), ("--verbos", "--verbose"), ("--quite", "--quiet"), ("--errors", ""), ("--wrong", "")],
+)
+def test_an_unknown_option_names_only_a_close_one(
+    option: str, suggestion: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A guess that is far off is worse than none."""
+    assert main(["runs", option]) == 2
+    err = capsys.readouterr().err
+
+    assert last_code(err) == "usage-option-unknown"
+    assert re.findall(r"Did you mean (.*)\?", err) == [suggestion] * bool(suggestion)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["runs", "--jsn"], "usage-option-unknown"),
+        (["--jsn"], "usage-option-unknown"),
+        (["cache", "where", "surplus"], "usage-invalid"),
+        (["runs", "--runs-dir"], "usage-invalid"),
+        (["train"], "usage-argument-missing"),
+        (["predict", "a.jpg", "--top", "0"], "usage-value-invalid"),
+        (["predict", ""], "usage-empty"),
+        (["predict", "a.jpg", "--json", "--csv"], "usage-options-conflict"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_one_line_and_the_way_to_help(
+    words: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Usage errors exit with 2 and have a code."""
     assert main(words) == 2
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
 
     assert captured.out == ""
     assert len(lines) == 2
-    assert lines[0].startswith("error: ")
+    assert last_code(lines[0]) == code
     assert lines[1].startswith("Try 'cnncli")
 
 
 def test_every_problem_is_a_line(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
     """All the problems of a phase, no traceback, exit 2."""
-    verb(raising(ConfigError(["a.yaml:1:1: one", "a.yaml:2:1: two"])))
+    problems = [Message("config-key-unknown", "a.yaml:1:1: one"), "a.yaml:2:1: two"]
+    verb(raising(ConfigError(problems)))
 
     assert main(["train"]) == 2
-    assert capsys.readouterr().err == "error: a.yaml:1:1: one\nerror: a.yaml:2:1: two\n"
+    assert capsys.readouterr().err == "error: a.yaml:1:1: one [config-key-unknown]\nerror: a.yaml:2:1: two\n"
 
 
 def test_a_missed_minimum_exits_with_3(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +290,7 @@ def test_a_bug_is_one_line_and_its_traceback_is_in_a_log(
     (log,) = (tmp_path / "runs" / ".logs").iterdir()
     captured = capsys.readouterr()
     assert captured.err == (
-        f"error: this is a bug in cnncli (ZeroDivisionError: first line second line); its traceback is in {log}\n"
+        f"error: This is a bug in cnncli (ZeroDivisionError: first line second line). The traceback is in {log}\n"
     )
     assert "Traceback (most recent call last)" in log.read_text()
     assert log.read_text().endswith("ZeroDivisionError: first line\nsecond line\n")
@@ -274,7 +323,7 @@ def test_a_bug_in_a_run_is_in_the_log_of_the_run(
     verb(action)
 
     assert main(["train"]) == 1
-    assert capsys.readouterr().err.endswith(f"its traceback is in {run.log}\n")
+    assert capsys.readouterr().err.endswith(f" is in {run.log}\n")
     assert "ZeroDivisionError: oh" in run.log.read_text()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.path.name]
 
@@ -291,7 +340,8 @@ def test_a_bug_where_nothing_can_be_written_is_on_the_screen(
     assert main(["train"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
-    assert lines[-1] == "error: this is a bug in cnncli (ZeroDivisionError: oh); its traceback is in the lines above"
+    assert lines[-1].startswith("error: ")
+    assert "ZeroDivisionError: oh" in lines[-2]
 
 
 def test_ctrl_c_exits_with_130(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,7 +349,7 @@ def test_ctrl_c_exits_with_130(verb: Verb, capsys: pytest.CaptureFixture[str]) -
     verb(raising(KeyboardInterrupt()))
 
     assert main(["train"]) == 130
-    assert capsys.readouterr().err == "stopped\n"
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 SIGTERM_IN_A_COMMAND = """
@@ -330,7 +380,7 @@ def test_sigterm_exits_with_143_after_cleaning_up() -> None:
         [sys.executable, "-c", SIGTERM_IN_A_COMMAND], capture_output=True, text=True, timeout=60, check=False
     )
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "cleaned up\n143 True\n", "stopped\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "cleaned up\n143 True\n", "Interrupted.\n")
 
 
 def test_a_command_may_run_in_a_thread() -> None:
@@ -418,7 +468,7 @@ def test_shared_options_before_or_after_the_verb(
 def test_quiet_and_verbose_exclude_each_other(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Both at once is a mistake, wherever they stand."""
     assert main(words) == 2
-    assert capsys.readouterr().err.startswith("error: --quiet and --verbose exclude each other.\n")
+    assert last_code(capsys.readouterr().err) == "usage-options-conflict"
 
 
 def test_shared_options_of_one_call_do_not_reach_the_next(verb: Verb) -> None:

@@ -1,0 +1,42 @@
+"""`cnncli errors`: what the codes of errors and warnings mean."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json
+from cnncli.errors import Message
+from cnncli.terminal.console import Console
+from cnncli.terminal.suggestions import did_you_mean
+
+
+@click.command(epilog=example("cnncli errors machine-disk-full"))
+@click.argument("code", required=False, type=NonEmptyText())
+@json_option
+@console_options
+def command(code: str | None, as_json: bool, console: Console) -> None:
+    """Explain the codes of errors and warnings.
+
+    Every error and warning ends with its code in brackets. With CODE, print what causes it and what to do about it;
+    without, list all codes.
+    """
+    from cnncli.catalogue.explanations import load_explanations
+
+    explanations = load_explanations()
+    if code is None:
+        if as_json:
+            print_json([asdict(explanation) for explanation in explanations.values()])
+        else:
+            rows = [(explanation.code, explanation.cause) for explanation in explanations.values()]
+            console.table(("code", "cause"), rows, to="stdout")
+        return
+    explanation = explanations.get(code.strip("[]"))
+    if explanation is None:
+        hint = did_you_mean(code, explanations) or "`cnncli errors` lists all codes."
+        raise click.UsageError(Message("usage-code-unknown", f"No such code {code!r}. {hint}", received=code))
+    if as_json:
+        print_json(asdict(explanation))
+    else:
+        click.echo(f"{explanation.code}\n\nCause: {explanation.cause}\nRemedy: {explanation.remedy}")

@@ -1,0 +1,54 @@
+"""Every message has a code, and every code an explanation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cnncli.catalogue import explanations as module
+from cnncli.catalogue.explanations import Explanation, load_explanations
+from tests.support.messages import CODE, sites_of
+
+EXPLANATIONS = load_explanations()
+
+
+def test_codes_begin_with_their_domain() -> None:
+    """Codes are in kebab case and belong to a known domain."""
+    assert [code for code in EXPLANATIONS if not CODE.fullmatch(code)] == []
+
+
+@pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=lambda explanation: explanation.code)
+def test_an_explanation_is_two_sentences(explanation: Explanation) -> None:
+    """Cause and remedy are sentences on one line."""
+    for text in (explanation.cause, explanation.remedy):
+        assert re.fullmatch(r"[A-Z`~][^\n]*\.", text), text
+
+
+def test_the_search_finds_messages_of_every_kind(tmp_path: Path) -> None:
+    """Literal text, f-strings, sums and codes from a table: none escapes."""
+    source = tmp_path / "module.py"
+    source.write_text(
+        "CODES = ['data-a', 'data-b', 'not-a-code']\n"
+        "Message('run-c', f'{path}: missing', path=path)\n"
+        "Message('run-d', 'one ' + f'{n:,} two')\n"
+        "Message(CODES[0], text)\n"
+    )
+
+    assert sorted((site.code, site.template) for site in sites_of(source)) == [
+        ("data-a", "{text}"),
+        ("data-b", "{text}"),
+        ("run-c", "{path}: missing"),
+        ("run-d", "one {n} two"),
+    ]
+
+
+def test_an_entry_in_a_file_of_another_domain_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code is found in the file of its domain."""
+    (tmp_path / "messages").mkdir()
+    (tmp_path / "messages" / "data.yaml").write_text("run-c: {cause: A., remedy: B.}\n")
+    monkeypatch.setattr(module, "files", lambda package: tmp_path)
+
+    with pytest.raises(ValueError, match="run-c"):
+        load_explanations()
