@@ -1,6 +1,6 @@
 """Transfer learning for image classification, from the command line and from Python.
 
-The verbs of the command line as functions, for notebooks and scripts:
+The commands as functions, for notebooks and scripts:
 
     import cnncli
 
@@ -8,7 +8,7 @@ The verbs of the command line as functions, for notebooks and scripts:
     run.metrics["test"].top1
     cnncli.predict("photo.jpg", run=run)[0].labels
 
-Each imports what it needs when it is called: `import cnncli` costs nothing.
+Each function imports what it needs when it is called, so `import cnncli` is fast.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ def train(
     Args:
         config: a YAML file, a folder of images, or the settings themselves as nested mappings.
         overrides: settings by their dotted key, e.g. `{"training.optimizer.learning_rate": 1e-4}`.
-        runs_dir: where the run appears; default: `CNNCLI_RUNS`, else `runs` in the current folder.
+        runs_dir: directory of the runs; default: `CNNCLI_RUNS`, else `runs` in the current folder.
 
     Returns:
         The finished run: `run.path`, `run.metrics["test"].top1`, `run.seconds`.
 
     Raises:
-        CnncliError: whatever the user can mend; `error.problems` has a line for each.
+        CnncliError: one or more problems that the user can fix; `error.problems` has a message for each, with its
+            code and facts.
     """
     from cnncli.config.reader import config_from_mapping
     from cnncli.recipes.source import read_config
@@ -70,17 +71,20 @@ def finetune(
     learning_rate: float | None = None,
     runs_dir: str | PathLike[str] | None = None,
 ) -> Run:
-    """Continue a finished run with more of its backbone trained, in a new run that names it.
+    """Continue a finished run with more of its backbone trained, in a new run.
 
     Args:
         run: a run, its directory or its name; default: the newest finished one.
         unfreeze: N weighted layers from the end of the backbone, a layer's name, or `all`; default: 4.
-        epochs: at most; default: 10.
-        learning_rate: default: a tenth of the parent's; where the parent was fine-tuned itself, that of its last stage.
+        epochs: largest number of epochs; default: 10.
+        learning_rate: default: a tenth of the parent's, or that of its last stage if the parent was fine-tuned itself.
         runs_dir: as in `train`.
 
+    Returns:
+        The new run, which names `run` as its parent.
+
     Raises:
-        CnncliError: settings that no stage can have, layers that are not there, images that have gone or changed.
+        CnncliError: invalid settings, unknown layers, or images that are missing or have changed.
     """
     from cnncli.recipes.finetune import FinetuneSettings
     from cnncli.recipes.finetune import finetune as recipe
@@ -97,10 +101,20 @@ def evaluate(
     allow_missing: bool = False,
     runs_dir: str | PathLike[str] | None = None,
 ) -> Evaluation:
-    """Score a run on its test split (else validation), on a named split, or on another folder.
+    """Evaluate a run on its test split (else validation), on a named split, or on another folder.
+
+    Args:
+        run: as in `finetune`.
+        split: `train`, `validation` or `test` of the run's own dataset.
+        data: another folder, of which the test split is used, or all images if it has no splits.
+        allow_missing: whether `data` may lack classes of the run.
+        runs_dir: as in `train`.
 
     Returns:
-        `evaluation.metrics` with loss, top1, its interval, per-class figures and the confusion matrix.
+        `evaluation.metrics` with loss, top1, its interval, metrics per class and the confusion matrix.
+
+    Raises:
+        CnncliError: a run, a split or images that cannot be used.
     """
     from cnncli.recipes.evaluate import evaluate as recipe
 
@@ -115,25 +129,31 @@ def predict(
     top: int = 5,
     runs_dir: str | PathLike[str] | None = None,
 ) -> list[Prediction]:
-    """Class probabilities of images: files, folders or patterns.
+    """Predict the class probabilities of images.
+
+    Args:
+        paths: files, folders or patterns.
+        run: as in `finetune`.
+        top: number of classes per image, the most probable first.
+        runs_dir: as in `train`.
 
     Raises:
-        DataError: images that cannot be used, all of them.
+        DataError: images that cannot be used; it has a message for each.
         ConfigError: `top` is below 1, or a path is empty.
     """
     from cnncli.errors import DataError, ImageError
     from cnncli.recipes.predict import predict as recipe
 
-    wanted = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    results = list(recipe(_open(run, runs_dir), [fspath(path) for path in wanted], top))
-    refused = [str(result) for result in results if isinstance(result, ImageError)]
-    if refused:
-        raise DataError(refused)
+    sources = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    results = list(recipe(_open(run, runs_dir), [fspath(path) for path in sources], top))
+    problems = [problem for result in results if isinstance(result, ImageError) for problem in result.problems]
+    if problems:
+        raise DataError(problems)
     return [result for result in results if not isinstance(result, ImageError)]
 
 
 def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> Classifier:
-    """A run's classifier; `.model` is a Keras model from raw RGB pixels (0-255) to class scores."""
+    """Load the classifier of a run; its `model` is a Keras model from raw RGB pixels (0-255) to class scores."""
     from cnncli.inference.predictor import read_recipe
     from cnncli.networks.classifier import load_classifier
 
@@ -160,10 +180,11 @@ def _open(run: AnyRun, runs_dir: str | PathLike[str] | None) -> RunFolder:
 
 def _path(value: str | PathLike[str], argument: str) -> Path:
     """Convert an argument to a path. An empty one must not stand for the current folder."""
-    from cnncli.errors import ConfigError
+    from cnncli.errors import ConfigError, Message
 
     if not fspath(value):
-        raise ConfigError(f'{argument}: received an empty path; write "." for the current folder.')
+        text = f'{argument}: received an empty path; write "." for the current folder.'
+        raise ConfigError(Message("usage-empty", text, key=argument, received=""))
     return Path(value)
 
 

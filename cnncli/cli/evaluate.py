@@ -47,10 +47,10 @@ def command(
     if data is not None and split is not None:
         text = "--data and --split cannot be used together: of another folder, the test split is used, or all images."
         raise click.UsageError(Message("usage-options-conflict", text))
-    from cnncli.cli.render import open_run_aloud, print_metrics
+    from cnncli.cli.render import open_named_run, print_metrics
     from cnncli.recipes.evaluate import evaluate
 
-    found = evaluate(open_run_aloud(run, runs_dir, console), console, split, data, allow_missing)
+    found = evaluate(open_named_run(run, runs_dir), console, split, data, allow_missing)
     if as_json:
         print_json(found.to_dict())
     else:

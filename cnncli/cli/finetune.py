@@ -55,12 +55,12 @@ def command(
     """
     from dataclasses import asdict
 
-    from cnncli.cli.render import open_run_aloud, print_plan, print_run
+    from cnncli.cli.render import open_named_run, print_plan, print_run
     from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
     from cnncli.runs.log import remembering
 
     with remembering():
-        parent = open_run_aloud(run, runs_dir, console)
+        parent = open_named_run(run, runs_dir)
         settings = FinetuneSettings(unfreeze, epochs, learning_rate)
         if not plan_only:
             print_run(finetune(parent, settings, runs_dir, console), as_json, console)

@@ -13,6 +13,7 @@ import click
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import ImageError, Message, printable
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import percent
 
 if TYPE_CHECKING:
     from cnncli.recipes.predict import Prediction
@@ -40,13 +41,13 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError(Message("usage-options-conflict", "--json and --csv cannot be used together."))
-    from cnncli.cli.render import open_run_aloud
+    from cnncli.cli.render import open_named_run
     from cnncli.recipes.predict import predict
 
-    results = predict(open_run_aloud(run, runs_dir, console), paths, top, console)
+    results = predict(open_named_run(run, runs_dir), paths, top, console)
     found: list[Prediction] = []
     refused = 0
-    write = found.append if as_json else _csv_lines() if as_csv else _say_line
+    write = found.append if as_json else _csv_lines() if as_csv else _print_line
     for result in results:
         if isinstance(result, ImageError):
             refused += 1
@@ -59,14 +60,14 @@ def command(
         click.get_current_context().exit(2)
 
 
-def _say_line(prediction: Prediction) -> None:
+def _print_line(prediction: Prediction) -> None:
     pairs = zip(prediction.labels, prediction.probabilities, strict=True)
-    classes = "  ".join(f"{label} {probability:.2%}" for label, probability in pairs)
-    click.echo(f"{printable(prediction.path)}: {classes}")
+    classes = "  ".join(f"{label} {percent(probability)}" for label, probability in pairs)
+    click.echo(printable(f"{prediction.path}: {classes}"))
 
 
 def _csv_lines() -> Callable[[Prediction], None]:
-    """Print a header, and give what prints a prediction; long form, so that every image has the same columns."""
+    """Print the header of a CSV in long form, and return a function that prints a prediction."""
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["path", "rank", "label", "probability"])
 

@@ -1,17 +1,17 @@
-"""How runs, plans and figures are shown."""
+"""How runs, plans and metrics are printed."""
 
 from __future__ import annotations
 
+import logging
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from cnncli.cli.options import print_json
-from cnncli.errors import printable
 from cnncli.runs.folder import RunFolder, open_run
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import decimal, duration, percent, percent_range
 
 if TYPE_CHECKING:
     from cnncli.metrics.classification import Metrics
@@ -19,53 +19,57 @@ if TYPE_CHECKING:
     from cnncli.training.stage_report import StagePlan
 
 LARGEST_MATRIX = 12
-"""Most classes for which the confusion matrix is printed; it is always in the JSON."""
+"""Largest number of classes for which the confusion matrix is printed. JSON always has it."""
 
 SUGGESTED_LAYERS = 4
-"""Layers to unfreeze next, in the command to copy; fewer where the backbone has not so many."""
+"""Number of layers to unfreeze in the suggested command, or all if the backbone has fewer."""
+
+log = logging.getLogger(__name__)
 
 
-def open_run_aloud(name: str | Path | None, runs_dir: Path, console: Console) -> RunFolder:
-    """A run; where its directory was not named, the newest finished one there is or has that name, saying which."""
+def open_named_run(name: str | Path | None, runs_dir: Path) -> RunFolder:
+    """Open a run, and report which one unless `name` is its directory.
+
+    Args:
+        name: a run directory or the name of a run; None: the newest finished run.
+        runs_dir: where runs are looked for.
+    """
     run = open_run(name, runs_dir)
     if name is None or Path(name).name != run.path.name:
-        console.say(f"run {printable(run.path.name)}")
+        log.info(f"run {run.path.name}")
     return run
 
 
 def print_run(run: Run, as_json: bool, console: Console) -> None:
-    """The summary of a training: its figures on stdout, and commands to copy: what can be done next."""
+    """Print the metrics of a finished training on stdout, and on stderr commands to continue with."""
     from cnncli.recipes.result import shortest
 
     if as_json:
         print_json(run.to_dict())
         return
-    console.table(
-        ("split", "images", "loss", "accuracy", "95 % interval"),
-        [_row(split, metrics) for split, metrics in run.metrics.items()],
-        to="stdout",
-    )
+    _print_splits(run.metrics, console)
     short = shortest(run.path)
-    console.say(f"{printable(short)} in {run.seconds:.1f} s")
-    path = printable(shlex.quote(str(short)))
-    console.say(f"cnncli predict --run {path} IMAGE.jpg")
-    console.say(f"cnncli evaluate {path}")
+    log.info(f"{short} in {duration(run.seconds)}")
+    path = shlex.quote(str(short))
+    log.info(f"cnncli predict --run {path} IMAGE.jpg")
+    log.info(f"cnncli evaluate {path}")
     if run.layers:
-        console.say(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
+        log.info(f"cnncli finetune {path} --unfreeze {min(SUGGESTED_LAYERS, run.layers)}")
 
 
 def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
-    """All figures of a split."""
-    console.table(("split", "images", "loss", "accuracy", "95 % interval"), [_row(split, metrics)], to="stdout")
+    """Print all metrics of a split."""
+    _print_splits({split: metrics}, console)
     if metrics.top5 is not None:
-        click.echo(f"top-5 accuracy {metrics.top5:.4f}")
+        console.print(f"top-5 accuracy {percent(metrics.top5)}")
     console.table(
         ("class", "images", "precision", "recall", "F1"),
         [
-            (name, f"{one.n:,}", f"{one.precision:.4f}", f"{one.recall:.4f}", f"{one.f1:.4f}")
+            (name, f"{one.n:,}", percent(one.precision), percent(one.recall), percent(one.f1))
             for name, one in zip(metrics.classes, metrics.per_class, strict=True)
         ],
         to="stdout",
+        optional=("F1",),
     )
     if len(metrics.classes) <= LARGEST_MATRIX:
         rows = zip(metrics.classes, metrics.confusion_matrix, strict=True)
@@ -77,14 +81,17 @@ def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
 
 
 def print_plan(plan: StagePlan, console: Console) -> None:
-    """What a stage would train."""
+    """Print what a stage would train, and where it would cut the classifier."""
     layers = zip(plan.trained_layers, plan.layer_parameters, strict=True)
-    console.table(("layer that trains", "parameters"), [(name, f"{size:,}") for name, size in layers], to="stdout")
-    click.echo(f"trainable parameters {plan.trainable_parameters:,}, frozen {plan.frozen_parameters:,}")
-    crossing = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in plan.crossing)
-    click.echo(f"cut before {plan.cut_at}; across it goes {crossing}")
+    console.table(("trainable layer", "parameters"), [(name, f"{size:,}") for name, size in layers], to="stdout")
+    console.print(f"trainable parameters {plan.trainable_parameters:,}, frozen {plan.frozen_parameters:,}")
+    features = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in plan.crossing)
+    console.print(f"cut before {plan.cut_at} (the frozen layers below run once per image); features: {features}")
 
 
-def _row(split: str, metrics: Metrics) -> tuple[str, str, str, str, str]:
-    low, high = metrics.top1_ci95
-    return split, f"{metrics.n:,}", f"{metrics.loss:.4f}", f"{metrics.top1:.4f}", f"{low:.4f} - {high:.4f}"
+def _print_splits(splits: Mapping[str, Metrics], console: Console) -> None:
+    rows = [
+        (split, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95))
+        for split, one in splits.items()
+    ]
+    console.table(("split", "images", "loss", "accuracy", "95 % interval"), rows, to="stdout")

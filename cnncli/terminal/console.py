@@ -164,6 +164,11 @@ class Console:
         else:
             _write_line(stream, text)
 
+    def print(self, text: str) -> None:
+        """Write one line of the result to stdout."""
+        if sys.stdout is not None:
+            _write_line(sys.stdout, printable(text))
+
     @contextmanager
     def progress(self, total: int | None, description: str, unit: str = "images") -> Iterator[Progress]:
         """Show the progress of a task: how much is done, the rate and the time left, and at the end a summary.
