@@ -140,5 +140,7 @@ def test_an_import_costs_nothing() -> None:
 )
 def test_an_empty_path_is_refused(call: Callable[[], object]) -> None:
     """An empty string is a mistake, and never the current folder."""
-    with pytest.raises(ConfigError, match="received an empty path"):
+    with pytest.raises(ConfigError) as caught:
         call()
+
+    assert caught.value.codes == ("usage-empty",)

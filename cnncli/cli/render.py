@@ -86,7 +86,8 @@ def print_plan(plan: StagePlan, console: Console) -> None:
     console.table(("trainable layer", "parameters"), [(name, f"{size:,}") for name, size in layers], to="stdout")
     console.print(f"trainable parameters {plan.trainable_parameters:,}, frozen {plan.frozen_parameters:,}")
     features = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in plan.crossing)
-    console.print(f"cut before {plan.cut_at} (the frozen layers below run once per image); features: {features}")
+    console.print(f"cut before {plan.cut_at}: the layers before it are frozen and run once per image")
+    console.print(f"features at the cut: {features}")
 
 
 def _print_splits(splits: Mapping[str, Metrics], console: Console) -> None:

@@ -188,7 +188,7 @@ def test_a_plan_is_printed_and_nothing_trained(here: Path, capsys: pytest.Captur
 
     assert "block2_conv" in out
     assert "trainable parameters 314, frozen 112" in out
-    assert "features: block1_pool 15×15×4" in out
+    assert "features at the cut: block1_pool 15×15×4" in out
     assert len(list((here / "runs").iterdir())) == 1
 
 
