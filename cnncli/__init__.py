@@ -169,7 +169,8 @@ def _runs_dir(option: str | PathLike[str] | None) -> Path:
 
 def _open(run: AnyRun, runs_dir: str | PathLike[str] | None) -> RunFolder:
     from cnncli.recipes.result import Run
-    from cnncli.runs.folder import RunFolder, open_run
+    from cnncli.runs.folder import RunFolder
+    from cnncli.runs.listing import open_run
 
     if isinstance(run, Run):
         return run.folder

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from cnncli.report.curves import draw_curves_side_by_side
-from cnncli.runs.folder import open_run, runs_dir_from
+from cnncli.runs.folder import runs_dir_from
+from cnncli.runs.listing import open_run
 from cnncli.runs.records import read_history
 
 

@@ -20,7 +20,8 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.inference.predictor import read_recipe
 from cnncli.networks.classifier import load_classifier
 from cnncli.recipes.fit import build_workshop
-from cnncli.runs.folder import open_run, runs_dir_from
+from cnncli.runs.folder import runs_dir_from
+from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
 from cnncli.training.context import divide
 from cnncli.training.inputs import Supply

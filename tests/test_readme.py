@@ -19,7 +19,7 @@ from cnncli.config.modes import stages_of
 from cnncli.config.overrides import FOLDERS
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.reference import with_reference
-from cnncli.runs.layout import RunFolder
+from cnncli.runs.folder import RunFolder
 from tests.test_imports import ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -144,7 +144,7 @@ def _stopped(stop: BaseException, code: int) -> int:
 
 
 def _show_bug(error: Exception, invocation: Invocation) -> int:
-    from cnncli.runs.layout import runs_dir_from
+    from cnncli.runs.folder import runs_dir_from
     from cnncli.runs.log import bug_log
 
     summary = " ".join(f"{type(error).__name__}: {error}".split())[:200]

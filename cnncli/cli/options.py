@@ -117,7 +117,7 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _runs_dir(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
-    from cnncli.runs.layout import runs_dir_from
+    from cnncli.runs.folder import runs_dir_from
 
     runs_dir = runs_dir_from(value)
     invocation_of(context).runs_dir = runs_dir

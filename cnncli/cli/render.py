@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.cli.options import print_json
-from cnncli.runs.folder import RunFolder, open_run
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal, duration, percent, percent_range
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
-from cnncli.errors import printable
 from cnncli.terminal.console import Console
 
 
@@ -30,6 +29,6 @@ def command(runs_dir: Path, as_json: bool, console: Console) -> None:
         console.table(COLUMNS, [run.cells() for run in runs], to="stdout")
         for run in runs:
             if run.problem:
-                console.warn(f"{printable(run.path)}: {run.problem}")
+                console.warn(run.problem)
     else:
         console.say(f"no runs in {runs_dir}")

@@ -11,7 +11,7 @@ from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph
 from cnncli.errors import EngineError
 from cnncli.storage.atomic import touch
-from cnncli.storage.checksums import SEAL, damage, sealed
+from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
     if damage(folder) is not None:
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            with sealed(folder) as aside:
-                convert_graph(trunk, aside / TRUNK, pixels=True)
+            with checksummed(folder) as temporary:
+                convert_graph(trunk, temporary / TRUNK, pixels=True)
         except OSError:  # where another run was faster its graph is the same, and stays
             if damage(folder) is not None:
                 raise
-    touch(folder / SEAL)
+    touch(folder / CHECKSUMS)
     return folder / TRUNK

@@ -25,7 +25,7 @@ from cnncli.inference.recipe_check import recipe_problem
 from cnncli.metrics.scores import probabilities_of
 from cnncli.networks.backend import gpus
 from cnncli.storage.atomic import write_atomically
-from cnncli.storage.checksums import damage, sealed
+from cnncli.storage.checksums import checksummed, damage
 from cnncli.storage.safe_io import read_json
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def save_scorer(folder: Path, recipe: ScoringRecipe, cut: Cut, trunk_graph: Path
     Returns:
         How it does score: with a tail that OpenVINO cannot take, Keras runs that half.
     """
-    with sealed(folder) as aside:
+    with checksummed(folder) as aside:
         if trunk_graph is not None:
             for suffix in (".xml", ".bin"):
                 shutil.copyfile(trunk_graph.with_suffix(suffix), (aside / TRUNK).with_suffix(suffix))

@@ -18,7 +18,8 @@ from cnncli.inference.predictor import ScoringRecipe, load_scorer
 from cnncli.metrics.classification import Metrics
 from cnncli.recipes.cache import FEATURES, cache_settings
 from cnncli.recipes.images import checking_images, require_unchanged, say_notes
-from cnncli.runs.folder import RunFolder, require_finished
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import require_finished
 from cnncli.runs.run_json import time_text, utc_now
 from cnncli.storage.cache_dir import make_cache_dir
 from cnncli.terminal.console import Console

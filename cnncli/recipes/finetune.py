@@ -22,7 +22,8 @@ from cnncli.recipes.cache import cache_settings
 from cnncli.recipes.fit import Fit, fit
 from cnncli.recipes.images import require_unchanged
 from cnncli.recipes.result import Run
-from cnncli.runs.folder import RunFolder, require_finished
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import require_finished
 from cnncli.runs.log import remembering
 from cnncli.storage.cache_dir import make_cache_dir
 from cnncli.terminal.console import Console

@@ -31,9 +31,9 @@ from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.cache import FEATURES, GRAPHS, graphs_in_use
 from cnncli.recipes.result import Run, brief, shortest
 from cnncli.report.curves import draw_curves
+from cnncli.runs.access import locked
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, create_run, finish_run
-from cnncli.runs.lock import locked
 from cnncli.runs.log import recording
 from cnncli.runs.records import History, HistoryRow
 from cnncli.runtime.environment import environment
@@ -105,7 +105,7 @@ def carry_on(run: RunFolder, task: Fit, shop: Workshop) -> Run:
         Records(run) as records,
         unwrapped(),
     ):
-        checkpoints = Checkpoints(run.state, shop.console.warn)
+        checkpoints = Checkpoints(run.state)
         outcome = train_stages(task.classifier, task.stages, shop, records, task.handed, checkpoints)
         shop.console.table(LEDGER_COLUMNS, [ledger_cells(entry) for entry in outcome.ledger], "stages")
         _save(run, task, shop, outcome)

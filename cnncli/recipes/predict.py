@@ -20,7 +20,8 @@ from cnncli.images.decode import decode
 from cnncli.images.formats import SIGNATURE_BYTES, format_of
 from cnncli.images.limits import most_bytes
 from cnncli.inference.predictor import Scorer, load_scorer
-from cnncli.runs.folder import RunFolder, require_finished
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import require_finished
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
 

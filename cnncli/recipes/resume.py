@@ -20,11 +20,10 @@ from cnncli.recipes.finetune import REMEDY, parent_classifier, validation_scores
 from cnncli.recipes.fit import Fit, build_workshop, carry_on
 from cnncli.recipes.images import require_unchanged
 from cnncli.recipes.result import Run, finished_run
+from cnncli.runs.access import locked, require_own_files
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
-from cnncli.runs.lock import locked
 from cnncli.runs.log import remembering
 from cnncli.runs.records import read_history
-from cnncli.runs.symlink_check import require_own_files
 from cnncli.runtime.environment import PACKAGES, VARIABLES, environment
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_json

@@ -1,18 +1,19 @@
-"""Checkpoints of a run: each a new folder in `state/`, sealed by checksums; the newest whole one counts.
+"""Checkpoints of a run: each a new folder in `state/`, protected by checksums. The newest valid one counts.
 
-    state/000007/state.json     where the training is
-    state/000007/arrays.npz     weights, the optimizer's slots, the states of random layers
+    state/000007/state.json     progress of the training
+    state/000007/arrays.npz     weights, optimizer slots, states of random layers
     state/000007/sha256.json
 
-A checkpoint appears by one rename, so that after a crash at any point there are the old ones or the new one. Two are
-kept, and beside them the newest that lies between two epochs, to which a training can be set back.
+A checkpoint appears by one rename, so after a crash there are the old ones or the new one. Two are kept, and the newest
+one between two epochs, to which a training can be rolled back. A finished run keeps what more epochs resume from.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,28 +21,28 @@ from typing import Any
 
 import numpy as np
 
-from cnncli.errors import RunError, printable
-from cnncli.storage.checksums import damage, sealed
-from cnncli.storage.npz import Arrays as Arrays
-from cnncli.storage.npz import read_arrays
+from cnncli.errors import Message, RunError, printable
+from cnncli.storage.checksums import checksummed, damage
+from cnncli.storage.npz import Arrays, read_arrays
 from cnncli.storage.safe_io import read_json
-from cnncli.terminal.console import LOGGER
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 KEPT = 2
 DOCUMENT, ARRAYS = "state.json", "arrays.npz"
-MOST_DOCUMENT_BYTES = 64 * 2**20
-"""Of the plain data, a few hundred bytes for each epoch."""
+MAX_DOCUMENT_BYTES = 64 * 2**20
+"""Largest state.json, which takes a few hundred bytes per epoch."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training as it was at one moment.
+    """A training at one moment.
 
     Attributes:
-        document: plain data, as JSON has it.
-        arrays: by name.
-        is_between_epochs: whether no epoch was under way.
+        document: plain data for JSON.
+        arrays: arrays by name.
+        is_between_epochs: whether no epoch was in progress.
     """
 
     document: Mapping[str, Any]
@@ -50,62 +51,76 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run."""
+    """The checkpoints of one run.
 
-    def __init__(self, folder: Path, warn: Callable[[str], None] = LOGGER.warning) -> None:
-        """Use a folder; it appears with the first checkpoint.
+    Args:
+        folder: the run's state folder; created with the first checkpoint.
+    """
 
-        Args:
-            folder: of the run's state.
-            warn: told of checkpoints that are damaged; default: the log alone.
-        """
-        self._folder, self._warn = folder, warn
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, on disk when this returns; older ones go.
+        """Write a checkpoint to disk and delete older ones.
 
         Raises:
-            RunError: it cannot be written; those before are as they were.
+            RunError: it cannot be written; earlier ones are unchanged.
         """
-        number = max((int(path.name) for path in self._all()), default=0) + 1
+        number = max((int(path.name) for path in self.folders()), default=0) + 1
         facts = {"format": FORMAT, "between_epochs": checkpoint.is_between_epochs, **checkpoint.document}
         try:
-            with sealed(self._folder / f"{number:06}") as aside:
-                (aside / DOCUMENT).write_text(json.dumps(facts, allow_nan=False) + "\n", encoding="utf-8")
-                np.savez(aside / ARRAYS, allow_pickle=False, **checkpoint.arrays)
+            with checksummed(self._folder / f"{number:06}") as temporary:
+                (temporary / DOCUMENT).write_text(json.dumps(facts, allow_nan=False) + "\n", encoding="utf-8")
+                np.savez(temporary / ARRAYS, allow_pickle=False, **checkpoint.arrays)
         except OSError as error:
-            where = printable(error.filename or self._folder)
-            raise RunError(f"{where}: {error.strerror or error}; the checkpoint before this one is whole.") from error
-        self._forget_older()
+            path, reason = error.filename or self._folder, error.strerror or str(error)
+            text = f"{printable(path)}: {reason}. No checkpoint could be written; the previous one is valid."
+            raise RunError(Message("run-checkpoint-not-writable", text, path=path, reason=reason)) from error
+        self._delete_all_but(self.folders()[:KEPT])
 
     def newest(self, between_epochs: bool = False) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None where there is none. Damaged ones are told.
+        """Return the newest valid checkpoint, or None. Damaged ones are logged as warnings.
 
         Args:
-            between_epochs: leave out those in the middle of an epoch.
+            between_epochs: skip those in the middle of an epoch.
 
         Raises:
             RunError: a newer cnncli wrote it.
         """
-        for path in self._all():
+        for path in self.folders():
             found = _read(path)
             if isinstance(found, str):
-                self._warn(f"{printable(path)}: {found}; an older checkpoint is taken, or the training begins anew")
+                text = f"{printable(path)}: {found}. An older checkpoint is used, or the training starts from scratch."
+                log.warning(Message("run-checkpoint-damaged", text, path=path, reason=found))
             elif found.is_between_epochs or not between_epochs:
                 return found
         return None
 
-    def _all(self) -> list[Path]:
-        """Their folders, the newest first."""
+    def keep_newest(self) -> None:
+        """Delete all checkpoints but the newest valid one (and the newest between epochs), once a run is finished."""
+        if valid := next((path for path in self.folders() if damage(path) is None), None):
+            self._delete_all_but([valid])
+
+    def delete(self) -> None:
+        """Delete all checkpoints.
+
+        Raises:
+            OSError: one of them cannot be deleted.
+        """
+        for path in self.folders():
+            shutil.rmtree(path)
+
+    def folders(self) -> list[Path]:
+        """Return the folders of the checkpoints, the newest first."""
         if not self._folder.is_dir():
             return []
         return sorted((path for path in self._folder.iterdir() if path.name.isdecimal()), reverse=True)
 
-    def _forget_older(self) -> None:
-        paths = self._all()
-        between = next((path for path in paths if _is_between_epochs(path)), None)
-        for path in paths[KEPT:]:
-            if path != between:
+    def _delete_all_but(self, kept: list[Path]) -> None:
+        """Delete checkpoints, except some and the newest between epochs, and what a killed process has left."""
+        between = next((path for path in self.folders() if _is_between_epochs(path)), None)
+        for path in self.folders():
+            if path not in kept and path != between:
                 shutil.rmtree(path, ignore_errors=True)
         for leftover in self._folder.glob(".*"):
             if leftover.is_dir() and not leftover.is_symlink():
@@ -116,13 +131,15 @@ class Checkpoints:
 
 
 def _read(folder: Path) -> Checkpoint | str:
-    """A checkpoint, or what is wrong with it."""
+    """Read a checkpoint; return what is wrong with it if it is damaged."""
     if (problem := damage(folder)) is not None:
         return problem
     try:
-        document = read_json(folder / DOCUMENT, MOST_DOCUMENT_BYTES)
+        document = read_json(folder / DOCUMENT, MAX_DOCUMENT_BYTES)
         if document["format"] > FORMAT:
-            raise RunError(f"{printable(folder)}: written by a newer cnncli. Update this one.")
+            text = f"{printable(folder)}: written by a newer cnncli. Update cnncli."
+            received = document["format"]
+            raise RunError(Message("run-newer-format", text, path=folder, received=received, expected=FORMAT))
         return Checkpoint(document, read_arrays(folder / ARRAYS), bool(document["between_epochs"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"damaged ({printable(str(error))[:200]})"
@@ -130,6 +147,6 @@ def _read(folder: Path) -> Checkpoint | str:
 
 def _is_between_epochs(folder: Path) -> bool:
     try:
-        return bool(read_json(folder / DOCUMENT, MOST_DOCUMENT_BYTES)["between_epochs"])
+        return bool(read_json(folder / DOCUMENT, MAX_DOCUMENT_BYTES)["between_epochs"])
     except (OSError, ValueError, KeyError, TypeError):
         return False

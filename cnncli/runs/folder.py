@@ -1,40 +1,167 @@
-"""How a run directory appears, how its end is recorded, and how it is found again."""
+"""The run directory: what is in it, how it appears, and how its state changes.
+
+    runs/2026-11-21T151200Z_vgg16-features/
+        config.yaml  manifest.csv  classes.json  environment.json   what was trained, on what, with what
+        skipped.csv  near_duplicates.csv                            images left out; similar images in two splits
+        run.json  log.txt                                           state and key facts; all messages
+        history.csv  stages.json  metrics.json  figures/  tensorboard/
+        state/  lock                                                initial config, checkpoints; who is training
+        model.keras  engine/                                        the classifier, and its converted form
+        evaluations.jsonl                                           evaluations after the training
+
+A run directory appears by one rename with its resolved config in it. Everything else in the folder of the runs has a
+name with a leading dot.
+"""
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cnncli.errors import RunError, printable
-from cnncli.runs.layout import RunFolder, runs_dir_from
-from cnncli.runs.run_json import facts_text, stamp, time_text, utc_now, write_facts
-from cnncli.runs.symlink_check import require_own_files
+from cnncli.errors import Message, RunError, printable
+from cnncli.runs.run_json import facts_text, read_facts, stamp, time_text, utc_now, write_facts
 from cnncli.runtime.environment import cnncli_version
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.storage.atomic import sync_folder, write_atomically
 
-__all__ = [
-    "RunFolder",
-    "create_run",
-    "fail_run",
-    "finish_run",
-    "open_run",
-    "require_finished",
-    "restart_run",
-    "run_folders",
-    "runs_dir_from",
-    "stop_run",
-    "update_facts",
-]
+VARIABLE = "CNNCLI_RUNS"
+DEFAULT_RUNS_DIR = "runs"
 
-LISTED_RUNS = 8
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One directory with everything about one training. The properties are the paths of its files, present or not."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config: every setting, absolute paths."""
+        return self.path / "config.yaml"
+
+    @property
+    def began_with(self) -> Path:
+        """A second copy of the resolved config, from the start of the run, to detect edits."""
+        return self.state / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """The table of images: path, label, split, digest, size."""
+        return self.path / "manifest.csv"
+
+    @property
+    def skipped(self) -> Path:
+        """The unreadable images that were left out, with reasons; only if there are any."""
+        return self.path / "skipped.csv"
+
+    @property
+    def near_duplicates(self) -> Path:
+        """The pairs of similar images in different splits; only if there are any."""
+        return self.path / "near_duplicates.csv"
+
+    @property
+    def classes(self) -> Path:
+        """The class names, in the order of the classifier's outputs."""
+        return self.path / "classes.json"
+
+    @property
+    def facts(self) -> Path:
+        """State, name, parent, times, engine, precision."""
+        return self.path / "run.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, processor, git commit."""
+        return self.path / "environment.json"
+
+    @property
+    def log(self) -> Path:
+        """All messages, with their time in UTC."""
+        return self.path / "log.txt"
+
+    @property
+    def history(self) -> Path:
+        """One row per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def ledger(self) -> Path:
+        """One record per stage: what was trained, and hashes that prove that frozen weights did not change."""
+        return self.path / "stages.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics of each split at the end of the training."""
+        return self.path / "metrics.json"
+
+    @property
+    def curves(self) -> Path:
+        """Loss and accuracy over the epochs, as an image."""
+        return self.path / "figures" / "curves.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's logs."""
+        return self.path / "tensorboard"
+
+    @property
+    def model(self) -> Path:
+        """The classifier: raw RGB in, probabilities out."""
+        return self.path / "model.keras"
+
+    @property
+    def engine(self) -> Path:
+        """The classifier in the form that its engine runs fastest."""
+        return self.path / "engine"
+
+    @property
+    def state(self) -> Path:
+        """The checkpoints from which a training resumes."""
+        return self.path / "state"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains the run; holds its process ID."""
+        return self.path / "lock"
+
+    @property
+    def evaluations(self) -> Path:
+        """One JSON line per evaluation after the training."""
+        return self.path / "evaluations.jsonl"
+
+    def read_facts(self) -> dict[str, Any]:
+        """Read run.json.
+
+        Raises:
+            RunError: it is missing or damaged, or a newer cnncli wrote it.
+        """
+        return read_facts(self.facts)
+
+
+def runs_dir_from(option: str | Path | None) -> Path:
+    """Return the folder of the runs as an absolute path: the option, else `CNNCLI_RUNS`, else `./runs`.
+
+    Raises:
+        MachineError: it begins with `~` and there is no such home folder.
+    """
+    if option:
+        return expand_home(option)
+    return expand_home(os.environ.get(VARIABLE) or DEFAULT_RUNS_DIR, VARIABLE)
+
+
+def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
+    """Yield the directories in the folder of the runs whose names have no leading dot, in the order of their names."""
+    if runs_dir.is_dir():
+        for path in sorted(runs_dir.iterdir()):
+            if not path.name.startswith(".") and path.is_dir():
+                yield RunFolder(path.absolute())
 
 
 def create_run(
@@ -44,36 +171,35 @@ def create_run(
     parent: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> RunFolder:
-    """A new run directory `<UTC time>_<name>`, which appears at once with everything it is given.
+    """Create a run directory `<UTC time>_<name>`, which appears together with its first files.
 
     Args:
-        runs_dir: the folder of the runs; made where it is missing.
-        name: of the run; a run of the same name in the same second gets -2, -3 …
-        files: name inside the run -> text; config.yaml must be among them.
-        parent: the run this one continues.
-        facts: more for run.json, beside state, name, parent, times and version.
+        runs_dir: folder of the runs; created if missing.
+        name: name of the run; runs of the same name and second get the suffixes -2, -3, ….
+        files: text by file name inside the run; must include config.yaml.
+        parent: the run that this one continues.
+        facts: facts for run.json in addition to state, name, parent, times and version.
 
     Raises:
         RunError: the folder cannot be written to.
         MachineError: its path is not UTF-8.
     """
     if RunFolder(Path()).config.name not in files:
-        raise ValueError("a run appears with its resolved config, config.yaml is missing")
+        raise ValueError("a run needs its resolved config, config.yaml is missing")
     require_utf8(runs_dir)
     now = utc_now()
-    aside = runs_dir / f".creating-{os.urandom(8).hex()}"
+    temporary = runs_dir / f".creating-{os.urandom(8).hex()}"
     try:
-        aside.mkdir(parents=True)
+        temporary.mkdir(parents=True)
         for file, text in {**files, "run.json": facts_text(_first_facts(name, parent, now, facts or {}))}.items():
-            (aside / file).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(aside / file, text)
-        return RunFolder(_appear(aside, runs_dir / f"{stamp(now)}_{name}"))
+            (temporary / file).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(temporary / file, text)
+        return RunFolder(_publish(temporary, runs_dir / f"{stamp(now)}_{name}"))
     except OSError as error:
-        raise RunError(
-            f"{printable(runs_dir)}: no run can be created here ({error.strerror}); choose a folder with --runs-dir"
-        ) from error
+        text = f"{printable(runs_dir)}: no run can be created here ({error.strerror}). Choose a folder with --runs-dir."
+        raise RunError(Message("run-folder-not-writable", text, path=runs_dir, reason=error.strerror)) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _first_facts(name: str, parent: str | Path | None, now: datetime, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,21 +217,21 @@ def _first_facts(name: str, parent: str | Path | None, now: datetime, more: Mapp
 
 
 def _command() -> str:
-    """The words this process was called with, the program by its name alone."""
+    """Return the command line of this process, with the program's name instead of its path."""
     program = Path(sys.argv[0] or "python")
     name = f"python -m {program.parent.name}" if program.name == "__main__.py" else shlex.quote(program.name)
     return " ".join([name, *map(shlex.quote, sys.argv[1:])])
 
 
-def _appear(aside: Path, wanted: Path) -> Path:
-    """Rename a filled folder to the first free name of wanted, wanted-2, wanted-3 …; gives that name.
+def _publish(temporary: Path, wanted: Path) -> Path:
+    """Rename a filled folder to the first free name among wanted, wanted-2, wanted-3, … and return that path.
 
-    A rename onto a run fails, since no run is empty: two processes that want one name cannot both get it.
+    Renaming onto a run fails, since no run is empty: two processes that want one name cannot both get it.
     """
     number, path = 1, wanted
     while True:
         try:
-            aside.rename(path)
+            temporary.rename(path)
         except OSError:
             if not os.path.lexists(path):
                 raise
@@ -117,7 +243,7 @@ def _appear(aside: Path, wanted: Path) -> Path:
 
 
 def finish_run(run: RunFolder, facts: Mapping[str, Any] | None = None) -> None:
-    """Record that a run is finished, with the facts that are known by now."""
+    """Record that a run is finished, with the facts known at its end."""
     _end(run, {"state": "finished", **(facts or {})})
 
 
@@ -127,98 +253,21 @@ def fail_run(run: RunFolder, reason: str) -> None:
 
 
 def stop_run(run: RunFolder) -> None:
-    """Record that a run was stopped by a signal; it can go on."""
+    """Record that a run was stopped by a signal. It can be resumed."""
     _end(run, {"state": "stopped"})
 
 
 def restart_run(run: RunFolder) -> None:
-    """Record that a run goes on."""
+    """Record that a run was resumed."""
     write_facts(run.facts, {**run.read_facts(), "state": "running", "finished": None, "reason": None})
 
 
-def _end(run: RunFolder, news: Mapping[str, Any]) -> None:
+def _end(run: RunFolder, changes: Mapping[str, Any]) -> None:
     facts, now = run.read_facts(), utc_now()
     seconds = round((now - datetime.fromisoformat(facts["created"])).total_seconds(), 3)
-    write_facts(run.facts, {**facts, "finished": time_text(now), "seconds": seconds, **news})
+    write_facts(run.facts, {**facts, "finished": time_text(now), "seconds": seconds, **changes})
 
 
 def update_facts(run: RunFolder, facts: Mapping[str, Any]) -> None:
-    """Add to what run.json says, or replace it."""
+    """Add facts to run.json, replacing those of the same name."""
     write_facts(run.facts, {**run.read_facts(), **facts})
-
-
-def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
-    """The directories in the folder of the runs that are no one else's: those without a leading dot, by name."""
-    if runs_dir.is_dir():
-        for path in sorted(runs_dir.iterdir()):
-            if not path.name.startswith(".") and path.is_dir():
-                yield RunFolder(path.absolute())
-
-
-def open_run(path: str | Path | None, runs_dir: Path) -> RunFolder:
-    """A run: a directory anywhere, the name of a directory in `runs_dir`, the newest with a name; None: the newest.
-
-    By a name or None, the newest finished run is found; by a name alone, an unfinished one where none is finished.
-
-    Raises:
-        RunError: there is no such run; the message lists what there is. Or it holds links in the place of files.
-    """
-    run = _found(path, runs_dir)
-    require_utf8(run.path)
-    require_own_files(run)
-    return run
-
-
-def _found(path: str | Path | None, runs_dir: Path) -> RunFolder:
-    if path is None:
-        return _newest(runs_dir, None)
-    candidates = [RunFolder(place) for place in (expand_home(path), runs_dir.absolute() / path)]
-    for run in candidates:
-        if run.facts.exists():
-            run.read_facts()  # refuses a damaged one, and a newer format
-            return run
-    if candidates[0].path.is_dir() and len(Path(path).parts) != 1:
-        raise RunError(f"{printable(path)}: not a run, it holds no {candidates[0].facts.name}")
-    return _newest(runs_dir, str(path))
-
-
-def require_finished(run: RunFolder) -> dict[str, Any]:
-    """The facts of a run that is finished; RunError where it is not."""
-    facts = run.read_facts()
-    if facts["state"] != "finished":
-        reason = f": {printable(str(facts['reason']))}" if facts.get("reason") else ""
-        raise RunError(f"{printable(run.path)}: this run is not finished, its state is {facts['state']}{reason}")
-    return facts
-
-
-def _newest(runs_dir: Path, name: str | None) -> RunFolder:
-    known = [(run, facts) for run in run_folders(runs_dir) if (facts := _facts_or_none(run)) is not None]
-    named = [(run, facts) for run, facts in known if name is None or facts.get("name") == name]
-    finished = [(run, facts) for run, facts in named if facts["state"] == "finished"]
-    if not finished and (name is None or not named):
-        raise RunError(_not_found(runs_dir, name, [(run.path.name, facts["state"]) for run, facts in known]))
-    return max(finished or named, key=lambda pair: (datetime.fromisoformat(pair[1]["created"]), pair[0].path.name))[0]
-
-
-def _facts_or_none(run: RunFolder) -> dict[str, Any] | None:
-    try:
-        return run.read_facts()
-    except RunError:
-        return None
-
-
-def _not_found(runs_dir: Path, name: str | None, known: list[tuple[str, str]]) -> str:
-    where = printable(runs_dir)
-    what = (
-        f"no finished run in {where}"
-        if name is None
-        else f"{printable(name)}: no such directory, and no run in {where}"
-    )
-    if not known:
-        return f"{what}, which holds none; `cnncli train` makes one, --runs-dir names another folder"
-    near = difflib.get_close_matches(name or "", [folder for folder, _ in known], n=LISTED_RUNS, cutoff=0.3)
-    ordered = near + [folder for folder, _ in reversed(known) if folder not in near]
-    states = dict(known)
-    listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in ordered[:LISTED_RUNS])
-    more = f" and {len(ordered) - LISTED_RUNS} more" if len(ordered) > LISTED_RUNS else ""
-    return f"{what}; there are {listed}{more}"

@@ -1,27 +1,125 @@
-"""The runs in a folder with their key figures; a broken one is listed as what it is."""
+"""Finding runs: one by path or name, or all of them with their results. Broken runs are listed as broken."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from cnncli.errors import RunError, printable
+from cnncli.errors import Message, RunError, printable
+from cnncli.runs.access import require_own_files, state_of
 from cnncli.runs.folder import RunFolder, run_folders
+from cnncli.runs.run_json import not_a_run
+from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.terminal.formatting import duration
 
 COLUMNS = ("run", "state", "mode", "backbone", "val", "test", "95 %", "n", "time")
-ABSURD = 1e15
-"""No figure of a run is as large, nor infinite, nor no number at all; a damaged run.json may say so."""
+MAX_LISTED = 8
+MAX_NUMBER = 1e15
+"""Larger numbers in a run.json are damage."""
+
+Preferred = Literal["finished", "unfinished"]
+
+
+def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finished") -> RunFolder:
+    """Return the run with a path or a name. Every command finds runs with this function.
+
+    Args:
+        name: a run directory anywhere, the name of a directory in `runs_dir`, or the name of a run (the newest run of
+            that name is taken). None: the newest finished run.
+        runs_dir: folder of the runs.
+        prefer: if a run's name fits several, take the newest finished one, or the newest unfinished one; the others
+            are taken if there is none.
+
+    Raises:
+        RunError: there is no such run; the message lists those that exist. Or it holds links in place of files.
+        MachineError: the path begins with `~` and there is no such home folder, or it is not UTF-8.
+    """
+    run = _find(name, runs_dir, prefer)
+    require_utf8(run.path)
+    require_own_files(run)
+    return run
+
+
+def _find(name: str | Path | None, runs_dir: Path, prefer: Preferred) -> RunFolder:
+    if name is None:
+        return _newest(runs_dir, None, prefer)
+    candidates = [RunFolder(place) for place in (expand_home(name), runs_dir.absolute() / name)]
+    for run in candidates:
+        if run.facts.exists():
+            run.read_facts()  # refuses damaged ones and newer formats
+            return run
+    if candidates[0].path.is_dir() and len(Path(name).parts) != 1:
+        raise RunError(not_a_run(Path(name)))
+    return _newest(runs_dir, str(name), prefer)
+
+
+def _newest(runs_dir: Path, name: str | None, prefer: Preferred) -> RunFolder:
+    known = [(run, facts) for run in run_folders(runs_dir) if (facts := _facts_or_none(run)) is not None]
+    named = [(run, facts) for run, facts in known if name is None or facts.get("name") == name]
+    preferred = [pair for pair in named if (pair[1]["state"] == "finished") == (prefer == "finished")]
+    if not preferred and (name is None or not named):
+        raise RunError(_not_found(runs_dir, name, {run.path.name: state_of(run, facts) for run, facts in known}))
+    return max(preferred or named, key=lambda pair: (datetime.fromisoformat(pair[1]["created"]), pair[0].path.name))[0]
+
+
+def _facts_or_none(run: RunFolder) -> dict[str, Any] | None:
+    try:
+        return run.read_facts()
+    except RunError:
+        return None
+
+
+def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> Message:
+    where = printable(runs_dir)
+    code = "run-none-finished" if name is None else "run-not-found"
+    text = f"no finished run in {where}" if name is None else f"{printable(name)}: no such run in {where}"
+    near = difflib.get_close_matches(name or "", list(states), n=MAX_LISTED, cutoff=0.3)
+    ordered = near + [folder for folder in reversed(list(states)) if folder not in near]
+    if ordered:
+        listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in ordered[:MAX_LISTED])
+        more = f" and {len(ordered) - MAX_LISTED} more" if len(ordered) > MAX_LISTED else ""
+        text += f". Runs there: {listed}{more}"
+    else:
+        text += ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."
+    return Message(code, text, path=runs_dir, received=name, expected=tuple(ordered[:MAX_LISTED]))
+
+
+def require_finished(run: RunFolder) -> dict[str, Any]:
+    """Return the facts of a finished run.
+
+    Raises:
+        RunError: the run is not finished.
+    """
+    facts = run.read_facts()
+    if (state := state_of(run, facts)) != "finished":
+        reason = f" ({printable(str(facts['reason']))})" if facts.get("reason") else ""
+        text = f"{printable(run.path)}: this run is not finished, its state is {state}{reason}."
+        raise RunError(Message("run-not-finished", text, path=run.path, received=state, reason=facts.get("reason")))
+    return facts
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run as a line of a list; what is not known is None.
+    """One run with its results. Unknown values are None.
 
-    `name` is the name of the directory; `problem` says what is wrong with it, in a run that is whole nothing.
+    Attributes:
+        name: name of the directory.
+        path: the directory.
+        state: `running`, `interrupted`, `stopped`, `finished`, `failed` or `broken`.
+        created: UTC time in ISO 8601.
+        parent: path of the run that this one continues.
+        mode: mode of its config.
+        backbone: name of the network.
+        val_accuracy: accuracy on the validation images, 0-1.
+        test_accuracy: accuracy on the test images, 0-1.
+        test_ci95: its 95 % Wilson interval.
+        test_n: number of test images.
+        seconds: duration.
+        problem: what is wrong with the directory.
     """
 
     name: str
@@ -36,14 +134,14 @@ class RunSummary:
     test_ci95: tuple[float, float] | None = None
     test_n: int | None = None
     seconds: float | None = None
-    problem: str | None = None
+    problem: Message | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, for JSON."""
+        """Return all fields, for JSON."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def cells(self) -> tuple[str, ...]:
-        """The fields as the `COLUMNS` of a table."""
+        """Return the fields as a row of a table with the columns `COLUMNS`."""
         interval = self.test_ci95 and f"{self.test_ci95[0]:.3f}–{self.test_ci95[1]:.3f}"
         return (
             self.name,
@@ -59,7 +157,7 @@ class RunSummary:
 
 
 def list_runs(runs_dir: Path) -> tuple[RunSummary, ...]:
-    """The runs of a folder, oldest first, those that cannot be read before them."""
+    """Return the runs of a folder, oldest first, after those that cannot be read."""
     summaries = [summary_of(run) for run in run_folders(runs_dir)]
     return tuple(sorted(summaries, key=lambda run: (_moment(run), run.name)))
 
@@ -69,18 +167,16 @@ def _moment(run: RunSummary) -> float:
 
 
 def summary_of(run: RunFolder) -> RunSummary:
-    """One run in short, from run.json alone; whatever its directory holds, this answers."""
+    """Summarize a run from its run.json. Never fails, whatever the directory holds."""
     try:
         facts = run.read_facts()
     except RunError as error:
-        return RunSummary(
-            run.path.name, run.path, "broken", problem=error.problems[0].removeprefix(f"{printable(run.path)}: ")
-        )
-    validation, test = _figures(facts, "validation"), _figures(facts, "test")
+        return RunSummary(run.path.name, run.path, "broken", problem=error.problems[0])
+    validation, test = _metrics(facts, "validation"), _metrics(facts, "test")
     return RunSummary(
         run.path.name,
         run.path,
-        facts["state"],
+        state_of(run, facts),
         created=facts["created"],
         parent=_text(facts.get("parent")),
         mode=_text(facts.get("mode")),
@@ -90,19 +186,20 @@ def summary_of(run: RunFolder) -> RunSummary:
         test_ci95=_interval(test.get("top1_ci95")),
         test_n=None if (n := _number(test.get("n"))) is None else int(n),
         seconds=_number(facts.get("seconds")),
-        problem=_missing(run, facts["state"]),
+        problem=_missing_files(run, facts["state"]),
     )
 
 
-def _missing(run: RunFolder, state: str) -> str | None:
-    """What a run should hold and does not."""
+def _missing_files(run: RunFolder, state: str) -> Message | None:
     needed = [run.config, run.model] if state == "finished" else [run.config]
-    absent = [path.name for path in needed if not path.is_file()]
-    return f"it lacks {' and '.join(absent)}" if absent else None
+    if absent := [path.name for path in needed if not path.is_file()]:
+        text = f"{printable(run.path)}: {' and '.join(absent)} missing"
+        return Message("run-file-missing", text, path=run.path, received=absent)
+    return None
 
 
-def _figures(facts: Mapping[str, Any], split: str) -> Mapping[str, Any]:
-    """The figures of a split; empty before the end of the training."""
+def _metrics(facts: Mapping[str, Any], split: str) -> Mapping[str, Any]:
+    """Return the metrics of a split; empty before the end of the training."""
     splits = facts.get("metrics")
     found = splits.get(split) if isinstance(splits, dict) else None
     return found if isinstance(found, dict) else {}
@@ -113,8 +210,9 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < ABSURD else None  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < MAX_NUMBER else None
 
 
 def _interval(value: object) -> tuple[float, float] | None:

@@ -1,7 +1,7 @@
-"""log.txt: every line that was said during a run, with its time in UTC, and the traceback of a bug.
+"""log.txt: the messages of a run with their time in UTC, and the traceback of a bug.
 
-What the console says also goes to the logger `cnncli`; while a run is recorded, a handler writes it down. What was said
-before the run existed is remembered until then.
+Messages go to the logger `cnncli`. While a run is recorded, a handler writes them to its log, which begins with the
+messages from before the run existed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from cnncli.errors import CnncliError, MachineError, RunError
@@ -21,10 +22,13 @@ from cnncli.runtime.environment import cnncli_version
 from cnncli.runtime.machine import machine_problem
 
 LOGGER = logging.getLogger("cnncli")
+MAX_REMEMBERED = 100_000
+_SHOWN = {"is_shown": True}
+"""Marks records that the command line shows in another form, so that the console does not."""
 
 
 class UtcFormatter(logging.Formatter):
-    """`2026-11-21T15:12:00.042Z INFO message`."""
+    """Format records as `2026-11-21T15:12:00.042Z INFO message`."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -35,41 +39,22 @@ class UtcFormatter(logging.Formatter):
 
 
 class LogFile(logging.FileHandler):
-    """A log that cannot be written, on a full disk say, does not end the run and fills no screen with tracebacks."""
+    """A log file. If it cannot be written, on a full disk for example, the run continues without it."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, D102
-        pass
-
-
-class Memory(logging.Handler):
-    """Keeps records until a run's log takes them, once; what is said after that is that log's own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._records: list[logging.LogRecord] | None = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record, unless they have been handed over."""
-        if self._records is not None:
-            self._records.append(record)
-
-    def hand_over(self, log: logging.Handler) -> None:
-        """Give what was kept to a log, in the order and with the times in which it was said."""
-        for record in self._records or ():
-            log.handle(record)
-        self._records = None
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so
+        """Ignore the record."""
 
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Let the first run that is recorded inside the block begin its log with what was said before it.
+    """Keep messages, so that the log of the first run recorded inside the block begins with them.
 
-    Serves as a decorator too; inside a block that remembers already, it changes nothing.
+    Serves as a decorator too. Inside another such block it does nothing.
     """
-    if any(isinstance(handler, Memory) for handler in LOGGER.handlers):
+    if any(isinstance(handler, MemoryHandler) for handler in LOGGER.handlers):
         yield
         return
-    memory = Memory()
+    memory = MemoryHandler(MAX_REMEMBERED, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
     LOGGER.addHandler(memory)
     try:
         yield
@@ -79,53 +64,58 @@ def remembering() -> Iterator[None]:
 
 @contextmanager
 def recording(run: RunFolder) -> Iterator[None]:
-    """Write the log of a run while the block runs, and record a failure in run.json.
+    """Write the log of a run while the block runs, and record in run.json if it fails or is stopped.
 
-    An error of the user's or a bug makes the run `failed`; a signal makes it `stopped`. Either can go on.
+    A user's error, a problem of the machine or a bug makes the run `failed`, a signal makes it `stopped`. Both can be
+    resumed.
+
+    Raises:
+        MachineError: the machine lacks something, such as memory.
     """
     handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(UtcFormatter())
-    for memory in LOGGER.handlers:
-        if isinstance(memory, Memory):
-            memory.hand_over(handler)
+    for memory in [other for other in LOGGER.handlers if isinstance(other, MemoryHandler)]:
+        memory.setTarget(handler)
+        memory.flush()
+        LOGGER.removeHandler(memory)
     LOGGER.addHandler(handler)
     try:
         yield
     except CnncliError as error:
         for problem in error.problems:
-            LOGGER.error(problem, extra={"is_shown": True})  # on the screen by the command line
+            LOGGER.error(problem, extra=_SHOWN)
         _fail(run, error.problems[0])
         raise
     except Exception as error:
         if (lack := machine_problem(error)) is not None:
-            LOGGER.error(lack, extra={"is_shown": True})
+            LOGGER.error(lack, extra=_SHOWN)
             _fail(run, lack)
             raise MachineError(lack) from error
-        LOGGER.exception("stopped by an exception in cnncli %s", cnncli_version(), extra={"is_shown": True})
-        _remember_log(error, run.log)
+        LOGGER.exception("exception in cnncli %s", cnncli_version(), extra=_SHOWN)
+        error.cnncli_log = run.log  # type: ignore[attr-defined]  # for `bug_log`
         _fail(run, f"{type(error).__name__}: {error}")
         raise
     except BaseException as stop:
-        LOGGER.info("stopped by %s", type(stop).__name__, extra={"is_shown": True})
+        LOGGER.info("stopped by %s", type(stop).__name__, extra=_SHOWN)
         with suppress(OSError, RunError):
             stop_run(run)
         raise
     finally:
         LOGGER.removeHandler(handler)
-        with suppress(OSError):  # what could not be written is lost
+        with suppress(OSError):
             handler.close()
 
 
 def _fail(run: RunFolder, reason: str) -> None:
-    """Record the failure; where that fails too, the first exception is the one to hear of."""
+    """Record the failure. If that fails too, the first exception is the one to report."""
     with suppress(OSError, RunError):
         fail_run(run, reason)
 
 
 def bug_log(error: BaseException, runs_dir: Path) -> Path:
-    """The file that holds the traceback of a bug: the run's log, or one written now.
+    """Return the file with the traceback of a bug: the run's log, or a file written now.
 
-    Written to `.logs` in the folder of the runs, or in the system's folder for temporary files where that cannot be.
+    It is written to `.logs` in the folder of the runs, or to the system's temporary folder if that fails.
     """
     log = getattr(error, "cnncli_log", None)
     if isinstance(log, Path):
@@ -148,8 +138,3 @@ def _write_log(folder: Path, text: str) -> Path:
         except FileExistsError:
             number += 1
             path = folder / f"{stamp(utc_now())}-{number}.log"
-
-
-def _remember_log(error: Exception, log: Path) -> None:
-    """Let the exception carry the place of its traceback to the command line, the only place where it is told."""
-    error.cnncli_log = log  # type: ignore[attr-defined]

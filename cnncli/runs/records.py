@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from cnncli.errors import RunError, printable
-from cnncli.runs.layout import RunFolder
+from cnncli.runs.folder import RunFolder
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import LOGGER
 from cnncli.terminal.formatting import decimal, percent

@@ -1,9 +1,9 @@
-"""run.json: what is known about a run, its state above all.
+"""run.json: what is known about a run, above all its state.
 
     {"format": 1, "state": "running" | "stopped" | "finished" | "failed", "name", "parent", "created", "finished",
      "seconds", "command", "cnncli", "engine", "precision", "stages", …}
 
-Times are UTC in ISO 8601 with milliseconds. A newer format is refused, an older one is read.
+Times are UTC in ISO 8601 with milliseconds. Older formats are read, newer ones are refused.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cnncli.errors import RunError, printable
+from cnncli.errors import Message, RunError, printable
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_json
 
 FORMAT = 1
 STATES = ("running", "stopped", "finished", "failed")
-TEXTS = ("name", "parent", "reason")
-"""Facts that are texts where they are known."""
+OPTIONAL_TEXTS = ("name", "parent", "reason")
 
 
 def utc_now() -> datetime:
-    """The time, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def time_text(moment: datetime) -> str:
-    """A moment as run.json has it.
+    """Format a time as it stands in run.json.
 
     >>> time_text(datetime(2026, 11, 21, 15, 12, 0, 42_000, tzinfo=UTC))
     '2026-11-21T15:12:00.042Z'
@@ -39,7 +38,7 @@ def time_text(moment: datetime) -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """A moment as the name of a run or a log has it: no colons, which Windows forbids, and sorted by time.
+    """Format a time for the name of a run or a log: without colons, which Windows forbids, and sortable.
 
     >>> stamp(datetime(2026, 11, 21, 15, 12, tzinfo=UTC))
     '2026-11-21T151200Z'
@@ -48,63 +47,73 @@ def stamp(moment: datetime) -> str:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The facts of a run, from its run.json.
+    """Read a run.json.
 
     Raises:
-        RunError: there is none, it is damaged, or a newer cnncli wrote it.
+        RunError: it is missing or damaged, or a newer cnncli wrote it.
     """
     run = printable(path.parent)
     try:
         facts = read_json(path)
     except FileNotFoundError:
-        raise RunError(f"{run}: not a run, it holds no {path.name}") from None
+        raise RunError(not_a_run(path.parent)) from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{run}: {path.name} cannot be read ({error})") from None
+        raise RunError(damaged(path, f"cannot be read ({error})")) from None
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
-        raise RunError(f"{run}: {path.name} is damaged: it names no format")
+        raise RunError(damaged(path, "has no format number"))
     if facts["format"] > FORMAT:
-        writer = _shown(facts.get("cnncli", "of a later version"))
+        writer = _short(facts.get("cnncli", "of a later version"))
+        text = f"{run}: written in format {facts['format']} by cnncli {writer}, this version reads up to {FORMAT}."
+        received = facts["format"]
         raise RunError(
-            f"{run}: written in format {facts['format']} by cnncli {writer}; this one reads up to format {FORMAT}: "
-            "update cnncli"
+            Message("run-newer-format", f"{text} Update cnncli.", path=path.parent, received=received, expected=FORMAT)
         )
-    problem = _damage(facts)
-    if problem:
-        raise RunError(f"{run}: {path.name} is damaged: {problem}")
+    if problem := _damage(facts):
+        raise RunError(damaged(path, problem))
     return facts
+
+
+def not_a_run(folder: Path) -> Message:
+    """Return the message about a folder that is not a run directory."""
+    return Message("run-not-a-run", f"{printable(folder)}: not a run directory, it has no run.json", path=folder)
+
+
+def damaged(path: Path, problem: str) -> Message:
+    """Return the message about a damaged file of a run."""
+    text = f"{printable(path.parent)}: {printable(path.name)} is damaged: {problem}"
+    return Message("run-file-damaged", text, path=path, reason=problem)
 
 
 def _damage(facts: Mapping[str, Any]) -> str | None:
     if facts.get("state") not in STATES:
-        return f"its state is {_shown(facts.get('state'))!r}, which is none of {', '.join(STATES)}"
+        return f"invalid state {_short(facts.get('state'))!r}, expected one of {', '.join(STATES)}"
     try:
         created = datetime.fromisoformat(facts["created"])
     except (KeyError, TypeError, ValueError):
-        return f"its time of creation is {_shown(facts.get('created'))!r}"
+        return f"invalid time of creation {_short(facts.get('created'))!r}"
     if created.tzinfo is None:
-        return f"its time of creation has no time zone: {facts['created']!r}"
-    odd = [name for name in TEXTS if not isinstance(facts.get(name), str | None)]
-    if odd:
-        return f"{', '.join(odd)}: no text"
+        return f"time of creation without a time zone: {facts['created']!r}"
+    if wrong := [name for name in OPTIONAL_TEXTS if not isinstance(facts.get(name), str | None)]:
+        return f"{', '.join(wrong)}: not a string"
     try:
         facts_text(facts)
-    except (ValueError, RecursionError) as error:  # what could not be written again when the run goes on
+    except (ValueError, RecursionError) as error:  # it could not be written again when the run is resumed
         return str(error)
     return None
 
 
-def _shown(value: object) -> object:
-    """A value that a message can hold: a number or a short text; of anything else, what it is."""
+def _short(value: object) -> object:
+    """Return a value that fits into a message: a number or a short string, or else the name of its type."""
     if isinstance(value, str):
         return printable(value[:80])
     return value if isinstance(value, int | float | None) else type(value).__name__
 
 
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write the facts of a run in one step, so that a reader meets the old ones or the new ones."""
+    """Write a run.json in one step, so that a reader finds the old or the new content."""
     write_atomically(path, facts_text(facts))
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:
-    """The facts of a run as run.json holds them."""
+    """Return the text of a run.json."""
     return json.dumps({"format": FORMAT, **facts}, indent=2, allow_nan=False) + "\n"

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all: written aside, forced to disk, renamed.
+"""Files that appear complete or not at all: written to a temporary name, forced to disk, renamed.
 
-What is aside starts with a dot and ends in the suffix of the file it will be, since some writers choose their format
-by it. A reader never meets half a file, and after a crash there is the old one or the new one.
+A temporary name has a leading dot and the suffix of the final name, since some writers choose their format by it. A
+reader never finds a partial file, and after a crash there is the old file or the new one.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a whole file in one step; text as UTF-8 with the line ends it has."""
-    with replacing(path) as aside:
-        aside.write_bytes(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+    """Write a file in one step; text as UTF-8 with its own line ends."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; the file that lies there when the block ends takes the place of `path` in one step.
+    """Yield a temporary path to write to; after the block that file replaces `path` in one step.
 
-    An exception inside the block leaves `path` as it was, and nothing beside it.
+    An exception inside the block leaves `path` unchanged and no temporary file.
     """
-    aside = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
     try:
         with naming(path):
-            yield aside
-            sync_file(aside)
-            aside.replace(path)
+            yield temporary
+            sync_file(temporary)
+            temporary.replace(path)
     except BaseException:
         with suppress(OSError):
-            aside.unlink()
+            temporary.unlink()
         raise
     sync_folder(path.parent)
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError that comes out of the block name this path, where it names none or one that is aside.
+    """Let an OSError raised inside the block name `path` if it names no path or a temporary one.
 
-    What fails is often a call that knows no name, such as the one that forces a file to disk.
+    Calls that know no name can fail, such as the one that forces a file to disk.
     """
     try:
         yield
@@ -52,7 +52,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def touch(path: Path) -> None:
-    """Note that a file was used now; on a read-only disk nothing is noted."""
+    """Set a file's modification time to now, if the disk allows it."""
     with suppress(OSError):
         os.utime(path)
 
@@ -67,8 +67,8 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Force a folder's list of names to disk, as far as the platform can: what was renamed stays renamed."""
-    # Windows opens no folder, and some network file systems force none; the rename has happened all the same.
+    """Force a folder's list of names to disk, so that a rename survives a crash, as far as the platform can."""
+    # Windows cannot open folders, and some network file systems cannot sync them.
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
-"""Folders sealed with the checksums of their files, so that what is damaged is never used.
+"""Folders with the checksums of their files, so that damaged ones are never used.
 
-A flipped bit in a graph's weights, or in a checkpoint's, would not fail: it would give wrong figures.
+A flipped bit in the weights of a graph or a checkpoint would raise no error: it would give wrong results.
 """
 
 from __future__ import annotations
@@ -18,61 +18,61 @@ from cnncli.errors import printable
 from cnncli.storage.atomic import naming, sync_file, sync_folder, write_atomically
 from cnncli.storage.safe_io import read_json
 
-SEAL = "sha256.json"
+CHECKSUMS = "sha256.json"
 
 
-def seal(folder: Path) -> None:
-    """Force a folder's files to disk and write their checksums beside them; nothing is added afterwards."""
-    files = sorted(path for path in folder.iterdir() if path.name != SEAL)
+def write_checksums(folder: Path) -> None:
+    """Force a folder's files to disk and write their checksums; nothing is added afterwards."""
+    files = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
     for path in files:
         sync_file(path)
-    write_atomically(folder / SEAL, json.dumps({path.name: _checksum(path) for path in files}, indent=1) + "\n")
+    write_atomically(folder / CHECKSUMS, json.dumps({path.name: _checksum(path) for path in files}, indent=1) + "\n")
     sync_folder(folder)
 
 
 @contextmanager
-def sealed(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill; when the block ends it is sealed and takes the place of `folder` in one step.
+def checksummed(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder to fill; after the block it gets checksums and is renamed to `folder`.
 
     An exception inside the block leaves nothing.
 
     Raises:
-        OSError: there is such a folder already, or nothing can be written.
+        OSError: `folder` exists, or cannot be written to.
     """
-    aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         with naming(folder):
-            aside.mkdir(parents=True)
-            yield aside
-            seal(aside)
-            aside.rename(folder)
+            temporary.mkdir(parents=True)
+            yield temporary
+            write_checksums(temporary)
+            temporary.rename(folder)
             sync_folder(folder.parent)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a sealed folder, in words that fit behind a colon; None where every file is as it was."""
+    """Return what is wrong with a checksummed folder, or None if its files are as they were written."""
     try:
-        checksums = read_json(folder / SEAL)
-        if outside := _outside(folder, checksums):
-            return f"{SEAL} names {', '.join(map(printable, outside[:8]))}, which is no file of its own"
+        checksums = read_json(folder / CHECKSUMS)
+        if foreign := _foreign(folder, checksums):
+            return f"{CHECKSUMS} names {', '.join(map(printable, foreign[:8]))}, not a file of this folder"
         changed = [name for name, checksum in checksums.items() if _checksum(folder / name) != checksum]
     except FileNotFoundError as error:
         return f"{printable(Path(error.filename).name)} is missing"
     except OSError as error:
-        return f"{SEAL}: {error.strerror}"
+        return f"{CHECKSUMS}: {error.strerror}"
     except ValueError as error:
-        return f"{SEAL}: {printable(str(error))}"
+        return f"{CHECKSUMS}: {printable(str(error))}"
     return f"{', '.join(map(printable, changed))} changed since it was written" if changed else None
 
 
-def _outside(folder: Path, checksums: object) -> list[str]:
-    """The names in a seal that are no plain files of this folder: paths that lead out of it, links, pipes.
+def _foreign(folder: Path, checksums: object) -> list[str]:
+    """Return the names that are not plain files of this folder: paths outside of it, links, pipes.
 
     Raises:
         FileNotFoundError: one of them is missing.
-        ValueError: the seal holds no checksums.
+        ValueError: there are no checksums.
     """
     if not isinstance(checksums, dict):
         raise ValueError("holds no checksums")

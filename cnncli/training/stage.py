@@ -14,9 +14,9 @@ from cnncli.engines.engine import Precision
 from cnncli.errors import CnncliError, NonFiniteError, TrainingError
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.cut import Cut
-from cnncli.runs.checkpoints import Arrays
 from cnncli.runs.records import HistoryRow
 from cnncli.runtime.signals import Stop, noted
+from cnncli.storage.npz import Arrays
 from cnncli.terminal.console import Console
 from cnncli.training.callbacks import is_better
 from cnncli.training.feed import Batch, Feed

@@ -11,8 +11,9 @@ from cnncli.config.modes import Stage
 from cnncli.engines.engine import Array
 from cnncli.errors import RunError, printable
 from cnncli.networks.classifier import Classifier
-from cnncli.runs.checkpoints import Arrays, Checkpoint
+from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.records import HistoryRow
+from cnncli.storage.npz import Arrays
 from cnncli.training.callbacks import EarlyStopping, Plateau
 from cnncli.training.stage_report import LedgerEntry, WeightHashes
 from cnncli.training.steps import Scores, Sums, TailTrainer

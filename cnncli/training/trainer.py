@@ -12,8 +12,9 @@ from cnncli.config.modes import Stage
 from cnncli.errors import NonFiniteError
 from cnncli.features.extract import Counts
 from cnncli.networks.classifier import Classifier
-from cnncli.runs.checkpoints import Arrays, Checkpoint, Checkpoints
+from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.records import HistoryRow
+from cnncli.storage.npz import Arrays
 from cnncli.training.context import Division, Workshop, divide
 from cnncli.training.feed import Labelled
 from cnncli.training.inputs import Supply

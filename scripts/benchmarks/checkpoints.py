@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from cnncli.runs.layout import RunFolder
+from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
 from scripts.benchmarks.commands import cnncli_command, run
 from scripts.benchmarks.images import ROOT

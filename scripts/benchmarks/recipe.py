@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.runs.layout import RunFolder
+from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
 from scripts.benchmarks.commands import cnncli_command, plain_command, run
 from scripts.benchmarks.images import ROOT

@@ -39,7 +39,8 @@ def test_a_table_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
         "2026-11-21T130000Z_b broken – – – – – – –",
         "2026-11-21T120000Z_a finished feature-extraction VGG16 – 0.980 0.969–0.987 1,000 20 s",
     ]
-    assert captured.err == f"warning: {runs}/2026-11-21T130000Z_b: not a run, it holds no run.json\n"
+    assert captured.err.startswith(f"warning: {runs}/2026-11-21T130000Z_b: ")
+    assert captured.err.count("\n") == 1
 
 
 def test_json_has_every_fact_and_absolute_paths(
@@ -67,7 +68,8 @@ def test_json_has_every_fact_and_absolute_paths(
         "seconds": 20.0,
         "problem": None,
     }
-    assert (broken["state"], broken["problem"]) == ("broken", "not a run, it holds no run.json")
+    assert broken["state"] == "broken"
+    assert "run.json" in broken["problem"]
 
 
 def test_the_environment_names_the_folder(

@@ -15,7 +15,8 @@ from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.errors import CnncliError, ImageError
 from cnncli.networks.weights.lite0_weights import read_tensors
 from cnncli.runs.checkpoints import Checkpoints
-from cnncli.runs.folder import RunFolder, open_run
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
 
 Act = Callable[[Path], object]

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cnncli.runs.layout import RunFolder
+from cnncli.runs.folder import RunFolder
 from tests.fault_injection.children import LOOK_S, Child
 from tests.fault_injection.drawings import write_drawings
 

@@ -19,7 +19,8 @@ from cnncli.recipes.cache import Cleared, clear_cache, list_cache
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.train import train
-from cnncli.runs.folder import RunFolder, open_run
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import open_run
 from cnncli.storage.cache_dir import cache_dir
 from cnncli.terminal.console import Console
 from tests.features.storing import KEY, digests_of, features_of

@@ -33,7 +33,8 @@ from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.result import Run
 from cnncli.recipes.train import train
-from cnncli.runs.folder import RunFolder, open_run
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the newest whole one counts, and what goes wrong with one leaves those before it."""
+"""The newest valid checkpoint counts, and a failure leaves earlier ones unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from cnncli.errors import RunError
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
-from cnncli.storage.checksums import sealed
+from cnncli.storage.checksums import checksummed
 
 
 def _checkpoint(number: int, between_epochs: bool = True) -> Checkpoint:
@@ -22,7 +22,7 @@ def _checkpoint(number: int, between_epochs: bool = True) -> Checkpoint:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    """Three of them, the last in the middle of an epoch."""
+    """Three checkpoints, the last in the middle of an epoch."""
     checkpoints = Checkpoints(tmp_path / "state")
     for number in (1, 2):
         checkpoints.save(_checkpoint(number))
@@ -34,8 +34,8 @@ def _folders(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "state").iterdir())
 
 
-def test_the_newest_comes_back(checkpoints: Checkpoints) -> None:
-    """Its facts and its arrays, bit for bit."""
+def test_the_newest_is_read(checkpoints: Checkpoints) -> None:
+    """Its document and its arrays are equal to those written, bit for bit."""
     newest = checkpoints.newest()
 
     assert newest is not None
@@ -44,8 +44,8 @@ def test_the_newest_comes_back(checkpoints: Checkpoints) -> None:
     assert newest.arrays["weight"].dtype == np.float32
 
 
-def test_the_newest_between_epochs_comes_back(checkpoints: Checkpoints) -> None:
-    """However many lie within an epoch."""
+def test_the_newest_between_epochs_is_read(checkpoints: Checkpoints) -> None:
+    """It is found behind any number of checkpoints within epochs."""
     for number in (4, 5, 6):
         checkpoints.save(_checkpoint(number, between_epochs=False))
     newest = checkpoints.newest(between_epochs=True)
@@ -55,7 +55,7 @@ def test_the_newest_between_epochs_comes_back(checkpoints: Checkpoints) -> None:
 
 
 def test_two_are_kept_and_the_newest_between_epochs(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """Older ones go, as does what a killed process has left."""
+    """Older ones are deleted, and what a killed process has left."""
     (tmp_path / "state" / ".000009-abc").mkdir()
     for number in (4, 5, 6):
         checkpoints.save(_checkpoint(number, between_epochs=False))
@@ -65,10 +65,8 @@ def test_two_are_kept_and_the_newest_between_epochs(checkpoints: Checkpoints, tm
 
 @pytest.mark.parametrize("name", ["arrays.npz", "state.json", "sha256.json"])
 @pytest.mark.parametrize("kind", ["flip", "cut", "remove"])
-def test_a_damaged_one_gives_way_to_the_one_before(
-    checkpoints: Checkpoints, tmp_path: Path, name: str, kind: str
-) -> None:
-    """A bit, half a file, none: its checksums do not agree."""
+def test_a_damaged_checkpoint_is_skipped(checkpoints: Checkpoints, tmp_path: Path, name: str, kind: str) -> None:
+    """A flipped bit, half a file or a missing file is found by the checksums."""
     file = _folders(tmp_path)[-1] / name
     data = bytearray(file.read_bytes())
     match kind:
@@ -85,21 +83,22 @@ def test_a_damaged_one_gives_way_to_the_one_before(
     assert newest.document["number"] == 2
 
 
-def test_what_is_damaged_is_told(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """Each with the reason; where none is left, that is no secret either."""
+def test_damaged_checkpoints_are_logged(
+    checkpoints: Checkpoints, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each has a warning with the reason, also if none is left."""
     for folder in _folders(tmp_path):
         (folder / "arrays.npz").unlink()
-    said: list[str] = []
+    with caplog.at_level("WARNING", "cnncli"):
+        assert Checkpoints(tmp_path / "state").newest() is None
 
-    assert Checkpoints(tmp_path / "state", said.append).newest() is None
-    assert said == [
-        f"{folder}: arrays.npz is missing; an older checkpoint is taken, or the training begins anew"
-        for folder in reversed(_folders(tmp_path))
+    assert [(record.msg.code, record.msg.facts["path"]) for record in caplog.records] == [
+        ("run-checkpoint-damaged", folder) for folder in reversed(_folders(tmp_path))
     ]
 
 
-def test_a_save_after_a_damaged_one_takes_a_new_number(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """Nothing that is there is written to."""
+def test_a_checkpoint_after_a_damaged_one_has_a_new_number(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """Nothing is written into existing checkpoints."""
     (_folders(tmp_path)[-1] / "state.json").unlink()
     checkpoints.save(_checkpoint(9))
     newest = checkpoints.newest()
@@ -110,18 +109,21 @@ def test_a_save_after_a_damaged_one_takes_a_new_number(checkpoints: Checkpoints,
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("name", ["fsync", "rename", "mkdir"])
-def test_a_failing_disk_is_one_line_and_leaves_the_others(
+def test_a_failing_disk_leaves_earlier_checkpoints(
     checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, name: str
 ) -> None:
-    """It names the path; the checkpoint before it is whole."""
+    """The error names the path; the previous checkpoint is valid."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, name, fail)
-        with pytest.raises(RunError, match=rf"state/000004: {os.strerror(code)}; the checkpoint before this one is"):
+        with pytest.raises(RunError) as caught:
             checkpoints.save(_checkpoint(4))
+    assert caught.value.code == "run-checkpoint-not-writable"
+    assert str(caught.value.facts["path"]).endswith("state/000004")
+    assert caught.value.facts["reason"] == os.strerror(code)
     newest = checkpoints.newest()
 
     assert newest is not None
@@ -129,26 +131,27 @@ def test_a_failing_disk_is_one_line_and_leaves_the_others(
     assert [path.name for path in _folders(tmp_path)] == ["000002", "000003"]
 
 
-def test_one_of_a_newer_version_is_refused(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """It is not passed over for an older one."""
+def test_a_checkpoint_of_a_newer_version_is_refused(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """It is not skipped in favor of an older one."""
     document = {"format": 99, "between_epochs": True}
-    with sealed(tmp_path / "state" / "000004") as aside:
-        (aside / "state.json").write_text(json.dumps(document))
-        np.savez(aside / "arrays.npz")
-    with pytest.raises(RunError, match="written by a newer cnncli"):
+    with checksummed(tmp_path / "state" / "000004") as temporary:
+        (temporary / "state.json").write_text(json.dumps(document))
+        np.savez(temporary / "arrays.npz")
+    with pytest.raises(RunError) as caught:
         checkpoints.newest()
+    assert (caught.value.code, caught.value.facts["received"]) == ("run-newer-format", 99)
 
 
 def test_a_pickle_among_the_arrays_is_never_run(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """Whoever wrote it and sealed it: it counts as damaged."""
+    """An array of Python objects counts as damage, with valid checksums too."""
 
     class Evil:
         def __reduce__(self) -> Any:
             return (os.mkdir, (str(tmp_path / "ran"),))
 
-    with sealed(tmp_path / "state" / "000004") as aside:
-        (aside / "state.json").write_text(json.dumps({"format": 1, "between_epochs": True, "number": 4}))
-        np.savez(aside / "arrays.npz", allow_pickle=True, weight=np.array([Evil()], dtype=object))
+    with checksummed(tmp_path / "state" / "000004") as temporary:
+        (temporary / "state.json").write_text(json.dumps({"format": 1, "between_epochs": True, "number": 4}))
+        np.savez(temporary / "arrays.npz", allow_pickle=True, weight=np.array([Evil()], dtype=object))
     newest = checkpoints.newest()
 
     assert newest is not None

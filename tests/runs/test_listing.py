@@ -1,13 +1,20 @@
-"""Every run in a line, broken ones included."""
+"""Runs are found by path or name and listed with their results, broken ones included."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cnncli.errors import RunError
+from cnncli.runs import folder
+from cnncli.runs.access import locked
 from cnncli.runs.folder import RunFolder, create_run, finish_run, update_facts
-from cnncli.runs.listing import COLUMNS, list_runs
+from cnncli.runs.listing import COLUMNS, list_runs, open_run, require_finished
 
 METRICS = {
     "validation": {"n": 100, "loss": 0.1, "top1": 0.97, "top1_ci95": [0.915, 0.99]},
@@ -15,23 +22,42 @@ METRICS = {
 }
 
 
+FILES = {"config.yaml": "name: a\n"}
+NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """A clock that a test sets: its only item is the time."""
+    now = [NOON]
+    monkeypatch.setattr(folder, "utc_now", lambda: now[0])
+    return now
+
+
+def finished_run(runs_dir: Path, name: str = "a", **facts: Any) -> RunFolder:
+    """Create a finished run."""
+    run = create_run(runs_dir, name, FILES)
+    finish_run(run, facts)
+    return run
+
+
 def a_run(runs_dir: Path, name: str, created: str = "2026-11-21T12:00:00.000Z") -> RunFolder:
-    """A run that was created at a given time."""
+    """Create a run with a time of creation."""
     run = create_run(runs_dir, name, {"config.yaml": ""}, facts={"mode": "fine-tuning", "backbone": "VGG16"})
     update_facts(run, {"created": created})
     return run
 
 
 def a_finished_run(runs_dir: Path, name: str) -> RunFolder:
-    """A run with its model and its figures."""
+    """Create a finished run with a model and metrics."""
     run = a_run(runs_dir, name)
     run.model.write_bytes(b"")
     finish_run(run, {"seconds": 75.0, "metrics": METRICS})
     return run
 
 
-def test_a_finished_run_has_all_its_figures(tmp_path: Path) -> None:
-    """What the table and the JSON show comes from run.json."""
+def test_a_finished_run_has_all_its_metrics(tmp_path: Path) -> None:
+    """The table and the JSON document show the facts of run.json."""
     run = a_finished_run(tmp_path, "a")
     (summary,) = list_runs(tmp_path)
 
@@ -63,21 +89,21 @@ def test_a_finished_run_has_all_its_figures(tmp_path: Path) -> None:
     }
 
 
-def test_a_run_without_figures_has_dashes(tmp_path: Path) -> None:
-    """A run under way has a state, a mode and a backbone, and no figures yet."""
-    a_run(tmp_path, "a")
-    (summary,) = list_runs(tmp_path)
+def test_a_run_without_metrics_has_dashes(tmp_path: Path) -> None:
+    """A run in progress has a state, a mode and a backbone, but no metrics yet."""
+    with locked(a_run(tmp_path, "a")):
+        (summary,) = list_runs(tmp_path)
 
     assert summary.cells()[1:] == ("running", "fine-tuning", "VGG16", "–", "–", "–", "–", "–")
 
 
 def test_no_folder_is_no_runs(tmp_path: Path) -> None:
-    """A folder that is not there holds no run."""
+    """A missing folder is treated like an empty one."""
     assert list_runs(tmp_path / "nowhere") == ()
 
 
 def test_runs_are_in_the_order_of_their_creation(tmp_path: Path) -> None:
-    """The time in run.json decides, so that renamed and copied runs keep their place."""
+    """The time in run.json decides, so renamed and copied runs keep their place."""
     for name, hour in (("b", 2), ("c", 1), ("a", 3)):
         a_run(tmp_path, name, f"2026-11-21T0{hour}:00:00.000Z")
 
@@ -85,47 +111,194 @@ def test_runs_are_in_the_order_of_their_creation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("text", "code"),
     [
-        ("{", "run.json cannot be read ("),
-        ('{"format": 99}', "written in format 99 "),
-        (None, "not a run, it holds no "),
+        ("{", "run-file-damaged"),
+        ('{"format": 99}', "run-newer-format"),
+        (None, "run-not-a-run"),
     ],
 )
-def test_a_broken_run_is_listed_as_such(tmp_path: Path, text: str | None, problem: str) -> None:
-    """The others are listed as ever, and the broken one says what is wrong with it."""
+def test_a_broken_run_is_listed_as_such(tmp_path: Path, text: str | None, code: str) -> None:
+    """The other runs are listed as usual, and the broken one has the reason."""
     good, bad = a_run(tmp_path, "good"), a_run(tmp_path, "bad")
     bad.facts.unlink() if text is None else bad.facts.write_text(text)
     summaries = {run.path: run for run in list_runs(tmp_path)}
 
     assert summaries[good.path].problem is None
     assert summaries[bad.path].state == "broken"
-    assert (summaries[bad.path].problem or "").startswith(problem)
+    problem = summaries[bad.path].problem
+    assert problem is not None
+    assert (problem.code, problem.facts["path"]) in ((code, bad.path), (code, bad.facts))
     assert summaries[bad.path].cells() == (bad.path.name, "broken", *["–"] * (len(COLUMNS) - 2))
 
 
 def test_a_run_that_lost_a_file_is_broken(tmp_path: Path) -> None:
-    """A finished run needs its config and its model; one under way has no model yet."""
+    """A finished run needs its config and its model; a run in progress has no model yet."""
     finished, running = a_finished_run(tmp_path, "a"), a_run(tmp_path, "b")
     assert [run.problem for run in list_runs(tmp_path)] == [None, None]
 
     for run in (finished, running):
         run.config.unlink()
     finished.model.unlink()
-    assert {run.path: (run.problem, run.cells()[1]) for run in list_runs(tmp_path)} == {
-        finished.path: ("it lacks config.yaml and model.keras", "broken"),
-        running.path: ("it lacks config.yaml", "broken"),
-    }
+    found = {run.path: run for run in list_runs(tmp_path)}
+    for run, names in ((finished, ["config.yaml", "model.keras"]), (running, ["config.yaml"])):
+        problem = found[run.path].problem
+        assert problem is not None
+        assert (problem.code, problem.facts["received"]) == ("run-file-missing", names)
+        assert found[run.path].cells()[1] == "broken"
 
 
 @pytest.mark.parametrize(
     "metrics",
     [3, {}, {"test": None}, {"test": {}}, {"test": {"top1": "high", "top1_ci95": [1], "n": None}}, {"validation": 3}],
 )
-def test_figures_of_another_shape_are_unknown(tmp_path: Path, metrics: object) -> None:
-    """What is not a number is shown as a dash."""
+def test_metrics_of_another_form_are_unknown(tmp_path: Path, metrics: object) -> None:
+    """Values that are not numbers are shown as dashes."""
     update_facts(a_run(tmp_path, "a"), {"metrics": metrics, "mode": 1, "backbone": [], "seconds": "long"})
     (summary,) = list_runs(tmp_path)
 
     assert summary.cells()[2:] == ("–",) * 7
     assert summary.problem is None
+
+
+def test_the_newest_finished_run_is_the_default(tmp_path: Path, clock: list[datetime]) -> None:
+    """The time of creation decides, not the name or the age of files; unfinished runs do not count."""
+    old = finished_run(tmp_path, "z")
+    clock[0] += timedelta(seconds=0.25)
+    newest = finished_run(tmp_path, "a")
+    clock[0] += timedelta(seconds=5)
+    create_run(tmp_path, "running", FILES)
+    os.utime(old.path)
+
+    assert open_run(None, tmp_path) == newest
+
+
+def test_a_run_is_opened_by_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path may be relative and may end in a slash; the path of the run is absolute."""
+    run = finished_run(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+
+    for path in (run.path, f"runs/{run.path.name}", f"runs/{run.path.name}/"):
+        assert open_run(path, tmp_path / "elsewhere") == run
+
+
+def test_the_current_folder_can_be_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.` is a path like any other."""
+    run = finished_run(tmp_path)
+    monkeypatch.chdir(run.path)
+
+    assert open_run(".", tmp_path / "elsewhere").read_facts()["name"] == "a"
+
+
+def test_a_run_is_opened_by_the_name_of_its_directory(tmp_path: Path) -> None:
+    """For runs in the folder of the runs, the name of the directory is enough."""
+    run = finished_run(tmp_path)
+
+    assert open_run(run.path.name, tmp_path) == run
+
+
+def test_a_run_is_opened_by_its_own_name(tmp_path: Path, clock: list[datetime]) -> None:
+    """The newest finished run of a name is found, else the newest unfinished one; or the other way round."""
+    finished_run(tmp_path, "a")
+    clock[0] += timedelta(seconds=1)
+    newest = finished_run(tmp_path, "a")
+    clock[0] += timedelta(seconds=1)
+    unfinished = create_run(tmp_path, "a", FILES)
+    only = create_run(tmp_path, "b", FILES)
+
+    assert open_run("a", tmp_path) == newest
+    assert open_run("a", tmp_path, prefer="unfinished") == unfinished
+    assert open_run("b", tmp_path) == only
+    finish_run(only)
+    assert open_run("b", tmp_path, prefer="unfinished") == only
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder `a` in the current folder that is not a run does not stand for the run `a`."""
+    run = finished_run(tmp_path / "runs", "a")
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert open_run("a", tmp_path / "runs") == run
+
+
+def test_a_copied_run_works_where_it_is(tmp_path: Path) -> None:
+    """A run does not depend on the folder that holds it."""
+    run = finished_run(tmp_path / "runs", engine="keras")
+    shutil.copytree(run.path, tmp_path / "usb" / "my-run")
+    copy = open_run(tmp_path / "usb" / "my-run", tmp_path / "runs")
+
+    assert require_finished(copy) == run.read_facts()
+    assert copy.config.read_text() == run.config.read_text()
+
+
+def test_an_unknown_run_lists_what_there_is(tmp_path: Path, clock: list[datetime]) -> None:
+    """The nearest names come first."""
+    finished_run(tmp_path, "vgg16-features")
+    create_run(tmp_path, "mobilenet", FILES)
+
+    with pytest.raises(RunError) as caught:
+        open_run("vgg61-features", tmp_path)
+
+    assert caught.value.codes == ("run-not-found",)
+    assert (caught.value.facts["received"], caught.value.facts["path"]) == ("vgg61-features", tmp_path)
+    assert caught.value.facts["expected"] == ("2026-11-21T120000Z_vgg16-features", "2026-11-21T120000Z_mobilenet")
+    assert "vgg16-features (finished)" in str(caught.value)
+    assert "mobilenet (running)" in str(caught.value)
+
+
+def test_a_long_list_of_runs_is_shortened(tmp_path: Path, clock: list[datetime]) -> None:
+    """Eight names are listed, the others are counted."""
+    for k in range(11):
+        create_run(tmp_path, f"r{k}", FILES)
+
+    with pytest.raises(RunError) as caught:
+        open_run("zzz", tmp_path)
+
+    assert len(caught.value.facts["expected"]) == 8  # type: ignore[arg-type]
+    assert str(caught.value).endswith("and 3 more")
+
+
+def test_no_finished_run_lists_the_others(tmp_path: Path, clock: list[datetime]) -> None:
+    """If the newest finished run is needed, unfinished ones are only listed."""
+    create_run(tmp_path, "a", FILES)
+
+    with pytest.raises(RunError) as caught:
+        open_run(None, tmp_path)
+
+    assert caught.value.codes == ("run-none-finished",)
+    assert caught.value.facts["expected"] == ("2026-11-21T120000Z_a",)
+
+
+@pytest.mark.parametrize("folder_exists", [True, False])
+def test_an_empty_folder_of_runs_has_no_run(tmp_path: Path, folder_exists: bool) -> None:
+    """An empty folder and a missing one are treated alike."""
+    runs = tmp_path / "runs"
+    if folder_exists:
+        runs.mkdir()
+
+    with pytest.raises(RunError) as caught:
+        open_run(None, runs)
+
+    assert caught.value.codes == ("run-none-finished",)
+    assert (caught.value.facts["path"], caught.value.facts["expected"]) == (runs, ())
+
+
+def test_a_directory_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
+    """A folder of images, for example, is not a run."""
+    (tmp_path / "images").mkdir()
+
+    with pytest.raises(RunError) as caught:
+        open_run(tmp_path / "images", tmp_path)
+
+    assert caught.value.codes == ("run-not-a-run",)
+    assert caught.value.facts["path"] == tmp_path / "images"
+
+
+def test_a_broken_run_does_not_hide_the_others(tmp_path: Path, clock: list[datetime]) -> None:
+    """Runs that cannot be read are skipped when the newest is looked for."""
+    run = finished_run(tmp_path)
+    clock[0] += timedelta(seconds=1)
+    finished_run(tmp_path).facts.write_text("{")
+
+    assert open_run(None, tmp_path) == run

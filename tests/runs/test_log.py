@@ -1,4 +1,4 @@
-"""The log of a run, and where the traceback of a bug goes."""
+"""A run has a log, and the traceback of a bug is written to one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[RunFolder]:
-    """A run that has just been created; the logger must be as before when the test is over."""
+    """A new run; after the test the logger must be as before."""
     before = (LOGGER.level, list(LOGGER.handlers))
     yield create_run(tmp_path / "runs", "a", {"config.yaml": ""})
 
@@ -30,18 +30,18 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 
 
 def lines(run: RunFolder) -> list[str]:
-    """The log without the times."""
+    """Return the lines of the log without the times."""
     return [re.sub(rf"^{STAMP} ", "", line) for line in run.log.read_text().splitlines()]
 
 
 def raise_within(run: RunFolder, error: BaseException) -> None:
-    """Raise while a run is recorded."""
+    """Raise an exception while a run is recorded."""
     with recording(run):
         raise error
 
 
-def test_what_is_said_is_in_the_log(run: RunFolder) -> None:
-    """Messages, details and warnings, even those that --quiet keeps off the screen."""
+def test_messages_are_in_the_log(run: RunFolder) -> None:
+    """The log has every message, even those that --quiet does not show."""
     screen = StringIO()
     with recording(run):
         console = Console(screen, quiet=True)
@@ -59,8 +59,8 @@ def test_what_is_said_is_in_the_log(run: RunFolder) -> None:
     assert screen.getvalue() == "warning: a warning\n"
 
 
-def test_what_was_said_before_the_run_is_in_its_log(run: RunFolder) -> None:
-    """Once, in order and first; a second look at the run adds what is said then, and nothing before that."""
+def test_messages_from_before_the_run_are_in_its_log(run: RunFolder) -> None:
+    """They come first, in order and once; recording the run again adds only what is logged then."""
     console = Console(StringIO())
     with remembering(), remembering():
         console.detail("before")
@@ -76,7 +76,7 @@ def test_what_was_said_before_the_run_is_in_its_log(run: RunFolder) -> None:
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process cannot be set on Windows")
 def test_every_line_has_its_time_in_utc(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logs of machines in different time zones can be laid side by side."""
+    """Logs of machines in different time zones can be compared."""
     record = {"msg": "hello", "levelno": logging.INFO, "levelname": "INFO", "created": 0.25, "msecs": 250.0}
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
@@ -88,8 +88,8 @@ def test_every_line_has_its_time_in_utc(run: RunFolder, monkeypatch: pytest.Monk
     assert run.log.read_text() == "1970-01-01T00:00:00.250Z INFO hello\n"
 
 
-def test_a_resumed_run_goes_on_in_its_log(run: RunFolder) -> None:
-    """The log is added to, never begun again."""
+def test_a_resumed_run_appends_to_its_log(run: RunFolder) -> None:
+    """Earlier lines are kept."""
     for text in ("first", "second"):
         with recording(run):
             Console(StringIO()).say(text)
@@ -97,8 +97,8 @@ def test_a_resumed_run_goes_on_in_its_log(run: RunFolder) -> None:
     assert lines(run) == ["INFO first", "INFO second"]
 
 
-def test_what_is_said_outside_a_run_is_in_no_log(run: RunFolder) -> None:
-    """The log ends with the block."""
+def test_messages_outside_a_run_are_in_no_log(run: RunFolder) -> None:
+    """Nothing is written after the block."""
     with recording(run):
         pass
     Console(StringIO()).say("later")
@@ -106,8 +106,8 @@ def test_what_is_said_outside_a_run_is_in_no_log(run: RunFolder) -> None:
     assert lines(run) == []
 
 
-def test_an_error_of_the_users_makes_the_run_failed(run: RunFolder) -> None:
-    """Every problem is in the log, the first one in run.json, no traceback anywhere."""
+def test_a_user_error_makes_the_run_failed(run: RunFolder) -> None:
+    """All problems are in the log, the first one is in run.json, and there is no traceback."""
     with pytest.raises(ConfigError):
         raise_within(run, ConfigError(["one", "two"]))
 
@@ -116,7 +116,7 @@ def test_an_error_of_the_users_makes_the_run_failed(run: RunFolder) -> None:
 
 
 def test_a_bug_makes_the_run_failed_and_leaves_its_traceback_in_the_log(run: RunFolder) -> None:
-    """The run's log is where the command line will say it is."""
+    """The command line names the run's log."""
     error = ZeroDivisionError("by zero")
     with pytest.raises(ZeroDivisionError):
         raise_within(run, error)
@@ -138,7 +138,7 @@ def test_too_little_memory_makes_the_run_failed_and_is_no_bug(run: RunFolder) ->
 
 
 def test_a_signal_makes_the_run_stopped(run: RunFolder) -> None:
-    """It can go on; its log says what happened."""
+    """It can be resumed; its log names the signal."""
     with pytest.raises(KeyboardInterrupt):
         raise_within(run, KeyboardInterrupt())
 
@@ -146,8 +146,8 @@ def test_a_signal_makes_the_run_stopped(run: RunFolder) -> None:
     assert run.read_facts()["state"] == "stopped"
 
 
-def test_a_run_that_is_gone_does_not_hide_the_error(run: RunFolder) -> None:
-    """Where the failure cannot be recorded, the error itself is what comes out."""
+def test_a_deleted_run_does_not_hide_the_error(run: RunFolder) -> None:
+    """If the failure cannot be recorded, the original error is raised."""
     shutil.rmtree(run.path)
     run.path.mkdir()
 
@@ -156,8 +156,8 @@ def test_a_run_that_is_gone_does_not_hide_the_error(run: RunFolder) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_below_the_log_does_not_end_the_run(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be logged is lost, and nothing else."""
+def test_a_log_on_a_full_disk_does_not_end_the_run(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the messages are lost."""
     run.log.symlink_to("/dev/full")
     with recording(run):
         Console(StringIO()).say("hello")
@@ -166,7 +166,7 @@ def test_a_full_disk_below_the_log_does_not_end_the_run(run: RunFolder, capsys: 
 
 
 def caught(message: str) -> Exception:
-    """An exception with a traceback."""
+    """Return an exception with a traceback."""
     try:
         raise RuntimeError(message)
     except RuntimeError as error:
@@ -174,7 +174,7 @@ def caught(message: str) -> Exception:
 
 
 def test_a_bug_outside_a_run_is_logged_in_the_folder_of_the_runs(tmp_path: Path) -> None:
-    """In a hidden folder, under the time; two in one second have two files."""
+    """The file is in a hidden folder and named by the time; two in one second have two files."""
     logs = [bug_log(caught(f"number {k}"), tmp_path / "runs") for k in range(2)]
 
     assert len(set(logs)) == 2
@@ -185,10 +185,8 @@ def test_a_bug_outside_a_run_is_logged_in_the_folder_of_the_runs(tmp_path: Path)
         assert log.read_text().rstrip().endswith(f"RuntimeError: number {k}")
 
 
-def test_where_no_log_can_be_written_the_temporary_folder_takes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The folder of the runs may be a file, or read-only."""
+def test_the_temporary_folder_is_used_if_no_log_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of the runs may be read-only, or a file."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     (tmp_path / "runs").write_text("a file")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.errors import RunError
-from cnncli.runs.layout import RunFolder
+from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import COLUMNS, History, HistoryRow, read_history, write_history
 
 ROW = HistoryRow("head", 1, 1e-3, 0.5, 0.75, 0.25, 0.875, 2.5, 800.0)

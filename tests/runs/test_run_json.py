@@ -1,4 +1,4 @@
-"""run.json: formats, damage, times."""
+"""run.json is read and written, and damage is reported."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ GOOD = {"state": "finished", "created": "2026-11-21T12:00:00.000Z"}
 
 
 def test_facts_read_back_as_written(tmp_path: Path) -> None:
-    """What goes in comes out, with the format."""
+    """The format number is added."""
     write_facts(tmp_path / "run.json", GOOD)
 
     assert read_facts(tmp_path / "run.json") == {"format": 1, **GOOD}
 
 
-def test_a_newer_format_is_refused_in_one_line(tmp_path: Path) -> None:
-    """The line names both formats and the remedy."""
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    """The message has both formats and the version that wrote the file."""
     write_facts(tmp_path / "run.json", {**GOOD, "format": FORMAT + 1, "cnncli": "9.1"})
 
     with pytest.raises(RunError) as caught:
         read_facts(tmp_path / "run.json")
 
-    assert caught.value.problems == (
-        f"{tmp_path}: written in format 2 by cnncli 9.1; this one reads up to format 1: update cnncli",
-    )
+    assert caught.value.codes == ("run-newer-format",)
+    facts = caught.value.facts
+    assert (facts["path"], facts["received"], facts["expected"]) == (tmp_path, FORMAT + 1, FORMAT)
+    assert "9.1" in str(caught.value)
 
 
 def test_an_older_format_is_read(tmp_path: Path) -> None:
-    """Whatever a former version wrote stays readable."""
+    """Files of earlier versions stay readable."""
     write_facts(tmp_path / "run.json", {**GOOD, "format": 0})
 
     assert read_facts(tmp_path / "run.json")["state"] == "finished"
 
 
-def test_facts_that_later_versions_add_are_kept(tmp_path: Path) -> None:
-    """An unknown fact is no error."""
+def test_unknown_facts_are_kept(tmp_path: Path) -> None:
+    """A later version may have written them."""
     write_facts(tmp_path / "run.json", {**GOOD, "later": [1, 2]})
 
     assert read_facts(tmp_path / "run.json")["later"] == [1, 2]
@@ -53,31 +54,28 @@ def test_facts_that_later_versions_add_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "run.json cannot be read (Expecting property name"),
-        ("[1]", "run.json is damaged: it names no format"),
-        ("{}", "run.json is damaged: it names no format"),
-        ('{"format": "1"}', "run.json is damaged: it names no format"),
-        (
-            json.dumps({"format": 1, **GOOD, "state": "odd"}),
-            "run.json is damaged: its state is 'odd', which is none of",
-        ),
-        (json.dumps({"format": 1, "state": "failed"}), "run.json is damaged: its time of creation is None"),
-        (json.dumps({"format": 1, **GOOD, "created": 5}), "run.json is damaged: its time of creation is 5"),
-        (
-            json.dumps({"format": 1, **GOOD, "created": "2026-11-21T12:00:00"}),
-            "run.json is damaged: its time of creation",
-        ),
-        ("\udcff", "run.json cannot be read ("),
+        ("{", "cannot be read (Expecting property name"),
+        ("[1]", "has no format number"),
+        ("{}", "has no format number"),
+        ('{"format": "1"}', "has no format number"),
+        (json.dumps({"format": 1, **GOOD, "state": "odd"}), "invalid state 'odd'"),
+        (json.dumps({"format": 1, "state": "failed"}), "invalid time of creation None"),
+        (json.dumps({"format": 1, **GOOD, "created": 5}), "invalid time of creation 5"),
+        (json.dumps({"format": 1, **GOOD, "created": "2026-11-21T12:00:00"}), "time of creation without a time zone"),
+        (json.dumps({"format": 1, **GOOD, "name": 7}), "name: not a string"),
+        ("\udcff", "cannot be read ("),
     ],
 )
-def test_damage_is_one_line_that_names_the_run(tmp_path: Path, text: str, problem: str) -> None:
-    """Any content gives facts or a RunError, never another exception."""
+def test_damage_is_reported_with_its_reason(tmp_path: Path, text: str, problem: str) -> None:
+    """The message is one line, whatever the file holds."""
     (tmp_path / "run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
 
     with pytest.raises(RunError) as caught:
         read_facts(tmp_path / "run.json")
 
-    assert caught.value.problems[0].startswith(f"{tmp_path}: {problem}")
+    assert caught.value.codes == ("run-file-damaged",)
+    assert caught.value.facts["path"] == tmp_path / "run.json"
+    assert str(caught.value.facts["reason"]).startswith(problem)
     assert len(caught.value.problems[0].splitlines()) == 1
 
 
@@ -89,8 +87,8 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_document_is_facts_or_a_run_error(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
-    """No document, however odd, crashes the reader."""
+def test_any_document_gives_facts_or_a_run_error(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
+    """No document raises another exception."""
     path = tmp_path_factory.getbasetemp() / "run.json"
     path.write_text(json.dumps(document))
     try:
@@ -102,7 +100,7 @@ def test_any_document_is_facts_or_a_run_error(tmp_path_factory: pytest.TempPathF
 
 @given(st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1), timezones=st.just(UTC)))
 def test_times_read_back_and_stamps_have_no_colon(moment: datetime) -> None:
-    """A time survives to the millisecond; a stamp is a file name on every system."""
+    """A time keeps its milliseconds; a stamp is a valid file name on every system."""
     assert abs((datetime.fromisoformat(time_text(moment)) - moment).total_seconds()) < 0.001
     assert datetime.strptime(stamp(moment), "%Y-%m-%dT%H%M%S%z") == moment.replace(microsecond=0)
     assert ":" not in stamp(moment)

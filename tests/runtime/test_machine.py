@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from cnncli.errors import MachineError
-from cnncli.runs.folder import create_run, open_run
-from cnncli.runs.layout import runs_dir_from
+from cnncli.runs.folder import create_run, runs_dir_from
+from cnncli.runs.listing import open_run
 from cnncli.runtime.machine import expand_home, machine_problem, require_utf8
 from cnncli.storage.cache_dir import cache_dir, make_cache_dir
 

@@ -1,4 +1,4 @@
-"""A file is there whole or not at all."""
+"""A file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cnncli.storage.atomic import replacing, write_atomically
 
 
 def names(folder: Path) -> list[str]:
-    """What a folder holds, hidden files too."""
+    """List a folder, hidden files included."""
     return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("data", [b"\x00\xff", "naïve\r\n", ""])
 def test_a_file_holds_what_was_written(tmp_path: Path, data: bytes | str) -> None:
-    """Bytes as they are, text as UTF-8 with its own line ends; nothing is left beside it."""
+    """Text is written as UTF-8 with its own line ends; no temporary file is left."""
     write_atomically(tmp_path / "a.txt", data)
 
     assert (tmp_path / "a.txt").read_bytes() == (data.encode() if isinstance(data, str) else data)
@@ -34,25 +34,25 @@ def test_an_old_file_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_text() == "new"
 
 
-def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> None:
-    """A reader in the middle of the writing meets the old content under the name."""
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    """A reader finds the old content while the new one is written."""
     (tmp_path / "a.txt").write_text("old")
-    with replacing(tmp_path / "a.txt") as aside:
-        aside.write_text("ne")
+    with replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("ne")
         during = (tmp_path / "a.txt").read_text()
-        aside.write_text("new")
+        temporary.write_text("new")
 
     assert (during, (tmp_path / "a.txt").read_text()) == ("old", "new")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
-    """What was begun is cleared away, whatever ended it."""
+    """The temporary file is removed, whichever exception was raised."""
     (tmp_path / "a.txt").write_text("old")
 
     def write_half() -> None:
-        with replacing(tmp_path / "a.txt") as aside:
-            aside.write_text("half")
+        with replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
             raise error
 
     with pytest.raises(error):
@@ -62,18 +62,18 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: t
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_the_file_aside_is_hidden_beside_it_and_keeps_the_suffix(tmp_path: Path) -> None:
-    """Same folder, for the rename; leading dot, for those who list; suffix, for writers that choose a format by it."""
-    with replacing(tmp_path / "model.keras") as aside:
-        aside.write_bytes(b"")
+def test_the_temporary_file_is_hidden_and_keeps_the_suffix(tmp_path: Path) -> None:
+    """It is in the same folder, for the rename; some writers choose a format by the suffix."""
+    with replacing(tmp_path / "model.keras") as temporary:
+        temporary.write_bytes(b"")
 
-    assert aside.parent == tmp_path
-    assert aside.name.startswith(".")
-    assert aside.suffix == ".keras"
+    assert temporary.parent == tmp_path
+    assert temporary.name.startswith(".")
+    assert temporary.suffix == ".keras"
 
 
 def test_bytes_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order is: force the file, rename it, force the folder; any other may leave an empty file after a crash."""
+    """The order is: sync the file, rename it, sync the folder; any other may leave an empty file after a crash."""
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -93,8 +93,8 @@ def test_bytes_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
-def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
-    """A file has the rights of any other new file, not those of a private temporary one."""
+def test_the_umask_sets_the_permissions(tmp_path: Path) -> None:
+    """A file has the permissions of any other new file, not those of a private temporary one."""
     write_atomically(tmp_path / "a.txt", "text")
     (tmp_path / "b.txt").write_text("text")
 

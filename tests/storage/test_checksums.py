@@ -1,4 +1,4 @@
-"""A seal tells whether a folder's files are as they were, and of no file elsewhere."""
+"""Checksums detect damage, and lead to no file outside of the folder."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.storage.checksums import SEAL, damage, sealed
+from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A sealed folder with one file."""
-    with sealed(tmp_path / "a") as aside:
-        (aside / "x.bin").write_bytes(b"x")
+    """A checksummed folder with one file."""
+    with checksummed(tmp_path / "a") as temporary:
+        (temporary / "x.bin").write_bytes(b"x")
     (tmp_path / "secret").write_text("secret")
     return tmp_path / "a"
 
 
-def test_a_whole_folder_is_whole(folder: Path) -> None:
-    """And what others put beside its files changes nothing."""
+def test_an_unchanged_folder_is_valid(folder: Path) -> None:
+    """Files that other programs add to it do not matter."""
     (folder / ".DS_Store").write_bytes(b"x")
 
     assert damage(folder) is None
 
 
-def _seal(*names: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / SEAL).write_text(json.dumps(dict.fromkeys(names, "0" * 64)))
+def _names(*names: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / CHECKSUMS).write_text(json.dumps(dict.fromkeys(names, "0" * 64)))
 
 
 def _link(folder: Path) -> None:
@@ -47,21 +47,21 @@ def _pipe(folder: Path) -> None:
     [
         (lambda folder: (folder / "x.bin").write_bytes(b"y"), "x.bin changed since it was written"),
         (lambda folder: (folder / "x.bin").unlink(), "x.bin is missing"),
-        (lambda folder: (folder / SEAL).unlink(), "sha256.json is missing"),
-        (_link, "sha256.json names x.bin, which is no file of its own"),
-        (_pipe, "sha256.json names x.bin, which is no file of its own"),
-        (_seal("../secret"), "sha256.json names ../secret, which is no file of its own"),
-        (_seal("/dev/zero"), "sha256.json names /dev/zero, which is no file of its own"),
-        (_seal(".."), "sha256.json names .., which is no file of its own"),
-        (_seal(""), "sha256.json names , which is no file of its own"),
-        (_seal("a\0b"), "sha256.json: "),
-        (lambda folder: (folder / SEAL).write_text("[1]"), "sha256.json: holds no checksums"),
-        (lambda folder: (folder / SEAL).write_text("["), "sha256.json: "),
-        (lambda folder: (folder / SEAL).write_text("[" * 100_000), "sha256.json: nested without end"),
+        (lambda folder: (folder / CHECKSUMS).unlink(), "sha256.json is missing"),
+        (_link, "sha256.json names x.bin, not a file of this folder"),
+        (_pipe, "sha256.json names x.bin, not a file of this folder"),
+        (_names("../secret"), "sha256.json names ../secret, not a file of this folder"),
+        (_names("/dev/zero"), "sha256.json names /dev/zero, not a file of this folder"),
+        (_names(".."), "sha256.json names .., not a file of this folder"),
+        (_names(""), "sha256.json names , not a file of this folder"),
+        (_names("a\0b"), "sha256.json: "),
+        (lambda folder: (folder / CHECKSUMS).write_text("[1]"), "sha256.json: holds no checksums"),
+        (lambda folder: (folder / CHECKSUMS).write_text("["), "sha256.json: "),
+        (lambda folder: (folder / CHECKSUMS).write_text("[" * 100_000), "sha256.json: nested without end"),
     ],
 )
-def test_damage_is_told_in_words(harm: Callable[[Path], object], says: str, folder: Path) -> None:
-    """Nothing outside of the folder is read, and nothing is waited for."""
+def test_damage_is_described(harm: Callable[[Path], object], says: str, folder: Path) -> None:
+    """Nothing outside of the folder is read, and a pipe blocks nobody."""
     harm(folder)
 
     assert (damage(folder) or "").startswith(says)

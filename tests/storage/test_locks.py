@@ -1,4 +1,4 @@
-"""Locks say what is in use, and by how many."""
+"""Locks tell what is in use."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.storage.locks import Lock, exclusive, shared, try_exclusive
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+from tests.support.no_locks import without_locks
 
 HOLDER = (
     "import sys, time, pathlib; from cnncli.storage import locks; "
@@ -24,7 +23,7 @@ HOLDER = (
 
 
 def _holder(kind: str, path: Path) -> subprocess.Popen[str]:
-    """Another process that holds a lock by now."""
+    """Return another process that holds a lock."""
     process = subprocess.Popen([sys.executable, "-c", HOLDER, kind, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
@@ -36,18 +35,20 @@ def _kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_what_another_process_uses_cannot_be_held_alone(tmp_path: Path) -> None:
-    """Not until that process has ended, and be it killed."""
-    process = _holder("shared", tmp_path / "lock")
+@pytest.mark.parametrize("kind", ["shared", "exclusive"])
+def test_a_lock_of_another_process_ends_with_it(kind: str, tmp_path: Path) -> None:
+    """Until then it cannot be held alone; a killed process leaves no lock behind."""
+    process = _holder(kind, tmp_path / "lock")
     try:
         assert try_exclusive(tmp_path / "lock") is None
+        assert Lock(tmp_path / "lock").try_share() == (kind == "shared")
     finally:
         _kill(process)
     assert try_exclusive(tmp_path / "lock") is not None
 
 
 def test_several_share_a_lock(tmp_path: Path) -> None:
-    """The last one to let go makes it free; two in one process count as two."""
+    """It is free when the last of them releases it; two holders in one process count as two."""
     first, second = shared(tmp_path / "lock"), shared(tmp_path / "lock")
 
     first.release()
@@ -58,7 +59,7 @@ def test_several_share_a_lock(tmp_path: Path) -> None:
 
 
 def test_a_lock_ends_with_its_last_reference(tmp_path: Path) -> None:
-    """Whoever forgets to release it blocks nobody."""
+    """A holder that forgets to release it blocks nobody."""
     lock = shared(tmp_path / "lock")
     assert try_exclusive(tmp_path / "lock") is None
     del lock
@@ -66,27 +67,27 @@ def test_a_lock_ends_with_its_last_reference(tmp_path: Path) -> None:
     assert try_exclusive(tmp_path / "lock") is not None
 
 
-def test_a_shared_lock_is_had_when_the_deleter_has_done(tmp_path: Path) -> None:
-    """It waits, and is on the file that is there then, not on the one that was deleted."""
+def test_a_shared_lock_waits_for_the_deleting_process(tmp_path: Path) -> None:
+    """It is then on the file that exists, not on the deleted one."""
     folder = tmp_path / "folder"
     folder.mkdir()
     deleter = exclusive(folder / "lock")
-    had: list[Lock] = []
-    thread = threading.Thread(target=lambda: had.append(shared(folder / "lock")))
+    acquired: list[Lock] = []
+    thread = threading.Thread(target=lambda: acquired.append(shared(folder / "lock")))
     thread.start()
     thread.join(0.1)
-    assert not had
+    assert not acquired
     shutil.rmtree(folder)
     folder.mkdir()
     deleter.release()
     thread.join(10)
 
-    assert had[0].is_current
+    assert acquired[0].is_current
     assert try_exclusive(folder / "lock") is None
 
 
-def test_a_shared_lock_becomes_one_alone_only_where_nobody_shares_it(tmp_path: Path) -> None:
-    """And can be shared again after it failed."""
+def test_a_shared_lock_becomes_exclusive_only_if_nobody_shares_it(tmp_path: Path) -> None:
+    """It can be shared again after that failed."""
     mine, other = shared(tmp_path / "lock"), shared(tmp_path / "lock")
 
     assert not mine.try_alone()
@@ -95,13 +96,16 @@ def test_a_shared_lock_becomes_one_alone_only_where_nobody_shares_it(tmp_path: P
     assert mine.try_alone()
 
 
-def test_no_folder_is_an_error(tmp_path: Path) -> None:
-    """A lock makes its file, and nothing around it."""
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """A lock creates its file, but no folder; without `create` it creates nothing."""
     with pytest.raises(FileNotFoundError):
         shared(tmp_path / "nowhere" / "lock")
+    with pytest.raises(FileNotFoundError):
+        Lock(tmp_path / "lock", create=False)
+    assert not list(tmp_path.iterdir())
 
 
-def test_what_may_only_be_read_can_be_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_may_only_be_read_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store on a read-only disk is shared like any other."""
     (tmp_path / "lock").touch()
     plain = os.open
@@ -119,12 +123,8 @@ def test_what_may_only_be_read_can_be_in_use(tmp_path: Path, monkeypatch: pytest
 
 
 def test_without_locks_nothing_is_held_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some network file systems know none: what might be in use there is left alone."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", refuse)
+    """Some network file systems have none: what might be in use there is never deleted."""
+    without_locks(monkeypatch)
 
     assert shared(tmp_path / "lock").is_current
     assert try_exclusive(tmp_path / "lock") is None

@@ -22,7 +22,7 @@ from cnncli.metrics.scores import probabilities_of
 from cnncli.networks.classifier import load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.predict import Prediction, predict
-from cnncli.runs.folder import open_run
+from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
 
 Probabilities = NDArray[np.float64]

@@ -1,0 +1,103 @@
+"""Checks before a run is used: its files are its own, and no other process trains it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cnncli.errors import Message, RunError, printable
+from cnncli.runs.folder import RunFolder
+from cnncli.storage.locks import Lock
+
+ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
+MAX_FILES = 100_000
+MAX_LISTED = 8
+
+
+@contextmanager
+def locked(run: RunFolder) -> Iterator[None]:
+    """Hold a run's lock inside the block. The system frees it with the process, however that ends.
+
+    On a file system without locks, every process gets it.
+
+    Raises:
+        RunError: another process holds it, or the run's directory cannot be written to.
+    """
+    try:
+        lock = Lock(run.lock)
+    except OSError as error:
+        text = f"{printable(run.lock)}: {error.strerror}. A run can only be trained in a folder that can be written to."
+        raise RunError(Message("run-folder-not-writable", text, path=run.path, reason=error.strerror)) from error
+    with lock:
+        if not _acquire(lock):
+            holder = _holder(run)
+            text = f"{printable(run.path)}: is being trained by process {holder}. Wait for it, or stop it."
+            raise RunError(Message("run-locked", text, path=run.path, received=holder))
+        with suppress(OSError):  # the process ID is only for people, and the disk may be full
+            run.lock.write_text(f"{os.getpid()}\n")
+        yield
+
+
+def _acquire(lock: Lock) -> bool:
+    """Take the lock, with a few attempts in case another process is releasing it; return whether that worked."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(ATTEMPT_EVERY_S)
+        if lock.try_alone() or not lock.is_possible:
+            return True
+    return False
+
+
+def _holder(run: RunFolder) -> str:
+    try:
+        return run.lock.read_text().strip() or "(unknown)"
+    except OSError:
+        return "(unknown)"
+
+
+def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:  # noqa: ARG001
+    """Return the state of a run."""
+    return str(facts["state"])
+
+
+def require_own_files(run: RunFolder) -> None:
+    """Check that everything cnncli reads or writes in a run is a plain file or folder of its own.
+
+    A folder from elsewhere may hold links that lead a writer to other files.
+
+    Raises:
+        RunError: a link, a pipe or a device is in the place of one of them.
+    """
+    found = list(islice(_foreign(run), MAX_LISTED))
+    if found:
+        named = [path.relative_to(run.path).as_posix() for path in found]
+        listed = ", ".join(map(printable, named))
+        text = f"{printable(run.path)}: {listed}: a link, a pipe or a device, expected files of the run's own."
+        remedy = "If you trust its source, copy it with what the links lead to (cp -rL)."
+        raise RunError(Message("run-foreign-files", f"{text} {remedy}", path=run.path, received=named))
+
+
+def _foreign(run: RunFolder) -> Iterator[Path]:
+    folders = [run.state, run.engine, run.curves.parent, run.tensorboard]
+    files = [run.config, run.manifest, run.skipped, run.near_duplicates, run.classes, run.facts, run.environment]
+    files += [run.log, run.history, run.ledger, run.metrics, run.model, run.lock, run.evaluations]
+    yield from (path for path in files if os.path.lexists(path) and (path.is_symlink() or not path.is_file()))
+    yield from (path for path in folders if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()))
+    yield from (path for folder in folders if not folder.is_symlink() for path in _foreign_below(folder))
+
+
+def _foreign_below(folder: Path) -> Iterator[Path]:
+    seen = 0
+    for where, folders, files in os.walk(folder):  # does not follow links
+        seen += len(folders) + len(files)
+        if seen > MAX_FILES:
+            yield Path(where)
+            return
+        for path in (Path(where, name) for name in (*folders, *files)):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                yield path

@@ -1,0 +1,139 @@
+"""One process at a time trains a run, and a run consists of its own files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from cnncli.errors import RunError
+from cnncli.runs.access import ATTEMPTS, locked
+from cnncli.runs.folder import RunFolder, create_run, finish_run
+from cnncli.runs.listing import open_run
+from cnncli.storage.locks import Lock
+from tests.support.no_locks import without_locks
+
+NAMES = (
+    *("config.yaml", "manifest.csv", "skipped.csv", "near_duplicates.csv", "classes.json", "environment.json"),
+    *("log.txt", "history.csv", "stages.json"),
+    *("metrics.json", "model.keras", "lock", "evaluations.jsonl", "state", "engine", "figures", "tensorboard"),
+    *("state/000001", "state/.left-over", "engine/trunk.xml", "figures/curves.png", "tensorboard/train"),
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A finished run."""
+    run = create_run(tmp_path / "runs", "a", {"config.yaml": "name: a\n"})
+    finish_run(run)
+    return run
+
+
+def test_the_holder_of_a_lock_is_named(run: RunFolder) -> None:
+    """A second process learns the process ID of the first."""
+    with locked(run), pytest.raises(RunError) as caught, locked(run):
+        pytest.fail("two train")
+
+    assert caught.value.code == "run-locked"
+    assert caught.value.facts["path"] == run.path
+    assert caught.value.facts["received"] == str(os.getpid())
+
+
+def test_a_lock_is_free_after_its_block(run: RunFolder) -> None:
+    """The same process can take it again."""
+    for _ in range(2):
+        with locked(run):
+            pass
+
+
+def test_a_lock_released_at_the_last_moment_is_taken(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is then held alone: the next process is refused."""
+    holder, pauses = Lock(run.lock), []
+    assert holder.try_alone()
+
+    def pause(_: float) -> None:
+        pauses.append(1)
+        if len(pauses) == ATTEMPTS - 1:
+            holder.release()
+
+    monkeypatch.setattr("cnncli.runs.access.time.sleep", pause)
+    with locked(run), pytest.raises(RunError) as caught, locked(run):
+        pytest.fail("two train")
+    assert caught.value.code == "run-locked"
+
+
+def test_without_locks_every_process_gets_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks does not prevent training."""
+    without_locks(monkeypatch)
+    with locked(run), locked(run):
+        pass
+
+
+def test_a_full_disk_keeps_no_process_id(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ID is only for people: the lock is held without it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with locked(run), pytest.raises(RunError) as caught, locked(run):
+        pytest.fail("two train")
+    assert caught.value.facts["received"] == "(unknown)"
+
+
+def test_a_lock_needs_a_folder_that_can_be_written_to(tmp_path: Path) -> None:
+    """The message names it."""
+    with pytest.raises(RunError) as caught, locked(RunFolder(tmp_path / "gone")):
+        pytest.fail("locked nothing")
+    assert caught.value.code == "run-folder-not-writable"
+
+
+def test_a_run_of_its_own_files_is_opened(run: RunFolder) -> None:
+    """Folders in folders are allowed; files that cnncli does not use may be anything."""
+    (run.state / "000001").mkdir(parents=True)
+    (run.state / "000001" / "arrays.npz").write_bytes(b"x")
+    (run.path / "notes.txt").symlink_to("/etc/hostname")
+
+    assert open_run(run.path, run.path.parent) == run
+
+
+def _foreign(run: RunFolder) -> object:
+    with pytest.raises(RunError) as caught:
+        open_run(run.path, run.path.parent)
+    assert caught.value.code == "run-foreign-files"
+    assert caught.value.facts["path"] == run.path
+    return caught.value.facts["received"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_link_in_place_of_a_file_is_refused(name: str, run: RunFolder, tmp_path: Path) -> None:
+    """The message names the link."""
+    (tmp_path / "elsewhere").mkdir()
+    (run.path / name).parent.mkdir(exist_ok=True)
+    (run.path / name).unlink(missing_ok=True)
+    (run.path / name).symlink_to(tmp_path / "elsewhere")
+
+    assert _foreign(run) == [name]
+
+
+def test_a_link_to_nothing_is_refused(run: RunFolder) -> None:
+    """Writing to it would create a file elsewhere."""
+    run.log.symlink_to(run.path / "none")
+
+    assert _foreign(run) == ["log.txt"]
+
+
+def test_a_pipe_is_refused(run: RunFolder) -> None:
+    """Writing to it would wait forever."""
+    os.mkfifo(run.lock)
+
+    assert _foreign(run) == ["lock"]
+
+
+def test_a_linked_run_directory_is_opened(run: RunFolder, tmp_path: Path) -> None:
+    """Links on the way to a run are allowed, only those inside are not."""
+    (tmp_path / "link").symlink_to(run.path)
+
+    assert open_run(tmp_path / "link", tmp_path).path == tmp_path / "link"

@@ -1,0 +1,17 @@
+"""A file system without locks."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from portalocker import portalocker
+
+
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every attempt to lock a file fail as it does on some network file systems."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(portalocker, "LOCKER", refuse)
