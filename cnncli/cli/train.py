@@ -25,13 +25,13 @@ def command(
     """Train from a config or a folder of images, or resume a run.
 
     CONFIG is a YAML file; DIR a folder of class folders, or of train, validation and test, trained with the defaults.
-    RUN is a run directory: an interrupted training goes on from its last checkpoint, a finished one shows its figures;
-    with training.epochs=N the last stage goes on to so many epochs.
+    RUN is a run directory or the name of a run: an interrupted training resumes from its last checkpoint, a finished
+    one shows its metrics; with training.epochs=N its last stage is extended to N epochs.
     Any setting can be given as KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
     """
     from cnncli.recipes.source import epochs_asked_for, read_config, run_to_resume
 
-    run = run_to_resume(source)
+    run = run_to_resume(source, runs_dir)
     epochs = epochs_asked_for(source, overrides) if run else None
     config = None if run else read_config(source, overrides)  # mistakes are told before the rest is imported
     from cnncli.cli.render import print_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -9,17 +10,32 @@ from cnncli.config.overrides import Overrides, assignments_of
 from cnncli.config.problems import raise_all
 from cnncli.config.reader import load_config_or_folder
 from cnncli.config.schema import Config
-from cnncli.errors import ConfigError, printable
+from cnncli.errors import ConfigError, RunError, printable
 from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import open_run
 
 EPOCHS = "training.epochs"
 """The one setting of which a run that has begun can be given more."""
 
 
-def run_to_resume(source: Path) -> RunFolder | None:
-    """The run that is meant, where a run directory is named and not a config or images."""
-    run = RunFolder(source.absolute())
-    return run if run.facts.is_file() else None
+def run_to_resume(source: Path, runs_dir: Path) -> RunFolder | None:
+    """Return the run that `train` is to resume, or None if `source` is a config or a folder of images.
+
+    Args:
+        source: a path, or the name of a run. What exists under the path is taken first.
+        runs_dir: folder of the runs.
+
+    Raises:
+        RunError: the run is damaged.
+    """
+    if os.path.lexists(source) and not RunFolder(source).facts.is_file():
+        return None
+    try:
+        return open_run(source, runs_dir, prefer="unfinished")
+    except RunError as error:
+        if error.code == "run-not-found":
+            return None
+        raise
 
 
 def epochs_asked_for(source: Path, overrides: Overrides) -> int | None:

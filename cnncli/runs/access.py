@@ -60,9 +60,21 @@ def _holder(run: RunFolder) -> str:
         return "(unknown)"
 
 
-def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:  # noqa: ARG001
-    """Return the state of a run."""
-    return str(facts["state"])
+def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:
+    """Return the state of a run: that of run.json, or `interrupted` if it says `running` and no process trains it."""
+    state = str(facts["state"])
+    return "interrupted" if state == "running" and not is_being_trained(run) else state
+
+
+def is_being_trained(run: RunFolder) -> bool:
+    """Return whether a process holds the run's lock; True if that cannot be known."""
+    try:
+        with Lock(run.lock, create=False) as lock:
+            return not lock.try_alone()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def require_own_files(run: RunFolder) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cnncli.errors import RunError
-from cnncli.runs.access import ATTEMPTS, locked
+from cnncli.runs.access import ATTEMPTS, is_being_trained, locked, state_of
 from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.runs.listing import open_run
 from cnncli.storage.locks import Lock
@@ -88,6 +90,47 @@ def test_a_lock_needs_a_folder_that_can_be_written_to(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught, locked(RunFolder(tmp_path / "gone")):
         pytest.fail("locked nothing")
     assert caught.value.code == "run-folder-not-writable"
+
+
+HOLD_AND_DIE = """
+import os, sys
+from pathlib import Path
+from cnncli.runs.access import locked
+from cnncli.runs.folder import RunFolder
+with locked(RunFolder(Path(sys.argv[1]))):
+    print("locked", flush=True)
+    input()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_run_is_interrupted(tmp_path: Path) -> None:
+    """Its run.json still says `running`; the lock, which ended with the process, tells that it is not."""
+    run = create_run(tmp_path, "a", {"config.yaml": ""})
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD_AND_DIE, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    assert state_of(run, run.read_facts()) == "running"
+    process.communicate("\n")
+
+    assert state_of(run, run.read_facts()) == "interrupted"
+    assert run.read_facts()["state"] == "running"
+
+
+def test_looking_at_a_run_writes_nothing(run: RunFolder) -> None:
+    """A run that was never locked is trained by nobody, and a lock file is not created by asking."""
+    assert not is_being_trained(run)
+    assert not run.lock.exists()
+
+
+def test_without_locks_a_run_may_be_trained(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be known is not called interrupted."""
+    run.lock.touch()
+    without_locks(monkeypatch)
+
+    assert state_of(run, {"state": "running"}) == "running"
 
 
 def test_a_run_of_its_own_files_is_opened(run: RunFolder) -> None:

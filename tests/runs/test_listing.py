@@ -244,7 +244,7 @@ def test_an_unknown_run_lists_what_there_is(tmp_path: Path, clock: list[datetime
     assert (caught.value.facts["received"], caught.value.facts["path"]) == ("vgg61-features", tmp_path)
     assert caught.value.facts["expected"] == ("2026-11-21T120000Z_vgg16-features", "2026-11-21T120000Z_mobilenet")
     assert "vgg16-features (finished)" in str(caught.value)
-    assert "mobilenet (running)" in str(caught.value)
+    assert "mobilenet (interrupted)" in str(caught.value)
 
 
 def test_a_long_list_of_runs_is_shortened(tmp_path: Path, clock: list[datetime]) -> None:
@@ -302,3 +302,15 @@ def test_a_broken_run_does_not_hide_the_others(tmp_path: Path, clock: list[datet
     finished_run(tmp_path).facts.write_text("{")
 
     assert open_run(None, tmp_path) == run
+
+
+def test_an_interrupted_run_is_listed_as_such(tmp_path: Path) -> None:
+    """Its run.json says `running`, but no process holds its lock."""
+    run = a_run(tmp_path, "a")
+    run.lock.touch()
+    (summary,) = list_runs(tmp_path)
+
+    assert summary.state == summary.cells()[1] == "interrupted"
+    with pytest.raises(RunError) as caught:
+        require_finished(run)
+    assert (caught.value.code, caught.value.facts["received"]) == ("run-not-finished", "interrupted")

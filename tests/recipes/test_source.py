@@ -1,0 +1,64 @@
+"""`cnncli train` takes configs, folders of images and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnncli.errors import RunError
+from cnncli.recipes.source import run_to_resume
+from cnncli.runs.folder import RunFolder, create_run, finish_run
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the runs, with an unfinished run `a` that is older than a finished one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"
+
+
+def _run(runs_dir: Path, name: str, *, finished: bool = False) -> RunFolder:
+    run = create_run(runs_dir, name, {"config.yaml": ""})
+    if finished:
+        finish_run(run)
+    return run
+
+
+def test_a_run_is_found_by_its_path_its_directory_and_its_name(runs_dir: Path) -> None:
+    """Of several runs of a name, the newest unfinished one is resumed."""
+    unfinished, finished = _run(runs_dir, "a"), _run(runs_dir, "a", finished=True)
+
+    for source in (Path("a"), Path(unfinished.path.name), unfinished.path):
+        assert run_to_resume(source, runs_dir) == unfinished
+    assert run_to_resume(Path(finished.path.name), runs_dir) == finished
+
+
+def test_a_finished_run_is_found_by_its_name(runs_dir: Path) -> None:
+    """It shows its metrics, or is extended by more epochs."""
+    run = _run(runs_dir, "a", finished=True)
+
+    assert run_to_resume(Path("a"), runs_dir) == run
+
+
+def test_files_and_folders_come_before_names(runs_dir: Path) -> None:
+    """A config or a folder of images of the same name is what the user sees in the current folder."""
+    for name in ("images", "config.yaml"):
+        _run(runs_dir, name)
+    Path("images").mkdir()
+    Path("config.yaml").touch()
+
+    assert run_to_resume(Path("images"), runs_dir) is None
+    assert run_to_resume(Path("config.yaml"), runs_dir) is None
+    assert run_to_resume(Path("missing.yaml"), runs_dir) is None
+
+
+def test_a_damaged_run_is_an_error(runs_dir: Path) -> None:
+    """It is not taken for a config."""
+    run = _run(runs_dir, "a")
+    run.facts.write_text("{")
+
+    with pytest.raises(RunError) as caught:
+        run_to_resume(run.path, runs_dir)
+    assert caught.value.code == "run-file-damaged"
