@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +36,9 @@ FIRST_EPOCH_LINE_S = 60.0
 
 LAST_LINE_S = 300.0
 BAR_EVERY_S = 0.1
+PHASE_INDENT = 12
+"""Width of the title of a phase, with the space behind it."""
+
 BAR_WIDTH = 16
 
 _RED, _YELLOW, _BOLD, _DIM = "31", "33", "1", "2"
@@ -130,7 +135,10 @@ class Console:
         """
         LOGGER.info("%s: %s" if text else "%s%s", title, text, extra=_SHOWN)
         if not self.quiet:
-            self._write(f"{self._styled(f'{title:<11}', _BOLD)} {printable(text)}".rstrip())
+            lines = self._lines(printable(text))
+            self._write(f"{self._styled(f'{title:<{PHASE_INDENT - 1}}', _BOLD)} {lines[0]}".rstrip())
+            for line in lines[1:]:
+                self._write(" " * PHASE_INDENT + line)
 
     def table(
         self,
@@ -247,6 +255,11 @@ class Console:
         elif self.stream is not None:
             with suppress(OSError, ValueError):  # a closed stderr is no reason to end the work
                 _write_line(self.stream, line)
+
+    def _lines(self, text: str) -> list[str]:
+        """Wrap the text of a phase between words on a terminal."""
+        width = shutil.get_terminal_size().columns - PHASE_INDENT if _is_terminal(self.stream) else sys.maxsize
+        return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
 
     def _styled(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.color else text

@@ -130,8 +130,8 @@ def plain_table(columns: Sequence[Column]) -> str:
 def fit_table(columns: Sequence[Column], width: int, optional: Sequence[str] = ()) -> list[Column]:
     r"""Fit a table into the width of a terminal.
 
-    Optional columns go first, then long cells are wrapped, the widest column first: behind spaces, slashes, commas,
-    dashes and underscores, never within a word or a quantity. A table that is still too wide stays so.
+    Optional columns go first, then long cells are wrapped: behind spaces, commas and slashes, and only if that is not
+    enough behind dashes and underscores too. Words and quantities stay whole, so a table may remain too wide.
 
     Args:
         columns: the table.
@@ -145,10 +145,12 @@ def fit_table(columns: Sequence[Column], width: int, optional: Sequence[str] = (
     for heading in optional:
         if table_width(fitted) > width:
             fitted = [column for column in fitted if column[0] != heading]
-    for column in sorted(fitted, key=_column_width, reverse=True):
-        excess = table_width(fitted) - width
-        if excess > 0:
-            column[:] = _wrapped(column, _column_width(column) - excess)
+    whole = fitted
+    for breaks in (r"(?<=[\s/,])", r"(?<=[\s/,_-])"):
+        limit = max(map(_column_width, whole))
+        while table_width(fitted) > width and limit > 1:
+            limit -= 1
+            fitted = [_wrapped(column, limit, breaks) for column in whole]
     return fitted
 
 
@@ -167,10 +169,10 @@ def _aligned(column: Column) -> Column:
     return [space + cell if right else cell + space for space, cell in zip(spaces, column, strict=True)]
 
 
-def _wrapped(column: Column, width: int) -> Column:
+def _wrapped(column: Column, width: int, breaks: str) -> Column:
     """Wrap the cells of a column, or only its heading if the cells are quantities."""
     is_numeric = right_aligned(column[1:])
-    pieces = [[cell] if is_numeric and k else re.split(r"(?<=[\s/,_-])", cell) for k, cell in enumerate(column)]
+    pieces = [[cell] if is_numeric and k else re.split(breaks, cell) for k, cell in enumerate(column)]
     width = max(width, *(cell_width(piece.rstrip()) for cell in pieces for piece in cell))
     return ["\n".join(_lines(cell, width)) for cell in pieces]
 

@@ -380,6 +380,21 @@ def test_a_long_path_is_wrapped_between_its_parts(monkeypatch: pytest.MonkeyPatc
     assert max(map(len, lines)) <= 30
 
 
+def test_the_text_of_a_phase_is_wrapped_between_words() -> None:
+    """On a terminal of 80 columns further lines are indented like the first; in a file the text is one line."""
+    text = "2,562 parameters train from head_logits on in float32 · 3,413,024 frozen, openvino float32 · 140 images"
+    stream = Terminal()
+    Console(stream).phase("stage head", text)
+    lines = without_styles(stream).splitlines()
+    console, file, _ = plain()
+    console.phase("stage head", text)
+
+    assert [line[:12] for line in lines] == ["stage head  ", " " * 12]
+    assert " ".join(line[12:] for line in lines) == text
+    assert max(map(len, lines)) <= 80
+    assert file.getvalue() == f"stage head  {text}\n"
+
+
 def test_a_table_in_a_file_keeps_all_its_columns() -> None:
     """Piped output does not depend on a terminal's width."""
     console, stream, _ = plain()
