@@ -108,14 +108,9 @@ class CnncliError(Exception):
 class ConfigError(CnncliError):
     """A config has unknown keys, wrong values or contradictions, or names files that do not exist.
 
-    Attributes:
-        keys: for each problem the dotted setting it is about, or an empty string. Empty if the problem was not found
-            by reading a config.
+    The facts of a problem include `key`, `received` and `expected`, and where it was written: `path`, `line` and
+    `column` of the file, or `source`, the override or variable.
     """
-
-    def __init__(self, problems: str | Sequence[str], keys: Sequence[str] = ()) -> None:
-        super().__init__(problems)
-        self.keys = tuple(keys)
 
 
 class DataError(CnncliError):

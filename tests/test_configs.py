@@ -9,8 +9,8 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.config.modes import stages_of
-from cnncli.config.notes import notes_of
 from cnncli.config.reader import load_config
+from cnncli.config.rules import notes_of
 from cnncli.recipes.summary import summarize_config
 from tests.support.commands import command_lines, parse
 from tests.support.drawing import draw_dataset

@@ -37,7 +37,7 @@ def list_(as_json: bool, console: Console) -> None:
     engine, precision and size in pixels; what was not used for longest, and so would go first where the store grows
     beyond its cap (`cache.max_gb`), comes first. What a running command uses stays.
     """
-    from cnncli.features.listing import COLUMNS, OPTIONAL
+    from cnncli.features.listing import COLUMNS
     from cnncli.recipes.cache import list_cache
     from cnncli.storage.cache_dir import cache_dir
 
@@ -46,7 +46,7 @@ def list_(as_json: bool, console: Console) -> None:
         print_json(contents.to_dict())
         return
     if contents.features:
-        console.table(COLUMNS, [key.cells() for key in contents.features], to="stdout", optional=OPTIONAL)
+        console.table(COLUMNS, [key.cells() for key in contents.features], to="stdout")
     click.echo(contents.total())
 
 

@@ -36,9 +36,9 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
     this order. What is printed is a config again; the stages that it means follow as comments. The data need not be
     there.
     """
-    from cnncli.config.notes import variable_notes
+    from cnncli.config.overrides import variable_notes
     from cnncli.config.reader import load_config
-    from cnncli.config.writer import described, settings_of
+    from cnncli.config.writer import describe_config, settings_of
 
     for note in variable_notes():
         console.warn(note)
@@ -46,7 +46,7 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
     if as_json:
         print_json(settings_of(resolved))
     else:
-        click.echo(described(resolved), nl=False)
+        click.echo(describe_config(resolved), nl=False)
 
 
 @command.command(epilog=example("cnncli config validate configs/*.yaml"))
@@ -58,8 +58,9 @@ def validate(words: tuple[str, ...], console: Console) -> None:
     Names, types, ranges, contradictions, and whether data and weights exist; each CONFIG as every KEY=VALUE makes it.
     Prints `CONFIG: ok` for each that is, and every problem of the others; exits 2 if there is any.
     """
-    from cnncli.config.notes import notes_of, variable_notes
+    from cnncli.config.overrides import variable_notes
     from cnncli.config.reader import load_config
+    from cnncli.config.rules import notes_of
 
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
     configs = [Path(word) for word in words if word not in overrides]

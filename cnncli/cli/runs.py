@@ -20,13 +20,13 @@ def command(runs_dir: Path, as_json: bool, console: Console) -> None:
     Oldest first: name, state, mode and backbone, accuracy on the validation and on the test images, the latter with
     its 95 % interval and their number, and how long it took.
     """
-    from cnncli.runs.listing import COLUMNS, OPTIONAL, list_runs
+    from cnncli.runs.listing import COLUMNS, list_runs
 
     runs = list_runs(runs_dir)
     if as_json:
         print_json([run.to_dict() for run in runs])
     elif runs:
-        console.table(COLUMNS, [run.cells() for run in runs], to="stdout", optional=OPTIONAL)
+        console.table(COLUMNS, [run.cells() for run in runs], to="stdout")
         for run in runs:
             if run.problem:
                 console.warn(run.problem)

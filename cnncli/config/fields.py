@@ -1,4 +1,4 @@
-"""What a field of the schema takes, read off its type: in words, as choices, as groups of further settings."""
+"""Describe the fields of the schema: accepted values in words, choices, and the settings inside a group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from cnncli.config.schema import Config, Expected, Settings
+from cnncli.catalogue.settings import Expected, Settings
+from cnncli.config.schema import Config
 from cnncli.config.tree import join
 
 Metadata = tuple[Any, ...]
@@ -18,12 +19,12 @@ Metadata = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of a config.
+    """One setting of a config.
 
     Attributes:
-        key: dotted; an item of a list is `N`, as in `training.stages.N.epochs`.
-        group: the model that has the field.
-        field: the field, named by the key's last word.
+        key: Dotted key; an item of a list is `N`, as in `training.stages.N.epochs`.
+        group: Model that has the field.
+        field: The field, which has the name of the key's last word.
     """
 
     key: str
@@ -32,17 +33,17 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The key's last word."""
+        """Last word of the key."""
         return self.key.rpartition(".")[2]
 
     @property
     def is_group(self) -> bool:
-        """Whether it holds further settings."""
+        """Whether the setting contains further settings."""
         return bool(group_of(self.field) or item_groups_of(self.field))
 
 
 def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Setting]:
-    """Every setting there is, groups before what they hold, in the schema's order."""
+    """Yield every setting in the order of the schema, groups before their contents."""
     for name, field in group.model_fields.items():
         setting = Setting(join(key, name), group, field)
         yield setting
@@ -53,7 +54,7 @@ def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Sett
 
 
 def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any, Metadata]]:
-    """The types a value may have, each with its constraints; unions and annotations are taken apart."""
+    """Yield the types that a value may have, each with its constraints."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *more = get_args(annotation)
@@ -66,12 +67,12 @@ def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any
 
 
 def group_of(field: FieldInfo) -> type[Settings] | None:
-    """The group of settings a field holds; None where it holds a value or a list."""
+    """Return the group of settings that a field contains, or None if it contains a value or a list."""
     return next((kind for kind, _ in alternatives(field.annotation) if _is_group(kind)), None)
 
 
 def item_groups_of(field: FieldInfo) -> tuple[type[Settings], ...]:
-    """The kinds of groups in a field that holds a list of them; none for any other field."""
+    """Return the kinds of groups in a field that contains a list of them; empty for any other field."""
     for kind, _ in alternatives(field.annotation):
         if get_origin(kind) is tuple:
             return tuple(item for item, _ in alternatives(get_args(kind)[0]) if _is_group(item))
@@ -79,20 +80,19 @@ def item_groups_of(field: FieldInfo) -> tuple[type[Settings], ...]:
 
 
 def takes_null(field: FieldInfo) -> bool:
-    """Whether null is a value of the field."""
+    """Return whether the field accepts null."""
     return any(kind is NoneType for kind, _ in alternatives(field.annotation))
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:
-    """The words a field offers; none where it takes other values only."""
+    """Return the words that a field offers; empty if it accepts other values only."""
     found = [get_args(kind) for kind, _ in alternatives(field.annotation) if get_origin(kind) is Literal]
     return tuple(word for words in found for word in words if isinstance(word, str))
 
 
 def expectation(field: FieldInfo) -> str:
-    """What a field takes, in words that fit behind `expected`."""
-    words = _said(tuple(field.metadata))
-    if words:
+    """Describe the values that a field accepts, in words that fit behind `expected`."""
+    if words := _expected_words(tuple(field.metadata)):
         return words
     kinds = alternatives(field.annotation, tuple(field.metadata))
     return " or ".join(dict.fromkeys(_words(kind, metadata) for kind, metadata in kinds))
@@ -107,12 +107,12 @@ def _flat(metadata: list[Any]) -> Iterator[Any]:
         yield from item.metadata if isinstance(item, FieldInfo) else [item]
 
 
-def _said(metadata: Metadata) -> str:
+def _expected_words(metadata: Metadata) -> str:
     return next((item.words for item in metadata if isinstance(item, Expected)), "")
 
 
 def _words(kind: Any, metadata: Metadata) -> str:
-    if words := _said(metadata):
+    if words := _expected_words(metadata):
         return words
     if _is_group(kind):
         return f"a group of settings ({', '.join(kind.model_fields)})"
@@ -134,7 +134,7 @@ _PLAIN_WORDS = {
 
 
 def _number_words(kind: type, metadata: Metadata) -> str:
-    noun = "a whole number" if kind is int else "a number"
+    noun = "an integer" if kind is int else "a number"
     limits = {
         name: getattr(item, name) for item in metadata for name in ("ge", "gt", "le", "lt") if hasattr(item, name)
     }

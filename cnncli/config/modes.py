@@ -1,4 +1,4 @@
-"""Modes as stages: what feature-extraction, fine-tuning and from-scratch mean, spelled out."""
+"""The stages that the modes feature-extraction, fine-tuning and from-scratch stand for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FINE_TUNING_LEARNING_RATE_FACTOR = 0.1
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage with nothing left to inherit; fields as in `StageConfig`."""
+    """A stage with all settings resolved; fields as in `StageConfig`."""
 
     name: str
     unfreeze: int | str
@@ -34,7 +34,7 @@ class Stage:
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
-    """The stages of a config in their order: those it lists, else its mode's."""
+    """Return the stages of a config in order: those it lists, else those of its mode."""
     if config.training.stages is not None:
         return tuple(_explicit_stage(config, stage) for stage in config.training.stages)
     match config.mode:
@@ -47,7 +47,7 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
 
 
 def with_epochs(config: Config, epochs: int) -> Config:
-    """The same config, its last stage with so many epochs."""
+    """Return a copy of a config whose last stage has this number of epochs."""
     stages = stages_of(config)
     if config.training.stages is None and len(stages) == 1:
         changed: dict[str, object] = {"epochs": epochs}
@@ -58,12 +58,12 @@ def with_epochs(config: Config, epochs: int) -> Config:
 
 
 def run_name(config: Config) -> str:
-    """The name of a config's run: its own, else the backbone's and the mode's."""
+    """Return the name of a config's run: its own, else one of the backbone and the mode."""
     return config.name or f"{config.backbone.name}-{config.mode}".lower()
 
 
 def head_stage(config: Config) -> Stage:
-    """The stage that trains the head on a frozen backbone."""
+    """Return the stage that trains the head on a frozen backbone."""
     training = config.training
     return Stage(
         name="head",
@@ -78,9 +78,9 @@ def head_stage(config: Config) -> Stage:
 
 
 def fine_tuning_stage(config: Config) -> Stage:
-    """The stage that trains the head and the top of the backbone, at a tenth of the learning rate.
+    """Return the stage that trains the head and the top of the backbone at a tenth of the learning rate.
 
-    It is the second stage of mode fine-tuning, and what is added to a finished run to fine-tune it.
+    It is the second stage of mode fine-tuning, and the stage of `cnncli finetune`.
     """
     training = config.training
     learning_rate = training.optimizer.learning_rate * FINE_TUNING_LEARNING_RATE_FACTOR
@@ -94,18 +94,18 @@ def fine_tuning_stage(config: Config) -> Stage:
 
 
 def default_epochs(config: Config) -> int:
-    """Epochs of a stage where neither the stage nor `training.epochs` says."""
+    """Return the epochs of a stage if neither the stage nor `training.epochs` is set."""
     return FINE_TUNING_EPOCHS if config.mode == "fine-tuning" else DEFAULT_EPOCHS
 
 
 def _explicit_stage(config: Config, stage: StageConfig) -> Stage:
-    """A listed stage, completed from `training`; `null` for plateau or early stopping is an answer, not a gap."""
+    """Return a listed stage, completed from `training`; null for plateau or early stopping means off."""
     given = {name: getattr(stage, name) for name in stage.model_fields_set}
     may_be_null = {"reduce_on_plateau", "early_stopping"}
-    said = {name: value for name, value in given.items() if value is not None or name in may_be_null}
-    return replace(head_stage(config), **{"unfreeze": stage.unfreeze, **said})
+    own = {name: value for name, value in given.items() if value is not None or name in may_be_null}
+    return replace(head_stage(config), **{"unfreeze": stage.unfreeze, **own})
 
 
 def _batch_norm(config: Config) -> Literal["frozen", "train"]:
-    """Random weights leave nothing to keep frozen: statistics that never move would normalise nothing."""
+    """Return how batch normalization is treated: with random weights there are no statistics worth keeping."""
     return "train" if config.backbone.weights == "none" else config.training.batch_norm

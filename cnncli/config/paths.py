@@ -1,78 +1,81 @@
-"""Paths in a config: relative to where they are written, and whether what they name is there."""
+"""Resolve the paths of a config relative to where they are written, and check that they exist."""
 
 from __future__ import annotations
 
-import difflib
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from cnncli.config.draft import Draft
-from cnncli.config.problems import Problem
+from cnncli.config.rules import Draft
+from cnncli.config.tree import Problem
 from cnncli.errors import printable
+from cnncli.terminal.suggestions import closest, did_you_mean
 
 WEIGHTS_WORDS = ("imagenet", "none")
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
-MOST_PARTS, LONGEST = 256, 2_000
-"""Of a path beyond which nobody looks for what is there instead; characters of it that are shown."""
+KNOWN = ("dogs-vs-cats",)
+"""Datasets that `cnncli data prepare` arranges."""
+MAX_PARTS, MAX_SHOWN = 256, 2_000
+"""Parts of a path up to which close names are suggested; characters of a path that are shown."""
 
 
 def absolute(written: str, folder: Path) -> Path:
-    """A path as written, made absolute: `~` is the home folder, and relative is relative to `folder`."""
+    """Return the absolute form of a path: `~` is the home folder, and relative is relative to `folder`."""
     path = Path(written)
-    # `~somebody` whom this machine does not know, and what no path can be: names like any other.
+    # `~somebody` without an account here, and text that cannot be a path, are taken literally.
     with suppress(RuntimeError, ValueError):
         path = path.expanduser()
     path = folder / path
-    with suppress(RuntimeError, ValueError, OSError):  # links that lead round in a circle
-        # `..` behind a link leads where the system says, not where the text does.
+    with suppress(RuntimeError, ValueError, OSError):  # circular links
+        # `..` after a link is resolved by the file system, not textually.
         return path.resolve() if ".." in path.parts else path.absolute()
     return path.absolute()
 
 
 def missing_paths(draft: Draft) -> Iterator[Problem]:
-    """The paths of a config that lead to nothing, or to the wrong thing."""
-    if draft.is_sound("data.path"):
+    """Yield a problem for each path of a config that does not exist or is of the wrong kind."""
+    if draft.is_valid("data.path"):
         yield from _data_path(draft, draft.config.data.path)
     weights = draft.config.backbone.weights
-    if draft.is_sound("backbone.weights") and weights not in WEIGHTS_WORDS:
+    if draft.is_valid("backbone.weights") and weights not in WEIGHTS_WORDS:
         yield from _weights_file(draft, Path(weights))
 
 
 def _data_path(draft: Draft, path: Path) -> Iterator[Problem]:
-    what = _what_is(path)
-    if what == "a file":
+    key, expected, kind = "data.path", "a folder of images", _kind_of(path)
+    if kind == "a file":
         hint = "`cnncli data prepare` arranges known archives." if path.suffix == ".zip" else ""
-        yield draft.problem("data.path", "a file", "a folder of images", hint)
-    elif what != "a folder":
-        what = f"{what or 'no such folder'}: {_shown(path)}"
-        yield draft.problem("data.path", what, "a folder of images", _nearby(path))
+        yield draft.problem("config-path-wrong-kind", key, "a file", expected, hint)
+    elif kind != "a folder":
+        what = f"{kind or 'no such folder'}: {_shorten(path)}"
+        known = f"Create it with: cnncli data prepare {path.name} DOWNLOAD --out {printable(path)}"
+        yield draft.problem("config-path-missing", key, what, expected, known if path.name in KNOWN else _nearby(path))
 
 
 def _weights_file(draft: Draft, path: Path) -> Iterator[Problem]:
+    key, kind = "backbone.weights", _kind_of(path)
     expected = f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
-    what = _what_is(path)
-    if what == "a file":
+    if kind == "a file":
         if not path.name.endswith(WEIGHTS_SUFFIXES):
-            yield draft.problem("backbone.weights", "not a weights file by its name", expected)
-        return
-    if what == "a folder":
-        yield draft.problem("backbone.weights", "a folder", expected)
-        return
-    word = difflib.get_close_matches(path.name.lower(), WEIGHTS_WORDS, n=1, cutoff=0.75)
-    hint = f"Did you mean {word[0]}?" if word else _nearby(path)
-    yield draft.problem("backbone.weights", f"{what or 'no such file'}: {_shown(path)}", expected, hint)
+            what = "not the name of a weights file"
+            yield draft.problem("config-path-wrong-kind", key, what, expected)
+    elif kind == "a folder":
+        yield draft.problem("config-path-wrong-kind", key, "a folder", expected)
+    else:
+        hint = did_you_mean(path.name, WEIGHTS_WORDS) or _nearby(path)
+        what = f"{kind or 'no such file'}: {_shorten(path)}"
+        yield draft.problem("config-path-missing", key, what, expected, hint)
 
 
-def _shown(path: Path) -> str:
-    """A path that a line can hold; the system takes none as long as those that are cut."""
+def _shorten(path: Path) -> str:
+    """Return a path that fits a line; no file system accepts paths as long as those that are cut."""
     text = printable(path)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
-def _what_is(path: Path) -> str:
-    """`a folder`, `a file`, empty where there is nothing, or why that cannot be told."""
+def _kind_of(path: Path) -> str:
+    """Return `a folder`, `a file`, an empty text if nothing is there, or the reason why this is unknown."""
     try:
         return "a folder" if stat.S_ISDIR(path.stat().st_mode) else "a file"
     except (FileNotFoundError, NotADirectoryError):
@@ -80,21 +83,20 @@ def _what_is(path: Path) -> str:
     except OSError as error:
         return str(error.strerror).lower()
     except ValueError:
-        return "a name that no file can have"
+        return "not a valid file name"
 
 
 def _nearby(path: Path) -> str:
-    """What is there instead of a path that is not."""
-    if len(path.parts) > MOST_PARTS:
+    """Describe what exists near a path that does not."""
+    if len(path.parts) > MAX_PARTS:
         return ""
-    there = next((parent for parent in path.parents if _what_is(parent) == "a folder"), None)
+    there = next((parent for parent in path.parents if _kind_of(parent) == "a folder"), None)
     if there is None or there != path.parent:
         return f"The path exists up to {printable(there)}." if there is not None else ""
     try:
         names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))
     except OSError:
         return ""
-    close = difflib.get_close_matches(path.name, names, n=1)
-    if close:
+    if close := closest(path.name, names, limit=1):
         return f"Did you mean {printable(close[0])}?"
-    return f"Beside it are {', '.join(map(printable, names[:6]))}." if names else ""
+    return f"This folder contains {', '.join(map(printable, names[:6]))}." if names else ""

@@ -1,7 +1,7 @@
-"""From a file, the command line and the environment to one checked `Config`.
+"""Read a file, the command line and the environment into one checked `Config`.
 
-Precedence: command line, environment, file, default. Everything that is wrong is reported together, the existence of
-folders and files included; images and weights are looked at later. No TensorFlow.
+Precedence: command line, environment, file, default. All problems are reported together, including missing folders and
+files; images and weights are read later. No TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from typing import Any
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.config.check import Check
-from cnncli.config.contradictions import contradictions
-from cnncli.config.document import A_CONFIG, read_document
-from cnncli.config.draft import Draft
-from cnncli.config.overrides import Overrides, assign, assignments_of, environment_assignments
+from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.paths import WEIGHTS_WORDS, absolute, missing_paths
-from cnncli.config.problems import Problem, raise_all
+from cnncli.config.rules import Draft, broken_rules
 from cnncli.config.schema import Config
-from cnncli.config.tree import Node, Origin, tree_of
-from cnncli.config.writer import dump_config as dump_config
-from cnncli.errors import ConfigError, printable
+from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
+from cnncli.config.yaml_document import A_CONFIG, read_document
+from cnncli.errors import ConfigError, Message, printable
 
 
 def load_config(
@@ -36,13 +33,14 @@ def load_config(
     """Read a YAML file.
 
     Args:
-        source: the file; relative paths in it are relative to its folder.
-        overrides: `key=value` texts with YAML values, or a mapping from dotted keys to values. Relative paths in them
-            are relative to the current folder.
-        environment: variables to look for `CNNCLI_*` in; None: those of this process.
-        check_paths: whether data and weights must exist.
+        source: The file; relative paths in it are relative to its folder.
+        overrides: `key=value` texts, or a mapping from dotted keys to values. Relative paths in them are relative to
+            the current folder.
+        environment: Variables, of which `CNNCLI_*` are read; default: those of this process.
+        check_paths: Whether data and weights must exist.
 
-    Raises: ConfigError: all that is wrong, a line each.
+    Raises:
+        ConfigError: All problems, one line each.
     """
     source = Path(source)
     tree, problems = read_document(source)
@@ -50,24 +48,27 @@ def load_config(
 
 
 def load_resolved(source: str | Path) -> Config:
-    """Read a config that `dump_config` wrote, as it is: nothing overrides it, and its data may have gone.
+    """Read a config that `dump_config` wrote, without overrides, and without requiring that its data exists.
 
-    Raises: ConfigError: the file is damaged, or written by hand.
+    Raises:
+        ConfigError: The file is damaged.
     """
     return load_config(source, environment={}, check_paths=False)
 
 
 def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Config:
-    """Read a config, or take a folder of images and the defaults.
+    """Read a config, or return the defaults for a folder of images.
 
-    Raises: ConfigError: all that is wrong, a line each.
+    Raises:
+        ConfigError: All problems, one line each; or `source` is a run.
     """
     if (Path(source) / "run.json").is_file():
         run = printable(source)
-        raise ConfigError(
-            f"{run}: is a run, expected a config or a folder of images. "
-            f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its figures."
+        text = (
+            f"{run}: a run, expected a config or a folder of images. "
+            f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its metrics."
         )
+        raise ConfigError(Message("config-is-run", text, path=Path(source), expected="a config or a folder of images"))
     if Path(source).is_dir():
         return config_from_mapping({"data": {"path": source}}, overrides)
     tree, problems = read_document(Path(source), f"{A_CONFIG} or a folder of images")
@@ -81,11 +82,18 @@ def config_from_mapping(
     environment: Mapping[str, str] | None = None,
     check_paths: bool = True,
 ) -> Config:
-    """Make a config of nested settings, such as `{"data": {"path": "flowers"}, "training": {"epochs": 5}}`.
+    """Return the config of nested settings, such as `{"data": {"path": "flowers"}, "training": {"epochs": 5}}`.
 
-    Relative paths are relative to the current folder; the rest as in `load_config`.
+    Relative paths are relative to the current folder.
 
-    Raises: ConfigError: all that is wrong, a line each.
+    Args:
+        mapping: Settings by name, groups as mappings.
+        overrides: As in `load_config`.
+        environment: As in `load_config`.
+        check_paths: As in `load_config`.
+
+    Raises:
+        ConfigError: All problems, one line each.
     """
     tree = tree_of(mapping, Origin("", Path.cwd()))
     return _resolve(tree, [], overrides, environment, check_paths)
@@ -98,23 +106,23 @@ def _resolve(
     environment: Mapping[str, str] | None,
     check_paths: bool,
 ) -> Config:
-    """Lay the sources over each other, check the result, and complete it.
+    """Merge the sources, check the result, and complete it.
 
-    Without a tree (the file is no YAML) what is wrong with the other sources is still told, but nothing is missed.
+    Without a tree (the file is not YAML), problems of the other sources are still reported, but no missing settings.
     """
     problems = list(problems)
     whole = tree if tree is not None and tree.value is not None else Node({}, _origin_of(tree))
     if isinstance(whole.value, dict):
         problems += _overlay(whole, overrides, os.environ if environment is None else environment)
     check = Check(whole)
-    unread = {problem.key for problem in problems if problem.what != "given twice"}
+    unread = {problem.key for problem in problems if problem.code != "config-duplicate-key"}
     problems += [
         problem
         for problem in check.problems
-        if problem.key not in unread and (tree is not None or not problem.is_absence)
+        if problem.key not in unread and (tree is not None or problem.code != "config-missing-key")
     ]
     draft = Draft(_complete(check.values, whole), whole, check.wrong)
-    problems += contradictions(draft)
+    problems += broken_rules(draft)
     if check_paths:
         problems += missing_paths(draft)
     raise_all(problems)
@@ -126,9 +134,9 @@ def _origin_of(tree: Node | None) -> Origin:
 
 
 def _overlay(tree: Node, overrides: Overrides, environment: Mapping[str, str]) -> list[Problem]:
-    """Put the environment and then the command line over a tree."""
-    from_environment, problems = environment_assignments(environment)
-    from_command_line, more = assignments_of(overrides)
+    """Put the environment and then the command line into a tree."""
+    from_environment, problems = parse_environment(environment)
+    from_command_line, more = parse_overrides(overrides)
     problems += more
     for assignment in (*from_environment, *from_command_line):
         if (problem := assign(tree, assignment)) is not None:
@@ -137,7 +145,7 @@ def _overlay(tree: Node, overrides: Overrides, environment: Mapping[str, str]) -
 
 
 def _complete(values: dict[str, Any], tree: Node) -> Config:
-    """Sound values as a config: paths absolute, names as the catalogues write them, what the mode decides decided."""
+    """Return the config of valid values: with absolute paths, names as in the catalogues, and weights of the mode."""
     data, backbone = values.setdefault("data", {}), values.setdefault("backbone", {})
     data["path"] = absolute(str(data.get("path", ".")), tree.nearest("data.path").origin.folder)
     weights = backbone.get("weights")
@@ -150,7 +158,7 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
 
 
 def _name_as_in_catalogues(values: dict[str, Any]) -> None:
-    """Give names that may be written in capitals or not one form, so that equal configs are equal."""
+    """Give names, which may be written in upper or lower case, one form, so that equal configs are equal."""
     backbone, training = values["backbone"], values.get("training", {})
     networks = {name.lower(): name for name in NETWORKS}
     if "name" in backbone:

@@ -1,4 +1,4 @@
-"""The schema for editors and for readers: JSON Schema, and the README's tables."""
+"""The schema of configs as JSON Schema for editors and as Markdown for readers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.options import Option
 from cnncli.config.fields import Setting, all_settings, expectation, item_groups_of, takes_null
-from cnncli.config.problems import shown
 from cnncli.config.schema import Config
+from cnncli.config.tree import format_value
 from cnncli.config.writer import plain
-from cnncli.errors import CnncliError
+from cnncli.errors import CnncliError, Message
 
 BEGIN = "<!-- reference:begin -->"
 END = "<!-- reference:end -->"
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of a config file: JSON Schema, draft 2020-12, which editors use to complete and to check.
+    """Return the JSON Schema (draft 2020-12) of a config file, with which editors complete and check.
 
-    It judges each setting by itself: what contradicts what, and what exists, is for `cnncli config validate`.
+    It checks each setting on its own; contradictions and missing files are found by `cnncli config validate`.
     """
     schema: dict[str, Any] = _tidy(Config.model_json_schema())
     groups = schema["$defs"]
@@ -34,7 +34,7 @@ def json_schema() -> dict[str, Any]:
     arguments = {name: option for info in OPTIMIZERS.values() for name, option in info.arguments.items()}
     groups["OptimizerConfig"]["properties"].update({name: _option_schema(item) for name, item in arguments.items()})
     groups["OptimizerConfig"]["additionalProperties"] = False
-    # A heading whose lines are all commented out is null, and means the defaults.
+    # A heading whose lines are all commented out is null and stands for the defaults.
     for group in (schema, *groups.values()):
         for field in group["properties"].values():
             if "$ref" in field:
@@ -48,7 +48,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def markdown_reference() -> str:
-    """Every setting as Markdown: one table per group, one line per key."""
+    """Return every setting as Markdown: one table per group, one line per key."""
     tables: dict[str, list[Setting]] = {"": []}
     for setting in all_settings():
         group = setting.key.rpartition(".")[0]
@@ -58,26 +58,28 @@ def markdown_reference() -> str:
             tables.setdefault(group, []).append(setting)
     parts = []
     for group, settings in tables.items():
-        # What a stage may set for itself is described where it is set for all.
+        # The settings of a stage that `training` has too are described there.
         if settings and not group.startswith("training.stages.N."):
             parts.append("\n".join([*_heading(group), *_table(settings)]))
     return "\n\n".join(parts) + "\n"
 
 
 def with_reference(text: str) -> str:
-    """A text with the current reference between its two markers.
+    """Return a text with the current reference between its two markers.
 
-    Raises: CnncliError: the markers are not there, each once and in order.
+    Raises:
+        CnncliError: The markers are missing, repeated or in the wrong order.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in after or END in before + after:
-        raise CnncliError(f"the reference goes between the lines {BEGIN} and {END}, which must be there once each.")
+        what = f"the reference needs the lines {BEGIN} and {END}, once each and in this order."
+        raise CnncliError(Message("config-reference-markers", what, expected=(BEGIN, END)))
     return f"{before}{BEGIN}\n\n{markdown_reference()}\n{END}{after}"
 
 
 def _tidy(schema: Any) -> Any:
-    """The schema with one-line descriptions."""
+    """Return the schema with one-line descriptions."""
     if isinstance(schema, dict):
         tidied = {name: _tidy(item) for name, item in schema.items()}
         if isinstance(tidied.get("description"), str):
@@ -87,7 +89,7 @@ def _tidy(schema: Any) -> Any:
 
 
 def _suggest(field: dict[str, Any], names: Iterable[str]) -> None:
-    """Offer names without forbidding others: they may be written in capitals or not."""
+    """Offer names without forbidding others: they may be written in upper or lower case."""
     kinds = field.pop("anyOf", [{"type": field.pop("type", "string")}])
     field["anyOf"] = [{"enum": list(names)}, *({**kind, **_NOT_EMPTY.get(kind["type"], {})} for kind in kinds)]
 
@@ -108,7 +110,7 @@ def _heading(group: str) -> Iterator[str]:
 
 
 def _table(settings: list[Setting]) -> Iterator[str]:
-    yield "| Key | Takes | Default | What it is |"
+    yield "| Key | Values | Default | Description |"
     yield "|---|---|---|---|"
     for setting in settings:
         doc = _cell(setting.field.description or "")
@@ -128,7 +130,7 @@ def _default(setting: Setting) -> str:
     if setting.key.startswith("training.stages.N.") and takes_null(setting.field):
         return f"that of `training.{setting.name}`"
     default = plain(setting.field.get_default(call_default_factory=True, validated_data={}))
-    return f"`{shown(default) if not isinstance(default, str) else default}`"
+    return f"`{format_value(default) if not isinstance(default, str) else default}`"
 
 
 def _cell(text: str) -> str:

@@ -125,13 +125,13 @@ class ActivationLayer(Settings):
     """Keras activation by name."""
 
 
-MOST_IN_A_LIST = 100
+MAX_ITEMS = 100
 """Layers of a head, stages of a training: a config written out in full stays short."""
 
 HeadLayer = DenseLayer | DropoutLayer | BatchNormLayer | ActivationLayer
 HeadLayers = Annotated[
     tuple[HeadLayer, ...],
-    Field(max_length=MOST_IN_A_LIST),
+    Field(max_length=MAX_ITEMS),
     BeforeValidator(as_tuple),
     Expected("a list of {dense: N}, {dropout: P}, {batch_norm: true} or {activation: NAME}"),
 ]
@@ -254,7 +254,7 @@ class StageConfig(Settings):
 
 Stages = Annotated[
     tuple[StageConfig, ...],
-    Field(min_length=1, max_length=MOST_IN_A_LIST),
+    Field(min_length=1, max_length=MAX_ITEMS),
     BeforeValidator(as_tuple),
     Expected("a list of stages such as {name: head, unfreeze: 0, epochs: 10}"),
 ]

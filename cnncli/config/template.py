@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from cnncli.catalogue.networks import NETWORKS
-from cnncli.config.dialect import ConfigDumper
 from cnncli.config.schema import BackboneConfig
+from cnncli.config.writer import to_yaml
 from cnncli.errors import printable
 
 UNEVEN = 2.0
@@ -173,5 +171,5 @@ def _line(key: str, value: object, comment: str = "") -> str:
 
 def _written(value: Any) -> str:
     """A value as YAML on one line, quoted where it must be."""
-    text: str = yaml.dump(value, Dumper=ConfigDumper, default_flow_style=True, sort_keys=False, width=2**20)
+    text = to_yaml(value, default_flow_style=True)
     return text.removesuffix("\n").removesuffix("\n...")

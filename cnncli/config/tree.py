@@ -1,30 +1,50 @@
-"""Values that know where they were written: what every source of settings is turned into before it is checked."""
+"""Values that know where they were written, and problems reported at that place.
+
+Every source of settings becomes a tree of nodes before it is checked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from cnncli.errors import ConfigError, Message, printable
+
+LONGEST = 80
+"""Characters of a value that a message shows."""
 
 Value: TypeAlias = "dict[str, Node] | list[Node] | object"
+_NOTHING: Final = object()
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value was written.
+    """The place where a value was written.
 
     Attributes:
         where: `FILE:LINE:COLUMN`, `override KEY=VALUE`, `environment NAME=VALUE`, or empty for values from Python.
-        folder: what a relative path written there is relative to.
-        key: the setting that `where` already names, so that a message need not repeat it.
-        order: sorts messages as a reader meets them: source, line, column.
+        folder: Folder to which a relative path written there is relative.
+        key: Setting that `where` names already, so that a message does not repeat it.
+        order: Source, line and column; sorts messages in reading order.
+        file: Name of the file, or None.
     """
 
     where: str
     folder: Path
     key: str = ""
     order: tuple[int, int, int] = (0, 0, 0)
+    file: Path | None = None
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The file with line and column, as facts of a message; otherwise the source."""
+        if self.file is None:
+            return {"source": self.where} if self.where else {}
+        _, line, column = self.order
+        return {"path": self.file, **({"line": line, "column": column} if line else {})}
 
 
 @dataclass
@@ -35,7 +55,7 @@ class Node:
     origin: Origin = field(repr=False)
 
     def plain(self) -> Any:
-        """The value without origins."""
+        """Return the value without origins."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
@@ -43,27 +63,27 @@ class Node:
         return self.value
 
     def child(self, name: str) -> Node | None:
-        """One step down: a name in a group, a number in a list; None where there is no such thing."""
+        """Return the node one step down, by name in a group or by number in a list, or None."""
         if isinstance(self.value, dict):
             return self.value.get(name)
-        place = self.place(name)
-        return self.value[place] if isinstance(self.value, list) and place is not None else None
+        index = self.index(name)
+        return self.value[index] if isinstance(self.value, list) and index is not None else None
 
-    def place(self, name: str) -> int | None:
-        """The place in a list that a name counts to; None where there is no such place, or no list."""
+    def index(self, name: str) -> int | None:
+        """Return the index in a list that a name stands for, or None if there is no such item."""
         if not isinstance(self.value, list) or not name.isdecimal() or len(name) > 9:
             return None
         return int(name) if int(name) < len(self.value) else None
 
     def find(self, key: str) -> Node | None:
-        """The node of a dotted key, such as `training.stages.0.name`; None where it was not written."""
+        """Return the node of a dotted key, such as `training.stages.0.name`, or None if it was not written."""
         node: Node | None = self
         for name in key.split("."):
             node = node.child(name) if node is not None else None
         return node
 
     def nearest(self, key: str) -> Node:
-        """The node of a dotted key or, where it was not written, of the closest group around it."""
+        """Return the node of a dotted key or, if it was not written, of the innermost group around it."""
         node = self
         for name in key.split("."):
             below = node.child(name)
@@ -73,7 +93,7 @@ class Node:
         return node
 
     def children(self) -> Iterator[tuple[str, Node]]:
-        """The named or numbered nodes one step down; none of a plain value."""
+        """Yield the nodes one step down with their names or numbers."""
         if isinstance(self.value, dict):
             yield from self.value.items()
         elif isinstance(self.value, list):
@@ -81,7 +101,7 @@ class Node:
 
 
 def tree_of(value: object, origin: Origin) -> Node:
-    """A value from Python as a tree of one origin: settings, mappings, lists, tuples, NumPy's scalars, paths."""
+    """Convert a Python value (settings, mapping, list, tuple, NumPy scalar, path) to a tree with one origin."""
     if hasattr(value, "model_dump"):
         value = value.model_dump(exclude_unset=True)
     if hasattr(value, "tolist"):
@@ -94,5 +114,82 @@ def tree_of(value: object, origin: Origin) -> Node:
 
 
 def join(group: str, name: str) -> str:
-    """The dotted key of a name in a group; the outermost group is empty."""
+    """Return the dotted key of a name in a group; the outermost group is empty."""
     return f"{group}.{name}" if group else name
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a config.
+
+    Attributes:
+        code: Code of the message.
+        origin: Place where it was written.
+        key: Dotted setting; empty if the problem is not about a setting.
+        what: Description that fits behind `key:`.
+        received: The value.
+        expected: Description of correct values that fits behind `expected`.
+        hint: Further sentence, such as `Did you mean …?`.
+    """
+
+    code: str
+    origin: Origin
+    key: str
+    what: str
+    received: Any = _NOTHING
+    expected: str = ""
+    hint: str = ""
+
+    @property
+    def message(self) -> Message:
+        """`WHERE: KEY: what (received X), expected Y. Did you mean …?` on one line, with its facts."""
+        places = [printable(self.origin.where), "" if self.key == self.origin.key else shorten(printable(self.key))]
+        facts = {"key": self.key, "expected": self.expected, "hint": self.hint, **self.origin.facts}
+        received = ""
+        if self.received is not _NOTHING:
+            facts["received"] = self.received
+            received = f" (received {format_value(self.received)})"
+        expected = f", expected {self.expected}" if self.expected else ""
+        hint = f" {self.hint}" if self.hint else ""
+        text = ": ".join([*filter(None, places), f"{self.what}{received}{expected}.{hint}"])
+        return Message(self.code, text, **facts)
+
+
+def raise_all(problems: Iterable[Problem]) -> None:
+    """Report problems together, in the order in which they stand in the sources.
+
+    Raises:
+        ConfigError: There is at least one problem.
+    """
+    ordered = sorted(problems, key=lambda problem: problem.origin.order)
+    if ordered:
+        raise ConfigError(list(dict.fromkeys(problem.message for problem in ordered)))
+
+
+def format_value(value: object) -> str:
+    """Return a value as a config would write it, on one line, shortened."""
+    return shorten(_format(value))
+
+
+def shorten(text: str) -> str:
+    """Return at most 80 characters of a text."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _format(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case str() | Path():
+            # Long text is cut before it is escaped, so that a megabyte of it costs nothing.
+            return repr(printable(str(value)[: 2 * LONGEST])).replace("\\\\", "\\")
+        case dict():
+            return "{" + ", ".join(f"{printable(str(name))}: {_format(item)}" for name, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(_format, value)) + "]"
+        case int() if abs(value) > 10**LONGEST:
+            return f"a number of about {value.bit_length() * 3 // 10} digits"
+        case _:
+            return re.sub(r"\s+", " ", str(value))

@@ -1,45 +1,45 @@
-"""A config as YAML, with every setting that has an effect written out."""
+"""Write a config as YAML with every setting that has an effect, and compare two configs."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cnncli.config.dialect import ConfigDumper
-from cnncli.config.idle import idle_settings
+from cnncli.catalogue.settings import Settings
 from cnncli.config.modes import default_epochs, stages_of
-from cnncli.config.names import network_of
-from cnncli.config.schema import Config, Settings, StageConfig
+from cnncli.config.rules import idle_settings, network_of
+from cnncli.config.schema import Config, StageConfig
 from cnncli.config.tree import join
+from cnncli.config.yaml_document import ConfigDumper
 
 
 def dump_config(config: Config) -> str:
-    """A resolved config as YAML; reading it gives an equal config.
+    """Return a resolved config as YAML; reading it returns an equal config.
 
-    Left out is what would be refused when it is read again, since it has no effect beside the rest, and what a stage
-    takes from `training`.
+    Left out are settings without effect, which would be refused when the file is read, and settings that a stage
+    inherits from `training`.
     """
-    text: str = yaml.dump(
-        settings_of(config),
-        Dumper=ConfigDumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=2**20,
-        default_flow_style=False,
-    )
+    return to_yaml(settings_of(config), default_flow_style=False, allow_unicode=True)
+
+
+def to_yaml(value: object, **options: Any) -> str:
+    """Return a value as YAML that the config reader understands, without wrapping lines."""
+    text: str = yaml.dump(value, Dumper=ConfigDumper, sort_keys=False, width=2**20, **options)
     return text
 
 
-def described(config: Config) -> str:
-    """A resolved config as YAML with comments: what its null stands for, and the stages it means."""
+def describe_config(config: Config) -> str:
+    """Return a resolved config as YAML, with comments that explain its null values and list its stages."""
     lines = dump_config(config).splitlines()
     info = network_of(config)
     if info is not None and config.data.image_size is None:
-        lines = _remark(lines, "  image_size: null", f"{info.input_size}, {info.name}'s own")
+        lines = _with_comment(lines, "  image_size: null", f"{info.input_size}, the default of {info.name}")
     if config.training.epochs is None:
-        lines = _remark(lines, "  epochs: null", f"{default_epochs(config)} where a stage does not say")
+        lines = _with_comment(lines, "  epochs: null", f"{default_epochs(config)} unless a stage sets its own")
     stages = [
         f"#   {stage.name}: unfreeze {stage.unfreeze}, {stage.epochs} epochs, {stage.optimizer.name} "
         f"{stage.optimizer.learning_rate:g}, {stage.schedule.name}, batch norm: {stage.batch_norm}"
@@ -48,33 +48,31 @@ def described(config: Config) -> str:
     return "\n".join([*lines, "# stages:", *stages]) + "\n"
 
 
-def _remark(lines: list[str], line: str, remark: str) -> list[str]:
-    return [f"{text}  # {remark}" if text == line else text for text in lines]
+def _with_comment(lines: list[str], line: str, comment: str) -> list[str]:
+    return [f"{text}  # {comment}" if text == line else text for text in lines]
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """A config as nested dictionaries, lists and plain values, as `dump_config` writes it."""
+    """Return a config as nested dictionaries, lists and plain values, as `dump_config` writes it."""
     return _group(config, "", idle_settings(config))
 
 
 def plain(value: Any) -> Any:
-    """A value of a setting as YAML knows it: groups are dictionaries, tuples lists, paths text."""
+    """Return the value of a setting in the types of YAML: dictionaries for groups, lists for tuples, text for paths."""
     return _plain(value, "", {})
 
 
 def _group(group: Settings, key: str, idle: dict[str, tuple[str, str]]) -> dict[str, Any]:
     written = {}
-    plain = type(group).model_construct()
-    for name, value in (*((name, getattr(group, name)) for name in type(group).model_fields), *_extra(group)):
-        is_idle = join(key, name) in idle and value == getattr(plain, name, None)
+    defaults = type(group).model_construct()
+    names = [*type(group).model_fields, *(group.model_extra or {})]
+    for name in names:
+        value = getattr(group, name)
+        is_idle = join(key, name) in idle and value == getattr(defaults, name, None)
         is_inherited = isinstance(group, StageConfig) and name not in group.model_fields_set and name != "unfreeze"
         if not is_idle and not is_inherited:
             written[name] = _plain(value, join(key, name), idle)
     return written
-
-
-def _extra(group: Settings) -> list[tuple[str, Any]]:
-    return list((group.model_extra or {}).items())
 
 
 def _plain(value: Any, key: str, idle: dict[str, tuple[str, str]]) -> Any:
@@ -83,3 +81,30 @@ def _plain(value: Any, key: str, idle: dict[str, tuple[str, str]]) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, join(key, str(number)), idle) for number, item in enumerate(value)]
     return str(value) if isinstance(value, Path) else value
+
+
+def differences(before: Config, now: Config) -> list[str]:
+    """Return a line for each setting that differs, with its key and both values.
+
+    >>> one = Config.model_validate({"data": {"path": "images"}})
+    >>> differences(one, one.model_copy(update={"seed": 7}))
+    ['seed: was 0, is 7']
+    """
+    old, new = (dict(_leaves("", config.model_dump(mode="json"))) for config in (before, now))
+    return [
+        f"{key}: was {_as_json(old.get(key))}, is {_as_json(new.get(key))}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

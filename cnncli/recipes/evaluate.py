@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.config.notes import variable_notes
+from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest

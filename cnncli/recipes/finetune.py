@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
-from cnncli.config.notes import variable_notes
+from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.dataset.manifest import Manifest

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from cnncli.config.modes import Stage, run_name
-from cnncli.config.reader import dump_config
 from cnncli.config.schema import Config
+from cnncli.config.writer import dump_config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.choice import choose_engine
 from cnncli.engines.engine import EngineChoice

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cnncli.config.differences import differences
 from cnncli.config.modes import run_name, stages_of, with_epochs
-from cnncli.config.reader import dump_config, load_resolved
+from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
+from cnncli.config.writer import differences, dump_config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, RunError, printable

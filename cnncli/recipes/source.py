@@ -6,10 +6,10 @@ import os
 import shlex
 from pathlib import Path
 
-from cnncli.config.overrides import Overrides, assignments_of
-from cnncli.config.problems import raise_all
+from cnncli.config.overrides import Overrides, parse_overrides
 from cnncli.config.reader import load_config_or_folder
 from cnncli.config.schema import Config
+from cnncli.config.tree import raise_all
 from cnncli.errors import ConfigError, RunError, printable
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
@@ -44,7 +44,7 @@ def epochs_asked_for(source: Path, overrides: Overrides) -> int | None:
     Raises:
         ConfigError: other settings were given beside the run, or something that is no number of epochs.
     """
-    assignments, problems = assignments_of(overrides)
+    assignments, problems = parse_overrides(overrides)
     raise_all(problems)
     if others := [one.key for one in assignments if one.key != EPOCHS]:
         raise ConfigError(

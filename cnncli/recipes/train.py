@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cnncli.augmentation.describe import augmentation_notes
 from cnncli.config.modes import stages_of
-from cnncli.config.notes import notes_of, variable_notes
+from cnncli.config.overrides import variable_notes
+from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Manifest

@@ -14,7 +14,7 @@ LONGEST = 80
 
 
 def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """Return the candidates that begin with `word`, else those with the fewest typing errors if there are few enough.
+    """Return the candidates equal to `word`, else those that begin with it, else those with the fewest typing errors.
 
     Upper and lower case, and `-`, `_` and spaces, count as equal.
 
@@ -29,11 +29,11 @@ def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     begins: list[str] = []
     for candidate in candidates:
         normal = normalize(candidate)
-        if len(word) >= SHORTEST_PREFIX and normal.startswith(word):
+        if normal != word and len(word) >= SHORTEST_PREFIX and normal.startswith(word):
             begins.append(candidate)
         elif abs(len(normal) - len(word)) <= allowed and (errors := typing_errors(word, normal)) <= allowed:
             near.setdefault(errors, []).append(candidate)
-    return (begins or near.get(min(near, default=0), []))[:limit]
+    return (near.get(0) or begins or near.get(min(near, default=0), []))[:limit]
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

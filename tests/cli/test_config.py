@@ -11,7 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from cnncli.cli import main
+from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_config, load_resolved
+from cnncli.config.rules import notes_of
 
 PATH = "data: {path: images}\n"
 
@@ -78,23 +80,23 @@ def test_validate_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("verb", ["show", "validate"])
-def test_variables_that_are_no_settings_are_warned_of(
+def test_variables_that_are_not_settings_have_a_warning(
     verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One underscore is no dot."""
+    """One underscore does not stand for a dot."""
     monkeypatch.setenv("CNNCLI_TRAINING_EPOCHS", "1")
     assert main(["config", verb, "a.yaml"]) == 0
-    assert capsys.readouterr().err == (
-        "warning: environment CNNCLI_TRAINING_EPOCHS=1: is no setting and has no effect. "
-        "Did you mean CNNCLI_TRAINING__EPOCHS?\n"
-    )
+    (note,) = variable_notes()
+    assert note.code == "config-unknown-variable"
+    assert capsys.readouterr().err.count(note) == 1
 
 
-def test_validate_warns_of_what_can_hardly_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
-    """A warm-up that outlasts its stage is allowed, but said."""
+def test_validate_shows_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warm-up longer than its stage is allowed, with a warning."""
     Path("a.yaml").write_text(PATH + "training: {epochs: 2, schedule: {warmup_epochs: 3}}")
+    (note,) = notes_of(load_config("a.yaml"))
     assert main(["config", "validate", "a.yaml"]) == 0
-    assert "stage head: 3 epochs of warm-up in 2 epochs: the learning rate never reaches" in capsys.readouterr().err
+    assert capsys.readouterr().err.count(f"a.yaml: {note}") == 1
 
 
 def test_schema_is_json_that_judges_configs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,13 +8,14 @@ from typing import Any, Literal, get_args, get_origin
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
+from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.options import Option
+from cnncli.catalogue.settings import Settings
 from cnncli.config.fields import alternatives
 from cnncli.config.schema import (
-    AugmentationConfig,
     BestConfig,
     CacheConfig,
     Config,
@@ -24,7 +25,6 @@ from cnncli.config.schema import (
     EarlyStoppingConfig,
     HeadConfig,
     PlateauConfig,
-    Settings,
     TrainingConfig,
 )
 

@@ -1,4 +1,4 @@
-"""Modes as stages."""
+"""Each mode stands for stages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnncli.config.schema import Config, EarlyStoppingConfig, OptimizerConfig, P
 
 
 def config_of(**settings: Any) -> Config:
-    """A config of these settings."""
+    """The config of these settings."""
     return config_from_mapping({"data": {"path": "."}, **settings}, environment={})
 
 
@@ -21,7 +21,7 @@ HEAD = Stage("head", 0, 20, OptimizerConfig(), ScheduleConfig(), None, EarlyStop
 
 
 def changed(stage: Stage, **changes: Any) -> Stage:
-    """A stage with some fields changed."""
+    """A copy of a stage with some fields changed."""
     return Stage(**{**vars(stage), **changes})
 
 
@@ -42,13 +42,13 @@ def changed(stage: Stage, **changes: Any) -> Stage:
     ],
 )
 def test_each_mode_has_its_stages(mode: str, stages: tuple[Stage, ...]) -> None:
-    """With the defaults: 20 epochs, fine-tuning 10 and 10, a tenth of the learning rate."""
+    """The defaults are 20 epochs; fine-tuning has 10 and 10, the second at a tenth of the learning rate."""
     assert stages_of(config_of(mode=mode)) == stages
 
 
 @pytest.mark.parametrize("mode", ["feature-extraction", "fine-tuning", "from-scratch"])
 def test_training_settings_reach_every_stage(mode: str) -> None:
-    """Epochs, optimizer and its arguments, schedule, plateau, stopping, batch norm."""
+    """Epochs, optimizer, schedule, plateau, early stopping and batch norm apply to every stage."""
     training: dict[str, Any] = {
         "epochs": 7,
         "optimizer": {"name": "sgd", "momentum": 0.9},
@@ -65,16 +65,16 @@ def test_training_settings_reach_every_stage(mode: str) -> None:
         assert stage.batch_norm == "train"
 
 
-def test_unfreeze_is_the_second_stages() -> None:
-    """A number, a name or all."""
+def test_unfreeze_applies_to_the_second_stage() -> None:
+    """The value may be a number, a layer's name or all."""
     for unfreeze in (9, "block5_conv1", "all"):
         config = config_of(mode="fine-tuning", training={"unfreeze": unfreeze})
         assert [stage.unfreeze for stage in stages_of(config)] == [0, unfreeze]
         assert fine_tuning_stage(config) == stages_of(config)[1]
 
 
-def test_listed_stages_take_the_place_of_the_modes() -> None:
-    """What a stage does not say comes from training, unfreeze apart: a stage trains the head unless it says more."""
+def test_listed_stages_replace_those_of_the_mode() -> None:
+    """A stage inherits from training, except unfreeze: a stage trains the head unless it sets unfreeze."""
     stages = [
         {"name": "one"},
         {"name": "two", "unfreeze": "all", "epochs": 2, "optimizer": {"learning_rate": 0.5}, "batch_norm": "train"},
@@ -87,22 +87,22 @@ def test_listed_stages_take_the_place_of_the_modes() -> None:
 
 
 @pytest.mark.parametrize(("mode", "epochs"), [("feature-extraction", 20), ("fine-tuning", 10)])
-def test_listed_stage_without_epochs_has_the_modes(mode: str, epochs: int) -> None:
-    """Where training does not say either."""
+def test_listed_stage_without_epochs_has_those_of_the_mode(mode: str, epochs: int) -> None:
+    """The default of the mode applies if training has no epochs either."""
     (stage,) = stages_of(config_of(mode=mode, training={"stages": [{"name": "one"}]}))
     assert stage.epochs == epochs
 
 
-def test_null_in_a_listed_stage_is_an_answer() -> None:
-    """Early stopping and plateau can be off in one stage; for the rest null means what training says."""
+def test_null_in_a_listed_stage_switches_off() -> None:
+    """Early stopping and plateau can be off in one stage; for other settings null means inherited."""
     stages = [{"name": "one", "early_stopping": None, "epochs": None}, {"name": "two"}]
     one, two = stages_of(config_of(training={"epochs": 3, "stages": stages}))
     assert (one.early_stopping, one.epochs) == (None, 3)
     assert two.early_stopping == EarlyStoppingConfig()
 
 
-def test_random_weights_leave_batch_norm_nothing_to_keep(tmp_path: Path) -> None:
-    """In every mode; a stage may still say otherwise, and a weights file is as good as ImageNet's."""
+def test_batch_norm_is_trained_with_random_weights(tmp_path: Path) -> None:
+    """This holds in every mode unless a stage sets batch_norm; weights from a file keep it frozen."""
     weights = tmp_path / "w.weights.h5"
     weights.touch()
     frozen = {"name": "a", "batch_norm": "frozen"}

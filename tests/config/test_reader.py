@@ -1,4 +1,4 @@
-"""From file, environment and command line to one config: precedence, paths, and every problem at once."""
+"""File, environment and command line become one config, or all their problems are reported."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from cnncli.config.fields import all_settings
 from cnncli.config.reader import config_from_mapping, load_config, load_config_or_folder, load_resolved
 from cnncli.config.schema import Config, DataConfig, TrainingConfig
-from cnncli.errors import ConfigError
-from tests.config.conftest import Lines
+from cnncli.config.tree import format_value
+from cnncli.errors import ConfigError, Message
+from tests.config.conftest import Problems, summary
 
 PATH = "data: {path: images}\n"
 
@@ -25,7 +26,7 @@ def load(text: str, *overrides: str, **environment: str) -> Config:
 
 
 def test_only_the_path_is_required(folder: Path) -> None:
-    """Everything else has its default."""
+    """Every other setting has a default."""
     config = load(PATH)
     assert config == Config(data=DataConfig(path=folder / "images"))
     assert (config.mode, config.backbone.name, config.backbone.weights) == (
@@ -39,7 +40,7 @@ def test_only_the_path_is_required(folder: Path) -> None:
 
 
 def test_command_line_beats_environment_beats_file_beats_default(folder: Path) -> None:
-    """One setting in each, taken away from the top."""
+    """The value of a setting comes from the source with the highest precedence that has it."""
     text, variable = PATH + "training: {epochs: 1}\n", {"CNNCLI_TRAINING__EPOCHS": "2"}
     assert load(text, "training.epochs=3", **variable).training.epochs == 3
     assert load(text, **variable).training.epochs == 2
@@ -48,7 +49,7 @@ def test_command_line_beats_environment_beats_file_beats_default(folder: Path) -
 
 
 def test_environment_of_the_process_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless another one is handed in."""
+    """The variables of the process are read unless others are passed."""
     Path("a.yaml").write_text(PATH)
     monkeypatch.setenv("CNNCLI_SEED", "7")
     assert load_config("a.yaml").seed == 7
@@ -57,7 +58,7 @@ def test_environment_of_the_process_counts(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_path_is_relative_to_where_it_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a file: to the file's folder. On the command line and in the environment: to the current folder."""
+    """Paths in a file are relative to its folder, all others to the current folder."""
     for place in ("configs/images", "here/images"):
         (folder / place).mkdir(parents=True)
     for place in ("configs/w.weights.h5", "here/w.weights.h5"):
@@ -75,7 +76,7 @@ def test_path_is_relative_to_where_it_is_written(folder: Path, monkeypatch: pyte
 
 
 def test_home_folder_and_dots_are_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`~` is the home folder; `..` behind a link leads where the system says."""
+    """`~` is the home folder, and the file system resolves `..` after a link."""
     (folder / "far/away").mkdir(parents=True)
     (folder / "far/images").mkdir()
     (folder / "link").symlink_to("far/away")
@@ -85,7 +86,7 @@ def test_home_folder_and_dots_are_followed(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_names_are_taken_in_any_case(folder: Path) -> None:
-    """And given the catalogue's own spelling, so that equal configs are equal."""
+    """Names get the spelling of the catalogue, so that equal configs are equal."""
     config = load(
         PATH
         + "backbone: {name: vgg16}\ntraining: {optimizer: {name: RMSprop}, stages: [{name: a, optimizer: {name: SGD}}]}"
@@ -98,31 +99,31 @@ def test_names_are_taken_in_any_case(folder: Path) -> None:
 
 
 def test_from_scratch_means_no_weights(folder: Path) -> None:
-    """The mode decides the default; to say it as well is no contradiction."""
+    """The mode decides the default, and writing the same value is not a contradiction."""
     assert load(PATH + "mode: from-scratch").backbone.weights == "none"
     assert load(PATH + "mode: from-scratch\nbackbone: {weights: none}").backbone.weights == "none"
 
 
-def test_heading_without_settings_means_the_defaults(folder: Path) -> None:
-    """All lines below it may be commented out."""
+def test_heading_without_settings_stands_for_the_defaults(folder: Path) -> None:
+    """All lines below a heading may be commented out."""
     text = PATH + "head:\n  # pooling: max\n  layers:\nbackbone: {options: }\ntraining:\n  optimizer:\n"
     assert load(text) == load(PATH)
 
 
-def test_null_switches_off_what_can_be_off(folder: Path) -> None:
-    """Early stopping is on by default."""
+def test_null_switches_early_stopping_off(folder: Path) -> None:
+    """Early stopping is on by default and null switches it off."""
     assert load(PATH + "training: {early_stopping: null}").training.early_stopping is None
 
 
-def test_folder_means_its_images_and_the_defaults(folder: Path) -> None:
-    """As in `cnncli train DIR`."""
+def test_folder_of_images_has_the_defaults(folder: Path) -> None:
+    """`cnncli train DIR` uses the defaults."""
     assert load_config_or_folder("images", ["seed=3"]) == Config(seed=3, data=DataConfig(path=folder / "images"))
     Path("a.yaml").write_text(PATH)
     assert load_config_or_folder("a.yaml") == load_config("a.yaml")
 
 
 def test_settings_from_python(folder: Path) -> None:
-    """Nested mappings, tuples, paths, settings of the schema; overrides as a mapping."""
+    """Nested mappings, tuples, paths and settings of the schema are accepted, and overrides as a mapping."""
     mapping: dict[str, object] = {
         "data": {"path": Path("images"), "image_size": (64, 48)},
         "training": TrainingConfig(epochs=4),
@@ -133,8 +134,8 @@ def test_settings_from_python(folder: Path) -> None:
     assert len(config.head.layers) == 1
 
 
-def test_resolved_config_is_read_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run's own config: the environment does not change it, and its data may have gone."""
+def test_resolved_config_is_read_unchanged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment does not change the config of a run, and its data need not exist."""
     Path("a.yaml").write_text("data: {path: /gone}\nbackbone: {weights: /gone.weights.h5}")
     monkeypatch.setenv("CNNCLI_SEED", "7")
     config = load_resolved("a.yaml")
@@ -158,40 +159,45 @@ training:
   optimizer: {name: adam, beta1: 0.9, learning_rate: "1e-3"}
 """
 
-EVERY_LINE = """\
-a.yaml:1:1: name: wrong type (received 2024), expected a name of at most 100 letters, digits, ., - and _ or null. Write it in quotes.
-a.yaml:2:1: epochs: unknown setting (received 3). Did you mean training.epochs?
-a.yaml:3:1: seed: out of range (received -1), expected a whole number from 0 to 4294967295.
-a.yaml:4:1: seed: given twice (received 2), expected once. The first is at a.yaml:3:1.
-a.yaml:6:3: data.path: no such folder: {folder}/nowhere (received 'nowhere'), expected a folder of images. Beside it are a.yaml, images.
-a.yaml:7:3: data.image_size: wrong form (received [10, 20, 30]), expected a whole number of at least 1 or [height, width] or null.
-a.yaml:8:3: data.spltis: unknown setting (received {validation: 0.5}). Did you mean data.splits?
-a.yaml:9:12: backbone.name: unknown network (received 'VGG61'), expected a name of `cnncli backbones`. Did you mean VGG19 or VGG16?
-a.yaml:11:23: head.layers.0.activation: unknown activation (received 'relux'), expected an activation of Keras by name. Did you mean relu?
-a.yaml:11:44: head.layers.1.dropout: out of range (received 1.5), expected a number from 0 to below 1.
-a.yaml:11:59: head.layers.2: wrong form (received 'flatten'), expected {dense: …}, {dropout: …}, {batch_norm: …} or {activation: …}.
-a.yaml:12:16: augmentation.zoom_range: out of range (received [1.2, 0.8]), expected a number from 0 to below 1 or [lowest, highest] above 0. The lowest comes first: [0.8, 1.2].
-a.yaml:14:27: training.optimizer.beta1: not an argument of Adam (received 0.9). Did you mean training.optimizer.beta_1?
-a.yaml:14:39: training.optimizer.learning_rate: wrong type (received '1e-3'), expected a number above 0. Write it without quotes.
-environment CNNCLI_TRAINING__EPOCS=3: training.epocs: unknown setting (received 3). Did you mean training.epochs?
-override training.epochs=abc: wrong type (received 'abc'), expected a whole number of at least 1 or null.
-override mode=finetuning: unknown choice (received 'finetuning'), expected feature-extraction, fine-tuning or from-scratch. Did you mean fine-tuning?
-"""  # noqa: E501
+EVERY_PROBLEM = """\
+config-wrong-type 1:1 name
+config-unknown-key 2:1 epochs
+config-out-of-range 3:1 seed
+config-duplicate-key 4:1 seed
+config-path-missing 6:3 data.path
+config-wrong-form 7:3 data.image_size
+config-unknown-key 8:3 data.spltis
+config-unknown-name 9:12 backbone.name
+config-unknown-name 11:23 head.layers.0.activation
+config-out-of-range 11:44 head.layers.1.dropout
+config-wrong-form 11:59 head.layers.2
+config-out-of-range 12:16 augmentation.zoom_range
+config-unknown-argument 14:27 training.optimizer.beta1
+config-wrong-type 14:39 training.optimizer.learning_rate
+config-unknown-key environment CNNCLI_TRAINING__EPOCS=3 training.epocs
+config-wrong-type override training.epochs=abc training.epochs
+config-unknown-choice override mode=finetuning mode
+"""
 
 
-def test_everything_that_is_wrong_is_told_at_once(folder: Path, lines_of: Lines) -> None:
-    """In the order of the sources, a sentence each: the place, the setting, what was received and what is expected."""
-    lines = lines_of(EVERYTHING, "training.epochs=abc", "mode=finetuning", CNNCLI_TRAINING__EPOCS="3")
-    assert lines == EVERY_LINE.replace("{folder}", str(folder)).splitlines()
+def test_all_problems_are_reported_at_once(folder: Path, problems_of: Problems) -> None:
+    """Each problem is one line, in the order of the sources: place, setting, received, expected."""
+    problems = problems_of(EVERYTHING, "training.epochs=abc", "mode=finetuning", CNNCLI_TRAINING__EPOCS="3")
+
+    assert [summary(problem) for problem in problems] == EVERY_PROBLEM.splitlines()
+    first = problems[0].facts
+    assert (first["path"], first["received"]) == (Path("a.yaml"), 2024)
+    for problem in problems:
+        assert f"(received {format_value(problem.facts['received'])})" in problem
+        assert not problem.facts["expected"] or f", expected {problem.facts['expected']}." in problem
 
 
-def test_what_is_wrong_elsewhere_is_told_with_a_file_that_cannot_be_read(folder: Path, lines_of: Lines) -> None:
-    """A file that is no YAML does not hide the command line; and what it lacks is not held against it."""
-    assert lines_of("seed: [", "training.epochs=0", "data.path=nowhere") == [
-        "a.yaml:1:8: not valid YAML: expected the node content, but found '<stream end>'.",
-        "override training.epochs=0: out of range (received 0), expected a whole number of at least 1 or null.",
-        f"override data.path=nowhere: no such folder: {folder}/nowhere (received 'nowhere'), expected a folder"
-        " of images. Beside it are a.yaml, images.",
+def test_problems_elsewhere_are_reported_with_a_file_that_cannot_be_read(folder: Path, problems_of: Problems) -> None:
+    """A file that is not YAML does not hide the command line, and settings that it lacks are not reported."""
+    assert [summary(problem) for problem in problems_of("seed: [", "training.epochs=0", "data.path=nowhere")] == [
+        "config-not-yaml 1:8",
+        "config-out-of-range override training.epochs=0 training.epochs",
+        "config-path-missing override data.path=nowhere data.path",
     ]
 
 
@@ -202,56 +208,68 @@ def test_what_is_wrong_elsewhere_is_told_with_a_file_that_cannot_be_read(folder:
         ("training: {learning_rate: 1}", "Did you mean training.optimizer.learning_rate?"),
         ("training: {lerning_rate: 1}", "Did you mean training.optimizer.learning_rate?"),
         ("data: {rotation_range: 1}", "Did you mean augmentation.rotation_range?"),
+        ("backbone: {nme: 1}", "Did you mean backbone.name?"),
         ("Training: {}", "Did you mean training?"),
         ("training: {batch-size: 1}", "Did you mean training.batch_size?"),
         ("image_size: 1", "Did you mean data.image_size?"),
         (
             "monitor: 1",
-            "Did you mean training.reduce_on_plateau.monitor or training.early_stopping.monitor or training.best.",
+            "Did you mean training.reduce_on_plateau.monitor, training.early_stopping.monitor or "
+            "training.best.monitor?",
         ),
         ("model: 1", "Did you mean backbone.name?"),
         ("training.epochs: 1", "Write it nested: training: {epochs: …}."),
         ("data: {splits: {tset: 1}}", "Did you mean data.splits.test?"),
         ("head: {layers: [{dropout: 0.5, activation: relu}]}", "Each layer is an item of its own."),
-        ("backbone: {options: {alpha: 1}}", "EfficientNetLite0"),
         (
             "xyzzy: 1",
             "There are name, mode, seed, data, backbone, head, augmentation, training, engine, precision, cache.",
         ),
     ],
 )
-def test_unknown_setting_is_answered_with_what_was_meant(lines_of: Lines, text: str, hint: str) -> None:
-    """A near name in the group, the same name in another group, words of other tools, or what there is."""
-    (line,) = lines_of(text, "data.path=images")
-    assert hint in line
+def test_unknown_setting_has_a_hint(problems_of: Problems, text: str, hint: str) -> None:
+    """The hint is a close name in the group, the name in another group, a word of other tools, or all names."""
+    (problem,) = problems_of(text, "data.path=images")
+
+    assert problem.code == "config-unknown-key"
+    assert problem.facts["hint"] == hint
+
+
+@pytest.mark.parametrize("text", ["errors: 1", "training: {wrong: 1}", "head: {merge: 1}", "data: {maximum: 1}"])
+def test_a_wild_guess_is_not_suggested(problems_of: Problems, text: str) -> None:
+    """Names that only share some letters are not suggested."""
+    (problem,) = problems_of(text, "data.path=images")
+
+    assert problem.code == "config-unknown-key"
+    assert str(problem.facts["hint"]).startswith("There are ")
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("override", "code", "hint"),
     [
-        ("training.epochs='3'", "Write it without quotes."),
-        ("name=1e3", "Write it in quotes."),
-        ("training.unfreeze=true", "a layer's name or all."),
-        ("backbone.output_layer=''", "wrong form (received '')"),
-        ("data.path=''", "out of range (received ''), expected a folder of images. It is empty."),
-        ("training.batch_size=1e9999", "wrong type (received inf)"),
-        ("training.batch_size=" + "9" * 5000, "not a value of a config: '9999"),
+        ("training.epochs='3'", "config-wrong-type", "Write it without quotes."),
+        ("name=1e3", "config-wrong-type", "Write it in quotes."),
+        ("training.unfreeze=true", "config-wrong-type", ""),
+        ("backbone.output_layer=''", "config-wrong-form", ""),
+        ("data.path=''", "config-out-of-range", "It is empty."),
+        ("training.batch_size=1e9999", "config-wrong-type", ""),
+        ("training.batch_size=" + "9" * 5000, "config-invalid-value", ""),
     ],
 )
-def test_wrong_value_is_answered_with_a_remedy(lines_of: Lines, override: str, words: str) -> None:
-    """Where quotes are missing or too much, the line says so, and only there."""
-    (line,) = lines_of(PATH, override)
-    assert line.startswith("override ")
-    assert words in line
-    assert ("quotes" in words) == ("quotes" in line)
+def test_wrong_value_has_a_remedy(problems_of: Problems, override: str, code: str, hint: str) -> None:
+    """If only quotes are missing or superfluous, the hint says so."""
+    (problem,) = problems_of(PATH, override)
+
+    assert str(problem.facts["source"]).startswith("override ")
+    assert (problem.code, problem.facts["hint"]) == (code, hint)
 
 
-def test_error_is_short_whatever_was_received(lines_of: Lines) -> None:
-    """Values and keys are cut."""
-    (line,) = lines_of(PATH + f"seed: {'x' * 10_000}")
-    assert len(line) < 250
-    (line,) = lines_of(PATH + f"{'x' * 1000}: [{'1, ' * 500}]")
-    assert len(line) < 400
+def test_error_is_short_whatever_was_received(problems_of: Problems) -> None:
+    """Long values and keys are shortened."""
+    (problem,) = problems_of(PATH + f"seed: {'x' * 10_000}")
+    assert len(problem) < 250
+    (problem,) = problems_of(PATH + f"{'x' * 1000}: [{'1, ' * 500}]")
+    assert len(problem) < 400
 
 
 KEYS = sorted({word for setting in all_settings() for word in setting.key.split(".")} - {"N"})
@@ -272,10 +290,10 @@ TREES: st.SearchStrategy[Any] = st.recursive(
 @example(tree={"name": {"\n": None}})
 @given(tree=st.dictionaries(st.sampled_from(list(Config.model_fields)), TREES, max_size=6))
 def test_no_settings_break_the_reader(tree: dict[str, Any]) -> None:
-    """Whatever is written under any key, there is a config or an error that says what is wrong."""
-    problems: tuple[str, ...] = ()
+    """Any values under any keys return a config or an error with one line per problem."""
+    problems: tuple[Message, ...] = ()
     try:
         config_from_mapping(tree, environment={})
     except ConfigError as error:
         problems = error.problems
-    assert all(len(line) < 2000 and "\n" not in line for line in problems)
+    assert all(len(line) < 2000 and "\n" not in line and line.code for line in problems)

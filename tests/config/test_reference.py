@@ -1,4 +1,4 @@
-"""The schema for editors and the README's tables say what the reader does."""
+"""The JSON Schema and the Markdown reference agree with the reader."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMA = Draft202012Validator(json_schema())
 
 
 def test_schema_is_valid_and_describes_every_group() -> None:
-    """Draft 2020-12, with a title, and a description for each setting."""
+    """The schema is draft 2020-12 with a title and a one-line description for each setting."""
     schema = json_schema()
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -32,7 +32,7 @@ def test_schema_is_valid_and_describes_every_group() -> None:
 
 
 def test_schema_offers_choices_and_defaults() -> None:
-    """Enumerations for words, the catalogues' names, defaults, limits."""
+    """The schema has enumerations for words, the names of the catalogues, defaults and limits."""
     schema = json_schema()
     groups = schema["$defs"]
     assert schema["properties"]["mode"]["enum"] == ["feature-extraction", "fine-tuning", "from-scratch"]
@@ -45,7 +45,7 @@ def test_schema_offers_choices_and_defaults() -> None:
 @settings(max_examples=30, deadline=None)
 @given(mapping=configs())
 def test_schema_accepts_what_the_reader_accepts(mapping: dict[str, Any]) -> None:
-    """Any config, as it was written and as it is resolved."""
+    """Any config is accepted as written and as resolved."""
     config = config_from_mapping(mapping, environment={}, check_paths=False)
     for document in (mapping, settings_of(config)):
         assert not [error.message for error in SCHEMA.iter_errors(document)]
@@ -53,12 +53,12 @@ def test_schema_accepts_what_the_reader_accepts(mapping: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("text", [None, {"layers": None}])
 def test_schema_accepts_headings_without_settings(text: object) -> None:
-    """Where all lines below are commented out."""
+    """All lines below a heading may be commented out."""
     assert not list(SCHEMA.iter_errors({"data": {"path": "x"}, "head": text}))
 
 
 def test_schema_refuses_what_the_reader_refuses() -> None:
-    """Every wrong value of every setting but those that no schema can tell: reversed ranges, no number, 1.0 for 1."""
+    """Every wrong value of every setting is refused, except NaN, which JSON does not have."""
     missed = [
         f"{setting.key}={value!r}"
         for setting, value in CASES
@@ -68,7 +68,7 @@ def test_schema_refuses_what_the_reader_refuses() -> None:
 
 
 def test_reference_has_a_line_for_each_setting() -> None:
-    """Groups appear as headings, what can be null or a list as a line too; stages' groups where training has them."""
+    """Groups are headings, and lines too if they can be null; the groups of stages are described under training."""
     text = markdown_reference()
     for setting in all_settings():
         if setting.key.startswith("training.stages.N.") and setting.key.count(".") > 3:
@@ -81,19 +81,20 @@ def test_reference_has_a_line_for_each_setting() -> None:
 
 
 def test_reference_goes_between_its_markers() -> None:
-    """What is around them stays, what is between them is replaced."""
+    """Text around the markers stays, text between them is replaced."""
     text = with_reference(f"before\n{BEGIN}\nobsolete\n{END}\nafter\n")
     assert text.startswith(f"before\n{BEGIN}\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "obsolete" not in text
     assert with_reference(text) == text
     for wrong in ("no markers", f"{END} {BEGIN}", f"{BEGIN}{END}{BEGIN}{END}", BEGIN):
-        with pytest.raises(CnncliError, match="the reference goes between"):
+        with pytest.raises(CnncliError) as caught:
             with_reference(wrong)
+        assert caught.value.code == "config-reference-markers"
 
 
 def test_defaults_of_the_reference_are_those_of_a_config() -> None:
-    """The resolved default config shows the same values."""
+    """The resolved default config has the same values."""
     resolved = settings_of(Config(data=DataConfig(path=".")))  # type: ignore[arg-type]
     text = markdown_reference()
     assert resolved["training"]["optimizer"] == {"name": "adam", "learning_rate": 0.001}

@@ -1,4 +1,4 @@
-"""What `cnncli init` writes loads, and says what it was made of."""
+"""The config that `cnncli init` writes loads and describes the images."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ COUNTS = {"train": {"cats": 60, "dogs": 50}, "validation": {"cats": 20, "dogs": 
 
 
 def facts(**changes: Any) -> DatasetFacts:
-    """Facts of a plain folder of photographs, some of them changed."""
+    """Facts about a folder of photographs, some of them changed."""
     sizes = {"smallest": (59, 33), "middle": (447, 374), "largest": (500, 500)}
     return DatasetFacts(**{"path": "images", "name": "pets", "counts": COUNTS, **sizes, **changes})
 
 
 def loaded(text: str, folder: Path) -> Config:
-    """The config a text means."""
+    """The config of a text."""
     (folder / "config.yaml").write_bytes(text.encode())
     return load_config(folder / "config.yaml", environment={}, check_paths=False)
 
 
 def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
-    """Nothing but the defaults is set, and the first lines say what is in the folder."""
+    """The config has the defaults, and its first lines describe the folder."""
     text = template_for(facts(), "pets.yaml")
     config = loaded(text, tmp_path)
     assert config.data.path == tmp_path / "images"
@@ -49,16 +49,16 @@ def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_uneven_classes_are_weighed(tmp_path: Path) -> None:
-    """From twice the size on; the smallest class is named."""
+def test_uneven_classes_are_weighted(tmp_path: Path) -> None:
+    """Classes are weighted if the largest is at least twice the smallest, which is named."""
     text = template_for(facts(counts={"train": {"cats": 60, "dogs": 30, "none": 0}}))
     assert loaded(text, tmp_path).data.class_weights == "balanced"
     text = template_for(facts(counts={"train": {"cats": 60, "dogs": 30}}))
     assert "# smallest class: dogs, 30 images\n" in text
 
 
-def test_folders_without_splits_get_shares(tmp_path: Path) -> None:
-    """All of them, or validation alone where only that is missing."""
+def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
+    """Validation and test, or only validation if only that is missing, get a fraction."""
     text = template_for(facts(counts={"all": {"cats": 60, "dogs": 50}}))
     assert "  splits: {validation: 0.15, test: 0.15}" in text
     assert "# 110 images in class folders alone, 50 to 60 a class\n" in text
@@ -78,10 +78,10 @@ def test_folders_without_splits_get_shares(tmp_path: Path) -> None:
         ({"n_leaks": 2}, "allow_leakage", False, "2 images lie in several splits: see `cnncli data check`"),
     ],
 )
-def test_what_is_special_is_answered(
+def test_special_images_get_a_setting_or_a_remark(
     tmp_path: Path, changes: dict[str, Any], key: str, value: object, words: str
 ) -> None:
-    """Each finding has its setting, or its remark."""
+    """Each finding has a setting or a remark."""
     text = template_for(facts(**changes))
     assert getattr(loaded(text, tmp_path).data, key) == value
     assert words in text
@@ -102,7 +102,7 @@ def test_what_is_special_is_answered(
 def test_text_loads_whatever_the_folder_is_called(
     path: str, counts: Any, numbers: int, is_grayscale: bool, tmp_path_factory: Any
 ) -> None:
-    """Names of any characters stay in their comment or their quotes."""
+    """Names of any characters stay inside their comment or their quotes."""
     given_facts = facts(path=path, counts=counts, is_grayscale=is_grayscale, n_unreadable=numbers, n_leaks=numbers)
     text = template_for(given_facts, path)
     assert yaml.safe_load(text)["data"]["path"] == path

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from cnncli.config.reader import config_from_mapping, dump_config
+from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import Config
+from cnncli.config.writer import dump_config
 from cnncli.dataset.manifest import Manifest, Row
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.folder import RunFolder, create_run, finish_run

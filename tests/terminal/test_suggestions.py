@@ -21,6 +21,7 @@ def test_typing_errors_are_counted(one: str, other: str, errors: int) -> None:
     [
         ("trian", ["train", "predict"], ["train"]),
         ("fti", ["fit", "path"], ["fit"]),
+        ("Relu", ["relu6", "relu"], ["relu"]),
         ("Batch-Size", ["batch_size"], ["batch_size"]),
         ("MobileNet-V3", ["MobileNet_V2", "MobileNet_V3S", "MobileNet_V3L"], ["MobileNet_V3S", "MobileNet_V3L"]),
         ("VGG61", ["VGG16", "VGG19"], ["VGG16"]),

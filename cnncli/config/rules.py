@@ -1,0 +1,364 @@
+"""Rules across settings: contradictions, settings without effect, names outside the catalogues, and notes.
+
+A rule is a function that takes a `Draft` and yields problems; `RULES` lists them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from cnncli.catalogue.activations import ACTIVATIONS
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo
+from cnncli.catalogue.optimizers import OPTIMIZERS, OptimizerInfo
+from cnncli.config.modes import Stage, stages_of
+from cnncli.config.schema import ActivationLayer, Config, DenseLayer, OptimizerConfig, ScheduleConfig
+from cnncli.config.suggestions import setting_hint
+from cnncli.config.tree import Node, Problem
+from cnncli.errors import Message
+from cnncli.terminal.suggestions import did_you_mean
+
+_NETWORKS_BY_LOWER = {name.lower(): info for name, info in NETWORKS.items()}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A config as far as it is valid, together with how it was written.
+
+    Attributes:
+        config: The complete config; a setting that was wrong has its default.
+        tree: The settings as written.
+        wrong: Keys with problems; rules ignore their values.
+    """
+
+    config: Config
+    tree: Node
+    wrong: frozenset[str]
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stages of the config."""
+        return stages_of(self.config)
+
+    @property
+    def frozen_stages(self) -> list[str]:
+        """Names of the stages that train the head only."""
+        return [stage.name for stage in self.stages if stage.unfreeze == 0]
+
+    def wrote(self, key: str) -> bool:
+        """Return whether a setting was written, in any source."""
+        return self.tree.find(key) is not None
+
+    def is_valid(self, *keys: str) -> bool:
+        """Return whether these settings, the groups around them and the settings inside them have no problems."""
+        return not any(
+            key == wrong or key.startswith(f"{wrong}.") or wrong.startswith(f"{key}.")
+            for key in keys
+            for wrong in self.wrong
+        )
+
+    def problem(self, code: str, key: str, what: str, expected: str = "", hint: str = "") -> Problem:
+        """Return a problem at the place where a setting, or the innermost group around it, was written."""
+        node = self.tree.find(key)
+        if node is None:
+            return Problem(code, self.tree.nearest(key).origin, key, what, self._default(key), expected, hint)
+        return Problem(code, node.origin, key, what, node.plain(), expected, hint)
+
+    def _default(self, key: str) -> object:
+        value: object = self.config
+        for name in key.split("."):
+            value = value[int(name)] if isinstance(value, tuple) else getattr(value, name, None)
+        return value
+
+
+Rule = Callable[[Draft], Iterator[Problem]]
+
+
+def broken_rules(draft: Draft) -> list[Problem]:
+    """Return the problems that all rules find."""
+    return [problem for rule in RULES for problem in rule(draft)]
+
+
+def network_of(config: Config) -> NetworkInfo | None:
+    """Return the network named in a config, ignoring case, or None if it is not in the catalogue."""
+    return _NETWORKS_BY_LOWER.get(config.backbone.name.lower())
+
+
+def optimizers_of(config: Config) -> dict[str, OptimizerConfig]:
+    """Return the optimizers of a config by key."""
+    stages = enumerate(config.training.stages or ())
+    own = {f"training.stages.{number}.optimizer": stage.optimizer for number, stage in stages if stage.optimizer}
+    return {"training.optimizer": config.training.optimizer, **own}
+
+
+def schedules_of(config: Config) -> dict[str, ScheduleConfig]:
+    """Return the schedules of a config by key."""
+    stages = enumerate(config.training.stages or ())
+    own = {f"training.stages.{number}.schedule": stage.schedule for number, stage in stages if stage.schedule}
+    return {"training.schedule": config.training.schedule, **own}
+
+
+# Settings that exclude each other
+
+
+def _weights_from_scratch(draft: Draft) -> Iterator[Problem]:
+    key = "backbone.weights"
+    if draft.is_valid("mode", key) and draft.config.mode == "from-scratch" and draft.wrote(key):
+        node = draft.tree.find(key)
+        if node is not None and node.plain() != "none":
+            what = "contradicts mode: from-scratch"
+            yield draft.problem("config-contradiction-weights", key, what, "none, or another mode")
+
+
+def _splits(draft: Draft) -> Iterator[Problem]:
+    splits = draft.config.data.splits
+    if draft.is_valid("data.splits") and splits.validation + splits.test >= 1:
+        what = f"validation and test leave no images for training: {splits.validation:g} + {splits.test:g}"
+        yield draft.problem("config-contradiction-splits", "data.splits", what, "a sum below 1")
+
+
+def _stage_names(draft: Draft) -> Iterator[Problem]:
+    stages = draft.tree.find("training.stages")
+    seen: dict[object, Node] = {}
+    for number, stage in stages.children() if stages is not None else ():
+        name = stage.child("name")
+        if name is None or not isinstance(name.value, str):
+            continue
+        first = seen.setdefault(name.value.lower(), name)
+        if first is not name:
+            key = f"training.stages.{number}.name"
+            hint = f"The first is at {first.origin.where}." if first.origin != name.origin else ""
+            yield draft.problem("config-duplicate-stage", key, "name of another stage", "a unique name", hint)
+
+
+def _nothing_to_unfreeze(draft: Draft) -> Iterator[Problem]:
+    key, training = "training.unfreeze", draft.config.training
+    is_fine_tuning = draft.config.mode == "fine-tuning" and training.stages is None
+    if draft.is_valid("mode", key, "training.stages") and is_fine_tuning and training.unfreeze == 0:
+        what = "leaves nothing to fine-tune in mode: fine-tuning"
+        yield draft.problem("config-contradiction-unfreeze", key, what, "1 or more, a layer's name or all")
+
+
+def _cutmix_of_features(draft: Draft) -> Iterator[Problem]:
+    key, frozen = "augmentation.cutmix", draft.frozen_stages
+    if draft.config.augmentation.cutmix and frozen and draft.is_valid(key, "mode", "training.stages"):
+        what = f"pastes pixels, but stage {frozen[0]} trains on features of a frozen backbone"
+        expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
+        yield draft.problem("config-contradiction-cutmix", key, what, expected)
+
+
+def _one_clip(draft: Draft) -> Iterator[Problem]:
+    for key, optimizer in optimizers_of(draft.config).items():
+        clips = ("clipnorm", "clipvalue", "global_clipnorm")
+        given = [name for name in clips if optimizer.arguments.get(name) is not None]
+        if len(given) > 1 and draft.is_valid(key):
+            what = f"cannot be combined with {given[0]}"
+            yield draft.problem("config-contradiction-clipping", f"{key}.{given[1]}", what, "only one of them")
+
+
+def _unused_average(draft: Draft) -> Iterator[Problem]:
+    for key, optimizer in optimizers_of(draft.config).items():
+        given = optimizer.arguments
+        if given.get("use_ema") is True and not given.get("ema_overwrite_frequency") and draft.is_valid(key):
+            what = "computes an average that never replaces the weights"
+            expected = "ema_overwrite_frequency as well"
+            yield draft.problem("config-contradiction-ema", f"{key}.use_ema", what, expected)
+
+
+# Settings without effect: an error if written, left out of a resolved config
+
+_SCHEDULES = {
+    "every_epochs": ("step", "exponential"),
+    "factor": ("step", "exponential"),
+    "final_fraction": ("cosine",),
+}
+"""Schedules that have a parameter, by parameter."""
+
+
+def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
+    """Return the settings that have no effect.
+
+    Returns:
+        For each key the reason and the required change, the latter in words that fit behind `expected`.
+    """
+    idle: dict[str, tuple[str, str]] = {}
+    training, augmentation = config.training, config.augmentation
+    mode_trains = {"feature-extraction": 0, "from-scratch": "all"}
+    if training.stages is None and training.unfreeze != mode_trains.get(config.mode, training.unfreeze):
+        idle["training.unfreeze"] = (f"has no effect in mode {config.mode}", "mode: fine-tuning as well")
+    for key, schedule in schedules_of(config).items():
+        for name, schedules in _SCHEDULES.items():
+            if schedule.name not in schedules:
+                why = f"has no effect on a {schedule.name} schedule"
+                idle[f"{key}.{name}"] = (why, f"{' or '.join(schedules)} as {key}.name")
+    if augmentation.fill_mode != "constant":
+        why = f"has no effect with fill_mode: {augmentation.fill_mode}"
+        idle["augmentation.cval"] = (why, "augmentation.fill_mode: constant as well")
+    if config.data.color == "grayscale":
+        for name in ("saturation_range", "hue_range"):
+            idle[f"augmentation.{name}"] = ("has no effect on grayscale images", "data.color: rgb as well")
+    if not augmentation.is_active and augmentation.views not in (None, 1):
+        idle["augmentation.views"] = ("every view would be the image itself", "an augmentation as well")
+    return idle
+
+
+_DECIDED_BY = {
+    "training.unfreeze": ("mode", "training.stages"),
+    "augmentation.cval": ("augmentation.fill_mode",),
+    "augmentation.views": ("augmentation",),
+    "augmentation.saturation_range": ("data.color",),
+    "augmentation.hue_range": ("data.color",),
+}
+
+
+def _without_effect(draft: Draft) -> Iterator[Problem]:
+    for key, (why, expected) in idle_settings(draft.config).items():
+        if draft.wrote(key) and draft.is_valid(key, *_DECIDED_BY.get(key, (f"{key.rpartition('.')[0]}.name",))):
+            yield draft.problem("config-without-effect", key, why, expected)
+
+
+# Names and arguments that the catalogues do not have
+
+
+def _backbone(draft: Draft) -> Iterator[Problem]:
+    key = "backbone.name"
+    if draft.is_valid(key) and network_of(draft.config) is None:
+        hint = did_you_mean(draft.config.backbone.name, NETWORKS)
+        yield draft.problem("config-unknown-name", key, "unknown network", "a name of `cnncli backbones`", hint)
+
+
+def _options(draft: Draft) -> Iterator[Problem]:
+    info = network_of(draft.config)
+    if info is None or not draft.is_valid("backbone.name", "backbone.options"):
+        return
+    for name, value in draft.config.backbone.options.items():
+        key = f"backbone.options.{name}"
+        if name not in info.options:
+            hint = setting_hint(name, "backbone.options", info.options) if info.options else ""
+            what = f"not an option of {info.name}{'' if info.options else ', which has none'}"
+            yield draft.problem("config-unknown-argument", key, what, hint=hint)
+        elif not info.options[name].accepts(value):
+            yield draft.problem("config-argument-not-allowed", key, "not allowed", info.options[name].expected)
+
+
+def _imagenet(draft: Draft) -> Iterator[Problem]:
+    info, backbone = network_of(draft.config), draft.config.backbone
+    if info is None or backbone.weights != "imagenet" or not draft.is_valid("backbone", "mode"):
+        return
+    if not any(_options(draft)) and (what := info.imagenet_problem(backbone.options)):
+        yield draft.problem("config-no-imagenet-weights", "backbone.weights", what)
+
+
+def _image_size(draft: Draft) -> Iterator[Problem]:
+    info, size = network_of(draft.config), draft.config.data.image_size
+    if info is None or size is None or not draft.is_valid("data.image_size", "backbone.name"):
+        return
+    if min((size,) if isinstance(size, int) else size) < info.min_size:
+        what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
+        yield draft.problem("config-image-size-too-small", "data.image_size", what, expected)
+
+
+def _optimizers(draft: Draft) -> Iterator[Problem]:
+    for key, optimizer in optimizers_of(draft.config).items():
+        if not draft.is_valid(f"{key}.name"):
+            continue
+        info = OPTIMIZERS.get(optimizer.name.lower())
+        if info is None:
+            names = [known.class_name for known in OPTIMIZERS.values()]
+            hint = did_you_mean(optimizer.name, names) or f"There are {', '.join(names)}."
+            expected = "a class of keras.optimizers"
+            yield draft.problem("config-unknown-name", f"{key}.name", "unknown optimizer", expected, hint)
+        yield from _arguments(draft, key, optimizer, info or _ANY_OPTIMIZER)
+
+
+# If the name is wrong, the arguments are still checked: each must belong to some optimizer.
+_ANY_OPTIMIZER = OptimizerInfo(
+    "any optimizer", {name: option for info in OPTIMIZERS.values() for name, option in info.arguments.items()}
+)
+
+
+def _arguments(draft: Draft, key: str, optimizer: OptimizerConfig, info: OptimizerInfo) -> Iterator[Problem]:
+    for name, value in optimizer.arguments.items():
+        option = info.arguments.get(name)
+        if option is None:
+            hint = setting_hint(name, key, ("name", "learning_rate", *info.arguments))
+            what = f"not an argument of {info.class_name}"
+            yield draft.problem("config-unknown-argument", f"{key}.{name}", what, hint=hint)
+        elif not option.accepts(value) and not (value is None and option.default is None):
+            expected = f"{option.expected} or null" if option.default is None else option.expected
+            yield draft.problem("config-argument-not-allowed", f"{key}.{name}", "not allowed", expected)
+
+
+def _activations(draft: Draft) -> Iterator[Problem]:
+    for number, layer in enumerate(draft.config.head.layers):
+        key = f"head.layers.{number}.activation"
+        if not isinstance(layer, DenseLayer | ActivationLayer) or not draft.is_valid(key):
+            continue
+        if layer.activation is not None and layer.activation not in ACTIVATIONS:
+            hint = did_you_mean(layer.activation, ACTIVATIONS) or f"There are {', '.join(ACTIVATIONS)}."
+            expected = "the name of a Keras activation"
+            yield draft.problem("config-unknown-name", key, "unknown activation", expected, hint)
+
+
+RULES: tuple[Rule, ...] = (
+    _weights_from_scratch,
+    _splits,
+    _stage_names,
+    _without_effect,
+    _nothing_to_unfreeze,
+    _cutmix_of_features,
+    _one_clip,
+    _unused_average,
+    _backbone,
+    _options,
+    _imagenet,
+    _image_size,
+    _optimizers,
+    _activations,
+)
+
+
+# Settings that are allowed but probably not intended
+
+
+def notes_of(config: Config) -> tuple[Message, ...]:
+    """Return notes about settings that are allowed but probably not intended."""
+    stages = stages_of(config)
+    return (*_warmup_notes(stages), *_random_trunk_notes(config, stages), *_mixing_notes(config, stages))
+
+
+def _warmup_notes(stages: tuple[Stage, ...]) -> Iterator[Message]:
+    for stage in stages:
+        if (warmup := stage.schedule.warmup_epochs) >= stage.epochs:
+            text = (
+                f"stage {stage.name}: warm-up takes {warmup:g} of {stage.epochs} epochs: the learning rate never "
+                "reaches its full value."
+            )
+            yield Message("config-warmup-too-long", text, stage=stage.name, received=warmup, epochs=stage.epochs)
+
+
+def _random_trunk_notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
+    frozen = [stage.name for stage in stages if stage.unfreeze == 0]
+    if config.backbone.weights == "none" and frozen:
+        text = (
+            f"stage {frozen[0]}: backbone.weights is none, so features come from random weights that stay frozen. "
+            "mode: from-scratch trains all weights."
+        )
+        yield Message("config-random-backbone-frozen", text, stage=frozen[0], key="backbone.weights")
+
+
+def _mixing_notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
+    """Yield a note for each decision that depends on a metric of mixed training images, which says little."""
+    if not config.augmentation.mixes:
+        return
+    monitors = {"training.best.monitor": config.training.best.monitor}
+    for stage in stages:
+        if stage.early_stopping:
+            monitors[f"early_stopping.monitor of stage {stage.name}"] = stage.early_stopping.monitor
+        if stage.reduce_on_plateau:
+            monitors[f"reduce_on_plateau.monitor of stage {stage.name}"] = stage.reduce_on_plateau.monitor
+    for key, metric in monitors.items():
+        if not metric.startswith("val_"):
+            text = f"{key}: {metric} is computed on mixed images and labels; val_{metric} is not."
+            yield Message("config-mixed-metric", text, key=key, received=metric, expected=f"val_{metric}")

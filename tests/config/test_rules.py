@@ -1,0 +1,271 @@
+"""Rules across settings find contradictions, settings without effect and unknown names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cnncli.config.check import Check
+from cnncli.config.reader import config_from_mapping, load_config
+from cnncli.config.rules import RULES, Draft, notes_of
+from cnncli.config.schema import Config
+from cnncli.config.tree import Origin, tree_of
+from tests.config.conftest import Problems, summary
+from tests.support.drawing import tiny_config
+
+PATH = "data: {path: images}\n"
+
+CASES = [
+    (
+        "mode: from-scratch\nbackbone: {weights: imagenet}",
+        "config-contradiction-weights 3:12 backbone.weights",
+        "imagenet",
+    ),
+    ("training: {unfreeze: 8}", "config-without-effect 2:12 training.unfreeze", 8),
+    ("mode: from-scratch\ntraining: {unfreeze: 4}", "config-without-effect 3:12 training.unfreeze", 4),
+    ("mode: fine-tuning\ntraining: {unfreeze: 0}", "config-contradiction-unfreeze 3:12 training.unfreeze", 0),
+    (
+        "training: {schedule: {name: cosine, factor: 0.1}}",
+        "config-without-effect 2:37 training.schedule.factor",
+        0.1,
+    ),
+    (
+        "training: {stages: [{name: a, schedule: {final_fraction: 0.1}}]}",
+        "config-without-effect 2:42 training.stages.0.schedule.final_fraction",
+        0.1,
+    ),
+    ("augmentation: {cval: 3}", "config-without-effect 2:16 augmentation.cval", 3),
+    ("augmentation: {views: 4}", "config-without-effect 2:16 augmentation.views", 4),
+    (
+        "data: {path: images, color: grayscale}\naugmentation: {hue_range: 0.1}",
+        "config-without-effect 2:16 augmentation.hue_range",
+        0.1,
+    ),
+    ("mode: fine-tuning\naugmentation: {cutmix: 1}", "config-contradiction-cutmix 3:16 augmentation.cutmix", 1),
+    (
+        "training: {stages: [{name: head}, {name: Head}]}",
+        "config-duplicate-stage 2:36 training.stages.1.name",
+        "Head",
+    ),
+    (
+        "training: {optimizer: {clipnorm: 1, global_clipnorm: 1}}",
+        "config-contradiction-clipping 2:37 training.optimizer.global_clipnorm",
+        1,
+    ),
+    ("training: {optimizer: {use_ema: true}}", "config-contradiction-ema 2:24 training.optimizer.use_ema", True),
+    ("training: {optimizer: {name: adamm}}", "config-unknown-name 2:24 training.optimizer.name", "adamm"),
+    (
+        "training: {optimizer: {name: sgd, betas: 1}}",
+        "config-unknown-argument 2:35 training.optimizer.betas",
+        1,
+    ),
+    (
+        "training: {optimizer: {name: nobody, betas: 1}, stages: [{name: a, optimizer: {momentum: 0.9}}]}",
+        "config-unknown-name 2:24 training.optimizer.name",
+        "nobody",
+    ),
+    ("training: {optimizer: {beta_1: 1}}", "config-argument-not-allowed 2:24 training.optimizer.beta_1", 1),
+    (
+        "training: {optimizer: {weight_decay: none}}",
+        "config-argument-not-allowed 2:24 training.optimizer.weight_decay",
+        "none",
+    ),
+    ("backbone: {name: ResNet5O}", "config-unknown-name 2:12 backbone.name", "ResNet5O"),
+    ("backbone: {name: VGG16, options: {alpha: 1}}", "config-unknown-argument 2:35 backbone.options.alpha", 1),
+    ("backbone: {name: MobileNetV2, options: {alhpa: 1}}", "config-unknown-argument 2:41 backbone.options.alhpa", 1),
+    (
+        "backbone: {name: MobileNetV2, options: {alpha: 0}}",
+        "config-argument-not-allowed 2:41 backbone.options.alpha",
+        0,
+    ),
+    (
+        "backbone: {name: MobileNetV2, options: {alpha: 0.3}}",
+        "config-no-imagenet-weights 2:1 backbone.weights",
+        "imagenet",
+    ),
+    ("backbone: {name: ConvNet}", "config-no-imagenet-weights 2:1 backbone.weights", "imagenet"),
+    (
+        "data: {path: images, image_size: [300, 70]}\nbackbone: {name: Xception}",
+        "config-image-size-too-small 1:22 data.image_size",
+        [300, 70],
+    ),
+    ("head: {layers: [{activation: Relu}]}", "config-unknown-name 2:18 head.layers.0.activation", "Relu"),
+    (
+        "data: {path: images, splits: {validation: 0.9}}",
+        "config-contradiction-splits 1:22 data.splits",
+        {"validation": 0.9},
+    ),
+]
+
+
+def with_path(text: str) -> str:
+    """A text with the one setting that is required."""
+    return text if "path: " in text else PATH + text
+
+
+@pytest.mark.parametrize(("text", "problem", "received"), CASES, ids=[text for text, *_ in CASES])
+def test_contradiction_is_reported_once_at_its_place(
+    problems_of: Problems, text: str, problem: str, received: object
+) -> None:
+    """The problem has a code, the place where the setting was written, its key and its value."""
+    found = [one for one in problems_of(with_path(text)) if summary(one) == problem]
+
+    assert [one.facts["received"] for one in found] == [received]
+
+
+def test_other_settings_are_not_reported(problems_of: Problems) -> None:
+    """All but two of the cases have exactly one problem."""
+    counts = {text: len(problems_of(with_path(text))) for text, *_ in CASES}
+
+    assert {text for text, count in counts.items() if count > 1} == {CASES[15][0]}
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("training: {stages: [{name: head}, {name: Head}]}", "a.yaml:2:22"),
+        ("training: {optimizer: {name: adamm}}", "Adam or AdamW?"),
+        ("training: {optimizer: {name: sgd, betas: 1}}", "learning_rate, weight_decay, clipnorm"),
+        ("training: {optimizer: {name: nobody}}", "Adadelta, Adafactor"),
+        ("backbone: {name: ResNet5O}", "ResNet50?"),
+        ("backbone: {name: MobileNetV2, options: {alhpa: 1}}", "backbone.options.alpha?"),
+        ("head: {layers: [{activation: Relu}]}", "relu?"),
+        ("backbone: {weights: ImageNet}", "imagenet?"),
+    ],
+)
+def test_hint_names_what_was_probably_meant(problems_of: Problems, text: str, hint: str) -> None:
+    """A close name is suggested; otherwise all names are listed."""
+    (problem,) = problems_of(with_path(text))
+
+    assert hint in str(problem.facts["hint"])
+    assert str(problem).endswith(str(problem.facts["hint"]))
+
+
+def test_every_rule_has_a_case() -> None:
+    """Each rule finds something in one of the cases."""
+    silent = set(RULES)
+    for text, *_ in CASES:
+        settings = yaml.safe_load(text)
+        settings.setdefault("data", {})["path"] = "."
+        tree = tree_of(settings, Origin("", Path("/")))
+        check = Check(tree)
+        draft = Draft(Config.model_validate(check.values), tree, check.wrong)
+        silent -= {rule for rule in silent if any(rule(draft))}
+    assert not silent
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training: {unfreeze: 0}",
+        "mode: from-scratch\ntraining: {unfreeze: all}",
+        "mode: fine-tuning\ntraining: {unfreeze: block5_conv1}",
+        "training: {unfreeze: 8, stages: [{name: a}]}",
+        "augmentation: {views: 1}",
+        "augmentation: {views: fresh, horizontal_flip: true}",
+        "augmentation: {views: 2, random_erasing: {}}",
+        "augmentation: {mixup: 0.2}",
+        "mode: from-scratch\naugmentation: {mixup: 0.2, cutmix: 1.0}",
+        "data: {path: images, color: grayscale}\naugmentation: {channel_shift_range: 9, rand_augment: {}}",
+        "training: {optimizer: {weight_decay: null, clipnorm: 1, clipvalue: null}}",
+        "backbone: {name: ConvNet, weights: none}",
+        "mode: from-scratch\nbackbone: {name: convnet, options: {filters: [8, 16]}}",
+    ],
+)
+def test_compatible_settings_are_accepted(folder: Path, text: str) -> None:
+    """These settings are close to a contradiction without being one."""
+    Path("a.yaml").write_text(with_path(text))
+    load_config("a.yaml", environment={})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "hint"),
+    [
+        ("mode: fine-tunning\ntraining: {unfreeze: 8}", "config-unknown-choice 2:1 mode", "fine-tuning?"),
+        ("backbone: {name: ConvNett}", "config-unknown-name 2:12 backbone.name", "ConvNet?"),
+    ],
+)
+def test_rules_ignore_settings_with_problems(problems_of: Problems, text: str, problem: str, hint: str) -> None:
+    """A wrong mode or network is one problem instead of two."""
+    (found,) = problems_of(PATH + text)
+
+    assert summary(found) == problem
+    assert hint in str(found.facts["hint"])
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [(None, "config-path-missing"), ("folder", "config-path-wrong-kind"), ("w.pt", "config-path-wrong-kind")],
+)
+def test_weights_file_must_exist(folder: Path, problems_of: Problems, make: str | None, code: str) -> None:
+    """Weights must be a file whose name has a known suffix."""
+    name = "w.pt" if make == "w.pt" else "w.h5"
+    if make == "folder":
+        Path(name).mkdir()
+    elif make:
+        Path(make).touch()
+    (found,) = problems_of(PATH + f"backbone: {{weights: {name}}}")
+
+    assert summary(found) == f"{code} 2:12 backbone.weights"
+    assert found.facts["received"] == name
+    assert (str(folder / name) in found) == (make is None)
+
+
+def test_weights_file_is_read_relative_to_the_folder(folder: Path) -> None:
+    """A file with a known suffix is accepted, and its path becomes absolute."""
+    Path("w.weights.h5").touch()
+    config = config_from_mapping({"data": {"path": "images"}, "backbone": {"weights": "w.weights.h5"}}, environment={})
+    assert config.backbone.weights == str(folder / "w.weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "hint"),
+    [
+        ("train.zip", "config-path-wrong-kind", "cnncli data prepare"),
+        ("imgaes", "config-path-missing", "images?"),
+        ("far/away/images", "config-path-missing", "{folder}."),
+        ("elsewhere", "config-path-missing", "a.yaml, images, train.zip"),
+        ("dogs-vs-cats", "config-path-missing", "data prepare dogs-vs-cats DOWNLOAD --out {folder}/dogs-vs-cats"),
+        ("x" * 300, "config-path-missing", ""),
+        ('"a\\0b"', "config-path-missing", ""),
+    ],
+)
+def test_data_path_must_be_a_folder(folder: Path, problems_of: Problems, path: str, code: str, hint: str) -> None:
+    """A file, an archive, a typing error, a path that ends early and an invalid name are each one problem."""
+    Path("train.zip").touch()
+    (found,) = problems_of(f"data: {{path: {path}}}")
+
+    assert summary(found) == f"{code} 1:8 data.path"
+    assert hint.replace("{folder}", str(folder)) in str(found.facts["hint"])
+
+
+def test_a_frozen_backbone_of_random_weights_has_a_note() -> None:
+    """Its features are noise; in mode from-scratch nothing is frozen, and there is no note."""
+    (note,) = notes_of(tiny_config(Path("unused")))
+
+    assert note.code == "config-random-backbone-frozen"
+    assert note.facts["stage"] == "head"
+    assert notes_of(tiny_config(Path("unused"), mode="from-scratch")) == ()
+
+
+def test_monitored_metrics_of_mixed_images_have_a_note() -> None:
+    """Training metrics of mixed images say little; validation images are never mixed."""
+    training = {"best": {"monitor": "accuracy"}, "early_stopping": {"monitor": "loss"}, "reduce_on_plateau": {}}
+    config = tiny_config(Path("unused"), mode="from-scratch", training=training, augmentation={"mixup": 0.2})
+    notes = notes_of(config)
+
+    assert [(note.code, note.facts["key"], note.facts["received"]) for note in notes] == [
+        ("config-mixed-metric", "training.best.monitor", "accuracy"),
+        ("config-mixed-metric", "early_stopping.monitor of stage scratch", "loss"),
+    ]
+    assert notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training)) == ()
+
+
+def test_a_warmup_longer_than_the_stage_has_a_note() -> None:
+    """The learning rate would never reach its full value."""
+    training = {"epochs": 3, "schedule": {"warmup_epochs": 3}}
+    (note,) = notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training))
+
+    assert (note.code, note.facts["received"], note.facts["epochs"]) == ("config-warmup-too-long", 3.0, 3)
