@@ -23,7 +23,7 @@ VERBS = {
     "data": "Check a folder of images, or arrange a known dataset.",
     "config": "Show, validate or describe a config.",
     "init": "Write a commented config fitted to a folder of images.",
-    "runs": "List the runs with their key figures.",
+    "runs": "List the runs with their results.",
     "cache": "Show or clear what is stored to be found again.",
     "errors": "Explain the codes of errors and warnings.",
 }

@@ -119,9 +119,10 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _runs_dir(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
     from cnncli.runs.folder import runs_dir_from
 
-    runs_dir = runs_dir_from(value)
-    invocation_of(context).runs_dir = runs_dir
-    return runs_dir
+    invocation = invocation_of(context)
+    if value is not None or invocation.runs_dir is None:  # `cnncli runs --runs-dir DIR prune RUN` sets it before
+        invocation.runs_dir = runs_dir_from(value)
+    return invocation.runs_dir
 
 
 def runs_dir_option(function: Function) -> Function:

@@ -1,25 +1,31 @@
-"""`cnncli runs`: the runs with their key figures."""
+"""`cnncli runs`: list the runs, and delete checkpoints that are no longer needed."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.errors import Message, printable
 from cnncli.terminal.console import Console
 
 
-@click.command(epilog=example("cnncli runs --json"))
+@click.group(invoke_without_command=True, epilog=example("cnncli runs --json"))
 @runs_dir_option
 @json_option
+@click.pass_context
 @console_options
-def command(runs_dir: Path, as_json: bool, console: Console) -> None:
-    """List the runs with their key figures.
+def command(context: click.Context, runs_dir: Path, as_json: bool, console: Console) -> None:
+    """List the runs with their results.
 
-    Oldest first: name, state, mode and backbone, accuracy on the validation and on the test images, the latter with
-    its 95 % interval and their number, and how long it took.
+    Oldest first: name, state, mode and backbone, accuracy on the validation and the test images, the latter with its
+    95 % interval and their number, and the duration. A run is `interrupted` if its process was killed; it can be
+    resumed.
     """
+    if context.invoked_subcommand is not None:
+        return
     from cnncli.runs.listing import COLUMNS, list_runs
 
     runs = list_runs(runs_dir)
@@ -31,4 +37,43 @@ def command(runs_dir: Path, as_json: bool, console: Console) -> None:
             if run.problem:
                 console.warn(run.problem)
     else:
-        console.say(f"no runs in {runs_dir}")
+        console.say(f"no runs in {printable(runs_dir)}")
+
+
+@command.command(epilog=example("cnncli runs prune vgg16-features --dry-run"))
+@click.argument("names", metavar="RUN...", nargs=-1, required=True, type=NonEmptyText())
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@runs_dir_option
+@json_option
+@console_options
+def prune(names: tuple[str, ...], dry_run: bool, yes: bool, runs_dir: Path, as_json: bool, console: Console) -> None:
+    """Delete the checkpoints of finished runs.
+
+    RUN is a run directory or its name. Models, metrics and everything else stay, but the run can no longer be extended
+    with training.epochs=N. Asks for confirmation.
+    """
+    from cnncli.recipes.prune_runs import find_prunable, prune
+    from cnncli.terminal.formatting import size
+
+    prunable = find_prunable(names, runs_dir)
+    total = sum(one.size_bytes for one in prunable)
+    for one in prunable:
+        console.say(f"{printable(one.run.path)}: checkpoints {size(one.size_bytes)}")
+    if total and not dry_run:
+        if not yes:
+            _confirm(f"Delete {size(total)} of checkpoints?")
+        prune(prunable)
+    if as_json:
+        freed = 0 if dry_run else total
+        print_json({"runs": [one.to_dict() for one in prunable], "freed_bytes": freed, "dry_run": dry_run})
+    else:
+        click.echo(f"{'would free' if dry_run else 'freed'} {size(total)}")
+
+
+def _confirm(question: str) -> None:
+    """Ask; end the command unless the answer is yes."""
+    if not sys.stdin.isatty():
+        text = "Deletion needs confirmation, and there is no terminal to ask on. Use --yes or --dry-run."
+        raise click.UsageError(Message("usage-confirmation-needed", text))
+    click.confirm(question, abort=True, err=True)

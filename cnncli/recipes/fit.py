@@ -116,6 +116,7 @@ def carry_on(run: RunFolder, task: Fit, shop: Workshop) -> Run:
             compare_with_parent(task.handed, after, task.config.training.best.monitor, shop.console)
         seconds = time.monotonic() - task.started
         _finish(run, outcome, scored, seconds)
+        checkpoints.keep_newest()
     if scored.error is not None:
         raise scored.error
     layers = len(countable_layers(task.classifier)) if outcome.last.cut.trunk else 0

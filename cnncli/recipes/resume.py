@@ -12,7 +12,7 @@ from cnncli.config.schema import Config
 from cnncli.config.writer import differences, dump_config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.engine import EngineChoice
-from cnncli.errors import CnncliError, RunError, printable
+from cnncli.errors import CnncliError, Message, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
@@ -21,6 +21,7 @@ from cnncli.recipes.fit import Fit, build_workshop, carry_on
 from cnncli.recipes.images import require_unchanged
 from cnncli.recipes.result import Run, finished_run
 from cnncli.runs.access import locked, require_own_files
+from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
 from cnncli.runs.log import remembering
 from cnncli.runs.records import read_history
@@ -52,6 +53,8 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
     with locked(run):
         facts, config = run.read_facts(), _config_of(run)
         if epochs is not None:
+            if facts["state"] == "finished":
+                _require_checkpoints(run)
             config = _with_epochs(config, epochs, run, console)
         elif facts["state"] == "finished":
             console.say(f"{printable(run.path.name)} is finished")
@@ -105,6 +108,18 @@ def _with_epochs(config: Config, epochs: int, run: RunFolder, console: Console) 
             "rate jumps where the run goes on"
         )
     return with_epochs(config, epochs) if epochs != last.epochs else config
+
+
+def _require_checkpoints(run: RunFolder) -> None:
+    """Check that a finished run can be extended by more epochs.
+
+    Raises:
+        RunError: its checkpoints were deleted.
+    """
+    if not Checkpoints(run.state).folders():
+        text = f"{printable(run.path)}: its checkpoints were deleted, so it cannot be extended by more epochs."
+        remedy = f"Use `cnncli finetune {printable(run.path)}`, or train its config in a new run."
+        raise RunError(Message("run-pruned", f"{text} {remedy}", path=run.path))
 
 
 def newest_unfinished(config: Config, runs_dir: Path, console: Console) -> RunFolder | None:

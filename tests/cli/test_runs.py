@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.cli import main
+from cnncli.runs.access import locked
 from cnncli.runs.folder import RunFolder, create_run, finish_run, update_facts
 from cnncli.runs.listing import COLUMNS
 
@@ -111,3 +113,94 @@ def test_a_hundred_runs_are_listed_in_their_order(tmp_path: Path, capsys: pytest
 
     assert len(created) == 100
     assert created == sorted(created)
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> RunFolder:
+    """A finished run with checkpoints of 3,000 bytes, a model and metrics."""
+    files = {"config.yaml": "", "model.keras": "weights", "metrics.json": "{}", "state/config.yaml": ""}
+    run = create_run(tmp_path / "runs", "a", files)
+    for number in ("000001", "000002"):
+        (run.state / number).mkdir()
+        (run.state / number / "arrays.npz").write_bytes(bytes(1500))
+    finish_run(run)
+    return run
+
+
+def _files(run: RunFolder) -> set[str]:
+    return {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
+
+
+KEPT = {"config.yaml", "model.keras", "metrics.json", "run.json", "state/config.yaml"}
+
+
+@pytest.mark.parametrize("words", [["runs", "prune"], ["runs", "--runs-dir", "runs", "prune"]], ids=" ".join)
+def test_prune_deletes_checkpoints_only(
+    words: list[str],
+    finished: RunFolder,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Models, metrics and configs stay; --runs-dir may stand before or after the subcommand."""
+    monkeypatch.chdir(tmp_path)
+    option = [] if "--runs-dir" in words else ["--runs-dir", "runs"]
+
+    assert main([*words, "a", "--yes", *option]) == 0
+    assert capsys.readouterr().out == "freed 3.0 kB\n"
+    assert _files(finished) - {"lock"} == KEPT
+
+
+def test_a_dry_run_deletes_nothing(finished: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reports what would be deleted; a run named twice counts once."""
+    before = _files(finished)
+    words = ["runs", "prune", str(finished.path), str(finished.path), "--dry-run", "--json"]
+
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "runs": [{"path": str(finished.path), "size_bytes": 3000}],
+        "freed_bytes": 0,
+        "dry_run": True,
+    }
+    assert _files(finished) == before
+
+
+def test_prune_needs_confirmation(
+    finished: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal it is refused; an answer other than yes deletes nothing."""
+    before = _files(finished)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert main(["runs", "prune", str(finished.path)]) == 2
+    assert "--yes" in capsys.readouterr().err
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert main(["runs", "prune", str(finished.path)]) == 130
+    assert _files(finished) == before
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert main(["runs", "prune", str(finished.path)]) == 0
+    assert _files(finished) - {"lock"} == KEPT
+
+
+def test_only_finished_runs_are_pruned(finished: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """The checkpoints of other runs are what they resume from. All problems are reported, and nothing is deleted."""
+    create_run(finished.path.parent, "b", {"config.yaml": ""})
+    before = _files(finished)
+
+    assert main(["runs", "prune", "a", "b", "nosuch", "--yes", "--runs-dir", str(finished.path.parent)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert "interrupted" in errors[0]
+    assert "nosuch" in errors[1]
+    assert _files(finished) == before
+
+
+def test_a_run_in_training_is_not_pruned(finished: RunFolder) -> None:
+    """A finished run may be extended by more epochs at this moment."""
+    with locked(finished):
+        assert main(["runs", "prune", str(finished.path), "--yes"]) == 2
+    assert "state/000001/arrays.npz" in _files(finished)

@@ -122,6 +122,24 @@ def test_a_finished_run_shows_its_figures(finished: RunFolder, monkeypatch: pyte
     assert changed in ([], ["lock"])
 
 
+def test_a_finished_run_keeps_one_checkpoint(finished: RunFolder) -> None:
+    """It is what a resume with more epochs needs."""
+    assert len(Checkpoints(finished.state).folders()) == 1
+
+
+def test_a_pruned_run_cannot_be_extended(finished: RunFolder) -> None:
+    """It would train from scratch; nothing is changed, and its metrics can still be shown."""
+    Checkpoints(finished.state).delete()
+    before = {path: _digest(path) for path in finished.path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError) as caught:
+        resume(finished, CONSOLE, epochs=4)
+
+    assert caught.value.code == "run-pruned"
+    assert resume(finished, CONSOLE).metrics["test"].n == 12
+    changed = [path.name for path, digest in before.items() if _digest(path) != digest]
+    assert changed in ([], ["lock"])
+
+
 def test_more_epochs_end_like_a_training_that_had_them_from_the_beginning(
     finished: RunFolder, data: Path, tmp_path: Path
 ) -> None:

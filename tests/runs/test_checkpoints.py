@@ -157,3 +157,35 @@ def test_a_pickle_among_the_arrays_is_never_run(checkpoints: Checkpoints, tmp_pa
     assert newest is not None
     assert newest.document["number"] == 3
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_finished_run_keeps_its_newest_checkpoint(tmp_path: Path) -> None:
+    """More epochs resume from it; if it is damaged, the one before it is kept."""
+    checkpoints = Checkpoints(tmp_path / "state")
+    for number in (1, 2, 3):
+        checkpoints.save(_checkpoint(number))
+    (_folders(tmp_path)[-1] / "arrays.npz").write_bytes(b"")
+    checkpoints.keep_newest()
+    newest = checkpoints.newest()
+
+    assert newest is not None
+    assert newest.document["number"] == 2
+    for number in (4, 5):
+        checkpoints.save(_checkpoint(number))
+    checkpoints.keep_newest()
+    assert [path.name for path in _folders(tmp_path)] == ["000005"]
+
+
+def test_a_checkpoint_within_an_epoch_is_kept_with_the_one_before_the_epoch(checkpoints: Checkpoints) -> None:
+    """A training that is extended may be rolled back to the beginning of the epoch."""
+    checkpoints.keep_newest()
+
+    assert [path.name for path in checkpoints.folders()] == ["000003", "000002"]
+
+
+def test_deleted_checkpoints_leave_the_rest_of_the_state(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """The initial config in the same folder stays."""
+    (tmp_path / "state" / "config.yaml").write_text("")
+    checkpoints.delete()
+
+    assert [path.name for path in _folders(tmp_path)] == ["config.yaml"]

@@ -39,7 +39,10 @@ def parse(words: list[str]) -> click.Context:
     context = app.make_context("cnncli", list(words), obj=Invocation(), resilient_parsing=False)
     command: click.Command = app
     while isinstance(command, click.Group):
-        name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        words = [*context._protected_args, *context.args]
+        if not words and command.invoke_without_command:
+            break
+        name, inner, rest = command.resolve_command(context, words)
         assert inner is not None
         command = inner
         context = command.make_context(name, rest, parent=context)
