@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from cnncli.errors import Message, RunError, printable
+from cnncli.runs.renamed import with_current_names
 from cnncli.storage.checksums import checksummed, damage
 from cnncli.storage.npz import Arrays, read_arrays
 from cnncli.storage.safe_io import read_json
@@ -140,7 +141,8 @@ def _read(folder: Path) -> Checkpoint | str:
             text = f"{printable(folder)}: written by a newer cnncli. Update cnncli."
             received = document["format"]
             raise RunError(Message("run-newer-format", text, path=folder, received=received, expected=FORMAT))
-        return Checkpoint(document, read_arrays(folder / ARRAYS), bool(document["between_epochs"]))
+        is_between_epochs = bool(document["between_epochs"])
+        return Checkpoint(with_current_names(document), read_arrays(folder / ARRAYS), is_between_epochs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"damaged ({printable(str(error))[:200]})"
 

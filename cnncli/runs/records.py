@@ -13,6 +13,7 @@ from typing import Any
 
 from cnncli.errors import RunError, printable
 from cnncli.runs.folder import RunFolder
+from cnncli.runs.renamed import RENAMED
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import LOGGER
 from cnncli.terminal.formatting import decimal, percent
@@ -72,7 +73,9 @@ def read_history(path: Path) -> tuple[HistoryRow, ...]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return tuple(_row(line) for line in csv.DictReader(file))
+            table = csv.DictReader(file)
+            table.fieldnames = [RENAMED.get(name, name) for name in table.fieldnames or ()]
+            return tuple(_row(line) for line in table)
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{printable(path)}: this history cannot be read ({type(error).__name__}: {error})") from None
 
