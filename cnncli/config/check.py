@@ -178,7 +178,9 @@ def _quotes_hint(group: type[Settings], name: str, node: Node) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         text = format_value(value)
         if not list(_errors(group, name, text)):
-            return "Write it in quotes."
+            in_shell = node.origin.where and node.origin.file is None
+            shell = " In a shell, put single quotes around the whole KEY=VALUE." if in_shell else ""
+            return f'Write it in quotes: "{text}".{shell}'
     if isinstance(value, str):
         plain = unquoted(value)
         if plain is not None and plain != value and not list(_errors(group, name, plain)):

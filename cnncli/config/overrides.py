@@ -4,22 +4,27 @@ An environment variable names a setting in capitals with two underscores for a d
 `training.epochs=3`, `CNNCLI_SEED=1` is `seed=1`. An empty variable counts as absent. `CNNCLI_CACHE` and `CNNCLI_RUNS`
 name folders and are not settings. A number in a key is an index in a list: `training.stages.0.epochs=3`.
 
-Values are YAML.
+Values are YAML. The value of a setting that is text, such as a path, is taken as given instead, with `#`, `: `, `~` and
+everything else that YAML would interpret; only quotes around the whole value are removed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from types import NoneType
 
 import yaml
 
+from cnncli.config.fields import all_settings, alternatives
 from cnncli.config.schema import Config
 from cnncli.config.suggestions import variable_hint
 from cnncli.config.tree import Node, Origin, Problem, shorten, tree_of
-from cnncli.config.yaml_document import parse
+from cnncli.config.yaml_document import parse, unquoted
 from cnncli.errors import Message, printable
 from cnncli.terminal.suggestions import closest
 
@@ -52,7 +57,7 @@ def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Proble
         key = written.strip()
         origin = _override(text, key, number)
         if equals and _is_key(key):
-            _assign_text(key, value, origin, assignments, problems)
+            _assign_text(key, value if written == key else value.strip(), origin, assignments, problems)
         else:
             problems.append(_malformed(origin, "key=value, such as training.epochs=3"))
     return assignments, problems
@@ -173,11 +178,36 @@ def _is_setting(name: str) -> bool:
 
 
 def _assign_text(key: str, text: str, origin: Origin, assignments: list[Assignment], problems: list[Problem]) -> None:
-    """Parse a value as YAML; text that YAML cannot contain, such as a path of raw bytes, is taken as given."""
-    if any(yaml.reader.Reader.NON_PRINTABLE.search(character) for character in set(text)):
-        assignments.append(Assignment(key, Node(text, origin)))
+    """Convert the text of a value; text that YAML cannot contain, such as a path of raw bytes, is taken as given."""
+    kinds = _text_settings().get(re.sub(r"(?<=\.)[0-9]+(?=\.)", "N", key))
+    is_yaml = kinds is None and not any(yaml.reader.Reader.NON_PRINTABLE.search(character) for character in set(text))
+    if not is_yaml:
+        assignments.append(Assignment(key, Node(_text_value(text, kinds or ()), origin)))
         return
     node, found = parse(text, lambda _: origin)
     problems += [replace(problem, key=f"{key}.{problem.key}" if problem.key else key) for problem in found]
     if node is not None:
         assignments.append(Assignment(key, node))
+
+
+def _text_value(text: str, kinds: Iterable[type]) -> object:
+    """Return the text of a value as given, without quotes around all of it, or the null or number it stands for."""
+    plain = unquoted(text)
+    if (plain is None and NoneType in kinds) or (not isinstance(plain, str) and int in kinds):
+        return plain
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        node, problems = parse(text, lambda _: Origin("", Path()))
+        if node is not None and not problems and isinstance(node.value, str):
+            return node.value
+    return text
+
+
+@cache
+def _text_settings() -> Mapping[str, tuple[type, ...]]:
+    """Return the settings that may be any text, with the types of their values."""
+    found: dict[str, tuple[type, ...]] = {}
+    for setting in all_settings():
+        kinds = tuple(kind for kind, _ in alternatives(setting.field.annotation))
+        if str in kinds or Path in kinds:
+            found[setting.key] = (*found.get(setting.key, ()), *kinds)
+    return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cnncli.config.overrides import FOLDERS, assign, parse_environment, parse_overrides, variable_notes
 from cnncli.config.reader import load_config
-from cnncli.config.schema import Config, DropoutLayer
+from cnncli.config.schema import Config, DenseLayer, DropoutLayer
 from cnncli.config.tree import Node, Origin, shorten
 from tests.config.conftest import Problems
 
@@ -163,6 +163,65 @@ def test_other_variables_have_no_note() -> None:
     ours = {"CNNCLI_CACHE": "x", "CNNCLI_RUNS": "y", "CNNCLI_SEED": "1", "CNNCLI_TRAINING__EPOCHS": "3"}
 
     assert variable_notes({**ours, "CNNCLI_EPOCH": "", "_CNNCLI_COMPLETE": "z", "EPOCHS": "1"}) == ()
+
+
+ODD_NAMES = [
+    "set #2", "a: b", "*", "*cats", "!x", "&a", "- d", "yes", "null", "42", "1e3", "2026-01-31", "[1", "{a", "%x", "@x",
+    "set ", "it's", '"a', "a\tb", "C:\\x", "a=b", "|", ">", "?", "'", "é",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_path_is_taken_as_given(folder: Path, name: str) -> None:
+    """Nothing in a path is interpreted as YAML, on the command line or in the environment."""
+    (folder / name).mkdir()
+    assert load("", f"data.path={name}").data.path == folder / name
+    assert load("", CNNCLI_DATA__PATH=name).data.path == folder / name
+    assert load("", f"data.path=./{name}/../{name}").data.path == folder / name
+
+
+def test_quotes_around_a_whole_path_are_removed(folder: Path) -> None:
+    """A path that is quoted for YAML works as before, and spaces around `=` do not count."""
+    (folder / "set #2").mkdir()
+    for text in ('data.path="set #2"', "data.path='set #2'", "data.path = set #2", 'data={path: "set #2"}'):
+        assert load("", text).data.path == folder / "set #2"
+
+
+def test_home_folder_is_a_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tilde is the home folder, not the null of YAML."""
+    monkeypatch.setenv("HOME", str(folder / "images"))
+    assert load("", "data.path=~").data.path == folder / "images"
+
+
+@pytest.mark.parametrize("name", ["42", "1e3", "yes", "2026-01-31", "off", "010"])
+def test_name_is_text(folder: Path, name: str) -> None:
+    """The name of a run may look like a number, a date or a boolean."""
+    assert load("", f"name={name}").name == name
+    assert load("", CNNCLI_NAME=name).name == name
+    assert load("", f'name="{name}"').name == name
+
+
+def test_null_and_numbers_keep_their_meaning_where_they_have_one(folder: Path) -> None:
+    """A setting that may be null or a number besides text accepts both."""
+    text = "name: x\nmode: fine-tuning\nbackbone: {output_layer: y}"
+    config = load(text, "name=null", "backbone.output_layer=~", "training.unfreeze=8")
+    assert (config.name, config.backbone.output_layer, config.training.unfreeze) == (None, None, 8)
+    assert load(text, "training.unfreeze=block #5").training.unfreeze == "block #5"
+    layer = load("", "head.layers=[{dense: 3}]", "head.layers.0.activation=null").head.layers[0]
+    assert isinstance(layer, DenseLayer)
+    assert layer.activation is None
+
+
+def test_text_inside_a_group_needs_quotes_that_the_shell_keeps(problems_of: Problems) -> None:
+    """The hint says how to write them in a shell, where a file needs no such advice."""
+    (in_shell,) = problems_of(PATH, "training.stages=[{name: 42}]")
+    (in_file,) = problems_of(PATH + "name: 42")
+
+    assert in_shell.facts["hint"] == (
+        'Write it in quotes: "42". In a shell, put single quotes around the whole KEY=VALUE.'
+    )
+    assert in_file.facts["hint"] == 'Write it in quotes: "42".'
+    assert load("", 'training.stages=[{name: "42"}]').training.stages is not None
 
 
 def test_path_of_raw_bytes_is_taken_as_it_is(folder: Path) -> None:

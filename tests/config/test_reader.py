@@ -248,7 +248,6 @@ def test_a_wild_guess_is_not_suggested(problems_of: Problems, text: str) -> None
     ("override", "code", "hint"),
     [
         ("training.epochs='3'", "config-wrong-type", "Write it without quotes."),
-        ("name=1e3", "config-wrong-type", "Write it in quotes."),
         ("training.unfreeze=true", "config-wrong-type", ""),
         ("backbone.output_layer=''", "config-wrong-form", ""),
         ("data.path=''", "config-out-of-range", "It is empty."),
