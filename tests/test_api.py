@@ -1,4 +1,4 @@
-"""The package as notebooks and scripts use it: the README's example, and what an import costs."""
+"""The Python API: the README's example, and the cost of an import."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """The names that the README's example leaves, run as it stands there; what it printed is `printed`."""
+    """Run the README's example, and return its variables; `printed` holds what it printed."""
     folder = tmp_path_factory.mktemp("notebook")
     names: dict[str, object] = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -37,7 +37,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 def test_the_readme_example_runs(example: dict[str, object]) -> None:
-    """Train, predict, fine-tune, evaluate, load: each line prints what it seems to."""
+    """The example trains, predicts, fine-tunes, evaluates and loads, and prints what it should."""
     run, deeper, printed = example["run"], example["deeper"], example["printed"]
 
     assert isinstance(printed, list)
@@ -49,7 +49,7 @@ def test_the_readme_example_runs(example: dict[str, object]) -> None:
 
 
 def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
-    """Five epochs are enough for nine of ten drawn images."""
+    """Five epochs are enough to classify nine of ten drawn images correctly."""
     run = example["run"]
 
     assert run.metrics["test"].n == 100  # type: ignore[attr-defined]
@@ -57,7 +57,7 @@ def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
 
 
 def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
-    """In float32 the loaded Keras model and `predict` agree to 1e-5; a bfloat16 trunk stays near."""
+    """In float32 the loaded Keras model and `predict` agree to 1e-5, with a bfloat16 trunk to 0.1."""
     from PIL import Image
 
     model, deeper = example["model"], example["deeper"]
@@ -75,7 +75,7 @@ def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
 def test_the_plan_in_the_readme_is_what_is_printed(
     example: dict[str, object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It depends on the network alone, so it can be compared to the letter; which run was taken goes to stderr."""
+    """The plan depends only on the network, so its text is compared; the run is reported on stderr."""
     monkeypatch.setenv("NO_COLOR", "1")
     command = "finetune quickstart --unfreeze 3 --plan"
     said, _, shown = README.partition(f"$ cnncli {command}\n")[2].partition("$ cnncli")[0].partition("\n")
@@ -87,7 +87,7 @@ def test_the_plan_in_the_readme_is_what_is_printed(
 
 
 def test_predict_raises_with_every_image_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:
-    """In Python there is no stderr to name them on."""
+    """In Python, images that cannot be used are raised, all of them in one error."""
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
 
     with pytest.raises(DataError) as caught:
@@ -97,7 +97,7 @@ def test_predict_raises_with_every_image_it_cannot_use(example: dict[str, object
 
 
 def test_train_raises_with_every_mistake_of_a_config() -> None:
-    """All the problems at once, by key; nothing is imported, nothing written."""
+    """All problems of a config are raised in one error, by key."""
     with pytest.raises(ConfigError) as caught:
         cnncli.train({"data": {"path": "nowhere"}, "sed": 1}, {"training.epochs": "many"})
 
@@ -105,20 +105,20 @@ def test_train_raises_with_every_mistake_of_a_config() -> None:
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "finetune", "load"])
-def test_without_a_run_there_is_nothing_to_work_on(verb: str, tmp_path: Path) -> None:
-    """The newest finished run is looked for, and the message says where."""
+def test_a_missing_run_is_an_error(verb: str, tmp_path: Path) -> None:
+    """Without a run, the newest finished one is required."""
     with pytest.raises(RunError, match="no finished run in"):
         getattr(cnncli, verb)(runs_dir=tmp_path)
 
 
 def test_the_public_names() -> None:
-    """The verbs, sorted, each documented."""
+    """The public functions are sorted and documented."""
     assert cnncli.__all__ == sorted(["train", "finetune", "evaluate", "predict", "load"])
     assert [name for name in cnncli.__all__ if not inspect.getdoc(getattr(cnncli, name))] == []
 
 
 def test_an_import_costs_nothing() -> None:
-    """`import cnncli` brings in no package but Python's own."""
+    """`import cnncli` imports only the standard library."""
     code = (
         "import sys; before = set(sys.modules); import cnncli; "
         "print(sorted({name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
@@ -139,7 +139,7 @@ def test_an_import_costs_nothing() -> None:
     ],
 )
 def test_an_empty_path_is_refused(call: Callable[[], object]) -> None:
-    """An empty string is a mistake, and never the current folder."""
+    """An empty string is an error and never means the current folder."""
     with pytest.raises(ConfigError) as caught:
         call()
 

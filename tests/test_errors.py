@@ -1,4 +1,4 @@
-"""What an error carries, and how a path is shown."""
+"""Errors with their messages, codes and exit codes, and paths that are safe to print."""
 
 from __future__ import annotations
 
@@ -12,40 +12,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli import errors
-from cnncli.errors import CnncliError, ConfigError, DataError, ImageError, MinimumMissedError, printable
+from cnncli.errors import CnncliError, ConfigError, DataError, ImageError, Message, MinimumMissedError, printable
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, CnncliError)]
 
 
 def test_an_error_carries_all_its_problems() -> None:
-    """Several problems are several lines, of one error."""
-    error = ConfigError(["a.yaml:1:1: one", "a.yaml:2:1: two"])
+    """One error has all problems of a phase, with their codes; text without a code has an empty one."""
+    error = ConfigError([Message("config-key-unknown", "a.yaml:1:1: one", key="one"), "a.yaml:2:1: two"])
 
     assert error.problems == ("a.yaml:1:1: one", "a.yaml:2:1: two")
     assert str(error) == "a.yaml:1:1: one\na.yaml:2:1: two"
+    assert error.codes == ("config-key-unknown", "")
+    assert (error.code, error.facts) == ("config-key-unknown", {"key": "one"})
 
 
 def test_one_problem_is_one_line() -> None:
-    """A single text is one problem, not one per character."""
+    """A single text is one problem, and not one per character."""
     assert DataError("no images").problems == ("no images",)
 
 
-def test_a_image_error_names_the_image_and_the_reason() -> None:
-    """The facts ride on the exception beside the sentence."""
-    error = ImageError(Path("cats/1.jpg"), "truncated")
+def test_an_image_error_names_the_image_and_the_reason() -> None:
+    """The error has the path and the reason as attributes, and the code and the facts of the reason."""
+    error = ImageError(Path("cats/1.jpg"), Message("image-truncated", "truncated", line=3))
 
     assert (error.path, error.reason, str(error)) == (Path("cats/1.jpg"), "truncated", "cats/1.jpg: truncated")
+    assert error.code == "image-truncated"
+    assert error.facts == {"path": Path("cats/1.jpg"), "reason": "truncated", "line": 3}
     assert isinstance(error, DataError)
 
 
 def test_exit_codes() -> None:
-    """A missed minimum exits with 3, every other error of the user's with 2."""
+    """A missed minimum exits with 3, every other error of the tree with 2."""
     assert {kind: kind.exit_code for kind in TREE} == {kind: 3 if kind is MinimumMissedError else 2 for kind in TREE}
 
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
-def test_every_error_says_what_it_stands_for_and_is_in_the_tree(kind: type[CnncliError]) -> None:
-    """Each class has a sentence of its own and a line in the drawing at the top of the module."""
+def test_every_error_is_documented_and_in_the_tree(kind: type[CnncliError]) -> None:
+    """Each class has its own docstring and a line in the tree at the top of the module."""
     assert inspect.getdoc(kind)
     assert kind.__doc__ != CnncliError.__doc__ or kind is CnncliError
     assert re.search(rf"\b{kind.__name__}\b", errors.__doc__ or "")
@@ -61,15 +65,27 @@ def test_every_error_says_what_it_stands_for_and_is_in_the_tree(kind: type[Cnncl
     ],
 )
 def test_a_path_is_shown_on_one_line_without_control_characters(path: str, shown: str) -> None:
-    """Bytes that are no UTF-8 and control characters are escaped, everything else is left."""
+    """Bytes that are not UTF-8 and control characters are escaped, and everything else is unchanged."""
     assert printable(path) == shown
 
 
 @given(st.binary().map(os.fsdecode) | st.text())
 def test_any_path_can_be_printed(path: str) -> None:
-    """Whatever a file system calls a file, a UTF-8 terminal can show it on one line."""
+    """Every file name can be shown on one line of a UTF-8 terminal."""
     text = printable(path)
 
     text.encode("utf-8")
     assert len(text.splitlines()) <= 1
     assert text.isprintable()
+
+
+def test_a_message_is_a_string_with_a_code_and_facts() -> None:
+    """A message can be used like its text, and its facts cannot be changed."""
+    message = Message("data-class-missing", "no class", path="cats")
+
+    assert message == "no class"
+    assert (message.code, message.facts) == ("data-class-missing", {"path": "cats"})
+    assert Message.of(message) is message
+    assert (Message.of("text").code, Message.of("text").facts) == ("", {})
+    with pytest.raises(TypeError):
+        message.facts["path"] = "dogs"  # type: ignore[index]  # the point of the test

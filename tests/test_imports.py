@@ -1,4 +1,4 @@
-"""What imports what: rooms in one direction, and heavy packages only where they work."""
+"""Imports go in one direction between packages, and heavy packages are imported only where they are used."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from cnncli.cli.app import VERBS
 
 ROOT = Path(cnncli.__file__).parent
 
-# An image meets them in this order; a room may import those before it. The last is the package itself.
-ROOMS = (
+# The packages in their order: each may import those before it. The last is cnncli itself.
+PACKAGES = (
     *("errors", "runtime", "terminal", "storage", "catalogue", "metrics", "images", "augmentation", "config", "runs"),
     *("dataset", "networks", "engines", "features", "training", "evaluation", "inference", "explanation", "report"),
     *("export", "serving", "cluster", "recipes", "cli", "__main__", "cnncli"),
 )
 FILES = sorted(ROOT.rglob("*.py"))
 
-# What takes long to import, and is not needed to read a command line.
+# Packages that are slow to import and not needed to parse a command line.
 HEAVY = ("tensorflow", "keras", "openvino", "sklearn", "matplotlib", "cv2", "h5py", "scipy")
-# What help does not need either.
+# Packages that help does not need either.
 MEDIUM = ("numpy", "PIL", "pydantic", "yaml", "rich")
 
 
-def room(module: str) -> str:
-    """The room of a module, given by its full name: the part after `cnncli`."""
+def package(module: str) -> str:
+    """Return the part of a module's full name behind `cnncli`."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "cnncli"
 
 
 def module_of(path: Path) -> str:
-    """The full name of a module, given by its file."""
+    """Return the full name of a module, given by its file."""
     return ".".join(("cnncli", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and full name of every import of this project in a file, inside functions and for types too."""
-    package = module_of(path).split(".") if path.name == "__init__.py" else module_of(path).split(".")[:-1]
+    """Yield line and full name of every import in a file, including those in functions and for types."""
+    parent = module_of(path).split(".") if path.name == "__init__.py" else module_of(path).split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, name.name) for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
+            base = parent[: len(parent) - node.level + 1] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
             for name in node.names:
                 inner = f"{source}.{name.name}"
@@ -61,29 +61,29 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def against_the_order(path: Path) -> list[str]:
-    """The imports of a file that point at a later room."""
-    here = ROOMS.index(room(module_of(path)))
+    """Return the imports of a file that point at a later package."""
+    here = PACKAGES.index(package(module_of(path)))
     return [
-        f"{path.relative_to(ROOT.parent)}:{line}: {ROOMS[here]} imports {name}"
+        f"{path.relative_to(ROOT.parent)}:{line}: {PACKAGES[here]} imports {name}"
         for line, name in imports_of(path)
-        if name.split(".")[0] == "cnncli" and ROOMS.index(room(name)) > here
+        if name.split(".")[0] == "cnncli" and PACKAGES.index(package(name)) > here
     ]
 
 
-def test_every_module_has_a_room() -> None:
-    """A new folder or module at the top of the package is given its place in the order."""
-    assert {room(module_of(path)) for path in FILES} <= set(ROOMS)
+def test_every_package_has_a_place_in_the_order() -> None:
+    """Every folder and module at the top of the package has a place in the order."""
+    assert {package(module_of(path)) for path in FILES} <= set(PACKAGES)
     assert len(FILES) > 30
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_imports_point_to_earlier_rooms(path: Path) -> None:
-    """No room knows those that come after it."""
+def test_imports_point_to_earlier_packages(path: Path) -> None:
+    """No package imports one that comes after it."""
     assert against_the_order(path) == []
 
 
 def test_the_search_finds_imports_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the top, in functions, relative, by name and for types: none escapes."""
+    """Imports at the top, in functions, relative, by name and for types are all found."""
     (tmp_path / "errors.py").write_text("def f():\n    from cnncli.cli import app\n")
     (tmp_path / "runtime.py").write_text(
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import cnncli.terminal.console\n"
@@ -106,7 +106,7 @@ def test_the_search_finds_imports_of_every_kind(tmp_path: Path, monkeypatch: pyt
 
 
 def run_and_list_modules(words: list[str], folder: Path) -> tuple[int, set[str]]:
-    """Run one command line in a fresh process; gives its exit code and the full names of what it imported."""
+    """Run a command line in a new process, and return its exit code and the modules that it imported."""
     code = (
         "import json, sys\n"
         "from cnncli.cli import main\n"
@@ -119,8 +119,8 @@ def run_and_list_modules(words: list[str], folder: Path) -> tuple[int, set[str]]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["-q", "--help"], ["trian"]], ids=" ".join)
-def test_help_imports_nothing_that_takes_time(words: list[str], tmp_path: Path) -> None:
-    """Help appears at once, since it waits for click alone."""
+def test_help_imports_nothing_slow(words: list[str], tmp_path: Path) -> None:
+    """Help appears at once, since it imports only click."""
     code, modules = run_and_list_modules(words, tmp_path)
 
     assert code == (2 if words == ["trian"] else 0)
@@ -128,8 +128,8 @@ def test_help_imports_nothing_that_takes_time(words: list[str], tmp_path: Path) 
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_a_verb_imports_nothing_heavy(verb: str, tmp_path: Path) -> None:
-    """A verb's module parses, and nothing more, before it is asked to work."""
+def test_the_help_of_a_command_imports_nothing_heavy(verb: str, tmp_path: Path) -> None:
+    """The module of a command imports nothing heavy until the command runs."""
     code, modules = run_and_list_modules([verb, "--help"], tmp_path)
 
     assert code == 0
@@ -158,8 +158,8 @@ def test_the_help_of_a_verb_imports_nothing_heavy(verb: str, tmp_path: Path) -> 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_trains_nothing_imports_nothing_heavy(words: list[str], code: int, tmp_path: Path) -> None:
-    """Lists, and every error that is known before a network is built, come without TensorFlow."""
+def test_commands_that_train_nothing_import_nothing_heavy(words: list[str], code: int, tmp_path: Path) -> None:
+    """Lists, and errors that are found before a network is built, do not import TensorFlow."""
     (tmp_path / "bad.yaml").write_text(
         "data: {path: nowhere}\ntraining: {optimizer: {learning_rate: fast}}\nbackbon: 1\n"
     )
@@ -169,19 +169,28 @@ def test_what_trains_nothing_imports_nothing_heavy(words: list[str], code: int, 
     assert not modules & set(HEAVY)
 
 
-def test_what_is_wrong_with_a_config_is_said_before_anything_else_is_imported(tmp_path: Path) -> None:
-    """Neither arrays nor networks are needed to find a wrong setting."""
+def test_config_errors_are_reported_before_anything_else_is_imported(tmp_path: Path) -> None:
+    """A wrong setting is found without NumPy and without networks."""
     (tmp_path / "bad.yaml").write_text("data: {path: nowhere}\nbackbon: 1\n")
     code, modules = run_and_list_modules(["train", "bad.yaml"], tmp_path)
-    rooms = {room(name) for name in modules if name.startswith("cnncli.")}
+    packages = {package(name) for name in modules if name.startswith("cnncli.")}
 
     assert code == 2
     assert not modules & {*HEAVY, "numpy", "PIL", "cnncli.recipes.train"}
-    assert not rooms & {"dataset", "networks", "engines", "features", "training", "evaluation", "inference", "report"}
+    assert not packages & {
+        "dataset",
+        "networks",
+        "engines",
+        "features",
+        "training",
+        "evaluation",
+        "inference",
+        "report",
+    }
 
 
-def test_predicting_imports_nothing_that_trains() -> None:
-    """Nor what reads configs, which takes as long as NumPy."""
+def test_predicting_imports_no_training_code() -> None:
+    """Predicting imports neither training code nor the reader of configs."""
     code = (
         "import json, sys\n"
         "import cnncli.cli.render, cnncli.cli.predict, cnncli.recipes.predict\n"
@@ -191,7 +200,7 @@ def test_predicting_imports_nothing_that_trains() -> None:
     modules = json.loads(done.stdout)
 
     assert not {*modules} & {*HEAVY, "pydantic", "yaml", "rich", "cnncli.recipes.fit"}
-    assert not {room(name) for name in modules if name.startswith("cnncli.")} & {
+    assert not {package(name) for name in modules if name.startswith("cnncli.")} & {
         "features",
         "training",
         "evaluation",

@@ -20,7 +20,7 @@ from cnncli.config.overrides import FOLDERS
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.reference import with_reference
 from cnncli.runs.folder import RunFolder
-from tests.test_imports import ROOMS
+from tests.test_imports import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -118,7 +118,7 @@ def test_the_map_shows_the_rooms_in_their_order() -> None:
     there = {path.name for path in Path(cnncli.__file__).parent.iterdir() if not path.name.startswith("_")} - {
         "py.typed"
     }
-    order = [name for room in ROOMS for name in (f"{room}.py", f"{room}/") if name.rstrip("/") in there]
+    order = [name for part in PACKAGES for name in (f"{part}.py", f"{part}/") if name.rstrip("/") in there]
     shown = [name for name in first_column("How it works") if name.endswith((".py", "/"))]
 
     assert shown == order

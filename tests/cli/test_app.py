@@ -1,4 +1,4 @@
-"""The command line as a whole: verbs, help, messages, exit codes."""
+"""The command line as a whole: commands, help, messages, exit codes."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Verb = Callable[[Callable[[], None]], None]
 
 @pytest.fixture
 def verb(monkeypatch: pytest.MonkeyPatch) -> Verb:
-    """Lets `cnncli train` do what a test wants."""
+    """Return a function that replaces `cnncli train`."""
 
-    def become(action: Callable[..., None]) -> None:
+    def replace(action: Callable[..., None]) -> None:
         command = action if isinstance(action, click.Command) else click.command()(action)
         monkeypatch.setattr(LazyGroup, "get_command", lambda self, context, name: command)
 
-    return become
+    return replace
 
 
 def raising(error: BaseException) -> Callable[[], None]:
-    """An action that raises."""
+    """Return an action that raises."""
 
     def action() -> None:
         raise error
@@ -47,7 +47,7 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command, with the words that call it; groups too."""
+    """Yield every command and group with the words that call it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -62,12 +62,12 @@ EVERY_COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 
 def help_of(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
-    """What `--help` of a command prints."""
+    """Return what `--help` of a command prints."""
     assert main([*words, "--help"]) == 0
     return capsys.readouterr().out
 
 
-def test_the_verbs_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     """Help lists the commands in the order of the table, which begins with training, and ends with an example."""
     text = help_of((), capsys)
 
@@ -77,8 +77,8 @@ def test_the_verbs_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_the_short_help_is_the_verbs_own(name: str) -> None:
-    """The list of verbs, which imports none, says what each says of itself."""
+def test_the_listed_help_is_the_commands_own(name: str) -> None:
+    """The list of commands, which imports none of them, repeats the first sentence of each command's help."""
     command = app.get_command(click.Context(app), name)
 
     assert command is not None
@@ -86,7 +86,7 @@ def test_the_short_help_is_the_verbs_own(name: str) -> None:
 
 
 def test_a_short_help_fits_its_line() -> None:
-    """A list of verbs on 80 columns has one line for each."""
+    """The list of commands has one line per command on 80 columns."""
     assert max(len(text) for text in VERBS.values()) <= 80 - 2 - max(len(name) for name in VERBS) - 2
 
 
@@ -94,7 +94,7 @@ def test_a_short_help_fits_its_line() -> None:
 def test_every_command_has_help_that_ends_with_an_example(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The last line of a command's help is a line to copy that calls this command."""
+    """The last line of a command's help is an example that calls this command."""
     text = help_of(words, capsys)
 
     assert len(text.splitlines()) > 6
@@ -103,7 +103,7 @@ def test_every_command_has_help_that_ends_with_an_example(
 
 @EVERY_COMMAND
 def test_every_option_of_every_command_has_help(words: tuple[str, ...]) -> None:
-    """No option is left to be guessed."""
+    """Every option has a description."""
     options = [option for option in COMMANDS[words].params if isinstance(option, click.Option)]
 
     assert [option.name for option in options if not option.help] == []
@@ -111,7 +111,7 @@ def test_every_option_of_every_command_has_help(words: tuple[str, ...]) -> None:
 
 @EVERY_COMMAND
 def test_every_command_takes_the_shared_options(words: tuple[str, ...]) -> None:
-    """--quiet, --verbose and --no-color go after any verb; groups leave them to their commands."""
+    """--quiet, --verbose and --no-color are accepted after every command."""
     names = {name for option in COMMANDS[words].params for name in option.opts}
 
     if not isinstance(COMMANDS[words], click.Group):
@@ -119,7 +119,7 @@ def test_every_command_takes_the_shared_options(words: tuple[str, ...]) -> None:
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line: name and version."""
+    """--version prints one line with name and version."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"cnncli {cnncli_version()}\n"
 
@@ -128,14 +128,14 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     "command", [["-m", "cnncli"], ["-c", "import sys; from cnncli.cli import main; sys.exit(main())"]]
 )
 def test_both_ways_to_call_it(command: list[str]) -> None:
-    """`python -m cnncli` is `cnncli`."""
+    """`python -m cnncli` does the same as `cnncli`."""
     done = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=True)
 
     assert (done.stdout, done.stderr) == (f"cnncli {cnncli_version()}\n", "")
 
 
-def test_no_words_are_answered_with_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """`cnncli` alone shows the help, on stderr, since nothing was done."""
+def test_no_arguments_print_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`cnncli` without arguments is an error that shows the help on stderr."""
     assert main([]) == 2
     captured = capsys.readouterr()
 
@@ -160,7 +160,7 @@ def last_code(err: str) -> str:
 def test_an_unknown_command_names_the_nearest(
     words: list[str], suggestion: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A typing error costs one look, in groups of commands too."""
+    """A mistyped command is corrected, within groups too."""
     assert main(words) == 2
     first, second = capsys.readouterr().err.splitlines()
 
@@ -183,7 +183,7 @@ def test_an_unknown_command_without_a_close_one_lists_all(capsys: pytest.Capture
 def test_an_unknown_option_names_only_a_close_one(
     option: str, suggestion: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A guess that is far off is worse than none."""
+    """An option that is not close is not suggested."""
     assert main(["runs", option]) == 2
     err = capsys.readouterr().err
 
@@ -220,7 +220,7 @@ def test_a_wrong_option_is_one_line_and_the_way_to_help(
 
 
 def test_every_problem_is_a_line(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    """All the problems of a phase, no traceback, exit 2."""
+    """All problems of a phase are printed without a traceback, and the exit code is 2."""
     problems = [Message("config-key-unknown", "a.yaml:1:1: one"), "a.yaml:2:1: two"]
     verb(raising(ConfigError(problems)))
 
@@ -229,7 +229,7 @@ def test_every_problem_is_a_line(verb: Verb, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_missed_minimum_exits_with_3(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    """A gate can tell a classifier that is not good enough from a mistake."""
+    """A script can distinguish an insufficient accuracy from a mistake."""
     verb(raising(MinimumMissedError("0.93 is below 0.95")))
 
     assert main(["train"]) == 3
@@ -237,8 +237,8 @@ def test_a_missed_minimum_exits_with_3(verb: Verb, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_what_the_machine_refuses_is_no_bug(number: int, verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    """A full disk is one line that names the file, exit 2."""
+def test_an_error_of_the_system_is_not_a_bug(number: int, verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk is reported in one line that names the file, with exit code 2."""
     verb(raising(OSError(number, os.strerror(number), "/disk/model.keras")))
 
     assert main(["train"]) == 2
@@ -257,10 +257,10 @@ def test_what_the_machine_refuses_is_no_bug(number: int, verb: Verb, capsys: pyt
         (["cache", "list"], "CNNCLI_CACHE"),
     ],
 )
-def test_the_home_folder_of_nobody_is_no_bug(
+def test_an_unknown_home_folder_is_not_a_bug(
     words: list[str], variable: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mistyped `~user` is one line, exit 2, in every option and variable that names a folder."""
+    """A mistyped `~user` is reported in one line with exit code 2, in every option and variable that names a folder."""
     if variable:
         monkeypatch.setenv(variable, "~nosuch/x")
 
@@ -270,8 +270,8 @@ def test_the_home_folder_of_nobody_is_no_bug(
     assert error.count("\n") == 1
 
 
-def test_too_little_memory_is_no_bug(verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A command that runs out of memory ends with one line, exit 2, and no log of a bug."""
+def test_a_lack_of_memory_is_not_a_bug(verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A command that runs out of memory ends with one line, exit code 2 and no log of a bug."""
     verb(raising(MemoryError("Unable to allocate 28 GiB")))
 
     assert main(["train"]) == 2
@@ -282,7 +282,7 @@ def test_too_little_memory_is_no_bug(verb: Verb, capsys: pytest.CaptureFixture[s
 def test_a_bug_is_one_line_and_its_traceback_is_in_a_log(
     verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit 1; the line names the log in the folder of the runs."""
+    """The exit code is 1, and the line names the log in the directory of the runs."""
     monkeypatch.setenv("CNNCLI_RUNS", str(tmp_path / "runs"))
     verb(raising(ZeroDivisionError("first line\nsecond line")))
 
@@ -297,7 +297,7 @@ def test_a_bug_is_one_line_and_its_traceback_is_in_a_log(
 
 
 def test_a_bug_in_a_command_with_runs_dir_is_logged_there(verb: Verb, tmp_path: Path) -> None:
-    """--runs-dir decides where the log goes."""
+    """The log of a bug is written below --runs-dir."""
 
     @click.command()
     @runs_dir_option
@@ -313,7 +313,7 @@ def test_a_bug_in_a_command_with_runs_dir_is_logged_there(verb: Verb, tmp_path: 
 def test_a_bug_in_a_run_is_in_the_log_of_the_run(
     verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """With a run, no other log is written."""
+    """A bug during a run is logged in the run, and nowhere else."""
     run = create_run(tmp_path / "runs", "a", {"config.yaml": ""})
 
     def action() -> None:
@@ -328,10 +328,10 @@ def test_a_bug_in_a_run_is_in_the_log_of_the_run(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.path.name]
 
 
-def test_a_bug_where_nothing_can_be_written_is_on_the_screen(
+def test_a_bug_is_printed_if_no_log_can_be_written(
     verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No traceback is lost, and `main` never raises."""
+    """The traceback goes to stderr, and `main` does not raise."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CNNCLI_RUNS", str(tmp_path / "file" / "runs"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
@@ -345,7 +345,7 @@ def test_a_bug_where_nothing_can_be_written_is_on_the_screen(
 
 
 def test_ctrl_c_exits_with_130(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    """A word and the exit code a shell expects."""
+    """Ctrl-C ends with a word and the exit code that shells expect."""
     verb(raising(KeyboardInterrupt()))
 
     assert main(["train"]) == 130
@@ -372,9 +372,9 @@ print(main(["train"]), signal.getsignal(signal.SIGTERM) is before)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_sigterm_exits_with_143_after_cleaning_up() -> None:
-    """What is open is closed on the way out; afterwards the signal means what it meant.
+    """Cleanup runs before the process ends, and the previous handler of the signal is restored.
 
-    In a process of its own: other tests have left libraries and threads in this one.
+    The test needs its own process, since other tests have left libraries and threads in this one.
     """
     done = subprocess.run(
         [sys.executable, "-c", SIGTERM_IN_A_COMMAND], capture_output=True, text=True, timeout=60, check=False
@@ -384,7 +384,7 @@ def test_sigterm_exits_with_143_after_cleaning_up() -> None:
 
 
 def test_a_command_may_run_in_a_thread() -> None:
-    """Only the main thread may set signals; others do without."""
+    """A command also runs in a thread, where signal handlers cannot be set."""
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(main(["--version"])))
     thread.start()
@@ -395,8 +395,8 @@ def test_a_command_may_run_in_a_thread() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
 @pytest.mark.parametrize("words", [["--help"], ["runs", "--json"]], ids=" ".join)
-def test_a_reader_that_goes_away_is_no_error(words: list[str], tmp_path: Path) -> None:
-    """`cnncli … | head -1`: no message, no traceback, the exit code of a program that SIGPIPE ended."""
+def test_a_closed_pipe_is_not_an_error(words: list[str], tmp_path: Path) -> None:
+    """`cnncli … | head -1` ends without a message, with the exit code of a program that SIGPIPE ended."""
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-m", "cnncli", *words], stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path)
@@ -408,8 +408,8 @@ def test_a_reader_that_goes_away_is_no_error(words: list[str], tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes them")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
-    """Without stdout, or without stderr, a command still ends as it should."""
+def test_closed_streams_are_not_a_bug(closed: str, tmp_path: Path) -> None:
+    """A command succeeds without stdout or stderr."""
     command = f'"{sys.executable}" -m cnncli runs {closed}'
     done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True)
 
@@ -419,7 +419,7 @@ def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
 def test_a_name_of_raw_bytes_can_be_printed(encoding: str) -> None:
-    """What stdout's encoding cannot hold is escaped or replaced; it does not end the command."""
+    """Characters that stdout's encoding lacks are escaped."""
     code = (
         "import sys, click; from cnncli import cli\n"
         "cli._run = lambda words, invocation: click.echo('\\udcff \\u732b') or print('\\udcff') or 0\n"
@@ -445,10 +445,10 @@ def test_a_name_of_raw_bytes_can_be_printed(encoding: str) -> None:
         (["train", "--no-color", "-v"], False, True, False),
     ],
 )
-def test_shared_options_before_or_after_the_verb(
+def test_shared_options_before_or_after_the_command(
     words: list[str], quiet: bool, verbose: bool, color: bool, verb: Verb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where they stand makes no difference to the console a command gets."""
+    """Shared options have the same effect before and after the command."""
     monkeypatch.setattr("cnncli.terminal.console._is_terminal", lambda stream: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     consoles: list[Console] = []
@@ -466,13 +466,13 @@ def test_shared_options_before_or_after_the_verb(
 
 @pytest.mark.parametrize("words", [["-q", "runs", "-v"], ["-q", "-v", "runs"], ["runs", "-qv"]])
 def test_quiet_and_verbose_exclude_each_other(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Both at once is a mistake, wherever they stand."""
+    """--quiet and --verbose together are an error, wherever they stand."""
     assert main(words) == 2
     assert last_code(capsys.readouterr().err) == "usage-options-conflict"
 
 
 def test_shared_options_of_one_call_do_not_reach_the_next(verb: Verb) -> None:
-    """There is no global state."""
+    """The options of one call are not kept in global state."""
     seen: list[bool] = []
 
     @click.command()
@@ -489,7 +489,7 @@ def test_shared_options_of_one_call_do_not_reach_the_next(verb: Verb) -> None:
 
 
 def test_a_command_can_be_called_without_main() -> None:
-    """Click's own test runner, which knows nothing of `main`, gives a command its console too."""
+    """A command called by click's test runner, without `main`, gets its console too."""
     from click.testing import CliRunner
 
     @click.command()
@@ -502,10 +502,10 @@ def test_a_command_can_be_called_without_main() -> None:
 
 
 @pytest.mark.parametrize(("color", "escapes"), [({}, True), ({"NO_COLOR": "1"}, False)])
-def test_errors_are_red_on_a_terminal_alone(
+def test_errors_are_red_only_on_a_terminal(
     color: dict[str, str], escapes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """NO_COLOR keeps even a terminal plain; a file gets no codes in any case."""
+    """NO_COLOR turns colors off on a terminal, and a file never gets any."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     main(["trian"])
     assert "\x1b" not in capsys.readouterr().err
@@ -518,7 +518,7 @@ def test_errors_are_red_on_a_terminal_alone(
 
 
 def test_json_is_always_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Paths are text, NumPy's numbers are numbers, and what is no number is null."""
+    """Paths become text, NumPy's numbers become numbers, and NaN and Inf become null."""
     import numpy as np
 
     print_json(
@@ -531,8 +531,8 @@ def test_json_is_always_json(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_the_shell_completes_verbs() -> None:
-    """Click's completion works, which needs a cnncli that ends when the shell asks."""
+def test_the_shell_completes_commands() -> None:
+    """Click's shell completion completes the names of commands."""
     variables = {"_CNNCLI_COMPLETE": "bash_complete", "COMP_WORDS": "cnncli ru", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "cnncli"], env={**os.environ, **variables}, capture_output=True, text=True, check=True

@@ -20,14 +20,14 @@ PATH = "data: {path: images}\n"
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A current folder with a config and its images."""
+    """Change into a folder with a config and its images."""
     (tmp_path / "images").mkdir()
     (tmp_path / "a.yaml").write_text(PATH)
     monkeypatch.chdir(tmp_path)
 
 
 def test_show_prints_a_config_with_every_setting(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """What it prints means the same config, wherever it is read."""
+    """The printed config is equivalent to the original, wherever it is read."""
     assert main(["config", "show", "a.yaml", "training.epochs=7", "head.layers=[{dropout: 0.3}]"]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -38,7 +38,7 @@ def test_show_prints_a_config_with_every_setting(capsys: pytest.CaptureFixture[s
 
 
 def test_show_as_json_is_one_document(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The same settings."""
+    """--json prints the same settings."""
     assert main(["config", "show", "a.yaml", "--json"]) == 0
     settings = json.loads(capsys.readouterr().out)
     assert settings["data"]["path"] == str(tmp_path / "images")
@@ -46,13 +46,13 @@ def test_show_as_json_is_one_document(capsys: pytest.CaptureFixture[str], tmp_pa
 
 
 def test_show_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
-    """A config can be looked at before its data is there; whether it is, `validate` says."""
+    """A config can be shown before its data exists; `validate` checks whether it does."""
     assert main(["config", "show", "a.yaml", "data.path=/not/there/yet"]) == 0
     assert "  path: /not/there/yet\n" in capsys.readouterr().out
 
 
-def test_validate_says_ok_or_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of all the files; what is right goes to stdout, what is wrong to stderr, and the exit code is 2."""
+def test_validate_prints_ok_or_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    """Valid configs are named on stdout, the problems of the others on stderr, and the exit code is 2."""
     Path("b.yaml").write_text("sede: 1\ndata: {path: nowhere}\n")
     Path("c.yaml").write_text("seed: [\n")
     assert main(["config", "validate", "a.yaml", "b.yaml", "c.yaml", "d.yaml"]) == 2
@@ -69,7 +69,7 @@ def test_validate_says_ok_or_every_problem(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_validate_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
-    """For every config that is named; a file whose name has an equals sign is a file."""
+    """Overrides apply to every config, and an existing file with an equals sign in its name is a file."""
     Path("b=c.yaml").write_text(PATH)
     assert main(["config", "validate", "a.yaml", "b=c.yaml", "training.epochs=3"]) == 0
     assert capsys.readouterr().out == "a.yaml: ok\nb=c.yaml: ok\n"
@@ -99,8 +99,8 @@ def test_validate_shows_notes(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count(f"a.yaml: {note}") == 1
 
 
-def test_schema_is_json_that_judges_configs(capsys: pytest.CaptureFixture[str]) -> None:
-    """An independent validator takes it."""
+def test_schema_is_a_json_schema_of_configs(capsys: pytest.CaptureFixture[str]) -> None:
+    """An independent validator accepts the schema and applies it."""
     assert main(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     Draft202012Validator.check_schema(schema)
@@ -109,7 +109,7 @@ def test_schema_is_json_that_judges_configs(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_bare_group_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the three verbs and an example."""
+    """`cnncli config` shows its three commands and an example."""
     main(["config"])
     printed = capsys.readouterr()
     for word in ("show", "validate", "schema", "Example:"):
@@ -118,7 +118,7 @@ def test_bare_group_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("words", [["config", "validate", "b.yaml"], ["train", "b.yaml"], ["config", "show", "a.yaml"]])
 def test_config_errors_import_nothing_heavy(words: list[str]) -> None:
-    """A wrong config is known before TensorFlow would have been imported."""
+    """A wrong config is reported without importing TensorFlow."""
     Path("b.yaml").write_text("sede: 1\nbackbone: {name: VGG17}\n")
     program = (
         "import sys\n"

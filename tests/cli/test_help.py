@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def leaves(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command that is no group of commands."""
+    """Yield the words of every command that is not a group."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -29,7 +29,7 @@ def leaves(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 
 def help_of(words: tuple[str, ...]) -> str:
-    """The help of a command, or of all."""
+    """Return the help of a command, or of `cnncli` itself."""
     command: click.Command | None = app
     context = click.Context(app, info_name="cnncli")
     for word in words:
@@ -46,7 +46,7 @@ EVERY_COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 
 def test_command_lines_are_found() -> None:
-    """After a prompt or in a comment, joined and redirected; the search for them misses none and adds nothing."""
+    """Command lines are found after a prompt, in a comment, joined by && and redirected."""
     text = (
         "$ cnncli train a.yaml 'b=[1, 2]' && cnncli evaluate --json > c.json\n#   cnncli runs  # all\nof cnncli train\n"
     )
@@ -55,14 +55,14 @@ def test_command_lines_are_found() -> None:
 
 
 def test_there_are_commands() -> None:
-    """The search for commands finds those of the groups too."""
+    """The search for commands also finds those within groups."""
     assert len(COMMANDS) > 10
     assert ("config", "validate") in COMMANDS
 
 
 @EVERY_COMMAND
 def test_the_example_of_a_command_can_be_typed(words: tuple[str, ...]) -> None:
-    """Its arguments and options are the command's own."""
+    """The example in the help has only arguments and options that the command takes."""
     (example,) = command_lines(help_of(words).rpartition("Example:")[2])
 
     context = parse(example)
@@ -72,7 +72,7 @@ def test_the_example_of_a_command_can_be_typed(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
 def test_configs_named_in_examples_are_there(words: tuple[str, ...]) -> None:
-    """Whoever copies an example in a checkout finds the config it names."""
+    """Configs that examples name exist in a checkout."""
     for example in command_lines(help_of(words).rpartition("Example:")[2]):
         for word in example:
             if word.startswith("configs/"):
@@ -81,7 +81,7 @@ def test_configs_named_in_examples_are_there(words: tuple[str, ...]) -> None:
 
 @EVERY_COMMAND
 def test_every_command_is_in_the_readme(words: tuple[str, ...]) -> None:
-    """Whoever reads the README has met every command once, in a line that can be typed."""
+    """The README shows every command at least once, in a line that can be typed."""
     shown = [" ".join(line[: len(words)]) for line in command_lines(README)]
 
     assert " ".join(words) in shown
@@ -89,13 +89,13 @@ def test_every_command_is_in_the_readme(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("line", command_lines(README), ids=" ".join)
 def test_every_line_of_the_readme_can_be_typed(line: list[str]) -> None:
-    """No option in the README is unknown to its command."""
+    """Every command line in the README parses."""
     parse(line)
 
 
 @EVERY_COMMAND
 def test_an_empty_argument_or_option_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
-    """An unset shell variable never stands for the current folder, whose files a command might move."""
+    """An unset shell variable must not stand for the current folder, whose files a command might move."""
     command: click.Command | None = app
     for word in words:
         assert isinstance(command, click.Group)
@@ -129,7 +129,7 @@ def test_an_empty_argument_or_option_is_refused(words: tuple[str, ...], tmp_path
 def test_an_empty_path_touches_nothing(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The folder in which the command is called stays as it is, and the exit code is 2."""
+    """The exit code is 2, and the current folder is unchanged."""
     for split in ("train", "test"):
         for label in ("a", "b"):
             (tmp_path / split / label).mkdir(parents=True)
@@ -138,5 +138,5 @@ def test_an_empty_path_touches_nothing(
     monkeypatch.chdir(tmp_path)
 
     assert main(words) == 2
-    assert "is empty" in capsys.readouterr().err
+    assert "[usage-empty]" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before

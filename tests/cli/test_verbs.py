@@ -25,7 +25,7 @@ precision: float32
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a config, images, and one finished run."""
+    """Return a folder with a config, images and one finished run."""
     folder = tmp_path_factory.mktemp("place")
     draw_dataset(folder / "data")
     (folder / "tiny.yaml").write_text(CONFIG)
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In that folder."""
+    """Change into that folder."""
     monkeypatch.chdir(place)
     monkeypatch.delenv("CNNCLI_RUNS")
     monkeypatch.setenv("CNNCLI_CACHE", str(place / "cache"))
@@ -49,8 +49,8 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_train_prints_its_figures_and_three_commands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Figures on stdout; how to predict, evaluate and fine-tune on stderr."""
+def test_train_prints_metrics_and_three_commands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Metrics go to stdout, and commands to predict, evaluate and fine-tune go to stderr."""
     assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "others"]) == 0
     out, err = capsys.readouterr()
 
@@ -63,8 +63,8 @@ def test_train_prints_its_figures_and_three_commands(here: Path, capsys: pytest.
     assert "stage head" in err
 
 
-def test_nothing_more_to_unfreeze_is_not_advised(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a network that has trained from scratch."""
+def test_finetune_is_not_suggested_if_everything_has_trained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network trained from scratch has no layer left to unfreeze."""
     assert main(["train", "tiny.yaml", "mode=from-scratch", "training.epochs=1", "--runs-dir", "others"]) == 0
     err = capsys.readouterr().err.splitlines()
 
@@ -74,7 +74,7 @@ def test_nothing_more_to_unfreeze_is_not_advised(here: Path, capsys: pytest.Capt
 
 
 def test_the_commands_to_copy_can_be_typed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With a path in quotes that needs them, and no more layers than there are; --quiet shows none."""
+    """The suggested commands run as printed: paths are quoted, and no more layers are named than there are."""
     assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "my runs"]) == 0
     words = shlex.split(capsys.readouterr().err.splitlines()[-1])
 
@@ -86,7 +86,7 @@ def test_the_commands_to_copy_can_be_typed(here: Path, capsys: pytest.CaptureFix
 
 
 def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With everything reused from the run before."""
+    """--json prints one document, and a second run reuses the features of the first."""
     document = _json(capsys, "train", "tiny.yaml", "--runs-dir", "others")
 
     assert document["features"] == {"computed": 0, "reused": 48}
@@ -94,7 +94,7 @@ def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_evaluate_json_has_the_documented_keys(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the newest run, which is named on stderr."""
+    """Without a run, the newest one is evaluated, and its document has the documented keys."""
     document = _json(capsys, "evaluate")
 
     assert set(document) == {
@@ -112,10 +112,10 @@ def test_evaluate_json_has_the_documented_keys(here: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("words", [["evaluate"], ["evaluate", "{name}"], ["evaluate", "{folder}"]])
-def test_which_run_was_taken_is_said_unless_its_directory_was_named(
+def test_the_run_is_reported_unless_its_directory_was_named(
     words: list[str], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A name may be that of several runs."""
+    """Several runs may have the same name, so the command reports which one it uses."""
     (run,) = (here / "runs").iterdir()
     name = json.loads((run / "run.json").read_text())["name"]
 
@@ -124,7 +124,7 @@ def test_which_run_was_taken_is_said_unless_its_directory_was_named(
 
 
 def test_a_missed_minimum_exits_with_3(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After the figures have been printed."""
+    """The metrics are printed before the command fails."""
     (here / "wrong").mkdir(exist_ok=True)
     for name, other in (("dots", "stripes"), ("stripes", "dots")):
         if not (here / "wrong" / name).exists():
@@ -139,8 +139,8 @@ def test_a_missed_minimum_exits_with_3(here: Path, capsys: pytest.CaptureFixture
     )
 
 
-def test_predict_reports_a_bad_image_and_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The good ones on stdout, the bad one on stderr, exit code 2."""
+def test_predict_reports_a_bad_image_and_continues(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Predictions go to stdout, the bad image is named on stderr, and the exit code is 2."""
     (here / "bad.jpg").write_bytes(b"nothing")
     good = "data/test/dots/dots-00.png"
 
@@ -151,7 +151,7 @@ def test_predict_reports_a_bad_image_and_goes_on(here: Path, capsys: pytest.Capt
 
 
 def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same labels and probabilities, the latter to the last digit."""
+    """JSON and CSV have the same labels, and the same probabilities to the last digit."""
     document = _json(capsys, "predict", "data/test/dots")
     assert main(["predict", "data/test/dots", "--csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -164,15 +164,15 @@ def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_without_a_run_predict_prints_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not even the header of a table."""
+    """If the run does not exist, not even the header of the CSV is printed."""
     assert main(["predict", "data/test/dots", "--csv", "--run", "absent"]) == 2
     assert capsys.readouterr().out == ""
 
 
-def test_a_image_on_standard_input_is_named_by_its_dash(
+def test_an_image_on_standard_input_is_named_by_its_dash(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read as bytes, whatever its format."""
+    """An image on standard input is predicted like the file itself."""
     image = (here / "data/test/dots/dots-00.png").read_bytes()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(image)))
     document = _json(capsys, "predict", "-")
@@ -182,7 +182,7 @@ def test_a_image_on_standard_input_is_named_by_its_dash(
 
 
 def test_a_plan_is_printed_and_nothing_trained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Layers that train, parameters, and what crosses the cut."""
+    """--plan prints the trainable layers, the parameters and the features at the cut."""
     assert main(["finetune", "--unfreeze", "1", "--plan"]) == 0
     out = capsys.readouterr().out
 
@@ -192,8 +192,8 @@ def test_a_plan_is_printed_and_nothing_trained(here: Path, capsys: pytest.Captur
     assert len(list((here / "runs").iterdir())) == 1
 
 
-def test_finetune_goes_into_a_run_of_its_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And names its parent."""
+def test_finetune_creates_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The new run names its parent."""
     document = _json(capsys, "finetune", "--unfreeze", "all", "--epochs", "1", "--runs-dir", "runs")
     facts = json.loads((Path(document["run"]) / "run.json").read_text())
 
@@ -206,7 +206,7 @@ def test_finetune_goes_into_a_run_of_its_own(here: Path, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("source", ["tiny.yaml", "MobileNetV2"])
 def test_summary_takes_a_config_or_a_backbone(here: Path, capsys: pytest.CaptureFixture[str], source: str) -> None:
-    """Layer by layer, with totals that add up."""
+    """The parameters of the layers add up to the totals."""
     document = _json(capsys, "summary", source)
 
     assert document["parameters"] == sum(layer["parameters"] for layer in document["layers"])
@@ -214,7 +214,7 @@ def test_summary_takes_a_config_or_a_backbone(here: Path, capsys: pytest.Capture
 
 
 def test_three_mistakes_are_reported_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown key, a wrong type and a missing folder: a line each, exit 2, nothing written."""
+    """An unknown key, a wrong type and a missing folder are three lines, and nothing is written."""
     (here / "wrong.yaml").write_text("data: {path: nowhere}\ntraining: {epochs: ten}\nbackbon: {name: VGG16}\n")
 
     assert main(["train", "wrong.yaml", "--runs-dir", "none"]) == 2
@@ -227,7 +227,7 @@ def test_three_mistakes_are_reported_at_once(here: Path, capsys: pytest.CaptureF
 def test_training_data_with_bad_images_names_all_of_them(
     here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Before anything is written; with on_bad_image=skip it trains on the others."""
+    """All bad images are named before anything is written; on_bad_image=skip trains on the others."""
     data = draw_dataset(tmp_path / "data", 4, 2, 2)
     for name in ("a.jpg", "b.jpg"):
         (data / "train" / "dots" / name).write_bytes(b"\xff\xd8\xff broken")
@@ -241,8 +241,8 @@ def test_training_data_with_bad_images_names_all_of_them(
     assert main([*arguments, "data.on_bad_image=skip", "training.epochs=1"]) == 0
 
 
-def test_training_a_finished_run_shows_its_figures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is no folder of images, although it is a folder."""
+def test_training_a_finished_run_shows_its_metrics(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A finished run is recognized and not taken for a folder of images."""
     run = next((here / "runs").iterdir())
 
     assert main(["train", str(run)]) == 0
@@ -251,16 +251,16 @@ def test_training_a_finished_run_shows_its_figures(here: Path, capsys: pytest.Ca
     assert f"{run.name} is finished" in err
 
 
-def test_other_settings_beside_a_run_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It goes on with those it began with."""
+def test_settings_cannot_be_changed_on_resuming(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run resumes with the settings it was started with."""
     run = next((here / "runs").iterdir())
 
     assert main(["train", str(run), "seed=3"]) == 2
     assert "goes on with the settings it began with; leave out seed" in capsys.readouterr().err
 
 
-def test_training_what_is_not_there_names_both_that_could_be(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A config or a folder; where only a config will do, no folder is spoken of."""
+def test_a_missing_source_is_reported_with_what_is_expected(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`train` expects a config, a folder or a run, and `augment` a config."""
     for verb, what in (
         ("train", "no such file or folder, expected a config in YAML or a folder of images."),
         ("augment", "no such file, expected a config in YAML."),

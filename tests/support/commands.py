@@ -13,7 +13,7 @@ from cnncli.cli.options import Invocation
 
 
 def command_lines(text: str) -> list[list[str]]:
-    """The words after `cnncli` of every command line in a text, one command a line or joined by && and |."""
+    """Return the words after `cnncli` of every command line in a text, one per line or joined by && and |."""
     lines = re.sub(r"\\\n", " ", text).splitlines()
     return [words for line in lines if re.match(r"\s*(\$ |# +)?(\S.* && )?cnncli ", line) for words in _of_line(line)]
 
@@ -35,7 +35,11 @@ def _of_line(line: str) -> Iterator[list[str]]:
 
 
 def parse(words: list[str]) -> click.Context:
-    """The context of a command line; click.UsageError where cnncli would refuse it."""
+    """Return the context of a command line.
+
+    Raises:
+        click.UsageError: cnncli would refuse it.
+    """
     context = app.make_context("cnncli", list(words), obj=Invocation(), resilient_parsing=False)
     command: click.Command = app
     while isinstance(command, click.Group):

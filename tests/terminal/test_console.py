@@ -20,27 +20,27 @@ from cnncli.terminal.progress import Meter
 
 
 class Clock:
-    """A clock that goes on when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time."""
         return self.now
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
 
 @pytest.fixture(autouse=True)
-def _a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine that runs the tests has no say in how a terminal looks."""
+def _terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set a terminal of 80 columns, whatever the machine that runs the tests has."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -55,13 +55,13 @@ def without_styles(stream: io.StringIO) -> str:
 
 
 def plain(**options: object) -> tuple[Console, io.StringIO, Clock]:
-    """A console that writes lines to a text, with its clock."""
+    """Return a console that writes to a text stream, with the stream and its clock."""
     stream, clock = io.StringIO(), Clock()
     return Console(stream, clock=clock, **options), stream, clock  # type: ignore[arg-type]
 
 
-def spoken(console: Console) -> None:
-    """One message of every kind."""
+def write_messages(console: Console) -> None:
+    """Write one message of every kind."""
     console.say("say")
     console.detail("detail")
     console.phase("phase", "text")
@@ -77,17 +77,17 @@ def spoken(console: Console) -> None:
         ({"quiet": True, "verbose": True}, ["warning: warn"]),
     ],
 )
-def test_what_is_said_at_each_volume(options: dict[str, bool], lines: list[str]) -> None:
-    """Quiet leaves warnings, verbose adds details."""
+def test_what_is_shown_at_each_level(options: dict[str, bool], lines: list[str]) -> None:
+    """--quiet leaves only warnings, --verbose adds debug messages, and --quiet wins."""
     console, stream, _ = plain(**options)
-    spoken(console)
+    write_messages(console)
 
     assert stream.getvalue().splitlines() == lines
 
 
 def test_messages_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """Stdout belongs to results."""
-    spoken(Console())
+    """Messages do not mix with results on stdout."""
+    write_messages(Console())
     captured = capsys.readouterr()
 
     assert captured.out == ""
@@ -115,7 +115,7 @@ def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_colors_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], options: dict[str, bool], colored: bool
 ) -> None:
-    """A terminal has colors, unless NO_COLOR is set to anything, or it is a dumb one, or someone said otherwise."""
+    """A terminal has colors, unless NO_COLOR is set, it is a dumb terminal, or colors are switched off."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stream = Terminal()
@@ -125,9 +125,9 @@ def test_colors_on_a_terminal(
 
 
 def test_no_colors_in_a_file() -> None:
-    """What is no terminal gets no escape codes."""
+    """A stream that is not a terminal gets no escape codes."""
     console, stream, _ = plain()
-    spoken(console)
+    write_messages(console)
 
     assert "\x1b" not in stream.getvalue()
 
@@ -150,7 +150,7 @@ def test_plain_progress_is_a_line_now_and_then_and_one_at_the_end() -> None:
 
 
 def test_short_work_is_one_line() -> None:
-    """What is over before ten seconds only sums up."""
+    """A task of less than ten seconds has only its summary."""
     console, stream, clock = plain()
     with console.progress(10, "hashing", "files") as progress:
         clock.now += 2
@@ -160,7 +160,7 @@ def test_short_work_is_one_line() -> None:
 
 
 def test_progress_without_a_total() -> None:
-    """Where the number is unknown, the rate is shown and no time left."""
+    """If the total is unknown, the rate is shown without the time left."""
     console, stream, clock = plain()
     with console.progress(None, "looking", "files") as progress:
         clock.now += FIRST_LINE_S
@@ -170,7 +170,7 @@ def test_progress_without_a_total() -> None:
 
 
 def test_time_left_follows_the_recent_rate() -> None:
-    """A slow beginning does not spoil the estimate for ever."""
+    """A slow beginning does not spoil the estimate."""
     clock = Clock()
     meter = Meter("work", 1000, "images", clock)
     clock.now += 100
@@ -182,8 +182,8 @@ def test_time_left_follows_the_recent_rate() -> None:
     assert meter.text() == "401/1,000 · 10 images/s · 1 min 00 s left"
 
 
-def test_work_that_fails_does_not_claim_to_be_done() -> None:
-    """No summary after an exception."""
+def test_a_task_that_fails_has_no_summary() -> None:
+    """A summary would claim that the task is done."""
     console, stream, _ = plain()
 
     with pytest.raises(KeyboardInterrupt), console.progress(10, "work"):
@@ -193,7 +193,7 @@ def test_work_that_fails_does_not_claim_to_be_done() -> None:
 
 
 def test_progress_of_nothing() -> None:
-    """Zero images in zero seconds are no division by zero, and nothing to speak of."""
+    """Zero images in zero seconds cause neither a division by zero nor a line."""
     console, stream, _ = plain()
     with console.progress(0, "work") as progress:
         progress.advance(0)
@@ -202,7 +202,7 @@ def test_progress_of_nothing() -> None:
 
 
 def test_many_threads_may_advance() -> None:
-    """No step is lost."""
+    """Steps reported by several threads are all counted."""
     console, stream, clock = plain()
     with console.progress(8000, "work") as progress:
         threads = [
@@ -246,8 +246,8 @@ def test_long_epochs_report_their_progress() -> None:
     ]
 
 
-def test_quiet_training_and_progress_say_nothing() -> None:
-    """--quiet leaves no line of progress."""
+def test_quiet_training_and_progress_show_nothing() -> None:
+    """--quiet shows no progress."""
     console, stream, clock = plain(quiet=True)
     with console.training("head", 2, 10) as training, console.progress(5, "work") as progress:
         clock.now += 100
@@ -259,7 +259,7 @@ def test_quiet_training_and_progress_say_nothing() -> None:
 
 
 def test_bars_on_a_terminal() -> None:
-    """A bar with counts, rate and time left moves on a terminal, and is gone when the work is done."""
+    """A bar with counts, rate and time left moves on a terminal and disappears when the task is done."""
     stream, clock = Terminal(), Clock()
     console = Console(stream, clock=clock, color=False)
     with console.progress(12_000, "computing features") as progress:
@@ -271,11 +271,11 @@ def test_bars_on_a_terminal() -> None:
     assert re.search("computing features [━╸╺ ]{16} 1,200/12,000 · 1,200 images/s · 9.0 s left", shown)
     assert "a message meanwhile" in shown
     assert shown.rstrip().endswith("computing features: 1,200 images in 1.0 s · 1,200 images/s")
-    assert not re.search(r"\x1b\[[\d;]*m", shown), "no colors were asked for"
+    assert not re.search(r"\x1b\[[\d;]*m", shown), "colors are switched off"
 
 
-def test_work_inside_work_on_a_terminal() -> None:
-    """A second bar joins the first."""
+def test_a_task_within_a_task_on_a_terminal() -> None:
+    """A second bar appears below the first."""
     stream, clock = Terminal(), Clock()
     console = Console(stream, clock=clock)
     with console.training("head", 2, 100) as training, console.progress(10, "scoring") as progress:
@@ -288,8 +288,8 @@ def test_work_inside_work_on_a_terminal() -> None:
     assert "epoch 1/2" in stream.getvalue()
 
 
-def test_a_bar_ends_with_its_work() -> None:
-    """After an exception the terminal is as before, and the next bar is a new one."""
+def test_a_bar_ends_with_its_task() -> None:
+    """After an exception the terminal is restored, and the next task has a new bar."""
     stream = Terminal()
     console = Console(stream, clock=Clock())
 
@@ -301,7 +301,7 @@ def test_a_bar_ends_with_its_work() -> None:
 
 
 def test_markup_in_a_message_is_text() -> None:
-    """Square brackets in a file name are no colors."""
+    """Square brackets in a file name are not read as rich's markup."""
     stream = Terminal()
     console = Console(stream, clock=Clock(), color=False)
     with console.progress(10, "[red]work[/]") as progress:
@@ -316,7 +316,7 @@ def test_markup_in_a_message_is_text() -> None:
     "kind", [io.TextIOWrapper, type("TerminalWrapper", (io.TextIOWrapper,), {"isatty": Terminal.isatty})]
 )
 def test_ascii_terminals_get_ascii(kind: Callable[..., io.TextIOWrapper]) -> None:
-    """Where an encoding has no dots and dashes, plain signs stand for them; nothing raises."""
+    """Dots and dashes that an encoding lacks are replaced by plain signs."""
     buffer = io.BytesIO()
     stream = kind(buffer, encoding="ascii", errors="strict")
     console, clock = Console(stream, clock=Clock()), Clock()
@@ -331,7 +331,7 @@ def test_ascii_terminals_get_ascii(kind: Callable[..., io.TextIOWrapper]) -> Non
 
 
 def test_a_table_in_a_file_is_aligned_text() -> None:
-    """Numbers to the right, words to the left, two spaces between."""
+    """Numbers are aligned right, words left, with two spaces between columns."""
     console, stream, _ = plain()
     console.table(["run", "accuracy"], [["vgg16", "0.97"], ["a", "–"]], title="runs")
 
@@ -339,7 +339,7 @@ def test_a_table_in_a_file_is_aligned_text() -> None:
 
 
 def test_a_table_on_a_terminal_is_drawn() -> None:
-    """Rich draws it, and takes brackets in a cell for what they are."""
+    """Rich draws the table, and brackets in a cell are text."""
     stream = Terminal()
     Console(stream, color=False).table(["run", "accuracy"], [["a[b]", "0.97"]])
 
@@ -357,7 +357,7 @@ RUNS = (
 def test_a_narrow_terminal_hides_the_least_important_columns(
     width: int, hidden: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is shown is whole, so that it can be copied, and no line is wider than the terminal."""
+    """The remaining cells are unabridged, so that they can be copied, and no line is wider than the terminal."""
     monkeypatch.setenv("COLUMNS", str(width))
     stream, (columns, rows) = Terminal(), RUNS
     Console(stream, color=False).table(columns, rows, optional=["mode", "backbone", "images"])
@@ -451,7 +451,7 @@ def test_codes_are_dim_on_a_terminal() -> None:
 
 
 def test_a_result_goes_to_stdout_even_quietly(capsys: pytest.CaptureFixture[str]) -> None:
-    """--quiet silences messages, not results."""
+    """--quiet suppresses messages, but not results."""
     console = Console(quiet=True)
     console.table(["a"], [["message"]])
     console.table(["a"], [["result"]], to="stdout")
@@ -461,18 +461,18 @@ def test_a_result_goes_to_stdout_even_quietly(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_closed_stderr_does_not_end_the_work() -> None:
-    """A log viewer that went away is no reason to lose a training."""
+    """Messages to a closed stream are dropped."""
     stream = io.StringIO()
     console = Console(stream)
     stream.close()
-    spoken(console)
+    write_messages(console)
 
 
 def test_a_process_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pythonw has none."""
+    """Messages are dropped in a process without stderr, such as pythonw."""
     monkeypatch.setattr(sys, "stderr", None)
     console = Console()
-    spoken(console)
+    write_messages(console)
     with console.progress(1, "work") as progress:
         progress.advance()
 
@@ -480,8 +480,8 @@ def test_a_process_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_bars_appear_when_stderr_alone_is_a_terminal() -> None:
-    """With stdout in a pipe the bars still move, and the pipe holds the result alone."""
+def test_bars_appear_if_only_stderr_is_a_terminal() -> None:
+    """With stdout in a pipe the bars still move, and the pipe holds only the result."""
     code = (
         "from cnncli.terminal.console import Console\n"
         "console = Console()\n"
@@ -507,7 +507,7 @@ def test_bars_appear_when_stderr_alone_is_a_terminal() -> None:
 
 
 def test_plain_consoles_do_not_import_rich() -> None:
-    """Start-up is not spent on what a file never shows."""
+    """Rich, which takes long to import, is imported only for terminals."""
     code = (
         "import io, sys; from cnncli.terminal.console import Console; console = Console(io.StringIO())\n"
         "with console.progress(1, 'a') as progress: progress.advance()\n"

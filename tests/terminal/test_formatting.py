@@ -38,13 +38,13 @@ CELLS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=5)
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    """Two digits or so, and never sixty of anything."""
+    """A duration has about two digits, and never 60 seconds or minutes."""
     assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(("speed", "text"), [(1234.5, "1,234 rows/s"), (9.6, "10 rows/s"), (9.4, "9.4 rows/s")])
 def test_rates(speed: float, text: str) -> None:
-    """Whole numbers where they are large, two digits where they are small."""
+    """A large rate is an integer, a small one has two digits."""
     assert rate(speed, "rows") == text
 
 
@@ -63,15 +63,15 @@ def test_accuracies_are_percentages_with_one_decimal() -> None:
 
 @given(st.text(), st.sampled_from(["ascii", "latin-1", "utf-8", "cp1252", None]))
 def test_any_text_can_be_encoded(text: str, encoding: str | None) -> None:
-    """The result goes into the encoding, and a text that fits is left as it is."""
+    """The result can be encoded, and text that can be encoded is unchanged."""
     result = encodable(text, encoding)
 
     assert result.encode(encoding or "utf-8") is not None
     assert encodable(result, encoding) == result
 
 
-def test_bytes_of_a_file_name_can_be_shown() -> None:
-    """A surrogate, which stands for a byte that is no UTF-8, is escaped."""
+def test_raw_bytes_of_a_file_name_can_be_encoded() -> None:
+    """A surrogate, which stands for a byte that is not UTF-8, is escaped."""
     assert encodable("\udcff.jpg", "utf-8") == "\\udcff.jpg"
 
 
@@ -98,13 +98,13 @@ def test_fitting_a_table_loses_no_character_but_spaces(columns: list[list[str]],
 
 
 def test_wide_letters_take_two_columns() -> None:
-    """Ideographs keep the next column straight."""
+    """Ideographs, which are two columns wide, keep the next column straight."""
     assert plain_table([["a", "猫", "cat"], ["b", "x", "y"]]) == "a    b\n猫   x\ncat  y"
 
 
 @pytest.mark.parametrize(
     ("cells", "right"), [(["–", ""], False), (["1", "–"], True), (["±3", "224 × 224"], True), (["VGG16"], False)]
 )
-def test_columns_of_numbers_go_to_the_right(cells: list[str], right: bool) -> None:
-    """A dash is a number that is not known; a name that ends in a number is a name."""
+def test_columns_of_numbers_are_aligned_right(cells: list[str], right: bool) -> None:
+    """A dash stands for an unknown number, and a name that ends in a number is text."""
     assert right_aligned(cells) is right
