@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
-from cnncli.errors import EngineError
+from cnncli.errors import EngineError, Message
 from cnncli.networks.backend import gpus, import_keras
 from cnncli.networks.classifier import PIXELS
 from cnncli.networks.mixed_precision import mixed_bfloat16
 from cnncli.runtime.environment import processor
-from cnncli.runtime.threads import workers
+from cnncli.runtime.threads import map_ordered, workers
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +24,11 @@ GPU_BATCH = 64
 
 
 class KerasEngine:
-    """A compiled TensorFlow function over a Keras graph."""
+    """A compiled TensorFlow function over a Keras graph.
+
+    Features of an image do not depend on the other images of its batch: where TensorFlow's kernels on this processor
+    do not promise that for this graph, images are computed one at a time, several of them in parallel.
+    """
 
     def __init__(
         self,
@@ -53,7 +58,7 @@ class KerasEngine:
         self._model = mixed_bfloat16(model, in_float32) if precision == "bfloat16" else model
         self._function = self._compile(jit=bool(self._gpus))
         if self._gpus:
-            self._do_without_xla_where_it_fails()
+            self._fall_back_from_xla()
 
     @property
     def choice(self) -> EngineChoice:
@@ -80,28 +85,55 @@ class KerasEngine:
         }
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """See `Engine.run`; what comes out is bfloat16 or float32, as `dtype` says."""
-        parts: list[list[Array]] = [[] for _ in self._model.outputs]
-        for rows, batch in padded_batches(inputs, self.batch):
-            for part, output in zip(parts, self._function(*batch), strict=True):
-                part.append(output.numpy()[: rows.stop - rows.start])
-        return [np.concatenate(part) for part in parts]
+        """Run the graph on n rows; see `Engine.run`."""
+        if self._gpus or self._rows_are_independent:
+            batches = [self._run_batch(batch, rows) for rows, batch in padded_batches(inputs, self.batch)]
+        else:
+            batches = list(map_ordered(lambda pair: self._run_batch(pair[1], pair[0]), padded_batches(inputs, 1)))
+        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
-    def _do_without_xla_where_it_fails(self) -> None:
-        """XLA lacks some operations, and some deterministic kernels; what it lacks shows on the first request.
+    @cached_property
+    def _rows_are_independent(self) -> bool:
+        """Whether a row of a batch gets the same bits at every place in the batch, measured with copies of one row.
 
-        That a GPU has no room for the request is something else, and no reason to compute otherwise.
+        Eigen's matrix products, which TensorFlow uses on processors without AVX-512 VNNI, sum the last rows of a
+        matrix in another order. oneDNN's convolutions do not. The result depends only on the graph, the processor, the
+        versions and the number of threads, all of which are part of the feature key.
+        """
+        batch = [np.repeat(row, self.batch, axis=0) for row in self._example(1)]
+        outputs = self._run_batch(batch, slice(0, self.batch))
+        return all(len({row.tobytes() for row in output}) == 1 for output in outputs)
+
+    def _run_batch(self, batch: Sequence[Array], rows: slice) -> list[Array]:
+        """Run the compiled function once; return the rows that are not padding."""
+        return [output.numpy()[: rows.stop - rows.start] for output in self._function(*batch)]
+
+    def _example(self, n: int) -> list[Array]:
+        """Return n rows of noise for each input: uint8 for pixels, standard normal float32 for features."""
+        rng = np.random.default_rng(0)
+        shapes = [(n, *tensor.shape[1:]) for tensor in self._model.inputs]
+        if self._takes_pixels:
+            return [rng.integers(0, 256, shape, np.uint8) for shape in shapes]
+        return [rng.standard_normal(shape, np.float32) for shape in shapes]
+
+    def _fall_back_from_xla(self) -> None:
+        """Compile without XLA if XLA lacks an operation or a deterministic kernel, which the first request shows.
+
+        Raises:
+            EngineError: The GPU has no memory for a request, which is no reason to compute differently.
         """
         import tensorflow as tf
 
-        dtype = np.uint8 if self._takes_pixels else np.float32
-        inputs = [np.zeros((self.batch, *tensor.shape[1:]), dtype) for tensor in self._model.inputs]
         try:
-            self._function(*inputs)
+            self._function(*self._example(self.batch))
         except tf.errors.ResourceExhaustedError as error:
             raise EngineError(
-                f"the GPU has no room for {self.batch} images at a time. Is something else running on it? "
-                "A smaller data.image_size needs less, and `engine: openvino` none."
+                Message(
+                    "engine-gpu-memory",
+                    f"The GPU has no memory for a batch of {self.batch} images. Another process may be using it. "
+                    "Use a smaller data.image_size, or engine: openvino.",
+                    batch=self.batch,
+                )
             ) from error
         except (tf.errors.OpError, ValueError):
             self._function = self._compile(jit=False)

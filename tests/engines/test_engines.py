@@ -16,6 +16,7 @@ from cnncli.engines.engine import BATCH, Engine, EngineChoice, padded_batches
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import MOST_STREAMS, OpenVinoEngine, convert_graph, has_bfloat16, streams_for
 from cnncli.errors import EngineError
+from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import Cut, cut_classifier
 from cnncli.runtime.threads import workers
@@ -71,6 +72,16 @@ def test_features_do_not_depend_on_neighbours(
 
     for one, other in zip(straight, shuffled, strict=True):
         assert one[order].tobytes() == other.tobytes()
+
+
+def test_rows_of_a_matrix_product_do_not_depend_on_neighbours() -> None:
+    """A dense layer on vectors, where a batch is the whole matrix, gives each row the same bits at every place."""
+    keras = import_keras()
+    features = keras.Input((1280,), name="features")
+    engine = KerasEngine(keras.Model([features], [keras.layers.Dense(10)(features)]), "float32")
+    rows = np.random.default_rng(3).normal(size=(BATCH, 1280)).astype(np.float32)
+
+    assert engine.run([rows])[0][::-1].tobytes() == engine.run([rows[::-1]])[0].tobytes()
 
 
 def test_a_tail_takes_its_tensors_in_the_cuts_order(cut: Cut, tmp_path: Path) -> None:

@@ -84,8 +84,5 @@ def test_a_full_gpu_is_no_lack_of_xla(parts: dict[str, Any], monkeypatch: pytest
     with pytest.raises(EngineError) as caught:
         _engine(parts["trunk"], compiler, monkeypatch, batch=32)
 
-    assert str(caught.value) == (
-        "the GPU has no room for 32 images at a time. Is something else running on it? A smaller data.image_size "
-        "needs less, and `engine: openvino` none."
-    )
+    assert (caught.value.code, caught.value.facts["batch"]) == ("engine-gpu-memory", 32)
     assert compiler.jit == [True]
