@@ -27,20 +27,26 @@ def test_an_explanation_is_two_sentences(explanation: Explanation) -> None:
 
 
 def test_the_search_finds_messages_of_every_kind(tmp_path: Path) -> None:
-    """Literal text, f-strings, sums and codes from a table: none escapes."""
+    """Literal text, f-strings, sums, choices, named texts and rows of tables are all found."""
     source = tmp_path / "module.py"
     source.write_text(
-        "CODES = ['data-a', 'data-b', 'not-a-code']\n"
+        "ROWS = {1: ('data-a', 'text')}\n"
+        "text = f'{n:,} images'\n"
+        "Message('data-b', text, path='a')\n"
         "Message('run-c', f'{path}: missing', path=path)\n"
         "Message('run-d', 'one ' + f'{n:,} two')\n"
-        "Message(CODES[0], text)\n"
+        "Message(cause.code or 'run-e', 'why')\n"
+        "self.add('config-f', node, 'what', hint='do this')\n"
+        "print('not-a-code', 'text')\n"
     )
 
     assert sorted((site.code, site.template) for site in sites_of(source)) == [
-        ("data-a", "{text}"),
-        ("data-b", "{text}"),
+        ("config-f", "what · do this"),
+        ("data-a", "text"),
+        ("data-b", "{n} images"),
         ("run-c", "{path}: missing"),
         ("run-d", "one {n} two"),
+        ("run-e", "why"),
     ]
 
 

@@ -22,7 +22,7 @@ def wording() -> str:
     """Return the texts of all messages by code, then the help of all commands."""
     lines = ["# Approved by `python -m tests.support.approve`. Do not edit.", ""]
     for code, sites in groupby(message_sites(), key=lambda site: site.code):
-        lines += [code, *sorted({f"    {site.template}" for site in sites})]
+        lines += [code, *sorted({f"    {site.template}" for site in sites if site.template})]
     for path, text in help_texts(app, "cnncli"):
         lines += ["", f"$ {path} --help", *(f"    {line}".rstrip() for line in text.splitlines())]
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,29 +35,42 @@ class Site:
 
 
 def message_sites() -> list[Site]:
-    """Return all calls of `Message` in the package, sorted by code and text."""
+    """Return all places in the package that name a code with a text, sorted by code and text."""
     return sorted(site for path in PACKAGE.rglob("*.py") for site in sites_of(path))
 
 
 def sites_of(path: Path) -> Iterator[Site]:
-    """Yield the calls of `Message` in a file.
-
-    A call whose code is no literal stands for all codes that the module holds elsewhere, in a table for example.
-    """
+    """Yield the calls and tuples in a file that begin with a code: `Message(code, text)`, or a row of a table."""
     tree = ast.parse(path.read_bytes())
     where = path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE) else path
-    names: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _is_text(node.value):
-            names[node.targets[0].id] = template_of(node.value)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1]
-    messages = [call for call in calls if ast.unparse(call.func) == "Message"]
-    literal = {call.args[0].value for call in messages if isinstance(call.args[0], ast.Constant)}
-    for call in messages:
-        code, text = call.args[:2]
-        codes = [code.value] if isinstance(code, ast.Constant) else _codes_in(tree) - literal
-        template = names.get(ast.unparse(text), template_of(text))
-        yield from (Site(str(one), template, f"{where}:{call.lineno}") for one in codes)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    seen: set[int] = set()
+    for scope in (*functions, tree):
+        names = _assigned(scope)
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Call | ast.Tuple) and id(node) not in seen:
+                seen.add(id(node))
+                yield from (Site(code, text, f"{where}:{node.lineno}") for code, text in _messages(node, names))
+
+
+def _messages(node: ast.Call | ast.Tuple, names: Mapping[str, Sequence[ast.expr]]) -> Iterator[tuple[str, str]]:
+    """Yield code and text of a call or tuple that begins with a code."""
+    values = node.args if isinstance(node, ast.Call) else node.elts
+    keywords = node.keywords if isinstance(node, ast.Call) and ast.unparse(node.func) != "Message" else []
+    alternatives = [names.get(ast.unparse(value), [value]) for value in values]
+    alternatives += [[keyword.value] for keyword in keywords]
+    parts = [" | ".join(template_of(one) for one in choices if _is_text(one)) for choices in alternatives[1:]]
+    for code in (code for choice in alternatives[:1] for one in choice for code in _codes_of(one)):
+        yield code, " · ".join(filter(None, parts))
+
+
+def _assigned(scope: ast.AST) -> dict[str, list[ast.expr]]:
+    """Return what is assigned to each name in a function."""
+    names: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names.setdefault(node.targets[0].id, []).append(node.value)
+    return names
 
 
 def template_of(node: ast.expr) -> str:
@@ -78,8 +91,16 @@ def template_of(node: ast.expr) -> str:
     return f"{{{ast.unparse(inner)}}}"
 
 
+def _codes_of(node: ast.expr) -> list[str]:
+    """Return the codes that an expression may have: a literal, or literals joined by `or` or `if`."""
+    literals = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    is_choice = isinstance(node, ast.Constant | ast.BoolOp | ast.IfExp)
+    return [literal for literal in literals if CODE.fullmatch(literal)] if is_choice else []
+
+
 def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+    is_literal = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return is_literal or isinstance(node, ast.JoinedStr | ast.BinOp | ast.IfExp)
 
 
 def disagreements() -> list[str]:
@@ -87,12 +108,6 @@ def disagreements() -> list[str]:
     explained, sites = load_explanations(), message_sites()
     missing = [f"{site.where}: {site.code} has no entry" for site in sites if site.code not in explained]
     return missing + [f"{code} has no message" for code in explained.keys() - {site.code for site in sites}]
-
-
-def _codes_in(tree: ast.Module) -> set[str]:
-    """Return the literals of a module that are codes."""
-    literals = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return {literal for literal in literals if CODE.fullmatch(literal)}
 
 
 if __name__ == "__main__":
