@@ -1,4 +1,4 @@
-"""The settings of `augmentation`: what is done at random to training images, one by one and mixed in a batch."""
+"""Settings of `augmentation`: random changes to single training images, and mixing of images in a batch."""
 
 from __future__ import annotations
 
@@ -10,90 +10,89 @@ from cnncli.catalogue.settings import AreaRange, Fraction, Range, Seed, Settings
 
 
 class RandomResizedCropConfig(Settings):
-    """A random part of the image, enlarged to the whole size (torchvision's RandomResizedCrop)."""
+    """Random crop of the image, resized to the image size (RandomResizedCrop of torchvision)."""
 
     scale: AreaRange = (0.08, 1.0)
-    """[lowest, highest] share of the image's area: uniform."""
+    """[lowest, highest] fraction of the image area, drawn uniformly."""
     ratio: ZoomRange = (0.75, 1.3333)
-    """[lowest, highest] width to height of the part, relative to the image's: uniform in the logarithm; 1 distorts
-    nothing."""
+    """[lowest, highest] aspect ratio of the crop relative to the image, drawn log-uniformly; 1 is undistorted."""
 
 
 class RandomErasingConfig(Settings):
-    """A random rectangle painted over, after everything else (Zhong et al. 2017, torchvision's RandomErasing)."""
+    """Erase a random rectangle, after all other operations (Zhong et al. 2017; RandomErasing of torchvision)."""
 
     probability: Fraction = 0.5
-    """Share of the renderings that have one."""
+    """Probability that a view has an erased rectangle."""
     scale: AreaRange = (0.02, 0.33)
-    """[lowest, highest] share of the image's area: uniform."""
+    """[lowest, highest] fraction of the image area, drawn uniformly."""
     ratio: ZoomRange = (0.3, 3.3)
-    """[lowest, highest] width to height of the rectangle, relative to the image's: uniform in the logarithm."""
+    """[lowest, highest] aspect ratio of the rectangle relative to the image, drawn log-uniformly."""
     value: Annotated[int, Field(ge=0, le=255)] | Literal["random"] = "random"
-    """Gray value of the rectangle, or a random one for every value of every pixel."""
+    """Intensity of the rectangle, or random: noise in every channel of every pixel."""
 
 
 class RandAugmentConfig(Settings):
-    """A few of RandAugment's 14 operations, drawn with replacement, all of one strength (Cubuk et al. 2019)."""
+    """RandAugment: a few of 14 operations, drawn with replacement, with the same strength (Cubuk et al. 2019)."""
 
     num_ops: int = Field(default=2, ge=1)
-    """How many operations each rendering draws, the identity among them."""
+    """Number of operations per view; one of the 14 is the identity."""
     magnitude: float = Field(default=9.0, ge=0.0, le=10.0)
-    """Strength on the paper's scale: 10 is ±30°, shear ±0.3, shift ±45 %, factors 1 ± 0.9, posterize to 4 bits.
+    """Strength on the scale of the paper: 10 is ±30°, shear ±0.3, shift ±45 %, factors 1 ± 0.9, posterize to 4 bits.
     (torchvision counts to 30: its 9 is 3 here.)"""
 
 
 class AugmentationConfig(Settings):
-    """Random renderings of training images, with names and units of Keras's ImageDataGenerator; mixed batches."""
+    """Random changes to training images, with the names and units of the ImageDataGenerator of Keras."""
 
     rotation_range: float = Field(default=0.0, ge=0.0, le=180.0)
-    """Degrees: uniform in ± this."""
+    """Maximum rotation in degrees, in both directions."""
     width_shift_range: Fraction = 0.0
-    """Fraction of the width: uniform in ± this."""
+    """Maximum horizontal shift as a fraction of the width, in both directions."""
     height_shift_range: Fraction = 0.0
-    """Fraction of the height: uniform in ± this."""
+    """Maximum vertical shift as a fraction of the height, in both directions."""
     shear_range: float = Field(default=0.0, ge=0.0, lt=90.0)
-    """Degrees, as in Keras: uniform in ± this (0.2 is almost nothing)."""
+    """Maximum shear in degrees, in both directions, as in Keras (0.2 is almost nothing)."""
     zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | ZoomRange = 0.0
-    """Fraction z: each axis scaled by a factor in [1 − z, 1 + z]; or [lowest, highest]."""
+    """Zoom of each axis: a fraction z for factors in [1 − z, 1 + z], or [lowest, highest] factor."""
     horizontal_flip: bool = False
-    """Mirror left and right, every second time."""
+    """Flip left and right with a probability of 0.5."""
     vertical_flip: bool = False
-    """Mirror top and bottom, every second time."""
+    """Flip top and bottom with a probability of 0.5."""
     random_resized_crop: RandomResizedCropConfig | None = None
-    """A random part of the image, enlarged to the whole size; {}: torchvision's ranges."""
+    """Random crop, resized to the image size; {}: the ranges of torchvision."""
     brightness_range: Range | None = None
-    """[lowest, highest] factor of the brightness; 1 changes nothing."""
+    """[lowest, highest] brightness factor; 1 is unchanged."""
     contrast_range: Range | None = None
-    """[lowest, highest] factor of the contrast about the image's mean; 1 changes nothing."""
+    """[lowest, highest] contrast factor about the mean of the image; 1 is unchanged."""
     saturation_range: Range | None = None
-    """[lowest, highest] factor of the saturation; 0 is gray, 1 changes nothing."""
+    """[lowest, highest] saturation factor; 0 is gray, 1 is unchanged."""
     hue_range: float = Field(default=0.0, ge=0.0, le=0.5)
-    """Fraction of the color circle: uniform in ± this; 0.5 reaches every hue."""
+    """Maximum hue shift as a fraction of the color circle, in both directions; 0.5 reaches every hue."""
     channel_shift_range: float = Field(default=0.0, ge=0.0, le=255.0)
-    """Gray levels added to each channel, one number a channel: uniform in ± this."""
+    """Maximum value added to each channel, in both directions, drawn per channel."""
     noise_stddev: float = Field(default=0.0, ge=0.0, le=255.0)
-    """Gray levels: standard deviation of Gaussian noise on every value of every pixel."""
+    """Standard deviation of Gaussian noise on every channel of every pixel, in intensity levels (0–255)."""
     random_erasing: RandomErasingConfig | None = None
-    """A random rectangle painted over; {}: every second time, with noise."""
+    """Erase a random rectangle; {}: with a probability of 0.5, filled with noise."""
     rand_augment: RandAugmentConfig | None = None
-    """RandAugment, after the operations above and before noise and erasing; {}: two operations of magnitude 9."""
+    """RandAugment, after the operations above and before noise and erasing; {}: 2 operations of magnitude 9."""
     fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = "nearest"
-    """What is seen beyond the image's edge."""
+    """How pixels outside of the image are filled."""
     cval: int = Field(default=0, ge=0, le=255)
-    """Gray value of fill_mode: constant."""
+    """Intensity of the fill with fill_mode: constant."""
     views: Annotated[int, Field(ge=1)] | Literal["fresh"] | None = None
-    """K stored renderings of each training image (the image itself is the first), or fresh ones every epoch;
-    default: 2, or fresh where no layer is frozen."""
+    """Number of cached views of each training image (the first is the image itself), or fresh: new views every epoch;
+    default: 2, or fresh if no layer is frozen."""
     seed: Seed = 0
-    """Of the stored renderings; runs with the same seed share them."""
+    """Random seed of the cached views; runs with the same seed share them."""
     mixup: float = Field(default=0.0, ge=0.0)
-    """MixUp: alpha of Beta(alpha, alpha), which shares are drawn from; 0: off. On a frozen trunk it mixes features."""
+    """MixUp: alpha of the Beta(alpha, alpha) distribution of proportions; 0: off. A frozen trunk mixes features."""
     cutmix: float = Field(default=0.0, ge=0.0)
-    """CutMix: alpha, as above; only where no layer is frozen. With mixup too, each batch takes one of the two."""
+    """CutMix: alpha, as for mixup; only if no layer is frozen. With both, each batch uses one of the two."""
 
     @property
     def is_active(self) -> bool:
-        """Whether any operation on single images is switched on, so that a rendering differs from its image."""
+        """Whether any operation on single images is switched on, so that a view differs from its image."""
         plain = AugmentationConfig()
         return any(
             getattr(self, name) != getattr(plain, name) for name in type(self).model_fields if name not in NO_OPERATIONS
@@ -101,9 +100,9 @@ class AugmentationConfig(Settings):
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed in training: no part of a rendering."""
+        """Whether images are mixed in training; mixing is not part of a view."""
         return self.mixup > 0 or self.cutmix > 0
 
 
 NO_OPERATIONS = frozenset({"fill_mode", "cval", "views", "seed", "mixup", "cutmix"})
-"""Settings that change no image by themselves."""
+"""Settings that do not change an image on their own."""

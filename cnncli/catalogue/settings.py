@@ -1,4 +1,4 @@
-"""What every group of settings is made of: the base class, and the kinds of values that several groups share."""
+"""The base class of all groups of settings, and the types of values that several groups share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 
 class Settings(BaseModel):
-    """The base of every group of settings: frozen, strict about types, no unknown keys, no infinities."""
+    """Base class of groups of settings: frozen, with strict types, without unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -18,17 +18,17 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Expected:
-    """Says in words what a setting takes, where its type alone would not tell a person.
+    """Description of the accepted values, for types that do not explain themselves.
 
     Attributes:
-        words: such that "expected …" is a sentence.
+        words: Text that fits behind `expected`.
     """
 
     words: str
 
 
 def as_tuple(value: object) -> object:
-    """YAML has lists; frozen settings hold tuples."""
+    """Convert a list of YAML to the tuple of frozen settings."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -39,7 +39,7 @@ Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(as_tuple), Expected("[he
 
 
 def _lowest_first(limits: tuple[float, float]) -> tuple[float, float]:
-    """A range is [lowest, highest]."""
+    """Require [lowest, highest] in this order."""
     if limits[0] > limits[1]:
         raise ValueError(f"the lowest comes first: [{limits[1]:g}, {limits[0]:g}]")
     return limits

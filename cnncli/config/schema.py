@@ -1,8 +1,8 @@
-"""The settings of a config: names, types, ranges, defaults, and one line of documentation each.
+"""The settings of a config: names, types, ranges, defaults and documentation.
 
-This, with the group `augmentation.settings`, is the single place they are written down: reading, error messages,
-`cnncli config schema` and the README's reference are all made from it. Plain pydantic, no TensorFlow. A `Config` is
-frozen; `config.reader` makes one.
+Together with `augmentation.settings` this is the only definition of the settings: the reader, error messages,
+`cnncli config schema` and the settings reference are generated from it. Plain pydantic, no TensorFlow. A `Config` is
+frozen; `config.reader` returns one.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ SplitName = Literal["train", "validation", "test"]
 Metric = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
 
 
-def _named(path: object) -> object:
-    """No text at all would stand for the current folder."""
+def _not_empty(path: object) -> object:
+    """Refuse an empty path, which would stand for the current folder."""
     if path == "":
         raise ValueError("it is empty")
     return path
 
 
 class SplitFractions(Settings):
-    """Shares of the images that become validation and test where the data has no split folders."""
+    """Fractions of the images for validation and test, for data without split folders."""
 
     validation: float = Field(default=0.15, gt=0.0, lt=1.0)
-    """Share of all images for validation."""
+    """Fraction of all images for validation."""
     test: float = Field(default=0.15, ge=0.0, lt=1.0)
-    """Share of all images for the test; 0: no test split."""
+    """Fraction of all images for the test split; 0: no test split."""
 
 
 class DataConfig(Settings):
-    """Which images, and how they become arrays."""
+    """Images, and how they are decoded."""
 
-    path: Annotated[Path, BeforeValidator(_named), Expected("a folder of images")] = Field(strict=False)
-    """Folder with train/, validation/ and test/ of class folders, or with class folders alone."""
+    path: Annotated[Path, BeforeValidator(_not_empty), Expected("a folder of images")] = Field(strict=False)
+    """Folder with train/, validation/ and test/, each with class folders, or with class folders only."""
     image_size: Pixels | Size | None = None
-    """Pixels: one number for a square, or [height, width]; default: the backbone's own."""
+    """Size in pixels: one number for a square, or [height, width]; default: that of the backbone."""
     color: Literal["rgb", "grayscale"] = "rgb"
-    """Color of the decoded images; grayscale is repeated to three channels inside the classifier."""
+    """Color mode of decoded images; grayscale is repeated to three channels inside the classifier."""
     fit: Literal["stretch", "crop", "pad"] = "stretch"
-    """How an image meets the image size: distorted, centre-cropped, or padded with black."""
+    """How an image is fitted to the image size: distorted, center-cropped, or padded with black."""
     splits: SplitFractions = SplitFractions()
-    """Seeded, stratified split for data without split folders; equal and similar-looking files stay together."""
+    """Random stratified split for data without split folders; equal and near-duplicate images stay together."""
     class_weights: Literal["none", "balanced"] = "none"
-    """`balanced` weighs each class by n / (classes · n of the class) in the training objective."""
+    """`balanced` weights each class by n / (number of classes · n of the class) in the training objective."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """Unreadable images: list them all and stop before training, or leave them out and list them in the run."""
+    """Unreadable images: stop before training and list them, or leave them out and list them in the run."""
     allow_leakage: bool = False
-    """Accept byte-for-byte equal images in different splits."""
+    """Accept identical files in different splits."""
     max_pixels: int = Field(default=178_000_000, ge=1)
-    """Images with more pixels than this are refused unread."""
+    """Maximum number of pixels; larger images are refused without decoding them."""
     range: ValueRange | None = None
     """Values of 16-bit grayscale images that become black and white, e.g. [0, 4095] for 12-bit microscopy; default: the
     range stated in the file, else [0, 65535]."""
@@ -76,57 +76,57 @@ class DataConfig(Settings):
 
 
 class BackboneConfig(Settings):
-    """The pretrained network without its classifier."""
+    """Pretrained network without its classification layers."""
 
     name: Annotated[str, Expected("a name of `cnncli backbones`")] = "EfficientNetLite0"
-    """A name of `cnncli backbones`."""
+    """Name of a network; `cnncli backbones` lists them."""
     weights: Annotated[str, Expected("imagenet, none or a weights file")] = Field(default="imagenet", min_length=1)
-    """imagenet, none, or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
+    """imagenet, none (random), or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
     output_layer: Annotated[str, Expected("a layer's name")] | None = Field(default=None, min_length=1)
-    """Layer whose output is taken as the backbone's; null: the last."""
+    """Name of the layer whose output is the output of the backbone; null: the last layer."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of the network's builder, e.g. {alpha: 0.35} for MobileNetV2, {filters: [32, 64]} for ConvNet."""
+    """Arguments of the network's constructor, e.g. {alpha: 0.35} for MobileNetV2, {filters: [32, 64]} for ConvNet."""
 
 
 ActivationName = Annotated[str, Expected("an activation of Keras by name, such as relu")]
 
 
 class DenseLayer(Settings):
-    """A fully connected layer of the head."""
+    """Fully connected layer."""
 
     dense: int = Field(ge=1)
     """Number of units."""
     activation: ActivationName | None = "relu"
-    """Keras activation by name, or null."""
+    """Name of a Keras activation, or null."""
     l1: float = Field(default=0.0, ge=0.0)
-    """L1 penalty of the kernel, in the training objective."""
+    """L1 penalty on the kernel, in the training objective."""
     l2: float = Field(default=0.0, ge=0.0)
-    """L2 penalty of the kernel, in the training objective."""
+    """L2 penalty on the kernel, in the training objective."""
 
 
 class DropoutLayer(Settings):
     """Dropout."""
 
     dropout: float = Field(ge=0.0, lt=1.0)
-    """Share of the activations set to zero in training."""
+    """Fraction of activations set to zero in training."""
 
 
 class BatchNormLayer(Settings):
-    """Batch normalisation."""
+    """Batch normalization."""
 
     batch_norm: Annotated[Literal[True], Expected("true")]
     """Always true."""
 
 
 class ActivationLayer(Settings):
-    """An activation as a layer of its own."""
+    """Activation as a separate layer."""
 
     activation: ActivationName
-    """Keras activation by name."""
+    """Name of a Keras activation."""
 
 
 MAX_ITEMS = 100
-"""Layers of a head, stages of a training: a config written out in full stays short."""
+"""Maximum number of layers in a head and of stages in a training."""
 
 HeadLayer = DenseLayer | DropoutLayer | BatchNormLayer | ActivationLayer
 HeadLayers = Annotated[
@@ -138,86 +138,86 @@ HeadLayers = Annotated[
 
 
 class HeadConfig(Settings):
-    """What is put on top of the backbone; the output layer, one unit per class, is added by itself."""
+    """Layers on top of the backbone; the output layer with one unit per class is added automatically."""
 
     pooling: Literal["avg", "max", "flatten"] = "avg"
-    """How the last feature maps become a vector."""
+    """How the last feature maps are reduced to a vector."""
     layers: HeadLayers = ()
-    """Layers between pooling and output: dense with its activation, l1 and l2; dropout; batch_norm; activation."""
+    """Layers between pooling and output: dense (with activation, l1, l2), dropout, batch_norm, activation."""
     activation: Literal["softmax", "sigmoid", "linear"] = "softmax"
-    """Of the output. With sigmoid, two classes share one unit (the second class's probability)."""
+    """Output activation. With sigmoid, two classes share one unit (the probability of the second class)."""
     l1: float = Field(default=0.0, ge=0.0)
-    """L1 penalty of the output layer's kernel."""
+    """L1 penalty on the kernel of the output layer."""
     l2: float = Field(default=0.0, ge=0.0)
-    """L2 penalty of the output layer's kernel."""
+    """L2 penalty on the kernel of the output layer."""
 
 
 class OptimizerConfig(Settings):
-    """A class of keras.optimizers by name, with its arguments."""
+    """Optimizer of keras.optimizers, with its arguments (momentum, weight_decay, clipnorm and others)."""
 
     model_config = ConfigDict(
         frozen=True, extra="allow", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
     name: Annotated[str, Expected("a class of keras.optimizers by name, such as adam")] = "adam"
-    """Class of keras.optimizers, upper and lower case alike: adam, adamw, sgd, rmsprop, nadam, lion …"""
+    """Name of a class in keras.optimizers, in upper or lower case: adam, adamw, sgd, rmsprop, nadam, lion, ..."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
-    """Step size at the schedule's full height."""
+    """Learning rate, which the schedule scales."""
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments beside name and learning rate: momentum, weight_decay, clipnorm …"""
+        """Arguments other than name and learning rate, such as momentum, weight_decay and clipnorm."""
         return dict(self.model_extra or {})
 
 
 class ScheduleConfig(Settings):
-    """The learning rate over a stage, as a factor of the optimizer's learning_rate."""
+    """Learning rate schedule of a stage, as a factor of the optimizer's learning_rate."""
 
     name: Literal["constant", "step", "exponential", "cosine"] = "constant"
-    """Shape after the warm-up."""
+    """Shape after warm-up."""
     warmup_epochs: float = Field(default=0.0, ge=0.0)
-    """Epochs in which the rate rises linearly from 0."""
+    """Number of epochs in which the learning rate rises linearly from 0."""
     every_epochs: float = Field(default=10.0, gt=0.0)
-    """step: epochs between drops; exponential: epochs in which the rate is multiplied by factor once."""
+    """step: epochs between drops; exponential: epochs after which the learning rate has been multiplied by factor."""
     factor: float = Field(default=0.5, gt=0.0, le=1.0)
-    """step, exponential: what the rate is multiplied by."""
+    """step, exponential: factor by which the learning rate is multiplied."""
     final_fraction: Fraction = 0.0
-    """cosine: share of the rate that is left at the stage's end."""
+    """cosine: fraction of the learning rate at the end of the stage."""
 
 
 class PlateauConfig(Settings):
-    """Lower the learning rate where a metric stops improving (Keras's ReduceLROnPlateau)."""
+    """Lower the learning rate when a metric stops improving (ReduceLROnPlateau of Keras)."""
 
     monitor: Metric = "val_loss"
-    """Metric that is watched."""
+    """Monitored metric."""
     factor: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """What the learning rate is multiplied by."""
+    """Factor by which the learning rate is multiplied."""
     patience: int = Field(default=3, ge=1)
-    """Epochs without improvement before it."""
+    """Epochs without improvement before the learning rate is lowered."""
     min_delta: float = Field(default=1e-4, ge=0.0)
-    """Smallest change that counts as an improvement."""
+    """Minimum change that counts as an improvement."""
     cooldown: int = Field(default=0, ge=0)
-    """Epochs after a drop in which none is counted."""
+    """Epochs to wait after lowering the learning rate before counting again."""
     min_learning_rate: float = Field(default=0.0, ge=0.0)
-    """The rate never falls below this."""
+    """Lower bound of the learning rate."""
 
 
 class EarlyStoppingConfig(Settings):
-    """End a stage where a metric stops improving."""
+    """End a stage when a metric stops improving."""
 
     monitor: Metric = "val_loss"
-    """Metric that is watched."""
+    """Monitored metric."""
     patience: int = Field(default=5, ge=1)
     """Epochs without improvement before the stage ends."""
     min_delta: float = Field(default=0.0, ge=0.0)
-    """Smallest change that counts as an improvement."""
+    """Minimum change that counts as an improvement."""
 
 
 class BestConfig(Settings):
-    """Which epoch's weights become the model."""
+    """Epoch whose weights become the model."""
 
     monitor: Metric = "val_loss"
-    """Metric of the best epoch, counted across the stages of one run."""
+    """Metric that selects the best epoch of all stages of a run."""
 
 
 Unfreeze = Annotated[
@@ -227,29 +227,30 @@ Unfreeze = Annotated[
 StageName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$"),
-    Expected("a name of letters, digits, - and _, a letter or digit first"),
+    Expected("a name of letters, digits, - and _ that begins with a letter or digit"),
 ]
 
 
 class StageConfig(Settings):
-    """One span of training with one cut, one optimizer, one schedule. What is absent comes from `training`."""
+    """Span of training with one cut, one optimizer and one schedule. Absent settings are inherited from `training`."""
 
     name: StageName
-    """Name in the ledger, the history and on the screen."""
+    """Name in stages.json, in the history and on the screen."""
     unfreeze: Unfreeze = 0
-    """N weighted layers from the end of the backbone, a layer's name (from it on), or all; 0: the head alone."""
+    """Layers to train: the last N layers of the backbone with weights, a layer's name (that layer and all after it), or
+    all; 0: the head only."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training images, at most."""
+    """Maximum number of epochs."""
     optimizer: OptimizerConfig | None = None
-    """Optimizer of this stage."""
+    """Optimizer of the stage."""
     schedule: ScheduleConfig | None = None
-    """Schedule of this stage."""
+    """Learning rate schedule of the stage."""
     reduce_on_plateau: PlateauConfig | None = None
-    """ReduceLROnPlateau of this stage."""
+    """Learning rate reduction on a plateau of the stage; null: none."""
     early_stopping: EarlyStoppingConfig | None = None
-    """Early stopping of this stage."""
+    """Early stopping of the stage; null: none."""
     batch_norm: Literal["frozen", "train"] | None = None
-    """Batch normalisation of a pretrained backbone in this stage."""
+    """Batch normalization of a pretrained backbone in the stage."""
 
 
 Stages = Annotated[
@@ -262,55 +263,55 @@ Stages = Annotated[
 
 BatchSize = Annotated[
     Annotated[int, Field(ge=1)] | Literal["auto"],
-    Expected("a whole number of at least 1, or auto"),
+    Expected("an integer of at least 1, or auto"),
 ]
 
 
 class TrainingConfig(Settings):
-    """How the tail is trained."""
+    """Training of the layers that are not frozen."""
 
     batch_size: BatchSize = 32
-    """Images in a step; auto: the largest of 128, 64, 32 … whose step fits into memory and of which an epoch has 16
-    at least, found before the training and recorded."""
+    """Images per step; auto: the largest of 128, 64, 32, ... that fits into memory and leaves at least 16 steps per
+    epoch, chosen before training and recorded in the run."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training images, at most; default: 20, in mode fine-tuning 10 a stage."""
+    """Maximum number of epochs per stage; default: 20, in mode fine-tuning 10."""
     loss: Literal["cross-entropy"] = "cross-entropy"
-    """Categorical with softmax or linear, binary with sigmoid; computed from the logits."""
+    """Loss: categorical for softmax and linear, binary for sigmoid; computed from logits."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the label spread over all classes, in the training objective only."""
+    """Fraction of the label that is spread over all classes, in the training objective only."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    """Optimizer; in mode fine-tuning, the second stage has a tenth of its learning rate."""
+    """Optimizer; the second stage of mode fine-tuning has a tenth of its learning rate."""
     schedule: ScheduleConfig = ScheduleConfig()
-    """Learning rate over a stage."""
+    """Learning rate schedule of each stage."""
     reduce_on_plateau: PlateauConfig | None = None
-    """Lower the learning rate on a plateau; null: never."""
+    """Learning rate reduction on a plateau; null: none."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
-    """End a stage early; null: never."""
+    """Early stopping; null: none."""
     best: BestConfig = BestConfig()
-    """Which epoch's weights become the model."""
+    """Epoch whose weights become the model."""
     on_nan: Literal["stop", "rollback"] = "stop"
-    """A loss or weight that is no number: stop, or begin its epoch anew at a tenth of the rate, at most twice."""
+    """On NaN or Inf: stop, or restart the epoch with a tenth of the learning rate (at most twice)."""
     unfreeze: Unfreeze = 4
-    """In mode fine-tuning: N weighted layers from the end of the backbone, a layer's name, or all."""
+    """Layers that mode fine-tuning trains: the last N layers of the backbone with weights, a layer's name, or all."""
     batch_norm: Literal["frozen", "train"] = "frozen"
-    """Batch normalisation of a pretrained backbone: statistics and scale kept, or trained where unfrozen."""
+    """Batch normalization of a pretrained backbone: statistics and scale stay frozen, or are trained if unfrozen."""
     stages: Stages | None = None
-    """Explicit stages in place of the mode's."""
+    """Explicit stages instead of those of the mode."""
 
 
 class CacheConfig(Settings):
-    """What is stored to be found again."""
+    """Feature cache settings."""
 
     max_gb: float | None = Field(default=None, gt=0.0)
-    """Stored features take at most so many GB (1,000,000,000 bytes), those in use apart; what was not used for longest
-    goes first. Default: half of the sum of what they take and what is free on their disk."""
+    """Maximum size of the feature cache in GB (1,000,000,000 bytes), not counting entries in use. Least recently used
+    entries are evicted first. Default: half of the sum of the cache's size and the free space on its disk."""
 
     @property
     def max_bytes(self) -> int | None:
-        """The same in bytes."""
+        """Maximum size of the feature cache in bytes, or None."""
         if self.max_gb is None:
             return None
-        return int(min(self.max_gb, 1e9) * 1e9)  # no disk is larger, and no whole number infinite
+        return int(min(self.max_gb, 1e9) * 1e9)  # no disk is larger, and no integer infinite
 
 
 RunName = Annotated[
@@ -321,28 +322,29 @@ RunName = Annotated[
 
 
 class Config(Settings):
-    """Everything about one run; `data.path` alone has no default."""
+    """All settings of one run; only `data.path` has no default."""
 
     name: RunName | None = None
-    """Name of the run; default: the backbone's and the mode's."""
+    """Name of the run; default: made of the names of backbone and mode."""
     mode: Mode = "feature-extraction"
-    """feature-extraction: the head alone; fine-tuning: the head, then the top of the backbone; from-scratch:
-    everything, from random weights."""
+    """feature-extraction: train the head; fine-tuning: the head first, then the top of the backbone as well;
+    from-scratch: all layers, from random weights."""
     seed: Seed = 0
-    """Of splits, initial weights, order, views and dropout."""
+    """Random seed of splits, initial weights, image order, fresh views and dropout."""
     data: DataConfig
-    """Which images, and how they become arrays."""
+    """Images, and how they are decoded."""
     backbone: BackboneConfig = BackboneConfig()
-    """The pretrained network without its classifier."""
+    """Pretrained network without its classification layers."""
     head: HeadConfig = HeadConfig()
-    """What is put on top of the backbone."""
+    """Layers on top of the backbone."""
     augmentation: AugmentationConfig = AugmentationConfig()
-    """Random renderings of training images."""
+    """Random changes to training images."""
     training: TrainingConfig = TrainingConfig()
-    """How the tail is trained."""
+    """Training of the layers that are not frozen."""
     engine: Literal["auto", "keras", "openvino"] = "auto"
-    """What runs the frozen trunk; auto: Keras on a GPU, else OpenVINO."""
+    """Engine that runs the frozen part (the trunk); auto: Keras on a GPU, else OpenVINO."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the trunk, and of tails that convolve; auto: bfloat16 where OpenVINO or a GPU computes in it, else float32."""
+    """Precision of the trunk, and of trained convolutions; auto: bfloat16 if OpenVINO or the GPU supports it, else
+    float32."""
     cache: CacheConfig = CacheConfig()
-    """What is stored to be found again."""
+    """Feature cache settings."""
