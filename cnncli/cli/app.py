@@ -15,7 +15,7 @@ from cnncli.cli.options import console_flags, example
 VERBS = {
     "train": "Train from a config or a folder of images, or resume a run.",
     "finetune": "Continue a finished run with more of its backbone trained.",
-    "evaluate": "Measure a run: loss, accuracy with its interval, each class.",
+    "evaluate": "Evaluate a run: loss, accuracy with its interval, each class.",
     "predict": "Classify images with a run.",
     "summary": "Print the layers of a config's classifier or of a backbone.",
     "augment": "Draw a sheet of augmented images.",
@@ -24,7 +24,7 @@ VERBS = {
     "config": "Show, validate or describe a config.",
     "init": "Write a commented config fitted to a folder of images.",
     "runs": "List the runs with their results.",
-    "cache": "Show or clear what is stored to be found again.",
+    "cache": "Show or clear the cache.",
     "errors": "Explain the codes of errors and warnings.",
 }
 

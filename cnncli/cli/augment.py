@@ -1,4 +1,4 @@
-"""`cnncli augment`: look at augmented images before training on them."""
+"""`cnncli augment`: draw augmented images before training on them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from cnncli.terminal.console import Console
     "--out",
     type=NonEmptyPath(dir_okay=False),
     metavar="FILE.png",
-    help="Where the sheet goes.  [default: NAME-augmentation.png in the current folder]",
+    help="PNG file to write.  [default: NAME-augmentation.png in the current folder]",
 )
 @click.option(
-    "--images", type=click.IntRange(1, 100), default=6, show_default=True, help="Rows: images, of every class."
+    "--images",
+    type=click.IntRange(1, 100),
+    default=6,
+    show_default=True,
+    help="Number of images (rows), spread over the classes.",
 )
 @click.option(
-    "--views", type=click.IntRange(1, 50), help="Columns: views, the image itself among them.  [default: up to 6]"
+    "--views",
+    type=click.IntRange(1, 50),
+    help="Number of views (columns); the first is the image itself.  [default: up to 6]",
 )
 @json_option
 @console_options
@@ -38,8 +44,8 @@ def command(
 ) -> None:
     """Draw a sheet of augmented images.
 
-    Training images of CONFIG, spread over the classes, each in a row with exactly the renderings that training would
-    see: the first views, or the first epochs where renderings are fresh. Prints the path of the sheet.
+    A view is one random rendering of an image. Each row shows a training image of CONFIG with exactly the views that
+    training would use: the first ones, or those of the first epochs if views are fresh. Prints the path of the sheet.
     """
     from cnncli.config.reader import load_config
     from cnncli.recipes.augment import augment

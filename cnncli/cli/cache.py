@@ -1,4 +1,4 @@
-"""`cnncli cache`: what is stored to be found again."""
+"""`cnncli cache`: the cache of features, converted graphs and known images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECONDS_A_DAY = 86400.0
 
 @click.group(no_args_is_help=True, epilog=example("cnncli cache list"))
 def command() -> None:
-    """Show or clear what is stored to be found again."""
+    """Show or clear the cache."""
 
 
 @command.command(epilog=example("cnncli cache where"))
@@ -20,7 +20,7 @@ def command() -> None:
 def where(console: Console) -> None:
     """Print the cache folder.
 
-    It is CNNCLI_CACHE, else `$XDG_CACHE_HOME/cnncli`, else the platform's, such as `~/.cache/cnncli`.
+    It is $CNNCLI_CACHE if set, else the cache folder of the platform, such as ~/.cache/cnncli.
     """
     from cnncli.storage.cache_dir import cache_dir
 
@@ -31,11 +31,11 @@ def where(console: Console) -> None:
 @json_option
 @console_options
 def list_(as_json: bool, console: Console) -> None:
-    """List the stored features, and what all of the cache takes.
+    """List the cached features and the size of the cache.
 
-    A line for each network, cut, view, augmentation (a few digits that tell it from others; --json has its settings),
-    engine, precision and size in pixels; what was not used for longest, and so would go first where the store grows
-    beyond its cap (`cache.max_gb`), comes first. What a running command uses stays.
+    There is a line for each network, cut, view, augmentation (as a short hash; --json has its settings), engine,
+    precision and image size. Least recently used entries come first; they are evicted first if the cache exceeds
+    cache.max_gb. Entries in use are kept.
     """
     from cnncli.features.listing import COLUMNS
     from cnncli.recipes.cache import list_cache
@@ -52,14 +52,17 @@ def list_(as_json: bool, console: Console) -> None:
 
 @command.command(epilog=example("cnncli cache clear --older-than 30"))
 @click.option(
-    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Only what was not used for so many days."
+    "--older-than",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Only delete entries that were not used for DAYS days.",
 )
 @json_option
 @console_options
 def clear(older_than: float | None, as_json: bool, console: Console) -> None:
-    """Delete what is stored and not in use by a running command.
+    """Delete cached data that no running command uses.
 
-    Nothing is lost but time: what is needed again is computed again.
+    No results are lost: cached data is computed again when it is needed.
     """
     import time
 

@@ -32,9 +32,8 @@ def command() -> None:
 def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Console) -> None:
     """Print a config with every setting resolved.
 
-    From KEY=VALUE, the environment (CNNCLI_TRAINING__EPOCHS=3 is training.epochs=3), the file and the defaults, in
-    this order. What is printed is a config again; the stages that it means follow as comments. The data need not be
-    there.
+    Values come from KEY=VALUE, the environment (CNNCLI_TRAINING__EPOCHS=3 is training.epochs=3), the file and the
+    defaults, in this order. The output is a config, with its stages as comments. The data need not exist.
     """
     from cnncli.config.overrides import variable_notes
     from cnncli.config.reader import load_config
@@ -55,8 +54,8 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
 def validate(words: tuple[str, ...], console: Console) -> None:
     """Check configs and report all problems.
 
-    Names, types, ranges, contradictions, and whether data and weights exist; each CONFIG as every KEY=VALUE makes it.
-    Prints `CONFIG: ok` for each that is, and every problem of the others; exits 2 if there is any.
+    Checks names, types, ranges and contradictions, and whether data and weights exist. KEY=VALUE overrides a setting
+    of every CONFIG. Prints `CONFIG: ok` for valid configs; the exit code is 2 if there are problems.
     """
     from cnncli.config.overrides import variable_notes
     from cnncli.config.reader import load_config

@@ -1,4 +1,4 @@
-"""`cnncli evaluate`: the figures of a run."""
+"""`cnncli evaluate`: metrics of a run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,23 @@ from cnncli.terminal.console import Console
 
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
 @click.argument("run", type=NonEmptyText(), required=False)
-@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Of the run's own data.")
-@click.option("--data", type=NonEmptyPath(), metavar="DIR", help="Another folder: its test split, or all of it.")
-@click.option("--allow-missing", is_flag=True, help="With --data: classes of the run may be absent.")
 @click.option(
-    "--min-accuracy", type=click.FloatRange(0.0, 1.0), metavar="X", help="Exit with 3 below this top-1 accuracy, 0-1."
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    help="Split of the run's dataset to evaluate.  [default: test, else validation]",
+)
+@click.option(
+    "--data",
+    type=NonEmptyPath(),
+    metavar="DIR",
+    help="Evaluate another folder: its test split, or all images if it has no splits.",
+)
+@click.option("--allow-missing", is_flag=True, help="With --data: accept a folder that lacks classes of the run.")
+@click.option(
+    "--min-accuracy",
+    type=click.FloatRange(0.0, 1.0),
+    metavar="X",
+    help="Exit with code 3 if the top-1 accuracy (0-1) is lower.",
 )
 @runs_dir_option
 @json_option
@@ -40,9 +52,9 @@ def command(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Measure a run: loss, accuracy with its interval, each class.
+    """Evaluate a run: loss, accuracy with its interval, each class.
 
-    RUN is a run directory or its name; default: the newest finished one. Its test split is scored, else validation.
+    RUN is a run directory or its name; default: the newest finished run.
     """
     if data is not None and split is not None:
         text = "--data and --split cannot be used together: of another folder, the test split is used, or all images."

@@ -1,4 +1,4 @@
-"""`cnncli init`: a commented config fitted to a folder."""
+"""`cnncli init`: write a commented config fitted to a folder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from cnncli.terminal.console import Console
     default="config.yaml",
     show_default=True,
     metavar="FILE",
-    help="The file to write.",
+    help="File to write.",
 )
-@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @console_options
 def command(folder: Path, out: Path, force: bool, console: Console) -> None:
     """Write a commented config fitted to a folder of images.
 
-    DIR holds class folders, or train, validation and test with class folders. The config names its classes, image
-    sizes and split layout, and suggests settings where they matter, such as weights for uneven classes.
+    DIR holds class folders, or train, validation and test with class folders. The comments describe its classes,
+    image sizes and splits, and suggest settings that suit them, such as weights for uneven classes.
     """
     from cnncli.recipes.init import write_config
 

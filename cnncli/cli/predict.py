@@ -22,13 +22,23 @@ if TYPE_CHECKING:
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
 @click.argument("paths", metavar="PATH...", type=NonEmptyText(), nargs=-1, required=True)
 @click.option(
-    "--run", type=NonEmptyText(), metavar="RUN", help="A run directory or its name.  [default: the newest finished one]"
+    "--run",
+    type=NonEmptyText(),
+    metavar="RUN",
+    help="Run directory or name of a run.  [default: the newest finished run]",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), default=5, metavar="K", show_default=True, help="Most classes shown."
+    "--top",
+    type=click.IntRange(min=1),
+    default=5,
+    metavar="K",
+    show_default=True,
+    help="Maximum number of classes per image.",
 )
 @json_option
-@click.option("--csv", "as_csv", is_flag=True, help="One line per image and class: path, rank, label, probability.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Print CSV, a line per image and class: path, rank, label, probability."
+)
 @runs_dir_option
 @console_options
 def command(
@@ -36,8 +46,8 @@ def command(
 ) -> None:
     """Classify images with a run.
 
-    PATH is an image, a folder, a pattern such as 'photos/*.jpg', or - for an image on standard input. An image that
-    cannot be used is named on stderr and does not stop the others; the exit code is 2 then.
+    PATH is an image, a folder, a pattern such as 'photos/*.jpg', or - for an image on standard input. Images that
+    cannot be used are reported on stderr; the others are classified, and the exit code is 2.
     """
     if as_json and as_csv:
         raise click.UsageError(Message("usage-options-conflict", "--json and --csv cannot be used together."))

@@ -1,4 +1,4 @@
-"""`cnncli summary`: layers, shapes, parameters."""
+"""`cnncli summary`: layers, shapes and parameters."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from cnncli.terminal.console import Console
 def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Console) -> None:
     """Print the layers of a config's classifier or of a backbone.
 
-    For a config, layers are marked as its last stage trains them; their names are what training.unfreeze and
-    backbone.output_layer take.
+    For a config, the last column shows which layers its last stage trains. training.unfreeze and
+    backbone.output_layer take the names of layers.
     """
     from cnncli.recipes.summary import summarize_backbone, summarize_config
 
@@ -39,7 +39,7 @@ def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Con
         print_json({**asdict(summary), "parameters": summary.parameters})
         return
     console.table(
-        ("layer", "type", "output", "parameters", "trains"),
+        ("layer", "type", "output", "parameters", "trainable"),
         [
             (
                 line.name,

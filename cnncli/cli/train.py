@@ -1,4 +1,4 @@
-"""`cnncli train`: a config or a folder of images to a finished run."""
+"""`cnncli train`: train a config or a folder of images, or resume a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def command(
 
     run = run_to_resume(source, runs_dir)
     epochs = epochs_asked_for(source, overrides) if run else None
-    config = None if run else read_config(source, overrides)  # mistakes are told before the rest is imported
+    config = None if run else read_config(source, overrides)  # problems are reported before the rest is imported
     from cnncli.cli.render import print_run
 
     if resumes and config is not None:
