@@ -152,7 +152,9 @@ def print_json(document: object) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a value to what JSON has: lists, text, numbers and null."""
+    """Convert a value to what JSON has: objects, lists, text, numbers and null. A message has its code and its text."""
+    if isinstance(value, Message) and value.code:
+        return {"code": value.code, "message": str(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -27,10 +27,11 @@ def test_an_explanation_is_two_sentences(explanation: Explanation) -> None:
 
 
 def test_the_search_finds_messages_of_every_kind(tmp_path: Path) -> None:
-    """Literal text, f-strings, sums, choices, named texts and rows of tables are all found."""
+    """Literal text, f-strings, sums, choices, named texts and tables are all found."""
     source = tmp_path / "module.py"
     source.write_text(
         "ROWS = {1: ('data-a', 'text')}\n"
+        "TEXTS = {'image-g': 'of {path}'}\n"
         "text = f'{n:,} images'\n"
         "Message('data-b', text, path='a')\n"
         "Message('run-c', f'{path}: missing', path=path)\n"
@@ -44,6 +45,7 @@ def test_the_search_finds_messages_of_every_kind(tmp_path: Path) -> None:
         ("config-f", "what · do this"),
         ("data-a", "text"),
         ("data-b", "{n} images"),
+        ("image-g", "of {path}"),
         ("run-c", "{path}: missing"),
         ("run-d", "one {n} two"),
         ("run-e", "why"),

@@ -518,16 +518,18 @@ def test_errors_are_red_only_on_a_terminal(
 
 
 def test_json_is_always_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Paths become text, NumPy's numbers become numbers, and NaN and Inf become null."""
+    """Paths become text, NumPy's numbers numbers, NaN and Inf null, and a message an object with its code."""
     import numpy as np
 
     print_json(
         {"path": Path("a") / "b", "n": np.int64(3), "p": np.array([0.5, np.nan]), "t": (1, float("inf")), "é": None}
     )
+    print_json([Message("run-locked", "is in use"), Message.of("plain")])
 
     assert capsys.readouterr().out == (
         '{\n  "path": "a/b",\n  "n": 3,\n  "p": [\n    0.5,\n    null\n  ],\n'
         '  "t": [\n    1,\n    null\n  ],\n  "\\u00e9": null\n}\n'
+        '[\n  {\n    "code": "run-locked",\n    "message": "is in use"\n  },\n  "plain"\n]\n'
     )
 
 

@@ -138,4 +138,4 @@ def test_words_that_belong_to_the_moves_are_refused_alone(
 ) -> None:
     """Somebody has forgotten the other."""
     assert main(["--no-color", "data", "check", str(folder), word]) == 2
-    assert "error: --dry-run and --yes belong to --fix-splits." in capsys.readouterr().err
+    assert "[usage-options-conflict]" in capsys.readouterr().err

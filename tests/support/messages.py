@@ -40,7 +40,7 @@ def message_sites() -> list[Site]:
 
 
 def sites_of(path: Path) -> Iterator[Site]:
-    """Yield the calls and tuples in a file that begin with a code: `Message(code, text)`, or a row of a table."""
+    """Yield where a file names a code with a text: `Message(code, text)`, a row of a table, an item of a dictionary."""
     tree = ast.parse(path.read_bytes())
     where = path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE) else path
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -48,13 +48,19 @@ def sites_of(path: Path) -> Iterator[Site]:
     for scope in (*functions, tree):
         names = _assigned(scope)
         for node in ast.walk(scope):
-            if isinstance(node, ast.Call | ast.Tuple) and id(node) not in seen:
+            if isinstance(node, ast.Call | ast.Tuple | ast.Dict) and id(node) not in seen:
                 seen.add(id(node))
                 yield from (Site(code, text, f"{where}:{node.lineno}") for code, text in _messages(node, names))
 
 
-def _messages(node: ast.Call | ast.Tuple, names: Mapping[str, Sequence[ast.expr]]) -> Iterator[tuple[str, str]]:
-    """Yield code and text of a call or tuple that begins with a code."""
+def _messages(
+    node: ast.Call | ast.Tuple | ast.Dict, names: Mapping[str, Sequence[ast.expr]]
+) -> Iterator[tuple[str, str]]:
+    """Yield code and text of a call or tuple that begins with a code, or of the items of a dictionary."""
+    if isinstance(node, ast.Dict):
+        items = [(key, value) for key, value in zip(node.keys, node.values, strict=True) if key and _is_text(value)]
+        yield from ((code, template_of(value)) for key, value in items for code in _codes_of(key))
+        return
     values = node.args if isinstance(node, ast.Call) else node.elts
     keywords = node.keywords if isinstance(node, ast.Call) and ast.unparse(node.func) != "Message" else []
     alternatives = [names.get(ast.unparse(value), [value]) for value in values]
