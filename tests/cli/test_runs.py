@@ -71,7 +71,7 @@ def test_json_has_every_fact_and_absolute_paths(
         "problem": None,
     }
     assert broken["state"] == "broken"
-    assert "run.json" in broken["problem"]
+    assert broken["problem"]["code"] == "run-not-a-run"
 
 
 def test_the_environment_names_the_folder(
