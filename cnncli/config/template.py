@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnncli.catalogue.networks import NETWORKS
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.config.schema import BackboneConfig
+from cnncli.config.small_images import size_for_images
 from cnncli.config.writer import to_yaml
 from cnncli.errors import printable
 
 UNEVEN = 2.0
 """From this ratio of the largest to the smallest class on, classes are weighed."""
-SMALL_PX = 112
-"""Where no image is larger than this, the network's own size would mostly enlarge."""
 COMMENT_COLUMN = 52
 
 
@@ -68,7 +67,7 @@ def template_for(facts: DatasetFacts, config_name: str = "config.yaml") -> str:
             _line("mode", "feature-extraction", "feature-extraction | fine-tuning | from-scratch"),
             _line("seed", 0, "same seed, same run"),
         ],
-        ["data:", *_data(facts, network.input_size)],
+        ["data:", *_data(facts, network)],
         [
             "backbone:",
             _line("  name", network.name, "one of `cnncli backbones`"),
@@ -115,8 +114,8 @@ def _classes(training: Mapping[str, int]) -> str:
     return f"{len(names)} classes: {listed}{', …' if len(names) > 8 else ''}"
 
 
-def _data(facts: DatasetFacts, input_size: int) -> list[str]:
-    lines = [_line("  path", facts.path, "the images; relative to this file"), _image_size(facts, input_size)]
+def _data(facts: DatasetFacts, network: NetworkInfo) -> list[str]:
+    lines = [_line("  path", facts.path, "the images; relative to this file"), _image_size(facts, network)]
     color = "no image has colors" if facts.is_grayscale else "rgb | grayscale"
     lines.append(_line("  color", "grayscale" if facts.is_grayscale else "rgb", color))
     width, height = facts.middle
@@ -129,10 +128,12 @@ def _data(facts: DatasetFacts, input_size: int) -> list[str]:
     return [*lines, _class_weights(facts.training), *_bad_images(facts.n_unreadable)]
 
 
-def _image_size(facts: DatasetFacts, input_size: int) -> str:
-    if max(facts.largest) <= SMALL_PX:
-        return _line("  image_size", 128, f"they are small; {input_size} takes three times as long, for some accuracy")
-    return _line("  image_size", input_size, "pixels, the network's own; 160 takes half as long")
+def _image_size(facts: DatasetFacts, network: NetworkInfo) -> str:
+    size = size_for_images(network, max(facts.largest))
+    if size < network.input_size:
+        remark = f"small images; {network.input_size} takes three times as long and may be more accurate"
+        return _line("  image_size", size, remark)
+    return _line("  image_size", size, "pixels, the default of the network; 160 takes half as long")
 
 
 def _class_weights(training: Mapping[str, int]) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from cnncli.config.overrides import Overrides, parse_overrides
 from cnncli.config.reader import load_config_or_folder
 from cnncli.config.schema import Config
+from cnncli.config.small_images import adapt_to_images, largest_side_of_interest
 from cnncli.config.tree import raise_all
-from cnncli.errors import ConfigError, RunError, printable
+from cnncli.errors import ConfigError, DataError, RunError, printable
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
 
@@ -70,4 +72,21 @@ def read_config(source: Path, overrides: Overrides = ()) -> Config:
             f"{printable(source)}: was made by `cnncli finetune {printable(shlex.quote(parent))}`, and training from "
             "it would start from other weights; repeat that command, or train from the parent's config."
         )
-    return load_config_or_folder(source, overrides)
+    config = load_config_or_folder(source, overrides)
+    if source.is_dir():
+        return adapt_to_images(config, _largest_side(config, largest_side_of_interest(config)))
+    return config
+
+
+def _largest_side(config: Config, limit: int) -> int:
+    """Return the longest side of all images in pixels; the search ends at the first image of at least `limit`."""
+    from cnncli.dataset.scan import images_below
+    from cnncli.images.formats import open_image, regular_file
+
+    longest = 0
+    for path in images_below(config.data.path)[0]:
+        with suppress(DataError), regular_file(path) as file, open_image(file, path, config.data.max_pixels) as image:
+            longest = max(longest, *image.size)
+        if longest >= limit:
+            break
+    return longest

@@ -72,7 +72,7 @@ def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
     ("changes", "key", "value", "words"),
     [
         ({"is_grayscale": True}, "color", "grayscale", "no image has colors"),
-        ({"largest": (64, 64)}, "image_size", 128, "they are small; 224 takes three times as long"),
+        ({"largest": (64, 64)}, "image_size", 128, "small images; 224 takes three times as long"),
         ({"n_unreadable": 3}, "on_bad_image", "skip", "3 cannot be read: `cnncli data check` names them"),
         ({"middle": (640, 200)}, "fit", "stretch", "pad keeps their shape"),
         ({"n_leaks": 2}, "allow_leakage", False, "2 images lie in several splits: see `cnncli data check`"),

@@ -1,0 +1,70 @@
+"""Choose image size and network options for small images, the same for `cnncli init` and for `cnncli train DIR`.
+
+The default size of a network (150 to 600 pixels) would mostly enlarge them. Pretrained networks still see more in small
+images that are enlarged moderately; a network that is trained from scratch needs the pixels that there are, and no
+more blocks than they can pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from cnncli.catalogue.networks import NetworkInfo
+from cnncli.config.rules import network_of
+from cnncli.config.schema import Config
+from cnncli.errors import Message
+
+log = logging.getLogger(__name__)
+
+SMALL_PX = 112
+"""Images whose sides are all at most this long are small for a pretrained network."""
+PRETRAINED_PX = 128
+"""Size of small images for a pretrained network."""
+
+
+def size_for_images(info: NetworkInfo, largest_side: int, pretrained: bool = True) -> int:
+    """Return the image size in pixels for a network.
+
+    Args:
+        info: The network.
+        largest_side: Longest side of all images in pixels.
+        pretrained: Whether the network has pretrained weights.
+    """
+    if pretrained:
+        return max(PRETRAINED_PX, info.min_size) if largest_side <= SMALL_PX else info.input_size
+    return min(max(largest_side, info.min_size), info.input_size)
+
+
+def largest_side_of_interest(config: Config) -> int:
+    """Return a side in pixels: no image that is at least as large is small."""
+    info = network_of(config)
+    return 0 if info is None else SMALL_PX + 1 if config.backbone.weights != "none" else info.input_size
+
+
+def adapt_to_images(config: Config, largest_side: int) -> Config:
+    """Return a config for images that are small for its network; settings that it has are kept.
+
+    Args:
+        config: A resolved config.
+        largest_side: Longest side of all images in pixels.
+    """
+    info = network_of(config)
+    if info is None or largest_side < 1 or "image_size" in config.data.model_fields_set:
+        return config
+    size = size_for_images(info, largest_side, pretrained=config.backbone.weights != "none")
+    if size >= info.input_size:
+        return config
+    text = f"images are at most {largest_side} pixels: data.image_size is {size} instead of {info.input_size}"
+    log.info(Message("config-small-images", text, key="data.image_size", received=largest_side, size=size))
+    data = config.data.model_copy(update={"image_size": size})
+    options = config.backbone.options or (small_convnet(info, size) if info.builder == "convnet" else {})
+    backbone = config.backbone.model_copy(update={"options": options})
+    return config.model_copy(update={"data": data, "backbone": backbone})
+
+
+def small_convnet(info: NetworkInfo, size: int) -> dict[str, Any]:
+    """Return the options of a ConvNet for an image size: as many blocks as leave at least 2 × 2 pixels."""
+    filters = info.options["filters"].default
+    blocks = max(1, size.bit_length() - 2)
+    return {"filters": list(filters[:blocks]), "padding": "same"} if blocks <= len(filters) else {}
