@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
 
 from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, print_json
 from cnncli.terminal.console import Console
+
+log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli augment configs/quickstart.yaml augmentation.rotation_range=20"))
@@ -52,7 +55,7 @@ def command(
 
     sheet = augment(load_config(config, overrides), out, images, views, console)
     for note in sheet.notes:
-        console.warn(note)
+        log.warning(note)
     if as_json:
         print_json(vars(sheet))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
@@ -17,6 +18,8 @@ from cnncli.cli.options import (
 )
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.terminal.console import Console
+
+log = logging.getLogger(__name__)
 
 
 @click.group(no_args_is_help=True, epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))
@@ -40,7 +43,7 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
     from cnncli.config.writer import describe_config, settings_of
 
     for note in variable_notes():
-        console.warn(note)
+        log.warning(note)
     resolved = load_config(config, overrides, check_paths=False)
     if as_json:
         print_json(settings_of(resolved))
@@ -66,8 +69,8 @@ def validate(words: tuple[str, ...], console: Console) -> None:
     if not configs:
         raise click.UsageError(Message("usage-argument-missing", "Missing argument 'CONFIG...' before KEY=VALUE."))
     for note in variable_notes():
-        console.warn(note)
-    problems: list[str] = []
+        log.warning(note)
+    problems: list[Message] = []
     for source in configs:
         try:
             notes = notes_of(load_config(source, overrides))
@@ -76,7 +79,7 @@ def validate(words: tuple[str, ...], console: Console) -> None:
         else:
             click.echo(f"{printable(source)}: ok")
             for note in notes:
-                console.warn(f"{printable(source)}: {note}")
+                log.warning(note.prefixed(f"{printable(source)}: "))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from cnncli.terminal.formatting import percent
 
 if TYPE_CHECKING:
     from cnncli.recipes.predict import Prediction
+
+log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
@@ -61,7 +64,7 @@ def command(
     for result in results:
         if isinstance(result, ImageError):
             refused += 1
-            console.warn(str(result))
+            log.warning(result.problems[0])
         else:
             write(result)
     if as_json:

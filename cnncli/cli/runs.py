@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 import click
 
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
-from cnncli.errors import Message, printable
+from cnncli.errors import Message
 from cnncli.terminal.console import Console
+
+log = logging.getLogger(__name__)
 
 
 @click.group(invoke_without_command=True, epilog=example("cnncli runs --json"))
@@ -26,18 +29,18 @@ def command(context: click.Context, runs_dir: Path, as_json: bool, console: Cons
     """
     if context.invoked_subcommand is not None:
         return
-    from cnncli.runs.listing import COLUMNS, list_runs
+    from cnncli.runs.listing import COLUMNS, OPTIONAL, list_runs
 
     runs = list_runs(runs_dir)
     if as_json:
         print_json([run.to_dict() for run in runs])
     elif runs:
-        console.table(COLUMNS, [run.cells() for run in runs], to="stdout")
+        console.table(COLUMNS, [run.cells() for run in runs], to="stdout", optional=OPTIONAL)
         for run in runs:
             if run.problem:
-                console.warn(run.problem)
+                log.warning(run.problem)
     else:
-        console.say(f"no runs in {printable(runs_dir)}")
+        log.info(f"no runs in {runs_dir}")
 
 
 @command.command(epilog=example("cnncli runs prune vgg16-features --dry-run"))
@@ -59,7 +62,7 @@ def prune(names: tuple[str, ...], dry_run: bool, yes: bool, runs_dir: Path, as_j
     prunable = find_prunable(names, runs_dir)
     total = sum(one.size_bytes for one in prunable)
     for one in prunable:
-        console.say(f"{printable(one.run.path)}: checkpoints {size(one.size_bytes)}")
+        log.info(f"{one.run.path}: checkpoints {size(one.size_bytes)}")
     if total and not dry_run:
         if not yes:
             _confirm(f"Delete {size(total)} of checkpoints?")
