@@ -37,7 +37,7 @@ def list_(as_json: bool, console: Console) -> None:
     precision and image size. Least recently used entries come first; they are evicted first if the cache exceeds
     cache.max_gb. Entries in use are kept.
     """
-    from cnncli.features.listing import COLUMNS
+    from cnncli.features.listing import COLUMNS, OPTIONAL
     from cnncli.recipes.cache import list_cache
     from cnncli.storage.cache_dir import cache_dir
 
@@ -46,7 +46,7 @@ def list_(as_json: bool, console: Console) -> None:
         print_json(contents.to_dict())
         return
     if contents.features:
-        console.table(COLUMNS, [key.cells() for key in contents.features], to="stdout")
+        console.table(COLUMNS, [key.cells() for key in contents.features], to="stdout", optional=OPTIONAL)
     click.echo(contents.total())
 
 

@@ -33,6 +33,9 @@ COLUMNS = (
     "last used",
     "in use",
 )
+OPTIONAL = ("in use", "engine", "augmented", "precision", "last used", "images", "pixels")
+"""Columns that a narrow terminal does not show, the least important first."""
+
 HASH_LENGTH = 8
 """Digits of a trunk's fingerprint that stand for it where no name is known, and of what stands for an augmentation."""
 

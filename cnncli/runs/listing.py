@@ -14,9 +14,12 @@ from cnncli.runs.access import require_own_files, state_of
 from cnncli.runs.folder import RunFolder, run_folders
 from cnncli.runs.run_json import not_a_run
 from cnncli.runtime.machine import expand_home, require_utf8
-from cnncli.terminal.formatting import duration
+from cnncli.terminal.formatting import duration, percent, percent_range
 
-COLUMNS = ("run", "state", "mode", "backbone", "val", "test", "95 %", "n", "time")
+COLUMNS = ("run", "state", "mode", "backbone", "validation", "test", "95 % interval", "images", "time")
+OPTIONAL = ("mode", "time", "images", "backbone", "95 % interval")
+"""Columns that a narrow terminal does not show, the least important first."""
+
 MAX_LISTED = 8
 MAX_NUMBER = 1e15
 """Larger numbers in a run.json are damage."""
@@ -142,15 +145,14 @@ class RunSummary:
 
     def cells(self) -> tuple[str, ...]:
         """Return the fields as a row of a table with the columns `COLUMNS`."""
-        interval = self.test_ci95 and f"{self.test_ci95[0]:.3f}–{self.test_ci95[1]:.3f}"
         return (
             self.name,
             "broken" if self.problem else self.state,
             self.mode or "–",
             self.backbone or "–",
-            "–" if self.val_accuracy is None else f"{self.val_accuracy:.3f}",
-            "–" if self.test_accuracy is None else f"{self.test_accuracy:.3f}",
-            interval or "–",
+            "–" if self.val_accuracy is None else percent(self.val_accuracy),
+            "–" if self.test_accuracy is None else percent(self.test_accuracy),
+            "–" if self.test_ci95 is None else percent_range(*self.test_ci95),
             "–" if self.test_n is None else f"{self.test_n:,}",
             "–" if self.seconds is None else duration(self.seconds),
         )

@@ -39,7 +39,7 @@ def test_a_table_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert re.split(r" {2,}", header) == list(COLUMNS)
     assert [re.sub(r" +", " ", line) for line in lines] == [
         "2026-11-21T130000Z_b broken – – – – – – –",
-        "2026-11-21T120000Z_a finished feature-extraction VGG16 – 0.980 0.969–0.987 1,000 20 s",
+        "2026-11-21T120000Z_a finished feature-extraction VGG16 – 98.0 % 96.9–98.7 % 1,000 20 s",
     ]
     assert captured.err.startswith(f"warning: {runs}/2026-11-21T130000Z_b: ")
     assert captured.err.count("\n") == 1

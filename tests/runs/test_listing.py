@@ -81,10 +81,10 @@ def test_a_finished_run_has_all_its_metrics(tmp_path: Path) -> None:
         "state": "finished",
         "mode": "fine-tuning",
         "backbone": "VGG16",
-        "val": "0.970",
-        "test": "0.980",
-        "95 %": "0.969–0.987",
-        "n": "1,000",
+        "validation": "97.0 %",
+        "test": "98.0 %",
+        "95 % interval": "96.9–98.7 %",
+        "images": "1,000",
         "time": "1 min 15 s",
     }
 
