@@ -1,32 +1,32 @@
-"""How much disk the store takes, and what goes first when that is too much: what was not used for longest.
-
-What a living process uses never goes, whatever its size.
-"""
+"""The cap of the feature cache: the least recently used keys are deleted first, those in use never."""
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.features.layout import INDEX, LOCK, discard, subfolders, sweep
+from cnncli.errors import Message
+from cnncli.features.segments import DESCRIPTION, LOCK, delete, subfolders, sweep
 from cnncli.storage.locks import exclusive, try_exclusive
 from cnncli.terminal.formatting import size
 
-LEAST_ROOM_BYTES = 256 * 2**20
-"""Freed at once where the disk is full, if there is as much to free."""
+log = logging.getLogger(__name__)
+
+MIN_ROOM_BYTES = 256 * 2**20
+"""Freed at a time when the disk is full, if that much can be freed."""
 
 
 @dataclass(frozen=True)
-class StoredSegment:
-    """A segment on the disk, whole or not.
+class StoredKey:
+    """A key on disk.
 
     Attributes:
-        path: its folder.
-        size_bytes: of its files.
+        path: folder of the key.
+        size_bytes: size of its segments.
         used: when it was last read or written, in seconds since 1970.
     """
 
@@ -37,11 +37,11 @@ class StoredSegment:
 
 @dataclass(frozen=True)
 class Capacity:
-    """How much fits into a store when all that it holds may go.
+    """How much a cache can hold if everything in it may be deleted.
 
     Attributes:
-        size_bytes: so much.
-        is_cap: whether the cap is what sets the limit, and not the disk.
+        size_bytes: maximum size.
+        is_cap: whether the cap sets the limit, rather than the disk.
     """
 
     size_bytes: int
@@ -50,12 +50,12 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Eviction:
-    """What was deleted, and what is left.
+    """The result of an eviction.
 
     Attributes:
-        freed_bytes: deleted.
-        pinned_bytes: would have been deleted next, but is in use.
-        held_bytes: left, pinned or not.
+        freed_bytes: size of what was deleted.
+        pinned_bytes: size of what would have been deleted, but is in use.
+        held_bytes: size of what is left, including what is in use.
     """
 
     freed_bytes: int = 0
@@ -63,153 +63,147 @@ class Eviction:
     held_bytes: int = 0
 
 
-def stored_segments(store: Path) -> list[StoredSegment]:
-    """All segments of a store."""
-    return [segment for key in subfolders(store) for segment in segments_of(key)]
-
-
-def segments_of(key: Path) -> list[StoredSegment]:
-    """All segments of a key; what disappears meanwhile is left out."""
+def stored_keys(cache: Path) -> list[StoredKey]:
+    """Return the keys of a cache; those that another process deletes meanwhile are left out."""
     found = []
-    for folder in subfolders(key):
+    for path in subfolders(cache):
         with suppress(OSError):
-            found.append(_looked_at(folder))
+            found.append(stored_key(path))
     return found
 
 
-def _looked_at(folder: Path) -> StoredSegment:
-    """A segment as it is on the disk; raises OSError where it disappears meanwhile."""
-    files = {file.name: file.stat() for file in folder.iterdir()}
-    used = files[INDEX] if INDEX in files else folder.stat()
-    return StoredSegment(folder, sum(file.st_size for file in files.values()), used.st_mtime)
+def stored_key(path: Path) -> StoredKey:
+    """Return size and last use of a key.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+    """
+    description = path / DESCRIPTION
+    used = (description if description.exists() else path).stat().st_mtime
+    return StoredKey(path, sum(map(_segment_bytes, subfolders(path))), used)
 
 
-def default_cap(store: Path, held_bytes: int) -> int:
-    """How much a store may hold where nobody said: half of what it holds and what is free beside it."""
-    folder = next(folder for folder in (store, *store.parents) if folder.exists())
+def _segment_bytes(segment: Path) -> int:
+    with suppress(OSError):
+        return sum(file.stat().st_size for file in segment.iterdir())
+    return 0
+
+
+def default_cap(cache: Path, held_bytes: int) -> int:
+    """Return the cap that holds if none is set: half of the free disk space and what the cache holds already."""
+    folder = next(folder for folder in (cache, *cache.parents) if folder.exists())
     return (shutil.disk_usage(folder).free + held_bytes) // 2
 
 
-def evict(store: Path, keep_bytes: int, used_before: float = math.inf) -> Eviction:
-    """Delete segments, those first that were not used for longest, until no more is left than may stay.
+def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Eviction:
+    """Delete keys, the least recently used first, until a cache is small enough.
 
     Args:
-        store: its folder.
-        keep_bytes: what may stay; 0: nothing.
-        used_before: what was used since then (seconds since 1970) stays in any case.
+        cache: folder of the feature cache.
+        keep_bytes: size that may be left; 0 deletes everything that is not in use.
+        used_before: keys that were used since then (seconds since 1970) stay in any case.
     """
-    if not store.is_dir():
+    if not cache.is_dir():
         return Eviction()
-    with exclusive(store / LOCK):
-        segments = sorted(stored_segments(store), key=lambda segment: segment.used)
-        held = sum(segment.size_bytes for segment in segments)
+    with exclusive(cache / LOCK):
+        keys = sorted(stored_keys(cache), key=lambda key: key.used)
+        held = sum(key.size_bytes for key in keys)
         freed = pinned = 0
-        for segment in segments:
-            if held - freed <= keep_bytes or segment.used >= used_before:
+        for key in keys:
+            if held - freed <= keep_bytes or key.used >= used_before:
                 break
-            if _delete(segment.path):
-                freed += segment.size_bytes
+            if _delete_unused(key.path):
+                freed += key.size_bytes
             else:
-                pinned += segment.size_bytes
-        _sweep(store)
+                pinned += key.size_bytes
+        sweep(cache)
+        _tidy(cache)
     return Eviction(freed, pinned, held - freed)
 
 
-def _delete(segment: Path) -> bool:
-    """Delete a segment whose key nobody uses; whether that was so."""
+def _delete_unused(key: Path) -> bool:
+    """Delete a key unless a process uses it; return whether it was deleted."""
     with suppress(OSError):
-        lock = try_exclusive(segment.parent / LOCK)
+        lock = try_exclusive(key / LOCK)
         if lock is not None:
             with lock:
-                discard(segment)
+                delete(key)
                 return True
     return False
 
 
-def _sweep(store: Path) -> None:
-    """Delete what killed processes have left, and keys without segments; what is in use stays as it is."""
-    sweep(store)
-    for key in subfolders(store):
+def _tidy(cache: Path) -> None:
+    """Delete what killed processes have left in the keys that are not in use, and keys without segments."""
+    for key in subfolders(cache):
         with suppress(OSError):
             lock = try_exclusive(key / LOCK)
             if lock is not None:
                 with lock:
                     sweep(key)
                     if not any(subfolders(key)):
-                        discard(key)
+                        delete(key)
 
 
-class Space:
-    """Keeps a store below its cap while one process writes into it."""
+class CacheLimit:
+    """Keeps a cache below its cap while one process writes into it.
 
-    def __init__(
-        self, store: Path, max_bytes: int | None, warn: Callable[[str], None], say: Callable[[str], None]
-    ) -> None:
-        """Watch a store.
+    Args:
+        cache: folder of the feature cache.
+        max_bytes: the cap; None: see `default_cap`.
+    """
 
-        Args:
-            store: its folder.
-            max_bytes: the cap; None: see `default_cap`.
-            warn: told once where what is in use takes more than the cap.
-            say: told at the end how much had to go.
-        """
-        self._store, self._max_bytes, self._warn, self._say = store, max_bytes, warn, say
+    def __init__(self, cache: Path, max_bytes: int | None) -> None:
+        self._cache, self._max_bytes = cache, max_bytes
         self._held_bytes: int | None = None
         self._freed_bytes = 0
         self._has_warned = False
 
     def capacity(self) -> Capacity:
-        """The cap; where it is set higher, half of what the store holds and what is free beside it."""
-        held = sum(segment.size_bytes for segment in stored_segments(self._store))
-        usual = default_cap(self._store, held)
-        if self._max_bytes is None or self._max_bytes > usual:
-            return Capacity(usual, is_cap=False)
+        """Return the cap, or what the disk allows if that is less."""
+        allowed = default_cap(self._cache, self._measure())
+        if self._max_bytes is None or self._max_bytes > allowed:
+            return Capacity(allowed, is_cap=False)
         return Capacity(self._max_bytes, is_cap=True)
 
-    def grew(self, segment: Path) -> None:
-        """Note that a segment was written, and evict others where that was too much.
+    def add(self, segment: Path) -> None:
+        """Count a segment that was written, and evict keys if the cap is exceeded.
 
-        The disk is looked at for the first segment and whenever the cap is reached; what others have written in
-        between counts from then on.
+        The disk is measured for the first segment and at every eviction; what other processes have written in between
+        counts from then on.
         """
-        if self._held_bytes is None:
-            self._held_bytes = sum(segment.size_bytes for segment in stored_segments(self._store))
-        else:
-            with suppress(OSError):  # taken away by hand, then it takes nothing
-                self._held_bytes += _looked_at(segment).size_bytes
-        self._keep_to(self._cap(self._held_bytes))
+        self._held_bytes = self._measure() if self._held_bytes is None else self._held_bytes + _segment_bytes(segment)
+        self._enforce(self._cap(self._held_bytes))
 
     def settle(self) -> None:
-        """Evict what is too much although nothing was written, and say how much had to go since the beginning.
-
-        For the moment when this process uses nothing any more.
-        """
-        self._held_bytes = sum(segment.size_bytes for segment in stored_segments(self._store))
+        """Evict down to the cap when this process uses nothing anymore, and log how much was evicted in all."""
+        self._held_bytes = self._measure()
         cap = self._cap(self._held_bytes)
-        with suppress(OSError):  # a store that may only be read stays as it is
-            self._keep_to(cap)
+        with suppress(OSError):  # the cache may be read-only
+            self._enforce(cap)
         if self._freed_bytes:
-            self._say(f"to keep to the cap of {size(cap)}, {size(self._freed_bytes)} of stored features were removed")
+            text = f"Removed {size(self._freed_bytes)} from the feature cache to stay below its cap of {size(cap)}"
+            log.info(Message("cache-evicted", text, received=self._freed_bytes, expected=cap))
             self._freed_bytes = 0
 
     def make_room(self, needed_bytes: int) -> bool:
-        """Free so many bytes where the disk is full, or as many as there are; whether there were any."""
-        held = sum(segment.size_bytes for segment in stored_segments(self._store))
-        evicted = evict(self._store, held - max(needed_bytes, LEAST_ROOM_BYTES))
+        """Evict keys because the disk is full; return whether anything was deleted."""
+        evicted = evict(self._cache, self._measure() - max(needed_bytes, MIN_ROOM_BYTES))
         self._held_bytes = evicted.held_bytes
         return evicted.freed_bytes > 0
 
+    def _measure(self) -> int:
+        return sum(key.size_bytes for key in stored_keys(self._cache))
+
     def _cap(self, held_bytes: int) -> int:
-        return default_cap(self._store, held_bytes) if self._max_bytes is None else self._max_bytes
+        return default_cap(self._cache, held_bytes) if self._max_bytes is None else self._max_bytes
 
-    def _keep_to(self, cap: int) -> None:
-        if self._held_bytes is not None and self._held_bytes > cap:
-            evicted = evict(self._store, cap)
-            self._held_bytes = evicted.held_bytes
-            self._freed_bytes += evicted.freed_bytes
-            self._warn_once(evicted.held_bytes, cap)
-
-    def _warn_once(self, held_bytes: int, cap: int) -> None:
-        if held_bytes > cap and not self._has_warned:
+    def _enforce(self, cap: int) -> None:
+        if self._held_bytes is None or self._held_bytes <= cap:
+            return
+        evicted = evict(self._cache, cap)
+        self._held_bytes = evicted.held_bytes
+        self._freed_bytes += evicted.freed_bytes
+        if evicted.held_bytes > cap and not self._has_warned:
             self._has_warned = True
-            self._warn(f"stored features in use take {size(held_bytes)}, more than the cap of {size(cap)}")
+            text = f"Cached features in use take {size(evicted.held_bytes)}, more than the cap of {size(cap)}"
+            log.warning(Message("cache-over-cap", text, received=evicted.held_bytes, expected=cap))

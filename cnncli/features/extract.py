@@ -1,7 +1,7 @@
-"""Filling the store: decode, render views, run the trunk; what is stored already is not computed again.
+"""Filling the feature cache: decode, render views, run the trunk. Cached features are not computed again.
 
-The work is divided by images: a thread decodes a few, renders their views and runs the trunk on them, beside other
-threads that do the same with others. No core waits for another, whichever of the three is the slowest.
+The work is divided by images: each thread decodes a few images, renders their views and runs the trunk on them. No core
+waits for another, whichever of the three steps is the slowest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import render_view, view_recipe
 from cnncli.dataset.manifest import Row
 from cnncli.engines.engine import Array, Engine, run_on_all_cores
-from cnncli.errors import DataError, ImageError
+from cnncli.errors import DataError, ImageError, Message, printable
 from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
 from cnncli.features.writer import SegmentWriter
 from cnncli.images.decode import PixelSpec, decode
@@ -29,33 +29,36 @@ from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.storage.safe_io import read_bytes
 from cnncli.terminal.console import Console
 
-SECONDS_TO_DECODE = 1 / 600
-"""For the first guess at the time left: photographs of 500 px on two laptop cores."""
+DECODING_S = 1 / 600
+"""Time to decode an image, for the first estimate of the time left: photographs of 500 px on two laptop cores."""
 
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_ROWS = 2048
-"""A segment is closed once it has so many bytes or rows: what a killed extraction loses."""
+"""A segment is closed when it has this many bytes or rows, which is what a killed extraction loses."""
 
-TASK_RENDERINGS = 16
-"""What a thread takes on at a time, about; at least one request of the engine."""
+TASK_VIEWS = 16
+"""Number of views that a thread processes at a time, approximately; at least one request of the engine."""
 
 TASK_REQUESTS = 8
-"""Most requests of the engine that a thread takes on at a time, unless one image's views are more."""
+"""Maximum number of the engine's requests in a thread at a time, unless the views of one image take more."""
+
+MAX_IMAGE_BYTES = 2**31
+"""Maximum size of an image file, whatever its manifest says."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """How an image's features come about.
+    """How the features of an image are computed.
 
     Attributes:
-        engine: runs the trunk; None where the trunk is empty: then the features are the uint8 pixels themselves.
-        trunk: the trunk's fingerprint, None where it is empty.
-        pixels: how a file becomes pixels.
+        engine: runs the trunk; None if the trunk is empty: then the features are the uint8 pixels.
+        trunk: fingerprint of the trunk, None if it is empty.
+        pixels: how a file is decoded.
         augmentation: how views 1, 2, … are rendered.
-        network: what people call the trunk's network; decides nothing. Pixels were made by none.
-        cut: what they call the place where the trunk ends, likewise.
+        network: name of the network, for people only. Not used for pixels.
+        cut: name of the layer where the trunk ends, for people only.
     """
 
     engine: Engine | None
@@ -66,7 +69,7 @@ class Extraction:
     cut: str | None = None
 
     def key(self, view: int) -> FeatureKey:
-        """The store's key for one view; view 0 is the same whatever the augmentation."""
+        """Return the key of one view in the cache. The key of view 0 does not depend on the augmentation."""
         return FeatureKey(
             {
                 "trunk": self.trunk,
@@ -78,46 +81,89 @@ class Extraction:
         )
 
     def run(self, pixels: Pixels) -> list[Array]:
-        """Features of a batch of pixels (n, height, width, channels)."""
+        """Return the features of a batch of pixels, shape (n, height, width, channels)."""
         return self.engine.run([pixels]) if self.engine else [pixels]
 
     @cached_property
     def bytes_per_image(self) -> int:
-        """What the features of one image take in the store; the trunk is run to tell, once."""
+        """Size of the features of one image in one view. Runs the trunk once."""
         return sum(tensor.nbytes for tensor in self.run(self._black(1)))
 
     @cached_property
     def seconds_per_image(self) -> float:
-        """What decoding an image and running the trunk on it will take, roughly: black images are timed, once."""
+        """Estimated time to decode an image and run the trunk on it. Times the trunk once."""
         if self.engine is None:
-            return SECONDS_TO_DECODE
+            return DECODING_S
         n = self.engine.streams * self.engine.batch
         started = time.monotonic()
         run_on_all_cores(self.engine, [self._black(n)])
-        return SECONDS_TO_DECODE + (time.monotonic() - started) / n
+        return DECODING_S + (time.monotonic() - started) / n
 
     def _black(self, n: int) -> Pixels:
         return np.zeros((n, self.pixels.height, self.pixels.width, self.pixels.channels), np.uint8)
 
     def images_at_a_time(self, views: int) -> int:
-        """How many images one thread takes on together, so that their views fill whole requests of the engine.
+        """Return how many images a thread processes together, so that their views fill whole requests of the engine.
 
-        An engine fills a request up with what nobody needs. Where no number of images comes out even within
-        `TASK_REQUESTS`, the one that wastes the smallest share does.
+        An engine pads a request. If no number of images within `TASK_REQUESTS` fills its requests, the one with the
+        smallest fraction of padding is taken.
         """
         batch = self.engine.batch if self.engine else 1
-        least = max(1, max(TASK_RENDERINGS, batch) // views)
+        least = max(1, max(TASK_VIEWS, batch) // views)
         most = max(least, TASK_REQUESTS * batch // views)
         return min(range(least, most + 1), key=lambda images: -images * views % batch / images)
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How many features of images in a view, or decoded pixels, were stored.
+class Wanted:
+    """Features that are to be in the cache: images in views 0 … views − 1.
 
     Attributes:
-        computed: now; what goes through the trunk without being stored is not counted.
-        reused: already.
+        extraction: how the features are computed.
+        digests: digests of the images; equal ones count once.
+        views: number of views per image; 0: no features are wanted.
+    """
+
+    extraction: Extraction
+    digests: Sequence[str]
+    views: int = 1
+
+    @property
+    def keys(self) -> list[FeatureKey]:
+        """Their keys in the cache."""
+        return [self.extraction.key(view) for view in range(self.views)]
+
+    @property
+    def total(self) -> int:
+        """Number of images times views."""
+        return self.views * len(set(self.digests))
+
+    def missing(self, store: FeatureStore) -> int:
+        """Return how many of them are not cached."""
+        return sum(len(store.missing(key, self.digests)) for key in self.keys)
+
+    def size_bytes(self) -> int:
+        """Return the size of all of them, including those that are cached already."""
+        return self.total * self.extraction.bytes_per_image if self.total else 0
+
+
+def fits(wanted: Sequence[Wanted], store: FeatureStore) -> bool:
+    """Return whether features are all cached already, or fit into the cache.
+
+    Cached features are used however small the cache has become: reading them takes no space.
+    """
+    if not any(one.missing(store) for one in wanted):
+        return True
+    return sum(one.size_bytes() for one in wanted) <= store.capacity().size_bytes
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Number of features (images times views), or of decoded images, in the cache.
+
+    Attributes:
+        computed: computed and cached now; features that are not cached are not counted.
+        reused: cached before.
     """
 
     computed: int = 0
@@ -130,14 +176,21 @@ class Counts:
 def extract(
     extraction: Extraction, rows: Sequence[Row], views: int, store: FeatureStore, console: Console
 ) -> tuple[list[StoredFeatures], Counts]:
-    """The features of images in views 0 … views − 1, computed where they are not stored yet.
+    """Return the features of images in views 0 … views − 1; those that are not cached are computed.
+
+    Args:
+        extraction: how features are computed.
+        rows: the images.
+        views: number of views per image.
+        store: the feature cache.
+        console: shows progress.
 
     Returns:
-        One `StoredFeatures` per view, rows in the order of `rows`, and how many were stored now and already.
+        One `StoredFeatures` per view, with rows in the order of `rows`, and how many were computed and reused.
 
     Raises:
-        DataError: images that cannot be decoded or changed since they were indexed, all of them.
-        CacheError: features that cannot be stored.
+        DataError: images that cannot be decoded or have changed since they were indexed, all of them.
+        CacheError: features cannot be cached.
     """
     digests = [row.digest for row in rows]
     keys = [extraction.key(view) for view in range(views)]
@@ -149,34 +202,32 @@ def extract(
     return [store.read(key, digests) for key in keys], counts
 
 
-CHANGED = "changed since it was indexed. Start again."
-LARGEST_BYTES = 2**31
-"""Of an image, whatever its manifest says."""
-
-
-def read_pixels(row: Row, recipe: PixelSpec) -> Pixels:
-    """Decode an image of a manifest, once sure that it is still the one that was indexed.
+def read_pixels(row: Row, spec: PixelSpec) -> Pixels:
+    """Decode an image of a manifest if it is still the one that was indexed.
 
     Raises:
-        ImageError: unreadable, or its bytes are others than the manifest's digest says.
+        ImageError: it cannot be read, or its digest is not that of the manifest.
     """
+    changed = Message("image-changed", "changed since it was indexed. Start again.")
     try:
-        data = read_bytes(row.path, min(row.size_bytes, LARGEST_BYTES))
+        data = read_bytes(row.path, min(row.size_bytes, MAX_IMAGE_BYTES))
+    except FileNotFoundError as error:
+        raise ImageError(row.path, Message("image-not-found", error.strerror or "not found")) from error
     except OSError as error:
-        has_grown = error.errno == errno.EFBIG
-        raise ImageError(row.path, CHANGED if has_grown else error.strerror or str(error)) from error
+        reason = Message("image-unreadable", error.strerror or str(error))
+        raise ImageError(row.path, changed if error.errno == errno.EFBIG else reason) from error
     if hashlib.sha256(data).hexdigest() != row.digest:
-        raise ImageError(row.path, CHANGED)
-    return decode(data, recipe, name=row.file)
+        raise ImageError(row.path, changed)
+    return decode(data, spec, name=row.file)
 
 
-def read_all(rows: Sequence[Row], recipe: PixelSpec) -> tuple[list[tuple[Row, Pixels]], list[ImageError]]:
-    """Those images that can be decoded, with their pixels, and what is wrong with the others; see `read_pixels`."""
+def read_all(rows: Sequence[Row], spec: PixelSpec) -> tuple[list[tuple[Row, Pixels]], list[ImageError]]:
+    """Decode images; return those that can be decoded with their pixels, and the errors of the others."""
     pixels: list[tuple[Row, Pixels]] = []
     errors: list[ImageError] = []
     for row in rows:
         try:
-            pixels.append((row, read_pixels(row, recipe)))
+            pixels.append((row, read_pixels(row, spec)))
         except ImageError as error:
             errors.append(error)
     return pixels, errors
@@ -184,26 +235,29 @@ def read_all(rows: Sequence[Row], recipe: PixelSpec) -> tuple[list[tuple[Row, Pi
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Images decoded whenever they are asked for: what there is where their pixels cannot be stored."""
+    """Images that are decoded on demand, because their pixels do not fit into the cache."""
 
     images: Sequence[Row]
-    recipe: PixelSpec
+    spec: PixelSpec
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """The pixels of some images, uint8 (len(indexes), height, width, channels), alone in a list.
+        """Return the pixels of some images as a list of one array, uint8, shape (n, height, width, channels).
+
+        Args:
+            indexes: positions in `images`, shape (n,).
 
         Raises:
-            DataError: those of them that cannot be decoded any more.
+            DataError: images that cannot be decoded anymore, all of them.
         """
-        decoded, errors = read_all([self.images[index] for index in indexes], self.recipe)
+        decoded, errors = read_all([self.images[index] for index in indexes], self.spec)
         if errors:
-            raise DataError(all_at_once(errors, self.images))
+            raise DataError(summarize(errors, self.images))
         return [np.stack([pixels for _, pixels in decoded])]
 
 
 @dataclass
 class _Sink:
-    """Where the rows of one view go: into the store, segment after segment."""
+    """Writes the rows of one view into the cache, segment after segment."""
 
     key: FeatureKey
     store: FeatureStore
@@ -217,7 +271,7 @@ class _Sink:
             self.close()
 
     def close(self) -> None:
-        """Keep what was added."""
+        """Close the open segment."""
         writer, self.writer = self.writer, None
         if writer is not None:
             writer.close()
@@ -225,11 +279,11 @@ class _Sink:
 
 @dataclass(frozen=True)
 class _Computed:
-    """What one task gives.
+    """The result of one task.
 
     Attributes:
-        views: per view that something was missing of, the digests and their features.
-        errors: images that cannot be used.
+        views: digests and features by number of the view.
+        errors: errors of images that cannot be used.
     """
 
     views: dict[int, tuple[list[str], list[Array]]]
@@ -248,25 +302,27 @@ def _fill(
     title = "computing features" if extraction.engine else "decoding"
     with ExitStack() as closing, console.progress(total, title, "images") as progress:
         for sink in sinks:
-            closing.callback(sink.close)  # what was computed before an interruption is kept
+            closing.callback(sink.close)  # keeps what was computed before an interruption
         for computed in _computed(extraction, rows, missing):
             for view, (digests, tensors) in computed.views.items():
                 sinks[view].add(digests, tensors)
             errors += computed.errors
             progress.advance(len(computed))
     if errors:
-        raise DataError(all_at_once(errors, rows))
+        raise DataError(summarize(errors, rows))
 
 
-def all_at_once(errors: list[ImageError], rows: Sequence[Row]) -> list[str]:
-    """A line for each image; one for all of them where the whole folder has gone."""
+def summarize(errors: Sequence[ImageError], rows: Sequence[Row]) -> list[Message]:
+    """Return one message per image, or a single one if all images of a folder are gone."""
     if len(errors) > 1 and not any(row.path.exists() for row in rows):
-        return [f"{errors[0]} (and so for all {len(errors):,} images that are needed). Was the folder moved?"]
-    return [str(error) for error in errors]
+        text = f"{printable(rows[0].path)} and {len(errors) - 1:,} other images that are needed do not exist."
+        facts = {"path": rows[0].path, "received": len(errors)}
+        return [Message("image-all-missing", f"{text} Was the folder moved?", **facts)]
+    return [error.problems[0] for error in errors]
 
 
 def _computed(extraction: Extraction, rows: Sequence[Row], missing: list[set[str]]) -> Iterator[_Computed]:
-    """Every missing rendering's features; an image is decoded once for all of its views."""
+    """Yield the missing features; an image is decoded once for all of its views."""
     once = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
     incomplete = sum(bool(digests) for digests in missing)
     tasks = batched(once.values(), extraction.images_at_a_time(incomplete))
@@ -274,7 +330,7 @@ def _computed(extraction: Extraction, rows: Sequence[Row], missing: list[set[str
 
 
 def _compute(extraction: Extraction, rows: Sequence[Row], missing: list[set[str]]) -> _Computed:
-    """Decode, render and run the trunk, in one thread."""
+    """Decode images, render their missing views and run the trunk, in one thread."""
     rendered: dict[int, tuple[list[str], list[Pixels]]] = {}
     decoded, errors = read_all(rows, extraction.pixels)
     for row, pixels in decoded:

@@ -1,4 +1,4 @@
-"""The keys of a store with what is known about them; one that cannot be read is listed as what it is."""
+"""The keys of the feature cache, with what is known about them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from cnncli.features.eviction import segments_of
-from cnncli.features.layout import LOCK, RECIPE, subfolders
-from cnncli.features.segments import read_segment
+from cnncli.features.eviction import stored_key
+from cnncli.features.segments import DESCRIPTION, LOCK, read_segment, subfolders
 from cnncli.runs.run_json import time_text
-from cnncli.storage.locks import try_exclusive
+from cnncli.storage.locks import Lock
 from cnncli.terminal.formatting import size
 
 COLUMNS = (
@@ -37,27 +36,29 @@ OPTIONAL = ("in use", "engine", "augmented", "precision", "last used", "images",
 """Columns that a narrow terminal does not show, the least important first."""
 
 HASH_LENGTH = 8
-"""Digits of a trunk's fingerprint that stand for it where no name is known, and of what stands for an augmentation."""
+"""Number of digits shown of a trunk's fingerprint if its name is unknown, and of the hash of an augmentation."""
 
 
 @dataclass(frozen=True)
 class KeySummary:
-    """One key as a line of a list; what is not known is None.
+    """One key of the feature cache. Unknown values are None.
 
     Attributes:
-        name: of its folder.
-        network: what the features were made by; `pixels` where they are decoded pixels.
-        cut: the layer whose output they are.
-        trunk: the fingerprint of the network up to there; None of pixels.
-        view: 0: the images themselves.
-        augmentation: how any other view is rendered.
-        engine: what ran the trunk.
-        precision: of its arithmetic.
-        height_px, width_px, color: of the pixels it was given.
-        images: how many are stored.
-        size_bytes: on the disk.
-        used: when any of them was last read or written, in seconds since 1970.
-        in_use: whether a living process has it open.
+        name: name of the key's folder.
+        network: network that computed the features; `pixels` for decoded pixels.
+        cut: layer whose output they are.
+        trunk: fingerprint of the network up to there; None for pixels.
+        view: number of the view; 0: the images themselves.
+        augmentation: settings by which the view was rendered.
+        engine: engine that ran the trunk.
+        precision: precision of the trunk.
+        height_px: height of the pixels.
+        width_px: width of the pixels.
+        color: color mode of the pixels.
+        images: number of images.
+        size_bytes: size on disk.
+        used: when the key was last read or written, in seconds since 1970.
+        in_use: whether a process has it open.
     """
 
     name: str
@@ -77,12 +78,12 @@ class KeySummary:
     in_use: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, for JSON."""
+        """Return all fields, for JSON."""
         facts = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**facts, "used": time_text(datetime.fromtimestamp(self.used, UTC))}
 
     def cells(self) -> tuple[str, ...]:
-        """The fields as the `COLUMNS` of a table, the time in the time zone of whoever looks."""
+        """Return the fields as a row of a table with the columns `COLUMNS`, in local time."""
         gray = " grayscale" if self.color == "grayscale" else ""
         return (
             self.network or "–",
@@ -99,28 +100,27 @@ class KeySummary:
         )
 
 
-def list_keys(store: Path) -> tuple[KeySummary, ...]:
-    """The keys of a store; those that were not used for longest, which would go first, come first."""
+def list_keys(cache: Path) -> tuple[KeySummary, ...]:
+    """Return the keys of a cache, the least recently used ones first, which are evicted first."""
     found = []
-    for key in subfolders(store):
-        with suppress(FileNotFoundError):  # another process has evicted it meanwhile
+    for key in subfolders(cache):
+        with suppress(FileNotFoundError):  # another process may evict it meanwhile
             found.append(summary_of(key))
     return tuple(sorted(found, key=lambda key: (key.used, key.name)))
 
 
 def summary_of(key: Path) -> KeySummary:
-    """One key in short; whatever its folder holds, this answers.
+    """Summarize a key, whatever its folder holds.
 
     Raises:
-        FileNotFoundError: there is no such folder any more.
+        FileNotFoundError: the folder does not exist.
     """
-    segments = segments_of(key)
-    described = _described(key)
-    recipe, facts = _group(described, "recipe"), _group(described, "facts")
+    stored, description = stored_key(key), _read_description(key)
+    recipe, facts = _group(description, "recipe"), _group(description, "facts")
     engine, pixels, view = _group(recipe, "engine"), _group(recipe, "pixels"), _group(recipe, "view")
     return KeySummary(
         name=key.name,
-        network=_text(facts.get("network")) or _trunk(recipe),
+        network=_text(facts.get("network")) or _trunk_name(recipe),
         cut=_text(facts.get("cut")),
         trunk=_text(recipe.get("trunk")),
         view=(_number(view.get("view")) or 0) if recipe else None,
@@ -130,25 +130,25 @@ def summary_of(key: Path) -> KeySummary:
         height_px=_number(pixels.get("height")),
         width_px=_number(pixels.get("width")),
         color=_text(pixels.get("color")),
-        images=_images(key),
-        size_bytes=sum(segment.size_bytes for segment in segments),
-        used=max(segment.used for segment in segments) if segments else key.stat().st_mtime,
+        images=_count_images(key),
+        size_bytes=stored.size_bytes,
+        used=stored.used,
         in_use=_is_in_use(key),
     )
 
 
-def _images(key: Path) -> int:
-    """How many images have features in a key, each counted once."""
+def _count_images(key: Path) -> int:
+    """Return the number of images in a key, each counted once."""
     found = []
     for folder in subfolders(key):
         with suppress(OSError):
-            if read := read_segment(folder):
-                found.append(read[1])
+            if segment := read_segment(folder):
+                found.append(segment.digests)
     return len(np.unique(np.concatenate(found))) if found else 0
 
 
-def _trunk(recipe: Mapping[str, Any]) -> str | None:
-    """The trunk where no name is known: the beginning of its fingerprint; `pixels` where there is none."""
+def _trunk_name(recipe: Mapping[str, Any]) -> str | None:
+    """Return a name for a trunk of unknown name, from its fingerprint; `pixels` if there is no trunk."""
     if not recipe:
         return None
     trunk = _text(recipe.get("trunk"))
@@ -156,26 +156,24 @@ def _trunk(recipe: Mapping[str, Any]) -> str | None:
 
 
 def _short(augmentation: Mapping[str, Any]) -> str:
-    """A few digits that stand for an augmentation; its settings would take more than a cell."""
+    """Return a short hash of an augmentation, whose settings do not fit into a cell."""
     return hashlib.sha256(json.dumps(augmentation, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
 
 
 def _is_in_use(key: Path) -> bool:
-    if (key / LOCK).exists():
-        with suppress(OSError):
-            lock = try_exclusive(key / LOCK)
-            if lock is None:
-                return True
-            lock.release()
-    return False
-
-
-def _described(key: Path) -> Mapping[str, Any]:
     try:
-        described = json.loads((key / RECIPE).read_text(encoding="utf-8"))
+        with Lock(key / LOCK, create=False) as lock:
+            return not lock.try_alone()
+    except OSError:
+        return False
+
+
+def _read_description(key: Path) -> Mapping[str, Any]:
+    try:
+        description = json.loads((key / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return described if isinstance(described, dict) else {}
+    return description if isinstance(description, dict) else {}
 
 
 def _group(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
-"""A key of the store as one process sees it: in use, its segments known, their rows checked when first needed."""
+"""A key of the feature cache, opened by this process: locked, its segments known, their rows checked on first use."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,109 +12,138 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.features.digests import NOWHERE, Digests, Places
-from cnncli.features.layout import LOCK, discard, needs_sweep, subfolders, sweep
-from cnncli.features.segments import Segment, is_whole, read_segment
+from cnncli.errors import Message
+from cnncli.features.segments import LOCK, Digests, Segment, delete, needs_sweep, read_segment, subfolders, sweep
 from cnncli.runtime.threads import map_ordered
 from cnncli.storage.locks import exclusive, shared
-from cnncli.terminal.console import LOGGER
 
-Looked = TypeVar("Looked")
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
+
+ABSENT = -1
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of digests are. Of rows with equal digests, the first one that was added is found.
+
+    Attributes:
+        digests: ascending, shape (n,).
+        segments: number of the segment of each, shape (n,).
+        rows: row in the segment, shape (n,).
+    """
+
+    digests: Digests
+    segments: NDArray[np.int32]
+    rows: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls) -> Places:
+        """Return places without digests."""
+        return cls(np.empty(0, "S32"), np.empty(0, np.int32), np.empty(0, np.int32))
+
+    def with_segments(self, added: Sequence[tuple[int, Digests]]) -> Places:
+        """Return these places and those of more segments, given by number and digests."""
+        digests = np.concatenate([self.digests, *(digests for _, digests in added)])
+        segments = np.concatenate([self.segments, *(np.full(len(d), n, np.int32) for n, d in added)])
+        rows = np.concatenate([self.rows, *(np.arange(len(d), dtype=np.int32) for _, d in added)])
+        order = np.argsort(digests, kind="stable")
+        return Places(digests[order], segments[order], rows[order])
+
+    def without_segments(self, numbers: Sequence[int]) -> Places:
+        """Return these places without those of some segments."""
+        kept = ~np.isin(self.segments, numbers)
+        return Places(self.digests[kept], self.segments[kept], self.rows[kept])
+
+    def find(self, digests: Digests) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return segment and row of each digest, shapes (n,); `ABSENT` for unknown ones."""
+        if not len(self.digests):
+            return np.full(len(digests), ABSENT, np.int32), np.full(len(digests), ABSENT, np.int32)
+        nearest = np.minimum(np.searchsorted(self.digests, digests), len(self.digests) - 1)
+        found = self.digests[nearest] == digests
+        return np.where(found, self.segments[nearest], ABSENT), np.where(found, self.rows[nearest], ABSENT)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Where rows lie.
+    """The result of a search for rows.
 
     Attributes:
-        segments: those that have any of the rows.
-        segment_of: for each row which of them, shape (n,); `NOWHERE` where it is not stored.
-        row_of: and the row in there, shape (n,).
+        segments: the segments that hold any of the rows.
+        segment_of: index into `segments` for each row, shape (n,); `ABSENT` if it is not cached.
+        row_of: row in that segment, shape (n,).
     """
 
     segments: tuple[Segment, ...]
     segment_of: NDArray[np.int32]
     row_of: NDArray[np.int32]
 
-    @classmethod
-    def nowhere(cls, n: int) -> Found:
-        """What is found of n rows where nothing is stored."""
-        return cls((), np.full(n, NOWHERE, np.int32), np.full(n, NOWHERE, np.int32))
-
     @property
     def absent(self) -> NDArray[np.int64]:
-        """Which of the rows are not stored."""
-        return np.flatnonzero(self.segment_of == NOWHERE)
-
-
-def _now(look: Callable[[Looked], Answer], at: Looked) -> Answer | OSError:
-    """What a look at a segment gives, or why there can be none now.
-
-    Too many open files, say, or a network that fails for a moment: nothing is known about the segment then, and this
-    process leaves it alone.
-    """
-    try:
-        return look(at)
-    except OSError as error:
-        LOGGER.warning("stored features are left alone that cannot be read: %s", error)
-        return error
+        """Indexes of the rows that are not cached."""
+        return np.flatnonzero(self.segment_of == ABSENT)
 
 
 class OpenKey:
-    """Keeps what a key holds from being deleted by others for as long as it lives.
+    """A key that other processes do not delete for as long as this object lives.
+
+    Args:
+        folder: folder of the key.
 
     Attributes:
-        folder: of the key.
-        pin: the lock that says so.
+        folder: folder of the key.
+        pin: shared lock on the key.
+
+    Raises:
+        OSError: the folder does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open a key; raises OSError where there is no such folder."""
         self.folder = folder
         self.pin = shared(folder / LOCK)
         self._segments: list[Segment] = []
-        self._numbers: dict[str, int | None] = {}
+        self._numbers: dict[str, int | None] = {}  # by name; None: not used
         self._checked: set[int] = set()
-        self._places = Places.none()
-        if needs_sweep(folder):
-            self._sweep()
+        self._places = Places.empty()
+        if needs_sweep(folder):  # before this process writes: its own temporary folders look the same
+            self._as_only_user(lambda: sweep(folder))
 
     def find(self, digests: Digests) -> Found:
-        """Where rows lie, of segments that are whole alone."""
+        """Find rows in valid segments."""
         self._refresh()
         while True:
             segment_of, row_of = self._places.find(digests)
-            numbers = np.unique(segment_of[segment_of != NOWHERE])
-            useless = self._check([number for number in numbers.tolist() if number not in self._checked])
-            if not useless:
+            numbers = np.unique(segment_of[segment_of != ABSENT])
+            unusable = self._check([number for number in numbers.tolist() if number not in self._checked])
+            if not unusable:
                 break
-            self._forget(useless)
-        here = np.where(segment_of == NOWHERE, NOWHERE, np.searchsorted(numbers, segment_of)).astype(np.int32)
-        return Found(tuple(self._segments[number] for number in numbers), here, row_of)
+            self._forget(unusable)
+        index = np.where(segment_of == ABSENT, ABSENT, np.searchsorted(numbers, segment_of)).astype(np.int32)
+        return Found(tuple(self._segments[number] for number in numbers), index, row_of)
 
-    def add(self, segment: Segment, digests: Digests) -> None:
-        """Know a segment that this process has written: its rows need no check."""
+    def add(self, segment: Segment) -> None:
+        """Add a segment that this process has written; its rows need no check."""
         self._checked.add(len(self._segments))
-        self._know([(segment, digests)])
+        self._learn([segment])
 
     def _refresh(self) -> None:
-        """Learn what other processes have added, and what somebody took away by hand."""
-        there = {path.name: path for path in subfolders(self.folder)}
-        self._forget([n for name, n in self._numbers.items() if n is not None and name not in there])
-        new = [path for name, path in there.items() if name not in self._numbers]
+        """Learn which segments other processes have added, and which were deleted by hand."""
+        present = {path.name: path for path in subfolders(self.folder)}
+        self._forget([n for name, n in self._numbers.items() if n is not None and name not in present])
+        new = [path for name, path in present.items() if name not in self._numbers]
         self._numbers.update(dict.fromkeys(path.name for path in new))
-        read = [(path, _now(read_segment, path)) for path in new]
-        self._know([found for _, found in read if found and not isinstance(found, OSError)])
-        self._delete([path for path, found in read if found is None])
+        read = [(path, _try(read_segment, path)) for path in new]
+        self._learn([segment for _, segment in read if isinstance(segment, Segment)])
+        self._delete([path for path, segment in read if segment is None])
 
-    def _know(self, found: Sequence[tuple[Segment, Digests]]) -> None:
-        if not found:
-            return
-        first = len(self._segments)
-        self._segments += [segment for segment, _ in found]
-        self._numbers.update({segment.path.name: first + k for k, (segment, _) in enumerate(found)})
-        self._places = self._places.with_segments([(first + k, digests) for k, (_, digests) in enumerate(found)])
+    def _learn(self, segments: Sequence[Segment]) -> None:
+        if segments:
+            numbered = list(enumerate(segments, len(self._segments)))
+            self._segments += segments
+            self._numbers.update({segment.path.name: number for number, segment in numbered})
+            self._places = self._places.with_segments([(number, segment.digests) for number, segment in numbered])
 
     def _forget(self, numbers: Sequence[int]) -> None:
         if numbers:
@@ -121,36 +151,50 @@ class OpenKey:
             self._places = self._places.without_segments(numbers)
 
     def _check(self, numbers: Sequence[int]) -> list[int]:
-        """Which of these segments cannot be used; of them the damaged are deleted. The others need no check again."""
-        segments = [self._segments[number] for number in numbers]
-        wholes = list(map_ordered(lambda segment: _now(is_whole, segment), segments))
-        self._delete([segment.path for segment, whole in zip(segments, wholes, strict=True) if whole is False])
-        self._checked.update(number for number, whole in zip(numbers, wholes, strict=True) if whole is True)
-        return [number for number, whole in zip(numbers, wholes, strict=True) if whole is not True]
-
-    def _sweep(self) -> None:
-        """Delete what killed processes have left. Only before this one writes: its own looks no different."""
-        with suppress(OSError), self._alone() as is_alone:
-            if is_alone:
-                sweep(self.folder)
+        """Return the numbers of segments that cannot be used, and delete those that are damaged."""
+        valid = list(map_ordered(lambda number: _try(Segment.is_valid, self._segments[number]), numbers))
+        answers = list(zip(numbers, valid, strict=True))
+        self._delete([self._segments[number].path for number, answer in answers if answer is False])
+        self._checked.update(number for number, answer in answers if answer is True)
+        return [number for number, answer in answers if answer is not True]
 
     def _delete(self, damaged: Sequence[Path]) -> None:
         """Delete damaged segments, unless another process uses the key."""
-        if not damaged:
-            return
+        if damaged:
+            self._as_only_user(lambda: _delete_all(damaged))
+
+    def _as_only_user(self, action: Callable[[], object]) -> None:
         with suppress(OSError), self._alone() as is_alone:
-            for segment in damaged if is_alone else ():
-                discard(segment)
+            if is_alone:
+                action()
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Try to be the only one who uses the key.
+        """Try to be the only user of the key.
 
-        Between a shared lock and one alone there is a moment without any. The store's lock keeps those away who
-        delete meanwhile.
+        A shared lock is given up before it becomes exclusive. The cache's lock keeps other deleting processes away in
+        between.
         """
         with exclusive(self.folder.parent / LOCK):
             try:
                 yield self.pin.try_alone()
             finally:
                 self.pin.share()
+
+
+def _delete_all(segments: Sequence[Path]) -> None:
+    for segment in segments:
+        delete(segment)
+
+
+def _try(look: Callable[[Item], Answer], item: Item) -> Answer | OSError:
+    """Return the result of reading a segment, or the reason why it cannot be read now.
+
+    Too many open files, or a failing network, say nothing about the segment: this process does not use it.
+    """
+    try:
+        return look(item)
+    except OSError as error:
+        text = f"Part of the feature cache cannot be read and is not used: {error}"
+        log.warning(Message("cache-segment-unreadable", text, path=error.filename, reason=error.strerror))
+        return error

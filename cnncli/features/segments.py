@@ -1,77 +1,128 @@
-"""One segment: rows of features that were written together and never change; read, checked and mapped into memory."""
+"""Segments of the feature cache on disk: rows of features that were written together and never change.
+
+    <cache>/lock                           held alone by a process that deletes something
+    <cache>/<key>/lock                     shared by all processes that have opened the key
+    <cache>/<key>/recipe.json              description of the key; its time is when the key was last used
+    <cache>/<key>/<segment>/index.json     digests, shapes, dtypes, checksum of the rows
+    <cache>/<key>/<segment>/rows.bin       one row per digest, in the order of the index
+
+The name of a segment's folder is the checksum of its index. Temporary folders have a name with a leading dot and are
+never read.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array
-from cnncli.features.digests import Digests, from_bytes
-from cnncli.features.layout import INDEX, ROWS
+
+LOCK = "lock"
+DESCRIPTION = "recipe.json"
+INDEX = "index.json"
+ROWS = "rows.bin"
 
 FORMAT = 2
 NAME_LENGTH = 32
-"""Hexadecimal digits of an index's checksum that name a segment's folder."""
+"""Number of hexadecimal digits of an index's checksum that name the segment's folder."""
+
+Digests = NDArray[np.bytes_]
+"""SHA-256 digests of images, dtype S32, shape (n,): 32 bytes each, where a str takes 113."""
+
+
+def pack(digests: Sequence[str]) -> Digests:
+    """Return hexadecimal SHA-256 digests as 32 bytes each, shape (n,).
+
+    Raises:
+        ValueError: one of them is not a SHA-256 digest.
+    """
+    if any(len(digest) != 64 for digest in digests):
+        raise ValueError("a SHA-256 digest has 64 hexadecimal digits")
+    return np.frombuffer(bytes.fromhex("".join(digests)), "S32")
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One of the tensors in a row: its shape and dtype."""
+    """Shape and dtype of one of the tensors in a row."""
 
     shape: tuple[int, ...]
     dtype: str
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        """Its dtype for NumPy, which knows bfloat16 by another package."""
+        """The dtype for NumPy, which gets bfloat16 from another package."""
         import ml_dtypes
 
         return np.dtype(ml_dtypes.bfloat16 if self.dtype == "bfloat16" else self.dtype)
 
     @property
     def size_bytes(self) -> int:
-        """Of one row."""
+        """Size in one row."""
         return int(np.prod(self.shape)) * self.numpy.itemsize
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """What an index says, digests apart.
+    """What an index says about its segment.
 
     Attributes:
-        path: the segment's folder.
-        n_rows: how many rows there are.
-        tensors: what a row consists of, one tensor after the other.
-        checksum: SHA-256 of the index, and by what stands in there of the whole segment.
+        path: folder of the segment.
+        digests: digest of the image of each row, shape (n,).
+        tensors: the tensors of a row, in the order of its bytes.
         rows_checksum: SHA-256 of the rows.
     """
 
     path: Path
-    n_rows: int
+    digests: Digests
     tensors: tuple[Tensor, ...]
-    checksum: str
     rows_checksum: str
 
     @property
     def record(self) -> np.dtype[Any]:
-        """A row as NumPy sees it: the bytes of each tensor, under its number."""
+        """The dtype of a row: a field of bytes for each tensor, named by its number."""
         return np.dtype([(str(number), f"V{tensor.size_bytes}") for number, tensor in enumerate(self.tensors)])
+
+    def is_valid(self) -> bool:
+        """Return whether the rows are as they were written.
+
+        Raises:
+            OSError: they cannot be read now, which says nothing about their content.
+        """
+        try:
+            with (self.path / ROWS).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == self.rows_checksum
+        except FileNotFoundError:
+            return False
+
+    def map_rows(self) -> Array:
+        """Map the rows into memory: structured with dtype `record`, shape (n,). Keeps the file open.
+
+        Raises:
+            OSError: the file is gone.
+            ValueError: the file has become shorter.
+        """
+        return np.asarray(np.memmap(self.path / ROWS, self.record, "r", shape=(len(self.digests),)))
 
 
 def index_text(digests: bytes, tensors: Sequence[Tensor], rows_checksum: str, created: str) -> str:
-    """The text of an index.
+    """Return the text of an index.
 
     Args:
-        digests: 32 bytes each, in the order of the rows.
-        tensors: of a row.
+        digests: 32 bytes per row.
+        tensors: tensors of a row.
         rows_checksum: SHA-256 of the rows.
-        created: when.
+        created: current time.
     """
     index = {
         "format": FORMAT,
@@ -84,49 +135,63 @@ def index_text(digests: bytes, tensors: Sequence[Tensor], rows_checksum: str, cr
     return json.dumps(index) + "\n"
 
 
-def checksum_of(index: bytes) -> str:
-    """What stands for a segment; its beginning is the name of the folder."""
-    return hashlib.sha256(index).hexdigest()
+def segment_name(index: bytes) -> str:
+    """Return the name of a segment's folder, which is the checksum of its index."""
+    return hashlib.sha256(index).hexdigest()[:NAME_LENGTH]
 
 
-def read_segment(folder: Path) -> tuple[Segment, Digests] | None:
-    """A segment and the digests of its rows; None where its index is not what was written. Rows are not looked at.
+def read_segment(folder: Path) -> Segment | None:
+    """Read the index of a segment, or return None if it is not as it was written. The rows are not read.
 
     Raises:
-        OSError: the index is there and cannot be read now, which says nothing about what is in it.
+        OSError: the index cannot be read now, which says nothing about its content.
     """
     try:
         data = (folder / INDEX).read_bytes()
     except FileNotFoundError:
         return None
-    checksum = checksum_of(data)
-    if checksum[:NAME_LENGTH] != folder.name:
+    if segment_name(data) != folder.name:
         return None
     index: Mapping[str, Any] = json.loads(data)
     tensors = tuple(Tensor(tuple(tensor["shape"]), tensor["dtype"]) for tensor in index["tensors"])
-    segment = Segment(folder, index["rows"], tensors, checksum, index["sha256"])
-    return segment, from_bytes(bytes.fromhex(index["digests"]))
+    digests = np.frombuffer(bytes.fromhex(index["digests"]), "S32")
+    return Segment(folder, digests, tensors, index["sha256"])
 
 
-def is_whole(segment: Segment) -> bool:
-    """Whether the rows are what was written.
-
-    Raises:
-        OSError: they are there and cannot be read now, which says nothing about what they are.
-    """
-    try:
-        with (segment.path / ROWS).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == segment.rows_checksum
-    except FileNotFoundError:
-        return False
+def subfolders(folder: Path) -> Iterator[Path]:
+    """Yield the keys of a cache or the segments of a key by name; nothing if the folder does not exist."""
+    return (path for path in _folders(folder) if not path.name.startswith("."))
 
 
-def map_rows(segment: Segment) -> Array:
-    """The rows, mapped into memory: structured, shape (n,), a field of bytes for each tensor under its number.
+def temporary_in(folder: Path) -> Path:
+    """Return a new temporary path in a folder."""
+    return folder / f".{secrets.token_hex(8)}"
 
-    Python keeps a file open for as long as it is mapped.
+
+def delete(path: Path) -> None:
+    """Delete a key or a segment. It disappears in one step; if the process is killed, `sweep` deletes the rest.
 
     Raises:
-        OSError, ValueError: the file is gone or has become shorter.
+        OSError: it cannot be deleted.
     """
-    return np.asarray(np.memmap(segment.path / ROWS, segment.record, "r", shape=(segment.n_rows,)))
+    temporary = temporary_in(path.parent)
+    path.rename(temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete the temporary folders in a folder. The caller must hold its lock alone."""
+    for path in _folders(folder):
+        if path.name.startswith("."):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def needs_sweep(folder: Path) -> bool:
+    """Return whether a folder has temporary folders."""
+    return any(path.name.startswith(".") for path in _folders(folder))
+
+
+def _folders(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    return []

@@ -1,9 +1,9 @@
-"""The feature store: what a trunk made of an image, kept under what it was made from.
+"""The feature cache: the output of a frozen trunk for each image, stored under what it was computed from.
 
-Content-addressed: a key says everything the bits depend on (trunk, weights, engine, pixels, view), an image's digest
-says the rest. Under a key lie immutable segments, mapped into memory when they are read. A reader never meets half of
-one, and two runs may fill the store at once. What a living process uses stays; of the rest, what was not used for
-longest goes where the store grows beyond its cap.
+Content-addressed: a key describes everything that the values depend on (trunk, weights, engine, pixels, view), and the
+digest of the image does the rest. A key holds immutable segments, which are mapped into memory when they are read. A
+reader never finds a partial segment, and two processes may fill the cache at once. Keys in use are never deleted; of
+the others, the least recently used ones are evicted when the cache exceeds its cap.
 """
 
 from __future__ import annotations
@@ -21,34 +21,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array
-from cnncli.errors import CacheError, printable
-from cnncli.features.digests import Digests, packed
-from cnncli.features.eviction import Capacity, Space
-from cnncli.features.layout import INDEX, RECIPE
-from cnncli.features.open_key import Found, OpenKey
-from cnncli.features.segments import FORMAT, Segment, map_rows
+from cnncli.errors import CacheError, Message, printable
+from cnncli.features.eviction import CacheLimit, Capacity
+from cnncli.features.open_key import ABSENT, Found, OpenKey
+from cnncli.features.segments import DESCRIPTION, FORMAT, Segment, pack
 from cnncli.features.writer import SegmentWriter, with_room
 from cnncli.storage.atomic import touch, write_atomically
 from cnncli.storage.locks import Lock
-from cnncli.terminal.console import LOGGER
 
-MOST_MAPPED = 128
-"""Segments mapped at a time: each holds a file descriptor, of which some systems give a process 256."""
+MAX_MAPPED = 128
+"""Number of segments mapped at a time: each holds a file descriptor, and some systems allow a process only 256."""
 
 ROWS_AT_A_TIME = 64
-"""Copied into memory to be hashed."""
+"""Number of rows copied into memory to be hashed."""
 
-ROOM_FOR_A_KEY = 2**16
-"""Bytes freed for a key's folder and recipe where the disk is full."""
+KEY_BYTES = 2**16
+"""Disk space for a key's folder and description."""
 
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """What features are made from: any change of the recipe gives another key.
+    """What features were computed from. Any change of the recipe gives another key.
 
     Attributes:
-        recipe: everything their bits depend on beside the image.
-        facts: what people may want to know about them besides.
+        recipe: everything that the values depend on except the image.
+        facts: further information for people.
     """
 
     recipe: Mapping[str, Any]
@@ -56,40 +53,38 @@ class FeatureKey:
 
     @property
     def name(self) -> str:
-        """The key's folder in the store."""
+        """Name of the key's folder."""
         text = json.dumps({"format": FORMAT, **self.recipe}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
     def text(self) -> str:
-        """The key for people, as it lies beside the features."""
+        """The description of the key in its folder."""
         return json.dumps({"recipe": dict(self.recipe), "facts": dict(self.facts)}, indent=1, default=str) + "\n"
 
 
 class StoredFeatures:
-    """The features of a sequence of images, row by row in that sequence's order, read from segments on demand.
+    """The features of a sequence of images, read from segments on demand.
 
-    While this object is there and its store is not closed, they stay in the store. Threads may share it.
+    As long as this object exists and its cache is open, they are not deleted. Threads may share it.
+
+    Args:
+        found: where all of the rows are.
+        map_rows: maps the rows of a segment.
+        pin: lock that keeps them from being deleted.
     """
 
-    def __init__(self, found: Found, mapped: Callable[[Segment], Array], pin: Lock | None) -> None:
-        """Give the features of rows that were all found.
-
-        Args:
-            found: where they are.
-            mapped: a segment's rows, see `map_rows`.
-            pin: what keeps them in the store.
-        """
-        self._found, self._mapped, self._pin = found, mapped, pin
+    def __init__(self, found: Found, map_rows: Callable[[Segment], Array], pin: Lock | None) -> None:
+        self._found, self._map_rows, self._pin = found, map_rows, pin
 
     def __len__(self) -> int:
         return len(self._found.row_of)
 
     def checksum(self) -> str:
-        """SHA-256 of all rows in their order, hexadecimal: the same however segments divide them. Reads all of them.
+        """Return the SHA-256 of all rows in their order, which does not depend on how segments divide them.
 
         Raises:
-            CacheError: somebody took the files away by hand.
+            CacheError: the files were deleted by hand.
         """
         digest = hashlib.sha256()
         for start in range(0, len(self), ROWS_AT_A_TIME):
@@ -98,10 +93,16 @@ class StoredFeatures:
         return digest.hexdigest()
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """The features of some images: one array (len(indexes), …) per tensor, in the order of `indexes`.
+        """Return the features of some images.
+
+        Args:
+            indexes: positions in the sequence of images, shape (n,).
+
+        Returns:
+            One array of shape (n, …) per tensor.
 
         Raises:
-            CacheError: somebody took the files away by hand.
+            CacheError: the files were deleted by hand.
         """
         segment_of, row_of = self._found.segment_of[indexes], self._found.row_of[indexes]
         tensors = self._found.segments[0].tensors
@@ -118,33 +119,25 @@ class StoredFeatures:
 
     def _rows_of(self, segment: Segment) -> Array:
         try:
-            return self._mapped(segment)
+            return self._map_rows(segment)
         except (OSError, ValueError) as error:
-            raise CacheError(f"{printable(segment.path)}: gone or changed while in use. Start again.") from error
+            text = f"{printable(segment.path)}: deleted or changed while in use. Start again."
+            raise CacheError(Message("cache-features-missing", text, path=segment.path)) from error
 
 
 class FeatureStore:
-    """The features on this machine, in one folder; one thread at a time asks it, and reads what it gives at will."""
+    """The feature cache in one folder. Only one thread may use it; threads may share the features that it returns.
 
-    def __init__(
-        self,
-        folder: Path,
-        max_bytes: int | None = None,
-        warn: Callable[[str], None] = LOGGER.warning,
-        say: Callable[[str], None] = LOGGER.info,
-    ) -> None:
-        """Use `folder`; it appears with the first segment.
+    Args:
+        folder: folder of the cache; created with the first segment.
+        max_bytes: the cap; None: half of the free disk space and what the cache holds already.
+    """
 
-        Args:
-            folder: of the store.
-            max_bytes: the cap; None: half of what the store holds and of what is free beside it.
-            warn: told once where what is in use takes more than the cap; default: the log alone.
-            say: told at the end how much had to go; default: the log alone.
-        """
+    def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
         self._folder = folder
-        self._space = Space(folder, max_bytes, warn, say)
+        self._limit = CacheLimit(folder, max_bytes)
         self._opened: dict[str, OpenKey] = {}
-        self._mapped = lru_cache(MOST_MAPPED)(map_rows)
+        self._map_rows = lru_cache(MAX_MAPPED)(Segment.map_rows)
 
     def __enter__(self) -> FeatureStore:
         return self
@@ -153,76 +146,82 @@ class FeatureStore:
         self.close()
 
     def close(self) -> None:
-        """Use nothing any more; of what was used, what is more than the cap goes at once."""
+        """Release all keys, and evict what exceeds the cap."""
         for opened in self._opened.values():
             opened.pin.release()
         self._opened.clear()
-        self._mapped.cache_clear()
-        self._space.settle()
+        self._map_rows.cache_clear()
+        self._limit.settle()
 
     def keep_only(self, keys: Iterable[FeatureKey]) -> None:
-        """Use no other keys any more; what lies there may be evicted as soon as nobody has features of it in hand."""
+        """Release all keys but these. They may be evicted when no `StoredFeatures` of them exist anymore."""
         names = {key.name for key in keys}
         self._opened = {name: opened for name, opened in self._opened.items() if name in names}
-        self._mapped.cache_clear()  # a file that is mapped takes its room after it was deleted, too
+        self._map_rows.cache_clear()  # a mapped file takes up space after it was deleted, too
 
     def capacity(self) -> Capacity:
-        """How much fits into the store when all that it holds may go: its cap, and no more than the disk allows."""
-        return self._space.capacity()
+        """Return how much the cache can hold if everything in it may be deleted."""
+        return self._limit.capacity()
 
     def missing(self, key: FeatureKey, digests: Sequence[str]) -> list[str]:
-        """The digests that are not stored under a key, each once, in the order given."""
-        each = list(dict.fromkeys(digests))
-        return [each[number] for number in self._find(key, each).absent]
+        """Return the digests that are not cached under a key, each once, in the given order."""
+        unique = list(dict.fromkeys(digests))
+        return [unique[number] for number in self._find(key, unique).absent]
 
     def read(self, key: FeatureKey, digests: Sequence[str]) -> StoredFeatures:
-        """The features of images that are all stored.
+        """Return the features of images that are all cached.
 
         Raises:
-            CacheError: some are not, or not any more.
+            CacheError: some of them are not cached anymore.
         """
         found = self._find(key, digests)
         if len(found.absent):
-            where = printable(self._folder / key.name)
-            gone = f"the features of {len(found.absent):,} of {len(digests):,} images have gone"
-            raise CacheError(f"{where}: {gone}. Start again.")
-        for segment in found.segments:
-            touch(segment.path / INDEX)
+            path = self._folder / key.name
+            count = f"{len(found.absent):,} of {len(digests):,}"
+            text = f"{printable(path)}: the features of {count} images were deleted. Start again."
+            facts = {"path": path, "received": len(digests) - len(found.absent), "expected": len(digests)}
+            raise CacheError(Message("cache-features-missing", text, **facts))
         opened = self._opened.get(key.name)
-        return StoredFeatures(found, self._mapped, opened.pin if opened else None)
+        if opened is not None:
+            touch(opened.folder / DESCRIPTION)
+        return StoredFeatures(found, self._map_rows, opened.pin if opened else None)
 
     def write(self, key: FeatureKey, digests: Sequence[str], arrays: Sequence[Array]) -> None:
-        """Add a segment: row i of each array belongs to the i-th digest.
+        """Write a segment; for the arguments, see `SegmentWriter.add`.
 
         Raises:
-            CacheError: it cannot be written; nothing of it is kept.
+            CacheError: it cannot be written.
         """
         with self.writer(key) as writer:
             writer.add(digests, arrays)
 
     def writer(self, key: FeatureKey) -> SegmentWriter:
-        """What takes the rows of a new segment as they come.
+        """Return a writer for a new segment.
 
         Raises:
-            CacheError: nothing can be written there.
+            CacheError: the cache cannot be written to.
         """
-        folder, make_room = self._folder / key.name, self._space.make_room
-        opened = with_room(lambda: self._create(key), ROOM_FOR_A_KEY, make_room, folder)
+        folder, make_room = self._folder / key.name, self._limit.make_room
+        opened = with_room(lambda: self._create(key), KEY_BYTES, make_room, folder)
 
-        def keep(segment: Segment, digests: Digests) -> None:
-            opened.add(segment, digests)
-            self._space.grew(segment.path)
+        def keep(segment: Segment) -> None:
+            opened.add(segment)
+            touch(folder / DESCRIPTION)
+            self._limit.add(segment.path)
 
         return SegmentWriter(folder, make_room, keep)
 
     def _find(self, key: FeatureKey, digests: Sequence[str]) -> Found:
         opened = self._open(key)
-        return opened.find(packed(digests)) if opened else Found.nowhere(len(digests))
+        if opened is None:
+            nowhere = np.full(len(digests), ABSENT, np.int32)
+            return Found((), nowhere, nowhere)
+        return opened.find(pack(digests))
 
     def _open(self, key: FeatureKey) -> OpenKey | None:
-        """A key, in use from now on; None where there is no such folder."""
+        """Open a key, or return None if its folder does not exist."""
         opened = self._opened.get(key.name)
-        if opened is None or not opened.pin.is_current:  # the folder may have been taken away by hand
+        if opened is None or not opened.pin.is_current:  # the folder may have been deleted by hand
             try:
                 opened = self._opened[key.name] = OpenKey(self._folder / key.name)
             except FileNotFoundError:
@@ -231,12 +230,12 @@ class FeatureStore:
         return opened
 
     def _create(self, key: FeatureKey) -> OpenKey:
-        """A key with its folder and recipe."""
+        """Open a key, and create its folder and description if they are missing."""
         folder = self._folder / key.name
         opened = None
-        while opened is None:  # between the two lines an eviction may take the empty folder away
+        while opened is None:  # an eviction may delete the empty folder before it is opened
             folder.mkdir(parents=True, exist_ok=True)
             opened = self._open(key)
-        if not (folder / RECIPE).exists():
-            write_atomically(folder / RECIPE, key.text)
+        if not (folder / DESCRIPTION).exists():
+            write_atomically(folder / DESCRIPTION, key.text)
         return opened

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from cnncli.dataset.manifest import Manifest, Row
 from cnncli.errors import DataError, ImageError
-from cnncli.features.extract import Counts, Extraction, all_at_once, extract, read_all
+from cnncli.features.extract import Counts, Extraction, Wanted, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
-from cnncli.features.wanted import Wanted, fits
 from cnncli.inference.predictor import Scorer
 from cnncli.metrics.classification import Metrics, evaluate_scores
 from cnncli.metrics.scores import plain_losses, probabilities_of, ranking_scores
@@ -83,7 +82,7 @@ def _streamed(scorer: Scorer, extraction: Extraction, rows: Sequence[Row], conso
                 parts.append(part)
                 progress.advance(len(part))
     if errors:
-        raise DataError(all_at_once(errors, rows))
+        raise DataError(summarize(errors, rows))
     return np.concatenate(parts)
 
 

@@ -1,4 +1,4 @@
-"""`cnncli cache`: what is stored to be found again, and clearing it."""
+"""`cnncli cache`: list and clear the cache."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import CacheConfig
-from cnncli.errors import CacheError, printable
+from cnncli.errors import CacheError, Message, printable
 from cnncli.features.eviction import Eviction, default_cap, evict
-from cnncli.features.layout import LOCK, discard, subfolders, sweep
 from cnncli.features.listing import KeySummary, list_keys
+from cnncli.features.segments import LOCK, delete, subfolders, sweep
 from cnncli.storage.cache_dir import require_no_file
 from cnncli.storage.locks import Lock, shared, try_exclusive
 from cnncli.terminal.formatting import size
@@ -25,20 +25,20 @@ FEATURES = "features"
 GRAPHS = "graphs"
 IMAGES = "images.sqlite"
 SETTINGS = "CNNCLI_CACHE__"
-"""What the names of environment variables begin with that set a cache's settings."""
+"""Prefix of the environment variables that set the settings of the cache."""
 
 
 @dataclass(frozen=True)
 class CacheContents:
-    """What is in the cache.
+    """The contents of the cache.
 
     Attributes:
         folder: the cache folder.
-        features: the keys of the feature store.
-        max_bytes: how much stored features may take.
-        graphs: how many converted graphs there are.
-        graphs_bytes: what they take.
-        index_bytes: what the index of known images takes.
+        features: keys of the feature cache.
+        max_bytes: cap of the feature cache.
+        graphs: number of converted graphs.
+        graphs_bytes: size of the converted graphs.
+        index_bytes: size of the image index.
     """
 
     folder: Path
@@ -50,11 +50,11 @@ class CacheContents:
 
     @property
     def features_bytes(self) -> int:
-        """What stored features take."""
+        """Size of the feature cache."""
         return sum(key.size_bytes for key in self.features)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `cache list --json` prints it."""
+        """Return the contents for `cache list --json`."""
         return {
             "folder": str(self.folder),
             "max_bytes": self.max_bytes,
@@ -66,45 +66,45 @@ class CacheContents:
         }
 
     def total(self) -> str:
-        """What all of it takes, in one line."""
-        parts = [f"stored features {size(self.features_bytes)} of at most {size(self.max_bytes)}"]
+        """Return the sizes in one line."""
+        parts = [f"features {size(self.features_bytes)} of at most {size(self.max_bytes)}"]
         parts += [f"converted graphs {self.graphs:,}, {size(self.graphs_bytes)}"] if self.graphs else []
-        parts += [f"index of images {size(self.index_bytes)}"] if self.index_bytes else []
+        parts += [f"image index {size(self.index_bytes)}"] if self.index_bytes else []
         return " · ".join(parts)
 
 
 @dataclass(frozen=True)
 class Cleared:
-    """What `clear_cache` did.
+    """The result of `clear_cache`.
 
     Attributes:
-        freed_bytes: deleted.
-        pinned_bytes: would have been deleted, but is in use.
+        freed_bytes: size of what was deleted.
+        pinned_bytes: size of what would have been deleted, but is in use.
     """
 
     freed_bytes: int
     pinned_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As `cache clear --json` prints it."""
+        """Return the result for `cache clear --json`."""
         return {"freed_bytes": self.freed_bytes, "pinned_bytes": self.pinned_bytes}
 
     def text(self) -> str:
-        """In one line."""
-        stays = f"; {size(self.pinned_bytes)} in use by running commands stay" if self.pinned_bytes else ""
-        return f"freed {size(self.freed_bytes)}{stays}"
+        """Return the result in one line."""
+        kept = f"; {size(self.pinned_bytes)} in use by running commands were kept" if self.pinned_bytes else ""
+        return f"freed {size(self.freed_bytes)}{kept}"
 
 
 def list_cache(folder: Path, environment: Mapping[str, str] | None = None) -> CacheContents:
-    """What is in a cache folder.
+    """Return the contents of a cache folder.
 
     Args:
-        folder: see `cache_dir`; it need not exist.
-        environment: may name a cap, as for every config; default: that of this process.
+        folder: the cache folder, which may not exist.
+        environment: variables that may set the cap; default: those of this process.
 
     Raises:
-        CacheError: it is a file, or would lie below one.
-        ConfigError: the cap in the environment is none.
+        CacheError: it is a file, or would be below one.
+        ConfigError: the cap in the environment is invalid.
     """
     require_no_file(folder)
     keys = list_keys(folder / FEATURES)
@@ -122,14 +122,14 @@ def list_cache(folder: Path, environment: Mapping[str, str] | None = None) -> Ca
 
 
 def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
-    """Delete what is in a cache folder and not in use.
+    """Delete everything in a cache folder that is not in use.
 
     Args:
-        folder: see `cache_dir`.
-        used_before: what was used since then (seconds since 1970) stays.
+        folder: the cache folder.
+        used_before: what was used since then (seconds since 1970) is kept.
 
     Raises:
-        CacheError: it is a file, or would lie below one.
+        CacheError: it is a file, or would be below one.
     """
     require_no_file(folder)
     features = evict(folder / FEATURES, 0, used_before)
@@ -139,29 +139,30 @@ def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
 
 
 def graphs_in_use(folder: Path) -> Lock:
-    """Keep the converted graphs in a cache folder from being deleted, until the lock is released.
+    """Return a lock that keeps the converted graphs in a cache folder from being deleted until it is released.
 
     Raises:
-        CacheError: nothing can be written there.
+        CacheError: the folder cannot be written to.
     """
     graphs = folder / GRAPHS
     try:
         graphs.mkdir(parents=True, exist_ok=True)
         return shared(graphs / LOCK)
     except OSError as error:
-        where, why = printable(error.filename or graphs), error.strerror or error
-        raise CacheError(f"{where}: {why}. CNNCLI_CACHE names another folder for the cache.") from error
+        path, reason = error.filename or graphs, error.strerror or str(error)
+        text = f"{printable(path)}: {reason}. Set CNNCLI_CACHE to another folder."
+        raise CacheError(Message("cache-not-writable", text, path=path, reason=reason)) from error
 
 
 def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] | None = None) -> CacheConfig:
-    """What holds for the cache of this machine: what its environment sets, else what a run's config says.
+    """Return the cache settings of this machine: those of its environment, else those of a run's config.
 
     Args:
-        recorded: of a run that was trained some time, somewhere; default: the defaults.
-        environment: default: that of this process.
+        recorded: settings of a run, which may come from another machine; default: the defaults.
+        environment: environment variables; default: those of this process.
 
     Raises:
-        ConfigError: the cap in the environment is none.
+        ConfigError: the cap in the environment is invalid.
     """
     environment = os.environ if environment is None else environment
     ours = {name: value for name, value in environment.items() if name.startswith(SETTINGS)}
@@ -170,7 +171,7 @@ def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str
 
 
 def _clear_graphs(graphs: Path, used_before: float) -> Eviction:
-    """Delete converted graphs; all of them are in use where one is."""
+    """Delete converted graphs. If one is in use, all of them are."""
     if not graphs.is_dir():
         return Eviction()
     old = {path: _size_of(path) for path in subfolders(graphs) if _used(path) < used_before}
@@ -179,13 +180,13 @@ def _clear_graphs(graphs: Path, used_before: float) -> Eviction:
         return Eviction(pinned_bytes=sum(old.values()))
     with lock:
         for path in old:
-            discard(path)
+            delete(path)
         sweep(graphs)
     return Eviction(freed_bytes=sum(old.values()))
 
 
 def _clear_index(folder: Path, used_before: float) -> int:
-    """Delete the index of known images, of which no process misses more than time; gives its size."""
+    """Delete the image index and return its size. It is only a cache and will be rebuilt."""
     freed = 0
     for path in folder.glob(f"{IMAGES}*"):
         if _used(path) < used_before:
@@ -195,7 +196,7 @@ def _clear_index(folder: Path, used_before: float) -> int:
 
 
 def _files_of(path: Path) -> list[os.stat_result]:
-    """The facts about a file, or about all files below a folder; what disappears meanwhile is left out."""
+    """Return the status of a path and of all files below it, without those that disappear meanwhile."""
     found = []
     for file in (path, *(Path(folder, name) for folder, _, names in os.walk(path) for name in names)):
         with suppress(OSError):

@@ -108,7 +108,7 @@ def evaluate(
         require_unchanged(rows, config.data, REMEDY, console)
     console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
     max_bytes = cache_settings(config.cache).max_bytes
-    with FeatureStore(store_folder, max_bytes, console.warn, console.say) as store:
+    with FeatureStore(store_folder, max_bytes) as store:
         metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)

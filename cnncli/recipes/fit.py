@@ -199,7 +199,7 @@ def build_workshop(config: Config, manifest: Manifest, console: Console) -> Work
         manifest=manifest,
         pixels=config.data.pixel_spec(image_size(config)),
         choice=choose_engine(config.engine, config.precision),
-        store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes, console.warn, console.say),
+        store=FeatureStore(cache_dir() / FEATURES, config.cache.max_bytes),
         graphs=cache_dir() / GRAPHS,
         console=console,
     )

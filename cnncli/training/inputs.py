@@ -15,9 +15,8 @@ from typing import Literal
 
 from cnncli.augmentation.views import number_of_views
 from cnncli.dataset.manifest import Row
-from cnncli.features.extract import Counts, DecodedImages, Extraction, extract
+from cnncli.features.extract import Counts, DecodedImages, Extraction, Wanted, extract, fits
 from cnncli.features.store import FeatureKey
-from cnncli.features.wanted import Wanted, fits
 from cnncli.terminal.formatting import size
 from cnncli.training.context import Division, Workshop
 from cnncli.training.feed import Feed, Labelled, PixelSource, StoredFeed, StreamedFeed

@@ -16,7 +16,7 @@ from tests.features.storing import KEY, digests_of, features_of
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder, with fifty images' features."""
+    """The cache folder, with the features of fifty images."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))
     monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "1.5")
     with FeatureStore(tmp_path / "features") as store:
@@ -24,32 +24,32 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_where_is_a_path_alone(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For `du -sh "$(cnncli cache where)"`."""
+def test_where_prints_only_a_path(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It can be used in `du -sh "$(cnncli cache where)"`."""
     assert main(["cache", "where"]) == 0
     assert capsys.readouterr() == (f"{cache}\n", "")
 
 
 def test_the_list_ends_with_the_total(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table, and one line for all of it with the cap; all on stdout."""
+    """A table and one line for the whole cache are printed to stdout."""
     assert main(["cache", "list"]) == 0
     captured = capsys.readouterr()
     header, line, total = captured.out.splitlines()
 
     assert re.split(r" {2,}", header) == list(COLUMNS)
     assert re.sub(r" +", " ", line).startswith("network t – 0 – – – – 50 4.5 kB ")
-    assert total == "stored features 4.5 kB of at most 1.5 GB"
+    assert total == "features 4.5 kB of at most 1.5 GB"
     assert captured.err == ""
 
 
 def test_an_empty_cache_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No heading without anything below it."""
+    """There is no heading without rows."""
     assert main(["cache", "list"]) == 0
-    assert re.fullmatch(r"stored features 0 B of at most \S+ .B\n", capsys.readouterr().out)
+    assert re.fullmatch(r"features 0 B of at most \S+ .B\n", capsys.readouterr().out)
 
 
 def test_json_has_every_fact(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One document, sizes in bytes."""
+    """Sizes are in bytes."""
     assert main(["cache", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
 
@@ -58,12 +58,12 @@ def test_json_has_every_fact(cache: Path, capsys: pytest.CaptureFixture[str]) ->
     assert listed["features"][0]["name"] == KEY.name
 
 
-def test_clear_says_what_was_freed(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And what is in use by a running command, which stays."""
+def test_clear_prints_what_was_freed(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Entries in use by a running command are kept and counted."""
     with FeatureStore(cache / "features") as store:
         store.missing(KEY, digests_of(1))
         assert main(["cache", "clear"]) == 0
-        assert capsys.readouterr().out == "freed 0 B; 4.5 kB in use by running commands stay\n"
+        assert capsys.readouterr().out == "freed 0 B; 4.5 kB in use by running commands were kept\n"
     assert main(["cache", "clear", "--older-than", "0.5"]) == 0
     assert capsys.readouterr().out == "freed 0 B\n"
     assert main(["cache", "clear", "--json"]) == 0
@@ -71,15 +71,15 @@ def test_clear_says_what_was_freed(cache: Path, capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out)["freed_bytes"] > 4000
 
 
-def test_a_negative_age_is_a_wrong_option(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is cleared by it."""
+def test_a_negative_age_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is cleared."""
     assert main(["cache", "clear", "--older-than", "-1"]) == 2
     assert "--older-than" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["list", "clear"])
 @pytest.mark.parametrize("below", ["", "inside"])
-def test_a_file_is_no_empty_cache(
+def test_a_file_is_not_an_empty_cache(
     verb: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The error names the folder of CNNCLI_CACHE, and nothing is cleared."""

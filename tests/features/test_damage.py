@@ -1,4 +1,4 @@
-"""Damage is found, and what was damaged is computed again; nothing of it is ever read."""
+"""Damage is found, damaged features are computed again, and never read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRIALS = 60
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with one segment of seven rows."""
+    """A cache with one segment of seven rows."""
     folder = tmp_path_factory.mktemp("whole")
     FeatureStore(folder).write(KEY, digests_of(7), features_of(7))
     return folder
@@ -28,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["rows.bin", "index.json"])
 @pytest.mark.parametrize("kind", ["flip", "cut", "insert"])
 def test_damage_at_any_offset_is_found(whole: Path, tmp_path: Path, name: str, kind: str) -> None:
-    """A bit flipped, an end cut off, a byte too many: the images count as missing, and the segment is deleted."""
+    """After a flipped bit, a cut or an added byte the images count as missing, and the segment is deleted."""
     draw = random.Random(f"{name} {kind}")
     for trial in range(TRIALS):
         store = tmp_path / str(trial)
@@ -50,16 +50,16 @@ def test_damage_at_any_offset_is_found(whole: Path, tmp_path: Path, name: str, k
 
 
 @pytest.mark.parametrize("name", ["rows.bin", "index.json"])
-def test_a_file_that_is_missing_is_found(whole: Path, tmp_path: Path, name: str) -> None:
-    """Half a segment is none."""
+def test_a_missing_file_is_found(whole: Path, tmp_path: Path, name: str) -> None:
+    """A segment needs both of its files."""
     shutil.copytree(whole, tmp_path / "store")
     (segments_in(tmp_path / "store")[0] / name).unlink()
 
     assert FeatureStore(tmp_path / "store").missing(KEY, digests_of(7)) == digests_of(7)
 
 
-def test_what_is_damaged_is_computed_again(whole: Path, tmp_path: Path) -> None:
-    """And equals what was there; the other segments stay as they are."""
+def test_damaged_features_are_computed_again(whole: Path, tmp_path: Path) -> None:
+    """They equal the original ones; other segments are unchanged."""
     shutil.copytree(whole, tmp_path / "store")
     store = FeatureStore(tmp_path / "store")
     before = store.read(KEY, digests_of(7)).rows(np.arange(7))
@@ -74,8 +74,8 @@ def test_what_is_damaged_is_computed_again(whole: Path, tmp_path: Path) -> None:
     assert all((one == other).all() for one, other in zip(before, after, strict=True))
 
 
-def test_a_whole_copy_serves_where_another_is_damaged(whole: Path, tmp_path: Path) -> None:
-    """Two runs may have computed the same images."""
+def test_a_valid_copy_is_used_instead_of_a_damaged_one(whole: Path, tmp_path: Path) -> None:
+    """Two runs may have computed the features of the same images."""
     shutil.copytree(whole, tmp_path / "store")
     (damaged,) = segments_in(tmp_path / "store")
     FeatureStore(tmp_path / "store").write(KEY, digests_of(5), features_of(5))
@@ -86,8 +86,8 @@ def test_a_whole_copy_serves_where_another_is_damaged(whole: Path, tmp_path: Pat
     assert store.read(KEY, digests_of(5)).rows(np.arange(5))[0][:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_damaged_segment_that_another_process_uses_is_left(whole: Path, tmp_path: Path) -> None:
-    """It is not read all the same, and deleted by the first who is alone with it."""
+def test_a_damaged_segment_in_use_is_not_deleted(whole: Path, tmp_path: Path) -> None:
+    """It is not read either, and the first process that uses the key alone deletes it."""
     shutil.copytree(whole, tmp_path / "store")
     (segment,) = segments_in(tmp_path / "store")
     process = start(tmp_path / "store", "store.read(KEY, digests_of(7)); print('read', flush=True); time.sleep(60)")
@@ -108,10 +108,15 @@ def test_a_damaged_segment_that_another_process_uses_is_left(whole: Path, tmp_pa
 
 @pytest.mark.parametrize("name", ["rows.bin", "index.json"])
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOMEM])
-def test_what_cannot_be_read_now_is_left_alone(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+def test_a_segment_that_cannot_be_read_now_is_kept(
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    number: int,
 ) -> None:
-    """Too many open files are no damage: this process computes anew, and the next finds everything."""
+    """Too many open files are not damage: this process computes the features, the next one finds them."""
     shutil.copytree(whole, tmp_path / "store")
     (segment,) = segments_in(tmp_path / "store")
     plain = Path.open
@@ -125,5 +130,6 @@ def test_what_cannot_be_read_now_is_left_alone(
         trouble.setattr(Path, "open", failing)
         assert store.missing(KEY, digests_of(7)) == digests_of(7)
         assert store.missing(KEY, digests_of(7)) == digests_of(7)
+    assert [record.msg.code for record in caplog.records] == ["cache-segment-unreadable"]
 
     assert FeatureStore(tmp_path / "store").missing(KEY, digests_of(7)) == []

@@ -1,4 +1,4 @@
-"""Extraction computes what is missing, once, and says how much that was."""
+"""Extraction computes missing features once, and counts them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLIPS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True)
 
 
 class MeanEngine:
-    """A trunk that is easy to foretell: the mean color. Counts the images that go through it."""
+    """A trunk that is easy to predict: the mean color. Counts the images that go through it."""
 
     choice = EngineChoice("keras", "float32")
     identity = {"engine": "mean"}  # noqa: RUF012
@@ -36,7 +36,7 @@ class MeanEngine:
         self.images = self.padding = 0
 
     def run(self, inputs: Any) -> list[np.ndarray]:
-        """One row of three means per image."""
+        """Return one row of three means per image."""
         self.images += len(inputs[0])
         self.padding += -len(inputs[0]) % self.batch
         return [inputs[0].mean(axis=(1, 2)).astype(np.float32)]
@@ -44,18 +44,18 @@ class MeanEngine:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> tuple[Row, ...]:
-    """Twenty-four training images."""
+    """24 training images."""
     return build_manifest(tiny_config(draw_dataset(tmp_path / "data")).data, 0).split("train")
 
 
 @pytest.fixture
 def console() -> Console:
-    """A silent one."""
+    """A quiet console."""
     return Console(quiet=True)
 
 
-def test_stored_features_are_not_computed_again(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """A second extraction runs nothing; ten more images cost ten."""
+def test_cached_features_are_not_computed_again(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """A second extraction runs nothing; ten more images need ten computations."""
     engine, store = MeanEngine(), FeatureStore(tmp_path / "store")
     extraction = Extraction(engine, "mean", PIXELS)
 
@@ -66,7 +66,7 @@ def test_stored_features_are_not_computed_again(rows: tuple[Row, ...], tmp_path:
 
 
 def test_every_view_is_rendered_from_the_decoded_image(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """View 0 is the image itself, the others are what `render_view` gives."""
+    """View 0 is the image itself, the others come from `render_view`."""
     extraction = Extraction(MeanEngine(), "mean", PIXELS, FLIPS)
     views, counts = extract(extraction, rows, 3, FeatureStore(tmp_path / "store"), console)
 
@@ -77,7 +77,7 @@ def test_every_view_is_rendered_from_the_decoded_image(rows: tuple[Row, ...], tm
             assert (stored.rows(np.array([number]))[0][0] == pixels.mean(axis=(0, 1)).astype(np.float32)).all()
 
 
-def test_more_views_reuse_the_fewer(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_more_views_reuse_those_of_fewer(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
     """The views of a run with two are the first two of a run with three, and view 0 serves runs without any."""
     store = FeatureStore(tmp_path / "store")
     extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, store, console)
@@ -86,10 +86,10 @@ def test_more_views_reuse_the_fewer(rows: tuple[Row, ...], tmp_path: Path, conso
     assert extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 3, store, console)[1] == Counts(24, 48)
 
 
-def test_an_interrupted_extraction_keeps_what_it_computed(
+def test_an_interrupted_extraction_keeps_its_features(
     rows: tuple[Row, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In every view; the rest is computed by the next."""
+    """They are kept for every view; the next extraction computes the rest."""
     monkeypatch.setattr("cnncli.runtime.threads.workers", lambda: 1)  # so that the third task is the third to run
 
     class Interrupted(MeanEngine):
@@ -108,7 +108,7 @@ def test_an_interrupted_extraction_keeps_what_it_computed(
 
 
 def test_equal_images_are_computed_once(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """Wherever they lie and however often they are listed."""
+    """Their paths, and how often they are listed, do not matter."""
     engine = MeanEngine()
     (features,), counts = extract(
         Extraction(engine, "mean", PIXELS), rows[:2] * 3, 1, FeatureStore(tmp_path / "store"), console
@@ -117,44 +117,43 @@ def test_equal_images_are_computed_once(rows: tuple[Row, ...], tmp_path: Path, c
     assert (engine.images, counts, len(features)) == (2, Counts(2, 0), 6)
 
 
-def test_an_empty_trunk_stores_the_pixels(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """As uint8, decoded once."""
+def test_an_empty_trunk_caches_the_pixels(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """The pixels are uint8 and decoded once."""
     (features,), _ = extract(Extraction(None, None, PIXELS), rows, 1, FeatureStore(tmp_path / "store"), console)
 
     assert (features.rows(np.array([3]))[0][0] == decode(rows[3].path, PIXELS)).all()
 
 
-def test_all_images_that_changed_or_vanished_are_named(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """Together, before anything is trained on them; the others are kept."""
+def test_all_changed_and_missing_images_are_reported(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """They are reported together; the features of the others are kept."""
     rows[0].path.unlink()
     rows[1].path.write_bytes(rows[2].path.read_bytes())
     store = FeatureStore(tmp_path / "store")
     with pytest.raises(DataError) as caught:
         extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, store, console)
 
-    assert caught.value.problems == (
-        f"{rows[0].path}: No such file or directory",
-        f"{rows[1].path}: changed since it was indexed. Start again.",
-    )
+    assert [(problem.code, problem.facts["path"]) for problem in caught.value.problems] == [
+        ("image-not-found", rows[0].path),
+        ("image-changed", rows[1].path),
+    ]
     assert len(store.missing(Extraction(MeanEngine(), "mean", PIXELS).key(0), [row.digest for row in rows])) == 2
 
 
-def test_a_folder_that_has_gone_is_one_line(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """And not one for each of its images."""
+def test_a_missing_folder_is_one_problem(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """It is not one problem per image."""
     for row in rows:
         row.path.unlink()
     with pytest.raises(DataError) as caught:
         extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, FeatureStore(tmp_path / "store"), console)
 
-    assert caught.value.problems == (
-        f"{rows[0].path}: No such file or directory (and so for all 24 images that are needed). Was the folder moved?",
-    )
+    assert caught.value.codes == ("image-all-missing",)
+    assert (caught.value.facts["path"], caught.value.facts["received"]) == (rows[0].path, 24)
 
 
 def test_large_features_are_written_in_several_segments(
     rows: tuple[Row, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory holds one segment's worth; what was written is read as one."""
+    """They are read together."""
     monkeypatch.setattr("cnncli.features.extract.SEGMENT_BYTES", 60)
     store = FeatureStore(tmp_path / "store")
     extraction = Extraction(MeanEngine(), "mean", PIXELS)
@@ -169,15 +168,15 @@ def test_large_features_are_written_in_several_segments(
 def test_requests_are_full_whatever_the_number_of_views(
     rows: tuple[Row, ...], tmp_path: Path, console: Console, views: int
 ) -> None:
-    """What an engine adds to fill a request is work for nothing: there is none where the images come out even."""
+    """Padding is wasted work; there is none if the number of images allows it."""
     engine = MeanEngine()
     extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, views, FeatureStore(tmp_path / "store"), console)
 
     assert (engine.images, engine.padding) == (24 * views, 0)
 
 
-def test_views_that_are_stored_fill_no_request(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """Three of four are missing, so that eight images fill three requests, and not two one."""
+def test_cached_views_do_not_count_for_requests(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """If three of four views are missing, eight images fill three requests."""
     store, engine = FeatureStore(tmp_path / "store"), MeanEngine()
     extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 1, store, console)
     extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, 4, store, console)
@@ -187,19 +186,19 @@ def test_views_that_are_stored_fill_no_request(rows: tuple[Row, ...], tmp_path: 
 
 @pytest.mark.parametrize("batch", [8, 16, 64])
 def test_no_number_of_views_wastes_much(batch: int) -> None:
-    """At most a sixth, in tasks of at most eight requests or one image."""
+    """At most a sixth is padding, in tasks of at most eight requests or one image."""
     engine = MeanEngine()
     engine.batch = batch
     for views in range(1, 4 * batch):
         images = Extraction(engine, "mean", PIXELS).images_at_a_time(views)
-        renderings = images * views
+        total = images * views
 
-        assert -renderings % batch <= renderings / 6
-        assert renderings <= 8 * batch or images == 1
+        assert -total % batch <= total / 6
+        assert total <= 8 * batch or images == 1
 
 
-def test_decoded_pixels_are_nobodys_features(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
-    """They are listed as pixels, whatever network they are for; what went through it has its name."""
+def test_decoded_pixels_belong_to_no_network(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+    """They are listed as pixels; features are listed under the name of their network."""
     with FeatureStore(tmp_path / "store") as store:
         extract(Extraction(None, None, PIXELS, network="VGG16"), rows, 1, store, console)
         extract(Extraction(MeanEngine(), "mean", PIXELS, network="VGG16"), rows, 1, store, console)

@@ -1,4 +1,4 @@
-"""What the store holds, in a few words for each key."""
+"""The keys of the feature cache are listed with what is known about them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from cnncli.features import listing
-from cnncli.features.layout import INDEX, ROWS
 from cnncli.features.listing import COLUMNS, list_keys
+from cnncli.features.segments import DESCRIPTION, INDEX, ROWS
 from cnncli.features.store import FeatureKey, FeatureStore
-from tests.features.storing import digests_of, features_of, segments_in
+from tests.features.storing import digests_of, features_of
 
 PIXELS = {"height": 160, "width": 120, "color": "rgb"}
 TRUNK = {
@@ -30,17 +30,16 @@ TRUNK = {
 def _store(folder: Path, key: FeatureKey, used: float = 0.0, count: int = 3) -> None:
     with FeatureStore(folder) as store:
         store.write(key, digests_of(count), features_of(count))
-    os.utime(segments_in(folder, key)[0] / INDEX, (used, used))
+    os.utime(folder / key.name / DESCRIPTION, (used, used))
 
 
 def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
-    """Network, view, engine, precision, pixels; and how many images there are, each counted once."""
+    """The row has network, view, engine, precision and pixels, and counts each image once."""
     key = FeatureKey({**TRUNK, "view": {"view": 2, "shear_range": 3}}, {"network": "VGG16", "cut": "block4_pool"})
     _store(tmp_path, key, count=1500)
     with FeatureStore(tmp_path) as store:
         store.write(key, digests_of(1500), [np.zeros((1500, 1), np.uint8)])
-    for segment in segments_in(tmp_path, key):
-        os.utime(segment / INDEX, (1.0, 1.0))
+    os.utime(tmp_path / key.name / DESCRIPTION, (1.0, 1.0))
     (summary,) = list_keys(tmp_path)
     cells = dict(zip(COLUMNS, summary.cells(), strict=True))
 
@@ -64,8 +63,8 @@ def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
     assert summary.size_bytes == sum(path.stat().st_size for path in files)
 
 
-def test_a_network_without_a_name_is_told_by_its_fingerprint(tmp_path: Path) -> None:
-    """Decoded pixels were made by none."""
+def test_a_network_without_a_name_is_listed_by_its_fingerprint(tmp_path: Path) -> None:
+    """Decoded pixels have no network."""
     _store(tmp_path, FeatureKey(TRUNK), used=1.0)
     _store(tmp_path, FeatureKey({**TRUNK, "trunk": None, "engine": None}), used=2.0)
     trunk, pixels = list_keys(tmp_path)
@@ -74,8 +73,8 @@ def test_a_network_without_a_name_is_told_by_its_fingerprint(tmp_path: Path) -> 
     assert pixels.cells()[:7] == ("pixels", "–", "0", "–", "–", "–", "160×120")
 
 
-def test_two_augmentations_are_two_rows_that_differ(tmp_path: Path) -> None:
-    """In one of the cells, whatever the sizes."""
+def test_rows_of_two_augmentations_differ(tmp_path: Path) -> None:
+    """They differ in the cell of the augmentation."""
     for number, degrees in enumerate((15, 20)):
         _store(tmp_path, FeatureKey({**TRUNK, "view": {"view": 1, "rotation_range": degrees}}), used=float(number))
     first, second = (key.cells() for key in list_keys(tmp_path))
@@ -83,16 +82,16 @@ def test_two_augmentations_are_two_rows_that_differ(tmp_path: Path) -> None:
     assert [column for column, a, b in zip(COLUMNS, first, second, strict=True) if a != b] == ["augmented"]
 
 
-def test_what_was_not_used_for_longest_comes_first(tmp_path: Path) -> None:
-    """It would go first."""
+def test_the_least_recently_used_key_comes_first(tmp_path: Path) -> None:
+    """It would be evicted first."""
     for used in (3.0, 1.0, 2.0):
         _store(tmp_path, FeatureKey({**TRUNK, "trunk": str(used)}), used)
 
     assert [key.used for key in list_keys(tmp_path)] == [1.0, 2.0, 3.0]
 
 
-def test_what_a_process_has_open_is_in_use(tmp_path: Path) -> None:
-    """Until its store is closed."""
+def test_an_open_key_is_in_use(tmp_path: Path) -> None:
+    """It is in use until its store is closed."""
     key = FeatureKey(TRUNK)
     _store(tmp_path, key)
     with FeatureStore(tmp_path) as store:
@@ -103,8 +102,8 @@ def test_what_a_process_has_open_is_in_use(tmp_path: Path) -> None:
     assert not list_keys(tmp_path)[0].in_use
 
 
-def test_whatever_lies_there_is_listed(tmp_path: Path) -> None:
-    """A folder of another format, a damaged recipe, one that is no recipe, none at all; and nothing is written."""
+def test_any_folder_is_listed(tmp_path: Path) -> None:
+    """Folders of another format and damaged descriptions are listed, too; nothing is written."""
     for name, recipe in (("a", "{"), ("b", "[1]"), ("c", '{"recipe": {"engine": 7, "view": []}}')):
         (tmp_path / name / "segment").mkdir(parents=True)
         (tmp_path / name / "segment" / "0.bin").write_bytes(bytes(100))
@@ -123,15 +122,15 @@ def test_whatever_lies_there_is_listed(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_no_store_has_no_keys(tmp_path: Path) -> None:
-    """And none is made."""
+def test_a_missing_cache_has_no_keys(tmp_path: Path) -> None:
+    """It is not created."""
     assert list_keys(tmp_path / "features") == ()
     assert not (tmp_path / "features").exists()
 
 
-@pytest.mark.parametrize("before", ["segments_of", "_described", "_images", "_is_in_use"])
-def test_a_key_that_goes_meanwhile_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
-    """Another process may evict it at any moment; the others are listed."""
+@pytest.mark.parametrize("before", ["stored_key", "_read_description", "_count_images", "_is_in_use"])
+def test_a_key_may_be_evicted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """The others are listed."""
     for used in (1.0, 2.0):
         _store(tmp_path, FeatureKey({**TRUNK, "trunk": str(used)}), used)
     gone = tmp_path / FeatureKey({**TRUNK, "trunk": "1.0"}).name
@@ -146,8 +145,8 @@ def test_a_key_that_goes_meanwhile_is_no_matter(tmp_path: Path, monkeypatch: pyt
     assert [key.used for key in list_keys(tmp_path)][-1:] == [2.0]
 
 
-def test_an_empty_key_that_goes_meanwhile_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is nothing to say about it."""
+def test_a_key_that_was_evicted_meanwhile_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that does not exist has no row."""
     _store(tmp_path, FeatureKey(TRUNK), 1.0)
     monkeypatch.setattr(listing, "subfolders", lambda _: [tmp_path / "gone", tmp_path / FeatureKey(TRUNK).name])
 

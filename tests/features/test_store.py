@@ -1,4 +1,4 @@
-"""The store gives back what was put in, and never half of anything."""
+"""The cache returns what was written, and never a part of it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from cnncli.errors import CacheError
-from cnncli.features.store import MOST_MAPPED, FeatureKey, FeatureStore
+from cnncli.features.store import MAX_MAPPED, FeatureKey, FeatureStore
 from tests.features.storing import KEY, OTHER, digests_of, features_of, segments_in
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, ml_dtypes.bfloat16])
-def test_rows_come_back_bit_for_bit(tmp_path: Path, dtype: type) -> None:
-    """In every dtype that is stored, several tensors, in any order asked for."""
+def test_rows_are_returned_bit_for_bit(tmp_path: Path, dtype: type) -> None:
+    """This holds for every dtype, for several tensors, and in any order."""
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 200, shape).astype(dtype) for shape in ((5, 3), (5, 2, 2), (5,))]
     FeatureStore(tmp_path).write(KEY, digests_of(5), arrays)
@@ -31,7 +31,7 @@ def test_rows_come_back_bit_for_bit(tmp_path: Path, dtype: type) -> None:
 
 
 def test_rows_may_be_strided(tmp_path: Path) -> None:
-    """An engine may hand over a view of its own buffer."""
+    """An engine may return a view of its own buffer."""
     array = np.arange(24.0).reshape(4, 6)[::2, ::3]
     FeatureStore(tmp_path).write(KEY, digests_of(2), [array])
 
@@ -39,7 +39,7 @@ def test_rows_may_be_strided(tmp_path: Path) -> None:
 
 
 def test_images_are_found_across_segments(tmp_path: Path) -> None:
-    """What was computed in several runs is read as one, by the process that wrote it and by another."""
+    """Features of several runs are read together, by the process that wrote them and by another."""
     store = FeatureStore(tmp_path)
     for first in (0, 2, 4):
         store.write(KEY, digests_of(2, first), features_of(2, first))
@@ -50,7 +50,7 @@ def test_images_are_found_across_segments(tmp_path: Path) -> None:
 
 
 def test_missing_images_are_named_once(tmp_path: Path) -> None:
-    """Equal images have one digest, and are computed once."""
+    """Equal images have one digest and are computed once."""
     store = FeatureStore(tmp_path)
 
     assert store.missing(KEY, digests_of(3) + digests_of(3)) == digests_of(3)
@@ -58,8 +58,8 @@ def test_missing_images_are_named_once(tmp_path: Path) -> None:
     assert store.missing(KEY, digests_of(3) + digests_of(3)) == digests_of(3)[1:]
 
 
-def test_what_another_store_adds_is_seen(tmp_path: Path) -> None:
-    """Also by one that looked before."""
+def test_segments_of_another_process_are_found(tmp_path: Path) -> None:
+    """They are found although this process has looked before."""
     mine, other = FeatureStore(tmp_path), FeatureStore(tmp_path)
     other.write(KEY, digests_of(1), features_of(1))
     assert mine.missing(KEY, digests_of(2)) == digests_of(2)[1:]
@@ -69,7 +69,7 @@ def test_what_another_store_adds_is_seen(tmp_path: Path) -> None:
 
 
 def test_another_recipe_is_another_key(tmp_path: Path) -> None:
-    """Nothing of one key is seen under another; facts for people are no part of it."""
+    """Features of one key are not found under another; facts for people do not matter."""
     store = FeatureStore(tmp_path)
     store.write(KEY, digests_of(1), features_of(1))
 
@@ -77,22 +77,25 @@ def test_another_recipe_is_another_key(tmp_path: Path) -> None:
     assert store.missing(FeatureKey(KEY.recipe, {"network": "VGG16"}), digests_of(1)) == []
 
 
-def test_features_that_have_gone_are_one_line(tmp_path: Path) -> None:
-    """Whoever emptied the cache meanwhile is told to start again."""
+def test_deleted_features_are_an_error(tmp_path: Path) -> None:
+    """The error counts them; after that they can be computed again."""
     store = FeatureStore(tmp_path)
     store.write(KEY, digests_of(2), features_of(2))
     with pytest.raises(CacheError) as caught:
         store.read(KEY, digests_of(3))
-    assert str(caught.value) == f"{tmp_path / KEY.name}: the features of 1 of 3 images have gone. Start again."
+    facts = caught.value.facts
+    assert caught.value.code == "cache-features-missing"
+    assert (facts["path"], facts["received"], facts["expected"]) == (tmp_path / KEY.name, 2, 3)
 
     shutil.rmtree(tmp_path)
-    with pytest.raises(CacheError, match=r"the features of 2 of 2 images have gone\. Start again\."):
+    with pytest.raises(CacheError) as caught:
         store.read(KEY, digests_of(2))
+    assert (caught.value.facts["received"], caught.value.facts["expected"]) == (0, 2)
     assert store.missing(KEY, digests_of(2)) == digests_of(2)
 
 
-def test_a_file_that_goes_while_it_is_used_is_one_line(tmp_path: Path) -> None:
-    """Shortened by hand before its first row was read, say."""
+def test_a_file_that_changes_while_in_use_is_an_error(tmp_path: Path) -> None:
+    """It may be shortened by hand before its first row is read."""
     FeatureStore(tmp_path).write(KEY, digests_of(2), features_of(2))
     features = FeatureStore(tmp_path).read(KEY, digests_of(2))
     (segment,) = segments_in(tmp_path)
@@ -100,11 +103,11 @@ def test_a_file_that_goes_while_it_is_used_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CacheError) as caught:
         features.rows(np.arange(2))
 
-    assert str(caught.value) == f"{segment}: gone or changed while in use. Start again."
+    assert (caught.value.code, caught.value.facts["path"]) == ("cache-features-missing", segment)
 
 
-def test_a_store_goes_on_where_its_folder_was_taken_away(tmp_path: Path) -> None:
-    """Whoever deletes the cache by hand loses what was in it, and nothing else."""
+def test_a_cache_whose_folder_was_deleted_is_still_usable(tmp_path: Path) -> None:
+    """Only its contents are lost."""
     store = FeatureStore(tmp_path / "store")
     store.write(KEY, digests_of(2), features_of(2))
     shutil.rmtree(tmp_path / "store")
@@ -115,7 +118,7 @@ def test_a_store_goes_on_where_its_folder_was_taken_away(tmp_path: Path) -> None
 
 
 def test_no_images_are_no_features(tmp_path: Path) -> None:
-    """And no folder."""
+    """No folder is created for them."""
     store = FeatureStore(tmp_path / "store")
     features = store.read(KEY, [])
 
@@ -124,7 +127,7 @@ def test_no_images_are_no_features(tmp_path: Path) -> None:
 
 
 def test_a_checksum_stands_for_the_features_of_images(tmp_path: Path) -> None:
-    """The same however segments divide them; another in another order, and for other features."""
+    """It does not depend on segments, but on the order and the features."""
     whole, divided, others = (FeatureStore(tmp_path / name) for name in ("whole", "divided", "others"))
     whole.write(KEY, digests_of(150), features_of(150))
     for first in (100, 0):
@@ -144,12 +147,12 @@ import numpy as np
 from cnncli.features import writer
 from cnncli.features.store import FeatureStore
 from tests.features.storing import KEY, digests_of, features_of
-writer.sync_file = writer.sync_folder = lambda path: None  # the disk is not what is tried here
+writer.sync_file = writer.sync_folder = lambda path: None  # the disk is not what is tested here
 store, count = FeatureStore(Path(sys.argv[1])), int(sys.argv[2])
 for number in range(count):
     store.write(KEY, digests_of(1, number), features_of(1, number))
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, ({MOST_MAPPED + 60}, hard))
+resource.setrlimit(resource.RLIMIT_NOFILE, ({MAX_MAPPED + 60}, hard))
 features = FeatureStore(Path(sys.argv[1])).read(KEY, digests_of(count))
 assert (features.rows(np.arange(count))[0][:, 0] == np.arange(count)).all()
 """
@@ -158,7 +161,7 @@ assert (features.rows(np.arange(count))[0][:, 0] == np.arange(count)).all()
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.slow)])
 def test_segments_take_no_file_descriptor_each(tmp_path: Path, count: int) -> None:
-    """Thousands of them are read where a process may have 188 files open."""
+    """Thousands of segments can be read by a process that may open 188 files."""
     root = Path(__file__).resolve().parents[2]
 
     subprocess.run([sys.executable, "-c", MANY, str(tmp_path), str(count)], check=True, cwd=root)

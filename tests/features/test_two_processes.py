@@ -1,4 +1,4 @@
-"""Several processes fill one store at once."""
+"""Several processes fill one cache at once."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ print(__import__("hashlib").sha256(features.rows(np.arange(120))[0].tobytes()).h
 """
 
 
-def test_two_processes_that_fill_a_store_at_once_both_succeed(tmp_path: Path) -> None:
-    """They end with equal features, whoever wrote which, and leave nothing else behind."""
+def test_two_processes_can_fill_a_cache_at_once(tmp_path: Path) -> None:
+    """Both get equal features and leave no temporary folders."""
     processes = [start(tmp_path, FILL) for _ in range(2)]
     for process in processes:
         wait_for(process, "ready")
@@ -59,8 +59,8 @@ print("good", flush=True)
 """
 
 
-def test_a_store_can_be_emptied_while_it_is_filled(tmp_path: Path) -> None:
-    """Nothing that a process has open goes, and a key that has just gone comes again."""
+def test_a_cache_can_be_emptied_while_it_is_filled(tmp_path: Path) -> None:
+    """Open keys are not deleted, and a key that was just deleted can be written again."""
     filling, emptying = start(tmp_path, CHURN), start(tmp_path, EVICT)
     for process in (filling, emptying):
         wait_for(process, "ready")

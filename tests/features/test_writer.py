@@ -1,4 +1,4 @@
-"""Rows go to the disk as they come, and appear together or not at all."""
+"""Rows are written to disk as they come, and appear together or not at all."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from cnncli.features.store import FeatureStore
 from tests.features.storing import KEY, OTHER, digests_of, features_of, kill, remains_in, segments_in, start, wait_for
 
 
-def test_rows_appear_with_the_close(tmp_path: Path) -> None:
-    """Batch by batch into one segment, which nobody sees before it is whole."""
+def test_rows_appear_when_the_segment_is_closed(tmp_path: Path) -> None:
+    """Batches go to one segment, which is not found before it is complete."""
     store, reader = FeatureStore(tmp_path), FeatureStore(tmp_path)
     with store.writer(KEY) as writer:
         for first in (0, 3, 6):
@@ -35,8 +35,8 @@ def test_rows_appear_with_the_close(tmp_path: Path) -> None:
     assert all((mine == theirs).all() for mine, theirs in zip(got, features_of(9), strict=True))
 
 
-def test_memory_holds_no_row(tmp_path: Path) -> None:
-    """A segment may be larger than the memory: here sixty-four batches leave less behind than one takes."""
+def test_memory_holds_no_rows(tmp_path: Path) -> None:
+    """A segment may be larger than the memory: 64 batches take less of it than one of them."""
     store, batch = FeatureStore(tmp_path), np.zeros((32, 2500), np.float32)
     with store.writer(KEY) as writer:
         writer.add(digests_of(32), [batch])
@@ -50,8 +50,8 @@ def test_memory_holds_no_row(tmp_path: Path) -> None:
     assert peak < batch.nbytes
 
 
-def test_an_exception_keeps_nothing(tmp_path: Path) -> None:
-    """Leaving the block by one abandons the segment."""
+def test_an_exception_discards_the_segment(tmp_path: Path) -> None:
+    """Nothing of it is found afterwards."""
     store = FeatureStore(tmp_path)
 
     def fail_half_way() -> None:
@@ -65,8 +65,8 @@ def test_an_exception_keeps_nothing(tmp_path: Path) -> None:
     assert store.missing(KEY, digests_of(3)) == digests_of(3)
 
 
-def test_closing_keeps_what_was_added(tmp_path: Path) -> None:
-    """Also on the way out of an interrupted extraction; closing twice is closing once."""
+def test_closing_keeps_the_rows(tmp_path: Path) -> None:
+    """An interrupted extraction closes its segment; closing twice changes nothing."""
     store = FeatureStore(tmp_path)
     writer = store.writer(KEY)
     writer.add(digests_of(3), features_of(3))
@@ -77,16 +77,16 @@ def test_closing_keeps_what_was_added(tmp_path: Path) -> None:
     assert store.missing(KEY, digests_of(4)) == digests_of(4)[3:]
 
 
-def test_a_segment_without_rows_is_none(tmp_path: Path) -> None:
-    """Nothing appears where nothing was added."""
+def test_there_is_no_segment_without_rows(tmp_path: Path) -> None:
+    """Without rows, nothing is written."""
     with FeatureStore(tmp_path).writer(KEY) as writer:
         writer.add([], [np.zeros((0, 4))])
 
     assert segments_in(tmp_path) == remains_in(tmp_path) == []
 
 
-def test_the_interrupted_half_of_a_batch_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C may come between two of its rows; those before it are kept."""
+def test_an_interrupted_batch_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come between two of its rows; earlier batches are kept."""
     store = FeatureStore(tmp_path)
     writer = store.writer(KEY)
     writer.add(digests_of(3), features_of(3))
@@ -105,7 +105,7 @@ def test_the_interrupted_half_of_a_batch_is_left_out(tmp_path: Path, monkeypatch
 
 
 class _InterruptAt:
-    """A trace that sends Ctrl-C before the n-th line of `add` and of what it calls in its module."""
+    """A trace that raises KeyboardInterrupt before the n-th line of `add` and of what it calls in its module."""
 
     def __init__(self, line: int) -> None:
         self.left = line
@@ -120,8 +120,8 @@ class _InterruptAt:
         return self
 
 
-def test_an_interruption_anywhere_keeps_the_batches_before(tmp_path: Path) -> None:
-    """Before each line of it, up to the one after which the batch is there as a whole."""
+def test_an_interruption_at_any_line_keeps_earlier_batches(tmp_path: Path) -> None:
+    """The batch itself is either missing or complete."""
     trace = sys.gettrace()
     for line in range(200):
         store, interrupt = tmp_path / str(line), _InterruptAt(line)
@@ -154,7 +154,7 @@ def test_an_interruption_anywhere_keeps_the_batches_before(tmp_path: Path) -> No
     ids=["count", "shape", "dtype", "one tensor less", "none"],
 )
 def test_rows_of_another_form_are_refused(tmp_path: Path, digests: list[str], arrays: list[np.ndarray]) -> None:
-    """All rows of a segment have the tensors of the first, and a digest each."""
+    """All rows of a segment have the shapes and dtypes of the first, and a digest each."""
     with FeatureStore(tmp_path).writer(KEY) as writer:
         writer.add(digests_of(1, 9), features_of(1))
         with pytest.raises(ValueError, match="rows"):
@@ -164,15 +164,15 @@ def test_rows_of_another_form_are_refused(tmp_path: Path, digests: list[str], ar
 
 
 def test_nothing_is_added_to_a_closed_segment(tmp_path: Path) -> None:
-    """It never changes."""
+    """A closed segment never changes."""
     writer = FeatureStore(tmp_path).writer(KEY)
     writer.close()
     with pytest.raises(ValueError, match="closed"):
         writer.add(digests_of(1), features_of(1))
 
 
-def test_the_index_can_be_read_by_people(tmp_path: Path) -> None:
-    """When it was written and what is in it; the recipe lies beside."""
+def test_the_index_is_readable(tmp_path: Path) -> None:
+    """It describes the segment, and the key has a description of its own."""
     FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
     (segment,) = segments_in(tmp_path)
     index = json.loads((segment / "index.json").read_text())
@@ -193,8 +193,8 @@ while True:
 """
 
 
-def test_a_killed_writer_leaves_the_store_usable(tmp_path: Path) -> None:
-    """What it wrote aside is never read, stays while it lives, and is deleted by the next that opens the key."""
+def test_a_killed_writer_leaves_the_cache_usable(tmp_path: Path) -> None:
+    """Its temporary folder is never read; it stays while the process lives, and the next one deletes it."""
     FeatureStore(tmp_path).write(KEY, digests_of(1), features_of(1))
     process = start(tmp_path, MID_ADD)
     try:
@@ -213,14 +213,14 @@ def test_a_killed_writer_leaves_the_store_usable(tmp_path: Path) -> None:
 
 
 class _Crash(BaseException):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize("step", range(6))
-def test_a_crash_at_any_step_of_the_close_leaves_all_or_nothing(
+def test_a_crash_at_any_step_of_closing_leaves_all_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """Before each of its writes to the disk, and after the last."""
+    """The crash comes before each of the writes to disk, and after the last."""
     steps = []
     doomed = FeatureStore(tmp_path)
     writer = doomed.writer(KEY)
@@ -236,7 +236,7 @@ def test_a_crash_at_any_step_of_the_close_leaves_all_or_nothing(
         return act
 
     with monkeypatch.context() as crash:
-        crash.setattr(writer, "abandon", lambda: None)  # who is killed tidies nothing up
+        crash.setattr(writer, "discard", lambda: None)  # a killed process cleans nothing up
         crash.setattr(writer_module, "sync_file", crashing(writer_module.sync_file))
         crash.setattr(writer_module, "sync_folder", crashing(writer_module.sync_folder))
         crash.setattr(Path, "rename", crashing(Path.rename))
@@ -252,8 +252,8 @@ def test_a_crash_at_any_step_of_the_close_leaves_all_or_nothing(
     assert store.read(KEY, digests_of(3)).rows(np.arange(3))[0][:, 0].tolist() == [0, 1, 2]
 
 
-def test_a_writer_keeps_what_it_writes_when_its_key_is_looked_at(tmp_path: Path) -> None:
-    """The sweeping of remains leaves those of the living alone, its own included."""
+def test_an_open_segment_survives_a_search(tmp_path: Path) -> None:
+    """Temporary folders of running processes are not deleted, those of this process included."""
     store = FeatureStore(tmp_path)
     store.write(KEY, digests_of(1), features_of(1))
     with store.writer(KEY) as writer:
@@ -268,7 +268,7 @@ def test_a_writer_keeps_what_it_writes_when_its_key_is_looked_at(tmp_path: Path)
 def _failing(
     times: int, number: int = errno.ENOSPC, words: str = "it is full", after: int = 0
 ) -> Callable[[object, memoryview], None]:
-    """A `write_all` that writes half and fails, `times` times from the call `after` on."""
+    """Return a `write_all` that writes half and fails, `times` times from the call `after` on."""
     calls = []
     plain = writer_module.write_all
 
@@ -282,8 +282,8 @@ def _failing(
     return write
 
 
-def test_a_full_disk_is_met_by_an_eviction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody uses goes, and the batch is written as if nothing had been."""
+def test_a_full_disk_causes_an_eviction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that are not in use are deleted, and the batch is written."""
     FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
     store = FeatureStore(tmp_path)
     monkeypatch.setattr(writer_module, "write_all", _failing(1, after=1))
@@ -297,8 +297,8 @@ def test_a_full_disk_is_met_by_an_eviction(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("others", [True, False], ids=["eviction does not help", "nothing to evict"])
-def test_a_disk_that_stays_full_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
-    """With what to do about it; nothing half-written is left, and the store is usable."""
+def test_a_disk_that_stays_full_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
+    """No partial segment is left, and the cache is usable."""
     if others:
         FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
     store = FeatureStore(tmp_path)
@@ -310,18 +310,18 @@ def test_a_disk_that_stays_full_is_one_line(tmp_path: Path, monkeypatch: pytest.
             writer.add(digests_of(3, 3), features_of(3, 3))
     writer.close()
 
-    assert str(caught.value) == (
-        f"{tmp_path / KEY.name}: it is full; features cannot be stored. `cnncli cache clear` frees what no run uses, "
-        "and a smaller cache.max_gb keeps more of the disk free."
-    )
+    assert caught.value.codes == ("cache-disk-full",)
+    assert (caught.value.facts["path"], caught.value.facts["reason"]) == (tmp_path / KEY.name, "it is full")
     assert segments_in(tmp_path) == remains_in(tmp_path) == []
     store.write(KEY, digests_of(3), features_of(3))
     assert store.missing(KEY, digests_of(3)) == []
 
 
 @pytest.mark.parametrize("name", ["sync_file", "sync_folder"])
-def test_a_disk_that_fills_at_the_close_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Some file systems say only then that there was no room."""
+def test_a_disk_that_fills_up_at_the_end_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Some file systems report only then that there was no space."""
 
     def full(_: Path) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
@@ -330,26 +330,30 @@ def test_a_disk_that_fills_at_the_close_is_one_line(tmp_path: Path, monkeypatch:
     writer = store.writer(KEY)
     writer.add(digests_of(3), features_of(3))
     monkeypatch.setattr(writer_module, name, full)
-    with pytest.raises(CacheError, match=r"Disk quota exceeded; features cannot be stored\. `cnncli cache clear`"):
+    with pytest.raises(CacheError) as caught:
         writer.close()
 
+    assert (caught.value.code, caught.value.facts["reason"]) == ("cache-disk-full", "Disk quota exceeded")
     assert remains_in(tmp_path) == []
 
 
-def test_another_failure_of_the_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is evicted for it."""
+def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is evicted."""
     FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
     monkeypatch.setattr(writer_module, "write_all", _failing(1, errno.EIO, "Input/output error"))
     with pytest.raises(CacheError) as caught:
         FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
 
-    sentence = "Input/output error; features cannot be stored. CNNCLI_CACHE names another folder for the cache."
-    assert str(caught.value) == f"{tmp_path / KEY.name}: {sentence}"
+    assert caught.value.codes == ("cache-not-writable",)
+    assert (caught.value.facts["path"], caught.value.facts["reason"]) == (tmp_path / KEY.name, "Input/output error")
     assert FeatureStore(tmp_path).missing(OTHER, digests_of(5)) == []
 
 
-def test_a_file_in_place_of_the_store_is_one_line(tmp_path: Path) -> None:
-    """A path that cannot be written to is named."""
+def test_a_file_in_place_of_the_cache_is_an_error(tmp_path: Path) -> None:
+    """The error names the path."""
     (tmp_path / "store").write_text("")
-    with pytest.raises(CacheError, match=r"store.*: .*; features cannot be stored\. CNNCLI_CACHE names another"):
+    with pytest.raises(CacheError) as caught:
         FeatureStore(tmp_path / "store").write(KEY, digests_of(3), features_of(3))
+
+    assert caught.value.code == "cache-not-writable"
+    assert str(caught.value.facts["path"]).startswith(str(tmp_path / "store"))

@@ -11,9 +11,8 @@ import pytest
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest, Row
 from cnncli.errors import DataError
-from cnncli.features.extract import Counts, Extraction
+from cnncli.features.extract import Counts, Extraction, Wanted
 from cnncli.features.store import FeatureStore
-from cnncli.features.wanted import Wanted
 from cnncli.inference.evaluate_rows import score_rows
 from cnncli.inference.predictor import Scorer, load_scorer
 from cnncli.recipes.train import train

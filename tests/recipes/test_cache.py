@@ -1,4 +1,4 @@
-"""What the cache holds, and clearing it."""
+"""The cache is listed and cleared."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cnncli.config.schema import CacheConfig
 from cnncli.dataset.stat_index import StatIndex
 from cnncli.engines.build import converted_graph
 from cnncli.errors import ConfigError
-from cnncli.features.layout import INDEX
+from cnncli.features.segments import DESCRIPTION
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.cache import cache_settings, clear_cache, graphs_in_use, list_cache
 from cnncli.terminal.formatting import size
-from tests.features.storing import KEY, OTHER, digests_of, features_of, segments_in
+from tests.features.storing import KEY, OTHER, digests_of, features_of
 from tests.support.drawing import tiny_config
 
 DAY_S = 86400
@@ -28,22 +28,22 @@ OLD = time.time() - 40 * DAY_S
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache of two keys, a converted graph and an index; all but the second key forty days old."""
+    """A cache of two keys, a converted graph and an image index; all but the second key are forty days old."""
     for key in (KEY, OTHER):
         with FeatureStore(tmp_path / "features") as store:
             store.write(key, digests_of(50), features_of(50))
-    (segment,) = segments_in(tmp_path / "features")
     graph = tmp_path / "graphs" / "g-1"
     graph.mkdir(parents=True)
     (graph / "trunk.bin").write_bytes(bytes(3000))
     (tmp_path / "images.sqlite").write_bytes(bytes(500))
-    for path in (segment / INDEX, graph / "trunk.bin", graph, tmp_path / "images.sqlite"):
+    description = tmp_path / "features" / KEY.name / DESCRIPTION
+    for path in (description, graph / "trunk.bin", graph, tmp_path / "images.sqlite"):
         os.utime(path, (OLD, OLD))
     return tmp_path
 
 
 def test_everything_is_listed(cache: Path) -> None:
-    """Features key by key, graphs and index as a whole; the cap is the environment's, else half of what there is."""
+    """Features are listed by key, graphs and index as a whole; the environment may set the cap."""
     contents = list_cache(cache, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_CACHE": "x", "CNNCLI_SEED": "no"})
 
     assert [key.images for key in contents.features] == [50, 50]
@@ -51,43 +51,43 @@ def test_everything_is_listed(cache: Path) -> None:
         *("folder", "max_bytes", "features_bytes", "features", "graphs", "graphs_bytes", "index_bytes")
     }
     features, rest = contents.total().split(" · ", 1)
-    assert features == f"stored features {size(contents.features_bytes)} of at most 2.0 GB"
-    assert rest == "converted graphs 1, 3.0 kB · index of images 500 B"
+    assert features == f"features {size(contents.features_bytes)} of at most 2.0 GB"
+    assert rest == "converted graphs 1, 3.0 kB · image index 500 B"
     assert list_cache(cache, {}).max_bytes > 0
 
 
-def test_a_cap_that_is_none_is_an_error() -> None:
-    """It is the same variable as for every config."""
+def test_an_invalid_cap_is_an_error() -> None:
+    """The variable is checked as in every config."""
     with pytest.raises(ConfigError, match=r"cache\.max_gb: out of range"):
         list_cache(Path("nowhere"), {"CNNCLI_CACHE__MAX_GB": "0"})
 
 
 def test_clearing_empties_the_cache(cache: Path) -> None:
-    """And says how much that was."""
+    """The size of what was deleted is returned."""
     contents = list_cache(cache)
     cleared = clear_cache(cache)
 
     assert cleared.freed_bytes == contents.features_bytes + 3000 + 500
     assert cleared.text() == "freed 12 kB"
-    assert list_cache(cache).total().startswith("stored features 0 B of ")
+    assert list_cache(cache).total().startswith("features 0 B of ")
     assert clear_cache(cache).text() == "freed 0 B"
 
 
-def test_what_is_in_use_stays(cache: Path) -> None:
-    """Features that a store has open, and graphs while anybody uses any."""
+def test_entries_in_use_are_kept(cache: Path) -> None:
+    """Open keys are kept, and all graphs while one is in use."""
     with FeatureStore(cache / "features") as store, graphs_in_use(cache):
         features = store.read(OTHER, digests_of(50))
         cleared = clear_cache(cache)
 
-        assert cleared.text() == "freed 5.0 kB; 7.5 kB in use by running commands stay"
+        assert cleared.text() == "freed 5.0 kB; 7.5 kB in use by running commands were kept"
         assert (features.rows(np.arange(50))[0][:, 0] == np.arange(50)).all()
         assert (cache / "graphs" / "g-1" / "trunk.bin").exists()
     del features
     assert clear_cache(cache).text() == "freed 7.5 kB"
 
 
-def test_what_was_used_of_late_can_stay(cache: Path) -> None:
-    """The moment is compared with the last use of each."""
+def test_recently_used_entries_can_be_kept(cache: Path) -> None:
+    """The time of the last use decides for each entry."""
     with FeatureStore(cache / "features") as store:
         assert store.missing(OTHER, digests_of(50)) == []
     cleared = clear_cache(cache, used_before=time.time() - 30 * DAY_S)
@@ -99,8 +99,8 @@ def test_what_was_used_of_late_can_stay(cache: Path) -> None:
     assert not list((cache / "graphs").glob("g-*"))
 
 
-def test_nothing_to_clear_is_nothing_made(tmp_path: Path) -> None:
-    """A cache that does not exist yet is empty."""
+def test_clearing_a_missing_cache_creates_nothing(tmp_path: Path) -> None:
+    """A missing cache is empty."""
     assert clear_cache(tmp_path / "cache").text() == "freed 0 B"
     assert list_cache(tmp_path / "cache").features == ()
     assert not (tmp_path / "cache").exists()
@@ -111,8 +111,8 @@ def _age(*paths: Path) -> None:
         os.utime(path, (OLD, OLD))
 
 
-def test_a_graph_that_was_used_of_late_stays(tmp_path: Path) -> None:
-    """Reading is using: a trunk that is converted once and run every day is not old."""
+def test_a_recently_used_graph_is_kept(tmp_path: Path) -> None:
+    """A trunk that was converted once and is run every day is not old."""
     trunk = cut_classifier(build_classifier(tiny_config(Path("unused")), 2), 0).trunk
     used, unused = (converted_graph(trunk, name * 64, tmp_path / "graphs").parent for name in "ab")
     for folder in (used, unused):
@@ -124,8 +124,8 @@ def test_a_graph_that_was_used_of_late_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_read", [True, False])
-def test_an_index_that_was_read_of_late_stays(tmp_path: Path, is_read: bool) -> None:
-    """Where no image changed, nothing is written into it."""
+def test_a_recently_read_index_is_kept(tmp_path: Path, is_read: bool) -> None:
+    """If no image changes, nothing is written to it."""
     index = StatIndex(tmp_path / "images.sqlite")
     index.below(tmp_path)
     _age(index.path)
@@ -136,7 +136,7 @@ def test_an_index_that_was_read_of_late_stays(tmp_path: Path, is_read: bool) -> 
     assert index.path.exists() == is_read
 
 
-def test_what_goes_while_it_is_listed_is_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_deleted_meanwhile_are_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process may clear the cache meanwhile."""
     monkeypatch.setattr("cnncli.recipes.cache.subfolders", lambda _: [cache / "graphs" / "gone"])
 
@@ -144,7 +144,7 @@ def test_what_goes_while_it_is_listed_is_left_out(cache: Path, monkeypatch: pyte
 
 
 def test_the_cap_of_this_machine_comes_first() -> None:
-    """A run may have been trained on another, or before the cap was changed; what it recorded comes second."""
+    """A run may come from another machine, so its recorded cap comes second."""
     recorded = CacheConfig(max_gb=3.0)
 
     assert cache_settings(recorded, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_SEED": "no"}).max_gb == 2.0

@@ -21,7 +21,7 @@ from cnncli.dataset.build import build_manifest
 from cnncli.engines.engine import EngineChoice
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import ConfigError, TrainingError
-from cnncli.features.eviction import stored_segments
+from cnncli.features.eviction import stored_keys
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import Classifier, build_classifier
@@ -475,22 +475,23 @@ def test_a_stage_says_that_fresh_views_go_through_the_frozen_part(data: Path, tm
     assert "every epoch" not in _said(data, tmp_path, None, **VIEWS)
 
 
-def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path) -> None:
+def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its features are in use no more: where both stages' do not fit, those of the second drive out the first's."""
     stages = [{"name": "head", "epochs": 1}, {"name": "top", "unfreeze": 1, "epochs": 1}]
     config = tiny_config(data, head={"pooling": "flatten"}, training={"stages": stages})
-    warnings: list[str] = []
     shop = _workshop(config, tmp_path)
     _train_in(shop)
-    sizes = sorted(segment.size_bytes for segment in stored_segments(tmp_path / "features"))
-    shop = dataclasses.replace(shop, store=FeatureStore(tmp_path / "again", sum(sizes[2:]), warnings.append))
+    caplog.set_level("WARNING", "cnncli.features")
+    caplog.clear()
+    sizes = sorted(key.size_bytes for key in stored_keys(tmp_path / "features"))
+    shop = dataclasses.replace(shop, store=FeatureStore(tmp_path / "again", sizes[1]))
     outcome = _train_in(shop)
-    left = stored_segments(tmp_path / "again")
+    left = stored_keys(tmp_path / "again")
 
-    assert len(sizes) == 4
+    assert len(sizes) == 2
     assert outcome.features.computed == 72
-    assert warnings == []
-    assert sorted(segment.size_bytes for segment in left) == sizes[2:]
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+    assert [key.size_bytes for key in left] == sizes[1:]
 
 
 def _train_in(shop: Workshop) -> Outcome:
