@@ -15,11 +15,9 @@ from typing import Any, Literal
 from cnncli.catalogue.options import Option, with_defaults
 from cnncli.errors import ConfigError
 
-Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none", "lite0", "unit"]
-"""scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe: RGB→BGR, ImageNet means subtracted · torch: x/255, then ImageNet
-mean and deviation · none: the network takes 0–255 · lite0: (x − 127)/128 · unit: x/255"""
-
-Builder = Literal["applications", "efficientnet-lite", "convnet"]
+Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
+"""How pixels x in 0–255 become the network's input. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe: RGB→BGR, ImageNet
+means subtracted · torch: x/255, then ImageNet mean and deviation · none: x · (a, b): a·x + b"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class NetworkInfo:
         min_size: smallest height and width, pixels.
         options: the arguments a config may set.
         weights_pattern: name of Keras's cached file of ImageNet weights without top, with {alpha}, {rows}.
-        builder: which module builds it.
+        has_imagenet: whether ImageNet weights were published for it, with some options at least.
+        module: module of `cnncli.networks.architectures` that builds it.
         top_convolutions: convolutions in its ImageNet top (its other top layers are dense).
     """
 
@@ -54,13 +53,9 @@ class NetworkInfo:
     min_size: int
     options: Mapping[str, Option] = field(default_factory=dict)
     weights_pattern: str | None = None
-    builder: Builder = "applications"
+    has_imagenet: bool = True
+    module: str = "keras_applications"
     top_convolutions: int = 0
-
-    @property
-    def has_imagenet(self) -> bool:
-        """Whether ImageNet weights were published for it, with some options at least."""
-        return self.builder != "convnet"
 
     def imagenet_problem(self, options: Mapping[str, Any]) -> str | None:
         """Why there are no ImageNet weights for these options; None when there are."""
@@ -204,11 +199,13 @@ def _keras_network(name: str, *row: Any) -> NetworkInfo:
 _EFFICIENTNET_LITE0 = NetworkInfo(
     # Counted as its authors do, without the statistics of batch norm; Keras's count_params() adds 42,016 of them.
     # They publish the accuracy, too (75 %, and no top-5).
-    "EfficientNetLite0", 4_652_008, 3_371_008, 18, 99, 75.0, None, 224, "lite0", 32, builder="efficientnet-lite"
+    "EfficientNetLite0", 4_652_008, 3_371_008, 18, 99, 75.0, None, 224, (1 / 128, -127 / 128), 32,
+    module="efficientnet_lite",
 )  # fmt: skip
 _CONVNET_INFO = NetworkInfo(
-    "ConvNet", 240_832, 240_832, 1, None, None, None, 150, "unit", 1, options=_CONVNET, builder="convnet"
-)
+    "ConvNet", 240_832, 240_832, 1, None, None, None, 150, (1 / 255, 0.0), 1,
+    options=_CONVNET, has_imagenet=False, module="convnet",
+)  # fmt: skip
 
 NETWORKS: Mapping[str, NetworkInfo] = {
     info.name: info for info in (_EFFICIENTNET_LITE0, _CONVNET_INFO, *(_keras_network(*row) for row in _KERAS_ROWS))

@@ -21,9 +21,9 @@ def command(as_json: bool, console: Console) -> None:
     validation images, the input its default height and width. The last column says whether the ImageNet weights are
     on this machine already; others are fetched when they are first needed.
     """
-    from cnncli.networks.weights.download import weights_are_here
+    from cnncli.networks.architectures import has_local_weights
 
-    networks = [(info, weights_are_here(info)) for info in NETWORKS.values()]
+    networks = [(info, has_local_weights(info)) for info in NETWORKS.values()]
     if as_json:
         print_json([_as_dict(info, here) for info, here in networks])
     else:

@@ -6,67 +6,61 @@ import difflib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.catalogue.networks import NetworkInfo, network
 from cnncli.catalogue.options import option_problems, with_defaults
 from cnncli.config.schema import BackboneConfig
-from cnncli.errors import ConfigError
-from cnncli.networks.architectures.convnet import build_convnet
-from cnncli.networks.architectures.efficientnet_lite import build_efficientnet_lite0
-from cnncli.networks.architectures.keras_applications import (
-    PublishedFile,
-    build_application,
-    build_imagenet_application,
-)
+from cnncli.errors import ConfigError, Message, WeightsError
+from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weights.load import load_weights, wants_imagenet_graph
+from cnncli.networks.weights.load import load_file, wants_imagenet_graph
 
 if TYPE_CHECKING:
     import keras
 
 
-def build_backbone(config: BackboneConfig, input_shape: tuple[int, int, int], seed: int) -> keras.Model:
-    """The backbone of a config, with its weights loaded.
+def build_backbone(
+    config: BackboneConfig, input_shape: tuple[int, int, int], seed: int, *, load_weights: bool = True
+) -> keras.Model:
+    """Build the backbone of a config and load its weights.
 
     Layers have the same names in every process: generated names (`conv2d_7`) count from the network's first layer.
-    Random weights depend on the seed alone; to that end the global generators of Python, NumPy and TensorFlow are
+    Random weights depend only on the seed. To ensure this, the global generators of Python, NumPy and TensorFlow are
     seeded.
 
     Args:
-        config: name, weights, output layer and options.
+        config: Name, weights, output layer and options.
         input_shape: (height, width, 3).
-        seed: of the weights, where they are random.
-    Returns: functional model from preprocessed float32 images (batch, height, width, 3) to feature maps
-        (batch, h, w, channels), or to a vector where the output layer gives one.
+        seed: Seed of random weights.
+        load_weights: Whether to load the weights. Without, the graph is the same and all weights are random.
+
+    Returns:
+        Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps
+        (batch, h, w, channels), or to a vector (batch, channels) if the output layer gives one.
 
     Raises:
-        ConfigError: unknown network, option or output layer, or images too small.
-        WeightsError: weights that cannot be had, read or matched.
+        ConfigError: Unknown network, option or output layer, or images too small.
+        WeightsError: The weights are not available, cannot be read or do not match.
     """
     info = network(config.name)
     _check(info, config, input_shape)
+    if load_weights and config.weights == "imagenet" and (problem := info.imagenet_problem(config.options)):
+        raise WeightsError(
+            Message("config-no-imagenet-weights", f"backbone.weights: {problem}", key="backbone.weights")
+        )
     import_keras().utils.set_random_seed(seed)
     with _own_layer_names():
-        model, published = build_network(info, config, input_shape)
-    backbone = cut_at(model, config.output_layer, info.name)
-    load_weights(model, config, published, backbone)
+        built = architecture_of(info).build(
+            info, input_shape, with_defaults(info.options, config.options), wants_imagenet_graph(info, config)
+        )
+    backbone = cut_at(built.model, config.output_layer, info.name)
+    if load_weights and config.weights == "imagenet":
+        built.load_imagenet()
+    elif load_weights and config.weights != "none":
+        load_file(built.model, Path(config.weights), info, backbone)
     return backbone
-
-
-def build_network(
-    info: NetworkInfo, config: BackboneConfig, input_shape: tuple[int, int, int]
-) -> tuple[keras.Model, PublishedFile | None]:
-    """The whole network without top and with random weights; and where Keras has its ImageNet weights, if asked for."""
-    options = with_defaults(info.options, config.options)
-    as_imagenet = wants_imagenet_graph(info, config)
-    if info.builder == "efficientnet-lite":
-        return build_efficientnet_lite0(input_shape), None
-    if info.builder == "convnet":
-        return build_convnet(input_shape, options), None
-    if as_imagenet:
-        return build_imagenet_application(info.name, input_shape, options)
-    return build_application(info.name, input_shape, options), None
 
 
 def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Model:

@@ -56,8 +56,13 @@ def image_size(config: Config) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def build_classifier(config: Config, n_classes: int) -> Classifier:
-    """Build the classifier of a config, with the backbone's weights loaded.
+def build_classifier(config: Config, n_classes: int, *, load_weights: bool = True) -> Classifier:
+    """Build the classifier of a config and load the backbone's weights.
+
+    Args:
+        config: Its `data`, `backbone`, `head` and `seed` are used.
+        n_classes: Number of classes, at least 2.
+        load_weights: Whether to load the backbone's weights. Without, the graph is the same and its weights are random.
 
     Raises:
         WeightsError: the weights cannot be fetched or read, or belong to another network.
@@ -65,7 +70,7 @@ def build_classifier(config: Config, n_classes: int) -> Classifier:
     """
     keras = import_keras()
     height, width = image_size(config)
-    backbone = build_backbone(config.backbone, (height, width, 3), config.seed)
+    backbone = build_backbone(config.backbone, (height, width, 3), config.seed, load_weights=load_weights)
     pixels = keras.Input((height, width, 1 if config.data.color == "grayscale" else 3), name=PIXELS)
     prepared = preprocess(pixels, network(config.backbone.name).preprocessing)
     (features,) = replay(backbone, [prepared])

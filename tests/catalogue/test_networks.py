@@ -11,7 +11,7 @@ import pytest
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo, network
 from cnncli.errors import ConfigError
 from cnncli.networks.architectures.efficientnet_lite import build_efficientnet_lite0
-from cnncli.networks.architectures.keras_applications import build_imagenet_application
+from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backend import import_keras
 
 # Published by Keras (keras.io, the table of 2020 that had exact figures).
@@ -36,7 +36,7 @@ PUBLISHED_PARAMETERS = {
     "NASNetLarge": 88_949_818,
 }
 QUICK = {"MobileNet", "MobileNetV3Small"}
-APPLICATIONS = [info for info in NETWORKS.values() if info.builder == "applications"]
+APPLICATIONS = [info for info in NETWORKS.values() if info.module == "keras_applications"]
 
 
 def _tiers(networks: list[NetworkInfo]) -> list[Any]:
@@ -99,7 +99,7 @@ def test_smallest_input_is_the_one_keras_takes(info: NetworkInfo) -> None:
 def test_file_of_weights_is_the_one_keras_asks_for(info: NetworkInfo) -> None:
     """The cached file is named as Keras names it, at the network's own size."""
     side = info.input_size
-    _, published = build_imagenet_application(info.name, (side, side, 3), {})
+    _, published = build_for_imagenet(info.name, (side, side, 3), {})
     assert info.weights_file() == published.name
 
 
@@ -127,7 +127,7 @@ def test_options_and_size_choose_the_file_of_weights(
     info = network(name)
     assert info.weights_file(options, size) == file
     given = {key: float(value) if key == "alpha" else value for key, value in options.items()}
-    assert build_imagenet_application(name, (*size, 3), given)[1].name == file
+    assert build_for_imagenet(name, (*size, 3), given)[1].name == file
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite0", "ConvNet"])

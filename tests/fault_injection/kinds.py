@@ -13,7 +13,7 @@ from typing import Any
 from cnncli.catalogue.networks import network
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.errors import CnncliError, ImageError
-from cnncli.networks.weights.lite0_weights import read_tensors
+from cnncli.networks.weights.torch_file import read_tensors
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.networks.weights import load as weights
+from cnncli.networks.architectures import keras_applications
 from cnncli.recipes.summary import summarize_backbone, summarize_config
 from tests.support.drawing import draw_dataset, tiny_config
 
@@ -15,8 +15,8 @@ from tests.support.drawing import draw_dataset, tiny_config
 def test_efficientnet_has_a_layer_more_with_imagenet_weights(
     wanted: str, rescalings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is listed, and nothing is fetched for that."""
-    monkeypatch.setattr(weights, "fetch", lambda _: pytest.fail("a summary fetches nothing"))
+    """The additional layer is listed, and nothing is downloaded."""
+    monkeypatch.setattr(keras_applications, "fetch", lambda _: pytest.fail("a summary downloads nothing"))
     config = tiny_config(draw_dataset(tmp_path, 1, 1, 1), backbone={"name": "EfficientNetB0", "weights": wanted})
     types = [line.type for line in summarize_config(config).layers]
 
@@ -25,7 +25,7 @@ def test_efficientnet_has_a_layer_more_with_imagenet_weights(
 
 
 def test_a_backbone_by_its_name_is_as_for_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a config has it that names nothing else."""
-    monkeypatch.setattr(weights, "fetch", lambda _: pytest.fail("a summary fetches nothing"))
+    """A backbone without a config is summarized as for ImageNet weights, the default of a config."""
+    monkeypatch.setattr(keras_applications, "fetch", lambda _: pytest.fail("a summary downloads nothing"))
 
     assert [line.type for line in summarize_backbone("EfficientNetB0").layers].count("Rescaling") == 2

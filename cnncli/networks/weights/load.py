@@ -1,4 +1,4 @@
-"""The weights of a backbone: ImageNet's, none (random), or those of a file."""
+"""Loading a weights file into a backbone."""
 
 from __future__ import annotations
 
@@ -9,44 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.catalogue.networks import NetworkInfo, network
+from cnncli.catalogue.networks import NetworkInfo
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import WeightsError, printable
-from cnncli.networks.architectures.keras_applications import PublishedFile
-from cnncli.networks.weights.download import fetch
 from cnncli.networks.weights.files import Stored, open_weights
-from cnncli.networks.weights.lite0_weights import load_lite0_weights
 from cnncli.networks.weights.matching import Assignment, match
 
 if TYPE_CHECKING:
     import keras
-
-
-def load_weights(
-    backbone: keras.Model,
-    config: BackboneConfig,
-    published: PublishedFile | None = None,
-    part: keras.Model | None = None,
-) -> None:
-    """Put the weights of a config into a backbone.
-
-    Args:
-        backbone: the whole network without top.
-        config: its `weights`: imagenet, none or a file.
-        published: for imagenet, the file that Keras has them in; None for EfficientNetLite0, whose package has them.
-        part: the backbone up to `output_layer`; a file may hold only so much.
-    Raises: WeightsError: they cannot be fetched, cannot be read, or belong to another network. The backbone keeps the
-        weights it had.
-    """
-    if config.weights == "none":
-        return
-    info = network(config.name)
-    if config.weights != "imagenet":
-        load_file(backbone, Path(config.weights), info, part)
-    elif published is None:
-        load_lite0_weights(backbone)
-    else:
-        load_file(backbone, fetch(published), info)
 
 
 def load_file(backbone: keras.Model, path: Path, info: NetworkInfo, part: keras.Model | None = None) -> None:
@@ -89,18 +59,16 @@ def _assign(assignments: Sequence[Assignment], values: Sequence[NDArray[np.float
 
 
 def wants_imagenet_graph(info: NetworkInfo, config: BackboneConfig) -> bool:
-    """Whether the network has to be built as Keras builds it for its ImageNet weights.
+    """Return whether the network is built as Keras builds it for its ImageNet weights.
 
-    That is so for `imagenet`, and for files whose weights descend from them: EfficientNetB0–B7 then have one more
-    layer, which corrects the normalisation of the pixels; Keras builds it only when it is told `imagenet`.
+    It is for `imagenet`, and for files with weights derived from them: EfficientNetB0–B7 then have an additional layer,
+    which corrects the normalization of the pixels and which Keras builds only with weights="imagenet".
 
-    Raises: WeightsError: there are no ImageNet weights for these options, or the file cannot be read.
+    Raises:
+        WeightsError: The file cannot be read.
     """
     if config.weights == "imagenet":
-        problem = info.imagenet_problem(config.options)
-        if problem is not None:
-            raise WeightsError(f"backbone.weights: {problem}")
-        return info.builder == "applications"
+        return info.imagenet_problem(config.options) is None
     if config.weights == "none" or info.preprocessing != "none":
         return False
     with open_weights(Path(config.weights)) as stored:

@@ -8,7 +8,10 @@ reads a file, no layer before those that it follows, no number of the size of a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
+
+from cnncli.networks.architectures import special_layers
 
 MOST_LAYERS = 4_000
 """NASNetLarge and EfficientNetV2L have about a thousand."""
@@ -37,15 +40,12 @@ _INITIALIZERS = _named(
     """
 )
 
-_CLASSES: Mapping[str, frozenset[str]] = {
+_CLASSES: dict[str, frozenset[str]] = {
     "keras": frozenset({"DTypePolicy"}),
     "keras.layers": _LAYERS,
     "keras.initializers": _INITIALIZERS,
     "keras.regularizers": frozenset({"L1", "L2", "L1L2"}),
     "keras.src.ops.numpy": _OPERATIONS,
-    # Layers of one network's own.
-    "keras.src.applications.convnext": frozenset({"LayerScale", "StochasticDepth"}),
-    "keras.src.applications.inception_resnet_v2": frozenset({"CustomScaleLayer"}),
 }
 _MODEL = {("keras.src.models.functional", "Functional"), ("keras", "Functional"), ("keras.models", "Functional")}
 _TENSOR = "__keras_tensor__"
@@ -114,10 +114,17 @@ def _check_class(value: Mapping[str, Any]) -> None:
     module, name, registered = value.get("module"), value.get("class_name"), value.get("registered_name")
     if name == _TENSOR and module is None and registered is None:
         return
-    allowed = _CLASSES.get(module, frozenset()) if isinstance(module, str) else frozenset()
+    allowed = _allowed_classes().get(module, frozenset()) if isinstance(module, str) else frozenset()
     if not isinstance(name, str) or name not in allowed or registered not in (None, name):
         shown = ".".join(str(part)[:80] for part in (module, name) if part is not None)
         raise DescriptionError(f"config.json asks for {shown or 'an object without a name'}, which no classifier needs")
+
+
+@cache
+def _allowed_classes() -> Mapping[str, frozenset[str]]:
+    """Return the classes that may be described, by module."""
+    special = special_layers()
+    return _CLASSES | {module: _CLASSES.get(module, frozenset()) | classes for module, classes in special.items()}
 
 
 def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:

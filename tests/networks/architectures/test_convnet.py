@@ -10,13 +10,14 @@ from cnncli.catalogue.networks import network
 from cnncli.catalogue.options import with_defaults
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError
-from cnncli.networks.architectures.convnet import build_convnet
+from cnncli.networks.architectures.convnet import build
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
 
 
-def _built(side: int = 32, **options: Any) -> Any:
-    return build_convnet((side, side, 3), with_defaults(network("ConvNet").options, options))
+def _build(side: int = 32, **options: Any) -> Any:
+    info = network("ConvNet")
+    return build(info, (side, side, 3), with_defaults(info.options, options), False).model
 
 
 def test_course_network_has_its_parameters() -> None:
@@ -33,8 +34,8 @@ def test_course_network_has_its_parameters() -> None:
 
 
 def test_blocks_hold_what_the_options_say() -> None:
-    """Two convolutions a block with batch norm, dropout after pooling; a convolution before batch norm has no bias."""
-    model = _built(filters=[4, 8], convolutions=2, batch_norm=True, dropout=0.1, padding="same", activation="elu")
+    """Each block has two convolutions with batch norm and without bias, and dropout after pooling."""
+    model = _build(filters=[4, 8], convolutions=2, batch_norm=True, dropout=0.1, padding="same", activation="elu")
     block = ["conv1", "conv1_bn", "conv1_activation", "conv2", "conv2_bn", "conv2_activation", "pool", "dropout"]
     assert [layer.name for layer in model.layers[1:]] == [f"block{n}_{part}" for n in (1, 2) for part in block]
     assert model.output_shape == (None, 8, 8, 8)
@@ -43,18 +44,16 @@ def test_blocks_hold_what_the_options_say() -> None:
 
 
 def test_pooling_of_one_means_none() -> None:
-    """Only the convolutions shrink the image."""
-    model = _built(filters=[4, 4], pool_size=1)
+    """Only the convolutions reduce the size of the feature maps."""
+    model = _build(filters=[4, 4], pool_size=1)
     assert model.output_shape == (None, 28, 28, 4)
     assert not any("pool" in layer.name for layer in model.layers)
 
 
 @pytest.mark.parametrize(("side", "block"), [(2, 1), (20, 3)])
-def test_image_that_is_used_up_before_the_last_block_is_refused(side: int, block: int) -> None:
-    """The message says after which block nothing is left."""
+def test_image_too_small_for_the_blocks_is_refused(side: int, block: int) -> None:
+    """The error says after which block no pixels are left."""
     with pytest.raises(ConfigError) as error:
-        _built(side)
-    assert str(error.value) == (
-        f"data.image_size: {side} × {side} pixels are too few for ConvNet: nothing is left after block {block} of 4; "
-        "larger images, fewer filters or padding: same"
-    )
+        _build(side)
+    assert (error.value.code, error.value.facts["key"]) == ("config-image-size-too-small", "data.image_size")
+    assert (error.value.facts["received"], error.value.facts["block"]) == ((side, side), block)

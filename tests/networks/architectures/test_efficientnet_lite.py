@@ -1,9 +1,28 @@
-"""EfficientNetLite0 has the architecture of the paper in its Lite form."""
+"""EfficientNetLite0 has the architecture of the paper in its Lite form, and the weights of its package."""
 
 from __future__ import annotations
 
-from cnncli.networks.architectures.efficientnet_lite import GROUPS, block_names, build_efficientnet_lite0
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncli.catalogue.networks import NETWORKS
+from cnncli.errors import WeightsError
+from cnncli.networks.architectures import efficientnet_lite
+from cnncli.networks.architectures.efficientnet_lite import (
+    GROUPS,
+    PACKAGE,
+    SHA256,
+    block_names,
+    build_efficientnet_lite0,
+    keras_layers,
+    load_lite0_weights,
+    package_file,
+)
 from cnncli.networks.backend import import_keras
+from cnncli.networks.preprocessing import preprocess
+from tests.networks.filled import features
 
 
 def test_blocks_follow_the_table_of_the_paper() -> None:
@@ -19,8 +38,8 @@ def test_blocks_follow_the_table_of_the_paper() -> None:
     assert model.output_shape == (None, 7, 7, 1280)
 
 
-def test_lite_form_has_relu6_and_nothing_that_squeezes() -> None:
-    """No pooling inside, no multiplication, no swish; only the nine blocks that keep their shape are added to."""
+def test_lite_form_has_relu6_and_no_squeeze_and_excitation() -> None:
+    """There is no pooling, multiplication or swish; nine blocks keep their shape and have a residual connection."""
     layers = import_keras().layers
     model = build_efficientnet_lite0((64, 64, 3))
     kinds = {type(layer) for layer in model.layers}
@@ -32,8 +51,83 @@ def test_lite_form_has_relu6_and_nothing_that_squeezes() -> None:
 
 
 def test_layers_are_named_as_in_keras_efficientnet() -> None:
-    """A name that EfficientNetB0 has too means the same place."""
+    """All layer names occur in EfficientNetB0 too."""
     keras = import_keras()
     ours = {layer.name for layer in build_efficientnet_lite0((64, 64, 3)).layers}
     theirs = {layer.name for layer in keras.applications.EfficientNetB0(weights=None, include_top=False).layers}
     assert ours - theirs <= {"input_layer"}
+
+
+def test_every_layer_gets_the_weights_of_the_package() -> None:
+    """All 49 convolutions and the top are named once, and their weights have the right shapes."""
+    model = build_efficientnet_lite0((32, 32, 3), classes=1000)
+    weighted = [layer.name for layer in model.layers if layer.weights]
+    assert sorted(weighted) == sorted(keras_layers())
+    before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    load_lite0_weights(model)
+    for layer in model.layers:
+        for old, new in zip(before.get(layer.name, []), layer.get_weights(), strict=True):
+            assert np.abs(old - new).max() > 0
+
+
+def test_backbone_has_the_features_of_the_whole_network() -> None:
+    """The weights of the top are ignored when a model has no top."""
+    backbone, whole = build_efficientnet_lite0((64, 64, 3)), build_efficientnet_lite0((64, 64, 3), classes=1000)
+    load_lite0_weights(backbone)
+    load_lite0_weights(whole)
+    below = import_keras().Model(whole.input, whole.get_layer("top_activation").output)
+    np.testing.assert_array_equal(features(backbone, 64), features(below, 64))
+    assert features(backbone, 64).std() > 0.05
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the package to install."""
+    monkeypatch.setattr(efficientnet_lite, "package_file", lambda: None)
+    with pytest.raises(WeightsError) as error:
+        load_lite0_weights(None)
+    assert (error.value.code, error.value.facts["package"]) == ("weights-package-missing", PACKAGE)
+
+
+def test_package_is_found_without_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is missing, or lacks its file, gives None."""
+    assert package_file() is not None
+    monkeypatch.setattr(efficientnet_lite, "PACKAGE", "a_package_that_nobody_has")
+    assert package_file() is None
+
+
+def test_changed_file_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file with another digest is not unpickled."""
+    changed = tmp_path / "weights.pth"
+    changed.write_bytes(b"another file")
+    monkeypatch.setattr(efficientnet_lite, "package_file", lambda: changed)
+    monkeypatch.setattr(efficientnet_lite, "read_tensors", lambda data: pytest.fail("was read"))
+    with pytest.raises(WeightsError) as error:
+        load_lite0_weights(None)
+    assert error.value.code == "weights-package-modified"
+    assert (error.value.facts["path"], error.value.facts["expected"]) == (changed, SHA256)
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize(("label", "first", "last", "least"), [("cats", 281, 287, 0.78), ("dogs", 151, 275, 0.98)])
+def test_network_knows_cats_and_dogs_before_any_training(
+    label: str, first: int, last: int, least: float, shared: Path
+) -> None:
+    """With its own ImageNet top at 224 px: domestic cats are ImageNet's classes 281–285, 286 and 287 their kin."""
+    from PIL import Image
+
+    keras = import_keras()
+    network = build_efficientnet_lite0((224, 224, 3), classes=1000)
+    load_lite0_weights(network)
+    pixels = keras.Input((224, 224, 3))
+    model = keras.Model(pixels, network(preprocess(pixels, NETWORKS["EfficientNetLite0"].preprocessing)))
+    files = sorted((shared / "data" / "dogs-vs-cats" / "train" / label).iterdir())
+    scored = []
+    for start in range(0, len(files), 50):
+        batch = [
+            np.asarray(Image.open(file).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR), np.float32)
+            for file in files[start : start + 50]
+        ]
+        scored.append(keras.ops.convert_to_numpy(model(np.stack(batch), training=False)).argmax(1))
+    known = np.concatenate(scored)
+    assert ((known >= first) & (known <= last)).mean() >= least

@@ -93,7 +93,7 @@ def _build(name: str) -> Network:
     pixels = _images(side)
     classifier = Classifier(build_classifier(config, 3).model, pretrained=True)
     ours = [layer for layer in classifier.backbone_layers if getattr(layer, "weights", None)]
-    if info.builder != "applications":
+    if info.module != "keras_applications":
         plain_keras.vary(classifier.model, 1)
         return Network(info, classifier, pixels, None)
     keras.utils.set_random_seed(0)

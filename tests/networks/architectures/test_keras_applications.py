@@ -1,4 +1,4 @@
-"""Networks of keras.applications are built as Keras builds them, and nothing is fetched on the way."""
+"""Networks of keras.applications are built as Keras builds them, and nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -7,49 +7,47 @@ import warnings
 import numpy as np
 import pytest
 
-from cnncli.networks.architectures.keras_applications import (
-    PublishedFile,
-    build_application,
-    build_imagenet_application,
-)
+from cnncli.catalogue.networks import network
+from cnncli.networks.architectures.keras_applications import build, build_for_imagenet
 from cnncli.networks.backend import import_keras
+from cnncli.networks.weights.download import PublishedFile
 from tests.networks.filled import features
 
 
 def test_network_is_the_one_keras_builds() -> None:
-    """Same seed, same features."""
+    """The same seed gives the same features as Keras's own function."""
     keras = import_keras()
     keras.utils.set_random_seed(1)
-    ours = build_application("MobileNet", (32, 32, 3), {"alpha": 0.25})
+    ours = build(network("MobileNet"), (32, 32, 3), {"alpha": 0.25}, imagenet=False).model
     keras.utils.set_random_seed(1)
     plain = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3))
     np.testing.assert_array_equal(features(ours, 32), features(plain, 32))
 
 
 def test_published_file_is_the_one_keras_knows() -> None:
-    """Address, name and hash as in the installed Keras."""
-    _, published = build_imagenet_application("VGG16", (32, 32, 3), {})
+    """Address, name and hash are those of the installed Keras."""
+    _, published = build_for_imagenet("VGG16", (32, 32, 3), {})
     name = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     base = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
     assert published == PublishedFile(name, base + name, "6d6bbae143d832006294945121d1f1fc")
 
 
 def test_published_file_without_a_hash_has_none() -> None:
-    """Keras has none for MobileNet; its note about other sizes stays unsaid."""
+    """Keras has no hash for MobileNet; its warning about other image sizes is suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _, published = build_imagenet_application("MobileNet", (48, 32, 3), {"alpha": 0.25})
+        _, published = build_for_imagenet("MobileNet", (48, 32, 3), {"alpha": 0.25})
     assert published.name == "mobilenet_2_5_224_tf_no_top.h5"
     assert published.digest is None
 
 
 def test_keras_downloads_and_loads_again_afterwards() -> None:
-    """What stood still while the network was built is back, also when the network could not be built."""
+    """Disabled functions of Keras are restored, also when the network cannot be built."""
     from keras.src.models import Functional
     from keras.src.utils import file_utils
 
     before = file_utils.get_file, Functional.load_weights
-    build_imagenet_application("MobileNet", (32, 32, 3), {"alpha": 0.25})
+    build_for_imagenet("MobileNet", (32, 32, 3), {"alpha": 0.25})
     with pytest.raises(ValueError, match="at least 32x32"):
-        build_imagenet_application("MobileNet", (8, 8, 3), {"alpha": 0.25})
+        build_for_imagenet("MobileNet", (8, 8, 3), {"alpha": 0.25})
     assert (file_utils.get_file, Functional.load_weights) == before

@@ -19,11 +19,11 @@ import pytest
 from cnncli.catalogue.networks import network
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import WeightsError
-from cnncli.networks.architectures import keras_applications as applications
-from cnncli.networks.architectures.keras_applications import PublishedFile
+from cnncli.networks.architectures import has_local_weights
+from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weights.download import fetch, weights_are_here, weights_folder
+from cnncli.networks.weights.download import PublishedFile, fetch, weights_folder
 from tests.networks.filled import features, filled
 
 MOBILENET = "mobilenet_2_5_224_tf_no_top.h5"
@@ -306,12 +306,12 @@ def test_folder_is_the_one_of_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert weights_folder() == tmp_path / ".keras" / "models"
 
 
-def test_weights_are_here_once_they_were_fetched(server: Server, published: tuple[bytes, Any]) -> None:
+def test_weights_are_local_once_downloaded(server: Server, published: tuple[bytes, Any]) -> None:
     """As `cnncli backbones` says."""
     server.content = published[0]
-    assert not weights_are_here(network("MobileNet"))
+    assert not has_local_weights(network("MobileNet"))
     fetch(PublishedFile(str(network("MobileNet").weights_file()), server.url, None))
-    assert weights_are_here(network("MobileNet"))
+    assert has_local_weights(network("MobileNet"))
 
 
 @pytest.mark.slow
@@ -322,7 +322,7 @@ def test_efficientnet_gets_the_graph_of_its_imagenet_weights(
     from keras.src.applications import efficientnet
 
     keras = import_keras()
-    model, _ = applications.build_imagenet_application("EfficientNetB0", (32, 32, 3), {})
+    model, _ = build_for_imagenet("EfficientNetB0", (32, 32, 3), {})
     filled(model)
     normalization = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
     normalization.adapt_mean.assign([0.485, 0.456, 0.406])
