@@ -1,4 +1,4 @@
-"""What a run was computed with: versions, processor, threads, git commit. Imports none of what it names."""
+"""The environment of a run: versions, processor, threads, git commit. Imports none of the packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("cnncli", "tensorflow", "keras", "openvino", "numpy", "pillow")
-# What decides which kernels an engine picks: vector widths and matrix units.
+# Flags that decide which kernels an engine uses: vector widths and matrix units.
 FLAGS = (
     "avx",
     "avx2",
@@ -24,13 +24,13 @@ FLAGS = (
     "amx_int8",
     "amx_bf16",
 )
-# What changes the number of threads, and with it the last bits of a result.
+# Variables that change the number of threads, and with it the last bits of a result.
 VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES")
 GIT_TIMEOUT_S = 5.0
 
 
 def environment() -> dict[str, Any]:
-    """Versions, platform, processor, threads and git commit of this process; None is what cannot be known."""
+    """Return versions, platform, processor, threads and git commit of this process; unknown values are None."""
     return {
         "python": platform.python_version(),
         "packages": {package: package_version(package) for package in PACKAGES},
@@ -42,7 +42,7 @@ def environment() -> dict[str, Any]:
 
 
 def package_version(package: str) -> str | None:
-    """The version of an installed package, from its metadata."""
+    """Return the version of an installed package from its metadata, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -50,12 +50,12 @@ def package_version(package: str) -> str | None:
 
 
 def cnncli_version() -> str:
-    """The version of cnncli; `unknown` where it was not installed but put on the path."""
+    """Return the version of cnncli, or `unknown` if it is on the path without being installed."""
     return package_version("cnncli") or "unknown"
 
 
 def cpu() -> dict[str, Any]:
-    """Model and flags of the processor, its cores, and the threads this process may use."""
+    """Return model, flags and number of cores of the processor, and the number of threads this process may use."""
     model, flags = _linux_cpu() or (_macos_cpu() or platform.processor() or platform.machine() or None, None)
     cores = os.cpu_count()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
@@ -63,7 +63,7 @@ def cpu() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's model and the instruction sets that decide how sums are computed, as one text."""
+    """Return model and instruction sets of the processor, which decide how sums are computed, as one string."""
     facts = cpu()
     return " ".join([str(facts["model"]), *(facts["flags"] or ())])
 
@@ -73,7 +73,7 @@ def _linux_cpu() -> tuple[str | None, list[str] | None] | None:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # Every core repeats the same lines; an ARM core has neither of the two names.
+    # Every core repeats the same lines; ARM has neither of the two names.
     lines = dict(line.split(":", 1) for line in reversed(text.splitlines()) if ":" in line)
     fields = {name.strip(): value.strip() for name, value in lines.items()}
     flags = fields.get("flags")
@@ -82,20 +82,20 @@ def _linux_cpu() -> tuple[str | None, list[str] | None] | None:
 
 
 def _macos_cpu() -> str | None:
-    return _answer("sysctl", "-n", "machdep.cpu.brand_string") if platform.system() == "Darwin" else None
+    return _output_of("sysctl", "-n", "machdep.cpu.brand_string") if platform.system() == "Darwin" else None
 
 
 def git() -> dict[str, Any] | None:
-    """The commit of the current folder, and whether tracked files differ from it; None outside a repository."""
-    commit = _answer("git", "rev-parse", "HEAD")
+    """Return the commit of the current folder and whether tracked files were modified; None outside a repository."""
+    commit = _output_of("git", "rev-parse", "HEAD")
     if not commit:
         return None
-    changes = _answer("git", "status", "--porcelain", "--untracked-files=no")
+    changes = _output_of("git", "status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "modified": None if changes is None else bool(changes)}
 
 
-def _answer(*command: str) -> str | None:
-    """What a small program prints, or None where it is missing, fails or takes too long."""
+def _output_of(*command: str) -> str | None:
+    """Return the output of a small program, or None if it is missing, fails or takes too long."""
     with suppress(OSError, subprocess.SubprocessError, ValueError):
         done = subprocess.run(
             command,
@@ -103,7 +103,7 @@ def _answer(*command: str) -> str | None:
             text=True,
             timeout=GIT_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
-            # Looking must not write: git would refresh its index otherwise.
+            # Otherwise git would refresh its index.
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
         if done.returncode == 0:

@@ -1,7 +1,7 @@
-"""How much memory a process may still take, and a bound so that asking for more fails instead of ending everything.
+"""Available memory, and a limit that makes allocations fail before the system kills the process.
 
-Linux grants more memory than there is, and later kills whoever uses it. Under a bound the allocation itself fails, and
-what failed can be said.
+Linux grants more memory than there is, and later kills a process that uses it. Under a limit the allocation fails, and
+the failure can be reported.
 """
 
 from __future__ import annotations
@@ -20,43 +20,46 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = True) -> int | None:
-    """What the machine, or the container, still has to give; None where the system does not tell.
+    """Return the memory that the machine or the container can still provide; None if the system does not report it.
 
     Args:
-        proc: where Linux tells of memory.
-        cgroup: where it tells of the limits of a container.
-        swap: count what could be swapped out for it.
+        proc: folder of Linux's process information.
+        cgroup: folder of the limits of a container.
+        swap: include free swap space.
     """
-    meminfo = _figures(proc / "meminfo", 1024)
+    meminfo = _read_sizes(proc / "meminfo", 1024)
     if "MemAvailable" not in meminfo:
         return None
     free = meminfo["MemAvailable"] + (meminfo.get("SwapFree", 0) if swap else 0)
     with suppress(OSError, ValueError):
         limit = int((cgroup / "memory.max").read_text())
-        anonymous = _figures(cgroup / "memory.stat", 1)["anon"]
+        anonymous = _read_sizes(cgroup / "memory.stat", 1)["anon"]
         free = min(free, limit - anonymous)
     return max(0, free)
 
 
 @contextmanager
-def bounded(share: float = 1.0, *, swap: bool = True) -> Iterator[None]:
-    """Inside, this process gets no more private memory than what it has and a share of what there still is.
+def bounded(fraction: float = 1.0, *, swap: bool = True) -> Iterator[None]:
+    """Limit the private memory of this process inside the block to what it has and a fraction of what is available.
 
-    Without swap, what fits is as fast as memory is. Where the system has no such bound, or somebody else has set a
-    lower one, nothing changes.
+    Does nothing if the system has no such limit, or a lower one is set.
+
+    Args:
+        fraction: fraction of the available memory, 0-1.
+        swap: include free swap space, which is slow.
     """
     available = available_bytes(swap=swap)
-    with nullcontext() if available is None else limited(int(share * available)):
+    with nullcontext() if available is None else limited(int(fraction * available)):
         yield
 
 
 @contextmanager
 def limited(extra_bytes: int) -> Iterator[bool]:
-    """Inside, this process gets no more private memory than what it has and so many bytes.
+    """Limit the private memory of this process inside the block to what it has and `extra_bytes`.
 
-    The block is given whether there is such a bound, or a lower one that somebody else has set.
+    Yields whether that limit holds, or a lower one that was set before.
     """
-    taken = _figures(PROC / "self/status", 1024).get("VmData")
+    taken = _read_sizes(PROC / "self/status", 1024).get("VmData")
     if resource is None or taken is None:
         yield False
         return
@@ -73,12 +76,12 @@ def limited(extra_bytes: int) -> Iterator[bool]:
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _figures(path: Path, unit: int) -> dict[str, int]:
-    """`name: number` or `name number` lines of a file of the kernel, in bytes; empty where there is no such file."""
-    figures: dict[str, int] = {}
+def _read_sizes(path: Path, unit: int) -> dict[str, int]:
+    """Read `name: number` or `name number` lines of a kernel file, in bytes; empty if there is no such file."""
+    sizes: dict[str, int] = {}
     with suppress(OSError):
         for line in path.read_text().splitlines():
             name, *values = line.replace(":", " ").split()
             if values and values[0].isdecimal():
-                figures[name] = int(values[0]) * unit
-    return figures
+                sizes[name] = int(values[0]) * unit
+    return sizes

@@ -1,7 +1,7 @@
-"""Counter-based randomness: every random draw is a pure function of what it is for.
+"""Counter-based random numbers: every draw is a pure function of its key.
 
-A draw is keyed by words such as (seed, stage, epoch) and an image's digest, never taken from a stream. So it depends
-neither on threads, nor on the order of the images, nor on where a run was interrupted.
+A key consists of words such as (seed, stage, epoch) and the digest of an image. So a draw depends neither on threads,
+nor on the order of the images, nor on where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 
 
 def key_of(*words: str | int) -> int:
-    """A 128-bit key for a sequence of words; any change of a word, or of where one ends, changes it."""
-    # The length before each word: no word, whatever signs it holds, can pass for two.
+    """Return a 128-bit key for a sequence of words; any change of a word, or of its boundaries, changes the key."""
+    # The length before each word keeps one word from being taken for two.
     text = "".join(f"{type(word).__name__}:{len(str(word))}:{word}" for word in words)
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big")
 
 
 def generator(*words: str | int) -> np.random.Generator:
-    """A NumPy generator (Philox, counter-based) for these words."""
+    """Return a NumPy generator (Philox, counter-based) for a sequence of words."""
     return np.random.Generator(np.random.Philox(key=key_of(*words)))
 
 
 def digest_words(digests: list[str] | tuple[str, ...]) -> NDArray[np.uint64]:
-    """The first 64 bits of each hexadecimal digest, shape (n,)."""
+    """Return the first 64 bits of each hexadecimal digest, shape (n,)."""
     return np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
 
 
 def uniform_words(words: NDArray[np.uint64], *key: str | int) -> NDArray[np.uint64]:
-    """One uniform 64-bit number per digest word, keyed by `key`, shape (n,).
+    """Return a uniform 64-bit number for each digest word, keyed by `key`, shape (n,).
 
     The mixer is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), which passes BigCrush; two rounds keep keys apart.
     """

@@ -1,4 +1,4 @@
-"""Work in batches, and spread over threads with its order kept."""
+"""Work in batches, distributed over threads in order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ R = TypeVar("R")
 
 
 def workers() -> int:
-    """Number of threads for decoding and rendering: one per processor this process may use."""
+    """Return the number of threads for decoding and rendering: one per processor this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_ordered(function: Callable[[T], R], items: Iterable[T], ahead: int = 64) -> Iterator[R]:
-    """`map` on threads: results in the order of the items, at most `ahead` of them computed before they are asked for.
+    """Yield the results of a function in the order of the items, computed by threads.
 
-    An exception of `function` is raised where its result would have come.
+    An exception of the function is raised in place of its result.
+
+    Args:
+        function: called in a thread.
+        items: its arguments.
+        ahead: maximum number of results computed in advance.
     """
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers()) as pool:
@@ -38,7 +43,7 @@ def map_ordered(function: Callable[[T], R], items: Iterable[T], ahead: int = 64)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of `size`, the last one possibly shorter.
+    """Yield the items in lists of `size`; the last list may be shorter.
 
     >>> list(batched("abcde", 2))
     [['a', 'b'], ['c', 'd'], ['e']]

@@ -1,4 +1,4 @@
-"""Python's warnings, ignored in one thread alone."""
+"""Python's warnings, ignored only in one thread."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from typing import Any
 
 
 class IgnoredWarnings:
-    """A warning filter that holds only where, and while, a thread asks for it.
+    """A warning filter that is active only in threads that have enabled it.
 
-    `warnings.catch_warnings` swaps a list that all threads share, so two threads would undo each other's filters, and
-    everybody else's. This filter is inserted once and stands where others have a pattern for the module: it also asks
-    which thread is warning.
+    `warnings.catch_warnings` replaces a list that all threads share, so two threads would undo each other's filters.
+    This filter is inserted once, and this object takes the place of a filter's pattern for modules, so that it can
+    check the thread.
+
+    Args:
+        category: category of the warnings.
+        module: beginning of the names of the modules that warn.
     """
 
     def __init__(self, category: type[Warning], module: str = "") -> None:
-        """Ignore warnings of a category from modules whose name begins with `module`."""
         self._module = module
         self._thread = threading.local()
         self._filter: Any = ("ignore", None, category, self, 0)
 
     def match(self, module: str) -> bool:
-        """Whether a warning from this module is ignored here and now; called by Python."""
-        return getattr(self._thread, "asks", False) and module.startswith(self._module)
+        """Return whether a warning from a module is ignored in this thread; called by Python."""
+        return getattr(self._thread, "is_active", False) and module.startswith(self._module)
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        """In this thread, inside this context, they are ignored, whatever other filters are set."""
+        """Ignore the warnings in this thread inside the block, whatever other filters are set."""
         if self._filter not in warnings.filters[:1]:
             warnings.filters.insert(0, self._filter)  # type: ignore[attr-defined]
-        before = getattr(self._thread, "asks", False)
-        self._thread.asks = True
+        before = getattr(self._thread, "is_active", False)
+        self._thread.is_active = True
         try:
             yield
         finally:
-            self._thread.asks = before
+            self._thread.is_active = before

@@ -1,4 +1,4 @@
-"""Arrays in a file: what `numpy.savez` writes, read so that no file takes more memory than it has bytes."""
+"""Files written by `numpy.savez`, read so that no file takes more memory than its own size."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ SUFFIX = ".npy"
 
 
 def read_arrays(path: Path) -> Arrays:
-    """The arrays of an uncompressed `.npz`, by name.
+    """Read the arrays of an uncompressed `.npz`, by name.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: no such file; an array that is packed, of objects, or longer than its part of the file.
+        ValueError: it is not such a file, or an array is compressed, holds objects, or is longer than its data.
     """
     try:
         with open_zip(path) as archive:
             if repeated := repeated_names(archive):
-                raise ValueError(f"{', '.join(repeated)} stand in it twice")
+                raise ValueError(f"duplicate entries: {', '.join(repeated)}")
             return {entry.filename.removesuffix(SUFFIX): _array(archive, entry) for entry in archive.infolist()}
     except ARCHIVE_ERRORS as error:
         if isinstance(error, OSError | ValueError):
@@ -38,13 +38,13 @@ def read_arrays(path: Path) -> Arrays:
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
     if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.endswith(SUFFIX):
-        raise ValueError(f"{entry.filename} is no array as cnncli stores it")
+        raise ValueError(f"{entry.filename} is not an uncompressed array")
     data = read_entry(archive, entry, entry.compress_size)
     file = io.BytesIO(data)
     shape, is_fortran, dtype = _header(file, entry.filename)
-    is_absurd = dtype.hasobject or dtype.itemsize == 0 or any(size < 0 for size in shape)
-    if is_absurd or math.prod(shape) * dtype.itemsize > len(data) - file.tell():
-        raise ValueError(f"{entry.filename} declares other values than it holds")
+    is_invalid = dtype.hasobject or dtype.itemsize == 0 or any(size < 0 for size in shape)
+    if is_invalid or math.prod(shape) * dtype.itemsize > len(data) - file.tell():
+        raise ValueError(f"{entry.filename} does not hold the values that it declares")
     values = np.frombuffer(data, dtype, math.prod(shape), file.tell())
     return values.reshape(shape, order="F" if is_fortran else "C").copy()
 
@@ -54,5 +54,5 @@ def _header(file: io.BytesIO, name: str) -> tuple[tuple[int, ...], bool, np.dtyp
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         return read(file)
-    except Exception as error:  # NumPy reads the header as a Python literal, and passes on what that raises
-        raise ValueError(f"{name} does not say what it holds") from error
+    except Exception as error:  # NumPy parses the header as a Python literal, which may raise anything
+        raise ValueError(f"{name} has an invalid header") from error

@@ -1,7 +1,7 @@
-"""Files from anywhere, opened so that none of them makes the reader wait for ever or fills its memory.
+"""Untrusted files, read so that none of them blocks the reader or fills its memory.
 
-A folder that was copied from elsewhere can hold a named pipe in a file's place, a gigabyte where a kilobyte is
-expected, or a hundred thousand brackets.
+A folder from elsewhere may hold a named pipe in place of a file, a gigabyte instead of a kilobyte, or a hundred
+thousand nested brackets.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ MOST_JSON_BYTES = 16 * 2**20
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """A file opened for reading, without ever waiting for whoever writes into a pipe.
+    """Open a file for reading; never waits for a writer, as opening a pipe does.
 
-    Raises: OSError: nothing there, no permission, or no regular file.
+    Raises:
+        OSError: it does not exist, may not be read, or is not a regular file.
     """
     kind = path.stat().st_mode
     if stat.S_ISDIR(kind):
@@ -31,34 +32,44 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """The bytes of a file that has at most so many.
+    """Read a file.
 
-    Raises: OSError: it has more, or cannot be read.
+    Args:
+        path: the file.
+        most: maximum size in bytes.
+
+    Raises:
+        OSError: it is larger, or cannot be read.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(min(size, most) + 1)  # no more than that is set aside for it
+        data = file.read(min(size, most) + 1)  # allocates no more than this
     if size > most or len(data) > most:
         raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
     return data
 
 
 def read_json(path: Path, most: int = MOST_JSON_BYTES) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        most: maximum size in bytes.
 
     Raises:
-        OSError: it cannot be read, or is larger than `most` bytes.
-        ValueError: it is no JSON, or nested without end.
+        OSError: it is larger, or cannot be read.
+        ValueError: it is not valid JSON, or nested too deeply.
     """
     return parse_json(read_bytes(path, most))
 
 
 def parse_json(data: bytes) -> Any:
-    """What a JSON text means.
+    """Parse JSON.
 
-    Raises: ValueError: it is no JSON, or nested without end.
+    Raises:
+        ValueError: it is not valid JSON, or nested too deeply.
     """
     try:
         return json.loads(data)
     except RecursionError:
-        raise ValueError("nested without end") from None
+        raise ValueError("nested too deeply") from None

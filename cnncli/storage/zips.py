@@ -1,7 +1,7 @@
-"""Zip archives from anywhere: read within bounds, whatever they declare about themselves.
+"""Untrusted zip archives, read within bounds, whatever they declare.
 
-An archive can say that an entry has a kilobyte and unpack to gigabytes, list millions of entries, or list one name
-twice for two readers to disagree about. Nothing of it is ever written under a name of its own.
+An archive may declare a kilobyte and unpack to gigabytes, list millions of entries, or list a name twice so that two
+readers see different files. Nothing is ever written under a name from an archive.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ARCHIVE_ERRORS = (
     ValueError,
     OverflowError,
 )
-"""What reading an archive or an entry can raise: damaged, cut off, encrypted, packed in another way, out of bounds."""
+"""Exceptions from reading an archive that is damaged, truncated, encrypted, or out of bounds."""
 
 MOST_LIST_BYTES = 32 * 2**20
-"""Of an archive's list of entries, which takes a dozen times as much in memory; some 400,000 entries."""
+"""Maximum size of the list of entries (about 400,000), which takes a dozen times as much memory."""
 
 BLOCK_BYTES = 2**20
 
@@ -41,11 +41,11 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 class ArchiveRefusedError(ValueError):
-    """An archive, or an entry, that is out of bounds; the message says what and by how much."""
+    """An archive or an entry is out of bounds; the message says how."""
 
 
 class _Bounded(io.BufferedReader):
-    """Reads at most `MOST_LIST_BYTES` at a time: only the list of entries is read in one piece."""
+    """A reader of at most `MOST_LIST_BYTES` at a time; only the list of entries is read in one piece."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MOST_LIST_BYTES:
@@ -55,18 +55,25 @@ class _Bounded(io.BufferedReader):
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive, open for reading while inside.
+    """Open an archive for reading.
 
-    Raises: one of `ARCHIVE_ERRORS`: no zip, cut off, or with a list of entries that no such archive has.
+    Raises:
+        Exception: one of `ARCHIVE_ERRORS`: it is not a zip archive, is truncated, or lists too many entries.
     """
     with _Bounded(open_regular(path).detach()) as file, zipfile.ZipFile(file) as archive:
         yield archive
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
-    """An entry's bytes, at most so many.
+    """Return the bytes of an entry.
 
-    Raises: one of `ARCHIVE_ERRORS`: it has more, whatever it declares, or cannot be unpacked.
+    Args:
+        archive: an open archive.
+        entry: one of its entries.
+        most: maximum size in bytes.
+
+    Raises:
+        Exception: one of `ARCHIVE_ERRORS`: it is larger, whatever it declares, or cannot be unpacked.
     """
     target = io.BytesIO()
     unpack_entry(archive, entry, target, most)
@@ -74,30 +81,37 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> b
 
 
 def unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: BinaryIO, most: int) -> None:
-    """Write an entry's bytes into an open file, block by block, at most so many.
+    """Write the bytes of an entry to an open file, block by block.
 
-    Raises: as `read_entry`.
+    Args:
+        archive: an open archive.
+        entry: one of its entries.
+        target: file to write to.
+        most: maximum size in bytes.
+
+    Raises:
+        Exception: one of `ARCHIVE_ERRORS`, as for `read_entry`.
     """
-    shown = printable(entry.filename)[:80]
+    name = printable(entry.filename)[:80]
     if entry.compress_type not in _METHODS:
-        # zipfile unpacks these without a limit, however few bytes are asked for.
-        raise ArchiveRefusedError(f"{shown} is packed by method {entry.compress_type}, expected deflate")
+        # zipfile unpacks other methods without a limit, however few bytes are requested.
+        raise ArchiveRefusedError(f"{name} is packed by method {entry.compress_type}, expected deflate")
     if entry.file_size > most:
-        raise ArchiveRefusedError(f"{shown} would unpack to {entry.file_size:,} bytes")
+        raise ArchiveRefusedError(f"{name} would unpack to {entry.file_size:,} bytes")
     with archive.open(entry) as packed:
         while block := packed.read(BLOCK_BYTES):
             target.write(block)
 
 
 def most_unpacked(archive_bytes: int) -> int:
-    """How many bytes an entry of an archive of this size may have: beyond half a gigabyte, four times as many.
+    """Return the maximum size of an entry of an archive: beyond half a gigabyte, four times the size of the archive.
 
-    Weights and photographs are hardly packed at all, and small archives are harmless at any rate.
+    Weights and photographs are hardly compressed, and small archives are harmless anyway.
     """
     return min(100 * archive_bytes, 2**29 + 4 * archive_bytes)
 
 
 def repeated_names(archive: zipfile.ZipFile) -> list[str]:
-    """The names that stand in the list more than once."""
+    """Return the names that are listed more than once."""
     counts = Counter(entry.filename for entry in archive.infolist())
     return sorted(name for name, count in counts.items() if count > 1)

@@ -246,7 +246,7 @@ KINDS: Mapping[str, Kind] = {
         _settings("pixels", batch_shape=[None, 2**20, 1000, 3]), "does not describe a model of images"
     ),
     "keras in the wrong order": described(_reversed, "does not describe a model of images|comes before"),
-    "keras nested 50,000 deep": described(_nested, "nested without end"),
+    "keras nested 50,000 deep": described(_nested, "nested too deeply"),
     "keras described by a list": described(lambda _: "[]", "does not describe a functional model"),
     "keras with a description of 9 MB": described(lambda _: " " * 9_000_000, "would unpack to"),
     "keras without weights": archived(lambda content: content.pop("model.weights.h5"), "no item named"),

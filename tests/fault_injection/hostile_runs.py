@@ -141,7 +141,7 @@ def _weights_elsewhere(run: Path) -> None:
 
 
 _FACTS = {"format": 1, "state": "finished", "created": "2026-11-21T12:00:00.000Z"}
-LINK, NO_GRAPH, NO_RUN = "no plain file of this run", "OpenVINO cannot run .*", "run.json"
+LINK, NO_GRAPH, NO_RUN = "a link, a pipe or a device", "OpenVINO cannot run .*", "run.json"
 
 KINDS: Mapping[str, Kind] = {
     "graph with entities": _graph(_with_entities, NO_GRAPH + "no OpenVINO graph as cnncli writes it"),
@@ -162,18 +162,18 @@ KINDS: Mapping[str, Kind] = {
     "recipe with more classes than scores": _recipe("scores for 3 classes", classes=["a", "b", "c"]),
     "recipe with settings of one's own": _recipe(evil=1),
     "recipe nested 100,000 deep": _engine(
-        lambda folder: (folder / "scoring.json").write_text(DEEP), "nested without end"
+        lambda folder: (folder / "scoring.json").write_text(DEEP), "nested too deeply"
     ),
     "seal with a path that leads out": _run(
-        _seal_of("../../../outside/secret.txt"), predict, "which is no file of its own"
+        _seal_of("../../../outside/secret.txt"), predict, "not a file of this folder"
     ),
-    "seal with a device": _run(_seal_of("/dev/zero"), predict, "which is no file of its own"),
+    "seal with a device": _run(_seal_of("/dev/zero"), predict, "not a file of this folder"),
     "run.json nested 100,000 deep": _text("run.json", DEEP, predict, NO_RUN),
     "run.json of numbers without end": _text(
         "run.json", json.dumps({**_FACTS, "metrics": {"test": {"top1": 10**400}}, "seconds": 10**400}), list_runs, None
     ),
     "run.json with texts that are none": _text(
-        "run.json", json.dumps({**_FACTS, "parent": ["x"], "name": 5}), predict, "no text"
+        "run.json", json.dumps({**_FACTS, "parent": ["x"], "name": 5}), predict, "not a string"
     ),
     "run.json that is a pipe": _run(_piped("run.json"), predict, "not a regular file|no run"),
     "log that is a link": _run(_stopped_and(_linked("log.txt", "secret.txt")), resume, LINK),

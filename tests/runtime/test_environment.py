@@ -1,4 +1,4 @@
-"""What a run was computed with is recorded, and the recording never fails."""
+"""The environment of a run is recorded, and recording it never fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnncli.runtime.environment import cnncli_version, cpu, environment, git, pa
 
 
 def test_the_environment_is_plain_data_with_the_versions_that_decide_a_result() -> None:
-    """Every package that computes is named with its version, as JSON."""
+    """Every package that computes is recorded with its version, as JSON."""
     record = environment()
 
     assert json.loads(json.dumps(record)) == record
@@ -26,19 +26,19 @@ def test_the_environment_is_plain_data_with_the_versions_that_decide_a_result() 
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
-    """None, not an exception."""
+    """The version is None; no exception is raised."""
     assert package_version("no-such-package-anywhere") is None
 
 
-def test_the_version_of_a_cnncli_that_was_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the path without metadata, the version is unknown, and nothing fails."""
+def test_the_version_without_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the path without metadata, the version is unknown."""
     monkeypatch.setattr(module, "package_version", lambda package: None)
 
     assert cnncli_version() == "unknown"
 
 
 def test_the_processor_is_described() -> None:
-    """Model, cores and the threads this process may use."""
+    """The record has model, cores and the threads this process may use."""
     record = cpu()
 
     assert record["model"]
@@ -46,8 +46,8 @@ def test_the_processor_is_described() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="other systems have no /proc/cpuinfo")
-def test_flags_come_from_the_list_of_those_that_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only the flags that decide on kernels are kept, and only those the processor has."""
+def test_only_flags_that_matter_are_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They decide which kernels are used."""
     text = "processor : 0\nmodel name : Testium 1\nflags : fpu avx2 amx_bf16 avx512_bf16\n\n"
     monkeypatch.setattr(Path, "read_text", lambda self, **options: text)
 
@@ -55,22 +55,22 @@ def test_flags_come_from_the_list_of_those_that_matter(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("text", ["", "Processor without colon\n", "processor : 0\nBogoMIPS : 50.00\n"])
-def test_a_processor_that_says_little_is_no_error(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """ARM and containers have other lines."""
+def test_a_processor_without_flags_is_accepted(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """ARM processors and containers have other lines."""
     monkeypatch.setattr(Path, "read_text", lambda self, **options: text)
 
     assert cpu()["flags"] is None
 
 
 def run_git(folder: Path, *words: str) -> str:
-    """Run git in a folder, without the user's own settings."""
+    """Run git in a folder without the user's settings."""
     identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
     done = subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
 def test_the_commit_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a repository: its commit, and whether tracked files were changed since."""
+    """The record has the commit, and whether tracked files were modified."""
     monkeypatch.chdir(tmp_path)
     run_git(tmp_path, "init", "-q")
     (tmp_path / "a.txt").write_text("a")
@@ -86,8 +86,8 @@ def test_the_commit_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert git() == {"commit": run_git(tmp_path, "rev-parse", "HEAD"), "modified": True}
 
 
-def test_no_repository_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside a repository, and in one without commits, there is nothing to say."""
+def test_there_is_no_commit_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same holds for a repository without commits."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git() is None
@@ -96,16 +96,16 @@ def test_no_repository_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert git() is None
 
 
-def test_no_git_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without git records none."""
+def test_there_is_no_commit_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without git records no commit."""
     monkeypatch.setenv("PATH", "")
 
     assert git() is None
     assert environment()["git"] is None
 
 
-def test_a_git_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its time is over, the record goes on without it."""
+def test_a_git_that_hangs_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a timeout, no commit is recorded."""
 
     def hang(*command: object, **options: object) -> None:
         raise subprocess.TimeoutExpired("git", 5)
@@ -116,7 +116,7 @@ def test_a_git_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_recording_imports_none_of_the_packages() -> None:
-    """Versions come from metadata: a second of start-up is not spent on them."""
+    """Versions come from metadata, which takes no time at the start."""
     code = (
         "import sys; from cnncli.runtime.environment import environment; environment();"
         "print([name for name in ('tensorflow', 'keras', 'openvino', 'numpy', 'PIL') if name in sys.modules])"

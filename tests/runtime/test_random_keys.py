@@ -24,7 +24,7 @@ def test_a_key_has_128_bits_and_is_the_same_each_time(words: list[str | int]) ->
 
 @given(WORDS, WORDS)
 def test_different_words_have_different_keys(first: list[str | int], second: list[str | int]) -> None:
-    """Any change of a word, of its type, or of where one ends changes the key."""
+    """Any change of a word, of its type, or of its end changes the key."""
     words = [[(type(word), word) for word in sequence] for sequence in (first, second)]
 
     assert (key_of(*first) == key_of(*second)) == (words[0] == words[1])
@@ -35,12 +35,12 @@ def test_different_words_have_different_keys(first: list[str | int], second: lis
     [((1,), ("1",)), (("ab", "c"), ("a", "bc")), ((), ("",)), ((1, 2), (12,)), (("a", "b"), ("a\x1fstr:b",))],
 )
 def test_keys_that_look_alike_differ(first: tuple[str | int, ...], second: tuple[str | int, ...]) -> None:
-    """Numbers are not their digits, and words keep their ends."""
+    """Numbers differ from their digits, and words keep their boundaries."""
     assert key_of(*first) != key_of(*second)
 
 
 def test_a_key_is_the_same_on_every_machine_and_in_every_version() -> None:
-    """The value is fixed: stored views and the order of pictures of an earlier version depend on it."""
+    """The value is fixed: stored views and the order of images of earlier versions depend on it."""
     assert key_of(0, "head", 1, "abc") == KEY
     assert generator(0, "head", 1, "abc").integers(0, 2**32, 3).tolist() == DRAWS
 
@@ -55,7 +55,7 @@ def test_draws_do_not_depend_on_other_draws() -> None:
 
 @given(DIGESTS, st.integers(0), st.randoms())
 def test_a_images_number_does_not_depend_on_the_other_images(digests: list[str], seed: int, shuffler) -> None:
-    """Order and company of an image change nothing about its number."""
+    """The number of an image does not depend on the other images or their order."""
     numbers = dict(zip(digests, uniform_words(digest_words(digests), seed), strict=True))
     shuffled = list(digests)
     shuffler.shuffle(shuffled)
@@ -82,7 +82,7 @@ def test_distinct_images_have_distinct_numbers(digests: list[str], seed: int) ->
 
 
 def test_numbers_are_uniform_over_images_and_independent_between_keys() -> None:
-    """Numbers of 20,000 images fill 16 bins evenly, and say nothing about those of the next epoch."""
+    """Numbers of 20,000 images fill 16 bins evenly, and are not correlated with those of the next epoch."""
     words = digest_words([f"{k:016x}" for k in range(20_000)])
     first, second = uniform_words(words, 0, 1), uniform_words(words, 0, 2)
     counts = np.bincount((first >> np.uint64(60)).astype(int), minlength=16)
@@ -91,6 +91,6 @@ def test_numbers_are_uniform_over_images_and_independent_between_keys() -> None:
     assert abs(np.corrcoef(first.astype(float), second.astype(float))[0, 1]) < 5 / np.sqrt(20_000)
 
 
-def test_no_images_have_no_numbers() -> None:
-    """Nothing in, nothing out."""
+def test_there_are_no_numbers_without_images() -> None:
+    """The result is empty."""
     assert uniform_words(digest_words([]), 0).shape == (0,)

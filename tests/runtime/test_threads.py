@@ -1,4 +1,4 @@
-"""Order is kept, whatever the threads do, and an error comes where its result would have come."""
+"""Results keep their order, and an error is raised in place of its result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnncli.runtime.threads import batched, map_ordered
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
-    """Although the first takes longest."""
+    """The order holds although the first item takes longest."""
 
     def slow_first(number: int) -> int:
         time.sleep(0.05 if number == 0 else 0.0)
@@ -22,8 +22,8 @@ def test_results_come_in_the_order_of_the_items() -> None:
     assert list(map_ordered(slow_first, range(20))) == [number * 2 for number in range(20)]
 
 
-def test_no_more_than_so_many_are_computed_ahead() -> None:
-    """Decoded images wait for their turn in memory."""
+def test_few_results_are_computed_in_advance() -> None:
+    """Decoded images take memory until they are used."""
     started: list[int] = []
     lock = threading.Lock()
 
@@ -40,8 +40,8 @@ def test_no_more_than_so_many_are_computed_ahead() -> None:
     results.close()  # type: ignore[attr-defined]
 
 
-def test_an_error_comes_in_its_turn() -> None:
-    """What was before it has been given out."""
+def test_an_error_is_raised_in_place_of_its_result() -> None:
+    """Earlier results have been yielded."""
     results = map_ordered(lambda number: 1 // (3 - number), range(6))
 
     assert [next(results) for _ in range(3)] == [0, 0, 1]
@@ -52,7 +52,7 @@ def test_an_error_comes_in_its_turn() -> None:
 @settings(deadline=None)
 @given(items=st.lists(st.integers()), size=st.integers(1, 7))
 def test_batches_hold_every_item_once(items: list[int], size: int) -> None:
-    """In order, all but the last one full."""
+    """Batches keep the order, and all but the last one are full."""
     batches = list(batched(items, size))
 
     assert [item for batch in batches for item in batch] == items

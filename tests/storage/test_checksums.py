@@ -57,7 +57,7 @@ def _pipe(folder: Path) -> None:
         (_names("a\0b"), "sha256.json: "),
         (lambda folder: (folder / CHECKSUMS).write_text("[1]"), "sha256.json: holds no checksums"),
         (lambda folder: (folder / CHECKSUMS).write_text("["), "sha256.json: "),
-        (lambda folder: (folder / CHECKSUMS).write_text("[" * 100_000), "sha256.json: nested without end"),
+        (lambda folder: (folder / CHECKSUMS).write_text("[" * 100_000), "sha256.json: nested too deeply"),
     ],
 )
 def test_damage_is_described(harm: Callable[[Path], object], says: str, folder: Path) -> None:

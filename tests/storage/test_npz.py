@@ -1,4 +1,4 @@
-"""Arrays come back as NumPy wrote them; a file that declares more than it holds gives nothing."""
+"""Arrays are read as NumPy wrote them, and a file that declares more than it holds is refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from cnncli.storage.npz import read_arrays
 
 
-def test_arrays_come_back(tmp_path: Path) -> None:
-    """Names with slashes, every dtype that checkpoints have, both orders, without values or dimensions; writeable."""
+def test_arrays_are_read(tmp_path: Path) -> None:
+    """This holds for names with slashes, all dtypes of checkpoints, both orders, and arrays without values."""
     arrays = {
         "moved/a/0": np.arange(6, dtype=np.float32).reshape(2, 3),
         "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
@@ -35,8 +35,8 @@ def test_arrays_come_back(tmp_path: Path) -> None:
         assert found[name].flags.writeable
 
 
-def test_bfloat16_comes_back_as_numpy_itself_reads_it(tmp_path: Path) -> None:
-    """Two bytes of no kind."""
+def test_bfloat16_is_read_as_by_numpy(tmp_path: Path) -> None:
+    """NumPy reads two bytes without a type."""
     np.savez(tmp_path / "a.npz", a=np.ones(3, ml_dtypes.bfloat16))
 
     with np.load(tmp_path / "a.npz") as there:
@@ -55,19 +55,19 @@ def _header(descr: str, shape: str) -> str:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (_npy(_header("|O", "(1,)"), b"\x80\x02."), "declares other values than it holds"),
-        (_npy(_header("<f4", "(1000000000000000,)"), bytes(8)), "declares other values than it holds"),
-        (_npy(_header("<f4", "(3,)"), bytes(8)), "declares other values than it holds"),
-        (_npy(_header("|V0", "(1000000000000000000,)")), "declares other values"),
-        (_npy(_header("<f4", "(-1,)"), bytes(8)), "declares other values"),
-        (_npy("__import__('os').system('true')"), "does not say what it holds"),
-        (_npy("[" * 100), "does not say what it holds"),
-        (b"\x80\x02.", "does not say what it holds"),
-        (b"", "does not say what it holds"),
+        (_npy(_header("|O", "(1,)"), b"\x80\x02."), "does not hold the values"),
+        (_npy(_header("<f4", "(1000000000000000,)"), bytes(8)), "does not hold the values"),
+        (_npy(_header("<f4", "(3,)"), bytes(8)), "does not hold the values"),
+        (_npy(_header("|V0", "(1000000000000000000,)")), "does not hold the values"),
+        (_npy(_header("<f4", "(-1,)"), bytes(8)), "does not hold the values"),
+        (_npy("__import__('os').system('true')"), "invalid header"),
+        (_npy("[" * 100), "invalid header"),
+        (b"\x80\x02.", "invalid header"),
+        (b"", "invalid header"),
     ],
 )
 def test_hostile_array_is_a_value_error(data: bytes, says: str, tmp_path: Path) -> None:
-    """Nothing is set aside for what is declared, nothing is unpickled."""
+    """No memory is allocated for declared sizes, and nothing is unpickled."""
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", data)
 
@@ -75,19 +75,19 @@ def test_hostile_array_is_a_value_error(data: bytes, says: str, tmp_path: Path) 
         read_arrays(tmp_path / "a.npz")
 
 
-def test_packed_and_foreign_entries_are_value_errors(tmp_path: Path) -> None:
-    """Checkpoints are not packed, and hold arrays alone."""
+def test_compressed_and_foreign_entries_are_value_errors(tmp_path: Path) -> None:
+    """Checkpoints are not compressed and hold only arrays."""
     np.savez_compressed(tmp_path / "packed.npz", a=np.zeros(100))
     with zipfile.ZipFile(tmp_path / "foreign.npz", "w") as archive:
         archive.writestr("a.txt", "x")
 
     for name in ("packed.npz", "foreign.npz"):
-        with pytest.raises(ValueError, match="is no array as cnncli stores it"):
+        with pytest.raises(ValueError, match="not an uncompressed array"):
             read_arrays(tmp_path / name)
 
 
-def test_what_is_no_archive_is_a_value_error(tmp_path: Path) -> None:
-    """A single array, or anything else."""
+def test_a_file_that_is_not_an_archive_is_a_value_error(tmp_path: Path) -> None:
+    """A single array is not an archive."""
     file = io.BytesIO()
     np.save(file, np.zeros(3))
     (tmp_path / "a.npz").write_bytes(file.getvalue())

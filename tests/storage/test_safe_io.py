@@ -1,4 +1,4 @@
-"""Files from anywhere neither make the reader wait nor fill its memory."""
+"""Untrusted files neither block the reader nor fill its memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnncli.storage.safe_io import open_regular, parse_json, read_bytes, read_js
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:
-    """Through a link, too: what a link leads to is for others to judge."""
+    """Links are followed; other checks decide whether they are allowed."""
     (tmp_path / "a").write_bytes(b'{"x": 1}')
     (tmp_path / "link").symlink_to("a")
 
@@ -20,7 +20,7 @@ def test_a_regular_file_is_read(tmp_path: Path) -> None:
 
 
 def test_a_pipe_and_a_device_are_refused_at_once(tmp_path: Path) -> None:
-    """Whoever opens a pipe waits until somebody writes into it; a device gives bytes for ever."""
+    """Opening a pipe would wait for a writer, and reading a device would never end."""
     os.mkfifo(tmp_path / "pipe")
 
     for path in (tmp_path / "pipe", Path("/dev/zero")):
@@ -28,8 +28,8 @@ def test_a_pipe_and_a_device_are_refused_at_once(tmp_path: Path) -> None:
             open_regular(path)
 
 
-def test_a_folder_and_nothing_are_what_they_are(tmp_path: Path) -> None:
-    """The system's own words for them."""
+def test_a_folder_and_a_missing_file_have_the_usual_errors(tmp_path: Path) -> None:
+    """The exceptions are those of `open`."""
     with pytest.raises(IsADirectoryError):
         open_regular(tmp_path)
     with pytest.raises(FileNotFoundError):
@@ -37,7 +37,7 @@ def test_a_folder_and_nothing_are_what_they_are(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
-    """A sparse terabyte costs nothing to make."""
+    """A sparse file of a terabyte takes no space on disk."""
     with (tmp_path / "a").open("wb") as file:
         file.truncate(2**40)
 
@@ -46,7 +46,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000])
-def test_json_without_end_is_no_json(text: bytes) -> None:
-    """An error like any other, and no RecursionError."""
-    with pytest.raises(ValueError, match="nested without end"):
+def test_deeply_nested_json_is_invalid(text: bytes) -> None:
+    """It is a ValueError, not a RecursionError."""
+    with pytest.raises(ValueError, match="nested too deeply"):
         parse_json(text)

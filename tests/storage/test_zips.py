@@ -1,4 +1,4 @@
-"""Zips are read within bounds, whatever they declare about themselves."""
+"""Zip archives are read within bounds, whatever they declare."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.storage import zips as archives
+from cnncli.storage import zips as module
 from cnncli.storage.zips import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry, repeated_names
 
 ZEROS = bytes(5_000_000)
@@ -22,13 +22,13 @@ def _zip(path: Path, method: int = zipfile.ZIP_DEFLATED, data: bytes = ZEROS) ->
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_an_entry_is_read(method: int, tmp_path: Path) -> None:
-    """Stored or deflated, up to the limit itself."""
+    """It may be stored or deflated, and as large as the limit."""
     with open_zip(_zip(tmp_path / "x.zip", method)) as archive:
         assert read_entry(archive, archive.getinfo("a"), len(ZEROS)) == ZEROS
 
 
 def test_an_entry_that_declares_more_than_allowed_is_not_unpacked(tmp_path: Path) -> None:
-    """Its size is in the message."""
+    """The message has its size."""
     with open_zip(_zip(tmp_path / "x.zip")) as archive, pytest.raises(ArchiveRefusedError) as error:
         read_entry(archive, archive.getinfo("a"), len(ZEROS) - 1)
     assert str(error.value) == "a would unpack to 5,000,000 bytes"
@@ -36,7 +36,7 @@ def test_an_entry_that_declares_more_than_allowed_is_not_unpacked(tmp_path: Path
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_unpack_without_a_limit_are_refused(method: int, tmp_path: Path) -> None:
-    """Python unpacks such an entry as a whole, however few bytes are asked for."""
+    """Python unpacks such an entry as a whole, however few bytes are requested."""
     with (
         open_zip(_zip(tmp_path / "x.zip", method)) as archive,
         pytest.raises(ArchiveRefusedError, match="is packed by"),
@@ -44,8 +44,8 @@ def test_methods_that_unpack_without_a_limit_are_refused(method: int, tmp_path: 
         read_entry(archive, archive.getinfo("a"), len(ZEROS))
 
 
-def test_an_entry_that_lies_about_its_size_gives_no_more_than_it_declares(tmp_path: Path) -> None:
-    """It is unpacked block by block, and found out by its checksum."""
+def test_an_entry_of_a_false_size_gives_no_more_than_it_declares(tmp_path: Path) -> None:
+    """It is unpacked block by block, and its checksum does not match."""
     data = bytearray(_zip(tmp_path / "x.zip").read_bytes())
     data[22:26] = struct.pack("<I", 1000)
     listed = data.index(b"PK\x01\x02")
@@ -55,9 +55,9 @@ def test_an_entry_that_lies_about_its_size_gives_no_more_than_it_declares(tmp_pa
         read_entry(archive, archive.getinfo("a"), 10_000)
 
 
-def test_a_list_of_millions_of_entries_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would take a dozen times its size in memory."""
-    monkeypatch.setattr(archives, "MOST_LIST_BYTES", 1000)
+def test_a_list_of_too_many_entries_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list would take a dozen times its size in memory."""
+    monkeypatch.setattr(module, "MOST_LIST_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for number in range(100):
             archive.writestr(f"{number}", b"")
@@ -66,15 +66,15 @@ def test_a_list_of_millions_of_entries_is_not_read(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x03\x04" * 10])
-def test_what_is_no_zip_is_an_archive_error(data: bytes, tmp_path: Path) -> None:
-    """One of those that whoever reads archives expects."""
+def test_a_file_that_is_not_a_zip_is_an_archive_error(data: bytes, tmp_path: Path) -> None:
+    """The exception is one of those that callers handle."""
     (tmp_path / "x.zip").write_bytes(data)
     with pytest.raises(ARCHIVE_ERRORS), open_zip(tmp_path / "x.zip"):
         pass
 
 
-def test_names_that_come_twice_are_found(tmp_path: Path) -> None:
-    """Two readers of such an archive may see two files."""
+def test_duplicate_names_are_found(tmp_path: Path) -> None:
+    """Two readers of such an archive may see different files."""
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a", b"1")
         with pytest.warns(UserWarning, match="Duplicate name"):
@@ -84,7 +84,7 @@ def test_names_that_come_twice_are_found(tmp_path: Path) -> None:
         assert repeated_names(archive) == ["a"]
 
 
-def test_small_archives_may_unpack_to_more_times_their_size_than_large_ones() -> None:
-    """A hundred times below five megabytes, four times in the end."""
+def test_small_archives_may_expand_more_than_large_ones() -> None:
+    """The factor is a hundred below five megabytes and approaches four."""
     assert most_unpacked(1000) == 100_000
     assert most_unpacked(10**10) == pytest.approx(4 * 10**10, rel=0.02)

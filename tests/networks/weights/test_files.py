@@ -409,7 +409,7 @@ def test_bomb_in_an_archive_is_not_unpacked(convnet: Any, tmp_path: Path) -> Non
     [
         ("[1]", "config.json does not describe a model"),
         ("{", "not a file of weights as Keras writes it (Expecting property name"),
-        ("[" * 100_000, "not a file of weights as Keras writes it (nested without end)"),
+        ("[" * 100_000, "not a file of weights as Keras writes it (nested too deeply)"),
         (json.dumps({"class_name": "Functional", "config": {"layers": 3}}), None),
         (json.dumps({"config": [], "class_name": 7}), None),
         (json.dumps({"class_name": "X", "config": {"layers": [{"class_name": "Y", "config": 3}, 4]}}), None),

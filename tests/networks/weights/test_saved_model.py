@@ -262,7 +262,7 @@ def _linked(file: h5py.File) -> None:
         (lambda content: content.update({"assets/x": b"x"}), "assets/x is in the archive, which no classifier has"),
         (lambda content: content.update({"../x": b"x"}), "../x is in the archive"),
         (lambda content: content.pop("config.json"), "There is no item named 'config.json' in the archive"),
-        (lambda content: content.update({"config.json": b"[" * 100_000}), "nested without end"),
+        (lambda content: content.update({"config.json": b"[" * 100_000}), "nested too deeply"),
         (lambda content: content.update({"config.json": b"\xff"}), ""),
         (lambda content: content.update({"config.json": b" " * 9_000_000}), "config.json would unpack to 9,000,000"),
     ],
