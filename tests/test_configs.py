@@ -1,4 +1,4 @@
-"""Every config of the project is what its first lines say."""
+"""Every config of the project holds what its first lines promise."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configs as they lie in a checkout, with drawn images where their data belongs."""
+    """A copy of the configs with drawn images in place of their data."""
     root = tmp_path_factory.mktemp("checkout")
     for path in CONFIGS:
         copy = root / path.relative_to(ROOT)
@@ -57,14 +57,14 @@ def header(path: Path) -> str:
     return "\n".join(lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))])
 
 
-def test_the_configs_are_there() -> None:
-    """The course's networks each have one, and there is one to begin with."""
+def test_the_configs_exist() -> None:
+    """Each network of the course has a config, and there is one to begin with."""
     assert {path.relative_to(ROOT).as_posix() for path in CONFIGS} >= NAMES
 
 
 @EVERY_CONFIG
 def test_the_first_command_of_a_config_trains_it(path: Path) -> None:
-    """It can be copied in a checkout: it parses, and names the file itself."""
+    """The command parses and names the file itself."""
     command = command_lines(header(path))[0]
 
     assert parse(command).command_path == "cnncli train"
@@ -73,14 +73,14 @@ def test_the_first_command_of_a_config_trains_it(path: Path) -> None:
 
 @EVERY_CONFIG
 def test_every_command_in_a_config_can_be_typed(path: Path) -> None:
-    """The other commands in its first lines parse too."""
+    """All commands in the first lines parse."""
     for command in command_lines(header(path)):
         parse(command)
 
 
 @EVERY_CONFIG
 def test_a_config_says_what_to_expect(path: Path) -> None:
-    """Its first lines name the weights and an accuracy, measured or published."""
+    """The first lines name images, weights and an accuracy, measured or published."""
     lines = re.findall(r"^# (Images|Weights|Expect)   ", header(path), re.M)
 
     assert lines == ["Images", "Weights", "Expect"]
@@ -89,7 +89,7 @@ def test_a_config_says_what_to_expect(path: Path) -> None:
 
 @EVERY_CONFIG
 def test_a_config_finds_its_images_where_it_says_to_put_them(path: Path) -> None:
-    """The folder that `data prepare` would make is the one that is trained on."""
+    """The folder that `data prepare` creates is the folder of the config."""
     data = load_config(path, environment={}, check_paths=False).data.path
     prepare = re.search(r"cnncli (data prepare .*)", header(path))
 
@@ -101,7 +101,7 @@ def test_a_config_finds_its_images_where_it_says_to_put_them(path: Path) -> None
 
 @EVERY_CONFIG
 def test_a_config_is_valid(path: Path, checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`cnncli config validate` has nothing to say about it."""
+    """`cnncli config validate` reports no problem."""
     copy = checkout / path.relative_to(ROOT)
 
     assert main(["config", "validate", str(copy)]) == 0
@@ -110,7 +110,7 @@ def test_a_config_is_valid(path: Path, checkout: Path, capsys: pytest.CaptureFix
 
 @EVERY_CONFIG
 def test_a_config_has_the_name_of_its_file(path: Path) -> None:
-    """So its runs can be told apart, and nothing in it can hardly be meant."""
+    """Its runs can be distinguished, and it has no notes."""
     config = load_config(path, environment={}, check_paths=False)
 
     assert config.name == path.stem
@@ -119,7 +119,7 @@ def test_a_config_has_the_name_of_its_file(path: Path) -> None:
 
 @pytest.mark.parametrize("network", ["VGG16", "ResNet50", "DenseNet121", "MobileNet", "Xception", "EfficientNetLite0"])
 def test_a_features_config_freezes_its_network(network: str) -> None:
-    """One stage, and ImageNet's weights."""
+    """There is one stage, with ImageNet weights and a frozen backbone."""
     path = ROOT / "configs" / "dogs-vs-cats" / f"{network.lower()}-features.yaml"
     config = load_config(path, environment={}, check_paths=False)
 
@@ -134,7 +134,7 @@ def test_a_features_config_freezes_its_network(network: str) -> None:
 def test_a_finetune_config_trains_the_top_of_its_network(
     name: str, first: str, parameters: int, checkout: Path
 ) -> None:
-    """The head alone in its first stage, in its second the last block of convolutions too, and no batch norm."""
+    """The first stage trains the head, the second the last convolutional block too, except batch norm."""
     config = load_config(checkout / "configs" / "dogs-vs-cats" / f"{name}-finetune.yaml", environment={})
     summary = summarize_config(config)
     trained = [layer for layer in summary.layers if layer.trainable and not layer.name.startswith("head_")]
@@ -146,7 +146,7 @@ def test_a_finetune_config_trains_the_top_of_its_network(
 
 
 def test_the_small_convnet_has_the_parameters_of_the_course(checkout: Path) -> None:
-    """Four blocks, flatten, dropout, 512 units and one logit on 150 px: 3,453,121 parameters, all of them trained."""
+    """Four blocks, flatten, dropout, 512 units and one logit at 150 px have 3,453,121 parameters, all trainable."""
     config = load_config(checkout / "configs" / "dogs-vs-cats" / "convnet-from-scratch.yaml", environment={})
     summary = summarize_config(config)
     counts = [layer.parameters for layer in summary.layers if layer.parameters]
@@ -158,7 +158,7 @@ def test_the_small_convnet_has_the_parameters_of_the_course(checkout: Path) -> N
 @pytest.mark.slow
 @EVERY_CONFIG
 def test_the_network_of_a_config_can_be_built(path: Path, checkout: Path) -> None:
-    """Head and backbone fit together at the config's image size."""
+    """Head and backbone fit together at the image size of the config."""
     config = load_config(checkout / path.relative_to(ROOT), environment={})
 
     assert summarize_config(config).trainable_parameters > 0

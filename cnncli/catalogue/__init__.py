@@ -1,1 +1,1 @@
-"""What can be named in a config: plain data, no TensorFlow."""
+"""Networks, optimizers and activations that a config can name, and explanations of messages. No TensorFlow."""

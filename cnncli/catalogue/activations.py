@@ -1,6 +1,6 @@
-"""The activations a layer of the head can name: those of Keras 3.15 that keep a tensor's shape. No TensorFlow.
+"""The activations of Keras 3.15 that a layer of the head can name: those that keep the shape. No TensorFlow.
 
-Left out: `glu` halves the channels, `threshold` needs arguments that a name cannot carry. A test compares with Keras.
+Left out are `glu`, which halves the channels, and `threshold`, which needs arguments. A test compares with Keras.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the codes of errors and warnings mean, read from `messages/*.yaml`.
+"""Explanations of the codes of errors and warnings, read from `messages/*.yaml`.
 
 There is one file per domain, the part of a code before its first hyphen.
 """

@@ -7,13 +7,13 @@ table has no depth, it is counted in the same way: layers that have parameters.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cnncli.catalogue.options import Option, with_defaults
-from cnncli.errors import ConfigError
+from cnncli.errors import ConfigError, Message
+from cnncli.terminal.suggestions import did_you_mean
 
 Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
 """How pixels x in 0–255 become the network's input. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe: RGB→BGR, ImageNet
@@ -94,7 +94,7 @@ _ROWS = {"MobileNet": (128, 160, 192, 224), "MobileNetV2": (96, 128, 160, 192, 2
 
 
 def _imagenet_values(name: str, given: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """The options, and their values, for which Keras has ImageNet weights."""
+    """Return the options, and their values, for which Keras has ImageNet weights."""
     if name == "MobileNet":
         return {"alpha": (0.25, 0.5, 0.75, 1.0), "depth_multiplier": (1,)}
     if name == "MobileNetV2":
@@ -104,10 +104,10 @@ def _imagenet_values(name: str, given: Mapping[str, Any]) -> dict[str, tuple[flo
     return {}
 
 
-_ALPHA = Option("number", 1.0, "Width of the network: the factor of every layer's filters.", 0.0, exclusive=True)
+_ALPHA = Option("number", 1.0, "Width multiplier: factor of the filters of every layer.", 0.0, exclusive=True)
 _MOBILENET = {
     "alpha": _ALPHA,
-    "depth_multiplier": Option("integer", 1, "Depthwise filters for each input channel.", 1),
+    "depth_multiplier": Option("integer", 1, "Depthwise filters per input channel.", 1),
 }
 _MOBILENET_V3 = {
     "alpha": _ALPHA,
@@ -115,15 +115,15 @@ _MOBILENET_V3 = {
 }
 _ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "linear")
 _CONVNET = {
-    "filters": Option("integers", (32, 64, 128, 128), "Filters of each block, from the image up.", 1),
+    "filters": Option("integers", (32, 64, 128, 128), "Filters of each block, from input to output.", 1),
     "kernel_size": Option("integer", 3, "Height and width of the kernels, in pixels.", 1),
-    "padding": Option("word", "valid", "Edges of a convolution.", choices=("valid", "same")),
-    "convolutions": Option("integer", 1, "Convolutions in each block, before its pooling.", 1),
-    "pool_size": Option("integer", 2, "Max-pooling at a block's end: height, width and stride; 1: none.", 1),
-    "activation": Option("word", "relu", "After each convolution.", choices=_ACTIVATIONS),
-    "batch_norm": Option("boolean", False, "Batch normalisation between convolution and activation."),
+    "padding": Option("word", "valid", "Padding of convolutions.", choices=("valid", "same")),
+    "convolutions": Option("integer", 1, "Convolutions per block, before pooling.", 1),
+    "pool_size": Option("integer", 2, "Size and stride of max-pooling at the end of each block; 1: none.", 1),
+    "activation": Option("word", "relu", "Activation after each convolution.", choices=_ACTIVATIONS),
+    "batch_norm": Option("boolean", False, "Batch normalization between convolution and activation."),
     "dropout": Option(
-        "number", 0.0, "Share of the activations set to zero in training, at a block's end.", 0.0, below=1.0
+        "number", 0.0, "Fraction of activations set to zero in training, at the end of each block.", 0.0, below=1.0
     ),
 }
 
@@ -213,14 +213,14 @@ NETWORKS: Mapping[str, NetworkInfo] = {
 
 
 def network(name: str) -> NetworkInfo:
-    """The network of this name, upper and lower case alike.
+    """Return the network of this name, in upper or lower case.
 
-    Raises: ConfigError: there is none; the message has the nearest names.
+    Raises:
+        ConfigError: There is none; the message suggests close names.
     """
-    canonical = {known.lower(): known for known in NETWORKS}
-    found = canonical.get(name.lower())
-    if found is not None:
-        return NETWORKS[found]
-    close = difflib.get_close_matches(name.lower(), canonical, n=2)
-    hint = f"Did you mean {' or '.join(canonical[key] for key in close)}?" if close else "See `cnncli backbones`."
-    raise ConfigError(f"backbone.name: there is no network called {name!r}. {hint}")
+    for known, info in NETWORKS.items():
+        if known.lower() == name.lower():
+            return info
+    hint = did_you_mean(name, NETWORKS) or "`cnncli backbones` lists all networks."
+    text = f"backbone.name: unknown network {name!r}. {hint}"
+    raise ConfigError(Message("config-unknown-name", text, key="backbone.name", received=name, hint=hint))

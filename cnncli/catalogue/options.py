@@ -1,26 +1,28 @@
-"""What `backbone.options` may hold: the arguments of a network's builder, with types and allowed values."""
+"""Types and allowed values of the arguments of networks and optimizers."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from cnncli.terminal.suggestions import did_you_mean
 
 Kind = Literal["number", "integer", "boolean", "word", "integers"]
 
 
 @dataclass(frozen=True)
 class Option:
-    """One argument of a network's builder.
+    """One argument of a network or optimizer.
 
     Attributes:
-        kind: what a value must be.
-        default: the value where the option is absent.
-        doc: one line for the reference.
-        minimum: the smallest number allowed; `exclusive` leaves it out itself.
-        below: numbers must be smaller than this.
-        choices: the words allowed, for kind `word`.
+        kind: Type of the value.
+        default: Value if the option is absent.
+        doc: Documentation in one line.
+        minimum: Smallest allowed number, or exclusive lower bound if `exclusive`.
+        exclusive: Whether `minimum` itself is not allowed.
+        below: Exclusive upper bound.
+        choices: Allowed words, for kind `word`.
     """
 
     kind: Kind
@@ -33,18 +35,18 @@ class Option:
 
     @property
     def expected(self) -> str:
-        """What a value must be, in words that fit behind `expected`."""
+        """Description of the allowed values that fits behind `expected`."""
         if self.kind == "word":
             return "one of " + ", ".join(self.choices)
-        noun = {"number": "a number", "integer": "a whole number", "boolean": "true or false"}.get(
-            self.kind, "a list of whole numbers"
+        noun = {"number": "a number", "integer": "an integer", "boolean": "true or false"}.get(
+            self.kind, "a list of integers"
         )
         bounds = [] if self.minimum is None else [f"{'above' if self.exclusive else 'at least'} {self.minimum:g}"]
         bounds += [] if self.below is None else [f"below {self.below:g}"]
         return " ".join([noun, " and ".join(bounds)]) if bounds else noun
 
     def accepts(self, value: object) -> bool:
-        """Whether a value from a config may stand here."""
+        """Return whether a value is allowed."""
         if self.kind == "boolean":
             return isinstance(value, bool)
         if self.kind == "word":
@@ -54,7 +56,7 @@ class Option:
         return self._in_range(value)
 
     def value(self, given: Any) -> Any:
-        """The value in the one form in which builders get it: Keras has a file for alpha 1.0, and none for 1."""
+        """Return a value in the type that builders expect: Keras has a weights file for alpha 1.0 but not for 1."""
         if self.kind == "number":
             return float(given)
         return tuple(given) if self.kind == "integers" else given
@@ -70,7 +72,7 @@ class Option:
 def option_problems(
     network: str, allowed: Mapping[str, Option], given: Mapping[str, Any]
 ) -> tuple[tuple[str, str], ...]:
-    """What is wrong with a network's options: `(option, sentence)` for each, none when all is well."""
+    """Return `(option, sentence)` for each problem with the options of a network."""
     problems = []
     for name, value in given.items():
         if name not in allowed:
@@ -83,11 +85,10 @@ def option_problems(
 def _unknown(network: str, allowed: Mapping[str, Option], name: str) -> str:
     if not allowed:
         return f"{network} has no options"
-    close = difflib.get_close_matches(name, allowed, n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"It has {', '.join(allowed)}"
+    hint = did_you_mean(name, allowed) or f"There are {', '.join(allowed)}"
     return f"is not an option of {network}. {hint}"
 
 
 def with_defaults(allowed: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All the options of a network: those given, and the defaults of the rest; lists as tuples."""
+    """Return all options of a network, completed with defaults; lists become tuples."""
     return {name: option.value(given.get(name, option.default)) for name, option in allowed.items()}

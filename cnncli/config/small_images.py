@@ -58,7 +58,7 @@ def adapt_to_images(config: Config, largest_side: int) -> Config:
     text = f"images are at most {largest_side} pixels: data.image_size is {size} instead of {info.input_size}"
     log.info(Message("config-small-images", text, key="data.image_size", received=largest_side, size=size))
     data = config.data.model_copy(update={"image_size": size})
-    options = config.backbone.options or (small_convnet(info, size) if info.builder == "convnet" else {})
+    options = config.backbone.options or (small_convnet(info, size) if "filters" in info.options else {})
     backbone = config.backbone.model_copy(update={"options": options})
     return config.model_copy(update={"data": data, "backbone": backbone})
 

@@ -1,4 +1,4 @@
-"""A commented config fitted to a folder of images: what `cnncli init` writes."""
+"""The commented config for a folder of images that `cnncli init` writes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from cnncli.config.writer import to_yaml
 from cnncli.errors import printable
 
 UNEVEN = 2.0
-"""From this ratio of the largest to the smallest class on, classes are weighed."""
+"""Minimum ratio of the largest to the smallest class for which classes are weighted."""
 COMMENT_COLUMN = 52
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the text says about the images.
+    """Facts about the images.
 
     Attributes:
-        path: of the folder, as it is to stand in the config.
-        name: of the folder, for the run's name.
-        counts: readable images by split and class; the split of class folders alone is `all`.
-        smallest, middle, largest: width and height in pixels.
-        is_grayscale: whether no image has colors.
-        n_unreadable: images that cannot be read.
-        n_leaks: groups of equal files in several splits.
+        path: Path of the folder as written in the config.
+        name: Name of the run.
+        counts: Number of readable images by split and class; without split folders, the split is `all`.
+        smallest: Minimum width and height in pixels.
+        middle: Median width and height in pixels.
+        largest: Maximum width and height in pixels.
+        is_grayscale: Whether no image has colors.
+        n_unreadable: Number of images that cannot be read.
+        n_leaks: Number of groups of identical files in several splits.
     """
 
     path: str
@@ -48,29 +50,29 @@ class DatasetFacts:
 
     @property
     def training(self) -> Mapping[str, int]:
-        """Images to train on by class."""
+        """Number of training images by class."""
         return self.counts.get("train") or next(iter(self.counts.values()))
 
 
 def template_for(facts: DatasetFacts, config_name: str = "config.yaml") -> str:
-    """The text of a config.
+    """Return the text of a config.
 
     Args:
-        facts: about the images.
-        config_name: the file it will be, for the commands in its first lines.
+        facts: Facts about the images.
+        config_name: Name of the file, for the commands in its first lines.
     """
     network = NETWORKS[BackboneConfig().name]
     sections = [
         _head(facts, config_name),
         [
-            _line("name", facts.name, "of the run"),
+            _line("name", facts.name, "name of the run"),
             _line("mode", "feature-extraction", "feature-extraction | fine-tuning | from-scratch"),
             _line("seed", 0, "same seed, same run"),
         ],
         ["data:", *_data(facts, network)],
         [
             "backbone:",
-            _line("  name", network.name, "one of `cnncli backbones`"),
+            _line("  name", network.name, "`cnncli backbones` lists all"),
             _line("  weights", "imagenet", "imagenet | none | a file"),
         ],
         [
@@ -83,8 +85,8 @@ def template_for(facts: DatasetFacts, config_name: str = "config.yaml") -> str:
         [
             "training:",
             _line("  batch_size", 32),
-            _line("  epochs", 20, "at most: early_stopping ends it sooner"),
-            _line("  optimizer", {"name": "adam", "learning_rate": 1e-3}, "any of keras.optimizers"),
+            _line("  epochs", 20, "maximum; early stopping may end it sooner"),
+            _line("  optimizer", {"name": "adam", "learning_rate": 1e-3}, "any optimizer of Keras"),
             _line("  early_stopping", {"monitor": "val_loss", "patience": 5}, "null: never"),
         ],
     ]
@@ -94,18 +96,18 @@ def template_for(facts: DatasetFacts, config_name: str = "config.yaml") -> str:
 def _head(facts: DatasetFacts, config_name: str) -> list[str]:
     lines = [f"# cnncli train {printable(config_name)}", "#", f"# {_classes(facts.training)}"]
     for split, counts in facts.counts.items():
-        where = {"all": "in class folders alone"}.get(split, f"in {split}")
+        where = {"all": "in class folders"}.get(split, f"in {split}")
         n, least, most = sum(counts.values()), min(counts.values()), max(counts.values())
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        lines.append(f"# {n:,} images {where}, {each} a class")
+        lines.append(f"# {n:,} images {where}, {each} per class")
     if _is_uneven(facts.training):
         smallest = min(facts.training, key=facts.training.__getitem__)
         lines.append(f"# smallest class: {printable(smallest)}, {facts.training[smallest]:,} images")
     sizes = " · ".join(f"{width} × {height}" for width, height in (facts.smallest, facts.middle, facts.largest))
     lines.append(f"# width × height in pixels, smallest · middle · largest: {sizes}")
     if facts.n_leaks:
-        lines.append(f"# {facts.n_leaks:,} images lie in several splits: see `cnncli data check`, remove them first")
-    return [*lines, "#", f"# Every other setting and its value: cnncli config show {printable(config_name)}"]
+        lines.append(f"# {facts.n_leaks:,} images are in several splits: see `cnncli data check`, remove them first")
+    return [*lines, "#", f"# All settings with their values: cnncli config show {printable(config_name)}"]
 
 
 def _classes(training: Mapping[str, int]) -> str:
@@ -115,14 +117,14 @@ def _classes(training: Mapping[str, int]) -> str:
 
 
 def _data(facts: DatasetFacts, network: NetworkInfo) -> list[str]:
-    lines = [_line("  path", facts.path, "the images; relative to this file"), _image_size(facts, network)]
+    lines = [_line("  path", facts.path, "folder of images, relative to this file"), _image_size(facts, network)]
     color = "no image has colors" if facts.is_grayscale else "rgb | grayscale"
     lines.append(_line("  color", "grayscale" if facts.is_grayscale else "rgb", color))
     width, height = facts.middle
-    shape = "pad keeps their shape" if max(width, height) > 1.5 * min(width, height) else "stretch | crop | pad"
+    shape = "pad keeps their aspect ratio" if max(width, height) > 1.5 * min(width, height) else "stretch | crop | pad"
     lines.append(_line("  fit", "stretch", shape))
     if not facts.has_splits:
-        lines.append(_line("  splits", {"validation": 0.15, "test": 0.15}, "no split folders: drawn by the seed"))
+        lines.append(_line("  splits", {"validation": 0.15, "test": 0.15}, "no split folders: random split"))
     elif "validation" not in facts.counts:
         lines.append(_line("  splits", {"validation": 0.15}, "no validation folder: taken from train"))
     return [*lines, _class_weights(facts.training), *_bad_images(facts.n_unreadable)]
@@ -138,7 +140,7 @@ def _image_size(facts: DatasetFacts, network: NetworkInfo) -> str:
 
 def _class_weights(training: Mapping[str, int]) -> str:
     if _is_uneven(training):
-        return _line("  class_weights", "balanced", "the small classes count as much as the large ones")
+        return _line("  class_weights", "balanced", "small classes count as much as large ones")
     return _line("  class_weights", "none", "none | balanced")
 
 
@@ -150,27 +152,27 @@ def _is_uneven(training: Mapping[str, int]) -> bool:
 def _bad_images(n_unreadable: int) -> list[str]:
     if not n_unreadable:
         return []
-    which = f"{n_unreadable:,} cannot be read: `cnncli data check` names them; error: stop before training"
+    which = f"{n_unreadable:,} cannot be read: `cnncli data check` lists them; error: stop before training"
     return [_line("  on_bad_image", "skip", which)]
 
 
 def _augmentation(n_training: int) -> list[str]:
-    advice = "few images: worth trying true" if n_training < 1_000 else "true: mirrored every second time"
+    advice = "few images: worth trying true" if n_training < 1_000 else "true: flipped with a probability of 0.5"
     return [
         _line("  horizontal_flip", False, advice),
         _line("  rotation_range", 0, "degrees, for example 15"),
         _line("  zoom_range", 0, "fraction, for example 0.1"),
         _line("  rand_augment", None, "colors, contrast and more: {magnitude: 5}"),
-        _line("  mixup", 0, "mixes images in pairs, for example 0.2"),
+        _line("  mixup", 0, "mixes pairs of images, for example 0.2"),
     ]
 
 
 def _line(key: str, value: object, comment: str = "") -> str:
-    text = f"{key}: {_written(value)}"
+    text = f"{key}: {_inline_yaml(value)}"
     return f"{text:<{COMMENT_COLUMN}} # {comment}" if comment else text
 
 
-def _written(value: Any) -> str:
-    """A value as YAML on one line, quoted where it must be."""
+def _inline_yaml(value: Any) -> str:
+    """Return a value as YAML on one line, quoted if necessary."""
     text = to_yaml(value, default_flow_style=True)
     return text.removesuffix("\n").removesuffix("\n...")

@@ -1,4 +1,4 @@
-"""The catalogue of activations is what Keras has."""
+"""The catalogue of activations agrees with Keras."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnncli.networks.backend import import_keras
 
 
 def test_catalogue_is_every_activation_of_keras_that_keeps_the_shape() -> None:
-    """Each name works on a layer with the same units, and Keras has no other that would."""
+    """Keras has no other activations that keep the shape."""
     keras = import_keras()
     public = {name for name in dir(keras.activations) if not name.startswith("_")}
     names = public - {"deserialize", "get", "serialize", "glu", "threshold"}
@@ -17,14 +17,14 @@ def test_catalogue_is_every_activation_of_keras_that_keeps_the_shape() -> None:
 
 
 def test_each_activation_works_by_its_name() -> None:
-    """A dense layer takes the name, and a serialised layer gives it back."""
+    """A dense layer accepts the name and keeps its output shape."""
     keras = import_keras()
     for name in ACTIVATIONS:
         assert keras.layers.Dense(3, activation=name)(np.ones((2, 4), "float32")).shape == (2, 3), name
 
 
 def test_what_is_left_out_does_not_keep_the_shape_or_needs_arguments() -> None:
-    """The two exceptions are exceptions still."""
+    """Both exceptions still hold: one changes the shape, one needs arguments."""
     keras = import_keras()
     assert keras.activations.glu(np.ones((2, 4), "float32")).shape == (2, 2)
     assert keras.activations.get("threshold").__code__.co_argcount == 3

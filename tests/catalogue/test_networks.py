@@ -1,4 +1,4 @@
-"""The catalogue of networks says what the networks of Keras are."""
+"""The catalogue of networks agrees with Keras."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ APPLICATIONS = [info for info in NETWORKS.values() if info.module == "keras_appl
 
 
 def _tiers(networks: list[NetworkInfo]) -> list[Any]:
-    """One parameter set for each network; those that take long to build are left to the slow tier."""
+    """One parameter set per network; networks that take long to build belong to the slow tier."""
     return [
         pytest.param(info, id=info.name, marks=[] if info.name in QUICK else [pytest.mark.slow]) for info in networks
     ]
 
 
 def test_catalogue_is_every_network_of_keras_applications() -> None:
-    """A new network in Keras makes this fail, and so does one that is gone."""
+    """This fails if Keras adds or removes a network."""
     applications = import_keras().applications
     public = {name for name in dir(applications) if name[0].isupper() and callable(getattr(applications, name))}
     assert {info.name for info in APPLICATIONS} == public
@@ -55,13 +55,13 @@ def test_catalogue_is_every_network_of_keras_applications() -> None:
 
 @pytest.mark.parametrize(("name", "parameters"), PUBLISHED_PARAMETERS.items())
 def test_parameters_are_the_published_ones(name: str, parameters: int) -> None:
-    """The eighteen networks whose exact counts Keras has published."""
+    """Keras has published exact counts of eighteen networks."""
     assert NETWORKS[name].parameters == parameters
 
 
 @pytest.mark.parametrize("info", _tiers(APPLICATIONS))
 def test_counts_are_those_of_the_network_that_keras_builds(info: NetworkInfo) -> None:
-    """Parameters with top and without, depth and default input, read from the network itself."""
+    """Parameters with and without top, depth and default input are those of the network itself."""
     keras = import_keras()
     build = getattr(keras.applications, info.name)
     whole = build(weights=None)
@@ -77,7 +77,7 @@ def test_counts_are_those_of_the_network_that_keras_builds(info: NetworkInfo) ->
 
 
 def test_efficientnet_lite0_has_the_parameters_of_the_catalogue() -> None:
-    """Counted as its authors do: trained parameters, without the statistics of batch norm."""
+    """The authors count trainable parameters, without the statistics of batch norm."""
     info = NETWORKS["EfficientNetLite0"]
     whole = build_efficientnet_lite0((224, 224, 3), classes=1000)
     trained = sum(variable.value.shape.num_elements() for variable in whole.trainable_variables)
@@ -97,7 +97,7 @@ def test_smallest_input_is_the_one_keras_takes(info: NetworkInfo) -> None:
 
 @pytest.mark.parametrize("info", _tiers(APPLICATIONS))
 def test_file_of_weights_is_the_one_keras_asks_for(info: NetworkInfo) -> None:
-    """The cached file is named as Keras names it, at the network's own size."""
+    """The cached file has the name that Keras gives it at the default size."""
     side = info.input_size
     _, published = build_for_imagenet(info.name, (side, side, 3), {})
     assert info.weights_file() == published.name
@@ -123,7 +123,7 @@ def test_file_of_weights_is_the_one_keras_asks_for(info: NetworkInfo) -> None:
 def test_options_and_size_choose_the_file_of_weights(
     name: str, options: dict[str, Any], size: tuple[int, int], file: str
 ) -> None:
-    """MobileNets have a file for each width and, the first two, for several sizes; the catalogue and Keras agree."""
+    """MobileNets have files for each width, and the first two for several sizes."""
     info = network(name)
     assert info.weights_file(options, size) == file
     given = {key: float(value) if key == "alpha" else value for key, value in options.items()}
@@ -131,8 +131,8 @@ def test_options_and_size_choose_the_file_of_weights(
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite0", "ConvNet"])
-def test_networks_that_keras_does_not_have_name_no_file_of_it(name: str) -> None:
-    """EfficientNetLite0's weights come with a package, ConvNet has none."""
+def test_networks_that_keras_does_not_have_have_no_weights_file(name: str) -> None:
+    """The weights of EfficientNetLite0 are part of a package, and ConvNet has none."""
     assert network(name).weights_file() is None
 
 
@@ -162,34 +162,31 @@ def test_networks_that_keras_does_not_have_name_no_file_of_it(name: str) -> None
         ("EfficientNetLite0", {}, None),
     ],
 )
-def test_options_without_imagenet_weights_are_said_to_have_none(
+def test_options_without_imagenet_weights_are_a_problem(
     name: str, options: dict[str, Any], problem: str | None
 ) -> None:
-    """The sentence names the option, its value, and the values that have weights."""
+    """The sentence contains the option, its value, and the values that have weights."""
     assert network(name).imagenet_problem(options) == problem
 
 
 def test_networks_are_found_whatever_the_case() -> None:
-    """`vgg16` is VGG16; the canonical name comes back."""
+    """The name may be in any case, and the name of the catalogue is returned."""
     assert network("efficientnetlite0").name == "EfficientNetLite0"
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("VGG17", "backbone.name: there is no network called 'VGG17'. Did you mean VGG19 or VGG16?"),
-        ("zzz", "backbone.name: there is no network called 'zzz'. See `cnncli backbones`."),
-    ],
+    ("name", "hint"), [("VGG17", "Did you mean VGG16 or VGG19?"), ("zzz", "`cnncli backbones` lists all networks.")]
 )
-def test_unknown_network_names_the_nearest(name: str, message: str) -> None:
-    """A slip of the pen gets the names that are close."""
+def test_unknown_network_has_a_hint(name: str, hint: str) -> None:
+    """Close names are suggested."""
     with pytest.raises(ConfigError) as error:
         network(name)
-    assert str(error.value) == message
+    assert error.value.code == "config-unknown-name"
+    assert error.value.facts == {"key": "backbone.name", "received": name, "hint": hint}
 
 
 def test_catalogue_imports_neither_keras_nor_tensorflow() -> None:
-    """Listing networks and checking a config stay quick."""
+    """Listing networks and checking a config need neither."""
     code = "import sys, cnncli.catalogue.networks; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The catalogue of optimizers is what Keras has."""
+"""The catalogue of optimizers agrees with Keras."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def _signature(class_name: str) -> dict[str, Any]:
 
 
 def test_catalogue_is_every_optimizer_of_keras() -> None:
-    """A new class in Keras makes this fail, and so does one that is gone."""
+    """This fails if Keras adds or removes an optimizer."""
     public = {name for name, thing in vars(import_keras().optimizers).items() if inspect.isclass(thing)}
     assert {info.class_name for info in OPTIMIZERS.values()} == public - WRAPPERS
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_arguments_and_defaults_are_those_of_keras(name: str) -> None:
-    """Every argument of the class is offered, with the class's own default."""
+    """The catalogue has every argument of the class with its default."""
     info = OPTIMIZERS[name]
     assert name == info.class_name.lower()
     assert {argument: option.default for argument, option in info.arguments.items()} == _signature(info.class_name)
@@ -36,14 +36,14 @@ def test_arguments_and_defaults_are_those_of_keras(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_default_is_a_value_the_catalogue_accepts(name: str) -> None:
-    """Ranges contain the defaults; null stands for a default of None."""
+    """Ranges contain the defaults, and null stands for None."""
     for argument, option in OPTIMIZERS[name].arguments.items():
         assert option.default is None or option.accepts(option.default), argument
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_keras_builds_each_optimizer_with_its_arguments_spelled_out(name: str) -> None:
-    """No argument is refused by the class that lists it."""
+    """The class accepts every argument in the catalogue."""
     info = OPTIMIZERS[name]
     arguments = {argument: option.default for argument, option in info.arguments.items()}
     optimizer = getattr(import_keras().optimizers, info.class_name)(learning_rate=0.01, **arguments)

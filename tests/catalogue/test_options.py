@@ -1,4 +1,4 @@
-"""Options accept what builders can take, and say what they expect."""
+"""Options accept the values that builders accept, and describe them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from cnncli.catalogue.options import Option, option_problems, with_defaults
 
 WIDTH = Option("number", 1.0, "width", 0.0, exclusive=True)
-SHARE = Option("number", 0.0, "share", 0.0, below=1.0)
+FRACTION = Option("number", 0.0, "fraction", 0.0, below=1.0)
 COUNT = Option("integer", 3, "count", 1)
 SWITCH = Option("boolean", False, "switch")
 WORD = Option("word", "valid", "word", choices=("valid", "same"))
@@ -20,15 +20,15 @@ LIST = Option("integers", (1, 2), "list", 1)
     ("option", "good", "bad"),
     [
         (WIDTH, [0.1, 1, 3.5], [0, -1, True, "1", None, float("nan"), float("inf")]),
-        (SHARE, [0, 0.5], [1, 1.0, -0.1]),
+        (FRACTION, [0, 0.5], [1, 1.0, -0.1]),
         (COUNT, [1, 7], [0, 1.5, True, "3", [1]]),
         (SWITCH, [True, False], [0, 1, "yes", None]),
         (WORD, ["valid", "same"], ["full", 1, None, ["same"]]),
         (LIST, [[1], (4, 4)], [[], [0], 3, ["a"], None, [1.5]]),
     ],
 )
-def test_option_takes_its_kind_and_nothing_else(option: Option, good: list[Any], bad: list[Any]) -> None:
-    """Types are strict: true is no number, a number no list."""
+def test_option_accepts_only_its_kind(option: Option, good: list[Any], bad: list[Any]) -> None:
+    """Types are strict: true is not a number, and a number is not a list."""
     assert [value for value in good if not option.accepts(value)] == []
     assert [value for value in bad if option.accepts(value)] == []
 
@@ -37,30 +37,30 @@ def test_option_takes_its_kind_and_nothing_else(option: Option, good: list[Any],
     ("option", "words"),
     [
         (WIDTH, "a number above 0"),
-        (SHARE, "a number at least 0 and below 1"),
-        (COUNT, "a whole number at least 1"),
+        (FRACTION, "a number at least 0 and below 1"),
+        (COUNT, "an integer at least 1"),
         (SWITCH, "true or false"),
         (WORD, "one of valid, same"),
-        (LIST, "a list of whole numbers at least 1"),
+        (LIST, "a list of integers at least 1"),
     ],
 )
-def test_option_says_what_it_expects(option: Option, words: str) -> None:
-    """The words fit behind `expected`."""
+def test_option_describes_its_values(option: Option, words: str) -> None:
+    """The description fits behind `expected`."""
     assert option.expected == words
 
 
 def test_problems_of_all_options_are_found_at_once() -> None:
-    """Each with the option's name; a slip gets the nearest name."""
+    """Each problem has the name of the option; a typing error gets a suggestion."""
     assert option_problems("Net", {"alpha": WIDTH, "count": COUNT}, {"alpa": 1, "count": 0, "zzz": 2}) == (
         ("alpa", "is not an option of Net. Did you mean alpha?"),
-        ("count", "0 is not allowed: expected a whole number at least 1"),
-        ("zzz", "is not an option of Net. It has alpha, count"),
+        ("count", "0 is not allowed: expected an integer at least 1"),
+        ("zzz", "is not an option of Net. There are alpha, count"),
     )
     assert option_problems("Net", {}, {"alpha": 1}) == (("alpha", "Net has no options"),)
 
 
-def test_defaults_fill_what_is_absent_in_the_form_builders_get() -> None:
-    """Numbers become floats, lists tuples."""
+def test_defaults_complete_options_in_the_types_of_builders() -> None:
+    """Numbers become floats, and lists become tuples."""
     given = with_defaults({"alpha": WIDTH, "count": COUNT, "list": LIST}, {"alpha": 1, "list": [3]})
     assert given == {"alpha": 1.0, "count": 3, "list": (3,)}
     assert isinstance(given["alpha"], float)

@@ -39,7 +39,7 @@ def test_config_is_fitted_to_the_folder(flowers: Path, capsys: pytest.CaptureFix
     assert text.startswith("# cnncli train configs/flowers.yaml\n")
     for words in (
         "2 classes: roses, tulips",
-        "13 images in class folders alone",
+        "13 images in class folders",
         "smallest class: tulips, 4",
         "300 × 200",
     ):

@@ -1,4 +1,4 @@
-"""Configs drawn at random: everything that the schema allows and no rule forbids."""
+"""Random configs: everything that the schema allows and no rule forbids."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from cnncli.config.schema import (
 Mappings = st.SearchStrategy[dict[str, Any]]
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
-# Text that YAML readers like to take for something else, and text of any kind.
+# Text that YAML readers take for something else, and text of any kind.
 TEXTS = st.sampled_from(
     ["1e-3", "null", "~", "yes", "1:30", "010", "a: b", "# c", "- d", "", " e ", "'", '"', "<<"]
 ) | (st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
 
 
 def values(field: FieldInfo) -> st.SearchStrategy[Any]:
-    """Values of a setting that is no group: from its type and its limits."""
+    """Values of a setting that is not a group, from its type and limits."""
     kinds = alternatives(field.annotation, tuple(field.metadata))
     return st.one_of([_of_kind(kind, metadata) for kind, metadata in kinds])
 
@@ -66,13 +66,13 @@ def _of_kind(kind: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
 
 
 def group(model: type[Settings], *names: str) -> Mappings:
-    """Some settings of a group; `names`: those to choose from, default all that are no groups themselves."""
+    """Some settings of a group, chosen from `names` or from all that are not groups themselves."""
     fields = {name: model.model_fields[name] for name in names or model.model_fields}
     return st.fixed_dictionaries({}, optional={name: values(field) for name, field in fields.items()})
 
 
 def of_option(option: Option) -> st.SearchStrategy[Any]:
-    """Values of a catalogue's option."""
+    """Values of an option of the catalogue."""
     if option.kind == "word":
         return st.sampled_from(option.choices)
     if option.kind == "boolean":
@@ -93,7 +93,7 @@ def of_options(options: Mapping[str, Option]) -> Mappings:
 
 @st.composite
 def optimizers(draw: st.DrawFn) -> dict[str, Any]:
-    """An optimizer with arguments of its own."""
+    """An optimizer with some of its arguments."""
     name = draw(st.sampled_from(sorted(OPTIMIZERS)))
     arguments = draw(of_options(OPTIMIZERS[name].arguments))
     for clip in [clip for clip in ("clipnorm", "clipvalue", "global_clipnorm") if clip in arguments][1:]:
@@ -130,7 +130,7 @@ def layers() -> st.SearchStrategy[list[dict[str, Any]]]:
 
 @st.composite
 def augmentations(draw: st.DrawFn, color: str) -> dict[str, Any]:
-    """Operations of every kind that images of this color can show; views where there is something to see."""
+    """Operations of every kind for images of this color; views only if an operation is switched on."""
     ignored = ("views", "cval", "cutmix", *(("saturation_range", "hue_range") if color == "grayscale" else ()))
     settings = draw(
         group(AugmentationConfig, *(name for name in AugmentationConfig.model_fields if name not in ignored))
@@ -147,7 +147,7 @@ UNFREEZE = st.integers(1, 50) | st.just("all") | TEXTS.filter(bool)
 
 @st.composite
 def stages(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Stages with a name of their own each; null for early stopping is one of the answers."""
+    """Stages with unique names; early stopping may be null."""
     names = draw(st.lists(NAMES, min_size=1, max_size=3, unique_by=str.lower))
     optional: dict[str, st.SearchStrategy[Any]] = {
         "unfreeze": st.just(0) | UNFREEZE,
@@ -180,7 +180,7 @@ def trainings(draw: st.DrawFn, mode: str) -> dict[str, Any]:
 
 @st.composite
 def backbones(draw: st.DrawFn, mode: str) -> dict[str, Any]:
-    """A network with options, and weights that go with them."""
+    """A network with options, and weights that exist for them."""
     name = draw(st.sampled_from(sorted(NETWORKS)))
     settings: dict[str, Any] = {"name": draw(st.sampled_from([name, name.lower(), name.upper()]))}
     options = settings["options"] = draw(of_options(NETWORKS[name].options))

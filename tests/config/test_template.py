@@ -39,12 +39,12 @@ def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
         "# cnncli train pets.yaml",
         "#",
         "# 2 classes: cats, dogs",
-        "# 110 images in train, 50 to 60 a class",
-        "# 40 images in validation, 20 a class",
-        "# 18 images in test, 9 a class",
+        "# 110 images in train, 50 to 60 per class",
+        "# 40 images in validation, 20 per class",
+        "# 18 images in test, 9 per class",
         "# width × height in pixels, smallest · middle · largest: 59 × 33 · 447 × 374 · 500 × 500",
         "#",
-        "# Every other setting and its value: cnncli config show pets.yaml",
+        "# All settings with their values: cnncli config show pets.yaml",
     ]
     assert max(map(len, text.splitlines())) <= 120
 
@@ -61,7 +61,7 @@ def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
     """Validation and test, or only validation if only that is missing, get a fraction."""
     text = template_for(facts(counts={"all": {"cats": 60, "dogs": 50}}))
     assert "  splits: {validation: 0.15, test: 0.15}" in text
-    assert "# 110 images in class folders alone, 50 to 60 a class\n" in text
+    assert "# 110 images in class folders, 50 to 60 per class\n" in text
     text = template_for(facts(counts={"train": COUNTS["train"], "test": COUNTS["test"]}))
     assert "  splits: {validation: 0.15} " in text
     assert loaded(text, tmp_path).data.splits == SplitFractions()
@@ -73,9 +73,9 @@ def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
     [
         ({"is_grayscale": True}, "color", "grayscale", "no image has colors"),
         ({"largest": (64, 64)}, "image_size", 128, "small images; 224 takes three times as long"),
-        ({"n_unreadable": 3}, "on_bad_image", "skip", "3 cannot be read: `cnncli data check` names them"),
-        ({"middle": (640, 200)}, "fit", "stretch", "pad keeps their shape"),
-        ({"n_leaks": 2}, "allow_leakage", False, "2 images lie in several splits: see `cnncli data check`"),
+        ({"n_unreadable": 3}, "on_bad_image", "skip", "3 cannot be read: `cnncli data check` lists them"),
+        ({"middle": (640, 200)}, "fit", "stretch", "pad keeps their aspect ratio"),
+        ({"n_leaks": 2}, "allow_leakage", False, "2 images are in several splits: see `cnncli data check`"),
     ],
 )
 def test_special_images_get_a_setting_or_a_remark(

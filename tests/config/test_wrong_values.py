@@ -49,7 +49,7 @@ def wrong_values(setting: Setting) -> Iterator[object]:
         yield None
     for kind, metadata in kinds:
         if kind in (int, float) and str not in dict(kinds):
-            yield "no number"
+            yield "text"
             yield float("nan")
             yield True
         if kind is int and float not in dict(kinds):

@@ -88,7 +88,7 @@ def test_all_problems_of_a_backbone_are_reported_at_once() -> None:
         _backbone("MobileNet", 20, options={"alfa": 1.0, "depth_multiplier": 0})
     assert error.value.problems == (
         "backbone.options.alfa: is not an option of MobileNet. Did you mean alpha?",
-        "backbone.options.depth_multiplier: 0 is not allowed: expected a whole number at least 1",
+        "backbone.options.depth_multiplier: 0 is not allowed: expected an integer at least 1",
         "data.image_size: 20 × 20 pixels are too few for MobileNet: it takes 32 × 32 at least",
     )
 
