@@ -16,7 +16,7 @@ from cnncli.dataset.inventory import ImageRecord, Progress
 from cnncli.dataset.near_duplicates import how_to_mend, near_duplicates, near_notes, near_warnings
 from cnncli.dataset.scan import Scan
 from cnncli.dataset.sizes import size_warnings
-from cnncli.errors import printable
+from cnncli.errors import Message, printable
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ class FolderFacts:
             "size_bytes": vars(self.size_bytes),
             "formats": dict(self.formats),
             "modes": dict(self.modes),
-            "unreadable": [{"path": str(path), "reason": reason} for path, reason in self.unreadable],
+            "unreadable": [
+                {"path": str(path), "code": Message.of(reason).code, "reason": str(reason)}
+                for path, reason in self.unreadable
+            ],
             "duplicates_within": _as_lists(self.duplicates_within),
             "duplicates_across": _as_lists(self.duplicates_across),
             "two_labels": _as_lists(self.two_labels),

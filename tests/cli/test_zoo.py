@@ -1,4 +1,4 @@
-"""Every kind of file in the zoo, before `data check`, `train`, `evaluate` and `predict`: one outcome for each."""
+"""Every kind of sample file has the same outcome in `data check`, `train`, `evaluate` and `predict`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -36,8 +37,8 @@ PLAIN = 14
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What a command line printed, and its exit code."""
+class Finished:
+    """Output and exit code of a command."""
 
     code: int
     out: str
@@ -45,67 +46,69 @@ class Ended:
 
     @property
     def document(self) -> Any:
-        """Of --json."""
+        """Return the document that --json printed."""
         return json.loads(self.out)
 
     def reason(self, path: Path) -> str | None:
-        """What it says of a file, on the screen."""
+        """Return what a message on stderr says about a file, without its code, or None."""
         name = f"{printable(path)}: "
-        return next((line.split(name, 1)[1] for line in self.err.splitlines() if name in line), None)
+        found = next((line.split(name, 1)[1] for line in self.err.splitlines() if name in line), None)
+        return found and re.sub(r" \[[a-z0-9-]+\]$", "", found)
 
 
-def command(*words: str | Path) -> Ended:
-    """Run one."""
+def command(*words: str | Path) -> Finished:
+    """Run a command."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(["--no-color", *map(str, words)])
-    return Ended(code, out.getvalue(), err.getvalue())
+    return Finished(code, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the commands made of the zoo.
+class Results:
+    """Results of all commands on the sample files.
 
     Attributes:
-        paths: of every kind in the folder of one class.
-        check: of a folder in which every kind has a class of its own.
-        classes: that class.
-        checked_paths: every kind in there.
-        strict, lenient: a training on the folder by either policy.
-        run: that the lenient one made.
-        strictly, leniently: an evaluation on the folder, by runs of either policy.
-        predicted: of every kind named on the command line.
-        arguments: what was named.
+        paths: each kind of file, all in the folder of one class.
+        check: `data check` of a folder in which each kind has its own class.
+        classes: the class of each kind in that folder.
+        checked_paths: each kind of file in that folder.
+        strict: `train` with on_bad_image=error.
+        lenient: `train` with on_bad_image=skip.
+        strict_evaluation: `evaluate` of a run with on_bad_image=error.
+        lenient_evaluation: `evaluate` of a run with on_bad_image=skip.
+        predicted: `predict` of every kind named on the command line.
+        arguments: the names of the kinds on that command line.
     """
 
     paths: dict[Kind, Path]
-    check: Ended
+    check: Finished
     classes: dict[Kind, str]
     checked_paths: dict[Kind, Path]
-    strict: Ended
-    lenient: Ended
-    strictly: Ended
-    leniently: Ended
-    predicted: Ended
+    strict: Finished
+    lenient: Finished
+    strict_evaluation: Finished
+    lenient_evaluation: Finished
+    predicted: Finished
     arguments: dict[Kind, Path]
 
     @property
     def run(self) -> Path:
-        """Of the lenient training."""
+        """Return the run that the lenient training made."""
         return Path(self.lenient.document["run"])
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """All commands, once each."""
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Run all commands, once each."""
     place = tmp_path_factory.mktemp("zoo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(place / "cache"))
         patch.setenv("CNNCLI_RUNS", str(place / "runs"))
-        return _tell(place)
+        return _run_all(place)
 
 
-def _tell(place: Path) -> Told:
+def _run_all(place: Path) -> Results:
     root, each, plain = place / "root", place / "each", place / "plain"
     paths = {one: one.lay(root / "kinds") for one in zoo()}
     classes = {one: f"kind-{number:03}" for number, one in enumerate(zoo())}
@@ -120,7 +123,7 @@ def _tell(place: Path) -> Told:
     run = json.loads(lenient.out)["run"]
     trained_on_plain = command("train", configs["plain"], "--json").document["run"]
     arguments = {one: root / "kinds" / one.argument for one in zoo()}
-    return Told(
+    return Results(
         paths,
         command("data", "check", each, "--json"),
         classes,
@@ -135,7 +138,7 @@ def _tell(place: Path) -> Told:
 
 
 def _draw(folder: Path) -> None:
-    """A class of images that no other folder holds."""
+    """Draw a class of images that no other folder has."""
     from PIL import Image
 
     folder.mkdir(parents=True)
@@ -146,13 +149,13 @@ def _draw(folder: Path) -> None:
 
 
 def each(wanted: Callable[[Outcome], bool] = lambda outcome: True) -> Any:
-    """A test for each kind of such an outcome."""
+    """Parametrize a test by the kinds that have a certain outcome."""
     kinds = [one for one in zoo() if wanted(one.outcome)]
     return pytest.mark.parametrize("one", kinds, ids=lambda one: one.name)
 
 
 def require(outcome: Outcome, path: Path, is_used: bool, reason: str | None) -> None:
-    """Check that a file had its stated outcome: it was used, or refused with the decoder's reason, or passed over."""
+    """Assert that a file was used, refused with the decoder's reason, or passed over, as its kind states."""
     if not isinstance(outcome, Refused):
         assert reason is None
         assert is_used == isinstance(outcome, Used)
@@ -167,73 +170,96 @@ def require(outcome: Outcome, path: Path, is_used: bool, reason: str | None) -> 
 
 
 @each()
-def test_data_check_gives_the_stated_outcome(told: Told, one: Kind) -> None:
-    """Counted in its class, among the unreadable, or neither."""
-    document = told.check.document
+def test_data_check_gives_the_stated_outcome(results: Results, one: Kind) -> None:
+    """A file is counted in its class, among the unreadable ones, or not at all."""
+    document = results.check.document
     reasons = {entry["path"]: entry["reason"] for entry in document["unreadable"]}
-    path = told.checked_paths[one]
-    require(one.outcome, path, document["counts"]["all"][told.classes[one]] == 1, reasons.get(str(path)))
+    path = results.checked_paths[one]
+    require(one.outcome, path, document["counts"]["all"][results.classes[one]] == 1, reasons.get(str(path)))
 
 
 @each()
-def test_train_gives_the_stated_outcome(told: Told, one: Kind) -> None:
-    """In the manifest of the run, among what was skipped, or neither; by the other policy, in an error."""
-    row = {row.file: row for row in Manifest.from_csv(told.run / "manifest.csv").rows}.get(str(told.paths[one]))
-    text = (told.run / "skipped.csv").read_bytes().decode("utf-8", "surrogateescape")
+def test_train_gives_the_stated_outcome(results: Results, one: Kind) -> None:
+    """A file is in the manifest, in skipped.csv or in neither; on_bad_image=error reports it in an error."""
+    row = {row.file: row for row in Manifest.from_csv(results.run / "manifest.csv").rows}.get(str(results.paths[one]))
+    text = (results.run / "skipped.csv").read_bytes().decode("utf-8", "surrogateescape")
     skipped = {line["path"]: line["reason"] for line in csv.DictReader(io.StringIO(text, newline=""))}
-    require(one.outcome, told.paths[one], row is not None, skipped.get(str(told.paths[one])))
+    require(one.outcome, results.paths[one], row is not None, skipped.get(str(results.paths[one])))
     if row is not None and isinstance(one.outcome, Used):
         assert (row.height, row.width) == one.outcome.pixels.shape[:2]
-    reason = told.strict.reason(told.paths[one])
-    assert reason == skipped.get(str(told.paths[one]))
+    reason = results.strict.reason(results.paths[one])
+    assert reason == skipped.get(str(results.paths[one]))
 
 
 @each()
-def test_evaluate_gives_the_stated_outcome(told: Told, one: Kind) -> None:
-    """Refused in the same words as in training, by either policy, or not mentioned."""
-    reason = told.strictly.reason(told.paths[one])
-    assert reason == told.leniently.reason(told.paths[one])
-    require(one.outcome, told.paths[one], isinstance(one.outcome, Used), reason)
+def test_evaluate_gives_the_stated_outcome(results: Results, one: Kind) -> None:
+    """A refused file is reported under both policies, and any other file is not."""
+    reason = results.strict_evaluation.reason(results.paths[one])
+    assert reason == results.lenient_evaluation.reason(results.paths[one])
+    require(one.outcome, results.paths[one], isinstance(one.outcome, Used), reason)
 
 
 @each()
-def test_predict_gives_the_stated_outcome(told: Told, one: Kind) -> None:
-    """A prediction, or a line that names it: what was passed over in a folder too, since it was asked for."""
+def test_predict_gives_the_stated_outcome(results: Results, one: Kind) -> None:
+    """Every named file has a prediction or a message, even if it would be passed over in a folder."""
     outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
-    predicted = {entry["path"] for entry in told.predicted.document}
-    require(outcome, told.arguments[one], str(told.paths[one]) in predicted, told.predicted.reason(told.arguments[one]))
+    predicted = {entry["path"] for entry in results.predicted.document}
+    require(
+        outcome,
+        results.arguments[one],
+        str(results.paths[one]) in predicted,
+        results.predicted.reason(results.arguments[one]),
+    )
 
 
-def test_numbers_and_exit_codes_agree(told: Told) -> None:
-    """Of used, refused and passed over, in all commands."""
+def test_numbers_and_exit_codes_agree(results: Results) -> None:
+    """The numbers of used, refused and passed-over files agree between commands."""
     used = sum(isinstance(one.outcome, Used) for one in zoo())
     refused = sum(isinstance(one.outcome, Refused) for one in zoo())
     left_out = Counter(one.outcome.reason for one in zoo() if isinstance(one.outcome, PassedOver))
-    document = told.check.document
+    document = results.check.document
     assert (document["total"], len(document["unreadable"]), document["left_out"]) == (used, refused, dict(left_out))
-    assert (told.leniently.document["n"], told.leniently.code, told.lenient.code) == (used + PLAIN, 0, 0)
-    assert (told.check.code, told.strict.code, told.strictly.code, told.predicted.code) == (2, 2, 2, 2)
-    for ended in (told.check, told.strict, told.lenient, told.strictly, told.leniently, told.predicted):
-        assert "Traceback" not in ended.out + ended.err
-        assert "bug" not in ended.err
+    assert (results.lenient_evaluation.document["n"], results.lenient_evaluation.code, results.lenient.code) == (
+        used + PLAIN,
+        0,
+        0,
+    )
+    assert (results.check.code, results.strict.code, results.strict_evaluation.code, results.predicted.code) == (
+        2,
+        2,
+        2,
+        2,
+    )
+    for finished in (
+        results.check,
+        results.strict,
+        results.lenient,
+        results.strict_evaluation,
+        results.lenient_evaluation,
+        results.predicted,
+    ):
+        assert "Traceback" not in finished.out + finished.err
+        assert "bug" not in finished.err
 
 
-def test_a_name_that_is_too_long_is_a_line(told: Told) -> None:
-    """Whatever the command; the others that were named are predicted."""
-    endless, good = "x" * 300 + ".jpg", next(str(path) for one, path in told.paths.items() if one.file == "gray.png")
+def test_a_name_that_is_too_long_is_reported(results: Results) -> None:
+    """A name that is too long is reported in one line, and other files are predicted."""
+    endless, good = "x" * 300 + ".jpg", next(str(path) for one, path in results.paths.items() if one.file == "gray.png")
     assert command("data", "check", endless).err == f"error: {endless}: cannot be looked into (File name too long)\n"
-    ended = command("predict", "--run", told.run, "--json", endless, good)
-    assert (ended.code, [entry["path"] for entry in ended.document]) == (2, [good])
-    assert f"{endless}: cannot be read (File name too long)" in ended.err
+    finished = command("predict", "--run", results.run, "--json", endless, good)
+    assert (finished.code, [entry["path"] for entry in finished.document]) == (2, [good])
+    assert f"{endless}: cannot be read (File name too long)" in finished.err
     assert command("train", endless).code == 2
-    assert command("evaluate", told.run, "--data", endless).code == 2
+    assert command("evaluate", results.run, "--data", endless).code == 2
 
 
-def test_a_closed_folder_is_told_where_it_is_named(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not taken for one without images; the others in the folder that was named are predicted."""
+def test_a_folder_without_permission_is_reported(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that cannot be listed is not taken for an empty one, and other images are predicted."""
     closed = tmp_path / "holiday" / "closed"
     closed.mkdir(parents=True)
-    shutil.copy(told.run.parents[1] / "plain" / "drawn" / "0.png", tmp_path / "holiday")
+    shutil.copy(results.run.parents[1] / "plain" / "drawn" / "0.png", tmp_path / "holiday")
     scandir = os.scandir
 
     def refuse(path: Any) -> Any:
@@ -242,16 +268,16 @@ def test_a_closed_folder_is_told_where_it_is_named(told: Told, tmp_path: Path, m
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    ended = command("predict", "--run", told.run, "--json", closed)
-    assert (ended.code, ended.document) == (2, [])
-    assert f"{closed}: cannot be listed (Permission denied)" in ended.err
-    ended = command("predict", "--run", told.run, "--json", closed.parent)
-    assert (ended.code, len(ended.document)) == (2, 1)
-    assert f"{closed}: cannot be listed (Permission denied)" in ended.err
+    finished = command("predict", "--run", results.run, "--json", closed)
+    assert (finished.code, finished.document) == (2, [])
+    assert f"{closed}: cannot be listed (Permission denied)" in finished.err
+    finished = command("predict", "--run", results.run, "--json", closed.parent)
+    assert (finished.code, len(finished.document)) == (2, 1)
+    assert f"{closed}: cannot be listed (Permission denied)" in finished.err
 
 
 class _Stream(io.RawIOBase):
-    """Bytes without an end, counted."""
+    """An endless stream that counts the bytes read."""
 
     def __init__(self, beginning: bytes = b"") -> None:
         self.read_bytes, self._beginning = 0, beginning
@@ -279,13 +305,13 @@ class _Stream(io.RawIOBase):
     ],
 )
 def test_standard_input_without_an_end_is_refused(
-    told: Told, monkeypatch: pytest.MonkeyPatch, beginning: bytes, reason: str, most: int
+    results: Results, monkeypatch: pytest.MonkeyPatch, beginning: bytes, reason: str, most: int
 ) -> None:
-    """At once where it is no image, else when it is longer than what is kept in memory."""
+    """Endless input is refused at once if it is not an image, else when it exceeds the limit."""
     stream = _Stream(beginning)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(stream)))
     monkeypatch.setattr("cnncli.recipes.predict.MOST_STREAM_BYTES", 25_000_000)
-    ended = command("predict", "--run", told.run, "-")
-    assert ended.code == 2
-    assert reason in ended.err
+    finished = command("predict", "--run", results.run, "-")
+    assert finished.code == 2
+    assert reason in finished.err
     assert stream.read_bytes < most
