@@ -12,7 +12,7 @@ from typing import Any
 
 from cnncli.errors import Message, RunError, printable
 from cnncli.runs.folder import RunFolder
-from cnncli.storage.locks import Lock
+from cnncli.storage.locks import Lock, is_locked
 
 ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
 MAX_FILES = 100_000
@@ -48,7 +48,7 @@ def _acquire(lock: Lock) -> bool:
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(ATTEMPT_EVERY_S)
-        if lock.try_alone() or not lock.is_possible:
+        if lock.try_exclusive() or not lock.is_possible:
             return True
     return False
 
@@ -63,18 +63,7 @@ def _holder(run: RunFolder) -> str:
 def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:
     """Return the state of a run: that of run.json, or `interrupted` if it says `running` and no process trains it."""
     state = str(facts["state"])
-    return "interrupted" if state == "running" and not is_being_trained(run) else state
-
-
-def is_being_trained(run: RunFolder) -> bool:
-    """Return whether a process holds the run's lock; True if that cannot be known."""
-    try:
-        with Lock(run.lock, create=False) as lock:
-            return not lock.try_alone()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+    return "interrupted" if state == "running" and not is_locked(run.lock) else state
 
 
 def require_own_files(run: RunFolder) -> None:

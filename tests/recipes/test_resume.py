@@ -247,7 +247,7 @@ def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monk
     """By the number of the process that trains it; a lock that nobody holds is taken over."""
     monkeypatch.setattr("cnncli.recipes.resume.import_keras_meanwhile", lambda: pytest.fail("too late"))
     with Lock(stopped.lock) as held:
-        assert held.try_alone()
+        assert held.try_exclusive()
         stopped.lock.write_text("4711\n")
         with pytest.raises(RunError, match="is being trained by process 4711"):
             resume(stopped, CONSOLE)
