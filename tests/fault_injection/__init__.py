@@ -1,9 +1,9 @@
-"""What `tests/fault_injection` does to cnncli: a module for each kind of harm, and what they share.
+"""Fault injection: kill cnncli, starve it of disk, and feed it damaged and hostile files.
 
-A test is a function of (work folder, number generator) that does something once, and raises `AssertionError` where
-cnncli did not stand it.
+Each module holds one kind of fault. A test is a function of a work directory and a random generator. It injects one
+fault and raises `AssertionError` if cnncli does not handle it.
 """
 
 
 class NotHereError(Exception):
-    """Harm that cannot be done on this machine, or by who works on it."""
+    """The fault cannot be injected on this machine or by this user."""

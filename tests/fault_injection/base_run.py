@@ -1,4 +1,4 @@
-"""A small finished run, and files of weights, made without training: what harm is done to."""
+"""Write a small finished run and files of weights without training, as material for hostile files."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from cnncli.dataset.manifest import Manifest, Row
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.storage.atomic import write_atomically
-from tests.fault_injection.cage import CANARY, caged
+from tests.fault_injection.sandbox import FORBIDDEN, run_sandboxed
 
 CLASSES = ("dots", "stripes")
 SIZE_PX = 16
-SOMEWHERE = "/where-it-will-be"
-"""Stands for the run's surroundings until they have a place."""
+PLACEHOLDER = "/placeholder"
+"""Placeholder for the directory of the run in its files."""
 
 
-def prepared(work: Path) -> Path:
-    """A folder `here` with a run of its own in it, in an otherwise empty folder `work`; beside it what is secret."""
+def prepare_run(work: Path) -> Path:
+    """Write a folder `here` with a run into the empty folder `work`, with a forbidden folder next to it."""
     base = work.parent / "base"
     if not (base / "run").is_dir():
-        aside = work.parent / f".base-{os.getpid()}"
-        (aside / "here").mkdir(parents=True, exist_ok=True)
-        caged(make_base, aside / "here", aside / "here", watched=False).require_harmless()
-        (aside / "here").rename(base)
-        shutil.rmtree(aside)
+        temporary = work.parent / f".base-{os.getpid()}"
+        (temporary / "here").mkdir(parents=True, exist_ok=True)
+        run_sandboxed(write_base, temporary / "here", temporary / "here", watched=False).require_harmless()
+        (temporary / "here").rename(base)
+        shutil.rmtree(temporary)
     here = work / "here"
     shutil.copytree(base, here)
     for name in ("config.yaml", "manifest.csv"):
         path = here / "run" / name
-        path.write_text(path.read_text(encoding="utf-8").replace(SOMEWHERE, str(here)), encoding="utf-8")
-    (work / CANARY).mkdir()
-    (work / CANARY / "secret.txt").write_text("secret\n", encoding="utf-8")
-    with h5py.File(work / CANARY / "secret.h5", "w") as file:
+        path.write_text(path.read_text(encoding="utf-8").replace(PLACEHOLDER, str(here)), encoding="utf-8")
+    (work / FORBIDDEN).mkdir()
+    (work / FORBIDDEN / "secret.txt").write_text("secret\n", encoding="utf-8")
+    with h5py.File(work / FORBIDDEN / "secret.h5", "w") as file:
         file["0"] = np.ones((3, 3, 3, 4), np.float32)
     return here
 
 
 def base_config() -> Config:
-    """The run's config."""
+    """Return the config of the run."""
     return config_from_mapping(
         {
             "name": "base",
             "mode": "fine-tuning",
-            "data": {"path": f"{SOMEWHERE}/images", "image_size": SIZE_PX},
+            "data": {"path": f"{PLACEHOLDER}/images", "image_size": SIZE_PX},
             "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [4, 8], "batch_norm": True}},
             "head": {"layers": [{"dense": 8}, {"dropout": 0.2}]},
         },
@@ -64,8 +64,8 @@ def base_config() -> Config:
     )
 
 
-def make_base(folder: Path) -> None:
-    """Fill a folder with `run`, `images`, and `weights.weights.h5`; in a process with TensorFlow."""
+def write_base(folder: Path) -> None:
+    """Write `run`, `images` and `weights.weights.h5` into a folder, in a process with TensorFlow."""
     from cnncli.engines.build import converted_graph
     from cnncli.inference.predictor import ScoringRecipe, save_scorer
     from cnncli.networks.classifier import build_classifier, save_classifier
@@ -116,7 +116,7 @@ def _finish(run: RunFolder) -> None:
 
 
 def _draw(folder: Path) -> str:
-    """Images of noise on disk; gives their manifest."""
+    """Write images of noise, and return their manifest."""
     random, rows = np.random.default_rng(0), []
     for split, count in (("test", 2), ("train", 3), ("validation", 2)):
         for label in CLASSES:
@@ -126,6 +126,6 @@ def _draw(folder: Path) -> str:
                 Image.fromarray(random.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
                 data = path.read_bytes()
                 digest = hashlib.sha256(data).hexdigest()
-                place = path.as_posix().replace(folder.as_posix(), SOMEWHERE, 1)
+                place = path.as_posix().replace(folder.as_posix(), PLACEHOLDER, 1)
                 rows.append(Row(place, label, split, digest, len(data), 20, 20))
     return Manifest(tuple(rows), CLASSES).csv_text()

@@ -1,6 +1,6 @@
-"""`cnncli` in processes that can be killed, forked from this one: it has imported everything, and computed nothing yet.
+"""`cnncli` in forked processes that can be killed. The parent has imported everything and computed nothing.
 
-TensorFlow's threads do not survive a fork; as long as nothing has been computed there are none.
+TensorFlow starts its threads with the first computation, and threads do not survive a fork.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-PATIENCE_S = 300.0
-LOOK_S = 0.0005
-MODULES = ("recipes.train", "recipes.resume", "recipes.evaluate", "recipes.predict", "cli.train", "cli.outcome")
+TIMEOUT_S = 300.0
+POLL_S = 0.0005
+MODULES = ("recipes.train", "recipes.resume", "recipes.evaluate", "recipes.predict", "cli.train", "cli.render")
 
 
 @functools.cache
@@ -31,13 +31,13 @@ def preload() -> None:
 
 
 class Child:
-    """A command that runs.
+    """A running command.
 
     Args:
-        words: what follows `cnncli` on the command line.
-        output: file for what it prints, on both streams.
-        environment: variables of its own.
-        before: called in the child first, to do harm to it from within.
+        words: Command line without `cnncli`.
+        output: File for both output streams.
+        environment: Additional environment variables.
+        before: Function that is called first in the child, to inject a fault from within.
     """
 
     def __init__(
@@ -54,46 +54,46 @@ class Child:
         self._code: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            _become(words, output, environment or {}, before)
+            _run_command(words, output, environment or {}, before)
 
     def poll(self) -> int | None:
-        """Its exit code, minus the signal's number where one ended it; None while it runs."""
+        """Return the exit code, negative for a signal, or None while the command runs."""
         if self._code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self._code = os.waitstatus_to_exitcode(status)
         return self._code
 
-    def wait(self, seconds: float = PATIENCE_S) -> int | None:
-        """Its exit code, None where it still runs after so many seconds."""
+    def wait(self, seconds: float = TIMEOUT_S) -> int | None:
+        """Wait at most `seconds` and return the exit code, or None if the command still runs."""
         deadline = time.monotonic() + seconds
         while self.poll() is None and time.monotonic() < deadline:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         return self._code
 
     def end(self) -> int:
-        """Its exit code; AssertionError where it hangs."""
+        """Wait for the end and return the exit code; raise AssertionError if the command hangs."""
         code = self.wait()
         if code is None:
             self.send(signal.SIGKILL)
             self.wait()
-            raise AssertionError(f"hangs: {self.said()}")
+            raise AssertionError(f"hangs: {self.printed()}")
         return code
 
     def send(self, number: int) -> None:
-        """Send a signal, where it still runs."""
+        """Send a signal if the command still runs."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
-    def said(self) -> str:
-        """What it has printed so far."""
+    def printed(self) -> str:
+        """Return the output up to now."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
-def _become(
+def _run_command(
     words: Sequence[str], output: Path, environment: Mapping[str, str], before: Callable[[], object] | None
 ) -> None:
-    """Turn this forked process into the command; never returns."""
+    """Turn this forked process into the command; never return."""
     code = 1
     try:
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)

@@ -1,4 +1,4 @@
-"""Configs that were generated or mutated: each is valid, or every line of its error says where and what."""
+"""Generate and mutate configs: each is valid, or each line of its error says where and what the problem is."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import yaml
 from cnncli.config.reader import load_config, load_resolved
 from cnncli.config.writer import dump_config
 from cnncli.errors import ConfigError, printable
-from tests.fault_injection.json_mutation import mutated_json, one_of
-from tests.fault_injection.mutation import Random, mutated
+from tests.fault_injection.json_mutation import mutate_json, one_of
+from tests.fault_injection.mutation import Random, mutate
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST_S = 10.0
+TIMEOUT_S = 10.0
 POOL = 60
-"""Configs drawn by Hypothesis, once for a process: drawing one takes longer than reading fifty."""
+"""Number of configs drawn by Hypothesis, once per process: drawing one takes longer than reading fifty."""
 
 SNIPPETS = (
     *("&a ", "*a", "<<: *a\n", "!!python/name:os.system ''", "!!binary x", "? ", "- - - ", "\t", "---\n", "...\n"),
@@ -45,7 +45,7 @@ KEYS = (
 
 
 def once(work: Path, random: Random) -> None:
-    """One config."""
+    """Check one config."""
     file = work / "config.yaml"
     file.write_bytes(_text(random))
     overrides = [_override(random) for _ in range(int(random.integers(3)))] if random.random() < 0.3 else []
@@ -56,11 +56,11 @@ def once(work: Path, random: Random) -> None:
         _check_lines(error, file)
     else:
         _check_copy(config, work)
-    assert time.monotonic() - started < LONGEST_S
+    assert time.monotonic() - started < TIMEOUT_S
 
 
 def _check_lines(error: ConfigError, file: Path) -> None:
-    """Every line of an error begins with the place, and is about a setting or the text itself."""
+    """Check that each problem is one line that begins with the place, and has a code and a key."""
     assert error.problems
     assert all("key" in problem.facts for problem in error.problems)
     place = re.compile(rf"{re.escape(printable(file))}(:\d+:\d+)?: \S|override .*: \S", re.DOTALL)
@@ -71,29 +71,29 @@ def _check_lines(error: ConfigError, file: Path) -> None:
 
 
 def _check_copy(config: Any, work: Path) -> None:
-    """What is valid comes back from its own text as it was."""
+    """Check that a valid config survives a round trip through its text."""
     copy = work / "copy.yaml"
     copy.write_text(dump_config(config), encoding="utf-8", errors="surrogateescape")
     assert load_resolved(copy) == config
 
 
 def _text(random: Random) -> bytes:
-    document = one_of(random, [*_written(), *_drawn()])
+    document = one_of(random, [*_bundled(), *_generated()])
     if random.random() < 0.7:
-        document = mutated_json(document, random)
+        document = mutate_json(document, random)
     text = yaml.safe_dump(document, allow_unicode=bool(random.random() < 0.5), sort_keys=False).encode(
         "utf-8", "replace"
     )
-    harm: Callable[[bytes, Random], bytes] = one_of(random, (_as_it_is, _as_it_is, _with_snippet, mutated))
-    return harm(text, random)
+    change: Callable[[bytes, Random], bytes] = one_of(random, (_unchanged, _unchanged, _with_snippet, mutate))
+    return change(text, random)
 
 
-def _as_it_is(text: bytes, _: Random) -> bytes:
+def _unchanged(text: bytes, _: Random) -> bytes:
     return text
 
 
 def _with_snippet(text: bytes, random: Random) -> bytes:
-    """A piece of YAML in the middle: after a colon, at the beginning of a line, or anywhere."""
+    """Insert a piece of YAML after a colon, at the beginning of a line, or anywhere."""
     places = [match.end() for match in re.finditer(rb": |^|\n", text)]
     place = one_of(random, places) if random.random() < 0.8 else int(random.integers(len(text) + 1))
     return text[:place] + str(one_of(random, SNIPPETS)).encode("utf-8", "surrogatepass") + text[place:]
@@ -106,16 +106,16 @@ def _override(random: Random) -> str:
 
 
 @cache
-def _written() -> tuple[Any, ...]:
-    """The configs that come with cnncli."""
+def _bundled() -> tuple[Any, ...]:
+    """Return the configs that come with cnncli."""
     found = sorted((ROOT / "configs").rglob("*.yaml"))
     assert found
     return tuple(yaml.safe_load(path.read_text(encoding="utf-8")) for path in found)
 
 
 @cache
-def _drawn() -> tuple[Any, ...]:
-    """Configs of every kind that the schema allows."""
+def _generated() -> tuple[Any, ...]:
+    """Return configs that the schema allows."""
     from hypothesis import HealthCheck, Phase, given, seed, settings
 
     from tests.config.strategies import configs

@@ -1,8 +1,8 @@
-"""A process or a whole machine that goes down at any operation of one save leaves the checkpoint before it, or the new.
+"""End a process or a machine at each disk operation of one save: the previous or the new checkpoint remains.
 
-The save runs in a forked child whose profiler counts the calls of the interpreter that reach the disk, and ends the
-child before one of them. What Python had buffered is lost, as it is by a kill. For a machine that goes down, files that
-were not forced to disk by then are cut short afterwards.
+The save runs in a forked child. A profiler function counts the calls that reach the disk and ends the child before one
+of them; data in Python's buffers are lost, as after a kill. To simulate a crash of the machine, files without an fsync
+are truncated afterwards.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 OPERATIONS = frozenset({"open", "write", "fsync", "close", "mkdir", "rename", "replace", "unlink", "rmdir", "flush"})
 CRASHED = 99
 PREPARED = 4
-"""Checkpoints that are there already, so that a save has old ones to delete."""
+"""Number of existing checkpoints, so that a save has old ones to delete."""
 
 
 def every_point(work: Path, random: np.random.Generator) -> None:
-    """Each operation of one save in turn."""
+    """Crash at each operation of one save in turn."""
     n = _operations_of_a_save(work / "counted")
     assert n > 10
     for point in range(n):
         folder = work / str(point)
         _prepare(folder)
-        forced = _save_and_crash(folder, at=point)
+        synced = _save_and_crash(folder, at=point)
         if random.random() < 0.5:
-            _cut_short(folder, forced, random)
+            _truncate_unsynced(folder, synced, random)
         _check(folder, point)
 
 
 def _check(folder: Path, point: int) -> None:
-    """The newest checkpoint is one of two, whole; and the next save works."""
+    """Check that the previous or the new checkpoint is valid, and that the next save works."""
     newest = Checkpoints(folder).newest()
-    assert newest is not None, f"nothing is left after operation {point}"
+    assert newest is not None, f"no checkpoint after operation {point}"
     number = int(newest.document["number"])
     assert number in (PREPARED, PREPARED + 1), f"checkpoint {number} after operation {point}"
     assert all((newest.arrays[name] == array).all() for name, array in _checkpoint(number).arrays.items())
@@ -49,7 +49,7 @@ def _check(folder: Path, point: int) -> None:
     after = Checkpoints(folder).newest()
     assert after is not None
     assert after.document["number"] == PREPARED + 2
-    assert not list(folder.glob(".*")), "leftovers stay"
+    assert not list(folder.glob(".*")), "temporary files were not deleted"
 
 
 def _checkpoint(number: int) -> Checkpoint:
@@ -67,23 +67,23 @@ def _operations_of_a_save(folder: Path) -> int:
     _prepare(folder)
     count = 0
 
-    def see(_: int) -> None:
+    def observe(_: int) -> None:
         nonlocal count
         count += 1
 
-    with_each_operation(lambda: Checkpoints(folder).save(_checkpoint(PREPARED + 1)), see)
+    with_each_operation(lambda: Checkpoints(folder).save(_checkpoint(PREPARED + 1)), observe)
     return count
 
 
-def with_each_operation(work: Callable[[], object], see: Callable[[int], None]) -> None:
-    """Do something, and call `see` before each call into the disk with its number; what it raises is raised there."""
+def with_each_operation(work: Callable[[], object], observe: Callable[[int], None]) -> None:
+    """Call `work`, and call `observe` with a running number before each disk operation; it may raise an exception."""
     number = 0
 
     def profile(frame: FrameType, event: str, called: Any) -> None:
         nonlocal number
         if event == "c_call" and called.__name__ in OPERATIONS:
             number += 1
-            see(number - 1)
+            observe(number - 1)
 
     sys.setprofile(profile)
     try:
@@ -93,24 +93,24 @@ def with_each_operation(work: Callable[[], object], see: Callable[[int], None]) 
 
 
 def _save_and_crash(folder: Path, at: int) -> frozenset[int]:
-    """Save in a child that ends before its so-many-th operation; gives the inodes of what was forced to disk."""
+    """Save in a child that ends before operation `at`, and return the inodes of the files with an fsync."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _become_a_crash(folder, at, writer)
+        _save_in_child(folder, at, writer)
     os.close(writer)
     with os.fdopen(reader) as lines:
-        forced = frozenset(int(line) for line in lines)
+        synced = frozenset(int(line) for line in lines)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert code == CRASHED, f"the child ended with {code}"
-    return forced
+    assert code == CRASHED, f"the child exited with {code}"
+    return synced
 
 
-def _become_a_crash(folder: Path, at: int, writer: int) -> None:
-    force = os.fsync
+def _save_in_child(folder: Path, at: int, writer: int) -> None:
+    fsync = os.fsync
 
-    def noting(descriptor: int) -> None:
-        force(descriptor)
+    def report_fsync(descriptor: int) -> None:
+        fsync(descriptor)
         os.write(writer, f"{os.fstat(descriptor).st_ino}\n".encode())
 
     def crash(number: int) -> None:
@@ -118,16 +118,16 @@ def _become_a_crash(folder: Path, at: int, writer: int) -> None:
             os._exit(CRASHED)
 
     try:
-        os.fsync = noting  # type: ignore[assignment]
+        os.fsync = report_fsync  # type: ignore[assignment]  # a function in place of a builtin
         with_each_operation(lambda: Checkpoints(folder).save(_checkpoint(PREPARED + 1)), crash)
     finally:
-        os.kill(os.getpid(), signal.SIGKILL)  # it got through, or failed in another way
+        os.kill(os.getpid(), signal.SIGKILL)  # the save finished, or failed in another way
 
 
-def _cut_short(folder: Path, forced: frozenset[int], random: np.random.Generator) -> None:
-    """What a machine that goes down has not written: all of a file's end that was not forced to disk."""
+def _truncate_unsynced(folder: Path, synced: frozenset[int], random: np.random.Generator) -> None:
+    """Truncate the new files without an fsync, as a crash of the machine may."""
     prepared = {f"{number:06}" for number in range(1, PREPARED + 1)}
     for path in folder.rglob("*"):
         is_new = path.is_file() and not prepared & set(path.relative_to(folder).parts)
-        if is_new and path.stat().st_ino not in forced:
+        if is_new and path.stat().st_ino not in synced:
             os.truncate(path, int(random.integers(0, path.stat().st_size + 1)))

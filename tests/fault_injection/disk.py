@@ -1,4 +1,4 @@
-"""Disks that are full, fail or cannot be written, from any moment of a training on."""
+"""Let the disk be full, fail or become read-only at any moment of a training."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from tests.fault_injection.trainings import prepare
 
 FAILURES = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT)
 MOST_OPERATIONS = 600
-"""Calls of a training that write, about."""
+"""Approximate number of writing calls of a training."""
 LEAST_BYTES, MOST_BYTES = 20_000, 600_000
-"""Of the small disk: no run fits onto the smallest, a whole one onto the largest."""
+"""Sizes of the small disk: the smallest holds no run, the largest a complete one."""
 
 
 def fails(work: Path, random: np.random.Generator) -> None:
-    """From some call on, everything that writes below the work folder fails."""
+    """Let all writing calls fail from a random one on."""
     code, first = FAILURES[int(random.integers(len(FAILURES)))], int(random.integers(0, MOST_OPERATIONS))
     _check(work, random, lambda: refuse_writes(first, code))
 
 
 def is_full(work: Path, random: np.random.Generator) -> None:
-    """A real disk that is too small; needs the right to mount one."""
+    """Train on a real disk that is too small, which needs the right to mount one."""
     trainer, reference = prepare(work, random)
     size = int(random.integers(LEAST_BYTES, MOST_BYTES))
     if not may_mount(trainer.runs):
-        raise NotHereError("only who may mount a disk can have a small one")
+        raise NotHereError("it needs the right to mount a disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(trainer.runs)], check=True)
     try:
         child = trainer.start()
         code = child.end()
         if code:
-            _check_what_was_said(code, child.said(), trainer.runs)
+            _check_output(code, child.printed(), trainer.runs)
             subprocess.run(["mount", "-o", "remount,size=100m", str(trainer.runs)], check=True)
-        assert trainer.finish() == reference.ended
+        assert trainer.finish() == reference.result
     finally:
         subprocess.run(["umount", str(trainer.runs)], check=True)
 
 
 def may_mount(folder: Path) -> bool:
-    """Whether this process may mount a disk."""
+    """Return whether this process may mount a disk."""
     folder.mkdir(parents=True, exist_ok=True)
     tried = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
     return tried.returncode == 0 and subprocess.run(["umount", str(folder)]).returncode == 0
 
 
 def refuse_writes(first: int, code: int) -> None:
-    """Let every call into the disk fail from the so-many-th on, in this process."""
+    """Let all writing calls of this process fail from call number `first` on."""
     left, lock = first, threading.Lock()
 
     def count(where: object) -> None:
@@ -83,27 +83,27 @@ def refuse_writes(first: int, code: int) -> None:
     def open_to_write(file: object, mode: str = "r", *args: object, **kwargs: object) -> object:
         if set(mode) & set("wax+"):
             count(os.fspath(file) if isinstance(file, str | Path) else None)
-        return opened(file, mode, *args, **kwargs)  # type: ignore[call-overload]
+        return opened(file, mode, *args, **kwargs)  # type: ignore[call-overload]  # passes any mode on
 
-    builtins.open = io.open = open_to_write  # type: ignore[assignment]
+    builtins.open = io.open = open_to_write  # type: ignore[assignment]  # narrower than all of its overloads
 
 
-def _check(work: Path, random: np.random.Generator, harm: Callable[[], object]) -> None:
+def _check(work: Path, random: np.random.Generator, before: Callable[[], object]) -> None:
     trainer, reference = prepare(work, random)
-    child = replace(trainer, before=harm).start()
+    child = replace(trainer, before=before).start()
     code = child.end()
     if code:
-        _check_what_was_said(code, child.said(), work)
-    run = trainer.newest()
+        _check_output(code, child.printed(), work)
+    run = trainer.newest_run()
     if run is not None and run.state.is_dir() and any(path.name.isdecimal() for path in run.state.iterdir()):
         assert Checkpoints(run.state).newest() is not None
-    assert trainer.finish() == reference.ended
+    assert trainer.finish() == reference.result
 
 
-def _check_what_was_said(code: int, said: str, folder: Path) -> None:
-    assert code == 2, f"exit code {code}: {said}"
-    errors = [line for line in said.splitlines() if line.startswith("error:")]
-    assert errors, said
-    places = (str(folder), "runs/", "cache", tempfile.gettempdir())  # Keras saves and exports by way of the last
-    assert any(place in line for line in errors for place in places), said
-    assert "Traceback" not in said, said
+def _check_output(code: int, printed: str, folder: Path) -> None:
+    assert code == 2, f"exit code {code}: {printed}"
+    errors = [line for line in printed.splitlines() if line.startswith("error:")]
+    assert errors, printed
+    places = (str(folder), "runs/", "cache", tempfile.gettempdir())  # Keras saves and exports through the last
+    assert any(place in line for line in errors for place in places), printed
+    assert "Traceback" not in printed, printed

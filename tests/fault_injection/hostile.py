@@ -1,4 +1,4 @@
-"""Files from elsewhere that mean harm: none runs code, leaves its folder, takes two gigabytes or hangs."""
+"""Read hostile files: none runs code, writes elsewhere, takes two gigabytes or hangs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from tests.fault_injection import (
     hostile_runs,
     hostile_weights,
 )
-from tests.fault_injection.base_run import prepared
-from tests.fault_injection.cage import caged
+from tests.fault_injection.base_run import prepare_run
 from tests.fault_injection.hostile_models import members, write_members
-from tests.fault_injection.json_mutation import mutated_json, one_of
+from tests.fault_injection.json_mutation import mutate_json, one_of
 from tests.fault_injection.kinds import (
-    Act,
+    Action,
     Kind,
     evaluate,
     list_runs,
@@ -29,9 +28,10 @@ from tests.fault_injection.kinds import (
     newest_checkpoint,
     predict,
     prepare,
-    reseal,
+    rewrite_checksums,
 )
-from tests.fault_injection.mutation import Random, mutated
+from tests.fault_injection.mutation import Random, mutate
+from tests.fault_injection.sandbox import run_sandboxed
 
 KINDS: Mapping[str, Kind] = {
     **hostile_configs.KINDS,
@@ -44,36 +44,38 @@ KINDS: Mapping[str, Kind] = {
 Damage = Callable[[Path, Random], None]
 
 
-def each(work: Path, _: Random) -> None:
-    """One kind after the other, by the number that is the folder's name."""
-    do(list(KINDS)[int(work.name) % len(KINDS)], work)
+def once(work: Path, _: Random) -> None:
+    """Check the kind whose number is the name of the work directory."""
+    check_kind(list(KINDS)[int(work.name) % len(KINDS)], work)
 
 
-def do(name: str, work: Path) -> None:
-    """One kind: what it has to come to, and nothing else."""
-    kind, here = KINDS[name], prepared(work)
+def check_kind(name: str, work: Path) -> None:
+    """Check that a kind of hostile file is refused as expected, or is harmless."""
+    kind, here = KINDS[name], prepare_run(work)
     kind.make(here)
-    ended = caged(kind.act, here, here)
-    ended.require_harmless()
-    if kind.says is None:
-        assert not ended.problems, f"{name}: refused ({ended.problems[0]})"
-    else:
-        assert ended.problems, f"{name}: was taken"
-        assert re.search(kind.says, ended.problems[0]), f"{name}: says {ended.problems[0]}"
+    outcome = run_sandboxed(kind.action, here, here)
+    outcome.require_harmless()
+    if kind.refusal is None:
+        assert not outcome.problems, f"{name}: refused ({outcome.problems[0]})"
+        return
+    assert outcome.problems, f"{name}: accepted"
+    problem = outcome.problems[0]
+    assert problem.code == (kind.refusal.code or problem.code), f"{name}: {problem.code}"
+    assert re.search(kind.refusal.mentions, problem), f"{name}: {problem}"
 
 
 def mutant(work: Path, random: Random) -> None:
-    """A good file, damaged at random: it is taken or refused."""
-    here = prepared(work)
-    damage, act = one_of(random, MUTANTS)
+    """Damage a good file at random: it is accepted or refused."""
+    here = prepare_run(work)
+    damage, action = one_of(random, MUTANTS)
     damage(here, random)
-    caged(act, here, here).require_harmless()
+    run_sandboxed(action, here, here).require_harmless()
 
 
 def _bytes_of(name: str) -> Damage:
     def damage(here: Path, random: Random) -> None:
         path = here / name
-        path.write_bytes(mutated(path.read_bytes(), random))
+        path.write_bytes(mutate(path.read_bytes(), random))
 
     return damage
 
@@ -81,24 +83,24 @@ def _bytes_of(name: str) -> Damage:
 def _json_of(name: str) -> Damage:
     def damage(here: Path, random: Random) -> None:
         path = here / name
-        path.write_text(json.dumps(mutated_json(json.loads(path.read_bytes()), random)), encoding="utf-8")
+        path.write_text(json.dumps(mutate_json(json.loads(path.read_bytes()), random)), encoding="utf-8")
 
     return damage
 
 
-def _sealed(damage: Damage, folder: str) -> Damage:
-    """The damage under checksums that are right."""
+def _checksummed(damage: Damage, folder: str) -> Damage:
+    """Damage a file under matching checksums."""
 
     def both(here: Path, random: Random) -> None:
         damage(here, random)
         (where,) = here.glob(folder)
-        reseal(where)
+        rewrite_checksums(where)
 
     return both
 
 
 def _member(name: str, change: Callable[[bytes, Random], bytes]) -> Damage:
-    """Damage inside of an archive, whose own checksums are right."""
+    """Damage a member of an archive under matching checksums."""
 
     def damage(here: Path, random: Random) -> None:
         path = hostile_models.model_of(here)
@@ -108,29 +110,29 @@ def _member(name: str, change: Callable[[bytes, Random], bytes]) -> Damage:
     return damage
 
 
-def _text_of_json(data: bytes, random: Random) -> bytes:
-    return json.dumps(mutated_json(json.loads(data), random)).encode()
+def _mutate_json_text(data: bytes, random: Random) -> bytes:
+    return json.dumps(mutate_json(json.loads(data), random)).encode()
 
 
 def _checkpoint(name: str) -> Damage:
     def damage(here: Path, random: Random) -> None:
         path = hostile_weights.arrays_of(here).with_name(name)
-        path.write_bytes(mutated(path.read_bytes(), random))
+        path.write_bytes(mutate(path.read_bytes(), random))
 
     return damage
 
 
 def _weights_in_keras(here: Path, random: Random) -> None:
-    """Weights from a `.keras`, damaged inside, of which the description is never built."""
+    """Damage a member of a `.keras` file that is loaded only for its weights."""
     content = members(hostile_models.model_of(here))
     name = one_of(random, ("config.json", "model.weights.h5"))
     (here / "weights.weights.h5").unlink()
     method = one_of(random, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
-    write_members(here / "weights.keras", {**content, name: mutated(content[name], random)}, method)
+    write_members(here / "weights.keras", {**content, name: mutate(content[name], random)}, method)
 
 
 def _legacy_weights(here: Path, random: Random) -> None:
-    """Weights as Keras 2 wrote them, damaged."""
+    """Damage weights in the form of Keras 2."""
     (here / "weights.weights.h5").unlink()
     hostile_weights.write_legacy(here / "weights.h5")
     _bytes_of("weights.h5")(here, random)
@@ -139,29 +141,29 @@ def _legacy_weights(here: Path, random: Random) -> None:
 def _archive(here: Path, random: Random) -> None:
     method = one_of(random, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
     data = hostile_archives.zipped(hostile_archives.images(hostile_archives.flat).items(), method)
-    (here / "archive.zip").write_bytes(mutated(data, random))
+    (here / "archive.zip").write_bytes(mutate(data, random))
 
 
-MUTANTS: tuple[tuple[Damage, Act], ...] = (
+MUTANTS: tuple[tuple[Damage, Action], ...] = (
     (_bytes_of("weights.weights.h5"), load_weights),
     (_weights_in_keras, load_weights),
     (_legacy_weights, load_weights),
     (_bytes_of("run/model.keras"), load_model),
-    (_member("model.weights.h5", mutated), load_model),
-    (_member("config.json", mutated), load_model),
-    (_member("config.json", _text_of_json), load_model),
-    (_member("config.json", _text_of_json), load_model),
-    (_sealed(_bytes_of("run/engine/trunk.xml"), "run/engine"), predict),
-    (_sealed(_bytes_of("run/engine/tail.xml"), "run/engine"), predict),
-    (_sealed(_bytes_of("run/engine/trunk.bin"), "run/engine"), predict),
-    (_sealed(_json_of("run/engine/scoring.json"), "run/engine"), predict),
+    (_member("model.weights.h5", mutate), load_model),
+    (_member("config.json", mutate), load_model),
+    (_member("config.json", _mutate_json_text), load_model),
+    (_member("config.json", _mutate_json_text), load_model),
+    (_checksummed(_bytes_of("run/engine/trunk.xml"), "run/engine"), predict),
+    (_checksummed(_bytes_of("run/engine/tail.xml"), "run/engine"), predict),
+    (_checksummed(_bytes_of("run/engine/trunk.bin"), "run/engine"), predict),
+    (_checksummed(_json_of("run/engine/scoring.json"), "run/engine"), predict),
     (_json_of("run/engine/sha256.json"), predict),
     (_bytes_of("run/run.json"), predict),
     (_json_of("run/run.json"), list_runs),
     (_json_of("run/run.json"), evaluate),
     (_bytes_of("run/manifest.csv"), evaluate),
     (_bytes_of("run/config.yaml"), evaluate),
-    (_sealed(_checkpoint("arrays.npz"), "run/state/*"), newest_checkpoint),
-    (_sealed(_checkpoint("state.json"), "run/state/*"), newest_checkpoint),
+    (_checksummed(_checkpoint("arrays.npz"), "run/state/*"), newest_checkpoint),
+    (_checksummed(_checkpoint("state.json"), "run/state/*"), newest_checkpoint),
     (_archive, prepare),
 )

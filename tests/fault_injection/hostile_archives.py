@@ -1,4 +1,4 @@
-"""Downloads that mean harm: zips, and what is called so."""
+"""Hostile downloads: zips, and other files under the name of one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.fault_injection.kinds import Kind, prepare
+from tests.fault_injection.kinds import Kind, Refusal, prepare
 
 NEEDED = 4
-"""Images of each class that the preparation takes; a few more are there."""
+"""Images of each class that the preparation takes; the archives hold a few more."""
 
 
 def drawn_image(seed: int) -> bytes:
-    """A small JPEG, another one for each seed."""
+    """Return a small JPEG that depends on the seed."""
     file = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
     Image.fromarray(pixels).save(file, "JPEG")
@@ -28,18 +28,18 @@ def drawn_image(seed: int) -> bytes:
 
 
 def images(name: Callable[[str, int], str], count: int = NEEDED + 1) -> dict[str, bytes]:
-    """Cats and dogs under names of one's own."""
+    """Return images of cats and dogs under the names that `name` gives them."""
     kinds = enumerate(("cat", "dog"))
     return {name(kind, k): drawn_image(100 * number + k) for number, kind in kinds for k in range(count)}
 
 
 def flat(kind: str, number: int) -> str:
-    """As at Kaggle's."""
+    """Return the name of an image in Kaggle's archive."""
     return f"train/{kind}.{number}.jpg"
 
 
 def zipped(files: Iterable[tuple[str | zipfile.ZipInfo, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip."""
+    """Return the bytes of a zip."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, data in files:
@@ -47,17 +47,17 @@ def zipped(files: Iterable[tuple[str | zipfile.ZipInfo, bytes]], method: int = z
     return file.getvalue()
 
 
-def _zip(content: Callable[[], bytes], says: str | None) -> Kind:
+def _zip(content: Callable[[], bytes], refusal: Refusal | None) -> Kind:
     def make(here: Path) -> None:
         (here / "archive.zip").write_bytes(content())
 
-    return Kind(make, prepare, says)
+    return Kind(make, prepare, refusal)
 
 
-def _beside(
+def _with_images(
     more: Callable[[], Iterable[tuple[str | zipfile.ZipInfo, bytes]]], method: int = zipfile.ZIP_STORED
 ) -> Kind:
-    """Something beside good images, which are arranged all the same."""
+    """Return a kind with further entries next to good images, which are still extracted."""
     return _zip(lambda: zipped([*images(flat).items(), *more()], method), None)
 
 
@@ -72,7 +72,7 @@ def _link_and_through_it() -> list[tuple[str | zipfile.ZipInfo, bytes]]:
 
 
 def _lying() -> bytes:
-    """An image that declares a kilobyte and unpacks to far more, beside good ones."""
+    """Return a zip of good images and one that declares a kilobyte and unpacks to much more."""
     name = "train/cat.99.jpg"
     data = bytearray(zipped([*images(flat).items(), (name, b"\xff\xd8\xff" + bytes(50_000_000))], zipfile.ZIP_DEFLATED))
     for signature, size_at, name_at in ((b"PK\x03\x04", 22, 30), (b"PK\x01\x02", 24, 46)):
@@ -85,7 +85,7 @@ def _lying() -> bytes:
 
 
 def _many_entries(count: int) -> bytes:
-    """So many names in the list that all stand for one empty entry, which takes a megabyte for ten thousand."""
+    """Return a zip with `count` names for one empty entry; ten thousand names take one megabyte."""
     entry = zipped([("a", b"")])
     local, listed = entry[: entry.index(b"PK\x01\x02")], entry[entry.index(b"PK\x01\x02") : entry.index(b"PK\x05\x06")]
     body = listed * count
@@ -104,7 +104,7 @@ def _tar(names: Iterable[tuple[str, bytes, bytes]]) -> bytes:
 
 
 def _quine() -> bytes:
-    """A zip in a zip in a zip, of which only the second is opened."""
+    """Return a zip in a zip in a zip, of which only the second is opened."""
     inner = zipped(images(flat).items())
     for name in ("c.zip", "b.zip"):
         inner = zipped([(name, inner)])
@@ -112,7 +112,7 @@ def _quine() -> bytes:
 
 
 def _folder_with_a_pipe(here: Path) -> None:
-    folder = here / "archive.zip"  # a folder, whatever its name says
+    folder = here / "archive.zip"  # a folder despite its name
     folder.mkdir()
     for name, data in images(lambda kind, k: f"{kind}.{k}.jpg").items():
         (folder / name).write_bytes(data)
@@ -121,7 +121,8 @@ def _folder_with_a_pipe(here: Path) -> None:
     (folder / "cat.79.jpg").symlink_to("cat.79.jpg")
 
 
-NO_ZIP = r"archive\.zip.*is no zip"
+NO_ZIP = Refusal("", r"archive\.zip")
+TOO_FEW = Refusal("", "cats")
 DEFLATED = zipfile.ZIP_DEFLATED
 
 KINDS: Mapping[str, Kind] = {
@@ -132,11 +133,11 @@ KINDS: Mapping[str, Kind] = {
         lambda: zipped(images(lambda kind, k: f"/tmp/outside/{kind}.{k}.jpg").items()), None
     ),
     "zip with paths of Windows": _zip(lambda: zipped(images(lambda kind, k: f"C:\\..\\{kind}\\{k}.jpg").items()), None),
-    "zip with a link, and files through it": _zip(lambda: zipped(_link_and_through_it()), "are needed, and there are"),
-    "zip with a device and a pipe": _beside(
+    "zip with a link, and files through it": _zip(lambda: zipped(_link_and_through_it()), TOO_FEW),
+    "zip with a device and a pipe": _with_images(
         lambda: [_special("train/cat.7.jpg", 0o020000), _special("train/dog.7.jpg", 0o010000)]
     ),
-    "zip with the same name twice, in capitals": _beside(
+    "zip with the same name twice, in capitals": _with_images(
         lambda: [(f"TRAIN/CAT.{k}.JPG", drawn_image(900 + k)) for k in range(3)]
     ),
     "zip with names of 5,000 characters": _zip(
@@ -145,19 +146,17 @@ KINDS: Mapping[str, Kind] = {
     "zip with names full of control characters": _zip(
         lambda: zipped(images(lambda kind, k: f"{kind}/\x1b[2J\n{k}.jpg").items()), None
     ),
-    "zip with a bomb for an image": _beside(
+    "zip with a bomb for an image": _with_images(
         lambda: [("train/cat.99.jpg", b"\xff\xd8\xff" + bytes(40_000_000))], DEFLATED
     ),
     "zip whose sizes lie": _zip(_lying, None),
-    "zip packed by a method without limits": _zip(
-        lambda: zipped(images(flat).items(), zipfile.ZIP_BZIP2), "are needed, and there are 0"
-    ),
+    "zip packed by a method without limits": _zip(lambda: zipped(images(flat).items(), zipfile.ZIP_BZIP2), TOO_FEW),
     "zip of a zip that is a bomb": _zip(
-        lambda: zipped([("train.zip", bytes(20_000_000))], DEFLATED), "would unpack to"
+        lambda: zipped([("train.zip", bytes(20_000_000))], DEFLATED), Refusal("", "20,000,000 bytes")
     ),
-    "zip of many zips": _zip(lambda: zipped([(f"{k}.zip", zipped([])) for k in range(200)]), "more than 100 zips"),
-    "zip in a zip in a zip": _zip(_quine, "no images of Dogs vs. Cats"),
-    "zip with a million entries": _zip(lambda: _many_entries(1_000_000), "its list of entries has"),
+    "zip of many zips": _zip(lambda: zipped([(f"{k}.zip", zipped([])) for k in range(200)]), Refusal("", "100")),
+    "zip in a zip in a zip": _zip(_quine, Refusal("", r"archive\.zip.*Dogs vs\. Cats")),
+    "zip with a million entries": _zip(lambda: _many_entries(1_000_000), Refusal("", "47,000,000 bytes")),
     "zip that is cut off": _zip(lambda: zipped(images(flat).items())[:-60], NO_ZIP),
     "tar with paths that lead out": _zip(
         lambda: _tar([("../../outside/x", tarfile.REGTYPE, b"x"), ("/etc/x", tarfile.REGTYPE, b"x")]), NO_ZIP

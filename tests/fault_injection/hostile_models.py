@@ -1,4 +1,4 @@
-"""`model.keras` that means harm: descriptions that ask for more than layers, and archives that are none."""
+"""Hostile `model.keras` files: configs that request more than layers, and malformed archives."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.fault_injection.cage import CANARY
-from tests.fault_injection.kinds import Kind, load_model
+from tests.fault_injection.kinds import Kind, Refusal, load_model
+from tests.fault_injection.sandbox import FORBIDDEN
 
 Described = dict[str, Any]
-ASKS = r"model\.keras.*asks for .*{}, which no classifier needs"
 DEFLATED = zipfile.ZIP_DEFLATED
 
 
 def members(path: Path) -> dict[str, bytes]:
-    """What an archive holds, by name."""
+    """Return the members of an archive by name."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -34,42 +33,50 @@ def write_members(path: Path, content: Mapping[str, bytes], method: int = zipfil
 
 
 def model_of(here: Path) -> Path:
-    """The run's model."""
+    """Return the path of the run's model."""
     return here / "run" / "model.keras"
 
 
-def described(change: Callable[[Described], object], says: str) -> Kind:
-    """A model whose description is changed; `change` gets it, and may give another text."""
+def described(change: Callable[[Described], object], mentions: str) -> Kind:
+    """Return a kind of model with another config, which `change` modifies or replaces by a text."""
 
     def make(here: Path) -> None:
         content = members(model_of(here))
         config = json.loads(content["config.json"])
         changed = change(config)
-        text = changed if isinstance(changed, str) else json.dumps(config).replace("OUTSIDE", str(here.parent / CANARY))
+        text = (
+            changed if isinstance(changed, str) else json.dumps(config).replace("OUTSIDE", str(here.parent / FORBIDDEN))
+        )
         write_members(model_of(here), {**content, "config.json": text.encode()})
 
-    return Kind(make, load_model, says)
+    return Kind(make, load_model, _refused(mentions))
 
 
-def archived(change: Callable[[dict[str, bytes]], object], says: str | None, method: int = zipfile.ZIP_STORED) -> Kind:
-    """A model whose archive is changed; `change` gets its members."""
+def archived(
+    change: Callable[[dict[str, bytes]], object], mentions: str | None, method: int = zipfile.ZIP_STORED
+) -> Kind:
+    """Return a kind of model with another archive, whose members `change` modifies."""
 
     def make(here: Path) -> None:
         content = members(model_of(here))
         change(content)
         write_members(model_of(here), content, method)
 
-    return Kind(make, load_model, says)
+    return Kind(make, load_model, None if mentions is None else _refused(mentions))
+
+
+def _refused(mentions: str) -> Refusal:
+    return Refusal("", rf"model\.keras.*(?:{mentions})")
 
 
 def layer_named(config: Described, start: str) -> Described:
-    """The first layer whose name begins so."""
+    """Return the first layer whose name begins with `start`."""
     found: Described = next(layer for layer in config["config"]["layers"] if layer["name"].startswith(start))
     return found
 
 
 def _put(**entry: Any) -> Callable[[Described], None]:
-    """Put another class in the place of the head's activation, with the name and the inputs it has."""
+    """Replace the class of the head's activation and keep its name and inputs."""
 
     def change(config: Described) -> None:
         layer = layer_named(config, "head_prob")
@@ -91,7 +98,7 @@ def _function(module: str, name: str) -> dict[str, Any]:
 
 
 def _settings(start: str, **settings: Any) -> Callable[[Described], None]:
-    """Change settings of a layer, in its config and in what it is built with."""
+    """Change the config of a layer."""
 
     def change(config: Described) -> None:
         layer_named(config, start)["config"].update(settings)
@@ -119,7 +126,7 @@ def _wrapped(config: Described) -> None:
 
 
 def _stacked(config: Described) -> None:
-    """Concatenations of concatenations: twice the channels each time, and a dense layer on top."""
+    """Insert 24 concatenations, each of which doubles the channels."""
     layers = config["config"]["layers"]
     pool = layer_named(config, "head_avg")
     at, before = layers.index(pool), pool["inbound_nodes"]
@@ -159,7 +166,7 @@ def _bomb(content: dict[str, bytes]) -> None:
 
 
 def _lie(here: Path) -> None:
-    """A member that declares a kilobyte, and unpacks to far more."""
+    """Write a member that declares a kilobyte and unpacks to much more."""
     write_members(model_of(here), {**members(model_of(here)), "config.json": b" " * 20_000_000}, DEFLATED)
     data = bytearray(model_of(here).read_bytes())
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
@@ -202,66 +209,62 @@ def _pipe(here: Path) -> None:
 
 
 KINDS: Mapping[str, Kind] = {
-    "keras with a Lambda": described(_lambda, ASKS.format("Lambda")),
+    "keras with a Lambda": described(_lambda, "Lambda"),
     "keras with os.system as a class": described(
-        _put(module="os", class_name="system", config={"command": "touch ran"}), ASKS.format("system")
+        _put(module="os", class_name="system", config={"command": "touch ran"}), "system"
     ),
     "keras with a class of subprocess": described(
-        _put(module="subprocess", class_name="Popen", config={"args": ["touch", "ran"]}), ASKS.format("Popen")
+        _put(module="subprocess", class_name="Popen", config={"args": ["touch", "ran"]}), "Popen"
     ),
     "keras with a function in its settings": described(
-        _settings("head_dense", activation=_function("keras.saving", "load_model")), ASKS.format("function")
+        _settings("head_dense", activation=_function("keras.saving", "load_model")), "function"
     ),
     "keras with a function of builtins": described(
-        _settings("head_dense", activation=_function("builtins", "exec")), ASKS.format("function")
+        _settings("head_dense", activation=_function("builtins", "exec")), "function"
     ),
     "keras that switches safe mode off": described(
         _settings("head_dense", activation=_function("keras.config", "enable_unsafe_deserialization")),
-        ASKS.format("function"),
+        "function",
     ),
     "keras that downloads": described(
-        _settings("head_dense", activation=_function("keras.utils", "get_file")), ASKS.format("function")
+        _settings("head_dense", activation=_function("keras.utils", "get_file")), "function"
     ),
-    "keras under a registered name": described(_put(registered_name="evil>Layer"), "asks for keras.layers"),
-    "keras with a layer of no module": described(_without_module, "asks for Lambda"),
-    "keras with a layer in a layer": described(_wrapped, ASKS.format("TimeDistributed")),
+    "keras under a registered name": described(_put(registered_name="evil>Layer"), r"keras\.layers\.Activation"),
+    "keras with a layer of no module": described(_without_module, "Lambda"),
+    "keras with a layer in a layer": described(_wrapped, "TimeDistributed"),
     "keras with TensorFlow's SavedModel": described(
-        _put(module="keras.layers", class_name="TFSMLayer", config={"filepath": "OUTSIDE"}), ASKS.format("TFSMLayer")
+        _put(module="keras.layers", class_name="TFSMLayer", config={"filepath": "OUTSIDE"}), "TFSMLayer"
     ),
     "keras that reads a vocabulary": described(
         _put(module="keras.layers", class_name="StringLookup", config={"vocabulary": "OUTSIDE/secret.txt"}),
-        ASKS.format("StringLookup"),
+        "StringLookup",
     ),
     "keras with torch inside": described(
         _put(module="keras.layers", class_name="TorchModuleWrapper", config={"module": "x"}),
-        ASKS.format("TorchModuleWrapper"),
+        "TorchModuleWrapper",
     ),
-    "keras of a thousand million units": described(_settings("head_logits", units=10**9), "has a 1000000000"),
-    "keras of many units": described(_settings("head_logits", units=2**23), "declares .* bytes of weights"),
-    "keras built for a large input": described(
-        _built_for("head_logits", None, 2**23), "declares .* bytes of weights|cannot be read"
-    ),
-    "keras whose channels double and double": described(_stacked, "cannot be read"),
+    "keras of a billion units": described(_settings("head_logits", units=10**9), "1000000000"),
+    "keras of many units": described(_settings("head_logits", units=2**23), "301,991,968 bytes"),
+    "keras built for a large input": described(_built_for("head_logits", None, 2**23), "head_logits|bytes"),
+    "keras whose channels double and double": described(_stacked, "4,294,969,192 bytes"),
     "keras with an image of 10**9 pixels": described(
-        _settings("pixels", batch_shape=[None, 2**20, 1000, 3]), "does not describe a model of images"
+        _settings("pixels", batch_shape=[None, 2**20, 1000, 3]), r"config\.json"
     ),
-    "keras in the wrong order": described(_reversed, "does not describe a model of images|comes before"),
-    "keras nested 50,000 deep": described(_nested, "nested too deeply"),
-    "keras described by a list": described(lambda _: "[]", "does not describe a functional model"),
-    "keras with a description of 9 MB": described(lambda _: " " * 9_000_000, "would unpack to"),
-    "keras without weights": archived(lambda content: content.pop("model.weights.h5"), "no item named"),
-    "keras without a description": archived(lambda content: content.pop("config.json"), "no item named"),
-    "keras with a path that leads out": archived(_add("../../outside/evil.txt"), "is in the archive"),
-    "keras with an absolute path": archived(_add("/tmp/evil.txt"), "is in the archive"),
-    "keras with assets": archived(_add("assets/head/vocabulary.txt"), "is in the archive"),
-    "keras in a keras": archived(_add("model.keras", b"PK\x03\x04"), "is in the archive"),
-    "keras with a bomb for weights": archived(_bomb, "would unpack to 50,000,000 bytes", DEFLATED),
-    "keras packed by a method without limits": archived(
-        lambda content: content, "is packed by method 14", zipfile.ZIP_LZMA
-    ),
-    "keras whose sizes lie": Kind(_lie, load_model, "cannot be read"),
-    "keras with two descriptions": Kind(_twice, load_model, "stands in the archive twice"),
-    "keras with a link for weights": Kind(_link, load_model, "cannot be read"),
-    "keras that is a pipe": Kind(_pipe, load_model, "not a regular file"),
-    "keras as it should be": archived(lambda content: content, None),
+    "keras in the wrong order": described(_reversed, r"config\.json"),
+    "keras nested 50,000 deep": described(_nested, "nested"),
+    "keras with a list for a config": described(lambda _: "[]", r"config\.json"),
+    "keras with a config of 9 MB": described(lambda _: " " * 9_000_000, "9,000,000 bytes"),
+    "keras without weights": archived(lambda content: content.pop("model.weights.h5"), r"model\.weights\.h5"),
+    "keras without a config": archived(lambda content: content.pop("config.json"), r"config\.json"),
+    "keras with a path that leads out": archived(_add("../../outside/evil.txt"), r"outside/evil\.txt"),
+    "keras with an absolute path": archived(_add("/tmp/evil.txt"), r"/tmp/evil\.txt"),
+    "keras with assets": archived(_add("assets/head/vocabulary.txt"), r"vocabulary\.txt"),
+    "keras in a keras": archived(_add("model.keras", b"PK\x03\x04"), r"[( ]model\.keras"),
+    "keras with a bomb for weights": archived(_bomb, "50,000,000 bytes", DEFLATED),
+    "keras packed by a method without limits": archived(lambda content: content, "method 14", zipfile.ZIP_LZMA),
+    "keras whose sizes lie": Kind(_lie, load_model, _refused(r"config\.json")),
+    "keras with two configs": Kind(_twice, load_model, _refused(r"config\.json.*twice")),
+    "keras with a link for weights": Kind(_link, load_model, _refused("")),
+    "keras that is a pipe": Kind(_pipe, load_model, _refused("regular file")),
+    "keras unchanged": archived(lambda content: content, None),
 }

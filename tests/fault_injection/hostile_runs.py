@@ -1,4 +1,4 @@
-"""Run folders from elsewhere that mean harm: graphs, records, links."""
+"""Hostile run directories: graphs, records, links."""
 
 from __future__ import annotations
 
@@ -10,51 +10,60 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.fault_injection.cage import CANARY
-from tests.fault_injection.kinds import Act, Kind, change_json, evaluate, list_runs, predict, reseal, resume
+from tests.fault_injection.kinds import (
+    Action,
+    Kind,
+    Refusal,
+    change_json,
+    evaluate,
+    list_runs,
+    predict,
+    resume,
+    rewrite_checksums,
+)
+from tests.fault_injection.sandbox import FORBIDDEN
 
 DEEP = "[" * 100_000
 
 
-def _run(change: Callable[[Path], object], act: Act, says: str | None) -> Kind:
-    """A run that is changed; `change` gets its folder."""
+def _run(change: Callable[[Path], object], action: Action, refusal: Refusal | None) -> Kind:
+    """Return a kind of run, whose folder `change` modifies."""
 
     def make(here: Path) -> None:
         change(here / "run")
 
-    return Kind(make, act, says)
+    return Kind(make, action, refusal)
 
 
-def _engine(change: Callable[[Path], object], says: str | None) -> Kind:
-    """A run whose engine folder is changed, and sealed again."""
+def _engine(change: Callable[[Path], object], refusal: Refusal) -> Kind:
+    """Return a kind of run with another engine folder under matching checksums."""
 
     def make(here: Path) -> None:
         change(here / "run" / "engine")
-        reseal(here / "run" / "engine")
+        rewrite_checksums(here / "run" / "engine")
 
-    return Kind(make, predict, says)
-
-
-def _recipe(says: str = "is missing or is not what it should be", **changed: Any) -> Kind:
-    return _engine(lambda folder: change_json(folder / "scoring.json", lambda facts: facts.update(changed)), says)
+    return Kind(make, predict, refusal)
 
 
-def _text(name: str, text: str | bytes, act: Act, says: str | None) -> Kind:
-    """A file of the run, with another content."""
-    data = text.encode() if isinstance(text, str) else text
-    return _run(lambda run: (run / name).write_bytes(data), act, says)
+def _recipe(refusal: Refusal, **changed: Any) -> Kind:
+    return _engine(lambda folder: change_json(folder / "scoring.json", lambda facts: facts.update(changed)), refusal)
 
 
-def _graph(change: Callable[[str], str], says: str) -> Kind:
+def _text(text: str, action: Action, refusal: Refusal | None) -> Kind:
+    """Return a kind of run with another `run.json`."""
+    return _run(lambda run: (run / "run.json").write_text(text), action, refusal)
+
+
+def _graph(change: Callable[[str], str], refusal: Refusal) -> Kind:
     def edit(folder: Path) -> None:
         path = folder / "trunk.xml"
         path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
-    return _engine(edit, says)
+    return _engine(edit, refusal)
 
 
 def _larger_constant(text: str) -> str:
-    """The first constant of several values declares a terabyte, and an offset beyond its file."""
+    """Let the first constant declare a terabyte and an offset beyond its file."""
     return re.sub(r'offset="0" size="\d+"', f'offset="{2**40}" size="{2**40}"', text, count=1)
 
 
@@ -67,14 +76,14 @@ def _with_entities(text: str) -> str:
     return f'<!DOCTYPE net [<!ENTITY a0 "ha"><!ENTITY x SYSTEM "file:///etc/passwd">{entities}]>{text}'
 
 
-def _grown(text: str) -> str:
-    """Paddings of a thousand million pixels."""
+def _padded(text: str) -> str:
+    """Declare paddings of a billion pixels."""
     wide = re.sub(r"(pads_begin|pads_end)=\"[^\"]*\"", r"\1=\"1000000000, 1000000000\"", text)
     return re.sub(r"auto_pad=\"[^\"]*\"", 'auto_pad="explicit"', wide)
 
 
 def _linked(name: str, target: str) -> Callable[[Path], None]:
-    """A link in the place of something of the run's."""
+    """Replace a file or folder of the run by a link to the forbidden folder."""
 
     def change(run: Path) -> None:
         path = run / name
@@ -83,7 +92,7 @@ def _linked(name: str, target: str) -> Callable[[Path], None]:
         else:
             path.unlink(missing_ok=True)
         path.parent.mkdir(exist_ok=True)
-        path.symlink_to(run.parent.parent / CANARY / target)
+        path.symlink_to(run.parent.parent / FORBIDDEN / target)
 
     return change
 
@@ -108,7 +117,7 @@ def _stopped_and(change: Callable[[Path], object]) -> Callable[[Path], None]:
     return both
 
 
-def _seal_of(name: str) -> Callable[[Path], object]:
+def _checksum_of(name: str) -> Callable[[Path], object]:
     return lambda run: change_json(run / "engine" / "sha256.json", lambda sums: sums.update({name: "0" * 64}))
 
 
@@ -121,18 +130,18 @@ def _manifest(change: Callable[[str], str]) -> Callable[[Path], object]:
 
 
 def _checkpoint(**changed: Any) -> Callable[[Path], None]:
-    """A checkpoint that says something else, under checksums that are right."""
+    """Change the newest checkpoint under matching checksums."""
 
     def change(run: Path) -> None:
         folder = max((run / "state").iterdir())
         change_json(folder / "state.json", lambda document: document.update(changed))
-        reseal(folder)
+        rewrite_checksums(folder)
 
     return change
 
 
 def _weights_elsewhere(run: Path) -> None:
-    """Reading what a config names as weights is what it is for; saying what is in it is not."""
+    """Name a text as weights: it may be read, but its content must not be shown."""
     path = run / "config.yaml"
     text = path.read_text(encoding="utf-8")
     outside = run.parent / "notes.txt"
@@ -141,41 +150,48 @@ def _weights_elsewhere(run: Path) -> None:
 
 
 _FACTS = {"format": 1, "state": "finished", "created": "2026-11-21T12:00:00.000Z"}
-LINK, NO_GRAPH, NO_RUN = "a link, a pipe or a device", "OpenVINO cannot run .*", "run.json"
+LINK = Refusal("run-foreign-files")
+DAMAGED = Refusal("run-file-damaged")
+GRAPH = Refusal("", r"engine/trunk\.xml")
+MANIFEST = Refusal("", r"manifest\.csv")
+CHECKPOINT = Refusal("", "state")
+
+
+def _field(name: str) -> Refusal:
+    return Refusal("", rf"scoring\.json.*{name}")
+
 
 KINDS: Mapping[str, Kind] = {
-    "graph with entities": _graph(_with_entities, NO_GRAPH + "no OpenVINO graph as cnncli writes it"),
-    "graph with constants beyond its file": _graph(_larger_constant, NO_GRAPH),
-    "graph with a loop": _graph(_of_type("Loop"), NO_GRAPH + "has a Loop"),
-    "graph with an operation of one's own": _graph(_of_type("Evil"), NO_GRAPH),
-    "graph with huge paddings": _graph(_grown, NO_GRAPH),
-    "graph nested 100,000 deep": _graph(lambda text: text.replace("<layers>", "<layers>" * 100_000, 1), NO_GRAPH),
+    "graph with entities": _graph(_with_entities, GRAPH),
+    "graph with constants beyond its file": _graph(_larger_constant, GRAPH),
+    "graph with a loop": _graph(_of_type("Loop"), Refusal("", r"engine/trunk\.xml.*Loop")),
+    "graph with an unknown operation": _graph(_of_type("Evil"), GRAPH),
+    "graph with huge paddings": _graph(_padded, GRAPH),
+    "graph nested 100,000 deep": _graph(lambda text: text.replace("<layers>", "<layers>" * 100_000, 1), GRAPH),
     "graph in another format": _engine(
-        lambda folder: (folder / "trunk.xml").write_bytes(b"\x08\x07\x12\x05evil!"), NO_GRAPH
+        lambda folder: (folder / "trunk.xml").write_bytes(b"\x08\x07\x12\x05evil!"), GRAPH
     ),
-    "graph whose weights are cut off": _engine(lambda folder: os.truncate(folder / "trunk.bin", 8), NO_GRAPH),
-    "graph whose weights are missing": _engine(lambda folder: (folder / "trunk.bin").unlink(), NO_GRAPH),
-    "graph of another image": _recipe("OpenVINO cannot run|gives", height=33),
-    "recipe for images of 10**10 pixels": _recipe(height=100_000, width=100_000),
-    "recipe with an engine of one's own": _recipe(engine="evil"),
-    "recipe with classes that are none": _recipe(classes={"a": 1}),
-    "recipe with more classes than scores": _recipe("scores for 3 classes", classes=["a", "b", "c"]),
-    "recipe with settings of one's own": _recipe(evil=1),
-    "recipe nested 100,000 deep": _engine(
-        lambda folder: (folder / "scoring.json").write_text(DEEP), "nested too deeply"
+    "graph whose weights are cut off": _engine(lambda folder: os.truncate(folder / "trunk.bin", 8), GRAPH),
+    "graph whose weights are missing": _engine(lambda folder: (folder / "trunk.bin").unlink(), GRAPH),
+    "graph of another image": _recipe(GRAPH, height=33),
+    "recipe for images of 10**10 pixels": _recipe(_field("height"), height=100_000, width=100_000),
+    "recipe with an unknown engine": _recipe(_field("engine"), engine="evil"),
+    "recipe with a mapping for classes": _recipe(_field("classes"), classes={"a": 1}),
+    "recipe with more classes than scores": _recipe(Refusal("", "3 classes"), classes=["a", "b", "c"]),
+    "recipe with unknown settings": _recipe(_field("evil"), evil=1),
+    "recipe nested 100,000 deep": _engine(lambda folder: (folder / "scoring.json").write_text(DEEP), _field("nested")),
+    "checksums with a path that leads out": _run(
+        _checksum_of("../../../outside/secret.txt"), predict, Refusal("", r"sha256\.json.*outside/secret\.txt")
     ),
-    "seal with a path that leads out": _run(
-        _seal_of("../../../outside/secret.txt"), predict, "not a file of this folder"
+    "checksums with a device": _run(_checksum_of("/dev/zero"), predict, Refusal("", r"sha256\.json.*/dev/zero")),
+    "run.json nested 100,000 deep": _text(DEEP, predict, DAMAGED),
+    "run.json with numbers of 400 digits": _text(
+        json.dumps({**_FACTS, "metrics": {"test": {"top1": 10**400}}, "seconds": 10**400}), list_runs, None
     ),
-    "seal with a device": _run(_seal_of("/dev/zero"), predict, "not a file of this folder"),
-    "run.json nested 100,000 deep": _text("run.json", DEEP, predict, NO_RUN),
-    "run.json of numbers without end": _text(
-        "run.json", json.dumps({**_FACTS, "metrics": {"test": {"top1": 10**400}}, "seconds": 10**400}), list_runs, None
+    "run.json with values of other types": _text(
+        json.dumps({**_FACTS, "parent": ["x"], "name": 5}), predict, Refusal("run-file-damaged", "name, parent")
     ),
-    "run.json with texts that are none": _text(
-        "run.json", json.dumps({**_FACTS, "parent": ["x"], "name": 5}), predict, "not a string"
-    ),
-    "run.json that is a pipe": _run(_piped("run.json"), predict, "not a regular file|no run"),
+    "run.json that is a pipe": _run(_piped("run.json"), predict, DAMAGED),
     "log that is a link": _run(_stopped_and(_linked("log.txt", "secret.txt")), resume, LINK),
     "state that is a link": _run(_stopped_and(_linked("state", ".")), resume, LINK),
     "figures that are a link": _run(_stopped_and(_linked("figures", ".")), resume, LINK),
@@ -183,34 +199,36 @@ KINDS: Mapping[str, Kind] = {
     "engine that is a link": _run(_linked("engine", "."), predict, LINK),
     "lock that is a pipe": _run(_stopped_and(_piped("lock")), resume, LINK),
     "manifest of system files": _run(
-        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"/etc/passwd"', text)), evaluate, "/etc/passwd"
+        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"/etc/passwd"', text)),
+        evaluate,
+        Refusal("", "/etc/passwd"),
     ),
     "manifest of devices": _run(
-        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"/dev/zero"', text)), evaluate, "not a regular file"
+        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"/dev/zero"', text)), evaluate, Refusal("", "/dev/zero")
     ),
     "manifest with paths that lead out": _run(
-        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"../../outside/none.png"', text)), evaluate, "none.png"
+        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"../../outside/none.png"', text)),
+        evaluate,
+        Refusal("", "images"),
     ),
-    "manifest with a size that is no number": _run(
-        _manifest(lambda text: text.replace(",20,20\n", ",NaN,20\n")), evaluate, "is no manifest"
+    "manifest with a size of NaN": _run(
+        _manifest(lambda text: text.replace(",20,20\n", ",NaN,20\n")), evaluate, MANIFEST
     ),
     "manifest with negative sizes": _run(
-        _manifest(lambda text: text.replace(",20,20\n", ",-20,20\n")), evaluate, "is no manifest"
+        _manifest(lambda text: text.replace(",20,20\n", ",-20,20\n")), evaluate, MANIFEST
     ),
-    "manifest with other classes": _run(
-        _manifest(lambda text: text.replace('"dots"', '"x"')), evaluate, "other classes"
-    ),
+    "manifest with other classes": _run(_manifest(lambda text: text.replace('"dots"', '"x"')), evaluate, MANIFEST),
     "manifest with a field of a megabyte": _run(
-        _manifest(lambda text: text.replace('"dots"', f'"{"x" * 10**6}"', 1)), evaluate, "is no manifest"
+        _manifest(lambda text: text.replace('"dots"', f'"{"x" * 10**6}"', 1)), evaluate, MANIFEST
     ),
-    "config with weights elsewhere": _run(_stopped_and(_weights_elsewhere), resume, r"notes\.txt: neither HDF5"),
-    "checkpoint of another training": _run(_stopped_and(_checkpoint(ledger=[{"evil": 1}])), resume, "another training"),
-    "checkpoint of nothing but numbers": _run(_stopped_and(_checkpoint(history=5)), resume, "another training"),
-    "checkpoint of a stage that is none": _run(
-        _stopped_and(_checkpoint(stage={"epoch": "x"})), resume, "another training"
+    "config with weights elsewhere": _run(
+        _stopped_and(_weights_elsewhere), resume, Refusal("", r"notes\.txt: (?!.*1234)")
     ),
+    "checkpoint of another training": _run(_stopped_and(_checkpoint(ledger=[{"evil": 1}])), resume, CHECKPOINT),
+    "checkpoint with a number for the history": _run(_stopped_and(_checkpoint(history=5)), resume, CHECKPOINT),
+    "checkpoint of an incomplete stage": _run(_stopped_and(_checkpoint(stage={"epoch": "x"})), resume, CHECKPOINT),
     "metrics nested 100,000 deep": _run(
         _stopped_and(lambda run: (run / "metrics.json").write_text(DEEP)), list_runs, None
     ),
-    "run as it should be": _run(lambda _: None, predict, None),
+    "run unchanged": _run(lambda _: None, predict, None),
 }

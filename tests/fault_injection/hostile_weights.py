@@ -1,4 +1,4 @@
-"""Files of weights, checkpoints and pickles that mean harm."""
+"""Hostile files of weights, checkpoints and pickles."""
 
 from __future__ import annotations
 
@@ -14,25 +14,37 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tests.fault_injection.cage import CANARY
-from tests.fault_injection.kinds import Kind, load_tensors, load_weights, newest_checkpoint, reseal
+from tests.fault_injection.kinds import (
+    NO_CHECKPOINT,
+    Kind,
+    Refusal,
+    load_tensors,
+    load_weights,
+    newest_checkpoint,
+    rewrite_checksums,
+)
+from tests.fault_injection.sandbox import FORBIDDEN
 
 KERNEL = "layers/conv2d/vars/0"
 Change = Callable[[h5py.File, Path], object]
 
 
-def _hdf5(change: Change, says: str | None) -> Kind:
-    """The run's weights, changed; `change` gets the open file and the folder that is nobody's business."""
+def _hdf5(change: Change, mentions: str | None) -> Kind:
+    """Return a kind of weights, which `change` modifies; it gets the open file and the forbidden folder."""
 
     def make(here: Path) -> None:
         with h5py.File(_weights(here), "a") as file:
-            change(file, here.parent / CANARY)
+            change(file, here.parent / FORBIDDEN)
 
-    return Kind(make, load_weights, says)
+    return Kind(make, load_weights, None if mentions is None else _refused(mentions))
+
+
+def _refused(mentions: str) -> Refusal:
+    return Refusal("", rf"weights\.weights\.h5.*(?:{mentions})")
 
 
 def write_legacy(path: Path) -> None:
-    """The run's backbone as Keras 2 would have written it."""
+    """Write the weights of the run's backbone in the form of Keras 2."""
     layers: dict[str, Sequence[tuple[int, ...]]] = {"block1_conv": [(3, 3, 3, 4)], "block1_conv_bn": [(4,)] * 4}
     layers |= {"block2_conv": [(3, 3, 4, 8)], "block2_conv_bn": [(8,)] * 4}
     with h5py.File(path, "w") as file:
@@ -55,7 +67,7 @@ def _weights(here: Path) -> Path:
 
 
 def _in_place(make: Callable[[h5py.Group, Path], object]) -> Change:
-    """Put something else in the place of a kernel."""
+    """Replace a kernel."""
 
     def change(file: h5py.File, outside: Path) -> None:
         del file[KERNEL]
@@ -101,15 +113,15 @@ def _long_names(file: h5py.File, _: Path) -> None:
 
 
 def write_one_long_name(path: Path, length: int, count: int) -> None:
-    """A list of texts is a list of places in a heap; here all of them are the place of the first."""
+    """Write an attribute with `count` names that all refer to the same place in the heap."""
     with h5py.File(path, "a") as file:
         file.attrs.create("layer_names", ["x" * length] + ["y"] * (count - 1), dtype=h5py.string_dtype())
     content = bytearray(path.read_bytes())
-    bytes_of_a_place = 16  # length, address of the heap, number in the heap
+    reference_bytes = 16  # length, address of the heap, index in the heap
     first = content.find(length.to_bytes(4, "little"))
-    while int.from_bytes(content[first + bytes_of_a_place :][:4], "little") != 1:
+    while int.from_bytes(content[first + reference_bytes :][:4], "little") != 1:
         first = content.find(length.to_bytes(4, "little"), first + 1)
-    content[first : first + count * bytes_of_a_place] = content[first : first + bytes_of_a_place] * count
+    content[first : first + count * reference_bytes] = content[first : first + reference_bytes] * count
     path.write_bytes(content)
 
 
@@ -117,7 +129,7 @@ def _one_long_name_a_thousand_times(here: Path) -> None:
     write_one_long_name(_weights(here), 4_000_000, 1_000)
 
 
-def _names_that_lead_out(file: h5py.File, _: Path) -> None:
+def _names_with_parent_folders(file: h5py.File, _: Path) -> None:
     file.attrs.create("layer_names", [b"../../etc/passwd"])
 
 
@@ -140,11 +152,11 @@ def _evil() -> bytes:
     return pickle.dumps(_Evil())
 
 
-def _pickle(data: Callable[[], bytes], says: str) -> Kind:
+def _pickle(data: Callable[[], bytes], mentions: str) -> Kind:
     def make(here: Path) -> None:
         (here / "weights.pth").write_bytes(data())
 
-    return Kind(make, load_tensors, says)
+    return Kind(make, load_tensors, Refusal("", rf"efficientnet_lite0.*(?:{mentions})"))
 
 
 def _pickled(*things: Any) -> bytes:
@@ -156,7 +168,7 @@ def _head() -> bytes:
 
 
 def _nested_tuples() -> bytes:
-    """Tuples of tuples of the same tuples: 2**60 of them to whoever walks through."""
+    """Return nested tuples that share their elements: 2**60 of them for a naive traversal."""
     value: Any = ()
     for _ in range(60):
         value = (value, value)
@@ -176,18 +188,18 @@ def _torch_file(here: Path) -> None:
 
 
 def arrays_of(here: Path) -> Path:
-    """The arrays of the run's newest checkpoint."""
+    """Return the path of the arrays in the run's newest checkpoint."""
     return max((here / "run" / "state").iterdir()) / "arrays.npz"
 
 
 def _arrays(make: Callable[[Path], object]) -> Kind:
-    """A checkpoint whose arrays are others, under checksums that are right."""
+    """Return a kind of checkpoint with other arrays under matching checksums."""
 
     def change(here: Path) -> None:
         make(arrays_of(here))
-        reseal(arrays_of(here).parent)
+        rewrite_checksums(arrays_of(here).parent)
 
-    return Kind(change, newest_checkpoint, "no checkpoint is whole")
+    return Kind(change, newest_checkpoint, Refusal(NO_CHECKPOINT.code))
 
 
 def _npy(header: str) -> bytes:
@@ -208,44 +220,40 @@ _HUGE = "{{'descr': '{}', 'fortran_order': False, 'shape': ({},), }}"
 KINDS: Mapping[str, Kind] = {
     "hdf5 with a link to another file": _hdf5(
         _in_place(lambda group, outside: group.__setitem__("0", h5py.ExternalLink(str(outside / "secret.h5"), "/0"))),
-        "is a link to somewhere else: refused",
+        r"/layers/conv2d/vars/0 .*link",
     ),
     "hdf5 with a soft link": _hdf5(
         _in_place(lambda group, _: group.__setitem__("0", h5py.SoftLink("/layers/conv2d/vars/1"))),
-        "is a link to somewhere else: refused",
+        r"/layers/conv2d/vars/0 .*link",
     ),
-    "hdf5 with a link to itself": _hdf5(_soft_circle, "is a link to somewhere else: refused"),
-    "hdf5 with groups in a circle": _hdf5(_circle, "leads round in a circle"),
-    "hdf5 with data in another file": _hdf5(_in_place(_external), "has its data in another file"),
-    "hdf5 with a virtual dataset": _hdf5(_in_place(_virtual), "has its data in another file"),
-    "hdf5 that declares a terabyte": _hdf5(_in_place(_bomb), "takes a kernel of shape"),
-    "hdf5 with a chunk of gigabytes": _hdf5(_in_place(_huge_chunk), "packed as Keras never does"),
-    "hdf5 with objects and pickles": _hdf5(_in_place(_pickles), "not an array of numbers"),
-    "hdf5 with long names": _hdf5(_long_names, "a name of more than 1,000 characters"),
+    "hdf5 with a link to itself": _hdf5(_soft_circle, "/layers/conv2d .*link"),
+    "hdf5 with groups in a circle": _hdf5(_circle, "/layers/conv2d/layers "),
+    "hdf5 with data in another file": _hdf5(_in_place(_external), "/layers/conv2d/vars/0 .*another file"),
+    "hdf5 with a virtual dataset": _hdf5(_in_place(_virtual), "/layers/conv2d/vars/0 .*another file"),
+    "hdf5 that declares a terabyte": _hdf5(_in_place(_bomb), r"\(1048576, 4096, 3, 4\)"),
+    "hdf5 with a chunk of gigabytes": _hdf5(_in_place(_huge_chunk), "/layers/conv2d/vars/0 "),
+    "hdf5 with objects and pickles": _hdf5(_in_place(_pickles), "/layers/conv2d/vars/0 "),
+    "hdf5 with long names": _hdf5(_long_names, "1,000 characters"),
     "hdf5 with one long name a thousand times": Kind(
-        _one_long_name_a_thousand_times, load_weights, "could fill the memory"
+        _one_long_name_a_thousand_times, load_weights, _refused("1,000 names")
     ),
-    "hdf5 with names that lead out": _hdf5(_names_that_lead_out, "not a file of weights"),
-    "hdf5 behind a user block": Kind(_user_block, load_weights, "neither HDF5 nor a .keras archive"),
-    "hdf5 that is a pipe": Kind(_pipe, load_weights, "not a regular file"),
-    "hdf5 of Keras 2 as it should be": Kind(_legacy, load_weights, None),
-    "hdf5 as it should be": _hdf5(lambda file, _: file, None),
-    "pth for weights": Kind(_torch_file, load_weights, "config.json|not a file of weights"),
-    "pickle that runs a command": _pickle(lambda: _head() + _evil(), "asks for posix.system"),
+    "hdf5 with names that lead out": _hdf5(_names_with_parent_folders, ""),
+    "hdf5 behind a user block": Kind(_user_block, load_weights, _refused("HDF5")),
+    "hdf5 that is a pipe": Kind(_pipe, load_weights, _refused("regular file")),
+    "hdf5 of Keras 2, unchanged": Kind(_legacy, load_weights, None),
+    "hdf5 unchanged": _hdf5(lambda file, _: file, None),
+    "pth for weights": Kind(_torch_file, load_weights, Refusal("", r"weights\.pth")),
+    "pickle that runs a command": _pickle(lambda: _head() + _evil(), r"posix\.system"),
     "pickle with a reduce of builtins": _pickle(
-        lambda: _head() + b"c__builtin__\neval\n(S'1'\ntR.", "asks for __builtin__.eval"
+        lambda: _head() + b"c__builtin__\neval\n(S'1'\ntR.", r"__builtin__\.eval"
     ),
-    "pickle of nested tuples": _pickle(_nested_tuples, "cannot be read"),
-    "pickle with a number of a million digits": _pickle(
-        lambda: _head() + b"L" + b"9" * 10**6 + b"L\n.", "cannot be read"
-    ),
-    "pickle of a terabyte of text": _pickle(
-        lambda: _head() + b"\x8d" + struct.pack("<Q", 2**40) + b"x.", "cannot be read"
-    ),
+    "pickle of nested tuples": _pickle(_nested_tuples, ""),
+    "pickle with a number of a million digits": _pickle(lambda: _head() + b"L" + b"9" * 10**6 + b"L\n.", ""),
+    "pickle of a terabyte of text": _pickle(lambda: _head() + b"\x8d" + struct.pack("<Q", 2**40) + b"x.", ""),
     "npz of pickled objects": _npz(_npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }") + _evil()),
     "npz that declares a petabyte": _npz(_npy(_HUGE.format("<f4", 10**15))),
     "npz of nothing, a billion times": _npz(_npy(_HUGE.format("|V0", 10**18))),
     "npz with a header that is code": _npz(_npy("__import__('os').system('touch ran')")),
     "npz with a bomb": _npz(_npy(_HUGE.format("<f4", 5 * 10**6)) + bytes(2 * 10**7), zipfile.ZIP_DEFLATED),
-    "npz that is none": _arrays(lambda path: path.write_bytes(_evil())),
+    "npz that is a pickle": _arrays(lambda path: path.write_bytes(_evil())),
 }

@@ -1,4 +1,4 @@
-"""Images damaged at random are refused with a reason or used, the same by whoever looks at them, and never more."""
+"""Damage images at random: every reader agrees to use one or refuses it for the same reason."""
 
 from __future__ import annotations
 
@@ -20,34 +20,35 @@ from cnncli.errors import EXIT_DONE, EXIT_USER, ImageError
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.verify import verify
 from cnncli.recipes import check_data
-from tests.fault_injection.endured import endured
-from tests.fault_injection.mutation import mutated
+from tests.fault_injection.bounded import run_bounded
+from tests.fault_injection.mutation import mutate
 
-RECIPES = (
+SPECS = (
     PixelSpec(224, 224),
     PixelSpec(40, 56, "grayscale", "crop"),
-    PixelSpec(48, 64),  # a JPEG of the seeds' size is not scaled while it is decoded
+    PixelSpec(48, 64),  # a JPEG of the seeds' size is not downscaled while it is decoded
     PixelSpec(33, 21, "rgb", "pad"),
 )
-"""What is asked for: no two take the same way through the decoder."""
+"""Pixel specs that take different ways through the decoder."""
 
 IMPORTED_ONCE = (data, data_report, check_data)
-"""What a command imports when it is called; here by the parent of all children instead of by each."""
+"""Lazy imports of the command, done once by the parent of all children."""
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", "")
 
 
 def once(work: Path, random: np.random.Generator) -> None:
-    """One file, made of one or two good ones: looked at by `data check`, verified and decoded."""
+    """Check one file made of one or two good ones."""
     files = seeds()
     chosen = files[random.integers(len(files))]
-    require_stood(mutated(chosen, random, files), work, SUFFIXES[random.integers(len(SUFFIXES))])
+    check_file(mutate(chosen, random, files), work, SUFFIXES[random.integers(len(SUFFIXES))])
 
 
-def require_stood(data: bytes, work: Path, suffix: str = ".jpg") -> None:
-    """Make sure that a file is refused with a reason or used, within ten seconds and 2 GB, the same by all.
+def check_file(data: bytes, work: Path, suffix: str = ".jpg") -> None:
+    """Check that verification, decoding and `data check` agree on a file, within 10 s and 2 GB.
 
-    Raises: AssertionError: it is not; the file is left in the folder.
+    Raises:
+        AssertionError: They do not agree. The file is kept in the work directory.
     """
     folder = work / "images"
     for label in ("a", "b"):
@@ -56,50 +57,50 @@ def require_stood(data: bytes, work: Path, suffix: str = ".jpg") -> None:
             (folder / label / f"good-{number}.png").write_bytes(_png(3 * ord(label) + number))
     path = folder / "a" / f"mutant{suffix}"
     path.write_bytes(data)
-    said = endured(functools.partial(_looked_at, path, work))
-    assert not said, said
+    printed = run_bounded(functools.partial(_stderr_of_readers, path, work))
+    assert not printed, printed
 
 
-def _looked_at(path: Path, work: Path) -> str:
-    """What is on stderr after all have looked; in a child."""
+def _stderr_of_readers(path: Path, work: Path) -> str:
+    """Run all readers in a child, and return what they write to stderr."""
     os.environ |= {"CNNCLI_CACHE": str(work / "cache"), "CNNCLI_RUNS": str(work / "runs")}
-    said = work / "stderr.txt"
-    with said.open("w", encoding="utf-8") as stderr, contextlib.redirect_stderr(stderr):
-        os.dup2(stderr.fileno(), 2)  # where decoders of C write
+    captured = work / "stderr.txt"
+    with captured.open("w", encoding="utf-8") as stderr, contextlib.redirect_stderr(stderr):
+        os.dup2(stderr.fileno(), 2)  # where C libraries write
         _require_agreement(path)
-    return said.read_text(encoding="utf-8", errors="replace")
+    return captured.read_text(encoding="utf-8", errors="replace")
 
 
 def _require_agreement(path: Path) -> None:
-    """Verifying, decoding and the command say the same of a file."""
+    """Check that verification, decoding and the command agree on a file."""
     problem = verify(path, MAX_PIXELS).problem
     assert "memory" not in (problem or ""), problem
-    for recipe in RECIPES:
-        assert refusal(path, recipe) == problem
-    assert refusal(path.read_bytes(), RECIPES[0]) == problem  # which is what training decodes
+    for spec in SPECS:
+        assert refusal(path, spec) == problem
+    assert refusal(path.read_bytes(), SPECS[0]) == problem  # training decodes bytes
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = main(["data", "check", str(path.parents[1]), "--quiet"])
     if path.suffix:
         assert code == (EXIT_USER if problem else EXIT_DONE), out.getvalue()
         assert not problem or f"{path}: {problem}" in out.getvalue(), out.getvalue()
-    else:  # what neither says nor looks like an image is passed over
+    else:  # a file without an image's suffix and signature is ignored
         assert code == EXIT_DONE or (code == EXIT_USER and problem), out.getvalue()
 
 
-def refusal(source: Path | bytes, recipe: PixelSpec) -> str | None:
-    """Why an image is refused, or None where it comes out as it was asked for."""
+def refusal(source: Path | bytes, spec: PixelSpec) -> str | None:
+    """Return the reason why an image is refused, or None if it is decoded to the requested shape."""
     try:
-        pixels = decode(source, recipe)
+        pixels = decode(source, spec)
     except ImageError as error:
         return error.reason
-    assert pixels.shape == (recipe.height, recipe.width, recipe.channels)
+    assert pixels.shape == (spec.height, spec.width, spec.channels)
     assert pixels.dtype == np.uint8
     return None
 
 
 @functools.cache
 def seeds() -> list[bytes]:
-    """Good files of every format, in every mode it has."""
+    """Return valid files of every format in all of its modes."""
     rgb, few, gray = _drawn("RGB"), _drawn("RGB").quantize(16), _drawn("L")
     rgba, inks, bits = _drawn("RGBA"), _drawn("CMYK"), _drawn("L").convert("1")
     wide = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
@@ -137,7 +138,7 @@ def seeds() -> list[bytes]:
 
 
 def _tiled_tiff() -> bytes:
-    """Four tiles of 32 × 32 gray pixels, deflated, which Pillow does not write."""
+    """Return a TIFF of four deflated tiles of 32 × 32 gray pixels, which Pillow does not write."""
     tiles = [zlib.compress(bytes(range(256)) * 4)] * 4
     lengths = [len(tile) for tile in tiles]
     table = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 32, 323: 32}
@@ -160,7 +161,7 @@ def _drawn(mode: str, seed: int = 0) -> Image.Image:
 
 def _encoded(image: Image.Image, kind: str, options: dict[str, Any]) -> bytes:
     file = io.BytesIO()
-    image.copy().save(file, kind, **options)  # which leaves settings on what it saves
+    image.copy().save(file, kind, **options)  # saving changes the settings of the image
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""What JSON holds, changed at random."""
+"""Random changes of JSON documents."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ NASTY_VALUES: tuple[Any, ...] = (
 
 
 def one_of(random: Random, choices: Sequence[Any]) -> Any:
-    """One of them."""
+    """Return a random element."""
     return choices[int(random.integers(len(choices)))]
 
 
-def mutated_json(document: Any, random: Random) -> Any:
-    """A JSON document in which one to three values were removed, replaced, renamed or doubled."""
+def mutate_json(document: Any, random: Random) -> Any:
+    """Return a copy of a JSON document with one to three values removed, replaced, renamed or duplicated."""
     document = json.loads(json.dumps(document))
     for _ in range(int(random.integers(1, 4))):
         holders = list(_holders(document))
         if not holders:
             return copy.deepcopy(one_of(random, NASTY_VALUES))
-        _harm(one_of(random, holders), random)
+        _change(one_of(random, holders), random)
     return document
 
 
 def _holders(value: Any) -> list[Any]:
-    """Every mapping and list with something in it."""
+    """Return all mappings and lists that are not empty."""
     found, pending = [], [value]
     while pending:
         one = pending.pop()
@@ -45,15 +45,15 @@ def _holders(value: Any) -> list[Any]:
     return found
 
 
-def _harm(holder: Any, random: Random) -> None:
+def _change(holder: Any, random: Random) -> None:
     key = one_of(random, list(holder) if isinstance(holder, dict) else range(len(holder)))
-    harms: tuple[Callable[[], object], ...] = (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: holder.pop(key),
-        lambda: holder.__setitem__(key, copy.deepcopy(one_of(random, NASTY_VALUES))),  # which the next harm may change
+        lambda: holder.__setitem__(key, copy.deepcopy(one_of(random, NASTY_VALUES))),  # a later change may modify it
         lambda: holder.__setitem__(key, [holder[key]]),
         lambda: _add(holder, key, random),
     )
-    one_of(random, cast("Sequence[Callable[[], object]]", harms))()
+    one_of(random, cast("Sequence[Callable[[], object]]", changes))()
 
 
 def _add(holder: Any, key: Any, random: Random) -> None:

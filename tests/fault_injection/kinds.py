@@ -1,4 +1,4 @@
-"""What a kind of hostile file is, and what a user does with one."""
+"""A kind of hostile file, and the user actions that read one."""
 
 from __future__ import annotations
 
@@ -12,43 +12,59 @@ from typing import Any
 
 from cnncli.catalogue.networks import network
 from cnncli.config.reader import config_from_mapping, load_config
-from cnncli.errors import CnncliError, ImageError
+from cnncli.errors import CnncliError, ImageError, Message
 from cnncli.networks.weights.torch_file import read_tensors
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
 
-Act = Callable[[Path], object]
+Action = Callable[[Path], object]
+
+
+NO_CHECKPOINT = Message("run-without-checkpoint", "no valid checkpoint")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Expected error for a hostile file.
+
+    Attributes:
+        code: Code of the first problem, or empty if any code will do.
+        mentions: Regular expression for a fact in the first problem, such as a name in the file.
+    """
+
+    code: str
+    mentions: str = ""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to do harm.
+    """A kind of hostile file.
 
     Attributes:
-        make: puts it into a folder with a run, `run`, and what that was made of.
-        act: what a user then does.
-        says: what cnncli's error says, a regular expression; None: nothing is wrong, and nothing happens.
+        make: Writes it into a folder with a run, its images and weights (see `base_run`).
+        action: User action that reads it.
+        refusal: Expected error, or None if the file is harmless.
     """
 
     make: Callable[[Path], None]
-    act: Act
-    says: str | None
+    action: Action
+    refusal: Refusal | None
 
 
 def quiet() -> Console:
-    """A console that nobody sees."""
+    """Return a console without a terminal."""
     return Console(stream=io.StringIO(), live=False, color=False)
 
 
 def read_config(here: Path) -> None:
-    """`cnncli config validate`."""
+    """Run `cnncli config validate`."""
     load_config(here / "config.yaml", environment={})
 
 
 def load_weights(here: Path) -> None:
-    """`backbone.weights: FILE`: the one file in the folder whose name begins with `weights`."""
+    """Load `backbone.weights: FILE`, the only file in the folder whose name begins with `weights`."""
     from cnncli.networks.backbone import build_backbone
     from cnncli.networks.weights.load import load_file
 
@@ -60,50 +76,49 @@ def load_weights(here: Path) -> None:
 
 
 def load_model(here: Path) -> None:
-    """What `cnncli finetune` begins with."""
+    """Load the model of the run, the first step of `cnncli finetune`."""
     from cnncli.networks.classifier import load_classifier
 
     load_classifier(here / "run" / "model.keras", pretrained=True)
 
 
 def load_tensors(here: Path) -> None:
-    """What the weights of EfficientNetLite0 are read with."""
+    """Read the weights of EfficientNetLite0."""
     read_tensors((here / "weights.pth").read_bytes())
 
 
 def predict(here: Path) -> None:
-    """`cnncli predict`."""
+    """Run `cnncli predict`."""
     from cnncli.recipes.predict import predict as recipe
 
     images = sorted((here / "images" / "test").rglob("*.png"))
     results = list(recipe(open_run(here / "run", here), images))
-    refused = [str(result) for result in results if isinstance(result, ImageError)]
-    if refused:
+    if refused := [result.problems[0] for result in results if isinstance(result, ImageError)]:
         raise CnncliError(refused)
 
 
 def evaluate(here: Path) -> None:
-    """`cnncli evaluate`."""
+    """Run `cnncli evaluate`."""
     from cnncli.recipes.evaluate import evaluate as recipe
 
     recipe(open_run(here / "run", here), quiet())
 
 
 def resume(here: Path) -> None:
-    """`cnncli train RUN`, of a run that was stopped."""
+    """Run `cnncli train RUN` with a stopped run."""
     from cnncli.recipes.resume import resume as recipe
 
     recipe(RunFolder(here / "run"), quiet())
 
 
 def newest_checkpoint(here: Path) -> None:
-    """What a training goes on from; a damaged checkpoint counts as none."""
+    """Load the checkpoint from which a training resumes; damaged ones are ignored."""
     if Checkpoints(here / "run" / "state").newest() is None:
-        raise CnncliError("no checkpoint is whole")
+        raise CnncliError(NO_CHECKPOINT)
 
 
 def list_runs(here: Path) -> None:
-    """`cnncli runs`: answers whatever lies there."""
+    """Run `cnncli runs`."""
     from cnncli.runs.listing import list_runs as listing
 
     for run in listing(here):
@@ -111,14 +126,14 @@ def list_runs(here: Path) -> None:
 
 
 def prepare(here: Path) -> None:
-    """`cnncli data prepare`, and then that everything it made lies where it should."""
+    """Run `cnncli data prepare`."""
     from cnncli.recipes.prepare_data import prepare_dogs_vs_cats
 
     prepare_dogs_vs_cats(here / "archive.zip", here / "out", {"train": 4, "validation": 2, "test": 2}, 0, quiet())
 
 
-def reseal(folder: Path) -> None:
-    """Give a folder the checksums of what it holds now, as whoever changes it could."""
+def rewrite_checksums(folder: Path) -> None:
+    """Write matching checksums for the current files of a folder, as an attacker could."""
     sums = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
@@ -128,7 +143,7 @@ def reseal(folder: Path) -> None:
 
 
 def change_json(path: Path, change: Callable[[Any], object]) -> None:
-    """Change what a JSON file holds, in place."""
+    """Change the content of a JSON file in place."""
     document = json.loads(path.read_text(encoding="utf-8"))
     change(document)
     path.write_text(json.dumps(document), encoding="utf-8")

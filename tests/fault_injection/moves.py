@@ -1,4 +1,4 @@
-"""`data check --fix-splits` killed at any moment: no image is lost or doubled, and the next call does the rest."""
+"""Kill `data check --fix-splits` at any moment: no image is lost or duplicated, and the next call finishes the rest."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import numpy as np
 from cnncli.dataset.build import scan_folder
 from cnncli.recipes.fix_splits import fix_splits
 from cnncli.terminal.console import Console
-from tests.fault_injection.planted import CLASSES, write_clean
+from tests.fault_injection.planted_faults import CLASSES, write_clean
 
 KILLS = 4
 PER_CLASS = 10
 LONGEST_S = 0.005
-"""A call is killed within so many seconds from where it begins to move images: about as many as it needs."""
+"""A call is killed within this time after it begins to move images, about as long as it needs."""
 
 
 def once(work: Path, random: np.random.Generator) -> None:
-    """A few calls that are killed, and one that is not."""
+    """Kill a few calls, and let one finish."""
     folder = work / "images"
-    before = _planted(folder, random)
+    before = _write_images(folder, random)
     for _ in range(KILLS):
         _kill_while_moving(folder, random.uniform(0, LONGEST_S))
         there = _contents(folder)
@@ -38,9 +38,9 @@ def once(work: Path, random: np.random.Generator) -> None:
 
 
 def two_at_once(work: Path, random: np.random.Generator) -> None:
-    """Two calls at the same time, and then one more: where they meet, each leaves to the other what that has begun."""
+    """Make two calls at the same time and then one more; neither call disturbs a move that the other has begun."""
     folder = work / "images"
-    before = _planted(folder, random)
+    before = _write_images(folder, random)
     begun, begin = os.pipe()
     children = [_start(folder, begin) for _ in range(2)]
     os.close(begin)
@@ -50,8 +50,8 @@ def two_at_once(work: Path, random: np.random.Generator) -> None:
     _finish(folder, before)
 
 
-def _planted(folder: Path, random: np.random.Generator) -> Counter[str]:
-    """Write images, some of them in two splits; gives how often each is there."""
+def _write_images(folder: Path, random: np.random.Generator) -> Counter[str]:
+    """Write images, some of them in two splits, and return the number of copies of each."""
     write_clean(folder, random)
     for label in CLASSES:
         for number in range(PER_CLASS):
@@ -61,48 +61,48 @@ def _planted(folder: Path, random: np.random.Generator) -> Counter[str]:
 
 
 def _finish(folder: Path, before: Counter[str]) -> None:
-    """Do what is left; everything has to be there, in its place."""
+    """Finish the rest, and check that all images are in their place."""
     fixed = fix_splits(folder, Console(quiet=True), lambda _: True)
     facts = scan_folder(folder)
     if _contents(folder) != before:
-        raise AssertionError("images were doubled or lost")
+        raise AssertionError("images were duplicated or lost")
     if fixed.problems or fixed.left or facts.problems:
-        raise AssertionError(f"not all was done: {fixed.problems}, {fixed.left}, {facts.problems}")
+        raise AssertionError(f"not everything was fixed: {fixed.problems}, {fixed.left}, {facts.problems}")
 
 
 def _contents(folder: Path) -> Counter[str]:
-    """How often each image is there."""
+    """Return the number of copies of each image by digest."""
     return Counter(sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.jpg"))
 
 
 def _kill_while_moving(folder: Path, seconds: float) -> None:
-    """Call it in a process of its own, and kill that so long after it has begun to move images."""
+    """Make a call in another process, and kill it `seconds` after it has begun to move images."""
     begun, begin = os.pipe()
     child = _start(folder, begin)
     os.close(begin)
-    os.read(begun, 1)  # also returns where the child has ended without a word
+    os.read(begun, 1)  # also returns if the child has ended without writing
     os.close(begun)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        raise AssertionError("a call failed by itself")
+        raise AssertionError("a call failed on its own")
 
 
 def _start(folder: Path, begin: int) -> int:
-    """Move all images in another process, which writes to `begin` before it does; gives its number."""
+    """Move all images in another process, which first writes to `begin`, and return its id."""
     if child := os.fork():
         return child
     try:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        fix_splits(folder, Console(quiet=True), lambda _: _tell(begin))
+        fix_splits(folder, Console(quiet=True), lambda _: _signal_begin(begin))
     except BaseException:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
 
-def _tell(begin: int) -> bool:
+def _signal_begin(begin: int) -> bool:
     with suppress(BrokenPipeError):
         os.write(begin, b".")
     return True

@@ -1,4 +1,4 @@
-"""Files changed at random: bits, spans, numbers, and the parts that image formats are made of."""
+"""Random changes of files: bits, spans, numbers, and the chunks of image formats."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _PNG_SIGNATURE_BYTES = 8
 _HEADER_BYTES = 200
 
 
-def mutated(data: bytes, random: Random, others: Sequence[bytes] = ()) -> bytes:
-    """A file changed in one to four ways, one of them to splice it with one of the others, or with itself."""
+def mutate(data: bytes, random: Random, others: Sequence[bytes] = ()) -> bytes:
+    """Return a file with one to four changes, such as a splice with one of `others` or with itself."""
     for _ in range(random.integers(1, 5)):
         if random.random() < 0.1:
-            data = spliced(data, others[int(random.integers(len(others)))] if others else data, random)
+            data = splice(data, others[int(random.integers(len(others)))] if others else data, random)
         else:
             by_parts = _PARTS[data[:4]] if data[:4] in _PARTS and random.random() < 0.5 else None
             data = (by_parts or _ANYWHERE[random.integers(len(_ANYWHERE))])(data, random)
     return data
 
 
-def spliced(data: bytes, other: bytes, random: Random) -> bytes:
-    """The beginning of one file and the end of another."""
+def splice(data: bytes, other: bytes, random: Random) -> bytes:
+    """Join the beginning of one file and the end of another."""
     return data[: _place(data, random)] + other[_place(other, random) :]
 
 
@@ -77,7 +77,7 @@ def _rubbish_inside(data: bytes, random: Random) -> bytes:
 
 
 def _number(data: bytes, random: Random) -> bytes:
-    """A number of one, two or four bytes that is on the edge of something, most often in the header."""
+    """Write a boundary value of one, two or four bytes, mostly into the header."""
     length, order = (1, 2, 4)[random.integers(3)], (">", "<")[random.integers(2)]
     within = data[:_HEADER_BYTES] if random.random() < 0.7 else data
     place = _place(within, random)
@@ -86,7 +86,7 @@ def _number(data: bytes, random: Random) -> bytes:
 
 
 def _text(data: bytes, random: Random) -> bytes:
-    """What means something to whoever reads, prints or opens a text."""
+    """Write text that is special in formats, paths or terminals."""
     place, text = _place(data, random), _TEXTS[random.integers(len(_TEXTS))]
     return data[:place] + text + data[place + len(text) :]
 
@@ -109,13 +109,13 @@ _ANYWHERE: tuple[Mutator, ...] = (
 
 
 def _png_parts(data: bytes, random: Random) -> bytes:
-    """Chunks changed, doubled, dropped or moved; their sums come out right, so that more than the sums is tested."""
+    """Change, duplicate, drop or move chunks, with matching checksums so that their content is read."""
     parts, at = list[tuple[bytes, bytes]](), _PNG_SIGNATURE_BYTES
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
         parts.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + length]))
         at += 12 + length
-    changed = _changed_parts(parts, random)
+    changed = _change_parts(parts, random)
     sums = [zlib.crc32(kind + body) for kind, body in changed]
     chunks = zip(changed, sums, strict=True)
     written = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc) for (kind, body), crc in chunks]
@@ -130,25 +130,25 @@ def _riff_parts(data: bytes, random: Random) -> bytes:
         at += 8 + length + length % 2
     written = [
         kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
-        for kind, body in _changed_parts(parts, random)
+        for kind, body in _change_parts(parts, random)
     ]
     body = b"WEBP" + b"".join(written)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def _jpeg_parts(data: bytes, random: Random) -> bytes:
-    """Segments up to the first scan, which goes along with all that follows."""
+    """Change the segments before the first scan."""
     parts, at = list[tuple[bytes, bytes]](), 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         parts.append((data[at : at + 2], data[at + 4 : at + 2 + length]))
         at += 2 + max(2, length)
-    written = [kind + struct.pack(">H", len(body) + 2) + body for kind, body in _changed_parts(parts, random)]
+    written = [kind + struct.pack(">H", len(body) + 2) + body for kind, body in _change_parts(parts, random)]
     return data[:2] + b"".join(written) + data[at:]
 
 
 def _tiff_parts(data: bytes, random: Random) -> bytes:
-    """One entry of the first table: its tag, type, count or value."""
+    """Change one entry of the first directory: its tag, type, count or value."""
     order = "<" if data[:1] == b"I" else ">"
     begin = int(struct.unpack(order + "I", data[4:8].ljust(4, b"\0"))[0])
     count = int(struct.unpack(order + "H", data[begin : begin + 2].ljust(2, b"\0"))[0])
@@ -161,7 +161,7 @@ def _tiff_parts(data: bytes, random: Random) -> bytes:
     return data[: entry + at] + packed + data[entry + at + length :]
 
 
-def _changed_parts(parts: list[tuple[bytes, bytes]], random: Random) -> list[tuple[bytes, bytes]]:
+def _change_parts(parts: list[tuple[bytes, bytes]], random: Random) -> list[tuple[bytes, bytes]]:
     if not parts:
         return parts
     changed, place = list(parts), int(random.integers(len(parts)))

@@ -1,13 +1,13 @@
-"""Everything that a cage needs, imported once: forks of the process that has it begin at once.
+"""All imports of a sandbox, done once: forks of the process that has them start at once.
 
-Nothing is computed here: TensorFlow and OpenVINO start their threads with their first work, and threads do not survive
-a fork.
+Nothing is computed here. TensorFlow and OpenVINO start their threads with the first computation, and threads do not
+survive a fork.
 """
 
 from __future__ import annotations
 
-import cv2  # noqa: F401
-import h5py  # noqa: F401
+import cv2  # noqa: F401 - imported for the forks
+import h5py  # noqa: F401 - imported for the forks
 
 import cnncli.config.reader
 import cnncli.recipes.evaluate
@@ -15,7 +15,7 @@ import cnncli.recipes.finetune
 import cnncli.recipes.predict
 import cnncli.recipes.prepare_data
 import cnncli.recipes.resume
-import cnncli.runs.listing  # noqa: F401
+import cnncli.runs.listing  # noqa: F401 - imported for the forks
 from cnncli.engines.openvino import import_openvino
 from cnncli.networks.backend import import_keras
 

@@ -1,4 +1,4 @@
-"""Stored features that are damaged are found, computed again, and nothing in the result shows it."""
+"""Damage cached features: they are detected and computed again, and the result of the training stays the same."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ KINDS = ("flip", "cut", "insert", "zero")
 
 
 def damaged(work: Path, random: np.random.Generator) -> None:
-    """One file of one segment is damaged at a random offset; a training on it ends as on a whole store."""
+    """Damage one file of one segment at a random offset, and train with it."""
     trainer, reference = prepare(work, random, views="2")
     shutil.copytree(reference.cache, work / "cache")
     files = sorted(path for path in (work / "cache" / "features").rglob("*") if path.name in ("rows.bin", "index.json"))
     file = files[int(random.integers(len(files)))]
-    harm(file, random)
+    damage(file, random)
     damaged_bytes = file.read_bytes()
-    assert trainer.finish() == reference.ended
-    assert not file.exists() or file.read_bytes() != damaged_bytes, "the damage was not found"
+    assert trainer.finish() == reference.result
+    assert not file.exists() or file.read_bytes() != damaged_bytes, "the damage was not detected"
 
 
-def harm(path: Path, random: np.random.Generator) -> None:
+def damage(path: Path, random: np.random.Generator) -> None:
     """Change a file at a random offset."""
     data = bytearray(path.read_bytes())
     offset = int(random.integers(len(data)))

@@ -1,4 +1,4 @@
-"""Configs generated and mutated: each is valid, or every line of its error says where and what."""
+"""Generated and mutated configs are valid, or each line of the error says where and what the problem is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ COUNT = 200
 
 
 def test_any_config_is_valid_or_explained(tmp_path: Path) -> None:
-    """No other exception, no hang, and what is valid comes back from its own text as it was."""
+    """Each config is refused with a config error, or is valid and survives a round trip through its text."""
     for number in range(COUNT):
         configs.once(tmp_path, np.random.default_rng(number))

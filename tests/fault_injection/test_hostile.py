@@ -1,4 +1,4 @@
-"""Files from elsewhere that mean harm: none runs code, leaves its folder, takes two gigabytes or hangs."""
+"""Hostile files run no code, write nowhere else, take less than two gigabytes and do not hang."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.fault_injection import hostile
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="cages are made of Linux's limits")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the sandbox uses limits of Linux")
 
 EVERY_DAY = (
     "yaml billion laughs",
@@ -25,12 +25,12 @@ EVERY_DAY = (
     "keras with a path that leads out",
     "keras with a bomb for weights",
     "keras whose sizes lie",
-    "keras as it should be",
+    "keras unchanged",
     "hdf5 with a link to another file",
     "hdf5 with a virtual dataset",
     "hdf5 with long names",
     "hdf5 with one long name a thousand times",
-    "hdf5 as it should be",
+    "hdf5 unchanged",
     "pickle that runs a command",
     "npz of pickled objects",
     "npz that declares a petabyte",
@@ -42,45 +42,45 @@ EVERY_DAY = (
     "graph with entities",
     "graph with constants beyond its file",
     "graph with a loop",
-    "recipe with settings of one's own",
-    "seal with a path that leads out",
+    "recipe with unknown settings",
+    "checksums with a path that leads out",
     "run.json nested 100,000 deep",
     "state that is a link",
     "checkpoint of another training",
     "manifest of system files",
     "config with weights elsewhere",
-    "run as it should be",
+    "run unchanged",
 )
 
 
 @pytest.fixture(scope="module")
-def cages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all cages, which share one run to do harm to."""
-    return tmp_path_factory.mktemp("cages")
+def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of all sandboxes, which share one small run."""
+    return tmp_path_factory.mktemp("sandboxes")
 
 
-def _tried(name: str, cages: Path) -> None:
-    work = cages / name.replace("/", "-")
+def _check(name: str, sandboxes: Path) -> None:
+    work = sandboxes / name.replace("/", "-")
     work.mkdir()
-    hostile.do(name, work)
+    hostile.check_kind(name, work)
 
 
 @pytest.mark.parametrize("name", EVERY_DAY)
-def test_hostile_file_is_met_as_stated(name: str, cages: Path) -> None:
-    """Each kind comes to its stated end: one line that names the file and the reason, or nothing at all happens."""
-    _tried(name, cages)
+def test_hostile_file_has_its_stated_outcome(name: str, sandboxes: Path) -> None:
+    """Each hostile file is refused with its code, or is harmless."""
+    _check(name, sandboxes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(hostile.KINDS) - set(EVERY_DAY)))
-def test_every_other_hostile_file_is_met_as_stated(name: str, cages: Path) -> None:
-    """The kinds that are left."""
-    _tried(name, cages)
+def test_every_other_hostile_file_has_its_stated_outcome(name: str, sandboxes: Path) -> None:
+    """The remaining kinds of hostile files have their stated outcome too."""
+    _check(name, sandboxes)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_damaged_file_is_taken_or_refused(seed: int, cages: Path) -> None:
-    """Good files with random damage, under checksums that are right."""
-    work = cages / f"mutant-{seed}"
+def test_damaged_file_is_accepted_or_refused(seed: int, sandboxes: Path) -> None:
+    """A file with random damage under matching checksums is accepted or refused, and nothing else happens."""
+    work = sandboxes / f"mutant-{seed}"
     work.mkdir()
     hostile.mutant(work, np.random.default_rng(seed))

@@ -1,4 +1,4 @@
-"""Images damaged at random, and those that once were not stood."""
+"""Images with random damage, and files that once failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.fault_injection import images
-from tests.fault_injection.endured import endured
+from tests.fault_injection.bounded import run_bounded
 from tests.images import handmade
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory of a child as Linux does")
@@ -21,19 +21,19 @@ AT_A_TIME = 20
 
 @pytest.mark.parametrize("first", range(0, 200, AT_A_TIME))
 def test_mutated_images_are_refused_or_used_alike_by_all(tmp_path: Path, first: int) -> None:
-    """Verified, decoded and checked: one verdict, no other exception, no word on stderr, 10 s and 2 GB at most."""
+    """Verification, decoding and `data check` agree, without other exceptions or output, within 10 s and 2 GB."""
     for seed in range(first, first + AT_A_TIME):
         images.once(tmp_path / str(seed), np.random.default_rng(seed))
 
 
 def test_good_images_are_used(tmp_path: Path) -> None:
-    """Or else nothing would be said about mutants."""
+    """The undamaged files are accepted, without which the mutated files would prove nothing."""
     for number, data in enumerate(images.seeds()):
-        images.require_stood(data, tmp_path / str(number))
-        assert images.refusal(tmp_path / str(number) / "images" / "a" / "mutant.jpg", images.RECIPES[0]) is None
+        images.check_file(data, tmp_path / str(number))
+        assert images.refusal(tmp_path / str(number) / "images" / "a" / "mutant.jpg", images.SPECS[0]) is None
 
 
-def _tiff_that_begins_nowhere() -> bytes:
+def _tiff_with_a_directory_beyond_its_end() -> bytes:
     return b"II+\0\x08\0\0\0" + struct.pack("<Q", 2**62) + bytes(40)
 
 
@@ -42,10 +42,10 @@ def _tiff_with_pixels_before_its_beginning() -> bytes:
     return whole.replace(struct.pack("<HHII", 273, 4, 1, 8), struct.pack("<HHIi", 273, 9, 1, -13_506_305))
 
 
-@pytest.mark.parametrize("make", [_tiff_that_begins_nowhere, _tiff_with_pixels_before_its_beginning])
-def test_what_was_not_stood_is_stood_now(tmp_path: Path, make: Callable[[], bytes]) -> None:
-    """On disk and in memory such files were refused in other words, and on disk not remembered."""
-    images.require_stood(make(), tmp_path, ".tif")
+@pytest.mark.parametrize("make", [_tiff_with_a_directory_beyond_its_end, _tiff_with_pixels_before_its_beginning])
+def test_files_that_once_failed_are_refused_alike(tmp_path: Path, make: Callable[[], bytes]) -> None:
+    """Such files are refused with the same reason from disk and from memory, and the index remembers it."""
+    images.check_file(make(), tmp_path, ".tif")
 
 
 def _hang() -> None:
@@ -60,18 +60,17 @@ def _crash() -> None:
 
 
 def _fail() -> None:
-    raise ValueError("as it should")
+    raise ValueError("expected")
 
 
-def _devour() -> int:
+def _fill_memory() -> int:
     return len(bytearray(3_000_000_000))
 
 
 @pytest.mark.parametrize(
-    ("harm", "words"), [(_hang, "SIGALRM"), (_crash, "SIGSEGV"), (_devour, "MemoryError"), (_fail, "as it should")]
+    ("work", "reason"), [(_hang, "SIGALRM"), (_crash, "SIGSEGV"), (_fill_memory, "MemoryError"), (_fail, "expected")]
 )
-def test_the_child_tells_hangs_crashes_and_greed(harm: object, words: str) -> None:
-    """What the harness could not see it could not fail for."""
-    assert callable(harm)
-    with pytest.raises(AssertionError, match=words):
-        endured(harm, seconds=1)
+def test_the_harness_notices_hangs_crashes_and_greed(work: Callable[[], object], reason: str) -> None:
+    """A child that hangs, crashes, takes too much memory or raises an exception fails with the reason."""
+    with pytest.raises(AssertionError, match=reason):
+        run_bounded(work, seconds=1)

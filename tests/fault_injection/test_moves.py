@@ -1,4 +1,4 @@
-"""`data check --fix-splits` is killed, and nothing is lost."""
+"""Nothing is lost if `data check --fix-splits` is killed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tests.fault_injection import moves
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_no_image_is_lost_where_a_call_is_killed(number: int, tmp_path: Path) -> None:
-    """And the next call that is not killed does what is left."""
+def test_no_image_is_lost_if_a_call_is_killed(number: int, tmp_path: Path) -> None:
+    """The next call that is not killed finishes the rest."""
     moves.once(tmp_path, np.random.default_rng(number))
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_no_image_is_lost_by_two_calls_at_once(number: int, tmp_path: Path) -> None:
-    """Whichever of them moves it."""
+    """Each image is moved by one of the two calls."""
     moves.two_at_once(tmp_path, np.random.default_rng(number))
 
 
-def test_the_torture_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A move that deletes first is found out."""
+def test_the_harness_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A move that deletes an image is detected."""
     monkeypatch.setattr(moves, "fix_splits", lambda folder, *_: (folder / "train" / "cats" / "0.jpg").unlink())
     with pytest.raises(AssertionError, match="images were lost"):
         moves.once(tmp_path, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, that can be killed, and what they end with."""
+"""Trainings in processes of their own that can be killed, and their results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import h5py
 import numpy as np
 
 from cnncli.runs.folder import RunFolder
-from tests.fault_injection.children import LOOK_S, Child
-from tests.fault_injection.drawings import write_drawings
+from tests.fault_injection.children import POLL_S, Child
+from tests.support.drawing import draw_dataset
 
 TIMES = ("seconds", "images_per_s")
 CONFIG = """
-name: tortured
+name: faulty
 mode: fine-tuning
 data: {path: IMAGES, image_size: 32}
 backbone: {name: ConvNet, weights: none, options: {filters: [8, 16], batch_norm: true}}
@@ -39,12 +39,19 @@ training:
     - {name: head, epochs: 3}
     - {name: all, unfreeze: all, epochs: 6, early_stopping: {patience: 4, min_delta: 100}}
 """
-"""Dropout, batch normalisation, plateaus, MixUp; the second stage stops early, as nothing improves by 100."""
+"""Dropout, batch normalization, plateaus, MixUp. The second stage stops early, because nothing improves by 100."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What a run ends with, but for times: equal where two trainings came out the same, bit for bit."""
+class RunResult:
+    """Result of a finished run without times. Two results are equal if two trainings agree bit for bit.
+
+    Attributes:
+        weights: SHA-256 of the weights.
+        history: Rows of history.csv.
+        metrics: Content of metrics.json.
+        best_epoch: Number of the best epoch.
+    """
 
     weights: str
     history: tuple[tuple[str, ...], ...]
@@ -52,16 +59,16 @@ class Ended:
     best_epoch: int
 
     @classmethod
-    def of(cls, run: RunFolder) -> Ended:
-        """Of a finished run."""
+    def of(cls, run: RunFolder) -> RunResult:
+        """Read the result of a finished run."""
         facts = run.read_facts()
         assert facts["state"] == "finished", f"{run.path.name} is {facts['state']}"
         metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
-        return cls(weights_digest(run.model), history_of(run.history), metrics, facts["best_epoch"])
+        return cls(weights_digest(run.model), read_history(run.history), metrics, facts["best_epoch"])
 
 
 def weights_digest(model: Path) -> str:
-    """SHA-256 of all weights in a `.keras` file; the file itself has the date in it."""
+    """Return the SHA-256 of all weights in a `.keras` file, whose bytes also depend on the date."""
     digest = hashlib.sha256()
     with zipfile.ZipFile(model) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
         names: list[str] = []
@@ -72,8 +79,8 @@ def weights_digest(model: Path) -> str:
     return digest.hexdigest()
 
 
-def history_of(path: Path) -> tuple[tuple[str, ...], ...]:
-    """The rows of history.csv without times, as text."""
+def read_history(path: Path) -> tuple[tuple[str, ...], ...]:
+    """Return the rows of history.csv as text, without times."""
     with path.open(encoding="utf-8", newline="") as file:
         return tuple(tuple(value for name, value in row.items() if name not in TIMES) for row in csv.DictReader(file))
 
@@ -83,11 +90,11 @@ class Trainer:
     """Starts trainings of one config.
 
     Attributes:
-        config: a file.
-        work: folder of runs and cache.
-        before: called first in each process.
-        runs_name: of the folder of runs.
-        output: name of the file for what is printed.
+        config: Config file.
+        work: Directory of runs and cache.
+        before: Function that is called first in each process.
+        runs_name: Name of the runs directory.
+        output: Name of the file for the output.
     """
 
     config: Path
@@ -98,91 +105,94 @@ class Trainer:
 
     @property
     def runs(self) -> Path:
-        """Folder of the runs."""
+        """Runs directory."""
         return self.work / self.runs_name
 
-    def newest(self) -> RunFolder | None:
-        """The run that appeared last, if any has."""
+    def newest_run(self) -> RunFolder | None:
+        """Return the newest run, or None."""
         if not self.runs.is_dir():
             return None
         found = sorted(path for path in self.runs.iterdir() if not path.name.startswith("."))
         return RunFolder(found[-1]) if found else None
 
     def start(self, *words: str) -> Child:
-        """Begin, or go on with the run that is there."""
-        run = self.newest()
+        """Start a training, or resume the existing run."""
+        run = self.newest_run()
         command = ["train", str(run.path if run else self.config), *words, "--runs-dir", str(self.runs), "--quiet"]
         self.work.mkdir(parents=True, exist_ok=True)
         return Child(command, self.work / self.output, {"CNNCLI_CACHE": str(self.work / "cache")}, self.before)
 
-    def finish(self) -> Ended:
-        """Train to the end, whatever is there already, with nothing in the way."""
+    def finish(self) -> RunResult:
+        """Train or resume undisturbed to the end."""
         child = replace(self, before=None).start()
-        code, run = child.end(), self.newest()
-        assert code == 0, f"exit code {code}: {child.said()}"
+        code, run = child.end(), self.newest_run()
+        assert code == 0, f"exit code {code}: {child.printed()}"
         assert run is not None
-        return Ended.of(run)
+        return RunResult.of(run)
 
     def signal_after(self, seconds: float, number: int = signal.SIGKILL) -> int:
-        """Start, and send a signal after so many seconds; gives the exit code."""
+        """Start, send a signal after `seconds`, and return the exit code."""
         child = self.start()
         child.wait(seconds)
         child.send(number)
         return child.end()
 
     def kill_after_saves(self, number: int) -> None:
-        """Start, and kill as soon as there are so many checkpoints."""
-        child = self.start()
-        while child.poll() is None:
-            run = self.newest()
-            saved = [path for path in run.state.glob("0*") if int(path.name) >= number] if run else []
-            if saved:
-                break
-            time.sleep(LOOK_S)
-        child.send(signal.SIGKILL)
-        child.end()
+        """Start, and kill as soon as `number` checkpoints have been saved."""
 
-    def kill_inside_a_save(self, number: int, longest_s: float = 60.0) -> None:
-        """Start, and kill while the so-many-th checkpoint from now is being written, if there are as many."""
-        child, seen = self.start(), set[str]()
+        def is_saved() -> bool:
+            run = self.newest_run()
+            return run is not None and any(int(path.name) >= number for path in run.state.glob("0*"))
+
+        self._kill_when(is_saved)
+
+    def kill_inside_save(self, number: int, longest_s: float = 60.0) -> None:
+        """Start, and kill while the `number`-th checkpoint from now is being written, if there are as many."""
+        seen = set[str]()
         deadline = time.monotonic() + longest_s
-        while child.poll() is None and time.monotonic() < deadline:
-            run = self.newest()
-            asides = {path.name for path in run.state.glob(".*")} if run and run.state.is_dir() else set()
-            seen |= asides
-            if asides and len(seen) >= number:
-                break
-            time.sleep(LOOK_S)
+
+        def is_saving() -> bool:
+            run = self.newest_run()
+            temporary = {path.name for path in run.state.glob(".*")} if run and run.state.is_dir() else set()
+            seen.update(temporary)
+            return bool(temporary and len(seen) >= number) or time.monotonic() >= deadline
+
+        self._kill_when(is_saving)
+
+    def _kill_when(self, condition: Callable[[], bool]) -> None:
+        child = self.start()
+        while child.poll() is None and not condition():
+            time.sleep(POLL_S)
         child.send(signal.SIGKILL)
         child.end()
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A training that nobody disturbs.
+    """An undisturbed training.
 
     Attributes:
-        ended: what it ends with.
-        seconds: that it takes.
-        cache: what it has stored.
+        result: Its result.
+        seconds: Its duration.
+        cache: Its cache directory.
     """
 
-    ended: Ended
+    result: RunResult
     seconds: float
     cache: Path
 
 
 def prepare(work: Path, random: np.random.Generator, views: str | None = None) -> tuple[Trainer, Reference]:
-    """What trains in an empty folder, and what comes out undisturbed.
+    """Return a trainer in an empty directory, and the undisturbed training of the same config.
 
     Args:
-        work: the folder; what undisturbed ones end with is kept beside it.
-        random: chooses the precision, and views where they are None.
-        views: of the training images; stored, or fresh ones that are not.
+        work: Empty directory. The undisturbed trainings of all tests are kept next to its parent.
+        random: Chooses the precision, and the views if they are None.
+        views: Views of the training images: a number that is cached, or `fresh`.
     """
     precision = "auto" if random.random() < 0.5 else "float32"
     views = views or ("fresh" if random.random() < 0.5 else "2")
-    references = work.parent.parent / "references"  # one for all tests
+    references = work.parent.parent / "references"  # shared by all tests
     reference = _reference(references, precision, views)
     return Trainer(_write_config(work, references, precision, views), work), reference
 
@@ -190,12 +200,12 @@ def prepare(work: Path, random: np.random.Generator, views: str | None = None) -
 @functools.cache
 def _reference(folder: Path, precision: str, views: str) -> Reference:
     if not folder.exists():
-        write_drawings(folder / "images", {"train": 24, "validation": 12, "test": 12})
+        draw_dataset(folder / "images", train=24, validation=12, test=12, size=40)
     work = folder / f"{precision}-{views}"
     trainer = Trainer(_write_config(work, folder, precision, views), work)
     started = time.monotonic()
-    ended = trainer.finish()
-    return Reference(ended, time.monotonic() - started, work / "cache")
+    result = trainer.finish()
+    return Reference(result, time.monotonic() - started, work / "cache")
 
 
 def _write_config(work: Path, folder: Path, precision: str, views: str) -> Path:

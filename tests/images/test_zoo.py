@@ -23,7 +23,7 @@ from cnncli.images.color_modes import flat_color
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.formats import reason_of
 from cnncli.images.verify import ImageFacts, verify, verify_bytes
-from tests.fault_injection.endured import endured
+from tests.fault_injection.bounded import run_bounded
 from tests.fault_injection.images import refusal
 from tests.images import handmade
 from tests.images.making import drawn_image, encoded, jpeg, pixels
@@ -59,7 +59,7 @@ def test_check_and_decoder_give_the_stated_outcome_within_ten_seconds_and_2_gb(t
     if path.is_dir():
         path = path / "no image"
         outcome = Refused("image-not-found")
-    checked, decoded, size = endured(functools.partial(_look, path))
+    checked, decoded, size = run_bounded(functools.partial(_look, path))
     assert checked == decoded
     if isinstance(outcome, Refused):
         assert checked is not None
@@ -100,7 +100,7 @@ def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
     path = open_folder / "x.png"
     path.write_bytes(encoded(drawn_image()))
     path.chmod(0)
-    checked, decoded, _ = endured(functools.partial(_look_as_nobody, path))
+    checked, decoded, _ = run_bounded(functools.partial(_look_as_nobody, path))
     assert checked is not None
     assert checked.code == "image-unreadable"
     assert checked == decoded
@@ -226,6 +226,6 @@ def _largest(kind: str) -> bytes:
 def test_the_largest_images_fit_into_2_gb(tmp_path: Path, kind: str) -> None:
     """One to five seconds of work, which a busy machine may stretch."""
     path = tmp_path / "large"
-    endured(functools.partial(_write_largest, kind, path), 300, 8_000_000_000)
-    assert endured(functools.partial(_problem, path), BUSY_S) is None
-    assert endured(functools.partial(refusal, path, PixelSpec(224, 224)), BUSY_S) is None
+    run_bounded(functools.partial(_write_largest, kind, path), 300, 8_000_000_000)
+    assert run_bounded(functools.partial(_problem, path), BUSY_S) is None
+    assert run_bounded(functools.partial(refusal, path, PixelSpec(224, 224)), BUSY_S) is None

@@ -1,4 +1,4 @@
-"""A cage notices what it is there to notice: without that, no file in it would prove anything."""
+"""The sandbox notices every kind of harm, without which no file in it would prove anything."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from cnncli.errors import DataError
-from tests.fault_injection.cage import CANARY, MOST_BYTES, caged
+from tests.fault_injection.sandbox import FORBIDDEN, MAX_BYTES, run_sandboxed
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="cages are made of Linux's limits")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the sandbox uses limits of Linux")
 
 
 def _runs(here: Path) -> None:
@@ -29,11 +29,11 @@ def _writes(here: Path) -> None:
 
 
 def _reads(here: Path) -> None:
-    (here.parent / CANARY / "secret.txt").read_text()
+    (here.parent / FORBIDDEN / "secret.txt").read_text()
 
 
 def _removes(here: Path) -> None:
-    (here.parent / CANARY / "secret.txt").unlink()
+    (here.parent / FORBIDDEN / "secret.txt").unlink()
 
 
 def _talks(here: Path) -> None:
@@ -43,7 +43,7 @@ def _talks(here: Path) -> None:
 
 
 def _fills(here: Path) -> None:
-    data = bytearray(MOST_BYTES + 2**28)
+    data = bytearray(MAX_BYTES + 2**28)
     data[:: 2**12] = b"x" * len(data[:: 2**12])
 
 
@@ -57,10 +57,10 @@ def _dies(here: Path) -> None:
 
 @pytest.mark.parametrize("harm", [_runs, _starts, _writes, _reads, _removes, _talks, _fills, _raises, _dies])
 def test_harm_is_noticed(harm: Callable[[Path], None], tmp_path: Path) -> None:
-    """Each kind of it ends in an AssertionError."""
+    """Each kind of harm raises an AssertionError."""
     here = _place(tmp_path)
     with pytest.raises(AssertionError):
-        caged(harm, here, here).require_harmless()
+        run_sandboxed(harm, here, here).require_harmless()
 
 
 def _works(here: Path) -> None:
@@ -73,18 +73,18 @@ def _refuses(here: Path) -> None:
     raise DataError("no")
 
 
-def test_work_and_refusal_are_no_harm(tmp_path: Path) -> None:
-    """What cnncli does with a good file, and with a bad one."""
+def test_work_and_refusal_are_harmless(tmp_path: Path) -> None:
+    """Reading and writing inside the sandbox and raising a cnncli error are allowed."""
     here = _place(tmp_path)
-    assert caged(_works, here, here).problems == ()
-    ended = caged(_refuses, here, here)
-    ended.require_harmless()
-    assert ended.problems == ("no",)
+    assert run_sandboxed(_works, here, here).problems == ()
+    outcome = run_sandboxed(_refuses, here, here)
+    outcome.require_harmless()
+    assert outcome.problems == ("no",)
 
 
 def _place(tmp_path: Path) -> Path:
     work = tmp_path / "work"
-    for folder in (work / "here", work / CANARY):
+    for folder in (work / "here", work / FORBIDDEN):
         folder.mkdir(parents=True)
-    (work / CANARY / "secret.txt").write_text("secret")
+    (work / FORBIDDEN / "secret.txt").write_text("secret")
     return work / "here"

@@ -1,6 +1,6 @@
-"""The comparison of trainings can fail: it does for Keras's own way to resume, and for a state that lacks anything.
+"""Check that the comparison of trainings can fail: resume from an incomplete state, and as Keras itself does.
 
-Here a try is stood where the harness reports a difference.
+A try passes if the harness reports a difference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from tests.fault_injection.trainings import prepare
 
 ARRAYS = ("weight/", "optimizer/", "random/", "best/")
-"""Parts of the names of arrays in a checkpoint; each kind is left out in turn."""
+"""Parts of the names of arrays in a checkpoint. Each kind is left out in turn."""
 FACTS: Mapping[str, Callable[[dict[str, Any]], object]] = {
     "epoch": lambda stage: stage.update(epoch=1),
     "sums": lambda stage: stage["sums"].update(steps=0, loss=0.0, right=0.0, images=0),
@@ -27,56 +27,56 @@ FACTS: Mapping[str, Callable[[dict[str, Any]], object]] = {
     "plateau": lambda stage: stage.update(plateau=None),
     "early stopping": lambda stage: stage.update(stopping=None),
 }
-"""What is left out of the facts about the stage under way."""
-ITEMS = (*ARRAYS, *FACTS, "history", "stages that are over")
+"""Functions that reset one fact about the current stage."""
+ITEMS = (*ARRAYS, *FACTS, "history", "finished stages")
 SAVES = 49
-"""Checkpoints after which the training is stopped: in the second stage, in the middle of an epoch."""
+"""Checkpoints after which the training is killed: in the second stage, in the middle of an epoch."""
 
 
 def every_item(work: Path, random: np.random.Generator) -> None:
-    """Each item of the state left out in turn."""
+    """Leave out each item of the state in turn."""
     missed = [item for item in ITEMS if not _is_noticed(work / item.strip("/"), item, int(random.integers(2**31)))]
-    assert not missed, f"a training resumed without it ends the same: {', '.join(missed)}"
+    assert not missed, f"a training resumed without these items ends the same: {', '.join(missed)}"
 
 
 def _is_noticed(work: Path, item: str, seed: int) -> bool:
-    """Whether a training that is resumed without an item of its state ends elsewhere, or not at all."""
+    """Return whether a training that is resumed without an item of its state ends differently or fails."""
     trainer, reference = prepare(work, np.random.default_rng(seed))
-    replace(trainer, before=saving_often).kill_after_saves(SAVES)
-    run = trainer.newest()
+    replace(trainer, before=save_after_each_step).kill_after_saves(SAVES)
+    run = trainer.newest_run()
     assert run is not None
     newest = Checkpoints(run.state).newest()
     assert newest is not None
     assert newest.document["stage"] is not None
     Checkpoints(run.state).save(without(item, newest))
     try:
-        return trainer.finish() != reference.ended
+        return trainer.finish() != reference.result
     except AssertionError:
         return True
 
 
-def saving_often() -> None:
-    """Write a checkpoint after every step, whatever that takes."""
+def save_after_each_step() -> None:
+    """Write a checkpoint after every step, whatever it costs."""
     import cnncli.training.trainer as session
 
     session.EVERY_S, session.MOST_OF_THE_TIME = 0.0, float("inf")
 
 
 def without(item: str, checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with an item as it is at the beginning of a training."""
+    """Return the checkpoint with an item as it is at the beginning of a training."""
     document = json.loads(json.dumps(checkpoint.document))
     arrays = {name: array * 0 if item in name else array for name, array in checkpoint.arrays.items()}
     if item in FACTS:
         FACTS[item](document["stage"])
     elif item == "history":
         document["history"] = []
-    elif item == "stages that are over":
+    elif item == "finished stages":
         document["ledger"] = []
     return Checkpoint(document, arrays if item in ARRAYS else checkpoint.arrays, checkpoint.is_between_epochs)
 
 
 def keras_backup_and_restore(work: Path, random: np.random.Generator) -> None:
-    """Keras's callback, stopped between two epochs and resumed in another process, as its guide has it."""
+    """Stop a training between two epochs and resume it in another process with Keras's BackupAndRestore."""
     epochs = 4
     whole = _keras_weights(work / "whole", epochs, stop_after=None)
     stop_after = int(random.integers(1, epochs))
@@ -85,7 +85,7 @@ def keras_backup_and_restore(work: Path, random: np.random.Generator) -> None:
 
 
 def _keras_weights(folder: Path, epochs: int, stop_after: int | None) -> str:
-    """Train in a forked process; gives the SHA-256 of the weights, empty where it was stopped."""
+    """Train in a forked process and return the SHA-256 of the weights, or an empty text if it was stopped."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -116,7 +116,7 @@ def _keras_training(folder: Path, epochs: int, stop_after: int | None) -> str:
 
     def stop(epoch: int, _: Any) -> None:
         if stop_after is not None and epoch == stop_after:
-            os._exit(0)  # before the callback below hears of the epoch
+            os._exit(0)  # before BackupAndRestore sees the epoch
 
     callbacks = [
         keras.callbacks.BackupAndRestore(str(folder / "backup")),

@@ -1,4 +1,4 @@
-"""Faults planted in a folder of images: all have to be told before training, and none of a clean folder."""
+"""Plant faults in a folder of images: each is reported before training, and nothing about a clean folder."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ WIDTH_PX, HEIGHT_PX = 96, 72
 
 
 def once(work: Path, random: np.random.Generator) -> None:
-    """One kind of fault, the one whose number is that of the try; first the folder without it."""
+    """Check a clean folder, then plant the fault whose number is the name of the work directory."""
     folder = work / "images"
     write_clean(folder, random)
-    heard = told(folder)
-    if heard:
-        raise AssertionError(f"told of a clean folder: {heard}")
+    found = reports(folder)
+    if found:
+        raise AssertionError(f"reported about a clean folder: {found}")
     name, fault = list(FAULTS.items())[int(work.name) % len(FAULTS)]
     expected = fault(Tree(folder, random))
-    heard = told(folder)
-    for lines in heard or [[]]:
+    for lines in reports(folder) or [[]]:
         if not any(all(word in line for word in expected) for line in lines):
-            raise AssertionError(f"{name}: nothing was said with {expected}, but {lines}")
+            raise AssertionError(f"{name}: no report with {expected}, but {lines}")
 
 
-def told(folder: Path) -> list[list[str]]:
-    """What `train` and what `data check` say of a folder; empty where neither says anything."""
+def reports(folder: Path) -> list[list[str]]:
+    """Return what `train` and `data check` report about a folder, or an empty list if neither reports anything."""
     index = folder.parent / "index.sqlite"
     try:
         manifest = build_manifest(DataConfig(path=folder), 0, index)
@@ -48,7 +47,7 @@ def told(folder: Path) -> list[list[str]]:
 
 
 def write_clean(folder: Path, random: np.random.Generator) -> None:
-    """Class folders in split folders, of images that have nothing in common."""
+    """Write split folders of class folders with images that do not resemble each other."""
     for split, count in PER_CLASS.items():
         for label in CLASSES:
             (folder / split / label).mkdir(parents=True)
@@ -57,35 +56,35 @@ def write_clean(folder: Path, random: np.random.Generator) -> None:
 
 
 def draw(random: np.random.Generator) -> Image.Image:
-    """Clouds in random colors."""
+    """Draw an image of smooth random colors."""
     coarse = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The folder in which a fault is planted."""
+    """Folder in which a fault is planted."""
 
     folder: Path
     random: np.random.Generator
 
     def any(self, split: str, label: str | None = None) -> Path:
-        """An image of a split."""
+        """Return a random image of a split."""
         label = label or str(self.random.choice(CLASSES))
         return Path(str(self.random.choice(sorted(map(str, (self.folder / split / label).iterdir())))))
 
     def beside(self, split: str, label: str, name: str) -> Path:
-        """A new name in a class folder."""
+        """Return the path of a new file in a class folder."""
         return self.folder / split / label / name
 
     def two_splits(self) -> tuple[str, str]:
-        """Any two different splits."""
+        """Return two random splits."""
         one, other = self.random.permutation(list(PER_CLASS))[:2]
         return str(one), str(other)
 
 
 Fault = Callable[[Tree], tuple[str, ...]]
-"""Plants itself; gives words that all have to be in one line."""
+"""Plants a fault, and returns words that one line of the report must contain."""
 
 
 def _copied(name: str, label: str | None = None) -> Fault:
@@ -111,12 +110,12 @@ def _changed(change: Callable[[Image.Image], Image.Image], name: str = "like.jpg
     return plant
 
 
-def _turned(tree: Tree) -> tuple[str, ...]:
+def _rotated(tree: Tree) -> tuple[str, ...]:
     one, other = tree.two_splits()
     source = tree.any(one)
-    target = tree.beside(other, source.parent.name, "turned.jpg")
+    target = tree.beside(other, source.parent.name, "rotated.jpg")
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be seen as it lies, it has to be turned by a quarter
+    exif[0x0112] = 6  # the orientation: rotate by 90 degrees to display
     with Image.open(source) as image:
         image.transpose(Image.Transpose.ROTATE_90).save(target, exif=exif, quality=90)
     return str(source), str(target), "look alike"
@@ -186,7 +185,7 @@ def _swapped(tree: Tree) -> tuple[str, ...]:
     return "test has 72 images and train only 30", "swapped"
 
 
-def _other_shares(tree: Tree) -> tuple[str, ...]:
+def _shifted_distribution(tree: Tree) -> tuple[str, ...]:
     for label in CLASSES[1:]:
         for path in sorted((tree.folder / "test" / label).iterdir())[1:]:
             path.unlink()
@@ -204,16 +203,16 @@ FAULTS: dict[str, Fault] = {
     "brighter": _changed(lambda one: ImageEnhance.Brightness(one).enhance(1.2)),
     "without colors": _changed(lambda one: one.convert("L")),
     "cropped": _changed(lambda one: one.crop((1, 1, one.width - 1, one.height - 1))),
-    "turned, as EXIF says": _turned,
+    "rotated, as EXIF says": _rotated,
     "class missing in validation": _missing("validation"),
     "class missing in test": _missing("test"),
-    "class of test alone": _added,
-    "class with another case": _renamed("Cats", "validation"),
+    "class only in test": _added,
+    "class in another case": _renamed("Cats", "validation"),
     "class with a space": _renamed("cats ", "test"),
     "classes shifted": _shifted,
-    "classes that sound alike": _twins,
+    "classes that differ in case": _twins,
     "empty class": _emptied,
     "class of one image": _single,
     "splits swapped": _swapped,
-    "shares shifted": _other_shares,
+    "class distribution shifted": _shifted_distribution,
 }

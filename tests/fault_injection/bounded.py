@@ -1,7 +1,7 @@
-"""Work in a forked child that may neither hang nor take much memory, and whose death is seen.
+"""Run functions in forked children with bounded time and memory, and report crashes.
 
-The children are forked by a process of its own, which has no threads: a fork of one that has, as any has in which
-TensorFlow was imported, may wait for ever for a lock that nobody holds.
+A server process without threads forks the children. A fork of a process with threads, such as one that has imported
+TensorFlow, may wait forever for a lock that a thread of the parent holds.
 """
 
 from __future__ import annotations
@@ -27,32 +27,37 @@ EXTRA_BYTES = 2_000_000_000
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def endured(work: Callable[[], Result], seconds: int = SECONDS, extra_bytes: int = EXTRA_BYTES) -> Result:
-    """What some work gives, done in a child.
+def run_bounded(work: Callable[[], Result], seconds: int = SECONDS, extra_bytes: int = EXTRA_BYTES) -> Result:
+    """Run a function in a child process.
 
     Args:
-        work: what can be pickled, such as a partial of a module's function, and gives what can be pickled.
-        seconds: how long it may take.
-        extra_bytes: how much more address space than an idle Python it may take.
-    Raises: AssertionError: it raised, or a signal ended it, be it for the time or for a crash.
+        work: Function that can be pickled, such as a partial of a module's function. Its result must be picklable too.
+        seconds: Time limit.
+        extra_bytes: Limit of the address space beyond that of an idle Python.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        AssertionError: The function raised an exception, or a signal ended the child.
     """
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
-    # Pickled apart, so that the server can tell what cannot be unpickled.
+    # The function is pickled separately, so that the server can report what it cannot unpickle.
     pickle.dump((pickle.dumps(work), seconds, extra_bytes), server.stdin)
     server.stdin.flush()
     code, answer = pickle.load(server.stdout)
-    assert code >= 0, f"ended by {signal.Signals(-code).name}, of {seconds} s"
-    assert answer, f"ended with {code} and without a word"
+    assert code >= 0, f"ended by {signal.Signals(-code).name}; time limit {seconds} s"
+    assert answer, f"exited with {code} and without an answer"
     is_fine, result = pickle.loads(answer)
     assert is_fine, result
-    return result  # type: ignore[no-any-return]
+    return result  # type: ignore[no-any-return]  # comes out of a pickle
 
 
 @functools.cache
 def _server() -> subprocess.Popen[bytes]:
-    """Ends with this process, when its standard input does."""
+    """Start the server, which ends when this process closes its standard input."""
     command = [sys.executable, "-m", __name__]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
     atexit.register(server.communicate)
@@ -61,7 +66,7 @@ def _server() -> subprocess.Popen[bytes]:
 
 def _serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever children print
+    os.dup2(2, 1)  # keeps what children print out of the answers
     while True:
         try:
             request = pickle.load(sys.stdin.buffer)
@@ -72,28 +77,28 @@ def _serve() -> None:
 
 
 def _answer(pickled: bytes, seconds: int, extra_bytes: int) -> tuple[int, bytes]:
-    """Exit code of a child, negative for a signal, and what it said."""
+    """Return the exit code of a child (negative for a signal) and its pickled answer."""
     try:
-        work: Work = pickle.loads(pickled)  # here, so that what it imports is there for the next one too
+        work: Work = pickle.loads(pickled)  # in the server, so that the next child finds the modules imported
     except Exception:
         return 0, pickle.dumps((False, traceback.format_exc()))
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _do(work, writer, seconds, extra_bytes)
+        _run_in_child(work, writer, seconds, extra_bytes)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+        answer = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), answer
 
 
-def _do(work: Work, writer: int, seconds: int, extra_bytes: int) -> NoReturn:
+def _run_in_child(work: Work, writer: int, seconds: int, extra_bytes: int) -> NoReturn:
     try:
         signal.alarm(seconds)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        most = _address_space_bytes() + extra_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        limit = _address_space_bytes() + extra_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
         answer: tuple[bool, object] = (True, work())
     except BaseException:
         answer = (False, traceback.format_exc())
