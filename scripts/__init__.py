@@ -1,1 +1,1 @@
-"""Tools of the project itself; each file says what it is for and how it is called."""
+"""Development tools. The docstring of each says what it is for and how to call it."""

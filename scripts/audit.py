@@ -1,10 +1,9 @@
-"""Whether anything that is installed is known to be vulnerable, where somebody answers that question.
+"""Check the installed packages for known vulnerabilities.
 
     python scripts/audit.py
 
-Asks pip-audit about the environment it runs in. Ends with 1 where a vulnerability is known, a version without it is
-there, and nobody has said below why that can wait. Where pip-audit is missing or gets no answer, it says so in one
-line and ends with 0: a machine without a network is no vulnerability.
+Runs pip-audit on the current environment. Exits with 1 if a vulnerability has a fixed version and is not accepted
+below. If pip-audit is missing or gets no answer, for example without a network, prints one line and exits with 0.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 ACCEPTED: Mapping[str, str] = {}
-"""Identifier of a vulnerability -> why its fix can wait: by what it cannot be reached, or what forbids the version."""
+"""Accepted vulnerabilities: identifier -> reason, such as why it cannot be exploited or what forbids the update."""
 
-SECONDS = 120
+TIMEOUT_S = 120
 COMMAND = (
     *(sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off", "--skip-editable"),
     *("--timeout", "5"),
@@ -32,9 +31,9 @@ class Finding:
     """A vulnerability of an installed package.
 
     Attributes:
-        package: name and version.
-        names: its identifiers, the first one pip-audit's own.
-        fixed_in: versions without it; none where there is none yet.
+        package: Name and version.
+        names: Identifiers, that of pip-audit first.
+        fixed_in: Fixed versions.
     """
 
     package: str
@@ -43,12 +42,12 @@ class Finding:
 
     @property
     def reason(self) -> str | None:
-        """Why it is accepted; None where it is not."""
+        """Why it is accepted, or None."""
         return next((ACCEPTED[name] for name in self.names if name in ACCEPTED), None)
 
     @property
     def is_due(self) -> bool:
-        """Whether something can and must be done about it."""
+        """Whether the package must be updated."""
         return bool(self.fixed_in) and self.reason is None
 
     def __str__(self) -> str:
@@ -58,29 +57,30 @@ class Finding:
 
 
 def main() -> int:
-    """Say what is known; gives the exit code."""
+    """Print the known vulnerabilities and return the exit code."""
     if importlib.util.find_spec("pip_audit") is None:
-        return _skipped("pip-audit is not installed (pip install -c constraints.txt '.[dev]')")
+        return _skip("pip-audit is not installed (pip install -c constraints.txt '.[dev]')")
     try:
-        answer = subprocess.run(COMMAND, capture_output=True, text=True, timeout=SECONDS, check=False)
+        answer = subprocess.run(COMMAND, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         found = list(findings(json.loads(answer.stdout)))
     except LookupError as error:
-        return _skipped(str(error))
+        return _skip(str(error))
     except subprocess.TimeoutExpired:
-        return _skipped(f"nobody answered within {SECONDS} s")
+        return _skip(f"no answer within {TIMEOUT_S} s")
     except ValueError:
-        return _skipped(_last_line(answer.stderr))
+        return _skip(_last_line(answer.stderr))
     for finding in found:
         print(finding)
     due = sum(finding.is_due for finding in found)
-    print(f"audit: {due} vulnerable packages to update, {len(found) - due} that nothing can be done about or need be")
+    print(f"audit: {due} vulnerable packages to update, {len(found) - due} accepted or without a fix")
     return 1 if due else 0
 
 
 def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
-    """What a report of pip-audit tells, package by package.
+    """Yield the vulnerabilities in a report of pip-audit.
 
-    Raises: LookupError: no package was known to whoever answered.
+    Raises:
+        LookupError: The report has no answer for any package.
     """
     dependencies = report.get("dependencies") or ()
     if not any("vulns" in one for one in dependencies):
@@ -92,8 +92,8 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(f"{one['name']} {one['version']}", names, tuple(vulnerability.get("fix_versions", ())))
 
 
-def _skipped(why: str) -> int:
-    print(f"audit skipped: {why}")
+def _skip(reason: str) -> int:
+    print(f"audit skipped: {reason}")
     return 0
 
 

@@ -1,13 +1,13 @@
-"""cnncli beside what a user would pick instead: every figure measured by one command, both sides in turns.
+"""Compare cnncli with its alternatives. Each benchmark is one command and measures both sides in turns.
 
-    python scripts/bench.py forward MobileNet     one figure
-    python scripts/bench.py forward               the figures of a group
-    python scripts/bench.py all                   all of them, each group in a process of its own
-    python scripts/bench.py table                 write scripts/BENCHMARKS.md from what was measured
+    python scripts/bench.py forward MobileNet     one benchmark
+    python scripts/bench.py forward               the benchmarks of a group
+    python scripts/bench.py all                   all benchmarks, each group in a process of its own
+    python scripts/bench.py table                 write scripts/BENCHMARKS.md from the results
 
 The other side is plain Keras as its guides write it (`image_dataset_from_directory`, `cache`, `prefetch`, compiled
-`predict` and `fit`), or what the figure names. Photographs and weights are looked for in ../shared; without them the
-drawn sample and random weights serve, which is said. What is found is added to JSON lines in --results.
+`predict` and `fit`), or what the benchmark names. Photographs and weights are looked up in ../shared; the fallback is
+the drawn sample and random weights. Results are appended to JSON lines in --results.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python"))
 @click.argument("group", type=click.Choice([*GROUPS, "all", "table"]))
-@click.argument("figures", nargs=-1, metavar="[FIGURE]...")
+@click.argument("benchmarks", nargs=-1, metavar="[BENCHMARK]...")
 @click.option(
     "--repeats", type=click.IntRange(min=1), help=f"Rounds.  [default: {ROUNDS}; {QUICK_ROUNDS} with --quick]"
 )
-@click.option("--quick", is_flag=True, help="Tiny counts, one round: to see whether it runs, not to be quoted.")
+@click.option("--quick", is_flag=True, help="Tiny counts, one round: only to see whether it runs.")
 @click.option("--data", type=FOLDER, help="Images: train, validation and test with class folders.")
 @click.option("--weights", type=FOLDER, help="Folder of NAME_notop.weights.h5 files.")
 @click.option("--results", type=FOLDER, default=RESULTS, help="Folder of JSON lines.  [default: scripts/.benchmarks]")
 @click.option("--out", type=click.Path(path_type=Path), default=TABLE, help="File that `table` writes.")
-def main(group: str, figures: tuple[str, ...], results: Path, out: Path, **options: Any) -> None:
-    """Parse, and call what measures or what writes the table."""
+def main(group: str, benchmarks: tuple[str, ...], results: Path, out: Path, **options: Any) -> None:
+    """Run benchmarks or write the table."""
     if group == "table":
         click.echo(f"{out}: {write_table(results, out)} rows")
     elif group == "all":
         measure_all(results=results.resolve(), **options)
     else:
-        measure(group, figures, results=results.resolve(), **options)
+        measure(group, benchmarks, results=results.resolve(), **options)
 
 
 def measure(
     group: str,
-    figures: tuple[str, ...],
+    benchmarks: tuple[str, ...],
     *,
     repeats: int | None,
     quick: bool,
@@ -66,27 +66,29 @@ def measure(
     weights: Path | None,
     results: Path,
 ) -> None:
-    """Measure some figures of a group, or all of them."""
+    """Run some benchmarks of a group, or all."""
     module = import_module(f"scripts.benchmarks.{group}")
-    if unknown := [figure for figure in figures if figure not in module.FIGURES]:
-        raise click.UsageError(f"{group} has no figure {', '.join(unknown)}; there are {', '.join(module.FIGURES)}.")
+    if unknown := [benchmark for benchmark in benchmarks if benchmark not in module.BENCHMARKS]:
+        raise click.UsageError(
+            f"unknown benchmark of {group}: {', '.join(unknown)}; expected {', '.join(module.BENCHMARKS)}."
+        )
     images = find_images(data)
     folder = weights.resolve() if weights else SHARED / "weights" if (SHARED / "weights").is_dir() else None
     given = tuple(f"--{name} {value}" for name, value in (("data", data), ("weights", weights)) if value)
     rounds = repeats or usual_rounds(quick)
-    click.echo(f"images: {images.name}; weights: {folder or 'none, random ones serve'}")
-    for figure in figures or module.FIGURES:
+    click.echo(f"images: {images.name}; weights: {folder or 'random'}")
+    for benchmark in benchmarks or module.BENCHMARKS:
         with tempfile.TemporaryDirectory(prefix="cnncli-bench-", ignore_cleanup_errors=True) as name:
             work = Path(name)
-            module.measure(Workbench(group, figure, rounds, quick, images, folder, results, work, load(), given))
+            module.measure(Workbench(group, benchmark, rounds, quick, images, folder, results, work, load(), given))
 
 
 def measure_all(**options: Any) -> None:
-    """Measure every group in a process of its own; one that fails does not stop the others."""
+    """Run each group in a process of its own; a failure does not stop the others."""
     words = [word for name, value in options.items() if value for word in _option(name, value)]
     codes = {group: subprocess.run([sys.executable, __file__, group, *words]).returncode for group in GROUPS}
     if failed := [group for group, code in codes.items() if code]:
-        raise click.ClickException(f"not all could be measured: {', '.join(failed)}")
+        raise click.ClickException(f"failed: {', '.join(failed)}")
 
 
 def _option(name: str, value: object) -> list[str]:

@@ -1,24 +1,24 @@
-"""cnncli beside plain Keras: what it gives, and what the same recipe gives as Keras's guides write it.
+"""Compare the results of cnncli with those of plain Keras as its guides write it.
 
     python scripts/compare_with_keras.py parity [NAME …] [--weights NAME=FILE]
         Features, logits and the losses of ten SGD steps (frozen; top unfrozen with batch norm frozen) from the same
-        weights, head, pixels and batches, on both engines, in float32: relative differences. Weights are files of
-        every form, written from networks initialised with a seed; or a real one, ResNet50=….weights.h5.
+        weights, head, pixels and batches, on both engines, in float32: relative differences. Weights are files in
+        every format from networks initialized with a seed, or a given file, ResNet50=….weights.h5.
 
     python scripts/compare_with_keras.py recipe DATA --backbone NAME [--weights FILE] [--size PX] [--seeds N]
         The default recipe (frozen backbone, average pooling, softmax, Adam 1e-3, early stopping) through
         `cnncli train` and in plain Keras with `image_dataset_from_directory`: test accuracies with 95 % intervals.
 
     python scripts/compare_with_keras.py pixels DATA --backbone NAME [--weights FILE] [--size PX]
-        TensorFlow's bilinear resizing, which does not antialias, against cnncli's decoder: gray levels apart, and
-        the accuracy of heads trained on either and tested on both.
+        TensorFlow's bilinear resizing, which does not antialias, and cnncli's decoder: differences in gray levels,
+        and the accuracy of heads trained on one and tested on both.
 
     python scripts/compare_with_keras.py precision RUN
-        The run's test images through its trunk in float32 and in bfloat16: decisions that flip, accuracies.
+        The run's test images with its trunk in float32 and in bfloat16: changed decisions, and accuracies.
 
-    python scripts/compare_with_keras.py figures RUN
-        For each test image of a run in float32: `predict`, `evaluate`, and `model.keras` in bare Keras in a process
-        of its own; the largest differences of a probability.
+    python scripts/compare_with_keras.py predictions RUN
+        Probabilities of the test images of a float32 run from `predict`, `evaluate`, and `model.keras` in Keras
+        without cnncli: largest differences.
 
 DATA has train, validation and test folders with class folders. Times are not compared here.
 """
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from cnncli.networks.backend import import_keras
 
     options = _parser().parse_args(arguments)
-    import_keras()  # TensorFlow with deterministic operations for both sides, and without its messages
+    import_keras()  # deterministic TensorFlow without its messages, for both sides
     with tempfile.TemporaryDirectory() as folder:
         options.work = Path(folder)
         _print_table(options.compare(options))
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--size", type=int, default=224)
         verb.add_argument("--seeds", type=int, default=1)
         verb.set_defaults(compare=compare)
-    for name, compare in (("precision", compare_precision), ("figures", compare_figures)):
+    for name, compare in (("precision", compare_precision), ("predictions", compare_predictions)):
         verb = verbs.add_parser(name)
         verb.add_argument("run", type=Path)
         verb.set_defaults(compare=compare)
@@ -81,7 +81,7 @@ Row = Sequence[str]
 
 
 def _print_table(rows: Iterator[Row]) -> None:
-    """Print rows as they come, the first as a heading; columns as wide as their heading or 12."""
+    """Print rows as they come. The first is the heading, which sets the widths of the columns to at least 12."""
     widths: list[int] = []
     for row in rows:
         widths = widths or [max(len(cell), 12) for cell in row]
@@ -89,12 +89,12 @@ def _print_table(rows: Iterator[Row]) -> None:
 
 
 def compare_parity(options: argparse.Namespace) -> Iterator[Row]:
-    """Every form of weights of the named networks, on both engines."""
+    """Compare the named networks for every format of weights, on both engines."""
     from tests.support import parity
 
     real = dict(pair.split("=", 1) for pair in options.weights)
     names = options.names or [*real] or ["VGG16", "DenseNet121", "Xception"]
-    yield ("network    ", "weights      ", "engine  ", "features", "logits", "10 frozen", "10 unfrozen", "loss moved")
+    yield ("network    ", "weights      ", "engine  ", "features", "logits", "10 frozen", "10 unfrozen", "loss change")
     for name in names:
         case, folder = parity.CASES[name], options.work / name
         folder.mkdir()
@@ -105,10 +105,10 @@ def compare_parity(options: argparse.Namespace) -> Iterator[Row]:
             files = dict(parity.write_case(case, folder))
         for form, file in files.items():
             for engine in ("keras", "openvino"):
-                yield (name, form, engine, *_parity_figures(case, file, folder, engine))
+                yield (name, form, engine, *_parity_values(case, file, folder, engine))
 
 
-def _parity_figures(case: Any, file: Path, folder: Path, engine: Any) -> Iterator[str]:
+def _parity_values(case: Any, file: Path, folder: Path, engine: Any) -> Iterator[str]:
     from tests.support import parity
 
     def bench() -> Any:
@@ -117,7 +117,7 @@ def _parity_figures(case: Any, file: Path, folder: Path, engine: Any) -> Iterato
     def base() -> Any:
         return plain_keras.build_base(case.name, case.side, file, **case.options)
 
-    yield from (f"{figure:.1e}" for figure in parity.compare_features(bench(), base(), case))
+    yield from (f"{value:.1e}" for value in parity.compare_features(bench(), base(), case))
     frozen = parity.compare_frozen(bench(), base(), case)
     unfrozen = parity.compare_unfrozen(bench(), base(), case)
     yield f"{frozen.difference:.1e}"
@@ -126,7 +126,7 @@ def _parity_figures(case: Any, file: Path, folder: Path, engine: Any) -> Iterato
 
 
 def compare_recipe(options: argparse.Namespace) -> Iterator[Row]:
-    """The recipe through the command line of cnncli, and in plain Keras."""
+    """Train the recipe with the command line of cnncli and in plain Keras."""
     yield ("seed", "cnncli, test accuracy         ", "plain Keras, test accuracy")
     features = _features(options, plain_keras.read_split)
     for seed in range(options.seeds):
@@ -151,7 +151,7 @@ Images = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def _features(options: argparse.Namespace, read: Callable[[Path, int], Images]) -> dict[str, Images]:
-    """Pooled features of a frozen base in plain Keras; one split is in memory at a time."""
+    """Compute the pooled features of a frozen base in plain Keras, one split at a time."""
     base, features = _base(options), {}
     for name in SPLITS:
         pixels, labels = read(options.data / name, options.size)
@@ -160,7 +160,7 @@ def _features(options: argparse.Namespace, read: Callable[[Path, int], Images]) 
 
 
 def _base(options: argparse.Namespace) -> Any:
-    """The backbone in plain Keras; EfficientNetLite0, which Keras does not have, from a file that cnncli wrote."""
+    """Build the backbone in plain Keras. EfficientNetLite0, which Keras lacks, comes from a file that cnncli writes."""
     if options.backbone != "EfficientNetLite0":
         return plain_keras.build_base(options.backbone, options.size, options.weights)
     import keras
@@ -174,28 +174,28 @@ def _base(options: argparse.Namespace) -> Any:
 
 
 def _train_plain(features: dict[str, Images], seed: int, test: str = "test") -> tuple[int, int]:
-    """Right answers of a head trained on features, and how many there were."""
+    """Train a head on features, and return the numbers of correct answers and of images."""
     n_classes = int(features["train"][1].max()) + 1
     head = plain_keras.train_head(features["train"], features["validation"], n_classes, seed)
     inputs, labels = features[test]
     return int((head.predict(inputs, verbose=0).argmax(axis=1) == labels).sum()), len(labels)
 
 
-def _accuracy(right: int, n: int) -> str:
+def _accuracy(n_correct: int, n: int) -> str:
     from cnncli.metrics.classification import wilson_interval
 
-    low, high = wilson_interval(right, n)
-    return f"{right / n:.2%} [{low:.2%}, {high:.2%}]"
+    low, high = wilson_interval(n_correct, n)
+    return f"{n_correct / n:.2%} [{low:.2%}, {high:.2%}]"
 
 
 def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
-    """Pixels of both decoders, and heads trained and tested on either."""
+    """Compare the pixels of both decoders, and heads trained and tested on them."""
     test = options.data / "test"
-    apart = np.abs(plain_keras.read_split(test, options.size)[0] - decode_split(test, options.size)[0])
-    yield ("gray levels apart, test images", "mean", "median image", "worst image", "largest")
-    of_each = apart.mean(axis=(1, 2, 3))
-    figures = (apart.mean(), np.median(of_each), of_each.max(), apart.max())
-    yield ("TensorFlow bilinear against cnncli", *(f"{figure:.2f}" for figure in figures))
+    difference = np.abs(plain_keras.read_split(test, options.size)[0] - decode_split(test, options.size)[0])
+    yield ("difference in gray levels, test images", "mean", "median image", "worst image", "largest")
+    of_images = difference.mean(axis=(1, 2, 3))
+    values = (difference.mean(), np.median(of_images), of_images.max(), difference.max())
+    yield ("TensorFlow bilinear against cnncli", *(f"{value:.2f}" for value in values))
     yield ("", "", "", "", "")
     features = {
         "TensorFlow": _features(options, plain_keras.read_split),
@@ -204,12 +204,12 @@ def compare_pixels(options: argparse.Namespace) -> Iterator[Row]:
     yield ("trained on, tested on", "accuracy of plain Keras", "", "", "")
     for trained, of_training in features.items():
         for tested, of_test in features.items():
-            right, n = _train_plain({**of_training, "test": of_test["test"]}, seed=0)
-            yield (f"{trained}, {tested}", _accuracy(right, n), "", "", "")
+            n_correct, n = _train_plain({**of_training, "test": of_test["test"]}, seed=0)
+            yield (f"{trained}, {tested}", _accuracy(n_correct, n), "", "", "")
 
 
 def decode_split(folder: Path, side: int) -> Images:
-    """The images of class folders as cnncli decodes them, in the order of `image_dataset_from_directory`."""
+    """Decode the images of class folders with cnncli, in the order of `image_dataset_from_directory`."""
     from cnncli.images.decode import PixelSpec, decode
 
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -220,7 +220,7 @@ def decode_split(folder: Path, side: int) -> Images:
 
 
 def compare_precision(options: argparse.Namespace) -> Iterator[Row]:
-    """Probabilities of the test images with the trunk in either precision; the tail is float32 in both."""
+    """Compare probabilities of the test images with the trunk in both precisions and the tail in float32."""
     from tests.support.scored_run import ScoredRun
 
     run = ScoredRun(options.run)
@@ -228,17 +228,17 @@ def compare_precision(options: argparse.Namespace) -> Iterator[Row]:
     flips, n = int((full.argmax(axis=1) != short.argmax(axis=1)).sum()), len(run.labels)
     yield (
         "images",
-        "decisions that flip",
+        "changed decisions",
         "largest change of a probability",
         "float32 accuracy          ",
         "bfloat16",
     )
-    accuracies = [_accuracy(run.right(found), n) for found in (full, short)]
+    accuracies = [_accuracy(run.n_correct(found), n) for found in (full, short)]
     yield (str(n), f"{flips} ({flips / n:.2%})", f"{np.abs(full - short).max():.4f}", *accuracies)
 
 
-def compare_figures(options: argparse.Namespace) -> Iterator[Row]:
-    """`predict`, `evaluate` and bare Keras on the same test images."""
+def compare_predictions(options: argparse.Namespace) -> Iterator[Row]:
+    """Compare `predict`, `evaluate` and Keras without cnncli on the same test images."""
     from tests.support.scored_run import ScoredRun
 
     run = ScoredRun(options.run)

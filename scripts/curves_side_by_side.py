@@ -1,4 +1,4 @@
-"""Draw the curves of several runs beside each other, on common scales.
+"""Draw the curves of several runs side by side with common scales.
 
 Usage: python scripts/curves_side_by_side.py OUT.png RUN RUN [RUN ...]
 """
@@ -15,7 +15,7 @@ from cnncli.runs.records import read_history
 
 
 def main(out: Path, names: list[str]) -> None:
-    """Draw the histories of runs, each given by its directory or name."""
+    """Draw the histories of runs, given by directory or name."""
     runs = [open_run(name, runs_dir_from(None)) for name in names]
     draw_curves_side_by_side([(run.read_facts()["name"], read_history(run.history)) for run in runs], out)
     print(out)

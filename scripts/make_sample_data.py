@@ -1,11 +1,11 @@
 """Draw data/sample: cartoon heads of cats and dogs, the same bytes on every machine.
 
-    python scripts/make_sample_data.py            draw them anew
-    python scripts/make_sample_data.py --check    compare what lies there with what would be drawn
+    python scripts/make_sample_data.py            draw the images
+    python scripts/make_sample_data.py --check    compare the existing images with newly drawn ones
 
-Every cat has a dog with the same background, colors, pose, light and JPEG quality, so that nothing but the animal
-tells the two apart: not the mean color, not the size of image or file. All randomness comes from NumPy's
-RandomState, whose streams are frozen for good; only Pillow's version decides on the last bits of JPEG.
+Every cat has a dog with the same background, colors, pose, light and JPEG quality, so that only the animal
+distinguishes the two, and neither the mean color nor the size of the image or file. All randomness comes from NumPy's
+RandomState, whose streams never change; only the last bits of the JPEGs depend on the version of Pillow.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from PIL import Image, ImageDraw
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "sample"
 PILLOW = "13.0.0"
-"""The version that drew what is in the repository."""
+"""Version that drew the images in the repository."""
 SEED = 20261121
 PAIRS = {"train": 50, "validation": 20, "test": 50}
-"""Cats, and as many dogs, in each split; with 100 test images, 95 % have the Wilson interval 88.8-97.8 %."""
+"""Number of cats, and of dogs, in each split. For 95 % of 100 test images, the Wilson interval is 88.8-97.8 %."""
 SIZES_PX = range(88, 113)
-"""Of width and height, before what is cut off by the image's edge."""
+"""Range of width and height."""
 FINE = 4
-"""Drawn so many times larger and averaged, for smooth edges."""
-LARGEST_BYTES = 4096
-"""One block of most disks."""
+"""Supersampling factor for smooth edges."""
+MAX_BYTES = 4096
+"""Maximum file size: one block of most disks."""
 
 Animal = Literal["cat", "dog"]
 Point = tuple[float, float]
@@ -58,28 +58,28 @@ class Dice:
         self._state = np.random.RandomState([SEED, *words])
 
     def between(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
+        """Return a number in [low, high)."""
         return low + (high - low) * float(self._state.random_sample())
 
     def either_side(self, size: float) -> float:
-        """A number in [−size, size)."""
+        """Return a number in [−size, size)."""
         return self.between(-size, size)
 
-    def chance(self, share: float) -> bool:
-        """True so often."""
-        return self.between(0, 1) < share
+    def chance(self, probability: float) -> bool:
+        """Return True with the given probability."""
+        return self.between(0, 1) < probability
 
     def one_of(self, things: Sequence[Color]) -> Color:
-        """One of some colors."""
+        """Return one of some colors."""
         return things[int(self.between(0, len(things)))]
 
     def bytes(self, *shape: int) -> NDArray[np.int64]:
-        """Numbers in 0-255."""
+        """Return integers in 0-255."""
         return self._state.randint(0, 256, shape).astype(np.int64)
 
 
 class Pose:
-    """Where a head is, how large, and how it is turned: maps head coordinates (its radius is about 1) to pixels."""
+    """Position, size and rotation of a head. Maps head coordinates, in which its radius is about 1, to pixels."""
 
     def __init__(self, dice: Dice, width: int, height: int) -> None:
         radius = min(width, height) * dice.between(0.19, 0.35)
@@ -87,21 +87,21 @@ class Pose:
         across, down = radius * dice.between(0.92, 1.08), radius * dice.between(0.92, 1.08)
         mirror = -1 if dice.chance(0.5) else 1
         self.look = dice.either_side(0.16)
-        """How far the face has moved to one side of the head."""
+        """Offset of the face to one side of the head."""
         self._centre = (width / 2 + dice.either_side(0.16 * width), height / 2 + dice.between(-0.1, 0.14) * height)
         cos, sin = math.cos(turn), math.sin(turn)
         self._x = (mirror * across * cos, across * lean - down * sin)
         self._y = (mirror * across * sin, down * cos)
 
     def __call__(self, x: float, y: float) -> tuple[int, int]:
-        """A point of the head in pixels of the large drawing."""
+        """Map a point of the head to pixels of the supersampled drawing."""
         px = self._centre[0] + self._x[0] * x + self._x[1] * y
         py = self._centre[1] + self._y[0] * x + self._y[1] * y
         return round(px * FINE), round(py * FINE)
 
 
 class Pen:
-    """Draws shapes given in head coordinates; `face` shapes move with the look."""
+    """Draws shapes in head coordinates, shifted horizontally by `shift`."""
 
     def __init__(self, canvas: Image.Image, pose: Pose) -> None:
         self._draw = ImageDraw.Draw(canvas)
@@ -109,36 +109,36 @@ class Pen:
         self.shift = 0.0
 
     def shape(self, color: Color, points: Sequence[Point]) -> None:
-        """A filled polygon."""
+        """Draw a filled polygon."""
         self._draw.polygon([self._pose(x + self.shift, y) for x, y in points], fill=color)
 
     def oval(self, color: Color, x: float, y: float, across: float, down: float, turn: float = 0.0) -> None:
-        """A filled ellipse."""
+        """Draw a filled ellipse."""
         angles = [2 * math.pi * k / 40 for k in range(40)]
         cos, sin = math.cos(turn), math.sin(turn)
         circle = [(across * math.cos(a), down * math.sin(a)) for a in angles]
         self.shape(color, [(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in circle])
 
     def line(self, color: Color, points: Sequence[Point], width: float) -> None:
-        """A line of a width in pixels of the finished image."""
+        """Draw a line with a width in pixels of the final image."""
         path = [self._pose(x + self.shift, y) for x, y in points]
         self._draw.line(path, fill=color, width=max(1, round(width * FINE)), joint="curve")
 
 
-def mixed(one: Color, other: Color, share: float) -> Color:
-    """A color between two."""
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+def mix(one: Color, other: Color, fraction: float) -> Color:
+    """Interpolate between two colors."""
+    red, green, blue = (round(a + (b - a) * fraction) for a, b in zip(one, other, strict=True))
     return (red, green, blue)
 
 
 def draw_cat(pen: Pen, dice: Dice, fur: Color, second: Color, look: float) -> None:
-    """Pointed ears, slit pupils, a small pink nose, long whiskers."""
-    dark, light = mixed(fur, DARK, 0.4), mixed(second, WHITE, 0.55)
+    """Draw pointed ears, slit pupils, a small pink nose and long whiskers."""
+    dark, light = mix(fur, DARK, 0.4), mix(second, WHITE, 0.55)
     outer, tip = dice.between(0.88, 0.98), dice.between(1.45, 1.7)
     for side in (-1, 1):
         top = (side * dice.between(0.72, 0.86), -tip)
         pen.shape(fur, [(side * outer, -0.1), top, (side * 0.12, -0.74)])
-        pen.shape(mixed(PINK, fur, 0.25), [(side * 0.8, -0.42), (top[0] * 0.97, top[1] * 0.86), (side * 0.34, -0.7)])
+        pen.shape(mix(PINK, fur, 0.25), [(side * 0.8, -0.42), (top[0] * 0.97, top[1] * 0.86), (side * 0.34, -0.7)])
     pen.oval(fur, 0, 0, 1.0, 0.86)
     for side in (-1, 1):
         pen.shape(
@@ -160,7 +160,7 @@ def draw_cat(pen: Pen, dice: Dice, fur: Color, second: Color, look: float) -> No
     for side in (-1, 1):
         pen.oval(light, side * 0.18, 0.42, 0.24, 0.19)
     pen.oval(light, 0, 0.58, 0.16, 0.13)
-    pen.shape(mixed(PINK, DARK, 0.15), [(-0.13, 0.2), (0.13, 0.2), (0, 0.34)])
+    pen.shape(mix(PINK, DARK, 0.15), [(-0.13, 0.2), (0.13, 0.2), (0, 0.34)])
     for side in (-1, 1):
         pen.line(DARK, [(0, 0.34), (0, 0.44), (side * 0.1, 0.53), (side * 0.24, 0.48)], 0.8)
         for k in range(3):
@@ -169,9 +169,9 @@ def draw_cat(pen: Pen, dice: Dice, fur: Color, second: Color, look: float) -> No
 
 
 def draw_dog(pen: Pen, dice: Dice, fur: Color, second: Color, look: float) -> None:
-    """Hanging ears, round eyes, a large muzzle with a large dark nose, sometimes the tongue out."""
-    dark, light = mixed(fur, DARK, 0.4), mixed(second, WHITE, 0.55)
-    ear = dark if dice.chance(0.6) else mixed(second, DARK, 0.2)
+    """Draw floppy ears, round eyes, a large muzzle with a large dark nose, and sometimes a tongue."""
+    dark, light = mix(fur, DARK, 0.4), mix(second, WHITE, 0.55)
+    ear = dark if dice.chance(0.6) else mix(second, DARK, 0.2)
     pen.oval(fur, 0, -0.08, 0.84, 0.92)
     low, wide = dice.between(0.45, 0.85), dice.between(1.08, 1.26)
     if dice.chance(0.4):
@@ -190,7 +190,7 @@ def draw_dog(pen: Pen, dice: Dice, fur: Color, second: Color, look: float) -> No
         pen.oval(WHITE, side * 0.35 + 0.05, -0.25, 0.04, 0.04)
         pen.line(dark, [(side * 0.5, -0.46), (side * 0.34, -0.5), (side * 0.22, -0.44)], 1.2)
     if dice.chance(0.55):
-        pen.oval(mixed(PINK, (200, 60, 70), 0.5), 0.06, 0.98, 0.18, 0.26)
+        pen.oval(mix(PINK, (200, 60, 70), 0.5), 0.06, 0.98, 0.18, 0.26)
     pen.oval(light, 0, 0.42, 0.54, 0.36)
     for side in (-1, 1):
         pen.oval(light, side * 0.26, 0.58, 0.32, 0.27)
@@ -203,12 +203,12 @@ def draw_dog(pen: Pen, dice: Dice, fur: Color, second: Color, look: float) -> No
 
 
 def draw_background(dice: Dice, width: int, height: int) -> Image.Image:
-    """Soft clouds of two colors, and shapes of all kinds behind the head."""
+    """Draw smooth clouds of two colors, and random polygons."""
     one, other = dice.bytes(3), dice.bytes(3)
     canvas = Image.new("RGB", (width * FINE, height * FINE))
     cells = int(dice.between(3, 14))
-    share = dice.bytes(cells, cells, 1)
-    clouds = (one * (255 - share) + other * share + 127) // 255
+    weight = dice.bytes(cells, cells, 1)
+    clouds = (one * (255 - weight) + other * weight + 127) // 255
     grain = np.clip(clouds + dice.bytes(cells, cells, 3) // 6 - 21, 0, 255).astype(np.uint8)
     canvas.paste(Image.fromarray(grain).resize(canvas.size, Image.Resampling.BICUBIC))
     for _ in range(int(dice.between(2, 7))):
@@ -217,7 +217,7 @@ def draw_background(dice: Dice, width: int, height: int) -> Image.Image:
 
 
 def draw_polygon(canvas: Image.Image, dice: Dice, tint: NDArray[np.int64]) -> None:
-    """A regular polygon anywhere, of a color near another."""
+    """Draw a regular polygon at a random place in a color similar to `tint`."""
     red, green, blue = (int(value) for value in (dice.bytes(3) + tint) // 2)
     x, y = dice.between(0, canvas.width), dice.between(0, canvas.height)
     size, start = dice.between(0.05, 0.2) * canvas.width, dice.between(0, 7)
@@ -228,15 +228,15 @@ def draw_polygon(canvas: Image.Image, dice: Dice, tint: NDArray[np.int64]) -> No
 
 
 def draw_body(pen: Pen, dice: Dice, fur: Color) -> None:
-    """Shoulders below the head, the same for both animals."""
+    """Draw shoulders below the head, the same for both animals."""
     wide = dice.between(0.7, 1.1)
     pen.shape(
-        mixed(fur, DARK, 0.15), [(-0.5, 0.3), (0.5, 0.3), (wide, 1.3), (wide + 0.2, 4), (-wide - 0.2, 4), (-wide, 1.3)]
+        mix(fur, DARK, 0.15), [(-0.5, 0.3), (0.5, 0.3), (wide, 1.3), (wide + 0.2, 4), (-wide - 0.2, 4), (-wide, 1.3)]
     )
 
 
 def light_and_noise(image: Image.Image, scene: Dice, own: Dice) -> Image.Image:
-    """A slope of light, a cast of color and grainy noise, in whole numbers."""
+    """Apply a light gradient, a color cast and noise in integer arithmetic."""
     pixels = np.asarray(image).astype(np.int64)
     height, width, _ = pixels.shape
     x, y = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
@@ -251,7 +251,7 @@ def light_and_noise(image: Image.Image, scene: Dice, own: Dice) -> Image.Image:
 
 
 def draw_image(split: int, index: int, animal: Animal) -> bytes:
-    """The JPEG of one animal; the scene is that of its pair, the rest its own."""
+    """Draw one animal as JPEG. Both animals of a pair share the scene."""
     scene, own = Dice(split, index), Dice(split, index, 1 if animal == "cat" else 2)
     width, height = (int(scene.between(SIZES_PX.start, SIZES_PX.stop)) for _ in range(2))
     canvas = draw_background(scene, width, height)
@@ -263,21 +263,21 @@ def draw_image(split: int, index: int, animal: Animal) -> bytes:
     if scene.chance(0.4):
         draw_polygon(canvas, scene, scene.bytes(3))
     finished = light_and_noise(canvas.reduce(FINE), scene, own)
-    return encoded(finished, round(scene.between(55, 88)))
+    return encode(finished, round(scene.between(55, 88)))
 
 
-def encoded(image: Image.Image, quality: int) -> bytes:
-    """As JPEG of that quality, or the best below it that fits into `LARGEST_BYTES`."""
+def encode(image: Image.Image, quality: int) -> bytes:
+    """Encode a JPEG in the highest quality up to `quality` that fits into `MAX_BYTES`."""
     while True:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality, optimize=True)
-        if file.tell() <= LARGEST_BYTES:
+        if file.tell() <= MAX_BYTES:
             return file.getvalue()
         quality -= 1
 
 
 def draw_all() -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every file."""
+    """Yield name and bytes of every file."""
     for place, (split, pairs) in enumerate(PAIRS.items()):
         for index in range(pairs):
             for animal in ("cat", "dog"):
@@ -285,27 +285,27 @@ def draw_all() -> Iterator[tuple[str, bytes]]:
 
 
 def differences(folder: Path) -> list[str]:
-    """What differs between a folder and what would be drawn, a line each."""
+    """Return one line for each difference between a folder and newly drawn images."""
     drawn = dict(draw_all())
     there = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return [
         *(f"{name}: missing" for name in sorted(drawn.keys() - there.keys())),
-        *(f"{name}: not one of the sample" for name in sorted(there.keys() - drawn.keys())),
-        *(f"{name}: other bytes" for name in sorted(drawn.keys() & there.keys()) if drawn[name] != there[name]),
+        *(f"{name}: not part of the sample" for name in sorted(there.keys() - drawn.keys())),
+        *(f"{name}: different bytes" for name in sorted(drawn.keys() & there.keys()) if drawn[name] != there[name]),
     ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the folder, or check it; gives the exit code."""
+    """Draw or check the folder, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder; what is in it is replaced")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="output folder, which is replaced")
     parser.add_argument("--check", action="store_true", help="draw nothing; exit 1 if the folder would change")
     options = parser.parse_args(arguments)
     if PIL.__version__ != PILLOW:
         print(f"drawn with Pillow {PILLOW}, this is {PIL.__version__}: bytes may differ", file=sys.stderr)
     if options.check:
         found = differences(options.out)
-        print("\n".join(found) or f"{options.out}: as it would be drawn")
+        print("\n".join(found) or f"{options.out}: OK")
         return 1 if found else 0
     shutil.rmtree(options.out, ignore_errors=True)
     for name, data in draw_all():

@@ -1,10 +1,10 @@
-"""How surely copies of photographs are known again, how seldom others are taken for copies, and how fast that is.
+"""Measure recall, precision and speed of the search for near-duplicates.
 
     python scripts/measure_near_duplicates.py FOLDER              1,000 copies of each kind, and all pairs of images
-    python scripts/measure_near_duplicates.py --speed 100000      drawn thumbnails, 70 / 15 / 15 % in three splits
+    python scripts/measure_near_duplicates.py --speed 100000      random thumbnails, 70 / 15 / 15 % in three splits
 
-The limits in cnncli/dataset/perceptual_hash.py are chosen by the first; the pairs that
-pass are listed, to be looked at.
+The thresholds in cnncli/dataset/perceptual_hash.py follow from the first command. It lists the pairs that pass, for
+inspection.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ BITS = (10, 12, 14, 16, 18)
 CORRELATIONS = (0.85, 0.9, 0.92, 0.95)
 
 
-def cropped(share: float) -> Change:
-    """Without so much of the width and height, most of it at the left and the top."""
-    return lambda one: one.crop((round(0.7 * share * one.width), round(0.7 * share * one.height),
-                                 one.width - round(0.3 * share * one.width),
-                                 one.height - round(0.3 * share * one.height)))  # fmt: skip
+def crop(fraction: float) -> Change:
+    """Return a change that crops a fraction of width and height, 70 % of it at the left and the top."""
+    return lambda one: one.crop((round(0.7 * fraction * one.width), round(0.7 * fraction * one.height),
+                                 one.width - round(0.3 * fraction * one.width),
+                                 one.height - round(0.3 * fraction * one.height)))  # fmt: skip
 
 
-def scaled(factor: float) -> Change:
-    """Smaller or larger, in its proportions."""
+def scale(factor: float) -> Change:
+    """Return a change that scales the image."""
     return lambda one: one.resize((max(1, round(one.width * factor)), max(1, round(one.height * factor))))
 
 
 CHANGES: dict[str, tuple[Change, int]] = {
     "recompressed, quality 50": (lambda one: one, 50),
     "recompressed, quality 20": (lambda one: one, 20),
-    "half the size": (scaled(0.5), 80),
-    "a fifth of the size": (scaled(0.2), 80),
-    "twice the size": (scaled(2.0), 80),
+    "half the size": (scale(0.5), 80),
+    "a fifth of the size": (scale(0.2), 80),
+    "twice the size": (scale(2.0), 80),
     "stretched to 224 × 224": (lambda one: one.resize((224, 224)), 80),
     "brightness × 1.3": (lambda one: ImageEnhance.Brightness(one).enhance(1.3), 80),
     "brightness × 0.6": (lambda one: ImageEnhance.Brightness(one).enhance(0.6), 80),
@@ -61,20 +61,20 @@ CHANGES: dict[str, tuple[Change, int]] = {
     "colors × 0.6": (lambda one: ImageEnhance.Color(one).enhance(0.6), 80),
     "without colors": (lambda one: one.convert("L"), 80),
     "blurred": (lambda one: one.filter(ImageFilter.GaussianBlur(3)), 80),
-    "cropped by 2 %": (cropped(0.02), 80),
-    "cropped by 5 %": (cropped(0.05), 80),
-    "cropped by 10 %": (cropped(0.1), 80),
-    "turned by 2 degrees": (lambda one: one.rotate(2, Image.Resampling.BILINEAR), 80),
+    "cropped by 2 %": (crop(0.02), 80),
+    "cropped by 5 %": (crop(0.05), 80),
+    "cropped by 10 %": (crop(0.1), 80),
+    "rotated by 2 degrees": (lambda one: one.rotate(2, Image.Resampling.BILINEAR), 80),
     "mirrored": (lambda one: one.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 80),
 }
 
 
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python") if __doc__ else None)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True), required=False)
-@click.option("--count", default=1000, show_default=True, help="Images that are copied.")
-@click.option("--speed", type=int, help="Search among so many drawn thumbnails instead.")
+@click.option("--count", default=1000, show_default=True, help="Number of images to copy.")
+@click.option("--speed", type=int, help="Number of random thumbnails to search.")
 def main(folder: Path | None, count: int, speed: int | None) -> None:
-    """Print tables."""
+    """Print the tables."""
     if folder:
         paths, _ = images_below(folder)
         measure(paths, count)
@@ -83,7 +83,7 @@ def main(folder: Path | None, count: int, speed: int | None) -> None:
 
 
 def measure(paths: list[Path], count: int) -> None:
-    """Copies of some of the images, and all pairs of all of them."""
+    """Search copies of some images, and all pairs of images."""
     looks = looks_of([path.read_bytes() for path in paths])
     some = np.random.default_rng(0).permutation(len(paths))[:count]
     click.echo(f"{len(paths):,} images, without structure {np.count_nonzero(~looks.telling):,}\n")
@@ -105,8 +105,8 @@ def measure(paths: list[Path], count: int) -> None:
 def row_of(
     name: str, looks: Looks, some: NDArray[np.int64], paths: list[Path], change: Change, quality: int
 ) -> tuple[str, ...]:
-    """What became of the copies of one kind."""
-    copies = looks_of(list(map_ordered(lambda path: changed(path, change, quality), paths)))
+    """Return the table row for one kind of copies."""
+    copies = looks_of(list(map_ordered(lambda path: encode_changed(path, change, quality), paths)))
     bits = np.bitwise_count(looks.hashes[some] ^ copies.hashes)
     correlation = correlations(looks.gray[some], copies.gray)
     color = color_distances(looks.color[some], copies.color)
@@ -122,7 +122,7 @@ def row_of(
 def all_pairs(
     looks: Looks, widest: int = BITS[-1]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], tuple[tuple[int, int, float], ...]]:
-    """Bits and correlation of all pairs whose hashes are near, and the pairs that look alike."""
+    """Return bits and correlation of all pairs with similar hashes, and the near-duplicates."""
     bits, correlation = [], []
     for place in range(len(looks.hashes) - 1):
         others = np.bitwise_count(looks.hashes[place] ^ looks.hashes[place + 1 :])
@@ -134,12 +134,12 @@ def all_pairs(
 
 
 def looks_of(files: list[bytes]) -> Looks:
-    """Of the bytes of image files."""
+    """Compute the looks of encoded images."""
     return Looks.of([facts.thumbnail for facts in map_ordered(lambda one: verify_bytes(one, "-", MAX_PIXELS), files)])
 
 
-def changed(path: Path, change: Change, quality: int) -> bytes:
-    """The bytes of a JPEG of the changed image."""
+def encode_changed(path: Path, change: Change, quality: int) -> bytes:
+    """Encode the changed image as JPEG."""
     file = io.BytesIO()
     with Image.open(path) as image:
         change(image.convert("RGB")).save(file, "JPEG", quality=quality)
@@ -147,7 +147,7 @@ def changed(path: Path, change: Change, quality: int) -> bytes:
 
 
 def measure_speed(n: int) -> None:
-    """Search among random thumbnails, in which a hundred copies are planted."""
+    """Search random thumbnails with a hundred planted copies."""
     random = np.random.default_rng(0)
     table = random.integers(0, 256, (n, THUMBNAIL_BYTES), np.uint8)
     table[-100:] = table[:100]
@@ -159,7 +159,7 @@ def measure_speed(n: int) -> None:
         found = near_pairs(Looks.of(thumbnails), parts, within)
         seconds, used = time.monotonic() - started, time.process_time() - used
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-        spent = f"{seconds:.1f} s, {used:.1f} s of processor"
+        spent = f"{seconds:.1f} s, {used:.1f} s of CPU time"
         click.echo(f"{n:,} images, {what}: {spent}, {len(found.pairs)} pairs, memory at most {peak_mb:.0f} MB")
 
 

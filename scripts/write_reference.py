@@ -1,4 +1,4 @@
-"""Write the README's reference of settings anew, from the settings: `python -m scripts.write_reference`."""
+"""Update the reference of settings in the README from the schema: `python -m scripts.write_reference`."""
 
 from __future__ import annotations
 

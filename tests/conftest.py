@@ -1,4 +1,4 @@
-"""Fixtures for every room: tiny images drawn on the spot, and the real ones where they are at hand."""
+"""Fixtures of all tests: private folders, signals, and the folder of real photographs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real photographs and weights beside the project; skips, saying so, where it is absent."""
+    """Return the folder of real photographs and weights next to the project, or skip the test."""
     if not (SHARED / "data" / "dogs-vs-cats").is_dir():
-        pytest.skip("needs the real photographs and weights in ../shared, which are not on this machine")
+        pytest.skip("needs real photographs and weights in ../shared")
     return SHARED
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c() -> None:
-    """As on a terminal: who starts the tests in the background ignores it, and so would all that they start."""
+    """Handle Ctrl-C as on a terminal; a shell lets background jobs and their children ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's own cache, weights or runs."""
+    """Keep tests from reading or writing the user's cache, weights or runs."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("CNNCLI_CACHE", str(home / "cache"))
     monkeypatch.setenv("CNNCLI_RUNS", str(home / "runs"))
@@ -34,5 +34,5 @@ def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, so that the other processes have something to do until it is over."""
+    """Begin with the longest test, so that the other processes share the rest."""
     items.sort(key=lambda item: "test_trainings.py" not in item.nodeid)

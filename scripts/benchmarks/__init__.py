@@ -1,14 +1,14 @@
-"""The benchmark of `scripts/bench.py`: a module for each group of figures, and what they measure and write with.
+"""Benchmarks of `scripts/bench.py`: a module for each group, and their tools.
 
-A group's module has `FIGURES`, the names that the command line takes, and `measure(bench)`, which measures the one that
-`bench.figure` names and records what it found.
+The module of a group has `BENCHMARKS`, the names for the command line, and `measure(bench)`, which runs the benchmark
+that `bench.benchmark` names and records its findings.
 """
 
 GROUPS = (
     "forward",
     "files",
     "recipe",
-    "store",
+    "cache",
     "finetuning",
     "scratch",
     "checkpoints",
@@ -19,4 +19,4 @@ GROUPS = (
     "accuracy",
     "gpu",
 )
-"""In the order of the table."""
+"""Groups in the order of the table."""

@@ -1,4 +1,4 @@
-"""What speed costs in accuracy: bfloat16 against float32, views against none and fresh, the engine against Keras."""
+"""Accuracy: bfloat16 and float32, cached and fresh views and none, the engine and Keras."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ from cnncli.images.decode import PixelSpec, decode
 from cnncli.metrics.classification import wilson_interval
 from scripts.benchmarks.commands import cnncli_command, run
 from scripts.benchmarks.keras_side import plain
+from scripts.benchmarks.measurements import Finding, Samples, Target, in_turns
 from scripts.benchmarks.networks import freeze
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import Samples, in_turns
 from scripts.benchmarks.workbench import Workbench
 
 if TYPE_CHECKING:
     from scripts.benchmarks.networks import FrozenNetwork
 
-FIGURES = ("engine", "precision", "views", "views-of-few")
+BENCHMARKS = ("engine", "precision", "views", "views-of-few")
 SEEDS = (0, 1, 2)
 SIZES_PX = {"ResNet50": 160, "MobileNetV2": 224, "EfficientNetLite0": 224}
 VIEWED = ("EfficientNetLite0", "ResNet50")
 MANY, FEW = 2000, 100
-"""Training images."""
+"""Numbers of training images."""
 EPOCHS = "training.epochs=10"
 AUGMENTATION = ("augmentation.rotation_range=15", "augmentation.zoom_range=0.1", "augmentation.horizontal_flip=true")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A training: its test accuracy (0–1), the number of test images, and of features that it computed and stored."""
+    """Result of a training.
+
+    Attributes:
+        accuracy: Test accuracy, 0–1.
+        n: Number of test images.
+        computed: Number of images and views whose features were computed.
+    """
 
     accuracy: float
     n: int
@@ -44,18 +49,18 @@ class Scored:
 
 
 def measure(bench: Workbench) -> None:
-    """Everything on the images of all splits; the seeds are the rounds."""
+    """Measure accuracies; each round is a seed."""
     measures: dict[str, Callable[[Workbench], None]] = {
         "engine": _measure_engine,
         "precision": _measure_precision,
         "views": partial(_measure_views, images=MANY),
         "views-of-few": partial(_measure_views, images=FEW),
     }
-    measures[bench.figure](bench)
+    measures[bench.benchmark](bench)
 
 
 def _measure_engine(bench: Workbench) -> None:
-    """The largest relative difference between features of both sides, both in float32."""
+    """Measure the largest relative difference between the features of the engine and of Keras, both in float32."""
     folder = bench.splits(train=16, validation=16, test=256)
     rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("test")
     for name, side in SIZES_PX.items():
@@ -66,7 +71,7 @@ def _measure_engine(bench: Workbench) -> None:
             f"{name}, {side} px: features of the engine in float32 against Keras's, {len(rows)} images",
             "largest difference / largest feature",
             Samples((_difference(network, pixels),)),
-            reach=Reach("cnncli", most=1e-3),
+            target=Target("cnncli", most=1e-3),
         )
         bench.record(finding)
 
@@ -80,7 +85,7 @@ def _difference(network: FrozenNetwork, pixels: np.ndarray) -> float:
 
 
 def _measure_precision(bench: Workbench) -> None:
-    """The default recipe with the trunk in either precision."""
+    """Train the default recipe with the trunk in each precision."""
     folder = bench.splits()
     for name in SIZES_PX:
         sides = {
@@ -92,23 +97,22 @@ def _measure_precision(bench: Workbench) -> None:
         half = _half_interval(full)
         bench.record(
             Finding(
-                f"{name}, {SIZES_PX[name]} px: test accuracy, stored bfloat16",
+                f"{name}, {SIZES_PX[name]} px: test accuracy, bfloat16",
                 "%",
                 _accuracies(short),
-                "stored float32",
+                "float32",
                 _accuracies(full),
                 comparison="difference",
-                reach=Reach("comparison", least=-half, most=half),
+                target=Target("comparison", least=-half, most=half),
                 note=f"seeds {_seeds(bench)}; float32 {_interval(full)}, bfloat16 {_interval(short)}",
             )
         )
 
 
 def _measure_views(bench: Workbench, images: int) -> None:
-    """Views of training images against no augmentation at all.
+    """Compare views of training images with no augmentation.
 
-    Each kind begins with an empty cache. Views are the same for all seeds, so only the first seed computes them: what
-    it computes is what they cost.
+    Each kind begins with an empty cache. All seeds share the views, so only the first seed computes them.
     """
     folder = bench.splits(train=images)
     for name in VIEWED:
@@ -140,16 +144,16 @@ def _record_views(bench: Workbench, title: str, kind: str, ours: list[Scored], n
 
 
 def _cost(kind: str, ours: list[Scored]) -> str:
-    """How often the frozen part ran: a figure that does not depend on what else the machine does."""
+    """Return how often the trunk ran, a cost that does not depend on the load of the machine."""
     if kind == "views: fresh":
-        return "the frozen part ran on every training image in every epoch"
-    return f"the frozen part ran on {ours[0].computed:,} images and views"
+        return "the trunk ran on every training image in every epoch"
+    return f"the trunk ran on {ours[0].computed:,} images and views"
 
 
 def _trainings(
     bench: Workbench, folder: Path, name: str, settings: Sequence[str], kind: str = ""
 ) -> Callable[[], Scored]:
-    """Each call trains with the next seed; trainings of a network and kind share a cache."""
+    """Return a function that trains with the next seed; trainings of a network and kind share a cache."""
     seeds = iter(SEEDS)
     words = [
         f"backbone.name={name}",
@@ -183,7 +187,7 @@ def _accuracies(runs: list[Scored]) -> Samples:
 
 
 def _bounds(runs: list[Scored]) -> tuple[float, float]:
-    """The 95 % Wilson interval of the median accuracy, percent."""
+    """Return the 95 % Wilson interval of the median accuracy in percent."""
     n = runs[0].n
     low, high = wilson_interval(round(_accuracies(runs).median * n / 100), n)
     return 100 * low, 100 * high

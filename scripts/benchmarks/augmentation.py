@@ -1,4 +1,4 @@
-"""Random renderings of decoded images at 160 px: rotation, shifts, shear, zoom and flip."""
+"""Random augmentation of decoded images at 160 px: rotation, shifts, shear, zoom and flip."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.networks.backend import import_keras
 from cnncli.runtime.threads import batched, map_ordered
 from scripts.benchmarks.keras_side import plain
+from scripts.benchmarks.measurements import Finding, Target, seconds_in_turns
 from scripts.benchmarks.plain import parts
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = ("geometric",)
+BENCHMARKS = ("geometric",)
 SIDE_PX = 160
 SETTINGS = AugmentationConfig(
     rotation_range=40.0,
@@ -30,7 +29,7 @@ SETTINGS = AugmentationConfig(
 
 
 def measure(bench: Workbench) -> None:
-    """Renderings a second, from uint8 arrays in memory."""
+    """Measure augmented images per second, from uint8 arrays in memory."""
     import_keras()
 
     count = bench.count(2048, 64)
@@ -52,12 +51,12 @@ def measure(bench: Workbench) -> None:
     rates = {name: samples.per_second(count) for name, samples in seconds.items()}
     for other, theirs in rates.items():
         if other != "cnncli":
-            title, reach = f"five geometric operations, {SIDE_PX} px", Reach("comparison", least=10.0)
-            bench.record(Finding(title, "images/s", rates["cnncli"], other, theirs, reach=reach), "random pixels")
+            title, target = f"five geometric operations, {SIDE_PX} px", Target("comparison", least=10.0)
+            bench.record(Finding(title, "images/s", rates["cnncli"], other, theirs, target=target), "random pixels")
 
 
 def _in_pipeline(pixels: np.ndarray) -> Callable[[], object]:
-    """Batches augmented side by side, as `fit` would take them."""
+    """Augment several batches at the same time, as for `fit`."""
     import tensorflow as tf
 
     layers = parts.seven_augmentations()
@@ -73,7 +72,7 @@ def _in_pipeline(pixels: np.ndarray) -> Callable[[], object]:
 
 
 def _compiled(pixels: np.ndarray) -> Callable[[], object]:
-    """One batch after another, each on all processors."""
+    """Augment one batch after the other, each on all cores."""
     import tensorflow as tf
 
     layers = parts.seven_augmentations()

@@ -1,4 +1,4 @@
-"""What checkpoints take of a training's time: a small network from scratch, and a head on stored features."""
+"""Share of the training time that checkpoints take: a small network from scratch, and a head on cached features."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
 from scripts.benchmarks.commands import cnncli_command, run
 from scripts.benchmarks.images import ROOT
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import Samples
+from scripts.benchmarks.measurements import Finding, Samples, Target
 from scripts.benchmarks.workbench import Workbench
 
 CONFIGS = ROOT / "configs" / "dogs-vs-cats"
 CASES = {
     "ConvNet": ("convnet-from-scratch.yaml", "ConvNet of 3.5 million parameters from scratch, 150 px", 3),
-    "EfficientNetLite0": ("efficientnetlite0-features.yaml", "head on stored features of EfficientNetLite0", 20),
+    "EfficientNetLite0": ("efficientnetlite0-features.yaml", "head on cached features of EfficientNetLite0", 20),
 }
-"""By figure: the config, what it is, its epochs."""
-FIGURES = tuple(CASES)
+"""Config, description and epochs by benchmark."""
+BENCHMARKS = tuple(CASES)
 
 
 def measure(bench: Workbench) -> None:
-    """Train a few times, and compare the seconds of all saves with those of all epochs."""
-    file, title, epochs = CASES[bench.figure]
+    """Train once per round, and compare the seconds of all saves with those of all epochs."""
+    file, title, epochs = CASES[bench.benchmark]
     data = bench.splits()
     settings = [f"data.path={data}", f"training.epochs={bench.count(epochs, 2)}", "training.early_stopping=null"]
     words = ["--json", "--quiet", "--runs-dir", str(bench.work / "runs")]
     command = cnncli_command("train", CONFIGS / file, *settings, *words)
-    shares, seconds = [], []
+    percentages, seconds = [], []
     for _ in range(bench.rounds):
         folder = RunFolder(Path(run(command, bench.work / "cache").document["run"]))
         saving = float(folder.read_facts()["checkpoint_seconds"])
         training = sum(row.seconds for row in read_history(folder.history))
-        shares.append(100 * saving / (training + saving))
+        percentages.append(100 * saving / (training + saving))
         seconds.append(training)
     finding = Finding(
         f"{title}: checkpoints",
         "% of the training's time",
-        Samples(tuple(shares)),
-        reach=Reach("cnncli", most=5.0),
+        Samples(tuple(percentages)),
+        target=Target("cnncli", most=5.0),
         note=f"{statistics.median(seconds):.1f} s of training",
     )
     bench.record(finding)

@@ -1,4 +1,4 @@
-"""Frozen networks from JPEG files: against the ideal of decoding and computing alone, and against plain Keras."""
+"""Frozen networks on JPEG files, compared with decoding and the forward pass on their own, and with plain Keras."""
 
 from __future__ import annotations
 
@@ -20,26 +20,25 @@ from cnncli.features.store import FeatureStore
 from cnncli.runtime.threads import map_ordered, workers
 from cnncli.terminal.console import Console
 from scripts.benchmarks.keras_side import plain
+from scripts.benchmarks.measurements import Finding, Samples, Target, seconds_in_turns
 from scripts.benchmarks.networks import NETWORKS, SIDE_PX, FrozenNetwork, freeze
 from scripts.benchmarks.plain.parts import steady
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import Samples, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = NETWORKS
+BENCHMARKS = NETWORKS
 IMAGES = {"MobileNet": 1024, "EfficientNetLite0": 1024, "VGG16": 128}
-"""So that a round of the slowest side takes a quarter of a minute or so; `OTHERS` for the others."""
+"""Number of images by network, so that a round of the slowest side takes about 15 s; `OTHERS` for other networks."""
 OTHERS = 384
 
 
 def measure(bench: Workbench) -> None:
-    """Images a second: decoding alone, the engine alone, both together into an empty store, and Keras."""
-    network = freeze(bench, bench.figure)
-    folder = bench.splits(train=IMAGES.get(bench.figure, OTHERS), validation=16, test=16)
+    """Measure images per second: decoding, the engine, both together into an empty cache, and Keras."""
+    network = freeze(bench, bench.benchmark)
+    folder = bench.splits(train=IMAGES.get(bench.benchmark, OTHERS), validation=16, test=16)
     rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("train")
     decode = _decoding(network, rows)
     pixels = np.stack(decode())
-    together = Extracting(network.extraction, rows, bench.work)
+    together = EmptyCacheExtraction(network.extraction, rows, bench.work)
     sides: dict[str, Callable[[], object]] = {
         "decode": decode,
         "forward": lambda: run_on_all_cores(network.engine, [pixels]),
@@ -57,7 +56,7 @@ def _decoding(network: FrozenNetwork, rows: Sequence[Row]) -> Callable[[], list[
 
 
 def _keras(model: Any, folder: Path) -> Callable[[], object]:
-    """`predict` on a folder, the next batches decoded meanwhile."""
+    """Return a call of `predict` on a folder, which decodes the next batches in the meantime."""
     import keras
 
     data = keras.utils.image_dataset_from_directory(
@@ -67,8 +66,8 @@ def _keras(model: Any, folder: Path) -> Callable[[], object]:
     return lambda: model.predict(data, verbose=0)
 
 
-class Extracting:
-    """Calls fill an empty store each; `busy` has the share of all processors' time that each call used, percent."""
+class EmptyCacheExtraction:
+    """Each call fills an empty cache. `busy` has the CPU utilization of each call in percent."""
 
     def __init__(self, extraction: Extraction, rows: Sequence[Row], work: Path) -> None:
         self.busy: list[float] = []
@@ -76,31 +75,31 @@ class Extracting:
         self._stores = (work / f"store-{number}" for number in itertools.count())
 
     def __call__(self) -> None:
-        """Extract everything."""
+        """Extract all features."""
         started, used = time.perf_counter(), _processor_seconds()
         with FeatureStore(next(self._stores)) as store:
             extract(self._extraction, self._rows, 1, store, Console(quiet=True))
-        share = (_processor_seconds() - used) / (time.perf_counter() - started) / workers()
-        self.busy.append(100 * share)
+        fraction = (_processor_seconds() - used) / (time.perf_counter() - started) / workers()
+        self.busy.append(100 * fraction)
 
 
 def _processor_seconds() -> float:
-    """Processor time of this process and its children, all threads."""
+    """Return the CPU time of this process and its children, of all threads."""
     return sum(os.times()[:4])
 
 
 def _record(bench: Workbench, rates: dict[str, Samples]) -> None:
     pairs = zip(rates["decode"].values, rates["forward"].values, strict=True)
     ideal = Samples(tuple(1 / (1 / decode + 1 / forward) for decode, forward in pairs))
-    note = f"decoding alone {rates['decode'].median:,.0f}, the engine alone {rates['forward'].median:,.0f} images/s"
+    note = f"decoding {rates['decode'].median:,.0f} images/s, the engine {rates['forward'].median:,.0f} images/s"
     others = (
-        ("1 / (1/decode + 1/forward), each measured alone on all processors", ideal, 0.9, note),
+        ("1 / (1/decode + 1/forward), each each on all cores", ideal, 0.9, note),
         ("Keras `image_dataset_from_directory` + `predict`", rates["Keras"], 4.0, ""),
     )
     for other, theirs, least, remark in others:
-        reach = Reach("comparison", least=least)
-        bench.record(Finding(_title(bench), "images/s", rates["extract"], other, theirs, reach=reach, note=remark))
+        target = Target("comparison", least=least)
+        bench.record(Finding(_title(bench), "images/s", rates["extract"], other, theirs, target=target, note=remark))
 
 
 def _title(bench: Workbench) -> str:
-    return f"{bench.figure}, {SIDE_PX} px, from JPEG files to stored features"
+    return f"{bench.benchmark}, {SIDE_PX} px, from JPEG files to cached features"

@@ -1,4 +1,4 @@
-"""Fine-tuning the last block: cnncli's tail on stored features against the whole network in plain Keras's `fit`."""
+"""Fine-tuning the last block: cnncli's tail on cached features, and the whole network with Keras's `fit`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Case:
     """A network whose top trains.
 
     Attributes:
-        config: a file of `configs/`, whose head and optimizer count.
-        side: of the images, pixels.
-        first_trained: layer from which on it trains.
-        dense: units of the hidden layer on flattened features; 0: dropout on averaged ones.
-        optimizer: class of keras.optimizers, as in the config.
-        images: of an epoch; a round of plain Keras takes half a minute or so.
-        least: how many times faster cnncli should be.
+        config: File in `configs/` with the head and the optimizer.
+        side: Width and height of the images in pixels.
+        first_trained: First trainable layer.
+        dense: Units of the hidden layer on flattened features, or 0 for dropout on averaged features.
+        optimizer: Class in keras.optimizers, as in the config.
+        images: Images per epoch, so that a round of plain Keras takes about 30 s.
+        least: Minimum ratio of the rates of cnncli and plain Keras.
     """
 
     config: str
@@ -43,12 +43,12 @@ CASES = {
     "VGG16": Case("vgg16-finetune.yaml", 150, "block5_conv1", 256, "RMSprop", 256, 8.0),
     "ResNet50": Case("resnet50-finetune.yaml", 160, "conv5_block3_1_conv", 0, "Adam", 512, 5.0),
 }
-FIGURES = tuple(CASES)
+BENCHMARKS = tuple(CASES)
 
 
 def measure(bench: Workbench) -> None:
-    """The network that the figure names."""
-    measure_case(bench, bench.figure)
+    """Measure the network that the benchmark names."""
+    measure_case(bench, bench.benchmark)
 
 
 def measure_case(bench: Workbench, name: str) -> None:
@@ -61,10 +61,10 @@ def measure_case(bench: Workbench, name: str) -> None:
         bench,
         ours,
         lambda: _fit(bench, name, folder),
-        figure=f"{name} from {case.first_trained}, {case.side} px, an epoch",
+        title=f"{name} from {case.first_trained}, {case.side} px, an epoch",
         other="whole network in plain Keras `fit`, the layers below frozen",
         least=case.least,
-        note=f"cnncli's tail trains in {ours.precision}, on features of one view that are stored before",
+        note=f"cnncli's tail trains in {ours.precision}, on cached features of one view",
     )
 
 
@@ -80,7 +80,7 @@ def _overrides(bench: Workbench, name: str, folder: Path) -> dict[str, object]:
 
 
 def _fit(bench: Workbench, name: str, folder: Path) -> Callable[[], object]:
-    """One epoch of `fit` on decoded images in memory."""
+    """Return a call of `fit` for one epoch on decoded images in memory."""
     import keras
 
     case, weights = CASES[name], bench.weights_of(name)
@@ -94,7 +94,7 @@ def _fit(bench: Workbench, name: str, folder: Path) -> Callable[[], object]:
 
 
 def _head(case: Case) -> list[Any]:
-    """The head of the config: a dense layer on flattened features, or dropout on averaged ones."""
+    """Return the head of the config: a dense layer on flattened features, or dropout on averaged features."""
     import keras
 
     layers = keras.layers

@@ -1,23 +1,23 @@
-"""The figures of a GPU: frozen forward, fine-tuning ResNet50, store on and off; skipped aloud where there is none."""
+"""GPU: forward passes, fine-tuning ResNet50, and the feature cache; skipped with a message without a GPU."""
 
 from __future__ import annotations
 
 import click
 
 from cnncli.networks.backend import gpus
-from scripts.benchmarks import finetuning, forward, store
+from scripts.benchmarks import cache, finetuning, forward
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = (*forward.FIGURES, "fine-tuning", "store")
+BENCHMARKS = (*forward.BENCHMARKS, "fine-tuning", "cache")
 
 
 def measure(bench: Workbench) -> None:
-    """What the benchmarks of the CPU measure, through the engine that cnncli chooses on a GPU."""
+    """Run the benchmarks of the CPU with the engine that cnncli chooses on a GPU."""
     if not gpus():
-        click.echo(f"gpu {bench.figure}: skipped, TensorFlow sees no GPU")
-    elif bench.figure == "fine-tuning":
+        click.echo(f"gpu {bench.benchmark}: skipped, TensorFlow sees no GPU")
+    elif bench.benchmark == "fine-tuning":
         finetuning.measure_case(bench, "ResNet50")
-    elif bench.figure == "store":
-        store.measure(bench)
+    elif bench.benchmark == "cache":
+        cache.measure(bench)
     else:
         forward.measure(bench)

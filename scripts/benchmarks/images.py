@@ -1,4 +1,4 @@
-"""The images that are measured with: where they are, parts of them, and many that differ in a few pixels."""
+"""Images for the benchmarks: find them, copy some, and write many that differ in a few pixels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from cnncli.runtime.threads import map_ordered
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
-"""Where photographs and weights are looked for."""
+"""Folder of photographs and weights."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """A folder with train, validation and test, each with class folders; and its name in the table."""
+    """A folder with train, validation and test folders of class folders, and its name in the table."""
 
     folder: Path
     name: str
 
 
 def find_images(given: Path | None = None) -> Images:
-    """The folder that was named, else the shared photographs, else the drawings that come with the project."""
+    """Return the given folder, else the shared photographs, else the sample that comes with the project."""
     if given is not None:
         return Images(given.resolve(), given.resolve().name)
     photographs = SHARED / "data" / "dogs-vs-cats"
@@ -37,9 +37,12 @@ def find_images(given: Path | None = None) -> Images:
 
 
 def part(images: Images, counts: Mapping[str, int], out: Path) -> Path:
-    """Copy so many images of each split, as many of each class, into a folder that can be changed.
+    """Copy images into a new folder.
 
-    A split that has fewer is copied whole. What the folder held before is gone.
+    Args:
+        images: Source.
+        counts: Number of images by split, balanced between classes. Smaller splits are copied completely.
+        out: Folder, which is replaced.
     """
     shutil.rmtree(out, ignore_errors=True)
     for split, count in counts.items():
@@ -53,15 +56,12 @@ def part(images: Images, counts: Mapping[str, int], out: Path) -> Path:
 
 
 def files_below(folder: Path) -> Iterable[Path]:
-    """The files of a folder and those below it, in the order of their names."""
+    """Return all files in a folder and its subfolders, sorted by name."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def write_many(images: Images, count: int, out: Path, side: int = 200) -> Path:
-    """Class folders with `count` small JPEGs: copies of training images that differ in a few pixels.
-
-    No two have the same bytes: each has its number written into its first pixels.
-    """
+    """Write class folders with `count` small JPEGs: copies of training images with their number in the first pixels."""
     sources = {path.name: _some(path, side) for path in sorted((images.folder / "train").iterdir()) if path.is_dir()}
     labels = sorted(sources)
     for label in labels:
@@ -71,7 +71,7 @@ def write_many(images: Images, count: int, out: Path, side: int = 200) -> Path:
         label = labels[number % len(labels)]
         originals = sources[label]
         pixels = originals[number % len(originals)].copy()
-        # 16 bits as blocks of 8 × 8, which survive JPEG's own blocks.
+        # 16 bits as blocks of 8 × 8 pixels, the blocks of JPEG
         for bit in range(16):
             pixels[:8, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
         Image.fromarray(pixels).save(out / label / f"{label}.{number:05}.jpg", quality=75)
@@ -82,6 +82,6 @@ def write_many(images: Images, count: int, out: Path, side: int = 200) -> Path:
 
 
 def _some(folder: Path, side: int, count: int = 64) -> list[np.ndarray]:
-    """The first images of a class folder, uint8 (side, side, 3)."""
+    """Read the first images of a class folder as uint8 of shape (side, side, 3)."""
     paths = islice(files_below(folder), count)
     return [np.asarray(Image.open(path).convert("RGB").resize((side, side))) for path in paths]

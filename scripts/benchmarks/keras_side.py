@@ -1,4 +1,4 @@
-"""Plain Keras in the process of cnncli, as it is without cnncli."""
+"""Run plain Keras in the process of cnncli with Keras's own settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cnncli.networks.backend import import_keras
 
 
 @contextmanager
-def as_it_comes() -> Iterator[None]:
-    """Inside, TensorFlow is as its users have it.
+def default_tensorflow() -> Iterator[None]:
+    """Disable deterministic operations inside the block.
 
-    cnncli switches deterministic operations on, under which tf.data runs random operations on one thread. TensorFlow
-    has no public way to switch them off again.
+    cnncli enables them, and tf.data then runs random operations on one thread. TensorFlow has no public function to
+    disable them.
     """
     import_keras()
     import tensorflow as tf
@@ -28,7 +28,7 @@ def as_it_comes() -> Iterator[None]:
 
 @contextmanager
 def mixed_bfloat16() -> Iterator[None]:
-    """Inside, Keras builds layers that compute in bfloat16 and keep float32 weights, as its users ask for it."""
+    """Let Keras build layers that compute in bfloat16 with float32 weights inside the block."""
     keras = import_keras()
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -39,10 +39,10 @@ def mixed_bfloat16() -> Iterator[None]:
 
 
 def plain(side: Callable[[], object]) -> Callable[[], None]:
-    """The same call with TensorFlow as it comes."""
+    """Return the same call with TensorFlow's default settings."""
 
     def call() -> None:
-        with as_it_comes():
+        with default_tensorflow():
             side()
 
     return call

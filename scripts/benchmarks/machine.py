@@ -1,4 +1,4 @@
-"""The machine that measures: what decides how fast anything is, as plain text."""
+"""Describe the machine: everything that determines its speed, as text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = {
 
 
 def describe() -> Mapping[str, str]:
-    """Processor, memory, system and versions, by their names in the table."""
+    """Return processor, memory, system and versions by their names in the table."""
     facts = cpu()
     return {
         "processor": str(facts["model"]),
@@ -37,12 +37,12 @@ def describe() -> Mapping[str, str]:
 
 
 def load() -> float:
-    """Processes that ran or waited to run, on average over the last minute."""
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]
 
 
 def commit() -> str:
-    """The commit of cnncli that is measured; with + where files differ from it."""
+    """Return the commit of cnncli, followed by + if files have been changed."""
     facts = git()
     return "unknown" if facts is None else facts["commit"][:12] + ("+" if facts["modified"] else "")
 
@@ -62,7 +62,7 @@ def _system() -> str:
 
 
 def _gpu() -> str:
-    """The names of NVIDIA's GPUs, without TensorFlow; empty where there is none."""
+    """Return the names of NVIDIA GPUs without importing TensorFlow."""
     if shutil.which("nvidia-smi") is None:
         return ""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]

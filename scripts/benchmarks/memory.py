@@ -1,4 +1,4 @@
-"""Peak anonymous memory and time of `cnncli train` as the images become many more."""
+"""Peak anonymous memory and time of `cnncli train` for a growing number of images."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmarks.commands import cnncli_command
+from scripts.benchmarks.commands import Watched, cnncli_command, limit_name, watch
 from scripts.benchmarks.images import write_many
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import Samples, in_turns
-from scripts.benchmarks.watched import Watched, limit_name, watch
+from scripts.benchmarks.measurements import Finding, Samples, Target, in_turns
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = ("growth", "limit")
+BENCHMARKS = ("growth", "limit")
 COUNTS = (2000, 8000, 32_000)
 QUICK_COUNTS = (40, 80, 160)
 LIMIT_BYTES = 3 * 10**9
-NOTE = "copies that differ in a few pixels, JPEGs of 200 px; EfficientNetLite0, 224 px, 3 epochs, cold store"
+NOTE = "copies that differ in a few pixels, JPEGs of 200 px; EfficientNetLite0, 224 px, 3 epochs, cold cache"
 
 
 def measure(bench: Workbench) -> None:
-    """Each size in turns; or the largest under a limit."""
-    {"growth": _measure_growth, "limit": _measure_limit}[bench.figure](bench)
+    """Train on each number of images in turns, or on the largest with limited memory."""
+    {"growth": _measure_growth, "limit": _measure_limit}[bench.benchmark](bench)
 
 
 def _measure_growth(bench: Workbench) -> None:
@@ -32,14 +30,14 @@ def _measure_growth(bench: Workbench) -> None:
     peaks = {count: _values(found[str(count)], "peak_mb") for count in counts}
     for count in counts:
         bench.record(Finding(f"`cnncli train`, {count:,} images: peak anonymous memory", "MB", peaks[count]))
-        bench.record(Finding(f"`cnncli train`, {count:,} images, command to figures", "s", seconds[count]))
+        bench.record(Finding(f"`cnncli train`, {count:,} images, command to metrics", "s", seconds[count]))
     small, middle, large = counts
     bench.record(
         Finding(
             f"peak anonymous memory, growth from {small:,} to {large:,} images",
             "MB",
             _difference(peaks[large], peaks[small]),
-            reach=Reach("cnncli", most=50.0),
+            target=Target("cnncli", most=50.0),
             note=NOTE,
         )
     )
@@ -47,31 +45,31 @@ def _measure_growth(bench: Workbench) -> None:
 
 
 def _record_linear(bench: Workbench, seconds: dict[int, Samples], counts: tuple[int, int, int]) -> None:
-    """What each further image takes, among many and among few."""
+    """Record the time per further image for many and for few images."""
     small, middle, large = counts
     bench.record(
         Finding(
-            f"time of a further image, from {middle:,} to {large:,}",
+            f"time per further image, from {middle:,} to {large:,}",
             "ms",
             _per_image(seconds[large], seconds[middle], large - middle),
             f"from {small:,} to {middle:,}",
             _per_image(seconds[middle], seconds[small], middle - small),
             comparison="time",
-            reach=Reach("comparison", least=0.9),
-            note="1 is linear growth; below, many images take more than their share",
+            target=Target("comparison", least=0.9),
+            note="1 is linear growth; below 1, time grows faster than the number of images",
         )
     )
 
 
 def _measure_limit(bench: Workbench) -> None:
     count = (QUICK_COUNTS if bench.quick else COUNTS)[-1]
-    done = _training(bench, count, LIMIT_BYTES)()  # once: it finishes or it does not
+    done = _training(bench, count, LIMIT_BYTES)()  # once, since it finishes or fails
     bench.record(
         Finding(
             f"`cnncli train`, {count:,} images under a limit of 3 GB ({limit_name()}): runs that finished",
             "%",
             Samples((0.0 if done.problem else 100.0,)),
-            reach=Reach("cnncli", least=100.0, most=100.0),
+            target=Target("cnncli", least=100.0, most=100.0),
             note=" ".join(done.problem.split())
             if done.problem
             else f"peak {done.peak_mb:,.0f} MB, {done.seconds:,.0f} s",
@@ -80,7 +78,7 @@ def _measure_limit(bench: Workbench) -> None:
 
 
 def _training(bench: Workbench, count: int, limit_bytes: int | None = None) -> Callable[[], Watched]:
-    """What trains on so many images with an empty cache; the images are written now."""
+    """Write `count` images, and return a function that trains on them with an empty cache."""
     data = write_many(bench.data, count, bench.work / f"images-{count}")
     caches = (bench.work / f"cache-{count}-{number}" for number in itertools.count())
     words = ["training.epochs=3", "--quiet", "--runs-dir", str(bench.work / "runs")]
@@ -104,7 +102,7 @@ def _values(runs: list[Watched], name: str) -> Samples:
 
 
 def _difference(one: Samples, other: Samples) -> Samples:
-    """Round by round."""
+    """Subtract round by round."""
     return Samples(tuple(a - b for a, b in zip(one.values, other.values, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""Frozen networks on both sides: one graph from pixels to pooled features, as Keras model and in cnncli's engine."""
+"""Frozen networks for both sides: one graph from pixels to pooled features, in Keras and in cnncli's engine."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SIDE_PX = 160
 
 @dataclass(frozen=True)
 class FrozenNetwork:
-    """A network without top, its preprocessing in front, average pooling behind.
+    """A network without top, with preprocessing and average pooling.
 
     Attributes:
-        model: the graph in Keras, float32 pixels 0–255 to features (batch, channels).
-        extraction: the same graph in cnncli's engine, from files.
-        engine: what runs it there.
-        graph: the converted graph; None where Keras runs it.
+        model: Keras model from float32 pixels in 0–255 to features of shape (batch, channels).
+        extraction: The same graph in cnncli's engine, from files.
+        engine: Engine that runs it.
+        graph: Converted graph, or None if Keras runs it.
     """
 
     model: keras.Model
@@ -46,7 +46,7 @@ class FrozenNetwork:
 def freeze(
     bench: Workbench, name: str, side: int = SIDE_PX, engine: str = "auto", precision: str = "auto"
 ) -> FrozenNetwork:
-    """A network with the weights there are, in the engine that cnncli chooses on this machine."""
+    """Build a network with the available weights, in the engine that cnncli chooses on this machine."""
     config = Config.model_validate(
         {
             "data": {"path": bench.data.folder, "image_size": side},

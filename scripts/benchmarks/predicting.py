@@ -1,4 +1,4 @@
-"""`cnncli predict` against a script that loads the same `model.keras` and predicts, both as processes of their own."""
+"""`cnncli predict`, compared with a script that loads the same `model.keras` with Keras."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from pathlib import Path
 
 from scripts.benchmarks.commands import cnncli_command, plain_command, run
 from scripts.benchmarks.images import ROOT, files_below
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import Samples, seconds_in_turns
+from scripts.benchmarks.measurements import Finding, Samples, Target, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = ("one", "many")
+BENCHMARKS = ("one", "many")
 CONFIG = ROOT / "configs" / "dogs-vs-cats" / "efficientnetlite0-features.yaml"
 
 
 def measure(bench: Workbench) -> None:
-    """One image in a cold process, or all there are."""
+    """Predict one image in a new process, or all images."""
     folder = bench.splits()
     model = _train(bench, folder)
-    {"one": _measure_one, "many": _measure_many}[bench.figure](bench, model, folder)
+    {"one": _measure_one, "many": _measure_many}[bench.benchmark](bench, model, folder)
 
 
 def _measure_one(bench: Workbench, model: Path, folder: Path) -> None:
@@ -34,10 +33,10 @@ def _measure_one(bench: Workbench, model: Path, folder: Path) -> None:
             "Keras `load_model` + `predict`",
             seconds["Keras"],
             comparison="time",
-            reach=Reach("comparison", least=5.0),
+            target=Target("comparison", least=5.0),
         )
     )
-    bench.record(Finding(f"{title}, by itself", "s", seconds["cnncli"], reach=Reach("cnncli", most=1.5)))
+    bench.record(Finding(f"{title}, absolute", "s", seconds["cnncli"], target=Target("cnncli", most=1.5)))
 
 
 def _measure_many(bench: Workbench, model: Path, folder: Path) -> None:
@@ -50,7 +49,7 @@ def _measure_many(bench: Workbench, model: Path, folder: Path) -> None:
             seconds["cnncli"].per_second(count),
             "Keras `load_model`, `image_dataset_from_directory` + `predict`, batches of 32",
             seconds["Keras"].per_second(count),
-            reach=Reach("comparison", least=4.0),
+            target=Target("comparison", least=4.0),
         )
     )
 
@@ -65,7 +64,7 @@ def _both(bench: Workbench, model: Path, source: Path) -> dict[str, Samples]:
 
 
 def _train(bench: Workbench, folder: Path) -> Path:
-    """A finished run of the default network; its model."""
+    """Train the default network, and return the path of the model."""
     words = [f"data.path={folder}", "training.epochs=3", "--json", "--quiet", "--runs-dir", str(bench.work / "runs")]
     done = run(cnncli_command("train", CONFIG, *words), bench.work / "cache")
     return Path(done.document["run"]) / "model.keras"

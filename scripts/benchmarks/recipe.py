@@ -1,4 +1,4 @@
-"""Whole trainings, from the command to the test figures: cnncli on the command line against plain Keras."""
+"""Complete trainings, from the command to the test metrics: cnncli on the command line, and plain Keras."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import read_history
 from scripts.benchmarks.commands import cnncli_command, plain_command, run
 from scripts.benchmarks.images import ROOT
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import Samples, in_turns
+from scripts.benchmarks.measurements import Finding, Samples, Target, in_turns
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = ("VGG16", "EfficientNetLite0")
+BENCHMARKS = ("VGG16", "EfficientNetLite0")
 CONFIGS = ROOT / "configs" / "dogs-vs-cats"
 EPOCHS = 30
 MEASURED_EPOCHS = 2
@@ -27,15 +26,15 @@ ACCURACY_PERCENT = 98.8
 
 @dataclass(frozen=True)
 class Trained:
-    """One training: its seconds, whole, and its test accuracy, 0–1 (None where epochs were extrapolated)."""
+    """Total seconds of a training, and its test accuracy in 0–1 (None if epochs were extrapolated)."""
 
     seconds: float
     accuracy: float | None
 
 
 def measure(bench: Workbench) -> None:
-    """Both sides from an empty cache, as processes of their own."""
-    {"VGG16": _measure_vgg16, "EfficientNetLite0": _measure_default}[bench.figure](bench)
+    """Train both sides with an empty cache in processes of their own."""
+    {"VGG16": _measure_vgg16, "EfficientNetLite0": _measure_default}[bench.benchmark](bench)
 
 
 def _measure_vgg16(bench: Workbench) -> None:
@@ -49,7 +48,7 @@ def _measure_vgg16(bench: Workbench) -> None:
         "Keras": lambda: _plain("vgg16", data, weights, epochs, MEASURED_EPOCHS),
     }
     found = in_turns(sides, bench.rounds)
-    title = f"VGG16 frozen, 150 px, seven augmentations, {epochs} epochs, command to test figures"
+    title = f"VGG16 frozen, 150 px, seven augmentations, {epochs} epochs, command to test metrics"
     extrapolated = f"{MEASURED_EPOCHS} epochs measured, extrapolated to {epochs}"
     theirs = f"plain Keras, {extrapolated}"
     _record_seconds(bench, f"{title}, 2 views, the default", found["views"], theirs, found["Keras"], 40.0)
@@ -65,7 +64,7 @@ def _measure_default(bench: Workbench) -> None:
         "Keras": lambda: _plain("guide", data, weights, epochs, epochs),
     }
     found = in_turns(sides, bench.rounds)
-    title = "EfficientNetLite0, 224 px, cold store, command to test figures"
+    title = "EfficientNetLite0, 224 px, cold cache, command to test metrics"
     theirs = f"Keras's guide: MobileNetV2 frozen, 224 px, {epochs} epochs"
     _record_seconds(bench, title, found["cnncli"], theirs, found["Keras"], 8.0)
     bench.record(
@@ -76,7 +75,7 @@ def _measure_default(bench: Workbench) -> None:
             theirs,
             _accuracies(found["Keras"]),
             comparison="difference",
-            reach=Reach("cnncli", least=ACCURACY_PERCENT),
+            target=Target("cnncli", least=ACCURACY_PERCENT),
         )
     )
 
@@ -92,7 +91,7 @@ def _record_seconds(
             other,
             _seconds(theirs),
             comparison="time",
-            reach=Reach("comparison", least=least),
+            target=Target("comparison", least=least),
         )
     )
 
@@ -109,11 +108,12 @@ class ColdTraining:
     """Each call runs `cnncli train` with an empty cache.
 
     Args:
-        work: a folder for caches and runs.
-        config: a file of `configs/`, or a folder of images.
-        settings: `key=value` words.
-        epochs: of the training; None: as the config says.
-        measured: epochs that are run where those are too many; the others count as the median of those after the first.
+        work: Folder for caches and runs.
+        config: File in `configs/`, or a folder of images.
+        settings: Overrides `key=value`.
+        epochs: Number of epochs, or None for that of the config.
+        measured: Number of epochs to run if `epochs` takes too long. Each further epoch counts as the median of all
+            epochs after the first.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class ColdTraining:
 
 
 def _plain(recipe: str, data: Path, weights: str, epochs: int, measured: int) -> Trained:
-    """The recipe in plain Keras; epochs that are not run count as the median of those after the first."""
+    """Train in plain Keras; each further epoch counts as the median of all epochs after the first."""
     given = [] if weights == "none" else ["--weights", weights]
     done = run(plain_command("train", recipe, data, "--epochs", str(measured), *given))
     document: Any = done.document
@@ -143,7 +143,7 @@ def _plain(recipe: str, data: Path, weights: str, epochs: int, measured: int) ->
 
 
 def _vgg16_weights(bench: Workbench) -> str:
-    """The file of weights that both sides start from: random ones where there are no others, as fast as real ones."""
+    """Return the weights for both sides, random ones if there are no others: the speed is the same."""
     given = bench.weights_of("VGG16")
     if given != "none":
         return given

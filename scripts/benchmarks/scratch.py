@@ -1,4 +1,4 @@
-"""A small network from scratch, every image rendered anew in every epoch: cnncli against plain Keras's `fit`."""
+"""A small network from scratch with fresh augmentation in every epoch: cnncli, and Keras's `fit`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from scripts.benchmarks.plain import parts
 from scripts.benchmarks.tails import TailEpochs, record_epochs
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = ("ConvNet",)
+BENCHMARKS = ("ConvNet",)
 CONFIG = ROOT / "configs" / "dogs-vs-cats" / "convnet-from-scratch.yaml"
 SIDE_PX = 150
 
 
 def measure(bench: Workbench) -> None:
-    """Training images a second over whole epochs; decoded images are there before."""
+    """Measure training images per second over complete epochs on decoded images."""
     import_keras()
     folder = bench.splits(train=1024, validation=16, test=16)
     ours = TailEpochs(CONFIG, {"data.path": str(folder)}, bench.work)
@@ -25,7 +25,7 @@ def measure(bench: Workbench) -> None:
         bench,
         ours,
         lambda: _fit(folder),
-        figure=f"ConvNet of 3.5 million parameters, {SIDE_PX} px, seven augmentations, an epoch",
+        title=f"ConvNet of 3.5 million parameters, {SIDE_PX} px, seven augmentations, an epoch",
         other="plain Keras `fit` with the same augmentation",
         least=3.0,
         note=f"cnncli trains in {ours.precision}",
@@ -33,7 +33,7 @@ def measure(bench: Workbench) -> None:
 
 
 def _fit(folder: Path) -> Callable[[], object]:
-    """One epoch of `fit` on decoded images in memory."""
+    """Return a call of `fit` for one epoch on decoded images in memory."""
     import keras
 
     model = parts.convnet(SIDE_PX)

@@ -1,4 +1,4 @@
-"""The results as text: a line for each while measuring, and `BENCHMARKS.md` for all of them."""
+"""Format findings: one line while measuring, and `BENCHMARKS.md` for all of them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 import yaml
 
 from scripts.benchmarks import GROUPS
-from scripts.benchmarks.results import Finding, Reach, Record, newest, read
-from scripts.benchmarks.timing import Samples
+from scripts.benchmarks.measurements import Finding, Record, Samples, Target, newest, read
 
 LIMITS = Path(__file__).with_name("limits.yaml")
-QUICK = "quick look, not to be quoted"
+QUICK = "quick, not meaningful"
 HEADING = (
-    "figure",
+    "benchmark",
     "cnncli",
     "other side",
     "ratio",
-    "reach",
+    "target",
     "reached?",
     "rounds",
     "load before",
@@ -28,45 +27,43 @@ HEADING = (
 )
 INTRODUCTION = """# Benchmarks
 
-Written by `python scripts/bench.py table` from what `python scripts/bench.py GROUP [FIGURE]` measured; no figure in a
-table is typed by hand, what is said below one about its limits is. Both sides are measured in turns, as many rounds as
-the table says. Each cell has the median and, in brackets, the lowest and the highest value where they differ; of one
-round, that one. The ratio is that of the medians, above 1 where cnncli is faster; "reach" is what the figure was to
-reach. "Load before" is how many processes wanted a processor on average in the minute before the row was begun, with
-those of the rows before it. A commit with a "+" had changes in it that were not committed yet.
+Written by `python scripts/bench.py table` from the results of `python scripts/bench.py GROUP [BENCHMARK]`. No value in
+a table is typed by hand. Both sides are measured in turns for the given number of rounds. A cell has the median and, in
+parentheses, the lowest and the highest value if they differ. The ratio is that of the medians, above 1 if cnncli is
+faster. "Load before" is the load average of the minute before the benchmark. A commit with "+" had uncommitted changes.
 
-cnncli computes as its defaults have it, in bfloat16 on this processor; plain Keras computes in float32 where a row does
-not say otherwise. Keras reads its data with `cache` and `prefetch` and without tf.data's tuning thread, which in
-TensorFlow 2.21 now and then holds up the end of an epoch for seconds.
+cnncli uses its defaults, which compute in bfloat16 on this processor; plain Keras computes in float32 unless a row says
+otherwise. Keras reads its data with `cache` and `prefetch` and without the tuning thread of tf.data, which in
+TensorFlow 2.21 sometimes delays the end of an epoch by seconds.
 """
 
 
 def brief(record: Record) -> str:
-    """One line about a record."""
+    """Return a record as one line."""
     cells = _cells(record)
     parts = [
         f"{record.group} · {cells[0]}: {cells[1]}",
         *([f"other side {cells[2]}", f"ratio {cells[3]}"] if record.finding.theirs else []),
-        *([f"reach {cells[4]}: {cells[5]}"] if record.finding.reach else []),
-        *([QUICK] if record.quick and not record.finding.reach else []),  # beside a reach it stands already
+        *([f"target {cells[4]}: {cells[5]}"] if record.finding.target else []),
+        *([QUICK] if record.quick and not record.finding.target else []),  # part of the cell of a target
     ]
     return " · ".join(parts)
 
 
 def write_table(results: Path, out: Path, limits: Path = LIMITS) -> int:
-    """Write the table of all that was measured, and give the number of its rows."""
+    """Write the tables of all results, and return the number of rows."""
     records = newest(read(results))
     out.write_text(document(records, yaml.safe_load(limits.read_text(encoding="utf-8"))), encoding="utf-8")
     return len(records)
 
 
 def document(records: Sequence[Record], known: Mapping[str, Any]) -> str:
-    """The whole page; a section for each machine.
+    """Return the page, with a section for each machine.
 
     Args:
-        records: one for each row.
-        known: `limits`, what to say of a row that misses its reach: `{group, figure, other, limit}`, of which `figure`
-            and `other` may be absent; and `flags`, of the machine that they speak of.
+        records: One record per row.
+        known: `limits`, explanations of rows that miss their target: `{group, title, other, limit}`, of which `title`
+            and `other` are optional; and `flags` of the machine for which they hold.
     """
     sections = [INTRODUCTION]
     for machine in _in_order(str(sorted(record.machine.items())) for record in records):
@@ -107,25 +104,25 @@ def _limits(records: Sequence[Record], limits: Sequence[Mapping[str, str]]) -> l
 
 def _limit_of(record: Record, limits: Sequence[Mapping[str, str]]) -> str:
     for entry in limits:
-        same = entry["group"] == record.group and entry.get("figure", record.finding.figure) == record.finding.figure
+        same = entry["group"] == record.group and entry.get("title", record.finding.title) == record.finding.title
         if same and entry.get("other", record.finding.other) == record.finding.other:
             return entry["limit"]
     return "the cause is not known"
 
 
 def _name(finding: Finding) -> str:
-    return f"{finding.figure} against {finding.other}" if finding.other else finding.figure
+    return f"{finding.title} against {finding.other}" if finding.other else finding.title
 
 
 def _cells(record: Record) -> tuple[str, ...]:
     finding = record.finding
     reached = {None: "–", True: "yes", False: "no"}[finding.is_reached]
     return (
-        finding.figure,
+        finding.title,
         _samples(finding.ours, finding.unit),
         f"{finding.other}: {_samples(finding.theirs, finding.unit)}" if finding.theirs else "–",
         "–" if finding.compared is None else _compared(finding.compared, finding.comparison),
-        _reach(finding.reach, finding),
+        _target(finding.target, finding),
         f"{reached} ({QUICK})" if record.quick else reached,
         str(len(finding.ours.values)),
         f"{record.load:.1f}",
@@ -145,21 +142,21 @@ def _compared(value: float, comparison: str) -> str:
     return f"{value:+.2f} points" if comparison == "difference" else f"{number(value)} ×"
 
 
-def _reach(reach: Reach | None, finding: Finding) -> str:
-    if reach is None:
+def _target(target: Target | None, finding: Finding) -> str:
+    if target is None:
         return "–"
-    unit = f" {finding.unit}" if reach.of == "cnncli" else " points" if finding.comparison == "difference" else " ×"
-    if reach.least == reach.most:
-        return f"= {number(reach.least or 0)}{unit}"
+    unit = f" {finding.unit}" if target.of == "cnncli" else " points" if finding.comparison == "difference" else " ×"
+    if target.least == target.most:
+        return f"= {number(target.least or 0)}{unit}"
     bounds = [
-        *([f"≥ {number(reach.least)}"] if reach.least is not None else []),
-        *([f"≤ {number(reach.most)}"] if reach.most is not None else []),
+        *([f"≥ {number(target.least)}"] if target.least is not None else []),
+        *([f"≤ {number(target.most)}"] if target.most is not None else []),
     ]
     return " and ".join(bounds) + unit
 
 
 def number(value: float) -> str:
-    """Three digits, whole numbers from 100 on.
+    """Format a value with three digits, or as an integer from 100 on.
 
     >>> number(1234.5), number(12.345), number(0.98765), number(0.00012345), number(0)
     ('1,234', '12.3', '0.988', '0.000123', '0')

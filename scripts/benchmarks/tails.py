@@ -22,8 +22,7 @@ from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TailTrainer, learning_rates
 from scripts.benchmarks.keras_side import mixed_bfloat16, plain
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import seconds_in_turns
+from scripts.benchmarks.measurements import Finding, Target, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
 
 
@@ -67,7 +66,7 @@ def record_epochs(
     ours: TailEpochs,
     fit: Callable[[], Callable[[], object]],
     *,
-    figure: str,
+    title: str,
     other: str,
     least: float,
     note: str,
@@ -78,7 +77,7 @@ def record_epochs(
         bench: the measurement's setting.
         ours: cnncli's side.
         fit: builds plain Keras's side, in the precision that Keras is set to.
-        figure: what was measured.
+        title: what was measured.
         other: what plain Keras's side is; its precision is added.
         least: how many times as fast cnncli should be as Keras in float32.
         note: what a reader must know beside it.
@@ -90,6 +89,6 @@ def record_epochs(
     seconds = seconds_in_turns(sides, bench.rounds)
     rates = {name: samples.per_second(ours.images) for name, samples in seconds.items()}
     for precision in fits:
-        reach = Reach("comparison", least=least) if precision == "float32" else None
+        target = Target("comparison", least=least) if precision == "float32" else None
         side = f"{other}, {precision}"
-        bench.record(Finding(figure, "images/s", rates["cnncli"], side, rates[precision], reach=reach, note=note))
+        bench.record(Finding(title, "images/s", rates["cnncli"], side, rates[precision], target=target, note=note))

@@ -74,7 +74,7 @@ def test_slow_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(subprocess, "run", run)
     assert audit.main() == 0
-    assert capsys.readouterr().out == "audit skipped: nobody answered within 120 s\n"
+    assert capsys.readouterr().out == "audit skipped: no answer within 120 s\n"
 
 
 def test_missing_tool_is_said_aloud(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

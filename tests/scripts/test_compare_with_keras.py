@@ -1,4 +1,4 @@
-"""The comparisons with plain Keras print what they found, on a tiny run and tiny images."""
+"""The comparisons with plain Keras print their results for a tiny run and tiny images."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from tests.support.drawing import draw_dataset, tiny_config
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run in float32 whose trunk is a frozen convolution."""
+    """Train a run in float32 whose trunk is a frozen convolution."""
     folder = tmp_path_factory.mktemp("compared")
     config = tiny_config(draw_dataset(folder / "data", 8, 4, 4), training={"epochs": 1})
     return train(config, folder / "runs", Console(quiet=True)).path
 
 
 def _printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    """The cells of the table, row by row."""
+    """Run a comparison, and return the cells of its table row by row."""
     compare_with_keras.main(arguments)
     lines = capsys.readouterr().out.splitlines()
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
 
-def test_figures_of_a_run_agree(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`predict`, `evaluate` and bare Keras, the largest difference of any probability below 1e-5."""
-    heading, row = _printed(["figures", str(run)], capsys)
+def test_predictions_of_a_run_agree(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Probabilities of `predict`, `evaluate` and Keras without cnncli differ by less than 1e-5."""
+    heading, row = _printed(["predictions", str(run)], capsys)
 
     assert heading == ["images", "trunk in", "predict − evaluate", "predict − bare Keras", "evaluate − bare Keras"]
     assert row[:2] == ["8", "float32"]
@@ -42,7 +42,7 @@ def test_figures_of_a_run_agree(run: Path, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
 def test_precisions_of_a_run_are_compared(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Flips, the largest change of a probability, and both accuracies with their intervals."""
+    """The table has changed decisions, the largest difference, and both accuracies with their intervals."""
     _, row = _printed(["precision", str(run)], capsys)
 
     assert row[0] == "8"
@@ -51,7 +51,7 @@ def test_precisions_of_a_run_are_compared(run: Path, capsys: pytest.CaptureFixtu
 
 
 def test_pixels_of_both_decoders_are_compared(tmp_path: Path) -> None:
-    """Images of the size that is asked for are the same in both; larger ones are not."""
+    """Both decoders agree on images of the requested size and differ on larger ones."""
     colors = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     for split in compare_with_keras.SPLITS:
         (tmp_path / split / "a").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The sample images: drawn the same everywhere, and told apart by the animal alone."""
+"""The sample images are reproducible, and only the animal distinguishes the classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLE = ROOT / "data" / "sample"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """The script as a module."""
+    """Import the script as a module."""
     spec = importlib.util.spec_from_file_location("make_sample_data", ROOT / "scripts" / "make_sample_data.py")
     assert spec is not None
     assert spec.loader is not None
@@ -34,14 +34,14 @@ def script() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def files() -> list[Path]:
-    """All images; a cat and its dog are neighbours."""
+    """Return all images, each cat next to its dog."""
     found = sorted(SAMPLE.rglob("*.jpg"), key=lambda path: (path.parts[-3], int(path.stem.split(".")[1]), path.stem))
     assert len(found) == 240
     return found
 
 
 def cross_validated(features: NDArray[np.float64], files: list[Path]) -> float:
-    """Accuracy of a logistic regression on images it was not fitted to, a cat and its dog always on one side."""
+    """Return the cross-validated accuracy of a logistic regression, with a cat and its dog in the same fold."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -55,17 +55,17 @@ def cross_validated(features: NDArray[np.float64], files: list[Path]) -> float:
 
 
 def test_drawing_again_gives_the_same_bytes(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the version of Pillow that drew them; JPEG's last bits are the encoder's."""
+    """The same version of Pillow draws the same bytes."""
     if PIL.__version__ != script.PILLOW:
         pytest.skip(f"drawn with Pillow {script.PILLOW}, this is {PIL.__version__}")
     assert script.main(["--check"]) == 0
-    assert capsys.readouterr().out == f"{SAMPLE}: as it would be drawn\n"
+    assert capsys.readouterr().out == f"{SAMPLE}: OK\n"
 
 
 def test_check_names_what_differs(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Missing, foreign and changed files; drawing into the folder mends it."""
+    """The check names missing, foreign and changed files, and drawing again restores the folder."""
     monkeypatch.setattr(script, "PAIRS", {"train": 2, "test": 1})
     out = tmp_path / "sample"
     assert script.main(["--out", str(out)]) == 0
@@ -76,15 +76,15 @@ def test_check_names_what_differs(
     assert script.main(["--out", str(out), "--check"]) == 1
     assert capsys.readouterr().out.splitlines() == [
         "train/cats/cat.0.jpg: missing",
-        "notes.txt: not one of the sample",
-        "train/dogs/dog.0.jpg: other bytes",
+        "notes.txt: not part of the sample",
+        "train/dogs/dog.0.jpg: different bytes",
     ]
     assert script.main(["--out", str(out)]) == 0
     assert script.main(["--out", str(out), "--check"]) == 0
 
 
-def test_nothing_is_wrong_with_the_folder(script: ModuleType) -> None:
-    """Three splits of two equal classes, no two files alike, no problem and no remark."""
+def test_the_folder_has_no_problems(script: ModuleType) -> None:
+    """The sample has three splits of two equal classes, no duplicates, and no problems or notes."""
     facts = scan_folder(SAMPLE)
     assert facts.counts == {split: {"cats": n, "dogs": n} for split, n in script.PAIRS.items()}
     assert (facts.problems, facts.notes, facts.duplicates_within, facts.left_out) == ((), (), (), {})
@@ -93,14 +93,14 @@ def test_nothing_is_wrong_with_the_folder(script: ModuleType) -> None:
 
 
 def test_folder_is_small(files: list[Path]) -> None:
-    """At most 1 MB, also on disks that count blocks of 4 KiB."""
+    """The sample takes at most 1 MB, also in blocks of 4 KiB."""
     sizes = [path.stat().st_size for path in files]
     assert sum(sizes) <= 1_000_000
     assert max(sizes) <= 4096
 
 
-def test_color_does_not_tell_the_classes_apart(files: list[Path]) -> None:
-    """A logistic regression on the mean color, or on mean and standard deviation, is near chance."""
+def test_color_does_not_distinguish_the_classes(files: list[Path]) -> None:
+    """A logistic regression on the mean color, or on mean and standard deviation, is close to chance."""
     pixels = [np.asarray(Image.open(path)).astype(float) for path in files]
     mean = np.array([image.mean((0, 1)) for image in pixels])
     deviation = np.array([image.std((0, 1)) for image in pixels])
@@ -108,8 +108,8 @@ def test_color_does_not_tell_the_classes_apart(files: list[Path]) -> None:
     assert abs(cross_validated(np.hstack([mean, deviation]), files) - 0.5) < 0.1
 
 
-def test_size_does_not_tell_the_classes_apart(files: list[Path]) -> None:
-    """A cat and its dog have the same width and height; the size of the file is near chance."""
+def test_size_does_not_distinguish_the_classes(files: list[Path]) -> None:
+    """A cat and its dog have the same width and height, and the file size is close to chance."""
     for cat, dog in list(pairwise(files))[::2]:
         assert cat.stem.replace("cat", "dog") == dog.stem
         with Image.open(cat) as one, Image.open(dog) as other:
@@ -119,8 +119,8 @@ def test_size_does_not_tell_the_classes_apart(files: list[Path]) -> None:
 
 
 @pytest.mark.slow
-def test_features_of_the_default_network_tell_the_classes_apart() -> None:
-    """A logistic regression on EfficientNetLite0's features gets at least 90 % of the test images right."""
+def test_features_of_the_default_network_distinguish_the_classes() -> None:
+    """A logistic regression on features of EfficientNetLite0 classifies at least 90 % of the test images correctly."""
     from sklearn.linear_model import LogisticRegression
 
     from cnncli.config.schema import BackboneConfig

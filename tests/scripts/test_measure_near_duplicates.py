@@ -1,4 +1,4 @@
-"""`scripts/measure_near_duplicates.py` measures what it says."""
+"""`scripts/measure_near_duplicates.py` finds planted copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.images.making import drawn_image, encoded, write_tree
 
 
 def test_every_kind_of_copy_is_measured(tmp_path: Path) -> None:
-    """A line for each, with the share that was found; copies among the images themselves are listed."""
+    """The table has a line with the recall of each kind of copy, and copies among the images are listed."""
     files = {f"{k}.png": encoded(drawn_image(48, 64, seed=k)) for k in range(12)}
     write_tree(tmp_path, {**files, "copy.jpg": encoded(drawn_image(48, 64, seed=3), "JPEG")})
     done = CliRunner().invoke(main, [str(tmp_path), "--count", "5"], catch_exceptions=False)
@@ -23,7 +23,7 @@ def test_every_kind_of_copy_is_measured(tmp_path: Path) -> None:
 
 
 def test_the_speed_is_measured() -> None:
-    """With the copies that were planted, all in other splits."""
+    """The search finds all planted copies in other splits."""
     done = CliRunner().invoke(main, ["--speed", "2000"], catch_exceptions=False)
     first, second = done.output.splitlines()
     assert first.startswith("2,000 images, across splits: ")

@@ -1,4 +1,4 @@
-"""Tiny datasets and classifiers for the tests: drawn, seeded, learnable."""
+"""Tiny datasets and configs for the tests: drawn, seeded, learnable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLASSES = ("stripes", "dots")
 
 
 def draw_image(label: str, seed: int, size: int = 32) -> np.ndarray:
-    """Stripes or dots in random colors with noise, uint8 (size, size, 3)."""
+    """Draw stripes or dots in random colors with noise, uint8 of shape (size, size, 3)."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size]
     period, phase = rng.integers(5, 8), rng.integers(0, 5)
@@ -29,7 +29,19 @@ def draw_image(label: str, seed: int, size: int = 32) -> np.ndarray:
 def draw_dataset(
     root: Path, train: int = 12, validation: int = 6, test: int = 6, size: int = 32, classes: tuple[str, ...] = CLASSES
 ) -> Path:
-    """Split folders with class folders of PNGs, so many images of each class."""
+    """Write split folders of class folders with PNGs.
+
+    Args:
+        root: Folder of the dataset.
+        train: Number of images of each class for training.
+        validation: Number of images of each class for validation.
+        test: Number of images of each class for the test.
+        size: Width and height in pixels.
+        classes: Class names.
+
+    Returns:
+        The folder of the dataset.
+    """
     seed = 0
     for split, count in {"train": train, "validation": validation, "test": test}.items():
         for label in classes:
@@ -42,7 +54,7 @@ def draw_dataset(
 
 
 def tiny_config(path: Path, **changes: Any) -> Config:
-    """A small ConvNet on 32 px images in float32; `training={"epochs": 2}` and the like replace whole groups."""
+    """Return the config of a small ConvNet on 32 px images in float32; `changes` replace whole groups of settings."""
     settings: dict[str, Any] = {
         "data": {"path": path, "image_size": 32},
         "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [4, 8]}},

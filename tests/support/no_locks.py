@@ -1,4 +1,4 @@
-"""A file system without locks."""
+"""Simulate a file system without locks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from portalocker import portalocker
 
 
 def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every attempt to lock a file fail as it does on some network file systems."""
+    """Let all attempts to lock a file fail, as on some network file systems."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

@@ -1,8 +1,8 @@
-"""Transfer learning in plain Keras, written as Keras's own guides write it: the other side of every comparison.
+"""Transfer learning in plain Keras as its guides write it: the reference of all comparisons.
 
-Nothing here knows of cnncli. Sources: keras.io/guides/transfer_learning (frozen base, pooling, dense head, then some
-layers of the base unfrozen with batch normalisation left frozen) and F. Chollet's "fast feature extraction" (the base
-predicts once, the head is trained on what it gave).
+Nothing here imports cnncli. Sources: keras.io/guides/transfer_learning (frozen base, pooling, dense head, then some
+layers of the base unfrozen with batch normalization left frozen) and F. Chollet's "fast feature extraction" (the base
+predicts once, and the head is trained on its output).
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ MODULES = {
     "EfficientNet": "efficientnet",
     "ConvNeXt": "convnext",
 }
-"""Where `preprocess_input` of a network is, by the beginning of its name; the first that fits."""
+"""Module with the `preprocess_input` of a network, by the beginning of its name; the first match counts."""
 
 Pixels = NDArray[np.uint8]
 
 
 def preprocess(name: str, pixels: Any) -> Any:
-    """What a network of keras.applications expects, of pixels in 0–255: its own `preprocess_input`.
+    """Preprocess pixels in 0–255 with the network's own `preprocess_input`.
 
-    Networks with preprocessing inside (EfficientNet, ConvNeXt, MobileNetV3) have one that changes nothing.
+    That of networks with preprocessing inside (EfficientNet, ConvNeXt, MobileNetV3) changes nothing.
     """
     import keras
 
     if isinstance(pixels, np.ndarray):
         pixels = pixels.astype("float32")
-    if name == "EfficientNetLite0":  # not in keras.applications; as its authors have it
+    if name == "EfficientNetLite0":  # not in keras.applications; as its authors do it
         return (pixels - 127.0) / 128.0
     module = next(module for start, module in MODULES.items() if name.startswith(start))
     return getattr(keras.applications, module).preprocess_input(pixels)
 
 
 def build_base(name: str, side: int, weights: Path | str | None = None, **options: Any) -> Any:
-    """A network of keras.applications without its top, with random weights, `imagenet` or those of a file."""
+    """Build a network of keras.applications without its top, with random weights, `imagenet` or those of a file."""
     import keras
 
     return getattr(keras.applications, name)(
@@ -64,15 +64,15 @@ def build_base(name: str, side: int, weights: Path | str | None = None, **option
 
 
 def settle(base: Any, seed: int, inputs: NDArray[np.float32]) -> Any:
-    """Make a random network one that a mistake would show in: no weight at zero or one, statistics of real activations.
+    """Give a random network weights in which a mistake would show, and batch-norm statistics of real activations.
 
-    Fresh networks have biases of 0, scales of 1 and batch-norm statistics of nothing; ConvNeXt's blocks, scaled by
-    1e-6, do nothing at all.
+    New networks have biases of 0, scales of 1 and initial batch-norm statistics, and the blocks of ConvNeXt, scaled by
+    1e-6, have no effect.
 
     Args:
-        base: is changed, and given back.
-        seed: of the draws.
-        inputs: preprocessed images; batch norm's statistics become those of this batch.
+        base: Network, which is changed and returned.
+        seed: Seed of the random draws.
+        inputs: Preprocessed images, whose statistics the batch normalization takes.
     """
     random = np.random.default_rng(seed)
     for variable in base.trainable_variables:
@@ -91,7 +91,7 @@ def settle(base: Any, seed: int, inputs: NDArray[np.float32]) -> Any:
 
 
 def vary(base: Any, seed: int) -> Any:
-    """Make the scales of a random network's channels differ, a change that rounding errors do not grow by.
+    """Vary the scales of a random network's channels, which does not amplify rounding errors.
 
     `settle` gives activations as in a trained network, and amplifies rounding as much as a hundred random layers do.
     """
@@ -104,7 +104,7 @@ def vary(base: Any, seed: int) -> Any:
 
 
 def weighted_layers(base: Any) -> list[Any]:
-    """The layers that have weights, those of nested models one by one, in order."""
+    """Return the layers with weights in order, including those of nested models."""
     return [layer for layer in _all_layers(base) if layer.weights and not hasattr(layer, "layers")]
 
 
@@ -116,7 +116,7 @@ def _all_layers(model: Any) -> Iterator[Any]:
 
 
 def write_weights(base: Any, folder: Path) -> Mapping[str, Path]:
-    """A network's weights in every form that Keras reads: `{form: file}`."""
+    """Write a network's weights in every format that Keras reads, and return the files by format."""
     import h5py
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
@@ -137,7 +137,7 @@ def write_weights(base: Any, folder: Path) -> Mapping[str, Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keras warns, through absl, that HDF5 is its older form."""
+    """Suppress the warning of Keras, through absl, that HDF5 is a legacy format."""
     from absl import logging
 
     before = logging.get_verbosity()
@@ -149,7 +149,7 @@ def _quiet() -> Iterator[None]:
 
 
 def pooled_features(name: str, base: Any, pixels: NDArray[Any], batch: int = 32) -> NDArray[np.float32]:
-    """What a frozen base gives for pixels, averaged over the image: (n, channels)."""
+    """Return the features of a frozen base, averaged over the image, of shape (n, channels)."""
     maps = base.predict(preprocess(name, pixels), batch_size=batch, verbose=0)
     result: NDArray[np.float32] = maps.mean(axis=(1, 2))
     return result
@@ -162,14 +162,14 @@ def frozen_losses(
     batches: Sequence[NDArray[np.int64]],
     learning_rate: float,
 ) -> list[float]:
-    """Losses of SGD steps of a softmax head on the features of a frozen base.
+    """Return the losses of SGD steps of a softmax head on the features of a frozen base.
 
     Args:
-        features: (n, channels).
-        labels: (n,) class indexes.
-        weights: kernel and bias that the head starts from.
-        batches: rows of each step.
-        learning_rate: of SGD.
+        features: Features of shape (n, channels).
+        labels: Class indices of shape (n,).
+        weights: Initial kernel and bias of the head.
+        batches: Row indices of each step.
+        learning_rate: Learning rate of SGD.
     """
     import keras
 
@@ -182,9 +182,10 @@ def frozen_losses(
 
 
 def unfreeze_top(base: Any, n: int) -> list[str]:
-    """Freeze a base below its n-th layer from the end, normalisation not counted, and all batch normalisation.
+    """Freeze a base below its n-th layer from the end, not counting normalization, and all batch normalization.
 
-    Returns: names of the layers that train.
+    Returns:
+        Names of the layers that train.
     """
     base.trainable = True
     counted = 0
@@ -204,7 +205,17 @@ def unfrozen_losses(
     batches: Sequence[NDArray[np.int64]],
     learning_rate: float,
 ) -> list[float]:
-    """Losses of SGD steps of the whole network, whose base trains what `trainable` says; arguments as elsewhere."""
+    """Return the losses of SGD steps of the whole network, of whose base the trainable layers train.
+
+    Args:
+        name: Name of the base in keras.applications.
+        base: Base.
+        pixels: Images of shape (n, height, width, 3) in 0–255.
+        labels: Class indices of shape (n,).
+        weights: Initial kernel and bias of the head.
+        batches: Row indices of each step.
+        learning_rate: Learning rate of SGD.
+    """
     import keras
 
     inputs = keras.Input(pixels.shape[1:])
@@ -219,9 +230,10 @@ def unfrozen_losses(
 
 
 def read_split(folder: Path, side: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The images of class folders as `image_dataset_from_directory` gives them, bilinear and not antialiased.
+    """Read class folders with `image_dataset_from_directory`, whose bilinear resizing is not antialiased.
 
-    Returns: pixels in 0–255, (n, side, side, 3), and class indexes, both in the order of the file names.
+    Returns:
+        Pixels in 0–255 of shape (n, side, side, 3), and class indices of shape (n,), in the order of file names.
     """
     import keras
 
@@ -238,9 +250,9 @@ def train_head(
     n_classes: int,
     seed: int = 0,
 ) -> Any:
-    """A softmax layer on pooled features: Adam 1e-3, batches of 32, at most 20 epochs, stopped early at patience 5.
+    """Train a softmax layer on pooled features with Adam at 1e-3, batches of 32 and at most 20 epochs.
 
-    The weights are those of the epoch with the lowest validation loss.
+    Early stopping has a patience of 5 epochs and restores the weights with the lowest validation loss.
     """
     import keras
 

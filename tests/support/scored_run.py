@@ -1,4 +1,4 @@
-"""A finished run's test images, scored on every way that there is."""
+"""Score the test images of a finished run in every way that cnncli offers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ assert "cnncli" not in sys.modules
 
 
 class ScoredRun:
-    """The test images of a run, or the validation images where it has no others, and its scorer."""
+    """The test images of a run, or its validation images if there are none, and its scorer."""
 
     def __init__(self, path: Path) -> None:
         """Decode the images of the run at `path`."""
@@ -49,12 +49,12 @@ class ScoredRun:
         self.labels = np.array([self.recipe.classes.index(row.label) for row in self.rows])
         self._pixels = np.stack([decode(row.path, self.recipe.pixels) for row in self.rows])
 
-    def right(self, probabilities: Probabilities) -> int:
-        """How many images are classified right."""
+    def n_correct(self, probabilities: Probabilities) -> int:
+        """Return the number of images that are classified correctly."""
         return int((probabilities.argmax(axis=1) == self.labels).sum())
 
     def probabilities(self, precision: Precision) -> Probabilities:
-        """With the trunk computed in a precision by the run's engine."""
+        """Return probabilities with the trunk computed in `precision` by the engine of the run."""
         recipe, graph = self.recipe, self._run.engine / "trunk.xml"
         if graph.exists():
             return replace(self._scorer, trunk=OpenVinoEngine(graph, precision)).probabilities(self._pixels)
@@ -63,21 +63,21 @@ class ScoredRun:
         return replace(self._scorer, trunk=engine).probabilities(self._pixels)
 
     def predicted(self) -> Probabilities:
-        """As `predict` says them."""
+        """Return the probabilities of `predict`."""
         classes = self.recipe.classes
         found = predict(self._run, [row.path for row in self.rows], top=len(classes))
         named = [dict(zip(one.labels, one.probabilities, strict=True)) for one in found if isinstance(one, Prediction)]
         return np.array([[one[label] for label in classes] for one in named])
 
     def evaluated(self, store: Path) -> Probabilities:
-        """On the way of `evaluate`: features into a store, out of it, through the tail."""
+        """Return probabilities as `evaluate` computes them: from cached features through the tail."""
         extraction = Extraction(self._scorer.trunk, self.recipe.trunk, self.recipe.pixels)
         (features,), _ = extract(extraction, self.rows, 1, FeatureStore(store), Console(quiet=True))
         logits = self._scorer.logits(features.rows(np.arange(len(self.rows))))
         return probabilities_of(logits, self.recipe.activation)
 
     def in_bare_keras(self, folder: Path) -> Probabilities:
-        """From `model.keras`, loaded in safe mode by a process without cnncli, on the raw arrays of the decoder."""
+        """Return the probabilities of `model.keras`, loaded in safe mode by a process without cnncli."""
         files = [str(self._run.model), str(folder / "pixels.npy"), str(folder / "scores.npy")]
         np.save(files[1], self._pixels)
         subprocess.run([sys.executable, "-c", BARE_KERAS, *files], check=True, cwd=folder)

@@ -1,1 +1,1 @@
-"""The other side: plain Keras as its own guides write it. Nothing here knows of cnncli."""
+"""Plain Keras as its guides write it. Nothing here imports cnncli."""

@@ -1,4 +1,4 @@
-"""What recipes in plain Keras are made of: images, augmentation, networks."""
+"""Parts of recipes in plain Keras: images, augmentation, networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BATCH = 32
 
 
 def images(folder: Path, side: int) -> Any:
-    """The images of class folders, one by one with their class index, decoded once and kept in memory."""
+    """Return a dataset of the images of class folders with their class indices, decoded once and kept in memory."""
     import keras
 
     return keras.utils.image_dataset_from_directory(
@@ -21,10 +21,10 @@ def images(folder: Path, side: int) -> Any:
 
 
 def steady(data: Any) -> Any:
-    """The same data, made ready while others are computed, on as many threads as TensorFlow chooses at the beginning.
+    """Prefetch a dataset without the tuning thread of tf.data.
 
-    The thread that tunes a pipeline in TensorFlow 2.21 now and then holds up the end of an epoch for 2.56, 5.12 or
-    10.24 seconds in which nothing is computed, which would flatter the other side.
+    In TensorFlow 2.21 that thread sometimes delays the end of an epoch by 2.56, 5.12 or 10.24 seconds, which would make
+    cnncli look better.
     """
     import tensorflow as tf
 
@@ -34,12 +34,12 @@ def steady(data: Any) -> Any:
 
 
 def batches(data: Any) -> Any:
-    """In batches, made ready while others are computed."""
+    """Return prefetched batches."""
     return steady(data.batch(BATCH))
 
 
 def training_batches(data: Any, augmentation: Any = None) -> Any:
-    """Shuffled batches; augmented on all processors, as the guide on preprocessing layers has it for a CPU."""
+    """Return shuffled batches, augmented on all cores as in the guide on preprocessing layers."""
     import tensorflow as tf
 
     data = data.shuffle(data.cardinality()).batch(BATCH)
@@ -49,10 +49,7 @@ def training_batches(data: Any, augmentation: Any = None) -> Any:
 
 
 def seven_augmentations() -> Any:
-    """Rotation 40°, shifts 0.2, shear 10°, zoom 0.2, horizontal flip, filled with the nearest pixel.
-
-    One layer does both shifts.
-    """
+    """Build rotation 40°, both shifts 0.2, shear 10°, zoom 0.2 and horizontal flip, filled with the nearest pixel."""
     import keras
 
     layers, shear = keras.layers, math.tan(math.radians(10))
@@ -68,14 +65,14 @@ def seven_augmentations() -> Any:
 
 
 def classifier(name: str, side: int, weights: str | None, head: list[Any], first_trained: str | None = None) -> Any:
-    """Preprocessing, a base and a head as one model from pixels in 0–255.
+    """Build a model of preprocessing, base and head that takes pixels in 0–255.
 
     Args:
-        name: of the base in keras.applications.
-        side: of the images.
-        weights: as `keras.applications` takes them.
-        head: layers after the base's feature maps.
-        first_trained: layer of the base from which on it trains, batch normalisation excepted; None: all frozen.
+        name: Name of the base in keras.applications.
+        side: Width and height of the images in pixels.
+        weights: Weights as for `keras.applications`.
+        head: Layers after the feature maps of the base.
+        first_trained: First trainable layer of the base, or None if all are frozen. Batch normalization stays frozen.
     """
     import keras
 
@@ -85,7 +82,7 @@ def classifier(name: str, side: int, weights: str | None, head: list[Any], first
     for number, layer in enumerate(base.layers):
         layer.trainable = number >= start and type(layer).__name__ != "BatchNormalization"
     pixels = keras.Input((side, side, 3))
-    # `training=False`: dropout and batch normalisation of the base stay out of training.
+    # `training=False` keeps dropout and batch normalization of the base in inference mode.
     x = base(preprocess(name, pixels), training=False)
     for layer in head:
         x = layer(x)
@@ -93,7 +90,7 @@ def classifier(name: str, side: int, weights: str | None, head: list[Any], first
 
 
 def convnet(side: int) -> Any:
-    """Four blocks of convolution and pooling, dropout, one hidden layer (F. Chollet, Deep Learning with Python)."""
+    """Build the convnet of F. Chollet, Deep Learning with Python: four blocks, dropout, and a hidden layer."""
     import keras
 
     layers = keras.layers

@@ -1,4 +1,4 @@
-"""Class probabilities of images from a saved model, in plain Keras; prints a line for each image.
+"""Print the class probabilities of images from a saved model in plain Keras, one line per image.
 
 python -m scripts.benchmarks.plain.predict MODEL IMAGE|FOLDER
 """
@@ -15,7 +15,7 @@ from scripts.benchmarks.plain.parts import steady
 
 
 def main(model_file: Path, source: Path) -> None:
-    """Predict one image, or all of a folder in batches."""
+    """Predict one image, or all images of a folder in batches."""
     import keras
 
     model = keras.saving.load_model(model_file, compile=False)
@@ -26,7 +26,7 @@ def main(model_file: Path, source: Path) -> None:
 
 
 def one(model: Any, image: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
-    """The scores of one image."""
+    """Return the scores of one image."""
     import keras
 
     pixels = keras.utils.img_to_array(keras.utils.load_img(image, target_size=size, interpolation="bilinear"))
@@ -34,7 +34,7 @@ def one(model: Any, image: Path, size: tuple[int, int]) -> tuple[list[Any], Any]
 
 
 def in_folder(model: Any, folder: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
-    """The scores of all images of a folder, decoded on all processors while others are computed."""
+    """Return the scores of all images of a folder, which are decoded during the computation."""
     import keras
 
     data = keras.utils.image_dataset_from_directory(

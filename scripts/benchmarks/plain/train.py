@@ -1,9 +1,9 @@
-"""A whole training in plain Keras, from the images to the test accuracy; prints a JSON document.
+"""Train in plain Keras, from the images to the test accuracy, and print a JSON document.
 
     python -m scripts.benchmarks.plain.train RECIPE DATA --epochs N [--weights FILE]
 
 `vgg16`: VGG16 frozen at 150 px, seven augmentations, a dense head, RMSprop 2e-5.
-`guide`: MobileNetV2 frozen at 224 px as keras.io/guides/transfer_learning has it: flip and rotation, average pooling,
+`guide`: MobileNetV2 frozen at 224 px as in keras.io/guides/transfer_learning: flip and rotation, average pooling,
 dropout 0.2, one output, Adam.
 """
 
@@ -30,7 +30,7 @@ def main() -> None:
         parts.training_batches(parts.images(options.data / "train", side), augmentation),
         validation_data=parts.batches(parts.images(options.data / "validation", side)),
         epochs=options.epochs,
-        shuffle=False,  # the data are
+        shuffle=False,  # the dataset is shuffled
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=clock.start, on_epoch_end=clock.stop)],
         verbose=0,
     )
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def build_vgg16(side: int, weights: str | None) -> tuple[Any, Any]:
-    """The compiled model and its augmentation."""
+    """Build the compiled model and its augmentation."""
     import keras
 
     layers = keras.layers
@@ -64,7 +64,7 @@ def build_vgg16(side: int, weights: str | None) -> tuple[Any, Any]:
 
 
 def build_guide(side: int, weights: str | None) -> tuple[Any, Any]:
-    """The compiled model and its augmentation."""
+    """Build the compiled model and its augmentation."""
     import keras
 
     layers = keras.layers
@@ -79,18 +79,18 @@ def build_guide(side: int, weights: str | None) -> tuple[Any, Any]:
 
 
 class EpochClock:
-    """The seconds of each epoch, validation included."""
+    """Seconds of each epoch, including validation."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._started = 0.0
 
     def start(self, *_: object) -> None:
-        """An epoch begins."""
+        """Start the clock at the beginning of an epoch."""
         self._started = time.perf_counter()
 
     def stop(self, *_: object) -> None:
-        """An epoch is over."""
+        """Record the seconds at the end of an epoch."""
         self.seconds.append(time.perf_counter() - self._started)
 
 

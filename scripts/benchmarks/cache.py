@@ -1,4 +1,4 @@
-"""What the feature store saves: a second run with another head, and ten images more."""
+"""Time saved by the feature cache: a second run with another head, and one with ten more images."""
 
 from __future__ import annotations
 
@@ -8,36 +8,35 @@ from pathlib import Path
 
 from scripts.benchmarks.commands import Finished, cnncli_command, run
 from scripts.benchmarks.images import ROOT, files_below, write_many
-from scripts.benchmarks.results import Finding, Reach
-from scripts.benchmarks.timing import Samples, in_turns
+from scripts.benchmarks.measurements import Finding, Samples, Target, in_turns
 from scripts.benchmarks.workbench import Workbench
 
-FIGURES = ("EfficientNetLite0",)
+BENCHMARKS = ("EfficientNetLite0",)
 CONFIG = ROOT / "configs" / "dogs-vs-cats" / "efficientnetlite0-features.yaml"
 ADDED = 10
 OTHER_HEAD = "head.layers=[{dense: 64}, {dropout: 0.3}]"
 
 
 def measure(bench: Workbench) -> None:
-    """In each round an empty store: a run, a second one with another head, a third with ten images more."""
+    """Measure rounds of three runs: with an empty cache, with another head, and with ten more images."""
     found = in_turns(_Rounds(bench).sides, bench.rounds)
     cold = _seconds(found["cold"])
     for side, title in (
-        ("warm", "second run, another head, warm store, command to test figures"),
-        ("added", f"{ADDED} images added to the training images, command to test figures"),
+        ("warm", "second run, another head, warm cache, command to test metrics"),
+        ("added", f"{ADDED} images added to the training images, command to test metrics"),
     ):
-        reach = Reach("cnncli", most=10.0) if side == "warm" else None
+        target = Target("cnncli", most=10.0) if side == "warm" else None
         seconds = _seconds(found[side])
-        bench.record(Finding(title, "s", seconds, "its own cold run", cold, comparison="time", reach=reach))
+        bench.record(Finding(title, "s", seconds, "its own cold run", cold, comparison="time", target=target))
     for side, title, count in (
-        ("warm", "second run, another head, warm store: computed", 0),
+        ("warm", "second run, another head, warm cache: computed", 0),
         ("added", f"{ADDED} images added: computed", ADDED),
     ):
-        bench.record(Finding(title, "images", _computed(found[side]), reach=Reach("cnncli", least=count, most=count)))
+        bench.record(Finding(title, "images", _computed(found[side]), target=Target("cnncli", least=count, most=count)))
 
 
 class _Rounds:
-    """The three runs of a round, on a folder that is put back to what it was before each round."""
+    """The three runs of a round, on a folder that is restored before each round."""
 
     def __init__(self, bench: Workbench) -> None:
         self.sides = {"cold": self._cold, "warm": self._warm, "added": self._added}
@@ -62,7 +61,7 @@ class _Rounds:
         return self._train()
 
     def _targets(self) -> list[Path]:
-        """Where the added images go: the training folder of their class."""
+        """Return the paths of the added images in the training folders of their classes."""
         return [self._data / "train" / path.parent.name / f"added-{path.name}" for path in files_below(self._more)]
 
     def _train(self, *settings: str) -> Finished:
