@@ -87,16 +87,17 @@ def measure(paths: list[Path], count: int) -> None:
     looks = looks_of([path.read_bytes() for path in paths])
     some = np.random.default_rng(0).permutation(len(paths))[:count]
     click.echo(f"{len(paths):,} images, without structure {np.count_nonzero(~looks.telling):,}\n")
+    heading = ("copies", "bits, median", "95 %", "99 %", "correlation, 5 %", "1 %", "colors, 99 %", "found")
     rows = [row_of(name, looks, some, [paths[place] for place in some], *change) for name, change in CHANGES.items()]
-    click.echo(plain_table(("copies", "bits, median", "95 %", "99 %", "correlation, 5 %", "1 %",
-                            "colors, 99 %", "found"), rows))  # fmt: skip
+    click.echo(plain_table([*zip(heading, *rows, strict=True)]))
     bits, correlation, near = all_pairs(looks)
-    table = [
-        (str(most), f"{np.count_nonzero(bits <= most):,}",
-         *(f"{np.count_nonzero((bits <= most) & (correlation >= least)):,}" for least in CORRELATIONS))
-        for most in BITS
-    ]  # fmt: skip
-    click.echo("\n" + plain_table(("bits", "pairs", *(f"correlated by {least}" for least in CORRELATIONS)), table))
+    limits = [(most, least) for most in BITS for least in (-1.0, *CORRELATIONS)]
+    counts = [f"{np.count_nonzero((bits <= most) & (correlation >= least)):,}" for most, least in limits]
+    width = len(CORRELATIONS) + 1
+    columns = [counts[number::width] for number in range(width)]
+    headings = ("pairs", *(f"correlated by {least}" for least in CORRELATIONS))
+    table = [["bits", *map(str, BITS)], *([name, *column] for name, column in zip(headings, columns, strict=True))]
+    click.echo("\n" + plain_table(table))
     click.echo(f"\npairs that pass, of {len(paths) * (len(paths) - 1) // 2:,}: {len(near):,}")
     for one, other, value in sorted(near, key=lambda pair: -pair[2]):
         click.echo(f"{value:.3f} {paths[one]} {paths[other]}")
