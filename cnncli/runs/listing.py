@@ -78,17 +78,18 @@ def _facts_or_none(run: RunFolder) -> dict[str, Any] | None:
 
 def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> Message:
     where = printable(runs_dir)
-    code = "run-none-finished" if name is None else "run-not-found"
-    text = f"no finished run in {where}" if name is None else f"{printable(name)}: no such run in {where}"
     near = difflib.get_close_matches(name or "", list(states), n=MAX_LISTED, cutoff=0.3)
     ordered = near + [folder for folder in reversed(list(states)) if folder not in near]
     if ordered:
         listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in ordered[:MAX_LISTED])
         more = f" and {len(ordered) - MAX_LISTED} more" if len(ordered) > MAX_LISTED else ""
-        text += f". Runs there: {listed}{more}"
+        existing = f". Runs there: {listed}{more}"
     else:
-        text += ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."
-    return Message(code, text, path=runs_dir, received=name, expected=tuple(ordered[:MAX_LISTED]))
+        existing = ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."
+    facts = {"path": runs_dir, "received": name, "expected": tuple(ordered[:MAX_LISTED])}
+    if name is None:
+        return Message("run-none-finished", f"no finished run in {where}{existing}", **facts)
+    return Message("run-not-found", f"{printable(name)}: no such run in {where}{existing}", **facts)
 
 
 def require_finished(run: RunFolder) -> dict[str, Any]:

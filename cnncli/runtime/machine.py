@@ -10,20 +10,21 @@ from pathlib import Path
 
 from cnncli.errors import MachineError, Message, printable
 
-_BY_ERRNO = {
-    "ENOSPC": ("machine-disk-full", "Free disk space."),
-    "EDQUOT": ("machine-disk-full", "Free disk space, or ask for a larger quota."),
-    "EROFS": ("machine-not-writable", "Choose a folder that can be written to."),
-    "EACCES": ("machine-not-permitted", "Change its permissions, or choose another path."),
-    "EPERM": ("machine-not-permitted", "Change its permissions, or choose another path."),
-    "EMFILE": ("machine-open-files", "Raise the limit of open files (ulimit -n)."),
-    "ENFILE": ("machine-open-files", "Close other programs."),
-    "EIO": ("machine-disk-failing", "Check the disk or the network drive."),
-    "ENAMETOOLONG": ("machine-path-unusable", "Choose a shorter path."),
-    "ELOOP": ("machine-path-unusable", "Remove the circular link."),
-    "ENOMEM": ("machine-memory", "Free memory, or raise its limit (ulimit -v)."),
+# Code and remedy by error number, without the path and the reason of the system.
+_REMEDIES = {
+    "ENOSPC": Message("machine-disk-full", "Free disk space."),
+    "EDQUOT": Message("machine-disk-full", "Free disk space, or ask for a larger quota."),
+    "EROFS": Message("machine-not-writable", "Choose a folder that can be written to."),
+    "EACCES": Message("machine-not-permitted", "Change its permissions, or choose another path."),
+    "EPERM": Message("machine-not-permitted", "Change its permissions, or choose another path."),
+    "EMFILE": Message("machine-open-files", "Raise the limit of open files (ulimit -n)."),
+    "ENFILE": Message("machine-open-files", "Close other programs."),
+    "EIO": Message("machine-disk-failing", "Check the disk or the network drive."),
+    "ENAMETOOLONG": Message("machine-path-unusable", "Choose a shorter path."),
+    "ELOOP": Message("machine-path-unusable", "Remove the circular link."),
+    "ENOMEM": Message("machine-memory", "Free memory, or raise its limit (ulimit -v)."),
 }
-_PROBLEMS = {getattr(errno, name): known for name, known in _BY_ERRNO.items() if hasattr(errno, name)}
+_REMEDY_OF = {getattr(errno, name): remedy for name, remedy in _REMEDIES.items() if hasattr(errno, name)}
 
 _MEMORY_REMEDY = (
     "A smaller data.image_size or training.batch_size needs less; a limit set with ulimit -v or a container's may be "
@@ -39,10 +40,11 @@ _OUT_OF_MEMORY = (
 
 def machine_problem(error: BaseException) -> Message | None:
     """Return a message if an exception is due to the machine, or None if it may be a bug."""
-    if isinstance(error, OSError) and error.errno in _PROBLEMS:
-        code, remedy = _PROBLEMS[error.errno]
+    if isinstance(error, OSError) and error.errno in _REMEDY_OF:
+        remedy = _REMEDY_OF[error.errno]
         where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
-        return Message(code, f"{where}{error.strerror}. {remedy}", path=error.filename, received=error.strerror)
+        text = f"{where}{error.strerror}. {remedy}"
+        return Message(remedy.code, text, path=error.filename, received=error.strerror)
     text = " ".join(str(error).split())[:200]
     if isinstance(error, MemoryError) or any(part in text.lower() for part in _OUT_OF_MEMORY):
         reason = f" ({text})" if text else ""
