@@ -13,10 +13,11 @@ Each function imports what it needs when it is called, so `import cnncli` is fas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from cnncli.networks.classifier import Classifier
@@ -31,7 +32,24 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "finetune", "load", "predict", "train"]
 __version__ = "0.1.0"
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def _with_standard_settings(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function with Keras's default dtype and data format, and restore those of the caller's process."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        from cnncli.networks.backend import standard_settings
+
+        with standard_settings():
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+@_with_standard_settings
 def train(
     config: str | PathLike[str] | Mapping[str, object],
     overrides: Mapping[str, object] = {},
@@ -63,6 +81,7 @@ def train(
     return recipe(settings, _runs_dir(runs_dir), _console())
 
 
+@_with_standard_settings
 def finetune(
     run: AnyRun = None,
     unfreeze: int | str | None = None,
@@ -93,6 +112,7 @@ def finetune(
     return recipe(folder, settings, _runs_dir(runs_dir), _console())
 
 
+@_with_standard_settings
 def evaluate(
     run: AnyRun = None,
     *,
@@ -122,6 +142,7 @@ def evaluate(
     return recipe(_open(run, runs_dir), _console(), split, folder, allow_missing)
 
 
+@_with_standard_settings
 def predict(
     paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
@@ -152,6 +173,7 @@ def predict(
     return [result for result in results if not isinstance(result, ImageError)]
 
 
+@_with_standard_settings
 def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> Classifier:
     """Load the classifier of a run; its `model` is a Keras model from raw RGB pixels (0-255) to class scores."""
     from cnncli.inference.predictor import read_recipe

@@ -15,6 +15,8 @@ import pytest
 import cnncli
 from cnncli.cli import main
 from cnncli.errors import ConfigError, DataError, RunError
+from cnncli.networks.backend import import_keras
+from tests.support.drawing import draw_dataset, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -144,3 +146,29 @@ def test_an_empty_path_is_refused(call: Callable[[], object]) -> None:
         call()
 
     assert caught.value.codes == ("usage-empty",)
+
+
+@pytest.mark.parametrize(
+    "setting", [("dtype_policy", "mixed_float16"), ("floatx", "float16"), ("image_data_format", "channels_first")]
+)
+def test_keras_settings_of_the_process_do_not_reach_a_training(setting: tuple[str, str], tmp_path: Path) -> None:
+    """Every layer is float32 and channels last, and the settings of the process are the same afterwards."""
+    keras, (name, value) = import_keras(), setting
+    draw_dataset(tmp_path / "data")
+    config = tiny_config(tmp_path / "data", mode="from-scratch", training={"epochs": 1})
+    settings = config.model_dump(exclude_unset=True, mode="json")
+    get, set_ = getattr(keras.config, name), getattr(keras.config, f"set_{name}")
+    expected = cnncli.load(cnncli.train(settings, runs_dir=tmp_path / "plain")).model
+    before = get()
+    set_(value)
+    try:
+        model = cnncli.load(cnncli.train(settings, runs_dir=tmp_path / "other")).model
+        after = get()
+    finally:
+        set_(before)
+
+    assert getattr(after, "name", after) == value
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert {getattr(layer, "data_format", "channels_last") for layer in model.layers} == {"channels_last"}
+    for weight, same in zip(model.weights, expected.weights, strict=True):
+        assert weight.numpy().tobytes() == same.numpy().tobytes()

@@ -14,13 +14,14 @@ from cnncli.catalogue.options import option_problems, with_defaults
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError, Message, WeightsError
 from cnncli.networks.architectures import architecture_of
-from cnncli.networks.backend import import_keras
+from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.weights.load import load_file, wants_imagenet_graph
 
 if TYPE_CHECKING:
     import keras
 
 
+@standard_settings()
 def build_backbone(
     config: BackboneConfig, input_shape: tuple[int, int, int], seed: int, *, load_weights: bool = True
 ) -> keras.Model:

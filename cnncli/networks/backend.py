@@ -58,7 +58,8 @@ def is_importing_keras() -> bool:
 
 @cache
 def _imported() -> ModuleType:
-    if "keras" not in sys.modules:
+    is_first = "keras" not in sys.modules
+    if is_first:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # What TensorFlow's own dependencies deprecate is nothing the reader can mend.
@@ -69,8 +70,38 @@ def _imported() -> ModuleType:
             f"Keras was imported with the {keras.config.backend()} backend before cnncli: it needs tensorflow; "
             "set KERAS_BACKEND=tensorflow, or import cnncli first"
         )
-    _settle(keras)
+    if is_first:  # else the process has settings of its own, see `standard_settings`
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
+    _settle()
     return keras
+
+
+@contextmanager
+def standard_settings() -> Iterator[None]:
+    """Use float32 and channels last inside the block, whatever the process has set; restore its settings afterwards.
+
+    Layers take their dtype policy and data format from these settings when they are made, and Keras's operations their
+    default dtype when they run. Also a decorator.
+    """
+    if "keras" not in sys.modules:
+        yield
+        return
+    config = import_keras().config
+    from keras.src.backend.common import global_state
+
+    # Keras makes a default policy of its floatx when it is asked for one; the attribute tells whether one was set.
+    policy = global_state.get_global_attribute("dtype_policy")
+    floatx, data_format = config.floatx(), config.image_data_format()
+    try:
+        config.set_floatx("float32")
+        config.set_image_data_format("channels_last")
+        config.set_dtype_policy("float32")
+        yield
+    finally:
+        config.set_floatx(floatx)
+        config.set_image_data_format(data_format)
+        global_state.set_global_attribute("dtype_policy", policy)
 
 
 def gpus() -> tuple[str, ...]:
@@ -120,12 +151,10 @@ def _own_stderr_for_python() -> Iterator[int]:
         sys.stderr = before
 
 
-def _settle(keras: ModuleType) -> None:
-    """Override what a user's keras.json may say, switch determinism on, and leave others room on a GPU."""
+def _settle() -> None:
+    """Make operations deterministic, and leave GPU memory to other processes."""
     import tensorflow as tf
 
-    keras.config.set_image_data_format("channels_last")
-    keras.config.set_floatx("float32")
     tf.config.experimental.enable_op_determinism()
     tf.get_logger().setLevel("ERROR")
     for gpu in tf.config.list_physical_devices("GPU"):

@@ -10,7 +10,7 @@ from cnncli.catalogue.networks import network
 from cnncli.config.schema import Config
 from cnncli.errors import CnncliError, RunError, printable
 from cnncli.networks.backbone import build_backbone
-from cnncli.networks.backend import import_keras
+from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
 from cnncli.networks.head import LOGITS, build_head
 from cnncli.networks.preprocessing import preprocess
@@ -56,6 +56,7 @@ def image_size(config: Config) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
+@standard_settings()
 def build_classifier(config: Config, n_classes: int, *, load_weights: bool = True) -> Classifier:
     """Build the classifier of a config and load the backbone's weights.
 
@@ -85,6 +86,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
         classifier.model.save(aside)
 
 
+@standard_settings()
 def load_classifier(path: Path, pretrained: bool) -> Classifier:
     """The classifier a run saved as `model.keras`; nothing but such a classifier is accepted, whoever made the file.
 
