@@ -50,8 +50,8 @@ def machine_problem(error: BaseException) -> Message | None:
         reason = f" ({text})" if text else ""
         return Message("machine-memory", f"Not enough memory{reason}. {_MEMORY_REMEDY}", received=text)
     if isinstance(error, RuntimeError) and "can't start new thread" in text:
-        remedy = "Raise the limit of processes (ulimit -u) or of memory (ulimit -v)."
-        return Message("machine-threads", f"No further thread can be started. {remedy}")
+        limits = "Raise the limit of processes (ulimit -u) or of memory (ulimit -v)."
+        return Message("machine-threads", f"No further thread can be started. {limits}")
     if sys.warnoptions and (warning := next((one for one in _causes(error) if isinstance(one, Warning)), None)):
         return Message(
             "machine-warnings-are-errors",
