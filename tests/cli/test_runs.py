@@ -31,7 +31,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_a_table_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Oldest first, each a line, a broken one too."""
+    """Each run is a row, the oldest first; broken runs are listed, too."""
     assert main(["runs", "--runs-dir", str(runs)]) == 0
     captured = capsys.readouterr()
     header, *lines = captured.out.splitlines()
@@ -48,7 +48,7 @@ def test_a_table_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_json_has_every_fact_and_absolute_paths(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One document on stdout, nothing on stderr."""
+    """One document is printed to stdout, and nothing to stderr."""
     monkeypatch.chdir(runs.parent)
     assert main(["runs", "--json", "--runs-dir", "runs"]) == 0
     captured = capsys.readouterr()
@@ -77,15 +77,15 @@ def test_json_has_every_fact_and_absolute_paths(
 def test_the_environment_names_the_folder(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CNNCLI_RUNS counts where no option is given."""
+    """CNNCLI_RUNS is used if the option is not given."""
     monkeypatch.setenv("CNNCLI_RUNS", str(runs))
 
     assert main(["runs"]) == 0
     assert "2026-11-21T120000Z_a" in capsys.readouterr().out
 
 
-def test_no_runs_is_said_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty list is an empty result; nothing is created to hold it."""
+def test_an_empty_folder_is_reported_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The result is empty, and no folder is created."""
     folder = tmp_path / "runs"
 
     assert main(["runs", "--runs-dir", str(folder)]) == 0
@@ -95,8 +95,8 @@ def test_no_runs_is_said_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not folder.exists()
 
 
-def test_a_file_is_no_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Naming a file is a wrong option."""
+def test_a_file_is_not_a_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The option is refused."""
     (tmp_path / "runs").write_text("")
 
     assert main(["runs", "--runs-dir", str(tmp_path / "runs")]) == 2
@@ -104,7 +104,7 @@ def test_a_file_is_no_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_hundred_runs_are_listed_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Many runs are no other case."""
+    """The time of creation decides, also for many runs."""
     for k in range(100):
         run: RunFolder = create_run(tmp_path, f"r{k}", {"config.yaml": "mode: from-scratch\n"})
         update_facts(run, {"created": f"2026-11-{1 + k % 28:02}T{k // 28:02}:00:00.000Z"})
