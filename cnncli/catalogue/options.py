@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cnncli.errors import Message
 from cnncli.terminal.suggestions import did_you_mean
 
 Kind = Literal["number", "integer", "boolean", "word", "integers"]
@@ -69,24 +70,22 @@ class Option:
         return low and (self.below is None or value < self.below) and value < float("inf")
 
 
-def option_problems(
-    network: str, allowed: Mapping[str, Option], given: Mapping[str, Any]
-) -> tuple[tuple[str, str], ...]:
-    """Return `(option, sentence)` for each problem with the options of a network."""
+def option_problems(network: str, allowed: Mapping[str, Option], given: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Return the problems with the options of a network."""
     problems = []
     for name, value in given.items():
+        key = f"backbone.options.{name}"
         if name not in allowed:
-            problems.append((name, _unknown(network, allowed, name)))
+            hint = (
+                did_you_mean(name, allowed) or f"There are {', '.join(allowed)}." if allowed else "It has no options."
+            )
+            text = f"{key}: not an option of {network}. {hint}"
+            problems.append(Message("config-unknown-argument", text, key=key, received=value, hint=hint))
         elif not allowed[name].accepts(value):
-            problems.append((name, f"{value!r} is not allowed: expected {allowed[name].expected}"))
+            expected = allowed[name].expected
+            text = f"{key}: not allowed (received {value!r}), expected {expected}."
+            problems.append(Message("config-argument-not-allowed", text, key=key, received=value, expected=expected))
     return tuple(problems)
-
-
-def _unknown(network: str, allowed: Mapping[str, Option], name: str) -> str:
-    if not allowed:
-        return f"{network} has no options"
-    hint = did_you_mean(name, allowed) or f"There are {', '.join(allowed)}"
-    return f"is not an option of {network}. {hint}"
 
 
 def with_defaults(allowed: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:

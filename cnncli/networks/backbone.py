@@ -90,15 +90,12 @@ def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Mod
 
 
 def _check(info: NetworkInfo, config: BackboneConfig, input_shape: tuple[int, int, int]) -> None:
-    problems = [
-        f"backbone.options.{name}: {sentence}"
-        for name, sentence in option_problems(info.name, info.options, config.options)
-    ]
+    problems = [*option_problems(info.name, info.options, config.options)]
     if min(input_shape[:2]) < info.min_size:
-        problems.append(
-            f"data.image_size: {input_shape[0]} × {input_shape[1]} pixels are too few for {info.name}: "
-            f"it takes {info.min_size} × {info.min_size} at least"
-        )
+        expected = f"at least {info.min_size} × {info.min_size} pixels"
+        text = f"data.image_size: too small for {info.name} (received {list(input_shape[:2])}), expected {expected}."
+        facts = {"key": "data.image_size", "received": input_shape[:2], "expected": expected}
+        problems.append(Message("config-image-size-too-small", text, **facts))
     if problems:
         raise ConfigError(problems)
 

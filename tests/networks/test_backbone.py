@@ -83,14 +83,15 @@ def test_output_layer_that_cannot_be_is_one_line(layer: str, message: str) -> No
 
 
 def test_all_problems_of_a_backbone_are_reported_at_once() -> None:
-    """Two options and the size of the images."""
+    """Two options and the image size are wrong."""
     with pytest.raises(ConfigError) as error:
-        _backbone("MobileNet", 20, options={"alfa": 1.0, "depth_multiplier": 0})
-    assert error.value.problems == (
-        "backbone.options.alfa: is not an option of MobileNet. Did you mean alpha?",
-        "backbone.options.depth_multiplier: 0 is not allowed: expected an integer at least 1",
-        "data.image_size: 20 × 20 pixels are too few for MobileNet: it takes 32 × 32 at least",
-    )
+        _backbone("MobileNet", 20, options={"aplha": 1.0, "depth_multiplier": 0})
+    assert [(problem.code, problem.facts["key"]) for problem in error.value.problems] == [
+        ("config-unknown-argument", "backbone.options.aplha"),
+        ("config-argument-not-allowed", "backbone.options.depth_multiplier"),
+        ("config-image-size-too-small", "data.image_size"),
+    ]
+    assert error.value.facts["hint"] == "Did you mean alpha?"
 
 
 def test_images_need_not_be_square() -> None:
