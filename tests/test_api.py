@@ -109,8 +109,10 @@ def test_train_raises_with_every_mistake_of_a_config() -> None:
 @pytest.mark.parametrize("verb", ["evaluate", "finetune", "load"])
 def test_a_missing_run_is_an_error(verb: str, tmp_path: Path) -> None:
     """Without a run, the newest finished one is required."""
-    with pytest.raises(RunError, match="no finished run in"):
+    with pytest.raises(RunError) as caught:
         getattr(cnncli, verb)(runs_dir=tmp_path)
+
+    assert caught.value.code == "run-none-finished"
 
 
 def test_the_public_names() -> None:

@@ -89,8 +89,8 @@ def validate(words: tuple[str, ...], console: Console) -> None:
 def schema() -> None:
     """Print the JSON Schema of configs, for editors.
 
-    With the YAML language server, the line `# yaml-language-server: $schema=cnncli.schema.json` at the top of a config
-    gives completion, documentation and checks while you type.
+    Editors with the YAML language server complete, document and check a config that begins with the line
+    `# yaml-language-server: $schema=cnncli.schema.json`.
     """
     from cnncli.config.reference import json_schema
 

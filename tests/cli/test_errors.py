@@ -38,7 +38,7 @@ def test_a_code_is_explained(code: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_explanations_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a code the document is one entry, without it is the list of all."""
+    """The document is the entry of the given code, or the list of all entries."""
     assert main(["errors", CODE, "--json"]) == 0
     entry = json.loads(capsys.readouterr().out)
     assert main(["errors", "--json"]) == 0
