@@ -1,4 +1,4 @@
-"""A known vulnerability with a fix fails the audit; a machine without an answer does not."""
+"""The audit fails for a known vulnerability with a fix, and not for a missing answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from scripts import audit
 
 
-def _answering(monkeypatch: pytest.MonkeyPatch, stdout: str, stderr: str = "") -> None:
+def _answer_with(monkeypatch: pytest.MonkeyPatch, stdout: str, stderr: str = "") -> None:
     def run(*args: Any, **settings: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(args, 1, stdout, stderr)
 
@@ -27,28 +27,28 @@ def _report(*fixes: str, name: str = "PYSEC-1") -> str:
 
 
 def test_vulnerability_with_a_fix_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is named with the version that has the fix."""
-    _answering(monkeypatch, _report("3.15.0"))
+    """A vulnerability with a fix fails the audit, which names the fixed version."""
+    _answer_with(monkeypatch, _report("3.15.0"))
     assert audit.main() == 1
     assert capsys.readouterr().out.splitlines()[0] == "keras 3.14: PYSEC-1 = CVE-1, fixed in 3.15.0"
 
 
 @pytest.mark.parametrize(("fixes", "accepted"), [((), {}), (("3.15.0",), {"CVE-1": "it cannot be reached"})])
-def test_what_cannot_or_need_not_be_mended_is_told_and_passes(
+def test_vulnerability_without_a_fix_or_accepted_passes(
     fixes: tuple[str, ...],
     accepted: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Without a fix nothing can be done; with a reason nothing need be."""
+    """A vulnerability without a fix, or accepted with a reason, is printed and does not fail the audit."""
     monkeypatch.setattr(audit, "ACCEPTED", accepted)
-    _answering(monkeypatch, _report(*fixes))
+    _answer_with(monkeypatch, _report(*fixes))
     assert audit.main() == 0
     assert "PYSEC-1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("stdout", "why"),
+    ("stdout", "reason"),
     [
         ("", "ERROR: cannot connect"),
         ("{", "ERROR: cannot connect"),
@@ -56,17 +56,17 @@ def test_what_cannot_or_need_not_be_mended_is_told_and_passes(
         ('{"dependencies": [{"name": "a", "skip_reason": "not found"}]}', "not found"),
     ],
 )
-def test_no_answer_is_said_aloud_and_fails_nothing(
-    stdout: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_missing_answer_is_reported_and_passes(
+    stdout: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line says why nothing was found out."""
-    _answering(monkeypatch, stdout, "Traceback\nERROR: cannot connect")
+    """One line says why there is no answer."""
+    _answer_with(monkeypatch, stdout, "Traceback\nERROR: cannot connect")
     assert audit.main() == 0
-    assert capsys.readouterr().out == f"audit skipped: {why}\n"
+    assert capsys.readouterr().out == f"audit skipped: {reason}\n"
 
 
-def test_slow_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """After two minutes."""
+def test_slow_answer_is_abandoned(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The audit stops waiting after two minutes."""
 
     def run(*args: Any, **settings: Any) -> None:
         raise subprocess.TimeoutExpired("pip-audit", settings["timeout"])
@@ -77,13 +77,13 @@ def test_slow_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().out == "audit skipped: no answer within 120 s\n"
 
 
-def test_missing_tool_is_said_aloud(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the command that installs it."""
+def test_missing_tool_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message has the command that installs pip-audit."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert audit.main() == 0
     assert capsys.readouterr().out.startswith("audit skipped: pip-audit is not installed")
 
 
 def test_every_accepted_vulnerability_has_a_reason() -> None:
-    """A sentence, not a word."""
+    """The reason of an accepted vulnerability is a sentence."""
     assert all(len(reason.split()) > 3 for reason in audit.ACCEPTED.values())

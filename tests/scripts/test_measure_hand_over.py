@@ -1,4 +1,4 @@
-"""The measurement behind the tolerance of a hand-over computes as the stages do."""
+"""`scripts/measure_hand_over.py` computes in the same precision as the stages of a training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.drawing import draw_dataset, tiny_config
 def test_tails_compute_in_the_precision_of_their_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In bfloat16 where they convolve, which is part of what moves the loss."""
+    """A tail with convolutions computes in bfloat16, and a head in float32."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
     config = tiny_config(draw_dataset(tmp_path / "data", 4, 4, 2), engine="keras", precision="bfloat16")
     run = train(config, tmp_path / "runs", Console(quiet=True))

@@ -1,4 +1,4 @@
-"""cnncli beside plain Keras, number by number: features, logits and losses from the same weights and pixels."""
+"""Compare features, logits and losses of cnncli and plain Keras for the same weights and pixels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support import plain_keras
 STEPS = 10
 BATCH = 8
 IMAGES = 20
-"""Of the training split: no multiple of the batch, so that every third step is a smaller one."""
+"""Number of training images, not a multiple of the batch size: every third batch is smaller."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Case:
     """A network to compare.
 
     Attributes:
-        name: in keras.applications.
-        side: of the images, pixels; small, so that it takes seconds.
-        unfreeze: layers to fine-tune, normalisation not counted.
-        learning_rate: of SGD, such that ten steps move the loss and do not throw it about.
-        options: further arguments of the network.
+        name: Name in keras.applications.
+        side: Width and height of the images in pixels, small enough to take seconds.
+        unfreeze: Number of layers to fine-tune, not counting normalization.
+        learning_rate: Learning rate of SGD, for which ten steps change the loss without instability.
+        options: Further arguments of the network.
     """
 
     name: str
@@ -71,12 +71,12 @@ CASES = {
 
 @dataclass(frozen=True)
 class Steps:
-    """The losses of the same steps.
+    """Losses of the same steps.
 
     Attributes:
-        ours: cnncli's.
-        theirs: plain Keras's.
-        still: plain Keras's with a learning rate of 0.
+        ours: Losses in cnncli.
+        theirs: Losses in plain Keras.
+        still: Losses in plain Keras with a learning rate of 0.
     """
 
     ours: tuple[float, ...]
@@ -85,23 +85,23 @@ class Steps:
 
     @property
     def difference(self) -> float:
-        """The largest relative difference of a step."""
+        """Largest relative difference of a step."""
         return float(np.max(np.abs(np.subtract(self.ours, self.theirs)) / np.abs(self.theirs)))
 
     @property
     def moved(self) -> float:
-        """How far training took a loss from what it would have been: steps that change nothing prove nothing."""
+        """Largest relative change of a loss by training, without which the comparison proves nothing."""
         return float(np.max(np.abs(np.subtract(self.theirs, self.still)) / np.abs(self.still)))
 
 
 def relative(found: Any, expected: Any) -> float:
-    """Largest difference relative to the largest expected value."""
+    """Return the largest difference relative to the largest expected value."""
     there = np.asarray(expected, np.float64)
     return float(np.abs(np.asarray(found, np.float64) - there).max() / np.abs(there).max())
 
 
 def draw_images(folder: Path, side: int, classes: Sequence[str] = ("a", "b", "c")) -> Path:
-    """Split folders of colored noise of several scales, PNGs of the network's own size: nothing is resized."""
+    """Write split folders of colored noise of several scales, as PNGs of the network's input size."""
     random = np.random.default_rng(0)
     for split, count in (("train", IMAGES), ("validation", len(classes))):
         for number in range(count):
@@ -115,7 +115,7 @@ def draw_images(folder: Path, side: int, classes: Sequence[str] = ("a", "b", "c"
 
 
 def write_case(case: Case, folder: Path, seed: int = 1) -> Mapping[str, Path]:
-    """Draw images into `folder/data`, and write a network's random but settled weights in every form beside it."""
+    """Draw images into `folder/data`, and write random but settled weights in every format next to it."""
     from cnncli.networks.backend import import_keras
 
     data = draw_images(folder / "data", case.side)
@@ -144,7 +144,7 @@ class Bench:
 
     @property
     def head_weights(self) -> list[NDArray[np.float32]]:
-        """Kernel and bias of the output."""
+        """Kernel and bias of the output layer."""
         weights: list[NDArray[np.float32]] = self.classifier.model.get_layer(LOGITS).get_weights()
         return weights
 
@@ -160,7 +160,7 @@ class Bench:
 
 
 def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineName) -> Bench:
-    """A bench in float32 with SGD and batches of `BATCH`, from a file of weights."""
+    """Build a bench in float32 with SGD and batches of `BATCH` images from a file of weights."""
     optimizer = {"name": "sgd", "learning_rate": case.learning_rate}
     config = Config.model_validate(
         {
@@ -237,7 +237,7 @@ def compare_features(bench: Bench, base: Any, case: Case) -> tuple[float, float]
 
 
 def compare_frozen(bench: Bench, base: Any, case: Case) -> Steps:
-    """Ten steps of the head alone; the bench's head is trained by it."""
+    """Compare ten steps of the head, which trains the head of the bench."""
     stage, weights = head_of(bench), bench.head_weights
     features, batches = plain_keras.pooled_features(case.name, base, bench.pixels), bench.steps(stage.name)
     theirs = plain_keras.frozen_losses(features, bench.labels, weights, batches, case.learning_rate)
@@ -246,7 +246,7 @@ def compare_frozen(bench: Bench, base: Any, case: Case) -> Steps:
 
 
 def compare_unfrozen(bench: Bench, base: Any, case: Case) -> Steps:
-    """Ten steps of the head and the top of the backbone, batch norm frozen; trains both the bench and the base."""
+    """Compare ten steps of the head and the top of the backbone, which trains the bench and the base."""
     stage, weights = top_of(bench, case.unfreeze), bench.head_weights
     features, batches = plain_keras.pooled_features(case.name, base, bench.pixels), bench.steps(stage.name)
     still = plain_keras.frozen_losses(features, bench.labels, weights, batches, 0.0)
