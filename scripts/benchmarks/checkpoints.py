@@ -1,4 +1,4 @@
-"""Share of the training time that checkpoints take: a small network from scratch, and a head on cached features."""
+"""Fraction of the training time that checkpoints take: a small network from scratch, and a head on cached features."""
 
 from __future__ import annotations
 
