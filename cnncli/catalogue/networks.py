@@ -1,8 +1,8 @@
-"""The networks a config can name, with their sizes, counts and what they expect of an image. No TensorFlow.
+"""The networks that a config can name, with sizes, parameter counts and preprocessing. No TensorFlow.
 
-Parameters and depth are those of Keras 3.15 (tests build the networks and count); size and ImageNet accuracies are
-Keras's own documentation (keras.io/api/applications), for MobileNetV3 the table in its docstring. Where Keras's
-table has no depth, it is counted in the same way: layers that have parameters.
+Parameters and depth are those of Keras 3.15 (tests build the networks and count); sizes and ImageNet accuracies are
+from the Keras documentation (keras.io/api/applications), for MobileNetV3 from the table in its docstring. If the table
+has no depth, it is counted in the same way: the number of layers with parameters.
 """
 
 from __future__ import annotations
@@ -16,29 +16,31 @@ from cnncli.errors import ConfigError, Message
 from cnncli.terminal.suggestions import did_you_mean
 
 Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
-"""How pixels x in 0–255 become the network's input. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe: RGB→BGR, ImageNet
+"""Conversion of pixels x in 0–255 to the input of the network. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe: RGB→BGR, ImageNet
 means subtracted · torch: x/255, then ImageNet mean and deviation · none: x · (a, b): a·x + b"""
 
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What is known of a network before it is built.
+    """Facts about a network that are known before it is built.
 
     Attributes:
-        name: as in configs; for keras.applications, the function's name.
-        parameters: with the ImageNet top of 1,000 classes (ConvNet: the backbone alone, with default options).
-        notop_parameters: of the backbone alone.
-        size_mb: of the weights with the top, in MB.
-        depth: layers with parameters, None where it depends on the options.
-        top1, top5: ImageNet validation accuracy in percent, None where not published.
-        input_size: default height and width, pixels.
-        preprocessing: what it expects of pixels.
-        min_size: smallest height and width, pixels.
-        options: the arguments a config may set.
-        weights_pattern: name of Keras's cached file of ImageNet weights without top, with {alpha}, {rows}.
-        has_imagenet: whether ImageNet weights were published for it, with some options at least.
-        module: module of `cnncli.networks.architectures` that builds it.
-        top_convolutions: convolutions in its ImageNet top (its other top layers are dense).
+        name: Name in configs; for keras.applications, the name of the function.
+        parameters: Number of parameters with the ImageNet top of 1,000 classes (ConvNet: only the backbone, with
+            default options).
+        notop_parameters: Number of parameters of the backbone.
+        size_mb: Size of the weights with top, in MB.
+        depth: Number of layers with parameters, or None if it depends on the options.
+        top1: ImageNet top-1 validation accuracy in percent, or None if not published.
+        top5: ImageNet top-5 validation accuracy in percent, or None if not published.
+        input_size: Default height and width in pixels.
+        preprocessing: Conversion of pixels to the input of the network.
+        min_size: Minimum height and width in pixels.
+        options: Arguments that a config may set.
+        weights_pattern: Name of the cached Keras file of ImageNet weights without top, with {alpha}, {rows}.
+        has_imagenet: Whether ImageNet weights are published for at least some options.
+        module: Module of `cnncli.networks.architectures` that builds it.
+        top_convolutions: Number of convolutions in its ImageNet top (other top layers are dense).
     """
 
     name: str
@@ -58,7 +60,7 @@ class NetworkInfo:
     top_convolutions: int = 0
 
     def imagenet_problem(self, options: Mapping[str, Any]) -> str | None:
-        """Why there are no ImageNet weights for these options; None when there are."""
+        """Return why there are no ImageNet weights for these options, or None if there are."""
         if not self.has_imagenet:
             return f"{self.name} has no ImageNet weights: it is for training from scratch (weights: none)"
         given = with_defaults(self.options, options)
@@ -72,11 +74,11 @@ class NetworkInfo:
         return None
 
     def weights_file(self, options: Mapping[str, Any] | None = None, size: tuple[int, int] | None = None) -> str | None:
-        """Name of the file under $KERAS_HOME/models that `weights: imagenet` reads; None when Keras has none.
+        """Return the name of the file under $KERAS_HOME/models for `weights: imagenet`, or None if Keras has none.
 
         Args:
-            options: those of the config.
-            size: height and width of the images, in pixels; MobileNet and MobileNetV2 have weights for several.
+            options: Options of the config.
+            size: Height and width of the images in pixels; MobileNet and MobileNetV2 have weights for several sizes.
         """
         if self.weights_pattern is None or self.imagenet_problem(options or {}):
             return None
