@@ -16,8 +16,8 @@ from cnncli.errors import ConfigError, Message
 from cnncli.terminal.suggestions import did_you_mean
 
 Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
-"""Conversion of pixels x in 0–255 to the input of the network. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe: RGB→BGR, ImageNet
-means subtracted · torch: x/255, then ImageNet mean and deviation · none: x · (a, b): a·x + b"""
+"""Conversion of pixels x in 0–255 to the input of the network. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe:
+RGB→BGR, ImageNet means subtracted · torch: x/255, then ImageNet mean and deviation · none: x · (a, b): a·x + b"""
 
 
 @dataclass(frozen=True)
