@@ -1,4 +1,4 @@
-"""`cnncli finetune`: a finished run goes on in a new one."""
+"""`cnncli finetune`: continue a finished run in a new one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cnncli.terminal.console import Console
 
 
 class Unfreeze(click.ParamType[int | str]):
-    """A number of layers, a layer's name, or `all`."""
+    """A number of layers, the name of a layer, or `all`."""
 
     name = "N|LAYER|all"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """A number where it is one, else the name."""
+        """Return a number if the text is one, else the name."""
         text = str(value)
         return int(text) if text.isdecimal() else text
 
@@ -27,15 +27,17 @@ class Unfreeze(click.ParamType[int | str]):
     "--unfreeze",
     type=Unfreeze(),
     metavar="N|LAYER|all",
-    help="Weighted layers from the end of the backbone, a layer's name, or all.",
+    help="Weighted layers from the end of the backbone, the first layer to train, or all.  [default: 4]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images, at most.  [default: 10]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Maximum number of epochs.  [default: 10]")
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0.0, min_open=True),
-    help="Step size.  [default: a tenth of the parent's; that of its last stage where it was fine-tuned itself]",
+    help="Learning rate.  [default: a tenth of the parent's, or that of its last stage if it was fine-tuned itself]",
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would train and what crosses the cut, and stop.")
+@click.option(
+    "--plan", "plan_only", is_flag=True, help="Only print which layers would train and which features would be stored."
+)
 @runs_dir_option
 @json_option
 @console_options
