@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cnncli.networks.classifier import Classifier
     from cnncli.recipes.evaluate import Evaluation
     from cnncli.recipes.predict import Prediction
-    from cnncli.recipes.result import Run
+    from cnncli.recipes.train import Run
     from cnncli.runs.folder import RunFolder
     from cnncli.terminal.console import Console
 
@@ -190,7 +190,7 @@ def _runs_dir(option: str | PathLike[str] | None) -> Path:
 
 
 def _open(run: AnyRun, runs_dir: str | PathLike[str] | None) -> RunFolder:
-    from cnncli.recipes.result import Run
+    from cnncli.recipes.train import Run
     from cnncli.runs.folder import RunFolder
     from cnncli.runs.listing import open_run
 

@@ -199,7 +199,7 @@ def test_predicting_imports_no_training_code() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = json.loads(done.stdout)
 
-    assert not {*modules} & {*HEAVY, "pydantic", "yaml", "rich", "cnncli.recipes.fit"}
+    assert not {*modules} & {*HEAVY, "pydantic", "yaml", "rich", "cnncli.recipes.train"}
     assert not {package(name) for name in modules if name.startswith("cnncli.")} & {
         "features",
         "training",

@@ -53,7 +53,8 @@ def command(
 ) -> None:
     """Continue a finished run with more of its backbone trained.
 
-    RUN is a run directory or its name; default: the newest finished one. The new run names it as its parent.
+    RUN is a run directory or its name; default: the newest finished one. The new run names it as its parent, and keeps
+    its weights if no epoch is better.
     """
     from dataclasses import asdict
 

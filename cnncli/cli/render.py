@@ -12,11 +12,11 @@ from cnncli.cli.options import print_json
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
-from cnncli.terminal.formatting import decimal, duration, percent, percent_range
+from cnncli.terminal.formatting import decimal, duration, percent, percent_range, short_path
 
 if TYPE_CHECKING:
     from cnncli.metrics.classification import Metrics
-    from cnncli.recipes.result import Run
+    from cnncli.recipes.train import Run
     from cnncli.training.stage_report import StagePlan
 
 LARGEST_MATRIX = 12
@@ -43,13 +43,11 @@ def open_named_run(name: str | Path | None, runs_dir: Path) -> RunFolder:
 
 def print_run(run: Run, as_json: bool, console: Console) -> None:
     """Print the metrics of a finished training on stdout, and on stderr commands to continue with."""
-    from cnncli.recipes.result import shortest
-
     if as_json:
         print_json(run.to_dict())
         return
     _print_splits(run.metrics, console)
-    short = shortest(run.path)
+    short = short_path(run.path)
     log.info(f"{short} in {duration(run.seconds)}")
     path = shlex.quote(str(short))
     log.info(f"cnncli predict --run {path} IMAGE.jpg")

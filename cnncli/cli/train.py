@@ -1,4 +1,4 @@
-"""`cnncli train`: train a config or a folder of images, or resume a run."""
+"""`cnncli train`: from a config or a folder of images to a finished run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from cnncli.terminal.console import Console
 @click.command(epilog=example("cnncli train configs/quickstart.yaml training.epochs=30"))
 @click.argument("source", metavar="CONFIG|DIR|RUN", type=NonEmptyPath())
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option(
-    "--resume", "resumes", is_flag=True, help="Resume the newest unfinished run of this config, if there is one."
-)
+@click.option("--resume", "resumes", is_flag=True, help="Resume the newest unfinished run of this config, if any.")
 @runs_dir_option
 @json_option
 @console_options
@@ -24,22 +22,22 @@ def command(
 ) -> None:
     """Train from a config or a folder of images, or resume a run.
 
-    CONFIG is a YAML file; DIR a folder of class folders, or of train, validation and test, trained with the defaults.
-    RUN is a run directory or the name of a run: an interrupted training resumes from its last checkpoint, a finished
-    one shows its metrics; with training.epochs=N its last stage is extended to N epochs.
+    CONFIG is a YAML file. DIR is a folder of class folders, or of train, validation and test folders, which is trained
+    on with default settings. RUN is a run directory or the name of a run: an interrupted training resumes from its last
+    checkpoint, a finished one shows its results; training.epochs=N trains the last stage further, up to N epochs.
     Any setting can be given as KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
     """
-    from cnncli.recipes.source import epochs_asked_for, read_config, run_to_resume
+    from cnncli.recipes.source import find_run, read_config, read_epochs
 
-    run = run_to_resume(source, runs_dir)
-    epochs = epochs_asked_for(source, overrides) if run else None
-    config = None if run else read_config(source, overrides)  # problems are reported before the rest is imported
+    run = find_run(source, runs_dir)
+    epochs = read_epochs(source, overrides) if run else None
+    config = None if run else read_config(source, overrides)  # reports mistakes before heavy imports
     from cnncli.cli.render import print_run
 
     if resumes and config is not None:
         from cnncli.recipes.resume import newest_unfinished
 
-        run = newest_unfinished(config, runs_dir, console)
+        run = newest_unfinished(config, runs_dir)
     if run is not None:
         from cnncli.recipes.resume import resume
 

@@ -16,13 +16,17 @@ from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.settings import Expected as Expected
 from cnncli.catalogue.settings import Fraction, Pixels, Seed, Size, ValueRange, as_tuple
 from cnncli.catalogue.settings import Settings as Settings
+from cnncli.metrics.table import monitors
 
 if TYPE_CHECKING:
     from cnncli.images.decode import PixelSpec
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 SplitName = Literal["train", "validation", "test"]
-Metric = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+if TYPE_CHECKING:
+    Monitor = str
+else:
+    Monitor = Literal[monitors()]
 
 
 def _not_empty(path: object) -> object:
@@ -188,7 +192,7 @@ class ScheduleConfig(Settings):
 class PlateauConfig(Settings):
     """Lower the learning rate when a metric stops improving (ReduceLROnPlateau of Keras)."""
 
-    monitor: Metric = "val_loss"
+    monitor: Monitor = "val_loss"
     """Monitored metric."""
     factor: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Factor by which the learning rate is multiplied."""
@@ -205,7 +209,7 @@ class PlateauConfig(Settings):
 class EarlyStoppingConfig(Settings):
     """End a stage when a metric stops improving."""
 
-    monitor: Metric = "val_loss"
+    monitor: Monitor = "val_loss"
     """Monitored metric."""
     patience: int = Field(default=5, ge=1)
     """Epochs without improvement before the stage ends."""
@@ -216,7 +220,7 @@ class EarlyStoppingConfig(Settings):
 class BestConfig(Settings):
     """Epoch whose weights become the model."""
 
-    monitor: Metric = "val_loss"
+    monitor: Monitor = "val_loss"
     """Metric that selects the best epoch of all stages of a run."""
 
 

@@ -9,13 +9,32 @@ from typing import TYPE_CHECKING
 from cnncli.engines.engine import Engine, EngineChoice
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph
-from cnncli.errors import EngineError
+from cnncli.errors import CacheError, EngineError, Message, printable
 from cnncli.storage.atomic import touch
 from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
+from cnncli.storage.locks import Lock, shared
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
     import keras
+
+GRAPHS_LOCK = "lock"
+"""Name of the lock file in the directory of converted graphs."""
+
+
+def graphs_in_use(graphs: Path) -> Lock:
+    """Keep the converted graphs in a directory from being deleted until the lock is released.
+
+    Raises:
+        CacheError: The directory cannot be written.
+    """
+    try:
+        graphs.mkdir(parents=True, exist_ok=True)
+        return shared(graphs / GRAPHS_LOCK)
+    except OSError as error:
+        path, reason = error.filename or graphs, error.strerror or str(error)
+        text = f"{printable(path)}: {reason}. Set CNNCLI_CACHE to another folder."
+        raise CacheError(Message("cache-not-writable", text, path=path, reason=reason)) from error
 
 
 def build_engine(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnncli.engines.engine import EngineChoice, EngineName, Precision
 from cnncli.engines.openvino import has_bfloat16
-from cnncli.errors import EngineError
+from cnncli.errors import EngineError, Message
 from cnncli.networks.backend import gpus
 
 
@@ -24,8 +24,9 @@ def choose_engine(engine: str, precision: str) -> EngineChoice:
         return EngineChoice(chosen, "bfloat16" if available else "float32")
     decided: Precision = "bfloat16" if precision == "bfloat16" else "float32"
     if decided == "bfloat16" and chosen == "openvino" and not available:
-        raise EngineError(
+        text = (
             "precision: bfloat16 was asked for, and this processor has neither AMX nor AVX-512-BF16. "
             "Use `precision: auto` or `precision: float32`."
         )
+        raise EngineError(Message("engine-no-bfloat16", text, key="precision", received=precision))
     return EngineChoice(chosen, decided)

@@ -17,7 +17,7 @@ import numpy as np
 
 from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_batches
 from cnncli.engines.graph_check import check_graph, check_graph_file
-from cnncli.errors import EngineError, printable
+from cnncli.errors import EngineError, Message, printable
 from cnncli.runtime.environment import package_version, processor
 from cnncli.runtime.threads import workers
 
@@ -101,7 +101,9 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
             processor.input().tensor().set_element_type(openvino.Type.u8)
             converted = processor.build()
     except Exception as error:  # OpenVINO's exceptions have no common base class
-        raise EngineError(f"OpenVINO cannot take this graph: {_last_line(error)}") from error
+        reason = _last_line(error)
+        text = f"OpenVINO cannot take this graph: {reason}"
+        raise EngineError(Message("engine-graph-unsupported", text, reason=reason)) from error
     try:
         openvino.save_model(converted, path, compress_to_fp16=False)
     except RuntimeError as error:  # a full disk, as C++ says it: basic_ios::clear
@@ -153,7 +155,7 @@ class OpenVinoEngine:
         try:
             self._compiled = core.compile_model(_checked_graph(core, path, self.batch), "CPU", settings)
         except Exception as error:  # OpenVINO's exceptions have no common base class
-            raise EngineError(f"OpenVINO cannot run {printable(path)}: {_last_line(error)}") from error
+            raise EngineError(_cannot_run(path, error)) from error
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.streams):
             self._idle.put(self._compiled.create_infer_request())
@@ -191,7 +193,7 @@ class OpenVinoEngine:
                 for output, port in zip(outputs, self._compiled.outputs, strict=True):
                     output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
         except Exception as error:  # an input of another shape, in a graph that was put in place of the run's
-            raise EngineError(f"OpenVINO cannot run {printable(self._path)}: {_last_line(error)}") from error
+            raise EngineError(_cannot_run(self._path, error)) from error
         finally:
             self._idle.put(request)
         return outputs
@@ -213,6 +215,11 @@ def _make_dtype_table() -> None:
     other for ever: one makes the table and wants Python's lock, the other has the lock and wants the table.
     """
     np.asarray(import_openvino().Tensor(np.zeros(1, np.float32)).data)
+
+
+def _cannot_run(path: Path, error: Exception) -> Message:
+    reason = _last_line(error)
+    return Message("engine-graph-unusable", f"OpenVINO cannot run {printable(path)}: {reason}", path=path, reason=reason)
 
 
 def _last_line(error: Exception) -> str:

@@ -105,8 +105,8 @@ class Extraction:
     def images_at_a_time(self, views: int) -> int:
         """Return how many images a thread processes together, so that their views fill whole requests of the engine.
 
-        An engine pads its requests. Within `TASK_REQUESTS`, the number of images with the smallest fraction of padding
-        is taken.
+        An engine pads a request. If no number of images within `TASK_REQUESTS` fills its requests, the one with the
+        smallest fraction of padding is taken.
         """
         batch = self.engine.batch if self.engine else 1
         least = max(1, max(TASK_VIEWS, batch) // views)

@@ -16,7 +16,7 @@ import numpy as np
 from cnncli.features.eviction import stored_key
 from cnncli.features.segments import DESCRIPTION, LOCK, read_segment, subfolders
 from cnncli.runs.run_json import time_text
-from cnncli.storage.locks import is_locked
+from cnncli.storage.locks import Lock
 from cnncli.terminal.formatting import size
 
 COLUMNS = (
@@ -133,7 +133,7 @@ def summary_of(key: Path) -> KeySummary:
         images=_count_images(key),
         size_bytes=stored.size_bytes,
         used=stored.used,
-        in_use=is_locked(key / LOCK),
+        in_use=_is_in_use(key),
     )
 
 
@@ -158,6 +158,14 @@ def _trunk_name(recipe: Mapping[str, Any]) -> str | None:
 def _short(augmentation: Mapping[str, Any]) -> str:
     """Return a short hash of an augmentation, whose settings do not fit into a cell."""
     return hashlib.sha256(json.dumps(augmentation, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
+
+
+def _is_in_use(key: Path) -> bool:
+    try:
+        with Lock(key / LOCK, create=False) as lock:
+            return not lock.try_alone()
+    except OSError:
+        return False
 
 
 def _read_description(key: Path) -> Mapping[str, Any]:

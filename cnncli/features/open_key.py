@@ -27,7 +27,7 @@ ABSENT = -1
 
 @dataclass(frozen=True)
 class Places:
-    """Segment and row of each digest. Of rows with equal digests, the first one that was added is found.
+    """Where the rows of digests are. Of rows with equal digests, the first one that was added is found.
 
     Attributes:
         digests: ascending, shape (n,).
@@ -177,9 +177,9 @@ class OpenKey:
         """
         with exclusive(self.folder.parent / LOCK):
             try:
-                yield self.pin.try_exclusive()
+                yield self.pin.try_alone()
             finally:
-                self.pin.acquire_shared()
+                self.pin.share()
 
 
 def _delete_all(segments: Sequence[Path]) -> None:

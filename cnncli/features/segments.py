@@ -1,6 +1,6 @@
 """Segments of the feature cache on disk: rows of features that were written together and never change.
 
-    <cache>/lock                           held exclusively by a process that deletes something
+    <cache>/lock                           held alone by a process that deletes something
     <cache>/<key>/lock                     shared by all processes that have opened the key
     <cache>/<key>/recipe.json              description of the key; its time is when the key was last used
     <cache>/<key>/<segment>/index.json     digests, shapes, dtypes, checksum of the rows
@@ -74,7 +74,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """The index of a segment.
+    """What an index says about its segment.
 
     Attributes:
         path: folder of the segment.
@@ -180,7 +180,7 @@ def delete(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete the temporary folders in a folder. The caller must hold its lock exclusively."""
+    """Delete the temporary folders in a folder. The caller must hold its lock alone."""
     for path in _folders(folder):
         if path.name.startswith("."):
             shutil.rmtree(path, ignore_errors=True)

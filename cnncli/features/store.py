@@ -41,7 +41,7 @@ KEY_BYTES = 2**16
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """Description of how features were computed. Any change of the recipe gives another key.
+    """What features were computed from. Any change of the recipe gives another key.
 
     Attributes:
         recipe: everything that the values depend on except the image.

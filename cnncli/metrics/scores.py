@@ -1,4 +1,4 @@
-"""What a classifier's logits mean: probabilities and the plain loss, in float64 and without a network."""
+"""From a classifier's logits to probabilities and the plain loss, in float64 and without a network."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Logits = NDArray[Any]
 
 
 def probabilities_of(logits: Logits, activation: str) -> NDArray[np.float64]:
-    """Class probabilities of logits.
+    """Return the class probabilities of logits.
 
     Args:
         logits: (n, units), any float dtype.
-        activation: the head's. `softmax` and `linear` share the probability among the classes; `sigmoid` with one
-            unit is the probability of the second of two classes, with several units one independent probability each.
+        activation: The head's. `softmax` and `linear` distribute the probability over the classes. `sigmoid` with one
+            unit is the probability of the second of two classes; with several units, one independent probability each.
 
     Returns:
-        float64 (n, classes) in 0-1.
+        Float64 (n, classes) in 0-1.
     """
     z = logits.astype(np.float64)
     if activation != "sigmoid":
@@ -31,7 +31,7 @@ def probabilities_of(logits: Logits, activation: str) -> NDArray[np.float64]:
 
 
 def ranking_scores(logits: Logits, activation: str) -> NDArray[np.float64]:
-    """Scores (n, classes) that rank the classes as their probabilities do, and never saturate.
+    """Return scores (n, classes) that rank the classes as their probabilities do, without saturating.
 
     In float64 the probabilities of several sigmoid units above 37 are all 1.
     """
@@ -40,15 +40,15 @@ def ranking_scores(logits: Logits, activation: str) -> NDArray[np.float64]:
 
 
 def plain_losses(logits: Logits, labels: NDArray[np.int64], activation: str) -> NDArray[np.float64]:
-    """Cross-entropy of each image, without smoothing, class weights or penalties, from logits and so exact.
+    """Return the cross-entropy of each image, without smoothing, class weights or penalties.
 
     Args:
-        logits: (n, units).
-        labels: (n,) class indexes.
-        activation: the head's; `sigmoid` means binary cross-entropy, averaged over the units as Keras does.
+        logits: (n, units). The loss is exact because it is computed from logits.
+        labels: (n,) class indices.
+        activation: The head's. `sigmoid` means binary cross-entropy, averaged over the units as Keras does.
 
     Returns:
-        float64 (n,), in nats.
+        Float64 (n,), in nats.
     """
     z = logits.astype(np.float64)
     if activation != "sigmoid":

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
 
-from cnncli.errors import EngineError
+from cnncli.errors import EngineError, Message
 from cnncli.runtime.warnings import IgnoredWarnings
 
 _IN_BACKGROUND = "import keras"
@@ -66,10 +66,12 @@ def _imported() -> ModuleType:
     with IgnoredWarnings(DeprecationWarning).here(), _without_native_logs():
         keras = importlib.import_module("keras")
     if keras.config.backend() != "tensorflow":
-        raise EngineError(
-            f"Keras was imported with the {keras.config.backend()} backend before cnncli: it needs tensorflow; "
+        name = keras.config.backend()
+        text = (
+            f"Keras was imported with the {name} backend before cnncli: it needs tensorflow; "
             "set KERAS_BACKEND=tensorflow, or import cnncli first"
         )
+        raise EngineError(Message("engine-keras-backend", text, received=name, expected="tensorflow"))
     if is_first:  # else the process has settings of its own, see `standard_settings`
         keras.config.set_image_data_format("channels_last")
         keras.config.set_floatx("float32")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.networks import network
 from cnncli.config.schema import Config
-from cnncli.errors import CnncliError, RunError, printable
+from cnncli.errors import CnncliError, Message, RunError, printable
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
@@ -99,7 +99,8 @@ def load_classifier(path: Path, pretrained: bool) -> Classifier:
         _require_classifier(model)
     except Exception as error:  # a file that is no classifier can make Keras raise anything, and is what is at fault
         said = "; ".join(error.problems) if isinstance(error, CnncliError) else _words(error)
-        raise RunError(f"{printable(path)}: cannot be read ({said}). Copy the run again, or train it anew.") from error
+        text = f"{printable(path)}: cannot be read ({said}). Copy the run again, or train it anew."
+        raise RunError(Message("run-file-damaged", text, path=path, reason=said)) from error
     return Classifier(model, pretrained)
 
 

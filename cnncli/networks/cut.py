@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from cnncli.errors import CutError
+from cnncli.errors import CutError, Message
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import HEAD, Classifier
 from cnncli.networks.graph import crossing_tensors, output_of
@@ -108,9 +108,12 @@ def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
         return names.index(classifier.backbone_layers[0].name)
     if isinstance(unfreeze, int):
         if unfreeze > len(layers):
+            text = (
+                f"unfreeze: {unfreeze} layers were requested, but the backbone has only {len(layers)} that count (with "
+                f"weights, normalization not counted). Use at most {len(layers)}, or `all`."
+            )
             raise CutError(
-                f"unfreeze: {unfreeze} layers were asked for, and the backbone has {len(layers)} that count "
-                f"(with trainable weights, normalisation left out). Use at most {len(layers)}, or `all`."
+                Message("cut-too-many-layers", text, key="unfreeze", received=unfreeze, expected=len(layers))
             )
         return names.index(layers[-unfreeze].name)
     backbone = [operation.name for operation in classifier.backbone_layers]
@@ -119,10 +122,11 @@ def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
     return names.index(unfreeze)
 
 
-def _unknown_layer(name: str, known: Iterable[str]) -> str:
+def _unknown_layer(name: str, known: Iterable[str]) -> Message:
     near = difflib.get_close_matches(name, list(known), n=3)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"unfreeze: {name} is not a layer of the backbone. {hint}`cnncli summary CONFIG` lists all of them."
+    text = f"unfreeze: {name} is not a layer of the backbone. {hint}`cnncli summary CONFIG` lists all of them."
+    return Message("cut-unknown-layer", text, key="unfreeze", received=name, suggestions=tuple(near))
 
 
 def _set_trainable(classifier: Classifier, trained: list[Any], keep_batch_norm: bool) -> None:

@@ -13,17 +13,14 @@ from typing import Any
 
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import CacheConfig
-from cnncli.errors import CacheError, Message, printable
+from cnncli.engines.build import GRAPHS_LOCK
 from cnncli.features.eviction import Eviction, default_cap, evict
 from cnncli.features.listing import KeySummary, list_keys
-from cnncli.features.segments import LOCK, delete, subfolders, sweep
-from cnncli.storage.cache_dir import require_no_file
-from cnncli.storage.locks import Lock, shared, try_exclusive
+from cnncli.features.segments import delete, subfolders, sweep
+from cnncli.storage.cache_dir import FEATURES, GRAPHS, IMAGES, require_no_file
+from cnncli.storage.locks import try_exclusive
 from cnncli.terminal.formatting import size
 
-FEATURES = "features"
-GRAPHS = "graphs"
-IMAGES = "images.sqlite"
 SETTINGS = "CNNCLI_CACHE__"
 """Prefix of the environment variables that set the settings of the cache."""
 
@@ -138,22 +135,6 @@ def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
     return Cleared(freed, features.pinned_bytes + graphs.pinned_bytes)
 
 
-def graphs_in_use(folder: Path) -> Lock:
-    """Return a lock that keeps the converted graphs in a cache folder from being deleted until it is released.
-
-    Raises:
-        CacheError: the folder cannot be written to.
-    """
-    graphs = folder / GRAPHS
-    try:
-        graphs.mkdir(parents=True, exist_ok=True)
-        return shared(graphs / LOCK)
-    except OSError as error:
-        path, reason = error.filename or graphs, error.strerror or str(error)
-        text = f"{printable(path)}: {reason}. Set CNNCLI_CACHE to another folder."
-        raise CacheError(Message("cache-not-writable", text, path=path, reason=reason)) from error
-
-
 def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] | None = None) -> CacheConfig:
     """Return the cache settings of this machine: those of its environment, else those of a run's config.
 
@@ -175,7 +156,7 @@ def _clear_graphs(graphs: Path, used_before: float) -> Eviction:
     if not graphs.is_dir():
         return Eviction()
     old = {path: _size_of(path) for path in subfolders(graphs) if _used(path) < used_before}
-    lock = try_exclusive(graphs / LOCK)
+    lock = try_exclusive(graphs / GRAPHS_LOCK)
     if lock is None:
         return Eviction(pinned_bytes=sum(old.values()))
     with lock:

@@ -16,12 +16,12 @@ from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import score_rows
 from cnncli.inference.predictor import ScoringRecipe, load_scorer
 from cnncli.metrics.classification import Metrics
-from cnncli.recipes.cache import FEATURES, cache_settings
+from cnncli.recipes.cache import cache_settings
 from cnncli.recipes.images import checking_images, require_unchanged, say_notes
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runs.run_json import time_text, utc_now
-from cnncli.storage.cache_dir import make_cache_dir
+from cnncli.storage.cache_dir import FEATURES, make_cache_dir
 from cnncli.terminal.console import Console
 
 REMEDY = "`cnncli evaluate --data DIR` takes the images that a folder holds now"

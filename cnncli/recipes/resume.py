@@ -1,7 +1,8 @@
-"""`cnncli train RUN`: a training that was interrupted goes on, and ends as if it had not been."""
+"""`cnncli train RUN`: resume an interrupted training, which ends as if it had not been interrupted."""
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,9 @@ from cnncli.errors import CnncliError, Message, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
-from cnncli.recipes.finetune import REMEDY, parent_classifier, validation_scores
-from cnncli.recipes.fit import Fit, build_workshop, carry_on
+from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
 from cnncli.recipes.images import require_unchanged
-from cnncli.recipes.result import Run, finished_run
+from cnncli.recipes.train import Run, train_run
 from cnncli.runs.access import locked, require_own_files
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder, restart_run, run_folders
@@ -29,66 +29,78 @@ from cnncli.runtime.environment import PACKAGES, VARIABLES, environment
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
+from cnncli.training.context import TrainingContext
+
+log = logging.getLogger(__name__)
 
 
 @remembering()
 def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
-    """Go on with a run from its newest whole checkpoint; of a finished one, give the figures.
+    """Resume a run from its newest valid checkpoint; return a finished one as it is.
 
-    The weights, the history and the figures are those of a training that was never interrupted, on the same machine.
+    On the same machine, weights, history and metrics are those of a training that was never interrupted.
 
     Args:
-        run: not trained by anyone now.
-        console: shows what happens.
-        epochs: of the last stage, no fewer than are trained; None: as many as it has. Where nothing in the stage
-            depends on how many there are, such as a schedule, the run ends like one that was to have so many from its
-            beginning.
+        run: A run that no other process trains.
+        console: Shows progress.
+        epochs: New number of epochs of the last stage, at least as many as are trained; None: as configured. Unless
+            something in the stage depends on that number, such as a schedule, the run ends like one that was configured
+            with it from the start.
 
     Raises:
-        RunError: another process trains it; its config was changed; its weights to start from are others now.
-        DataError: images that have gone or changed, all of them.
+        RunError: Another process trains it, its config was edited, or the weights that it started from have changed.
+        DataError: All images that are missing or have changed.
     """
     started = time.monotonic()
     require_own_files(run)
     with locked(run):
-        facts, config = run.read_facts(), _config_of(run)
+        facts, config = run.read_facts(), _load_config(run)
         if epochs is not None:
             if facts["state"] == "finished":
                 _require_checkpoints(run)
-            config = _with_epochs(config, epochs, run, console)
+            config = _change_epochs(config, epochs, run)
         elif facts["state"] == "finished":
-            console.say(f"{printable(run.path.name)} is finished")
-            return finished_run(run)
-        _tell_of_another_machine(run, console)
+            log.info(Message("run-finished", f"{printable(run.path.name)} is finished.", path=run.path))
+            return Run.load(run)
+        _warn_about_other_machine(run)
         import_keras_meanwhile()
         manifest = Manifest.from_csv(run.manifest)
-        require_unchanged(manifest.rows, config.data, REMEDY, console)
+        require_unchanged(manifest.rows, config.data, IMAGES_REMEDY, console)
         parent = RunFolder(Path(facts["parent"])) if facts.get("parent") else None
         classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
         _require_same_start(classifier, facts, run)
-        shop = build_workshop(config, manifest, console)
-        _tell_of_another_engine(facts, shop.choice, console)
-        handed = validation_scores(parent) if parent else None
+        context = TrainingContext.for_this_machine(config, manifest, console)
+        _warn_about_other_engine(facts, context.choice)
+        parent_metrics = validation_metrics(parent) if parent else None
         restart_run(run)
-        for file in (run.began_with, run.config):  # in this order: see _config_of
+        for file in (run.began_with, run.config):  # in this order: see _load_config
             write_atomically(file, dump_config(config))
-        return carry_on(run, Fit(config, manifest, classifier, stages_of(config), started, handed), shop)
+        return train_run(run, classifier, context, started, parent_metrics)
 
 
-def _config_of(run: RunFolder) -> Config:
-    """What a run trains with; RunError where its config.yaml was changed since it began, more epochs apart.
+def _load_config(run: RunFolder) -> Config:
+    """Load a run's config. Raises RunError if it was edited after the run started, except for more epochs.
 
-    More in one of the two is an extension: asked for in config.yaml, or killed before it got there.
+    More epochs in one of its two copies are an extension: requested in config.yaml, or interrupted while writing it.
     """
     config = load_resolved(run.config)
     if not run.began_with.is_file():
         return config
-    began = load_resolved(run.began_with)
-    epochs = max(_epochs(config), _epochs(began))
+    original = load_resolved(run.began_with)
+    epochs = max(_epochs(config), _epochs(original))
     extended = with_epochs(config, epochs)
-    if changes := differences(with_epochs(began, epochs), extended):
-        where = printable(run.config)
-        raise RunError([f"{where}: {change}, and a run goes on with the settings it began with." for change in changes])
+    if changes := differences(with_epochs(original, epochs), extended):
+        raise RunError(
+            [
+                Message(
+                    "run-config-edited",
+                    f"{printable(run.config)}: {change}. Settings cannot be changed when resuming a run.",
+                    path=run.config,
+                    change=change,
+                )
+                for change in changes
+            ]
+        )
     return config if epochs == _epochs(config) else extended
 
 
@@ -96,105 +108,133 @@ def _epochs(config: Config) -> int:
     return stages_of(config)[-1].epochs
 
 
-def _with_epochs(config: Config, epochs: int, run: RunFolder, console: Console) -> Config:
-    """More epochs than there were to be, or fewer, but no fewer than are trained."""
+def _change_epochs(config: Config, epochs: int, run: RunFolder) -> Config:
+    """Change the number of epochs of the last stage to any number that is not below those that are trained."""
     last = stages_of(config)[-1]
     trained = sum(row.stage == last.name for row in read_history(run.history)) if run.history.is_file() else 0
     if epochs < max(trained, 1):
-        raise RunError(f"{printable(run.path)}: its stage {last.name} has trained {trained} epochs, not only {epochs}.")
+        raise RunError(
+            Message(
+                "run-epochs-already-trained",
+                f"{printable(run.path)}: training.epochs: received {epochs}, expected at least {trained}, which stage "
+                f"{last.name} has trained already.",
+                path=run.path,
+                key="training.epochs",
+                received=epochs,
+                expected=trained,
+            )
+        )
     if epochs != last.epochs and last.schedule.name != "constant":
-        console.warn(
-            f"the schedule {last.schedule.name} is stretched from {last.epochs} to {epochs} epochs, so the learning "
-            "rate jumps where the run goes on"
+        log.warning(
+            Message(
+                "training-schedule-stretched",
+                f"The schedule {last.schedule.name} is stretched from {last.epochs} to {epochs} epochs, so the "
+                "learning rate jumps where training resumes.",
+                received=epochs,
+                expected=last.epochs,
+            )
         )
     return with_epochs(config, epochs) if epochs != last.epochs else config
 
 
 def _require_checkpoints(run: RunFolder) -> None:
-    """Check that a finished run can be extended by more epochs.
-
-    Raises:
-        RunError: its checkpoints were deleted.
-    """
+    """Raise RunError if the checkpoints of a finished run were deleted, so that it cannot be extended."""
     if not Checkpoints(run.state).folders():
         text = f"{printable(run.path)}: its checkpoints were deleted, so it cannot be extended by more epochs."
         remedy = f"Use `cnncli finetune {printable(run.path)}`, or train its config in a new run."
         raise RunError(Message("run-pruned", f"{text} {remedy}", path=run.path))
 
 
-def newest_unfinished(config: Config, runs_dir: Path, console: Console) -> RunFolder | None:
-    """The newest run that is not finished and has this resolved config; None where there is none, said aloud.
+def newest_unfinished(config: Config, runs_dir: Path) -> RunFolder | None:
+    """Return the newest unfinished run of a resolved config, or None.
 
-    Of an unfinished one of the same name that differs, the differences are told.
+    If there is none, differences to the newest unfinished run of the same name are logged.
     """
     changed: tuple[RunFolder, list[str]] | None = None
     for run in reversed(list(run_folders(runs_dir))):
         try:
-            facts, theirs = run.read_facts(), load_resolved(run.config)
+            facts, other = run.read_facts(), load_resolved(run.config)
         except CnncliError:
             continue
         if facts["state"] == "finished" or facts.get("parent"):
             continue
-        if not (changes := differences(theirs, _with_their_batch_size(config, theirs))):
-            console.say(f"resuming {printable(run.path.name)}")
+        if not (changes := differences(other, _with_batch_size_of(other, config))):
+            log.info(Message("run-found", f"Resuming {printable(run.path.name)}.", path=run.path))
             return run
         if facts.get("name") == run_name(config):
             changed = changed or (run, changes)
     if changed:
         run, changes = changed
-        told = "; ".join(changes)
-        console.say(f"{printable(run.path.name)} is unfinished, but was begun with other settings: {told}")
-    console.say("no unfinished run of this config: a new one begins")
+        text = f"{printable(run.path.name)} is unfinished, but has other settings: {'; '.join(changes)}"
+        log.info(Message("run-settings-differ", text, path=run.path, changes=changes))
+    log.info(Message("run-none-unfinished", "There is no unfinished run of this config; starting a new one."))
     return None
 
 
-def _with_their_batch_size(config: Config, theirs: Config) -> Config:
-    """What `auto` found for them, where it is `auto` that is asked for."""
+def _with_batch_size_of(other: Config, config: Config) -> Config:
+    """Return a config with the batch size that `auto` was resolved to in another one."""
     if config.training.batch_size != "auto":
         return config
-    found = {"batch_size": theirs.training.batch_size}
-    return config.model_copy(update={"training": config.training.model_copy(update=found)})
+    batch_size = {"batch_size": other.training.batch_size}
+    return config.model_copy(update={"training": config.training.model_copy(update=batch_size)})
 
 
 def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunFolder) -> None:
-    """What was frozen then has to be the same now."""
-    if hash_weights(classifier.model.layers) != facts.get("initial_weights_sha256"):
-        if parent := facts.get("parent"):
-            reason = f"its parent {printable(str(parent))} was trained on"
-        else:
-            reason = "backbone.weights names another file now, or another version of Keras draws other numbers"
-        raise RunError(f"{printable(run.path)}: the weights that it started from have changed: {reason}. Train anew.")
+    """Raise RunError if the initial weights are not those that the run started from."""
+    if hash_weights(classifier.model.layers) == facts.get("initial_weights_sha256"):
+        return
+    if parent := facts.get("parent"):
+        reason = f"its parent {printable(str(parent))} was trained further"
+    else:
+        reason = "backbone.weights names a different file, or another version of Keras initializes differently"
+    raise RunError(
+        Message(
+            "run-initial-weights-changed",
+            f"{printable(run.path)}: the weights that it started from have changed: {reason}. Start a new run.",
+            path=run.path,
+            parent=parent,
+        )
+    )
 
 
-_DECIDING = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variables": VARIABLES}
-"""What the bits of sums depend on, by its group in environment.json."""
+_RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variables": VARIABLES}
+"""What the last bits of sums depend on, by its group in environment.json."""
 
 
-def _tell_of_another_machine(run: RunFolder, console: Console) -> None:
-    """Sums depend on the processor, the number of threads and the versions: elsewhere, bits will differ."""
+def _warn_about_other_machine(run: RunFolder) -> None:
+    """Warn if processor, number of threads or library versions differ: sums then differ in their last bits."""
     try:
-        then = read_json(run.environment)
+        recorded = read_json(run.environment)
     except (OSError, ValueError):
         return
     now = environment()
-    known = then if isinstance(then, dict) else {}
-    then = {group: found if isinstance(found := known.get(group), dict) else {} for group in now}
+    recorded = recorded if isinstance(recorded, dict) else {}
+    then = {group: found if isinstance(found := recorded.get(group), dict) else {} for group in now}
     changes = [
-        f"{name} {_shown(then[group].get(name))} then, {_shown(now[group].get(name))} now"
-        for group, names in _DECIDING.items()
+        f"{name} was {_value_text(then[group].get(name))}, is {_value_text(now[group].get(name))}"
+        for group, names in _RELEVANT.items()
         for name in names
         if then[group].get(name) != now[group].get(name)
     ]
     if changes:
-        console.warn(f"this is not what the run began on, so its last bits will differ: {'; '.join(changes)}")
+        text = f"Hardware or library versions differ from the start of the run: {'; '.join(changes)}."
+        log.warning(Message("run-machine-differs", f"{text} Results will not be bit-identical.", changes=changes))
 
 
-def _tell_of_another_engine(facts: dict[str, Any], now: EngineChoice, console: Console) -> None:
-    """One that was chosen by `auto` may be another here."""
+def _warn_about_other_engine(facts: dict[str, Any], now: EngineChoice) -> None:
+    """Warn if `auto` chooses another engine or precision on this machine."""
     then = facts.get("began_on", now.in_words)
     if then != now.in_words:
-        console.warn(f"this run began on {printable(str(then))}; here it is {now.in_words}, so its bits will differ")
+        log.warning(
+            Message(
+                "run-engine-differs",
+                f"The run started with {printable(str(then))}; on this machine it is {now.in_words}. Results will not "
+                "be bit-identical.",
+                received=now.in_words,
+                expected=str(then),
+            )
+        )
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return printable(" ".join(map(str, value)) if isinstance(value, list) else str(value))

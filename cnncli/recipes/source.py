@@ -1,4 +1,4 @@
-"""What `cnncli train` trains from, read and checked before anything that takes long to import."""
+"""What `cnncli train` starts from: a config, a folder of images, or a run to resume. Read before heavy imports."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cnncli.config.reader import load_config_or_folder
 from cnncli.config.schema import Config
 from cnncli.config.small_images import adapt_to_images, largest_side_of_interest
 from cnncli.config.tree import raise_all
-from cnncli.errors import ConfigError, DataError, RunError, printable
+from cnncli.errors import ConfigError, DataError, Message, RunError, printable
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
 
 EPOCHS = "training.epochs"
-"""The one setting of which a run that has begun can be given more."""
+"""The only setting that can be changed when resuming a run."""
 
 
-def run_to_resume(source: Path, runs_dir: Path) -> RunFolder | None:
+def find_run(source: Path, runs_dir: Path) -> RunFolder | None:
     """Return the run that `train` is to resume, or None if `source` is a config or a folder of images.
 
     Args:
-        source: a path, or the name of a run. What exists under the path is taken first.
-        runs_dir: folder of the runs.
+        source: A path, or the name of a run. What exists under the path is taken first.
+        runs_dir: Directory of the runs.
 
     Raises:
-        RunError: the run is damaged.
+        RunError: The run is damaged.
     """
     if os.path.lexists(source) and not RunFolder(source).facts.is_file():
         return None
@@ -40,37 +40,50 @@ def run_to_resume(source: Path, runs_dir: Path) -> RunFolder | None:
         raise
 
 
-def epochs_asked_for(source: Path, overrides: Overrides) -> int | None:
-    """The epochs that the last stage of a run is to have; None: as many as it has.
+def read_epochs(source: Path, overrides: Overrides) -> int | None:
+    """Return the number of epochs that the last stage of a run is to have; None: as many as it has.
 
     Raises:
-        ConfigError: other settings were given beside the run, or something that is no number of epochs.
+        ConfigError: Other settings are given for the run, or the number of epochs is not an integer above 0.
     """
     assignments, problems = parse_overrides(overrides)
     raise_all(problems)
     if others := [one.key for one in assignments if one.key != EPOCHS]:
         raise ConfigError(
-            f"{printable(source)}: is a run, which goes on with the settings it began with; leave out "
-            f"{', '.join(others)}, or train from its config.yaml in a new run. More {EPOCHS} can be asked for."
+            Message(
+                "usage-settings-of-run",
+                f"{printable(source)}: is a run, and its settings cannot be changed when resuming it, except for "
+                f"{EPOCHS}. Leave out {', '.join(others)}, or train a new run from its config.yaml.",
+                path=source,
+                keys=others,
+            )
         )
     values = [one.node.plain() for one in assignments]
     if any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in values):
-        raise ConfigError(f"{EPOCHS}: received {values[-1]!r}, expected a whole number of at least 1.")
+        expected = "an integer of at least 1"
+        text = f"{EPOCHS}: received {values[-1]!r}, expected {expected}."
+        raise ConfigError(Message("config-out-of-range", text, key=EPOCHS, received=values[-1], expected=expected))
     return values[-1] if values else None
 
 
 def read_config(source: Path, overrides: Overrides = ()) -> Config:
-    """The config to train from: a file's, or the defaults for a folder of images.
+    """Return the config to train from: that of a file, or the defaults for a folder of images.
 
     Raises:
-        ConfigError: all that is wrong with it; or it is the config of a run that began with another run's weights,
-            which no config holds.
+        ConfigError: All its problems; or it is the config of a run that started from another run's weights, which a
+            config cannot express.
     """
     run = RunFolder(source.parent)
     if source.name == run.config.name and run.facts.is_file() and (parent := run.read_facts().get("parent")):
         raise ConfigError(
-            f"{printable(source)}: was made by `cnncli finetune {printable(shlex.quote(parent))}`, and training from "
-            "it would start from other weights; repeat that command, or train from the parent's config."
+            Message(
+                "usage-config-of-finetuned-run",
+                f"{printable(source)}: belongs to a run of `cnncli finetune {printable(shlex.quote(parent))}`, and "
+                "training from it would start from other weights. Repeat that command, or train from the parent's "
+                "config.",
+                path=source,
+                parent=parent,
+            )
         )
     config = load_config_or_folder(source, overrides)
     if source.is_dir():

@@ -2,63 +2,163 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cnncli.augmentation.describe import augmentation_notes
-from cnncli.config.modes import stages_of
 from cnncli.config.overrides import variable_notes
 from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Manifest
+from cnncli.errors import Message, RunError, printable
+from cnncli.features.extract import Counts
+from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model
+from cnncli.metrics.classification import Metrics
 from cnncli.networks.backend import import_keras_meanwhile
-from cnncli.networks.classifier import build_classifier
-from cnncli.recipes.fit import Fit, fit
+from cnncli.networks.classifier import Classifier, build_classifier
+from cnncli.networks.cut import countable_layers
 from cnncli.recipes.images import checking_images, comparing_images, say_notes
-from cnncli.recipes.result import Run
+from cnncli.report.curves import draw_curves
+from cnncli.runs.folder import RunFolder, finish_run
 from cnncli.runs.log import remembering
+from cnncli.storage.atomic import write_atomically
 from cnncli.storage.cache_dir import make_cache_dir
+from cnncli.storage.safe_io import read_json
 from cnncli.terminal.console import Console
-from cnncli.training.batch_size import find_batch_size
+from cnncli.training.advice import advise, compare_with_parent
+from cnncli.training.batch_size import resolve_batch_size
+from cnncli.training.context import TrainingContext
+from cnncli.training.session import new_run, training_session
+from cnncli.training.trainer import Outcome, Trainer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Attributes:
+        folder: The run directory.
+        metrics: Metrics of each split that was evaluated at the end: validation, and test if there is one.
+        seconds: Duration of the command.
+        features: Number of features, or decoded pixels, that were computed for it and found in the cache.
+        layers: Number of backbone layers that `unfreeze` counts; 0 if all of them have trained, or if unknown.
+    """
+
+    folder: RunFolder
+    metrics: Mapping[str, Metrics]
+    seconds: float
+    features: Counts
+    layers: int
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> Run:
+        """Load a finished training from its files.
+
+        Raises:
+            RunError: Its metrics cannot be read.
+        """
+        try:
+            metrics = {split: Metrics.from_dict(values) for split, values in read_json(folder.metrics).items()}
+            seconds = float(folder.read_facts()["seconds"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            text = f"{printable(folder.metrics)}: cannot be read ({printable(str(error))})."
+            raise RunError(Message("run-file-damaged", text, path=folder.metrics)) from error
+        return cls(folder, metrics, seconds, Counts(), layers=0)
+
+    @property
+    def path(self) -> Path:
+        """The run directory, absolute."""
+        return self.folder.path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `train --json` prints."""
+        return {
+            "run": str(self.path),
+            "metrics": {split: metrics.summary() for split, metrics in self.metrics.items()},
+            "seconds": round(self.seconds, 3),
+            "features": {"computed": self.features.computed, "reused": self.features.reused},
+        }
 
 
 @remembering()
 def train(config: Config, runs_dir: Path, console: Console) -> Run:
-    """Train a config's stages and score the result.
+    """Train the stages of a config, and evaluate the result.
 
     Args:
-        config: resolved, see `config.reader`.
-        runs_dir: where the run appears.
-        console: shows what happens.
+        config: Config.
+        runs_dir: Directory in which the run appears.
+        console: Shows progress.
 
     Raises:
-        CacheError: there can be no cache folder.
-        DataError: all that is wrong with the images, before anything is written.
-        WeightsError: the backbone's weights cannot be fetched, read or matched, likewise before.
-        TrainingError: a loss that is no number; the run says `failed`.
+        CacheError: The cache directory cannot be created.
+        DataError: All problems of the images, before anything is written.
+        WeightsError: The backbone's weights cannot be downloaded, read or matched, before anything is written.
+        TrainingError: Training produced no usable weights; the run is `failed`.
     """
     started = time.monotonic()
     make_cache_dir()
     for note in (*variable_notes(), *notes_of(config), *augmentation_notes(config.augmentation)):
-        console.warn(note)
+        log.warning(note)
     import_keras_meanwhile()
     manifest = index_images(config, console)
-    if config.training.batch_size == "auto":
-        config = _with_batch_size(config, manifest, console)
+    config = resolve_batch_size(config, manifest, console)
     console.phase("network", f"{config.backbone.name}, weights {config.backbone.weights}")
     classifier = build_classifier(config, len(manifest.classes))
-    return fit(Fit(config, manifest, classifier, stages_of(config), started), runs_dir, None, console)
+    context = TrainingContext.for_this_machine(config, manifest, console)
+    with new_run(classifier, context, runs_dir) as run:
+        return train_run(run, classifier, context, started)
 
 
-def _with_batch_size(config: Config, manifest: Manifest, console: Console) -> Config:
-    images = len(manifest.split("train"))
-    size = find_batch_size(config, len(manifest.classes), images, console)
-    return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
+def train_run(
+    run: RunFolder,
+    classifier: Classifier,
+    context: TrainingContext,
+    started: float,
+    parent_metrics: Mapping[str, float] | None = None,
+) -> Run:
+    """Train a run from its newest checkpoint or its beginning, save the classifier, and evaluate what was saved.
+
+    Once the classifier is saved the run is finished: if its evaluation fails, the error is raised after that.
+
+    Args:
+        run: A run whose lock this process holds.
+        classifier: The weights that the run starts from.
+        context: Context of the training.
+        started: `time.monotonic()` at the start of the command.
+        parent_metrics: Validation metrics that the parent run measured, if there is one; see `Trainer`.
+
+    Raises:
+        RunError: A checkpoint cannot be written.
+        KeyboardInterrupt, Terminated: By a signal, after a message on how to resume.
+    """
+    with training_session(run, context) as writer:
+        outcome = Trainer(classifier, context, writer, parent_metrics).train()
+        save_model(run, classifier, context, outcome)
+        evaluation = evaluate_saved_run(run, context, outcome)
+        _draw(run, outcome)
+        advise(outcome, context.config, context.stages)
+        if parent_metrics and "validation" in evaluation.metrics:
+            monitor = context.config.training.best.monitor
+            compare_with_parent(parent_metrics, outcome.best.epoch, evaluation.metrics["validation"], monitor)
+        seconds = time.monotonic() - started
+        _finish(run, outcome, evaluation, seconds)
+        writer.keep_newest_checkpoint()
+    if evaluation.error is not None:
+        raise evaluation.error
+    layers = len(countable_layers(classifier)) if outcome.last.cut.trunk else 0
+    return Run(run, evaluation.metrics, seconds, outcome.features + evaluation.features, layers)
 
 
 def index_images(config: Config, console: Console) -> Manifest:
-    """The manifest of a config's data, with what there is to know about it said aloud."""
+    """Build the manifest of a config's data, and report what there is to know about it."""
     with checking_images(console) as checking, comparing_images(console) as comparing:
         manifest = build_manifest(config.data, config.seed, progress=checking, comparing=comparing)
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
@@ -66,3 +166,31 @@ def index_images(config: Config, console: Console) -> Manifest:
     console.phase("images", f"{len(manifest.classes)} classes · {sizes}")
     say_notes(manifest, console)
     return manifest
+
+
+def _draw(run: RunFolder, outcome: Outcome) -> None:
+    try:
+        run.curves.parent.mkdir(exist_ok=True)
+        draw_curves(outcome.history, run.curves, outcome.best.epoch)
+    except Exception as error:  # whatever it is, the training is worth more than its curves
+        reason = printable(f"{type(error).__name__}: {error}")
+        text = f"The curves could not be drawn ({reason})."
+        log.warning(Message("training-curves-not-drawn", text, path=run.curves, reason=reason))
+
+
+def _finish(run: RunFolder, outcome: Outcome, evaluation: SavedRunEvaluation, seconds: float) -> None:
+    document = {split: metrics.to_dict() for split, metrics in evaluation.metrics.items()}
+    write_atomically(run.metrics, json.dumps(document, indent=2) + "\n")
+    finish_run(
+        run,
+        {
+            "engine": outcome.last.choice.engine,
+            "precision": outcome.last.choice.precision,
+            "training_precision": outcome.last.precision,
+            "metrics": {split: metrics.summary() for split, metrics in evaluation.metrics.items()},
+            "best_epoch": outcome.best.epoch,
+            "seconds": round(seconds, 3),
+            "checkpoint_seconds": round(outcome.checkpoint_s, 3),
+            **({"reason": evaluation.error.problems[0]} if evaluation.error else {}),
+        },
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnncli.errors import Message, RunError, printable
 from cnncli.runs.folder import RunFolder
-from cnncli.storage.locks import Lock, is_locked
+from cnncli.storage.locks import Lock
 
 ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
 MAX_FILES = 100_000
@@ -48,7 +48,7 @@ def _acquire(lock: Lock) -> bool:
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(ATTEMPT_EVERY_S)
-        if lock.try_exclusive() or not lock.is_possible:
+        if lock.try_alone() or not lock.is_possible:
             return True
     return False
 
@@ -63,7 +63,18 @@ def _holder(run: RunFolder) -> str:
 def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:
     """Return the state of a run: that of run.json, or `interrupted` if it says `running` and no process trains it."""
     state = str(facts["state"])
-    return "interrupted" if state == "running" and not is_locked(run.lock) else state
+    return "interrupted" if state == "running" and not is_being_trained(run) else state
+
+
+def is_being_trained(run: RunFolder) -> bool:
+    """Return whether a process holds the run's lock; True if that cannot be known."""
+    try:
+        with Lock(run.lock, create=False) as lock:
+            return not lock.try_alone()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def require_own_files(run: RunFolder) -> None:
@@ -86,7 +97,7 @@ def require_own_files(run: RunFolder) -> None:
 def _foreign(run: RunFolder) -> Iterator[Path]:
     folders = [run.state, run.engine, run.curves.parent, run.tensorboard]
     files = [run.config, run.manifest, run.skipped, run.near_duplicates, run.classes, run.facts, run.environment]
-    files += [run.log, run.history, run.ledger, run.metrics, run.model, run.lock, run.evaluations]
+    files += [run.log, run.history, run.stages, run.metrics, run.model, run.lock, run.evaluations]
     yield from (path for path in files if os.path.lexists(path) and (path.is_symlink() or not path.is_file()))
     yield from (path for path in folders if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()))
     yield from (path for folder in folders if not folder.is_symlink() for path in _foreign_below(folder))

@@ -29,7 +29,7 @@ from cnncli.storage.safe_io import read_json
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 DOCUMENT, ARRAYS = "state.json", "arrays.npz"
 MAX_DOCUMENT_BYTES = 64 * 2**20

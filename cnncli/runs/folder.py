@@ -92,8 +92,8 @@ class RunFolder:
         return self.path / "history.csv"
 
     @property
-    def ledger(self) -> Path:
-        """One record per stage: what was trained, and hashes that prove that frozen weights did not change."""
+    def stages(self) -> Path:
+        """One report per stage: what was trained, and hashes that prove that frozen weights did not change."""
         return self.path / "stages.json"
 
     @property

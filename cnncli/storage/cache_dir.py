@@ -10,6 +10,9 @@ from cnncli.runtime.machine import expand_home, no_home, require_utf8
 
 VARIABLE = "CNNCLI_CACHE"
 
+FEATURES, GRAPHS, IMAGES = "features", "graphs", "images.sqlite"
+"""Names in the cache directory: feature cache, converted graphs, index of images."""
+
 
 def cache_dir() -> Path:
     """Return the cache folder: `CNNCLI_CACHE`, else `$XDG_CACHE_HOME/cnncli`, else the platform's. It may not exist.

@@ -1,4 +1,4 @@
-"""Advisory locks on files: users of something share its lock, a process that deletes it holds the lock exclusively.
+"""Advisory locks on files: users of something share its lock, a process that deletes it holds the lock alone.
 
 The system frees a lock when its process ends, however it ends. portalocker locks a file on every platform (`flock` on
 Linux and macOS, `LockFileEx` on Windows). On a file system without locks, a shared lock always succeeds and an
@@ -46,31 +46,35 @@ class Lock:
 
     @property
     def is_current(self) -> bool:
-        """Whether the file still exists under its path: a lock on a deleted file has no effect."""
+        """Whether the file still has its path: a lock on a deleted file keeps nobody out."""
         try:
             current = self.path.stat()
         except OSError:
             return False
         return os.path.samestat(current, os.fstat(self._descriptor))
 
-    def acquire_shared(self) -> None:
-        """Hold the lock together with others; wait while somebody holds it exclusively."""
-        self._lock(exclusive=False, wait=True)
+    def share(self) -> None:
+        """Hold the lock together with others; wait while somebody holds it alone."""
+        self._lock(alone=False, wait=True)
 
-    def acquire_exclusive(self) -> None:
-        """Hold the lock exclusively; wait while others hold it."""
-        self._lock(exclusive=True, wait=True)
+    def hold_alone(self) -> None:
+        """Hold the lock alone; wait while others hold it."""
+        self._lock(alone=True, wait=True)
 
-    def try_exclusive(self) -> bool:
-        """Hold the lock exclusively if nobody else holds it; otherwise release it, even if it was shared before."""
-        return self._lock(exclusive=True, wait=False)
+    def try_share(self) -> bool:
+        """Hold the lock together with others unless somebody holds it alone. True on a file system without locks."""
+        return self._lock(alone=False, wait=False) or not self.is_possible
 
-    def _lock(self, *, exclusive: bool, wait: bool) -> bool:
+    def try_alone(self) -> bool:
+        """Hold the lock alone if nobody else holds it; otherwise it is not held at all, not even shared."""
+        return self._lock(alone=True, wait=False)
+
+    def _lock(self, alone: bool, wait: bool) -> bool:
         """Return whether the lock is held now; on a file system without locks it is not."""
         import portalocker
         from portalocker import LockFlags
 
-        flags = LockFlags.EXCLUSIVE if exclusive else LockFlags.SHARED
+        flags = LockFlags.EXCLUSIVE if alone else LockFlags.SHARED
         try:
             if self._is_held:  # Windows adds a lock to the first one instead of replacing it
                 self._is_held = False
@@ -86,45 +90,34 @@ class Lock:
 
 
 def shared(path: Path) -> Lock:
-    """Return a lock that is shared with others; wait while somebody holds it exclusively.
+    """Return a lock held together with others; wait while somebody holds it alone.
 
     Raises:
         OSError: the folder does not exist, or the file cannot be opened.
     """
-    return _held(path, Lock.acquire_shared)
+    return _held(path, Lock.share)
 
 
 def exclusive(path: Path) -> Lock:
-    """Return a lock that is held exclusively; wait while others hold it.
+    """Return a lock held alone; wait while others hold it.
 
     Raises:
         OSError: the folder does not exist, or the file cannot be opened.
     """
-    return _held(path, Lock.acquire_exclusive)
+    return _held(path, Lock.hold_alone)
 
 
 def try_exclusive(path: Path) -> Lock | None:
-    """Return a lock that is held exclusively, or None if somebody else holds it.
+    """Return a lock held alone, or None if somebody else holds it.
 
     Raises:
         OSError: the folder does not exist, or the file cannot be opened.
     """
     lock = Lock(path)
-    if lock.try_exclusive() and lock.is_current:
+    if lock.try_alone() and lock.is_current:
         return lock
     lock.release()
     return None
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether somebody holds a lock. True if that cannot be known, False if its file does not exist."""
-    try:
-        with Lock(path, create=False) as lock:
-            return not lock.try_exclusive()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
 
 
 def _held(path: Path, hold: Callable[[Lock], None]) -> Lock:

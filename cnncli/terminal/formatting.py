@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 # Replacements for the characters of our messages that an encoding lacks.
 _PLAIN = str.maketrans(
@@ -88,6 +89,11 @@ def percent_range(low: float, high: float) -> str:
     '98.6–99.7 %'
     """
     return f"{low * 100:.1f}–{percent(high)}"
+
+
+def short_path(path: Path) -> Path:
+    """Return a path relative to the current folder if it is inside it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def cell_width(text: str) -> int:

@@ -1,7 +1,7 @@
-"""`training.batch_size: auto`: the largest batch whose step fits into memory, found out in a process of its own.
+"""`training.batch_size: auto`: the largest batch whose step fits into memory, tried in a process of its own.
 
-A step that takes more than there is may end the process that tries it, and with it nothing else. The process is told
-the config on stdin and says on stdout what it tries, and what fits:
+A step that takes more memory than there is can end the process that tries it, and only that one. The process reads the
+config on stdin, and prints on stdout what it tries and what fits:
 
     python -m cnncli.training.batch_size < config.json
 """
@@ -18,8 +18,9 @@ import numpy as np
 
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
+from cnncli.dataset.manifest import Manifest
 from cnncli.engines.choice import choose_engine
-from cnncli.errors import TrainingError
+from cnncli.errors import Message, TrainingError
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import cut_classifier
@@ -28,82 +29,95 @@ from cnncli.runtime.memory import bounded
 from cnncli.terminal.console import Console
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.steps import TailTrainer, is_out_of_memory
+from cnncli.training.steps import TrainStep, is_out_of_memory
 
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
-"""What is tried. More than 128 images a step make training on a few thousand worse, not faster."""
-LEAST_STEPS = 16
-"""Of an epoch: fewer steps than that learn little."""
-SHARE = 0.8
-"""Of the memory that is there: the rest is for the images, and for whoever else works on the machine."""
-PATIENCE_S = 900.0
+"""Sizes to try. More than 128 images in a step make training on a few thousand images worse, not faster."""
+MIN_STEPS = 16
+"""Minimum number of steps in an epoch: with fewer, little is learned."""
+MEMORY_FRACTION = 0.8
+"""Fraction of the available memory that a step may take. The rest is for the images and for other processes."""
+TIMEOUT_S = 900.0
 
 
 def sizes_for(images: int) -> list[int]:
-    """Which sizes are tried for so many training images, the largest first.
+    """Return the sizes to try for a number of training images, largest first.
 
     >>> sizes_for(2000), sizes_for(40), sizes_for(5)
     ([64, 32, 16, 8, 4, 2, 1], [2, 1], [1])
     """
-    return [size for size in SIZES if size == 1 or images // size >= LEAST_STEPS]
+    return [size for size in SIZES if size == 1 or images // size >= MIN_STEPS]
+
+
+def resolve_batch_size(config: Config, manifest: Manifest, console: Console) -> Config:
+    """Return the config with a number as `training.batch_size`."""
+    if config.training.batch_size != "auto":
+        return config
+    size = find_batch_size(config, len(manifest.classes), len(manifest.split("train")), console)
+    return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
 
 
 def find_batch_size(config: Config, n_classes: int, images: int, console: Console) -> int:
-    """The largest batch whose step fits into memory in every stage.
+    """Return the largest batch size whose step fits into memory in every stage.
 
     Args:
-        config: with `training.batch_size: auto`.
-        n_classes: of the classifier.
-        images: to train on.
-        console: told what was found.
+        config: Config with `training.batch_size: auto`.
+        n_classes: Number of classes.
+        images: Number of training images.
+        console: Shows the result.
 
     Raises:
-        TrainingError: not even one image fits.
+        TrainingError: Not even one image fits.
     """
     sizes = sizes_for(images)
-    named = ", ".join(map(str, sizes))
-    console.phase("batch size", f"trying which of {named} fits into memory")
+    names = ", ".join(map(str, sizes))
+    console.phase("batch size", f"trying which of {names} fits into memory")
     while sizes:
-        tried, found = _ask(config, n_classes, sizes)
+        tried, found = _try_sizes(config, n_classes, sizes)
         if found is not None:
-            console.phase("batch size", f"{found}, the largest of {named} that fits")
+            console.phase("batch size", f"{found}, the largest of {names} that fits")
             return found
         sizes = [size for size in sizes if size < tried]
     raise TrainingError(
-        "training.batch_size: not even one image fits into memory; choose a smaller data.image_size or backbone."
+        Message(
+            "training-out-of-memory",
+            "training.batch_size: not even one image fits into memory. Choose a smaller data.image_size or backbone.",
+            key="training.batch_size",
+        )
     )
 
 
-def _ask(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[int, int | None]:
-    """The size that was tried last, and what fits: None where what it tried ended the process, or took too long."""
+def _try_sizes(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[int, int | None]:
+    """Return the size that was tried last, and the one that fits; None if the trial ended the process or timed out."""
     question = {"config": config.model_dump(mode="json"), "n_classes": n_classes, "sizes": list(sizes)}
     command = [sys.executable, "-P", "-m", "cnncli.training.batch_size"]  # -P: the user's folder may hold a json.py
     try:
-        done = subprocess.run(command, input=json.dumps(question).encode(), capture_output=True, timeout=PATIENCE_S)
-        said, complaint = done.stdout, _last_line(done.stderr.decode(errors="replace"))
+        done = subprocess.run(command, input=json.dumps(question).encode(), capture_output=True, timeout=TIMEOUT_S)
+        output, reason = done.stdout, _last_line(done.stderr.decode(errors="replace"))
     except subprocess.TimeoutExpired as error:
-        said, complaint = error.stdout or b"", f"no answer within {PATIENCE_S:g} s"
-    answers = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
-    if not answers:  # it never got as far as trying: that is no matter of memory
-        raise TrainingError(f"training.batch_size: cannot be found out: {complaint}")
+        output, reason = error.stdout or b"", f"no answer within {TIMEOUT_S:g} s"
+    answers = [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+    if not answers:  # it did not get as far as trying, so memory is not the problem
+        text = f"training.batch_size: auto failed: {reason}. Give a number instead."
+        raise TrainingError(Message("training-batch-size-unknown", text, key="training.batch_size", reason=reason))
     return answers[-1]["size"], answers[-1]["size"] if answers[-1]["fits"] else None
 
 
 def _last_line(text: str) -> str:
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "the process said nothing")
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "the process printed nothing")
 
 
 def main() -> None:
-    """Answer the question on stdin."""
+    """Read the config on stdin, and print what fits."""
     question = json.load(sys.stdin)
     config = Config.model_validate(question["config"])
-    with nullcontext() if gpus() else bounded(SHARE, swap=False):  # on a GPU it is the GPU's memory that counts
-        for size, fits in _tried(config, question["n_classes"], question["sizes"]):
+    with nullcontext() if gpus() else bounded(MEMORY_FRACTION, swap=False):  # on a GPU, its own memory counts
+        for size, fits in _trials(config, question["n_classes"], question["sizes"]):
             print(json.dumps({"size": size, "fits": fits}), flush=True)
 
 
-def _tried(config: Config, n_classes: int, sizes: Sequence[int]) -> Iterable[tuple[int, bool]]:
-    """Each size, first as one that may end the process, then with what came out; up to the first that fits."""
+def _trials(config: Config, n_classes: int, sizes: Sequence[int]) -> Iterable[tuple[int, bool]]:
+    """Yield each size, first as one that may end the process, then with the result, up to the first that fits."""
     backbone = config.backbone.model_copy(update={"weights": "none"})  # as large as any
     classifier = build_classifier(config.model_copy(update={"backbone": backbone}), n_classes)
     steps = [_Step(classifier, stage, config, n_classes) for stage in stages_of(config)]
@@ -115,12 +129,12 @@ def _tried(config: Config, n_classes: int, sizes: Sequence[int]) -> Iterable[tup
 
 
 class _Step:
-    """The training step of a stage, on noise."""
+    """The training step of a stage."""
 
     def __init__(self, classifier: Classifier, stage: Stage, config: Config, n_classes: int) -> None:
         cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
         precision = choose_engine(config.engine, config.precision).precision
-        self._trainer = TailTrainer(
+        self._step = TrainStep(
             cut.tail,
             build_optimizer(stage.optimizer),
             Objective(config.head.activation, n_classes),
@@ -128,10 +142,10 @@ class _Step:
         )
 
     def fits(self, size: int) -> bool:
-        """Whether one step on so many images gets the memory it asks for."""
+        """Return whether one step with this batch size gets the memory it needs."""
         try:
-            inputs = [np.zeros((size, *tensor.shape[1:]), np.float32) for tensor in self._trainer.tail.inputs]
-            self._trainer.train_epoch([(inputs, np.zeros(size, np.int64))], iter([1.0]), "trying")
+            inputs = [np.zeros((size, *tensor.shape[1:]), np.float32) for tensor in self._step.tail.inputs]
+            self._step.train_epoch([(inputs, np.zeros(size, np.int64))], iter([1.0]), "trying")
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

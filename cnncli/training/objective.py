@@ -1,4 +1,4 @@
-"""What training minimises, as a graph: cross-entropy from logits with smoothing and class weights."""
+"""The training objective as a graph: cross-entropy from logits with label smoothing and class weights."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cnncli.networks.backend import import_keras
 
 @dataclass(frozen=True)
 class Objective:
-    """The training objective, without the penalties of layers, which the tail itself knows.
+    """The training objective, without the weight penalties, which are losses of the tail's layers.
 
     Attributes:
-        activation: the head's; `sigmoid` means binary cross-entropy.
-        n_classes: number of classes.
-        label_smoothing: share of the label spread over all classes, as in Keras's losses.
-        class_weights: weight of each class, or None; a batch's losses are weighed and divided by its size.
+        activation: The head's; `sigmoid` means binary cross-entropy.
+        n_classes: Number of classes.
+        label_smoothing: Fraction of the label that is spread over all classes, as in Keras's losses.
+        class_weights: Weight of each class, or None. The weighted losses of a batch are divided by its size.
     """
 
     activation: str
@@ -28,13 +28,13 @@ class Objective:
     class_weights: tuple[float, ...] | None = None
 
     def signature(self) -> Any:
-        """Type of a batch's labels, for TensorFlow."""
+        """Return the type of a batch's labels for TensorFlow."""
         import tensorflow as tf
 
         return tf.TensorSpec((None,), tf.int64)
 
     def of(self, logits: Any, labels: Any) -> Any:
-        """The objective of a batch: logits float32 (n, units), labels int64 (n,); a float32 scalar."""
+        """Return the objective of a batch, a float32 scalar; logits are float32 (n, units), labels int64 (n,)."""
         ops = import_keras().ops
         losses = self._losses(logits, self._targets(labels))
         if self.class_weights is not None:
@@ -42,17 +42,17 @@ class Objective:
         return ops.mean(losses)
 
     def plain(self, logits: Any, labels: Any) -> Any:
-        """The plain loss of each image in a batch, float32 (n,)."""
+        """Return the plain loss of each image in a batch, float32 (n,)."""
         return self._losses(logits, self._hard_targets(labels))
 
-    def correct(self, logits: Any, labels: Any) -> Any:
-        """How many of a batch's images are classified right, int64; ties go to the lower class index."""
+    def n_correct(self, logits: Any, labels: Any) -> Any:
+        """Return the number of correctly classified images, int64. Ties go to the lower class index."""
         ops = import_keras().ops
         if self.activation == "sigmoid" and self.n_classes == 2:
-            guessed = ops.cast(logits[:, 0] > 0, "int64")
+            predicted = ops.cast(logits[:, 0] > 0, "int64")
         else:
-            guessed = ops.cast(ops.argmax(logits, axis=1), "int64")
-        return ops.sum(ops.cast(ops.equal(guessed, labels), "int64"))
+            predicted = ops.cast(ops.argmax(logits, axis=1), "int64")
+        return ops.sum(ops.cast(ops.equal(predicted, labels), "int64"))
 
     def _hard_targets(self, labels: Any) -> Any:
         ops = import_keras().ops
@@ -62,8 +62,8 @@ class Objective:
 
     def _targets(self, labels: Any) -> Any:
         targets = self._hard_targets(labels)
-        share = 0.5 if self.activation == "sigmoid" else 1.0 / self.n_classes
-        return targets * (1.0 - self.label_smoothing) + share * self.label_smoothing
+        uniform = 0.5 if self.activation == "sigmoid" else 1.0 / self.n_classes
+        return targets * (1.0 - self.label_smoothing) + uniform * self.label_smoothing
 
     def _losses(self, logits: Any, targets: Any) -> Any:
         losses = import_keras().losses
@@ -73,6 +73,6 @@ class Objective:
 
 
 def balanced_weights(labels: NDArray[np.int64], n_classes: int) -> tuple[float, ...]:
-    """N / (classes · n of the class) for each class, as scikit-learn's `balanced`."""
+    """Return n / (n_classes · n of the class) for each class, as scikit-learn's `balanced`."""
     counts = np.bincount(labels, minlength=n_classes)
     return tuple(float(weight) for weight in len(labels) / (n_classes * np.maximum(counts, 1)))

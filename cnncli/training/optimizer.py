@@ -1,12 +1,14 @@
-"""The optimizer of a stage."""
+"""The optimizer of a stage, and its learning rate over the stage."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.config.schema import OptimizerConfig
-from cnncli.errors import ConfigError
+from cnncli.config.schema import OptimizerConfig, ScheduleConfig
+from cnncli.errors import ConfigError, Message
 from cnncli.networks.backend import import_keras
 
 if TYPE_CHECKING:
@@ -14,15 +16,68 @@ if TYPE_CHECKING:
 
 
 def build_optimizer(settings: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """A fresh optimizer of Keras.
+    """Build a new Keras optimizer.
 
     Raises:
-        ConfigError: Keras refuses an argument's value.
+        ConfigError: Keras rejects the value of an argument.
     """
     name = OPTIMIZERS[settings.name.lower()].class_name
     try:
         return getattr(import_keras().optimizers, name)(learning_rate=settings.learning_rate, **settings.arguments)
     except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"training.optimizer: keras.optimizers.{name} says: {' '.join(str(error).split())}"
+            Message(
+                "config-optimizer-rejected",
+                f"training.optimizer: keras.optimizers.{name} rejects this: {reason}",
+                key="training.optimizer",
+                reason=reason,
+            )
         ) from error
+
+
+def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Return the factor of the optimizer's learning rate at a step.
+
+    Args:
+        schedule: Settings.
+        step: Number of steps since the stage began.
+        steps_per_epoch: Number of steps in an epoch.
+        epochs: Length of the stage.
+
+    Returns:
+        A factor in 0-1. The first step of a warm-up has a small rate, not zero.
+    """
+    warmup_steps = schedule.warmup_epochs * steps_per_epoch
+    if step + 1 < warmup_steps:
+        return (step + 1) / warmup_steps
+    since = max(step - warmup_steps, 0.0) / steps_per_epoch
+    match schedule.name:
+        case "constant":
+            return 1.0
+        case "step":
+            return schedule.factor ** math.floor(since / schedule.every_epochs)
+        case "exponential":
+            return float(schedule.factor ** (since / schedule.every_epochs))
+        case "cosine":
+            progress = min(since / max(epochs - schedule.warmup_epochs, 1e-9), 1.0)
+            low = schedule.final_fraction
+            return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def learning_rates(
+    schedule: ScheduleConfig, epoch: int, epochs: int, steps_per_epoch: int, factor: float, done: int = 0
+) -> Iterator[float]:
+    """Yield the factor of the learning rate for each remaining step of an epoch.
+
+    Args:
+        schedule: Settings.
+        epoch: Counted from 1 within the stage.
+        epochs: Length of the stage.
+        steps_per_epoch: Number of steps in an epoch.
+        factor: Factor in addition to the schedule, such as a plateau's.
+        done: Number of steps of the epoch that are done.
+    """
+    first = (epoch - 1) * steps_per_epoch
+    for step in range(first + done, first + steps_per_epoch):
+        yield factor * learning_rate_factor(schedule, step, steps_per_epoch, epochs)

@@ -1,306 +1,316 @@
-"""One stage: epochs of one cut, one optimizer and one schedule, watched and proven."""
+"""One stage: the epochs of one cut, one optimizer and one schedule, monitored and verified."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
 
-from cnncli.config.modes import Stage
-from cnncli.engines.engine import Precision
-from cnncli.errors import CnncliError, NonFiniteError, TrainingError
+from cnncli.engines.engine import Array
+from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
+from cnncli.metrics.table import as_validation
 from cnncli.networks.classifier import Classifier
-from cnncli.networks.cut import Cut
+from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.records import HistoryRow
+from cnncli.runs.writer import RunWriter
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.npz import Arrays
-from cnncli.terminal.console import Console
-from cnncli.training.callbacks import is_better
-from cnncli.training.feed import Batch, Feed
-from cnncli.training.mixing import MixedBatch, Mixing
-from cnncli.training.objective import Objective
-from cnncli.training.optimizer import build_optimizer
-from cnncli.training.stage_report import LedgerEntry, WeightHashes, plan_of
-from cnncli.training.state import Incumbent, StageState
-from cnncli.training.steps import Scores, Sums, TailTrainer, is_out_of_memory, learning_rates
+from cnncli.training.callbacks import Patience, Plateau
+from cnncli.training.context import StageGraph, TrainingContext
+from cnncli.training.inputs import Batch, BatchSource
+from cnncli.training.mixing import MixedBatch, MixedObjective, Mixing
+from cnncli.training.objective import Objective, balanced_weights
+from cnncli.training.optimizer import build_optimizer, learning_rates
+from cnncli.training.stage_report import StagePlan, StageReport, WeightHashes, check_changes
+from cnncli.training.state import (
+    BestEpoch,
+    StageState,
+    TrainState,
+    layer_arrays,
+    load_stage_arrays,
+    matching_checkpoint,
+    stage_arrays,
+)
+from cnncli.training.steps import EpochTotals, TrainStep, is_out_of_memory
 
-LOWER = 0.1
-"""What the learning rate is multiplied by where a training was set back, because its loss ceased to be a number."""
+ROLLBACK_FACTOR = 0.1
+"""Factor of the learning rate after a rollback."""
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StageWork:
-    """Everything a stage trains with.
+class StageRun:
+    """The epochs of one stage, from where the training's state says to the last one or until early stopping.
 
     Attributes:
-        stage: its settings.
-        classifier: the whole graph.
-        cut: the classifier divided for this stage.
-        training: gives the batches of an epoch.
-        validation: the validation images, cut at the same place.
-        objective: what is minimised.
-        batch_size: images in a step.
-        monitor: metric of the best epoch.
-        seed: the run's.
-        precision: in which the tail computes.
-        mixing: how batches are mixed, where the objective is for mixed ones.
-        handed: validation scores of the weights that the stage starts from, as whoever trained them measured them;
-            None where they are new.
-        incumbent: the best epoch of the stages before, whose weights the classifier has; it is scored again on this
-            stage's path before it competes.
-        first_epoch: number of the stage's first epoch, counted across the run from 1.
-        lowered_at: epochs of the stage from which on its learning rate is a tenth of what it was.
+        step: The compiled training step.
     """
 
-    stage: Stage
-    classifier: Classifier
-    cut: Cut
-    training: Feed
-    validation: Feed
-    objective: Objective
-    batch_size: int
-    monitor: str
-    seed: int
-    precision: Precision
-    mixing: Mixing | None
-    handed: Scores | None
-    incumbent: Incumbent | None
-    first_epoch: int
-    lowered_at: tuple[int, ...] = ()
+    def __init__(
+        self,
+        classifier: Classifier,
+        graph: StageGraph,
+        train: BatchSource,
+        validation: BatchSource,
+        context: TrainingContext,
+        state: TrainState,
+        writer: RunWriter,
+    ) -> None:
+        """Build the optimizer and the training step.
 
+        Args:
+            classifier: The whole graph, with the weights of the best epoch so far.
+            graph: The classifier cut for this stage.
+            train: Training images.
+            validation: Validation images.
+            context: Context of the training.
+            state: State of the training, which the stage updates.
+            writer: Writes history and checkpoints.
+        """
+        self._classifier, self._graph, self._stage = classifier, graph, graph.stage
+        self._train, self._validation = train, validation
+        self._context, self._state, self._writer = context, state, writer
+        self._monitor = context.config.training.best.monitor
+        self._mixing = Mixing.from_config(context.config.augmentation, context.config.seed)
+        self._rollbacks = [epoch for stage, epoch in state.lowered if stage == len(state.stages)]
+        objective = _build_objective(context, train)
+        self.step = TrainStep(graph.cut.tail, build_optimizer(self._stage.optimizer), objective, graph.precision)
+        self._activation = objective.activation
+        self._best_weights: list[Array] = []
+        self._stop = Stop()
 
-class Keeper(Protocol):
-    """Keeps what a stage has done."""
+    def run(self, arrays: Arrays | None) -> StageReport:
+        """Train the stage, and leave the classifier with the weights of the best epoch so far.
 
-    def add(self, row: HistoryRow) -> None:
-        """Keep a row of history, as soon as its epoch is over."""
-        ...
+        A signal that asks to stop is obeyed between two steps, after writing a checkpoint.
 
-    def is_due(self, state: StageState) -> bool:
-        """Whether it is time for a checkpoint."""
-        ...
+        Args:
+            arrays: Arrays of the checkpoint that the stage resumes from; None: from its beginning.
 
-    def save(self, state: StageState, trainer: TailTrainer) -> None:
-        """Write a checkpoint."""
-        ...
+        Raises:
+            NonFiniteError: A loss, a class score or a weight became NaN or Inf.
+            TrainingError: Frozen weights changed, or no weights did, or a batch does not fit into memory.
+            KeyboardInterrupt, Terminated: By a signal.
+        """
+        with self._named_memory_error():
+            inherited = self._state.best
+            self._current = self._begin() if arrays is None else self._resume(arrays)
+        with noted() as self._stop, self._named_memory_error():
+            try:
+                self._train_epochs()
+            except NonFiniteError:
+                self._stop.obey()
+                raise
+        self._stop.obey()  # for a signal after the last checkpoint
+        return self._end(inherited)
 
+    def _begin(self) -> StageState:
+        self.step.seed(self._context.config.seed, self._stage.name)
+        before = WeightHashes.of(self._classifier, self._graph.cut.trained)
+        where = f"stage {self._stage.name}, before its first epoch"
+        start = self.step.evaluate(self._validation.in_order(self._context.batch_size), where)
+        self.step.check_weights(where)
+        best = self._state.best and self._state.best.measured_again(start, self._monitor)
+        self._best_weights = self.step.weights()
+        plateau, stopping = self._stage.reduce_on_plateau, self._stage.early_stopping
+        self._state.stage = StageState(
+            start=start,
+            before=before,
+            best=best,
+            features=self._checksums(),
+            plateau=Plateau.from_config(plateau) if plateau else None,
+            stopping=Patience.from_config(stopping) if stopping else None,
+        )
+        self._save()
+        return self._state.stage
 
-def train_stage(
-    work: StageWork, keeper: Keeper, console: Console, resumed: tuple[StageState, Arrays] | None = None
-) -> tuple[Incumbent, LedgerEntry]:
-    """Train one stage and leave the classifier with the weights of the best epoch so far.
-
-    A signal that asks to stop is obeyed between two steps, with a checkpoint.
-
-    Args:
-        work: what is trained on what.
-        keeper: takes the history and the checkpoints.
-        console: shows the progress.
-        resumed: where the stage goes on, with the arrays of its checkpoint; None: from its beginning.
-
-    Returns:
-        The best epoch so far, and the stage's entry in the ledger.
-
-    Raises:
-        NonFiniteError: a loss, a score or a weight that is no number.
-        TrainingError: weights moved that should not have, or none did.
-        KeyboardInterrupt, Terminated: by a signal.
-    """
-    trainer = TailTrainer(work.cut.tail, build_optimizer(work.stage.optimizer), work.objective, work.precision)
-    if resumed is None:
-        with naming_a_batch_too_large(work):
-            state = _begin(work, trainer)
-        keeper.save(state, trainer)
-    else:
-        state, arrays = resumed
-        state.load_trainer(trainer, arrays)
-        arrays.clear()  # whoever holds them still would hold them for the whole stage
-        if state.features != checksums_of(work):
-            console.warn(
-                f"stage {work.stage.name}: features had to be computed again, and are not those it began with, bit for "
-                "bit: what it ends with will differ in its last digits"
+    def _resume(self, arrays: Arrays) -> StageState:
+        state, name = self._state.stage, self._stage.name
+        if state is None:
+            raise ValueError("a stage resumes from its state")
+        with matching_checkpoint():
+            self._best_weights = load_stage_arrays(self.step, state.totals, arrays)
+        arrays.clear()  # other references would keep them in memory for the whole stage
+        if state.features != self._checksums():
+            log.warning(
+                Message(
+                    "training-features-differ",
+                    f"stage {name}: recomputed features are not bit-identical to the original ones; the final weights "
+                    "may differ slightly.",
+                    stage=name,
+                )
             )
-        if state.has_stopped and state.epoch <= work.stage.epochs:
-            console.say(f"{work.stage.name} has stopped early, after {state.epoch - 1} epochs: more change nothing")
-    with noted() as stop, naming_a_batch_too_large(work):
-        try:
-            Epochs(work, trainer, state, keeper, console, stop).run()
-        except NonFiniteError:
-            stop.obey()
-            raise
-    stop.obey()  # one that came after the last checkpoint
-    return _end(work, trainer, state, console)
+        if state.has_stopped and state.epoch <= self._stage.epochs:
+            log.info(
+                Message(
+                    "training-stopped-early-before",
+                    f"stage {name} was stopped early after {state.epoch - 1} epochs; more epochs change nothing.",
+                    stage=name,
+                    epochs=state.epoch - 1,
+                )
+            )
+        return state
 
+    def _checksums(self) -> list[str]:
+        """Return the checksums of the cached features of the stage."""
+        return [*self._train.checksums(), *self._validation.checksums()]
 
-@contextmanager
-def naming_a_batch_too_large(work: StageWork) -> Iterator[None]:
-    """Turn what runs out of memory inside the block into a `TrainingError` that says what to change."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, CnncliError) or not is_out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"stage {work.stage.name}: a batch of {work.batch_size:,} images does not fit into memory. Lower "
-            "training.batch_size, or let training.batch_size=auto find one that fits."
-        ) from error
+    def _end(self, inherited: BestEpoch | None) -> StageReport:
+        state, stage = self._current, self._stage
+        if state.best is None:
+            raise RuntimeError("a stage has at least one epoch")
+        self.step.hand_over()
+        after = WeightHashes.of(self._classifier, self._graph.cut.trained)
+        check_changes(state.before, after, stage.name, stage.optimizer.learning_rate, self.step.weights)
+        self.step.load_weights(self._best_weights)
+        self._state.best, self._state.stage = state.best, None
+        return StageReport(
+            plan=StagePlan.of(stage.name, stage.unfreeze, self._classifier, self._graph.cut),
+            learning_rate=stage.optimizer.learning_rate,
+            epochs=state.epoch - 1,
+            best_epoch=state.best.epoch,
+            inherited_val_loss=inherited.validation.get("loss") if inherited else None,
+            start_val_loss=state.start["loss"],
+            end_val_loss=state.best.validation["loss"],
+            frozen_weights_sha256=(state.before.frozen, after.frozen),
+            trained_weights_sha256=(state.before.trained, after.trained),
+        )
 
-
-def _begin(work: StageWork, trainer: TailTrainer) -> StageState:
-    trainer.seed(work.seed, work.stage.name)
-    before = WeightHashes.of(work.classifier, work.cut.trained)
-    where = f"stage {work.stage.name}, before its first epoch"
-    start = trainer.score(work.validation.in_order(work.batch_size), where)
-    trainer.check_weights(where)
-    best = _scored_again(work.incumbent, start, work.monitor)
-    state = StageState.begin(work.stage, start, before, best, trainer.snapshot())
-    state.features = checksums_of(work)
-    return state
-
-
-def checksums_of(work: StageWork) -> list[str]:
-    """What stands for the stored features of a stage."""
-    return [*work.training.checksums(), *work.validation.checksums()]
-
-
-def _end(work: StageWork, trainer: TailTrainer, state: StageState, console: Console) -> tuple[Incumbent, LedgerEntry]:
-    trainer.hand_over()
-    after = WeightHashes.of(work.classifier, work.cut.trained)
-    if still := state.before.check_moved(after, work.stage.name):
-        console.warn(f"stage {work.stage.name}: these layers were to train and did not move: {', '.join(still)}")
-    trainer.restore(state.best_weights)
-    if state.best is None:
-        raise RuntimeError("a stage has at least one epoch")
-    return state.best, LedgerEntry(
-        plan=plan_of(work.stage.name, work.stage.unfreeze, work.classifier, work.cut),
-        learning_rate=work.stage.optimizer.learning_rate,
-        epochs=state.epoch - 1,
-        best_epoch=state.best.epoch,
-        handed_val_loss=work.handed.loss if work.handed else None,
-        start_val_loss=state.start.loss,
-        end_val_loss=state.best.validation.loss,
-        frozen_weights_sha256=(state.before.frozen, after.frozen),
-        trained_weights_sha256=(state.before.trained, after.trained),
-    )
-
-
-def _scored_again(incumbent: Incumbent | None, start: Scores, monitor: str) -> Incumbent | None:
-    """The incumbent with the score of this stage's path; a metric of the training images keeps its old value."""
-    if incumbent is None:
-        return None
-    value = {"val_loss": start.loss, "val_accuracy": start.accuracy}.get(monitor, incumbent.value)
-    return Incumbent(incumbent.epoch, value, start)
-
-
-@dataclass(frozen=True)
-class Epochs:
-    """The epochs of a stage, from where its state says, until the last one or until early stopping ends them."""
-
-    work: StageWork
-    trainer: TailTrainer
-    state: StageState
-    keeper: Keeper
-    console: Console
-    stop: Stop
-
-    def run(self) -> None:
-        """Train what is left."""
-        stage, state, images = self.work.stage, self.state, len(self.work.training.images.labels)
-        with self.console.training(stage.name, stage.epochs, images, done=state.epoch - 1) as progress:
+    def _train_epochs(self) -> None:
+        stage, state = self._stage, self._current
+        with self._context.console.training(
+            stage.name, stage.epochs, len(self._train.labels), done=state.epoch - 1
+        ) as progress:
             while not self._is_over:
-                self._train(progress.advance)
+                self._train_epoch(progress.advance)
                 row = self._validate()
                 self._check_weights()
                 progress.epoch_done(row.scores())
-                self._take(row)
-                self.keeper.add(row)
-                self._keep()
+                self._update(row)
+                self._state.history.append(row)
+                self._writer.write_epoch(self._state.history)
+                self._save_if_due()
 
-    def _keep(self) -> None:
-        """Write a checkpoint where it is time for one, time to stop, or the stage is over."""
-        if self.stop or self._is_over or self.keeper.is_due(self.state):
+    def _train_epoch(self, advance: Callable[[int], None]) -> None:
+        """Train the remaining steps of the epoch under way."""
+        stage, state, batch_size = self._stage, self._current, self._context.batch_size
+        advance(state.totals.images)
+        shown = state.totals.images
+
+        def after_step(totals: EpochTotals) -> None:
+            nonlocal shown
+            advance(totals.images - shown)
+            shown = totals.images
+            self._save_if_due()
+
+        done = state.totals.steps
+        factor = ROLLBACK_FACTOR ** sum(state.epoch >= epoch for epoch in self._rollbacks)
+        factor *= state.plateau.factor if state.plateau else 1.0
+        steps = math.ceil(len(self._train.labels) / batch_size)
+        rates = learning_rates(stage.schedule, state.epoch, stage.epochs, steps, factor, done)
+        self.step.train_epoch(self._batches(done), rates, self._where, state.totals, after_step)
+
+    def _batches(self, done: int) -> Iterator[Batch | MixedBatch]:
+        name, epoch = self._stage.name, self._current.epoch
+        batches = self._train.epoch(name, epoch, self._context.batch_size, done)
+        return self._mixing.epoch(batches, name, epoch, done) if self._mixing else batches
+
+    def _validate(self) -> HistoryRow:
+        state, started = self._current, time.monotonic()
+        batches = self._validation.in_order(self._context.batch_size)
+        validation = self.step.evaluate(batches, self._where, self._save_if_stopped)
+        seconds = state.totals.seconds + time.monotonic() - started
+        return HistoryRow(
+            stage=self._stage.name,
+            epoch=self._state.first_epoch + state.epoch - 1,
+            learning_rate=self.step.learning_rate,
+            metrics={**state.totals.metrics(self._activation), **as_validation(validation)},
+            seconds=seconds,
+            images_per_s=state.totals.images / seconds,
+        )
+
+    def _update(self, row: HistoryRow) -> None:
+        """Let a finished epoch decide about the best epoch, the plateau and early stopping."""
+        state, stage = self._current, self._stage
+        value = row.metrics[self._monitor]
+        if state.best is None or state.best.is_beaten_by(self._monitor, value):
+            state.best = BestEpoch(row.epoch, value, row.validation)
+            self._best_weights = self.step.weights()
+        if state.plateau and stage.reduce_on_plateau:
+            state.plateau.update(stage.reduce_on_plateau, row.metrics, self.step.base_learning_rate)
+        if state.stopping and stage.early_stopping:
+            state.has_stopped = state.stopping.update(row.metrics) >= stage.early_stopping.patience
+            if state.has_stopped and state.epoch < stage.epochs:
+                settings = stage.early_stopping
+                log.info(
+                    Message(
+                        "training-stopped-early",
+                        f"{stage.name} stops early: {settings.monitor} has not improved for {settings.patience} epochs",
+                        stage=stage.name,
+                        monitor=settings.monitor,
+                        patience=settings.patience,
+                    )
+                )
+        state.epoch, state.totals = state.epoch + 1, EpochTotals()
+
+    def _save_if_due(self) -> None:
+        """Write a checkpoint if one is due, the stage is over or a signal asks to stop; then obey the signal."""
+        in_epoch = self._current.totals.steps > 0
+        if self._stop or self._is_over or self._writer.is_checkpoint_due(in_epoch):
             self._check_weights()
-            self.keeper.save(self.state, self.trainer)
-        self.stop.obey()
+            self._save()
+        self._stop.obey()
+
+    def _save_if_stopped(self) -> None:
+        if self._stop:
+            self._save_if_due()
+
+    def _save(self) -> None:
+        state = self._state
+        if state.stage is None:
+            raise ValueError("a stage is saved while it is under way")
+        arrays = layer_arrays(self._classifier, state.trained_layers)
+        arrays.update(stage_arrays(self.step, self._best_weights, state.stage.totals))
+        in_epoch = state.stage.totals.steps > 0
+        self._writer.save_checkpoint(Checkpoint(state.to_document(), arrays, is_between_epochs=not in_epoch))
 
     def _check_weights(self) -> None:
-        steps = self.state.sums.steps
-        self.trainer.check_weights(f"{self._where}, step {steps}" if steps else self._where)
+        steps = self._current.totals.steps
+        self.step.check_weights(f"{self._where}, step {steps}" if steps else self._where)
 
     @property
     def _is_over(self) -> bool:
-        return self.state.epoch > self.work.stage.epochs or self.state.has_stopped
-
-    def _keep_if_stopped(self) -> None:
-        if self.stop:
-            self._keep()
+        return self._current.epoch > self._stage.epochs or self._current.has_stopped
 
     @property
     def _where(self) -> str:
-        return f"stage {self.work.stage.name}, epoch {self.state.epoch}"
+        return f"stage {self._stage.name}, epoch {self._current.epoch}"
 
-    def _train(self, advance: Callable[[int], None]) -> None:
-        """The steps of the epoch under way that are not done yet."""
-        work, state = self.work, self.state
-
-        def after_step(sums: Sums) -> None:
-            advance(sums.images - state.sums.images)
-            state.sums = sums
-            self._keep()
-
-        steps = math.ceil(len(work.training.images.labels) / work.batch_size)
-        factor = LOWER ** sum(state.epoch >= epoch for epoch in work.lowered_at)
-        factor *= state.plateau.factor if state.plateau else 1.0
-        done = state.sums.steps
-        advance(state.sums.images)
-        rates = learning_rates(work.stage.schedule, state.epoch, work.stage.epochs, steps, factor, done)
-        self.trainer.train_epoch(self._batches(done), rates, self._where, state.sums, after_step)
-
-    def _batches(self, done: int) -> Iterator[Batch | MixedBatch]:
-        work, epoch = self.work, self.state.epoch
-        batches = work.training.epoch(work.stage.name, epoch, work.batch_size, done)
-        return work.mixing.epoch(batches, work.stage.name, epoch, done) if work.mixing else batches
-
-    def _validate(self) -> HistoryRow:
-        work, sums = self.work, self.state.sums
-
-        started = time.monotonic()
-        validation = self.trainer.score(work.validation.in_order(work.batch_size), self._where, self._keep_if_stopped)
-        seconds = sums.seconds + time.monotonic() - started
-        return HistoryRow(
-            stage=work.stage.name,
-            epoch=work.first_epoch + self.state.epoch - 1,
-            learning_rate=self.trainer.learning_rate,
-            loss=sums.scores.loss,
-            accuracy=sums.scores.accuracy,
-            val_loss=validation.loss,
-            val_accuracy=validation.accuracy,
-            seconds=seconds,
-            images_per_s=sums.images / seconds,
-        )
-
-    def _take(self, row: HistoryRow) -> None:
-        """Let an epoch that is over decide about the best one, the plateau and the end."""
-        work, state, stage = self.work, self.state, self.work.stage
-        value = float(getattr(row, work.monitor))
-        if state.best is None or is_better(work.monitor, value, state.best.value):
-            state.best = Incumbent(row.epoch, value, Scores(row.val_loss, row.val_accuracy))
-            state.best_weights = self.trainer.snapshot()
-        metrics = _monitored(row)
-        if state.plateau:
-            state.plateau.see(metrics, self.trainer.base_learning_rate)
-        if state.stopping and stage.early_stopping and state.stopping.should_stop(metrics):
-            state.has_stopped = True
-            if state.epoch < stage.epochs:
-                self.console.say(
-                    f"{stage.name} stops early: {stage.early_stopping.monitor} has not improved for "
-                    f"{stage.early_stopping.patience} epochs"
+    @contextmanager
+    def _named_memory_error(self) -> Iterator[None]:
+        """Turn exhausted memory in the block into a TrainingError that says what to change."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, CnncliError) or not is_out_of_memory(error):
+                raise
+            size = self._context.batch_size
+            raise TrainingError(
+                Message(
+                    "training-out-of-memory",
+                    f"stage {self._stage.name}: a batch of {size:,} images does not fit into memory. Lower "
+                    "training.batch_size, or use training.batch_size=auto.",
+                    stage=self._stage.name,
+                    key="training.batch_size",
+                    received=size,
                 )
-        state.epoch, state.sums = state.epoch + 1, Sums()
+            ) from error
 
 
-def _monitored(row: HistoryRow) -> dict[str, float]:
-    return {name: getattr(row, name) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+def _build_objective(context: TrainingContext, train: BatchSource) -> Objective:
+    config, n_classes = context.config, context.n_classes
+    weights = balanced_weights(train.labels, n_classes) if config.data.class_weights == "balanced" else None
+    kind = MixedObjective if config.augmentation.mixes else Objective
+    return kind(config.head.activation, n_classes, config.training.label_smoothing, weights)

@@ -1,182 +1,161 @@
-"""Where a training is: everything that decides how it goes on, as plain data and arrays."""
+"""The state of a training: everything that decides how it continues, with one codec.
+
+A checkpoint holds the state as JSON (`TrainState.to_document`) and these arrays:
+
+    moved/LAYER/NUMBER       weights of layers that finished stages have trained
+    best/NUMBER              weights of the tail at the best epoch
+    trainer/NAME             weights, optimizer variables and random states of the training step
+    epoch/logits, /labels    predictions of the epoch under way, if a metric needs them
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from cnncli.config.modes import Stage
+import numpy as np
+from pydantic import TypeAdapter
+
 from cnncli.engines.engine import Array
-from cnncli.errors import RunError, printable
+from cnncli.errors import Message, RunError, printable
+from cnncli.metrics.table import as_validation, is_better
 from cnncli.networks.classifier import Classifier
-from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.records import HistoryRow
 from cnncli.storage.npz import Arrays
-from cnncli.training.callbacks import EarlyStopping, Plateau
-from cnncli.training.stage_report import LedgerEntry, WeightHashes
-from cnncli.training.steps import Scores, Sums, TailTrainer
+from cnncli.training.callbacks import Patience, Plateau
+from cnncli.training.stage_report import StageReport, WeightHashes
+from cnncli.training.steps import EpochTotals, TrainStep
+
+BEST, STEP, EPOCH = "best/", "trainer/", "epoch/"
 
 
 @dataclass(frozen=True)
-class Incumbent:
+class BestEpoch:
     """The best epoch of a run so far.
 
     Attributes:
-        epoch: counted across the run.
-        value: of the monitored metric.
-        validation: its validation scores.
+        epoch: Counted across the run; 0: the weights that a fine-tuning started from.
+        value: Value of the monitored metric; None if the start of a fine-tuning has none.
+        validation: Its validation metrics, by name without prefix.
     """
 
     epoch: int
-    value: float
-    validation: Scores
+    value: float | None
+    validation: dict[str, float]
 
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any] | None) -> Incumbent | None:
-        """What `asdict` made of one, or of None."""
-        if facts is None:
-            return None
-        return cls(facts["epoch"], facts["value"], Scores(**facts["validation"]))
+    def measured_again(self, validation: Mapping[str, float], monitor: str) -> BestEpoch:
+        """Return it with the validation metrics that another stage's trunk and tail give for the same weights.
+
+        A monitored metric of the training images keeps its value.
+        """
+        value = as_validation(validation).get(monitor, self.value)
+        return BestEpoch(self.epoch, value, dict(validation))
+
+    def is_beaten_by(self, monitor: str, value: float) -> bool:
+        """Return whether a value of the monitored metric is better."""
+        return is_better(monitor, value, self.value)
 
 
 @dataclass
 class StageState:
-    """What epochs and steps of a stage change, beside what its trainer holds.
+    """The state of the stage under way, except for arrays.
 
     Attributes:
-        start: validation scores of the weights it began with, on its own path.
-        before: hashes of these weights.
-        best: the best epoch of the run so far; None before the first.
-        best_weights: the tail's weights of that epoch.
-        epoch: under way, counted from 1 within the stage.
-        sums: of that epoch's steps.
-        plateau, stopping: what watches the metrics, where anything does.
-        has_stopped: early.
-        features: checksums of the stored features that it trains and validates on.
+        start: Validation metrics of the initial weights, measured with this stage's trunk and tail.
+        before: Hashes of the initial weights.
+        best: Best epoch of the run so far; None before the first.
+        features: Checksums of the cached features it trains and validates on.
+        epoch: Epoch under way, counted from 1 within the stage.
+        totals: Totals of that epoch.
+        plateau: State of `reduce_on_plateau`, if any.
+        stopping: State of early stopping, if any.
+        has_stopped: Whether early stopping has ended the stage.
     """
 
-    start: Scores
+    start: dict[str, float]
     before: WeightHashes
-    best: Incumbent | None
-    best_weights: list[Array]
+    best: BestEpoch | None
+    features: list[str]
     epoch: int = 1
-    sums: Sums = field(default_factory=Sums)
+    totals: EpochTotals = field(default_factory=EpochTotals)
     plateau: Plateau | None = None
-    stopping: EarlyStopping | None = None
+    stopping: Patience | None = None
     has_stopped: bool = False
-    features: list[str] = field(default_factory=list)
-
-    @classmethod
-    def begin(
-        cls, stage: Stage, start: Scores, before: WeightHashes, best: Incumbent | None, weights: list[Array]
-    ) -> StageState:
-        """Before the first epoch."""
-        plateau = Plateau(stage.reduce_on_plateau) if stage.reduce_on_plateau else None
-        stopping = EarlyStopping(stage.early_stopping) if stage.early_stopping else None
-        return cls(start, before, best, weights, plateau=plateau, stopping=stopping)
-
-    @classmethod
-    def from_checkpoint(cls, stage: Stage, facts: Mapping[str, Any], arrays: Arrays) -> StageState:
-        """What `to_dict` and `arrays` told."""
-        names = sorted(name for name in arrays if name.startswith("best/"))
-        before = WeightHashes(facts["before"]["frozen"], facts["before"]["layers"])
-        best = Incumbent.from_dict(facts["best"])
-        state = cls.begin(stage, Scores(**facts["start"]), before, best, [arrays[name] for name in names])
-        state.epoch, state.sums, state.has_stopped = facts["epoch"], Sums(**facts["sums"]), facts["has_stopped"]
-        state.features = facts["features"]
-        for watcher, told in ((state.plateau, facts["plateau"]), (state.stopping, facts["stopping"])):
-            if watcher is not None and told is not None:
-                watcher.load(told)
-        return state
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the arrays, as plain data."""
-        return {
-            "epoch": self.epoch,
-            "sums": asdict(self.sums),
-            "start": asdict(self.start),
-            "before": {"frozen": self.before.frozen, "layers": dict(self.before.layers)},
-            "best": self.best and asdict(self.best),
-            "plateau": self.plateau and self.plateau.to_dict(),
-            "stopping": self.stopping and self.stopping.to_dict(),
-            "has_stopped": self.has_stopped,
-            "features": self.features,
-        }
-
-    def arrays(self, trainer: TailTrainer) -> Arrays:
-        """The arrays, with those of the trainer."""
-        best = {f"best/{number:04}": weight for number, weight in enumerate(self.best_weights)}
-        return {**best, **{f"trainer/{name}": array for name, array in trainer.arrays().items()}}
-
-    def load_trainer(self, trainer: TailTrainer, arrays: Arrays) -> None:
-        """Put a trainer where the checkpoint's was.
-
-        Raises: RunError: these arrays are of another trainer.
-        """
-        prefix = "trainer/"
-        theirs = {name[len(prefix) :]: arrays[name] for name in arrays if name.startswith(prefix)}
-        with fitting():
-            if odd := theirs.keys() ^ trainer.arrays().keys():
-                raise ValueError(f"{min(odd)} is in one of the two")
-            trainer.load_arrays(theirs)
 
 
 @dataclass
-class TrainingState:
-    """What stages leave behind for those that follow.
+class TrainState:
+    """The state of a training, except for arrays.
 
     Attributes:
-        history: of all epochs.
-        ledger: of the stages that are over.
-        best: the best epoch so far.
-        lowered: stage (counted from 0) and epoch of each time that the loss ceased to be a number: from that epoch on
-            the stage's learning rate is lower.
+        history: All epochs.
+        stages: Reports of the stages that are over.
+        best: Best epoch so far.
+        lowered: Stage (counted from 0) and epoch of each rollback, from which on the stage's learning rate is lower.
+        stage: The stage under way; None between two stages.
     """
 
     history: list[HistoryRow] = field(default_factory=list)
-    ledger: list[LedgerEntry] = field(default_factory=list)
-    best: Incumbent | None = None
+    stages: list[StageReport] = field(default_factory=list)
+    best: BestEpoch | None = None
     lowered: list[tuple[int, int]] = field(default_factory=list)
+    stage: StageState | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the state as JSON has it."""
+        document: dict[str, Any] = _CODEC.dump_python(self, mode="json")
+        return document
 
     @classmethod
-    def from_checkpoint(cls, facts: Mapping[str, Any]) -> TrainingState:
-        """What `to_dict` told."""
-        return cls(
-            history=[HistoryRow(**row) for row in facts["history"]],
-            ledger=[LedgerEntry.from_dict(entry) for entry in facts["ledger"]],
-            best=Incumbent.from_dict(facts["best"]),
-            lowered=[(stage, epoch) for stage, epoch in facts["lowered"]],
-        )
+    def from_document(cls, document: Mapping[str, Any]) -> TrainState:
+        """Return the state that `to_document` made, in this version or one whose checkpoints have format 1.
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
-        return {
-            "history": [asdict(row) for row in self.history],
-            "ledger": [entry.to_dict() for entry in self.ledger],
-            "best": self.best and asdict(self.best),
-            "lowered": [list(one) for one in self.lowered],
-        }
+        Raises:
+            KeyError, TypeError, ValueError: It is not such a document.
+        """
+        if document.get("format", 1) == 1:
+            document = _from_format_1(document)
+        return _CODEC.validate_python(document)
 
-    def checkpoint(
-        self, classifier: Classifier, stage: StageState | None = None, trainer: TailTrainer | None = None
-    ) -> Checkpoint:
-        """All of it: the weights that finished stages have moved, and what the stage under way holds."""
-        arrays = weights_of(classifier, moved_layers(self.ledger))
-        if stage is not None and trainer is not None:
-            arrays.update(stage.arrays(trainer))
-        document = {**self.to_dict(), "stage": stage and stage.to_dict()}
-        return Checkpoint(document, arrays, is_between_epochs=stage is None or stage.sums.steps == 0)
+    @property
+    def first_epoch(self) -> int:
+        """Number of the first epoch of the stage under way or next, counted across the run."""
+        return 1 + sum(report.epochs for report in self.stages)
+
+    @property
+    def trained_layers(self) -> list[str]:
+        """The layers that finished stages have trained."""
+        return list(dict.fromkeys(layer for report in self.stages for layer in report.plan.trained_layers))
 
 
-def moved_layers(ledger: Sequence[LedgerEntry]) -> list[str]:
-    """The layers that stages have trained."""
-    return list(dict.fromkeys(layer for entry in ledger for layer in entry.plan.trained_layers))
+_CODEC = TypeAdapter(TrainState)
 
 
-def weights_of(classifier: Classifier, layers: Sequence[str]) -> Arrays:
-    """The weights of some layers, by `moved/LAYER/NUMBER`."""
+def _from_format_1(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a document from before metrics came from a table."""
+
+    def row(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {**values, "metrics": {name: values[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}}
+
+    def report(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {**values, "plan": values, "inherited_val_loss": values["handed_val_loss"]}
+
+    def stage(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {**values, "totals": {**values["sums"], "n_correct": values["sums"]["right"]}}
+
+    return {
+        "history": [row(values) for values in document["history"]],
+        "stages": [report(values) for values in document["ledger"]],
+        "best": document["best"],
+        "lowered": document["lowered"],
+        "stage": document["stage"] and stage(document["stage"]),
+    }
+
+
+def layer_arrays(classifier: Classifier, layers: Sequence[str]) -> Arrays:
+    """Return the weights of layers as arrays of a checkpoint."""
     return {
         f"moved/{name}/{number}": weight
         for name in layers
@@ -184,19 +163,52 @@ def weights_of(classifier: Classifier, layers: Sequence[str]) -> Arrays:
     }
 
 
-def load_weights(classifier: Classifier, layers: Sequence[str], arrays: Arrays) -> None:
-    """Give layers the weights that `weights_of` told."""
+def load_layer_arrays(classifier: Classifier, layers: Sequence[str], arrays: Arrays) -> None:
+    """Give layers the weights that `layer_arrays` returned."""
     for name in layers:
         layer = classifier.model.get_layer(name)
         layer.set_weights([arrays[f"moved/{name}/{number}"] for number in range(len(layer.weights))])
 
 
+def stage_arrays(step: TrainStep, best_weights: Sequence[Array], totals: EpochTotals) -> Arrays:
+    """Return the arrays of the stage under way."""
+    predictions = {"logits": totals.logits, "labels": totals.labels} if totals.logits else {}
+    return {
+        **{f"{BEST}{number:04}": weight for number, weight in enumerate(best_weights)},
+        **{f"{STEP}{name}": array for name, array in step.arrays().items()},
+        **{f"{EPOCH}{name}": np.concatenate(parts) for name, parts in predictions.items()},
+    }
+
+
+def load_stage_arrays(step: TrainStep, totals: EpochTotals, arrays: Arrays) -> list[Array]:
+    """Give a training step and totals the arrays that `stage_arrays` returned.
+
+    Returns:
+        The weights of the best epoch.
+
+    Raises:
+        KeyError, ValueError: The arrays belong to another training step.
+    """
+    own = {name.removeprefix(STEP): array for name, array in arrays.items() if name.startswith(STEP)}
+    if odd := own.keys() ^ step.arrays().keys():
+        raise ValueError(f"{min(odd)} is only in one of the two")
+    step.load_arrays(own)
+    if f"{EPOCH}logits" in arrays:
+        totals.logits, totals.labels = [arrays[f"{EPOCH}logits"]], [arrays[f"{EPOCH}labels"]]
+    return [arrays[name] for name in sorted(arrays) if name.startswith(BEST)]
+
+
 @contextmanager
-def fitting() -> Iterator[None]:
-    """A checkpoint whose checksums are right can still be of another training, put there by somebody."""
+def matching_checkpoint() -> Iterator[None]:
+    """Turn errors in the block into a RunError: a checkpoint with valid checksums can be of another training."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = printable(" ".join(str(error).split()))[:200]
         raise RunError(
-            f"a checkpoint in state/ is of another training ({printable(str(error))[:200]}). Train anew."
+            Message(
+                "run-checkpoint-mismatch",
+                f"A checkpoint in state/ belongs to another training ({reason}). Delete state/ to train again.",
+                reason=reason,
+            )
         ) from error

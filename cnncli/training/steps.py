@@ -1,82 +1,104 @@
-"""The compiled steps of a stage: one that trains on a batch, one that only looks.
+"""The compiled steps of a stage: one that trains on a batch, one that only predicts.
 
-Public Keras and TensorFlow alone (gradient tape, `optimizer.apply`) and not `fit`, which can neither resume exactly
-nor say at which step a loss ceased to be a number.
+Only public Keras and TensorFlow (gradient tape, `optimizer.apply`), and not `fit`, which can neither resume exactly nor
+report at which step a loss became NaN.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
-from cnncli.config.schema import ScheduleConfig
 from cnncli.engines.engine import Array, Precision
-from cnncli.errors import NonFiniteError
+from cnncli.errors import Message, NonFiniteError
 from cnncli.metrics.scores import plain_losses, ranking_scores
+from cnncli.metrics.table import Predictions, compute_metrics, need_scores
 from cnncli.networks.head import LOGITS
 from cnncli.networks.mixed_precision import hand_weights_over, mixed_bfloat16
 from cnncli.runtime.random_keys import key_of
-from cnncli.training.feed import Batch
-from cnncli.training.mixing import MixedBatch
+from cnncli.training.inputs import Batch
+from cnncli.training.mixing import MixedBatch, MixedLabels
 from cnncli.training.objective import Objective
-from cnncli.training.schedule import learning_rate_factor
 
 if TYPE_CHECKING:
     import keras
 
 OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "OOM when", "could not create a memory")
-"""What TensorFlow, oneDNN and OpenVINO say in errors of other kinds."""
+"""Texts by which TensorFlow, oneDNN and OpenVINO report exhausted memory in other kinds of errors."""
+NotInDocument = Annotated[list[Any], Field(exclude=True)]
+"""Arrays, which a checkpoint keeps apart from its JSON document."""
 REMEDY = "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Mean plain loss in nats, and accuracy 0-1, over all the images of a pass."""
-
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What the steps of an epoch have added up so far.
+@dataclass
+class EpochTotals:
+    """Running totals over the steps of an epoch.
 
     Attributes:
-        steps: that are done.
-        loss: plain losses, added.
-        right: images that were classified right; mixed ones count in shares.
-        images: that were seen.
-        seconds: that all of it took, also before an interruption.
+        steps: Number of steps done.
+        loss: Sum of plain losses.
+        n_correct: Number of correctly classified images; mixed images count in fractions.
+        images: Number of images seen.
+        seconds: Duration of all steps, including those before an interruption.
+        logits, labels: Logits and labels of each step, if a metric needs them.
     """
 
     steps: int = 0
     loss: float = 0.0
-    right: float = 0.0
+    n_correct: float = 0.0
     images: int = 0
     seconds: float = 0.0
+    logits: NotInDocument = field(default_factory=list)
+    labels: NotInDocument = field(default_factory=list)
 
-    @property
-    def scores(self) -> Scores:
-        """Of an epoch whose steps are all done."""
-        return Scores(self.loss / self.images, self.right / self.images)
+    def add(self, loss: float, n_correct: float, logits: Array, labels: NDArray[np.int64] | MixedLabels) -> None:
+        """Add a step."""
+        self.steps += 1
+        self.loss += loss
+        self.n_correct += n_correct
+        self.images += len(logits)
+        if need_scores():
+            self.logits.append(logits)
+            self.labels.append(labels.dominant if isinstance(labels, MixedLabels) else labels)
+
+    def metrics(self, activation: str) -> dict[str, float]:
+        """Return the metrics of a pass whose steps are all done, by name.
+
+        Args:
+            activation: The head's, which gives logits their meaning.
+        """
+        scores, labels = np.empty((0, 0)), np.empty(0, np.int64)
+        if self.logits:
+            scores = ranking_scores(np.concatenate(self.logits), activation)
+            labels = np.concatenate(self.labels)
+        return compute_metrics(Predictions(self.images, self.loss / self.images, self.n_correct, scores, labels))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory could not be had."""
+    """Return whether an exception reports exhausted memory."""
     import tensorflow as tf
 
     is_kind = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
-    return is_kind or any(words in str(error) for words in OUT_OF_MEMORY)
+    return is_kind or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
-class TailTrainer:
+class TrainStep:
     """A tail with its optimizer, compiled.
 
-    The graph is traced after `trainable` has been set: Keras and TensorFlow both fix what trains when they trace.
+    The graph is traced after `trainable` has been set, since Keras and TensorFlow fix what trains when they trace.
+
+    Attributes:
+        tail: The model that trains. In float32 it is the given tail, in bfloat16 a copy whose weights `hand_over` gives
+            to that tail.
+        optimizer: The optimizer.
+        base_learning_rate: The optimizer's learning rate before schedule and plateau.
+        learning_rate: Learning rate of the last step.
     """
 
     def __init__(
@@ -89,10 +111,10 @@ class TailTrainer:
         """Build the optimizer's slots.
 
         Args:
-            tail: what is trained. In float32 it is itself; in bfloat16 a copy is, and `hand_over` gives it the weights.
-            optimizer: not used before.
-            objective: what is minimised.
-            precision: of the arithmetic. Weights and logits are float32 in both.
+            tail: Model to train.
+            optimizer: A new optimizer.
+            objective: What is minimized.
+            precision: Precision of the arithmetic. Weights and logits are float32 in both.
         """
         self._tail = tail
         self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=(LOGITS,))
@@ -100,94 +122,81 @@ class TailTrainer:
         self._objective = objective
         self._compiled: dict[tuple[str, ...], tuple[Any, Any]] = {}
         optimizer.build(self.tail.trainable_variables)
-        self._base_learning_rate = self._learning_rate = float(optimizer.learning_rate)
-
-    @property
-    def base_learning_rate(self) -> float:
-        """The optimizer's learning rate, before schedule and plateau."""
-        return self._base_learning_rate
-
-    @property
-    def learning_rate(self) -> float:
-        """The rate of the last step."""
-        return self._learning_rate
+        self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate)
 
     def train_epoch(
         self,
         batches: Iterable[Batch | MixedBatch],
         learning_rates: Iterator[float],
         where: str,
-        sums: Sums = Sums(),
-        after_step: Callable[[Sums], None] = lambda _: None,
-    ) -> Sums:
-        """One pass with an update per batch, or the rest of one.
+        totals: EpochTotals | None = None,
+        after_step: Callable[[EpochTotals], None] = lambda _: None,
+    ) -> EpochTotals:
+        """Train on the batches of an epoch, or on those that are left of it.
 
         Args:
-            batches: that are left of the epoch; mixed ones where the objective is a `MixedObjective`.
-            learning_rates: one factor of the base learning rate for each of them.
-            where: stage and epoch, for the message of an error.
-            sums: of the steps that were done before.
-            after_step: told the sums after each step; an exception of it leaves the step done.
+            batches: Batches; mixed ones if the objective is a `MixedObjective`.
+            learning_rates: For each of them the factor of the base learning rate.
+            where: Stage and epoch, for error messages.
+            totals: Totals of the steps that were done before; they are updated.
+            after_step: Called with the totals after each step. If it raises, the step remains done.
+
+        Returns:
+            The totals of the epoch.
 
         Raises:
-            NonFiniteError: the objective became infinite or no number; names the step.
+            NonFiniteError: The objective became NaN or Inf.
         """
-        started = time.monotonic() - sums.seconds
+        totals = totals or EpochTotals()
+        started = time.monotonic() - totals.seconds
         for (inputs, labels), factor in zip(batches, learning_rates, strict=True):
-            self._set_learning_rate(self._base_learning_rate * factor)
-            objective, loss, correct = self._functions(inputs)[0](inputs, labels)
+            self._set_learning_rate(self.base_learning_rate * factor)
+            objective, loss, n_correct, logits = self._functions(inputs)[0](inputs, labels)
             if not np.isfinite(float(objective)):
-                raise NonFiniteError(f"{where}, step {sums.steps + 1}: the loss became {float(objective)}. {REMEDY}")
-            sums = Sums(
-                steps=sums.steps + 1,
-                loss=sums.loss + float(loss),
-                right=sums.right + float(correct),
-                images=sums.images + len(inputs[0]),
-                seconds=time.monotonic() - started,
-            )
-            after_step(sums)
-        return sums
+                step = f"{where}, step {totals.steps + 1}"
+                raise NonFiniteError(_not_finite(step, f"the loss became {float(objective)}"))
+            totals.add(float(loss), float(n_correct), logits.numpy(), labels)
+            totals.seconds = time.monotonic() - started
+            after_step(totals)
+        return totals
 
     def _set_learning_rate(self, rate: float) -> None:
-        """Assigning costs as much as a small step does, so it is done only where the rate changes."""
-        if rate != self._learning_rate:
-            self.optimizer.learning_rate = self._learning_rate = rate
+        """Assign only if the rate changes: assigning costs as much as a small step."""
+        if rate != self.learning_rate:
+            self.optimizer.learning_rate = self.learning_rate = rate
 
-    def score(self, batches: Iterable[Batch], where: str, after_batch: Callable[[], None] = lambda: None) -> Scores:
-        """One pass that changes nothing: plain loss and accuracy, as `evaluate` computes them.
+    def evaluate(
+        self, batches: Iterable[Batch], where: str, after_batch: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """Return the metrics of a pass that changes nothing, computed as `cnncli evaluate` does.
 
         Args:
-            batches: of the images.
-            where: stage and epoch, for the message of an error.
-            after_batch: called after each batch.
+            batches: Batches of the images.
+            where: Stage and epoch, for error messages.
+            after_batch: Called after each batch.
 
         Raises:
-            NonFiniteError: a logit is infinite or no number, so the weights are not worth keeping.
+            NonFiniteError: A logit is NaN or Inf, so the weights are useless.
         """
-        losses, right, images = 0.0, 0, 0
+        totals, activation = EpochTotals(), self._objective.activation
         for inputs, labels in batches:
             logits = self._functions(inputs)[1](inputs).numpy()
             if not np.isfinite(logits).all():
-                raise NonFiniteError(f"{where}, validation: the scores became infinite or no numbers. {REMEDY}")
-            activation = self._objective.activation
-            losses += float(plain_losses(logits, labels, activation).sum())
-            right += int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
-            images += len(labels)
+                raise NonFiniteError(_not_finite(f"{where}, validation", "class scores became NaN or Inf"))
+            loss = float(plain_losses(logits, labels, activation).sum())
+            n_correct = int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
+            totals.add(loss, n_correct, logits, labels)
             after_batch()
-        return Scores(losses / images, right / images)
+        return totals.metrics(activation)
 
     def check_weights(self, where: str) -> None:
-        """Make sure that what would be kept is made of numbers.
-
-        Raises:
-            NonFiniteError: a weight or a slot of the optimizer is infinite or no number; names it.
-        """
+        """Raise NonFiniteError if a weight or a slot of the optimizer is NaN or Inf."""
         for variable in (*self.tail.weights, *self.optimizer.variables):
             if not np.isfinite(variable.numpy()).all():
-                raise NonFiniteError(f"{where}: {variable.path} became infinite or no number. {REMEDY}")
+                raise NonFiniteError(_not_finite(where, f"{variable.path} became NaN or Inf"))
 
     def seed(self, *key: str | int) -> None:
-        """Start every random layer of the tail, such as dropout, from a state that depends on this key alone.
+        """Start every random layer of the tail, such as dropout, from a state that depends only on this key.
 
         A backbone's own dropout has no seed in its config: Keras draws one from Python's global generator whenever the
         model is built or loaded.
@@ -197,15 +206,15 @@ class TailTrainer:
             state.assign(np.array([first, 0], dtype=state.dtype))
 
     def arrays(self) -> dict[str, Array]:
-        """Everything of it that steps change, by name: weights, the optimizer's variables, random layers' states."""
+        """Return copies of everything that steps change: weights, optimizer variables, states of random layers."""
         arrays = {name: variable.numpy().copy() for name, variable in self._variables().items()}
-        return {**arrays, "learning_rate": np.array(self._learning_rate)}
+        return {**arrays, "learning_rate": np.array(self.learning_rate)}
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
-        """Become what `arrays` told, in a trainer made in the same way."""
+        """Load what `arrays` returned in a step that was built in the same way."""
         for name, variable in self._variables().items():
             variable.assign(arrays[name])
-        self._learning_rate = float(arrays["learning_rate"])
+        self.learning_rate = float(arrays["learning_rate"])
 
     def _variables(self) -> dict[str, Any]:
         return {
@@ -215,55 +224,41 @@ class TailTrainer:
         }
 
     def _random_states(self) -> dict[str, Any]:
-        """The states of random layers, by the layer's name."""
+        """Return the states of random layers, by the layer's name."""
         generators = {operation.name: getattr(operation, "seed_generator", None) for operation in self.tail.operations}
         return {name: generator.state for name, generator in generators.items() if generator is not None}
 
-    def snapshot(self) -> list[Array]:
-        """A copy of all weights of the tail."""
+    def weights(self) -> list[Array]:
+        """Return copies of all weights of the tail."""
         return [weight.numpy().copy() for weight in self.tail.weights]
 
-    def restore(self, snapshot: list[Array]) -> None:
-        """Put a snapshot's weights back, and hand them over."""
-        for weight, value in zip(self.tail.weights, snapshot, strict=True):
+    def load_weights(self, weights: Sequence[Array]) -> None:
+        """Load what `weights` returned, and hand them over."""
+        for weight, value in zip(self.tail.weights, weights, strict=True):
             weight.assign(value)
         self.hand_over()
 
     def hand_over(self) -> None:
-        """Give the tail itself, and with it the classifier, the weights that are trained."""
+        """Give the trained weights to the original tail, and thereby to the classifier."""
         if self.tail is not self._tail:
             hand_weights_over(self.tail, self._tail)
 
     def _functions(self, inputs: list[Array]) -> tuple[Any, Any]:
-        """The training and the inference step for inputs of these dtypes, traced once."""
+        """Return the training and the inference step for inputs of these dtypes, traced once."""
         dtypes = tuple(str(array.dtype) for array in inputs)
         if dtypes not in self._compiled:
             self._compiled[dtypes] = _compile(self.tail, self.optimizer, self._objective, dtypes)
         return self._compiled[dtypes]
 
 
-def learning_rates(
-    schedule: ScheduleConfig, epoch: int, epochs: int, steps_per_epoch: int, factor: float, done: int = 0
-) -> Iterator[float]:
-    """The factor of the learning rate at each step of an epoch (counted from 1) that is not done yet.
-
-    Args:
-        schedule: over the stage.
-        epoch: counted from 1 within the stage.
-        epochs: of the stage.
-        steps_per_epoch: in each.
-        factor: of a plateau, beside the schedule.
-        done: steps of the epoch that are over.
-    """
-    first = (epoch - 1) * steps_per_epoch
-    for step in range(first + done, first + steps_per_epoch):
-        yield factor * learning_rate_factor(schedule, step, steps_per_epoch, epochs)
+def _not_finite(where: str, problem: str) -> Message:
+    return Message("training-not-finite", f"{where}: {problem}. {REMEDY}", where=where)
 
 
 def _compile(
     tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective, dtypes: Sequence[str]
 ) -> tuple[Any, Any]:
-    """The training step and the inference step as TensorFlow functions, for batches of any size."""
+    """Return the training step and the inference step as TensorFlow functions, for batches of any size."""
     import tensorflow as tf
 
     shapes = [(None, *tensor.shape[1:]) for tensor in tail.inputs]
@@ -271,20 +266,20 @@ def _compile(
     variables = tail.trainable_variables
 
     def logits_of(x: Any, training: bool) -> Any:
-        given = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
-        return tail(given, training=training)
+        cast = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
+        return tail(cast, training=training)
 
-    def step(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
         with tf.GradientTape() as tape:
             logits = logits_of(x, training=True)
             value = tf.add_n([objective.of(logits, y), *tail.losses])
         optimizer.apply(tape.gradient(value, variables), variables)
-        return value, tf.reduce_sum(objective.plain(logits, y)), objective.correct(logits, y)
+        return value, tf.reduce_sum(objective.plain(logits, y)), objective.n_correct(logits, y), logits
 
     def infer(x: Any) -> Any:
         return logits_of(x, training=False)
 
     return (
-        tf.function(step, input_signature=[inputs, objective.signature()], autograph=False),
+        tf.function(train, input_signature=[inputs, objective.signature()], autograph=False),
         tf.function(infer, input_signature=[inputs], autograph=False),
     )

@@ -1,4 +1,4 @@
-"""Epochs of a stage in cnncli, one at a time: its own cut, feed and trainer, as `cnncli train` puts them together."""
+"""Epochs of a stage in cnncli, one at a time, with the cut, inputs and training step that `cnncli train` uses."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from cnncli.config.reader import load_config_or_folder
 from cnncli.dataset.build import build_manifest
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
-from cnncli.recipes.fit import build_workshop
 from cnncli.terminal.console import Console
-from cnncli.training.context import divide
-from cnncli.training.inputs import Supply
+from cnncli.training.context import StageGraph, TrainingContext
+from cnncli.training.inputs import StageInputs
 from cnncli.training.objective import Objective
-from cnncli.training.optimizer import build_optimizer
-from cnncli.training.steps import TailTrainer, learning_rates
+from cnncli.training.optimizer import build_optimizer, learning_rates
+from cnncli.training.steps import TrainStep
 from scripts.benchmarks.keras_side import mixed_bfloat16, plain
 from scripts.benchmarks.measurements import Finding, Target, seconds_in_turns
 from scripts.benchmarks.workbench import Workbench
@@ -38,27 +37,27 @@ class TailEpochs:
     def __init__(self, config_file: Path, overrides: Mapping[str, object], work: Path) -> None:
         config = load_config_or_folder(config_file, overrides)
         manifest = build_manifest(config.data, config.seed, index_path=work / "index.sqlite")
-        shop = replace(
-            build_workshop(config, manifest, Console(quiet=True)),
+        context = replace(
+            TrainingContext.for_this_machine(config, manifest, Console(quiet=True)),
             store=FeatureStore(work / "features"),
             graphs=work / "graphs",
         )
-        self._stage, self._batch_size = stages_of(config)[-1], shop.batch_size
-        division = divide(build_classifier(config, len(manifest.classes)), self._stage, shop)
-        self._feed, _ = Supply.of(division, shop).training_feed()
-        self.images = len(self._feed.images.labels)
-        self.precision = division.precision
+        self._stage, self._batch_size = stages_of(config)[-1], context.batch_size
+        graph = StageGraph.build(build_classifier(config, len(manifest.classes)), self._stage, context)
+        self._source, _ = StageInputs.plan(graph, context).train()
+        self.images = len(self._source.labels)
+        self.precision = graph.precision
         objective = Objective(config.head.activation, len(manifest.classes))
         optimizer = build_optimizer(self._stage.optimizer)
-        self._trainer = TailTrainer(division.cut.tail, optimizer, objective, division.precision)
+        self._step = TrainStep(graph.cut.tail, optimizer, objective, graph.precision)
         self._epochs = itertools.count(1)
 
     def __call__(self) -> Any:
         """Train one more epoch; validation is left out."""
         epoch, steps = next(self._epochs), math.ceil(self.images / self._batch_size)
         factors = learning_rates(self._stage.schedule, epoch, self._stage.epochs, steps, 1.0)
-        batches = self._feed.epoch(self._stage.name, epoch, self._batch_size)
-        return self._trainer.train_epoch(batches, factors, f"epoch {epoch}")
+        batches = self._source.epoch(self._stage.name, epoch, self._batch_size)
+        return self._step.train_epoch(batches, factors, f"epoch {epoch}")
 
 
 def record_epochs(

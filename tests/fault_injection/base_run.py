@@ -109,7 +109,7 @@ def write_base(folder: Path) -> None:
 
 def _finish(run: RunFolder) -> None:
     arrays = {"moved/a/0": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    document: dict[str, Any] = {"history": [], "ledger": [], "best": None, "lowered": [], "stage": None}
+    document: dict[str, Any] = {"history": [], "stages": [], "best": None, "lowered": [], "stage": None}
     Checkpoints(run.state).save(Checkpoint(document, arrays, is_between_epochs=True))
     write_atomically(run.metrics, "{}\n")
     finish_run(run, {"metrics": {"validation": {"n": 4, "loss": 0.7, "top1": 0.5, "top1_ci95": [0.2, 0.8]}}})

@@ -224,7 +224,7 @@ KINDS: Mapping[str, Kind] = {
     "config with weights elsewhere": _run(
         _stopped_and(_weights_elsewhere), resume, Refusal("", r"notes\.txt: (?!.*1234)")
     ),
-    "checkpoint of another training": _run(_stopped_and(_checkpoint(ledger=[{"evil": 1}])), resume, CHECKPOINT),
+    "checkpoint of another training": _run(_stopped_and(_checkpoint(stages=[{"evil": 1}])), resume, CHECKPOINT),
     "checkpoint with a number for the history": _run(_stopped_and(_checkpoint(history=5)), resume, CHECKPOINT),
     "checkpoint of an incomplete stage": _run(_stopped_and(_checkpoint(stage={"epoch": "x"})), resume, CHECKPOINT),
     "metrics nested 100,000 deep": _run(

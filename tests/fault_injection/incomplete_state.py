@@ -22,7 +22,7 @@ ARRAYS = ("weight/", "optimizer/", "random/", "best/")
 """Parts of the names of arrays in a checkpoint. Each kind is left out in turn."""
 FACTS: Mapping[str, Callable[[dict[str, Any]], object]] = {
     "epoch": lambda stage: stage.update(epoch=1),
-    "sums": lambda stage: stage["sums"].update(steps=0, loss=0.0, right=0.0, images=0),
+    "totals": lambda stage: stage["totals"].update(steps=0, loss=0.0, n_correct=0.0, images=0),
     "best": lambda stage: stage.update(best=None),
     "plateau": lambda stage: stage.update(plateau=None),
     "early stopping": lambda stage: stage.update(stopping=None),
@@ -57,9 +57,9 @@ def _is_noticed(work: Path, item: str, seed: int) -> bool:
 
 def save_after_each_step() -> None:
     """Write a checkpoint after every step, whatever it costs."""
-    import cnncli.training.trainer as session
+    from cnncli.runs import writer
 
-    session.EVERY_S, session.MOST_OF_THE_TIME = 0.0, float("inf")
+    writer.CHECKPOINT_EVERY_S, writer.MAX_CHECKPOINT_FRACTION = 0.0, float("inf")
 
 
 def without(item: str, checkpoint: Checkpoint) -> Checkpoint:
@@ -71,7 +71,7 @@ def without(item: str, checkpoint: Checkpoint) -> Checkpoint:
     elif item == "history":
         document["history"] = []
     elif item == "finished stages":
-        document["ledger"] = []
+        document["stages"] = []
     return Checkpoint(document, arrays if item in ARRAYS else checkpoint.arrays, checkpoint.is_between_epochs)
 
 

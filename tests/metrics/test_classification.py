@@ -133,11 +133,11 @@ def test_a_probability_of_zero_has_a_finite_loss() -> None:
 
 
 def test_no_images_are_an_error_of_the_users() -> None:
-    """There is no accuracy of nothing."""
+    """Metrics of no images are an error with a code."""
     with pytest.raises(DataError) as caught:
         evaluate_scores(np.empty((0, 2)), np.empty(0, int), ["a", "b"])
 
-    assert caught.value.problems == ("there are no images to evaluate",)
+    assert caught.value.code == "metrics-no-images"
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -146,8 +146,10 @@ def test_scores_that_are_not_numbers_are_an_error(bad: float) -> None:
     probabilities, labels = scores(10, 2)
     probabilities[3, 1] = bad
 
-    with pytest.raises(DataError, match="the scores of 1 of 10 images are not numbers"):
+    with pytest.raises(DataError) as caught:
         evaluate_scores(probabilities, labels, ["a", "b"])
+
+    assert (caught.value.code, caught.value.facts["received"]) == ("metrics-not-finite", 1)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_scores_that_are_not_numbers_are_an_error(bad: float) -> None:
 )
 def test_shapes_and_labels_that_do_not_fit_are_refused(probabilities: np.ndarray, labels: np.ndarray) -> None:
     """A caller that mixes things up hears it; no figure is made from it."""
-    with pytest.raises(ValueError, match=r"probabilities for|labels reach"):
+    with pytest.raises(ValueError, match=r"probabilities for|labels range"):
         evaluate_scores(probabilities, labels, ["a", "b"])
 
 
@@ -241,5 +243,5 @@ def test_more_images_give_a_narrower_interval(share: tuple[int, int]) -> None:
 @pytest.mark.parametrize(("k", "n"), [(0, 0), (3, 2), (-1, 5)])
 def test_what_is_no_share_has_no_interval(k: int, n: int) -> None:
     """No images, or more hits than images, are a mistake of the caller's."""
-    with pytest.raises(ValueError, match="is no share"):
+    with pytest.raises(ValueError, match="is not a fraction"):
         wilson_interval(k, n)

@@ -11,8 +11,7 @@ import pytest
 
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.recipes.evaluate import evaluate
-from cnncli.recipes.result import Run
-from cnncli.recipes.train import train
+from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
 

@@ -11,13 +11,13 @@ import pytest
 
 from cnncli.config.schema import CacheConfig
 from cnncli.dataset.stat_index import StatIndex
-from cnncli.engines.build import converted_graph
+from cnncli.engines.build import converted_graph, graphs_in_use
 from cnncli.errors import ConfigError
 from cnncli.features.segments import DESCRIPTION
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.recipes.cache import cache_settings, clear_cache, graphs_in_use, list_cache
+from cnncli.recipes.cache import cache_settings, clear_cache, list_cache
 from cnncli.terminal.formatting import size
 from tests.features.storing import KEY, OTHER, digests_of, features_of
 from tests.support.drawing import tiny_config
@@ -75,7 +75,7 @@ def test_clearing_empties_the_cache(cache: Path) -> None:
 
 def test_entries_in_use_are_kept(cache: Path) -> None:
     """Open keys are kept, and all graphs while one is in use."""
-    with FeatureStore(cache / "features") as store, graphs_in_use(cache):
+    with FeatureStore(cache / "features") as store, graphs_in_use(cache / "graphs"):
         features = store.read(OTHER, digests_of(50))
         cleared = clear_cache(cache)
 

@@ -21,8 +21,7 @@ from cnncli.images.decode import decode
 from cnncli.inference.predictor import Scorer, load_scorer
 from cnncli.metrics.scores import plain_losses, probabilities_of
 from cnncli.recipes.predict import Prediction, predict
-from cnncli.recipes.result import Run
-from cnncli.recipes.train import train
+from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console
 from tests.support import parity
 from tests.support.drawing import draw_dataset, tiny_config

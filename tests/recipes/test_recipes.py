@@ -31,8 +31,7 @@ from cnncli.recipes.cache import list_cache
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
 from cnncli.recipes.predict import Prediction, predict
-from cnncli.recipes.result import Run
-from cnncli.recipes.train import train
+from cnncli.recipes.train import Run, train
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console

@@ -1,12 +1,10 @@
-"""Runs that go on: from where they were stopped, and with more epochs; and what is refused, named."""
+"""Resuming runs: from where they were interrupted, with more epochs, and what is refused."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from dataclasses import astuple
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 from cnncli.config.schema import Config
 from cnncli.errors import ConfigError, DataError, RunError
 from cnncli.recipes.resume import newest_unfinished, resume
-from cnncli.recipes.source import epochs_asked_for
+from cnncli.recipes.source import read_epochs
 from cnncli.recipes.train import train
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.folder import RunFolder
@@ -25,6 +23,7 @@ from cnncli.storage.locks import Lock
 from cnncli.terminal.console import Console
 from tests.fault_injection.trainings import weights_digest
 from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.logged import codes_in, message_in
 
 CONSOLE = Console(quiet=True)
 SETTINGS: dict[str, Any] = {
@@ -35,13 +34,13 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes and dots."""
+    """Draw images of stripes and dots."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def place(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run of two epochs, finished, and one that was killed after the first."""
+    """Train a run of two epochs, and one that is interrupted after the first."""
     folder = tmp_path_factory.mktemp("place")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
@@ -74,13 +73,13 @@ def _interrupted(*_: Any) -> Any:
 
 @pytest.fixture
 def finished(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A copy of the finished run, with the store that it filled."""
+    """Copy the finished run, with the cache that it filled."""
     return _copy(place, "finished", tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def stopped(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A copy of the run that was stopped."""
+    """Copy the interrupted run."""
     return _copy(place, "stopped", tmp_path, monkeypatch)
 
 
@@ -95,13 +94,13 @@ def _digest(path: Path) -> str:
 
 
 def _ended(run: RunFolder) -> tuple[Any, ...]:
-    """Weights, history without times, figures."""
-    history = [astuple(row)[:-2] for row in read_history(run.history)]
+    """Return weights, history without times, and metrics."""
+    history = [{**row.to_dict(), "seconds": 0, "images_per_s": 0} for row in read_history(run.history)]
     return weights_digest(run.model), history, json.loads(run.metrics.read_text())
 
 
-def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(stopped: RunFolder, finished: RunFolder) -> None:
-    """Weights, history and figures are those of the run that nobody stopped."""
+def test_an_interrupted_run_ends_as_if_it_had_not_been_interrupted(stopped: RunFolder, finished: RunFolder) -> None:
+    """Weights, history and metrics are those of the run that was not interrupted."""
     assert stopped.read_facts()["state"] == "stopped"
     resume(stopped, CONSOLE)
 
@@ -109,12 +108,12 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(stopped: RunFolder
     assert _ended(stopped) == _ended(finished)
 
 
-def test_a_finished_run_shows_its_figures(finished: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is trained, and no file changes."""
+def test_a_finished_run_returns_its_metrics(finished: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resuming a finished run trains nothing and changes no file."""
     before = {
         path: hashlib.sha256(path.read_bytes()).hexdigest() for path in finished.path.rglob("*") if path.is_file()
     }
-    monkeypatch.setattr("cnncli.recipes.resume.carry_on", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr("cnncli.recipes.resume.train_run", lambda *_: pytest.fail("it was trained again"))
     run = resume(finished, CONSOLE)
 
     assert run.metrics["test"].n == 12
@@ -143,7 +142,7 @@ def test_a_pruned_run_cannot_be_extended(finished: RunFolder) -> None:
 def test_more_epochs_end_like_a_training_that_had_them_from_the_beginning(
     finished: RunFolder, data: Path, tmp_path: Path
 ) -> None:
-    """Two epochs and two more are four; the run's config says four then."""
+    """Two epochs and two more equal four, and the run's config then has four."""
     whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
     resume(finished, CONSOLE, epochs=4)
 
@@ -152,18 +151,21 @@ def test_more_epochs_end_like_a_training_that_had_them_from_the_beginning(
 
 
 def test_fewer_epochs_than_are_trained_are_refused(finished: RunFolder) -> None:
-    """What is trained stays trained."""
-    with pytest.raises(RunError, match="its stage head has trained 2 epochs, not only 1"):
+    """A run cannot be resumed with fewer epochs than are trained."""
+    with pytest.raises(RunError) as caught:
         resume(finished, CONSOLE, epochs=1)
+
+    assert caught.value.code == "run-epochs-already-trained"
+    assert (caught.value.facts["received"], caught.value.facts["expected"]) == (1, 2)
 
 
 def test_a_slip_in_the_number_of_epochs_can_be_taken_back(
     place: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Down to those that are trained."""
+    """The number can be lowered to the epochs that are trained."""
     as_it_was = _ended(finished)
     with monkeypatch.context() as patch:
-        patch.setattr("cnncli.recipes.resume.carry_on", _interrupted)
+        patch.setattr("cnncli.recipes.resume.train_run", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             resume(finished, CONSOLE, epochs=2000)
     assert "epochs: 2000" in finished.config.read_text()
@@ -176,7 +178,7 @@ def test_a_slip_in_the_number_of_epochs_can_be_taken_back(
 def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
     finished: RunFolder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever it falls, the next call goes on."""
+    """Whenever the process is killed, the next call resumes."""
     whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
     written = [0]
 
@@ -196,40 +198,49 @@ def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
     assert _ended(finished) == _ended(whole.folder)
 
 
-def test_a_stretched_schedule_is_told(finished: RunFolder, data: Path, tmp_path: Path) -> None:
-    """A cosine over two epochs is not the beginning of one over three."""
+def test_a_stretched_schedule_is_a_warning(
+    finished: RunFolder, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cosine schedule over one epoch is not the beginning of one over two."""
     config = tiny_config(data, training={"epochs": 1, "schedule": {"name": "cosine"}})
     run = train(config, tmp_path / "runs", CONSOLE)
-    said = StringIO()
-    resume(run.folder, Console(stream=said), epochs=2)
+    resume(run.folder, CONSOLE, epochs=2)
+    facts = message_in(caplog, "training-schedule-stretched").facts
 
-    assert "the schedule cosine is stretched from 1 to 2 epochs" in said.getvalue()
+    assert (facts["expected"], facts["received"]) == (1, 2)
 
 
 @pytest.mark.parametrize("words", [["training.batch_size=8"], ["seed=1", "training.epochs=9"]])
 def test_other_settings_beside_a_run_are_refused(words: list[str]) -> None:
-    """The message names them."""
-    with pytest.raises(ConfigError, match=f"leave out {words[0].partition('=')[0]}, or train from its config"):
-        epochs_asked_for(Path("runs/one"), words)
+    """The error has the keys of the settings that cannot be changed."""
+    with pytest.raises(ConfigError) as caught:
+        read_epochs(Path("runs/one"), words)
+
+    assert (caught.value.code, caught.value.facts["keys"]) == ("usage-settings-of-run", [words[0].partition("=")[0]])
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "many", "1.5", "true", "null"])
 def test_epochs_that_are_no_number_are_refused(value: str) -> None:
-    """One line, with what was received."""
-    with pytest.raises(ConfigError, match=r"training\.epochs: received .*, expected a whole number of at least 1"):
-        epochs_asked_for(Path("runs/one"), [f"training.epochs={value}"])
+    """A number of epochs that is not a positive integer is one problem."""
+    with pytest.raises(ConfigError) as caught:
+        read_epochs(Path("runs/one"), [f"training.epochs={value}"])
+
+    assert len(caught.value.problems) == 1
+    assert caught.value.facts["key"] == "training.epochs"
 
 
 def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
-    """Each setting is named with what it was and is."""
+    """Each edited setting is a problem of its own."""
     text = stopped.config.read_text().replace("\nseed: 0", "\nseed: 3").replace("dropout: 0.3", "dropout: 0.4")
     stopped.config.write_text(text)
     with pytest.raises(RunError) as caught:
         resume(stopped, CONSOLE)
 
-    assert len(caught.value.problems) == 2
-    assert "seed: was 0, is 3" in caught.value.problems[0]
-    assert "head.layers: was" in caught.value.problems[1]
+    assert caught.value.codes == ("run-config-edited", "run-config-edited")
+    assert [str(problem.facts["change"]).partition(":")[0] for problem in caught.value.problems] == [
+        "seed",
+        "head.layers",
+    ]
 
 
 def test_images_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_path: Path) -> None:
@@ -247,7 +258,7 @@ def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monk
     """By the number of the process that trains it; a lock that nobody holds is taken over."""
     monkeypatch.setattr("cnncli.recipes.resume.import_keras_meanwhile", lambda: pytest.fail("too late"))
     with Lock(stopped.lock) as held:
-        assert held.try_exclusive()
+        assert held.try_alone()
         stopped.lock.write_text("4711\n")
         with pytest.raises(RunError, match="is being trained by process 4711"):
             resume(stopped, CONSOLE)
@@ -255,56 +266,56 @@ def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monk
         resume(stopped, CONSOLE)
 
 
-def test_another_machine_is_told_beforehand(stopped: RunFolder) -> None:
-    """Another processor, another number of threads: the last bits will differ."""
+def test_another_machine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """With another processor or number of threads, the last bits can differ."""
     environment = json.loads(stopped.environment.read_text())
     environment["cpu"]["threads"] = -1
     stopped.environment.write_text(json.dumps(environment))
-    said = StringIO()
-    resume(stopped, Console(stream=said))
+    resume(stopped, CONSOLE)
 
-    assert "its last bits will differ: threads -1 then" in said.getvalue()
+    assert message_in(caplog, "run-machine-differs").facts["changes"][0].startswith("threads was -1")
 
 
-def test_another_engine_is_told_beforehand(stopped: RunFolder) -> None:
-    """One that `auto` has chosen may not be there any more."""
+def test_another_engine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """The engine that `auto` chose at the start may not be available any more."""
     facts = json.loads(stopped.facts.read_text())
     stopped.facts.write_text(json.dumps({**facts, "began_on": "keras bfloat16"}))
-    said = StringIO()
-    resume(stopped, Console(stream=said))
+    resume(stopped, CONSOLE)
 
-    assert "this run began on keras bfloat16; here it is" in said.getvalue()
+    assert message_in(caplog, "run-engine-differs").facts["expected"] == "keras bfloat16"
 
 
-def test_a_batch_that_auto_found_is_no_other_setting(stopped: RunFolder, data: Path) -> None:
-    """The run has the number in its config, and whoever asks for `auto` means that run."""
+def test_a_batch_size_that_auto_found_matches_auto(stopped: RunFolder, data: Path) -> None:
+    """A run whose config has the batch size that was found matches a config with `auto`."""
     config = _config(data, 2)
     auto = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": "auto"})})
 
-    assert newest_unfinished(auto, stopped.path.parent, CONSOLE) == stopped
+    assert newest_unfinished(auto, stopped.path.parent) == stopped
 
 
 def test_the_newest_unfinished_run_of_a_config_is_found(stopped: RunFolder, data: Path) -> None:
-    """By its settings, all of them."""
-    assert newest_unfinished(_config(data, 2), stopped.path.parent, CONSOLE) == stopped
+    """The newest unfinished run is found by all of its settings."""
+    assert newest_unfinished(_config(data, 2), stopped.path.parent) == stopped
 
 
-def test_an_unfinished_run_with_other_settings_is_told(stopped: RunFolder, data: Path) -> None:
-    """A new one begins, and what differs is said."""
-    said = StringIO()
+def test_differences_of_an_unfinished_run_are_reported(
+    stopped: RunFolder, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The differences are logged, and no run is found."""
     config = _config(data, 2).model_copy(update={"seed": 5})
 
-    assert newest_unfinished(config, stopped.path.parent, Console(stream=said)) is None
-    assert "was begun with other settings: seed: was 0, is 5" in " ".join(said.getvalue().split())
+    assert newest_unfinished(config, stopped.path.parent) is None
+    (change,) = message_in(caplog, "run-settings-differ").facts["changes"]
+    assert change.startswith("seed: was 0, is 5")
 
 
-def test_a_finished_run_is_no_unfinished_one(finished: RunFolder, data: Path) -> None:
-    """Even where all settings are the same."""
-    assert newest_unfinished(_config(data, 2), finished.path.parent, CONSOLE) is None
+def test_a_finished_run_is_not_found_as_unfinished(finished: RunFolder, data: Path) -> None:
+    """A finished run is not found even if all settings are the same."""
+    assert newest_unfinished(_config(data, 2), finished.path.parent) is None
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped: RunFolder, finished: RunFolder) -> None:
-    """The run ends the same, a few steps later."""
+def test_the_checkpoint_before_a_damaged_one_is_used(stopped: RunFolder, finished: RunFolder) -> None:
+    """The run ends with the same weights, a few steps later."""
     newest = max(path for path in stopped.state.iterdir() if path.name.isdecimal())
     arrays = newest / "arrays.npz"
     data = bytearray(arrays.read_bytes())
@@ -316,17 +327,17 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped: RunFolder, fi
 
 
 def test_a_run_of_an_earlier_version_needs_no_second_config(stopped: RunFolder) -> None:
-    """What has none to compare with is taken as it is."""
+    """Without a second config there is nothing to compare with, and the config is used as it is."""
     stopped.began_with.unlink()
     resume(stopped, CONSOLE)
 
     assert stopped.read_facts()["state"] == "finished"
 
 
-def test_the_same_training_comes_out_the_same_from_a_cold_and_a_warm_store(
+def test_the_same_training_comes_out_the_same_from_a_cold_and_a_warm_cache(
     data: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit, weights and figures."""
+    """Weights and metrics are equal bit for bit."""
     warm = train(_config(data, 2), tmp_path / "warm", CONSOLE)
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
     cold = train(_config(data, 2), tmp_path / "cold", CONSOLE)
@@ -336,16 +347,19 @@ def test_the_same_training_comes_out_the_same_from_a_cold_and_a_warm_store(
 
 
 def test_features_that_were_cleared_are_computed_again_and_compared(
-    stopped: RunFolder, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stopped: RunFolder,
+    finished: RunFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The same ones are not worth a word; others are told of."""
-    said = StringIO()
+    """If they are the same, nothing is reported; if they are not, there is a warning."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
     copy = RunFolder(Path(shutil.copytree(stopped.path, tmp_path / "copy")))
-    resume(stopped, Console(stream=said))
-    assert "features had to be computed again" not in said.getvalue()
+    resume(stopped, CONSOLE)
+    assert "training-features-differ" not in codes_in(caplog)
     assert _ended(stopped) == _ended(finished)
 
-    monkeypatch.setattr("cnncli.training.stage.checksums_of", lambda _: ["others"])
-    resume(copy, Console(stream=said))
-    assert "features had to be computed again, and are not those it began with" in " ".join(said.getvalue().split())
+    monkeypatch.setattr("cnncli.training.stage.StageRun._checksums", lambda _: ["others"])
+    resume(copy, CONSOLE)
+    assert message_in(caplog, "training-features-differ").facts["stage"] == "head"

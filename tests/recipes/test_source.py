@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.errors import RunError
-from cnncli.recipes.source import read_config, run_to_resume
+from cnncli.recipes.source import find_run, read_config
 from cnncli.runs.folder import RunFolder, create_run, finish_run
 from tests.support.drawing import draw_dataset
 
@@ -32,15 +32,15 @@ def test_a_run_is_found_by_its_path_its_directory_and_its_name(runs_dir: Path) -
     unfinished, finished = _run(runs_dir, "a"), _run(runs_dir, "a", finished=True)
 
     for source in (Path("a"), Path(unfinished.path.name), unfinished.path):
-        assert run_to_resume(source, runs_dir) == unfinished
-    assert run_to_resume(Path(finished.path.name), runs_dir) == finished
+        assert find_run(source, runs_dir) == unfinished
+    assert find_run(Path(finished.path.name), runs_dir) == finished
 
 
 def test_a_finished_run_is_found_by_its_name(runs_dir: Path) -> None:
     """It shows its metrics, or is extended by more epochs."""
     run = _run(runs_dir, "a", finished=True)
 
-    assert run_to_resume(Path("a"), runs_dir) == run
+    assert find_run(Path("a"), runs_dir) == run
 
 
 def test_files_and_folders_come_before_names(runs_dir: Path) -> None:
@@ -50,9 +50,9 @@ def test_files_and_folders_come_before_names(runs_dir: Path) -> None:
     Path("images").mkdir()
     Path("config.yaml").touch()
 
-    assert run_to_resume(Path("images"), runs_dir) is None
-    assert run_to_resume(Path("config.yaml"), runs_dir) is None
-    assert run_to_resume(Path("missing.yaml"), runs_dir) is None
+    assert find_run(Path("images"), runs_dir) is None
+    assert find_run(Path("config.yaml"), runs_dir) is None
+    assert find_run(Path("missing.yaml"), runs_dir) is None
 
 
 def test_a_damaged_run_is_an_error(runs_dir: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_damaged_run_is_an_error(runs_dir: Path) -> None:
     run.facts.write_text("{")
 
     with pytest.raises(RunError) as caught:
-        run_to_resume(run.path, runs_dir)
+        find_run(run.path, runs_dir)
     assert caught.value.code == "run-file-damaged"
 
 

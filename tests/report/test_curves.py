@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,21 @@ from PIL import Image
 
 from cnncli.report import curves
 from cnncli.report.curves import best_epoch, draw_curves, draw_curves_side_by_side
+from cnncli.runs.records import HistoryRow
 
 
-@dataclass(frozen=True)
-class Epoch:
+def epoch(stage: str, loss: float, accuracy: float, val_loss: float, val_accuracy: float) -> HistoryRow:
     """One row of a history."""
-
-    stage: str
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
+    metrics = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
+    return HistoryRow(stage, 1, 1e-3, metrics, 1.0, 1.0)
 
 
-def history(*stages: tuple[str, int]) -> list[Epoch]:
+def history(*stages: tuple[str, int]) -> list[HistoryRow]:
     """Losses that fall and rise again, so many epochs per stage."""
     names = [name for name, epochs in stages for _ in range(epochs)]
-    bowl = [0.3 + 0.01 * (epoch - 7) ** 2 for epoch in range(len(names))]
+    bowl = [0.3 + 0.01 * (number - 7) ** 2 for number in range(len(names))]
     return [
-        Epoch(name, 1 / (n + 1), n / len(names), loss, 1 - loss / 2)
+        epoch(name, 1 / (n + 1), n / len(names), loss, 1 - loss / 2)
         for n, (name, loss) in enumerate(zip(names, bowl, strict=True))
     ]
 
@@ -83,13 +78,13 @@ def test_curves_are_a_png(tmp_path: Path) -> None:
         history(("head", 1)),
         history(("head", 1), ("fine-tune", 1)),
         history(("head", 500)),
-        [Epoch("head", float("nan"), 0.5, float("nan"), float("nan"))],
-        [Epoch("head", float("inf"), 0.5, 0.4, 1.0), *history(("head", 2))],
+        [epoch("head", float("nan"), 0.5, float("nan"), float("nan"))],
+        [epoch("head", float("inf"), 0.5, 0.4, 1.0), *history(("head", 2))],
         [],
     ],
     ids=["one epoch", "two stages of one", "500 epochs", "no numbers", "an infinity", "nothing"],
 )
-def test_any_history_can_be_drawn(rows: Sequence[Epoch], tmp_path: Path) -> None:
+def test_any_history_can_be_drawn(rows: Sequence[HistoryRow], tmp_path: Path) -> None:
     """One epoch, very many, and losses that are no numbers all give an image."""
     draw_curves(rows, tmp_path / "curves.png")
     draw_curves_side_by_side([("one", rows), ("other", history(("train", 4)))], tmp_path / "both.png")
@@ -105,8 +100,8 @@ def test_both_quantities_show_train_and_validation(figures: list[Figure]) -> Non
     for axes, quantity in [(loss, "loss"), (accuracy, "accuracy")]:
         lines: dict[Any, Any] = {line.get_label(): line for line in axes.lines}
         assert list(lines["train"].get_xdata()) == list(range(1, 11))
-        assert list(lines["train"].get_ydata()) == [getattr(row, quantity) for row in rows]
-        assert list(lines["validation"].get_ydata()) == [getattr(row, f"val_{quantity}") for row in rows]
+        assert list(lines["train"].get_ydata()) == [row.metrics[quantity] for row in rows]
+        assert list(lines["validation"].get_ydata()) == [row.metrics[f"val_{quantity}"] for row in rows]
 
 
 def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
@@ -122,8 +117,8 @@ def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
 def test_best_is_the_first_of_equals_and_never_a_nan() -> None:
     """A later epoch has to be better than the incumbent; no number, no best."""
     values = [float("nan"), 0.5, 0.4, 0.4]
-    assert best_epoch([Epoch("head", 0.0, 0.0, value, 0.0) for value in values]) == 3
-    assert best_epoch([Epoch("head", 0.0, 0.0, float("nan"), 0.0)]) is None
+    assert best_epoch([epoch("head", 0.0, 0.0, value, 0.0) for value in values]) == 3
+    assert best_epoch([epoch("head", 0.0, 0.0, float("nan"), 0.0)]) is None
     assert best_epoch([]) is None
 
 

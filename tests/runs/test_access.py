@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.errors import RunError
-from cnncli.runs.access import ATTEMPTS, locked, state_of
+from cnncli.runs.access import ATTEMPTS, is_being_trained, locked, state_of
 from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.runs.listing import open_run
 from cnncli.storage.locks import Lock
@@ -53,7 +53,7 @@ def test_a_lock_is_free_after_its_block(run: RunFolder) -> None:
 def test_a_lock_released_at_the_last_moment_is_taken(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is then held alone: the next process is refused."""
     holder, pauses = Lock(run.lock), []
-    assert holder.try_exclusive()
+    assert holder.try_alone()
 
     def pause(_: float) -> None:
         pauses.append(1)
@@ -120,8 +120,8 @@ def test_a_killed_run_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_looking_at_a_run_writes_nothing(run: RunFolder) -> None:
-    """A run that was never locked is trained by nobody, and no lock file is created by asking."""
-    assert state_of(run, {"state": "running"}) == "interrupted"
+    """A run that was never locked is trained by nobody, and a lock file is not created by asking."""
+    assert not is_being_trained(run)
     assert not run.lock.exists()
 
 

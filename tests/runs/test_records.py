@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,25 +11,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.errors import RunError
+from cnncli.metrics.table import result_names
 from cnncli.runs.folder import RunFolder
-from cnncli.runs.records import COLUMNS, History, HistoryRow, read_history, write_history
+from cnncli.runs.records import HistoryRow, columns, read_history, write_history
+from cnncli.runs.writer import RunWriter
+from tests.support.logged import codes_in
 
-ROW = HistoryRow("head", 1, 1e-3, 0.5, 0.75, 0.25, 0.875, 2.5, 800.0)
+METRICS = {"loss": 0.5, "accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.875}
+ROW = HistoryRow("head", 1, 1e-3, METRICS, 2.5, 800.0)
 NUMBERS = st.floats(allow_nan=False)
 ROWS = st.builds(
-    HistoryRow, st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]*", fullmatch=True), st.integers(1), *[NUMBERS] * 7
+    HistoryRow,
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]*", fullmatch=True),
+    st.integers(1),
+    NUMBERS,
+    st.fixed_dictionaries(dict.fromkeys(result_names(), NUMBERS)),
+    NUMBERS,
+    NUMBERS,
 )
 
 
+def _with(**metrics: float) -> HistoryRow:
+    return replace(ROW, metrics={**METRICS, **metrics})
+
+
 def test_the_columns_of_the_table(tmp_path: Path) -> None:
-    """The header names every field in order, and one line is one epoch."""
+    """The header names every column in order, and one line is one epoch."""
     write_history(tmp_path / "history.csv", [ROW])
 
     assert (tmp_path / "history.csv").read_text() == (
         "stage,epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds,images_per_s\n"
         "head,1,0.001,0.5,0.75,0.25,0.875,2.5,800.0\n"
     )
-    assert tuple(field.name for field in fields(HistoryRow)) == COLUMNS
+    assert tuple(ROW.to_dict()) == columns()
 
 
 @given(st.lists(ROWS, max_size=4))
@@ -41,19 +55,19 @@ def test_rows_read_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, ro
     assert read_history(path) == tuple(rows)
 
 
-def test_a_loss_that_is_no_number_reads_back(tmp_path: Path) -> None:
-    """NaN and infinity are kept as such."""
-    write_history(tmp_path / "history.csv", [replace(ROW, loss=math.nan, val_loss=math.inf)])
+def test_nan_and_infinity_read_back(tmp_path: Path) -> None:
+    """A loss of NaN or infinity is kept as such."""
+    write_history(tmp_path / "history.csv", [_with(loss=math.nan, val_loss=math.inf)])
     (row,) = read_history(tmp_path / "history.csv")
 
-    assert math.isnan(row.loss)
-    assert row.val_loss == math.inf
+    assert math.isnan(row.metrics["loss"])
+    assert row.metrics["val_loss"] == math.inf
 
 
 def test_columns_of_a_later_version_are_left_out(tmp_path: Path) -> None:
     """A table with more columns, in another order, gives the same rows."""
-    names = (*reversed(COLUMNS), "later")
-    values = [*(str(getattr(ROW, name)) for name in reversed(COLUMNS)), "x"]
+    names = (*reversed(columns()), "later")
+    values = [*(str(value) for value in reversed(ROW.to_dict().values())), "x"]
     (tmp_path / "history.csv").write_text(",".join(names) + "\n" + ",".join(values) + "\n")
 
     assert read_history(tmp_path / "history.csv") == (ROW,)
@@ -63,38 +77,43 @@ def test_columns_of_a_later_version_are_left_out(tmp_path: Path) -> None:
     "text",
     [
         "stage,epoch\nhead,1\n",
-        ",".join(COLUMNS) + "\nhead,one,0,0,0,0,0,0,0\n",
-        ",".join(COLUMNS) + "\nhead,1\n",
+        ",".join(columns()) + "\nhead,one,0,0,0,0,0,0,0\n",
+        ",".join(columns()) + "\nhead,1\n",
         "\udcff",
     ],
 )
-def test_a_broken_table_is_one_line(tmp_path: Path, text: str) -> None:
+def test_a_damaged_table_is_an_error(tmp_path: Path, text: str) -> None:
     """Missing columns, words for numbers, cut lines and binary data are a RunError that names the file."""
     (tmp_path / "history.csv").write_bytes(text.encode("utf-8", "surrogateescape") + b"\n")
 
     if text == "\udcff":
         (tmp_path / "history.csv").write_bytes(b"\xff\n\xff\n")
-    with pytest.raises(RunError, match=r"history\.csv: this history cannot be read"):
+    with pytest.raises(RunError) as caught:
         read_history(tmp_path / "history.csv")
 
+    assert (caught.value.code, caught.value.facts["path"]) == ("run-file-damaged", tmp_path / "history.csv")
 
-def test_a_missing_table_is_one_line(tmp_path: Path) -> None:
-    """A run without history says so."""
-    with pytest.raises(RunError, match=r"history\.csv: this history cannot be read \(FileNotFoundError"):
+
+def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
+    """A missing history is an error with a code."""
+    with pytest.raises(RunError) as caught:
         read_history(tmp_path / "history.csv")
+
+    assert caught.value.code == "run-file-damaged"
 
 
 def test_each_epoch_is_on_disk_before_the_next(tmp_path: Path) -> None:
-    """A killed run keeps the epochs that were over."""
+    """A killed run keeps its finished epochs."""
     pytest.importorskip("tensorflow")
     run = RunFolder(tmp_path)
-    with History(run) as history:
-        history.add(ROW)
+    rows = [ROW, replace(ROW, epoch=2)]
+    with RunWriter(run) as writer:
+        writer.write_epoch(rows[:1])
         after_one = read_history(run.history)
-        history.add(replace(ROW, epoch=2))
+        writer.write_epoch(rows)
 
     assert after_one == (ROW,)
-    assert read_history(run.history) == tuple(history.rows) == (ROW, replace(ROW, epoch=2))
+    assert read_history(run.history) == tuple(rows)
 
 
 def test_tensorboard_reads_the_curves(tmp_path: Path) -> None:
@@ -103,9 +122,10 @@ def test_tensorboard_reads_the_curves(tmp_path: Path) -> None:
     from tensorboard.util import tensor_util
 
     run = RunFolder(tmp_path)
-    with History(run) as history:
-        history.add(ROW)
-        history.add(replace(ROW, stage="fine-tune", epoch=2, loss=0.4, val_loss=0.2))
+    second = replace(_with(loss=0.4, val_loss=0.2), stage="fine-tune", epoch=2)
+    with RunWriter(run) as writer:
+        writer.write_epoch([ROW])
+        writer.write_epoch([ROW, second])
 
     def curve(split: str, name: str) -> list[tuple[int, float]]:
         events = EventAccumulator(str(run.tensorboard / split)).Reload().Tensors(f"epoch/{name}")
@@ -118,15 +138,15 @@ def test_tensorboard_reads_the_curves(tmp_path: Path) -> None:
     assert curve("train", "learning_rate") == [(1, 0.001), (2, 0.001)]
 
 
-def test_a_place_that_tensorboard_cannot_write_costs_its_curves_alone(
+def test_tensorboard_logs_that_cannot_be_written_are_only_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The table is there all the same; a training is worth more."""
+    """The history is written all the same, since the training is worth more than its curves."""
     run = RunFolder(tmp_path)
     run.tensorboard.parent.mkdir(parents=True, exist_ok=True)
     run.tensorboard.write_text("a file in the folder's way")
-    with History(run) as history:
-        history.add(ROW)
+    with RunWriter(run) as writer:
+        writer.write_epoch([ROW])
 
     assert read_history(run.history) == (ROW,)
-    assert "TensorBoard's logs could not be written" in caplog.text
+    assert codes_in(caplog) == ["run-tensorboard-unwritable"]

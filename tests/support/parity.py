@@ -25,11 +25,11 @@ from cnncli.images.decode import PixelSpec, decode
 from cnncli.networks.classifier import Classifier, build_classifier, image_size
 from cnncli.networks.head import LOGITS
 from cnncli.terminal.console import Console
-from cnncli.training.context import Division, Workshop, divide
-from cnncli.training.feed import Labelled, StoredFeed
+from cnncli.training.context import StageGraph, TrainingContext
+from cnncli.training.inputs import CachedFeatures
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.steps import TailTrainer
+from cnncli.training.steps import TrainStep
 from tests.support import plain_keras
 
 STEPS = 10
@@ -132,13 +132,13 @@ class Bench:
 
     Attributes:
         classifier: with its weights.
-        shop: config, manifest, engine and store.
+        context: Config, manifest, engine and cache.
         pixels: of the training images, uint8 (n, side, side, 3), in the manifest's order.
         labels: their class indexes.
     """
 
     classifier: Classifier
-    shop: Workshop
+    context: TrainingContext
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
@@ -150,8 +150,8 @@ class Bench:
 
     def epoch(self, stage: str, number: int) -> list[NDArray[np.int64]]:
         """The rows of each step of an epoch (from 1): cnncli's own order, which is not what is compared here."""
-        digests = [row.digest for row in self.shop.manifest.split("train")]
-        order = order_of_epoch(digests, self.shop.config.seed, stage, number - 1)
+        digests = [row.digest for row in self.context.manifest.split("train")]
+        order = order_of_epoch(digests, self.context.config.seed, stage, number - 1)
         return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
     def steps(self, stage: str) -> list[NDArray[np.int64]]:
@@ -172,7 +172,7 @@ def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineNam
     manifest = build_manifest(config.data, config.seed, cache / "index")
     height, width = image_size(config)
     pixels = PixelSpec(height, width)
-    shop = Workshop(
+    context = TrainingContext(
         config=config,
         manifest=manifest,
         pixels=pixels,
@@ -183,54 +183,57 @@ def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineNam
     )
     rows = manifest.split("train")
     decoded = np.stack([decode(row.path, pixels) for row in rows])
-    return Bench(build_classifier(config, len(manifest.classes)), shop, decoded, manifest.labels(rows))
+    return Bench(build_classifier(config, len(manifest.classes)), context, decoded, manifest.labels(rows))
 
 
 def head_of(bench: Bench) -> Stage:
     """The stage of feature extraction."""
-    return head_stage(bench.shop.config)
+    return head_stage(bench.context.config)
 
 
 def top_of(bench: Bench, unfreeze: int | str) -> Stage:
     """A stage of fine-tuning at the learning rate of the config."""
-    config = bench.shop.config
+    config = bench.context.config
     training = config.training.model_copy(update={"unfreeze": unfreeze})
     stage = fine_tuning_stage(config.model_copy(update={"training": training}))
     return Stage(**{**vars(stage), "optimizer": config.training.optimizer})
 
 
-def features_and_logits(bench: Bench, division: Division) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+def features_and_logits(bench: Bench, graph: StageGraph) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """What crosses the cut for the training images, through the store, and the tail's logits of that."""
-    stored = _stored(bench, division)
+    stored = _stored(bench, graph)
     features = stored.rows(np.arange(len(bench.labels)))
-    return features, KerasEngine(division.cut.tail, "float32").run(features)[0]
+    return features, KerasEngine(graph.cut.tail, "float32").run(features)[0]
 
 
-def step_losses(bench: Bench, stage: Stage, division: Division | None = None) -> list[float]:
+def step_losses(bench: Bench, stage: Stage, graph: StageGraph | None = None) -> list[float]:
     """The losses of the first steps of a stage, as the training loop takes them."""
-    division = division or divide(bench.classifier, stage, bench.shop)
-    manifest: Manifest = bench.shop.manifest
-    labelled = Labelled([row.digest for row in manifest.split("train")], bench.labels)
-    feed = StoredFeed(labelled, [_stored(bench, division)], bench.shop.config.seed)
-    trainer = TailTrainer(
-        division.cut.tail,
+    graph = graph or StageGraph.build(bench.classifier, stage, bench.context)
+    manifest: Manifest = bench.context.manifest
+    digests = [row.digest for row in manifest.split("train")]
+    source = CachedFeatures(digests, bench.labels, [_stored(bench, graph)], bench.context.config.seed)
+    step = TrainStep(
+        graph.cut.tail,
         build_optimizer(stage.optimizer),
-        Objective(bench.shop.config.head.activation, len(manifest.classes)),
+        Objective(bench.context.config.head.activation, len(manifest.classes)),
     )
-    batches = (batch for epoch in range(1, STEPS + 1) for batch in feed.epoch(stage.name, epoch, BATCH))
-    return [trainer.train_epoch([batch], iter([1.0]), "a step").scores.loss for batch in islice(batches, STEPS)]
+    batches = (batch for epoch in range(1, STEPS + 1) for batch in source.epoch(stage.name, epoch, BATCH))
+    totals = (step.train_epoch([batch], iter([1.0]), "a step") for batch in islice(batches, STEPS))
+    return [total.loss / total.images for total in totals]
 
 
-def _stored(bench: Bench, division: Division) -> Any:
-    extraction = Extraction(division.engine, division.fingerprint, bench.shop.pixels)
-    (features,), _ = extract(extraction, bench.shop.manifest.split("train"), 1, bench.shop.store, bench.shop.console)
+def _stored(bench: Bench, graph: StageGraph) -> Any:
+    extraction = Extraction(graph.engine, graph.fingerprint, bench.context.pixels)
+    (features,), _ = extract(
+        extraction, bench.context.manifest.split("train"), 1, bench.context.store, bench.context.console
+    )
     return features
 
 
 def compare_features(bench: Bench, base: Any, case: Case) -> tuple[float, float]:
     """Relative differences of pooled features and of logits, the head's weights being the same."""
-    division = divide(bench.classifier, head_of(bench), bench.shop)
-    (features,), logits = features_and_logits(bench, division)
+    graph = StageGraph.build(bench.classifier, head_of(bench), bench.context)
+    (features,), logits = features_and_logits(bench, graph)
     expected = plain_keras.pooled_features(case.name, base, bench.pixels)
     kernel, bias = bench.head_weights
     return relative(features, expected), relative(logits, expected @ kernel + bias)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnncli.config.schema import StageConfig
 from cnncli.networks.backend import import_keras
-from cnncli.training.trainer import train_stages
 from tests.support import parity, plain_keras
 from tests.support.parity import CASES, Bench, Case, Steps
-from tests.training.rows import Rows
+from tests.training.contexts import train_in
 
 TINY = replace(CASES["MobileNetV2"], side=32)
 SLOW = ("VGG16", "DenseNet121", "Xception")
@@ -112,22 +112,23 @@ def test_training_from_scratch_takes_the_steps_of_plain_keras(tiny: Path) -> Non
         np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4, err_msg=found.path)
 
 
-def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path) -> None:
-    """The whole of `train_stages`, four epochs of three steps: losses of each epoch and the head at the end."""
+def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path, tmp_path: Path) -> None:
+    """A whole training of four epochs of three steps: losses of each epoch and the head at the end."""
     bench = _bench(TINY, tiny)
     stage = replace(parity.head_of(bench), epochs=4, early_stopping=None)
     head, features = _plain_head(bench), plain_keras.pooled_features(TINY.name, _tiny_base(tiny), bench.pixels)
-    rows = Rows()
-    outcome = train_stages(bench.classifier, [stage], bench.shop, rows)
+    training = bench.context.config.training.model_copy(update={"stages": (StageConfig.model_validate(vars(stage)),)})
+    context = replace(bench.context, config=bench.context.config.model_copy(update={"training": training}))
+    outcome = train_in(context, bench.classifier, tmp_path)
 
-    for row in rows.rows:
+    for row in outcome.history:
         epoch = bench.epoch(stage.name, row.epoch)
         logs = [head.train_on_batch(features[batch], bench.labels[batch], return_dict=True) for batch in epoch]
         # As `fit` reports them: means over the images, not over the batches.
         sizes = [len(batch) for batch in epoch]
         assert sizes == [8, 8, 4]
-        assert row.loss == pytest.approx(np.average([log["loss"] for log in logs], weights=sizes), rel=1e-4)
-        assert row.accuracy == pytest.approx(np.average([log["accuracy"] for log in logs], weights=sizes))
+        assert row.metrics["loss"] == pytest.approx(np.average([log["loss"] for log in logs], weights=sizes), rel=1e-4)
+        assert row.metrics["accuracy"] == pytest.approx(np.average([log["accuracy"] for log in logs], weights=sizes))
     assert outcome.best.epoch == 4, "the weights compared below are those of the last epoch"
     for found, expected in zip(bench.head_weights, head.layers[-1].get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())

@@ -1,4 +1,4 @@
-"""Batch normalisation of a pretrained backbone: statistics stay bit-equal in fine-tuning, or move where asked to."""
+"""Batch normalization of a pretrained backbone: statistics stay bit-equal in fine-tuning, or move where asked to."""
 
 from __future__ import annotations
 
@@ -9,21 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnncli.config.modes import stages_of
-from cnncli.dataset.build import build_manifest
-from cnncli.engines.engine import EngineChoice
-from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelSpec
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import Classifier, build_classifier
-from cnncli.terminal.console import Console
-from cnncli.training.context import Workshop
-from cnncli.training.stage_report import LedgerEntry, WeightHashes
-from cnncli.training.trainer import train_stages
+from cnncli.training.stage_report import StageReport, WeightHashes
 from tests.support import plain_keras
 from tests.support.drawing import draw_dataset, tiny_config
-from tests.training.rows import Rows
+from tests.training.contexts import context_for, train_in
 
 OPTIONS = {"filters": [4, 6, 8], "batch_norm": True, "padding": "same"}
 Statistics = dict[str, NDArray[np.float32]]
@@ -57,7 +49,7 @@ def _moved(before: Statistics, after: Statistics) -> set[str]:
 
 def _fine_tune(
     data: Path, weights: Path, store: Path, batch_norm: Literal["frozen", "train"]
-) -> tuple[Classifier, Statistics, tuple[LedgerEntry, ...]]:
+) -> tuple[Classifier, Statistics, tuple[StageReport, ...]]:
     """Train the head, then all from the second block on; the statistics are those from before."""
     stages = [{"name": "head", "epochs": 1}, {"name": "top", "unfreeze": "block2_conv", "epochs": 2}]
     config = tiny_config(
@@ -65,24 +57,15 @@ def _fine_tune(
         backbone={"name": "ConvNet", "weights": str(weights), "options": OPTIONS},
         training={"batch_norm": batch_norm, "stages": stages, "best": {"monitor": "loss"}, "batch_size": 8},
     )
-    shop = Workshop(
-        config=config,
-        manifest=build_manifest(config.data, config.seed),
-        pixels=PixelSpec(32, 32),
-        choice=EngineChoice("keras", "float32"),
-        store=FeatureStore(store),
-        graphs=store / "graphs",
-        console=Console(quiet=True),
-    )
     classifier = build_classifier(config, 2)
     before = _statistics(classifier.model)
     assert len(before) == 6
-    outcome = train_stages(classifier, stages_of(config), shop, Rows())
-    return classifier, before, outcome.ledger
+    outcome = train_in(context_for(config, store, engine="keras"), classifier, store / "run")
+    return classifier, before, outcome.stages
 
 
 def test_statistics_are_bit_equal_after_fine_tuning(data: Path, weights: Path, tmp_path: Path) -> None:
-    """Below the cut and above it, while the kernels beside them train; the ledger's hash is taken over them too."""
+    """They do not change below and above the cut while kernels train; the hash in the stage report covers them."""
     classifier, before, (_, top) = _fine_tune(data, weights, tmp_path, "frozen")
 
     assert _moved(before, _statistics(classifier.model)) == set()

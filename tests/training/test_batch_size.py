@@ -23,10 +23,10 @@ SMALL = "backbone={name: ConvNet, weights: none, options: {filters: [4, 8]}}"
 AUTO = {"epochs": 1, "batch_size": "auto"}
 
 
-def test_the_largest_that_fits_is_found_and_recorded(
+def test_the_largest_size_that_fits_is_found_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """48 images in batches of two have 24 steps; the run's config names the number."""
+    """48 images in batches of two make 24 steps, and the run's config has the number."""
     data = draw_dataset(tmp_path / "data", train=24)
     words = ["data.image_size=32", "training.batch_size=auto", SMALL]
     runs = ["training.epochs=1", "--runs-dir", str(tmp_path / "runs")]
@@ -34,16 +34,16 @@ def test_the_largest_that_fits_is_found_and_recorded(
     assert main(["train", str(data), *words, *runs]) == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert load_resolved(run / "config.yaml").training.batch_size == 2
-    said = capsys.readouterr().err
-    assert "trying which of 2, 1 fits into memory" in said
-    assert "2, the largest of 2, 1 that fits" in said
+    output = capsys.readouterr().err
+    assert "trying which of 2, 1 fits into memory" in output
+    assert "2, the largest of 2, 1 that fits" in output
 
 
 @pytest.mark.parametrize(("ended_by", "found"), [({64: False, 32: False}, 16), ({64: None, 32: False, 16: None}, 8)])
 def test_what_ends_the_process_that_tries_it_does_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: dict[int, bool | None], found: int
 ) -> None:
-    """False: the step failed; None: the system ended the process. The sizes below are tried next."""
+    """If the step fails (False) or the system kills the process (None), smaller sizes are tried next."""
     config = tiny_config(tmp_path, training=AUTO)
 
     def answer(command: list[str], input: bytes, **_: object) -> subprocess.CompletedProcess[bytes]:
@@ -62,24 +62,29 @@ def test_what_ends_the_process_that_tries_it_does_not_fit(
     assert find_batch_size(config, 2, 2000, Console(quiet=True)) == found
 
 
-def test_no_size_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to change."""
+def test_it_is_an_error_if_no_size_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If not even one image fits, the error has a code that says so."""
     done = subprocess.CompletedProcess([], -9, b'{"size": 1, "fits": false}', b"")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
-    with pytest.raises(TrainingError, match=r"not even one image fits .* smaller data\.image_size"):
+    with pytest.raises(TrainingError) as caught:
         find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+
+    assert caught.value.code == "training-out-of-memory"
 
 
 def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is no matter of memory."""
+    """A failure that has nothing to do with memory is reported with its reason."""
     done = subprocess.CompletedProcess([], 1, b"", b"Traceback\nValueError: no such thing\n")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
-    with pytest.raises(TrainingError, match="cannot be found out: ValueError: no such thing"):
+    with pytest.raises(TrainingError) as caught:
         find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+
+    assert caught.value.code == "training-batch-size-unknown"
+    assert caught.value.facts["reason"] == "ValueError: no such thing"
 
 
 def test_a_size_that_takes_too_long_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that swaps is as good as one without memory; the sizes below are tried next."""
+    """A machine that swaps counts as one without memory, and smaller sizes are tried next."""
     lines = [b'{"size": 64, "fits": false}\n', b'{"size": 32, "fits": false}\n{"size": 32, "fits": true}\n']
     _never_ending(lines, monkeypatch)  # the second time, it is the end of the process that takes too long
 
@@ -87,32 +92,34 @@ def test_a_size_that_takes_too_long_does_not_fit(tmp_path: Path, monkeypatch: py
     assert lines == []
 
 
-def test_a_process_that_never_answers_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing was tried, so nothing is known."""
+def test_a_process_that_never_answers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout before anything was tried is an error."""
     _never_ending([None], monkeypatch)
 
-    with pytest.raises(TrainingError, match=r"cannot be found out: no answer within 900 s"):
+    with pytest.raises(TrainingError) as caught:
         find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
 
+    assert caught.value.facts["reason"] == "no answer within 900 s"
 
-def _never_ending(said: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each process that tries sizes say the next of these, and be waited for in vain."""
+
+def _never_ending(outputs: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each process that tries sizes print the next of these, and time out."""
 
     def run(command: list[str], timeout: float, **_: object) -> None:
-        raise subprocess.TimeoutExpired(command, timeout, said.pop(0))
+        raise subprocess.TimeoutExpired(command, timeout, outputs.pop(0))
 
     monkeypatch.setattr(batch_size.subprocess, "run", run)
 
 
 def test_the_folder_the_user_works_in_is_not_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A json.py of theirs is theirs."""
+    """A json.py in the current folder is not run."""
     (tmp_path / "json.py").write_text("raise SystemExit('json.py was run')")
     monkeypatch.chdir(tmp_path)
 
     assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True)) == 1
 
 
-@pytest.mark.parametrize(("gpus", "bounds"), [((), [(batch_size.SHARE, False)]), (("A100",), [])])
+@pytest.mark.parametrize(("gpus", "bounds"), [((), [(batch_size.MEMORY_FRACTION, False)]), (("A100",), [])])
 def test_what_is_tried_is_bounded_as_training_is(
     gpus: tuple[str, ...],
     bounds: list[tuple[float, bool]],
@@ -120,26 +127,26 @@ def test_what_is_tried_is_bounded_as_training_is(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """By memory without swap; a GPU has its own."""
-    told: list[tuple[float, bool]] = []
+    """The bound is the memory without swap; a GPU has its own memory."""
+    bounds_used: list[tuple[float, bool]] = []
 
     def bounded(share: float, *, swap: bool) -> AbstractContextManager[None]:
-        told.append((share, swap))
+        bounds_used.append((share, swap))
         return nullcontext()
 
     question = {"config": tiny_config(tmp_path, training=AUTO).model_dump(mode="json"), "n_classes": 2, "sizes": [1]}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
     monkeypatch.setattr(batch_size, "gpus", lambda: gpus)
     monkeypatch.setattr(batch_size, "bounded", bounded)
-    monkeypatch.setattr(batch_size, "_tried", lambda *_: [(1, True)])
+    monkeypatch.setattr(batch_size, "_trials", lambda *_: [(1, True)])
     batch_size.main()
 
-    assert told == bounds
+    assert bounds_used == bounds
     assert capsys.readouterr().out == '{"size": 1, "fits": true}\n'
 
 
 def test_every_number_of_images_has_a_size() -> None:
-    """However few."""
+    """Every number of images, however small, has a size to try."""
     assert all(sizes_for(images)[-1] == 1 for images in (1, 2, 100, 10**6))
     assert sizes_for(10**6)[0] == 128
 
@@ -154,7 +161,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_batch_that_is_too_large_ends_in_one_line(tmp_path: Path) -> None:
-    """Where 600 MB are left, 400 images of 256 px in 128 channels do not fit; it says what to change, exit 2."""
+    """With 600 MB left, 400 images of 256 px in 128 channels do not fit: exit code 2, and what to change."""
     data = draw_dataset(tmp_path / "data", train=200, validation=1, test=1)
     words = ["data.image_size=256", "mode=from-scratch", "training.batch_size=400"]
     words += ["backbone={name: ConvNet, weights: none, options: {filters: [128]}}", "training.epochs=1"]
@@ -163,4 +170,5 @@ def test_a_batch_that_is_too_large_ends_in_one_line(tmp_path: Path) -> None:
 
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert "a batch of 400 images does not fit into memory. Lower training.batch_size" in line
+    assert "400 images" in line
+    assert "training.batch_size" in line

@@ -14,10 +14,10 @@ from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.config.schema import HeadConfig, OptimizerConfig
 from cnncli.networks.backend import import_keras
 from cnncli.networks.head import build_head, output_units
-from cnncli.training.mixing import Mix, MixedLabels, MixedObjective, Mixing, mixed
+from cnncli.training.mixing import Mix, MixedLabels, MixedObjective, Mixing, mix_inputs
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.steps import TailTrainer
+from cnncli.training.steps import TrainStep
 
 RNG = np.random.default_rng(0)
 MIXUP, CUTMIX, BOTH = Mixing(0.4, 0.0, 0), Mixing(0.0, 1.0, 0), Mixing(0.4, 1.0, 0)
@@ -25,7 +25,7 @@ HEADS = [("softmax", 4), ("softmax", 2), ("sigmoid", 2), ("sigmoid", 3), ("linea
 
 
 def logits_and_labels(activation: str, classes: int, images: int = 7) -> tuple[Any, MixedLabels]:
-    """Scores of a batch with two labels for each image and a share of 0.3 for the first."""
+    """Scores of a batch with two labels for each image and a ratio of 0.3 for the first."""
     units = output_units(HeadConfig(activation=activation), classes)  # type: ignore[arg-type]
     own, partners = RNG.integers(0, classes, (2, images))
     return RNG.normal(size=(images, units)).astype(np.float32), MixedLabels(own, partners, np.float32(0.3))
@@ -34,7 +34,7 @@ def logits_and_labels(activation: str, classes: int, images: int = 7) -> tuple[A
 def soft_targets(labels: MixedLabels, units: int, classes: int) -> np.ndarray:
     """Mixed labels as Keras's losses take them: one-hot, or the share of the second class where there is one unit."""
     one_hot = np.eye(classes, dtype=np.float32)
-    targets = labels.share * one_hot[labels.own] + (1 - labels.share) * one_hot[labels.partners]
+    targets = labels.ratio * one_hot[labels.own] + (1 - labels.ratio) * one_hot[labels.partners]
     return targets[:, 1:] if units == 1 else targets
 
 
@@ -72,7 +72,7 @@ def test_class_weights_weigh_either_label_by_its_own_class(activation: str, clas
 
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
-def test_a_share_of_1_is_the_plain_objective_bit_for_bit(activation: str, classes: int) -> None:
+def test_a_ratio_of_1_is_the_plain_objective_bit_for_bit(activation: str, classes: int) -> None:
     """Objective, plain losses and the number of right answers."""
     logits, labels = logits_and_labels(activation, classes)
     whole = labels._replace(share=np.float32(1.0))
@@ -86,7 +86,7 @@ def test_either_label_counts_by_its_share() -> None:
     """Four images classified as class 1: by the first label, the second, both, none."""
     logits = np.tile(np.array([[0.0, 1.0, 0.0]], np.float32), (4, 1))
     labels = MixedLabels(np.array([1, 0, 1, 2]), np.array([0, 1, 1, 0]), np.float32(0.25))
-    assert float(MixedObjective("softmax", 3).correct(logits, labels)) == pytest.approx(0.25 + 0.75 + 1.0)
+    assert float(MixedObjective("softmax", 3).n_correct(logits, labels)) == pytest.approx(0.25 + 0.75 + 1.0)
 
 
 # --- What is drawn ---
@@ -102,9 +102,9 @@ def test_a_mix_is_a_function_of_its_key(mixing: Mixing, images: int, size: tuple
     """A permutation, a share and a rectangle, the same whenever they are asked for."""
     mix, again = (mixing.draw(images, size, "head", 3, step) for _ in range(2))
     assert sorted(mix.partners) == list(range(images))
-    assert 0 <= mix.share <= 1
-    assert mix.share.dtype == np.float32
-    assert (mix.share, mix.box, mix.partners.tolist()) == (again.share, again.box, again.partners.tolist())
+    assert 0 <= mix.ratio <= 1
+    assert mix.ratio.dtype == np.float32
+    assert (mix.ratio, mix.box, mix.partners.tolist()) == (again.share, again.box, again.partners.tolist())
 
 
 def test_another_seed_stage_epoch_or_step_mixes_otherwise() -> None:
@@ -146,9 +146,9 @@ def test_the_share_of_cutmix_is_what_is_left_of_the_image() -> None:
         assert mix.box is not None
         images = np.zeros((2, 13, 17, 1), np.uint8)
         images[1] = 1
-        (result,) = mixed([images], Mix(np.array([1, 0]), mix.share, mix.box))
-        assert result[0].mean() == pytest.approx(1 - float(mix.share), abs=1e-6)
-        assert result[1].mean() == pytest.approx(float(mix.share), abs=1e-6)
+        (result,) = mix_inputs([images], Mix(np.array([1, 0]), mix.ratio, mix.box))
+        assert result[0].mean() == pytest.approx(1 - float(mix.ratio), abs=1e-6)
+        assert result[1].mean() == pytest.approx(float(mix.ratio), abs=1e-6)
 
 
 # --- What becomes of a batch ---
@@ -161,17 +161,17 @@ def test_mixup_blends_all_tensors_with_the_same_partners(share: float, seed: int
     inputs = [random.normal(size=(6, 3, 2, 4)).astype(np.float32), random.integers(0, 256, (6, 5), dtype=np.uint8)]
     before = [array.copy() for array in inputs]
     partners = random.permutation(6)
-    for array, result, kept in zip(inputs, mixed(inputs, Mix(partners, np.float32(share))), before, strict=True):
+    for array, result, kept in zip(inputs, mix_inputs(inputs, Mix(partners, np.float32(share))), before, strict=True):
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, share * array + (1 - share) * array[partners], rtol=1e-5, atol=1e-4)
         np.testing.assert_array_equal(array, kept)
 
 
-def test_a_share_of_1_changes_no_bit() -> None:
+def test_a_ratio_of_1_changes_no_bit() -> None:
     """Nor does an image that is its own partner, whatever the share."""
     array = RNG.normal(size=(4, 3)).astype(np.float32)
-    np.testing.assert_array_equal(mixed([array], Mix(np.array([1, 2, 3, 0]), np.float32(1.0)))[0], array)
-    np.testing.assert_array_equal(mixed([array], Mix(np.arange(4), np.float32(0.3)))[0], array)
+    np.testing.assert_array_equal(mix_inputs([array], Mix(np.array([1, 2, 3, 0]), np.float32(1.0)))[0], array)
+    np.testing.assert_array_equal(mix_inputs([array], Mix(np.arange(4), np.float32(0.3)))[0], array)
 
 
 @pytest.mark.parametrize("mixing", [MIXUP, CUTMIX, BOTH])
@@ -180,14 +180,14 @@ def test_a_batch_of_one_stays_as_it_is(mixing: Mixing) -> None:
     pixels, labels = RNG.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8), np.array([2])
     for step, ((inputs, mixed_labels),) in enumerate([mixing.epoch([([pixels], labels)], "head", n) for n in range(9)]):
         np.testing.assert_array_equal(inputs[0], pixels, err_msg=str(step))
-        assert (mixed_labels.own.tolist(), mixed_labels.partners.tolist(), mixed_labels.share) == ([2], [2], 1.0)
+        assert (mixed_labels.own.tolist(), mixed_labels.partners.tolist(), mixed_labels.ratio) == ([2], [2], 1.0)
 
 
 def test_cutmix_pastes_the_rectangle_of_the_partner() -> None:
     """Rows 1-2 and columns 0-1, uint8 as before."""
     pixels = RNG.integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
     partners = np.array([2, 0, 1])
-    (result,) = mixed([pixels], Mix(partners, np.float32(0.8), (slice(1, 3), slice(0, 2))))
+    (result,) = mix_inputs([pixels], Mix(partners, np.float32(0.8), (slice(1, 3), slice(0, 2))))
     expected = pixels.copy()
     expected[:, 1:3, 0:2] = pixels[partners][:, 1:3, 0:2]
     np.testing.assert_array_equal(result, expected)
@@ -195,30 +195,30 @@ def test_cutmix_pastes_the_rectangle_of_the_partner() -> None:
 
 def test_settings_without_an_alpha_mix_nothing() -> None:
     """And one of them is enough."""
-    assert Mixing.of(AugmentationConfig(horizontal_flip=True), 0) is None
-    assert Mixing.of(AugmentationConfig(mixup=0.2), 5) == Mixing(0.2, 0.0, 5)
+    assert Mixing.from_config(AugmentationConfig(horizontal_flip=True), 0) is None
+    assert Mixing.from_config(AugmentationConfig(mixup=0.2), 5) == Mixing(0.2, 0.0, 5)
     assert not AugmentationConfig(mixup=0.2, cutmix=1.0).is_active
 
 
 # --- Steps ---
 
 
-def _trainer(activation: Any, classes: int, kind: type[Objective]) -> TailTrainer:
+def _trainer(activation: Any, classes: int, kind: type[Objective]) -> TrainStep:
     keras, head = import_keras(), HeadConfig(activation=activation)
     features = keras.Input((5,))
     scores = build_head(features, head, classes, seed=3)
     logits = scores if activation == "linear" else scores._keras_history.operation.input
     optimizer = build_optimizer(OptimizerConfig(name="adam", learning_rate=0.01))
-    return TailTrainer(keras.Model([features], logits), optimizer, kind(activation, classes))
+    return TrainStep(keras.Model([features], logits), optimizer, kind(activation, classes))
 
 
-def _weights_after(trainer: TailTrainer, batches: Any) -> list[np.ndarray]:
+def _weights_after(trainer: TrainStep, batches: Any) -> list[np.ndarray]:
     trainer.train_epoch(batches, iter([1.0] * len(batches)), "a test")
-    return trainer.snapshot()
+    return trainer.weights()
 
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
-def test_steps_with_a_share_of_1_are_plain_steps_bit_for_bit(activation: str, classes: int) -> None:
+def test_steps_with_a_ratio_of_1_are_plain_steps_bit_for_bit(activation: str, classes: int) -> None:
     """The compiled steps of both objectives leave the same weights."""
     features = RNG.normal(size=(12, 5)).astype(np.float32)
     labels, partners = RNG.integers(0, classes, (2, 12))
@@ -242,7 +242,7 @@ def test_mixed_steps_are_kerass_steps_on_soft_labels(activation: str, classes: i
     trainer = _trainer(activation, classes, MixedObjective)
     units = trainer.tail.outputs[0].shape[-1]
     theirs = keras.Sequential([keras.Input((5,)), keras.layers.Dense(units)])
-    theirs.set_weights(trainer.snapshot())
+    theirs.set_weights(trainer.weights())
     losses = keras.losses
     loss = losses.BinaryCrossentropy if activation == "sigmoid" else losses.CategoricalCrossentropy
     theirs.compile(keras.optimizers.Adam(0.01), loss(from_logits=True))
@@ -254,6 +254,6 @@ def test_mixed_steps_are_kerass_steps_on_soft_labels(activation: str, classes: i
         targets = soft_targets(soft, units, classes)
         reported.append(float(theirs.train_on_batch(inputs[0], targets, return_dict=True)["loss"]) * len(targets))
 
-    assert found.scores.loss == pytest.approx(sum(reported) / 20, rel=1e-5)
-    for ours, expected in zip(trainer.snapshot(), theirs.get_weights(), strict=True):
+    assert found.loss / found.images == pytest.approx(sum(reported) / 20, rel=1e-5)
+    for ours, expected in zip(trainer.weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=2e-6)

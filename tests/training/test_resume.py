@@ -1,32 +1,29 @@
-"""A training that is killed at any moment and resumed ends with the same weights, history and ledger."""
+"""A training that is killed at any moment and resumed ends with the same weights, history and stage report."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
-from cnncli.dataset.build import build_manifest
-from cnncli.engines.engine import EngineChoice
 from cnncli.engines.openvino import has_bfloat16
-from cnncli.errors import NonFiniteError, RunError
-from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelSpec
+from cnncli.errors import Message, NonFiniteError, RunError
 from cnncli.networks.classifier import build_classifier
-from cnncli.runs.checkpoints import Checkpoint, Checkpoints
-from cnncli.runs.records import HistoryRow
-from cnncli.terminal.console import Console
-from cnncli.training.context import Workshop
-from cnncli.training.steps import Sums, TailTrainer
-from cnncli.training.trainer import train_stages
+from cnncli.runs.checkpoints import Checkpoint
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.writer import RunWriter
+from cnncli.training.steps import EpochTotals, TrainStep
+from cnncli.training.trainer import Trainer
 from tests.support.drawing import draw_dataset, tiny_config
-from tests.training.rows import Rows
+from tests.support.logged import codes_in, message_in
+from tests.training.contexts import context_for
 
 TIMES = ("seconds", "images_per_s")
 SGD = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9}
@@ -54,214 +51,280 @@ BFLOAT16 = pytest.param(
 )
 
 
-class Killed(BaseException):
+class KilledError(BaseException):
     """The process is gone."""
 
 
-class KilledAfter(Checkpoints):
-    """Checkpoints of a process that is killed once so many of them were written."""
+class KilledAfter(RunWriter):
+    """The writer of a process that is killed after a number of checkpoints."""
 
     def __init__(self, folder: Path, saves: int) -> None:
-        super().__init__(folder)
+        folder.mkdir(exist_ok=True)
+        super().__init__(RunFolder(folder))
         self.left = saves
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write it, and die where it was the last."""
-        super().save(checkpoint)
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write it, and die if it was the last."""
+        super().save_checkpoint(checkpoint)
         self.left -= 1
         if self.left == 0:
-            raise Killed
+            raise KilledError
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a training ends with, but for times."""
+    """What a training ends with, except for times."""
 
     weights: str
     history: tuple[tuple[Any, ...], ...]
-    ledger: tuple[dict[str, Any], ...]
+    stages: tuple[dict[str, Any], ...]
     best: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four images to train on, twelve to validate."""
+    """Draw twenty-four images to train on and twelve for validation."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(autouse=True)
 def checkpoint_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However short the steps are."""
-    monkeypatch.setattr("cnncli.training.trainer.EVERY_S", 0.0)
-    monkeypatch.setattr("cnncli.training.trainer.MOST_OF_THE_TIME", float("inf"))
+    """Write a checkpoint after every step, however short the steps are."""
+    monkeypatch.setattr("cnncli.runs.writer.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("cnncli.runs.writer.MAX_CHECKPOINT_FRACTION", float("inf"))
 
 
-def _train(config: Config, store: Path, checkpoints: Checkpoints | None) -> Ended:
-    """Train in what might be a new process: nothing is shared but the files."""
-    shop = Workshop(
-        config=config,
-        manifest=build_manifest(config.data, config.seed),
-        pixels=PixelSpec(32, 32, config.data.color, "stretch", 10**6),
-        choice=EngineChoice("openvino", "bfloat16" if config.precision == "bfloat16" else "float32"),
-        store=FeatureStore(store / "features"),
-        graphs=store / "graphs",
-        console=Console(quiet=True),
-    )
-    classifier, rows = build_classifier(config, 2), Rows()
-    outcome = train_stages(classifier, stages_of(config), shop, rows, checkpoints=checkpoints)
+def _writer(folder: Path) -> RunWriter:
+    folder.mkdir(exist_ok=True)
+    return RunWriter(RunFolder(folder))
+
+
+def _train(config: Config, store: Path, writer: RunWriter | None = None) -> Ended:
+    """Train as in a new process: nothing is shared but the files."""
+    context, classifier = context_for(config, store), build_classifier(config, 2)
+    with writer or _writer(store / f"run-{len(list(store.iterdir()))}") as writer:
+        outcome = Trainer(classifier, context, writer).train()
     weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in classifier.model.weights)).hexdigest()
-    history = tuple(tuple(v for name, v in asdict(row).items() if name not in TIMES) for row in rows.rows)
-    assert list(outcome.ledger) == rows.ledger
-    return Ended(weights, history, tuple(entry.to_dict() for entry in outcome.ledger), asdict(outcome.best))
+    history = tuple(tuple(v for name, v in row.to_dict().items() if name not in TIMES) for row in outcome.history)
+    stages = tuple(report.to_dict() for report in outcome.stages)
+    assert json.loads(writer.run.stages.read_text()) == json.loads(json.dumps(stages))
+    return Ended(weights, history, stages, asdict(outcome.best))
+
+
+def _newest(folder: Path) -> Checkpoint:
+    """Return the newest checkpoint of a run."""
+    found = _writer(folder).newest_checkpoint()
+    assert found is not None
+    return found
+
+
+def _column(ended: Ended, name: str) -> list[Any]:
+    """Return a column of the history."""
+    names = ["stage", "epoch", "learning_rate"]
+    return [row[names.index(name)] for row in ended.history]
 
 
 @pytest.mark.parametrize("precision", ["float32", BFLOAT16])
-def test_a_killed_training_ends_as_if_it_had_not_been(data: Path, tmp_path: Path, precision: str) -> None:
-    """Killed again and again: with dropout, fresh renderings, MixUp, plateau, early stopping and two stages in play."""
+def test_a_killed_training_ends_as_if_it_had_not_been_killed(data: Path, tmp_path: Path, precision: str) -> None:
+    """It is killed again and again, with dropout, fresh views, MixUp, plateau, early stopping and two stages."""
     config = tiny_config(data, precision=precision, **EVERYTHING)
-    whole = _train(config, tmp_path, None)
+    whole = _train(config, tmp_path)
     kills = 0
     for saves in (1, 2, 3, 5, 4, 7, 6):
-        with pytest.raises(Killed):
-            _train(config, tmp_path, KilledAfter(tmp_path / "state", saves))
+        with pytest.raises(KilledError):
+            _train(config, tmp_path, KilledAfter(tmp_path / "run", saves))
         kills += 1
 
-    assert _train(config, tmp_path, Checkpoints(tmp_path / "state")) == whole
+    assert _train(config, tmp_path, _writer(tmp_path / "run")) == whole
     assert kills == 7
 
 
 @pytest.mark.slow
 def test_every_checkpoint_leads_to_the_same_end(data: Path, tmp_path: Path) -> None:
-    """Killed after the first one, the second, the third … of a whole training."""
+    """The training is killed after its first checkpoint, its second, its third … and resumed."""
     config = tiny_config(data, **EVERYTHING)
-    whole, saves = _train(config, tmp_path, None), 0
+    whole, saves = _train(config, tmp_path), 0
     while True:
         saves += 1
-        state = tmp_path / f"state-{saves}"
+        folder = tmp_path / f"killed-{saves}"
         try:
-            assert _train(config, tmp_path, KilledAfter(state, saves)) == whole
+            assert _train(config, tmp_path, KilledAfter(folder, saves)) == whole
             break
-        except Killed:
-            assert _train(config, tmp_path, Checkpoints(state)) == whole
+        except KilledError:
+            assert _train(config, tmp_path, _writer(folder)) == whole
     assert saves > 20
 
 
 def test_a_finished_training_is_not_trained_again(data: Path, tmp_path: Path) -> None:
-    """Killed after its last checkpoint it only gives back what it has, and writes no other."""
+    """Resumed from its last checkpoint it only returns what it has, and writes no other checkpoint."""
     config = tiny_config(data)
-    first = _train(config, tmp_path, Checkpoints(tmp_path / "state"))
+    first = _train(config, tmp_path, _writer(tmp_path / "run"))
 
-    assert _train(config, tmp_path, KilledAfter(tmp_path / "state", 1)) == first
+    assert _train(config, tmp_path, KilledAfter(tmp_path / "run", 1)) == first
 
 
-@pytest.mark.parametrize("left_out", ["optimizer/", "random/", "weight/", "best/"])
-def test_a_state_that_lacks_something_ends_elsewhere(
-    data: Path, tmp_path: Path, left_out: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resuming_reports_stage_epoch_and_step(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the middle of an epoch the number of steps done is reported, too."""
+    config = tiny_config(data, training={"epochs": 3, "batch_size": 8})
+    with pytest.raises(KilledError):
+        _train(config, tmp_path, KilledInSecondEpoch(tmp_path / "run"))
+    _train(config, tmp_path, _writer(tmp_path / "run"))
+    facts = message_in(caplog, "training-resumed").facts
+
+    assert (facts["stage"], facts["epoch"], facts["step"]) == ("head", 2, 1)
+    caplog.clear()
+    _train(config, tmp_path, _writer(tmp_path / "run"))
+    assert "training-resumed" in codes_in(caplog)
+
+
+@pytest.mark.parametrize("zeroed", ["optimizer/", "random/", "weight/", "best/"])
+def test_a_state_that_lacks_something_ends_elsewhere(data: Path, tmp_path: Path, zeroed: str) -> None:
     """The comparison can fail: without this part of the state, it does."""
     config = tiny_config(data, **EVERYTHING)
-    whole = _train(config, tmp_path, None)
-    with pytest.raises(Killed):
-        _train(config, tmp_path, KilledAfter(tmp_path / "state", 8))
-    _, newest = (checkpoints := Checkpoints(tmp_path / "state")), Checkpoints(tmp_path / "state").newest()
-    assert newest is not None
-    fresh = {name: array * 0 if left_out in name else array for name, array in newest.arrays.items()}
-    monkeypatch.setattr(Checkpoints, "newest", lambda *_, **__: Checkpoint(newest.document, fresh, False))
+    whole = _train(config, tmp_path)
+    with pytest.raises(KilledError):
+        _train(config, tmp_path, KilledAfter(tmp_path / "run", 8))
+    newest = _newest(tmp_path / "run")
+    arrays = {name: array * 0 if zeroed in name else array for name, array in newest.arrays.items()}
+    _writer(tmp_path / "run").save_checkpoint(Checkpoint(newest.document, arrays, newest.is_between_epochs))
 
-    assert _train(config, tmp_path, checkpoints) != whole
+    assert _train(config, tmp_path, _writer(tmp_path / "run")) != whole
 
 
-def test_a_loss_that_is_no_number_is_never_kept(data: Path, tmp_path: Path) -> None:
-    """The newest checkpoint is from before it, made of numbers."""
+def test_weights_that_are_nan_are_never_saved(data: Path, tmp_path: Path) -> None:
+    """The newest checkpoint is from before the loss became NaN, and finite."""
     config = tiny_config(data, training={"epochs": 3, "optimizer": {"name": "sgd", "learning_rate": 1e38}})
-    with pytest.raises(NonFiniteError, match=r"stage head, epoch \d, (step \d|validation)"):
-        _train(config, tmp_path, Checkpoints(tmp_path / "state"))
-    newest = Checkpoints(tmp_path / "state").newest()
+    with pytest.raises(NonFiniteError) as caught:
+        _train(config, tmp_path, _writer(tmp_path / "run"))
 
-    assert newest is not None
-    assert all(np.isfinite(array).all() for array in newest.arrays.values())
+    assert caught.value.code == "training-not-finite"
+    assert str(caught.value.facts["where"]).startswith("stage head, epoch ")
+    assert all(np.isfinite(array).all() for array in _newest(tmp_path / "run").arrays.values())
 
 
-def test_rolling_back_lowers_the_rate_twice_at_most(data: Path, tmp_path: Path) -> None:
-    """One that is beyond help is an error after that."""
+def test_a_training_is_rolled_back_at_most_twice(data: Path, tmp_path: Path) -> None:
+    """After two rollbacks, NaN is an error."""
     hopeless = {"epochs": 3, "on_nan": "rollback", "optimizer": {"name": "sgd", "learning_rate": 1e38}}
     with pytest.raises(NonFiniteError):
-        _train(tiny_config(data, training=hopeless), tmp_path, Checkpoints(tmp_path / "state"))
-    newest = Checkpoints(tmp_path / "state").newest()
+        _train(tiny_config(data, training=hopeless), tmp_path, _writer(tmp_path / "run"))
 
-    assert newest is not None
-    assert len(newest.document["lowered"]) == 2
+    assert len(_newest(tmp_path / "run").document["lowered"]) == 2
 
 
-def test_rolling_back_trains_the_epoch_anew_at_a_tenth_of_the_rate(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that failed once is in the history once, and those before it as they were."""
-    train_epoch, failures = TailTrainer.train_epoch, ["stage head, epoch 2: the loss became nan."]
+def _failing_once(epoch: str, after: bool) -> Callable[..., EpochTotals]:
+    """Return a `train_epoch` that fails once in an epoch, before or after training it."""
+    train_epoch, failures = TrainStep.train_epoch, [Message("training-not-finite", "The loss became NaN.")]
 
-    def failing(trainer: TailTrainer, batches: Any, rates: Any, where: str, *more: Any) -> Sums:
-        sums = train_epoch(trainer, batches, rates, where, *more)
-        if where.endswith("epoch 2") and failures:
+    def train(step: TrainStep, batches: Any, rates: Any, where: str, *more: Any) -> EpochTotals:
+        if where.endswith(epoch) and failures and not after:
             raise NonFiniteError(failures.pop())
-        return sums
+        totals = train_epoch(step, batches, rates, where, *more)
+        if where.endswith(epoch) and failures:
+            raise NonFiniteError(failures.pop())
+        return totals
 
-    settings: dict[str, Any] = {"epochs": 3, "on_nan": "rollback"}
-    whole = _train(tiny_config(data, training=settings), tmp_path, None)
-    monkeypatch.setattr(TailTrainer, "train_epoch", failing)
-    ended = _train(tiny_config(data, training=settings), tmp_path, Checkpoints(tmp_path / "state"))
-    names = [field.name for field in fields(HistoryRow) if field.name not in TIMES]
-    epochs, rates = ([row[names.index(name)] for row in ended.history] for name in ("epoch", "learning_rate"))
+    return train
 
-    assert (epochs, failures) == ([1, 2, 3], [])
-    assert rates == pytest.approx([1e-3, 1e-4, 1e-4])
+
+def test_a_rollback_repeats_the_epoch_with_a_tenth_of_the_learning_rate(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The history has the repeated epoch once, and earlier epochs are unchanged."""
+    config = tiny_config(data, training={"epochs": 3, "on_nan": "rollback"})
+    whole = _train(config, tmp_path)
+    monkeypatch.setattr(TrainStep, "train_epoch", _failing_once("epoch 2", after=True))
+    ended = _train(config, tmp_path, _writer(tmp_path / "run"))
+
+    assert _column(ended, "epoch") == [1, 2, 3]
+    assert _column(ended, "learning_rate") == pytest.approx([1e-3, 1e-4, 1e-4])
     assert ended.history[0] == whole.history[0]
+    assert message_in(caplog, "training-rolled-back").facts["epoch"] == 2
 
 
-class KilledWithinTheSecondEpoch(Checkpoints):
-    """Checkpoints of a process that is killed as soon as one was written in the midst of its second epoch."""
+class KilledInSecondEpoch(KilledAfter):
+    """The writer of a process that is killed after the first checkpoint in the middle of its second epoch."""
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write it, and die where it is that one."""
-        super().save(checkpoint)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, saves=10**9)
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write it, and die if it is that one."""
+        super().save_checkpoint(checkpoint)
         if checkpoint.document["stage"]["epoch"] == 2 and not checkpoint.is_between_epochs:
-            raise Killed
+            raise KilledError
 
 
-def test_rolling_back_right_after_a_resume_lowers_the_rate_of_no_epoch_before(
+def test_a_rollback_right_after_a_resume_lowers_the_learning_rate_of_no_earlier_epoch(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the process that meets the loss has trained that epoch from its beginning or not."""
+    """It does not matter whether the process that meets NaN has trained that epoch from its beginning."""
     config = tiny_config(data, training={"epochs": 3, "on_nan": "rollback", "batch_size": 8})
-    with pytest.raises(Killed):
-        _train(config, tmp_path, KilledWithinTheSecondEpoch(tmp_path / "state"))
-    train_epoch, failures = TailTrainer.train_epoch, ["stage head, epoch 2, step 2: the loss became nan."]
+    with pytest.raises(KilledError):
+        _train(config, tmp_path, KilledInSecondEpoch(tmp_path / "run"))
+    monkeypatch.setattr(TrainStep, "train_epoch", _failing_once("epoch 2", after=False))
+    ended = _train(config, tmp_path, _writer(tmp_path / "run"))
 
-    def failing(trainer: TailTrainer, batches: Any, rates: Any, where: str, *more: Any) -> Sums:
-        if where.endswith("epoch 2") and failures:
-            raise NonFiniteError(failures.pop())
-        return train_epoch(trainer, batches, rates, where, *more)
-
-    monkeypatch.setattr(TailTrainer, "train_epoch", failing)
-    ended = _train(config, tmp_path, Checkpoints(tmp_path / "state"))
-    place = [field.name for field in fields(HistoryRow) if field.name not in TIMES].index("learning_rate")
-
-    assert [row[place] for row in ended.history] == pytest.approx([1e-3, 1e-4, 1e-4])
+    assert _column(ended, "learning_rate") == pytest.approx([1e-3, 1e-4, 1e-4])
 
 
-@pytest.mark.parametrize("change", ["less", "more", "another shape"])
-def test_a_checkpoint_of_another_trainer_is_refused(data: Path, tmp_path: Path, change: str) -> None:
-    """Its checksums are right: somebody put it there, or another version of Keras wrote it."""
-    config, folder = tiny_config(data, training={"epochs": 2}), tmp_path / "state"
-    with pytest.raises(Killed):
+@pytest.mark.parametrize("change", ["less", "more", "another shape", "no state"])
+def test_a_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path, change: str) -> None:
+    """Its checksums are valid, but it was copied from elsewhere, or another version of Keras wrote it."""
+    config, folder = tiny_config(data, training={"epochs": 2}), tmp_path / "run"
+    with pytest.raises(KilledError):
         _train(config, tmp_path, KilledAfter(folder, 3))
-    newest = Checkpoints(folder).newest()
-    assert newest is not None
+    newest = _newest(folder)
     name = "trainer/optimizer/0002"
     array = newest.arrays.pop(name)
+    document = dict(newest.document)
     if change == "more":
         newest.arrays.update({name: array, "trainer/optimizer/0999": array})
     elif change == "another shape":
         newest.arrays[name] = np.zeros((2, 3, 5), np.float32)
-    Checkpoints(folder).save(newest)
-    with pytest.raises(RunError, match=r"^a checkpoint in state/ is of another training \("):
-        _train(config, tmp_path, Checkpoints(folder))
+    elif change == "no state":
+        newest.arrays[name] = array
+        document["stage"] = {"epoch": "many"}
+    _writer(folder).save_checkpoint(Checkpoint(document, newest.arrays, newest.is_between_epochs))
+    with pytest.raises(RunError) as caught:
+        _train(config, tmp_path, _writer(folder))
+
+    assert caught.value.code == "run-checkpoint-mismatch"
+
+
+def test_a_checkpoint_of_the_format_before_resumes(data: Path, tmp_path: Path) -> None:
+    """A state written before metrics came from a table ends with the same weights, history and stage report."""
+    config = tiny_config(data, **EVERYTHING)
+    whole = _train(config, tmp_path)
+    with pytest.raises(KilledError):
+        _train(config, tmp_path, KilledAfter(tmp_path / "run", 15))
+    newest = _newest(tmp_path / "run")
+    document = _as_format_1(dict(newest.document))
+    assert document["ledger"], "the second stage is under way"
+    _writer(tmp_path / "run").save_checkpoint(Checkpoint(document, newest.arrays, newest.is_between_epochs))
+
+    assert _train(config, tmp_path, _writer(tmp_path / "run")) == whole
+
+
+def _as_format_1(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document with the keys that format 1 had."""
+
+    def report(values: dict[str, Any]) -> dict[str, Any]:
+        plain = {**values, **values["plan"]}
+        plain["handed_val_loss"] = plain.pop("inherited_val_loss")
+        return {name: value for name, value in plain.items() if name != "plan"}
+
+    def row(values: dict[str, Any]) -> dict[str, Any]:
+        plain = {**values, **values["metrics"]}
+        return {name: value for name, value in plain.items() if name != "metrics"}
+
+    stage = dict(document["stage"])
+    totals = stage.pop("totals")
+    stage["sums"] = {**totals, "right": totals.pop("n_correct")}
+    return {
+        "format": 1,
+        "history": [row(values) for values in document["history"]],
+        "ledger": [report(values) for values in document["stages"]],
+        "best": document["best"],
+        "lowered": document["lowered"],
+        "stage": stage,
+    }

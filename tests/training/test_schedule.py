@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.config.schema import ScheduleConfig
-from cnncli.training.schedule import learning_rate_factor
+from cnncli.training.optimizer import learning_rate_factor
 
 STEPS = 10
 

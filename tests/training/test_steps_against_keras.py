@@ -14,7 +14,7 @@ from cnncli.networks.backend import import_keras
 from cnncli.networks.head import build_head, output_units
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.steps import TailTrainer
+from cnncli.training.steps import TrainStep
 
 CHANNELS, IMAGES, BATCH, EPOCHS = 6, 20, 8, 2
 """Twenty images in eights: the third batch of each epoch has four."""
@@ -43,8 +43,8 @@ class Problem:
 
 def _ours(
     problem: Problem, head: HeadConfig, optimizer: OptimizerConfig, smoothing: float = 0.0, balanced: bool = False
-) -> tuple[TailTrainer, list[np.ndarray]]:
-    """A trainer of a head alone, and the weights it starts from."""
+) -> tuple[TrainStep, list[np.ndarray]]:
+    """A step of a head alone, and the weights it starts from."""
     keras = import_keras()
     features = keras.Input((CHANNELS,))
     scores = build_head(features, head, problem.n_classes, seed=3)
@@ -52,12 +52,12 @@ def _ours(
     tail = keras.Model([features], logits)
     weights = balanced_weights(problem.labels, problem.n_classes) if balanced else None
     objective = Objective(head.activation, problem.n_classes, smoothing, weights)
-    return TailTrainer(tail, build_optimizer(optimizer), objective), [weight.numpy() for weight in tail.weights]
+    return TrainStep(tail, build_optimizer(optimizer), objective), [weight.numpy() for weight in tail.weights]
 
 
-def _train(trainer: TailTrainer, problem: Problem) -> None:
+def _train(step: TrainStep, problem: Problem) -> None:
     for rows in problem.batches():
-        trainer.train_epoch([([problem.features[rows]], problem.labels[rows])], iter([1.0]), "a step")
+        step.train_epoch([([problem.features[rows]], problem.labels[rows])], iter([1.0]), "a step")
 
 
 def _keras_model(problem: Problem, head: HeadConfig, start: list[np.ndarray]) -> Any:
@@ -98,9 +98,9 @@ def _fit_keras(model: Any, problem: Problem, targets: np.ndarray, class_weight: 
         model.train_on_batch(problem.features[rows], targets[rows], class_weight=class_weight)
 
 
-def _same(trainer: TailTrainer, model: Any, start: list[np.ndarray]) -> None:
+def _same(step: TrainStep, model: Any, start: list[np.ndarray]) -> None:
     """The weights agree, and they are not those of the start."""
-    pairs = list(zip(trainer.tail.weights, model.weights, start, strict=True))
+    pairs = list(zip(step.tail.weights, model.weights, start, strict=True))
     assert any(np.abs(theirs.numpy() - before).max() > 1e-4 for _, theirs, before in pairs)
     for ours, theirs, _ in pairs:
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=2e-6)
@@ -121,22 +121,22 @@ HEADS = [
 def test_outputs_train_as_in_keras(head: HeadConfig, n_classes: int, weighted: bool) -> None:
     """Loss of each kind of output, with penalties, label smoothing and class weights as Keras applies them."""
     problem, smoothing = Problem.draw(n_classes), 0.1 if weighted else 0.0
-    trainer, start = _ours(problem, head, OptimizerConfig(name="sgd", learning_rate=0.05), smoothing, balanced=weighted)
+    step, start = _ours(problem, head, OptimizerConfig(name="sgd", learning_rate=0.05), smoothing, balanced=weighted)
     model = _keras_model(problem, head, start)
     model.compile(import_keras().optimizers.SGD(0.05), _keras_loss(head, smoothing))
     class_weight = dict(enumerate(balanced_weights(problem.labels, n_classes))) if weighted else None
 
-    _train(trainer, problem)
+    _train(step, problem)
     _fit_keras(model, problem, _keras_targets(problem, head), class_weight)
 
-    _same(trainer, model, start)
+    _same(step, model, start)
 
 
 @pytest.mark.parametrize(("head", "n_classes"), HEADS[:-1])
 def test_scores_are_what_keras_evaluates(head: HeadConfig, n_classes: int) -> None:
     """Plain loss and accuracy over batches of unequal size, as `evaluate` of a model without penalties gives them."""
     problem = Problem.draw(n_classes)
-    trainer, start = _ours(problem, head, OptimizerConfig())
+    step, start = _ours(problem, head, OptimizerConfig())
     model = _keras_model(problem, head, start)
     metric = "binary_accuracy" if output_units(head, n_classes) == 1 else "categorical_accuracy"
     model.compile(loss=_keras_loss(head, 0.0), metrics=[metric])
@@ -145,10 +145,10 @@ def test_scores_are_what_keras_evaluates(head: HeadConfig, n_classes: int) -> No
     )
 
     batches = [([problem.features[rows]], problem.labels[rows]) for rows in problem.batches()[:3]]
-    found = trainer.score(batches, "here")
+    found = step.evaluate(batches, "here")
 
-    assert found.loss == pytest.approx(expected["loss"], rel=1e-5)
-    assert found.accuracy == pytest.approx(expected[metric])
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert found["accuracy"] == pytest.approx(expected[metric])
 
 
 OPTIMIZER_SETTINGS = [
@@ -168,7 +168,7 @@ OPTIMIZER_SETTINGS = [
 def test_optimizers_step_as_in_keras(settings: dict[str, Any]) -> None:
     """Every optimizer of the catalogue, and each argument that works on gradients or weights rather than on slots."""
     problem, head = Problem.draw(3), HeadConfig()
-    trainer, start = _ours(problem, head, OptimizerConfig(**settings, learning_rate=0.01))
+    step, start = _ours(problem, head, OptimizerConfig(**settings, learning_rate=0.01))
     model = _keras_model(problem, head, start)
     arguments = {name: value for name, value in settings.items() if name != "name"}
     optimizer = getattr(import_keras().optimizers, OPTIMIZERS[settings["name"]].class_name)
@@ -177,30 +177,30 @@ def test_optimizers_step_as_in_keras(settings: dict[str, Any]) -> None:
     # the weights, then begin as zeros, and the first step throws the weights away.
     model.optimizer.build(model.trainable_variables)
 
-    _train(trainer, problem)
+    _train(step, problem)
     _fit_keras(model, problem, problem.labels, None)
 
-    _same(trainer, model, start)
+    _same(step, model, start)
 
 
 def test_a_last_batch_of_one_counts_once() -> None:
-    """An epoch's figures are means over images, however the last batch comes out."""
+    """The metrics of an epoch are means over images, whatever the size of the last batch."""
     problem = Problem.draw(3)
-    trainer, _ = _ours(problem, HeadConfig(), OptimizerConfig())
+    step, _ = _ours(problem, HeadConfig(), OptimizerConfig())
     rows = [slice(0, IMAGES - 1), slice(IMAGES - 1, IMAGES)]
-    whole = trainer.score([([problem.features], problem.labels)], "here")
-    parts = trainer.score([([problem.features[part]], problem.labels[part]) for part in rows], "here")
+    whole = step.evaluate([([problem.features], problem.labels)], "here")
+    parts = step.evaluate([([problem.features[part]], problem.labels[part]) for part in rows], "here")
 
-    assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert parts.accuracy == pytest.approx(whole.accuracy)
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+    assert parts["accuracy"] == pytest.approx(whole["accuracy"])
 
 
-def test_dropout_is_drawn_anew_at_each_step_and_never_in_validation() -> None:
-    """With the same weights: two steps of training differ, two looks at validation do not."""
+def test_dropout_is_drawn_again_at_each_step_and_never_in_validation() -> None:
+    """With the same weights, two training steps differ and two validations do not."""
     problem, head = Problem.draw(3), HeadConfig(layers=(DropoutLayer(dropout=0.5),))
-    trainer, _ = _ours(problem, head, OptimizerConfig(name="sgd", learning_rate=1e-30))
+    step, _ = _ours(problem, head, OptimizerConfig(name="sgd", learning_rate=1e-30))
     batch = ([problem.features], problem.labels)
-    steps = [trainer.train_epoch([batch], iter([1.0]), "a step").scores.loss for _ in range(3)]
+    steps = [step.train_epoch([batch], iter([1.0]), "a step").loss for _ in range(3)]
 
     assert len(set(steps)) == 3
-    assert trainer.score([batch], "here") == trainer.score([batch], "here")
+    assert step.evaluate([batch], "here") == step.evaluate([batch], "here")

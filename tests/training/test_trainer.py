@@ -1,4 +1,4 @@
-"""Whole trainings on tiny images: what moves, what is kept, what is proven, and that it can be repeated."""
+"""Whole trainings on tiny images: what changes, what is kept, what is proven, and that it is reproducible."""
 
 from __future__ import annotations
 
@@ -16,41 +16,43 @@ import pytest
 from PIL import Image
 
 from cnncli.config.modes import stages_of
-from cnncli.config.schema import Config
-from cnncli.dataset.build import build_manifest
-from cnncli.engines.engine import EngineChoice
 from cnncli.engines.openvino import has_bfloat16
 from cnncli.errors import ConfigError, TrainingError
 from cnncli.features.eviction import stored_keys
 from cnncli.features.store import FeatureStore
-from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import cut_classifier
+from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import HistoryRow
+from cnncli.runs.writer import RunWriter
 from cnncli.terminal.console import Console
-from cnncli.training.context import Workshop, check_stages
+from cnncli.training.context import TrainingContext, check_stages
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
-from cnncli.training.stage_report import LEDGER_COLUMNS, ledger_cells
-from cnncli.training.steps import Scores, TailTrainer
-from cnncli.training.trainer import Outcome, train_stages
+from cnncli.training.steps import TrainStep
+from cnncli.training.trainer import Outcome, Trainer
 from tests.support.drawing import draw_dataset, draw_image, tiny_config
-from tests.training.rows import Rows
+from tests.support.logged import codes_in, message_in
+from tests.training.contexts import context_for, train_in
 
 MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left."""
+    """What a training leaves."""
 
     classifier: Classifier
     outcome: Outcome
-    history: list[HistoryRow]
+
+    @property
+    def history(self) -> tuple[HistoryRow, ...]:
+        """All epochs."""
+        return self.outcome.history
 
     @property
     def digest(self) -> str:
-        """Of all weights."""
+        """Hash of all weights."""
         arrays = [weight.numpy() for weight in self.classifier.model.weights]
         return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
@@ -60,69 +62,51 @@ Train = Callable[..., Trained]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four images to train on, twelve to validate."""
+    """Draw twenty-four images to train on and twelve for validation."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
-def train(data: Path, tmp_path: Path) -> Train:
-    """Trains a tiny config; every setting can be given."""
+def train(data: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Return a function that trains a tiny config with any settings."""
 
     def run(
-        store: Path = tmp_path / "store",
-        pretrained: bool = False,
-        recorder: Rows | None = None,
-        max_bytes: int | None = None,
-        **settings: Any,
+        store: Path = tmp_path / "store", pretrained: bool = False, max_bytes: int | None = None, **settings: Any
     ) -> Trained:
         config = tiny_config(data, **settings)
-        shop = _workshop(config, store, max_bytes)
         classifier = Classifier(build_classifier(config, 2).model, pretrained)
-        recorder = recorder or Rows()
-        outcome = train_stages(classifier, stages_of(config), shop, recorder)
-        return Trained(classifier, outcome, recorder.rows)
+        context = context_for(config, store, max_bytes)
+        return Trained(classifier, train_in(context, classifier, tmp_path_factory.mktemp("run")))
 
     return run
 
 
-def _workshop(config: Config, store: Path, max_bytes: int | None = None) -> Workshop:
-    return Workshop(
-        config=config,
-        manifest=build_manifest(config.data, config.seed),
-        pixels=PixelSpec(32, 32, config.data.color, "stretch", 10**6),
-        choice=EngineChoice("openvino", config.precision if config.precision != "auto" else "float32"),
-        store=FeatureStore(store / "features", max_bytes),
-        graphs=store / "graphs",
-        console=Console(quiet=True),
-    )
-
-
-def test_two_stages_hand_on_weights_and_loss(train: Train) -> None:
-    """The second stage starts from the validation loss of the best epoch before, on its own path."""
+def test_a_stage_starts_from_the_weights_and_loss_of_the_one_before(train: Train) -> None:
+    """The second stage measures the validation loss of the best epoch before with its own trunk and tail."""
     training = {"stages": [{"name": "head", "epochs": 3}, {"name": "top", "unfreeze": 1, "epochs": 2}]}
     trained = train(training=training)
-    head, top = trained.outcome.ledger
+    head, top = trained.outcome.stages
 
-    assert head.handed_val_loss is None
-    assert top.handed_val_loss == head.end_val_loss
+    assert head.inherited_val_loss is None
+    assert top.inherited_val_loss == head.end_val_loss
     assert top.start_val_loss == pytest.approx(head.end_val_loss, abs=1e-5)
     assert [row.epoch for row in trained.history] == [1, 2, 3, 4, 5]
     assert top.plan.trained_layers == ("block2_conv", "head_logits")
 
 
 def test_the_model_is_the_best_epoch_not_the_last(train: Train) -> None:
-    """A learning rate that destroys in the second stage leaves the weights of the first."""
+    """A second stage whose learning rate is far too high leaves the weights of the first."""
     wild = {"name": "wild", "unfreeze": "all", "epochs": 2, "optimizer": {"name": "sgd", "learning_rate": 30.0}}
     training = {"stages": [{"name": "head", "epochs": 3}, wild]}
     trained = train(training=training)
-    head, after = trained.outcome.ledger
+    head, after = trained.outcome.stages
 
-    assert trained.outcome.best.epoch == min(trained.history[:3], key=lambda row: row.val_loss).epoch
+    assert trained.outcome.best.epoch == min(trained.history[:3], key=lambda row: row.metrics["val_loss"]).epoch
     assert after.end_val_loss == pytest.approx(head.end_val_loss, abs=1e-5)
 
 
 def test_moving_statistics_of_a_pretrained_backbone_stay_bit_equal(train: Train) -> None:
-    """Fine-tuning all of it trains kernels and leaves batch normalisation alone."""
+    """Fine-tuning the whole backbone trains kernels and does not change batch normalization."""
     stage = {"name": "everything", "unfreeze": "all", "epochs": 2, "batch_norm": "frozen"}
     before = build_classifier(tiny_config(Path("unused"), backbone=MOBILENET), 2).model
     trained = train(pretrained=True, backbone=MOBILENET, training={"stages": [stage]})
@@ -136,44 +120,57 @@ def test_moving_statistics_of_a_pretrained_backbone_stay_bit_equal(train: Train)
     assert not np.array_equal(kernel.numpy(), after[kernel.path])
 
 
-def test_the_ledger_proves_what_moved(train: Train) -> None:
-    """Hashes of frozen weights agree before and after, those of trained ones differ."""
-    (entry,) = train().outcome.ledger
+def test_the_stage_report_proves_what_changed(train: Train) -> None:
+    """Hashes of frozen weights are equal before and after, those of trained weights differ."""
+    (entry,) = train().outcome.stages
 
     assert entry.frozen_weights_sha256[0] == entry.frozen_weights_sha256[1]
     assert entry.trained_weights_sha256[0] != entry.trained_weights_sha256[1]
     assert entry.plan.trainable_parameters == 8 * 2 + 2
 
 
-def test_where_nothing_is_frozen_nothing_is_proven_of_it(train: Train) -> None:
-    """A hash of no weights says nothing; what trains is told by its first layer with weights."""
-    (scratch,) = train(mode="from-scratch").outcome.ledger
-    (head,) = train().outcome.ledger
-    cells = [dict(zip(LEDGER_COLUMNS, ledger_cells(entry), strict=True)) for entry in (scratch, head)]
+def test_a_stage_is_described_in_one_line(train: Train) -> None:
+    """The line fits a terminal, and mentions frozen weights only if there are any."""
+    (scratch,) = train(mode="from-scratch").outcome.stages
+    (head,) = train().outcome.stages
 
-    assert [cell["trains from"] for cell in cells] == ["block1_conv", "head_logits"]
-    assert cells[0]["proof"] == "trained moved"
-    assert cells[1]["proof"] == f"frozen {head.frozen_weights_sha256[1][:8]} unmoved, trained moved"
+    assert [report.plan.trains_from for report in (scratch, head)] == ["block1_conv", "head_logits"]
+    assert "frozen" not in scratch.describe()
+    assert head.frozen_weights_sha256[1][:8] in head.describe()
+    assert max(len(report.describe()) for report in (scratch, head)) < 110
+    assert "\n" not in head.describe()
 
 
-def test_weights_that_cannot_move_are_an_error(train: Train) -> None:
-    """A stage that trained nothing says so."""
+@pytest.mark.parametrize(
+    ("stages", "learning_rate", "code"),
+    [
+        ([{"name": "all", "unfreeze": "all", "epochs": 1}], 1e-60, "training-learning-rate-too-small"),
+        (
+            [{"name": "all", "unfreeze": "all", "epochs": 2}, {"name": "top", "unfreeze": 1, "epochs": 2}],
+            1e8,
+            "training-diverged",
+        ),
+    ],
+    ids=["too small", "too large"],
+)
+def test_a_stage_that_changes_no_weights_is_an_error_that_names_the_cause(
+    train: Train, stages: list[Any], learning_rate: float, code: str
+) -> None:
+    """Steps of a tiny learning rate round to nothing, and one that is far too high leaves no gradient."""
     with pytest.raises(TrainingError) as caught:
-        train(training={"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-60}})
+        train(training={"stages": stages, "optimizer": {"name": "sgd", "learning_rate": learning_rate}})
 
-    assert str(caught.value) == ("stage head: no weight moved in training. Is the learning rate too small for float32?")
+    assert (caught.value.code, caught.value.facts["stage"]) == (code, stages[-1]["name"])
 
 
-def test_a_loss_that_is_no_number_names_stage_epoch_and_step(train: Train) -> None:
-    """And what can be done about it."""
+def test_a_loss_that_becomes_nan_names_stage_epoch_and_step(train: Train) -> None:
+    """The error has a code, the place, and a remedy."""
     optimizer = {"name": "sgd", "learning_rate": 1e30}
     with pytest.raises(TrainingError) as caught:
         train(training={"epochs": 3, "batch_size": 4, "optimizer": optimizer}, head={"layers": [{"dense": 8}]})
 
-    assert str(caught.value).startswith("stage head, epoch 1, step ")
-    assert str(caught.value).endswith(
-        "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
-    )
+    assert caught.value.code == "training-not-finite"
+    assert str(caught.value.facts["where"]).startswith("stage head, epoch 1, step ")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +185,7 @@ def test_a_loss_that_is_no_number_names_stage_epoch_and_step(train: Train) -> No
     ],
 )
 def test_the_same_config_gives_the_same_weights(train: Train, settings: Any, tmp_path: Path) -> None:
-    """Bit for bit, whether the store is cold or warm."""
+    """The weights are equal bit for bit, whether the cache is cold or warm."""
     cold, warm = train(tmp_path / "a", **settings), train(tmp_path / "a", **settings)
     elsewhere = train(tmp_path / "b", **settings)
 
@@ -198,7 +195,7 @@ def test_the_same_config_gives_the_same_weights(train: Train, settings: Any, tmp
 
 
 def test_early_stopping_ends_a_stage(train: Train) -> None:
-    """With a rate so low that nothing improves by the least that counts."""
+    """A stage stops when nothing improves by `min_delta` for `patience` epochs."""
     training = {
         "epochs": 9,
         "optimizer": {"learning_rate": 1e-6},
@@ -210,52 +207,52 @@ def test_early_stopping_ends_a_stage(train: Train) -> None:
 
 @pytest.mark.parametrize("head", [{"activation": "sigmoid"}, {"activation": "linear"}, {"pooling": "flatten"}])
 def test_every_kind_of_head_learns(train: Train, head: Any) -> None:
-    """Stripes from dots, with the whole network trained for a few epochs."""
+    """The loss falls when the whole network is trained for a few epochs to distinguish stripes from dots."""
     training = {"epochs": 8, "optimizer": {"name": "adam", "learning_rate": 3e-3}, "batch_size": 8}
     trained = train(mode="from-scratch", head=head, training=training)
 
-    assert trained.history[-1].loss < trained.history[0].loss
+    assert trained.history[-1].metrics["loss"] < trained.history[0].metrics["loss"]
 
 
-@dataclass
-class Meddler(Rows):
-    """A recorder that changes one weight behind the training's back after the first epoch."""
+class TamperingWriter(RunWriter):
+    """A writer that changes a weight of the classifier after the first epoch."""
 
-    classifier: Classifier | None = None
-    layer: str = ""
-    value: float = float("nan")
+    def __init__(self, run: RunFolder, classifier: Classifier, layer: str, value: float) -> None:
+        super().__init__(run)
+        self._kernel, self._value = classifier.model.get_layer(layer).kernel, value
 
-    def add(self, row: HistoryRow) -> None:
-        """Keep a row, and meddle."""
-        super().add(row)
-        assert self.classifier is not None
-        kernel = self.classifier.model.get_layer(self.layer).kernel
-        kernel.assign(np.full(kernel.shape, self.value, np.float32))
+    def write_epoch(self, history: Any) -> None:
+        """Write an epoch, and tamper."""
+        super().write_epoch(history)
+        self._kernel.assign(np.full(self._kernel.shape, self._value, np.float32))
 
 
-def _train_with(meddler: Meddler, data: Path, store: Path) -> Outcome:
+def _train_with_tampering(data: Path, folder: Path, layer: str, value: float) -> None:
     config = tiny_config(data)
-    meddler.classifier = build_classifier(config, 2)
-    return train_stages(meddler.classifier, stages_of(config), _workshop(config, store), meddler)
+    classifier = build_classifier(config, 2)
+    with TamperingWriter(RunFolder(folder), classifier, layer, value) as writer:
+        Trainer(classifier, context_for(config, folder), writer).train()
 
 
-def test_a_frozen_weight_that_moves_is_noticed(data: Path, tmp_path: Path) -> None:
-    """The proof can fail: a frozen kernel that was changed behind the training's back is an error."""
+def test_a_frozen_weight_that_changes_is_an_error(data: Path, tmp_path: Path) -> None:
+    """The proof can fail: tampering with a frozen kernel during training is detected."""
     with pytest.raises(TrainingError) as caught:
-        _train_with(Meddler(layer="block1_conv", value=0.5), data, tmp_path)
+        _train_with_tampering(data, tmp_path, "block1_conv", 0.5)
 
-    assert str(caught.value) == "stage head: frozen weights moved. This is a bug of cnncli; the model is not saved."
+    assert caught.value.code == "training-frozen-weights-changed"
 
 
-def test_scores_that_are_no_numbers_end_a_stage(data: Path, tmp_path: Path) -> None:
-    """Before the weights behind them are kept: a loss that is no number would be the best for ever."""
-    spoilt = r"^stage head, epoch 2: head_logits/kernel became infinite or no number\. "
-    with pytest.raises(TrainingError, match=spoilt):
-        _train_with(Meddler(layer="head_logits"), data, tmp_path)
+def test_weights_that_become_nan_end_a_stage(data: Path, tmp_path: Path) -> None:
+    """They are detected before they are kept, since a loss of NaN would stay the best."""
+    with pytest.raises(TrainingError) as caught:
+        _train_with_tampering(data, tmp_path, "head_logits", float("nan"))
+
+    assert caught.value.code == "training-not-finite"
+    assert str(caught.value.facts["where"]).startswith("stage head, epoch 2")
 
 
 def test_all_stages_are_checked_before_the_first_is_trained(data: Path) -> None:
-    """An unknown layer in one and an optimizer that Keras refuses in another are one error."""
+    """An unknown layer in one stage and an optimizer that Keras rejects in another are reported together."""
     stages = [
         {"name": "one", "unfreeze": "nolayer"},
         {"name": "two", "optimizer": {"name": "sgd", "momentum": 7.0}},
@@ -264,75 +261,90 @@ def test_all_stages_are_checked_before_the_first_is_trained(data: Path) -> None:
     config = tiny_config(data, training={"stages": stages})
     with pytest.raises(ConfigError) as caught:
         check_stages(build_classifier(config, 2), stages_of(config))
-    unknown, refused = caught.value.problems
 
-    assert unknown == (
-        "stage one: unfreeze: nolayer is not a layer of the backbone. `cnncli summary CONFIG` lists all of them."
-    )
-    assert refused.startswith("stage two: training.optimizer: keras.optimizers.SGD says: ")
+    assert [problem.facts["stage"] for problem in caught.value.problems] == ["one", "two"]
+    assert caught.value.codes[1] == "config-optimizer-rejected"
+    assert "nolayer" in caught.value.problems[0]
 
 
 def test_cutmix_needs_pixels_in_every_stage(data: Path) -> None:
-    """A layer's name may mean everything or not: that shows once the network is there."""
+    """Whether a layer's name means the whole backbone is known only once the network is built."""
     stages = [{"name": "all", "unfreeze": "block1_conv"}, {"name": "top", "unfreeze": 1}]
     config = tiny_config(data, augmentation={"cutmix": 1.0}, training={"stages": stages})
     with pytest.raises(ConfigError) as caught:
         check_stages(build_classifier(config, 2), stages_of(config), needs_pixels=True)
 
-    assert caught.value.problems == (
-        "stage top: augmentation.cutmix: pastes pixels, and what is below block2_conv is frozen; "
-        "unfreeze: all, or augmentation.mixup in its place.",
-    )
+    assert caught.value.codes == ("config-contradiction-cutmix",)
+    assert (caught.value.facts["stage"], caught.value.facts["layer"]) == ("top", "block2_conv")
 
 
-def test_a_stage_says_what_it_mixes(data: Path, tmp_path: Path) -> None:
-    """Features where something is frozen."""
-    config, said = tiny_config(data, augmentation={"mixup": 0.25}), io.StringIO()
-    shop = dataclasses.replace(_workshop(config, tmp_path), console=Console(said, live=False))
-    train_stages(build_classifier(config, 2), stages_of(config), shop, Rows())
-
-    assert " · MixUp 0.25 of features · " in said.getvalue()
+def test_the_line_before_a_stage_shows_what_it_mixes(data: Path, tmp_path: Path) -> None:
+    """MixUp blends features if something is frozen."""
+    assert " · MixUp 0.25 of features · " in _output(data, tmp_path, None, augmentation={"mixup": 0.25})
 
 
-def test_mixing_leaves_validation_and_features_alone(train: Train, tmp_path: Path) -> None:
-    """The same stored features, the same loss before the first step; another training."""
+def test_mixing_changes_neither_validation_nor_features(train: Train, tmp_path: Path) -> None:
+    """The cached features and the loss before the first step are the same, the trained weights are not."""
     plain = train(tmp_path / "a")
     mixed = train(tmp_path / "a", augmentation={"mixup": 0.4})
 
     assert mixed.outcome.features.computed == 0
-    assert mixed.outcome.ledger[0].start_val_loss == plain.outcome.ledger[0].start_val_loss
+    assert mixed.outcome.stages[0].start_val_loss == plain.outcome.stages[0].start_val_loss
     assert mixed.digest != plain.digest
 
 
-def test_a_stage_that_continues_another_run_compares_with_its_figures(data: Path, tmp_path: Path) -> None:
-    """What was handed is in the ledger, and a difference that the precision does not explain is told."""
+def test_a_start_that_differs_from_what_the_parent_measured_is_a_warning(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The inherited loss is in the report, and a difference that the precision does not explain is a warning."""
     config = tiny_config(data)
-    said = io.StringIO()
-    shop = dataclasses.replace(_workshop(config, tmp_path), console=Console(said, live=False))
+    parent = {"loss": 5.0, "accuracy": 0.5}
+    outcome = train_in(context_for(config, tmp_path), build_classifier(config, 2), tmp_path / "run", parent)
+    warning = message_in(caplog, "training-start-differs")
+
+    assert outcome.stages[0].inherited_val_loss == 5.0
+    assert (warning.facts["expected"], warning.facts["tolerance"]) == (5.0, 1e-4)
+
+
+def test_the_start_of_a_fine_tuning_can_remain_the_best(data: Path, tmp_path: Path) -> None:
+    """The parent's weights count as epoch 0: if every epoch is worse, they become the model, bit for bit."""
+    config = tiny_config(data, training={"epochs": 4})
     classifier = build_classifier(config, 2)
-    outcome = train_stages(classifier, stages_of(config), shop, Rows(), handed=Scores(5.0, 0.5))
+    parent = train_in(context_for(config, tmp_path), classifier, tmp_path / "parent").best.validation
+    weights = [weight.numpy() for weight in classifier.model.weights]
+    wild = {"epochs": 2, "optimizer": {"name": "sgd", "learning_rate": 30.0}}
+    context = context_for(tiny_config(data, training=wild), tmp_path)
+    outcome = train_in(context, classifier, tmp_path / "child", parent)
 
-    assert outcome.ledger[0].handed_val_loss == 5.0
-    assert "was handed 5.000000: more than 0.0001 apart, the most that float32 explains." in said.getvalue()
+    assert outcome.best.epoch == 0
+    assert min(row.metrics["val_loss"] for row in outcome.history) > parent["loss"]
+    for weight, before in zip(classifier.model.weights, weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), before)
 
 
-def test_a_layer_that_cannot_learn_is_named(data: Path, tmp_path: Path) -> None:
-    """Nothing flows through a hidden layer whose units are dead: training goes on, with a warning."""
+def test_the_start_does_not_compete_if_a_training_metric_is_monitored(data: Path, tmp_path: Path) -> None:
+    """The parent's weights have no loss on the training images, so the first epoch beats them."""
+    training = {"epochs": 1, "best": {"monitor": "loss"}, "optimizer": {"name": "sgd", "learning_rate": 30.0}}
+    config = tiny_config(data, training=training)
+    context, parent = context_for(config, tmp_path), {"loss": 0.1, "accuracy": 1.0}
+
+    assert train_in(context, build_classifier(config, 2), tmp_path / "run", parent).best.epoch == 1
+
+
+def test_a_layer_that_cannot_learn_is_a_warning(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No gradient flows through a hidden layer whose units are dead; training continues."""
     config = tiny_config(data, head={"layers": [{"dense": 4, "activation": "relu"}]}, training={"epochs": 1})
-    said = io.StringIO()
-    shop = dataclasses.replace(_workshop(config, tmp_path), console=Console(said, live=False))
     classifier = build_classifier(config, 2)
-    dense = classifier.model.get_layer("head_dense_1")
-    dense.bias.assign(np.full(4, -1e6, np.float32))
-    train_stages(classifier, stages_of(config), shop, Rows())
+    classifier.model.get_layer("head_dense_1").bias.assign(np.full(4, -1e6, np.float32))
+    train_in(context_for(config, tmp_path), classifier, tmp_path / "run")
 
-    assert "stage head: these layers were to train and did not move: head_dense_1" in said.getvalue()
+    assert message_in(caplog, "training-layers-unchanged").facts["layers"] == ["head_dense_1"]
 
 
 def test_a_convolutional_tail_learns_in_bfloat16(train: Train, tmp_path: Path) -> None:
-    """The classifier gets its weights, in float32, and training twice gives the same bits."""
+    """The classifier gets its weights in float32, and training twice gives the same bits."""
     first, second = (train(tmp_path / name, mode="from-scratch", precision="bfloat16") for name in "ab")
-    (entry,) = first.outcome.ledger
+    (entry,) = first.outcome.stages
 
     assert first.outcome.last.precision == "bfloat16"
     assert {str(weight.dtype) for weight in first.classifier.model.weights} == {"float32"}
@@ -342,7 +354,7 @@ def test_a_convolutional_tail_learns_in_bfloat16(train: Train, tmp_path: Path) -
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
 def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
-    """Whatever the trunk computes in: without a convolution there is nothing to gain."""
+    """Without a convolution bfloat16 would gain nothing, whatever the precision of the trunk."""
     trained = train(tmp_path / "a", precision="bfloat16")
 
     assert trained.outcome.last.engine is not None
@@ -351,7 +363,7 @@ def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("views", [3, "fresh"])
 def test_the_same_weights_come_out_where_features_do_not_fit(train: Train, tmp_path: Path, views: Any) -> None:
-    """Stored features, stored pixels through the trunk in every epoch, images decoded in every epoch: the same."""
+    """Cached features, cached pixels and images that are decoded in every epoch give the same weights."""
     pixels = (24 + 12) * 32 * 32 * 3
     settings = {
         "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}},
@@ -359,24 +371,25 @@ def test_the_same_weights_come_out_where_features_do_not_fit(train: Train, tmp_p
         "augmentation": {"horizontal_flip": True, "rotation_range": 20.0, "views": views},
         "training": {"epochs": 3},
     }
-    stored, pixels_alone, nothing = (
+    stored, only_pixels, nothing = (
         train(tmp_path / name, max_bytes=limit, **settings)
         for name, limit in (("a", 10**9), ("b", pixels), ("c", pixels - 1))
     )
     of_training = 24 if views == "fresh" else 3 * 24
 
-    assert [run.outcome.features.computed for run in (stored, pixels_alone, nothing)] == [of_training + 12, 36, 0]
-    assert stored.history[0].val_loss == pixels_alone.history[0].val_loss == nothing.history[0].val_loss
-    assert stored.digest == pixels_alone.digest == nothing.digest
+    assert [run.outcome.features.computed for run in (stored, only_pixels, nothing)] == [of_training + 12, 36, 0]
+    assert len({run.history[0].metrics["val_loss"] for run in (stored, only_pixels, nothing)}) == 1
+    assert stored.digest == only_pixels.digest == nothing.digest
 
 
-def _said(data: Path, store: Path, max_bytes: int | None, **settings: Any) -> str:
-    """What a training of one epoch says."""
-    said = io.StringIO()
+def _output(data: Path, store: Path, max_bytes: int | None, **settings: Any) -> str:
+    """Return what a training of one epoch prints."""
+    stream = io.StringIO()
     config = tiny_config(data, **{"head": {"pooling": "flatten"}, "training": {"epochs": 1}, **settings})
-    shop = dataclasses.replace(_workshop(config, store, max_bytes), console=Console(said, live=False))
-    train_stages(build_classifier(config, 2), stages_of(config), shop, Rows())
-    return said.getvalue()
+    context = context_for(config, store, max_bytes, console=Console(stream, live=False))
+    shutil.rmtree(store / "run", ignore_errors=True)
+    train_in(context, build_classifier(config, 2), store / "run")
+    return stream.getvalue()
 
 
 FROZEN = {"backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}}}
@@ -384,108 +397,102 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
 
 
 @pytest.mark.parametrize(
-    ("settings", "max_bytes", "enough", "sentence"),
+    ("settings", "max_bytes", "enough", "cached", "needed"),
     [
-        pytest.param(
-            FROZEN,
-            120_000,
-            "0.0023",
-            "features here would take 2.1 MB, and the cache has room for 120 kB: decoded pixels are stored instead, "
-            "and go through the frozen part in every epoch.",
-            id="pixels",
-        ),
-        pytest.param(
-            {},
-            0,
-            "4.6e-05",
-            "features here would take 41 kB, and the cache has room for 0 B: nothing is stored, and images are "
-            "decoded and go through the frozen part in every epoch.",
-            id="nothing",
-        ),
-        pytest.param(
-            {"mode": "from-scratch"},
-            0,
-            "0.00013",
-            "decoded pixels here would take 111 kB, and the cache has room for 0 B: nothing is stored, and images "
-            "are decoded in every epoch.",
-            id="nothing of a network from scratch",
-        ),
-        pytest.param(
-            VIEWS,
-            120_000,
-            "0.00029",
-            "renderings here would take 258 kB, and the cache has room for 120 kB: decoded pixels are stored "
-            "instead, and rendered in every epoch.",
-            id="pixels of a network from scratch",
-        ),
+        pytest.param(FROZEN, 120_000, "0.0023", "pixels", 2_074_000, id="pixels"),
+        pytest.param({}, 0, "4.6e-05", "nothing", 41_000, id="nothing"),
+        pytest.param({"mode": "from-scratch"}, 0, "0.00013", "nothing", 111_000, id="from scratch: nothing"),
+        pytest.param(VIEWS, 120_000, "0.00029", "pixels", 258_000, id="from scratch: pixels"),
     ],
 )
-def test_features_that_do_not_fit_are_told(
-    data: Path, tmp_path: Path, settings: Any, max_bytes: int, enough: str, sentence: str
+def test_features_that_do_not_fit_are_reported(
+    data: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+    max_bytes: int,
+    enough: str,
+    cached: str,
+    needed: int,
 ) -> None:
-    """How much they would take, how much room there is, what happens instead and what can be done."""
-    said = _said(data, tmp_path, max_bytes, **settings)
+    """The message has what they would take, the room there is, what is cached instead, and a cap that is enough."""
+    output = _output(data, tmp_path, max_bytes, **settings)
+    facts = message_in(caplog, "cache-features-do-not-fit").facts
+    caplog.clear()
 
-    assert f"{sentence} cache.max_gb={enough} is enough to store them.\n" in said
-    assert " 0 images and views" not in said
-    assert "would take" not in _said(data, tmp_path, int(float(enough) * 1e9), **settings)
+    assert (facts["cached"], facts["capacity_bytes"], facts["enough_gb"]) == (cached, max_bytes, enough)
+    assert facts["needed_bytes"] == pytest.approx(needed, rel=0.02)
+    assert " 0 images" not in output
+    _output(data, tmp_path, int(float(enough) * 1e9), **settings)
+    assert "cache-features-do-not-fit" not in codes_in(caplog)
 
 
-def test_how_much_is_stored_already_is_told_where_the_rest_does_not_fit(data: Path, tmp_path: Path) -> None:
-    """It is not used then, so whoever reads it knows how little more room it takes."""
-    _said(data, tmp_path, None)
+def test_the_number_of_cached_features_is_reported_if_the_rest_does_not_fit(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are not used then, so the reader learns how little more room is needed."""
+    _output(data, tmp_path, None)
     more = Path(shutil.copytree(data, tmp_path / "more"))
     Image.fromarray(draw_image("dots", 999)).save(more / "train" / "dots" / "one-more.png")
-    said = _said(more, tmp_path, 41_500)
+    _output(more, tmp_path, 41_500)
+    facts = message_in(caplog, "cache-features-do-not-fit").facts
 
-    assert "features here would take 43 kB (36 of 37 are there), and the cache has room for 42 kB: " in said
+    assert (facts["n_cached"], facts["total"]) == (36, 37)
 
 
 @pytest.mark.parametrize("max_bytes", [None, 10**6])
-def test_a_full_disk_is_no_matter_of_the_cap(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_bytes: int | None
+def test_a_full_disk_is_not_remedied_by_a_higher_cap(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    max_bytes: int | None,
 ) -> None:
-    """Where none is set, or one that the disk does not allow, another disk is what helps."""
+    """If no cap is set, or one that the disk does not allow, the message names no cap."""
     monkeypatch.setattr("cnncli.features.eviction.default_cap", lambda *_: 0)
-    said = _said(data, tmp_path, max_bytes)
+    _output(data, tmp_path, max_bytes)
 
-    assert "in every epoch. Free disk gives it more, or a folder on another disk: CNNCLI_CACHE.\n" in said
-    assert "max_gb" not in said
+    assert message_in(caplog, "cache-features-do-not-fit").facts["enough_gb"] is None
 
 
 @pytest.mark.parametrize("views", [3, "fresh"])
-def test_stored_features_are_used_in_a_store_that_became_too_small(data: Path, tmp_path: Path, views: Any) -> None:
-    """Whoever lowers the cap, or fills the disk, does not take away what is there already."""
+def test_cached_features_are_used_in_a_cache_that_became_too_small(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, views: Any
+) -> None:
+    """A lower cap or a full disk does not take away what is cached already."""
     settings = {"augmentation": {"horizontal_flip": True, "views": views}}
-    _said(data, tmp_path, None, **settings)
-    said = _said(data, tmp_path, 0, **settings)
+    _output(data, tmp_path, None, **settings)
+    output = _output(data, tmp_path, 0, **settings)
 
-    assert "would take" not in said
-    what = "84 images and views, 84" if views == 3 else "24 decoded images and features of 12, 36"
-    assert f" · {what} stored\n" in said
+    assert "cache-features-do-not-fit" not in codes_in(caplog)
+    assert (": 84 cached\n" if views == 3 else "24 decoded images and features of 12: 36 cached\n") in output
 
 
-def test_a_stage_says_that_fresh_views_go_through_the_frozen_part(data: Path, tmp_path: Path) -> None:
-    """And how long that takes in every epoch; what is stored before the first one are pixels, and no time is none."""
-    said = _said(data, tmp_path, None, augmentation={"horizontal_flip": True, "views": "fresh"})
+def test_the_line_before_a_stage_shows_that_fresh_views_go_through_the_frozen_layers(
+    data: Path, tmp_path: Path
+) -> None:
+    """It also shows how long that takes in every epoch; before the first one only pixels are cached."""
+    output = _output(data, tmp_path, None, augmentation={"horizontal_flip": True, "views": "fresh"})
 
-    assert " · every epoch runs the frozen part anew, about 1 s · 24 decoded images and features of 12, 0" in said
-    assert "stored · about 1 s for the others\n" in said
-    assert "every epoch" not in _said(data, tmp_path, None)
-    assert "every epoch" not in _said(data, tmp_path, None, **VIEWS)
+    assert "in every epoch, about 1 s · 24 decoded images and features of 12: 0 cached · about 1 s" in output
+    assert "in every epoch" not in _output(data, tmp_path, None)
+    assert "in every epoch" not in _output(data, tmp_path, None, **VIEWS)
 
 
 def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Its features are in use no more: where both stages' do not fit, those of the second drive out the first's."""
+    """The features of a finished stage are evicted if those of both stages do not fit."""
     stages = [{"name": "head", "epochs": 1}, {"name": "top", "unfreeze": 1, "epochs": 1}]
     config = tiny_config(data, head={"pooling": "flatten"}, training={"stages": stages})
-    shop = _workshop(config, tmp_path)
-    _train_in(shop)
-    caplog.set_level("WARNING", "cnncli.features")
-    caplog.clear()
+
+    def train(context: TrainingContext, name: str) -> Outcome:
+        return train_in(context, build_classifier(config, 2), tmp_path / name)
+
+    context = context_for(config, tmp_path)
+    train(context, "first")
     sizes = sorted(key.size_bytes for key in stored_keys(tmp_path / "features"))
-    shop = dataclasses.replace(shop, store=FeatureStore(tmp_path / "again", sizes[1]))
-    outcome = _train_in(shop)
+    context = dataclasses.replace(context, store=FeatureStore(tmp_path / "again", sizes[1]))
+    caplog.clear()
+    outcome = train(context, "second")
     left = stored_keys(tmp_path / "again")
 
     assert len(sizes) == 2
@@ -494,18 +501,14 @@ def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path, caplog: pyt
     assert [key.size_bytes for key in left] == sizes[1:]
 
 
-def _train_in(shop: Workshop) -> Outcome:
-    return train_stages(build_classifier(shop.config, 2), stages_of(shop.config), shop, Rows())
-
-
 def test_random_layers_start_from_a_keyed_state(data: Path) -> None:
-    """A backbone's own dropout has no seed in its config: two processes would draw differently."""
+    """A backbone's own dropout has no seed in its config, so two processes would draw differently without this."""
     config = tiny_config(data, backbone={"name": "EfficientNetB0", "weights": "none"})
     states = []
     for _ in range(2):
         cut = cut_classifier(build_classifier(config, 2), "all")
-        trainer = TailTrainer(cut.tail, build_optimizer(stages_of(config)[0].optimizer), Objective("softmax", 2))
-        trainer.seed(0, "head")
+        step = TrainStep(cut.tail, build_optimizer(stages_of(config)[0].optimizer), Objective("softmax", 2))
+        step.seed(0, "head")
         generators = [op.seed_generator for op in cut.tail.operations if hasattr(op, "seed_generator")]
         states.append([generator.state.numpy().tolist() for generator in generators])
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.errors import WeightsError, printable
+from cnncli.errors import Message, WeightsError, printable
 from cnncli.networks.backend import import_keras
 from cnncli.networks.weights.safe_hdf5 import is_hdf5
 from cnncli.terminal.console import Console
@@ -85,10 +85,11 @@ def _folder_beside(target: Path) -> Iterator[Path]:
         _sweep(target.parent)
         folder = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
     except OSError as error:
-        raise WeightsError(
+        text = (
             f"{printable(target.parent)}: ImageNet weights cannot be kept here ({error.strerror}): set KERAS_HOME to a "
             "folder that can be written"
-        ) from error
+        )
+        raise WeightsError(Message("weights-folder-unusable", text, path=target.parent)) from error
     try:
         yield folder
     finally:
@@ -134,11 +135,16 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _problem(file: PublishedFile, target: Path, reason: str) -> str:
+def _problem(file: PublishedFile, target: Path, reason: str) -> Message:
     there = " in place of the one there, which is damaged or another," if target.is_file() else ","
-    return (
+    return Message(
+        "weights-download-failed",
         f"backbone.weights: {file.name} cannot be fetched from {file.url} ({reason}): put the file at "
-        f"{printable(target)}{there} or name a file of weights in its stead"
+        f"{printable(target)}{there} or name a file of weights in its stead",
+        key="backbone.weights",
+        url=file.url,
+        path=target,
+        reason=reason,
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cnncli.errors import WeightsError, printable
+from cnncli.errors import Message, WeightsError, printable
 from cnncli.networks.weights.layer_paths import paths_by_name
 from cnncli.networks.weights.safe_hdf5 import (
     HDF5_SIGNATURE,
@@ -72,23 +72,26 @@ def open_weights(path: Path) -> Iterator[Stored]:
     Raises: WeightsError: missing, neither HDF5 nor a `.keras` archive, damaged, cut off, or laid out to harm.
     """
     with ExitStack() as stack:
-        with _saying_where(path):
+        with naming_file(path):
             stored = _open(path, stack)
         yield stored
 
 
 @contextmanager
-def _saying_where(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside becomes one line that begins with the file's name."""
+def naming_file(path: Path) -> Iterator[None]:
+    """Turn any failure inside the block into a WeightsError whose messages begin with the path."""
     name = printable(path)
     try:
         yield
     except WeightsError as error:
-        raise WeightsError([f"{name}: {problem}" for problem in error.problems]) from error
+        problems = [Message(one.code, f"{name}: {one}", **{**one.facts, "path": path}) for one in error.problems]
+        raise WeightsError(problems) from error
     except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise WeightsError(f"{name}: cannot be read ({_reason(error)}): copy or download it again") from error
+        text = f"{name}: cannot be read ({_reason(error)}): copy or download it again"
+        raise WeightsError(Message("weights-unreadable", text, path=path, reason=_reason(error))) from error
     except (*ARCHIVE_ERRORS, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{name}: not a file of weights as Keras writes it ({one_line(error)})") from error
+        text = f"{name}: not a file of weights as Keras writes it ({one_line(error)})"
+        raise WeightsError(Message("weights-wrong-format", text, path=path, reason=one_line(error))) from error
 
 
 def _reason(error: Exception) -> str:
@@ -105,7 +108,8 @@ def _open(path: Path, stack: ExitStack) -> Stored:
         config = _read_config(archive)
         unpacked = stack.enter_context(_unpacked(archive, "model.weights.h5", path.stat().st_size))
         return _keras_models(stack.enter_context(open_hdf5(unpacked)), config)
-    raise WeightsError("neither HDF5 nor a .keras archive; expected .weights.h5 (Keras 3), .h5 (legacy) or .keras")
+    text = "neither HDF5 nor a .keras archive; expected .weights.h5 (Keras 3), .h5 (legacy) or .keras"
+    raise WeightsError(Message("weights-wrong-format", text))
 
 
 def _contents(file: h5py.File) -> Stored:
@@ -131,12 +135,14 @@ def _keras_models(file: h5py.File, config: Mapping[str, Any] | None) -> list[Ker
     # Keras 2.13 called the container of the layers differently.
     container = next((name for name in ("layers", "_layer_checkpoint_dependencies") if has_child(file, name)), None)
     if container is None:
-        raise WeightsError("HDF5, but not weights that Keras wrote: it has neither layers nor layer_names")
+        text = "HDF5, but not weights that Keras wrote: it has neither layers nor layer_names"
+        raise WeightsError(Message("weights-wrong-format", text))
     collected = _Collected({}, {}, set())
     _collect(group_in(file, container), "layers", collected, 0)
     nested = {path[: path.rindex("/layers/")] for path in collected.arrays if "/layers/" in path}
     if len(collected.arrays) > MAX_LAYERS or len(nested) > MAX_MODELS:
-        raise WeightsError(f"it has {len(collected.arrays):,} layers in {len(nested) + 1:,} models: refused")
+        text = f"it has {len(collected.arrays):,} layers in {len(nested) + 1:,} models: refused"
+        raise WeightsError(Message("weights-refused", text))
     return [_model_at(where, collected, config) for where in ["", *sorted(nested)]]
 
 
@@ -183,7 +189,7 @@ def _visit(group: h5py.Group, collected: _Collected, depth: int) -> None:
 
     address = h5py.h5o.get_info(group.id).addr
     if address in collected.visited or depth > MAX_DEPTH:
-        raise WeightsError(f"{group.name} leads round in a circle: refused")
+        raise WeightsError(Message("weights-refused", f"{group.name} leads round in a circle: refused"))
     collected.visited.add(address)
 
 
@@ -191,7 +197,7 @@ def _read_config(archive: zipfile.ZipFile) -> Mapping[str, Any]:
     """The description of the model in a `.keras` archive, as plain data: nothing in it is built or run."""
     config = parse_json(read_entry(archive, archive.getinfo("config.json"), MAX_CONFIG_BYTES))
     if not isinstance(config, dict):
-        raise WeightsError("config.json does not describe a model")
+        raise WeightsError(Message("weights-wrong-format", "config.json does not describe a model"))
     return config
 
 

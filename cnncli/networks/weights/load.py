@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cnncli.catalogue.networks import NetworkInfo
 from cnncli.config.schema import BackboneConfig
-from cnncli.errors import WeightsError, printable
-from cnncli.networks.weights.files import Stored, open_weights
+from cnncli.errors import Message, WeightsError, printable
+from cnncli.networks.weights.files import Stored, naming_file, open_weights
 from cnncli.networks.weights.matching import Assignment, match
 
 if TYPE_CHECKING:
@@ -30,11 +30,10 @@ def load_file(backbone: keras.Model, path: Path, info: NetworkInfo, part: keras.
             in_part = match(stored, part, backbone, info)
             attempt = in_part if in_part.problem is None else attempt
         if attempt.problem is not None:
-            raise WeightsError(f"{printable(path)}: {attempt.problem}")
-        try:
+            text = f"{printable(path)}: {attempt.problem}"
+            raise WeightsError(Message("weights-mismatch", text, path=path, expected=info.name))
+        with naming_file(path):
             values = _read(attempt.assignments)
-        except WeightsError as error:
-            raise WeightsError([f"{printable(path)}: {problem}" for problem in error.problems]) from error
     _assign(attempt.assignments, values)
 
 
@@ -44,7 +43,8 @@ def _read(assignments: Sequence[Assignment]) -> list[NDArray[np.float32]]:
     for assignment in assignments:
         value = assignment.array.read()
         if not np.isfinite(value).all():
-            raise WeightsError(f"layer {assignment.layer.name} has weights that are not finite numbers")
+            text = f"layer {assignment.layer.name} has weights that are not finite numbers"
+            raise WeightsError(Message("weights-not-finite", text, layer=assignment.layer.name))
         values.append(value)
     return values
 

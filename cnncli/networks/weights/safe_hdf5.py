@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.errors import WeightsError
+from cnncli.errors import Message, WeightsError
 from cnncli.networks.weights.hdf5_names import lists_apart, texts_of
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ class StoredArray:
         try:
             values = self.dataset[()]
         except (OSError, ValueError) as error:
-            raise WeightsError(
-                f"{self.name} cannot be read ({one_line(error)}): copy or download the file again"
-            ) from error
+            text = f"{self.name} cannot be read ({one_line(error)}): copy or download the file again"
+            raise WeightsError(Message("weights-damaged", text, reason=one_line(error))) from error
         if _is_bfloat16(self.dataset):
             import ml_dtypes
 
@@ -92,7 +91,7 @@ def check_plain(path: Path) -> None:
                 child = _linked(group, name)
                 address = h5py.h5o.get_info(child.id).addr
                 if address in seen or len(seen) > MAX_OBJECTS:
-                    raise WeightsError(f"{child.name} leads round in a circle: refused")
+                    raise WeightsError(Message("weights-refused", f"{child.name} leads round in a circle: refused"))
                 seen.add(address)
                 if isinstance(child, h5py.Group):
                     pending.append(child)
@@ -102,7 +101,7 @@ def check_plain(path: Path) -> None:
 
 def _check_stored(dataset: h5py.Dataset) -> None:
     if dataset.chunks is not None or dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
-        raise WeightsError(f"{dataset.name} declares more than is stored: refused")
+        raise WeightsError(Message("weights-refused", f"{dataset.name} declares more than is stored: refused"))
 
 
 def is_hdf5(path: Path) -> bool:
@@ -143,12 +142,12 @@ def array_in(group: h5py.Group, name: str) -> StoredArray:
     if not isinstance(dataset, h5py.Dataset):
         raise KeyError(name)
     if dataset.external or dataset.is_virtual:
-        raise WeightsError(f"{dataset.name} has its data in another file: refused")
+        raise WeightsError(Message("weights-refused", f"{dataset.name} has its data in another file: refused"))
     if dataset.shape is None or not (dataset.dtype.kind in "fiu" or _is_bfloat16(dataset)):
-        raise WeightsError(f"{dataset.name} is not an array of numbers: refused")
+        raise WeightsError(Message("weights-refused", f"{dataset.name} is not an array of numbers: refused"))
     chunk_items = int(np.prod(dataset.chunks or (0,), dtype=np.float64))
     if not _filters(dataset) <= _FILTERS or chunk_items > max(MAX_CHUNK_ITEMS, dataset.size):
-        raise WeightsError(f"{dataset.name} is packed as Keras never does: refused")
+        raise WeightsError(Message("weights-refused", f"{dataset.name} is packed as Keras never does: refused"))
     return StoredArray(dataset.name, tuple(dataset.shape), dataset)
 
 
@@ -189,7 +188,7 @@ def _linked(group: h5py.Group, name: str) -> Any:
     if not has_child(group, name):
         raise KeyError(name)
     if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != h5py.h5l.TYPE_HARD:
-        raise WeightsError(f"{group.name.rstrip('/')}/{name} is a link to somewhere else: refused")
+        raise WeightsError(Message("weights-refused", f"{group.name.rstrip('/')}/{name} is a link to somewhere else: refused"))
     return group[name]
 
 
@@ -202,13 +201,13 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
         return []
     text = h5py.check_string_dtype(declared.dtype)
     if text is None or count > MAX_NAMES:
-        raise WeightsError(f"{group.name} has a list of names as Keras never writes it: refused")
+        raise WeightsError(Message("weights-refused", f"{group.name} has a list of names as Keras never writes it: refused"))
     if text.length is None and count > 1 and count * _longest_text_in(group.file) > MAX_TEXT_BYTES:
         names = _names_apart(group, attribute, count)
     else:
         names = texts_of(group.attrs[attribute])
     if any(len(name) > MAX_NAME_CHARACTERS for name in names):
-        raise WeightsError(f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused")
+        raise WeightsError(Message("weights-refused", f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused"))
     return names
 
 
@@ -216,10 +215,11 @@ def _names_apart(group: h5py.Group, attribute: str, count: int) -> list[str]:
     """Names that take too much memory if the worst is true; of a large network saved with its model it is not."""
     names = lists_apart(Path(group.file.filename)).get((group.name, attribute), ())
     if len(names) != count:
-        raise WeightsError(
+        text = (
             f"{group.name} has {count:,} names that could fill the memory: refused; save the model again with "
-            f"model.save_weights('NAME.weights.h5')"
+            "model.save_weights('NAME.weights.h5')"
         )
+        raise WeightsError(Message("weights-refused", text))
     return list(names)
 
 

@@ -1,0 +1,98 @@
+"""The end of a training: save its classifier, and evaluate it from the saved files."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+
+from cnncli.engines.engine import EngineChoice
+from cnncli.errors import CnncliError, Message
+from cnncli.features.extract import Counts
+from cnncli.inference.evaluate_rows import score_rows
+from cnncli.inference.predictor import ScoringRecipe, load_scorer, save_scorer
+from cnncli.metrics.classification import Metrics
+from cnncli.networks.backend import gpus
+from cnncli.networks.classifier import Classifier, save_classifier
+from cnncli.runs.folder import RunFolder
+from cnncli.training.context import TrainingContext
+from cnncli.training.trainer import Outcome
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SavedRunEvaluation:
+    """The evaluation of a run from its saved files.
+
+    Attributes:
+        metrics: Metrics of each split that could be evaluated: validation, and test if there is one.
+        features: Number of features that were computed for it and found in the cache.
+        error: What kept a split from being evaluated.
+    """
+
+    metrics: dict[str, Metrics]
+    features: Counts
+    error: CnncliError | None = None
+
+
+def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext, outcome: Outcome) -> None:
+    """Save a classifier as Keras loads it, and as its engine runs it fastest."""
+    graph, data = outcome.last, context.config.data
+    choice = graph.engine.choice if graph.engine else EngineChoice(context.choice.engine, graph.precision)
+    recipe = ScoringRecipe(
+        engine=choice.engine,
+        precision=choice.precision,
+        tail_engine=choice.engine,
+        trunk=graph.fingerprint,
+        unfreeze=graph.stage.unfreeze,
+        batch_norm=graph.stage.batch_norm,
+        pretrained=classifier.pretrained,
+        activation=context.config.head.activation,
+        classes=context.manifest.classes,
+        height=context.pixels.height,
+        width=context.pixels.width,
+        color=data.color,
+        fit=data.fit,
+        max_pixels=data.max_pixels,
+        value_range=data.range,
+        tail_precision=graph.precision,
+        gpu=bool(gpus()),
+        cut=graph.cut.after,
+    )
+    save_classifier(classifier, run.model)
+    shutil.rmtree(run.engine, ignore_errors=True)  # left by a run that was killed here
+    save_scorer(run.engine, recipe, graph.cut, graph.converted)
+
+
+def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcome) -> SavedRunEvaluation:
+    """Evaluate validation and test split from the saved files. The test images are used only here, once.
+
+    If the last stage's features were not to be cached, those of the test images are not either: they are needed once,
+    and what is in use would outgrow the cache.
+    """
+    manifest, inputs, network = context.manifest, outcome.inputs, context.config.backbone.name
+    metrics: dict[str, Metrics] = {}
+    features = Counts()
+    try:
+        scorer = load_scorer(run.engine, run.model)
+        for split in ("validation", "test"):
+            if rows := manifest.split(split):
+                metrics[split], counts = score_rows(
+                    scorer,
+                    manifest,
+                    rows,
+                    context.store,
+                    context.console,
+                    network,
+                    inputs.wanted(),
+                    inputs.cached == "features",
+                )
+                # The last stage has counted what it found in the cache of the validation images.
+                features = features + (Counts(counts.computed, 0) if split == "validation" else counts)
+    except CnncliError as error:
+        problem = error.problems[0]
+        text = f"The model is saved, but not every split could be evaluated: {problem}"
+        log.warning(Message("training-evaluation-incomplete", text, reason=problem))
+        return SavedRunEvaluation(metrics, features, error)
+    return SavedRunEvaluation(metrics, features)

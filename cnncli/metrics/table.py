@@ -1,0 +1,105 @@
+"""The metrics that training reports and monitors and that `evaluate` computes.
+
+One entry of `METRICS` is all it takes to add one: the columns of history.csv, TensorBoard's scalars, the curves, the
+choices of every `monitor` setting and the results of `evaluate` follow from this table. Names and directions are
+available without NumPy, so that a config can be read without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+VALIDATION = "val_"
+"""Prefix of the names of validation metrics, as in Keras."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the images of one pass.
+
+    Attributes:
+        n: Number of images, at least 1.
+        loss: Mean plain cross-entropy in nats, computed from the logits.
+        n_correct: Number of images whose own class ranks first. An image mixed from two counts for both labels, in
+            proportion.
+        scores: Float (n, classes) that rank the classes as their probabilities do, without saturating.
+        labels: Int64 (n,) class indices; of an image mixed from two, the label with the larger proportion.
+    """
+
+    n: int
+    loss: float
+    n_correct: float
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: As in history.csv and the config, where the same metric of the validation images has the prefix `val_`.
+        compute: Returns the value for the predictions of a pass.
+        lower_is_better: Direction of improvement.
+        is_fraction: Whether values lie in 0-1 and are shown as percentages.
+        needs_scores: Whether `compute` reads `scores` and `labels`. If no metric does, an epoch keeps sums instead of
+            the scores of all images, and both arrays are empty.
+    """
+
+    name: str
+    compute: Callable[[Predictions], float]
+    lower_is_better: bool = False
+    is_fraction: bool = True
+    needs_scores: bool = True
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("loss", lambda found: found.loss, lower_is_better=True, is_fraction=False, needs_scores=False),
+        Metric("accuracy", lambda found: found.n_correct / found.n, needs_scores=False),
+    )
+}
+
+
+def compute_metrics(predictions: Predictions) -> dict[str, float]:
+    """Return every metric of the table, by name."""
+    return {name: metric.compute(predictions) for name, metric in METRICS.items()}
+
+
+def need_scores() -> bool:
+    """Return whether any metric needs the scores of all images."""
+    return any(metric.needs_scores for metric in METRICS.values())
+
+
+def result_names() -> tuple[str, ...]:
+    """Return the names of an epoch's results, training before validation."""
+    return (*METRICS, *(VALIDATION + name for name in METRICS))
+
+
+def monitors() -> tuple[str, ...]:
+    """Return what a `monitor` setting can name, validation before training."""
+    return (*(VALIDATION + name for name in METRICS), *METRICS)
+
+
+def as_validation(results: Mapping[str, float]) -> dict[str, float]:
+    """Return results of validation images under their names in an epoch's results."""
+    return {VALIDATION + name: value for name, value in results.items()}
+
+
+def is_better(monitor: str, value: float, than: float | None, min_delta: float = 0.0) -> bool:
+    """Return whether a monitored value beats another by more than `min_delta`. Any value beats None.
+
+    >>> is_better("val_loss", 0.1, 0.2), is_better("val_accuracy", 0.1, 0.2), is_better("accuracy", 0.1, None)
+    (True, False, True)
+    """
+    if than is None:
+        return True
+    is_lower_better = METRICS[monitor.removeprefix(VALIDATION)].lower_is_better
+    return value < than - min_delta if is_lower_better else value > than + min_delta

@@ -1,0 +1,136 @@
+"""What a training writes into its run while it proceeds: history, TensorBoard logs, stage report, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cnncli.errors import Message, printable
+from cnncli.metrics.table import METRICS
+from cnncli.runs.checkpoints import Checkpoint, Checkpoints
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.records import HistoryRow, write_history
+from cnncli.storage.atomic import write_atomically
+
+CHECKPOINT_EVERY_S = 60.0
+"""Time after which a checkpoint is due in the middle of an epoch."""
+MAX_CHECKPOINT_FRACTION = 0.05
+"""Largest fraction of the training time that checkpoints may take. If writing one takes long, fewer are written."""
+
+log = logging.getLogger(__name__)
+
+
+class RunWriter:
+    """Writes the records of a run. What a method writes is on disk when it returns. A context manager.
+
+    Attributes:
+        run: The run directory.
+        checkpoint_s: Seconds that this process has spent writing checkpoints.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        """Create a writer for a run directory that exists. Imports TensorFlow."""
+        self.run = run
+        self._tensorboard = TensorBoard(run.tensorboard)
+        self._checkpoints = Checkpoints(run.state)
+        self.checkpoint_s = 0.0
+        self._saved_at, self._last_cost_s = time.monotonic(), 0.0
+
+    def write_epoch(self, history: Sequence[HistoryRow]) -> None:
+        """Write the history, whose last row is new."""
+        write_history(self.run.history, history)
+        try:
+            self._tensorboard.add(history[-1])
+        except self._tensorboard.errors as error:  # the training is worth more than its curves
+            log.warning(
+                Message(
+                    "run-tensorboard-unwritable",
+                    f"{printable(self.run.tensorboard)}: TensorBoard logs cannot be written ({error}).",
+                    path=self.run.tensorboard,
+                )
+            )
+
+    def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:
+        """Write the stage report: one record for each stage that is over."""
+        write_atomically(self.run.stages, json.dumps(list(stages), indent=2) + "\n")
+
+    def restore(self, history: Sequence[HistoryRow], stages: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the records of a run that had proceeded further than the checkpoint from which it resumes."""
+        write_history(self.run.history, history)
+        self.write_stages(stages)
+
+    def is_checkpoint_due(self, in_epoch: bool) -> bool:
+        """Return whether enough time has passed since the last checkpoint.
+
+        Args:
+            in_epoch: Whether an epoch is under way. Between epochs one is due as soon as its cost allows.
+        """
+        passed = time.monotonic() - self._saved_at
+        return passed >= max(CHECKPOINT_EVERY_S if in_epoch else 0.0, self._last_cost_s / MAX_CHECKPOINT_FRACTION)
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            RunError: It cannot be written; earlier ones are unchanged.
+        """
+        started = time.monotonic()
+        self._checkpoints.save(checkpoint)
+        self._saved_at = time.monotonic()
+        self._last_cost_s = self._saved_at - started
+        self.checkpoint_s += self._last_cost_s
+
+    def newest_checkpoint(self, between_epochs: bool = False) -> Checkpoint | None:
+        """Return the newest valid checkpoint, see `Checkpoints.newest`."""
+        return self._checkpoints.newest(between_epochs)
+
+    def keep_newest_checkpoint(self) -> None:
+        """Delete the checkpoints that a finished run no longer needs, see `Checkpoints.keep_newest`."""
+        self._checkpoints.keep_newest()
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tensorboard.close()
+
+
+class TensorBoard:
+    """Writes the scalars of each epoch for TensorBoard, training and validation as two curves of one chart."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use a folder, which gets train/ and validation/ with the first row. Imports TensorFlow."""
+        import tensorflow as tf
+
+        self._tf: Any = tf
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+        self.errors: tuple[type[Exception], ...] = (tf.errors.OpError, OSError)
+
+    def add(self, row: HistoryRow) -> None:
+        """Write the scalars of one epoch and flush them."""
+        train = {name: row.metrics[name] for name in METRICS if name in row.metrics}
+        self._write("train", row.epoch, {**train, "learning_rate": row.learning_rate})
+        self._write("validation", row.epoch, row.validation)
+
+    def _write(self, split: str, epoch: int, scalars: Mapping[str, float]) -> None:
+        if split not in self._writers:
+            self._writers[split] = self._tf.summary.create_file_writer(str(self._folder / split))
+        with self._writers[split].as_default(step=epoch):
+            for name, value in scalars.items():
+                self._tf.summary.scalar(f"epoch/{name}", value)
+        self._writers[split].flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        for writer in self._writers.values():
+            with suppress(*self.errors):
+                writer.close()

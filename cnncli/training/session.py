@@ -1,0 +1,121 @@
+"""A run in which a training takes place: how it is created, and what surrounds the training in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from cnncli.config.modes import run_name
+from cnncli.config.writer import dump_config
+from cnncli.engines.build import graphs_in_use
+from cnncli.errors import CnncliError, Message, TrainingError, printable
+from cnncli.networks.backend import gpus
+from cnncli.networks.classifier import Classifier
+from cnncli.networks.fingerprint import hash_weights
+from cnncli.runs.access import locked
+from cnncli.runs.folder import RunFolder, create_run
+from cnncli.runs.log import recording
+from cnncli.runs.writer import RunWriter
+from cnncli.runtime.environment import environment
+from cnncli.runtime.memory import bounded
+from cnncli.runtime.signals import Terminated, mark_reported, unwrapped
+from cnncli.terminal.formatting import short_path
+from cnncli.training.context import TrainingContext, check_stages
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def new_run(
+    classifier: Classifier, context: TrainingContext, runs_dir: Path, parent: Path | None = None
+) -> Iterator[RunFolder]:
+    """Create a run, and hold its lock inside the block.
+
+    Args:
+        classifier: The weights that the run starts from.
+        context: Config and images.
+        runs_dir: Directory in which the run appears.
+        parent: The run whose weights these are, if any.
+
+    Raises:
+        ConfigError: A stage cannot be trained.
+        CacheError: The cache directory cannot be written.
+        RunError: The run cannot be created.
+    """
+    check_stages(classifier, context.stages, needs_pixels=context.config.augmentation.cutmix > 0)
+    with graphs_in_use(context.graphs):  # can fail, and a run that appears is one that trains
+        run = create_run(runs_dir, run_name(context.config), _files(context), parent, _facts(classifier, context))
+        with locked(run):
+            yield run
+
+
+@contextmanager
+def training_session(run: RunFolder, context: TrainingContext) -> Iterator[RunWriter]:
+    """Provide a run's writer, and everything that lasts as long as its training.
+
+    Messages go to the run's log, cached features and graphs stay, memory is bounded, errors are recorded in run.json,
+    and the command that resumes the run is shown.
+
+    Args:
+        run: A run whose lock this process holds.
+        context: Context of the training.
+    """
+    with (
+        recording(run),
+        _resume_hint(run),
+        context.store,
+        graphs_in_use(context.graphs),
+        nullcontext() if gpus() else bounded(),
+        RunWriter(run) as writer,
+        unwrapped(),
+    ):
+        yield writer
+
+
+@contextmanager
+def _resume_hint(run: RunFolder) -> Iterator[None]:
+    """Show the command that resumes the run if something that can be overcome ends the block."""
+    command = f"cnncli train {printable(shlex.quote(str(short_path(run.path))))}"
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as stop:
+        log.warning(Message("training-interrupted", f"Interrupted. Resume with: {command}", path=run.path))
+        mark_reported(stop)
+        raise
+    except TrainingError:
+        raise  # it would end the same way again
+    except (CnncliError, OSError):
+        log.warning(Message("training-failed", f"After fixing this, resume with: {command}", path=run.path))
+        raise
+
+
+def _files(context: TrainingContext) -> dict[str, str]:
+    config, manifest = context.config, context.manifest
+    files = {
+        "config.yaml": dump_config(config),
+        "state/config.yaml": dump_config(config),
+        "manifest.csv": manifest.csv_text(),
+        "classes.json": json.dumps(list(manifest.classes), ensure_ascii=False, indent=1) + "\n",
+        "environment.json": json.dumps(environment(), indent=2) + "\n",
+    }
+    if manifest.skipped:
+        files["skipped.csv"] = manifest.skipped_text()
+    if manifest.near:
+        files["near_duplicates.csv"] = manifest.near_text()
+    return files
+
+
+def _facts(classifier: Classifier, context: TrainingContext) -> dict[str, object]:
+    return {
+        "mode": context.config.mode,
+        "backbone": context.config.backbone.name,
+        "began_on": context.choice.in_words,
+        "engine": context.choice.engine,
+        "precision": context.choice.precision,
+        "stages": [stage.name for stage in context.stages],
+        "initial_weights_sha256": hash_weights(classifier.model.layers),
+    }
