@@ -66,7 +66,7 @@ def archived(
 
 
 def _refused(mentions: str) -> Refusal:
-    return Refusal("", rf"model\.keras.*(?:{mentions})")
+    return Refusal("run-file-damaged", rf"model\.keras.*(?:{mentions})")
 
 
 def layer_named(config: Described, start: str) -> Described:

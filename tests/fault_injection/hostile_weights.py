@@ -29,18 +29,18 @@ KERNEL = "layers/conv2d/vars/0"
 Change = Callable[[h5py.File, Path], object]
 
 
-def _hdf5(change: Change, mentions: str | None) -> Kind:
+def _hdf5(change: Change, mentions: str | None, code: str = "weights-refused") -> Kind:
     """Return a kind of weights, which `change` modifies; it gets the open file and the forbidden folder."""
 
     def make(here: Path) -> None:
         with h5py.File(_weights(here), "a") as file:
             change(file, here.parent / FORBIDDEN)
 
-    return Kind(make, load_weights, None if mentions is None else _refused(mentions))
+    return Kind(make, load_weights, None if mentions is None else _refused(mentions, code))
 
 
-def _refused(mentions: str) -> Refusal:
-    return Refusal("", rf"weights\.weights\.h5.*(?:{mentions})")
+def _refused(mentions: str, code: str = "weights-refused") -> Refusal:
+    return Refusal(code, rf"weights\.weights\.h5.*(?:{mentions})")
 
 
 def write_legacy(path: Path) -> None:
@@ -156,7 +156,7 @@ def _pickle(data: Callable[[], bytes], mentions: str) -> Kind:
     def make(here: Path) -> None:
         (here / "weights.pth").write_bytes(data())
 
-    return Kind(make, load_tensors, Refusal("", rf"efficientnet_lite0.*(?:{mentions})"))
+    return Kind(make, load_tensors, Refusal("weights-damaged", mentions))
 
 
 def _pickled(*things: Any) -> bytes:
@@ -230,19 +230,19 @@ KINDS: Mapping[str, Kind] = {
     "hdf5 with groups in a circle": _hdf5(_circle, "/layers/conv2d/layers "),
     "hdf5 with data in another file": _hdf5(_in_place(_external), "/layers/conv2d/vars/0 .*another file"),
     "hdf5 with a virtual dataset": _hdf5(_in_place(_virtual), "/layers/conv2d/vars/0 .*another file"),
-    "hdf5 that declares a terabyte": _hdf5(_in_place(_bomb), r"\(1048576, 4096, 3, 4\)"),
+    "hdf5 that declares a terabyte": _hdf5(_in_place(_bomb), r"\(1048576, 4096, 3, 4\)", "weights-mismatch"),
     "hdf5 with a chunk of gigabytes": _hdf5(_in_place(_huge_chunk), "/layers/conv2d/vars/0 "),
     "hdf5 with objects and pickles": _hdf5(_in_place(_pickles), "/layers/conv2d/vars/0 "),
     "hdf5 with long names": _hdf5(_long_names, "1,000 characters"),
     "hdf5 with one long name a thousand times": Kind(
         _one_long_name_a_thousand_times, load_weights, _refused("1,000 names")
     ),
-    "hdf5 with names that lead out": _hdf5(_names_with_parent_folders, ""),
-    "hdf5 behind a user block": Kind(_user_block, load_weights, _refused("HDF5")),
-    "hdf5 that is a pipe": Kind(_pipe, load_weights, _refused("regular file")),
+    "hdf5 with names that lead out": _hdf5(_names_with_parent_folders, "", "weights-wrong-format"),
+    "hdf5 behind a user block": Kind(_user_block, load_weights, _refused("HDF5", "weights-wrong-format")),
+    "hdf5 that is a pipe": Kind(_pipe, load_weights, _refused("regular file", "weights-unreadable")),
     "hdf5 of Keras 2, unchanged": Kind(_legacy, load_weights, None),
     "hdf5 unchanged": _hdf5(lambda file, _: file, None),
-    "pth for weights": Kind(_torch_file, load_weights, Refusal("", r"weights\.pth")),
+    "pth for weights": Kind(_torch_file, load_weights, Refusal("weights-wrong-format", r"weights\.pth")),
     "pickle that runs a command": _pickle(lambda: _head() + _evil(), r"posix\.system"),
     "pickle with a reduce of builtins": _pickle(
         lambda: _head() + b"c__builtin__\neval\n(S'1'\ntR.", r"__builtin__\.eval"
