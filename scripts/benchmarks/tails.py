@@ -26,12 +26,12 @@ from scripts.benchmarks.workbench import Workbench
 
 
 class TailEpochs:
-    """The last stage of a config, ready to be trained epoch by epoch; each call is one.
+    """The last stage of a config. Each call trains one epoch.
 
     Args:
-        config_file: a file of `configs/`.
-        overrides: settings by their dotted key.
-        work: folder for the store, converted graphs and the index of images.
+        config_file: File in `configs/`.
+        overrides: Settings by dotted key.
+        work: Folder for the feature cache, converted graphs and the index of images.
     """
 
     def __init__(self, config_file: Path, overrides: Mapping[str, object], work: Path) -> None:
@@ -53,7 +53,7 @@ class TailEpochs:
         self._epochs = itertools.count(1)
 
     def __call__(self) -> Any:
-        """Train one more epoch; validation is left out."""
+        """Train one more epoch without validation."""
         epoch, steps = next(self._epochs), math.ceil(self.images / self._batch_size)
         factors = learning_rates(self._stage.schedule, epoch, self._stage.epochs, steps, 1.0)
         batches = self._source.epoch(self._stage.name, epoch, self._batch_size)
@@ -70,16 +70,16 @@ def record_epochs(
     least: float,
     note: str,
 ) -> None:
-    """Measure cnncli's epochs in turns with plain Keras's in float32 and in mixed_bfloat16, and record both.
+    """Measure epochs of cnncli and of plain Keras in float32 and mixed_bfloat16 in turns, and record them.
 
     Args:
-        bench: the measurement's setting.
-        ours: cnncli's side.
-        fit: builds plain Keras's side, in the precision that Keras is set to.
-        title: what was measured.
-        other: what plain Keras's side is; its precision is added.
-        least: how many times as fast cnncli should be as Keras in float32.
-        note: what a reader must know beside it.
+        bench: Setting of the benchmark.
+        ours: Side of cnncli.
+        fit: Builds the side of plain Keras in the current dtype policy.
+        title: Title of the finding.
+        other: Name of the side of plain Keras, to which the precision is appended.
+        least: Minimum ratio of the rates of cnncli and of Keras in float32.
+        note: Note of the finding.
     """
     fits = {"float32": fit()}
     with mixed_bfloat16():

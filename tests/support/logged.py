@@ -1,4 +1,4 @@
-"""The messages that were logged in a test, by their codes."""
+"""Find the messages that were logged in a test by their codes."""
 
 from __future__ import annotations
 

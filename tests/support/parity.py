@@ -128,13 +128,13 @@ def write_case(case: Case, folder: Path, seed: int = 1) -> Mapping[str, Path]:
 
 @dataclass(frozen=True)
 class Bench:
-    """A classifier with its images on the way that training takes.
+    """A classifier and its images, prepared as for a training.
 
     Attributes:
-        classifier: with its weights.
+        classifier: Classifier with its weights.
         context: Config, manifest, engine and cache.
-        pixels: of the training images, uint8 (n, side, side, 3), in the manifest's order.
-        labels: their class indexes.
+        pixels: Training images in the order of the manifest, uint8 of shape (n, side, side, 3).
+        labels: Class indices of shape (n,).
     """
 
     classifier: Classifier
@@ -149,13 +149,13 @@ class Bench:
         return weights
 
     def epoch(self, stage: str, number: int) -> list[NDArray[np.int64]]:
-        """The rows of each step of an epoch (from 1): cnncli's own order, which is not what is compared here."""
+        """Return the row indices of each step of an epoch (from 1) in cnncli's order, which both sides use."""
         digests = [row.digest for row in self.context.manifest.split("train")]
         order = order_of_epoch(digests, self.context.config.seed, stage, number - 1)
         return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
     def steps(self, stage: str) -> list[NDArray[np.int64]]:
-        """The rows of the first `STEPS` steps of a stage."""
+        """Return the row indices of the first `STEPS` steps of a stage."""
         return [rows for number in range(1, STEPS + 1) for rows in self.epoch(stage, number)][:STEPS]
 
 
@@ -187,12 +187,12 @@ def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineNam
 
 
 def head_of(bench: Bench) -> Stage:
-    """The stage of feature extraction."""
+    """Return the stage that trains the head."""
     return head_stage(bench.context.config)
 
 
 def top_of(bench: Bench, unfreeze: int | str) -> Stage:
-    """A stage of fine-tuning at the learning rate of the config."""
+    """Return a fine-tuning stage with the learning rate of the config."""
     config = bench.context.config
     training = config.training.model_copy(update={"unfreeze": unfreeze})
     stage = fine_tuning_stage(config.model_copy(update={"training": training}))
@@ -200,14 +200,14 @@ def top_of(bench: Bench, unfreeze: int | str) -> Stage:
 
 
 def features_and_logits(bench: Bench, graph: StageGraph) -> tuple[list[NDArray[Any]], NDArray[Any]]:
-    """What crosses the cut for the training images, through the store, and the tail's logits of that."""
+    """Return the cached features of the training images, and the logits of the tail for them."""
     stored = _stored(bench, graph)
     features = stored.rows(np.arange(len(bench.labels)))
     return features, KerasEngine(graph.cut.tail, "float32").run(features)[0]
 
 
 def step_losses(bench: Bench, stage: Stage, graph: StageGraph | None = None) -> list[float]:
-    """The losses of the first steps of a stage, as the training loop takes them."""
+    """Return the losses of the first steps of a stage in cnncli."""
     graph = graph or StageGraph.build(bench.classifier, stage, bench.context)
     manifest: Manifest = bench.context.manifest
     digests = [row.digest for row in manifest.split("train")]
@@ -231,7 +231,7 @@ def _stored(bench: Bench, graph: StageGraph) -> Any:
 
 
 def compare_features(bench: Bench, base: Any, case: Case) -> tuple[float, float]:
-    """Relative differences of pooled features and of logits, the head's weights being the same."""
+    """Return the relative differences of pooled features and of logits for the same head weights."""
     graph = StageGraph.build(bench.classifier, head_of(bench), bench.context)
     (features,), logits = features_and_logits(bench, graph)
     expected = plain_keras.pooled_features(case.name, base, bench.pixels)
