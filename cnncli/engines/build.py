@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from cnncli.errors import CacheError, EngineError, Message, printable
 from cnncli.storage.atomic import touch
 from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 from cnncli.storage.locks import Lock, shared
-from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
     import keras
+
+log = logging.getLogger(__name__)
 
 GRAPHS_LOCK = "lock"
 """Name of the lock file in the directory of converted graphs."""
@@ -38,19 +40,20 @@ def graphs_in_use(graphs: Path) -> Lock:
 
 
 def build_engine(
-    trunk: keras.Model, fingerprint: str, choice: EngineChoice, graphs: Path, console: Console
+    trunk: keras.Model, fingerprint: str, choice: EngineChoice, graphs: Path
 ) -> tuple[Engine, Path | None]:
-    """An engine for a trunk, and its converted graph where it has one; that is kept and converted once.
+    """Build an engine for a trunk. A converted graph is stored and converted only once.
+
+    If OpenVINO cannot convert the graph, a warning is logged and Keras runs it in float32, whatever was chosen.
 
     Args:
-        trunk: pixels to features.
-        fingerprint: of the trunk; names the converted graph.
-        choice: engine and precision.
-        graphs: folder of converted graphs.
-        console: told where OpenVINO cannot take the graph; Keras runs it instead, in float32 whatever was chosen.
+        trunk: Functional model from pixels to features.
+        fingerprint: Fingerprint of the trunk; names the converted graph.
+        choice: Engine and precision.
+        graphs: Folder of converted graphs.
 
     Returns:
-        The engine, and the `.xml` of the converted graph; None where Keras runs the trunk.
+        The engine, and the `.xml` file of the converted graph or None if Keras runs the trunk.
     """
     if choice.engine == "keras":
         return KerasEngine(trunk, choice.precision), None
@@ -58,15 +61,15 @@ def build_engine(
         graph = converted_graph(trunk, fingerprint, graphs)
         return OpenVinoEngine(graph, choice.precision), graph
     except EngineError as error:
-        console.warn(f"{error}. Keras runs it, in float32.")
+        log.warning(Message("engine-fallback", f"{error}. Keras runs it, in float32.", reason=str(error)))
         return KerasEngine(trunk, "float32"), None
 
 
 def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
-    """The `.xml` of a trunk's OpenVINO graph, converted where that has not been done yet or the file is damaged.
+    """Return the `.xml` file of a trunk's OpenVINO graph, converted if it is missing or damaged.
 
     Raises:
-        EngineError: OpenVINO cannot take the graph.
+        EngineError: OpenVINO does not support the graph.
     """
     folder = graphs / f"{fingerprint[:32]}-{conversion_versions()}"
     if damage(folder) is not None:

@@ -219,7 +219,9 @@ def _make_dtype_table() -> None:
 
 def _cannot_run(path: Path, error: Exception) -> Message:
     reason = _last_line(error)
-    return Message("engine-graph-unusable", f"OpenVINO cannot run {printable(path)}: {reason}", path=path, reason=reason)
+    return Message(
+        "engine-graph-unusable", f"OpenVINO cannot run {printable(path)}: {reason}", path=path, reason=reason
+    )
 
 
 def _last_line(error: Exception) -> str:

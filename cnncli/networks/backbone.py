@@ -1,4 +1,4 @@
-"""The backbone of a config: the network without top, with its weights, up to the output layer."""
+"""Building the backbone of a config: the network without top, with its weights, up to the output layer."""
 
 from __future__ import annotations
 
@@ -65,13 +65,15 @@ def build_backbone(
 
 
 def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Model:
-    """The model up to one of its layers; the layers are shared with the whole.
+    """Return the model up to one of its layers, which it shares with the whole network.
 
     Args:
-        model: the whole network without top.
-        output_layer: the layer whose output becomes the model's; None: all of it.
-        name: of the network, for messages.
-    Raises: ConfigError: no layer of this name, or one whose output is neither feature maps nor a vector.
+        model: The network without top.
+        output_layer: Name of the layer whose output becomes the model's output, or None for the whole network.
+        name: Name of the network, for messages.
+
+    Raises:
+        ConfigError: There is no layer of this name, or its output is neither feature maps nor a vector.
     """
     if output_layer is None:
         return model
@@ -79,13 +81,15 @@ def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Mod
     if output_layer not in names:
         close = difflib.get_close_matches(output_layer, names, n=3)
         hint = f"Did you mean {' or '.join(close)}?" if close else f"`cnncli summary {name}` lists them."
-        raise ConfigError(f"backbone.output_layer: {name} has no layer called {output_layer!r}. {hint}")
+        text = f"backbone.output_layer: {name} has no layer called {output_layer!r}. {hint}"
+        raise ConfigError(
+            Message("config-unknown-layer", text, key="backbone.output_layer", received=output_layer, hint=hint)
+        )
     layer = model.get_layer(output_layer)
     output = layer.output
     if isinstance(output, list | tuple) or len(output.shape) not in (2, 4) or layer is model.layers[0]:
-        raise ConfigError(
-            f"backbone.output_layer: {output_layer} gives neither feature maps nor a vector; choose another layer"
-        )
+        text = f"backbone.output_layer: {output_layer} gives neither feature maps nor a vector; choose another layer"
+        raise ConfigError(Message("config-unusable-layer", text, key="backbone.output_layer", received=output_layer))
     return import_keras().Model(model.input, output, name=model.name)
 
 
@@ -102,7 +106,7 @@ def _check(info: NetworkInfo, config: BackboneConfig, input_shape: tuple[int, in
 
 @contextmanager
 def _own_layer_names() -> Iterator[None]:
-    """Inside, Keras numbers the names that it generates from the start, whatever was built before."""
+    """Number the names that Keras generates from the start inside the block, whatever was built before."""
     from keras.src.backend.common import global_state
 
     before = global_state.get_global_attribute("object_name_uids")

@@ -106,7 +106,7 @@ class StageGraph:
         if cut.trunk is None:
             return cls(stage, cut, None, None, None, precision)
         name = fingerprint(cut.trunk)
-        engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs, context.console)
+        engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
         return cls(stage, cut, name, engine, converted, precision)
 
     @property

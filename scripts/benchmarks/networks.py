@@ -16,7 +16,6 @@ from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import fingerprint
-from cnncli.terminal.console import Console
 from scripts.benchmarks.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -57,6 +56,6 @@ def freeze(
     if trunk is None:
         raise ValueError(f"{name}: nothing is frozen")
     key = fingerprint(trunk)
-    chosen, graph = build_engine(trunk, key, choose_engine(engine, precision), bench.work / "graphs", Console())
+    chosen, graph = build_engine(trunk, key, choose_engine(engine, precision), bench.work / "graphs")
     pixels = PixelSpec(side, side)
     return FrozenNetwork(trunk, Extraction(chosen, key, pixels, AugmentationConfig()), chosen, graph)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,9 @@ import pytest
 
 from cnncli.engines.build import build_engine, converted_graph
 from cnncli.engines.engine import EngineChoice
-from cnncli.errors import EngineError
+from cnncli.errors import EngineError, Message
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import Cut, cut_classifier
-from cnncli.terminal.console import Console
 from tests.support.drawing import tiny_config
 
 FLOAT32 = EngineChoice("openvino", "float32")
@@ -53,27 +51,28 @@ def test_a_damaged_graph_is_converted_again(cut: Cut, tmp_path: Path, damage: st
     assert converted_graph(cut.trunk, "a" * 64, tmp_path).with_suffix(".bin").read_bytes() == whole
 
 
-def test_keras_runs_what_openvino_cannot_take(cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float32, with one line that says so, and nothing left in the cache."""
+def test_keras_runs_what_openvino_cannot_take(
+    cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Keras runs the graph in float32, one warning is logged, and nothing is left in the cache."""
 
     def refuse(*_: object, **__: object) -> None:
         raise EngineError("OpenVINO cannot take this graph: no such operation")
 
     monkeypatch.setattr("cnncli.engines.build.convert_graph", refuse)
-    said = io.StringIO()
-    engine, graph = build_engine(
-        cut.trunk, "a" * 64, EngineChoice("openvino", "bfloat16"), tmp_path, Console(said, live=False)
-    )
+    with caplog.at_level("WARNING", logger="cnncli"):
+        engine, graph = build_engine(cut.trunk, "a" * 64, EngineChoice("openvino", "bfloat16"), tmp_path)
 
     assert (engine.choice, graph) == (EngineChoice("keras", "float32"), None)
-    assert said.getvalue() == (
-        "warning: OpenVINO cannot take this graph: no such operation. Keras runs it, in float32.\n"
-    )
+    (record,) = [record for record in caplog.records if record.name == "cnncli.engines.build"]
+    assert isinstance(record.msg, Message)
+    assert (record.levelname, record.msg.code) == ("WARNING", "engine-fallback")
+    assert "no such operation" in str(record.msg.facts["reason"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_graph_that_openvino_cannot_read_is_no_bug(cut: Cut, tmp_path: Path) -> None:
-    """It is an EngineError, which has a fallback."""
+    """A damaged graph is an EngineError, for which there is a fallback."""
     from cnncli.engines.openvino import OpenVinoEngine
 
     (tmp_path / "trunk.xml").write_text("<net")
@@ -82,10 +81,9 @@ def test_a_graph_that_openvino_cannot_read_is_no_bug(cut: Cut, tmp_path: Path) -
 
 
 def test_both_engines_give_the_same_features(cut: Cut, tmp_path: Path) -> None:
-    """Whichever `build_engine` chooses."""
+    """OpenVINO and Keras agree within the rounding errors of float32."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    console = Console(quiet=True)
-    openvino, _ = build_engine(cut.trunk, "a" * 64, FLOAT32, tmp_path, console)
-    keras, _ = build_engine(cut.trunk, "a" * 64, EngineChoice("keras", "float32"), tmp_path, console)
+    openvino, _ = build_engine(cut.trunk, "a" * 64, FLOAT32, tmp_path)
+    keras, _ = build_engine(cut.trunk, "a" * 64, EngineChoice("keras", "float32"), tmp_path)
 
     np.testing.assert_allclose(openvino.run([pixels])[0], keras.run([pixels])[0], rtol=1e-4, atol=1e-6)

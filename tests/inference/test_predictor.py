@@ -16,7 +16,6 @@ from cnncli.inference.predictor import ScoringRecipe, load_scorer, save_scorer
 from cnncli.networks.classifier import Classifier, build_classifier, save_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import fingerprint
-from cnncli.terminal.console import Console
 from tests.support.drawing import tiny_config
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
@@ -103,7 +102,7 @@ def test_scoring_finds_the_features_that_training_stored(
     monkeypatch.setattr("cnncli.engines.keras.gpus", lambda: gpus)
     _save(classifier, tmp_path, dataclasses.replace(RECIPE, engine=engine, tail_engine=engine))
     trunk = cut_classifier(classifier, 0).trunk
-    trained, _ = build_engine(trunk, "a" * 64, EngineChoice(engine, "float32"), tmp_path, Console(quiet=True))
+    trained, _ = build_engine(trunk, "a" * 64, EngineChoice(engine, "float32"), tmp_path)
     scorer = load_scorer(tmp_path / "engine", tmp_path / "model.keras")
     alone = load_scorer(tmp_path / "engine", tmp_path / "model.keras", batch=1)
     assert scorer.trunk is not None

@@ -67,19 +67,20 @@ def test_output_layer_ends_the_backbone_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "message"),
+    ("layer", "code", "hint"),
     [
-        ("conv_pw_3_rel", "has no layer called 'conv_pw_3_rel'. Did you mean conv_pw_3_relu or "),
-        ("zzz", "has no layer called 'zzz'. `cnncli summary MobileNet` lists them."),
-        ("input_layer", "input_layer gives neither feature maps nor a vector; choose another layer"),
+        ("conv_pw_3_rel", "config-unknown-layer", "Did you mean conv_pw_3_relu or "),
+        ("zzz", "config-unknown-layer", "`cnncli summary MobileNet` lists them."),
+        ("input_layer", "config-unusable-layer", ""),
     ],
 )
-def test_output_layer_that_cannot_be_is_one_line(layer: str, message: str) -> None:
-    """The nearest names, or where to find the names."""
+def test_unusable_output_layer_is_refused(layer: str, code: str, hint: str) -> None:
+    """The error suggests similar names, or how to list the names."""
     with pytest.raises(ConfigError) as error:
         _backbone("MobileNet", options={"alpha": 0.25}, output_layer=layer)
-    assert str(error.value).startswith("backbone.output_layer: ")
-    assert message in str(error.value)
+    assert error.value.code == code
+    assert (error.value.facts["key"], error.value.facts["received"]) == ("backbone.output_layer", layer)
+    assert str(error.value.facts.get("hint", "")).startswith(hint)
 
 
 def test_all_problems_of_a_backbone_are_reported_at_once() -> None:

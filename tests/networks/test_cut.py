@@ -100,27 +100,22 @@ def test_a_second_cut_is_independent_of_the_first(mobilenet: Classifier) -> None
 
 
 def test_too_many_layers_are_refused_with_the_number_there_is(convnet: Classifier) -> None:
-    """A number beyond the backbone is a misunderstanding, not `all`."""
+    """A number beyond the size of the backbone is an error, and does not mean `all`."""
     with pytest.raises(CutError) as caught:
         cut_classifier(convnet, 3)
 
-    assert str(caught.value) == (
-        "unfreeze: 3 layers were asked for, and the backbone has 2 that count (with trainable weights, normalisation "
-        "left out). Use at most 2, or `all`."
-    )
+    assert caught.value.code == "cut-too-many-layers"
+    assert (caught.value.facts["received"], caught.value.facts["expected"]) == (3, 2)
 
 
 def test_an_unknown_layer_is_refused_with_near_names(mobilenet: Classifier) -> None:
-    """The message names what was probably meant, and nothing that is not like it."""
+    """The error suggests similar names, and none if no name is similar."""
     with pytest.raises(CutError) as caught:
         cut_classifier(mobilenet, "block_16_projct")
 
-    assert str(caught.value).startswith(
-        "unfreeze: block_16_projct is not a layer of the backbone. Did you mean block_16_project or "
-    )
+    assert (caught.value.code, caught.value.facts["received"]) == ("cut-unknown-layer", "block_16_projct")
+    assert caught.value.facts["suggestions"][0] == "block_16_project"  # type: ignore[index]
     with pytest.raises(CutError) as caught:
         cut_classifier(mobilenet, "nosuch")
 
-    assert str(caught.value) == (
-        "unfreeze: nosuch is not a layer of the backbone. `cnncli summary CONFIG` lists all of them."
-    )
+    assert (caught.value.code, caught.value.facts["suggestions"]) == ("cut-unknown-layer", ())

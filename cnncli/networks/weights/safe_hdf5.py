@@ -188,7 +188,9 @@ def _linked(group: h5py.Group, name: str) -> Any:
     if not has_child(group, name):
         raise KeyError(name)
     if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != h5py.h5l.TYPE_HARD:
-        raise WeightsError(Message("weights-refused", f"{group.name.rstrip('/')}/{name} is a link to somewhere else: refused"))
+        raise WeightsError(
+            Message("weights-refused", f"{group.name.rstrip('/')}/{name} is a link to somewhere else: refused")
+        )
     return group[name]
 
 
@@ -201,13 +203,19 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
         return []
     text = h5py.check_string_dtype(declared.dtype)
     if text is None or count > MAX_NAMES:
-        raise WeightsError(Message("weights-refused", f"{group.name} has a list of names as Keras never writes it: refused"))
+        raise WeightsError(
+            Message("weights-refused", f"{group.name} has a list of names as Keras never writes it: refused")
+        )
     if text.length is None and count > 1 and count * _longest_text_in(group.file) > MAX_TEXT_BYTES:
         names = _names_apart(group, attribute, count)
     else:
         names = texts_of(group.attrs[attribute])
     if any(len(name) > MAX_NAME_CHARACTERS for name in names):
-        raise WeightsError(Message("weights-refused", f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused"))
+        raise WeightsError(
+            Message(
+                "weights-refused", f"{group.name} has a name of more than {MAX_NAME_CHARACTERS:,} characters: refused"
+            )
+        )
     return names
 
 
