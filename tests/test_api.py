@@ -1,4 +1,4 @@
-"""The Python API: the README's example, and the cost of an import."""
+"""The Python API: the example of the documentation, and the cost of an import."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 
 import cnncli
-from cnncli.cli import main
 from cnncli.errors import ConfigError, DataError, RunError
 from cnncli.networks.backend import import_keras
 from tests.support.drawing import draw_dataset, tiny_config
+from tests.support.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-(EXAMPLE,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+PAGE = "docs/how-to/predict.md"
+EXAMPLE = next(block.body for block in blocks(ROOT / PAGE) if block.language == "python")
 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """Run the README's example, and return its variables; `printed` holds what it printed."""
+    """Run the example, and return its variables; `printed` holds what it printed."""
     folder = tmp_path_factory.mktemp("notebook")
     names: dict[str, object] = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -34,11 +34,11 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
             patch.setenv(variable, str(folder / variable))
         printed: list[str] = []
         names["print"] = lambda *values: printed.append(" ".join(map(str, values)))
-        exec(compile(EXAMPLE, "README.md", "exec"), names)
+        exec(compile(EXAMPLE, PAGE, "exec"), names)
     return {**names, "printed": printed}
 
 
-def test_the_readme_example_runs(example: dict[str, object]) -> None:
+def test_the_example_runs(example: dict[str, object]) -> None:
     """The example trains, predicts, fine-tunes, evaluates and loads, and prints what it should."""
     run, deeper, printed = example["run"], example["deeper"], example["printed"]
 
@@ -72,20 +72,6 @@ def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
     expected = model.predict(pixels[None].astype("float32"), verbose=0)[0]  # type: ignore[attr-defined]
 
     assert [scores["cats"], scores["dogs"]] == pytest.approx(expected.tolist(), abs=tolerance)
-
-
-def test_the_plan_in_the_readme_is_what_is_printed(
-    example: dict[str, object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The plan depends only on the network, so its text is compared; the run is reported on stderr."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    command = "finetune quickstart --unfreeze 3 --plan"
-    said, _, shown = README.partition(f"$ cnncli {command}\n")[2].partition("$ cnncli")[0].partition("\n")
-    run = example["run"].path  # type: ignore[attr-defined]
-
-    assert main([*command.split(), "--runs-dir", str(run.parent)]) == 0
-    assert re.fullmatch(r"run [\dT-]+Z_quickstart", said)
-    assert capsys.readouterr() == (shown, f"run {run.name}\n")
 
 
 def test_predict_raises_with_every_image_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:

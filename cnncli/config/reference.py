@@ -13,10 +13,6 @@ from cnncli.config.fields import Setting, all_settings, expectation, item_groups
 from cnncli.config.schema import Config
 from cnncli.config.tree import format_value
 from cnncli.config.writer import plain
-from cnncli.errors import CnncliError, Message
-
-BEGIN = "<!-- reference:begin -->"
-END = "<!-- reference:end -->"
 
 
 def json_schema() -> dict[str, Any]:
@@ -62,20 +58,6 @@ def markdown_reference() -> str:
         if settings and not group.startswith("training.stages.N."):
             parts.append("\n".join([*_heading(group), *_table(settings)]))
     return "\n\n".join(parts) + "\n"
-
-
-def with_reference(text: str) -> str:
-    """Return a text with the current reference between its two markers.
-
-    Raises:
-        CnncliError: The markers are missing, repeated or in the wrong order.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in before + after:
-        what = f"the reference needs the lines {BEGIN} and {END}, once each and in this order."
-        raise CnncliError(Message("config-reference-markers", what, expected=(BEGIN, END)))
-    return f"{before}{BEGIN}\n\n{markdown_reference()}\n{END}{after}"
 
 
 def _tidy(schema: Any) -> Any:

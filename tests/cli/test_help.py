@@ -1,4 +1,4 @@
-"""Help and the README show what can be typed."""
+"""Help shows what can be typed, and the documentation shows every command."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cnncli.cli import main
 from cnncli.cli.app import app
 from cnncli.cli.options import NonEmptyText
 from tests.support.commands import command_lines, parse
+from tests.support.pages import PAGES
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def leaves(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -80,17 +80,11 @@ def test_configs_named_in_examples_are_there(words: tuple[str, ...]) -> None:
 
 
 @EVERY_COMMAND
-def test_every_command_is_in_the_readme(words: tuple[str, ...]) -> None:
-    """The README shows every command at least once, in a line that can be typed."""
-    shown = [" ".join(line[: len(words)]) for line in command_lines(README)]
+def test_every_command_is_in_the_documentation(words: tuple[str, ...]) -> None:
+    """README or docs/ show every command at least once, in a line that can be typed."""
+    lines = [line for path in PAGES.values() for line in command_lines(path.read_text(encoding="utf-8"))]
 
-    assert " ".join(words) in shown
-
-
-@pytest.mark.parametrize("line", command_lines(README), ids=" ".join)
-def test_every_line_of_the_readme_can_be_typed(line: list[str]) -> None:
-    """Every command line in the README parses."""
-    parse(line)
+    assert " ".join(words) in [" ".join(line[: len(words)]) for line in lines]
 
 
 @EVERY_COMMAND

@@ -10,10 +10,9 @@ from jsonschema import Draft202012Validator
 
 from cnncli.config.fields import all_settings
 from cnncli.config.reader import config_from_mapping
-from cnncli.config.reference import BEGIN, END, json_schema, markdown_reference, with_reference
+from cnncli.config.reference import json_schema, markdown_reference
 from cnncli.config.schema import Config, DataConfig
 from cnncli.config.writer import settings_of
-from cnncli.errors import CnncliError
 from tests.config.strategies import configs
 from tests.config.test_wrong_values import CASES, nested
 
@@ -78,19 +77,6 @@ def test_reference_has_a_line_for_each_setting() -> None:
     assert "| `data.path` | a folder of images | required | " in text
     assert "| `data.fit` | stretch, crop or pad | `stretch` | " in text
     assert all(line.count(" | ") == 3 for line in lines if line.startswith("| `"))
-
-
-def test_reference_goes_between_its_markers() -> None:
-    """Text around the markers stays, text between them is replaced."""
-    text = with_reference(f"before\n{BEGIN}\nobsolete\n{END}\nafter\n")
-    assert text.startswith(f"before\n{BEGIN}\n")
-    assert text.endswith(f"{END}\nafter\n")
-    assert "obsolete" not in text
-    assert with_reference(text) == text
-    for wrong in ("no markers", f"{END} {BEGIN}", f"{BEGIN}{END}{BEGIN}{END}", BEGIN):
-        with pytest.raises(CnncliError) as caught:
-            with_reference(wrong)
-        assert caught.value.code == "config-reference-markers"
 
 
 def test_defaults_of_the_reference_are_those_of_a_config() -> None:

@@ -1,0 +1,73 @@
+"""A folder in which the commands of the documentation run: the configs and the sample of this checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = 92
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """Yield a temporary folder with `configs/` and `data/sample/`; its cache and its runs are inside."""
+    with tempfile.TemporaryDirectory(prefix="cnncli-docs-") as name:
+        yield copy_inputs(Path(name))
+
+
+def copy_inputs(folder: Path) -> Path:
+    """Copy what the commands of the documentation read, and return the folder."""
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    shutil.copytree(ROOT / "data" / "sample", folder / "data" / "sample")
+    return folder
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    """Return the environment of a command: `cnncli` is that of this checkout, nothing outside the folder is used."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CNNCLI_")}
+    return {
+        **kept,
+        "PATH": f"{_command_folder(folder)}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": str(ROOT),
+        "CNNCLI_CACHE": str(folder / ".cache"),
+        "KERAS_HOME": str(folder / ".keras"),
+        "COLUMNS": str(COLUMNS),
+        "NO_COLOR": "1",
+    }
+
+
+def _command_folder(folder: Path) -> Path:
+    """Return a folder that holds the command `cnncli`, of this Python and this checkout."""
+    tools = folder / ".bin"
+    tools.mkdir(exist_ok=True)
+    script = tools / "cnncli"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m cnncli "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    return tools
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a shell command and return stdout and stderr together.
+
+    Raises:
+        RuntimeError: It fails.
+    """
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command}\n{done.stdout}")
+    return done.stdout
