@@ -27,7 +27,7 @@ class Unfreeze(click.ParamType[int | str]):
     "--unfreeze",
     type=Unfreeze(),
     metavar="N|LAYER|all",
-    help="Weighted layers from the end of the backbone, the first layer to train, or all.  [default: 4]",
+    help="Number of weighted layers from the end of the backbone, name of the first layer, or all.  [default: 4]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Maximum number of epochs.  [default: 10]")
 @click.option(
