@@ -1,8 +1,9 @@
-"""`cnncli evaluate`: the figures of a run on a split, or on another folder."""
+"""`cnncli evaluate`: evaluate a run on a split, or on another folder."""
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
-from cnncli.errors import ConfigError, MinimumMissedError, RunError, printable
+from cnncli.errors import ConfigError, Message, MinimumMissedError, RunError, printable
 from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import score_rows
 from cnncli.inference.predictor import ScoringRecipe, load_scorer
@@ -23,20 +24,23 @@ from cnncli.runs.listing import require_finished
 from cnncli.runs.run_json import time_text, utc_now
 from cnncli.storage.cache_dir import FEATURES, make_cache_dir
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import percent
 
 REMEDY = "`cnncli evaluate --data DIR` takes the images that a folder holds now"
-"""Where those of the run have gone."""
+"""Remedy if images of the run are missing or have changed."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found.
+    """Result of `evaluate`.
 
     Attributes:
         run: the run directory.
-        split: train, validation, test; test for another folder.
-        data: the other folder, absolute, or None.
-        metrics: the figures.
+        split: `train`, `validation` or `test`; `test` for another folder.
+        data: absolute path of the other folder, or None.
+        metrics: metrics of the split.
     """
 
     run: Path
@@ -45,15 +49,17 @@ class Evaluation:
     metrics: Metrics
 
     def to_dict(self) -> dict[str, Any]:
-        """As `evaluate --json` prints it."""
+        """Return the document that `evaluate --json` prints."""
         where = {} if self.data is None else {"data": str(self.data)}
         return {"run": str(self.run), "split": self.split, **where, **self.metrics.to_dict()}
 
     def require(self, minimum: float) -> None:
-        """Be a gate: raise `MinimumMissedError` where the accuracy is below `minimum` (0-1)."""
-        if self.metrics.top1 < minimum:
+        """Raise `MinimumMissedError` if the top-1 accuracy is below `minimum` (0-1)."""
+        accuracy = self.metrics.top1
+        if accuracy < minimum:
+            text = f"accuracy on {self.split} is {percent(accuracy)}, below the required {percent(minimum)}."
             raise MinimumMissedError(
-                f"top-1 accuracy on {self.split} is {self.metrics.top1:.4f}, and at least {minimum:.4f} was required."
+                Message("metrics-minimum-missed", text, split=self.split, received=accuracy, expected=minimum)
             )
 
 
@@ -64,45 +70,47 @@ def evaluate(
     data: Path | None = None,
     allow_missing: bool = False,
 ) -> Evaluation:
-    """Score a run through its own engine and precision.
+    """Evaluate a run with its own engine and precision.
 
     Args:
         run: a finished run.
-        console: shows what happens.
-        split: of the data recorded in the run; default: test, else validation.
-        data: another folder instead: its test split, or all of it when it holds class folders. Unreadable images
-            in it are met as in the run's config.
-        allow_missing: accept a folder that lacks classes of the run.
+        console: shows progress.
+        split: split of the run's dataset; default: test, else validation.
+        data: another folder, of which the test split is used, or all images if it holds class folders. Unreadable
+            images are treated as in the run's config.
+        allow_missing: whether `data` may lack classes of the run.
 
     Raises:
-        CacheError: there can be no cache folder.
-        ConfigError: a split was named beside another folder.
-        DataError: classes that do not match, images that cannot be read, images of the run that have gone or
-            have changed; all of them.
+        CacheError: the cache folder cannot be created.
+        ConfigError: both `split` and `data` are given.
+        DataError: the classes do not match, or images are unreadable, missing or changed; it has all of them.
         RunError: the run has no such split.
     """
     if data is not None and split is not None:
-        raise ConfigError("split: another folder has its test split scored, or all of it; name no split beside data.")
+        text = "split and data cannot be used together: of another folder, the test split is used, or all images."
+        raise ConfigError(Message("usage-options-conflict", text, key="split", received=split))
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES
     for note in variable_notes():
-        console.warn(note)
+        log.warning(note)
     scorer = load_scorer(run.engine, run.model)
     if scorer.note:
-        console.warn(scorer.note)
+        log.warning(scorer.note)
     if data is not None:
         data, split = data.absolute(), "test"
         manifest = _manifest_of(data, run, scorer.recipe, allow_missing, console)
-        _warn_of_known_images(manifest, run, console)
+        _warn_of_known_images(manifest, run)
     else:
         manifest = Manifest.from_csv(run.manifest)
         if manifest.classes != scorer.recipe.classes:
-            raise RunError(f"{printable(run.manifest)}: has other classes than the run's engine. Copy the run again.")
+            text = f"{printable(run.manifest)}: has other classes than the run's engine. Copy the run again."
+            raise RunError(Message("run-file-damaged", text, path=run.manifest))
         split = split or ("test" if manifest.split("test") else "validation")
     rows = manifest.split(split)
     if not rows:
-        there = ", ".join(manifest.counts())
-        raise RunError(f"{printable(run.path)}: its data has no {split} split; there are {there}.")
+        splits = list(manifest.counts())
+        text = f"{printable(run.path)}: the dataset has no {split} split, only {', '.join(splits)}."
+        raise RunError(Message("run-split-missing", text, path=run.path, received=split, expected=splits))
     config = load_resolved(run.config)
     if data is None:
         require_unchanged(rows, config.data, REMEDY, console)
@@ -118,7 +126,7 @@ def evaluate(
 def _manifest_of(
     folder: Path, run: RunFolder, recipe: ScoringRecipe, allow_missing: bool, console: Console
 ) -> Manifest:
-    """Another folder's images, looked at as the run looked at its own."""
+    """Scan another folder as the run scanned its own."""
     on_bad_image = load_resolved(run.config).data.on_bad_image
     with checking_images(console) as progress:
         manifest = manifest_of_folder(
@@ -133,18 +141,19 @@ def _manifest_of(
     return manifest
 
 
-def _warn_of_known_images(manifest: Manifest, run: RunFolder, console: Console) -> None:
-    """Figures on images that a run was trained on, or whose epoch was chosen by them, flatter it."""
+def _warn_of_known_images(manifest: Manifest, run: RunFolder) -> None:
+    """Warn if the run was trained on some of the images, or chose its best epoch by them."""
     digests = {row.digest for row in manifest.rows}
     known = Manifest.from_csv(run.manifest)
     for split, did in (("train", "was trained on"), ("validation", "chose its best epoch by")):
         count = len(digests & {row.digest for row in known.split(split)})
         if count:
-            console.warn(f"the run {did} {count:,} of these {len(digests):,} images: the figures flatter it")
+            text = f"the run {did} {count:,} of these {len(digests):,} images, so its metrics are too good."
+            log.warning(Message("metrics-known-images", text, path=run.path, split=split, received=count))
 
 
 def _record(run: RunFolder, found: Evaluation) -> None:
-    """Count the look: whoever chooses between runs by their test figures should know how often that was done."""
+    """Record the evaluation in the run: choosing between runs by their test metrics makes these too optimistic."""
     line = {"time": time_text(utc_now()), "split": found.split, "data": found.data and str(found.data)}
     figures = {"n": found.metrics.n, "loss": found.metrics.loss, "top1": found.metrics.top1}
     try:
