@@ -1,4 +1,4 @@
-"""What an engine is: something that runs a graph on batches and can be named in a cache key."""
+"""The interface of engines, which run a graph on batches and are part of the feature key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Requests run side by side, one on a core, and what eight images need fits into a
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """An engine and the precision of its arithmetic, decided."""
+    """An engine and the precision of its arithmetic."""
 
     engine: EngineName
     precision: Precision
@@ -43,7 +43,7 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> Mapping[str, str | int]:
-        """Everything beside graph and weights that the bits of the result depend on."""
+        """Everything except graph and weights that the bits of the result depend on."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class Engine(Protocol):
 
     @property
     def streams(self) -> int:
-        """Requests that run side by side."""
+        """Number of requests that run in parallel."""
         ...
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -70,7 +70,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """Two engines as one: the second is given what the first makes of its inputs."""
+    """Two engines in sequence: the outputs of the first are the inputs of the second."""
 
     first: Engine
     second: Engine
@@ -101,14 +101,14 @@ class Chain:
 
 
 def run_on_all_cores(engine: Engine, inputs: Sequence[Array]) -> list[Array]:
-    """The same as `engine.run`, for a caller that is alone: the rows are divided among as many threads as it takes."""
+    """Run an engine on all cores: the rows are divided among threads. The result equals that of `engine.run`."""
     parts = _slices(len(inputs[0]), engine.batch)
     results = map_ordered(lambda here: engine.run([array[here] for array in inputs]), parts)
     return [np.concatenate(tensors) for tensors in zip(*results, strict=True)]
 
 
 def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice, list[Array]]]:
-    """Rows in batches of equal size, the last one filled up with its last row, each with where its real rows belong."""
+    """Yield batches of equal size, each with the slice of its rows. The last batch is padded with copies of its last row."""
     for here in _slices(len(inputs[0]), batch):
         parts, missing = [array[here] for array in inputs], batch - (here.stop - here.start)
         if missing:
@@ -117,5 +117,5 @@ def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice,
 
 
 def _slices(n: int, size: int) -> Iterator[slice]:
-    """Rows 0 … n − 1 in parts of a size, the last one possibly smaller."""
+    """Return slices of at most `size` rows that cover rows 0 … n − 1."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))

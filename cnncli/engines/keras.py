@@ -139,7 +139,7 @@ class KerasEngine:
             self._function = self._compile(jit=False)
 
     def _compile(self, jit: bool) -> Any:
-        """The graph as a function of arrays of any dtype: uint8 pixels travel to a GPU as they are."""
+        """Compile the graph as a function of arrays of any dtype, so that pixels are copied to a GPU as uint8."""
         import tensorflow as tf
 
         def outputs(*inputs: Any) -> list[Any]:

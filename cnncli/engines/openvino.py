@@ -43,7 +43,7 @@ def streams_for(cores: int) -> tuple[int, int]:
 
 
 def import_openvino() -> Any:
-    """The openvino module, imported without its telemetry.
+    """Import openvino without its telemetry.
 
     Left alone, the import sends a usage event and writes an identifier into the home folder.
     """
@@ -56,7 +56,7 @@ def import_openvino() -> Any:
 
 @cache
 def the_core() -> Any:
-    """OpenVINO's core, one for the whole process and never given up.
+    """Return OpenVINO's core, one for the whole process, which is never released.
 
     Its CPU plug-in gives the thread that makes a core another stack for signals, and takes it away again with the core.
     Of two cores, what is left may be the stack of the one that has gone: the next Ctrl-C would be a segmentation fault.
@@ -65,7 +65,7 @@ def the_core() -> Any:
 
 
 def conversion_versions() -> str:
-    """The versions of all that turns a Keras graph into an OpenVINO one: another one may give another graph."""
+    """Return the versions of the packages that convert a Keras graph; other versions may give another graph."""
     return "-".join(f"{name}{package_version(name)}" for name in ("openvino", "tensorflow", "keras"))
 
 
@@ -200,7 +200,7 @@ class OpenVinoEngine:
 
 
 def _checked_graph(core: Any, path: Path, batch: int) -> Any:
-    """The model in a file, for so many images at a time, once it has turned out to be one that may be compiled."""
+    """Read a model, set its batch size, and check that it is safe to compile."""
     check_graph_file(path)
     model = core.read_model(path)
     model.reshape({port: [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
@@ -234,7 +234,7 @@ def _plain(array: Array) -> Array:
 
 
 def _in_order(converted: Any, names: Sequence[str]) -> Any:
-    """The same model, its outputs in the order of these names: conversion sorts `Identity_10` before `Identity_2`."""
+    """Reorder the outputs of a model by name: conversion sorts `Identity_10` before `Identity_2`."""
     outputs = [converted.output(name) for name in names]
     return import_openvino().Model(outputs, converted.get_parameters(), converted.get_friendly_name())
 

@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 
 def import_keras() -> ModuleType:
-    """The `keras` module on TensorFlow with channels last, float32 and deterministic operations.
+    """Import `keras` on TensorFlow, with channels last, float32 and deterministic operations.
 
     The backend is chosen before the first import, because Keras cannot change it afterwards. Determinism stays on for
     the whole process: two trainings with the same seed give the same weights.
@@ -107,7 +107,7 @@ def standard_settings() -> Iterator[None]:
 
 
 def gpus() -> tuple[str, ...]:
-    """The names of the GPUs that TensorFlow sees."""
+    """Return the names of the GPUs that TensorFlow sees."""
     import_keras()  # first, since it keeps TensorFlow's start-up lines off the screen
     import tensorflow as tf
 
