@@ -108,7 +108,7 @@ def run_on_all_cores(engine: Engine, inputs: Sequence[Array]) -> list[Array]:
 
 
 def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice, list[Array]]]:
-    """Yield batches of equal size, each with the slice of its rows. The last batch is padded with copies of its last row."""
+    """Yield batches of equal size, each with the slice of its rows; the last one is padded with its last row."""
     for here in _slices(len(inputs[0]), batch):
         parts, missing = [array[here] for array in inputs], batch - (here.stop - here.start)
         if missing:
