@@ -24,8 +24,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cnncli.dataset.build import images_below
-from cnncli.dataset.inventory import MAX_PIXELS
-from cnncli.dataset.perceptual_hash import Looks, color_distances, correlations, near_pairs
+from cnncli.dataset.perceptual_hash import Looks, color_distances, correlations, similar_pairs
+from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.images.thumbnail import THUMBNAIL_BYTES
 from cnncli.images.verify import verify_bytes
 from cnncli.runtime.threads import map_ordered
@@ -114,7 +114,7 @@ def row_of(
     both = Looks(*(np.concatenate([getattr(looks, key)[some], getattr(copies, key)])
                    for key in ("hashes", "gray", "color", "telling")))  # fmt: skip
     n = len(some)
-    pairs = near_pairs(both, [np.arange(n), np.arange(n, 2 * n)]).pairs
+    pairs = similar_pairs(both, [np.arange(n), np.arange(n, 2 * n)]).pairs
     found = sum(other - one == n for one, other, _ in pairs) / n
     numbers = (*np.percentile(bits, (50, 95, 99)), *np.percentile(correlation, (5, 1)), np.percentile(color, 99))
     return (name, *(f"{value:.3g}" for value in numbers), f"{found:.1%}")
@@ -130,7 +130,7 @@ def all_pairs(
         near = np.flatnonzero(others <= widest)
         bits.append(others[near])
         correlation.append(correlations(looks.gray[place : place + 1], looks.gray[place + 1 + near]))
-    found = near_pairs(looks, [np.arange(len(looks.hashes))], within=[0])
+    found = similar_pairs(looks, [np.arange(len(looks.hashes))], within=[0])
     return np.concatenate(bits), np.concatenate(correlation), found.pairs
 
 
@@ -157,7 +157,7 @@ def measure_speed(n: int) -> None:
     thumbnails = [row.tobytes() for row in table]
     for what, within in (("across splits", []), ("all pairs", [0, 1, 2])):
         started, used = time.monotonic(), time.process_time()
-        found = near_pairs(Looks.of(thumbnails), parts, within)
+        found = similar_pairs(Looks.of(thumbnails), parts, within)
         seconds, used = time.monotonic() - started, time.process_time() - used
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
         spent = f"{seconds:.1f} s, {used:.1f} s of CPU time"

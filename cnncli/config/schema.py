@@ -64,6 +64,8 @@ class DataConfig(Settings):
     """Unreadable images: stop before training and list them, or leave them out and list them in the run."""
     allow_leakage: bool = False
     """Accept identical files in different splits."""
+    min_images: int = Field(default=1, ge=1)
+    """Minimum number of readable images per class; smaller classes are left out and listed."""
     max_pixels: int = Field(default=178_000_000, ge=1)
     """Maximum number of pixels; larger images are refused without decoding them."""
     range: ValueRange | None = None

@@ -1,4 +1,4 @@
-"""The files of a dataset as it was downloaded: a folder, a zip, or zips inside a zip."""
+"""Files of a downloaded dataset: a folder, a zip, or zips inside a zip."""
 
 from __future__ import annotations
 
@@ -9,38 +9,43 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from cnncli.errors import DataError, ImageError, printable
+from cnncli.errors import DataError, ImageError, Message, printable
 from cnncli.images.formats import regular_file
 from cnncli.storage.zips import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry, unpack_entry
 
 LARGEST_FILE = 200_000_000
-"""Bytes; a larger entry of an archive is no photograph and is not unpacked."""
+"""Maximum size in bytes; a larger entry of an archive is not a photograph and is not unpacked."""
 HARMLESS, MOST_PACKED = 2**25, 20
-"""Bytes below which it may be packed at will; above, an image is hardly packed at all."""
+"""Entries of at most `HARMLESS` bytes may have any compression ratio; larger ones at most `MOST_PACKED`."""
 MOST_FILES, MOST_ZIPS = 500_000, 100
-"""In a download; Kaggle's has 37,500 images in two zips."""
+"""Limits of a download; Kaggle's has 37,500 images in two zips."""
 
 Files = Mapping[str, Callable[[], bytes]]
-"""How to read each file, by its name in the download, with `/` between folders."""
+"""Functions that read each file, by its name in the download with `/` as separator."""
 
-# Kaggle packs its unlabelled test images in a zip of their own.
-_UNLABELLED = "test"
+# Kaggle packs its unlabeled test images in a separate zip.
+_UNLABELED = "test"
 
 
 @contextmanager
 def files_of(source: Path, scratch: Path) -> Iterator[Files]:
-    """The files of a download, hidden ones and those of `__MACOSX` left out; nothing is written but inner zips.
+    """List the files of a download without hidden ones and those of `__MACOSX`. Only inner zips are unpacked.
 
     Args:
         source: a folder or a zip.
-        scratch: a folder that exists, for zips inside the zip.
-    Raises: DataError: no such file, or no zip. Reading a file that cannot be read raises ImageError.
+        scratch: an existing folder for zips inside the zip.
+
+    Yields:
+        The files. Reading one that cannot be read raises ImageError.
+
+    Raises:
+        DataError: the source does not exist or is not a zip.
     """
     if source.is_dir():
         yield _files_in_folder(source)
         return
     if not source.exists():
-        raise DataError(f"{printable(source)}: there is no such file or folder")
+        raise DataError(Message("data-path-missing", f"{printable(source)}: no such file or folder", path=source))
     with ExitStack() as archives:
         yield _files_in_zip(source, "", scratch, archives)
 
@@ -61,7 +66,8 @@ def _files_in_zip(source: Path, prefix: str, scratch: Path, archives: ExitStack)
         archive = archives.enter_context(open_zip(source))
     except ARCHIVE_ERRORS as error:
         named = f"{printable(source)}{f' (in the zip as {prefix[:-1]})' if prefix else ''}"
-        raise DataError(f"{named}: is no zip, or the download broke off ({error})") from None
+        text = f"{named}: is not a zip file, or the download is incomplete ({error})"
+        raise DataError(Message("data-prepare-not-a-zip", text, path=source)) from None
     files: dict[str, Callable[[], bytes]] = {}
     for entry in archive.infolist():
         name = entry.filename.replace("\\", "/")
@@ -70,10 +76,11 @@ def _files_in_zip(source: Path, prefix: str, scratch: Path, archives: ExitStack)
         inner = PurePosixPath(name)
         if inner.suffix.lower() != ".zip":
             files[prefix + name] = partial(_read_entry, archive, entry)
-        elif not prefix and not inner.stem.lower().startswith(_UNLABELLED):
-            files.update(_files_in_zip(_unpacked(archive, entry, scratch, source), f"{name}/", scratch, archives))
+        elif not prefix and not inner.stem.lower().startswith(_UNLABELED):
+            files.update(_files_in_zip(_unpack(archive, entry, scratch, source), f"{name}/", scratch, archives))
         if len(files) > MOST_FILES:
-            raise DataError(f"{printable(source)}: holds more than {MOST_FILES:,} files, which no such download does")
+            text = f"{printable(source)}: has more than {MOST_FILES:,} files, more than any such download"
+            raise DataError(Message("data-prepare-too-many-files", text, path=source))
     return files
 
 
@@ -82,20 +89,19 @@ def _is_visible(name: str) -> bool:
     return "__MACOSX" not in parts and not any(part.startswith(".") and part not in (".", "..") for part in parts)
 
 
-def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, scratch: Path, source: Path) -> Path:
-    """A zip inside a zip as a file, under a name of ours."""
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, scratch: Path, source: Path) -> Path:
+    """Unpack a zip inside a zip into a file with a safe name."""
     others = list(scratch.iterdir())
     path = scratch / f"{len(others)}.zip"
     left = most_unpacked(source.stat().st_size) - sum(other.stat().st_size for other in others)
     try:
         if len(others) == MOST_ZIPS:
-            raise ArchiveRefusedError(f"there are more than {MOST_ZIPS} zips in it")
+            raise ArchiveRefusedError(f"more than {MOST_ZIPS} zips")
         with path.open("wb") as file:
             unpack_entry(archive, entry, file, left)
     except ARCHIVE_ERRORS as error:
-        raise DataError(
-            f"{printable(source)}: {printable(entry.filename)} cannot be unpacked ({printable(str(error))})"
-        ) from None
+        text = f"{printable(source)}: {printable(entry.filename)} cannot be unpacked ({printable(str(error))})"
+        raise DataError(Message("data-prepare-unpacking-failed", text, path=source)) from None
     return path
 
 
@@ -106,8 +112,10 @@ def _read_file(path: Path) -> bytes:
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.file_size > min(LARGEST_FILE, max(HARMLESS, MOST_PACKED * entry.compress_size)):
-        raise ImageError(entry.filename, f"has {entry.file_size:,} bytes, which no photograph has")
+        reason = f"has {entry.file_size:,} bytes, more than a photograph"
+        raise ImageError(entry.filename, Message("image-too-many-bytes", reason, received=entry.file_size))
     try:
         return read_entry(archive, entry, LARGEST_FILE)
     except ARCHIVE_ERRORS as error:
-        raise ImageError(entry.filename, f"cannot be unpacked ({printable(str(error))})") from None
+        reason = f"cannot be unpacked ({printable(str(error))})"
+        raise ImageError(entry.filename, Message("image-damaged", reason)) from None

@@ -1,74 +1,80 @@
-"""From a folder to a manifest: every image found, verified, split and put in order.
-
-All that is wrong with a folder is told at once: its folders and classes, unreadable images, images in two splits.
-"""
+"""From a dataset to its manifest or its report: find, verify, assign splits, check."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cnncli.dataset.classes import class_problems, class_warnings, known_class_problems
-from cnncli.dataset.divide import Divided, divide
-from cnncli.dataset.duplicates import across_splits, duplicates, leakage_lines, two_label_notes
-from cnncli.dataset.folder_report import FolderFacts, folder_facts
-from cnncli.dataset.inventory import MAX_PIXELS, ImageRecord, Progress, verified
-from cnncli.dataset.manifest import Manifest, Row
-from cnncli.dataset.near_duplicates import how_to_mend, near_warnings
-from cnncli.dataset.scan import ALL, SPLITS, Scan, images_below, scan
-from cnncli.dataset.sizes import size_warnings
-from cnncli.errors import DataError, printable
+from cnncli.dataset.checks import (
+    FOLDER_CHECKS,
+    LAYOUT_CHECKS,
+    SPLIT_CHECKS,
+    Dataset,
+    known_class_issues,
+    run_checks,
+    split_issues,
+)
+from cnncli.dataset.folder_report import FolderReport, report_of
+from cnncli.dataset.issues import Issue, messages_of
+from cnncli.dataset.labels.folders import read_folders
+from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
+from cnncli.dataset.split import assign_splits
+from cnncli.dataset.verification import MAX_PIXELS, verify_records
+from cnncli.dataset.watching import UNWATCHED, Watching
+from cnncli.errors import DataError, Message, printable
+from cnncli.images.verify import ImageFacts
 
 if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig, SplitFractions
-
-__all__ = ["build_manifest", "images_below", "manifest_of_folder", "scan_folder"]
+    from cnncli.config.schema import DataConfig
 
 
 def build_manifest(
-    data: DataConfig,
-    seed: int,
-    index_path: Path | None = None,
-    progress: Progress | None = None,
-    comparing: Progress | None = None,
+    data: DataConfig, seed: int, watching: Watching = UNWATCHED, index_path: Path | None = None
 ) -> Manifest:
-    """The manifest of a config's data.
+    """Build the manifest of a config's data.
 
-    Class folders alone are split by `data.splits`; where there is a train but no validation folder, validation is
-    taken from train. Both are drawn by the seed, and a note says so; equal images and those that look alike stay
-    together.
+    Class folders without split folders are divided by `data.splits`; if there is a train but no validation folder,
+    validation is taken from train. Both are drawn with the seed. Identical and similar images stay together.
 
     Args:
-        data: which images.
-        seed: of the split.
-        index_path: file of the index of known images; default: in the cache folder.
-        progress: is told how many images of how many are verified.
-        comparing: is told how many comparisons of how many are done, of images that may look alike.
-    Raises: DataError: everything that is wrong, a line each.
+        data: settings of the data.
+        seed: seed of the split.
+        watching: receivers of progress.
+        index_path: file of the index of known images; default: in the cache directory.
+
+    Raises:
+        DataError: everything that is wrong, a message each.
     """
-    found = scan(data.path)
-    images = verified(found, found.candidates, data.max_pixels, index_path, progress)
-    good, bad = _sorted_out(images)
-    problems = [*_idle_shares(found, data.splits), *class_problems(found, good)]
-    if data.on_bad_image == "error" and bad:
-        problems += [*_refusals(bad), "data.on_bad_image: skip leaves images that cannot be read out"]
-    groups = duplicates(good)
-    leaks = leakage_lines(groups)
-    if leaks and not data.allow_leakage:
-        allowed = "data.allow_leakage: true accepts images that lie in several splits"
-        problems += [*leaks, f"{allowed}; {how_to_mend(found.root)}"]
-    if problems:
-        raise DataError(problems)
-    divided = divide(found, good, data.splits, seed, comparing)
-    notes = [*found.notes, *divided.notes, *_skip_notes(bad), *two_label_notes(groups)]
-    if leaks:
-        notes.append(
-            f"accepted by data.allow_leakage: images that lie in several splits, {len(across_splits(groups)):,}"
-        )
-    manifest = _manifest(found, divided.images, bad, notes, divided.near.pairs)
-    return replace(manifest, warnings=tuple(_warnings(found, divided, manifest)))
+    dataset = _read(data, watching, index_path)
+    issues = run_checks(dataset, FOLDER_CHECKS)
+    _raise_errors(issues)
+    dataset = _assign(dataset, seed, watching)
+    issues += run_checks(dataset, SPLIT_CHECKS)
+    _raise_errors(issues)
+    return _manifest(dataset, issues)
+
+
+def report_on_folder(
+    path: Path, max_pixels: int = MAX_PIXELS, watching: Watching = UNWATCHED, index_path: Path | None = None
+) -> FolderReport:
+    """Describe a folder and check it as a training with the default settings would.
+
+    Raises:
+        DataError: there is no such folder; everything else is an issue of the report.
+    """
+    from cnncli.config.schema import DataConfig
+
+    dataset = _read(DataConfig(path=path, max_pixels=max_pixels), watching, index_path)
+    issues = run_checks(dataset, FOLDER_CHECKS)
+    assigned = _assign(dataset, 0, watching)
+    # Where classes are missing or empty, nothing is said about the size of those that remain.
+    is_incomplete = bool(run_checks(dataset, LAYOUT_CHECKS))
+    checks = [check for check in SPLIT_CHECKS if not is_incomplete or check is not split_issues]
+    return report_of(dataset, assigned, issues + run_checks(assigned, checks))
 
 
 def manifest_of_folder(
@@ -78,114 +84,112 @@ def manifest_of_folder(
     *,
     max_pixels: int = MAX_PIXELS,
     on_bad_image: Literal["error", "skip"] = "error",
+    watching: Watching = UNWATCHED,
     index_path: Path | None = None,
-    progress: Progress | None = None,
 ) -> Manifest:
-    """Another folder's images for a classifier that knows `classes`, all in the split test.
+    """Build the manifest of another folder for a classifier that knows `classes`; all images are in the split test.
 
     Args:
-        path: its test folder is taken where it has split folders, else all its class folders.
-        classes: matched by name; they are the manifest's classes, whether they occur or not.
+        path: its test folder is taken if it has split folders, else all its class folders.
+        classes: classes of the classifier, matched by name.
         allow_missing: accept that some of them do not occur.
         max_pixels: as in the config.
         on_bad_image: as in the config.
+        watching: receivers of progress.
         index_path: as in `build_manifest`.
-        progress: as in `build_manifest`.
-    Raises: DataError: everything that is wrong, a line each.
+
+    Raises:
+        DataError: everything that is wrong, a message each.
     """
-    found = scan(path)
-    split = "test" if found.has_splits else ALL
+    from cnncli.config.schema import DataConfig
+
+    found = read_folders(path)
+    split = "test" if found.has_splits else UNSPLIT
     if split not in found.folders:
-        there = ", ".join(printable(folder) for folder in found.folders.values())
-        raise DataError(f"{printable(found.root)}: no test folder; name one of its other splits: {there}")
-    chosen = [one for one in found.candidates if one.split == split]
-    good, bad = _sorted_out(verified(found, chosen, max_pixels, index_path, progress))
-    folder, present = found.folders[split], found.classes[split]
-    problems = [*found.problems, *known_class_problems(folder, present, good, classes, allow_missing)]
-    if on_bad_image == "error":
-        problems += _refusals(bad)
-    if problems:
-        raise DataError(problems)
-    notes = [*_skip_notes(bad), *two_label_notes(duplicates(good))]
-    tested = [replace(one, split="test") for one in good]
-    return replace(_manifest(found, tested, bad, notes), classes=tuple(classes))
+        others = ", ".join(printable(folder) for folder in found.folders.values())
+        text = f"{printable(found.root)}: no test folder; name one of its other splits: {others}"
+        raise DataError(Message("data-no-test-folder", text, path=found.root))
+    chosen = [one for one in found.records if one.split == split]
+    images = verify_records(found, chosen, max_pixels, index_path, watching.verifying)
+    dataset = Dataset(found, images, DataConfig(path=path, on_bad_image=on_bad_image))
+    known = known_class_issues(found.folders[split], found.classes[split], dataset.good, classes, allow_missing)
+    issues = [*(one for one in found.issues if one.severity == "error"), *known]
+    issues += [issue for issue in run_checks(dataset, FOLDER_CHECKS) if _is_about_files(issue)]
+    _raise_errors(issues)
+    rows = tuple(sorted((_row(replace(one, split="test")) for one in dataset.good), key=_order))
+    return Manifest(rows, tuple(classes), dict(found.left_out), _skipped(dataset), tuple(issues))
 
 
-def scan_folder(
-    path: Path,
-    max_pixels: int = MAX_PIXELS,
-    index_path: Path | None = None,
-    progress: Progress | None = None,
-    comparing: Progress | None = None,
-) -> FolderFacts:
-    """A folder in figures, with everything that is wrong with it.
-
-    Raises: DataError: there is no such folder; anything else is among the facts.
-    """
-    found = scan(path)
-    return folder_facts(found, verified(found, found.candidates, max_pixels, index_path, progress), comparing)
+def _is_about_files(issue: Issue) -> bool:
+    return not issue.code.startswith("data-") or issue.code in ("data-skipped-images", "data-two-labels")
 
 
-def _warnings(found: Scan, divided: Divided, manifest: Manifest) -> list[str]:
-    mending = f"; {how_to_mend(found.root)}" if found.has_splits else ""
-    return [
-        *near_warnings(divided.images, divided.near, f"The run lists them in near_duplicates.csv{mending}"),
-        *class_warnings(found),
-        *size_warnings(manifest.counts()),
-    ]
+def _read(data: DataConfig, watching: Watching, index_path: Path | None) -> Dataset:
+    found = read_folders(data.path)
+    images: Sequence[ImageRecord] = verify_records(
+        found, found.records, data.max_pixels, index_path, watching.verifying
+    )
+    if data.min_images > 1:
+        images = _without_small_classes(found, images, data.min_images)
+    return Dataset(found, images, data)
 
 
-def _sorted_out(images: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[ImageRecord]]:
-    """The readable and the others."""
-    return [one for one in images if one.problem is None], [one for one in images if one.problem is not None]
+def _without_small_classes(found: LabeledImages, images: Sequence[ImageRecord], minimum: int) -> Sequence[ImageRecord]:
+    """Leave out classes with fewer readable images than the minimum, in all splits together."""
+    sizes = Counter(one.label for one in images if one.problem is None)
+    labels = sorted({label for names in found.classes.values() for label in names})
+    small = {label: sizes[label] for label in labels if sizes[label] < minimum}
+    if not small:
+        return images
+    if len(labels) - len(small) < 2:
+        found.issues.append(Issue("error", "data-all-classes-left-out", (found.root,), {"minimum": minimum}))
+        return images
+    found.issues.append(
+        Issue("note", "data-classes-left-out", (found.root,), {"minimum": minimum, "n": len(small), "counts": small})
+    )
+    for split, names in found.classes.items():
+        found.classes[split] = tuple(name for name in names if name not in small)
+    return [one for one in images if one.label not in small]
 
 
-def _refusals(bad: Sequence[ImageRecord]) -> list[str]:
-    return [f"{printable(one.path)}: {one.problem}" for one in bad]
+def _assign(dataset: Dataset, seed: int, watching: Watching) -> Dataset:
+    data = dataset.data
+    return replace(dataset, assigned=assign_splits(dataset.found, dataset.good, data.splits, seed, watching.comparing))
 
 
-def _skip_notes(bad: Sequence[ImageRecord]) -> list[str]:
-    return [f"unreadable images left out: {len(bad):,}"] if bad else []
+def _raise_errors(issues: Sequence[Issue]) -> None:
+    if errors := messages_of(issues, "error"):
+        raise DataError(errors)
 
 
-def _idle_shares(found: Scan, fractions: SplitFractions) -> list[str]:
-    """A line for each share that was chosen although the split it is for is a folder, or not drawn beside folders."""
-    idle = [name for name in ("validation", "test") if found.has_splits and (name == "test" or name in found.folders)]
-    usual = type(fractions)()
-    return [
-        f"data.splits.{name}: has no effect (received {getattr(fractions, name):g}), since "
-        f"{printable(found.root)} has split folders; leave it out"
-        for name in idle
-        if getattr(fractions, name) != getattr(usual, name)
-    ]
-
-
-def _manifest(
-    found: Scan,
-    good: Sequence[ImageRecord],
-    bad: Sequence[ImageRecord],
-    notes: Sequence[str],
-    near: Sequence[tuple[int, int, float]] = (),
-) -> Manifest:
-    """The manifest of readable images in their final splits; `near`: places of those that look alike."""
-    rows = [
-        Row(one.file, one.label, one.split, one.digest, one.facts.size_bytes, one.facts.width, one.facts.height)
-        for one in good
-    ]
+def _manifest(dataset: Dataset, issues: Sequence[Issue]) -> Manifest:
+    assigned = dataset.assigned
+    assert assigned is not None  # noqa: S101 - for mypy; `build_manifest` has assigned the splits
+    rows = [_row(one) for one in assigned.images]
     return Manifest(
         rows=tuple(sorted(rows, key=_order)),
         classes=tuple(sorted({row.label for row in rows})),
-        left_out=dict(found.left_out),
-        skipped=tuple((one.path, one.problem or "") for one in bad),
-        notes=tuple(notes),
-        near=tuple(_in_order(rows[one], rows[other], correlation) for one, other, correlation in near),
+        left_out=dict(dataset.found.left_out),
+        skipped=_skipped(dataset),
+        issues=tuple(issues),
+        similar=tuple(_in_order(rows[one], rows[other], score) for one, other, score in assigned.similar.pairs),
     )
 
 
-def _in_order(one: Row, other: Row, correlation: float) -> tuple[Row, Row, float]:
+def _row(image: ImageRecord) -> ImageRecord:
+    """Drop what is only needed to compare images: a manifest of a million rows stays in memory."""
+    facts = image.facts
+    return replace(image, facts=ImageFacts(facts.digest, facts.size_bytes, facts.width, facts.height), key=None)
+
+
+def _skipped(dataset: Dataset) -> tuple[tuple[Path, Message], ...]:
+    return tuple((one.path, one.problem) for one in dataset.bad if one.problem is not None)
+
+
+def _in_order(one: ImageRecord, other: ImageRecord, score: float) -> tuple[ImageRecord, ImageRecord, float]:
     first, second = sorted((one, other), key=_order)
-    return first, second, correlation
+    return first, second, score
 
 
-def _order(row: Row) -> tuple[int, str, str]:
+def _order(row: ImageRecord) -> tuple[int, str, str]:
     return SPLITS.index(row.split), row.label, row.file

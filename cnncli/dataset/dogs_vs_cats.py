@@ -1,7 +1,7 @@
-"""Dogs vs. Cats in the forms it is handed around in, arranged into train, validation and test of class folders.
+"""Dogs vs. Cats in its published forms, arranged into train, validation and test folders of class folders.
 
 Kaggle has flat `cat.0.jpg` and `dog.0.jpg`, in a folder, a zip or a zip within a zip; Microsoft has
-`PetImages/Cat/0.jpg` with some broken files among them; courses hand it out arranged already.
+`PetImages/Cat/0.jpg` with some broken files; courses distribute split folders.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cnncli.dataset.archive_files import Files
-from cnncli.dataset.inventory import MAX_PIXELS
-from cnncli.dataset.scan import SPLIT_NAMES
-from cnncli.errors import DataError, ImageError
+from cnncli.dataset.labels.folders import split_named
+from cnncli.dataset.verification import MAX_PIXELS
+from cnncli.errors import DataError, ImageError, Message
 from cnncli.images.formats import is_image_name, reason_of
 from cnncli.images.verify import ImageFacts, verify_bytes
 from cnncli.runtime.random_keys import key_of
@@ -24,18 +24,18 @@ LABELS = ("cats", "dogs")
 _FLAT_NAME = re.compile(r"(cat|dog)\.(\d+)(\.jpe?g)", re.IGNORECASE)
 _CLASS_FOLDERS = {"cat": "cats", "cats": "cats", "dog": "dogs", "dogs": "dogs"}
 LONGEST_STEM = 60
-"""Characters of a file's name without its suffix: no file system takes more than 255 bytes of a name."""
+"""Maximum length of a file name without its suffix; file systems limit a name to 255 bytes."""
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A file of the download that is meant to be a cat or a dog.
+class LabeledFile:
+    """A file of the download that should be a cat or a dog.
 
     Attributes:
         source: its name in the download.
         label: cats or dogs.
-        split: where it lies already, or None.
-        name: what it will be called: cat.0.jpg, as at Kaggle's.
+        split: the split in which it is already, or None.
+        name: its new name: cat.0.jpg, as from Kaggle.
     """
 
     source: str
@@ -45,43 +45,46 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Sorted:
-    """The verified images of a download.
+class VerifiedFiles:
+    """Verified images of a download.
 
     Attributes:
-        good: readable and different from each other, with their digests.
-        broken: names of the others with the reason, sorted.
-        n_copies: files left out because an earlier one is the same.
+        good: readable images without copies, with their digests.
+        broken: names of unreadable images with the reason, sorted.
+        n_copies: number of files left out because an earlier one is identical.
     """
 
-    good: tuple[tuple[Labelled, str], ...]
-    broken: tuple[tuple[str, str], ...]
+    good: tuple[tuple[LabeledFile, str], ...]
+    broken: tuple[tuple[str, Message], ...]
     n_copies: int
 
 
 def check_sizes(sizes: Mapping[str, int]) -> None:
-    """Raise DataError, a line each, for sizes that are no two equal halves."""
+    """Raise DataError with a message for each size that is odd."""
     odd = [split for split, n in sizes.items() if n % 2]
     if odd:
-        raise DataError(
-            [f"--{split} {sizes[split]}: an even number is needed, half of it of each class" for split in odd]
-        )
+        texts = {
+            split: f"--{split} {sizes[split]}: expected an even number, half of it for each class" for split in odd
+        }
+        raise DataError([Message("data-prepare-odd-size", text, key=split) for split, text in texts.items()])
 
 
-def labelled(names: Iterable[str]) -> list[Labelled]:
-    """The cats and dogs among the names of a download, sorted by name; the rest is left out.
+def label_files(names: Iterable[str]) -> list[LabeledFile]:
+    """Return the cats and dogs among the names of a download, sorted by name.
 
-    >>> [(one.label, one.name) for one in labelled(["train/dog.7.jpg", "PetImages/Cat/3.jpg", "test1/9.jpg"])]
+    >>> [(one.label, one.name) for one in label_files(["train/dog.7.jpg", "PetImages/Cat/3.jpg", "test1/9.jpg"])]
     [('cats', 'cat.3.jpg'), ('dogs', 'dog.7.jpg')]
     """
-    found = [_labelled(name) for name in sorted(names)]
+    found = [_label_file(name) for name in sorted(names)]
     return [one for one in found if one is not None]
 
 
-def sorted_out(files: Files, found: Sequence[Labelled], progress: Callable[[int], None] | None = None) -> Sorted:
+def verify_files(
+    files: Files, found: Sequence[LabeledFile], progress: Callable[[int], None] | None = None
+) -> VerifiedFiles:
     """Read and fully decode every file once."""
-    good: list[tuple[Labelled, str]] = []
-    broken: list[tuple[str, str]] = []
+    good: list[tuple[LabeledFile, str]] = []
+    broken: list[tuple[str, Message]] = []
     known: set[str] = set()
     facts = map_ordered(lambda one: _facts(files, one), found)
     for done, (one, fact) in enumerate(zip(found, facts, strict=True), 1):
@@ -92,34 +95,39 @@ def sorted_out(files: Files, found: Sequence[Labelled], progress: Callable[[int]
             known.add(fact.digest)
         if progress:
             progress(done)
-    return Sorted(tuple(good), tuple(broken), len(found) - len(good) - len(broken))
+    return VerifiedFiles(tuple(good), tuple(broken), len(found) - len(good) - len(broken))
 
 
-def choose(
-    good: Iterable[tuple[Labelled, str]], sizes: Mapping[str, int], seed: int
-) -> dict[tuple[str, str], list[Labelled]]:
-    """Draw the images of each split and class by the seed, from their bytes and not their names.
+def select_files(
+    good: Iterable[tuple[LabeledFile, str]], sizes: Mapping[str, int], seed: int
+) -> dict[tuple[str, str], list[LabeledFile]]:
+    """Draw the images of each split and class with the seed; names do not matter.
 
-    What lies in splits already is drawn from there, so that nobody trains on what others test with.
+    Images that are in splits already stay in them, so that nobody trains on the test images of others.
 
     Args:
         good: images with their digests.
         sizes: even number of images of each split, half of each class.
         seed: another seed draws others.
-    Raises: DataError: there are too few.
+
+    Returns:
+        Images by split and class.
+
+    Raises:
+        DataError: there are too few.
     """
     ranked = [one for one, _ in sorted(good, key=lambda pair: key_of("prepare", seed, pair[1]))]
     is_arranged = any(one.split for one in ranked)
-    chosen: dict[tuple[str, str], list[Labelled]] = {}
-    problems: list[str] = []
+    chosen: dict[tuple[str, str], list[LabeledFile]] = {}
+    problems: list[Message] = []
     for label in LABELS:
         pool = [one for one in ranked if one.label == label]
         if not is_arranged and len(pool) < sum(sizes.values()) // 2:
-            problems.append(f"{sum(sizes.values()) // 2:,} {label} are needed, and there are {len(pool):,}")
+            problems.append(_too_few(label, "", sum(sizes.values()) // 2, len(pool)))
         for split, n in sizes.items():
             free = [one for one in pool if one.split == split] if is_arranged else pool
             if is_arranged and len(free) < n // 2:
-                problems.append(f"{n // 2:,} {label} are needed for {split}, and there are {len(free):,}")
+                problems.append(_too_few(label, f" for {split}", n // 2, len(free)))
             chosen[split, label] = free[: n // 2]
             pool = pool if is_arranged else pool[n // 2 :]
     if problems:
@@ -127,8 +135,13 @@ def choose(
     return chosen
 
 
-def write_arranged(files: Files, chosen: Mapping[tuple[str, str], Sequence[Labelled]], folder: Path) -> None:
-    """Write the chosen images below a folder, under names of ours alone."""
+def _too_few(label: str, where: str, needed: int, available: int) -> Message:
+    text = f"{needed:,} {label} are needed{where}, but there are {available:,}"
+    return Message("data-prepare-too-few", text, label=label, expected=needed, received=available)
+
+
+def write_files(files: Files, chosen: Mapping[tuple[str, str], Sequence[LabeledFile]], folder: Path) -> None:
+    """Write the selected images below a folder, with safe names."""
     for (split, label), images in chosen.items():
         if not images:
             continue
@@ -138,7 +151,7 @@ def write_arranged(files: Files, chosen: Mapping[tuple[str, str], Sequence[Label
             (target / name).write_bytes(files[one.source]())
 
 
-def _labelled(source: str) -> Labelled | None:
+def _label_file(source: str) -> LabeledFile | None:
     *folders, name = PurePosixPath(source).parts
     above = folders[-1].lower() if folders else ""
     if flat := _FLAT_NAME.fullmatch(name):
@@ -148,11 +161,11 @@ def _labelled(source: str) -> Labelled | None:
         name = f"{label[:-1]}.{name}"
     else:
         return None
-    split = SPLIT_NAMES.get(folders[-2].lower()) if len(folders) > 1 and above in _CLASS_FOLDERS else None
-    return Labelled(source, label, split, name)
+    split = split_named(folders[-2]) if len(folders) > 1 and above in _CLASS_FOLDERS else None
+    return LabeledFile(source, label, split, name)
 
 
-def _facts(files: Files, one: Labelled) -> ImageFacts:
+def _facts(files: Files, one: LabeledFile) -> ImageFacts:
     try:
         return verify_bytes(files[one.source](), one.source, MAX_PIXELS)
     except ImageError as error:
@@ -160,7 +173,7 @@ def _facts(files: Files, one: Labelled) -> ImageFacts:
 
 
 def _unique(names: Iterable[str]) -> Iterator[str]:
-    """The names, cut where they are long, and numbered where one comes again, in upper or lower case."""
+    """Yield the names, shortened if they are long, and numbered if one occurs again in upper or lower case."""
     taken: set[str] = set()
     for name in names:
         stem, dot, suffix = name.rpartition(".")

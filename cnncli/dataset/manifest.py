@@ -1,4 +1,4 @@
-"""The manifest: the table of images of a run, with the split, label and digest of each."""
+"""The manifest: the table of a run's images with the path, label, split and digest of each."""
 
 from __future__ import annotations
 
@@ -8,51 +8,25 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.dataset.scan import SPLITS
-from cnncli.errors import DataError, printable
+from cnncli.dataset.issues import Issue
+from cnncli.dataset.records import SPLITS, ImageRecord
+from cnncli.errors import DataError, Message, printable
+from cnncli.images.verify import ImageFacts
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_bytes
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One image.
-
-    Attributes:
-        file: its absolute path as text, which takes a quarter of the memory of a `Path`.
-        label: name of its class.
-        split: train, validation or test.
-        digest: SHA-256 of its bytes, hexadecimal.
-        size_bytes: of the file.
-        width, height: pixels as seen, EXIF orientation applied.
-    """
-
-    file: str
-    label: str
-    split: str
-    digest: str
-    size_bytes: int
-    width: int
-    height: int
-
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-        return Path(self.file)
-
-
 COLUMNS = ("path", "label", "split", "digest", "size_bytes", "width", "height")
-"""Of a manifest's file: a row's fields, in their order."""
+"""Columns of manifest.csv."""
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 MOST_BYTES = 8 * 2**30
-"""Some thirty million images."""
+"""Maximum size of manifest.csv, about thirty million images."""
 
 
 @dataclass(frozen=True)
@@ -60,64 +34,63 @@ class Manifest:
     """All images of a run.
 
     Attributes:
-        rows: sorted by split, label and path.
-        classes: names, sorted; a class's index in the scores is its place here.
-        left_out: how many files and folders were no images, by reason.
+        rows: images, sorted by split, label and path.
+        classes: names, sorted; the index of a class in the scores is its index here.
+        left_out: number of files and folders that were left out, by reason.
         skipped: unreadable images that were left out, with the reason of each.
-        notes: sentences to show.
-        warnings: sentences to show even where little is to be said.
-        near: pairs that look alike in different splits, with the correlation of their brightness (0-1).
+        issues: warnings and notes about the dataset.
+        similar: pairs of similar images in different splits, with the correlation of their brightness (0-1).
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRecord, ...]
     classes: tuple[str, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
-    skipped: tuple[tuple[Path, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    near: tuple[tuple[Row, Row, float], ...] = ()
+    skipped: tuple[tuple[Path, Message], ...] = ()
+    issues: tuple[Issue, ...] = ()
+    similar: tuple[tuple[ImageRecord, ImageRecord, float], ...] = ()
 
-    def split(self, name: str) -> tuple[Row, ...]:
-        """The images of one split; none where there is no such split."""
+    def split(self, name: str) -> tuple[ImageRecord, ...]:
+        """Return the images of one split; none if there is no such split."""
         return tuple(row for row in self.rows if row.split == name)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Number of images by split and class; splits without images are absent."""
+        """Return the number of images by split and class; splits without images are absent."""
         found = Counter((row.split, row.label) for row in self.rows)
         splits = [name for name in SPLITS if any(split == name for split, _ in found)]
         return {split: {label: found[split, label] for label in self.classes} for split in splits}
 
-    def labels(self, rows: Sequence[Row]) -> NDArray[np.int64]:
-        """Class index of each row, int64, shape (n,)."""
+    def labels(self, rows: Sequence[ImageRecord]) -> NDArray[np.int64]:
+        """Return the class index of each row: int64, shape (n,)."""
         index = {name: place for place, name in enumerate(self.classes)}
         return np.array([index[row.label] for row in rows], dtype=np.int64)
 
     def csv_text(self) -> str:
-        """The rows as CSV with a header; bytes of a path that are no UTF-8 stay Python's surrogate escapes."""
-        return _table(COLUMNS, (astuple(row) for row in self.rows))
+        """Return the rows as CSV with a header; bytes of a path that are not UTF-8 stay surrogate escapes."""
+        return _table(COLUMNS, map(_cells, self.rows))
 
     def skipped_text(self) -> str:
-        """The images that were left out as CSV with a header: path and reason."""
-        return _table(("path", "reason"), self.skipped)
+        """Return the images that were left out as CSV with a header: path, reason and code."""
+        return _table(("path", "reason", "code"), ((path, reason, reason.code) for path, reason in self.skipped))
 
-    def near_text(self) -> str:
-        """The pairs that look alike as CSV with a header."""
+    def similar_text(self) -> str:
+        """Return the pairs of similar images as CSV with a header."""
         columns = [f"{name}{number}" for number in ("", "_2") for name in ("path", "label", "split")]
         pairs = (
             (*(value for row in (one, other) for value in (row.file, row.label, row.split)), round(correlation, 4))
-            for one, other, correlation in self.near
+            for one, other, correlation in self.similar
         )
         return _table((*columns, "correlation"), pairs)
 
     def to_csv(self, path: Path) -> None:
-        """Write the rows as CSV, every name in the bytes the file system has for it."""
+        """Write the rows as CSV, every path in the bytes of the file system."""
         write_atomically(path, self.csv_text().encode("utf-8", sys.getfilesystemencodeerrors()))
 
     @classmethod
     def from_csv(cls, path: Path) -> Manifest:
-        """Read what `to_csv` wrote; the classes are those of the rows.
+        """Read a manifest; its classes are those of the rows.
 
-        Raises: DataError: no manifest, or a damaged one.
+        Raises:
+            DataError: the file is missing, damaged, or not a manifest.
         """
         try:
             text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())
@@ -126,24 +99,30 @@ class Manifest:
                 raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
             rows = tuple(_row(line) for line in lines)
         except OSError as error:
-            raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from None
+            text = f"{printable(path)}: cannot be read ({error.strerror})"
+            raise DataError(Message("data-manifest-unreadable", text, path=path)) from None
         except (ValueError, csv.Error) as error:
-            raise DataError(f"{printable(path)}: is no manifest of cnncli ({printable(str(error))})") from None
+            text = f"{printable(path)}: is not a manifest of cnncli ({printable(str(error))})"
+            raise DataError(Message("data-manifest-invalid", text, path=path)) from None
         return cls(rows, tuple(sorted({row.label for row in rows})))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO(newline="")
-    # Quoting all text, for with minimal quoting a carriage return in a name would end the line.
+    # All text is quoted: with minimal quoting, a carriage return in a name would end the line.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()
 
 
-def _row(line: Sequence[str]) -> Row:
+def _cells(row: ImageRecord) -> tuple[str | int, ...]:
+    return row.file, row.label, row.split, row.digest, row.size_bytes, row.width, row.height
+
+
+def _row(line: Sequence[str]) -> ImageRecord:
     path, label, split, digest, *numbers = line
     size_bytes, width, height = map(int, numbers)
     if split not in SPLITS or not _DIGEST.fullmatch(digest) or size_bytes < 0 or min(width, height) < 1:
-        raise ValueError(f"a row that is none: {','.join(line)[:120]}")
-    return Row(path, label, split, digest, size_bytes, width, height)
+        raise ValueError(f"invalid row: {','.join(line)[:120]}")
+    return ImageRecord(path, label, split, ImageFacts(digest, size_bytes, width, height))

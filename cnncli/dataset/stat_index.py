@@ -1,7 +1,7 @@
-"""What was found out about each file, remembered by its stat, so that unchanged files are not read again.
+"""Index of known images: facts about files, remembered by their stat, so that unchanged files are not read again.
 
-One SQLite file in the cache folder. It only ever saves time: if it is locked, read-only, damaged or of no known form,
-the work goes on without it.
+A SQLite file in the cache directory. It only saves time: if it is locked, read-only, damaged or of another format, work
+continues without it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from cnncli.storage.cache_dir import cache_dir
 
 Result = TypeVar("Result")
 StatKey = tuple[int, int, int]
-"""Size in bytes, and the times of the last change of content and of inode in nanoseconds."""
+"""Size in bytes, and the times of the last change of content and inode in nanoseconds."""
 
-# Another Pillow may read what this one refuses, and the reverse; so may another cnncli, which then says so here.
+# Another version of Pillow may read what this one refuses, and vice versa. Change the text if cnncli itself does.
 _MADE_BY = f"Pillow {PIL.__version__}, PNG by its sums, thumbnail {THUMBNAIL_VERSION}"
 _WAIT_S = 2.0
-# A file changed twice within one tick of its file system's clock looks unchanged the second time, so what is that
-# young is not remembered (git calls such entries racy). Times in whole seconds tell of a clock that counts seconds.
+# A file that changes twice within one tick of its file system's clock looks unchanged the second time, so files that
+# young are not remembered (git calls such entries racy). Times in whole seconds indicate a clock that counts seconds.
 _FINE_TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000
-# The table's name changes with its columns, so that an older or newer cnncli can use the same file.
+# The name of the table changes with its columns, so that other versions of cnncli can use the same file.
 _CREATE = """CREATE TABLE IF NOT EXISTS images_3 (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, made_by TEXT,
     digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT, code TEXT, peak INTEGER,
@@ -45,23 +45,23 @@ _DELETE = "DELETE FROM images_3 WHERE path = ?"
 
 
 def stat_key(facts: os.stat_result) -> StatKey:
-    """What changes when a file does."""
+    """Return a key that changes when the file does."""
     return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 class StatIndex:
-    """The table path → (stat, facts). No method raises for what is wrong with the file that holds it."""
+    """Table of path → (stat, facts). No method raises if the file is unusable."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Held in that file; default: `images.sqlite` in the cache folder."""
+        """Use the file at `path`; default: `images.sqlite` in the cache directory."""
         self.path = path or cache_dir() / "images.sqlite"
 
     def below(self, folder: Path) -> dict[str, tuple[StatKey, ImageFacts]]:
-        """Everything remembered about files below a folder, by path."""
+        """Return what is known about files below a folder, by path."""
         start = os.fsencode(folder).rstrip(os.fsencode(os.sep))
         bounds = (start + os.fsencode(os.sep), start + bytes([ord(os.sep) + 1]))
         rows = self._with_table(lambda table: table.execute(_SELECT, (*bounds, _MADE_BY)).fetchall())
-        touch(self.path)  # reading is using: `cache clear --older-than` asks when that was
+        touch(self.path)  # reading counts as use for `cache clear --older-than`
         return {os.fsdecode(row[0]): entry for row in rows or () if (entry := _entry_of(row[1:]))}
 
     def remember(self, found: Iterable[tuple[str, StatKey, ImageFacts]]) -> None:
@@ -76,7 +76,7 @@ class StatIndex:
             self._with_table(lambda table: table.executemany(_INSERT, rows))
 
     def forget(self, paths: Sequence[str]) -> None:
-        """Drop files that are gone."""
+        """Remove files that no longer exist."""
         if paths:
             self._with_table(lambda table: table.executemany(_DELETE, [(os.fsencode(path),) for path in paths]))
 
@@ -88,10 +88,10 @@ class StatIndex:
                     table.execute(_CREATE)
                     return work(table)
             except (sqlite3.OperationalError, OSError, OverflowError):
-                return None  # locked, read-only, no folder, a file from the far future
+                return None  # locked, read-only, no folder, or times beyond the range of SQLite
             except sqlite3.DatabaseError:
                 with suppress(OSError):
-                    self.path.unlink()  # damaged: nothing in it is missed but time
+                    self.path.unlink()  # damaged: only time is lost
         return None
 
 
@@ -107,7 +107,7 @@ def _columns(facts: ImageFacts) -> tuple[str | int | bytes | None, ...]:
 
 
 def _entry_of(row: Sequence[Any]) -> tuple[StatKey, ImageFacts] | None:
-    """A row as what it stands for, or None where the file holds something else in its place."""
+    """Return what a row holds, or None if its values are of other types."""
     size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, code, peak, thumbnail = row
     numbers, texts = (size, mtime_ns, ctime_ns, width, height, peak), (digest, kind, mode, problem or "", code or "")
     if not isinstance(thumbnail, bytes) or len(thumbnail) not in (0, THUMBNAIL_BYTES):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import render_view, view_recipe
-from cnncli.dataset.manifest import Row
+from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array, Engine, run_on_all_cores
 from cnncli.errors import DataError, ImageError, Message, printable
 from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
@@ -174,7 +174,7 @@ class Counts:
 
 
 def extract(
-    extraction: Extraction, rows: Sequence[Row], views: int, store: FeatureStore, console: Console
+    extraction: Extraction, rows: Sequence[ImageRecord], views: int, store: FeatureStore, console: Console
 ) -> tuple[list[StoredFeatures], Counts]:
     """Return the features of images in views 0 … views − 1; those that are not cached are computed.
 
@@ -202,7 +202,7 @@ def extract(
     return [store.read(key, digests) for key in keys], counts
 
 
-def read_pixels(row: Row, spec: PixelSpec) -> Pixels:
+def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
     """Decode an image of a manifest if it is still the one that was indexed.
 
     Raises:
@@ -221,9 +221,9 @@ def read_pixels(row: Row, spec: PixelSpec) -> Pixels:
     return decode(data, spec, name=row.file)
 
 
-def read_all(rows: Sequence[Row], spec: PixelSpec) -> tuple[list[tuple[Row, Pixels]], list[ImageError]]:
+def read_all(rows: Sequence[ImageRecord], spec: PixelSpec) -> tuple[list[tuple[ImageRecord, Pixels]], list[ImageError]]:
     """Decode images; return those that can be decoded with their pixels, and the errors of the others."""
-    pixels: list[tuple[Row, Pixels]] = []
+    pixels: list[tuple[ImageRecord, Pixels]] = []
     errors: list[ImageError] = []
     for row in rows:
         try:
@@ -237,7 +237,7 @@ def read_all(rows: Sequence[Row], spec: PixelSpec) -> tuple[list[tuple[Row, Pixe
 class DecodedImages:
     """Images that are decoded on demand, because their pixels do not fit into the cache."""
 
-    images: Sequence[Row]
+    images: Sequence[ImageRecord]
     spec: PixelSpec
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
@@ -294,7 +294,7 @@ class _Computed:
 
 
 def _fill(
-    extraction: Extraction, rows: Sequence[Row], missing: list[set[str]], store: FeatureStore, console: Console
+    extraction: Extraction, rows: Sequence[ImageRecord], missing: list[set[str]], store: FeatureStore, console: Console
 ) -> None:
     sinks = [_Sink(extraction.key(view), store) for view in range(len(missing))]
     errors: list[ImageError] = []
@@ -312,7 +312,7 @@ def _fill(
         raise DataError(summarize(errors, rows))
 
 
-def summarize(errors: Sequence[ImageError], rows: Sequence[Row]) -> list[Message]:
+def summarize(errors: Sequence[ImageError], rows: Sequence[ImageRecord]) -> list[Message]:
     """Return one message per image, or a single one if all images of a folder are gone."""
     if len(errors) > 1 and not any(row.path.exists() for row in rows):
         text = f"{printable(rows[0].path)} and {len(errors) - 1:,} other images that are needed do not exist."
@@ -321,7 +321,7 @@ def summarize(errors: Sequence[ImageError], rows: Sequence[Row]) -> list[Message
     return [error.problems[0] for error in errors]
 
 
-def _computed(extraction: Extraction, rows: Sequence[Row], missing: list[set[str]]) -> Iterator[_Computed]:
+def _computed(extraction: Extraction, rows: Sequence[ImageRecord], missing: list[set[str]]) -> Iterator[_Computed]:
     """Yield the missing features; an image is decoded once for all of its views."""
     once = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
     incomplete = sum(bool(digests) for digests in missing)
@@ -329,7 +329,7 @@ def _computed(extraction: Extraction, rows: Sequence[Row], missing: list[set[str
     return map_ordered(lambda task: _compute(extraction, task, missing), tasks, ahead=2 * workers())
 
 
-def _compute(extraction: Extraction, rows: Sequence[Row], missing: list[set[str]]) -> _Computed:
+def _compute(extraction: Extraction, rows: Sequence[ImageRecord], missing: list[set[str]]) -> _Computed:
     """Decode images, render their missing views and run the trunk, in one thread."""
     rendered: dict[int, tuple[list[str], list[Pixels]]] = {}
     decoded, errors = read_all(rows, extraction.pixels)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.dataset.manifest import Manifest, Row
+from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError, ImageError
 from cnncli.features.extract import Counts, Extraction, Wanted, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
@@ -24,7 +25,7 @@ ROWS = 64
 def score_rows(
     scorer: Scorer,
     manifest: Manifest,
-    rows: Sequence[Row],
+    rows: Sequence[ImageRecord],
     store: FeatureStore,
     console: Console,
     network: str,
@@ -65,10 +66,12 @@ def score_rows(
     return evaluate_scores(probabilities, labels, manifest.classes, loss=loss, ranking=ranking), counts
 
 
-def _streamed(scorer: Scorer, extraction: Extraction, rows: Sequence[Row], console: Console) -> NDArray[np.float32]:
+def _streamed(
+    scorer: Scorer, extraction: Extraction, rows: Sequence[ImageRecord], console: Console
+) -> NDArray[np.float32]:
     """Logits of images that are decoded and go through the whole network, some at a time on each core."""
 
-    def score(task: list[Row]) -> NDArray[np.float32] | list[ImageError]:
+    def score(task: list[ImageRecord]) -> NDArray[np.float32] | list[ImageError]:
         decoded, errors = read_all(task, extraction.pixels)
         return errors or scorer.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))
 

@@ -17,7 +17,8 @@ from cnncli.catalogue.networks import network
 from cnncli.config.modes import run_name, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
-from cnncli.dataset.manifest import Row
+from cnncli.dataset.issues import log_issues
+from cnncli.dataset.records import ImageRecord
 from cnncli.errors import CnncliError, ConfigError, printable
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
@@ -74,8 +75,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
         )
     path = _png(out or Path(f"{run_name(config)}-augmentation.png"))
     manifest = build_manifest(config.data, config.seed)
-    for note in manifest.notes:
-        console.say(note)
+    log_issues(manifest.issues)
     size = network(config.backbone.name).input_size
     recipe = config.data.pixel_spec((size, size))
     stage = stages_of(config)[0]
@@ -88,7 +88,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
     return Sheet(path, tuple(row.path for row in rows), tuple(columns), notes)
 
 
-def choose_images(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+def choose_images(rows: Sequence[ImageRecord], count: int, seed: int) -> list[ImageRecord]:
     """So many images, the classes taken in turn; which ones depends on the seed and the images, not on the list."""
     words = uniform_words(digest_words([row.digest for row in rows]), "contact sheet", seed).tolist()
     turns: Counter[str] = Counter()
@@ -131,7 +131,7 @@ def _fresh(config: Config, stage: str, epoch: int) -> Renderer:
     return lambda pixels, digest: render_fresh(pixels, config.augmentation, digest, config.seed, stage, epoch)
 
 
-def _sheet_row(row: Row, recipe: PixelSpec, renderers: Iterable[Renderer]) -> SheetRow:
+def _sheet_row(row: ImageRecord, recipe: PixelSpec, renderers: Iterable[Renderer]) -> SheetRow:
     pixels = decode(row.path, recipe)
     renderings = [render(pixels, row.digest) for render in renderers]
     return SheetRow(printable(row.label), printable(row.path.name), renderings)

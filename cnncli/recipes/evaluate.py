@@ -11,14 +11,16 @@ from typing import Any
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.dataset.build import manifest_of_folder
+from cnncli.dataset.issues import log_issues
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.verification import require_unchanged
+from cnncli.dataset.watching import watching
 from cnncli.errors import ConfigError, Message, MinimumMissedError, RunError, printable
 from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import score_rows
 from cnncli.inference.predictor import ScoringRecipe, load_scorer
 from cnncli.metrics.classification import Metrics
 from cnncli.recipes.cache import cache_settings
-from cnncli.recipes.images import checking_images, require_unchanged, say_notes
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runs.run_json import time_text, utc_now
@@ -128,16 +130,16 @@ def _manifest_of(
 ) -> Manifest:
     """Scan another folder as the run scanned its own."""
     on_bad_image = load_resolved(run.config).data.on_bad_image
-    with checking_images(console) as progress:
+    with watching(console) as progress:
         manifest = manifest_of_folder(
             folder,
             recipe.classes,
             allow_missing,
             max_pixels=recipe.max_pixels,
             on_bad_image=on_bad_image,
-            progress=progress,
+            watching=progress,
         )
-    say_notes(manifest, console)
+    log_issues(manifest.issues)
     return manifest
 
 

@@ -15,6 +15,7 @@ from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, Message, RunError, printable
 from cnncli.inference.predictor import read_recipe
 from cnncli.metrics.classification import table_metrics
@@ -22,7 +23,6 @@ from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.cache import cache_settings
-from cnncli.recipes.images import require_unchanged
 from cnncli.recipes.train import Run, train_run
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished

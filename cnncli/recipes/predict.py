@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.dataset.build import images_below
-from cnncli.errors import ConfigError, ImageError, printable
+from cnncli.dataset.labels.folders import images_below
+from cnncli.errors import ConfigError, ImageError, Message
 from cnncli.images.decode import decode
 from cnncli.images.formats import SIGNATURE_BYTES, format_of
 from cnncli.images.limits import most_bytes
@@ -150,12 +150,12 @@ def _is_folder(path: str) -> bool:
 
 
 def _in_folder(path: str) -> Iterator[str | ImageError]:
-    images, problems = images_below(Path(path))
+    images, issues = images_below(Path(path))
     yield from map(str, images)
-    for problem in problems:
-        yield ImageError(path, problem.removeprefix(f"{printable(path)}: "))
-    if not images and not problems:
-        yield ImageError(path, "no images in this folder")
+    for issue in issues:
+        yield ImageError(issue.paths[0], Message(issue.code, str(issue.facts["reason"])))
+    if not images and not issues:
+        yield ImageError(path, Message("image-none-in-folder", "no images in this folder"))
 
 
 def _matches(pattern: str) -> Iterator[str | ImageError]:

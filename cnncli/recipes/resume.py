@@ -12,13 +12,13 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.config.writer import differences, dump_config
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.verification import require_unchanged
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message, RunError, printable
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
-from cnncli.recipes.images import require_unchanged
 from cnncli.recipes.train import Run, train_run
 from cnncli.runs.access import locked, require_own_files
 from cnncli.runs.checkpoints import Checkpoints

@@ -93,7 +93,7 @@ def read_config(source: Path, overrides: Overrides = ()) -> Config:
 
 def _largest_side(config: Config, limit: int) -> int:
     """Return the longest side of all images in pixels; the search ends at the first image of at least `limit`."""
-    from cnncli.dataset.scan import images_below
+    from cnncli.dataset.labels.folders import images_below
     from cnncli.images.formats import open_image, regular_file
 
     longest = 0

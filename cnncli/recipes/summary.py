@@ -8,7 +8,7 @@ from __future__ import annotations
 from cnncli.catalogue.networks import network
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import BackboneConfig, Config
-from cnncli.dataset.scan import scan
+from cnncli.dataset.labels.folders import read_folders
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
@@ -32,5 +32,5 @@ def summarize_backbone(name: str) -> Summary:
 
 def _count_classes(config: Config) -> int:
     """Return the number of class folders in the dataset, at least 2. No image is opened."""
-    classes = scan(config.data.path).classes.values()
+    classes = read_folders(config.data.path).classes.values()
     return max(2, max((len(names) for names in classes), default=2))

@@ -15,7 +15,9 @@ from cnncli.config.overrides import variable_notes
 from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
+from cnncli.dataset.issues import log_issues
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.watching import watching
 from cnncli.errors import Message, RunError, printable
 from cnncli.features.extract import Counts
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model
@@ -23,7 +25,6 @@ from cnncli.metrics.classification import Metrics
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
-from cnncli.recipes.images import checking_images, comparing_images, say_notes
 from cnncli.report.curves import draw_curves
 from cnncli.runs.folder import RunFolder, finish_run
 from cnncli.runs.log import remembering
@@ -159,12 +160,12 @@ def train_run(
 
 def index_images(config: Config, console: Console) -> Manifest:
     """Build the manifest of a config's data, and report what there is to know about it."""
-    with checking_images(console) as checking, comparing_images(console) as comparing:
-        manifest = build_manifest(config.data, config.seed, progress=checking, comparing=comparing)
+    with watching(console) as progress:
+        manifest = build_manifest(config.data, config.seed, progress)
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
     console.phase("images", f"{len(manifest.classes)} classes · {sizes}")
-    say_notes(manifest, console)
+    log_issues(manifest.issues)
     return manifest
 
 

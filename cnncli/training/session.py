@@ -104,8 +104,8 @@ def _files(context: TrainingContext) -> dict[str, str]:
     }
     if manifest.skipped:
         files["skipped.csv"] = manifest.skipped_text()
-    if manifest.near:
-        files["near_duplicates.csv"] = manifest.near_text()
+    if manifest.similar:
+        files["near_duplicates.csv"] = manifest.similar_text()
     return files
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest
-from cnncli.dataset.manifest import Row
+from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import run_on_all_cores
 from cnncli.features.extract import Extraction, extract, read_pixels
 from cnncli.features.store import FeatureStore
@@ -51,7 +51,7 @@ def measure(bench: Workbench) -> None:
     bench.record(Finding(f"{_title(bench)}: processors busy", f"% of {workers()} processors", busy))
 
 
-def _decoding(network: FrozenNetwork, rows: Sequence[Row]) -> Callable[[], list[Any]]:
+def _decoding(network: FrozenNetwork, rows: Sequence[ImageRecord]) -> Callable[[], list[Any]]:
     return lambda: list(map_ordered(lambda row: read_pixels(row, network.extraction.pixels), rows))
 
 
@@ -69,7 +69,7 @@ def _keras(model: Any, folder: Path) -> Callable[[], object]:
 class EmptyCacheExtraction:
     """Each call fills an empty cache. `busy` has the CPU utilization of each call in percent."""
 
-    def __init__(self, extraction: Extraction, rows: Sequence[Row], work: Path) -> None:
+    def __init__(self, extraction: Extraction, rows: Sequence[ImageRecord], work: Path) -> None:
         self.busy: list[float] = []
         self._extraction, self._rows = extraction, rows
         self._stores = (work / f"store-{number}" for number in itertools.count())

@@ -16,7 +16,7 @@ from cnncli.augmentation.views import render_fresh, render_view
 from cnncli.cli import main
 from cnncli.config.reader import load_config
 from cnncli.dataset.build import build_manifest
-from cnncli.dataset.manifest import Row
+from cnncli.dataset.records import ImageRecord
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.recipes.augment import choose_images
 
@@ -54,7 +54,7 @@ def on_sheet(path: Path, pixels: NDArray[np.uint8]) -> bool:
     return any(np.array_equal(sheet[y : y + height, x : x + width], pixels) for y, x in corners.tolist())
 
 
-def rows_of(config: Path) -> dict[str, Row]:
+def rows_of(config: Path) -> dict[str, ImageRecord]:
     """The training images by path."""
     settings = load_config(config)
     return {str(row.path): row for row in build_manifest(settings.data, settings.seed).split("train")}
@@ -145,7 +145,7 @@ def test_what_cannot_be_shown_is_one_line(
 def test_images_are_spread_over_the_classes(count: int, labels: int) -> None:
     """Classes are taken in turn, and no image twice."""
     rows = [
-        Row(f"/{label}/{n}", label, "train", f"{n:02}{ord(label):02x}" * 16, 1, 1, 1)
+        ImageRecord(f"/{label}/{n}", label, "train", f"{n:02}{ord(label):02x}" * 16, 1, 1, 1)
         for label in "abc"
         for n in range(5)
     ]

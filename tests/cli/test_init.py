@@ -69,31 +69,31 @@ def test_splits_colors_sizes_and_damage_are_seen(tmp_path: Path, capsys: pytest.
     assert "  splits: {validation: 0.15} " in out.read_text()
 
 
-def test_file_that_is_there_is_kept_unless_forced(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, exit 2, and before any image is read."""
+def test_an_existing_file_is_kept_unless_forced(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file is replaced with --force only."""
     Path("config.yaml").write_text("mine")
     assert main(["init", "flowers"]) == 2
-    assert "config.yaml: is there already. --force replaces it" in capsys.readouterr().err
+    assert capsys.readouterr().err.rstrip().endswith("[usage-out-exists]")
     assert Path("config.yaml").read_text() == "mine"
     assert main(["init", "flowers", "--force"]) == 0
     assert load_config("config.yaml", environment={}).data.path == flowers
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("words", "code"),
     [
-        (["nowhere"], "nowhere: there is no such folder"),
-        (["flowers/roses"], "roses: "),
-        (["flowers", "--out", "far/away.yaml"], "far: no such folder to write away.yaml into"),
-        (["flowers", "--out", "flowers"], "flowers: a folder; --out names the file to write"),
+        (["nowhere"], "data-path-missing"),
+        (["flowers/roses"], "data-images-outside-classes"),
+        (["flowers", "--out", "far/away.yaml"], "usage-out-folder-missing"),
+        (["flowers", "--out", "flowers"], "usage-out-is-a-folder"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    flowers: Path, capsys: pytest.CaptureFixture[str], words: list[str], line: str
+def test_impossible_requests_are_refused(
+    flowers: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: str
 ) -> None:
-    """No folder, no classes, no place to write; nothing is written."""
+    """Without a folder, classes or a place to write, nothing is written."""
     assert main(["init", *words]) == 2
-    assert line in capsys.readouterr().err
+    assert capsys.readouterr().err.rstrip().endswith(f"[{code}]")
     assert not list(flowers.parent.glob("*.yaml"))
 
 

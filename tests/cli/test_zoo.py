@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from cnncli.cli import main
-from cnncli.dataset.inventory import MAX_PIXELS
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import printable
 from cnncli.images.verify import verify
 from tests.images.making import encoded

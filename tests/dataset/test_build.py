@@ -1,20 +1,25 @@
-"""From a folder to a manifest, and everything that may be wrong on the way, told at once."""
+"""From a folder to a manifest, and everything that may be wrong on the way, reported at once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cnncli.config.schema import DataConfig
-from cnncli.dataset import inventory
-from cnncli.dataset.build import build_manifest, manifest_of_folder, scan_folder
+from cnncli.dataset import verification
+from cnncli.dataset.build import build_manifest, manifest_of_folder, report_on_folder
+from cnncli.dataset.folder_report import FolderReport
+from cnncli.dataset.issues import Issue
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.watching import Watching
 from cnncli.errors import DataError
 from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
@@ -22,27 +27,44 @@ TWO = {"cats": 4, "dogs": 4}
 
 
 def build(root: Path, seed: int = 0, **settings: Any) -> Manifest:
-    """The manifest of a folder."""
+    """Return the manifest of a folder."""
     return build_manifest(DataConfig(path=root, **settings), seed)
 
 
-def problems(root: Path, **settings: Any) -> list[str]:
-    """What is wrong with a folder, with its name left out of each line."""
+def problems(do: Callable[[], object], root: Path) -> list[tuple[str, str]]:
+    """Return the code of each problem and the path it is about, relative to a folder."""
     with pytest.raises(DataError) as error:
-        build(root, **settings)
-    return [line.replace(str(root), "DIR") for line in error.value.problems]
+        do()
+    facts = [(one.code, one.facts.get("path")) for one in error.value.problems]
+    return [(code, str(Path(str(path)).relative_to(root)) if path else "") for code, path in facts]
+
+
+def build_problems(root: Path, **settings: Any) -> list[tuple[str, str]]:
+    """Return what is wrong with a folder."""
+    return problems(lambda: build(root, **settings), root)
+
+
+def codes(issues: tuple[Issue, ...], severity: str) -> list[str]:
+    """Return the codes of the issues of one severity."""
+    return [issue.code for issue in issues if issue.severity == severity]
+
+
+def the(report: Manifest | FolderReport, code: str) -> Issue:
+    """Return the only issue with a code."""
+    (issue,) = [issue for issue in report.issues if issue.code == code]
+    return issue
 
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
-    """A folder with three splits of two classes."""
+    """Return a folder with three splits of two classes."""
     for k, (split, n) in enumerate({"train": 4, "validation": 2, "test": 3}.items()):
         write_classes(tmp_path / split, {"cats": n, "dogs": n}, first_seed=100 * k)
     return tmp_path
 
 
-def test_rows_say_what_the_files_are(three: Path) -> None:
-    """Path, label, split, digest, size; sorted by split in the order train, validation, test."""
+def test_rows_describe_the_files(three: Path) -> None:
+    """Rows have path, label, split, digest and size, sorted by split in the order train, validation, test."""
     found = build(three)
     assert found.classes == ("cats", "dogs")
     assert found.counts() == {
@@ -56,12 +78,12 @@ def test_rows_say_what_the_files_are(three: Path) -> None:
     assert (row.path, row.label, row.width, row.height) == (path, "dogs", 16, 12)
     assert row.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert row.size_bytes == path.stat().st_size
-    assert found.notes == ()
+    assert codes(found.issues, "note") == []
     assert found.skipped == ()
 
 
-def test_sizes_are_those_that_are_seen(tmp_path: Path) -> None:
-    """After EXIF orientation, in every format."""
+def test_sizes_are_those_after_orientation(tmp_path: Path) -> None:
+    """EXIF orientation is applied to width and height in every format."""
     from PIL import Image
 
     exif = Image.Exif()
@@ -74,7 +96,7 @@ def test_sizes_are_those_that_are_seen(tmp_path: Path) -> None:
 
 
 def test_class_folders_are_split_by_seed(tmp_path: Path) -> None:
-    """Stratified, and said in a note."""
+    """The split is stratified, depends on the seed, and is reported in a note."""
     write_classes(tmp_path, {"cats": 20, "dogs": 10})
     found = build(tmp_path, splits={"validation": 0.2, "test": 0.1})
     assert found.counts() == {
@@ -82,13 +104,13 @@ def test_class_folders_are_split_by_seed(tmp_path: Path) -> None:
         "validation": {"cats": 4, "dogs": 2},
         "test": {"cats": 2, "dogs": 1},
     }
-    assert found.notes == ("no split folders: divided by seed 0, stratified (train 21, validation 6, test 3)",)
+    assert the(found, "data-split-drawn").facts["counts"] == {"train": 21, "validation": 6, "test": 3}
     assert build(tmp_path, splits={"validation": 0.2, "test": 0.1}).rows == found.rows
     assert build(tmp_path, seed=1, splits={"validation": 0.2, "test": 0.1}).rows != found.rows
 
 
-def test_split_follows_the_bytes_and_not_the_names(tmp_path: Path) -> None:
-    """Renamed files stay on their side."""
+def test_split_depends_on_the_bytes_and_not_on_the_names(tmp_path: Path) -> None:
+    """Renamed files stay in their split."""
     write_classes(tmp_path, {"cats": 20, "dogs": 20})
     before = {row.digest: row.split for row in build(tmp_path).rows}
     for k, path in enumerate(sorted(tmp_path.rglob("*.jpg"))):
@@ -96,20 +118,19 @@ def test_split_follows_the_bytes_and_not_the_names(tmp_path: Path) -> None:
     assert {row.digest: row.split for row in build(tmp_path).rows} == before
 
 
-def test_no_test_split_is_said(tmp_path: Path) -> None:
-    """With class folders and a share of 0, and with split folders."""
+def test_a_missing_test_split_is_noted(tmp_path: Path) -> None:
+    """The note appears for class folders with a fraction of 0, and for split folders without test."""
     write_classes(tmp_path / "a", {"cats": 5, "dogs": 5})
     found = build(tmp_path / "a", splits={"validation": 0.2, "test": 0.0})
-    note = "no test split: figures are for validation, which training also chooses by"
     assert list(found.counts()) == ["train", "validation"]
-    assert found.notes[1:] == (note,)
+    assert codes(found.issues, "note") == ["data-split-drawn", "data-no-test-split"]
     for k, split in enumerate(("train", "val")):
         write_classes(tmp_path / "b" / split, TWO, first_seed=50 * k)
-    assert build(tmp_path / "b").notes == (note,)
+    assert codes(build(tmp_path / "b").issues, "note") == ["data-no-test-split"]
 
 
 def test_missing_validation_is_taken_from_train_and_never_from_test(tmp_path: Path) -> None:
-    """Stratified, with a note."""
+    """The draw is stratified and noted."""
     write_classes(tmp_path / "train", {"cats": 20, "dogs": 40})
     write_classes(tmp_path / "test", TWO, first_seed=100)
     found = build(tmp_path)
@@ -120,194 +141,200 @@ def test_missing_validation_is_taken_from_train_and_never_from_test(tmp_path: Pa
     }
     assert {row.path.parts[-3] for row in found.split("validation")} == {"train"}
     assert {row.path.parts[-3] for row in found.split("test")} == {"test"}
-    assert found.notes == ("no validation folder: taken from train by seed 0, stratified (train 51, validation 9)",)
+    assert the(found, "data-split-drawn").facts["counts"] == {"train": 51, "validation": 9}
 
 
-def test_train_alone_gives_train_and_validation(tmp_path: Path) -> None:
-    """Two notes."""
+def test_train_only_gives_train_and_validation(tmp_path: Path) -> None:
+    """A folder with a train split only has no test split, which is noted."""
     write_classes(tmp_path / "train", {"cats": 20, "dogs": 20})
     found = build(tmp_path)
     assert {split: sum(of.values()) for split, of in found.counts().items()} == {"train": 34, "validation": 6}
-    assert len(found.notes) == 2
+    assert codes(found.issues, "note") == ["data-split-drawn", "data-no-test-split"]
 
 
-def test_shares_for_splits_that_are_folders_have_no_effect(three: Path) -> None:
-    """Whoever chooses them believes otherwise; the usual ones, as a run's config has them, are no choice."""
-    assert problems(three, splits={"validation": 0.2, "test": 0.3}) == [
-        "data.splits.validation: has no effect (received 0.2), since DIR has split folders; leave it out",
-        "data.splits.test: has no effect (received 0.3), since DIR has split folders; leave it out",
-    ]
+def test_fractions_of_splits_that_are_folders_are_refused(three: Path) -> None:
+    """A fraction that has no effect is a mistake; the defaults, as a run's config has them, are accepted."""
+    with pytest.raises(DataError) as error:
+        build(three, splits={"validation": 0.2, "test": 0.3})
+    assert error.value.codes == ("data-split-without-effect",) * 2
+    assert [one.facts["key"] for one in error.value.problems] == ["data.splits.validation", "data.splits.test"]
     assert build(three, splits={"validation": 0.15, "test": 0.15}).rows == build(three).rows
 
 
-def test_a_share_for_validation_has_one_where_there_is_no_such_folder(tmp_path: Path) -> None:
-    """It is taken from train; a test split never is."""
+def test_the_fraction_of_validation_has_an_effect_without_such_a_folder(tmp_path: Path) -> None:
+    """Validation is taken from train; a test split never is."""
     write_classes(tmp_path / "train", {"cats": 10, "dogs": 10})
 
-    assert problems(tmp_path, splits={"validation": 0.2, "test": 0.3}) == [
-        "data.splits.test: has no effect (received 0.3), since DIR has split folders; leave it out"
-    ]
+    with pytest.raises(DataError) as error:
+        build(tmp_path, splits={"validation": 0.2, "test": 0.3})
+    assert [one.facts["key"] for one in error.value.problems] == ["data.splits.test"]
     assert build(tmp_path, splits={"validation": 0.2}).counts()["validation"] == {"cats": 2, "dogs": 2}
 
 
-def test_split_that_lacks_or_adds_a_class_is_named(three: Path) -> None:
-    """Keras would number the others anew and score them against the wrong names."""
+def test_split_that_lacks_or_adds_a_class_is_reported(three: Path) -> None:
+    """Keras would renumber the classes and evaluate them against the wrong names."""
     (three / "validation" / "cats").rename(three / "validation" / "kittens")
     write_classes(three / "test", {"birds": 1}, first_seed=900)
-    assert problems(three) == [
-        "DIR/validation: lacks the class cats of train",
-        "DIR/validation: holds the class kittens, which train lacks",
-        "DIR/test: holds the class birds, which train lacks",
+    assert build_problems(three) == [
+        ("data-class-missing", "validation"),
+        ("data-class-extra", "validation"),
+        ("data-class-extra", "test"),
     ]
 
 
-def test_empty_class_is_named(three: Path) -> None:
-    """Whether it holds nothing, or nothing that is an image."""
+def test_empty_class_is_reported(three: Path) -> None:
+    """A class is empty if it holds nothing, or nothing that is an image."""
     (three / "train" / "dogs" / "x").mkdir()
     for path in (three / "train" / "dogs").glob("*.jpg"):
         path.rename(path.with_suffix(".bak"))
         path.with_suffix(".bak").write_text("no image")
     for path in (three / "test" / "cats").glob("*.jpg"):
         path.unlink()
-    assert problems(three) == [
-        "DIR/train/dogs: no readable image in this class",
-        "DIR/test/cats: no readable image in this class",
-    ]
+    assert build_problems(three) == [("data-empty-class", "train/dogs"), ("data-empty-class", "test/cats")]
 
 
 def test_one_class_is_too_few(tmp_path: Path) -> None:
-    """With a hint where the folder is the wrapper that archives unpack into."""
+    """A folder that wraps a dataset, into which archives unpack, is recognized."""
     write_classes(tmp_path / "a", {"cats": 3})
-    assert problems(tmp_path / "a") == ["DIR: only one class, cats; at least two are needed"]
+    assert build_problems(tmp_path / "a") == [("data-single-class", ".")]
     write_classes(tmp_path / "b" / "dogs-vs-cats" / "train", TWO)
-    assert problems(tmp_path / "b") == [
-        "DIR: only one class, dogs-vs-cats; at least two are needed. Did you mean DIR/dogs-vs-cats?"
-    ]
+    with pytest.raises(DataError) as error:
+        build(tmp_path / "b")
+    assert error.value.codes == ("data-wrapped-folder",)
+    assert error.value.facts["inner"] == tmp_path / "b" / "dogs-vs-cats"
 
 
-def test_no_class_folders(tmp_path: Path) -> None:
-    """In an empty folder, and in one with images that lie loose."""
+def test_folders_without_class_folders_are_refused(tmp_path: Path) -> None:
+    """An empty folder and one with images of its own have different codes."""
     (tmp_path / "empty").mkdir()
-    assert problems(tmp_path / "empty") == ["DIR: no class folders in it"]
+    assert build_problems(tmp_path / "empty") == [("data-no-class-folders", ".")]
     write_tree(tmp_path / "flat", {f"cat.{k}.jpg": jpeg(k) for k in range(3)})
-    assert problems(tmp_path / "flat") == [
-        "DIR: no class folders in it (images that lie loose: 3); give every class a folder of its own"
-    ]
+    assert build_problems(tmp_path / "flat") == [("data-images-outside-classes", ".")]
 
 
 def test_split_without_class_folders_and_splits_without_train(tmp_path: Path) -> None:
-    """Each is said once."""
+    """Each is reported once."""
     write_classes(tmp_path / "a" / "train", TWO)
     (tmp_path / "a" / "test").mkdir()
-    assert problems(tmp_path / "a") == ["DIR/test: no class folders in it"]
+    assert build_problems(tmp_path / "a") == [("data-no-class-folders", "test")]
     write_classes(tmp_path / "b" / "test", TWO)
-    assert problems(tmp_path / "b") == ["DIR: a test folder but no train folder"]
+    assert build_problems(tmp_path / "b") == [("data-no-train-split", ".")]
 
 
-def test_classes_too_small_to_split_are_named(tmp_path: Path) -> None:
-    """Two images do not make three splits, and neither do five that are the same."""
-    write_classes(tmp_path, {"ants": 1, "cats": 9, "dogs": 2})
+def test_classes_too_small_to_split_are_reported_with_remedies(tmp_path: Path) -> None:
+    """Two images cannot fill three splits, nor can five identical ones; every remedy is named and works."""
+    write_classes(tmp_path, {"ants": 1, "cats": 9, "dogs": 2, "emus": 9})
     write_tree(tmp_path, {f"owls/{k}.jpg": jpeg(999) for k in range(5)})
-    assert problems(tmp_path) == [
-        "DIR/ants: 1 image is too few to give at least one to each of train, validation, test"
-    ] + [
-        f"DIR/{name}: {n} images, identical ones kept together, are too few to give at least one to each of"
-        " train, validation, test"
-        for name, n in (("dogs", 2), ("owls", 5))
-    ]
+    with pytest.raises(DataError) as error:
+        build(tmp_path)
+    assert error.value.codes == ("data-class-too-small",)
+    assert error.value.facts["counts"] == {"ants": 1, "dogs": 2, "owls": 5}
+    assert "data.splits.test=0" in str(error.value)
+    assert "data.min_images=6" in str(error.value)
+    found = build(tmp_path, min_images=6)
+    assert found.classes == ("cats", "emus")
+    assert the(found, "data-classes-left-out").facts["counts"] == {"ants": 1, "dogs": 2, "owls": 5}
+
+
+def test_a_minimum_that_leaves_one_class_is_refused(tmp_path: Path) -> None:
+    """`data.min_images` never leaves fewer than two classes."""
+    write_classes(tmp_path, {"cats": 9, "dogs": 4})
+    assert build_problems(tmp_path, min_images=5) == [("data-all-classes-left-out", ".")]
 
 
 def test_all_unreadable_images_are_listed_together(three: Path) -> None:
-    """With the reason of each."""
+    """Each has the code of its damage, and a remedy follows."""
     write_tree(three, {"train/cats/a.jpg": b"", "test/dogs/b.png": b"<html>", "train/dogs/c.jpg": jpeg()[:-100]})
-    assert problems(three) == [
-        "DIR/train/cats/a.jpg: is empty (0 bytes)",
-        problems(three)[1],
-        "DIR/test/dogs/b.png: is not a JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with b'<html>')",
-        "data.on_bad_image: skip leaves images that cannot be read out",
+    assert build_problems(three) == [
+        ("image-empty", "train/cats/a.jpg"),
+        ("image-truncated", "train/dogs/c.jpg"),
+        ("image-unknown-format", "test/dogs/b.png"),
+        ("data-bad-images", ""),
     ]
-    assert problems(three)[1].startswith("DIR/train/dogs/c.jpg: is truncated (")
 
 
 def test_unreadable_images_can_be_skipped(three: Path) -> None:
-    """They are listed in the manifest and said in a note."""
+    """They are listed in the manifest and counted in a note."""
     write_tree(three, {"train/cats/a.jpg": b"", "train/notes.txt": b"x"})
     found = build(three, on_bad_image="skip")
-    assert found.skipped == ((three / "train/cats/a.jpg", "is empty (0 bytes)"),)
-    assert found.notes == ("unreadable images left out: 1",)
+    ((path, reason),) = found.skipped
+    assert (path, reason.code) == (three / "train/cats/a.jpg", "image-empty")
+    assert codes(found.issues, "note") == ["data-skipped-images"]
     assert found.left_out == {"not an image": 1}
     assert found.counts()["train"] == {"cats": 4, "dogs": 4}
 
 
 def test_skipping_a_whole_class_is_an_error(tmp_path: Path) -> None:
-    """Nothing of it is left."""
+    """A class of which no image is readable is empty."""
     write_classes(tmp_path, {"cats": 5, "dogs": 5})
     write_tree(tmp_path, {"owls/a.jpg": b"x"})
-    assert problems(tmp_path, on_bad_image="skip") == ["DIR/owls: no readable image in this class"]
+    assert build_problems(tmp_path, on_bad_image="skip") == [("data-empty-class", "owls")]
 
 
-def test_max_pixels_holds_for_known_and_unknown_images(three: Path) -> None:
-    """Also when an earlier look had another limit."""
+def test_max_pixels_applies_to_known_and_unknown_images(three: Path) -> None:
+    """The limit is applied even if an earlier look had another one."""
     build(three)
-    said = problems(three, max_pixels=100)
-    assert len([line for line in said if "has 16 × 12 = 192 pixels, more than data.max_pixels = 100" in line]) == 18
+    found = [code for code, _ in build_problems(three, max_pixels=100)]
+    assert found.count("image-too-many-pixels") == 18
     build(three)
 
 
-def test_same_image_in_two_splits_is_an_error(three: Path) -> None:
-    """Byte for byte, under any name; all pairs are listed."""
+def test_identical_images_in_two_splits_are_an_error(three: Path) -> None:
+    """All groups are listed, whatever the names of the files, and can be accepted."""
     write_tree(three, {"test/cats/copy.jpg": jpeg(0, 12, 16), "validation/dogs/z.jpg": jpeg(0, 12, 16)})
     write_tree(three, {"test/dogs/copy.jpg": jpeg(5, 12, 16)})
-    assert problems(three) == [
-        "DIR/train/cats/cats.0.jpg = DIR/validation/dogs/z.jpg = DIR/test/cats/copy.jpg:"
-        " the same image in train and validation and test, under 2 labels: cats, dogs",
-        "DIR/train/dogs/dogs.1.jpg = DIR/test/dogs/copy.jpg: the same image in train and test",
-        "data.allow_leakage: true accepts images that lie in several splits;"
-        " `cnncli data check DIR --fix-splits` moves them together",
+    with pytest.raises(DataError) as error:
+        build(three)
+    assert error.value.codes == ("data-leak-two-labels", "data-leak", "data-leaks")
+    assert [one.facts.get("splits") for one in error.value.problems] == [
+        ("train", "validation", "test"),
+        ("train", "test"),
+        None,
     ]
+    assert error.value.problems[2].facts["n"] == 2
     found = build(three, allow_leakage=True)
-    assert found.notes == ("accepted by data.allow_leakage: images that lie in several splits, 2",)
+    assert the(found, "data-leaks-accepted").facts["n"] == 2
 
 
-def test_long_lists_of_pairs_are_cut_and_counted(tmp_path: Path) -> None:
-    """Twenty are enough to see what happened."""
+def test_long_lists_of_groups_are_shortened_and_counted(tmp_path: Path) -> None:
+    """Twenty groups are listed, and the number of all is reported."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 30})
     write_classes(tmp_path / "test", {"cats": 30, "dogs": 30})
-    said = problems(tmp_path)
-    assert len(said) == 22
-    assert said[20] == "… and 40 more images that lie in two splits, 60 in all"
+    with pytest.raises(DataError) as error:
+        build(tmp_path)
+    assert error.value.codes == (*["data-leak"] * 20, "data-leaks")
+    assert error.value.problems[-1].facts["n"] == 60
 
 
-def test_two_labels_for_one_image_are_noted(three: Path) -> None:
-    """Within a split it is a contradiction, not a leak."""
+def test_two_labels_of_one_image_are_a_warning(three: Path) -> None:
+    """Within a split they are a contradiction, not a leak."""
     write_tree(three, {"train/dogs/same.jpg": jpeg(0, 12, 16)})
-    (note,) = build(three).notes
-    assert note == (
-        f"images with two labels in one split: 1, e.g. {three}/train/cats/cats.0.jpg = {three}/train/dogs/same.jpg"
-    )
+    issue = the(build(three), "data-two-labels")
+    assert issue.severity == "warning"
+    assert issue.paths == (three / "train/cats/cats.0.jpg", three / "train/dogs/same.jpg")
 
 
-def test_everything_is_told_at_once(three: Path) -> None:
-    """Classes, unreadable images and leaks in one message."""
+def test_all_problems_are_reported_at_once(three: Path) -> None:
+    """Classes, unreadable images and leaks are in one error."""
     write_classes(three / "test", {"birds": 1}, first_seed=900)
     write_tree(three, {"train/cats/a.jpg": b"", "test/cats/copy.jpg": jpeg(0, 12, 16)})
-    assert [line.split(":")[0] for line in problems(three)] == [
-        "DIR/test",
-        "DIR/train/cats/a.jpg",
-        "data.on_bad_image",
-        "DIR/train/cats/cats.0.jpg = DIR/test/cats/copy.jpg",
-        "data.allow_leakage",
+    assert [code for code, _ in build_problems(three)] == [
+        "data-class-extra",
+        "image-empty",
+        "data-bad-images",
+        "data-leak",
+        "data-leaks",
     ]
 
 
 def test_known_files_are_not_read_again(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is new or changed is; what is gone is forgotten; the outcome is the same."""
+    """Only new and changed files are read; files that are gone are forgotten; the result is the same."""
     write_tree(three, {"train/cats/bad.jpg": b"x"})
     time.sleep(0.06)
     first = build(three, on_bad_image="skip")
     read: list[str] = []
-    verify = inventory.verify
-    monkeypatch.setattr(inventory, "verify", lambda path, limit: (read.append(path.name), verify(path, limit))[1])
+    verify = verification.verify
+    monkeypatch.setattr(verification, "verify", lambda path, limit: (read.append(path.name), verify(path, limit))[1])
     assert build(three, on_bad_image="skip") == first
     assert read == []
     (three / "train/cats/bad.jpg").write_bytes(jpeg(77))
@@ -318,29 +345,29 @@ def test_known_files_are_not_read_again(three: Path, monkeypatch: pytest.MonkeyP
     assert len(found.rows) == len(first.rows) + 1
 
 
-def test_index_that_cannot_be_used_changes_nothing(three: Path, tmp_path: Path) -> None:
-    """Neither a damaged nor an impossible file."""
+def test_an_unusable_index_changes_nothing(three: Path, tmp_path: Path) -> None:
+    """A damaged index and a path that cannot be one are ignored."""
     (tmp_path / "damaged").write_bytes(b"no database" * 100)
     for path in (tmp_path / "damaged", three):
-        assert len(build_manifest(DataConfig(path=three), 0, path).rows) == 18
+        assert len(build_manifest(DataConfig(path=three), 0, index_path=path).rows) == 18
 
 
-def test_progress_is_told(three: Path) -> None:
-    """How many of how many, up to all."""
-    told: list[tuple[int, int]] = []
-    build_manifest(DataConfig(path=three), 0, progress=lambda done, total: told.append((done, total)))
-    assert told == [(k, 18) for k in range(1, 19)]
+def test_progress_is_reported(three: Path) -> None:
+    """Each verified image is counted, up to all."""
+    seen: list[tuple[int, int]] = []
+    build_manifest(DataConfig(path=three), 0, Watching(verifying=lambda done, total: seen.append((done, total))))
+    assert seen == [(k, 18) for k in range(1, 19)]
 
 
 def test_relative_paths_become_absolute(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A manifest is read from other folders too."""
+    """A manifest can be read from any folder."""
     monkeypatch.chdir(three.parent)
     assert build(Path(three.name)).rows == build(three).rows
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
-def test_names_of_any_bytes_go_all_the_way(tmp_path: Path) -> None:
-    """From the folder to the manifest, its file and back, and through the index."""
+def test_names_of_any_bytes_survive(tmp_path: Path) -> None:
+    """They pass from the folder to the manifest, its file and back, and through the index."""
     name = os.fsdecode(b'\xff caf\xc3\xa9\r\n"')
     write_classes(tmp_path / "data", {name: 5, "dogs": 5})
     time.sleep(0.06)
@@ -351,8 +378,8 @@ def test_names_of_any_bytes_go_all_the_way(tmp_path: Path) -> None:
     assert Manifest.from_csv(tmp_path / "manifest.csv").rows == found.rows
 
 
-def test_other_folder_gives_its_test_split(three: Path) -> None:
-    """And is not asked about the others, which may be broken."""
+def test_another_folder_gives_its_test_split(three: Path) -> None:
+    """Its other splits are ignored, even if they are broken."""
     write_tree(three, {"train/cats/a.jpg": b""})
     found = manifest_of_folder(three, ("cats", "dogs"))
     assert {row.split for row in found.rows} == {"test"}
@@ -360,67 +387,56 @@ def test_other_folder_gives_its_test_split(three: Path) -> None:
     assert found.classes == ("cats", "dogs")
 
 
-def test_other_folder_of_class_folders_is_taken_whole(tmp_path: Path) -> None:
-    """As test."""
+def test_another_folder_of_class_folders_is_used_completely(tmp_path: Path) -> None:
+    """All its images are in the split test."""
     write_classes(tmp_path, TWO)
     found = manifest_of_folder(tmp_path, ("cats", "dogs"))
     assert found.counts() == {"test": TWO}
 
 
-def test_other_folder_with_splits_but_no_test_is_an_error(three: Path) -> None:
-    """Which of them is meant has to be said."""
-    import shutil
-
+def test_another_folder_with_splits_but_no_test_is_an_error(three: Path) -> None:
+    """The user has to choose one of the others."""
     shutil.rmtree(three / "test")
-    with pytest.raises(DataError) as error:
-        manifest_of_folder(three, ("cats", "dogs"))
-    assert str(error.value) == (
-        f"{three}: no test folder; name one of its other splits: {three}/train, {three}/validation"
-    )
+    assert problems(lambda: manifest_of_folder(three, ("cats", "dogs")), three) == [("data-no-test-folder", ".")]
 
 
-def test_other_folders_classes_are_matched_by_name(tmp_path: Path) -> None:
-    """Unknown and missing ones are named; missing ones can be allowed, unknown ones cannot."""
+def test_classes_of_another_folder_are_matched_by_name(tmp_path: Path) -> None:
+    """Unknown and missing classes are reported; missing ones can be accepted, unknown ones cannot."""
     write_classes(tmp_path, {"cats": 2, "owls": 2})
     (tmp_path / "dogs").mkdir()
     classes = ("birds", "cats", "dogs")
-    unknown = f"{tmp_path}: unknown class owls; the run knows birds, cats, dogs"
     with pytest.raises(DataError) as error:
         manifest_of_folder(tmp_path, classes)
-    assert error.value.problems == (
-        unknown,
-        *(
-            f"{tmp_path}: no images of the class {name}, which the run knows; --allow-missing accepts this"
-            for name in ("birds", "dogs")
-        ),
-    )
+    found = [(one.code, one.facts["label"]) for one in error.value.problems]
+    assert found == [("data-class-unknown", "owls"), ("data-class-absent", "birds"), ("data-class-absent", "dogs")]
     with pytest.raises(DataError) as error:
         manifest_of_folder(tmp_path, classes, allow_missing=True)
-    assert error.value.problems == (unknown,)
+    assert error.value.codes == ("data-class-unknown",)
     (tmp_path / "owls").rename(tmp_path / "birds")
-    found = manifest_of_folder(tmp_path, classes, allow_missing=True)
-    assert found.classes == classes
-    assert found.labels(found.rows).tolist() == [0, 0, 1, 1]
+    accepted = manifest_of_folder(tmp_path, classes, allow_missing=True)
+    assert accepted.classes == classes
+    assert accepted.labels(accepted.rows).tolist() == [0, 0, 1, 1]
 
 
-def test_other_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    """Even where missing classes are allowed."""
-    with pytest.raises(DataError, match=r"no images of any class the run knows \(cats, dogs\)$"):
+def test_another_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    """Accepting missing classes does not accept that all are missing."""
+    with pytest.raises(DataError) as error:
         manifest_of_folder(tmp_path, ("cats", "dogs"), allow_missing=True)
+    assert error.value.codes == ("data-no-known-class",)
 
 
-def test_other_folders_bad_images(tmp_path: Path) -> None:
-    """An error that lists them, or skipped."""
+def test_bad_images_of_another_folder(tmp_path: Path) -> None:
+    """They are an error that lists them, or skipped."""
     write_classes(tmp_path, TWO)
     write_tree(tmp_path, {"cats/a.jpg": b""})
-    with pytest.raises(DataError, match=r"a\.jpg: is empty \(0 bytes\)$"):
-        manifest_of_folder(tmp_path, ("cats", "dogs"))
-    found = manifest_of_folder(tmp_path, ("cats", "dogs"), on_bad_image="skip")
-    assert found.skipped == ((tmp_path / "cats/a.jpg", "is empty (0 bytes)"),)
+    found = problems(lambda: manifest_of_folder(tmp_path, ("cats", "dogs")), tmp_path)
+    assert found[0] == ("image-empty", "cats/a.jpg")
+    accepted = manifest_of_folder(tmp_path, ("cats", "dogs"), on_bad_image="skip")
+    assert [(path, reason.code) for path, reason in accepted.skipped] == [(tmp_path / "cats/a.jpg", "image-empty")]
 
 
-def test_folder_facts(three: Path) -> None:
-    """Counts, sizes, formats, modes, duplicates, what was left out, problems; as JSON too."""
+def test_report_describes_a_folder(three: Path) -> None:
+    """It has counts, sizes, formats, modes, duplicates, left-out files and issues, also as JSON."""
     write_tree(
         three,
         {
@@ -432,104 +448,162 @@ def test_folder_facts(three: Path) -> None:
             "test/Thumbs.db": b"x",
         },
     )
-    found = scan_folder(three)
+    found = report_on_folder(three)
     assert (found.layout, found.classes, found.total) == ("splits", ("cats", "dogs"), 22)
     assert found.counts["train"] == {"cats": 6, "dogs": 5}
     assert vars(found.width) == {"min": 16, "median": 16, "max": 40}
     assert vars(found.height) == {"min": 12, "median": 12, "max": 30}
     assert (found.formats, found.modes) == ({"JPEG": 21, "PNG": 1}, {"RGB": 21, "L": 1})
-    assert [path.name for path, _ in found.unreadable] == ["bad.jpg"]
+    assert [(path.name, reason.code) for path, reason in found.unreadable] == [("bad.jpg", "image-unknown-format")]
     names = [[path.name for path in group] for group in found.duplicates_within]
     assert names == [["again.jpg", "cats.0.jpg", "same.jpg"]]
     assert [[path.name for path in group] for group in found.duplicates_across] == [["cats.1.jpg", "leak.jpg"]]
     assert [[path.name for path in group] for group in found.two_labels] == [["again.jpg", "same.jpg"]]
     assert found.left_out == {"system file such as Thumbs.db": 1}
-    assert len(found.problems) == 2
+    assert [message.code for message in found.errors] == [
+        "image-unknown-format",
+        "data-bad-images",
+        "data-leak-two-labels",
+        "data-leaks",
+    ]
     document = json.loads(json.dumps(found.to_dict()))
-    assert document["fine"] is False
+    assert document["ok"] is False
     assert document["counts"]["test"] == {"cats": 3, "dogs": 4}
-    assert document["unreadable"][0]["reason"].startswith("is not a JPEG")
+    assert document["unreadable"][0]["code"] == "image-unknown-format"
+    assert document["issues"][0]["severity"] == "error"
 
 
-def test_folder_facts_of_class_folders(tmp_path: Path) -> None:
-    """One column, no problems."""
-    write_classes(tmp_path, {"cats": 12, "dogs": 12})
-    found = scan_folder(tmp_path)
-    assert (found.layout, found.counts) == ("classes", {"all": {"cats": 12, "dogs": 12}})
-    assert found.problems == ()
-    assert found.notes == ()
+def test_report_of_class_folders(tmp_path: Path) -> None:
+    """There is one column of counts, and what a training would draw is noted."""
+    write_classes(tmp_path, {"cats": 20, "dogs": 20})
+    found = report_on_folder(tmp_path)
+    assert (found.layout, found.counts) == ("classes", {"all": {"cats": 20, "dogs": 20}})
+    assert codes(found.issues, "error") == codes(found.issues, "warning") == []
+    assert codes(found.issues, "note") == ["data-split-drawn"]
 
 
-def test_odd_class_sizes_are_warned_of(tmp_path: Path) -> None:
-    """Few images, many more than another class, another share than in train, swapped splits; none is an error."""
+def test_training_and_report_have_the_same_issues(tmp_path: Path) -> None:
+    """One list of checks serves both."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
-    found = scan_folder(tmp_path)
-    assert found.problems == ()
-    assert found.warnings == (
-        "classes with fewer than 10 images to train on: 1 (dogs 9)",
-        "train: cats has 30 images, dogs 9; data.class_weights: balanced evens this out in training",
-        "test: dogs has 48 images, cats 12",
-        "test: classes with another share of the images than in train: 2 (cats 20%, in train 77%; dogs 80%, in train"
-        " 23%)",
-        "test has 60 images and train only 39: are the two folders swapped?",
-    )
-    assert build(tmp_path).warnings[0] == "classes with fewer than 10 images to train on: 1 (dogs 8)"
+    assert report_on_folder(tmp_path).issues == build(tmp_path).issues
 
 
-def test_many_classes_of_odd_sizes_are_counted(tmp_path: Path) -> None:
-    """A thousand lines would hide what else there is to know."""
-    write_classes(tmp_path / "train", {f"c{k}": 2 + k % 3 for k in range(9)})
-    assert scan_folder(tmp_path).warnings == (
-        "classes with fewer than 10 images to train on: 9 (c0 2; c3 2; c6 2; c1 3; c4 3; …)",
-    )
+def test_unusual_class_sizes_are_warnings(tmp_path: Path) -> None:
+    """Few images, uneven classes, another distribution than in train and swapped splits are warnings."""
+    write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
+    write_classes(tmp_path / "validation", {"cats": 5, "dogs": 2}, first_seed=300)
+    write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
+    found = report_on_folder(tmp_path)
+    assert codes(found.issues, "error") == []
+    assert codes(found.issues, "warning") == [
+        "data-few-images",
+        "data-uneven-classes",
+        "data-uneven-classes",
+        "data-class-distribution",
+        "data-splits-swapped",
+    ]
+    assert the(found, "data-few-images").facts["counts"] == {"dogs": 9}
+    assert the(found, "data-class-distribution").facts["split"] == "test"
 
 
-def test_a_class_that_is_called_otherwise_is_told_in_one_line(three: Path) -> None:
-    """Case, spaces, signs, plural: what seems to be meant is said."""
+def test_chance_differences_of_class_fractions_are_not_reported(tmp_path: Path) -> None:
+    """A rare class that happens to be absent from a small split is not worth a warning."""
+    write_classes(tmp_path / "train", {"cats": 40, "dogs": 40, "rare": 2})
+    write_classes(tmp_path / "validation", {"cats": 10, "dogs": 10, "rare": 1}, first_seed=300)
+    write_classes(tmp_path / "test", {"cats": 10, "dogs": 10, "rare": 3}, first_seed=600)
+    assert "data-class-distribution" not in codes(report_on_folder(tmp_path).issues, "warning")
+
+
+def test_class_weights_are_not_recommended_if_they_are_set(tmp_path: Path) -> None:
+    """Advice is not repeated once it is followed."""
+    write_classes(tmp_path, {"cats": 60, "dogs": 12})
+    plain = [one for one in build(tmp_path).issues if one.code == "data-uneven-classes"]
+    balanced = [one for one in build(tmp_path, class_weights="balanced").issues if one.code == "data-uneven-classes"]
+    assert "class_weights" in str(plain[0].facts["remedy"])
+    assert balanced[0].facts["remedy"] == ""
+
+
+def test_many_small_classes_are_counted(tmp_path: Path) -> None:
+    """A thousand lines would hide everything else."""
+    write_classes(tmp_path / "train", {f"c{k}": 4 + k % 3 for k in range(9)})
+    issue = the(report_on_folder(tmp_path), "data-few-images")
+    assert issue.facts["n"] == 9
+    assert len(issue.facts["counts"]) == 5
+
+
+def test_a_class_with_another_spelling_is_recognized(three: Path) -> None:
+    """Case, spaces, separators and plural: the name that is probably meant is reported."""
     (three / "validation" / "cats").rename(three / "validation" / "Cats ")
     (three / "test" / "dogs").rename(three / "test" / "dog")
-    assert problems(three) == [
-        'DIR/validation: holds the class "Cats ", which train calls "cats"; give both folders one name',
-        'DIR/test: holds the class "dog", which train calls "dogs"; give both folders one name',
-    ]
+    with pytest.raises(DataError) as error:
+        build(three)
+    assert error.value.codes == ("data-class-renamed",) * 2
+    facts = [(one.facts["received"], one.facts["expected"]) for one in error.value.problems]
+    assert facts == [("Cats ", "cats"), ("dog", "dogs")]
 
 
-def test_splits_without_a_common_class_are_one_line(three: Path) -> None:
-    """However many classes there are."""
+def test_splits_without_a_common_class_are_one_problem(three: Path) -> None:
+    """The number of classes does not matter."""
     for k, label in enumerate(("cats", "dogs")):
         (three / "test" / label).rename(three / "test" / f"{k}")
-    assert problems(three) == ["DIR/test: has no class of train, cats, dogs, but 0, 1"]
+    assert build_problems(three) == [("data-classes-differ", "test")]
 
 
-def test_classes_that_sound_alike_are_warned_of(tmp_path: Path) -> None:
-    """Once, whatever the number of splits; signs before a number tell classes apart."""
+def test_classes_with_similar_names_are_a_warning(tmp_path: Path) -> None:
+    """The warning appears once for all splits; a sign before a number distinguishes classes."""
     for k, split in enumerate(("train", "validation", "test")):
         write_classes(tmp_path / split, {"Cats": 12, "cats": 12, "1": 12, "-1": 12}, first_seed=100 * k)
-    sound = f'{tmp_path}: the classes "Cats" and "cats" sound alike; are they one class?'
-    assert build(tmp_path).warnings == (sound,)
-    assert scan_folder(tmp_path).warnings == (sound,)
+    issue = the(build(tmp_path), "data-class-names-similar")
+    assert (issue.facts["one"], issue.facts["other"]) == ("Cats", "cats")
 
 
-def test_facts_of_an_empty_folder(tmp_path: Path) -> None:
-    """Zeros and a problem, no division by them."""
-    found = scan_folder(tmp_path)
+def test_many_heic_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
+    """Phones save HEIC, which is left out: a class that mostly consists of it must not shrink silently."""
+    write_classes(tmp_path, {"cats": 12, "dogs": 12})
+    write_tree(tmp_path, {f"cats/{k}.heic": b"\0\0\0\x18ftypheic" for k in range(100)})
+    issue = the(build(tmp_path), "data-files-left-out")
+    assert (issue.severity, issue.paths, issue.facts["n"], issue.facts["total"]) == (
+        "warning",
+        (tmp_path / "cats",),
+        100,
+        112,
+    )
+
+
+def test_12_bit_data_in_16_bit_files_are_a_warning(tmp_path: Path) -> None:
+    """Values of 0-4095 would become 16 gray levels; `data.range` is suggested, and ends the warning."""
+    import numpy as np
+    from PIL import Image
+
+    for k in range(24):
+        values = np.random.default_rng(k).integers(0, 4096, (12, 16)).astype(np.uint16)
+        write_tree(tmp_path, {f"{'ab'[k % 2]}/{k}.png": encoded(Image.fromarray(values))})
+    issue = the(build(tmp_path), "data-narrow-range")
+    assert issue.facts["suggested"] == "4095"
+    assert "data-narrow-range" not in codes(build(tmp_path, range=(0, 4095)).issues, "warning")
+
+
+def test_report_of_an_empty_folder(tmp_path: Path) -> None:
+    """It has zeros and an error."""
+    found = report_on_folder(tmp_path)
     assert found.total == 0
     assert vars(found.width) == {"min": 0, "median": 0, "max": 0}
-    assert found.problems == (f"{tmp_path}: no class folders in it",)
+    assert [message.code for message in found.errors] == ["data-no-class-folders"]
 
 
 @pytest.mark.shared
-def test_real_photographs_are_indexed_and_found_again(shared: Path, tmp_path: Path) -> None:
-    """4,000 JPEGs: nothing wrong with them, and the second look reads none."""
+def test_real_photographs_are_indexed(shared: Path, tmp_path: Path) -> None:
+    """4,000 JPEGs have no errors, and the second look reads none."""
     data = DataConfig(path=shared / "data" / "dogs-vs-cats")
     index = tmp_path / "index.sqlite"
-    first = build_manifest(data, 0, index)
+    first = build_manifest(data, 0, index_path=index)
     assert {split: sum(of.values()) for split, of in first.counts().items()} == {
         "train": 2000,
         "validation": 1000,
         "test": 1000,
     }
-    told: list[tuple[int, int]] = []
-    assert build_manifest(data, 0, index, progress=lambda *numbers: told.append(numbers)) == first
-    assert told == []
+    seen: list[tuple[int, int]] = []
+    watching = Watching(verifying=lambda *numbers: seen.append(numbers))
+    assert build_manifest(data, 0, watching, index_path=index) == first
+    assert seen == []

@@ -1,4 +1,4 @@
-"""Dogs vs. Cats in every form it is handed around in."""
+"""Dogs vs. Cats in every published form."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.dataset import archive_files as download
-from cnncli.dataset.dogs_vs_cats import labelled
-from cnncli.errors import DataError
-from cnncli.recipes.prepare_data import Prepared, prepare_dogs_vs_cats
+from cnncli.dataset import archive_files
+from cnncli.dataset.dogs_vs_cats import label_files
+from cnncli.errors import DataError, Message
+from cnncli.recipes.data_prepare import Prepared, prepare_dogs_vs_cats
 from cnncli.terminal.console import Console
 from tests.images.making import drawn_image, encoded, jpeg, write_tree
 
@@ -21,7 +21,7 @@ FLAT = {f"{name}.{k}.jpg": jpeg(100 * (name == "dog") + k, 12, 16) for name in (
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """The bytes of a zip."""
+    """Return the bytes of a zip."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
@@ -30,12 +30,12 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 
 
 def below(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The same files in a folder."""
+    """Return the same files in a folder."""
     return {f"{folder}/{name}": data for name, data in files.items()}
 
 
 def microsoft() -> dict[str, bytes]:
-    """PetImages, with broken files, a leftover of Windows and two licences."""
+    """Return PetImages with broken files, a file of Windows and other files."""
     files = {
         f"PetImages/{label}/{k}.jpg": jpeg(n + k, 12, 16) for label, n in (("Cat", 0), ("Dog", 100)) for k in range(10)
     }
@@ -44,17 +44,17 @@ def microsoft() -> dict[str, bytes]:
 
 
 def prepare(source: Path, out: Path, sizes: Mapping[str, int] = SIZES, seed: int = 0) -> Prepared:
-    """Arrange a download without saying a word."""
+    """Arrange a download without output."""
     return prepare_dogs_vs_cats(source, out, sizes, seed, Console(quiet=True, live=False, stream=io.StringIO()))
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files below a folder."""
+    """Return all files below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def counts(folder: Path) -> dict[str, int]:
-    """Number of files in each folder that has some."""
+    """Return the number of files in each folder that has any."""
     found: dict[str, int] = {}
     for name in tree(folder):
         found[name.rpartition("/")[0]] = found.get(name.rpartition("/")[0], 0) + 1
@@ -85,7 +85,7 @@ FORMS: dict[str, Callable[[], bytes | dict[str, bytes]]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_arranged(tmp_path: Path, form: str) -> None:
-    """Half of each class in every split, no image twice, every file as it was, named as at Kaggle's."""
+    """Every split has half of each class, no image occurs twice, and files are unchanged, named as by Kaggle."""
     content = FORMS[form]()
     source = tmp_path / "source"
     if isinstance(content, bytes):
@@ -104,20 +104,22 @@ def test_every_form_is_arranged(tmp_path: Path, form: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
 
 
-def test_broken_files_are_named(tmp_path: Path) -> None:
-    """Each with its reason, on stderr; they are not used, and not deleted either."""
-    said = io.StringIO()
+def test_broken_files_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are neither used nor deleted."""
     source = write_tree(tmp_path / "source", microsoft())
-    found = prepare_dogs_vs_cats(source, tmp_path / "out", SIZES, 0, Console(stream=said, live=False, color=False))
-    assert [name for name, _ in found.broken] == ["PetImages/Cat/666.jpg", "PetImages/Dog/11702.jpg"]
-    lines = said.getvalue().splitlines()
-    assert "warning: PetImages/Cat/666.jpg: is empty (0 bytes); left out" in lines
-    assert any(line.startswith("warning: PetImages/Dog/11702.jpg: is truncated (") for line in lines)
+    found = prepare(source, tmp_path / "out")
+    assert [(name, reason.code) for name, reason in found.broken] == [
+        ("PetImages/Cat/666.jpg", "image-empty"),
+        ("PetImages/Dog/11702.jpg", "image-truncated"),
+    ]
+    assert [record.msg.code for record in caplog.records if record.levelname == "WARNING"] == [
+        "data-prepare-left-out"
+    ] * 2
     assert (source / "PetImages/Cat/666.jpg").exists()
 
 
-def test_same_seed_same_choice_whatever_the_form(tmp_path: Path) -> None:
-    """The images' bytes decide; another seed chooses others."""
+def test_the_selection_depends_on_the_seed_and_not_on_the_form(tmp_path: Path) -> None:
+    """The bytes of the images decide; another seed selects others."""
     (tmp_path / "a.zip").write_bytes(zipped(below("train", FLAT)))
     write_tree(tmp_path / "b", microsoft())
     chosen = [
@@ -135,7 +137,7 @@ def test_same_seed_same_choice_whatever_the_form(tmp_path: Path) -> None:
 
 
 def test_arranged_folder_keeps_its_splits(tmp_path: Path) -> None:
-    """Nobody is to train on what others test with; `val` becomes validation; fewer may be asked for."""
+    """Nobody trains on the test images of others; `val` becomes validation; fewer images can be selected."""
     source = {
         f"{split}/{label}/{label[:-1]}.{k}.jpg": jpeg(1000 * s + 100 * c + k, 12, 16)
         for s, split in enumerate(("train", "val", "test"))
@@ -151,7 +153,7 @@ def test_arranged_folder_keeps_its_splits(tmp_path: Path) -> None:
 
 
 def test_copies_are_used_once(tmp_path: Path) -> None:
-    """Else one could lie in train and in test."""
+    """Otherwise an image could be in train and in test."""
     copies = {f"cat.{k}.jpg": FLAT["cat.0.jpg"] for k in range(100, 130)}
     write_tree(tmp_path / "source", {**FLAT, **copies})
     assert len(set(tree(prepare(tmp_path / "source", tmp_path / "out").path).values())) == 16
@@ -169,71 +171,69 @@ def test_two_files_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> No
     assert names[:2] == ["train/cats/cat.0-2.jpg", "train/cats/cat.0.jpg"]
 
 
-def test_split_of_size_zero_is_not_made(tmp_path: Path) -> None:
+def test_split_of_size_zero_is_not_created(tmp_path: Path) -> None:
     """An empty split folder would be an error when training."""
     write_tree(tmp_path / "source", FLAT)
     found = prepare(tmp_path / "source", tmp_path / "out", {"train": 10, "validation": 4, "test": 0})
     assert sorted(path.name for path in found.path.iterdir()) == ["train", "validation"]
 
 
-def errors(source: Path, out: Path, sizes: Mapping[str, int] = SIZES) -> list[str]:
-    """The lines of an error, the folder's name left out; checks that nothing new is left behind."""
+def errors(source: Path, out: Path, sizes: Mapping[str, int] = SIZES) -> list[Message]:
+    """Return the problems of an error; checks that nothing new is left behind."""
     before = sorted(out.parent.rglob("*"))
     with pytest.raises(DataError) as error:
         prepare(source, out, sizes)
     assert sorted(out.parent.rglob("*")) == before
-    return [line.replace(str(out.parent), "DIR") for line in error.value.problems]
+    return list(error.value.problems)
 
 
-def test_too_few_images_says_how_many_there_are(tmp_path: Path) -> None:
-    """Of each class, those that are broken not counted; for an arranged folder, of each split."""
+def test_too_few_images_are_counted(tmp_path: Path) -> None:
+    """Broken images do not count; an arranged folder is counted by split."""
     write_tree(tmp_path / "flat", {**FLAT, "cat.99.jpg": b"x"})
     sizes = {"train": 20, "validation": 4, "test": 2}
-    assert errors(tmp_path / "flat", tmp_path / "out", sizes) == [
-        f"13 {label} are needed, and there are 10" for label in ("cats", "dogs")
-    ]
+    found = errors(tmp_path / "flat", tmp_path / "out", sizes)
+    facts = [(one.code, one.facts["label"], one.facts["expected"], one.facts["received"]) for one in found]
+    assert facts == [("data-prepare-too-few", label, 13, 10) for label in ("cats", "dogs")]
     write_tree(tmp_path / "arranged" / "train", below("cats", FLAT))
-    said = errors(tmp_path / "arranged", tmp_path / "out")
-    assert "2 cats are needed for test, and there are 0" in said
+    found = errors(tmp_path / "arranged", tmp_path / "out")
+    assert ("cats", 2, 0) in [(one.facts["label"], one.facts["expected"], one.facts["received"]) for one in found]
 
 
 def test_odd_sizes_are_refused_before_anything_is_read(tmp_path: Path) -> None:
-    """All of them."""
-    assert errors(tmp_path / "none", tmp_path / "out", {"train": 3, "validation": 5, "test": 2}) == [
-        "--train 3: an even number is needed, half of it of each class",
-        "--validation 5: an even number is needed, half of it of each class",
-    ]
+    """All odd sizes are reported."""
+    found = errors(tmp_path / "none", tmp_path / "out", {"train": 3, "validation": 5, "test": 2})
+    facts = [(one.code, one.facts["key"]) for one in found]
+    assert facts == [("data-prepare-odd-size", "train"), ("data-prepare-odd-size", "validation")]
 
 
-def test_target_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
-    """A folder with something in it, or a file; an empty folder is taken."""
+def test_target_that_is_not_empty_is_not_changed(tmp_path: Path) -> None:
+    """Folders with content and files are refused; an empty folder is accepted."""
     write_tree(tmp_path, {"out/x": b"x", "file": b"x", **below("source", FLAT)})
     for name in ("out", "file"):
-        said = errors(tmp_path / "source", tmp_path / name)
-        assert said == [f"DIR/{name}: is there already and not empty; name a new folder"]
+        (problem,) = errors(tmp_path / "source", tmp_path / name)
+        assert problem.code == "data-prepare-not-empty"
     (tmp_path / "empty").mkdir()
     assert counts(prepare(tmp_path / "source", tmp_path / "empty").path) == ARRANGED
 
 
-def test_sources_that_are_nothing_of_the_kind(tmp_path: Path) -> None:
-    """One line each."""
+def test_other_sources_are_refused(tmp_path: Path) -> None:
+    """Each kind of wrong source has its code."""
     write_tree(tmp_path, {"other/a.jpg": jpeg(), "text.zip": b"no zip", "cut.zip": zipped(FLAT)[:-50]})
     (tmp_path / "inner.zip").write_bytes(zipped({"train.zip": zipped(FLAT)[:-50]}))
     (tmp_path / "foreign.zip").write_bytes(zipped({"a.txt": b"x"}))
-    out = tmp_path / "out"
-    assert errors(tmp_path / "none.zip", out) == ["DIR/none.zip: there is no such file or folder"]
-    broken = "is no zip, or the download broke off (File is not a zip file)"
-    assert errors(tmp_path / "text.zip", out) == [f"DIR/text.zip: {broken}"]
-    assert errors(tmp_path / "cut.zip", out) == [f"DIR/cut.zip: {broken}"]
-    (said,) = errors(tmp_path / "inner.zip", out)
-    assert said.endswith(f"(in the zip as train.zip): {broken}")
-    for name in ("other", "foreign.zip"):
-        (said,) = errors(tmp_path / name, out)
-        assert said.startswith(f"DIR/{name}: no images of Dogs vs. Cats in it; expected are cat.0.jpg, dog.0.jpg")
+    expected = {
+        "none.zip": "data-path-missing",
+        "text.zip": "data-prepare-not-a-zip",
+        "cut.zip": "data-prepare-not-a-zip",
+        "inner.zip": "data-prepare-not-a-zip",
+        "other": "data-prepare-nothing-found",
+        "foreign.zip": "data-prepare-nothing-found",
+    }
+    assert {name: errors(tmp_path / name, tmp_path / "out")[0].code for name in expected} == expected
 
 
 def test_hostile_names_in_a_zip_stay_inside(tmp_path: Path) -> None:
-    """Paths that lead out, absolute ones and links: only the last part of a name is ever used."""
+    """Only the last part of a name is used, so no path leads out of the folder."""
     names = [f"../../cat.{k}.jpg" for k in range(5)] + [f"/etc/cat.{k}.jpg" for k in range(5, 10)]
     files = {name: FLAT[f"cat.{k}.jpg"] for k, name in enumerate(names)}
     files |= {f"C:\\..\\..\\Dog\\{k}.jpg": FLAT[f"dog.{k}.jpg"] for k in range(10)}
@@ -248,7 +248,7 @@ def test_hostile_names_in_a_zip_stay_inside(tmp_path: Path) -> None:
 def test_damaged_encrypted_and_oversized_entries_are_broken_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They do not stop the others."""
+    """They do not affect other images."""
     data = bytearray(zipped({"cat.50.jpg": encoded(drawn_image(60, 80)), **FLAT}))
     with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
         first, second = archive.infolist()[:2]
@@ -262,13 +262,13 @@ def test_damaged_encrypted_and_oversized_entries_are_broken_images(
     found = prepare(tmp_path / "x.zip", tmp_path / "out")
     reasons = dict(found.broken)
     assert set(reasons) == {"cat.0.jpg", "cat.50.jpg"}
-    assert all(reason.startswith("cannot be unpacked (") for reason in reasons.values())
-    monkeypatch.setattr(download, "LARGEST_FILE", largest)
+    assert {reason.code for reason in reasons.values()} == {"image-damaged"}
+    monkeypatch.setattr(archive_files, "LARGEST_FILE", largest)
     reasons = dict(prepare(tmp_path / "x.zip", tmp_path / "out2").broken)
-    assert reasons["cat.50.jpg"].endswith("bytes, which no photograph has")
+    assert reasons["cat.50.jpg"].code == "image-too-many-bytes"
 
 
-def test_kill_half_way_leaves_nothing_under_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder appears by one rename."""
     write_tree(tmp_path / "source", FLAT)
     write = Path.write_bytes
@@ -288,7 +288,7 @@ def test_kill_half_way_leaves_nothing_under_the_name(tmp_path: Path, monkeypatch
 
 
 def test_labels_come_from_names_and_folders() -> None:
-    """And from nothing else."""
+    """Other files are ignored."""
     names = [
         "cat.1.jpg",
         "CAT.2.JPG",
@@ -299,20 +299,20 @@ def test_labels_come_from_names_and_folders() -> None:
         "test1/3.jpg",
         "cats/a.txt",
     ]
-    found = {one.source: (one.label, one.split, one.name) for one in labelled(names)}
+    found = {one.source: (one.label, one.split, one.name) for one in label_files(names)}
     assert found == {
         "cat.1.jpg": ("cats", None, "cat.1.jpg"),
         "CAT.2.JPG": ("cats", None, "CAT.2.JPG"),
         "a/dogs/x.png": ("dogs", None, "dog.x.png"),
         "Dog/7.jpg": ("dogs", None, "dog.7.jpg"),
     }
-    (arranged,) = labelled(["x/valid/dogs/dog.3.jpg"])
+    (arranged,) = label_files(["x/valid/dogs/dog.3.jpg"])
     assert (arranged.label, arranged.split) == ("dogs", "validation")
 
 
 @pytest.mark.shared
 def test_course_folder_is_reproduced(shared: Path, tmp_path: Path) -> None:
-    """With the default sizes every one of its 4,000 photographs stays where it is."""
+    """With the default sizes, all 4,000 photographs stay where they are."""
     source = shared / "data" / "dogs-vs-cats"
     found = prepare(source, tmp_path / "out", {"train": 2000, "validation": 1000, "test": 1000})
     assert tree(found.path) == tree(source)

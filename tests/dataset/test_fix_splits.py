@@ -1,17 +1,21 @@
-"""Which images move so that no group lies in two splits."""
+"""Images move so that no group is in two splits: nothing is lost, and nothing overwritten."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cnncli.dataset.build import scan_folder
-from cnncli.dataset.fix_splits import Plan, plan_moves
-from cnncli.dataset.inventory import verified
-from cnncli.dataset.move_files import carry_out
-from cnncli.dataset.scan import scan
+from cnncli.dataset import fix_splits
+from cnncli.dataset.build import report_on_folder
+from cnncli.dataset.fix_splits import Move, Plan, carry_out, plan_moves
+from cnncli.dataset.labels.folders import read_folders
+from cnncli.dataset.verification import verify_records
 from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
 LARGE = drawn_image(96, 128, seed=999)
@@ -19,31 +23,31 @@ LARGE = drawn_image(96, 128, seed=999)
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
-    """Three splits of two classes, the second called val."""
+    """Return a folder of three splits of two classes, the second called val."""
     for k, (split, n) in enumerate({"train": 8, "val": 4, "test": 4}.items()):
         write_classes(tmp_path / split, {"cats": n, "dogs": n}, first_seed=100 * k)
     return tmp_path
 
 
 def plan(root: Path) -> Plan:
-    """The moves for a folder."""
-    found = scan(root)
-    return plan_moves(found, [one for one in verified(found, found.candidates) if one.problem is None])
+    """Return the plan for a folder."""
+    found = read_folders(root)
+    return plan_moves(found, [one for one in verify_records(found, found.records) if one.problem is None])
 
 
 def moves(root: Path) -> list[tuple[str, str]]:
-    """Where from and where to."""
-    return [(move.source, move.target) for move in plan(root).moves]
+    """Return the planned moves as relative paths."""
+    return [(str(one.source.relative_to(root)), str(one.target.relative_to(root))) for one in plan(root).moves]
 
 
-def test_nothing_moves_where_nothing_lies_in_two_splits(three: Path) -> None:
+def test_nothing_moves_if_no_image_is_in_two_splits(three: Path) -> None:
     """Copies within a split stay where they are."""
     write_tree(three, {"train/cats/again.jpg": jpeg(0, 12, 16)})
     assert plan(three) == Plan((), ())
 
 
 def test_a_group_goes_to_the_first_of_its_splits(three: Path) -> None:
-    """Equal ones and those that look alike; folders keep their names, and what is below a class stays below it."""
+    """Folders keep their names, and images below a subfolder of a class stay below it."""
     write_tree(
         three,
         {
@@ -61,7 +65,7 @@ def test_a_group_goes_to_the_first_of_its_splits(three: Path) -> None:
 
 
 def test_names_that_are_taken_get_a_number(three: Path) -> None:
-    """By files that lie there, and by images that move there; in any case of letters."""
+    """Names of existing files and of images that move there are not used again, in any case."""
     write_tree(
         three,
         {
@@ -79,7 +83,7 @@ def test_names_that_are_taken_get_a_number(three: Path) -> None:
 
 
 def test_no_class_of_a_split_loses_more_than_half(three: Path) -> None:
-    """What would leave too little goes the other way: the training set gives, within the same limit."""
+    """Groups that would take too much go the other way: train gives images up, within the same limit."""
     for k in range(4):
         write_tree(three, {f"test/cats/cats.{k}.jpg": jpeg(k, 12, 16)})
     found = moves(three)
@@ -87,27 +91,24 @@ def test_no_class_of_a_split_loses_more_than_half(three: Path) -> None:
     assert found[2:] == [(f"train/cats/cats.{k}.jpg", f"test/cats/cats.{k}-2.jpg") for k in (2, 3)]
 
 
-def test_what_may_go_neither_way_stays_and_is_told(tmp_path: Path) -> None:
-    """Two splits with the same few images."""
+def test_groups_that_cannot_move_are_reported(tmp_path: Path) -> None:
+    """Two splits with the same few images keep half of them each."""
     for split in ("train", "test"):
         write_classes(tmp_path / split, {"cats": 1, "dogs": 12})
     found = plan(tmp_path)
-    assert found.left[0] == (
-        f"{tmp_path}/train/cats/cats.0.jpg and {tmp_path}/test/cats/cats.0.jpg: in train and test, left there:"
-        " test would lose more than half of its class cats"
-    )
-    assert len(found.left) == 1
-    assert Counter(move.target.split("/")[0] for move in found.moves) == {"train": 6, "test": 6}
+    (message,) = found.left
+    paths = tuple(tmp_path / split / "cats" / "cats.0.jpg" for split in ("train", "test"))
+    assert (message.code, message.facts["paths"]) == ("data-fix-left", paths)
+    assert Counter(move.target.relative_to(tmp_path).parts[0] for move in found.moves) == {"train": 6, "test": 6}
 
 
-def test_what_lies_behind_links_stays(three: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A link to an image, a folder of images elsewhere: whose they are is not known."""
+def test_images_behind_links_stay(three: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A link to an image or to a folder elsewhere may belong to somebody else."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     write_tree(elsewhere, {"a.jpg": jpeg(0, 12, 16), "b.jpg": jpeg(1, 12, 16)})
     (three / "test" / "cats" / "link.jpg").symlink_to(elsewhere / "a.jpg")
     (three / "test" / "cats" / "linked").symlink_to(elsewhere)
-    found = plan(three)
-    assert [(move.source, move.target) for move in found.moves] == [
+    assert moves(three) == [
         ("train/cats/cats.0.jpg", "test/cats/cats.0-2.jpg"),
         ("train/cats/cats.1.jpg", "test/cats/cats.1-2.jpg"),
     ]
@@ -115,14 +116,11 @@ def test_what_lies_behind_links_stays(three: Path, tmp_path_factory: pytest.Temp
     (three / "test" / "cats").symlink_to(elsewhere / "cats")
     found = plan(three)
     assert found.moves == ()
-    assert [line.rpartition(": ")[2] for line in found.left] == [
-        f"{three}/test/cats/link.jpg lies behind a link",
-        f"{three}/test/cats/linked/b.jpg lies behind a link",
-    ]
+    assert [message.code for message in found.left] == ["data-fix-left"] * 2
 
 
-def test_a_group_under_two_labels_is_left_to_people(three: Path) -> None:
-    """Moved together, equal ones would be one image of two classes, and alike ones would be found by nobody."""
+def test_a_group_with_two_labels_is_left_to_people(three: Path) -> None:
+    """Moved together, nobody would find the contradiction any more."""
     write_tree(
         three,
         {
@@ -134,14 +132,12 @@ def test_a_group_under_two_labels_is_left_to_people(three: Path) -> None:
     planned = plan(three)
 
     assert planned.moves == ()
-    assert len(planned.left) == 2
-    assert all(
-        line.endswith(": in train and test, left there: which is right, cats and dogs?") for line in planned.left
-    )
+    assert [message.code for message in planned.left] == ["data-fix-two-labels"] * 2
+    assert planned.left[0].facts["labels"] == ("cats", "dogs")
 
 
 def test_after_the_moves_nothing_is_left_to_do(three: Path) -> None:
-    """And no image is lost: the same bytes as before, as often as before."""
+    """No image is lost: the same bytes exist as often as before."""
     write_tree(
         three,
         {
@@ -152,8 +148,105 @@ def test_after_the_moves_nothing_is_left_to_do(three: Path) -> None:
         },
     )
     before = Counter(path.read_bytes() for path in three.rglob("*.*") if path.is_file())
-    assert carry_out(three, plan(three).moves) == []
+    assert carry_out(plan(three).moves) == []
     assert Counter(path.read_bytes() for path in three.rglob("*.*") if path.is_file()) == before
     assert plan(three) == Plan((), ())
-    facts = scan_folder(three)
-    assert (facts.problems, facts.near_duplicates) == ((), ())
+    report = report_on_folder(three)
+    assert (report.errors, report.near_duplicates) == ([], ())
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """Return a folder of two splits with four images in both."""
+    write_classes(tmp_path / "train", {"cats": 9, "dogs": 9})
+    write_classes(tmp_path / "test", {"cats": 9, "dogs": 9}, first_seed=100)
+    return write_tree(tmp_path, {f"test/cats/copy {k}.jpg": jpeg(k, 12, 16) for k in range(4)})
+
+
+def contents(root: Path) -> list[bytes]:
+    """Return the bytes of all images, sorted."""
+    return sorted(path.read_bytes() for path in root.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("killed_at", range(8))
+def test_a_killed_call_is_finished_by_the_next(two: Path, killed_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill at any call that changes a name, all images exist, and the next call finishes the moves."""
+    before, calls = contents(two), 0
+
+    def or_kill(function: Any) -> Any:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > killed_at:
+                raise KeyboardInterrupt
+            return function(*args, **kwargs)
+
+        return called
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fix_splits.os, "link", or_kill(os.link))
+        patch.setattr(Path, "unlink", or_kill(Path.unlink))
+        with suppress(KeyboardInterrupt):
+            carry_out(plan(two).moves)
+    assert set(contents(two)) == set(before)
+    assert carry_out(plan(two).moves) == []
+    assert contents(two) == before
+    assert plan(two) == Plan((), ())
+
+
+def test_nothing_is_overwritten(two: Path) -> None:
+    """A file that has appeared at a target stays, and so does the image that should move; the others move."""
+    moves = plan(two).moves
+    moves[1].target.write_bytes(b"mine")
+    (problem,) = carry_out(moves)
+    assert (problem.code, problem.facts["path"]) == ("data-fix-move-failed", moves[1].source)
+    assert moves[1].target.read_bytes() == b"mine"
+    assert moves[1].source.exists()
+    assert moves[2].target.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_without_hard_links_images_are_renamed(two: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename overwrites nothing either."""
+
+    def no_links(*args: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fix_splits.os, "link", no_links)
+    before, moves = contents(two), plan(two).moves
+    moves[1].target.write_bytes(b"mine")
+    assert len(carry_out(moves)) == 1
+    assert contents(two) == sorted([*before, b"mine"])
+
+
+def test_an_image_that_cannot_leave_its_folder_is_not_doubled(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new name is removed if the old one has to stay."""
+    before, unlink = contents(two), Path.unlink
+    move = plan(two).moves[0]
+
+    def refused(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path == move.source:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert [problem.code for problem in carry_out([move])] == ["data-fix-move-failed"]
+    assert contents(two) == before
+
+
+def test_two_calls_at_once_lose_nothing(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another call may remove the old name between the link and the removal."""
+    before, link = contents(two), os.link
+
+    def link_and_be_helped(source: Path, target: Path) -> None:
+        link(source, target)
+        source.unlink()
+
+    monkeypatch.setattr(fix_splits.os, "link", link_and_be_helped)
+    assert carry_out(plan(two).moves) == []
+    assert contents(two) == before
+
+
+def test_an_image_that_has_gone_is_not_a_problem(two: Path) -> None:
+    """Another call has moved it."""
+    assert carry_out([Move(two / "test" / "cats" / "gone.jpg", two / "train" / "cats" / "gone.jpg")]) == []

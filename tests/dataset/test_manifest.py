@@ -1,4 +1,4 @@
-"""The table of images, and its CSV file."""
+"""The manifest and its CSV file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnncli.dataset.manifest import COLUMNS, Manifest, Row
+from cnncli.dataset.manifest import COLUMNS, Manifest
+from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
+from cnncli.images.verify import ImageFacts
+
+
+def record(file: str, label: str, split: str, digest: str, size_bytes: int, width: int, height: int) -> ImageRecord:
+    """Return a verified image."""
+    return ImageRecord(file, label, split, ImageFacts(digest, size_bytes, width, height))
+
 
 ROWS = (
-    Row("/d/train/cats/a.jpg", "cats", "train", "0" * 64, 10, 4, 3),
-    Row("/d/train/dogs/b.jpg", "dogs", "train", "1" * 64, 11, 4, 3),
-    Row("/d/test/dogs/c.jpg", "dogs", "test", "2" * 64, 12, 4, 3),
+    record("/d/train/cats/a.jpg", "cats", "train", "0" * 64, 10, 4, 3),
+    record("/d/train/dogs/b.jpg", "dogs", "train", "1" * 64, 11, 4, 3),
+    record("/d/test/dogs/c.jpg", "dogs", "test", "2" * 64, 12, 4, 3),
 )
 MANIFEST = Manifest(ROWS, ("cats", "dogs"))
 
 names = st.binary(min_size=1, max_size=30).filter(lambda name: not {0, ord("/")} & set(name)).map(os.fsdecode)
 rows = st.builds(
-    Row,
+    record,
     file=st.lists(names, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts)),
     label=names,
     split=st.sampled_from(["train", "validation", "test"]),
@@ -34,7 +42,7 @@ rows = st.builds(
 
 
 def test_splits_counts_and_labels() -> None:
-    """Classes are numbered by their names' order; a class that a split lacks counts 0, an empty split is absent."""
+    """Classes are numbered in the order of their names; a missing class counts 0, an empty split is absent."""
     assert MANIFEST.split("train") == ROWS[:2]
     assert MANIFEST.split("validation") == ()
     assert MANIFEST.counts() == {"train": {"cats": 1, "dogs": 1}, "test": {"cats": 0, "dogs": 1}}
@@ -48,8 +56,8 @@ def test_splits_counts_and_labels() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rows, max_size=8))
-def test_any_file_name_survives_the_csv(tmp_path: Path, found: list[Row]) -> None:
-    """Quotes, commas, line ends, control characters and bytes that are no UTF-8."""
+def test_any_file_name_survives_the_csv(tmp_path: Path, found: list[ImageRecord]) -> None:
+    """Quotes, commas, line ends, control characters and bytes that are not UTF-8 come back."""
     Manifest(tuple(found), ()).to_csv(tmp_path / "manifest.csv")
     back = Manifest.from_csv(tmp_path / "manifest.csv")
     assert back.rows == tuple(found)
@@ -58,14 +66,14 @@ def test_any_file_name_survives_the_csv(tmp_path: Path, found: list[Row]) -> Non
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
 def test_csv_holds_the_bytes_of_the_file_system(tmp_path: Path) -> None:
-    """So `grep` finds a name, and other programs can open it."""
+    """Other programs find and open the files by these names."""
     path = Path(os.fsdecode(b"/d/\xff\xe9t\xc3\xa9.jpg"))
-    Manifest((Row(str(path), "cats", "train", "0" * 64, 1, 1, 1),), ("cats",)).to_csv(tmp_path / "m.csv")
+    Manifest((record(str(path), "cats", "train", "0" * 64, 1, 1, 1),), ("cats",)).to_csv(tmp_path / "m.csv")
     assert b'"/d/\xff\xe9t\xc3\xa9.jpg","cats","train",' in (tmp_path / "m.csv").read_bytes()
 
 
 def test_text_and_file_are_the_same(tmp_path: Path) -> None:
-    """With a header, one line an image."""
+    """Both have a header and one line per image."""
     MANIFEST.to_csv(tmp_path / "m.csv")
     text = (tmp_path / "m.csv").read_bytes().decode()
     assert text == MANIFEST.csv_text()
@@ -76,24 +84,26 @@ def test_text_and_file_are_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    "content",
     [
-        (b"", "is no manifest of cnncli (expected the columns"),
-        (b"a,b\n1,2\n", "is no manifest of cnncli (expected the columns path, label, split, digest"),
-        (",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats\n", "is no manifest of cnncli (not enough values"),
-        (",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats,train,0,x,1,1\n", "is no manifest of cnncli (invalid literal"),
+        b"",
+        b"a,b\n1,2\n",
+        ",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats\n",
+        ",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats,train,0,x,1,1\n",
+        ",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats,train,0,1,1,1\n",
     ],
 )
-def test_damaged_csv_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
-    """With the file's name."""
+def test_damaged_csv_is_refused(tmp_path: Path, content: bytes) -> None:
+    """The error names the file."""
     path = tmp_path / "m.csv"
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
         Manifest.from_csv(path)
-    assert str(error.value).startswith(f"{path}: {said}")
+    assert (error.value.code, error.value.facts["path"]) == ("data-manifest-invalid", path)
 
 
-def test_missing_csv_is_one_line(tmp_path: Path) -> None:
-    """With the file's name."""
-    with pytest.raises(DataError, match="cannot be read"):
+def test_missing_csv_is_refused(tmp_path: Path) -> None:
+    """The error names the file."""
+    with pytest.raises(DataError) as error:
         Manifest.from_csv(tmp_path / "m.csv")
+    assert (error.value.code, error.value.facts["path"]) == ("data-manifest-unreadable", tmp_path / "m.csv")

@@ -16,7 +16,7 @@ from cnncli.dataset.perceptual_hash import (
     Looks,
     color_distances,
     correlations,
-    near_pairs,
+    similar_pairs,
 )
 from cnncli.images.thumbnail import GRAY_SIDE, THUMBNAIL_BYTES
 
@@ -64,7 +64,7 @@ def test_the_search_finds_what_the_definition_says(within: list[int], monkeypatc
     looks = looks_of(table)
     places = np.random.default_rng(5).permutation(len(table))
     parts = [np.sort(part) for part in np.split(places, [30, 50])]
-    found = near_pairs(looks, parts, within)
+    found = similar_pairs(looks, parts, within)
     pairs = [(one, other) for one, other, _ in found.pairs]
     assert found.complete
     assert len(set(pairs)) == len(pairs) > 0
@@ -76,7 +76,7 @@ def test_more_light_or_contrast_changes_nothing() -> None:
     table = random_thumbnails(1) // 2 + 20
     brighter = table.copy()
     brighter[:, : GRAY_SIDE**2] = table[:, : GRAY_SIDE**2] * 1.5 + 10
-    ((_, _, correlation),) = near_pairs(
+    ((_, _, correlation),) = similar_pairs(
         looks_of(np.concatenate([table, brighter])), [np.array([0]), np.array([1])]
     ).pairs
     assert correlation > 0.999
@@ -87,7 +87,7 @@ def test_other_colors_are_another_image() -> None:
     red, blue, gray = random_thumbnails(1).repeat(3, axis=0)
     red[GRAY_SIDE**2 :], blue[GRAY_SIDE**2 :], gray[GRAY_SIDE**2 :] = 160, 90, 128
     looks = looks_of(np.stack([red, blue, gray]))
-    pairs = near_pairs(looks, [np.arange(3)], within=[0]).pairs
+    pairs = similar_pairs(looks, [np.arange(3)], within=[0]).pairs
     assert [(one, other) for one, other, _ in pairs] == [(0, 2), (1, 2)]
 
 
@@ -99,19 +99,19 @@ def test_images_without_structure_are_like_nothing() -> None:
     sky[:, : GRAY_SIDE**2] = ramp
     looks = looks_of(noisy(np.concatenate([blank, sky]), 1.5))
     assert not looks.telling.any()
-    assert near_pairs(looks, [np.arange(1000)], within=[0]).pairs == ()
+    assert similar_pairs(looks, [np.arange(1000)], within=[0]).pairs == ()
 
 
 def test_images_without_a_thumbnail_are_like_nothing() -> None:
     """Such as those from an index that knows none."""
-    assert near_pairs(Looks.of([b"", b""]), [np.array([0]), np.array([1])]).pairs == ()
-    assert near_pairs(Looks.of([]), []).pairs == ()
+    assert similar_pairs(Looks.of([b"", b""]), [np.array([0]), np.array([1])]).pairs == ()
+    assert similar_pairs(Looks.of([]), []).pairs == ()
 
 
 def test_the_search_ends_where_everything_looks_alike() -> None:
     """Images of one scene: with so many pairs, more of them tell nothing."""
     table = noisy(random_thumbnails(1).repeat(400, axis=0), 4)
-    found = near_pairs(looks_of(table), [np.arange(200), np.arange(200, 400)], limit=1000)
+    found = similar_pairs(looks_of(table), [np.arange(200), np.arange(200, 400)], limit=1000)
     assert not found.complete
     assert len(found.pairs) == 1000
 
@@ -121,8 +121,8 @@ def test_a_search_without_end_is_not_begun() -> None:
     looks, told = looks_of(random_thumbnails(100)), list[tuple[int, int]]()
     parts = [np.arange(60), np.arange(60, 100)]
 
-    assert near_pairs(looks, parts, most=60 * 40 - 1) == alike.Found(too_many=100)
-    near_pairs(looks, parts, most=60 * 40, progress=lambda *count: told.append(count))
+    assert similar_pairs(looks, parts, most=60 * 40 - 1) == alike.Similar(too_many=100)
+    similar_pairs(looks, parts, most=60 * 40, progress=lambda *count: told.append(count))
     assert told[-1] == (60 * 40, 60 * 40)
 
 
@@ -135,7 +135,7 @@ def test_a_hundred_thousand_images_take_seconds() -> None:
     thumbnails = [row.tobytes() for row in table]
     tracemalloc.start()
     started = time.monotonic()
-    found = near_pairs(Looks.of(thumbnails), np.split(np.arange(n), [70_000, 85_000]))
+    found = similar_pairs(Looks.of(thumbnails), np.split(np.arange(n), [70_000, 85_000]))
     seconds = time.monotonic() - started
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

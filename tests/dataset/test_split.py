@@ -1,4 +1,4 @@
-"""The seeded split as laws: disjoint, exact, stratified, blind to names and order, steady when images are added."""
+"""Laws of the seeded split: disjoint, exact, stratified, independent of names and order, stable under additions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncli.dataset.split import largest_remainder, split_images
-from cnncli.dataset.together import together
+from cnncli.dataset.duplicates import inseparable
+from cnncli.dataset.split import draw_splits, largest_remainder
 
-SHARES = {"validation": 0.15, "test": 0.15}
+FRACTIONS = {"validation": 0.15, "test": 0.15}
 fractions = st.integers(0, 49).map(lambda percent: percent / 100)
-shares = st.fixed_dictionaries({"validation": fractions, "test": fractions})
+fractions_of_splits = st.fixed_dictionaries({"validation": fractions, "test": fractions})
 
 
 def digest(text: object) -> str:
-    """An image's digest."""
+    """Return the digest of an image."""
     return hashlib.sha256(str(text).encode()).hexdigest()
 
 
@@ -27,15 +27,15 @@ images = st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(["cats", "dog
 )
 
 
-def split(found: list[tuple[str, str]], given_shares: dict[str, float], seed: int = 0) -> tuple[str, ...]:
-    """Split images that come as (digest, label)."""
-    return split_images([one for one, _ in found], [label for _, label in found], given_shares, seed)
+def split(found: list[tuple[str, str]], wanted: dict[str, float], seed: int = 0) -> tuple[str, ...]:
+    """Split images that are given as (digest, label)."""
+    return draw_splits([one for one, _ in found], [label for _, label in found], wanted, seed)
 
 
 def test_counts_by_hand() -> None:
     """Ten images at 15 % each are 7 + 1.5 + 1.5; equal remainders go to the split that is named first."""
-    assert largest_remainder(10, SHARES) == {"train": 7, "validation": 2, "test": 1}
-    assert largest_remainder(1000, SHARES) == {"train": 700, "validation": 150, "test": 150}
+    assert largest_remainder(10, FRACTIONS) == {"train": 7, "validation": 2, "test": 1}
+    assert largest_remainder(1000, FRACTIONS) == {"train": 700, "validation": 150, "test": 150}
     assert largest_remainder(100, {"validation": 0.29, "test": 0.07}) == {"train": 64, "validation": 29, "test": 7}
     assert largest_remainder(7, {"validation": 0.15}) == {"train": 6, "validation": 1}
     assert largest_remainder(10, {"validation": 0.2, "test": 0.0}) == {"train": 8, "validation": 2, "test": 0}
@@ -43,16 +43,16 @@ def test_counts_by_hand() -> None:
 
 def test_small_classes_give_one_to_each_split_if_they_can() -> None:
     """A class that a split lacks would be an error."""
-    assert largest_remainder(3, SHARES) == {"train": 1, "validation": 1, "test": 1}
-    assert largest_remainder(2, SHARES)["train"] == 2
-    assert largest_remainder(0, SHARES) == {"train": 0, "validation": 0, "test": 0}
+    assert largest_remainder(3, FRACTIONS) == {"train": 1, "validation": 1, "test": 1}
+    assert largest_remainder(2, FRACTIONS)["train"] == 2
+    assert largest_remainder(0, FRACTIONS) == {"train": 0, "validation": 0, "test": 0}
 
 
-@given(st.integers(0, 5000), shares)
-def test_counts_add_up_and_are_off_by_less_than_one(n: int, given_shares: dict[str, float]) -> None:
-    """The definition of largest remainders; the one image for tiny shares is the only exception."""
-    counts = largest_remainder(n, given_shares)
-    exact = {name: n * Fraction(str(share)) for name, share in given_shares.items()}
+@given(st.integers(0, 5000), fractions_of_splits)
+def test_counts_add_up_and_are_off_by_less_than_one(n: int, wanted: dict[str, float]) -> None:
+    """The definition of largest remainders; the one image for tiny fractions_of_splits is the only exception."""
+    counts = largest_remainder(n, wanted)
+    exact = {name: n * Fraction(str(fraction)) for name, fraction in wanted.items()}
     assert sum(counts.values()) == n
     assert all(count >= 0 for count in counts.values())
     topped_up = sum(1 for name, count in counts.items() if name in exact and count == 1 and exact[name] < 1)
@@ -62,33 +62,33 @@ def test_counts_add_up_and_are_off_by_less_than_one(n: int, given_shares: dict[s
 
 
 @settings(deadline=None)
-@given(images, shares, st.integers(0, 2**40))
+@given(images, fractions_of_splits, st.integers(0, 2**40))
 def test_equal_files_stay_together_and_each_class_is_divided_as_counted(
-    found: list[tuple[str, str]], given_shares: dict[str, float], seed: int
+    found: list[tuple[str, str]], wanted: dict[str, float], seed: int
 ) -> None:
     """Without copies the counts are exact; with copies no split but train gets more than its count."""
-    splits = split(found, given_shares, seed)
+    splits = split(found, wanted, seed)
     homes = defaultdict(set)
     for (one, _), name in zip(found, splits, strict=True):
         homes[one].add(name)
     assert all(len(names) == 1 for names in homes.values())
     counts = Counter(zip((label for _, label in found), splits, strict=True))
     for label, n in Counter(label for _, label in found).items():
-        for name, wanted in largest_remainder(n, given_shares).items():
+        for name, count in largest_remainder(n, wanted).items():
             if len(homes) == len(found):
-                assert counts[label, name] == wanted
+                assert counts[label, name] == count
             elif name != "train":
-                assert counts[label, name] <= wanted
+                assert counts[label, name] <= count
 
 
 @settings(deadline=None)
 @given(images, st.randoms(use_true_random=False), st.integers(0, 2**40))
 def test_order_does_not_matter(found: list[tuple[str, str]], random: object, seed: int) -> None:
     """The split is a function of digest, label and seed."""
-    before = Counter(zip(found, split(found, SHARES, seed), strict=True))
+    before = Counter(zip(found, split(found, FRACTIONS, seed), strict=True))
     shuffled = list(found)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert Counter(zip(shuffled, split(shuffled, SHARES, seed), strict=True)) == before
+    assert Counter(zip(shuffled, split(shuffled, FRACTIONS, seed), strict=True)) == before
 
 
 @settings(deadline=None)
@@ -97,36 +97,36 @@ def test_added_images_move_few_of_the_others(n: int, added: int, seed: int) -> N
     """At most two of the old images for each new one: one at each edge between two splits."""
     old = [(digest((seed, k)), "cats") for k in range(n)]
     new = [(digest((seed, "new", k)), "cats") for k in range(added)]
-    before, after = split(old, SHARES, seed), split(old + new, SHARES, seed)[:n]
+    before, after = split(old, FRACTIONS, seed), split(old + new, FRACTIONS, seed)[:n]
     assert sum(one != other for one, other in zip(before, after, strict=True)) <= 2 * added
 
 
 def test_seeds_draw_different_splits() -> None:
     """And each seed always the same."""
     found = [(digest(k), "cats") for k in range(200)]
-    splits = {split(found, SHARES, seed) for seed in range(5)}
+    splits = {split(found, FRACTIONS, seed) for seed in range(5)}
     assert len(splits) == 5
-    assert split(found, SHARES, 3) == split(found, SHARES, 3)
+    assert split(found, FRACTIONS, 3) == split(found, FRACTIONS, 3)
 
 
 def test_another_class_changes_nothing_in_this_one() -> None:
     """Classes are divided one by one."""
     cats = [(digest(k), "cats") for k in range(50)]
     dogs = [(digest((k, "dog")), "dogs") for k in range(77)]
-    assert split(cats + dogs, SHARES)[:50] == split(cats, SHARES)
+    assert split(cats + dogs, FRACTIONS)[:50] == split(cats, FRACTIONS)
 
 
 def test_copies_fill_up_with_single_files() -> None:
     """A group too large for the room that is left does not keep later images out of it."""
     found = [(digest("copy"), "cats")] * 6 + [(digest(k), "cats") for k in range(14)]
-    counts = Counter(split(found, SHARES))
+    counts = Counter(split(found, FRACTIONS))
     assert counts == {"train": 14, "validation": 3, "test": 3}
 
 
 def test_a_file_in_two_classes_lies_in_one_split() -> None:
     """Otherwise it would leak."""
     found = [(digest(k), label) for k in range(100) for label in ("cats", "dogs")]
-    splits = split(found, SHARES, 1)
+    splits = split(found, FRACTIONS, 1)
     assert splits[::2] == splits[1::2]
     assert Counter(splits) == {"train": 140, "validation": 30, "test": 30}
 
@@ -134,26 +134,26 @@ def test_a_file_in_two_classes_lies_in_one_split() -> None:
 def test_known_split_stays_what_it_was() -> None:
     """Another sequence (tRain, vAlidation, tEst) would move images between the splits of everybody's data."""
     found = [(digest(k), "cats") for k in range(20)]
-    assert "".join(name[1] for name in split(found, SHARES, 0)) == "arrearraeerrrrrrrrrr"
+    assert "".join(name[1] for name in split(found, FRACTIONS, 0)) == "arrearraeerrrrrrrrrr"
 
 
 @settings(deadline=None)
 @given(
     images,
     st.lists(st.tuples(st.integers(0, 119), st.integers(0, 119)), max_size=30),
-    shares,
+    fractions_of_splits,
     st.integers(0, 2**40),
 )
 def test_images_that_look_alike_stay_together_unless_they_are_a_crowd(
-    found: list[tuple[str, str]], links: list[tuple[int, int]], given_shares: dict[str, float], seed: int
+    found: list[tuple[str, str]], links: list[tuple[int, int]], wanted: dict[str, float], seed: int
 ) -> None:
     """No group is divided, and no split but train gets more than its count."""
     digests, labels = [one for one, _ in found], [label for _, label in found]
     alike = [(one, other) for one, other in links if max(one, other) < len(found)]
-    splits = split_images(digests, labels, given_shares, seed, alike)
-    for group in together(digests, labels, alike):
+    splits = draw_splits(digests, labels, wanted, seed, alike)
+    for group in inseparable(digests, labels, alike):
         assert len({splits[place] for place in group}) == 1
     counts = Counter(zip(labels, splits, strict=True))
     for label, n in Counter(labels).items():
-        for name, wanted in largest_remainder(n, given_shares).items():
-            assert name == "train" or counts[label, name] <= wanted
+        for name, count in largest_remainder(n, wanted).items():
+            assert name == "train" or counts[label, name] <= count

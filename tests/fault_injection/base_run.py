@@ -16,7 +16,9 @@ from PIL import Image
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
-from cnncli.dataset.manifest import Manifest, Row
+from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import ImageRecord
+from cnncli.images.verify import ImageFacts
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.folder import RunFolder, create_run, finish_run
 from cnncli.storage.atomic import write_atomically
@@ -127,5 +129,5 @@ def _draw(folder: Path) -> str:
                 data = path.read_bytes()
                 digest = hashlib.sha256(data).hexdigest()
                 place = path.as_posix().replace(folder.as_posix(), PLACEHOLDER, 1)
-                rows.append(Row(place, label, split, digest, len(data), 20, 20))
+                rows.append(ImageRecord(place, label, split, ImageFacts(digest, len(data), 20, 20)))
     return Manifest(tuple(rows), CLASSES).csv_text()

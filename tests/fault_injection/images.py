@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cnncli.cli import data, data_report, main
-from cnncli.dataset.inventory import MAX_PIXELS
+from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import EXIT_DONE, EXIT_USER, ImageError
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.verify import verify

@@ -127,7 +127,7 @@ def list_runs(here: Path) -> None:
 
 def prepare(here: Path) -> None:
     """Run `cnncli data prepare`."""
-    from cnncli.recipes.prepare_data import prepare_dogs_vs_cats
+    from cnncli.recipes.data_prepare import prepare_dogs_vs_cats
 
     prepare_dogs_vs_cats(here / "archive.zip", here / "out", {"train": 4, "validation": 2, "test": 2}, 0, quiet())
 

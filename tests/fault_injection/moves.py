@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnncli.dataset.build import scan_folder
-from cnncli.recipes.fix_splits import fix_splits
+from cnncli.dataset.build import report_on_folder
+from cnncli.recipes.data_check import fix_splits
 from cnncli.terminal.console import Console
 from tests.fault_injection.planted_faults import CLASSES, write_clean
 
@@ -63,11 +63,11 @@ def _write_images(folder: Path, random: np.random.Generator) -> Counter[str]:
 def _finish(folder: Path, before: Counter[str]) -> None:
     """Finish the rest, and check that all images are in their place."""
     fixed = fix_splits(folder, Console(quiet=True), lambda _: True)
-    facts = scan_folder(folder)
+    report = report_on_folder(folder)
     if _contents(folder) != before:
         raise AssertionError("images were duplicated or lost")
-    if fixed.problems or fixed.left or facts.problems:
-        raise AssertionError(f"not everything was fixed: {fixed.problems}, {fixed.left}, {facts.problems}")
+    if fixed.problems or fixed.left or report.errors:
+        raise AssertionError(f"not everything was fixed: {fixed.problems}, {fixed.left}, {report.errors}")
 
 
 def _contents(folder: Path) -> Counter[str]:

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from cnncli.config.schema import DataConfig
-from cnncli.dataset.build import build_manifest, scan_folder
-from cnncli.errors import DataError
+from cnncli.dataset.build import build_manifest, report_on_folder
+from cnncli.dataset.issues import message_of
+from cnncli.errors import DataError, Message
 
 CLASSES = ("cats", "dogs", "owls")
 PER_CLASS = {"train": 24, "validation": 10, "test": 10}
@@ -28,21 +29,21 @@ def once(work: Path, random: np.random.Generator) -> None:
         raise AssertionError(f"reported about a clean folder: {found}")
     name, fault = list(FAULTS.items())[int(work.name) % len(FAULTS)]
     expected = fault(Tree(folder, random))
-    for lines in reports(folder) or [[]]:
-        if not any(all(word in line for word in expected) for line in lines):
-            raise AssertionError(f"{name}: no report with {expected}, but {lines}")
+    code, *words = expected
+    for messages in reports(folder) or [[]]:
+        if not any(one.code == code and all(word in one for word in words) for one in messages):
+            raise AssertionError(f"{name}: no report with {expected}, but {messages}")
 
 
-def reports(folder: Path) -> list[list[str]]:
+def reports(folder: Path) -> list[list[Message]]:
     """Return what `train` and `data check` report about a folder, or an empty list if neither reports anything."""
     index = folder.parent / "index.sqlite"
     try:
-        manifest = build_manifest(DataConfig(path=folder), 0, index)
-        by_train = [*manifest.warnings, *manifest.notes]
+        manifest = build_manifest(DataConfig(path=folder), 0, index_path=index)
+        by_train = [message_of(issue) for issue in manifest.issues]
     except DataError as error:
         by_train = list(error.problems)
-    facts = scan_folder(folder, index_path=index)
-    by_check = [*facts.problems, *facts.warnings, *facts.notes]
+    by_check = [message_of(issue) for issue in report_on_folder(folder, index_path=index).issues]
     return [by_train, by_check] if by_train or by_check else []
 
 
@@ -84,7 +85,7 @@ class Tree:
 
 
 Fault = Callable[[Tree], tuple[str, ...]]
-"""Plants a fault, and returns words that one line of the report must contain."""
+"""Plants a fault, and returns the code of the expected message and texts that it must contain."""
 
 
 def _copied(name: str, label: str | None = None) -> Fault:
@@ -93,7 +94,8 @@ def _copied(name: str, label: str | None = None) -> Fault:
         source = tree.any(one, "cats")
         target = tree.beside(other, label or "cats", name)
         shutil.copyfile(source, target)
-        return str(source), str(target), "the same image in"
+        code = "data-leak-two-labels" if label not in (None, "cats") else "data-leak"
+        return code, str(source), str(target)
 
     return plant
 
@@ -105,7 +107,7 @@ def _changed(change: Callable[[Image.Image], Image.Image], name: str = "like.jpg
         target = tree.beside(other, source.parent.name, name)
         with Image.open(source) as image:
             change(image.convert("RGB")).save(target, quality=quality)
-        return str(source), str(target), "look alike in different splits: 1,"
+        return "data-near-duplicates", str(source), str(target)
 
     return plant
 
@@ -118,21 +120,21 @@ def _rotated(tree: Tree) -> tuple[str, ...]:
     exif[0x0112] = 6  # the orientation: rotate by 90 degrees to display
     with Image.open(source) as image:
         image.transpose(Image.Transpose.ROTATE_90).save(target, exif=exif, quality=90)
-    return str(source), str(target), "look alike"
+    return "data-near-duplicates", str(source), str(target)
 
 
 def _two_labels(tree: Tree) -> tuple[str, ...]:
     source = tree.any("train", "cats")
     target = tree.beside("train", "dogs", "again.jpg")
     shutil.copyfile(source, target)
-    return str(source), str(target), "two labels"
+    return "data-two-labels", str(source), str(target)
 
 
 def _missing(split: str) -> Fault:
     def plant(tree: Tree) -> tuple[str, ...]:
         label = str(tree.random.choice(CLASSES))
         shutil.rmtree(tree.folder / split / label)
-        return str(tree.folder / split), "lacks the class", label
+        return "data-class-missing", str(tree.folder / split), label
 
     return plant
 
@@ -140,7 +142,7 @@ def _missing(split: str) -> Fault:
 def _renamed(name: str, split: str) -> Fault:
     def plant(tree: Tree) -> tuple[str, ...]:
         (tree.folder / split / "cats").rename(tree.folder / split / name)
-        return str(tree.folder / split), f'"{name}"', '"cats"'
+        return "data-class-renamed", str(tree.folder / split), f'"{name}"', '"cats"'
 
     return plant
 
@@ -148,14 +150,14 @@ def _renamed(name: str, split: str) -> Fault:
 def _shifted(tree: Tree) -> tuple[str, ...]:
     for number, label in enumerate(CLASSES):
         (tree.folder / "test" / label).rename(tree.folder / "test" / f"class {number}")
-    return str(tree.folder / "test"), "has no class of train", "cats", "class 0"
+    return "data-classes-differ", str(tree.folder / "test"), "cats", "class 0"
 
 
 def _added(tree: Tree) -> tuple[str, ...]:
     target = tree.folder / "test" / "mice"
     target.mkdir()
     draw(tree.random).save(target / "0.jpg")
-    return str(tree.folder / "test"), "holds the class mice"
+    return "data-class-extra", str(tree.folder / "test"), "mice"
 
 
 def _twins(tree: Tree) -> tuple[str, ...]:
@@ -163,33 +165,32 @@ def _twins(tree: Tree) -> tuple[str, ...]:
         (tree.folder / split / "Cats").mkdir()
         for number in range(12):
             draw(tree.random).save(tree.folder / split / "Cats" / f"{number}.jpg")
-    return '"Cats"', '"cats"', "one class"
+    return "data-class-names-similar", '"Cats"', '"cats"'
 
 
 def _emptied(tree: Tree) -> tuple[str, ...]:
     for path in (tree.folder / "train" / "owls").iterdir():
         path.unlink()
-    return str(tree.folder / "train" / "owls"), "no readable image"
+    return "data-empty-class", str(tree.folder / "train" / "owls")
 
 
 def _single(tree: Tree) -> tuple[str, ...]:
     for path in sorted((tree.folder / "train" / "owls").iterdir())[1:]:
         path.unlink()
-    return "fewer than 10 images to train on", "owls 1"
+    return "data-few-images", "owls 1"
 
 
 def _swapped(tree: Tree) -> tuple[str, ...]:
     (tree.folder / "train").rename(tree.folder / "aside")
     (tree.folder / "test").rename(tree.folder / "train")
     (tree.folder / "aside").rename(tree.folder / "test")
-    return "test has 72 images and train only 30", "swapped"
+    return "data-splits-swapped", "72", "30"
 
 
 def _shifted_distribution(tree: Tree) -> tuple[str, ...]:
-    for label in CLASSES[1:]:
-        for path in sorted((tree.folder / "test" / label).iterdir())[1:]:
-            path.unlink()
-    return "test", "another share", "dogs"
+    for path in sorted((tree.folder / "train" / "owls").iterdir())[2:]:
+        path.unlink()
+    return "data-class-distribution", "test", "owls"
 
 
 FAULTS: dict[str, Fault] = {

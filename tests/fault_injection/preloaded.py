@@ -10,10 +10,10 @@ import cv2  # noqa: F401 - imported for the forks
 import h5py  # noqa: F401 - imported for the forks
 
 import cnncli.config.reader
+import cnncli.recipes.data_prepare
 import cnncli.recipes.evaluate
 import cnncli.recipes.finetune
 import cnncli.recipes.predict
-import cnncli.recipes.prepare_data
 import cnncli.recipes.resume
 import cnncli.runs.listing  # noqa: F401 - imported for the forks
 from cnncli.engines.openvino import import_openvino

@@ -11,7 +11,7 @@ import pytest
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import render_view
 from cnncli.dataset.build import build_manifest
-from cnncli.dataset.manifest import Row
+from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError
 from cnncli.features.extract import Counts, Extraction, extract
@@ -43,7 +43,7 @@ class MeanEngine:
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> tuple[Row, ...]:
+def rows(tmp_path: Path) -> tuple[ImageRecord, ...]:
     """24 training images."""
     return build_manifest(tiny_config(draw_dataset(tmp_path / "data")).data, 0).split("train")
 
@@ -54,7 +54,9 @@ def console() -> Console:
     return Console(quiet=True)
 
 
-def test_cached_features_are_not_computed_again(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_cached_features_are_not_computed_again(
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
+) -> None:
     """A second extraction runs nothing; ten more images need ten computations."""
     engine, store = MeanEngine(), FeatureStore(tmp_path / "store")
     extraction = Extraction(engine, "mean", PIXELS)
@@ -65,7 +67,9 @@ def test_cached_features_are_not_computed_again(rows: tuple[Row, ...], tmp_path:
     assert engine.images == 24
 
 
-def test_every_view_is_rendered_from_the_decoded_image(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_every_view_is_rendered_from_the_decoded_image(
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
+) -> None:
     """View 0 is the image itself, the others come from `render_view`."""
     extraction = Extraction(MeanEngine(), "mean", PIXELS, FLIPS)
     views, counts = extract(extraction, rows, 3, FeatureStore(tmp_path / "store"), console)
@@ -77,7 +81,7 @@ def test_every_view_is_rendered_from_the_decoded_image(rows: tuple[Row, ...], tm
             assert (stored.rows(np.array([number]))[0][0] == pixels.mean(axis=(0, 1)).astype(np.float32)).all()
 
 
-def test_more_views_reuse_those_of_fewer(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_more_views_reuse_those_of_fewer(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """The views of a run with two are the first two of a run with three, and view 0 serves runs without any."""
     store = FeatureStore(tmp_path / "store")
     extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, store, console)
@@ -87,7 +91,7 @@ def test_more_views_reuse_those_of_fewer(rows: tuple[Row, ...], tmp_path: Path, 
 
 
 def test_an_interrupted_extraction_keeps_its_features(
-    rows: tuple[Row, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are kept for every view; the next extraction computes the rest."""
     monkeypatch.setattr("cnncli.runtime.threads.workers", lambda: 1)  # so that the third task is the third to run
@@ -107,7 +111,7 @@ def test_an_interrupted_extraction_keeps_its_features(
     assert counts.computed + counts.reused == 48
 
 
-def test_equal_images_are_computed_once(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """Their paths, and how often they are listed, do not matter."""
     engine = MeanEngine()
     (features,), counts = extract(
@@ -117,14 +121,16 @@ def test_equal_images_are_computed_once(rows: tuple[Row, ...], tmp_path: Path, c
     assert (engine.images, counts, len(features)) == (2, Counts(2, 0), 6)
 
 
-def test_an_empty_trunk_caches_the_pixels(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_an_empty_trunk_caches_the_pixels(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """The pixels are uint8 and decoded once."""
     (features,), _ = extract(Extraction(None, None, PIXELS), rows, 1, FeatureStore(tmp_path / "store"), console)
 
     assert (features.rows(np.array([3]))[0][0] == decode(rows[3].path, PIXELS)).all()
 
 
-def test_all_changed_and_missing_images_are_reported(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_all_changed_and_missing_images_are_reported(
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
+) -> None:
     """They are reported together; the features of the others are kept."""
     rows[0].path.unlink()
     rows[1].path.write_bytes(rows[2].path.read_bytes())
@@ -139,7 +145,7 @@ def test_all_changed_and_missing_images_are_reported(rows: tuple[Row, ...], tmp_
     assert len(store.missing(Extraction(MeanEngine(), "mean", PIXELS).key(0), [row.digest for row in rows])) == 2
 
 
-def test_a_missing_folder_is_one_problem(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_a_missing_folder_is_one_problem(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """It is not one problem per image."""
     for row in rows:
         row.path.unlink()
@@ -151,7 +157,7 @@ def test_a_missing_folder_is_one_problem(rows: tuple[Row, ...], tmp_path: Path, 
 
 
 def test_large_features_are_written_in_several_segments(
-    rows: tuple[Row, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are read together."""
     monkeypatch.setattr("cnncli.features.extract.SEGMENT_BYTES", 60)
@@ -166,7 +172,7 @@ def test_large_features_are_written_in_several_segments(
 
 @pytest.mark.parametrize("views", [1, 2, 3, 4, 6, 8, 12])
 def test_requests_are_full_whatever_the_number_of_views(
-    rows: tuple[Row, ...], tmp_path: Path, console: Console, views: int
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console, views: int
 ) -> None:
     """Padding is wasted work; there is none if the number of images allows it."""
     engine = MeanEngine()
@@ -175,7 +181,9 @@ def test_requests_are_full_whatever_the_number_of_views(
     assert (engine.images, engine.padding) == (24 * views, 0)
 
 
-def test_cached_views_do_not_count_for_requests(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_cached_views_do_not_count_for_requests(
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
+) -> None:
     """If three of four views are missing, eight images fill three requests."""
     store, engine = FeatureStore(tmp_path / "store"), MeanEngine()
     extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 1, store, console)
@@ -197,7 +205,7 @@ def test_no_number_of_views_wastes_much(batch: int) -> None:
         assert total <= 8 * batch or images == 1
 
 
-def test_decoded_pixels_belong_to_no_network(rows: tuple[Row, ...], tmp_path: Path, console: Console) -> None:
+def test_decoded_pixels_belong_to_no_network(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """They are listed as pixels; features are listed under the name of their network."""
     with FeatureStore(tmp_path / "store") as store:
         extract(Extraction(None, None, PIXELS, network="VGG16"), rows, 1, store, console)

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from cnncli.dataset.scan import scan
+from cnncli.dataset.labels.folders import read_folders
 from cnncli.errors import DataError, ImageError, Message
 from cnncli.images import formats, limits
 from cnncli.images.decode import PixelSpec, decode
@@ -346,8 +346,8 @@ def test_raw_files_are_left_out_by_name(suffix: str, tmp_path: Path) -> None:
     (tmp_path / "birds").mkdir()
     (tmp_path / "birds" / f"photo{suffix}").write_bytes(raw_preview())
     (tmp_path / "birds" / "photo.jpg").write_bytes(jpeg())
-    found = scan(tmp_path)
-    assert [Path(one.path).name for one in found.candidates] == ["photo.jpg"]
+    found = read_folders(tmp_path)
+    assert [one.path.name for one in found.records] == ["photo.jpg"]
     assert found.left_out["camera RAW file"] == 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncli.dataset.perceptual_hash import HASH_BITS, Looks, color_distances, correlations, near_pairs
+from cnncli.dataset.perceptual_hash import HASH_BITS, Looks, color_distances, correlations, similar_pairs
 from cnncli.images.thumbnail import GRAY_SIDE, THUMBNAIL_BYTES
 from cnncli.images.verify import verify_bytes
 from tests.images.making import drawn_image, encoded
@@ -90,7 +90,7 @@ def test_other_images_look_different() -> None:
     """About half of the bits differ."""
     looks = Looks.of([thumbnail(encoded(drawn_image(seed=seed))) for seed in range(40)])
     bits = np.bitwise_count(looks.hashes[:, None] ^ looks.hashes)[np.triu_indices(40, 1)]
-    assert near_pairs(looks, [np.arange(40)], within=[0]).pairs == ()
+    assert similar_pairs(looks, [np.arange(40)], within=[0]).pairs == ()
     assert 28 < bits.mean() < 35
 
 

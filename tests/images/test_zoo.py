@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncli.dataset.inventory import MAX_PIXELS
+from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import ImageError, Message
 from cnncli.images import limits
 from cnncli.images.color_modes import flat_color

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cnncli.dataset.build import manifest_of_folder
-from cnncli.dataset.manifest import Manifest, Row
+from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
 from cnncli.features.extract import Counts, Extraction, Wanted
 from cnncli.features.store import FeatureStore
@@ -38,7 +39,7 @@ def scorer(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.
     return load_scorer(run.engine, run.model)
 
 
-def _tested(folder: Path) -> tuple[Manifest, tuple[Row, ...]]:
+def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
     manifest = manifest_of_folder(folder, ("dots", "stripes"))
     return manifest, manifest.split("test")
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnncli.dataset.manifest import Manifest, Row
+from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import ImageRecord
 from cnncli.features.extract import Extraction, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
@@ -59,7 +60,7 @@ class Found:
 
     run: Run
     scorer: Scorer
-    rows: tuple[Row, ...]
+    rows: tuple[ImageRecord, ...]
     bare: NDArray[np.float64]
 
     @property

@@ -88,7 +88,7 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
         "nothing.dat": b"",
     }
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
-    yield kind("phone.heic", heic, PassedOver("not an image", Refused("image-heic")))
+    yield kind("phone.heic", heic, PassedOver("HEIC image", Refused("image-heic")))
     raw = b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom"
     yield kind("raw.cr3", raw, PassedOver("camera RAW file", Refused("image-unknown-format")))
     for file, data in others.items():

@@ -59,7 +59,7 @@ def irregular_kinds(shades: Shades) -> Iterator[Kind]:
     yield kind("link-to-a-image.png", _link(encoded(image(shade))), Used(shade))
     gone = Refused("image-not-found")
     yield kind("link-to-nothing.jpg", lambda path: path.symlink_to("gone"), gone)
-    yield kind("link-to-nothing", lambda path: path.symlink_to("gone"), PassedOver("link that leads nowhere", gone))
+    yield kind("link-to-nothing", lambda path: path.symlink_to("gone"), PassedOver("broken link", gone))
     loop = Refused("image-unreadable")
     yield kind("link-to-itself.jpg", lambda path: path.symlink_to(path.name), loop)
     again = PassedOver("link to a folder that was already visited", Refused("predict-no-images"))

@@ -1,0 +1,229 @@
+"""Similar images are reported if they are in two splits, and kept together where splits are drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnncli.config.schema import DataConfig
+from cnncli.dataset import duplicates, verification
+from cnncli.dataset.build import build_manifest, report_on_folder
+from cnncli.dataset.duplicates import CROWD, inseparable
+from cnncli.dataset.fix_splits import plan_moves
+from cnncli.dataset.issues import Issue
+from cnncli.dataset.labels.folders import read_folders
+from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.verification import verify_records
+from cnncli.errors import DataError
+from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
+
+
+def build(root: Path, seed: int = 0, **settings: Any) -> Manifest:
+    """Return the manifest of a folder."""
+    return build_manifest(DataConfig(path=root, **settings), seed)
+
+
+def warned(found: Any) -> list[Issue]:
+    """Return the warnings about similar images."""
+    return [issue for issue in found.issues if issue.code == "data-near-duplicates"]
+
+
+def two_of(seed: int) -> tuple[bytes, bytes]:
+    """Return an image in two forms."""
+    one = drawn_image(96, 128, seed)
+    return encoded(one), encoded(one.resize((64, 48)), "JPEG", quality=70)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """Return a folder of three splits in which two images are in two forms in different splits."""
+    for k, split in enumerate(("train", "validation", "test")):
+        write_classes(tmp_path / split, {"cats": 12, "dogs": 12}, first_seed=100 * k)
+    (cat, cat_again), (dog, dog_again) = two_of(500), two_of(501)
+    files = {
+        "train/cats/a.png": cat,
+        "test/cats/b.jpg": cat_again,
+        "test/dogs/c.png": dog,
+        "train/dogs/d.jpg": dog_again,
+    }
+    return write_tree(tmp_path, files)
+
+
+def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
+    """The warning has the number of pairs, the most similar one and the command that helps; the run lists all."""
+    found = build(two)
+    (issue,) = warned(found)
+    assert (issue.severity, issue.facts["n"]) == ("warning", 2)
+    assert {path.parent.parent.name for path in issue.paths} == {"train", "test"}
+    assert "--fix-splits" in issue.facts["fix"]
+    header, *rows = csv.reader(io.StringIO(found.similar_text()))
+    assert header == ["path", "label", "split", "path_2", "label_2", "split_2", "correlation"]
+    assert [row[:6] for row in sorted(rows)] == [
+        [f"{two}/train/cats/a.png", "cats", "train", f"{two}/test/cats/b.jpg", "cats", "test"],
+        [f"{two}/train/dogs/d.jpg", "dogs", "train", f"{two}/test/dogs/c.png", "dogs", "test"],
+    ]
+    assert all(0.98 < float(row[6]) <= 1 for row in rows)
+
+
+def test_data_check_reports_the_same(two: Path) -> None:
+    """The report lists the pairs."""
+    report = report_on_folder(two)
+    assert report.errors == []
+    assert [(one.name, other.name) for one, other, _ in report.near_duplicates] == [
+        ("a.png", "b.jpg"),
+        ("d.jpg", "c.png"),
+    ]
+    assert report.to_dict()["near_duplicates"][0]["paths"] == [f"{two}/train/cats/a.png", f"{two}/test/cats/b.jpg"]
+    assert warned(report) == warned(build(two))
+
+
+def test_identical_files_are_not_reported_as_similar(two: Path) -> None:
+    """They are an error of their own."""
+    write_tree(two, {"test/cats/same.jpg": jpeg(0, 12, 16)})
+    with pytest.raises(DataError) as error:
+        build(two)
+    assert error.value.codes == ("data-leak", "data-leaks")
+    assert len(build(two, allow_leakage=True).similar) == 2
+    assert len(report_on_folder(two).near_duplicates) == 2
+
+
+def test_similar_images_within_a_split_are_not_reported(tmp_path: Path) -> None:
+    """They do not inflate metrics."""
+    write_classes(tmp_path / "train", {"cats": 12, "dogs": 12})
+    write_classes(tmp_path / "validation", {"cats": 12, "dogs": 12}, first_seed=100)
+    write_tree(tmp_path, dict(zip(("train/cats/a.png", "train/cats/b.jpg"), two_of(500), strict=True)))
+    assert warned(build(tmp_path)) == []
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Return class folders in which every image occurs in two forms."""
+    files = {}
+    for k in range(40):
+        label = ("cats", "dogs")[k % 2]
+        files[f"{label}/{k}.png"], files[f"{label}/{97 - k}.jpg"] = two_of(k)
+    return write_tree(tmp_path, files)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_split_that_is_drawn_keeps_them_together(pairs: Path, seed: int) -> None:
+    """Each class is divided exactly, and there is no warning."""
+    found = build(pairs, seed, splits={"validation": 0.2, "test": 0.1})
+    split_of = {row.path.name: row.split for row in found.rows}
+    assert all(split_of[f"{k}.png"] == split_of[f"{97 - k}.jpg"] for k in range(40))
+    assert found.counts()["validation"] == {"cats": 8, "dogs": 8}
+    assert found.counts()["test"] == {"cats": 4, "dogs": 4}
+    assert (warned(found), found.similar) == ([], ())
+    assert build(pairs, seed, splits={"validation": 0.2, "test": 0.1}).rows == found.rows
+
+
+def test_validation_taken_from_train_keeps_them_together(pairs: Path) -> None:
+    """The test folder next to it is not changed."""
+    for label in ("cats", "dogs"):
+        (pairs / "train").mkdir(exist_ok=True)
+        (pairs / label).rename(pairs / "train" / label)
+    write_classes(pairs / "test", {"cats": 12, "dogs": 12}, first_seed=900)
+    found = build(pairs)
+    assert found.similar == ()
+    assert found.counts()["validation"] == {"cats": 6, "dogs": 6}
+
+
+def test_names_and_order_do_not_matter_for_what_is_kept_together(pairs: Path) -> None:
+    """The draw depends on the bytes."""
+    before = {row.digest: row.split for row in build(pairs).rows}
+    for k, path in enumerate(sorted(pairs.rglob("*.*"))):
+        path.rename(path.with_name(f"new {61 * k % 83}{path.suffix}"))
+    assert {row.digest: row.split for row in build(pairs).rows} == before
+
+
+def test_a_crowd_is_divided_with_a_warning(tmp_path: Path) -> None:
+    """Images of one scene, kept together, would leave nothing for validation."""
+    one = drawn_image(96, 128, seed=1)
+    write_tree(tmp_path, {f"cats/{k}.jpg": encoded(one, "JPEG", quality=40 + k) for k in range(40)})
+    write_classes(tmp_path, {"dogs": 40})
+    found = build(tmp_path)
+    assert found.counts()["validation"]["cats"] == 6
+    assert warned(found)[0].facts["fix"] == ""
+
+
+def test_a_class_too_small_to_keep_them_together_is_divided(tmp_path: Path) -> None:
+    """Otherwise a dataset with similar images could not be trained on."""
+    one = drawn_image(96, 128, seed=1)
+    write_tree(tmp_path, {f"cats/{k}.jpg": encoded(one, "JPEG", quality=40 + 5 * k) for k in range(5)})
+    write_classes(tmp_path, {"dogs": 12})
+    found = build(tmp_path)
+    assert all(labels["cats"] for labels in found.counts().values())
+    assert found.similar
+
+
+def test_with_too_many_pairs_only_identical_files_stay_together(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search ends early, and the pairs that it found are reported."""
+    search = duplicates.similar_pairs
+    monkeypatch.setattr(duplicates, "similar_pairs", lambda *args, **named: search(*args, **named, limit=30))
+    assert warned(build(pairs))
+
+
+def test_with_too_many_images_only_identical_files_are_searched(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time grows with the square of their number; a note reports what was not searched."""
+    search = duplicates.similar_pairs
+    monkeypatch.setattr(duplicates, "similar_pairs", lambda *args, **named: search(*args, **named, most=100))
+    labeled = read_folders(two)
+    found, report = build(two), report_on_folder(two)
+    plan = plan_moves(labeled, verify_records(labeled, labeled.records))
+
+    assert (found.similar, warned(found), report.near_duplicates, plan.moves) == ((), [], (), ())
+    for issues in (found.issues, report.issues):
+        assert [issue.facts["n"] for issue in issues if issue.code == "data-too-many-to-compare"] == [76]
+    assert [message.code for message in plan.left] == ["data-fix-identical-only"]
+    write_tree(two, {"test/cats/same.jpg": jpeg(0, 12, 16)})
+    with pytest.raises(DataError) as error:
+        build(two)
+    assert error.value.code == "data-leak"
+
+
+def test_similar_images_are_found_without_reading_files_again(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second look reads no image and finds the same pairs."""
+    time.sleep(0.06)
+    first = build(two)
+    monkeypatch.setattr(verification, "verify", lambda path, limit: pytest.fail(f"{path} was read"))
+    assert build(two) == first
+    assert len(first.similar) == 2
+
+
+def test_pairs_with_two_labels_are_counted(two: Path) -> None:
+    """One of both labels is wrong."""
+    (two / "test" / "cats" / "b.jpg").rename(two / "test" / "dogs" / "b.jpg")
+    (issue,) = warned(report_on_folder(two))
+    assert "1 of them with two labels" in issue.facts["labels"]
+
+
+def test_links_over_several_steps_make_one_group() -> None:
+    """Identical and similar images are grouped in any order."""
+    groups = inseparable(list("abcbd"), ["x"] * 5, [(4, 2), (0, 2)])
+    assert groups == [[0, 2, 4], [1, 3]]
+
+
+def test_a_small_group_may_be_all_of_a_class() -> None:
+    """Copies in a small class are still copies."""
+    assert inseparable(list("abcd"), ["x"] * 4, [(0, 1), (1, 2), (2, 3)]) == [[0, 1, 2, 3]]
+
+
+def test_a_crowd_is_divided_into_identical_images() -> None:
+    """If a tenth of a class looks alike, the data are like that."""
+    n = CROWD + 1
+    digests = [f"{k}" for k in range(n)] + ["0"]
+    chain = [(k, k + 1) for k in range(n - 1)]
+    assert inseparable(digests, ["x"] * (n + 1), chain) == [[0, n], *([k] for k in range(1, n))]
+    many = [*digests, *(f"other {k}" for k in range(200))]
+    assert inseparable(many, ["x"] * len(many), chain)[0] == list(range(n + 1))
+
+
+def test_identical_files_are_not_a_crowd() -> None:
+    """Their number does not matter, nor what one more image looks like."""
+    digests = ["a"] * 50 + ["b"]
+    assert inseparable(digests, ["x"] * 51, [(0, 50)]) == [list(range(51))]
