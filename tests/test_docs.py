@@ -7,10 +7,12 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGHUP, SIGTERM, SIGXCPU
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from cnncli import errors
 from cnncli.catalogue.explanations import load_explanations
@@ -32,7 +34,15 @@ from tests.test_imports import FILES, PACKAGES, module_of, package
 
 INSTALL = "python3 -m venv "
 GENERATED = pages()
-WITH_COMMANDS = [name for name, path in PAGES.items() if any(block.commands for block in blocks(path))]
+
+
+def _pages_with_commands() -> Iterator[str | ParameterSet]:
+    """Yield the pages with commands. Those of how-to/ that train are slow: README and tutorial train as well."""
+    for name, path in PAGES.items():
+        commands = [command for block in blocks(path) if not block.reason for command in block.commands]
+        trains = any(command.startswith(("cnncli train", "cnncli finetune")) for command in commands)
+        if commands:
+            yield pytest.param(name, marks=pytest.mark.slow) if trains and name.startswith("docs/how-to/") else name
 
 
 def text_of(name: str) -> str:
@@ -62,14 +72,11 @@ def workspace(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
     "name", [name for name, path in PAGES.items() if any(block.commands for block in blocks(path))]
 )
 def test_the_commands_of_a_page_run(name: str, workspace: Path) -> None:
-    """Every command and every Python example of a page works, in their order; what is too large is parsed."""
+    """Every command and every Python example of a page works, in their order."""
     names: dict[str, object] = {"__name__": "example"}
     for block in blocks(PAGES[name]):
-        for command in block.commands:
-            if block.reason is None:
-                _run(command)
-            else:
-                _parse(command)
+        for command in block.commands if block.reason is None else ():
+            _run(command)
         if block.language == "python":
             exec(compile(block.body, name, "exec"), names)
 
@@ -96,12 +103,16 @@ def _folder_of(words: list[str]) -> Path:
     return ROOT if words[0] == "python" else Path.cwd()
 
 
-def _parse(line: str) -> None:
-    """Parse a command that needs a download, a certain run or minutes."""
-    found = command_lines(line)
-    assert found or (line.startswith("python scripts/") and (ROOT / line.split()[1]).is_file()), line
-    for words in found:
-        parse(words)
+@pytest.mark.parametrize("name", PAGES)
+def test_the_commands_of_a_page_parse(name: str) -> None:
+    """Every command is one that cnncli accepts, also those that need a download, a certain run or minutes."""
+    for block in blocks(PAGES[name]):
+        for line in block.commands:
+            for words in command_lines(line):
+                parse(words)
+            if block.reason is not None:
+                is_script = line.startswith("python scripts/") and (ROOT / line.split()[1]).is_file()
+                assert command_lines(line) or is_script, line
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,1 +1,1 @@
-"""Random views of an image."""
+"""Random views of an image: operations, pipeline, views."""

@@ -1,1 +1,1 @@
-"""From a YAML file to typed settings, and from a mode to stages."""
+"""Settings: schema, YAML with positions, overrides, rules across settings, modes as stages."""

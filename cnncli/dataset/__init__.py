@@ -1,1 +1,1 @@
-"""A folder becomes a manifest."""
+"""From a folder of images to a manifest: scan, labels, splits, duplicates, checks."""

@@ -1,1 +1,1 @@
-"""What runs a frozen trunk."""
+"""Engines that run a frozen trunk: OpenVINO and Keras."""

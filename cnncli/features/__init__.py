@@ -1,1 +1,1 @@
-"""The tensors that cross the cut: computed once, stored, read back."""
+"""The feature cache: features at the cut, computed once, stored, read back."""

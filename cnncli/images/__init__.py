@@ -1,1 +1,1 @@
-"""A file becomes pixels."""
+"""From a file to pixels: formats, limits, decoding, verification."""

@@ -1,1 +1,1 @@
-"""From a name in a config to one flat Keras graph, and the cut through it."""
+"""Backbone, head, classifier and cut; architectures and weights."""

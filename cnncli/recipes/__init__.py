@@ -1,1 +1,1 @@
-"""One module per verb; each tells its whole story in calls."""
+"""One module per command, which tells its story in calls."""

@@ -1,1 +1,1 @@
-"""Images and tables of a run."""
+"""Curves and contact sheets."""

@@ -1,1 +1,1 @@
-"""The run folder: what is in it, how it appears, how it is found again."""
+"""The run directory: layout, lock, records, checkpoints, log, listing."""

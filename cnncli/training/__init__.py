@@ -1,1 +1,1 @@
-"""The tail learns: plan, step, schedule, stopping, ledger."""
+"""Training of the tail: stages, steps, callbacks, state."""

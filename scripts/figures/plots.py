@@ -60,6 +60,8 @@ def _figure(path: Path, variant: Variant) -> Iterator[Figure]:
 
 
 def _draw_panels(figure: Figure, rows: list[dict[str, str]], variant: Variant) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     theme = THEMES[variant]
     epochs = range(1, len(rows) + 1)
     first_of_second = next(number for number, row in enumerate(rows) if row["stage"] != rows[0]["stage"])
@@ -73,6 +75,7 @@ def _draw_panels(figure: Figure, rows: list[dict[str, str]], variant: Variant) -
                 stage, (place, 1), xycoords=axes.get_xaxis_transform(), xytext=(4, 3), textcoords="offset points"
             )
         axes.set(xlabel="epoch", ylabel=quantity if scale == 1 else "accuracy (%)", xlim=(0.5, len(rows) + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(color=theme.faint, alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, labelcolor=theme.text)

@@ -53,15 +53,20 @@ def _command_folder(folder: Path) -> Path:
     return tools
 
 
-def run(command: str, folder: Path) -> str:
-    """Run a shell command and return stdout and stderr together.
+def run(command: str, folder: Path, here: Path | None = None) -> str:
+    """Run a shell command in a workspace and return stdout and stderr together.
+
+    Args:
+        command: The command.
+        folder: The workspace.
+        here: Current folder of the command; default: the workspace.
 
     Raises:
         RuntimeError: It fails.
     """
     done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
+        ["bash", "-e", "-c", command],
+        cwd=here or folder,
         env=environment(folder),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
