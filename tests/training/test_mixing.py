@@ -32,7 +32,7 @@ def logits_and_labels(activation: str, classes: int, images: int = 7) -> tuple[A
 
 
 def soft_targets(labels: MixedLabels, units: int, classes: int) -> np.ndarray:
-    """Mixed labels as Keras's losses take them: one-hot, or the share of the second class where there is one unit."""
+    """Mixed labels as Keras's losses take them: one-hot, or the ratio of the second class where there is one unit."""
     one_hot = np.eye(classes, dtype=np.float32)
     targets = labels.ratio * one_hot[labels.own] + (1 - labels.ratio) * one_hot[labels.partners]
     return targets[:, 1:] if units == 1 else targets
@@ -56,16 +56,16 @@ def test_the_objective_is_kerass_on_mixed_labels(activation: str, classes: int, 
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
 def test_class_weights_weigh_either_label_by_its_own_class(activation: str, classes: int) -> None:
-    """The shares of two weighted losses, computed by hand from Keras's losses of hard labels."""
+    """The ratios of two weighted losses, computed by hand from Keras's losses of hard labels."""
     losses = import_keras().losses
     logits, labels = logits_and_labels(activation, classes)
     weights = tuple(np.linspace(0.5, 2.0, classes).tolist())
     kind = losses.BinaryCrossentropy if activation == "sigmoid" else losses.CategoricalCrossentropy
     expected = 0.0
-    for share, hard in ((0.3, labels.own), (0.7, labels.partners)):
+    for ratio, hard in ((0.3, labels.own), (0.7, labels.partners)):
         targets = soft_targets(MixedLabels(hard, hard, np.float32(1.0)), logits.shape[1], classes)
         each = np.asarray(kind(from_logits=True, reduction="none", label_smoothing=0.1)(targets, logits))
-        expected += share * float(np.mean(np.array(weights)[hard] * each))
+        expected += ratio * float(np.mean(np.array(weights)[hard] * each))
 
     objective = MixedObjective(activation, classes, 0.1, weights)
     assert float(objective.of(logits, labels)) == pytest.approx(expected, rel=1e-5)
@@ -75,14 +75,14 @@ def test_class_weights_weigh_either_label_by_its_own_class(activation: str, clas
 def test_a_ratio_of_1_is_the_plain_objective_bit_for_bit(activation: str, classes: int) -> None:
     """Objective, plain losses and the number of right answers."""
     logits, labels = logits_and_labels(activation, classes)
-    whole = labels._replace(share=np.float32(1.0))
+    whole = labels._replace(ratio=np.float32(1.0))
     ours, plain = (kind(activation, classes, 0.1, (0.5,) * classes) for kind in (MixedObjective, Objective))
-    for name in ("of", "plain", "correct"):
+    for name in ("of", "plain", "n_correct"):
         mixed_value, value = getattr(ours, name)(logits, whole), getattr(plain, name)(logits, labels.own)
         np.testing.assert_array_equal(mixed_value, value)
 
 
-def test_either_label_counts_by_its_share() -> None:
+def test_either_label_counts_by_its_ratio() -> None:
     """Four images classified as class 1: by the first label, the second, both, none."""
     logits = np.tile(np.array([[0.0, 1.0, 0.0]], np.float32), (4, 1))
     labels = MixedLabels(np.array([1, 0, 1, 2]), np.array([0, 1, 1, 0]), np.float32(0.25))
@@ -99,12 +99,12 @@ def test_either_label_counts_by_its_share() -> None:
     step=st.integers(1, 10**6),
 )
 def test_a_mix_is_a_function_of_its_key(mixing: Mixing, images: int, size: tuple[int, int], step: int) -> None:
-    """A permutation, a share and a rectangle, the same whenever they are asked for."""
+    """A permutation, a ratio and a rectangle, the same whenever they are asked for."""
     mix, again = (mixing.draw(images, size, "head", 3, step) for _ in range(2))
     assert sorted(mix.partners) == list(range(images))
     assert 0 <= mix.ratio <= 1
     assert mix.ratio.dtype == np.float32
-    assert (mix.ratio, mix.box, mix.partners.tolist()) == (again.share, again.box, again.partners.tolist())
+    assert (mix.ratio, mix.box, mix.partners.tolist()) == (again.ratio, again.box, again.partners.tolist())
 
 
 def test_another_seed_stage_epoch_or_step_mixes_otherwise() -> None:
@@ -121,12 +121,12 @@ def test_another_seed_stage_epoch_or_step_mixes_otherwise() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_shares_of_mixup_follow_the_beta_distribution(alpha: float) -> None:
+def test_ratios_of_mixup_follow_the_beta_distribution(alpha: float) -> None:
     """Mean 1/2 and variance 1 / (4 (2 alpha + 1))."""
-    shares = np.array([Mixing(alpha, 0.0, 0).draw(2, (1, 1), "head", 1, step).share for step in range(4000)])
+    ratios = np.array([Mixing(alpha, 0.0, 0).draw(2, (1, 1), "head", 1, step).ratio for step in range(4000)])
     variance = 1 / (4 * (2 * alpha + 1))
-    assert abs(shares.mean() - 0.5) < 4.5 * np.sqrt(variance / 4000)
-    assert shares.var() == pytest.approx(variance, rel=0.05)
+    assert abs(ratios.mean() - 0.5) < 4.5 * np.sqrt(variance / 4000)
+    assert ratios.var() == pytest.approx(variance, rel=0.05)
 
 
 def test_both_are_drawn_equally_often_and_partners_evenly() -> None:
@@ -139,8 +139,8 @@ def test_both_are_drawn_equally_often_and_partners_evenly() -> None:
         assert np.abs(counts - 0.2).max() < 4.5 * np.sqrt(0.2 * 0.8 / 4000)
 
 
-def test_the_share_of_cutmix_is_what_is_left_of_the_image() -> None:
-    """Rectangles are cut off at the edges, and the share counts the pixels that are really pasted."""
+def test_the_ratio_of_cutmix_is_what_is_left_of_the_image() -> None:
+    """Rectangles are cut off at the edges, and the ratio counts the pixels that are really pasted."""
     for step in range(200):
         mix = CUTMIX.draw(2, (13, 17), "head", 1, step)
         assert mix.box is not None
@@ -154,21 +154,21 @@ def test_the_share_of_cutmix_is_what_is_left_of_the_image() -> None:
 # --- What becomes of a batch ---
 
 
-@given(share=st.floats(0, 1, width=32), seed=st.integers(0, 2**32))
-def test_mixup_blends_all_tensors_with_the_same_partners(share: float, seed: int) -> None:
+@given(ratio=st.floats(0, 1, width=32), seed=st.integers(0, 2**32))
+def test_mixup_blends_all_tensors_with_the_same_partners(ratio: float, seed: int) -> None:
     """Every tensor that crosses the cut, as floating point, up to the rounding of one blend."""
     random = np.random.default_rng(seed)
     inputs = [random.normal(size=(6, 3, 2, 4)).astype(np.float32), random.integers(0, 256, (6, 5), dtype=np.uint8)]
     before = [array.copy() for array in inputs]
     partners = random.permutation(6)
-    for array, result, kept in zip(inputs, mix_inputs(inputs, Mix(partners, np.float32(share))), before, strict=True):
+    for array, result, kept in zip(inputs, mix_inputs(inputs, Mix(partners, np.float32(ratio))), before, strict=True):
         assert result.dtype == np.float32
-        np.testing.assert_allclose(result, share * array + (1 - share) * array[partners], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(result, ratio * array + (1 - ratio) * array[partners], rtol=1e-5, atol=1e-4)
         np.testing.assert_array_equal(array, kept)
 
 
 def test_a_ratio_of_1_changes_no_bit() -> None:
-    """Nor does an image that is its own partner, whatever the share."""
+    """Nor does an image that is its own partner, whatever the ratio."""
     array = RNG.normal(size=(4, 3)).astype(np.float32)
     np.testing.assert_array_equal(mix_inputs([array], Mix(np.array([1, 2, 3, 0]), np.float32(1.0)))[0], array)
     np.testing.assert_array_equal(mix_inputs([array], Mix(np.arange(4), np.float32(0.3)))[0], array)
