@@ -98,7 +98,7 @@ def test_the_networks_are_counted() -> None:
 
 
 def test_both_variants_of_a_figure_exist() -> None:
-    """Every picture has a light and a dark variant."""
+    """Every figure has a light and a dark variant."""
     light, dark = (
         re.findall(rf'(?:src|srcset)="(docs/figures/[^"]*-{name}.svg)"', README) for name in ("light", "dark")
     )
