@@ -85,9 +85,8 @@ def test_images_that_have_gone_or_changed_are_all_named_before_a_run_appears(
         for path, data in kept.items():
             path.write_bytes(data)
 
-    *problems, remedy = caught.value.problems
-    assert [problem.partition(":")[0] for problem in problems] == [str(gone), str(changed)]
-    assert remedy == recipe.IMAGES_REMEDY
+    assert caught.value.codes == ("data-image-missing", "data-image-changed", "data-images-changed")
+    assert [problem.facts["path"] for problem in caught.value.problems[:2]] == [gone, changed]
     assert not (tmp_path / "runs").exists()
 
 
@@ -100,16 +99,16 @@ def test_a_folder_that_has_gone_is_one_line(place: Path, parent: RunFolder, tmp_
     finally:
         (place / "elsewhere").rename(place / "data")
 
-    (problem,) = caught.value.problems
-    assert problem.startswith(f"{place / 'data'}: ")
-    assert problem.endswith(recipe.IMAGES_REMEDY)
+    assert caught.value.codes == ("data-images-missing",)
+    assert caught.value.facts["path"] == place / "data"
 
 
 def test_layers_that_are_not_there_are_refused_before_a_run_appears(parent: RunFolder, tmp_path: Path) -> None:
     """The error is raised before a run directory exists."""
-    with pytest.raises(ConfigError, match="has 2 that count"):
+    with pytest.raises(ConfigError) as caught:
         finetune(parent, FinetuneSettings(unfreeze=3), tmp_path / "runs", CONSOLE)
 
+    assert (caught.value.code, caught.value.facts["expected"]) == ("cut-too-many-layers", 2)
     assert not (tmp_path / "runs").exists()
 
 

@@ -156,6 +156,6 @@ def test_evaluate_scores_stored_features_as_predict_scores_images(
 
 def test_a_cut_inside_a_block_was_among_them(found: Mapping[str, Found]) -> None:
     """Two tensors crossed in the last stage of the residual run."""
-    stages = json.loads(found["residual"].run.folder.ledger.read_text())
+    stages = json.loads(found["residual"].run.folder.stages.read_text())
     assert len(stages[-1]["crossing"]) == 2
     assert stages[-1]["trained_layers"][0] == "block_15_project"

@@ -73,7 +73,7 @@ def test_a_run_holds_everything_about_a_training(run: Run) -> None:
         folder.environment,
         folder.log,
         folder.history,
-        folder.ledger,
+        folder.stages,
         folder.metrics,
         folder.curves,
         folder.tensorboard / "train",
@@ -119,7 +119,7 @@ def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, mon
 def test_evaluate_names_the_images_that_are_no_longer_those_of_the_run(
     is_warm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether their features are stored or not; images of other splits do not matter."""
+    """They are found whether their features are cached or not; images of other splits do not matter."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
     images = draw_dataset(tmp_path / "data", 4, 2, 3)
     folder = train(tiny_config(images, training={"epochs": 1}), tmp_path / "runs", CONSOLE).folder
@@ -132,11 +132,8 @@ def test_evaluate_names_the_images_that_are_no_longer_those_of_the_run(
     with pytest.raises(DataError) as caught:
         evaluate(folder, CONSOLE)
 
-    assert caught.value.problems == (
-        f"{gone}: has gone",
-        f"{changed}: has changed since the run was trained",
-        "`cnncli evaluate --data DIR` takes the images that a folder holds now",
-    )
+    assert caught.value.codes == ("data-image-missing", "data-image-changed", "data-images-changed")
+    assert [problem.facts["path"] for problem in caught.value.problems[:2]] == [gone, changed]
     assert evaluate(folder, CONSOLE, "validation").metrics.n == 4
 
 
@@ -181,7 +178,7 @@ def test_the_keras_engine_scores_the_same(data: Path, tmp_path: Path, run: Run) 
 def test_finetune_names_its_parent_and_starts_from_its_weights(warm: RunFolder, tmp_path: Path) -> None:
     """In a run of its own, with its own competition for the best epoch."""
     child = finetune(warm, FinetuneSettings(unfreeze=1, epochs=2), tmp_path, CONSOLE)
-    (entry,) = json.loads(child.folder.ledger.read_text())
+    (entry,) = json.loads(child.folder.stages.read_text())
     parent_loss = json.loads(warm.metrics.read_text())["validation"]["loss"]
 
     assert child.folder.read_facts()["parent"] == str(warm.path)
@@ -337,8 +334,9 @@ def test_a_cache_that_is_a_file_stops_every_verb_at_once(
         lambda: evaluate(run.folder, console),
     ]
     for verb in verbs:
-        with pytest.raises(CacheError, match="cannot be the cache folder"):
+        with pytest.raises(CacheError) as caught:
             verb()
+        assert caught.value.code == "cache-folder-unusable"
 
     assert screen.getvalue() == ""
     assert not runs.exists()
@@ -377,7 +375,7 @@ def test_colors_heads_and_numbers_of_classes(tmp_path: Path, color: str, activat
 
     assert found.top1 == right / found.n
     assert (found.top5 is not None) == (classes > 5)
-    assert json.loads(run.folder.ledger.read_text())[0]["end_val_loss"] == pytest.approx(
+    assert json.loads(run.folder.stages.read_text())[0]["end_val_loss"] == pytest.approx(
         run.metrics["validation"].loss, rel=1e-5
     )
 
