@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """What can differ from the parent; None: the default.
+    """Settings that can differ from the parent; None: the default.
 
     Attributes:
         unfreeze: As in a stage of a config; default: the parent's `training.unfreeze`.

@@ -198,7 +198,7 @@ def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunF
 
 
 _RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variables": VARIABLES}
-"""What the last bits of sums depend on, by its group in environment.json."""
+"""Facts that the last bits of sums depend on, by their group in environment.json."""
 
 
 def _warn_about_other_machine(run: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""What `cnncli train` starts from: a config, a folder of images, or a run to resume. Read before heavy imports."""
+"""The source of `cnncli train`: a config, a folder of images, or a run to resume. Read before heavy imports."""
 
 from __future__ import annotations
 

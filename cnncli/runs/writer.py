@@ -1,4 +1,4 @@
-"""What a training writes into its run while it proceeds: history, TensorBoard logs, stage report, checkpoints."""
+"""Records that a run gets while it trains: history, TensorBoard logs, stage report, checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user should know about a finished training, and can do about it."""
+"""Advice to the user about a finished training."""
 
 from __future__ import annotations
 

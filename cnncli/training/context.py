@@ -26,7 +26,7 @@ from cnncli.training.optimizer import build_optimizer
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What every stage of a training uses.
+    """Config, images, engine and cache, which every stage of a training uses.
 
     Attributes:
         config: Config of the run.

@@ -1,4 +1,4 @@
-"""Where the batches of a stage come from: cached features, or pixels that go through the trunk in every epoch.
+"""The batches of a stage: cached features, or pixels that go through the trunk in every epoch.
 
 Three variants, of which the first that fits into the cache is used: the features of all views are cached; decoded
 pixels are cached, and go through the trunk in every epoch; nothing is cached, and images are decoded in every epoch,
@@ -168,13 +168,13 @@ class StreamedPixels:
 
 @dataclass(frozen=True)
 class StageInputs:
-    """What a stage caches, and the batch sources that follow from it.
+    """Cached inputs of a stage, and the batch sources that follow from them.
 
     Attributes:
         context: Context of the training.
         extraction: How features at the stage's cut are computed.
         views: Number of views of each training image.
-        cached: What is cached. For training images that are augmented anew in every epoch, at best pixels.
+        cached: Kind of entries in the cache. For views that are fresh in every epoch, at best pixels.
         reason: Explains why features are not cached; None if they are.
     """
 
@@ -188,8 +188,8 @@ class StageInputs:
     def plan(cls, graph: StageGraph, context: TrainingContext) -> StageInputs:
         """Decide what a stage caches.
 
-        What would not fit into the cache is not started: it would evict the entries of other runs and its own. What is
-        cached already is used in any case.
+        Entries that would not fit into the cache are not computed: they would evict those of other runs and their own.
+        Entries that exist are used in any case.
         """
         augmentation, network = context.config.augmentation, context.config.backbone.name
         extraction = Extraction(graph.engine, graph.fingerprint, context.pixels, augmentation, network, graph.cut.after)
@@ -289,7 +289,7 @@ class StageInputs:
 
 @dataclass(frozen=True)
 class WorkAhead:
-    """What has to be computed before a stage, and again in each of its epochs.
+    """Work before a stage, and in each of its epochs.
 
     Attributes:
         total: Number of images and views to cache.
@@ -354,4 +354,4 @@ _INSTEAD: dict[tuple[bool, str], tuple[str, str]] = {
     (False, "pixels"): ("Augmented images", "decoded pixels are cached instead, and augmented"),
     (False, "nothing"): ("Decoded pixels", "nothing is cached, and images are decoded"),
 }
-"""What would be cached and what happens instead, by whether anything is frozen and by what is cached."""
+"""Names of the entries that do not fit and the alternative, by whether anything is frozen and by what is cached."""

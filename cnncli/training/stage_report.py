@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What a stage would train.
+    """Plan of a stage: layers, weights and cut.
 
     Attributes:
         name: Name of the stage.
@@ -75,7 +75,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage did.
+    """Report of a finished stage.
 
     Attributes:
         plan: What it was to train.

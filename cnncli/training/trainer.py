@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves in addition to the weights in the classifier.
+    """Result of a training, in addition to the weights in the classifier.
 
     Attributes:
         best: The best epoch.
