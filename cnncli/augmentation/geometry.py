@@ -1,29 +1,42 @@
-"""One affine warp for all geometric operations, composed beforehand: a crop, rotation, shift, shear, zoom, flips, and
-the moves of RandAugment, in this order.
+"""Geometric operations: rotation, shift, shear, zoom and flip, composed with all other affine steps into one warp.
 
-Rotation to flips mean what they mean in Keras's ImageDataGenerator: about the image's centre, in the order rotation,
-shift, shear, zoom, then the flips. Where Keras 3.15 computes something else than it documents, this follows the words:
+The settings mean what they mean in Keras's ImageDataGenerator: about the center of the image, in the order rotation,
+shift, shear, zoom, flip. Where Keras 3.15 computes something other than it documents, this follows the documentation:
 
-- a width shift moves columns (there it moves rows);
-- the centre of an image that is not square is its centre (there x and y of the centre change places);
-- `wrap` repeats every `width` pixels (there, through SciPy, every `width - 1`);
-- `constant` fades over the last pixel like every other edge (there it is cut off).
-
-A crop enlarges a part of the image. Whatever the other operations bring in from beyond that part is shown as far as
-the image has it; only then comes the fill. Moves mean what they mean in AutoAugment, which is Pillow's affine
-transformation: about the corner of the image, rotation about its centre.
+- a width shift moves columns (in Keras it moves rows);
+- the center of an image that is not square is its center (in Keras its x and y are swapped);
+- `wrap` repeats every `width` pixels (in Keras, through SciPy, every `width - 1`);
+- `constant` fades over the last pixel like every other border (in Keras it is cut off).
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import groupby
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-from cnncli.augmentation.random_rect import WHOLE, Part
+from cnncli.augmentation.operation import (
+    DEGREES_NOT_RADIANS,
+    DEGREES_NOT_TURNS,
+    AffineStep,
+    Limits,
+    Matrix,
+    Operation,
+    Pixels,
+    ViewRandom,
+    between,
+    describe_factor,
+    factor_notes,
+    plus_minus,
+    unit_notes,
+)
+from cnncli.catalogue.settings import Fraction, ZoomRange
+from cnncli.errors import Message
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 
@@ -35,103 +48,253 @@ _BORDERS: dict[FillMode, str] = {
 }
 
 
+class Rotation(Operation):
+    """Rotation about the center."""
+
+    rotation_range: float = Field(default=0.0, ge=0.0, le=180.0)
+    """Maximum rotation in degrees, in both directions."""
+
+    def draw(self, random: ViewRandom) -> Sequence[Rotate]:
+        """Draw the angle."""
+        return (Rotate(plus_minus(self.rotation_range, random.shared("rotation"))),)
+
+    def describe(self) -> str:
+        """Describe the range."""
+        return f"rotation ±{self.rotation_range:g}°"
+
+    def notes(self) -> Sequence[Message]:
+        """Warn of an angle that looks like a fraction of a turn."""
+        return unit_notes("rotation_range", self.rotation_range, DEGREES_NOT_TURNS)
+
+
+class Shift(Operation):
+    """Horizontal and vertical shift."""
+
+    width_shift_range: Fraction = 0.0
+    """Maximum horizontal shift as a fraction of the width, in both directions."""
+    height_shift_range: Fraction = 0.0
+    """Maximum vertical shift as a fraction of the height, in both directions."""
+
+    def draw(self, random: ViewRandom) -> Sequence[Translate]:
+        """Draw both shifts."""
+        x = plus_minus(self.width_shift_range, random.shared("width_shift"))
+        return (Translate(x, plus_minus(self.height_shift_range, random.shared("height_shift"))),)
+
+    def describe(self) -> str:
+        """Describe both ranges."""
+        shifts = {"width": self.width_shift_range, "height": self.height_shift_range}
+        return " · ".join(f"{name} shift ±{100 * limit:g} %" for name, limit in shifts.items() if limit)
+
+
+class Shear(Operation):
+    """Shear of the columns."""
+
+    shear_range: float = Field(default=0.0, ge=0.0, lt=90.0)
+    """Maximum shear in degrees, in both directions, as in Keras (0.2 is almost nothing)."""
+
+    def draw(self, random: ViewRandom) -> Sequence[ShearColumns]:
+        """Draw the angle."""
+        return (ShearColumns(plus_minus(self.shear_range, random.shared("shear"))),)
+
+    def describe(self) -> str:
+        """Describe the range."""
+        return f"shear ±{self.shear_range:g}°"
+
+    def notes(self) -> Sequence[Message]:
+        """Warn of an angle that looks like radians."""
+        return unit_notes("shear_range", self.shear_range, DEGREES_NOT_RADIANS)
+
+
+class Zoom(Operation):
+    """Zoom of each axis by a factor of its own."""
+
+    zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | ZoomRange = 0.0
+    """Zoom of each axis: a fraction z for factors in [1 − z, 1 + z], or [lowest, highest] factor."""
+
+    @property
+    def limits(self) -> Limits:
+        """Lowest and highest factor."""
+        zoom = self.zoom_range
+        return zoom if isinstance(zoom, tuple) else (1.0 - zoom, 1.0 + zoom)
+
+    def draw(self, random: ViewRandom) -> Sequence[Scale]:
+        """Draw a factor for each axis."""
+        return (Scale(between(self.limits, random.shared("zoom_x")), between(self.limits, random.shared("zoom_y"))),)
+
+    def describe(self) -> str:
+        """Describe the range."""
+        return describe_factor("zoom", self.limits)
+
+    def notes(self) -> Sequence[Message]:
+        """Warn of a range without 1."""
+        return factor_notes("zoom_range", self.limits)
+
+
+class Flip(Operation):
+    """Horizontal and vertical flip."""
+
+    horizontal_flip: bool = False
+    """Flip left and right with a probability of 0.5."""
+    vertical_flip: bool = False
+    """Flip top and bottom with a probability of 0.5."""
+
+    def draw(self, random: ViewRandom) -> Sequence[Mirror]:
+        """Draw whether to flip."""
+        horizontal = self.horizontal_flip and random.shared("horizontal_flip") < 0.5
+        vertical = self.vertical_flip and random.shared("vertical_flip") < 0.5
+        return (Mirror(horizontal, vertical),) if horizontal or vertical else ()
+
+    def describe(self) -> str:
+        """Name the axes."""
+        axes = {"horizontal": self.horizontal_flip, "vertical": self.vertical_flip}
+        return " · ".join(f"{axis} flip" for axis, is_on in axes.items() if is_on)
+
+
+@dataclass(frozen=True)
+class Rotate(AffineStep):
+    """Rotation about the center.
+
+    Attributes:
+        degrees: Angle, counter-clockwise as one looks at the image.
+    """
+
+    degrees: float
+    about_center: ClassVar[bool] = True
+
+    def matrix(self, height: int, width: int) -> Matrix:  # noqa: ARG002 - the same for every size
+        """Return the matrix of the inverse rotation."""
+        return _rotation(self.degrees)
+
+
+@dataclass(frozen=True)
+class Translate(AffineStep):
+    """Shift of the image.
+
+    Attributes:
+        x: Fraction of the width; positive values move the image to the left.
+        y: Fraction of the height; positive values move the image up.
+    """
+
+    x: float
+    y: float
+    about_center: ClassVar[bool] = True
+
+    def matrix(self, height: int, width: int) -> Matrix:
+        """Return the matrix of the translation in pixels."""
+        return _translation(self.x * width, self.y * height)
+
+
+@dataclass(frozen=True)
+class ShearColumns(AffineStep):
+    """Shear of the columns.
+
+    Attributes:
+        degrees: Angle between the old columns and the new ones.
+    """
+
+    degrees: float
+    about_center: ClassVar[bool] = True
+
+    def matrix(self, height: int, width: int) -> Matrix:  # noqa: ARG002 - the same for every size
+        """Return the matrix of the shear."""
+        angle = np.deg2rad(self.degrees)
+        return affine((1.0, -np.sin(angle), 0.0), (0.0, np.cos(angle), 0.0))
+
+
+@dataclass(frozen=True)
+class Scale(AffineStep):
+    """Zoom about the center.
+
+    Attributes:
+        x: Number of old columns per new column; above 1 the image shrinks.
+        y: The same for rows.
+    """
+
+    x: float
+    y: float
+    about_center: ClassVar[bool] = True
+
+    def matrix(self, height: int, width: int) -> Matrix:  # noqa: ARG002 - the same for every size
+        """Return the diagonal matrix of both factors."""
+        return affine((self.x, 0.0, 0.0), (0.0, self.y, 0.0))
+
+
+@dataclass(frozen=True)
+class Mirror(AffineStep):
+    """Flip of one axis or both.
+
+    Attributes:
+        horizontal: Whether left and right change places.
+        vertical: Whether top and bottom change places.
+    """
+
+    horizontal: bool = False
+    vertical: bool = False
+
+    def matrix(self, height: int, width: int) -> Matrix:
+        """Return a matrix of integers, so that a flip without other steps copies pixels exactly."""
+        return affine(
+            (-1.0, 0.0, width - 1.0) if self.horizontal else (1.0, 0.0, 0.0),
+            (0.0, -1.0, height - 1.0) if self.vertical else (0.0, 1.0, 0.0),
+        )
+
+
 MoveKind = Literal["rotate", "shear_x", "shear_y", "translate_x", "translate_y"]
 
 
 @dataclass(frozen=True)
-class Move:
-    """One move of RandAugment.
+class Move(AffineStep):
+    """Geometric operation of AutoAugment: an affine transformation as in Pillow, about the corner of the image.
 
     Attributes:
-        kind: which.
-        amount: degrees counter-clockwise of a rotation, tangent of a shear's angle, fraction of the image's width or
-            height of a translation; positive ones move the image to the left or up.
+        kind: The operation. Only a rotation is about the center of the image.
+        amount: Degrees counter-clockwise of a rotation, tangent of the angle of a shear, or fraction of the width or
+            height of a translation, where positive values move the image to the left or up.
     """
 
     kind: MoveKind
     amount: float
 
-
-@dataclass(frozen=True)
-class Geometry:
-    """What one rendering does to the places of the pixels; the defaults do nothing.
-
-    Attributes:
-        rotation_degrees: counter-clockwise as one looks at the image.
-        width_shift: fraction of the width; a positive one moves the image to the left.
-        height_shift: fraction of the height; a positive one moves the image up.
-        shear_degrees: angle between the old columns and the new ones.
-        zoom_x: how many old columns one new column spans; above 1 the image shrinks.
-        zoom_y: the same for rows.
-        horizontal_flip: left and right change places, after all the above.
-        vertical_flip: top and bottom change places, after all the above.
-        crop: the part of the image that all the above sees as an image.
-        moves: one after the other, after all the above.
-    """
-
-    rotation_degrees: float = 0.0
-    width_shift: float = 0.0
-    height_shift: float = 0.0
-    shear_degrees: float = 0.0
-    zoom_x: float = 1.0
-    zoom_y: float = 1.0
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
-    crop: Part = WHOLE
-    moves: tuple[Move, ...] = ()
+    def matrix(self, height: int, width: int) -> Matrix:
+        """Return the matrix. The corner of the image is half a pixel off the center of the first pixel."""
+        amount = self.amount
+        if self.kind == "rotate":
+            center_x, center_y = (width - 1) / 2, (height - 1) / 2
+            return _translation(center_x, center_y) @ _rotation(amount) @ _translation(-center_x, -center_y)
+        if self.kind == "translate_x":
+            return _translation(amount * width, 0.0)
+        if self.kind == "translate_y":
+            return _translation(0.0, amount * height)
+        if self.kind == "shear_x":
+            return affine((1.0, amount, amount / 2), (0.0, 1.0, 0.0))
+        return affine((1.0, 0.0, 0.0), (amount, 1.0, amount / 2))
 
 
-def source_matrix(geometry: Geometry, height: int, width: int) -> NDArray[np.float64]:
-    """Where in the image each pixel of the rendering comes from.
+def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval: int) -> Pixels:
+    """Apply affine steps as one bilinear warp.
 
-    Args:
-        geometry: what the rendering does.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-    Returns: shape (2, 3); times the column vector (x, y, 1) of a pixel's centre in the rendering it gives (x, y) in
-        the image. Pixel centres have whole numbers, the first is (0, 0).
-    """
-    shear = np.deg2rad(geometry.shear_degrees)
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    steps = (
-        _shift(centre_x, centre_y),
-        _rotation(geometry.rotation_degrees),
-        _shift(geometry.width_shift * width, geometry.height_shift * height),
-        _matrix((1.0, -np.sin(shear), 0.0), (0.0, np.cos(shear), 0.0)),
-        _matrix((geometry.zoom_x, 0.0, 0.0), (0.0, geometry.zoom_y, 0.0)),
-        _shift(-centre_x, -centre_y),
-        _flips(geometry, height, width),
-    )
-    matrix = functools.reduce(lambda product, step: step @ product, reversed(steps))
-    if geometry.crop != WHOLE:
-        matrix = _crop(geometry.crop, height, width) @ matrix
-    for move in geometry.moves:
-        matrix = matrix @ _move(move, height, width)
-    return matrix[:2]
-
-
-def warp(pixels: NDArray[np.uint8], geometry: Geometry, fill_mode: FillMode, cval: int) -> NDArray[np.uint8]:
-    """An image after one affine warp, bilinear.
-
-    OpenCV 5 interpolates in floating point: the exact value, rounded. (OpenCV 4 rounds places to 1/32 pixel, which is
-    up to 5 gray levels on noise.) Its number of threads, a setting of the whole process, is left alone: of several
-    calls at once one is split among them, the others run where they are, none waits, and the pixels are the same.
+    OpenCV 5 interpolates in floating point: the exact value, rounded. (OpenCV 4 rounds coordinates to 1/32 pixel, which
+    is up to 5 intensity levels on noise.) The number of its threads, a setting of the whole process, is left alone: of
+    several simultaneous calls, one is split among these threads and the others run in their own; none waits, and the
+    pixels are the same.
 
     Args:
         pixels: uint8 (height, width, channels), one channel or three.
-        geometry: what to do; `Geometry()` returns `pixels` itself.
-        fill_mode: what is seen beyond the image's edge.
-        cval: gray value of `constant`, 0-255.
-    Returns: uint8, same shape.
+        steps: The steps, in order; without any, `pixels` itself is returned.
+        fill_mode: How pixels outside of the image are filled.
+        cval: Intensity of the fill with `constant`, 0-255.
+
+    Returns:
+        The warped image, uint8 of the same shape.
     """
-    if geometry == Geometry():
+    if not steps:
         return pixels
     import cv2
 
     height, width, _ = pixels.shape
-    warped: NDArray[np.uint8] = cv2.warpAffine(
+    warped: Pixels = cv2.warpAffine(
         pixels,
-        source_matrix(geometry, height, width),
+        source_matrix(steps, height, width),
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=getattr(cv2, _BORDERS[fill_mode]),
@@ -140,48 +303,50 @@ def warp(pixels: NDArray[np.uint8], geometry: Geometry, fill_mode: FillMode, cva
     return warped.reshape(pixels.shape)  # OpenCV drops the axis of a single channel
 
 
-def _matrix(first: tuple[float, float, float], second: tuple[float, float, float]) -> NDArray[np.float64]:
-    """A 3×3 affine matrix from its first two rows."""
+def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matrix:
+    """Return the matrix from pixels of the view to places in the image.
+
+    The order of the multiplications decides the last bits of views, which must not change: from the right up to the
+    first move of RandAugment, then from the left.
+
+    Args:
+        steps: The steps, in order.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+
+    Returns:
+        Matrix of shape (2, 3). Multiplied by (x, y, 1) of the center of a pixel of the view it gives (x, y) in the
+        image. Centers of pixels have integer coordinates, the first is (0, 0).
+    """
+    first_move = next((n for n, step in enumerate(steps) if isinstance(step, Move)), len(steps))
+    matrix = np.eye(3)
+    for factor in reversed(list(_factors(steps[:first_move], height, width))):
+        matrix = factor @ matrix
+    return functools.reduce(np.matmul, _factors(steps[first_move:], height, width), matrix)[:2]
+
+
+def affine(first: tuple[float, float, float], second: tuple[float, float, float]) -> Matrix:
+    """Return the 3×3 affine matrix with these rows."""
     return np.array((first, second, (0.0, 0.0, 1.0)))
 
 
-def _shift(x: float, y: float) -> NDArray[np.float64]:
-    """The matrix that moves by (x, y) pixels."""
-    return _matrix((1.0, 0.0, x), (0.0, 1.0, y))
+def _factors(steps: Sequence[AffineStep], height: int, width: int) -> Iterable[Matrix]:
+    """Yield the matrices of steps, and the translations before and after those about the center."""
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    for about_center, group in groupby(steps, key=lambda step: step.about_center):
+        if about_center:
+            yield _translation(center_x, center_y)
+        yield from (step.matrix(height, width) for step in group)
+        if about_center:
+            yield _translation(-center_x, -center_y)
 
 
-def _rotation(degrees: float) -> NDArray[np.float64]:
-    """The matrix that looks for each pixel where a counter-clockwise rotation about the origin took it from."""
+def _translation(x: float, y: float) -> Matrix:
+    """Return the matrix that adds (x, y)."""
+    return affine((1.0, 0.0, x), (0.0, 1.0, y))
+
+
+def _rotation(degrees: float) -> Matrix:
+    """Return the matrix from the pixels of a counter-clockwise rotation about the origin to their sources."""
     angle = np.deg2rad(degrees)
-    return _matrix((np.cos(angle), -np.sin(angle), 0.0), (np.sin(angle), np.cos(angle), 0.0))
-
-
-def _flips(geometry: Geometry, height: int, width: int) -> NDArray[np.float64]:
-    """The matrix of both flips: whole numbers, so that a flip alone copies pixels exactly."""
-    return _matrix(
-        (-1.0, 0.0, width - 1.0) if geometry.horizontal_flip else (1.0, 0.0, 0.0),
-        (0.0, -1.0, height - 1.0) if geometry.vertical_flip else (0.0, 1.0, 0.0),
-    )
-
-
-def _crop(part: Part, height: int, width: int) -> NDArray[np.float64]:
-    """The matrix that stretches a part over the image, edge on edge; the edges are half a pixel off the centres."""
-    return _matrix(
-        (part.width, 0.0, part.left * width + (part.width - 1.0) / 2),
-        (0.0, part.height, part.top * height + (part.height - 1.0) / 2),
-    )
-
-
-def _move(move: Move, height: int, width: int) -> NDArray[np.float64]:
-    """The matrix of a move; what happens about the corner happens half a pixel off the first centre."""
-    amount = move.amount
-    if move.kind == "rotate":
-        centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-        return _shift(centre_x, centre_y) @ _rotation(amount) @ _shift(-centre_x, -centre_y)
-    if move.kind == "translate_x":
-        return _shift(amount * width, 0.0)
-    if move.kind == "translate_y":
-        return _shift(0.0, amount * height)
-    if move.kind == "shear_x":
-        return _matrix((1.0, amount, amount / 2), (0.0, 1.0, 0.0))
-    return _matrix((1.0, 0.0, 0.0), (amount, 1.0, amount / 2))
+    return affine((np.cos(angle), -np.sin(angle), 0.0), (np.sin(angle), np.cos(angle), 0.0))

@@ -1,24 +1,32 @@
-"""RandAugment (Cubuk et al. 2019, arXiv 1909.13719): a few of 14 operations, drawn anew for each rendering.
+"""RandAugment (Cubuk et al. 2019, arXiv 1909.13719): a few of 14 operations, drawn for each view.
 
-The operations and their largest strengths are the paper's, which took them from AutoAugment (arXiv 1805.09501), and a
-strength grows with the magnitude from nothing, its sign drawn, as in torchvision. What moves pixels becomes part of
-the rendering's one warp, in the order drawn; what changes their values follows after it, in the order drawn.
+The operations and their largest strengths are those of the paper, which took them from AutoAugment (arXiv 1805.09501).
+The strength grows with the magnitude from 0, with a random sign, as in torchvision. Geometric operations become part of
+the one warp of the view; those on intensity and color follow after it, each in the order drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-from cnncli.augmentation.chroma import Chroma, recolor
-from cnncli.augmentation.enhance import autocontrast, equalize, posterize, sharpen, solarize
+from cnncli.augmentation.color import (
+    ScaleBrightness,
+    ScaleContrast,
+    ScaleSaturation,
+    apply_tables,
+    autocontrast,
+    equalize,
+    posterize,
+    sharpen,
+    solarize,
+)
 from cnncli.augmentation.geometry import Move, MoveKind
-from cnncli.augmentation.settings import RandAugmentConfig
-from cnncli.augmentation.tone import Tone, adjust
+from cnncli.augmentation.operation import Operation, Pixels, PixelStep, ViewRandom
+from cnncli.catalogue.settings import Settings
 
 ChangeKind = Literal[
     "identity", "autocontrast", "equalize", "solarize", "posterize", "color", "contrast", "brightness", "sharpness"
@@ -27,66 +35,78 @@ MOVES: Mapping[MoveKind, float] = {
     "rotate": 30.0,  # degrees
     "shear_x": 0.3,
     "shear_y": 0.3,
-    "translate_x": 150 / 331,  # 150 pixels of the 331 that AutoAugment was found on
+    "translate_x": 150 / 331,  # 150 pixels of the 331 for which AutoAugment was searched
     "translate_y": 150 / 331,
 }
-"""What moves pixels, with its largest amount."""
+"""Geometric operations with their largest amounts."""
 CHANGES: tuple[ChangeKind, ...] = get_args(ChangeKind)
-"""What changes their values."""
-OPERATIONS = (*MOVES, *CHANGES)
-"""All that is drawn from."""
+"""Operations on intensity and color."""
+CHOICES = (*MOVES, *CHANGES)
+"""All operations to draw from."""
 LARGEST_MAGNITUDE = 10.0
 
 
+class RandAugmentConfig(Settings):
+    """RandAugment: a few of 14 operations, drawn with replacement, with the same strength (Cubuk et al. 2019)."""
+
+    num_ops: int = Field(default=2, ge=1)
+    """Number of operations per view; one of the 14 is the identity."""
+    magnitude: float = Field(default=9.0, ge=0.0, le=10.0)
+    """Strength on the scale of the paper: 10 is ±30°, shear ±0.3, shift ±45 %, factors 1 ± 0.9, posterize to 4 bits.
+    (torchvision counts to 30: its 9 is 3 here.)"""
+
+
+class RandAugment(Operation):
+    """RandAugment."""
+
+    rand_augment: RandAugmentConfig | None = None
+    """RandAugment, after the operations above and before noise and erasing; {}: 2 operations of magnitude 9."""
+
+    def draw(self, random: ViewRandom) -> Sequence[Move | Change]:
+        """Draw the operations with their signs, without those that change nothing."""
+        policy = self.rand_augment
+        if policy is None:
+            return ()
+        steps: list[Move | Change] = []
+        for choice, sign in random.stream("rand_augment").random((policy.num_ops, 2)).tolist():
+            drawn = CHOICES[int(choice * len(CHOICES))]
+            strength = policy.magnitude / LARGEST_MAGNITUDE * (1.0 if sign < 0.5 else -1.0)
+            steps += [Move(kind, largest * strength) for kind, largest in MOVES.items() if kind == drawn and strength]
+            steps += [Change(kind, strength) for kind in CHANGES if kind == drawn != "identity"]
+        return steps
+
+    def describe(self) -> str:
+        """Describe number and magnitude."""
+        policy = self.rand_augment
+        return f"RandAugment {policy.num_ops} × magnitude {policy.magnitude:g}" if policy else ""
+
+
 @dataclass(frozen=True)
-class Change:
-    """One operation on the values of the pixels.
+class Change(PixelStep):
+    """Operation on intensity or color.
 
     Attributes:
-        kind: which.
-        strength: -1 to 1; the sign counts for factors alone, where a negative one takes away.
+        kind: The operation.
+        strength: -1 to 1; the sign counts only for factors, which a negative one reduces.
     """
 
     kind: ChangeKind
     strength: float
 
-
-def draw_operations(
-    settings: RandAugmentConfig, random: np.random.Generator
-) -> tuple[tuple[Move, ...], tuple[Change, ...]]:
-    """The operations of one rendering, those that do nothing left out: what moves pixels, and what changes them."""
-    moves: list[Move] = []
-    changes: list[Change] = []
-    for choice, sign in random.random((settings.num_ops, 2)).tolist():
-        drawn = OPERATIONS[int(choice * len(OPERATIONS))]
-        strength = settings.magnitude / LARGEST_MAGNITUDE * (1.0 if sign < 0.5 else -1.0)
-        moves += [Move(kind, most * strength) for kind, most in MOVES.items() if kind == drawn and strength]
-        changes += [Change(kind, strength) for kind in CHANGES if kind == drawn != "identity"]
-    return tuple(moves), tuple(changes)
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Return the changed image."""
+        return _CHANGES[self.kind](pixels, self.strength)
 
 
-def change(pixels: NDArray[np.uint8], changes: tuple[Change, ...]) -> NDArray[np.uint8]:
-    """An image after operations on its values, one after the other.
-
-    Args:
-        pixels: uint8 (height, width, channels), one channel or three.
-        changes: what to do; none returns `pixels` itself.
-    Returns: uint8, same shape.
-    """
-    for one in changes:
-        pixels = _CHANGES[one.kind](pixels, one.strength)
-    return pixels
-
-
-_CHANGES: Mapping[ChangeKind, Callable[[NDArray[np.uint8], float], NDArray[np.uint8]]] = {
+_CHANGES: Mapping[ChangeKind, Callable[[Pixels, float], Pixels]] = {
     "identity": lambda pixels, _: pixels,
     "autocontrast": lambda pixels, _: autocontrast(pixels),
     "equalize": lambda pixels, _: equalize(pixels),
     "solarize": lambda pixels, strength: solarize(pixels, 256.0 * (1.0 - abs(strength))),
     "posterize": lambda pixels, strength: posterize(pixels, 8 - round(4 * abs(strength))),
-    "color": lambda pixels, strength: recolor(pixels, Chroma(saturation=_factor(strength))),
-    "contrast": lambda pixels, strength: adjust(pixels, Tone(contrast=_factor(strength))),
-    "brightness": lambda pixels, strength: adjust(pixels, Tone(brightness=_factor(strength))),
+    "color": lambda pixels, strength: ScaleSaturation(_factor(strength)).apply(pixels),
+    "contrast": lambda pixels, strength: apply_tables(pixels, [ScaleContrast(_factor(strength))]),
+    "brightness": lambda pixels, strength: apply_tables(pixels, [ScaleBrightness(_factor(strength))]),
     "sharpness": lambda pixels, strength: sharpen(pixels, _factor(strength)),
 }
 

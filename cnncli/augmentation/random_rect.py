@@ -1,4 +1,4 @@
-"""Rectangles of an image by share of its area and by shape: what a random crop keeps and what erasing paints over."""
+"""Random rectangles in an image, by area and aspect ratio: for random crops and random erasing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Limits = tuple[float, float]
+from cnncli.augmentation.operation import Limits
 
 ATTEMPTS = 10
-"""As in torchvision: a long rectangle of a large area does not fit, and another is drawn."""
+"""As in torchvision: a long rectangle with a large area does not fit, and another one is drawn."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """A rectangle, in fractions of the image's width and height; the default is the whole image."""
+class Rect:
+    """Rectangle in fractions of the width and height of the image; the default is the whole image."""
 
     left: float = 0.0
     top: float = 0.0
@@ -22,19 +22,19 @@ class Part:
     height: float = 1.0
 
 
-WHOLE = Part()
+WHOLE = Rect()
 
 
-def draw_part(random: np.random.Generator, scale: Limits, ratio: Limits) -> Part | None:
-    """A rectangle anywhere in the image.
+def draw_rect(random: np.random.Generator, scale: Limits, ratio: Limits) -> Rect | None:
+    """Draw a rectangle anywhere in the image.
 
     Args:
-        random: gives the same numbers, however many attempts it takes.
-        scale: lowest and highest share of the area; uniform between them.
-        ratio: lowest and highest width to height, relative to the image's; uniform in the logarithm.
+        random: Source of the numbers; always the same count is drawn, however many attempts it takes.
+        scale: Lowest and highest fraction of the area; uniform between them.
+        ratio: Lowest and highest ratio of width to height relative to the image; uniform in the logarithm.
 
     Returns:
-        None where none of the attempts fits into the image.
+        The rectangle, or None if no attempt fits into the image.
     """
     units = random.random((ATTEMPTS + 1, 2))
     areas = scale[0] + (scale[1] - scale[0]) * units[1:, 0]
@@ -44,11 +44,11 @@ def draw_part(random: np.random.Generator, scale: Limits, ratio: Limits) -> Part
     if not len(fitting):
         return None
     width, height = float(widths[fitting[0]]), float(heights[fitting[0]])
-    return Part(float(units[0, 0]) * (1.0 - width), float(units[0, 1]) * (1.0 - height), width, height)
+    return Rect(float(units[0, 0]) * (1.0 - width), float(units[0, 1]) * (1.0 - height), width, height)
 
 
-def largest_part(ratio: Limits) -> Part:
-    """The largest rectangle of an allowed shape, in the middle: what a crop keeps where nothing that was drawn fits."""
+def largest_rect(ratio: Limits) -> Rect:
+    """Return the largest centered rectangle with an allowed aspect ratio."""
     shape = min(max(1.0, ratio[0]), ratio[1])
     width, height = min(1.0, shape), min(1.0, 1.0 / shape)
-    return Part((1.0 - width) / 2, (1.0 - height) / 2, width, height)
+    return Rect((1.0 - width) / 2, (1.0 - height) / 2, width, height)

@@ -1,82 +1,63 @@
-"""Settings of `augmentation`: random changes to single training images, and mixing of images in a batch."""
+"""Settings of `augmentation`: those of all operations, and what concerns them together.
+
+To add an operation, write its module and add its class to `OPERATIONS`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, create_model
 
-from cnncli.catalogue.settings import AreaRange, Fraction, Range, Seed, Settings, ZoomRange
+from cnncli.augmentation.color import Brightness, ChannelShift, Contrast, Hue, Saturation
+from cnncli.augmentation.geometry import FillMode, Flip, Rotation, Shear, Shift, Zoom
+from cnncli.augmentation.noise import Noise
+from cnncli.augmentation.operation import Operation
+from cnncli.augmentation.rand_augment import RandAugment
+from cnncli.augmentation.random_erasing import RandomErasing
+from cnncli.augmentation.random_resized_crop import RandomResizedCrop
+from cnncli.catalogue.settings import Seed, Settings
+from cnncli.errors import Message
 
+OPERATIONS: tuple[type[Operation], ...] = (
+    RandomResizedCrop,
+    Rotation,
+    Shift,
+    Shear,
+    Zoom,
+    Flip,
+    Contrast,
+    ChannelShift,
+    Brightness,
+    Saturation,
+    Hue,
+    RandAugment,
+    Noise,
+    RandomErasing,
+)
+"""All operations, in the order in which they are applied; affine steps are applied first, as one warp."""
 
-class RandomResizedCropConfig(Settings):
-    """Random crop of the image, resized to the image size (RandomResizedCrop of torchvision)."""
-
-    scale: AreaRange = (0.08, 1.0)
-    """[lowest, highest] fraction of the image area, drawn uniformly."""
-    ratio: ZoomRange = (0.75, 1.3333)
-    """[lowest, highest] aspect ratio of the crop relative to the image, drawn log-uniformly; 1 is undistorted."""
-
-
-class RandomErasingConfig(Settings):
-    """Erase a random rectangle, after all other operations (Zhong et al. 2017; RandomErasing of torchvision)."""
-
-    probability: Fraction = 0.5
-    """Probability that a view has an erased rectangle."""
-    scale: AreaRange = (0.02, 0.33)
-    """[lowest, highest] fraction of the image area, drawn uniformly."""
-    ratio: ZoomRange = (0.3, 3.3)
-    """[lowest, highest] aspect ratio of the rectangle relative to the image, drawn log-uniformly."""
-    value: Annotated[int, Field(ge=0, le=255)] | Literal["random"] = "random"
-    """Intensity of the rectangle, or random: noise in every channel of every pixel."""
-
-
-class RandAugmentConfig(Settings):
-    """RandAugment: a few of 14 operations, drawn with replacement, with the same strength (Cubuk et al. 2019)."""
-
-    num_ops: int = Field(default=2, ge=1)
-    """Number of operations per view; one of the 14 is the identity."""
-    magnitude: float = Field(default=9.0, ge=0.0, le=10.0)
-    """Strength on the scale of the paper: 10 is ±30°, shear ±0.3, shift ±45 %, factors 1 ± 0.9, posterize to 4 bits.
-    (torchvision counts to 30: its 9 is 3 here.)"""
+Group = TypeVar("Group", bound=Settings)
 
 
+def _with_settings_of(operations: tuple[type[Operation], ...]) -> Callable[[type[Group]], type[Group]]:
+    """Return a class decorator that puts the settings of operations in front of a group's own."""
+
+    def decorate(group: type[Group]) -> type[Group]:
+        fields = {name: field for operation in operations for name, field in operation.model_fields.items()}
+        first = create_model("Operations", __base__=Settings, **{n: (f.annotation, f) for n, f in fields.items()})  # type: ignore[call-overload] # pydantic's stubs know no computed fields
+        return create_model(group.__name__, __base__=(group, first), __module__=__name__, __doc__=group.__doc__)
+
+    return decorate
+
+
+@_with_settings_of(OPERATIONS)
 class AugmentationConfig(Settings):
     """Random changes to training images, with the names and units of the ImageDataGenerator of Keras."""
 
-    rotation_range: float = Field(default=0.0, ge=0.0, le=180.0)
-    """Maximum rotation in degrees, in both directions."""
-    width_shift_range: Fraction = 0.0
-    """Maximum horizontal shift as a fraction of the width, in both directions."""
-    height_shift_range: Fraction = 0.0
-    """Maximum vertical shift as a fraction of the height, in both directions."""
-    shear_range: float = Field(default=0.0, ge=0.0, lt=90.0)
-    """Maximum shear in degrees, in both directions, as in Keras (0.2 is almost nothing)."""
-    zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | ZoomRange = 0.0
-    """Zoom of each axis: a fraction z for factors in [1 − z, 1 + z], or [lowest, highest] factor."""
-    horizontal_flip: bool = False
-    """Flip left and right with a probability of 0.5."""
-    vertical_flip: bool = False
-    """Flip top and bottom with a probability of 0.5."""
-    random_resized_crop: RandomResizedCropConfig | None = None
-    """Random crop, resized to the image size; {}: the ranges of torchvision."""
-    brightness_range: Range | None = None
-    """[lowest, highest] brightness factor; 1 is unchanged."""
-    contrast_range: Range | None = None
-    """[lowest, highest] contrast factor about the mean of the image; 1 is unchanged."""
-    saturation_range: Range | None = None
-    """[lowest, highest] saturation factor; 0 is gray, 1 is unchanged."""
-    hue_range: float = Field(default=0.0, ge=0.0, le=0.5)
-    """Maximum hue shift as a fraction of the color circle, in both directions; 0.5 reaches every hue."""
-    channel_shift_range: float = Field(default=0.0, ge=0.0, le=255.0)
-    """Maximum value added to each channel, in both directions, drawn per channel."""
-    noise_stddev: float = Field(default=0.0, ge=0.0, le=255.0)
-    """Standard deviation of Gaussian noise on every channel of every pixel, in intensity levels (0–255)."""
-    random_erasing: RandomErasingConfig | None = None
-    """Erase a random rectangle; {}: with a probability of 0.5, filled with noise."""
-    rand_augment: RandAugmentConfig | None = None
-    """RandAugment, after the operations above and before noise and erasing; {}: 2 operations of magnitude 9."""
-    fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = "nearest"
+    fill_mode: FillMode = "nearest"
     """How pixels outside of the image are filled."""
     cval: int = Field(default=0, ge=0, le=255)
     """Intensity of the fill with fill_mode: constant."""
@@ -90,13 +71,14 @@ class AugmentationConfig(Settings):
     cutmix: float = Field(default=0.0, ge=0.0)
     """CutMix: alpha, as for mixup; only if no layer is frozen. With both, each batch uses one of the two."""
 
+    if TYPE_CHECKING:  # the settings of operations are added by the decorator, which type checkers do not see
+
+        def __init__(self, **settings: object) -> None: ...
+
     @property
     def is_active(self) -> bool:
-        """Whether any operation on single images is switched on, so that a view differs from its image."""
-        plain = AugmentationConfig()
-        return any(
-            getattr(self, name) != getattr(plain, name) for name in type(self).model_fields if name not in NO_OPERATIONS
-        )
+        """Whether any operation is active, so that a view differs from its image."""
+        return bool(active_operations(self))
 
     @property
     def mixes(self) -> bool:
@@ -104,5 +86,34 @@ class AugmentationConfig(Settings):
         return self.mixup > 0 or self.cutmix > 0
 
 
-NO_OPERATIONS = frozenset({"fill_mode", "cval", "views", "seed", "mixup", "cutmix"})
-"""Settings that do not change an image on their own."""
+@lru_cache(maxsize=64)
+def active_operations(settings: AugmentationConfig) -> tuple[Operation, ...]:
+    """Return the operations that the settings switch on, in the order of `OPERATIONS`."""
+    operations = (
+        operation.model_construct(**{name: getattr(settings, name) for name in operation.model_fields})
+        for operation in OPERATIONS
+    )
+    return tuple(operation for operation in operations if operation.is_active)
+
+
+def describe(settings: AugmentationConfig) -> tuple[str, ...]:
+    """Describe the active operations and the fill, each in a few words.
+
+    >>> " · ".join(describe(AugmentationConfig(rotation_range=40.0, zoom_range=0.2, horizontal_flip=True)))
+    'rotation ±40° · zoom 0.8–1.2 · horizontal flip · fill nearest'
+    """
+    fill = f"fill {settings.fill_mode}" + (f" {settings.cval}" if settings.fill_mode == "constant" else "")
+    return (*filter(None, (operation.describe() for operation in active_operations(settings))), fill)
+
+
+def augmentation_notes(settings: AugmentationConfig) -> tuple[Message, ...]:
+    """Return warnings about settings that probably do not do what the user expects."""
+    operations = active_operations(settings)
+    notes = [note for operation in operations for note in operation.notes()]
+    if {RandomResizedCrop, Zoom} <= {type(operation) for operation in operations if operation.describe()}:
+        text = "augmentation: random_resized_crop and zoom_range both scale the image; their factors are multiplied."
+        notes.append(Message("augmentation-scales-twice", text))
+    if operations and settings.views == 1:
+        text = "augmentation.views: 1 is the image itself, so no operation has an effect; use 2 or more, or fresh."
+        notes.append(Message("augmentation-without-views", text, key="augmentation.views", received=1))
+    return tuple(notes)

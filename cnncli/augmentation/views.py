@@ -1,8 +1,8 @@
-"""Views: which renderings of an image exist, which one an epoch takes, and in which order the images come.
+"""Views of an image: how many there are, which one an epoch uses, and the order of the images in an epoch.
 
-View 0 is the image itself. View k is keyed by the augmentation's own seed, the image's digest and k alone, so that
-runs with other seeds, stages or epochs share it. All of this is a pure function of its arguments: threads,
-interruptions and the order in which images are listed change nothing.
+A view is one random rendering of an image; view 0 is the image itself. View k depends only on the seed of the
+augmentation, the digest of the image and k, so that runs with other seeds, stages or epochs share it. Everything here
+is a pure function of its arguments: threads, interruptions and the order in which images are listed change nothing.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.augmentation.operation import Pixels
 from cnncli.augmentation.pipeline import render
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.runtime.random_keys import digest_words, uniform_words
 
 DEFAULT_VIEWS = 2
 RENDERING = 1
-"""Counts changes of what a given key renders; part of the key of stored views."""
+"""Version of the pixels of a view; part of its key."""
 
-_ALWAYS_IN_RECIPE = {
+_ALWAYS_IN_KEY = {
     "rotation_range",
     "width_shift_range",
     "height_shift_range",
@@ -35,47 +36,55 @@ _ALWAYS_IN_RECIPE = {
     "cval",
     "seed",
 }
-"""The operations of the first version. A later one is in a recipe only where it is used: views that were stored before
-it existed stay valid."""
+"""Settings of the first version. A later one is in the key only if it is used: views that were cached before it existed
+stay valid."""
 
 
 def number_of_views(settings: AugmentationConfig, trunk_is_empty: bool) -> int | Literal["fresh"]:
-    """How many views of each training image there are, or `fresh` for a new rendering every epoch.
+    """Return the number of views of each training image, or `fresh` for a new one every epoch.
 
     Args:
-        settings: without an operation there is one view, the image itself.
-        trunk_is_empty: whether nothing is frozen; then stored views would save nothing and the default is `fresh`.
+        settings: Settings; without an active operation there is one view, the image itself.
+        trunk_is_empty: Whether nothing is frozen. Then cached views would save nothing, and the default is `fresh`.
     """
     if not settings.is_active:
         return 1
     return settings.views or ("fresh" if trunk_is_empty else DEFAULT_VIEWS)
 
 
-def render_view(pixels: NDArray[np.uint8], settings: AugmentationConfig, digest: str, k: int) -> NDArray[np.uint8]:
-    """View k of an image.
+def render_view(pixels: Pixels, settings: AugmentationConfig, digest: str, k: int) -> Pixels:
+    """Return view k of an image, uint8 of the same shape.
 
     Args:
-        pixels: uint8 (height, width, channels), the decoded image.
-        settings: the operations and their ranges.
-        digest: of the image's bytes, hexadecimal.
-        k: 0 for the image itself.
-    Returns: uint8, same shape.
+        pixels: The decoded image, uint8 (height, width, channels).
+        settings: The operations and their ranges.
+        digest: Digest of the bytes of the image, hexadecimal.
+        k: Number of the view; 0 is the image itself.
     """
     return pixels if k == 0 else render(pixels, settings, "view", settings.seed, digest, k)
 
 
 def render_fresh(
-    pixels: NDArray[np.uint8], settings: AugmentationConfig, digest: str, seed: int, stage: str, epoch: int
-) -> NDArray[np.uint8]:
-    """A rendering that one epoch alone sees; arguments as in `render_view` and `order_of_epoch`."""
+    pixels: Pixels, settings: AugmentationConfig, digest: str, seed: int, stage: str, epoch: int
+) -> Pixels:
+    """Return the view of an image that only one epoch uses.
+
+    Args:
+        pixels: The decoded image, uint8 (height, width, channels).
+        settings: The operations and their ranges.
+        digest: Digest of the bytes of the image, hexadecimal.
+        seed: Seed of the run.
+        stage: Name of the stage.
+        epoch: Epoch within the stage, from 0.
+    """
     return render(pixels, settings, "fresh", seed, stage, epoch, digest)
 
 
-def view_recipe(settings: AugmentationConfig, k: int) -> dict[str, Any]:
-    """All that decides the pixels of view k beside the image itself, for the key under which its features are stored.
+def view_key(settings: AugmentationConfig, k: int) -> dict[str, Any]:
+    """Return everything that decides the pixels of view k in addition to the image, for the key of its features.
 
-    View 0 has no recipe, so that runs with and without augmentation share it. Nor does the number of views count: the
-    views of a run with 4 are the first four of a run with 8.
+    View 0 has an empty key, so that runs with and without augmentation share it. The number of views is not in the key:
+    the views of a run with 4 are the first four of a run with 8.
     """
     if k == 0 or not settings.is_active:
         return {}
@@ -90,26 +99,29 @@ def view_recipe(settings: AugmentationConfig, k: int) -> dict[str, Any]:
 
 
 def _without_effect(settings: AugmentationConfig) -> set[str]:
-    """Settings that do not count: the number of views, mixing, what is not filled in, what came later and is unused."""
-    unfilled = set() if settings.fill_mode == "constant" else {"cval"}
+    """Return the settings that change no pixel: the number of views, mixing, an unused fill, unused later settings."""
+    unused_fill = set() if settings.fill_mode == "constant" else {"cval"}
     fields = type(settings).model_fields
-    unused = {name for name in set(fields) - _ALWAYS_IN_RECIPE if getattr(settings, name) == fields[name].default}
-    return {"views", "mixup", "cutmix"} | unfilled | unused
+    unused = {name for name in set(fields) - _ALWAYS_IN_KEY if getattr(settings, name) == fields[name].default}
+    return {"views", "mixup", "cutmix"} | unused_fill | unused
 
 
 def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, views: int) -> NDArray[np.int64]:
-    """Which view of each image an epoch trains on, shape (n,), each in 0 … views - 1.
+    """Choose the view of each image for an epoch.
 
-    Epochs come in blocks of `views`. Within a block an image shows each of its views once, in an order drawn anew for
-    every image and block. In any one epoch the choice is uniform, and over the epochs no view is seen much more often
-    than another, as independent draws would have it.
+    Epochs come in blocks of `views`. Within a block an image shows each of its views once, in a random order for every
+    image and block. In any one epoch the choice is uniform; over the epochs, unlike with independent draws, no view is
+    used much more often than another.
 
     Args:
-        digests: of the images' bytes, hexadecimal.
-        seed: the run's.
-        stage: its name.
-        epoch: counted from 0 within the stage.
-        views: how many there are.
+        digests: Digests of the bytes of the images, hexadecimal.
+        seed: Seed of the run.
+        stage: Name of the stage.
+        epoch: Epoch within the stage, from 0.
+        views: Number of views.
+
+    Returns:
+        Number of a view for each image, shape (n,), each in 0 … views - 1.
     """
     block, position = divmod(epoch, views)
     words = digest_words(list(digests))
@@ -119,16 +131,19 @@ def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, view
 
 
 def order_of_epoch(digests: Sequence[str], seed: int, stage: str, epoch: int) -> NDArray[np.int64]:
-    """The order in which an epoch takes the images: indexes into `digests`, shape (n,).
+    """Return the order of the images in an epoch.
 
-    However the images are listed, the same digests come in the same order. Only images with equal bytes keep the
-    order of the list among themselves.
+    However the images are listed, the same digests come in the same order. Only images with equal bytes keep their
+    order in the list.
 
     Args:
-        digests: of the images' bytes, hexadecimal.
-        seed: the run's.
-        stage: its name.
-        epoch: counted from 0 within the stage.
+        digests: Digests of the bytes of the images, hexadecimal.
+        seed: Seed of the run.
+        stage: Name of the stage.
+        epoch: Epoch within the stage, from 0.
+
+    Returns:
+        Indexes into `digests`, shape (n,).
     """
     words = uniform_words(digest_words(list(digests)), "order of pictures", seed, stage, epoch)
     return np.asarray(np.argsort(words, kind="stable"), dtype=np.int64)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.augmentation.settings import AugmentationConfig
-from cnncli.augmentation.views import render_view, view_recipe
+from cnncli.augmentation.views import render_view, view_key
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array, Engine, run_on_all_cores
 from cnncli.errors import DataError, ImageError, Message, printable
@@ -75,7 +75,7 @@ class Extraction:
                 "trunk": self.trunk,
                 "engine": dict(self.engine.identity) if self.engine else None,
                 "pixels": self.pixels.key(),
-                "view": view_recipe(self.augmentation, view),
+                "view": view_key(self.augmentation, view),
             },
             {"network": self.network, "cut": self.cut} if self.network and self.engine else {},
         )

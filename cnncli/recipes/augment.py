@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.augmentation.describe import augmentation_notes, describe
+from cnncli.augmentation.settings import augmentation_notes, describe
 from cnncli.augmentation.views import number_of_views, render_fresh, render_view
 from cnncli.catalogue.networks import network
 from cnncli.config.modes import run_name, stages_of

@@ -1,63 +1,72 @@
-"""The warp and the table of gray values against Keras, SciPy and Pillow."""
+"""The warp compared with Keras and SciPy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
 from scipy import ndimage
 
-from cnncli.augmentation.geometry import FillMode, Geometry, source_matrix, warp
-from cnncli.augmentation.tone import Tone, adjust
+from cnncli.augmentation.color import ScaleBrightness, ScaleContrast, apply_tables
+from cnncli.augmentation.geometry import (
+    FillMode,
+    Mirror,
+    Rotate,
+    Scale,
+    ShearColumns,
+    Translate,
+    source_matrix,
+    warp,
+)
+from cnncli.augmentation.operation import AffineStep
 
 SIDE = 48
 ROUNDING = 0.51
 FILL_MODES: tuple[FillMode, ...] = ("nearest", "reflect", "wrap", "constant")
 PERIODIC = {"nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap", "constant": "grid-constant"}
-GEOMETRIES = {
-    "rotation": Geometry(rotation_degrees=33.0),
-    "half turn": Geometry(rotation_degrees=180.0),
-    "width shift": Geometry(width_shift=0.13),
-    "height shift": Geometry(height_shift=-0.21),
-    "shear": Geometry(shear_degrees=25.0),
-    "zoom in": Geometry(zoom_x=0.7, zoom_y=0.9),
-    "zoom out": Geometry(zoom_x=1.4, zoom_y=1.1),
-    "horizontal flip": Geometry(horizontal_flip=True),
-    "vertical flip": Geometry(vertical_flip=True),
-    "all": Geometry(17.3, 0.11, -0.23, 12.1, 0.83, 1.17, True, True),
+Steps = list[AffineStep]
+GEOMETRIES: dict[str, Steps] = {
+    "rotation": [Rotate(33.0)],
+    "half turn": [Rotate(180.0)],
+    "width shift": [Translate(0.13, 0.0)],
+    "height shift": [Translate(0.0, -0.21)],
+    "shear": [ShearColumns(25.0)],
+    "zoom in": [Scale(0.7, 0.9)],
+    "zoom out": [Scale(1.4, 1.1)],
+    "horizontal flip": [Mirror(horizontal=True)],
+    "vertical flip": [Mirror(vertical=True)],
+    "all": [Rotate(17.3), Translate(0.11, -0.23), ShearColumns(12.1), Scale(0.83, 1.17), Mirror(True, True)],
+}
+KERAS_NAMES: dict[type[AffineStep], dict[str, str]] = {
+    Rotate: {"degrees": "theta"},
+    Translate: {"x": "ty", "y": "tx"},
+    ShearColumns: {"degrees": "shear"},
+    Scale: {"x": "zx", "y": "zy"},
+    Mirror: {"horizontal": "flip_horizontal", "vertical": "flip_vertical"},
 }
 
 
-def drawn_image(height: int = SIDE, width: int = SIDE, channels: int = 3) -> NDArray[np.uint8]:
-    """Noise: every misplaced pixel shows."""
+def noise_image(height: int = SIDE, width: int = SIDE, channels: int = 3) -> NDArray[np.uint8]:
+    """Return noise, in which every misplaced pixel shows."""
     return np.random.default_rng(3).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
-def with_keras(pixels: NDArray[np.uint8], geometry: Geometry, fill_mode: FillMode, cval: int) -> NDArray[np.float32]:
-    """The same parameters through Keras's ImageDataGenerator; its `tx` moves columns, by pixels."""
+def with_keras(pixels: NDArray[np.uint8], steps: Steps, fill_mode: FillMode, cval: int) -> NDArray[np.float32]:
+    """Apply the same parameters with Keras's ImageDataGenerator, whose `tx` moves columns, in pixels."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     height, width, _ = pixels.shape
     generator = ImageDataGenerator(fill_mode=fill_mode, cval=cval)
-    parameters = {
-        "theta": geometry.rotation_degrees,
-        "tx": geometry.width_shift * width,
-        "ty": geometry.height_shift * height,
-        "shear": geometry.shear_degrees,
-        "zx": geometry.zoom_x,
-        "zy": geometry.zoom_y,
-        "flip_horizontal": geometry.horizontal_flip,
-        "flip_vertical": geometry.vertical_flip,
-    }
+    parameters: dict[str, float] = {"tx": 0.0, "ty": 0.0}
+    for step in steps:
+        parameters |= {KERAS_NAMES[type(step)][name]: value for name, value in vars(step).items()}
+    parameters["tx"], parameters["ty"] = parameters["ty"] * width, parameters["tx"] * height
     return np.asarray(generator.apply_transform(pixels.astype(np.float32), parameters))
 
 
-def with_scipy(pixels: NDArray[np.uint8], geometry: Geometry, mode: str, cval: int) -> NDArray[np.float64]:
-    """The same matrix through SciPy, rows before columns, in double precision."""
-    matrix = source_matrix(geometry, *pixels.shape[:2])
+def with_scipy(pixels: NDArray[np.uint8], steps: Steps, mode: str, cval: int) -> NDArray[np.float64]:
+    """Apply the same matrix with SciPy, rows before columns, in double precision."""
+    matrix = source_matrix(steps, *pixels.shape[:2])
     linear, offset = matrix[::-1, 1::-1], matrix[::-1, 2]
     planes = np.moveaxis(pixels.astype(np.float64), -1, 0)
     return np.stack(
@@ -65,10 +74,10 @@ def with_scipy(pixels: NDArray[np.uint8], geometry: Geometry, mode: str, cval: i
     )
 
 
-def shown(geometry: Geometry, height: int, width: int) -> NDArray[np.bool_]:
-    """Which pixels of a rendering come from inside the image."""
+def is_inside(steps: Steps, height: int, width: int) -> NDArray[np.bool_]:
+    """Return which pixels of a view come from inside the image."""
     y, x = np.mgrid[:height, :width]
-    source_x, source_y = np.einsum("ij,jhw->ihw", source_matrix(geometry, height, width), np.stack([x, y, 0 * x + 1]))
+    source_x, source_y = np.einsum("ij,jhw->ihw", source_matrix(steps, height, width), np.stack([x, y, 0 * x + 1]))
     slack = 1e-6
     inside_x = (source_x > slack) & (source_x < width - 1 - slack)
     return np.asarray(inside_x & (source_y > slack) & (source_y < height - 1 - slack))
@@ -77,11 +86,11 @@ def shown(geometry: Geometry, height: int, width: int) -> NDArray[np.bool_]:
 @pytest.mark.filterwarnings("ignore:Please import `affine_transform`:DeprecationWarning")
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_every_operation_shows_what_keras_shows(name: str, fill_mode: FillMode) -> None:
-    """Inside the image the warp equals ImageDataGenerator.apply_transform up to rounding to whole gray values."""
-    ours = warp(drawn_image(), GEOMETRIES[name], fill_mode, 37)
-    difference = np.abs(ours - with_keras(drawn_image(), GEOMETRIES[name], fill_mode, 37))
-    inside = shown(GEOMETRIES[name], SIDE, SIDE)
+def test_every_step_equals_keras(name: str, fill_mode: FillMode) -> None:
+    """Inside the image the warp equals ImageDataGenerator.apply_transform up to rounding to integers."""
+    ours = warp(noise_image(), GEOMETRIES[name], fill_mode, 37)
+    difference = np.abs(ours - with_keras(noise_image(), GEOMETRIES[name], fill_mode, 37))
+    inside = is_inside(GEOMETRIES[name], SIDE, SIDE)
     assert inside.mean() > 0.4
     assert difference[inside].max() <= ROUNDING
 
@@ -90,17 +99,17 @@ def test_every_operation_shows_what_keras_shows(name: str, fill_mode: FillMode) 
 @pytest.mark.parametrize("fill_mode", ["nearest", "reflect"])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_the_fill_equals_keras_too(name: str, fill_mode: FillMode) -> None:
-    """Beyond the edge, too, `nearest` and `reflect` equal ImageDataGenerator on every pixel."""
-    ours = warp(drawn_image(), GEOMETRIES[name], fill_mode, 0)
-    assert np.abs(ours - with_keras(drawn_image(), GEOMETRIES[name], fill_mode, 0)).max() <= ROUNDING
+    """Outside of the image, too, `nearest` and `reflect` equal ImageDataGenerator on every pixel."""
+    ours = warp(noise_image(), GEOMETRIES[name], fill_mode, 0)
+    assert np.abs(ours - with_keras(noise_image(), GEOMETRIES[name], fill_mode, 0)).max() <= ROUNDING
 
 
 @pytest.mark.parametrize("shape", [(31, 47, 3), (47, 31, 1), (1, 9, 3), (9, 1, 1), (1, 1, 3)])
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_every_pixel_equals_exact_interpolation(name: str, fill_mode: FillMode, shape: tuple[int, int, int]) -> None:
-    """On images of any shape all pixels, the fill included, equal SciPy's in double precision up to rounding."""
-    pixels = drawn_image(*shape)
+    """On images of any shape all pixels, including the fill, equal SciPy's in double precision up to rounding."""
+    pixels = noise_image(*shape)
     ours = warp(pixels, GEOMETRIES[name], fill_mode, 37)
     assert ours.dtype == np.uint8
     assert ours.shape == shape
@@ -108,63 +117,52 @@ def test_every_pixel_equals_exact_interpolation(name: str, fill_mode: FillMode, 
 
 
 @pytest.mark.parametrize(
-    ("geometry", "landmark"),
+    ("steps", "landmark"),
     [
-        (Geometry(rotation_degrees=90.0), (4, 1)),
-        (Geometry(width_shift=2 / 9), (1, 2)),
-        (Geometry(height_shift=1 / 9), (0, 4)),
-        (Geometry(horizontal_flip=True), (1, 4)),
-        (Geometry(vertical_flip=True), (7, 4)),
-        (Geometry(zoom_y=1.5), (2, 4)),
-        (Geometry(zoom_y=0.75), (0, 4)),
+        ([Rotate(90.0)], (4, 1)),
+        ([Translate(2 / 9, 0.0)], (1, 2)),
+        ([Translate(0.0, 1 / 9)], (0, 4)),
+        ([Mirror(horizontal=True)], (1, 4)),
+        ([Mirror(vertical=True)], (7, 4)),
+        ([Scale(1.0, 1.5)], (2, 4)),
+        ([Scale(1.0, 0.75)], (0, 4)),
     ],
 )
-def test_a_landmark_goes_where_the_words_say(geometry: Geometry, landmark: tuple[int, int]) -> None:
-    """The bright pixel above the centre turns left, shifts left and up, flips and moves with the zoom."""
+def test_a_landmark_moves_as_documented(steps: Steps, landmark: tuple[int, int]) -> None:
+    """A bright pixel above the center turns left, shifts left and up, flips and moves with the zoom."""
     pixels = np.zeros((9, 9, 1), np.uint8)
     pixels[1, 4] = 255
-    warped = warp(pixels, geometry, "constant", 0)
+    warped = warp(pixels, steps, "constant", 0)
     assert warped[landmark] == 255
     assert np.count_nonzero(warped == 255) == 1
 
 
 @pytest.mark.parametrize("shape", [(7, 10, 3), (10, 7, 1)])
 def test_flips_copy_pixels_exactly(shape: tuple[int, int, int]) -> None:
-    """A flip alone is NumPy's reversal, bit for bit."""
-    pixels = drawn_image(*shape)
-    np.testing.assert_array_equal(warp(pixels, Geometry(horizontal_flip=True), "wrap", 0), pixels[:, ::-1])
-    np.testing.assert_array_equal(warp(pixels, Geometry(vertical_flip=True), "nearest", 0), pixels[::-1])
+    """A flip without other steps is NumPy's reversal, bit for bit."""
+    pixels = noise_image(*shape)
+    np.testing.assert_array_equal(warp(pixels, [Mirror(horizontal=True)], "wrap", 0), pixels[:, ::-1])
+    np.testing.assert_array_equal(warp(pixels, [Mirror(vertical=True)], "nearest", 0), pixels[::-1])
 
 
 def test_a_width_shift_moves_columns() -> None:
     """A width shift is a fraction of the width and moves columns, a height shift one of the height and moves rows."""
-    pixels = drawn_image(6, 12)
-    np.testing.assert_array_equal(warp(pixels, Geometry(width_shift=0.25), "wrap", 0), np.roll(pixels, -3, axis=1))
-    np.testing.assert_array_equal(warp(pixels, Geometry(height_shift=-0.5), "wrap", 0), np.roll(pixels, 3, axis=0))
+    pixels = noise_image(6, 12)
+    np.testing.assert_array_equal(warp(pixels, [Translate(0.25, 0.0)], "wrap", 0), np.roll(pixels, -3, axis=1))
+    np.testing.assert_array_equal(warp(pixels, [Translate(0.0, -0.5)], "wrap", 0), np.roll(pixels, 3, axis=0))
 
 
-def test_nothing_to_do_gives_the_image_itself() -> None:
-    """Parameters that do nothing cost nothing."""
-    pixels = drawn_image()
-    assert warp(pixels, Geometry(), "nearest", 0) is pixels
-    assert adjust(pixels, Tone()) is pixels
+def test_without_steps_the_image_itself_is_returned() -> None:
+    """No steps cost nothing."""
+    pixels = noise_image()
+    assert warp(pixels, [], "nearest", 0) is pixels
 
 
-def test_images_that_cannot_be_written_to_are_rendered() -> None:
+def test_read_only_images_are_rendered() -> None:
     """Arrays from Pillow and from memory-mapped files are read-only, and slices are not contiguous."""
-    pixels = drawn_image(SIDE, 2 * SIDE)[:, ::2]
+    pixels = noise_image(SIDE, 2 * SIDE)[:, ::2]
     pixels.setflags(write=False)
     expected = warp(np.ascontiguousarray(pixels), GEOMETRIES["all"], "nearest", 0)
     np.testing.assert_array_equal(warp(pixels, GEOMETRIES["all"], "nearest", 0), expected)
-    np.testing.assert_array_equal(adjust(pixels, Tone(1.2, 0.8)), adjust(pixels.copy(), Tone(1.2, 0.8)))
-
-
-@given(brightness=st.floats(0.0, 4.0), contrast=st.floats(0.0, 4.0), channels=st.sampled_from([1, 3]))
-def test_tone_equals_pillow(brightness: float, contrast: float, channels: int) -> None:
-    """Contrast, then brightness, as ImageEnhance does them: which is what Keras does for brightness."""
-    pixels = drawn_image(16, 20, channels) // 2 + 40
-    plain = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
-    enhanced = ImageEnhance.Brightness(ImageEnhance.Contrast(plain).enhance(contrast)).enhance(brightness)
-    np.testing.assert_array_equal(
-        adjust(pixels, Tone(contrast, brightness)), np.asarray(enhanced).reshape(pixels.shape)
-    )
+    tables = [ScaleContrast(1.2), ScaleBrightness(0.8)]
+    np.testing.assert_array_equal(apply_tables(pixels, tables), apply_tables(pixels.copy(), tables))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnncli.augmentation.settings import AugmentationConfig
-from cnncli.augmentation.views import render_fresh, render_view, view_recipe
+from cnncli.augmentation.views import render_fresh, render_view, view_key
 from tests.augmentation.test_pipeline import EVERYTHING, NEUTRAL
 
 GEOMETRIC = ("rotation_range", "width_shift_range", "height_shift_range", "shear_range", "zoom_range")
@@ -71,8 +71,8 @@ def pixels_digest(settings: AugmentationConfig) -> str:
 
 def key_digest(settings: AugmentationConfig) -> str:
     """Return the digest of the keys of three views, for a fixed version of OpenCV."""
-    recipes = [{**view_recipe(settings, k), **({"opencv": "5.0.0"} if k else {})} for k in range(3)]
-    return hashlib.sha256(json.dumps(recipes, sort_keys=True).encode()).hexdigest()[:16]
+    keys = [{**view_key(settings, k), **({"opencv": "5.0.0"} if k else {})} for k in range(3)]
+    return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("name", GROUPS)

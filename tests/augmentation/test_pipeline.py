@@ -1,4 +1,4 @@
-"""Draws by key, and renderings."""
+"""What is drawn for a key, and the views that are rendered from it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from cnncli.augmentation.geometry import Geometry
-from cnncli.augmentation.pipeline import Parameters, draw, render
-from cnncli.augmentation.settings import AugmentationConfig
+from cnncli.augmentation.color import (
+    RotateHue,
+    ScaleBrightness,
+    ScaleContrast,
+    ScaleSaturation,
+    ShiftChannels,
+)
+from cnncli.augmentation.geometry import Mirror, Move, Rotate, Scale, ShearColumns, Translate
+from cnncli.augmentation.noise import AddNoise
+from cnncli.augmentation.operation import Step
+from cnncli.augmentation.pipeline import draw, render
+from cnncli.augmentation.rand_augment import Change
+from cnncli.augmentation.random_erasing import Erase
+from cnncli.augmentation.random_resized_crop import Crop
+from cnncli.augmentation.settings import OPERATIONS, AugmentationConfig
 
 EVERYTHING: dict[str, Any] = {
     "rotation_range": 40.0,
@@ -35,24 +47,25 @@ EVERYTHING: dict[str, Any] = {
     "random_erasing": {"probability": 1.0},
     "rand_augment": {"num_ops": 3},
 }
-FIELDS = {
-    "rotation_range": ("rotation_degrees",),
-    "width_shift_range": ("width_shift",),
-    "height_shift_range": ("height_shift",),
-    "shear_range": ("shear_degrees",),
-    "zoom_range": ("zoom_x", "zoom_y"),
-    "horizontal_flip": ("horizontal_flip",),
-    "vertical_flip": ("vertical_flip",),
-    "contrast_range": ("contrast",),
-    "brightness_range": ("brightness",),
-    "saturation_range": ("saturation",),
-    "hue_range": ("hue",),
-    "channel_shift_range": ("channel_shifts",),
-    "noise_stddev": ("noise",),
-    "random_resized_crop": ("crop",),
-    "random_erasing": ("erasing",),
-    "rand_augment": ("moves", "changes"),
+STEPS: dict[str, tuple[type[Step], ...]] = {
+    "rotation_range": (Rotate,),
+    "width_shift_range": (Translate,),
+    "height_shift_range": (Translate,),
+    "shear_range": (ShearColumns,),
+    "zoom_range": (Scale,),
+    "horizontal_flip": (Mirror,),
+    "vertical_flip": (Mirror,),
+    "contrast_range": (ScaleContrast,),
+    "brightness_range": (ScaleBrightness,),
+    "saturation_range": (ScaleSaturation,),
+    "hue_range": (RotateHue,),
+    "channel_shift_range": (ShiftChannels,),
+    "noise_stddev": (AddNoise,),
+    "random_resized_crop": (Crop,),
+    "random_erasing": (Erase,),
+    "rand_augment": (Move, Change),
 }
+"""The steps that each setting may draw."""
 NEUTRAL: dict[str, Any] = {
     "zoom_range": (1.0, 1.0),
     "brightness_range": (1.0, 1.0),
@@ -63,46 +76,44 @@ NEUTRAL: dict[str, Any] = {
 }
 
 
-def drawn_image(channels: int = 3) -> NDArray[np.uint8]:
-    """Noise of 40 × 56 pixels."""
+def noise_image(channels: int = 3) -> NDArray[np.uint8]:
+    """Return noise of 40 × 56 pixels."""
     return np.random.default_rng(1).integers(0, 256, (40, 56, channels), dtype=np.uint8)
 
 
-def flat(parameters: Parameters) -> dict[str, Any]:
-    """All parameters by name."""
-    apart = ("geometry", "tone", "chroma")
-    groups = {name: value for part in apart for name, value in vars(getattr(parameters, part)).items()}
-    return groups | {name: value for name, value in vars(parameters).items() if name not in apart}
+def first(steps: list[Step], kind: type[Any]) -> Any:
+    """Return the first step of a kind."""
+    return next(step for step in steps if isinstance(step, kind))
 
 
 def settings_of(**operations: Any) -> AugmentationConfig:
-    """Settings, nested groups included."""
+    """Return settings from plain values, with nested groups."""
     return AugmentationConfig.model_validate(operations)
 
 
 def test_the_same_key_gives_the_same_pixels() -> None:
-    """A rendering is a function of image, settings and key, and every word of the key counts."""
+    """A view is a function of image, settings and key, and every word of the key matters."""
     settings = settings_of(**EVERYTHING)
-    first = render(drawn_image(), settings, "view", 0, "ab", 1)
-    np.testing.assert_array_equal(first, render(drawn_image(), settings, "view", 0, "ab", 1))
+    first = render(noise_image(), settings, "view", 0, "ab", 1)
+    np.testing.assert_array_equal(first, render(noise_image(), settings, "view", 0, "ab", 1))
     for other in [("view", 1, "ab", 1), ("view", 0, "ac", 1), ("view", 0, "ab", 2), ("fresh", 0, "ab", 1)]:
-        assert not np.array_equal(first, render(drawn_image(), settings, *other))
+        assert not np.array_equal(first, render(noise_image(), settings, *other))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_rendering_keeps_shape_and_type(channels: int) -> None:
-    """Grayscale keeps its axis, and the image that was handed in stays as it was."""
-    pixels = drawn_image(channels)
+def test_a_view_keeps_shape_and_type(channels: int) -> None:
+    """Grayscale keeps its axis, and the given image is not changed."""
+    pixels = noise_image(channels)
     rendered = render(pixels, settings_of(**EVERYTHING), "key")
     assert (rendered.shape, rendered.dtype) == (pixels.shape, np.uint8)
-    np.testing.assert_array_equal(pixels, drawn_image(channels))
+    np.testing.assert_array_equal(pixels, noise_image(channels))
 
 
-OPERATIONS = st.fixed_dictionaries({}, optional={name: st.just(value) for name, value in EVERYTHING.items()})
+ANY_OPERATIONS = st.fixed_dictionaries({}, optional={name: st.just(value) for name, value in EVERYTHING.items()})
 
 
 @given(
-    operations=OPERATIONS,
+    operations=ANY_OPERATIONS,
     fill_mode=st.sampled_from(["nearest", "reflect", "wrap", "constant"]),
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3])),
     key=st.integers(0, 2**32),
@@ -110,7 +121,7 @@ OPERATIONS = st.fixed_dictionaries({}, optional={name: st.just(value) for name, 
 def test_any_operations_render_any_image(
     operations: dict[str, Any], fill_mode: str, shape: tuple[int, int, int], key: int
 ) -> None:
-    """Whatever is switched on: uint8 of the same shape, the same bits for the same key, the image left alone."""
+    """Any operations give uint8 of the same shape and the same bits for the same key, and leave the image unchanged."""
     pixels = np.random.default_rng(key).integers(0, 256, shape, dtype=np.uint8)
     before, settings = pixels.copy(), settings_of(**operations, fill_mode=fill_mode)
     rendered = render(pixels, settings, key)
@@ -121,82 +132,107 @@ def test_any_operations_render_any_image(
 
 @given(channels=st.sampled_from([1, 3]), key=st.integers(0, 2**32))
 def test_neutral_settings_leave_every_pixel(channels: int, key: int) -> None:
-    """Factors of 1, the whole image as a crop and erasing that never happens are no change."""
-    np.testing.assert_array_equal(render(drawn_image(channels), settings_of(**NEUTRAL), key), drawn_image(channels))
+    """Factors of 1, a crop of the whole image and erasing with a probability of 0 change nothing."""
+    np.testing.assert_array_equal(render(noise_image(channels), settings_of(**NEUTRAL), key), noise_image(channels))
 
 
-def test_draws_stay_what_they_were() -> None:
-    """Stored renderings are found again by their key, so what a key draws is for good."""
-    parameters = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)
-    assert parameters.geometry.rotation_degrees == 4.258702602044879
-    assert (parameters.geometry.zoom_x, parameters.geometry.vertical_flip) == (1.2655529610835994, True)
-    assert (parameters.tone.contrast, parameters.tone.brightness) == (0.9836006396973931, 0.6129816872453143)
+def test_a_key_always_draws_the_same() -> None:
+    """What a key draws never changes, because cached views are found by their key."""
+    steps = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)
+    assert first(steps, Rotate).degrees == 4.258702602044879
+    assert (first(steps, Scale).x, first(steps, Mirror).vertical) == (1.2655529610835994, True)
+    assert first(steps, ScaleContrast).factor == 0.9836006396973931
+    assert first(steps, ScaleBrightness).factor == 0.6129816872453143
 
 
-def test_nothing_switched_on_gives_the_image_itself() -> None:
-    """Settings that only say how, not what, render nothing."""
-    pixels = drawn_image()
+def test_without_operations_the_image_itself_is_returned() -> None:
+    """Settings that are not operations render nothing."""
+    pixels = noise_image()
     settings = AugmentationConfig(fill_mode="constant", cval=7, views=3, seed=5)
     assert render(pixels, settings, "key") is pixels
-    assert draw(settings, "key") == Parameters()
+    assert draw(settings, "key") == []
 
 
-@pytest.mark.parametrize("operation", EVERYTHING)
-def test_an_operation_draws_the_same_whatever_else_is_on(operation: str) -> None:
-    """Switching one operation on or off leaves the draws of all others as they are."""
-    with_all = flat(draw(settings_of(**EVERYTHING), "key", 4))
-    alone = flat(draw(settings_of(**{operation: EVERYTHING[operation]}), "key", 4))
-    nothing = flat(Parameters())
-    for name, value in alone.items():
-        assert value == (with_all[name] if name in FIELDS[operation] else nothing[name])
+@pytest.mark.parametrize("setting", EVERYTHING)
+def test_an_operation_draws_the_same_whatever_else_is_active(setting: str) -> None:
+    """The draws of an operation do not depend on which others are switched on."""
+    for key in range(6):
+        alone = draw(settings_of(**{setting: EVERYTHING[setting]}), "key", key)
+        assert {type(step) for step in alone} <= set(STEPS[setting])
+        if setting.endswith(("shift_range", "flip")) and setting != "channel_shift_range":
+            continue  # two settings share a step
+        with_all = draw(settings_of(**EVERYTHING), "key", key)
+        assert alone == [step for step in with_all if isinstance(step, STEPS[setting])]
+
+
+def test_both_axes_of_a_shift_and_a_flip_are_independent() -> None:
+    """One axis draws the same with and without the other."""
+    for key in range(9):
+        both = draw(settings_of(**EVERYTHING), "key", key)
+        (shift,) = draw(settings_of(width_shift_range=0.2), "key", key)
+        assert shift == Translate(first(both, Translate).x, 0.0)
+        flips = [step for step in both if isinstance(step, Mirror) and step.horizontal]
+        assert draw(settings_of(horizontal_flip=True), "key", key) == [Mirror(True, False)] * len(flips)
+
+
+def test_steps_come_in_the_order_of_the_operations() -> None:
+    """The order of the steps is that of the table of operations, whatever the order of the settings."""
+    fields = [name for operation in OPERATIONS for name in operation.model_fields]
+    assert sorted(fields) == sorted(EVERYTHING)
+    order = list(dict.fromkeys(kind for name in fields for kind in STEPS[name]))
+    steps = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)
+    places = [order.index(type(step)) for step in steps if not isinstance(step, Move | Change)]
+    assert places == sorted(places)
 
 
 @given(key=st.integers(0, 2**32))
 def test_draws_stay_in_their_ranges(key: int) -> None:
-    """Every parameter lies in the range that the settings name."""
-    parameters = flat(draw(settings_of(**EVERYTHING), key))
-    assert abs(parameters["rotation_degrees"]) <= 40
-    assert abs(parameters["width_shift"]) <= 0.2
-    assert abs(parameters["height_shift"]) <= 0.1
-    assert abs(parameters["shear_degrees"]) <= 12
-    assert 0.7 <= parameters["zoom_x"] <= 1.3
-    assert 0.7 <= parameters["zoom_y"] <= 1.3
-    assert 0.7 <= parameters["contrast"] <= 1.3
-    assert 0.6 <= parameters["brightness"] <= 1.2
-    assert 0.5 <= parameters["saturation"] <= 1.5
-    assert abs(parameters["hue"]) <= 0.1
-    assert np.abs(parameters["channel_shifts"]).max() <= 20
-    assert 0.3 <= parameters["crop"].width * parameters["crop"].height <= 0.9 + 1e-9
+    """Every parameter lies in the range of its setting."""
+    steps = draw(settings_of(**EVERYTHING), key)
+    assert abs(first(steps, Rotate).degrees) <= 40
+    assert abs(first(steps, Translate).x) <= 0.2
+    assert abs(first(steps, Translate).y) <= 0.1
+    assert abs(first(steps, ShearColumns).degrees) <= 12
+    assert 0.7 <= first(steps, Scale).x <= 1.3
+    assert 0.7 <= first(steps, Scale).y <= 1.3
+    assert 0.7 <= first(steps, ScaleContrast).factor <= 1.3
+    assert 0.6 <= first(steps, ScaleBrightness).factor <= 1.2
+    assert 0.5 <= first(steps, ScaleSaturation).factor <= 1.5
+    assert abs(first(steps, RotateHue).fraction) <= 0.1
+    assert np.abs(first(steps, ShiftChannels).levels).max() <= 20
+    rect = first(steps, Crop).rect
+    assert 0.3 <= rect.width * rect.height <= 0.9 + 1e-9
 
 
-def test_draws_fill_their_ranges_evenly() -> None:
-    """Over many keys the draws have the mean and the spread of uniform ones, flips come up half the time."""
+def test_draws_are_uniform() -> None:
+    """Over many keys the draws have the mean and the spread of uniform numbers, and half of the views are flipped."""
     settings = settings_of(**EVERYTHING)
-    drawn = [flat(draw(settings, "view", 0, "digest", k)) for k in range(2000)]
-    numbers = [name for name, value in drawn[0].items() if isinstance(value, float | bool)]
-    table = {name: np.array([row[name] for row in drawn], dtype=float) for name in numbers}
-    for name, middle, half in [
-        ("rotation_degrees", 0, 40),
-        ("zoom_x", 1, 0.3),
-        ("brightness", 0.9, 0.3),
-        ("hue", 0, 0.1),
-    ]:
+    drawn = [draw(settings, "view", 0, "digest", k) for k in range(2000)]
+    table = {
+        "rotation": np.array([first(steps, Rotate).degrees for steps in drawn]),
+        "zoom": np.array([first(steps, Scale).x for steps in drawn]),
+        "brightness": np.array([first(steps, ScaleBrightness).factor for steps in drawn]),
+        "hue": np.array([first(steps, RotateHue).fraction for steps in drawn]),
+    }
+    for name, middle, half in [("rotation", 0, 40), ("zoom", 1, 0.3), ("brightness", 0.9, 0.3), ("hue", 0, 0.1)]:
         assert abs(table[name].mean() - middle) < 0.06 * half
         assert abs(table[name].std() * np.sqrt(3) / half - 1) < 0.04
-    assert abs(table["horizontal_flip"].mean() - 0.5) < 0.04
-    assert abs(np.corrcoef(table["zoom_x"], table["zoom_y"])[0, 1]) < 0.07
+    flips = [any(isinstance(step, Mirror) and step.horizontal for step in steps) for steps in drawn]
+    assert abs(np.mean(flips) - 0.5) < 0.04
+    zoom_y = [first(steps, Scale).y for steps in drawn]
+    assert abs(np.corrcoef(table["zoom"], zoom_y)[0, 1]) < 0.07
 
 
 def test_zoom_takes_a_fraction_or_two_factors() -> None:
     """A fraction z means [1 - z, 1 + z]."""
     fraction, factors = AugmentationConfig(zoom_range=0.2), AugmentationConfig(zoom_range=(0.8, 1.2))
     assert draw(fraction, "key") == draw(factors, "key")
-    assert draw(fraction, "key").geometry != Geometry()
+    assert first(draw(fraction, "key"), Scale) != Scale(1.0, 1.0)
 
 
 @pytest.fixture
 def opencv_threads() -> Iterator[Callable[[int], None]]:
-    """Sets OpenCV's own number of threads; it is what it was after the test."""
+    """Return a function that sets OpenCV's own number of threads until the end of the test."""
     import cv2
 
     before = cv2.getNumThreads()
@@ -205,7 +241,7 @@ def opencv_threads() -> Iterator[Callable[[int], None]]:
 
 
 def test_opencv_renders_the_same_pixels_on_one_thread(opencv_threads: Callable[[int], None]) -> None:
-    """However many threads OpenCV splits a large image among."""
+    """The number of threads that OpenCV splits a large image among does not change the pixels."""
     large = np.random.default_rng(3).integers(0, 256, (700, 800, 3), dtype=np.uint8)
     rendered = []
     for threads in (1, 4):
@@ -215,7 +251,7 @@ def test_opencv_renders_the_same_pixels_on_one_thread(opencv_threads: Callable[[
 
 
 def test_threads_render_the_same_pixels() -> None:
-    """Eight threads at once render what one renders, also images large enough for OpenCV's own threads."""
+    """Eight simultaneous threads render the same as one, also images large enough for OpenCV's own threads."""
     large = np.random.default_rng(2).integers(0, 256, (700, 800, 3), dtype=np.uint8)
     settings = settings_of(**EVERYTHING)
     one_by_one = [render(large, settings, k) for k in range(8)]
@@ -249,7 +285,7 @@ def test_threads_render_the_same_pixels() -> None:
         {"rand_augment": {"magnitude": 11.0}},
     ],
 )
-def test_settings_without_meaning_are_refused(settings: dict[str, Any]) -> None:
-    """What cannot be rendered does not become settings."""
+def test_invalid_settings_are_rejected(settings: dict[str, Any]) -> None:
+    """Values outside of their ranges are validation errors."""
     with pytest.raises(ValidationError):
         AugmentationConfig.model_validate(settings)

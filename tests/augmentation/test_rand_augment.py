@@ -1,4 +1,4 @@
-"""RandAugment: what is drawn, how strong it is, and that a warp shows what Pillow's transformations show."""
+"""RandAugment: the operations drawn, their strength, and their pixels compared with Pillow."""
 
 from __future__ import annotations
 
@@ -9,45 +9,50 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from cnncli.augmentation.geometry import Geometry, Move, warp
-from cnncli.augmentation.rand_augment import CHANGES, MOVES, OPERATIONS, Change, change, draw_operations
-from cnncli.augmentation.settings import RandAugmentConfig
-from cnncli.runtime.random_keys import generator
+from cnncli.augmentation.geometry import Move, warp
+from cnncli.augmentation.operation import ViewRandom
+from cnncli.augmentation.rand_augment import CHANGES, CHOICES, MOVES, Change, RandAugment, RandAugmentConfig
 
 
-def drawn_image(height: int = 40, width: int = 56, channels: int = 3) -> NDArray[np.uint8]:
-    """Noise: every misplaced pixel shows."""
+def noise_image(height: int = 40, width: int = 56, channels: int = 3) -> NDArray[np.uint8]:
+    """Return noise, in which every misplaced pixel shows."""
     return np.random.default_rng(5).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
+def draw(key: str | int, **settings: float) -> tuple[list[Move], list[Change]]:
+    """Return the geometric operations and the others that are drawn for a key."""
+    operation = RandAugment.model_construct(rand_augment=RandAugmentConfig.model_validate(settings))
+    steps = operation.draw(ViewRandom(("test", key)))
+    return [s for s in steps if isinstance(s, Move)], [s for s in steps if isinstance(s, Change)]
+
+
 def test_the_fourteen_operations_of_the_paper() -> None:
-    """Table 6 of AutoAugment without sample pairing, cutout and invert, and the identity."""
-    assert set(OPERATIONS) == {
+    """The operations are Table 6 of AutoAugment without sample pairing, cutout and invert, plus the identity."""
+    assert set(CHOICES) == {
         *("identity", "autocontrast", "equalize", "rotate", "solarize", "color", "posterize"),
         *("contrast", "brightness", "sharpness", "shear_x", "shear_y", "translate_x", "translate_y"),
     }
-    assert len(OPERATIONS) == 14
+    assert len(CHOICES) == 14
 
 
 def test_operations_are_drawn_evenly_with_either_sign() -> None:
-    """Each in a fourteenth of the draws, with replacement."""
-    settings, seen, signs = RandAugmentConfig(num_ops=3), Counter[str](), Counter[bool]()
+    """Each operation is a fourteenth of the draws, with replacement, and half of the signs are positive."""
+    seen, signs = Counter[str](), Counter[bool]()
     for key in range(4000):
-        moves, changes = draw_operations(settings, generator("test", key))
+        moves, changes = draw(key, num_ops=3)
         seen.update([*(move.kind for move in moves), *(one.kind for one in changes)])
         signs.update(move.amount > 0 for move in moves)
         assert len(moves) + len(changes) <= 3
     seen["identity"] = 12_000 - seen.total()
-    for kind in OPERATIONS:
+    for kind in CHOICES:
         assert abs(seen[kind] / 12_000 - 1 / 14) < 4.5 * np.sqrt(1 / 14 / 12_000), kind
     assert abs(signs[True] / signs.total() - 0.5) < 4.5 * 0.5 / np.sqrt(signs.total())
 
 
 @pytest.mark.parametrize("magnitude", [0.0, 4.5, 9.0, 10.0])
 def test_every_operation_has_the_strength_of_the_magnitude(magnitude: float) -> None:
-    """A share of the paper's largest amount."""
-    settings = RandAugmentConfig(num_ops=30, magnitude=magnitude)
-    moves, changes = draw_operations(settings, generator("strength"))
+    """The strength is the magnitude divided by 10, times the largest amount of the paper."""
+    moves, changes = draw("strength", num_ops=30, magnitude=magnitude)
     assert all(abs(move.amount) == pytest.approx(MOVES[move.kind] * magnitude / 10) for move in moves)
     assert all(abs(one.strength) == magnitude / 10 for one in changes)
     assert bool(moves) == bool(magnitude)
@@ -56,15 +61,15 @@ def test_every_operation_has_the_strength_of_the_magnitude(magnitude: float) -> 
 @pytest.mark.parametrize("kind", sorted(set(CHANGES) - {"autocontrast", "equalize"}))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_magnitude_0_changes_nothing(kind: str, channels: int) -> None:
-    """Stretching the contrast and flattening the histogram alone know no strength."""
-    pixels = drawn_image(channels=channels)
-    np.testing.assert_array_equal(change(pixels, (Change(kind, 0.0),)), pixels)  # type: ignore[arg-type]
+    """All operations but autocontrast and equalize, which have no strength, leave the image unchanged."""
+    pixels = noise_image(channels=channels)
+    np.testing.assert_array_equal(Change(kind, 0.0).apply(pixels), pixels)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("strength", [-0.9, -0.3, 0.3, 0.9, 1.0])
-def test_changes_equal_what_the_field_does_with_pillow(strength: float) -> None:
-    """The largest amounts are factors 1 ± 0.9, threshold 0 and four bits; factors up to rounding, tables exactly."""
-    pixels, factor = drawn_image(), 1.0 + 0.9 * strength
+def test_changes_equal_pillows_operations(strength: float) -> None:
+    """Up to the largest strength, tables equal Pillow's exactly and factors up to rounding."""
+    pixels, factor = noise_image(), 1.0 + 0.9 * strength
     image = Image.fromarray(pixels)
     expected = {
         "autocontrast": (ImageOps.autocontrast(image), 0),
@@ -77,15 +82,15 @@ def test_changes_equal_what_the_field_does_with_pillow(strength: float) -> None:
         "sharpness": (ImageEnhance.Sharpness(image).enhance(factor), 1),
     }
     for kind, (theirs, tolerance) in expected.items():
-        ours = change(pixels, (Change(kind, strength),))  # type: ignore[arg-type]
+        ours = Change(kind, strength).apply(pixels)  # type: ignore[arg-type]
         assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= tolerance, kind
 
 
-@pytest.mark.parametrize("share", [-1.0, -0.37, 0.5, 1.0])
+@pytest.mark.parametrize("fraction", [-1.0, -0.37, 0.5, 1.0])
 @pytest.mark.parametrize("kind", MOVES)
-def test_moves_equal_pillows_transformations(kind: str, share: float) -> None:
-    """Bilinear, beyond the edge black: the same pixels inside, up to rounding."""
-    pixels, amount = drawn_image(), MOVES[kind] * share  # type: ignore[index]
+def test_moves_equal_pillows_transformations(kind: str, fraction: float) -> None:
+    """Bilinear transformations with a black fill give the same pixels inside the image, up to rounding."""
+    pixels, amount = noise_image(), MOVES[kind] * fraction  # type: ignore[index]
     height, width, _ = pixels.shape
     matrices = {
         "shear_x": (1, amount, 0, 0, 1, 0),
@@ -101,19 +106,19 @@ def test_moves_equal_pillows_transformations(kind: str, share: float) -> None:
         moved = image.transform(image.size, Image.Transform.AFFINE, matrices[kind], bilinear)
         return np.asarray(moved, dtype=np.int64)
 
-    ours = warp(pixels, Geometry(moves=(Move(kind, amount),)), "constant", 0)  # type: ignore[arg-type]
+    ours = warp(pixels, [Move(kind, amount)], "constant", 0)  # type: ignore[arg-type]
     white = np.full_like(pixels, 255)
-    shown = warp(white, Geometry(moves=(Move(kind, amount),)), "constant", 0) == 255  # type: ignore[arg-type]
+    shown = warp(white, [Move(kind, amount)], "constant", 0) == 255  # type: ignore[arg-type]
     shown &= with_pillow(white) == 255
     assert shown.mean() > 0.4
     assert np.abs(ours - with_pillow(pixels))[shown].max() <= 1
 
 
-@pytest.mark.parametrize(("turned_first", "place"), [(False, [4, 3]), (True, [4, 7])])
-def test_moves_follow_each_other_in_the_order_drawn(turned_first: bool, place: list[int]) -> None:
-    """A pixel goes one to the right and is turned upside down about the centre; or it is turned first."""
+@pytest.mark.parametrize(("rotated_first", "place"), [(False, [4, 3]), (True, [4, 7])])
+def test_moves_follow_each_other_in_the_order_drawn(rotated_first: bool, place: list[int]) -> None:
+    """A pixel moves to the right and is rotated by 180°, or it is rotated first and then moves."""
     pixels = np.zeros((8, 8, 1), np.uint8)
-    pixels[3, 1 if turned_first else 3] = 255
-    moves = (Move("translate_x", -0.125), Move("rotate", 180.0))
-    warped = warp(pixels, Geometry(moves=moves[::-1] if turned_first else moves), "constant", 0)
+    pixels[3, 1 if rotated_first else 3] = 255
+    moves = [Move("translate_x", -0.125), Move("rotate", 180.0)]
+    warped = warp(pixels, moves[::-1] if rotated_first else moves, "constant", 0)
     assert np.argwhere(warped[..., 0] > 128).tolist() == [place]

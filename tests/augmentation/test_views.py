@@ -1,4 +1,4 @@
-"""Which view an epoch takes, in which order, and what a stored view is keyed by."""
+"""The views and the order of images of an epoch, and the keys of cached views."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnncli.augmentation.settings import (
-    AugmentationConfig,
-    RandAugmentConfig,
-    RandomErasingConfig,
-    RandomResizedCropConfig,
-)
+from cnncli.augmentation.rand_augment import RandAugmentConfig
+from cnncli.augmentation.random_erasing import RandomErasingConfig
+from cnncli.augmentation.random_resized_crop import RandomResizedCropConfig
+from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import (
     choose_views,
     number_of_views,
     order_of_epoch,
     render_fresh,
     render_view,
-    view_recipe,
+    view_key,
 )
 
 SETTINGS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True, seed=2)
@@ -47,17 +45,17 @@ DIGESTS = [hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range
 def test_the_number_of_views_follows_the_settings(
     settings: dict[str, Any], trunk_is_empty: bool, views: int | Literal["fresh"]
 ) -> None:
-    """Nothing switched on: one; else what was asked for; else four, or fresh ones where nothing is frozen."""
+    """Without operations there is one view; the default is 2, or fresh if nothing is frozen."""
     assert number_of_views(AugmentationConfig(**settings), trunk_is_empty) == views
 
 
 def test_view_0_is_the_image_itself() -> None:
-    """The first view is never rendered."""
+    """View 0 is the image itself, not a copy."""
     assert render_view(IMAGE, SETTINGS, DIGESTS[0], 0) is IMAGE
 
 
-def test_views_of_a_image_differ_and_stay() -> None:
-    """View k depends on the augmentation's seed, the digest and k; not on how many views there are."""
+def test_views_of_an_image_differ_and_stay() -> None:
+    """View k depends on the seed of the augmentation, the digest and k, but not on the number of views."""
     view = render_view(IMAGE, SETTINGS, DIGESTS[0], 1)
     more = SETTINGS.model_copy(update={"views": 9})
     np.testing.assert_array_equal(view, render_view(IMAGE, more, DIGESTS[0], 1))
@@ -70,8 +68,8 @@ def test_views_of_a_image_differ_and_stay() -> None:
         assert not np.array_equal(view, other)
 
 
-def test_fresh_renderings_belong_to_one_epoch() -> None:
-    """Another epoch, stage, seed or image gives another rendering; the augmentation's own seed does not count."""
+def test_fresh_views_belong_to_one_epoch() -> None:
+    """Another epoch, stage, seed or image gives another view; the seed of the augmentation does not matter."""
     fresh = render_fresh(IMAGE, SETTINGS, DIGESTS[0], 0, "head", 0)
     other_seed = SETTINGS.model_copy(update={"seed": 3})
     np.testing.assert_array_equal(fresh, render_fresh(IMAGE, other_seed, DIGESTS[0], 0, "head", 0))
@@ -84,27 +82,27 @@ def test_fresh_renderings_belong_to_one_epoch() -> None:
         assert not np.array_equal(fresh, other)
 
 
-def test_view_0_is_stored_without_a_recipe() -> None:
+def test_the_key_of_view_0_is_empty() -> None:
     """Runs with and without augmentation share the features of the images themselves."""
-    assert view_recipe(SETTINGS, 0) == view_recipe(AugmentationConfig(), 0) == {}
+    assert view_key(SETTINGS, 0) == view_key(AugmentationConfig(), 0) == {}
 
 
-def test_what_changes_no_pixel_is_not_in_the_recipe() -> None:
-    """The number of views and mixing never count, `cval` counts with its fill mode alone."""
+def test_settings_that_change_no_pixel_are_not_in_the_key() -> None:
+    """The number of views and mixing are not in the key, and `cval` is only with its fill mode."""
     others = {"views": 9, "cval": 5, "mixup": 0.2, "cutmix": 1.0}
-    assert view_recipe(SETTINGS, 1) == view_recipe(SETTINGS.model_copy(update=others), 1)
+    assert view_key(SETTINGS, 1) == view_key(SETTINGS.model_copy(update=others), 1)
     constant = SETTINGS.model_copy(update={"fill_mode": "constant"})
-    assert view_recipe(constant, 1) != view_recipe(constant.model_copy(update={"cval": 5}), 1)
-    assert view_recipe(SETTINGS, 1) != view_recipe(SETTINGS, 2)
+    assert view_key(constant, 1) != view_key(constant.model_copy(update={"cval": 5}), 1)
+    assert view_key(SETTINGS, 1) != view_key(SETTINGS, 2)
 
 
-def test_the_recipe_of_older_operations_stays() -> None:
-    """Views stored before an operation existed are found again: it is in a recipe only where it is used."""
-    recipe = view_recipe(SETTINGS, 1)
-    assert recipe == {
+def test_the_key_of_older_operations_stays() -> None:
+    """A later operation is in the key only if it is used, so that views cached before it existed are found."""
+    key = view_key(SETTINGS, 1)
+    assert key == {
         "view": 1,
         "rendering": 1,
-        "opencv": recipe["opencv"],
+        "opencv": key["opencv"],
         "rotation_range": 30.0,
         "width_shift_range": 0.0,
         "height_shift_range": 0.0,
@@ -119,10 +117,10 @@ def test_the_recipe_of_older_operations_stays() -> None:
     }
 
 
-def test_the_key_of_older_operations_stays() -> None:
-    """The same as a hash, for the whole recipe of a store's folder but the version of OpenCV."""
-    recipe = {**view_recipe(SETTINGS, 3), "opencv": "5.0.0"}
-    text = json.dumps(recipe, sort_keys=True)
+def test_the_hash_of_a_key_stays() -> None:
+    """The key has the same hash as in the first version, apart from the version of OpenCV."""
+    key = {**view_key(SETTINGS, 3), "opencv": "5.0.0"}
+    text = json.dumps(key, sort_keys=True)
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "02eae0a9aebfae86"
 
 
@@ -143,16 +141,16 @@ OTHER_VALUES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", sorted(set(AugmentationConfig.model_fields) - {"views", "cval", "mixup", "cutmix"}))
-def test_every_other_setting_is_in_the_recipe(name: str) -> None:
-    """A setting that can change pixels changes the key of stored views."""
+def test_every_other_setting_is_in_the_key(name: str) -> None:
+    """A setting that can change pixels changes the key of cached views."""
     other = OTHER_VALUES.get(name, 0.125)
-    assert view_recipe(SETTINGS, 1) != view_recipe(SETTINGS.model_copy(update={name: other}), 1)
+    assert view_key(SETTINGS, 1) != view_key(SETTINGS.model_copy(update={name: other}), 1)
 
 
-def test_what_a_group_says_is_in_the_recipe() -> None:
-    """Not only that an operation is used, but how."""
+def test_the_settings_of_a_group_are_in_the_key() -> None:
+    """The settings of an operation with a group of its own are in the key."""
     first, second = (SETTINGS.model_copy(update={"rand_augment": RandAugmentConfig(magnitude=m)}) for m in (5.0, 6.0))
-    assert view_recipe(first, 1) != view_recipe(second, 1)
+    assert view_key(first, 1) != view_key(second, 1)
 
 
 @given(
@@ -162,7 +160,7 @@ def test_what_a_group_says_is_in_the_recipe() -> None:
     stage=st.sampled_from(["head", "fine-tune"]),
 )
 def test_a_block_of_epochs_shows_every_view_once(views: int, block: int, seed: int, stage: str) -> None:
-    """In K epochs in a row an image shows each of its K views once."""
+    """In a block of K epochs an image shows each of its K views once."""
     epochs = range(block * views, (block + 1) * views)
     chosen = np.stack([choose_views(DIGESTS[:40], seed, stage, epoch, views) for epoch in epochs])
     assert chosen.dtype == np.int64
@@ -171,13 +169,13 @@ def test_a_block_of_epochs_shows_every_view_once(views: int, block: int, seed: i
 
 @pytest.mark.parametrize("views", [2, 4, 7])
 def test_the_choice_of_views_is_uniform(views: int) -> None:
-    """In any epoch each view is chosen for its share of the images, and one block says nothing of the next."""
+    """In any epoch each view is chosen for the same fraction of images, and blocks are independent."""
     chosen = np.stack([choose_views(DIGESTS, 0, "head", epoch, views) for epoch in range(3 * views)])
-    share, spread = 1 / views, np.sqrt((1 / views) * (1 - 1 / views) / len(DIGESTS))
+    fraction, spread = 1 / views, np.sqrt((1 / views) * (1 - 1 / views) / len(DIGESTS))
     for view in range(views):
-        assert np.abs((chosen == view).mean(axis=1) - share).max() < 4.5 * spread
+        assert np.abs((chosen == view).mean(axis=1) - fraction).max() < 4.5 * spread
     again = (chosen[views - 1] == chosen[views]).mean()
-    assert abs(again - share) < 4.5 * spread
+    assert abs(again - fraction) < 4.5 * spread
 
 
 def test_the_choice_depends_on_every_word() -> None:
@@ -190,7 +188,7 @@ def test_the_choice_depends_on_every_word() -> None:
 
 @given(seed=st.integers(0, 2**31), epoch=st.integers(0, 1000), shuffle=st.randoms(use_true_random=False))
 def test_order_and_views_follow_the_digests_not_the_list(seed: int, epoch: int, shuffle: Any) -> None:
-    """However the images are listed, an epoch takes the same images in the same order with the same views."""
+    """An epoch uses the same images in the same order with the same views, however the images are listed."""
     listed = DIGESTS[:60]
     relisted = list(listed)
     shuffle.shuffle(relisted)
@@ -201,7 +199,7 @@ def test_order_and_views_follow_the_digests_not_the_list(seed: int, epoch: int, 
 
 
 def test_an_order_takes_every_image_once() -> None:
-    """The order is a permutation, another one in every epoch, and equal digests keep the order of the list."""
+    """The order is a permutation, a different one in every epoch, and equal digests keep the order of the list."""
     order = order_of_epoch(DIGESTS, 0, "head", 0)
     assert order.dtype == np.int64
     np.testing.assert_array_equal(np.sort(order), np.arange(len(DIGESTS)))
@@ -210,13 +208,13 @@ def test_an_order_takes_every_image_once() -> None:
 
 
 def test_no_images_have_an_order_and_views() -> None:
-    """Nothing to order is no error."""
+    """An empty list of images is not an error."""
     assert order_of_epoch([], 0, "head", 0).shape == (0,)
     assert choose_views([], 0, "head", 0, 4).shape == (0,)
 
 
 def test_orders_of_epochs_are_even() -> None:
-    """An image comes early as often as late, and the next epoch's order says nothing of this one's."""
+    """An image comes early as often as late, and the orders of two epochs are independent."""
     ranks = np.stack([np.argsort(order_of_epoch(DIGESTS[:200], 0, "head", epoch)) for epoch in range(300)])
     assert np.abs(ranks.mean(axis=0) - 99.5).max() < 4.5 * 57.7 / np.sqrt(300)
     assert abs(np.corrcoef(ranks[:-1].ravel(), ranks[1:].ravel())[0, 1]) < 4.5 / np.sqrt(299 * 200)
