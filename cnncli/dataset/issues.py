@@ -92,10 +92,6 @@ _WORDING: Mapping[str, str] = {
     "data-images-outside-classes": (
         "{path}: no class folders, but {n} images; put the images of each class into a folder of its own"
     ),
-    "data-looks-like-splits": (
-        "{path}: {names} look like splits but do not hold class folders; put class folders into them, or give "
-        "classes other names"
-    ),
     "data-empty-class": "{path}: no readable image in this class",
     "data-no-train-split": "{path}: has the splits {splits} but no train folder",
     "data-class-renamed": '{path}: the class "{received}" is called "{expected}" in {other}; use one name',
