@@ -68,9 +68,7 @@ def workspace(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return folder
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, path in PAGES.items() if any(block.commands for block in blocks(path))]
-)
+@pytest.mark.parametrize("name", list(_pages_with_commands()))
 def test_the_commands_of_a_page_run(name: str, workspace: Path) -> None:
     """Every command and every Python example of a page works, in their order."""
     names: dict[str, object] = {"__name__": "example"}
