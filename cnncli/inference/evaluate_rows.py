@@ -32,25 +32,25 @@ def score_rows(
     beside: Sequence[Wanted] = (),
     may_store: bool = True,
 ) -> tuple[Metrics, Counts]:
-    """The figures of some images, from the features that are stored and those that are computed now.
+    """Compute the metrics of images from cached features, and compute missing features.
 
-    Where features do not fit into the store, images are decoded and go through the whole network instead.
+    If the features do not fit into the cache, the images are decoded and go through the whole network instead.
 
     Args:
-        scorer: of the run.
-        manifest: has the classes.
+        scorer: the run's predictor.
+        manifest: provides the classes.
         rows: the images.
-        store: of features.
-        console: shows what happens.
-        network: under whose name the features are listed.
-        beside: what else is in use and has to fit into the store with them.
-        may_store: whether features that are not stored are to be, where they fit.
+        store: the feature cache.
+        console: shows progress.
+        network: name under which the features are listed.
+        beside: other features in use that have to fit into the cache together with these.
+        may_store: whether missing features are stored if they fit.
 
     Returns:
-        The figures, and how many features were stored for them now and before.
+        The metrics, and the number of features that were computed and found.
 
     Raises:
-        DataError: images that cannot be decoded or changed since they were indexed, all of them.
+        DataError: all images that cannot be decoded or have changed since they were indexed.
     """
     recipe = scorer.recipe
     extraction = Extraction(scorer.trunk, recipe.trunk, recipe.pixels, network=network, cut=recipe.cut)

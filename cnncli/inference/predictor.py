@@ -37,7 +37,7 @@ RECIPE = "scoring.json"
 
 @dataclass(frozen=True)
 class ScoringRecipe:
-    """What decides how a run scores an image, beside the weights.
+    """Settings that determine, with the weights, how a run classifies an image.
 
     Attributes:
         engine, precision: of the trunk.
@@ -73,24 +73,24 @@ class ScoringRecipe:
 
     @property
     def in_words(self) -> str:
-        """What computes a score, and in which precision; both halves where they differ."""
+        """Engine and precision of the scores; those of trunk and tail if they differ."""
         trunk, tail = f"{self.engine} {self.precision}", f"{self.tail_engine} {self.tail_precision}"
         return tail if self.trunk is None or trunk == tail else f"trunk {trunk}, tail {tail}"
 
     @property
     def units(self) -> int:
-        """How many scores an image gets: one for each class, and one for two classes with sigmoid."""
+        """Number of scores per image: one per class, or one for two classes with sigmoid."""
         return 1 if self.activation == "sigmoid" and len(self.classes) == 2 else len(self.classes)
 
     @property
     def pixels(self) -> PixelSpec:
-        """How a file becomes pixels."""
+        """Size, colors and fit of decoded pixels."""
         return PixelSpec(self.height, self.width, self.color, self.fit, self.max_pixels, self.value_range)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A run's classifier, ready to score.
+    """A run's classifier, ready to predict.
 
     Attributes:
         recipe: how it scores.
@@ -181,16 +181,16 @@ def read_recipe(folder: Path) -> ScoringRecipe:
 
 
 def load_scorer(folder: Path, model: Path, batch: int | None = None) -> Scorer:
-    """A run's scorer, on the engines and in the precision that the run was trained with.
+    """Load a run's predictor with the engines and the precision of its training.
 
     Args:
-        folder: the run's engine folder.
-        model: the run's `model.keras`, read only where Keras runs a half.
-        batch: images in a request; 1 for a single image, which then has all cores; default: the engine's own, with
-            which features that the training stored are found.
+        folder: the run's engine directory.
+        model: the run's `model.keras`, read only if Keras runs the trunk or the tail.
+        batch: images per request; 1 for a single image, which then uses all cores; default: the engine's own, with
+            which features that the training cached are found.
 
     Returns:
-        The scorer. Where this machine lacks the run's precision it computes in float32, and its note says so.
+        The predictor. If this machine lacks the run's precision, it uses float32 and has a note about it.
 
     Raises:
         RunError: the folder is missing or damaged.
@@ -201,7 +201,7 @@ def load_scorer(folder: Path, model: Path, batch: int | None = None) -> Scorer:
 
 
 def _computable(recipe: ScoringRecipe) -> tuple[ScoringRecipe, str | None]:
-    """A recipe in a precision that this machine has, and what to say where that is another one."""
+    """Return settings in a precision that this machine has, and a note if it is not the run's."""
     if (problem := _lacking(recipe)) is None:
         return recipe, None
     return replace(recipe, precision="float32", tail_precision="float32"), (
@@ -245,7 +245,7 @@ def _tail_engine(recipe: ScoringRecipe, folder: Path, cut: Cut | None, batch: in
 
 
 def _streams(batch: int | None) -> int | None:
-    """A single image has all cores for itself; None: as many requests side by side as there are cores."""
+    """Return the number of parallel requests: 1 for a single image, which uses all cores; None: one per core."""
     return 1 if batch == 1 else None
 
 

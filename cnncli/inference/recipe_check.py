@@ -1,4 +1,4 @@
-"""Whether a scoring recipe that was read from a file is one: every name, type and size."""
+"""Validation of prediction settings that were read from a file: names, types and sizes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _MAY_LACK = ("tail_precision", "gpu", "cut", "value_range")
 
 
 def recipe_problem(facts: Mapping[str, Any]) -> str | None:
-    """What is wrong with a recipe, in words that fit behind a colon; None where nothing is.
+    """Return what is wrong with settings, worded to follow a colon, or None.
 
     >>> recipe_problem({"engine": "abacus"})
     'damaged, engine is missing or is not what it should be'

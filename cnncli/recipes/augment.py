@@ -19,6 +19,7 @@ from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.issues import log_issues
 from cnncli.dataset.records import ImageRecord
+from cnncli.dataset.watching import watching
 from cnncli.errors import CnncliError, ConfigError, printable
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
@@ -54,14 +55,14 @@ class Sheet:
 
 
 def augment(config: Config, out: Path | None, images: int, views: int | None, console: Console) -> Sheet:
-    """Draw some training images beside the renderings that training would see of them.
+    """Draw training images next to the augmented views that training would use.
 
     Args:
         config: resolved, see `config.reader`.
         out: the PNG; default: named after the config, in the current folder. What lies there is replaced.
         images: how many, at most.
         views: how many columns, the image itself among them; default: all views, of many the first few.
-        console: shows what happens.
+        console: shows progress.
 
     Raises:
         ConfigError: no operation is switched on.
@@ -74,7 +75,8 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
             "try augmentation.rotation_range=20 augmentation.horizontal_flip=true"
         )
     path = _png(out or Path(f"{run_name(config)}-augmentation.png"))
-    manifest = build_manifest(config.data, config.seed)
+    with watching(console) as progress:
+        manifest = build_manifest(config.data, config.seed, progress)
     log_issues(manifest.issues)
     size = network(config.backbone.name).input_size
     recipe = config.data.pixel_spec((size, size))
@@ -101,7 +103,7 @@ def choose_images(rows: Sequence[ImageRecord], count: int, seed: int) -> list[Im
 
 
 def _columns(config: Config, stage: str, available: int | Literal["fresh"], shown: int) -> dict[str, Renderer]:
-    """The sheet's columns by heading, at most `shown`: the first views, or the first epochs of the first stage."""
+    """Return at most `shown` columns by heading: the first views, or the first epochs of the first stage."""
     if available == "fresh":
         rendered = {f"epoch {epoch + 1}": _fresh(config, stage, epoch) for epoch in range(shown - 1)}
     else:
@@ -110,14 +112,14 @@ def _columns(config: Config, stage: str, available: int | Literal["fresh"], show
 
 
 def _more_than_there_are(views: int | None, available: int | Literal["fresh"]) -> tuple[str, ...]:
-    """What to say where more views were asked for than training would use."""
+    """Return a note if more views were requested than training uses."""
     if views is None or available == "fresh" or views <= available:
         return ()
     return (f"Training would use {available} views of an image, so no more are shown; see augmentation.views.",)
 
 
 def _mixing_note(config: Config) -> tuple[str, ...]:
-    """What to say where training does more to an image than a sheet of renderings can show."""
+    """Return a note if training mixes images, which a sheet of single images cannot show."""
     if not config.augmentation.mixes:
         return ()
     return ("augmentation: MixUp and CutMix mix batches of what the sheet shows, and are not on it.",)
@@ -138,14 +140,14 @@ def _sheet_row(row: ImageRecord, recipe: PixelSpec, renderers: Iterable[Renderer
 
 
 def _titles(config: Config, recipe: PixelSpec) -> tuple[str, str]:
-    """The sheet's title, and the lines below it."""
+    """Return the title of the sheet, and the lines below it."""
     size = f"{recipe.height} × {recipe.width} pixels, {recipe.color}, fit {recipe.fit}"
     operations = "\n".join(" · ".join(words) for words in batched(describe(config.augmentation), A_LINE))
     return f"{run_name(config)}: augmentation", f"{operations}\n{size}"
 
 
 def _png(path: Path) -> Path:
-    """An absolute path to write a PNG to."""
+    """Return the absolute path of a PNG file to write."""
     if path.suffix.lower() != ".png":
         raise CnncliError(f"--out {printable(path)}: the sheet is a PNG; choose a name that ends in .png")
     if not path.parent.is_dir():

@@ -120,7 +120,7 @@ def _decode(name: str | ImageError, scorer: Scorer) -> tuple[str, NDArray[np.uin
 
 
 def _from_stdin(most: int) -> bytes:
-    """What is on standard input, or so much of it that it is seen to be no image: a stream may have no end."""
+    """Read standard input, or as much of it as shows that it is not an image: a stream may be endless."""
     data = io.BytesIO()
     while (block := sys.stdin.buffer.read(BLOCK_BYTES)) and data.tell() <= most:
         data.write(block)
@@ -132,7 +132,7 @@ def _from_stdin(most: int) -> bytes:
 
 
 def _expand(paths: Iterable[str]) -> Iterator[str | ImageError]:
-    """The images that are meant: a folder's, a pattern's, or the name itself, which need not exist."""
+    """Yield the images of folders and patterns, or the name itself, which need not exist."""
     for path in paths:
         if path == STDIN:
             yield path
@@ -159,7 +159,7 @@ def _in_folder(path: str) -> Iterator[str | ImageError]:
 
 
 def _matches(pattern: str) -> Iterator[str | ImageError]:
-    """What a pattern matches: files, and the images of folders, unless `**` matches what is in them anyway."""
+    """Yield the matches of a pattern: files, and the images of folders unless `**` matches their content anyway."""
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
     folders = {match for match in matches if _is_folder(match)}
     if "**" in Path(pattern).parts:

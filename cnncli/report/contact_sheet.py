@@ -78,7 +78,7 @@ class _Layout:
 
     @classmethod
     def of(cls, rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str) -> _Layout:
-        """The layout for these rows and columns."""
+        """Return the layout for rows and columns."""
         tile = _tile_size(*rows[0].images[0].shape[:2])
         texts = [(row.label, 15) for row in rows] + [(row.detail, 12) for row in rows]
         least, most = LABEL_WIDTHS
@@ -100,7 +100,7 @@ class _Layout:
 
 
 def _write_label(pen: ImageDraw.ImageDraw, row: SheetRow, layout: _Layout, place: int) -> None:
-    """A row's label and detail, beside the middle of its images."""
+    """Write the label and detail of a row next to the middle of its images."""
     middle = layout.top(place) + layout.tile[1] // 2
     pen.text((MARGIN, middle - 19), _shortened(row.label, _font(15), layout.label_width), INK, _font(15))
     pen.text((MARGIN, middle + 2), _shortened(row.detail, _font(12), layout.label_width), GRAY, _font(12))
@@ -115,14 +115,14 @@ def _tile_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """An image at its size on the sheet; enlarged pixels stay squares."""
+    """Return an image at its size on the sheet; enlarged pixels stay squares."""
     image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
     is_enlarged = size[0] > image.width
     return image.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """A text that fits into a width, its middle left out where it is too long: names differ at both ends."""
+    """Shorten a text to a width by leaving out its middle: names differ at both ends."""
     kept = len(text)
     shown = text
     while font.getlength(shown) > width and kept > 2:

@@ -18,10 +18,10 @@ DOTS_PER_INCH = 120
 
 @contextmanager
 def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
-    """An empty figure to draw on; when the block ends it becomes the PNG at `path`.
+    """Provide an empty figure that is written as a PNG to `path` at the end of the block.
 
-    pyplot keeps figures and a backend for the whole process, so it stays out of it. matplotlib's own style holds inside
-    the block, whatever the notebook around it prefers.
+    pyplot is not used, since it keeps figures and a backend for the whole process. The block uses matplotlib's default
+    style, whatever the notebook around it has set.
     """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
