@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import shlex
@@ -12,7 +13,6 @@ from pathlib import Path
 from signal import SIGHUP, SIGTERM, SIGXCPU
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from cnncli import errors
 from cnncli.catalogue.explanations import load_explanations
@@ -36,7 +36,7 @@ INSTALL = "python3 -m venv "
 GENERATED = pages()
 
 
-def _pages_with_commands() -> Iterator[str | ParameterSet]:
+def _pages_with_commands() -> Iterator[object]:
     """Yield the pages with commands. Those of how-to/ that train are slow: README and tutorial train as well."""
     for name, path in PAGES.items():
         commands = [command for block in blocks(path) if not block.reason for command in block.commands]
@@ -111,6 +111,17 @@ def test_the_commands_of_a_page_parse(name: str) -> None:
             if block.reason is not None:
                 is_script = line.startswith("python scripts/") and (ROOT / line.split()[1]).is_file()
                 assert command_lines(line) or is_script, line
+
+
+def test_examples_of_contributing_are_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modules that CONTRIBUTING shows can be imported as they stand."""
+    examples = [block.body for block in blocks(ROOT / "CONTRIBUTING.md") if block.body.startswith('"""')]
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    assert len(examples) == 4
+    for number, example in enumerate(examples):
+        (tmp_path / f"contributing_{number}.py").write_text(example, encoding="utf-8")
+        importlib.import_module(f"contributing_{number}")
 
 
 @pytest.mark.parametrize("name", PAGES)
