@@ -18,6 +18,7 @@ from cnncli.config.reader import load_config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.verify import ImageFacts
 from cnncli.recipes.augment import choose_images
 
 SIDE = 100
@@ -106,7 +107,7 @@ def test_stdout_has_the_path_alone(config: Path, capsys: pytest.CaptureFixture[s
         )
         out, err = capsys.readouterr()
         assert out == f"{Path.cwd() / 'insects-augmentation.png'}\n"
-        assert "shear_range: 0.2 means degrees" in err
+        assert "[augmentation-unit]" in err
         assert "augmentation: MixUp and CutMix mix batches of what the sheet shows, and are not on it." in err
         assert "Training would use 3 views of an image, so no more are shown; see augmentation.views." in err
     assert [path.name for path in Path.cwd().iterdir()] == ["insects-augmentation.png"]
@@ -145,7 +146,7 @@ def test_what_cannot_be_shown_is_one_line(
 def test_images_are_spread_over_the_classes(count: int, labels: int) -> None:
     """Classes are taken in turn, and no image twice."""
     rows = [
-        ImageRecord(f"/{label}/{n}", label, "train", f"{n:02}{ord(label):02x}" * 16, 1, 1, 1)
+        ImageRecord(f"/{label}/{n}", label, "train", ImageFacts(f"{n:02}{ord(label):02x}" * 16, 1))
         for label in "abc"
         for n in range(5)
     ]
