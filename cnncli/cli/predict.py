@@ -13,7 +13,7 @@ import click
 
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import ImageError, Message, printable
-from cnncli.terminal.console import Console
+from cnncli.terminal.console import Console, is_terminal
 from cnncli.terminal.formatting import percent
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def command(
     from cnncli.cli.render import open_named_run
     from cnncli.recipes.predict import predict
 
-    results = predict(open_named_run(run, runs_dir), paths, top, console)
+    prints_lines = not as_json and is_terminal(sys.stdout)  # which show the progress, and a bar would garble them
+    results = predict(open_named_run(run, runs_dir), paths, top, None if prints_lines else console)
     found: list[Prediction] = []
     refused = 0
     write = found.append if as_json else _csv_lines() if as_csv else _print_line

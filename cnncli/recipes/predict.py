@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +33,11 @@ MOST_STREAM_BYTES = 840_000_000
 
 IMAGES_AT_A_TIME = 16
 """Decoded and classified by one thread together; at least one request of the engine."""
+
+SHOW_PROGRESS_FROM = 100
+"""Smallest number of images for which progress is shown."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,27 +68,41 @@ def predict(
     Args:
         run: a finished run.
         paths: files, folders (searched for images), glob patterns, `-` for an image on standard input.
-        top: most classes to give for an image.
-        console: told where the run's precision is not this machine's; default: one that only warns.
+        top: maximum number of classes per image.
+        console: shows the progress of many images; default: no progress is shown.
 
     Returns:
-        One by one, a `Prediction`, or the `ImageError` of an image that cannot be used, which stops nothing. The
-        run is opened before the first is asked for.
+        An iterator with a `Prediction` per image, or the `ImageError` of an image that cannot be used. The run is
+        opened when this function is called.
 
     Raises:
-        ConfigError: `top` asks for no class, or a path is empty.
+        ConfigError: `top` is below 1, or a path is empty.
         RunError: the run is not finished, or damaged.
     """
     if top < 1:
-        raise ConfigError(f"top: received {top}, expected a number of classes of at least 1.")
+        text = f"top: received {top}, expected a number of classes of at least 1."
+        raise ConfigError(Message("usage-value-invalid", text, key="top", received=top, expected="at least 1"))
     if "" in paths:
-        raise ConfigError("paths: one of them is empty; `.` stands for the current folder.")
+        text = "paths: one of them is empty; `.` stands for the current folder."
+        raise ConfigError(Message("usage-empty", text, key="paths", received=""))
     require_finished(run)
     names = list(_expand(str(path) for path in paths))
     scorer = load_scorer(run.engine, run.model, batch=1 if len(names) == 1 else None)
     if scorer.note:
-        (console or Console(quiet=True)).warn(scorer.note)
-    return _predictions(names, scorer, top)
+        log.warning(scorer.note)
+    results = _predictions(names, scorer, top)
+    return (
+        results if console is None or len(names) < SHOW_PROGRESS_FROM else _show_progress(results, len(names), console)
+    )
+
+
+def _show_progress(
+    results: Iterable[Prediction | ImageError], total: int, console: Console
+) -> Iterator[Prediction | ImageError]:
+    with console.progress(total, "predicting") as progress:
+        for result in results:
+            progress.advance()
+            yield result
 
 
 def _predictions(names: Sequence[str | ImageError], scorer: Scorer, top: int) -> Iterator[Prediction | ImageError]:

@@ -87,7 +87,7 @@ class Console:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
-        terminal = _is_terminal(self.stream)
+        terminal = is_terminal(self.stream)
         self.quiet, self.verbose, self.clock = quiet, verbose, clock
         self.color = terminal and not os.environ.get("NO_COLOR") if color is None else color
         self.live = terminal if live is None else live
@@ -98,18 +98,6 @@ class Console:
     def stream(self) -> TextIO | None:
         """Stream of the messages; None in a process without stderr."""
         return self._stream if self._stream is not None else sys.stderr
-
-    def say(self, text: str) -> None:
-        """Log an ordinary message."""
-        LOGGER.info(text)
-
-    def detail(self, text: str) -> None:
-        """Log a message that is shown with --verbose; the log of a run always has it."""
-        LOGGER.debug(text)
-
-    def warn(self, text: str) -> None:
-        """Log a warning, which is shown despite --quiet."""
-        LOGGER.warning(text)
 
     def show(self, level: int, text: str) -> None:
         """Write a message if its level is shown: a warning or an error with its code.
@@ -165,7 +153,7 @@ class Console:
             LOGGER.info(text, extra=_SHOWN)
         if stream is None or (self.quiet and to == "stderr"):
             return
-        if _is_terminal(stream) and self._bars is None:
+        if is_terminal(stream) and self._bars is None:
             _draw_table(stream, self.color, table, title, optional)
         elif to == "stderr":
             self._write(text)
@@ -258,7 +246,7 @@ class Console:
 
     def _lines(self, text: str) -> list[str]:
         """Wrap the text of a phase between words on a terminal."""
-        width = shutil.get_terminal_size().columns - PHASE_INDENT if _is_terminal(self.stream) else sys.maxsize
+        width = shutil.get_terminal_size().columns - PHASE_INDENT if is_terminal(self.stream) else sys.maxsize
         return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
 
     def _styled(self, text: str, code: str) -> str:
@@ -268,8 +256,8 @@ class Console:
         return encodable(text, getattr(self.stream, "encoding", None))
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal that can move its cursor."""
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal that can move its cursor."""
     if stream is None or stream.closed:
         return False
     return stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -28,7 +28,7 @@ def test_codes_begin_with_their_domain() -> None:
 def test_an_explanation_is_two_sentences(explanation: Explanation) -> None:
     """Cause and remedy are sentences on one line."""
     for text in (explanation.cause, explanation.remedy):
-        assert re.fullmatch(r"[A-Z`~][^\n]*\.", text), text
+        assert re.fullmatch(r"([A-Z`~-]|[a-z]+\.[a-z])[^\n]*\.", text), text
 
 
 def test_the_search_finds_messages_of_every_kind(tmp_path: Path) -> None:

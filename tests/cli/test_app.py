@@ -449,7 +449,7 @@ def test_shared_options_before_or_after_the_command(
     words: list[str], quiet: bool, verbose: bool, color: bool, verb: Verb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shared options have the same effect before and after the command."""
-    monkeypatch.setattr("cnncli.terminal.console._is_terminal", lambda stream: True)
+    monkeypatch.setattr("cnncli.terminal.console.is_terminal", lambda stream: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     consoles: list[Console] = []
 

@@ -68,7 +68,7 @@ def test_finetune_is_not_suggested_if_everything_has_trained(here: Path, capsys:
     assert main(["train", "tiny.yaml", "mode=from-scratch", "training.epochs=1", "--runs-dir", "others"]) == 0
     err = capsys.readouterr().err.splitlines()
 
-    assert "train from block1_conv on" in "".join(err)
+    assert [line for line in err if "block1_conv" in line]
     assert [line.split()[:2] for line in err[-2:]] == [["cnncli", "predict"], ["cnncli", "evaluate"]]
     assert not [line for line in err if "finetune" in line]
 
@@ -267,3 +267,15 @@ def test_a_missing_source_is_reported_with_what_is_expected(here: Path, capsys: 
         assert line.startswith("error: nowhere/at-all: ")
         assert line.endswith(" [config-file-missing]")
         assert ("folder" in line) == expects_folder
+
+
+def test_predicting_many_images_reports_progress(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its output in a file, `predict` of many images shows its progress on stderr, and of few nothing."""
+    few, many = ["data/test/dots/dots-00.png"], ["data/test/dots/dots-00.png"] * 100
+    assert main(["predict", *few]) == 0
+    assert "predicting" not in capsys.readouterr().err
+    assert main(["predict", *many]) == 0
+    out, err = capsys.readouterr()
+
+    assert len(out.splitlines()) == 100
+    assert "predicting: 100 images" in err

@@ -46,9 +46,9 @@ def test_messages_are_in_the_log(run: RunFolder) -> None:
     with recording(run):
         console = Console(screen, quiet=True)
         console.phase("images", "2,000 of two classes")
-        console.say("an ordinary line · Ä")
-        console.detail("a detail")
-        console.warn("a warning")
+        LOGGER.info("an ordinary line · Ä")
+        LOGGER.debug("a detail")
+        LOGGER.warning("a warning")
 
     assert lines(run) == [
         "INFO images: 2,000 of two classes",
@@ -61,15 +61,14 @@ def test_messages_are_in_the_log(run: RunFolder) -> None:
 
 def test_messages_from_before_the_run_are_in_its_log(run: RunFolder) -> None:
     """They come first, in order and once; recording the run again adds only what is logged then."""
-    console = Console(StringIO())
     with remembering(), remembering():
-        console.detail("before")
+        LOGGER.debug("before")
         with recording(run):
-            console.say("during")
-        console.say("between")
+            LOGGER.info("during")
+        LOGGER.info("between")
         with recording(run):
-            console.say("after")
-    console.say("later")
+            LOGGER.info("after")
+    LOGGER.info("later")
 
     assert lines(run) == ["DEBUG before", "INFO during", "INFO after"]
 
@@ -92,7 +91,7 @@ def test_a_resumed_run_appends_to_its_log(run: RunFolder) -> None:
     """Earlier lines are kept."""
     for text in ("first", "second"):
         with recording(run):
-            Console(StringIO()).say(text)
+            LOGGER.info(text)
 
     assert lines(run) == ["INFO first", "INFO second"]
 
@@ -101,7 +100,7 @@ def test_messages_outside_a_run_are_in_no_log(run: RunFolder) -> None:
     """Nothing is written after the block."""
     with recording(run):
         pass
-    Console(StringIO()).say("later")
+    LOGGER.info("later")
 
     assert lines(run) == []
 
@@ -160,7 +159,7 @@ def test_a_log_on_a_full_disk_does_not_end_the_run(run: RunFolder, capsys: pytes
     """Only the messages are lost."""
     run.log.symlink_to("/dev/full")
     with recording(run):
-        Console(StringIO()).say("hello")
+        LOGGER.info("hello")
 
     assert capsys.readouterr().err == ""
 

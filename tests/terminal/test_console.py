@@ -14,8 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from cnncli.errors import Message
-from cnncli.runs.records import HistoryRow
-from cnncli.terminal.console import FIRST_LINE_S, Console
+from cnncli.terminal.console import FIRST_LINE_S, LOGGER, Console
 from cnncli.terminal.progress import Meter
 
 
@@ -46,7 +45,7 @@ def _terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
-SCORES = HistoryRow("head", 1, 1e-3, 0.12, 0.95, 0.1, 0.981, 2.0, 1900.0).scores()
+SCORES = "loss 0.120 (val 0.100) · accuracy 95.0 % (val 98.1 %)"
 
 
 def without_styles(stream: io.StringIO) -> str:
@@ -62,10 +61,10 @@ def plain(**options: object) -> tuple[Console, io.StringIO, Clock]:
 
 def write_messages(console: Console) -> None:
     """Write one message of every kind."""
-    console.say("say")
-    console.detail("detail")
+    LOGGER.info("say")
+    LOGGER.debug("detail")
     console.phase("phase", "text")
-    console.warn("warn")
+    LOGGER.warning("warn")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,8 @@ def test_messages_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     """The logger behind the console does not print it a second time."""
-    Console().warn("look")
+    Console()
+    LOGGER.warning("look")
 
     assert capsys.readouterr().err.count("look") == 1
 
@@ -119,7 +119,8 @@ def test_colors_on_a_terminal(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stream = Terminal()
-    Console(stream, **options).warn("look")
+    Console(stream, **options)
+    LOGGER.warning("look")
 
     assert ("\x1b[" in stream.getvalue()) == colored
 
@@ -265,7 +266,7 @@ def test_bars_on_a_terminal() -> None:
     with console.progress(12_000, "computing features") as progress:
         clock.now += 1
         progress.advance(1200)
-        console.say("a message meanwhile")
+        LOGGER.info("a message meanwhile")
     shown = stream.getvalue()
 
     assert re.search("computing features [━╸╺ ]{16} 1,200/12,000 · 1,200 images/s · 9.0 s left", shown)
@@ -305,7 +306,7 @@ def test_markup_in_a_message_is_text() -> None:
     stream = Terminal()
     console = Console(stream, clock=Clock(), color=False)
     with console.progress(10, "[red]work[/]") as progress:
-        console.say("a[b].jpg [bold]x[/bold]")
+        LOGGER.info("a[b].jpg [bold]x[/bold]")
         progress.advance(10)
 
     assert "a[b].jpg [bold]x[/bold]" in stream.getvalue()
@@ -323,7 +324,7 @@ def test_ascii_terminals_get_ascii(kind: Callable[..., io.TextIOWrapper]) -> Non
     with console.progress(3, "décode") as progress:
         clock.now += 1
         progress.advance(3)
-        console.say("3 × 4 · 0.97–0.99 · 猫")
+        LOGGER.info("3 × 4 · 0.97–0.99 · 猫")
     console.table(["class", "n"], [["猫", "3"]])
     stream.flush()
 

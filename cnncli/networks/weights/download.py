@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import logging
 import os
 import shutil
 import socket
@@ -19,7 +20,9 @@ from pathlib import Path
 from cnncli.errors import Message, WeightsError, printable
 from cnncli.networks.backend import import_keras
 from cnncli.networks.weights.safe_hdf5 import is_hdf5
-from cnncli.terminal.console import Console
+from cnncli.terminal.console import is_terminal
+
+log = logging.getLogger(__name__)
 
 SILENCE_S = 60.0
 ABANDONED_S = 24 * 3600.0
@@ -118,9 +121,8 @@ def _download(file: PublishedFile, folder: Path, target: Path) -> Path:
 @contextlib.contextmanager
 def _progress_on_stderr(file: PublishedFile) -> Iterator[None]:
     """Keras's bar, which it prints to stdout, on a terminal's stderr; elsewhere one line in place of thousands."""
-    console = Console()
-    console.say(f"fetching {file.name} from {file.url}")
-    with contextlib.redirect_stdout(sys.stderr if console.live else io.StringIO()):
+    log.info(f"downloading {file.name} from {file.url}")
+    with contextlib.redirect_stdout(sys.stderr if is_terminal(sys.stderr) else io.StringIO()):
         yield
 
 
