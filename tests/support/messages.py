@@ -46,16 +46,32 @@ def sites_of(path: Path) -> Iterator[Site]:
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     seen: set[int] = set()
     for scope in (*functions, tree):
-        names = _assigned(scope)
-        for node in ast.walk(scope):
-            if isinstance(node, ast.Call | ast.Tuple | ast.Dict) and id(node) not in seen:
+        for node, names in _with_names(scope):
+            if id(node) not in seen:
                 seen.add(id(node))
                 yield from (Site(code, text, f"{where}:{node.lineno}") for code, text in _messages(node, names))
 
 
-def _messages(
-    node: ast.Call | ast.Tuple | ast.Dict, names: Mapping[str, Sequence[ast.expr]]
-) -> Iterator[tuple[str, str]]:
+Node = ast.Call | ast.Tuple | ast.Dict
+
+
+def _with_names(scope: ast.AST) -> Iterator[tuple[Node, Mapping[str, Sequence[ast.expr]]]]:
+    """Yield calls, tuples and dictionaries with the values that were assigned to names since their last use."""
+    names: dict[str, list[ast.expr]] = {}
+    used: set[str] = set()
+    nodes = [node for node in ast.walk(scope) if isinstance(node, ast.Assign | Node)]
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
+        if not isinstance(node, ast.Assign):
+            yield node, names
+            arguments = node.args if isinstance(node, ast.Call) else []
+            used |= {one.id for one in arguments[1:] if isinstance(one, ast.Name) and _codes_of(arguments[0])}
+        elif isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            names[name] = [*([] if name in used else names.get(name, [])), node.value]
+            used.discard(name)
+
+
+def _messages(node: Node, names: Mapping[str, Sequence[ast.expr]]) -> Iterator[tuple[str, str]]:
     """Yield code and text of a call or tuple that begins with a code, or of the items of a dictionary."""
     if isinstance(node, ast.Dict):
         items = [(key, value) for key, value in zip(node.keys, node.values, strict=True) if key and _is_text(value)]
@@ -68,15 +84,6 @@ def _messages(
     parts = [" | ".join(template_of(one) for one in choices if _is_text(one)) for choices in alternatives[1:]]
     for code in (code for choice in alternatives[:1] for one in choice for code in _codes_of(one)):
         yield code, " · ".join(filter(None, parts))
-
-
-def _assigned(scope: ast.AST) -> dict[str, list[ast.expr]]:
-    """Return what is assigned to each name in a function."""
-    names: dict[str, list[ast.expr]] = {}
-    for node in ast.walk(scope):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            names.setdefault(node.targets[0].id, []).append(node.value)
-    return names
 
 
 def template_of(node: ast.expr) -> str:
