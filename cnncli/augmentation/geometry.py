@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from cnncli.augmentation.operation import (
@@ -197,6 +196,8 @@ class ShearColumns(AffineStep):
 
     def matrix(self, height: int, width: int) -> Matrix:  # noqa: ARG002 - the same for every size
         """Return the matrix of the shear."""
+        import numpy as np
+
         angle = np.deg2rad(self.degrees)
         return affine((1.0, -np.sin(angle), 0.0), (0.0, np.cos(angle), 0.0))
 
@@ -318,6 +319,8 @@ def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matri
         Matrix of shape (2, 3). Multiplied by (x, y, 1) of the center of a pixel of the view it gives (x, y) in the
         image. Centers of pixels have integer coordinates, the first is (0, 0).
     """
+    import numpy as np
+
     first_move = next((n for n, step in enumerate(steps) if isinstance(step, Move)), len(steps))
     matrix = np.eye(3)
     for factor in reversed(list(_factors(steps[:first_move], height, width))):
@@ -327,6 +330,8 @@ def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matri
 
 def affine(first: tuple[float, float, float], second: tuple[float, float, float]) -> Matrix:
     """Return the 3×3 affine matrix with these rows."""
+    import numpy as np
+
     return np.array((first, second, (0.0, 0.0, 1.0)))
 
 
@@ -348,5 +353,7 @@ def _translation(x: float, y: float) -> Matrix:
 
 def _rotation(degrees: float) -> Matrix:
     """Return the matrix from the pixels of a counter-clockwise rotation about the origin to their sources."""
+    import numpy as np
+
     angle = np.deg2rad(degrees)
     return affine((np.cos(angle), -np.sin(angle), 0.0), (np.sin(angle), np.cos(angle), 0.0))

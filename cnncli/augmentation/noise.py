@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from cnncli.augmentation.operation import (
@@ -25,7 +24,10 @@ from cnncli.augmentation.operation import (
     unit_notes,
 )
 from cnncli.errors import Message
-from cnncli.runtime.random_keys import generator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 QUANTILES = 2**16
 
@@ -64,6 +66,9 @@ class AddNoise(PixelStep):
     def apply(self, pixels: Pixels) -> Pixels:
         """Return the image with noise."""
         import cv2
+        import numpy as np
+
+        from cnncli.runtime.random_keys import generator
 
         bits = generator(*self.key).integers(0, QUANTILES, pixels.shape, dtype=np.uint16)
         noisy: Pixels = cv2.add(pixels, np.take(_levels(self.stddev), bits), dtype=cv2.CV_8U)
@@ -73,11 +78,15 @@ class AddNoise(PixelStep):
 @cache
 def _levels(stddev: float) -> NDArray[np.int16]:
     """Return the quantiles of noise in integer intensity levels, shape (65536,)."""
+    import numpy as np
+
     return np.rint(stddev * _quantiles()).astype(np.int16)
 
 
 @cache
 def _quantiles() -> NDArray[np.float64]:
     """Return the medians of 65,536 equally probable intervals of the standard normal distribution."""
+    import numpy as np
+
     normal = NormalDist()
     return np.array([normal.inv_cdf((number + 0.5) / QUANTILES) for number in range(QUANTILES)])

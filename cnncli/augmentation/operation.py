@@ -3,27 +3,31 @@
 An operation is one module: its settings, `draw`, which chooses random parameters, and `describe`. What it draws is a
 step, a frozen dataclass with the parameters of one view. Consecutive steps of two kinds are composed: `AffineStep`s
 become one warp of the image, and `TableStep`s become one lookup table. Any other step has `apply`.
+
+The settings of operations are part of the config, which is read before NumPy is imported: these modules import it only
+in functions.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from cnncli.catalogue.settings import Settings
 from cnncli.errors import Message
-from cnncli.runtime.random_keys import generator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Key = tuple[str | int, ...]
 Limits = tuple[float, float]
-Matrix = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
+Matrix: TypeAlias = "NDArray[np.float64]"
+Pixels: TypeAlias = "NDArray[np.uint8]"
 """Pixels of an image, shape (height, width, channels), with one channel or three."""
 
 UNCHANGED: Limits = (1.0, 1.0)
@@ -49,6 +53,8 @@ class ViewRandom:
 
     def stream(self, name: str) -> np.random.Generator:
         """Return the random stream of an operation. An operation has its own, named after its setting."""
+        from cnncli.runtime.random_keys import generator
+
         return generator(name, *self.key)
 
     def shared(self, name: str) -> float:
@@ -57,6 +63,8 @@ class ViewRandom:
 
     @cached_property
     def _shared(self) -> dict[str, float]:
+        from cnncli.runtime.random_keys import generator
+
         numbers = generator(*self.key).random(len(_SHARED_NUMBERS)).tolist()
         return dict(zip(_SHARED_NUMBERS, numbers, strict=True))
 
@@ -158,7 +166,7 @@ class Unit:
 
 
 DEGREES_NOT_TURNS = Unit("degrees", "a fraction of a full turn", 360)
-DEGREES_NOT_RADIANS = Unit("degrees, as in Keras", "radians", float(np.rad2deg(1.0)))
+DEGREES_NOT_RADIANS = Unit("degrees, as in Keras", "radians", math.degrees(1.0))
 LEVELS_NOT_FRACTIONS = Unit("intensity levels (0–255)", "a fraction of the range", 255)
 
 

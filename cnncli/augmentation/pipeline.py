@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cnncli.augmentation.color import apply_tables
 from cnncli.augmentation.geometry import warp
+from cnncli.augmentation.intensity import apply_tables
 from cnncli.augmentation.operation import AffineStep, Pixels, PixelStep, Step, TableStep, ViewRandom
 from cnncli.augmentation.settings import AugmentationConfig, active_operations
 

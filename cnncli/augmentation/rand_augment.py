@@ -7,23 +7,13 @@ the one warp of the view; those on intensity and color follow after it, each in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pydantic import Field
 
-from cnncli.augmentation.color import (
-    ScaleBrightness,
-    ScaleContrast,
-    ScaleSaturation,
-    apply_tables,
-    autocontrast,
-    equalize,
-    posterize,
-    sharpen,
-    solarize,
-)
+from cnncli.augmentation.color import ScaleBrightness, ScaleContrast, ScaleSaturation
 from cnncli.augmentation.geometry import Move, MoveKind
 from cnncli.augmentation.operation import Operation, Pixels, PixelStep, ViewRandom
 from cnncli.catalogue.settings import Settings
@@ -95,21 +85,25 @@ class Change(PixelStep):
 
     def apply(self, pixels: Pixels) -> Pixels:
         """Return the changed image."""
-        return _CHANGES[self.kind](pixels, self.strength)
+        from cnncli.augmentation import intensity
 
-
-_CHANGES: Mapping[ChangeKind, Callable[[Pixels, float], Pixels]] = {
-    "identity": lambda pixels, _: pixels,
-    "autocontrast": lambda pixels, _: autocontrast(pixels),
-    "equalize": lambda pixels, _: equalize(pixels),
-    "solarize": lambda pixels, strength: solarize(pixels, 256.0 * (1.0 - abs(strength))),
-    "posterize": lambda pixels, strength: posterize(pixels, 8 - round(4 * abs(strength))),
-    "color": lambda pixels, strength: ScaleSaturation(_factor(strength)).apply(pixels),
-    "contrast": lambda pixels, strength: apply_tables(pixels, [ScaleContrast(_factor(strength))]),
-    "brightness": lambda pixels, strength: apply_tables(pixels, [ScaleBrightness(_factor(strength))]),
-    "sharpness": lambda pixels, strength: sharpen(pixels, _factor(strength)),
-}
-
-
-def _factor(strength: float) -> float:
-    return 1.0 + 0.9 * strength
+        strength, factor = abs(self.strength), 1.0 + 0.9 * self.strength
+        match self.kind:
+            case "autocontrast":
+                return intensity.autocontrast(pixels)
+            case "equalize":
+                return intensity.equalize(pixels)
+            case "solarize":
+                return intensity.solarize(pixels, 256.0 * (1.0 - strength))
+            case "posterize":
+                return intensity.posterize(pixels, 8 - round(4 * strength))
+            case "color":
+                return ScaleSaturation(factor).apply(pixels)
+            case "contrast":
+                return intensity.apply_tables(pixels, [ScaleContrast(factor)])
+            case "brightness":
+                return intensity.apply_tables(pixels, [ScaleBrightness(factor)])
+            case "sharpness":
+                return intensity.sharpen(pixels, factor)
+            case "identity":
+                return pixels

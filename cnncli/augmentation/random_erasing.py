@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from cnncli.augmentation.operation import Key, Operation, Pixels, PixelStep, ViewRandom, area_span
 from cnncli.augmentation.random_rect import Rect, draw_rect
 from cnncli.catalogue.settings import AreaRange, Fraction, Settings, ZoomRange
-from cnncli.runtime.random_keys import generator
 
 
 class RandomErasingConfig(Settings):
@@ -67,11 +65,13 @@ class Erase(PixelStep):
 
     def apply(self, pixels: Pixels) -> Pixels:
         """Return a copy with the rectangle painted over."""
+        from cnncli.runtime.random_keys import generator
+
         erased, rect = pixels.copy(), self.rect
         rows, columns = _range(rect.top, rect.height, pixels.shape[0]), _range(rect.left, rect.width, pixels.shape[1])
         painted = erased[rows, columns]
         if self.value == "random":
-            painted[...] = generator(*self.key).integers(0, 256, painted.shape, dtype=np.uint8)
+            painted[...] = generator(*self.key).integers(0, 256, painted.shape, dtype=pixels.dtype)
         else:
             painted[...] = self.value
         return erased

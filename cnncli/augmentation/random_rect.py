@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from cnncli.augmentation.operation import Limits
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ATTEMPTS = 10
 """As in torchvision: a long rectangle with a large area does not fit, and another one is drawn."""
@@ -36,6 +38,8 @@ def draw_rect(random: np.random.Generator, scale: Limits, ratio: Limits) -> Rect
     Returns:
         The rectangle, or None if no attempt fits into the image.
     """
+    import numpy as np
+
     units = random.random((ATTEMPTS + 1, 2))
     areas = scale[0] + (scale[1] - scale[0]) * units[1:, 0]
     ratios = ratio[0] * (ratio[1] / ratio[0]) ** units[1:, 1]

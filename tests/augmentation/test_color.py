@@ -13,13 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from cnncli.augmentation.color import (
+from cnncli.augmentation.color import RotateHue, ScaleBrightness, ScaleContrast, ScaleSaturation, ShiftChannels
+from cnncli.augmentation.intensity import (
     LUMA,
-    RotateHue,
-    ScaleBrightness,
-    ScaleContrast,
-    ScaleSaturation,
-    ShiftChannels,
     apply_tables,
     autocontrast,
     equalize,

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cnncli.augmentation.color import ScaleBrightness, ScaleContrast, apply_tables
+from cnncli.augmentation.color import ScaleBrightness, ScaleContrast
 from cnncli.augmentation.geometry import (
     FillMode,
     Mirror,
@@ -18,6 +18,7 @@ from cnncli.augmentation.geometry import (
     source_matrix,
     warp,
 )
+from cnncli.augmentation.intensity import apply_tables
 from cnncli.augmentation.operation import AffineStep
 
 SIDE = 48
