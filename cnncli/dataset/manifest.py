@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 import sys
 from collections import Counter
@@ -14,12 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.dataset.issues import Issue
+from cnncli.dataset.issues import Issue, log_issues
 from cnncli.dataset.records import SPLITS, ImageRecord
 from cnncli.errors import DataError, Message, printable
 from cnncli.images.verify import ImageFacts
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_bytes
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("path", "label", "split", "digest", "size_bytes", "width", "height")
 """Columns of manifest.csv."""
@@ -48,6 +51,14 @@ class Manifest:
     skipped: tuple[tuple[Path, Message], ...] = ()
     issues: tuple[Issue, ...] = ()
     similar: tuple[tuple[ImageRecord, ImageRecord, float], ...] = ()
+
+    def log_issues(self) -> None:
+        """Log warnings and notes about the dataset, and at debug level each image that was left out."""
+        log_issues(self.issues)
+        for path, reason in self.skipped:
+            log.debug(
+                Message("data-image-left-out", f"left out: {printable(path)}: {reason}", path=path, reason=reason)
+            )
 
     def split(self, name: str) -> tuple[ImageRecord, ...]:
         """Return the images of one split; none if there is no such split."""

@@ -17,7 +17,6 @@ from cnncli.catalogue.networks import network
 from cnncli.config.modes import run_name, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
-from cnncli.dataset.issues import log_issues
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.watching import watching
 from cnncli.errors import CnncliError, ConfigError, printable
@@ -77,7 +76,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
     path = _png(out or Path(f"{run_name(config)}-augmentation.png"))
     with watching(console) as progress:
         manifest = build_manifest(config.data, config.seed, progress)
-    log_issues(manifest.issues)
+    manifest.log_issues()
     size = network(config.backbone.name).input_size
     recipe = config.data.pixel_spec((size, size))
     stage = stages_of(config)[0]

@@ -11,7 +11,6 @@ from typing import Any
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_resolved
 from cnncli.dataset.build import manifest_of_folder
-from cnncli.dataset.issues import log_issues
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
 from cnncli.dataset.watching import watching
@@ -139,7 +138,7 @@ def _manifest_of(
             on_bad_image=on_bad_image,
             watching=progress,
         )
-    log_issues(manifest.issues)
+    manifest.log_issues()
     return manifest
 
 

@@ -15,7 +15,6 @@ from cnncli.config.overrides import variable_notes
 from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
-from cnncli.dataset.issues import log_issues
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.watching import watching
 from cnncli.errors import Message, RunError, printable
@@ -165,7 +164,7 @@ def index_images(config: Config, console: Console) -> Manifest:
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
     console.phase("images", f"{len(manifest.classes)} classes · {sizes}")
-    log_issues(manifest.issues)
+    manifest.log_issues()
     return manifest
 
 
