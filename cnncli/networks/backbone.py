@@ -106,7 +106,7 @@ def _check(info: NetworkInfo, config: BackboneConfig, input_shape: tuple[int, in
 
 @contextmanager
 def _own_layer_names() -> Iterator[None]:
-    """Number the names that Keras generates from the start inside the block, whatever was built before."""
+    """Restart the numbering of the names that Keras generates inside the block."""
     from keras.src.backend.common import global_state
 
     before = global_state.get_global_attribute("object_name_uids")

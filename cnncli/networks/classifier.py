@@ -88,7 +88,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
 
 @standard_settings()
 def load_classifier(path: Path, pretrained: bool) -> Classifier:
-    """The classifier a run saved as `model.keras`; nothing but such a classifier is accepted, whoever made the file.
+    """Load the classifier that a run saved as `model.keras`; only such a classifier is accepted, whatever its origin.
 
     Raises:
         RunError: the file is missing, damaged, or holds something else.

@@ -83,12 +83,12 @@ def cut_classifier(
 
 
 def scores_of_tail(classifier: Classifier, cut: Cut) -> keras.Model:
-    """The tail with the output's activation: features to scores, as the classifier gives them."""
+    """Return the tail with the output's activation: features to scores, as in the classifier."""
     return import_keras().Model(cut.tail.inputs, _activated(classifier, cut), name="tail_scores")
 
 
 def countable_layers(classifier: Classifier) -> list[Any]:
-    """The backbone's layers that `unfreeze: N` counts: with weights to train, normalisation left out."""
+    """Return the backbone's layers that `unfreeze: N` counts: those with trainable weights, normalization excluded."""
     return [operation for operation in classifier.backbone_layers if _counts(operation)]
 
 

@@ -53,7 +53,7 @@ def _structure(model: keras.Model) -> list[Any]:
 
 
 def _arguments(node: Any, tensors: dict[int, str]) -> Any:
-    """The call's arguments, tensors by their position in the graph; an input's own are its shape."""
+    """Return the arguments of a call, tensors by their position in the graph; those of an input are its shape."""
     if node.is_input:
         return None
     return import_keras().tree.map_structure(
@@ -63,7 +63,7 @@ def _arguments(node: Any, tensors: dict[int, str]) -> Any:
 
 
 def _described(value: Any) -> str:
-    """A constant among a call's arguments; an array by its bytes, since as text a long one is abbreviated."""
+    """Describe a constant argument; an array by the digest of its bytes, since text abbreviates long arrays."""
     if isinstance(value, np.ndarray):
         return f"{value.shape}{value.dtype}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     return str(value)

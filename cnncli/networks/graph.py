@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def nodes_in_order(model: keras.Model) -> list[Any]:
-    """The model's own nodes, producers before consumers, in the order of `model.operations`; inputs included."""
+    """Return the model's nodes, inputs included, in the order of `model.operations`: producers before consumers."""
     position = {id(operation): index for index, operation in enumerate(model.operations)}
     nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
     return sorted(nodes, key=lambda node: position[id(node.operation)])
 
 
 def output_of(model: keras.Model, layer_name: str) -> keras.KerasTensor:
-    """The tensor a layer gives in this model's graph.
+    """Return the output tensor of a layer in a model's graph.
 
     Raises:
         KeyError: the graph has no layer of that name, or the layer gives several tensors.
@@ -36,7 +36,7 @@ def output_of(model: keras.Model, layer_name: str) -> keras.KerasTensor:
 
 
 def crossing_tensors(model: keras.Model, at: int) -> list[keras.KerasTensor]:
-    """The tensors that `model.operations[:at]` hand on to the rest, in the order in which they arise."""
+    """Return the tensors that `model.operations[:at]` pass to the rest, in the order in which they are created."""
     below = {id(operation) for operation in model.operations[:at]}
     wanted = {id(tensor) for tensor in model.outputs}
     for node in nodes_in_order(model):

@@ -23,7 +23,7 @@ PROBABILITIES = "head_probabilities"
 
 
 def output_units(head: HeadConfig, n_classes: int) -> int:
-    """Number of scores: one per class, and a single one for two classes with sigmoid."""
+    """Return the number of scores: one per class, or a single one for two classes with sigmoid."""
     return 1 if head.activation == "sigmoid" and n_classes == 2 else n_classes
 
 
@@ -93,5 +93,5 @@ def _penalty(l1: float, l2: float) -> keras.regularizers.Regularizer | None:
 
 
 def _seed_of(seed: int, layer_name: str) -> int:
-    """A seed for one layer: layers draw independently, and adding one changes no other."""
+    """Return the seed of one layer: layers draw independently, so adding one does not change the others."""
     return key_of("initial weights", seed, layer_name) & 0x7FFFFFFF

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> keras.Model:
-    """The same graph with weights of its own, equal at first: layers of Keras's dtype policy `mixed_bfloat16`.
+    """Copy a graph with Keras's dtype policy `mixed_bfloat16`; the copy has its own weights with the same values.
 
     Args:
         model: a functional model; it is not changed.
-        in_float32: names of layers that go on computing in float32.
+        in_float32: names of layers that keep computing in float32.
 
     Returns:
         A model whose layers have the names and the `trainable` of the originals.
@@ -48,13 +48,13 @@ def is_convolutional(model: keras.Model) -> bool:
 
 
 def split_logits(tail: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """A tail as two models, for engines that have one precision for a graph.
+    """Divide a tail into two models, for engines with one precision per graph.
 
     Args:
-        tail: a cut's, whose last layer gives the logits.
+        tail: tail of a cut, whose last layer returns the logits.
 
     Returns:
-        The features of the last layer, and that layer alone; they share the tail's weights.
+        The model below the last layer, and the last layer; they share the tail's weights.
     """
     library = import_keras()
     below = crossing_tensors(tail, [operation.name for operation in tail.operations].index(LOGITS))

@@ -53,12 +53,13 @@ def weights_folder() -> Path:
 
 
 def fetch(file: PublishedFile) -> Path:
-    """The path of a published file: the one in Keras's folder where it is whole, else downloaded.
+    """Return the path of a published file in Keras's directory, downloading it if it is missing or incomplete.
 
-    A download gets its final name only when it is complete, so that one that was cut off is never taken for weights:
-    for MobileNet and MobileNetV2 Keras knows no hash by which it could tell.
+    A download gets its final name only when it is complete, so an interrupted one is never taken for weights: for
+    MobileNet and MobileNetV2, Keras has no hash to check.
 
-    Raises: WeightsError: no network, refused, not there, cut off, or with another hash than Keras expects.
+    Raises:
+        WeightsError: no network, refused, not found, incomplete, or with another hash than Keras expects.
     """
     target = weights_folder() / file.name
     if target.is_file() and _is_whole(target, file):
@@ -82,7 +83,7 @@ def _is_whole(path: Path, file: PublishedFile) -> bool:
 
 @contextlib.contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
-    """A folder on the same disk, gone afterwards, so that a file can be moved into its place in one step."""
+    """Provide a temporary directory on the same disk, so that a file can be moved into its place by one rename."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
@@ -128,7 +129,7 @@ def _progress_on_stderr(file: PublishedFile) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
-    """A server that says nothing for a minute has gone; by itself Keras would wait for ever."""
+    """Limit the time without an answer from a server; Keras itself would wait forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE_S)
     try:

@@ -67,9 +67,10 @@ Stored = Sequence[KerasLayers] | LegacyLayers
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[Stored]:
-    """What a file of weights holds: a model and the models nested in it. Arrays can be read while inside.
+    """Open a weights file: a model and the models nested in it. Arrays can be read inside the block.
 
-    Raises: WeightsError: missing, neither HDF5 nor a `.keras` archive, damaged, cut off, or laid out to harm.
+    Raises:
+        WeightsError: missing, neither HDF5 nor a `.keras` archive, damaged, truncated, or malicious.
     """
     with ExitStack() as stack:
         with naming_file(path):
@@ -131,7 +132,7 @@ def _legacy_layers(root: h5py.Group) -> Iterator[tuple[str, list[tuple[str, Stor
 
 
 def _keras_models(file: h5py.File, config: Mapping[str, Any] | None) -> list[KerasLayers]:
-    """The model and every model nested in it."""
+    """Return the model and every model nested in it."""
     # Keras 2.13 called the container of the layers differently.
     container = next((name for name in ("layers", "_layer_checkpoint_dependencies") if has_child(file, name)), None)
     if container is None:
@@ -184,7 +185,7 @@ def _collect(group: h5py.Group, path: str, collected: _Collected, depth: int) ->
 
 
 def _visit(group: h5py.Group, collected: _Collected, depth: int) -> None:
-    """A group that is linked into itself, or twice, would make the walk endless."""
+    """Visit a group and the groups in it; refuse a group that is linked into itself, or twice."""
     import h5py
 
     address = h5py.h5o.get_info(group.id).addr
@@ -194,7 +195,7 @@ def _visit(group: h5py.Group, collected: _Collected, depth: int) -> None:
 
 
 def _read_config(archive: zipfile.ZipFile) -> Mapping[str, Any]:
-    """The description of the model in a `.keras` archive, as plain data: nothing in it is built or run."""
+    """Read the model description of a `.keras` archive as plain data; nothing in it is built or run."""
     config = parse_json(read_entry(archive, archive.getinfo("config.json"), MAX_CONFIG_BYTES))
     if not isinstance(config, dict):
         raise WeightsError(Message("weights-wrong-format", "config.json does not describe a model"))
@@ -203,7 +204,7 @@ def _read_config(archive: zipfile.ZipFile) -> Mapping[str, Any]:
 
 @contextmanager
 def _unpacked(archive: zipfile.ZipFile, name: str, archive_bytes: int) -> Iterator[BinaryIO]:
-    """A file of an archive as a file of its own that goes when it is closed; HDF5 jumps about in it."""
+    """Unpack a member of an archive into a temporary file, in which HDF5 can seek."""
     with tempfile.TemporaryFile() as file:
         unpack_entry(archive, archive.getinfo(name), file, most_unpacked(archive_bytes))
         file.seek(0)

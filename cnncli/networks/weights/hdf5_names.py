@@ -42,7 +42,7 @@ def lists_apart(path: Path) -> Lists:
 
 
 def texts_of(values: Any) -> list[str]:
-    """What h5py gives for an attribute, as texts."""
+    """Convert the value of an attribute to strings."""
     return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in np.ravel(values)]
 
 

@@ -31,7 +31,7 @@ class LayerSlot:
 
 
 def layer_slots(model: keras.Model, prefix: str = "") -> Iterator[LayerSlot]:
-    """The layers of a model that have weights, those of nested models one by one, in order."""
+    """Yield the layers of a model that have weights, including those of nested models, in order."""
     used: Counter[str] = Counter()
     for layer in model.layers:
         path = f"{prefix}layers/{_next_name(type(layer).__name__, used)}"
@@ -69,7 +69,7 @@ def _described_layers(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[s
 
 
 def _entry(description: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A mapping inside a description; empty where there is none, for a description may come from anywhere."""
+    """Return a mapping inside a description, or an empty one: descriptions are untrusted."""
     entry = description.get(key)
     return entry if isinstance(entry, dict) else {}
 

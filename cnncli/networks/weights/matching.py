@@ -34,17 +34,17 @@ class Attempt:
 
 
 def match(stored: Stored, backbone: keras.Model, whole: keras.Model, info: NetworkInfo) -> Attempt:
-    """The array of every weight of a backbone; or why there is none.
+    """Match the arrays of a file with the weights of a backbone.
 
-    Tried in turn, for the model in the file and for each model nested in it: layers by name where all the names are
-    there, else layers by their order, as Keras does. Layers above the backbone (its top, another head) are passed
-    over. When nothing fits, the attempt that came furthest says why.
+    Attempts, for the model in the file and for each model nested in it: layers by name if all names exist, else layers
+    by order, as in Keras. Layers above the backbone (its top, another head) are skipped. If nothing fits, the attempt
+    that matched most reports the problem.
 
     Args:
-        stored: what the file holds.
-        backbone: whose weights are wanted: the whole network, or as much as lies below its output layer.
+        stored: content of the file.
+        backbone: the network, or the part of it below its output layer.
         whole: the whole network without top.
-        info: the network, for the words.
+        info: catalogue entry of the network, for messages.
     """
     attempts = list(_attempts(stored, backbone, whole, info))
     return next((attempt for attempt in attempts if attempt.problem is None), None) or max(
@@ -68,7 +68,7 @@ def _attempts(stored: Stored, backbone: keras.Model, whole: keras.Model, info: N
 def _unless_deeper(
     attempt: Attempt, model: KerasLayers | LegacyLayers, whole: keras.Model, info: NetworkInfo
 ) -> Attempt:
-    """The attempt, unless the file goes on where the network ends: VGG16's layers are all in VGG19, too."""
+    """Refuse an attempt if the file has further layers after the network's end: VGG19 contains all layers of VGG16."""
     arrays = model.arrays.values() if isinstance(model, KerasLayers) else _legacy_by_name(model).values()
     theirs = sum(len(array.shape) == 4 for group in arrays for array in group)
     ours = sum(len(variable.shape) == 4 for variable in whole.weights)

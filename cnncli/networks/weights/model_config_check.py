@@ -60,12 +60,13 @@ class DescriptionError(ValueError):
 
 
 def check_description(config: object) -> dict[str, Any]:
-    """The description of a model, found to be one that may be built.
+    """Check that a model description may be built, and return it.
 
     Args:
-        config: what the archive's `config.json` says.
+        config: content of the archive's `config.json`.
 
-    Raises: DescriptionError: it describes anything but a classifier as cnncli saves it.
+    Raises:
+        DescriptionError: it does not describe a classifier as cnncli saves it.
     """
     if not isinstance(config, dict) or (config.get("module"), config.get("class_name")) not in _MODEL:
         raise DescriptionError("config.json does not describe a functional model")
@@ -167,7 +168,7 @@ def _walk(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _sources(nodes: object) -> Iterator[object]:
-    """The layers whose tensors a layer takes."""
+    """Yield the layers whose tensors a layer takes."""
     for key, value in _walk(nodes):
         if key == "keras_history" and isinstance(value, list):
             yield value[0] if value else None

@@ -67,7 +67,7 @@ class StoredArray:
 
 @contextmanager
 def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
-    """The file, open for reading while inside."""
+    """Open an HDF5 file for reading inside the block."""
     import h5py
 
     with h5py.File(source, "r") as file:
@@ -114,11 +114,11 @@ def is_hdf5(path: Path) -> bool:
 
 
 def group_in(group: h5py.Group, path: str) -> h5py.Group:
-    """A group inside a group, reached by plain links alone.
+    """Return a group inside a group, reached by hard links only.
 
     Raises:
-        KeyError: there is none.
-        WeightsError: the way leads through a link to somewhere else.
+        KeyError: there is no such group.
+        WeightsError: the path contains a soft or external link.
     """
     import h5py
 
@@ -130,11 +130,11 @@ def group_in(group: h5py.Group, path: str) -> h5py.Group:
 
 
 def array_in(group: h5py.Group, name: str) -> StoredArray:
-    """An array of numbers inside a group.
+    """Return an array of numbers inside a group.
 
     Raises:
-        KeyError: there is none.
-        WeightsError: its data are elsewhere, or it is stored as Keras never does.
+        KeyError: there is no such array.
+        WeightsError: its data are outside of the file, or stored in a form that Keras never uses.
     """
     import h5py
 
@@ -152,9 +152,9 @@ def array_in(group: h5py.Group, name: str) -> StoredArray:
 
 
 def names_in(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names in an attribute, empty where it has none.
+    """Return the list of names in an attribute, empty if there is none.
 
-    A long list is spread over `name0`, `name1` …, because HDF5 limits the size of an attribute.
+    A long list is divided into `name0`, `name1` …, because HDF5 limits the size of an attribute.
     """
     if attribute in group.attrs:
         return _names(group, attribute)
@@ -173,7 +173,7 @@ def name_in(group: h5py.Group, attribute: str) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return the text of an error in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -40,9 +40,10 @@ MOST_CHANNELS = 1024
 
 
 def load_saved_model(path: Path) -> keras.Model:
-    """The model in a `.keras` archive, with its weights.
+    """Load the model of a `.keras` archive with its weights.
 
-    Raises: Exception: of any kind, where the archive holds anything but a classifier as cnncli saves it.
+    Raises:
+        Exception: of any kind, if the archive is not a classifier as cnncli saves it.
     """
     with open_zip(path) as archive:
         description = _described(archive)
@@ -54,7 +55,7 @@ def load_saved_model(path: Path) -> keras.Model:
 
 
 def _described(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """The description of the model, judged."""
+    """Read and check the description of the model."""
     if repeated := repeated_names(archive):
         raise ValueError(f"{', '.join(repeated)[:80]} stands in the archive twice")
     others = {entry.filename for entry in archive.infolist()} - _MEMBERS
@@ -66,7 +67,7 @@ def _described(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 @contextmanager
 def _unpacked_weights(archive: zipfile.ZipFile, archive_bytes: int) -> Iterator[Path]:
-    """The file of weights under a name of ours, which Keras wants to end as it does."""
+    """Unpack the weights into a temporary file with the suffix that Keras expects."""
     with tempfile.TemporaryDirectory(prefix="cnncli-") as folder:
         path = Path(folder, WEIGHTS)
         with path.open("wb") as file:
@@ -75,7 +76,7 @@ def _unpacked_weights(archive: zipfile.ZipFile, archive_bytes: int) -> Iterator[
 
 
 def _built(description: dict[str, Any], weights_bytes: int) -> keras.Model:
-    """The model with its initial values, once it has turned out not to be larger than its file."""
+    """Build the model with initial values after checking that it is not larger than its file."""
     keras = import_keras()
     from keras.src.backend.common.variables import initialize_all_variables
 
@@ -96,7 +97,7 @@ def _built(description: dict[str, Any], weights_bytes: int) -> keras.Model:
 
 
 def _trainable(layer: dict[str, Any]) -> dict[str, Any]:
-    """A layer as described, that trains: TensorFlow follows no variable for gradients that did not when it was made."""
+    """Return a layer description with `trainable`: TensorFlow only tracks variables that were created as trainable."""
     return {**layer, "config": {**layer["config"], "trainable": True}} if "trainable" in layer["config"] else layer
 
 
@@ -114,7 +115,7 @@ def _check_sizes(model: keras.Model, weights_bytes: int) -> None:
 
 
 def _most_values(pixels: int) -> int:
-    """That a layer may give for an image of so many pixels: whatever could be trained here fits into memory."""
+    """Return the maximum number of output values of a layer for an image; more could not be trained in this memory."""
     available = available_bytes()
     fitting = MOST_CHANNELS * pixels if available is None else min(MOST_CHANNELS * pixels, available // 4)
     return max(MOST_ACTIVATIONS, fitting)

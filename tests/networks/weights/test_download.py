@@ -278,7 +278,7 @@ def test_whole_file_in_a_folder_that_cannot_be_written_is_used(
 def test_folder_that_cannot_be_made_is_one_line(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """KERAS_HOME names a file. (Keras by itself would go to /tmp/.keras, which anybody may fill.)"""
+    """KERAS_HOME names a file; Keras itself would fall back to /tmp/.keras, which anybody may fill."""
     (tmp_path / "home").write_text("a file")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     with pytest.raises(WeightsError) as error:
