@@ -14,14 +14,13 @@ import logging
 import os
 import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from cnncli.errors import Message, printable
-from cnncli.terminal.formatting import Column, encodable, fit_table, plain_table, right_aligned
+from cnncli.terminal.formatting import Column, encodable, fit_table, plain_table, right_aligned, wrap_text
 from cnncli.terminal.progress import EpochProgress, Meter, Progress
 
 if TYPE_CHECKING:
@@ -106,13 +105,14 @@ class Console:
             level: of `logging`.
             text: usually a `Message`.
         """
-        code = self._styled(f" [{text.code}]", _DIM) if isinstance(text, Message) and text.code else ""
-        if level >= logging.ERROR:
-            self._write(f"{self._styled('error:', _RED)} {printable(text)}{code}")
-        elif level >= logging.WARNING:
-            self._write(f"{self._styled('warning:', _YELLOW)} {printable(text)}{code}")
+        if level >= logging.WARNING:
+            word, color = ("error:", _RED) if level >= logging.ERROR else ("warning:", _YELLOW)
+            code = f"[{text.code}]" if isinstance(text, Message) and text.code else ""
+            lines = self._wrapped(f"{word} {printable(text)} {code}".rstrip())
+            lines = lines.removeprefix(word).removesuffix(code)
+            self._write(f"{self._styled(word, color)}{lines}{self._styled(code, _DIM)}")
         elif not self.quiet and (level >= logging.INFO or self.verbose):
-            self._write(printable(text))
+            self._write(self._wrapped(printable(text)))
 
     def phase(self, title: str, text: str = "") -> None:
         """Report the beginning or the outcome of a phase of the work.
@@ -123,10 +123,9 @@ class Console:
         """
         LOGGER.info("%s: %s" if text else "%s%s", title, text, extra=_SHOWN)
         if not self.quiet:
-            lines = self._lines(printable(text))
-            self._write(f"{self._styled(f'{title:<{PHASE_INDENT - 1}}', _BOLD)} {lines[0]}".rstrip())
-            for line in lines[1:]:
-                self._write(" " * PHASE_INDENT + line)
+            head = self._styled(title, _BOLD)
+            lines = self._wrapped(printable(text), " " * PHASE_INDENT, f"{title:<{PHASE_INDENT - 1}} ")
+            self._write(head + lines.removeprefix(title).rstrip())
 
     def table(
         self,
@@ -244,13 +243,14 @@ class Console:
             with suppress(OSError, ValueError):  # a closed stderr is no reason to end the work
                 _write_line(self.stream, line)
 
-    def _lines(self, text: str) -> list[str]:
-        """Wrap the text of a phase between words on a terminal."""
-        width = shutil.get_terminal_size().columns - PHASE_INDENT if is_terminal(self.stream) else sys.maxsize
-        return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
+    def _wrapped(self, text: str, indent: str = "", head: str = "") -> str:
+        """Wrap a message between words on a terminal; in a file it stays one line."""
+        if not is_terminal(self.stream):
+            return head + text
+        return "\n".join(wrap_text(text, shutil.get_terminal_size().columns, indent, head))
 
     def _styled(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+        return f"\x1b[{code}m{text}\x1b[0m" if self.color and text else text
 
     def _encodable(self, text: str) -> str:
         return encodable(text, getattr(self.stream, "encoding", None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,21 @@ def encodable(text: str, encoding: str | None) -> str:
     except UnicodeEncodeError:
         plain = text.translate(_PLAIN)
         return plain.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
+
+
+def wrap_text(text: str, width: int, indent: str = "", first_indent: str = "") -> list[str]:
+    """Wrap a message between words. A command stays on one line, so that it can be copied from a terminal.
+
+    >>> wrap_text("Resume with `cnncli train RUN` or not", 20, indent="  ")
+    ['Resume with', '  `cnncli train RUN`', '  or not']
+    """
+    if text.startswith("cnncli "):
+        return [first_indent + text]
+    joined = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
+    wrapper = textwrap.TextWrapper(
+        width, initial_indent=first_indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace("\0", " ") for line in wrapper.wrap(joined)] or [first_indent.rstrip()]
 
 
 def duration(seconds: float) -> str:

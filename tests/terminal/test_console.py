@@ -381,6 +381,23 @@ def test_a_long_path_is_wrapped_between_its_parts(monkeypatch: pytest.MonkeyPatc
     assert max(map(len, lines)) <= 30
 
 
+def test_a_message_is_wrapped_between_words_on_a_terminal() -> None:
+    """Words, commands and the code stay whole, and a suggested command is one line, so that it can be copied."""
+    stream = Terminal()
+    console = Console(stream)
+    text = "After fixing this, resume with: `cnncli train runs/2026-11-28T105708Z_quickstart` or start a new run"
+    console.show(logging.ERROR, Message("data-class-missing", text))
+    console.show(logging.INFO, f"cnncli predict --run {'long/' * 20} IMAGE.jpg")
+    lines = without_styles(stream).splitlines()
+
+    assert lines == [
+        "error: After fixing this, resume with:",
+        "`cnncli train runs/2026-11-28T105708Z_quickstart` or start a new run",
+        "[data-class-missing]",
+        f"cnncli predict --run {'long/' * 20} IMAGE.jpg",
+    ]
+
+
 def test_the_text_of_a_phase_is_wrapped_between_words() -> None:
     """On a terminal of 80 columns further lines are indented like the first; in a file the text is one line."""
     text = "2,562 parameters train from head_logits on in float32 · 3,413,024 frozen, openvino float32 · 140 images"
@@ -448,7 +465,7 @@ def test_codes_are_dim_on_a_terminal() -> None:
     stream = Terminal()
     Console(stream).show(logging.WARNING, Message("data-class-missing", "no class"))
 
-    assert stream.getvalue() == "\x1b[33mwarning:\x1b[0m no class\x1b[2m [data-class-missing]\x1b[0m\n"
+    assert stream.getvalue() == "\x1b[33mwarning:\x1b[0m no class \x1b[2m[data-class-missing]\x1b[0m\n"
 
 
 def test_a_result_goes_to_stdout_even_quietly(capsys: pytest.CaptureFixture[str]) -> None:
