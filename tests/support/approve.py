@@ -30,8 +30,10 @@ def wording() -> str:
 
 def help_texts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
     """Yield the command line and the help, 80 columns wide, of a command and of the commands below it."""
-    context = click.Context(command, parent=parent, info_name=name, terminal_width=80, max_content_width=80)
-    context.help_option_names = ["-h", "--help"]
+    names = ["-h", "--help"]  # given to the context at once: a command remembers its help option
+    context = click.Context(
+        command, parent=parent, info_name=name, terminal_width=80, max_content_width=80, help_option_names=names
+    )
     yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
