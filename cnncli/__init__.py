@@ -176,11 +176,11 @@ def predict(
 @_with_standard_settings
 def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> Classifier:
     """Load the classifier of a run; its `model` is a Keras model from raw RGB pixels (0-255) to class scores."""
-    from cnncli.inference.predictor import read_recipe
+    from cnncli.inference.predictor import load_spec
     from cnncli.networks.classifier import load_classifier
 
     folder = _open(run, runs_dir)
-    return load_classifier(folder.model, read_recipe(folder.engine).pretrained)
+    return load_classifier(folder.model, load_spec(folder.engine).pretrained)
 
 
 def _runs_dir(option: str | PathLike[str] | None) -> Path:

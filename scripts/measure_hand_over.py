@@ -17,7 +17,7 @@ from pathlib import Path
 from cnncli.config.modes import fine_tuning_stage
 from cnncli.config.reader import load_resolved
 from cnncli.dataset.manifest import Manifest
-from cnncli.inference.predictor import read_recipe
+from cnncli.inference.predictor import load_spec
 from cnncli.networks.classifier import load_classifier
 from cnncli.runs.folder import runs_dir_from
 from cnncli.runs.listing import open_run
@@ -32,15 +32,15 @@ from cnncli.training.steps import TrainStep
 def main(run_name: str, depths: list[str]) -> None:
     """Print one line per depth: the loss, and its difference from the frozen backbone's."""
     run = open_run(run_name, runs_dir_from(None))
-    config, recipe = load_resolved(run.config), read_recipe(run.engine)
+    config, spec = load_resolved(run.config), load_spec(run.engine)
     context = TrainingContext.for_this_machine(config, Manifest.from_csv(run.manifest), Console())
-    classifier = load_classifier(run.model, recipe.pretrained)
+    classifier = load_classifier(run.model, spec.pretrained)
     first: float | None = None
     for depth in ["0", *depths]:
         stage = replace(fine_tuning_stage(config), unfreeze=int(depth) if depth.isdecimal() else depth)
         graph = StageGraph.build(classifier, stage, context)
         validation, _ = StageInputs.plan(graph, context).validation()
-        objective = Objective(recipe.activation, len(recipe.classes))
+        objective = Objective(spec.activation, len(spec.classes))
         step = TrainStep(graph.cut.tail, build_optimizer(stage.optimizer), objective, graph.precision)
         loss = step.evaluate(validation.in_order(32), f"unfreeze {depth}")["loss"]
         first = loss if first is None else first

@@ -1,8 +1,9 @@
-"""Scoring images of a manifest with a saved run: the last step of `train`, and all of `evaluate`."""
+"""Evaluation of images of a manifest with a saved run: the last step of `train`, and all of `evaluate`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,73 +13,85 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError, ImageError
 from cnncli.features.extract import Counts, Extraction, Wanted, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
-from cnncli.inference.predictor import Scorer
+from cnncli.inference.predictor import Predictor
 from cnncli.metrics.classification import Metrics, evaluate_scores
 from cnncli.metrics.scores import plain_losses, probabilities_of, ranking_scores
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
 
 ROWS = 64
-"""Rows of features that go through the tail at a time."""
+"""Number of rows of features that go through the tail together."""
 
 
-def score_rows(
-    scorer: Scorer,
-    manifest: Manifest,
-    rows: Sequence[ImageRecord],
-    store: FeatureStore,
-    console: Console,
-    network: str,
-    beside: Sequence[Wanted] = (),
-    may_store: bool = True,
+@dataclass(frozen=True)
+class CacheUse:
+    """Use of the feature cache in an evaluation.
+
+    Attributes:
+        store: The feature cache.
+        network: Name of the network under which the features are listed.
+        in_use: Other features in use, which have to fit into the cache together with these.
+        may_store: Whether missing features are stored if they fit.
+    """
+
+    store: FeatureStore
+    network: str
+    in_use: Sequence[Wanted] = ()
+    may_store: bool = True
+
+
+def evaluate_rows(
+    predictor: Predictor, manifest: Manifest, rows: Sequence[ImageRecord], cache: CacheUse, console: Console
 ) -> tuple[Metrics, Counts]:
     """Compute the metrics of images from cached features, and compute missing features.
 
     If the features do not fit into the cache, the images are decoded and go through the whole network instead.
 
     Args:
-        scorer: the run's predictor.
-        manifest: provides the classes.
-        rows: the images.
-        store: the feature cache.
-        console: shows progress.
-        network: name under which the features are listed.
-        beside: other features in use that have to fit into the cache together with these.
-        may_store: whether missing features are stored if they fit.
+        predictor: The run's predictor.
+        manifest: Provides the classes.
+        rows: The images.
+        cache: Where features are found and stored.
+        console: Shows progress.
 
     Returns:
         The metrics, and the number of features that were computed and found.
 
     Raises:
-        DataError: all images that cannot be decoded or have changed since they were indexed.
+        DataError: All images that cannot be decoded or have changed since they were indexed.
     """
-    recipe = scorer.recipe
-    extraction = Extraction(scorer.trunk, recipe.trunk, recipe.pixels, network=network, cut=recipe.cut)
+    spec, store = predictor.spec, cache.store
+    extraction = Extraction(predictor.trunk, spec.trunk, spec.pixels, network=cache.network, cut=spec.cut)
     wanted = Wanted(extraction, [row.digest for row in rows])
-    if not wanted.missing(store) or (may_store and fits([*beside, wanted], store)):
+    if not wanted.missing(store) or (cache.may_store and fits([*cache.in_use, wanted], store)):
         (features,), counts = extract(extraction, rows, 1, store, console)
-        logits = _in_parallel(len(rows), lambda numbers: scorer.logits(features.rows(numbers)))
+        parts = map_ordered(
+            lambda numbers: predictor.logits(features.rows(np.array(numbers))),
+            batched(range(len(rows)), ROWS),
+            ahead=2 * workers(),
+        )
+        logits = np.concatenate(list(parts))
     else:
-        logits, counts = _streamed(scorer, extraction, rows, console), Counts()
-    labels, activation = manifest.labels(rows), recipe.activation
+        logits, counts = _stream_logits(predictor, extraction, rows, console), Counts()
+    labels, activation = manifest.labels(rows), spec.activation
     loss = float(plain_losses(logits, labels, activation).mean())
     probabilities, ranking = probabilities_of(logits, activation), ranking_scores(logits, activation)
     return evaluate_scores(probabilities, labels, manifest.classes, loss=loss, ranking=ranking), counts
 
 
-def _streamed(
-    scorer: Scorer, extraction: Extraction, rows: Sequence[ImageRecord], console: Console
+def _stream_logits(
+    predictor: Predictor, extraction: Extraction, rows: Sequence[ImageRecord], console: Console
 ) -> NDArray[np.float32]:
-    """Logits of images that are decoded and go through the whole network, some at a time on each core."""
+    """Decode images and run the whole network on them, without storing features."""
 
-    def score(task: list[ImageRecord]) -> NDArray[np.float32] | list[ImageError]:
+    def predict(task: list[ImageRecord]) -> NDArray[np.float32] | list[ImageError]:
         decoded, errors = read_all(task, extraction.pixels)
-        return errors or scorer.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))
+        return errors or predictor.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))
 
     parts: list[NDArray[np.float32]] = []
     errors: list[ImageError] = []
-    with console.progress(len(rows), "scoring", "images") as progress:
-        for part in map_ordered(score, batched(rows, ROWS), ahead=2 * workers()):
+    with console.progress(len(rows), "evaluating", "images") as progress:
+        for part in map_ordered(predict, batched(rows, ROWS), ahead=2 * workers()):
             if isinstance(part, list):
                 errors += part
             else:
@@ -87,9 +100,3 @@ def _streamed(
     if errors:
         raise DataError(summarize(errors, rows))
     return np.concatenate(parts)
-
-
-def _in_parallel(n: int, logits_of: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Logits of rows 0 … n − 1, some at a time on each core."""
-    parts = map_ordered(lambda numbers: logits_of(np.array(numbers)), batched(range(n), ROWS), ahead=2 * workers())
-    return np.concatenate(list(parts))

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message
 from cnncli.features.extract import Counts
-from cnncli.inference.evaluate_rows import score_rows
-from cnncli.inference.predictor import ScoringRecipe, load_scorer, save_scorer
+from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
+from cnncli.inference.predictor import load_predictor, save_predictor
+from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, save_classifier
@@ -40,7 +41,7 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
     """Save a classifier as Keras loads it, and as its engine runs it fastest."""
     graph, data = outcome.last, context.config.data
     choice = graph.engine.choice if graph.engine else EngineChoice(context.choice.engine, graph.precision)
-    recipe = ScoringRecipe(
+    spec = PredictorSpec(
         engine=choice.engine,
         precision=choice.precision,
         tail_engine=choice.engine,
@@ -62,7 +63,7 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
     )
     save_classifier(classifier, run.model)
     shutil.rmtree(run.engine, ignore_errors=True)  # left by a run that was killed here
-    save_scorer(run.engine, recipe, graph.cut, graph.converted)
+    save_predictor(run.engine, spec, graph.cut, graph.converted)
 
 
 def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcome) -> SavedRunEvaluation:
@@ -71,23 +72,15 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
     If the last stage's features were not to be cached, those of the test images are not either: they are needed once,
     and what is in use would outgrow the cache.
     """
-    manifest, inputs, network = context.manifest, outcome.inputs, context.config.backbone.name
+    manifest, inputs = context.manifest, outcome.inputs
+    cache = CacheUse(context.store, context.config.backbone.name, inputs.wanted(), inputs.cached == "features")
     metrics: dict[str, Metrics] = {}
     features = Counts()
     try:
-        scorer = load_scorer(run.engine, run.model)
+        predictor = load_predictor(run.engine, run.model)
         for split in ("validation", "test"):
             if rows := manifest.split(split):
-                metrics[split], counts = score_rows(
-                    scorer,
-                    manifest,
-                    rows,
-                    context.store,
-                    context.console,
-                    network,
-                    inputs.wanted(),
-                    inputs.cached == "features",
-                )
+                metrics[split], counts = evaluate_rows(predictor, manifest, rows, cache, context.console)
                 # The last stage has counted what it found in the cache of the validation images.
                 features = features + (Counts(counts.computed, 0) if split == "validation" else counts)
     except CnncliError as error:

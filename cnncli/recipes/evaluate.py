@@ -16,8 +16,9 @@ from cnncli.dataset.verification import require_unchanged
 from cnncli.dataset.watching import watching
 from cnncli.errors import ConfigError, Message, MinimumMissedError, RunError, printable
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import score_rows
-from cnncli.inference.predictor import ScoringRecipe, load_scorer
+from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
+from cnncli.inference.predictor import load_predictor
+from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
 from cnncli.recipes.cache import cache_settings
 from cnncli.runs.folder import RunFolder
@@ -94,16 +95,16 @@ def evaluate(
     store_folder = make_cache_dir() / FEATURES
     for note in variable_notes():
         log.warning(note)
-    scorer = load_scorer(run.engine, run.model)
-    if scorer.note:
-        log.warning(scorer.note)
+    predictor = load_predictor(run.engine, run.model)
+    if predictor.note:
+        log.warning(predictor.note)
     if data is not None:
         data, split = data.absolute(), "test"
-        manifest = _manifest_of(data, run, scorer.recipe, allow_missing, console)
+        manifest = _manifest_of(data, run, predictor.spec, allow_missing, console)
         _warn_of_known_images(manifest, run)
     else:
         manifest = Manifest.from_csv(run.manifest)
-        if manifest.classes != scorer.recipe.classes:
+        if manifest.classes != predictor.spec.classes:
             text = f"{printable(run.manifest)}: has other classes than the run's engine. Copy the run again."
             raise RunError(Message("run-file-damaged", text, path=run.manifest))
         split = split or ("test" if manifest.split("test") else "validation")
@@ -115,26 +116,24 @@ def evaluate(
     config = load_resolved(run.config)
     if data is None:
         require_unchanged(rows, config.data, REMEDY, console)
-    console.phase("evaluate", f"{split} {len(rows):,} · {scorer.recipe.in_words}")
+    console.phase("evaluate", f"{split} {len(rows):,} · {predictor.spec.in_words}")
     max_bytes = cache_settings(config.cache).max_bytes
     with FeatureStore(store_folder, max_bytes) as store:
-        metrics, _ = score_rows(scorer, manifest, rows, store, console, config.backbone.name)
+        metrics, _ = evaluate_rows(predictor, manifest, rows, CacheUse(store, config.backbone.name), console)
     found = Evaluation(run.path, split, data, metrics)
     _record(run, found)
     return found
 
 
-def _manifest_of(
-    folder: Path, run: RunFolder, recipe: ScoringRecipe, allow_missing: bool, console: Console
-) -> Manifest:
+def _manifest_of(folder: Path, run: RunFolder, spec: PredictorSpec, allow_missing: bool, console: Console) -> Manifest:
     """Scan another folder as the run scanned its own."""
     on_bad_image = load_resolved(run.config).data.on_bad_image
     with watching(console) as progress:
         manifest = manifest_of_folder(
             folder,
-            recipe.classes,
+            spec.classes,
             allow_missing,
-            max_pixels=recipe.max_pixels,
+            max_pixels=spec.max_pixels,
             on_bad_image=on_bad_image,
             watching=progress,
         )

@@ -17,7 +17,7 @@ from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, Message, RunError, printable
-from cnncli.inference.predictor import read_recipe
+from cnncli.inference.predictor import load_spec
 from cnncli.metrics.classification import table_metrics
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
@@ -117,7 +117,7 @@ def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
 
 def parent_classifier(parent: RunFolder) -> Classifier:
     """Load the classifier whose weights a fine-tuning starts from."""
-    return load_classifier(parent.model, read_recipe(parent.engine).pretrained)
+    return load_classifier(parent.model, load_spec(parent.engine).pretrained)
 
 
 def validation_metrics(run: RunFolder) -> dict[str, float]:

@@ -20,7 +20,7 @@ from cnncli.errors import ConfigError, ImageError, Message
 from cnncli.images.decode import decode
 from cnncli.images.formats import SIGNATURE_BYTES, format_of
 from cnncli.images.limits import most_bytes
-from cnncli.inference.predictor import Scorer, load_scorer
+from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.threads import batched, map_ordered, workers
@@ -87,10 +87,10 @@ def predict(
         raise ConfigError(Message("usage-empty", text, key="paths", received=""))
     require_finished(run)
     names = list(_expand(str(path) for path in paths))
-    scorer = load_scorer(run.engine, run.model, batch=1 if len(names) == 1 else None)
-    if scorer.note:
-        log.warning(scorer.note)
-    results = _predictions(names, scorer, top)
+    predictor = load_predictor(run.engine, run.model, batch=1 if len(names) == 1 else None)
+    if predictor.note:
+        log.warning(predictor.note)
+    results = _predictions(names, predictor, top)
     return (
         results if console is None or len(names) < SHOW_PROGRESS_FROM else _show_progress(results, len(names), console)
     )
@@ -105,34 +105,36 @@ def _show_progress(
             yield result
 
 
-def _predictions(names: Sequence[str | ImageError], scorer: Scorer, top: int) -> Iterator[Prediction | ImageError]:
+def _predictions(
+    names: Sequence[str | ImageError], predictor: Predictor, top: int
+) -> Iterator[Prediction | ImageError]:
     """In threads of which each decodes a few images and runs the classifier on them."""
-    tasks = batched(names, max(IMAGES_AT_A_TIME, scorer.tail.batch))
-    for results in map_ordered(lambda task: _predict_some(task, scorer, top), tasks, ahead=2 * workers()):
+    tasks = batched(names, max(IMAGES_AT_A_TIME, predictor.tail.batch))
+    for results in map_ordered(lambda task: _predict_some(task, predictor, top), tasks, ahead=2 * workers()):
         yield from results
 
 
-def _predict_some(names: Sequence[str | ImageError], scorer: Scorer, top: int) -> list[Prediction | ImageError]:
-    decoded = [_decode(name, scorer) for name in names]
+def _predict_some(names: Sequence[str | ImageError], predictor: Predictor, top: int) -> list[Prediction | ImageError]:
+    decoded = [_decode(name, predictor) for name in names]
     images = [pixels for _, pixels in decoded if not isinstance(pixels, ImageError)]
-    scores = iter(scorer.probabilities(np.stack(images)) if images else ())
+    scores = iter(predictor.probabilities(np.stack(images)) if images else ())
     return [
-        pixels if isinstance(pixels, ImageError) else _prediction(name, next(scores), scorer, top)
+        pixels if isinstance(pixels, ImageError) else _prediction(name, next(scores), predictor, top)
         for name, pixels in decoded
     ]
 
 
-def _prediction(name: str, probabilities: NDArray[np.float64], scorer: Scorer, top: int) -> Prediction:
+def _prediction(name: str, probabilities: NDArray[np.float64], predictor: Predictor, top: int) -> Prediction:
     order = np.argsort(-probabilities, kind="stable")[:top]
-    labels = tuple(scorer.recipe.classes[index] for index in order)
+    labels = tuple(predictor.spec.classes[index] for index in order)
     return Prediction(name, labels, tuple(float(probabilities[index]) for index in order))
 
 
-def _decode(name: str | ImageError, scorer: Scorer) -> tuple[str, NDArray[np.uint8] | ImageError]:
+def _decode(name: str | ImageError, predictor: Predictor) -> tuple[str, NDArray[np.uint8] | ImageError]:
     if isinstance(name, ImageError):
         return str(name.path), name
     try:
-        recipe = scorer.recipe.pixels
+        recipe = predictor.spec.pixels
         source = _from_stdin(min(most_bytes(recipe.max_pixels), MOST_STREAM_BYTES)) if name == STDIN else Path(name)
         return name, decode(source, recipe, name=name)
     except ImageError as error:

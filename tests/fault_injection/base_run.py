@@ -69,7 +69,8 @@ def base_config() -> Config:
 def write_base(folder: Path) -> None:
     """Write `run`, `images` and `weights.weights.h5` into a folder, in a process with TensorFlow."""
     from cnncli.engines.build import converted_graph
-    from cnncli.inference.predictor import ScoringRecipe, save_scorer
+    from cnncli.inference.predictor import save_predictor
+    from cnncli.inference.spec import PredictorSpec
     from cnncli.networks.classifier import build_classifier, save_classifier
     from cnncli.networks.cut import cut_classifier
     from cnncli.networks.fingerprint import fingerprint, hash_weights
@@ -87,7 +88,7 @@ def write_base(folder: Path) -> None:
     if cut.trunk is None:
         raise ValueError("the base run has a trunk")
     trunk = fingerprint(cut.trunk)
-    recipe = ScoringRecipe(
+    spec = PredictorSpec(
         engine="openvino",
         precision="float32",
         tail_engine="openvino",
@@ -103,7 +104,7 @@ def write_base(folder: Path) -> None:
         fit="stretch",
         max_pixels=178_000_000,
     )
-    save_scorer(run.engine, recipe, cut, converted_graph(cut.trunk, trunk, folder / "graphs"))
+    save_predictor(run.engine, spec, cut, converted_graph(cut.trunk, trunk, folder / "graphs"))
     shutil.rmtree(folder / "graphs")
     _finish(run)
     classifier.model.save_weights(folder / "weights.weights.h5")

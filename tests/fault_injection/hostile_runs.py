@@ -45,7 +45,7 @@ def _engine(change: Callable[[Path], object], refusal: Refusal) -> Kind:
     return Kind(make, predict, refusal)
 
 
-def _recipe(refusal: Refusal, **changed: Any) -> Kind:
+def _spec(refusal: Refusal, **changed: Any) -> Kind:
     return _engine(lambda folder: change_json(folder / "scoring.json", lambda facts: facts.update(changed)), refusal)
 
 
@@ -158,7 +158,7 @@ CHECKPOINT = Refusal("", "state")
 
 
 def _field(name: str) -> Refusal:
-    return Refusal("", rf"scoring\.json.*{name}")
+    return Refusal("run-file-damaged", rf"scoring\.json.*{name}")
 
 
 KINDS: Mapping[str, Kind] = {
@@ -173,13 +173,13 @@ KINDS: Mapping[str, Kind] = {
     ),
     "graph whose weights are cut off": _engine(lambda folder: os.truncate(folder / "trunk.bin", 8), GRAPH),
     "graph whose weights are missing": _engine(lambda folder: (folder / "trunk.bin").unlink(), GRAPH),
-    "graph of another image": _recipe(GRAPH, height=33),
-    "recipe for images of 10**10 pixels": _recipe(_field("height"), height=100_000, width=100_000),
-    "recipe with an unknown engine": _recipe(_field("engine"), engine="evil"),
-    "recipe with a mapping for classes": _recipe(_field("classes"), classes={"a": 1}),
-    "recipe with more classes than scores": _recipe(Refusal("", "3 classes"), classes=["a", "b", "c"]),
-    "recipe with unknown settings": _recipe(_field("evil"), evil=1),
-    "recipe nested 100,000 deep": _engine(lambda folder: (folder / "scoring.json").write_text(DEEP), _field("nested")),
+    "graph of another image": _spec(GRAPH, height=33),
+    "spec for images of 10**10 pixels": _spec(_field("height"), height=100_000, width=100_000),
+    "spec with an unknown engine": _spec(_field("engine"), engine="evil"),
+    "spec with a mapping for classes": _spec(_field("classes"), classes={"a": 1}),
+    "spec with more classes than scores": _spec(Refusal("run-file-damaged", "3 classes"), classes=["a", "b", "c"]),
+    "spec with unknown settings": _spec(_field("evil"), evil=1),
+    "spec nested 100,000 deep": _engine(lambda folder: (folder / "scoring.json").write_text(DEEP), _field("nested")),
     "checksums with a path that leads out": _run(
         _checksum_of("../../../outside/secret.txt"), predict, Refusal("", r"sha256\.json.*outside/secret\.txt")
     ),

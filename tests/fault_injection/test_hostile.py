@@ -42,7 +42,7 @@ EVERY_DAY = (
     "graph with entities",
     "graph with constants beyond its file",
     "graph with a loop",
-    "recipe with unknown settings",
+    "spec with unknown settings",
     "checksums with a path that leads out",
     "run.json nested 100,000 deep",
     "state that is a link",

@@ -1,4 +1,4 @@
-"""Scoring gives the same figures whether features are stored or not."""
+"""Evaluation gives the same metrics whether features are cached or not."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
 from cnncli.features.extract import Counts, Extraction, Wanted
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import score_rows
-from cnncli.inference.predictor import Scorer, load_scorer
+from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
+from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.recipes.train import train
 from cnncli.terminal.console import Console
 from tests.support.drawing import draw_dataset, tiny_config
@@ -25,18 +25,18 @@ CONSOLE = Console(quiet=True)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes and dots."""
+    """Return a dataset of stripes and dots."""
     return draw_dataset(tmp_path_factory.mktemp("data"), 6, 3, 50)
 
 
 @pytest.fixture(scope="module", params=["feature-extraction", "from-scratch"])
-def scorer(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
-    """Of a run with a trunk, and of one without."""
+def predictor(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """Return the predictor of a run with a trunk, and of one without."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
         run = train(tiny_config(data, mode=request.param, training={"epochs": 1}), folder / "runs", CONSOLE).folder
-    return load_scorer(run.engine, run.model)
+    return load_predictor(run.engine, run.model)
 
 
 def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
@@ -44,52 +44,54 @@ def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
     return manifest, manifest.split("test")
 
 
-def test_figures_are_the_same_where_features_do_not_fit(scorer: Scorer, data: Path, tmp_path: Path) -> None:
-    """Nothing is stored then, and nothing counted; more than one part of the images was scored."""
+def test_metrics_are_the_same_if_features_do_not_fit(predictor: Predictor, data: Path, tmp_path: Path) -> None:
+    """Images whose features do not fit into the cache are evaluated without storing or counting any."""
     manifest, rows = _tested(data)
-    kept, counts = score_rows(scorer, manifest, rows, FeatureStore(tmp_path / "large"), CONSOLE, "net")
-    said = io.StringIO()
+    kept, counts = evaluate_rows(predictor, manifest, rows, CacheUse(FeatureStore(tmp_path / "large"), "net"), CONSOLE)
+    err = io.StringIO()
     small = FeatureStore(tmp_path / "small", max_bytes=0)
-    streamed, none = score_rows(scorer, manifest, rows, small, Console(said, live=False), "net")
+    streamed, none = evaluate_rows(predictor, manifest, rows, CacheUse(small, "net"), Console(err, live=False))
 
     assert streamed == kept
     assert (counts, none) == (Counts(100, 0), Counts(0, 0))
-    assert said.getvalue().startswith("scoring: 100 images in ")
+    assert err.getvalue().startswith("evaluating: 100 images in ")
     assert not (tmp_path / "small").exists()
 
 
-def test_stored_features_are_used_in_a_store_without_room(scorer: Scorer, data: Path, tmp_path: Path) -> None:
-    """Reading takes none."""
+def test_cached_features_are_used_in_a_full_cache(predictor: Predictor, data: Path, tmp_path: Path) -> None:
+    """Reading features needs no room in the cache."""
     manifest, rows = _tested(data)
-    score_rows(scorer, manifest, rows, FeatureStore(tmp_path), CONSOLE, "net")
+    evaluate_rows(predictor, manifest, rows, CacheUse(FeatureStore(tmp_path), "net"), CONSOLE)
 
-    assert score_rows(scorer, manifest, rows, FeatureStore(tmp_path, max_bytes=0), CONSOLE, "net")[1] == Counts(0, 100)
+    assert evaluate_rows(predictor, manifest, rows, CacheUse(FeatureStore(tmp_path, max_bytes=0), "net"), CONSOLE)[
+        1
+    ] == Counts(0, 100)
 
 
-def test_features_that_fit_beside_others_alone_are_not_stored(scorer: Scorer, data: Path, tmp_path: Path) -> None:
-    """What is in use stays, so both have to fit; nor is anything stored where it may not be."""
+def test_features_that_do_not_fit_are_not_stored(predictor: Predictor, data: Path, tmp_path: Path) -> None:
+    """Features are stored only if they fit into the cache together with those in use, and if they may be."""
     manifest, rows = _tested(data)
-    wanted = Wanted(Extraction(scorer.trunk, scorer.recipe.trunk, scorer.recipe.pixels), [row.digest for row in rows])
+    wanted = Wanted(
+        Extraction(predictor.trunk, predictor.spec.trunk, predictor.spec.pixels), [row.digest for row in rows]
+    )
     store = FeatureStore(tmp_path, wanted.size_bytes())
-    beside = [Wanted(wanted.extraction, ["0" * 64])]
+    in_use = [Wanted(wanted.extraction, ["0" * 64])]
 
-    assert score_rows(scorer, manifest, rows, store, CONSOLE, "net", beside)[1] == Counts()
-    assert score_rows(scorer, manifest, rows, store, CONSOLE, "net", may_store=False)[1] == Counts()
-    assert score_rows(scorer, manifest, rows, store, CONSOLE, "net")[1] == Counts(100, 0)
+    assert evaluate_rows(predictor, manifest, rows, CacheUse(store, "net", in_use), CONSOLE)[1] == Counts()
+    assert evaluate_rows(predictor, manifest, rows, CacheUse(store, "net", may_store=False), CONSOLE)[1] == Counts()
+    assert evaluate_rows(predictor, manifest, rows, CacheUse(store, "net"), CONSOLE)[1] == Counts(100, 0)
 
 
 @pytest.mark.parametrize("max_bytes", [0, None], ids=["streamed", "stored"])
-def test_all_images_that_cannot_be_scored_are_named(
-    scorer: Scorer, data: Path, tmp_path: Path, max_bytes: int | None
+def test_all_images_that_cannot_be_evaluated_are_named(
+    predictor: Predictor, data: Path, tmp_path: Path, max_bytes: int | None
 ) -> None:
-    """Together, whether features are stored or not."""
+    """One error has all missing and changed images, whether features are stored or not."""
     manifest, rows = _tested(Path(shutil.copytree(data, tmp_path / "data")))
     rows[0].path.unlink()
     rows[-1].path.write_bytes(b"other")
     with pytest.raises(DataError) as caught:
-        score_rows(scorer, manifest, rows, FeatureStore(tmp_path / "store", max_bytes), CONSOLE, "net")
+        evaluate_rows(predictor, manifest, rows, CacheUse(FeatureStore(tmp_path / "store", max_bytes), "net"), CONSOLE)
 
-    assert caught.value.problems == (
-        f"{rows[0].path}: No such file or directory",
-        f"{rows[-1].path}: changed since it was indexed. Start again.",
-    )
+    assert caught.value.codes == ("image-not-found", "image-changed")
+    assert [problem.facts["path"] for problem in caught.value.problems] == [rows[0].path, rows[-1].path]

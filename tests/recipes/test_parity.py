@@ -19,7 +19,7 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.features.extract import Extraction, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
-from cnncli.inference.predictor import Scorer, load_scorer
+from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.metrics.scores import plain_losses, probabilities_of
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.train import Run, train
@@ -59,7 +59,7 @@ class Found:
     """A run's test images and what its saved model gives for them in a process without cnncli."""
 
     run: Run
-    scorer: Scorer
+    predictor: Predictor
     rows: tuple[ImageRecord, ...]
     bare: NDArray[np.float64]
 
@@ -78,9 +78,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Found]:
         runs = {name: _train(name, folder) for name in RUNS}
     work = []
     for name, run in runs.items():
-        scorer, files = load_scorer(run.folder.engine, run.folder.model), _files(folder, name)
+        predictor, files = load_predictor(run.folder.engine, run.folder.model), _files(folder, name)
         rows = Manifest.from_csv(run.folder.manifest).split("test")
-        np.save(files[0], np.stack([decode(row.path, scorer.recipe.pixels) for row in rows]))
+        np.save(files[0], np.stack([decode(row.path, predictor.spec.pixels) for row in rows]))
         work.append([str(run.folder.model), *map(str, files)])
     subprocess.run([sys.executable, "-c", BARE_KERAS], input=json.dumps(work), text=True, check=True, cwd=folder)
     return {name: _found(run, np.load(_files(folder, name)[1])) for name, run in runs.items()}
@@ -104,18 +104,18 @@ def _train(name: str, folder: Path) -> Run:
 
 def _found(run: Run, scores: NDArray[np.float32]) -> Found:
     """With what bare Keras gave as probabilities of the classes."""
-    scorer = load_scorer(run.folder.engine, run.folder.model)
+    predictor = load_predictor(run.folder.engine, run.folder.model)
     bare = scores.astype(np.float64)
-    if scorer.recipe.activation == "linear":
+    if predictor.spec.activation == "linear":
         bare = np.exp(bare) / np.exp(bare).sum(axis=1, keepdims=True)
     if bare.shape[1] == 1:
         bare = np.hstack([1 - bare, bare])
-    return Found(run, scorer, Manifest.from_csv(run.folder.manifest).split("test"), bare)
+    return Found(run, predictor, Manifest.from_csv(run.folder.manifest).split("test"), bare)
 
 
 def _predicted(found: Found, paths: list[Path]) -> NDArray[np.float64]:
     """What `predict` says, classes in the run's order."""
-    classes = found.scorer.recipe.classes
+    classes = found.predictor.spec.classes
     predictions = list(predict(found.run.folder, paths, top=len(classes)))
     assert all(isinstance(prediction, Prediction) for prediction in predictions)
     named = [dict(zip(one.labels, one.probabilities, strict=True)) for one in predictions]  # type: ignore[union-attr]
@@ -143,14 +143,14 @@ def test_evaluate_scores_stored_features_as_predict_scores_images(
 ) -> None:
     """Each image's probabilities, and the loss that the run reported for its test split."""
     one = found[name]
-    recipe, store = one.scorer.recipe, FeatureStore(tmp_path)
-    (features,), _ = extract(Extraction(one.scorer.trunk, recipe.trunk, recipe.pixels), one.rows, 1, store, CONSOLE)
-    logits = one.scorer.logits(features.rows(np.arange(len(one.rows))))
-    np.testing.assert_allclose(probabilities_of(logits, recipe.activation), _predicted(one, one.paths), atol=FLOAT32)
+    spec, store = one.predictor.spec, FeatureStore(tmp_path)
+    (features,), _ = extract(Extraction(one.predictor.trunk, spec.trunk, spec.pixels), one.rows, 1, store, CONSOLE)
+    logits = one.predictor.logits(features.rows(np.arange(len(one.rows))))
+    np.testing.assert_allclose(probabilities_of(logits, spec.activation), _predicted(one, one.paths), atol=FLOAT32)
 
-    labels = np.array([recipe.classes.index(row.label) for row in one.rows])
+    labels = np.array([spec.classes.index(row.label) for row in one.rows])
     reported = one.run.metrics["test"]
-    assert reported.loss == pytest.approx(plain_losses(logits, labels, recipe.activation).mean(), abs=FLOAT32)
+    assert reported.loss == pytest.approx(plain_losses(logits, labels, spec.activation).mean(), abs=FLOAT32)
     assert reported.top1 == np.mean(one.bare.argmax(axis=1) == labels)
 
 

@@ -152,19 +152,19 @@ def test_predict_gives_the_probabilities_of_evaluate(warm: RunFolder, data: Path
     images = sorted((data / "test").rglob("*.png"))
     results = list(predict(warm, images, top=2))
     model = keras.saving.load_model(warm.model, safe_mode=True)
-    recipe = _scorer(warm).recipe.pixels
-    pixels = np.stack([decode(path, recipe) for path in images])
+    spec = _predictor(warm).spec.pixels
+    pixels = np.stack([decode(path, spec) for path in images])
     by_name = [dict(zip(r.labels, r.probabilities, strict=True)) for r in results if isinstance(r, Prediction)]
     ours = [[found["dots"], found["stripes"]] for found in by_name]
 
     np.testing.assert_allclose(ours, model(pixels.astype(np.float32)), atol=1e-5)
-    np.testing.assert_allclose(ours, _scorer(warm).probabilities(pixels), atol=1e-5)
+    np.testing.assert_allclose(ours, _predictor(warm).probabilities(pixels), atol=1e-5)
 
 
-def _scorer(folder: RunFolder) -> Any:
-    from cnncli.inference.predictor import load_scorer
+def _predictor(folder: RunFolder) -> Any:
+    from cnncli.inference.predictor import load_predictor
 
-    return load_scorer(folder.engine, folder.model)
+    return load_predictor(folder.engine, folder.model)
 
 
 def test_the_keras_engine_scores_the_same(data: Path, tmp_path: Path, run: Run) -> None:

@@ -46,14 +46,14 @@ def test_an_evaluation_that_fails_does_not_lose_the_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The error is raised, but the run is finished, has the reason and the other metrics, and predicts."""
-    score = saved_run.score_rows
+    evaluate = saved_run.evaluate_rows
 
-    def fails_on_test(scorer: Any, manifest: Any, rows: Any, *more: Any) -> Any:
+    def fails_on_test(predictor: Any, manifest: Any, rows: Any, *more: Any) -> Any:
         if rows[0].split == "test":
             raise DataError(["a.png: has gone", "b.png: has gone"])
-        return score(scorer, manifest, rows, *more)
+        return evaluate(predictor, manifest, rows, *more)
 
-    monkeypatch.setattr(saved_run, "score_rows", fails_on_test)
+    monkeypatch.setattr(saved_run, "evaluate_rows", fails_on_test)
     with pytest.raises(DataError, match=r"b\.png"):
         train(_config(data), tmp_path, CONSOLE)
     run = open_run(None, tmp_path)
@@ -200,7 +200,7 @@ def test_nothing_is_cached_at_the_end_if_features_did_not_fit(
     roomy = train(_config(data, **settings, head=head), tmp_path, CONSOLE)
 
     assert message_in(caplog, "cache-features-do-not-fit").facts["cached"] == "pixels"
-    assert screen.getvalue().count("scoring: 6 images") == 2
+    assert screen.getvalue().count("evaluating: 6 images") == 2
     assert "cache-over-cap" not in codes_in(caplog)
     assert small.features.computed == 18
     assert small.metrics == roomy.metrics
@@ -215,7 +215,7 @@ def test_test_images_are_not_cached_if_they_do_not_fit_in_addition(
     run = train(_config(data, **settings), tmp_path, Console(screen, live=False))
 
     assert run.features.computed == 12 + 6
-    assert screen.getvalue().count("scoring: 6 images") == 1
+    assert screen.getvalue().count("evaluating: 6 images") == 1
     assert "cache-over-cap" not in codes_in(caplog)
 
 

@@ -17,7 +17,7 @@ from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.features.extract import Extraction, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
-from cnncli.inference.predictor import load_scorer
+from cnncli.inference.predictor import load_predictor
 from cnncli.metrics.scores import probabilities_of
 from cnncli.networks.classifier import load_classifier
 from cnncli.networks.cut import cut_classifier
@@ -37,13 +37,13 @@ assert "cnncli" not in sys.modules
 
 
 class ScoredRun:
-    """The test images of a run, or its validation images if there are none, and its scorer."""
+    """The test images of a run, or its validation images if there are none, and its predictor."""
 
     def __init__(self, path: Path) -> None:
         """Decode the images of the run at `path`."""
         self._run = open_run(path, path.parent)
-        self._scorer = load_scorer(self._run.engine, self._run.model)
-        self.recipe = self._scorer.recipe
+        self._predictor = load_predictor(self._run.engine, self._run.model)
+        self.recipe = self._predictor.spec
         manifest = Manifest.from_csv(self._run.manifest)
         self.rows = manifest.split("test") or manifest.split("validation")
         self.labels = np.array([self.recipe.classes.index(row.label) for row in self.rows])
@@ -57,10 +57,10 @@ class ScoredRun:
         """Return probabilities with the trunk computed in `precision` by the engine of the run."""
         recipe, graph = self.recipe, self._run.engine / "trunk.xml"
         if graph.exists():
-            return replace(self._scorer, trunk=OpenVinoEngine(graph, precision)).probabilities(self._pixels)
+            return replace(self._predictor, trunk=OpenVinoEngine(graph, precision)).probabilities(self._pixels)
         cut = cut_classifier(load_classifier(self._run.model, recipe.pretrained), recipe.unfreeze, recipe.batch_norm)
         engine = None if cut.trunk is None else KerasEngine(cut.trunk, precision)
-        return replace(self._scorer, trunk=engine).probabilities(self._pixels)
+        return replace(self._predictor, trunk=engine).probabilities(self._pixels)
 
     def predicted(self) -> Probabilities:
         """Return the probabilities of `predict`."""
@@ -71,9 +71,9 @@ class ScoredRun:
 
     def evaluated(self, store: Path) -> Probabilities:
         """Return probabilities as `evaluate` computes them: from cached features through the tail."""
-        extraction = Extraction(self._scorer.trunk, self.recipe.trunk, self.recipe.pixels)
+        extraction = Extraction(self._predictor.trunk, self.recipe.trunk, self.recipe.pixels)
         (features,), _ = extract(extraction, self.rows, 1, FeatureStore(store), Console(quiet=True))
-        logits = self._scorer.logits(features.rows(np.arange(len(self.rows))))
+        logits = self._predictor.logits(features.rows(np.arange(len(self.rows))))
         return probabilities_of(logits, self.recipe.activation)
 
     def in_bare_keras(self, folder: Path) -> Probabilities:

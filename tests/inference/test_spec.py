@@ -1,0 +1,89 @@
+"""The spec of a predictor from elsewhere has every entry, each of its type and size, and no other."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnncli.errors import RunError
+from cnncli.inference.spec import CHECKS, OPTIONAL, PredictorSpec, find_problem
+
+GOOD: dict[str, Any] = {
+    "engine": "openvino",
+    "precision": "bfloat16",
+    "tail_engine": "keras",
+    "trunk": None,
+    "unfreeze": "all",
+    "batch_norm": "frozen",
+    "pretrained": True,
+    "activation": "softmax",
+    "classes": ["a", "b"],
+    "height": 16,
+    "width": 16,
+    "color": "rgb",
+    "fit": "stretch",
+    "max_pixels": 178_000_000,
+    "tail_precision": "float32",
+    "gpu": False,
+    "cut": "block5_pool",
+    "value_range": [0, 4095],
+}
+
+
+def test_every_entry_is_checked() -> None:
+    """Each attribute of a spec has a check, and entries that earlier versions lack are optional."""
+    assert set(CHECKS) == set(PredictorSpec.__dataclass_fields__) == set(GOOD)
+    assert find_problem(GOOD) is None
+    assert find_problem({key: value for key, value in GOOD.items() if key not in OPTIONAL}) is None
+
+
+@pytest.mark.parametrize("name", sorted(set(GOOD) - set(OPTIONAL)))
+def test_a_missing_entry_is_named(name: str) -> None:
+    """A spec without one of its entries is damaged, and the problem names the entry."""
+    facts = {key: value for key, value in GOOD.items() if key != name}
+
+    assert find_problem(facts) == f"damaged, {name} is missing or has an invalid value"
+
+
+@pytest.mark.parametrize("value", [3.5, -1, math.nan, [], {}, [{}], "", 10**30, ["a", "a"], b"x", 0])
+@pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze", "cut"}))
+def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
+    """A spec with a value of another type or size is damaged, and the problem names the entry."""
+    assert find_problem({**GOOD, name: value}) == f"damaged, {name} is missing or has an invalid value"
+
+
+def test_an_unknown_entry_and_a_huge_image_are_named() -> None:
+    """Unknown entries are problems, and so is an image with too many pixels whose sides are possible."""
+    assert find_problem({**GOOD, "evil": 1}) == "damaged, evil is missing or has an invalid value"
+    assert "height × width" in (find_problem({**GOOD, "height": 2**15, "width": 2**15}) or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("not JSON", "run-file-damaged"),
+        ("[]", "run-file-damaged"),
+        (json.dumps({**GOOD, "width": -1}), "run-file-damaged"),
+        (json.dumps({**GOOD, "format": 99}), "run-newer-format"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_rejected(text: str, code: str, tmp_path: Path) -> None:
+    """A damaged file, and one of a newer version, are errors that name the file."""
+    (tmp_path / "scoring.json").write_text(text)
+    with pytest.raises(RunError) as caught:
+        PredictorSpec.load(tmp_path)
+
+    assert (caught.value.codes, caught.value.facts["path"]) == ((code,), tmp_path / "scoring.json")
+
+
+def test_a_spec_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+    """Saving and loading give an equal spec."""
+    spec = PredictorSpec(**{**GOOD, "classes": ("a", "b")})
+    spec.save(tmp_path)
+    loaded = PredictorSpec.load(tmp_path)
+
+    assert PredictorSpec(**{**vars(loaded), "value_range": GOOD["value_range"]}) == spec
