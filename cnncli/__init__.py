@@ -51,16 +51,18 @@ def _with_standard_settings(function: Callable[P, R]) -> Callable[P, R]:
 
 @_with_standard_settings
 def train(
-    config: str | PathLike[str] | Mapping[str, object],
+    config: str | PathLike[str] | Mapping[str, object] | Run | RunFolder,
     overrides: Mapping[str, object] = {},
     *,
     runs_dir: str | PathLike[str] | None = None,
 ) -> Run:
-    """Train a classifier.
+    """Train a classifier, or resume a run.
 
     Args:
-        config: a YAML file, a folder of images, or the settings themselves as nested mappings.
-        overrides: settings by their dotted key, e.g. `{"training.optimizer.learning_rate": 1e-4}`.
+        config: a YAML file, a folder of images, or the settings themselves as nested mappings; or a run, its directory
+            or its name: an interrupted training is resumed, and a finished one is returned as it is.
+        overrides: settings by their dotted key, e.g. `{"training.optimizer.learning_rate": 1e-4}`; for a run only
+            `training.epochs`, which extends its last stage.
         runs_dir: directory of the runs; default: `CNNCLI_RUNS`, else `runs` in the current folder.
 
     Returns:
@@ -70,15 +72,20 @@ def train(
         CnncliError: one or more problems that the user can fix; `error.problems` has a message for each, with its
             code and facts.
     """
+    from cnncli.config.overrides import read_epochs
     from cnncli.config.reader import config_from_mapping
-    from cnncli.recipes.source import read_config
+    from cnncli.dataset.source import read_config
+    from cnncli.recipes.resume import resume
     from cnncli.recipes.train import train as recipe
+    from cnncli.runs.listing import find_run
 
+    directory = _runs_dir(runs_dir)
     if isinstance(config, Mapping):
-        settings = config_from_mapping(config, overrides)
-    else:
-        settings = read_config(_path(config, "config"), overrides)
-    return recipe(settings, _runs_dir(runs_dir), _console())
+        return recipe(config_from_mapping(config, overrides), directory, _console())
+    source = _path(config, "config") if isinstance(config, str | PathLike) else config.path
+    if (run := find_run(source, directory)) is not None:
+        return resume(run, _console(), read_epochs(source, overrides))
+    return recipe(read_config(source, overrides), directory, _console())
 
 
 @_with_standard_settings

@@ -27,7 +27,9 @@ def command(
     checkpoint, a finished one shows its results; training.epochs=N trains the last stage further, up to N epochs.
     Any setting can be given as KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
     """
-    from cnncli.recipes.source import find_run, read_config, read_epochs
+    from cnncli.config.overrides import read_epochs
+    from cnncli.dataset.source import read_config
+    from cnncli.runs.listing import find_run
 
     run = find_run(source, runs_dir)
     epochs = read_epochs(source, overrides) if run else None

@@ -23,9 +23,9 @@ import yaml
 from cnncli.config.fields import all_settings, alternatives
 from cnncli.config.schema import Config
 from cnncli.config.suggestions import variable_hint
-from cnncli.config.tree import Node, Origin, Problem, shorten, tree_of
+from cnncli.config.tree import Node, Origin, Problem, raise_all, shorten, tree_of
 from cnncli.config.yaml_document import parse, unquoted
-from cnncli.errors import Message, printable
+from cnncli.errors import ConfigError, Message, printable
 from cnncli.terminal.suggestions import closest
 
 PREFIX = "CNNCLI_"
@@ -33,6 +33,9 @@ FOLDERS = frozenset({"CNNCLI_CACHE", "CNNCLI_RUNS"})
 """Variables that are not settings."""
 MAX_DEPTH = 16
 """Maximum number of names in the key of an override."""
+
+EPOCHS = "training.epochs"
+"""The only setting that can be changed when resuming a run."""
 
 Overrides = Sequence[str] | Mapping[str, object]
 """`key=value` texts, or a mapping from dotted keys to values."""
@@ -61,6 +64,32 @@ def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Proble
         else:
             problems.append(_malformed(origin, "key=value, such as training.epochs=3"))
     return assignments, problems
+
+
+def read_epochs(source: Path, overrides: Overrides) -> int | None:
+    """Return the number of epochs that the last stage of a run is to have; None: as many as it has.
+
+    Raises:
+        ConfigError: Other settings are given for the run, or the number of epochs is not an integer above 0.
+    """
+    assignments, problems = parse_overrides(overrides)
+    raise_all(problems)
+    if others := [one.key for one in assignments if one.key != EPOCHS]:
+        raise ConfigError(
+            Message(
+                "usage-settings-of-run",
+                f"{printable(source)}: is a run, and its settings cannot be changed when resuming it, except for "
+                f"{EPOCHS}. Leave out {', '.join(others)}, or train a new run from its config.yaml.",
+                path=source,
+                keys=others,
+            )
+        )
+    values = [one.node.plain() for one in assignments]
+    if any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in values):
+        expected = "an integer of at least 1"
+        text = f"{EPOCHS}: received {values[-1]!r}, expected {expected}."
+        raise ConfigError(Message("config-out-of-range", text, key=EPOCHS, received=values[-1], expected=expected))
+    return values[-1] if values else None
 
 
 def _parse_mapping(overrides: Mapping[str, object]) -> tuple[list[Assignment], list[Problem]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -45,6 +46,26 @@ def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finis
     require_utf8(run.path)
     require_own_files(run)
     return run
+
+
+def find_run(source: Path, runs_dir: Path) -> RunFolder | None:
+    """Return the run that `train` is to resume, or None if `source` is a config or a folder of images.
+
+    Args:
+        source: A path, or the name of a run. What exists under the path is taken first.
+        runs_dir: Directory of the runs.
+
+    Raises:
+        RunError: The run is damaged.
+    """
+    if os.path.lexists(source) and not RunFolder(source).facts.is_file():
+        return None
+    try:
+        return open_run(source, runs_dir, prefer="unfinished")
+    except RunError as error:
+        if error.code == "run-not-found":
+            return None
+        raise
 
 
 def _find(name: str | Path | None, runs_dir: Path, prefer: Preferred) -> RunFolder:

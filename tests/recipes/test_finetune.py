@@ -14,11 +14,11 @@ import pytest
 import cnncli
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import OptimizerConfig
+from cnncli.dataset.source import read_config
 from cnncli.errors import ConfigError, DataError
 from cnncli.metrics.classification import evaluate_scores
 from cnncli.recipes import finetune as recipe
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
-from cnncli.recipes.source import read_config
 from cnncli.recipes.train import train
 from cnncli.runs.folder import RunFolder
 from cnncli.terminal.console import Console

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from cnncli.config.overrides import read_epochs
 from cnncli.config.schema import Config
 from cnncli.errors import ConfigError, DataError, RunError
 from cnncli.recipes.resume import newest_unfinished, resume
-from cnncli.recipes.source import read_epochs
 from cnncli.recipes.train import train
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.folder import RunFolder

@@ -1,4 +1,4 @@
-"""`cnncli train` takes configs, folders of images and runs."""
+"""`cnncli train` takes a run by its path or its name, and anything else as a config."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from cnncli.errors import RunError
-from cnncli.recipes.source import find_run, read_config
 from cnncli.runs.folder import RunFolder, create_run, finish_run
-from tests.support.drawing import draw_dataset
+from cnncli.runs.listing import find_run
 
 
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the runs, with an unfinished run `a` that is older than a finished one."""
+    """Return the directory of the runs, in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     return tmp_path / "runs"
@@ -37,7 +36,7 @@ def test_a_run_is_found_by_its_path_its_directory_and_its_name(runs_dir: Path) -
 
 
 def test_a_finished_run_is_found_by_its_name(runs_dir: Path) -> None:
-    """It shows its metrics, or is extended by more epochs."""
+    """Without an unfinished run of that name, the finished one is found."""
     run = _run(runs_dir, "a", finished=True)
 
     assert find_run(Path("a"), runs_dir) == run
@@ -56,31 +55,10 @@ def test_files_and_folders_come_before_names(runs_dir: Path) -> None:
 
 
 def test_a_damaged_run_is_an_error(runs_dir: Path) -> None:
-    """It is not taken for a config."""
+    """A damaged run is not mistaken for a config."""
     run = _run(runs_dir, "a")
     run.facts.write_text("{")
 
     with pytest.raises(RunError) as caught:
         find_run(run.path, runs_dir)
     assert caught.value.code == "run-file-damaged"
-
-
-@pytest.mark.parametrize(
-    ("size", "overrides", "expected"),
-    [
-        (8, (), (128, {})),
-        (200, (), (None, {})),
-        (8, ("data.image_size=null",), (None, {})),
-        (8, ("data.image_size=64",), (64, {})),
-        (8, ("mode=from-scratch", "backbone.name=ConvNet"), (8, {"filters": [32, 64], "padding": "same"})),
-    ],
-)
-def test_a_folder_of_small_images_gets_a_small_image_size(
-    size: int, overrides: tuple[str, ...], expected: tuple[int | None, dict[str, object]], tmp_path: Path
-) -> None:
-    """`cnncli train DIR` chooses as `cnncli init DIR` does, and a small network from scratch."""
-    draw_dataset(tmp_path / "data", 1, 1, 1, size=size)
-    (tmp_path / "data" / "train" / "dots" / "broken.png").write_bytes(b"broken")
-    config = read_config(tmp_path / "data", overrides)
-
-    assert (config.data.image_size, config.backbone.options) == expected

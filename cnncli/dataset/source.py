@@ -1,0 +1,56 @@
+"""The config to train from: that of a file, or the defaults for a folder of images.
+
+It is read and checked before anything that takes long to import.
+"""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
+from cnncli.config.overrides import Overrides
+from cnncli.config.reader import load_config_or_folder
+from cnncli.config.schema import Config
+from cnncli.config.small_images import adapt_to_images, largest_side_of_interest
+from cnncli.errors import ConfigError, DataError, Message, printable
+from cnncli.runs.folder import RunFolder
+
+
+def read_config(source: Path, overrides: Overrides = ()) -> Config:
+    """Return the config to train from: that of a file, or the defaults for a folder of images.
+
+    Raises:
+        ConfigError: All its problems; or it is the config of a run that started from another run's weights, which a
+            config cannot express.
+    """
+    run = RunFolder(source.parent)
+    if source.name == run.config.name and run.facts.is_file() and (parent := run.read_facts().get("parent")):
+        raise ConfigError(
+            Message(
+                "usage-config-of-finetuned-run",
+                f"{printable(source)}: belongs to a run of `cnncli finetune {printable(shlex.quote(parent))}`, and "
+                "training from it would start from other weights. Repeat that command, or train from the parent's "
+                "config.",
+                path=source,
+                parent=parent,
+            )
+        )
+    config = load_config_or_folder(source, overrides)
+    if source.is_dir():
+        return adapt_to_images(config, _largest_side(config, largest_side_of_interest(config)))
+    return config
+
+
+def _largest_side(config: Config, limit: int) -> int:
+    """Return the longest side of all images in pixels; the search ends at the first image of at least `limit`."""
+    from cnncli.dataset.labels.folders import images_below
+    from cnncli.images.formats import open_image, regular_file
+
+    longest = 0
+    for path in images_below(config.data.path)[0]:
+        with suppress(DataError), regular_file(path) as file, open_image(file, path, config.data.max_pixels) as image:
+            longest = max(longest, *image.size)
+        if longest >= limit:
+            break
+    return longest
