@@ -14,19 +14,24 @@ Each function imports what it needs when it is called, so `import cnncli` is fas
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from cnncli.networks.classifier import Classifier
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from cnncli.images.decode import ImageSource
+    from cnncli.inference.predictor import TrainedClassifier
     from cnncli.recipes.evaluate import Evaluation
     from cnncli.recipes.predict import Prediction
     from cnncli.recipes.train import Run
     from cnncli.runs.folder import RunFolder
     from cnncli.terminal.console import Console
 
+    AnyImage = str | PathLike[str] | bytes | Image | NDArray[Any]
     AnyRun = Run | RunFolder | str | PathLike[str] | None
 
 __all__ = ["evaluate", "finetune", "load", "predict", "train"]
@@ -151,7 +156,7 @@ def evaluate(
 
 @_with_standard_settings
 def predict(
-    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
+    images: AnyImage | Iterable[AnyImage],
     *,
     run: AnyRun = None,
     top: int = 5,
@@ -160,10 +165,15 @@ def predict(
     """Predict the class probabilities of images.
 
     Args:
-        paths: files, folders or patterns.
+        images: one or more images: files, folders or patterns as paths, the content of a file as bytes, Pillow images,
+            or arrays: uint8 (0-255) of shape (height, width, 3), RGB, or (height, width). All are decoded like files:
+            orientation from EXIF, transparency on white, resized as in training.
         run: as in `finetune`.
         top: number of classes per image, the most probable first.
         runs_dir: as in `train`.
+
+    Returns:
+        A prediction per image, in order.
 
     Raises:
         DataError: images that cannot be used; it has a message for each.
@@ -172,8 +182,7 @@ def predict(
     from cnncli.errors import DataError, ImageError
     from cnncli.recipes.predict import predict as recipe
 
-    sources = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    results = list(recipe(_open(run, runs_dir), [fspath(path) for path in sources], top))
+    results = list(recipe(_open(run, runs_dir), _list_of(images), top))
     problems = [problem for result in results if isinstance(result, ImageError) for problem in result.problems]
     if problems:
         raise DataError(problems)
@@ -181,13 +190,30 @@ def predict(
 
 
 @_with_standard_settings
-def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> Classifier:
-    """Load the classifier of a run; its `model` is a Keras model from raw RGB pixels (0-255) to class scores."""
-    from cnncli.inference.predictor import load_spec
-    from cnncli.networks.classifier import load_classifier
+def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> TrainedClassifier:
+    """Load the classifier of a run.
 
-    folder = _open(run, runs_dir)
-    return load_classifier(folder.model, load_spec(folder.engine).pretrained)
+    Args:
+        run: as in `finetune`.
+        runs_dir: as in `train`.
+
+    Returns:
+        The Keras model, `classifier.model`, from raw RGB pixels (0-255) to class scores, and the class names in the
+        order of the scores, `classifier.classes`.
+
+    Raises:
+        RunError: the run is missing, not finished or damaged.
+    """
+    from cnncli.inference.predictor import load_trained
+
+    return load_trained(_open(run, runs_dir))
+
+
+def _list_of(images: AnyImage | Iterable[AnyImage]) -> list[str | ImageSource]:
+    """Return one image, or several, as a list. Bytes and arrays are iterable too, but are one image each."""
+    is_one = isinstance(images, str | bytes | PathLike) or hasattr(images, "shape") or not isinstance(images, Iterable)
+    several: Iterable[Any] = [images] if is_one else images  # type: ignore[assignment]  # checked above
+    return [fspath(image) if isinstance(image, PathLike) else image for image in several]
 
 
 def _runs_dir(option: str | PathLike[str] | None) -> Path:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import cnncli
-from cnncli.errors import ConfigError, DataError, RunError
+from cnncli.errors import CnncliError, ConfigError, DataError, RunError
 from cnncli.networks.backend import import_keras
-from tests.support.drawing import draw_dataset, tiny_config
+from cnncli.recipes.train import Run
+from tests.support.drawing import draw_dataset, draw_image, tiny_config
 from tests.support.pages import blocks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,8 +62,6 @@ def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
 
 def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
     """In float32 the loaded Keras model and `predict` agree to 1e-5, with a bfloat16 trunk to 0.1."""
-    from PIL import Image
-
     model, deeper = example["model"], example["deeper"]
     image = ROOT / "data" / "sample" / "test" / "dogs" / "dog.0.jpg"
     pixels = np.asarray(Image.open(image).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR))
@@ -82,6 +82,78 @@ def test_predict_raises_with_every_image_it_cannot_use(example: dict[str, object
         cnncli.predict([tmp_path / "broken.jpg", tmp_path / "absent.jpg"], run=example["run"])  # type: ignore[arg-type]
 
     assert len(caught.value.problems) == 2
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a run of one epoch on tiny images."""
+    folder = tmp_path_factory.mktemp("tiny")
+    config = tiny_config(draw_dataset(folder / "data"), mode="from-scratch", training={"epochs": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
+        return cnncli.train(config.model_dump(exclude_unset=True, mode="json"), runs_dir=folder / "runs")
+
+
+def test_predict_takes_paths_bytes_pillow_images_and_arrays(tiny: Run, tmp_path: Path) -> None:
+    """One image or several, in any form, give the probabilities of the file, and are named by their place."""
+    path = tmp_path / "image.png"
+    Image.fromarray(draw_image("dots", 7)).save(path)
+    with Image.open(path) as opened, Image.open(path) as loaded:
+        loaded.load()
+        forms = [path, str(path), path.read_bytes(), opened, loaded, np.asarray(loaded)]
+        predictions = cnncli.predict(forms, run=tiny)
+        single = [cnncli.predict(form, run=tiny) for form in forms]
+        again = cnncli.predict(iter([opened, opened]), run=tiny)
+
+    assert [prediction.path for prediction in predictions[2:]] == [f"images[{n}]" for n in range(2, 6)]
+    assert {(prediction.labels, prediction.probabilities) for prediction in predictions} == {
+        (predictions[0].labels, predictions[0].probabilities)
+    }
+    assert [len(found) for found in single] == [1] * 6
+    assert {found[0].probabilities for found in single} == {single[0][0].probabilities}
+    assert len(again) == 2
+
+
+def test_predict_names_every_image_that_it_cannot_use(tiny: Run) -> None:
+    """Arrays and bytes that are not images are errors with their place in the list."""
+    with pytest.raises(DataError) as caught:
+        cnncli.predict([np.zeros((8, 8, 3)), draw_image("dots", 1), b"text"], run=tiny)
+
+    assert caught.value.codes == ("image-array", "image-unknown-format")
+    assert [problem.facts["path"] for problem in caught.value.problems] == ["images[0]", "images[2]"]
+
+
+@pytest.mark.parametrize("images", [5, None, [b"", 5], np.float32(3)])
+def test_predict_rejects_anything_else(images: object, tiny: Run) -> None:
+    """Numbers and None are errors with the types that are accepted."""
+    with pytest.raises(CnncliError) as caught:
+        cnncli.predict(images, run=tiny)  # type: ignore[arg-type]
+
+    assert caught.value.code == "usage-value-invalid"
+
+
+def test_load_knows_the_classes(tiny: Run) -> None:
+    """A loaded classifier has the names of its classes in the order of its scores."""
+    classifier = cnncli.load(tiny)
+    pixels = draw_image("dots", 7)
+    (prediction,) = cnncli.predict(pixels, run=tiny)
+    scores = classifier.model.predict(pixels[None].astype("float32"), verbose=0)[0]
+
+    assert classifier.classes == ("dots", "stripes")
+    assert classifier.classes[int(scores.argmax())] == prediction.labels[0]
+
+
+def test_train_resumes_a_run(tiny: Run) -> None:
+    """A run, its path or its name is resumed as on the command line: a finished one is returned or extended."""
+    by_path = cnncli.train(tiny.path)
+    by_name = cnncli.train(tiny.path.name, runs_dir=tiny.path.parent)
+    extended = cnncli.train(tiny, {"training.epochs": 2})
+    with pytest.raises(ConfigError) as caught:
+        cnncli.train(tiny, {"seed": 2})
+
+    assert by_path.path == by_name.path == extended.path == tiny.path
+    assert len(extended.folder.history.read_text().splitlines()) == 3
+    assert caught.value.code == "usage-settings-of-run"
 
 
 def test_train_raises_with_every_mistake_of_a_config() -> None:

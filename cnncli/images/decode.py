@@ -13,23 +13,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, features
+from PIL import Image, features
 from PIL.JpegImagePlugin import JpegImageFile
 
+from cnncli.errors import ImageError, Message
 from cnncli.images.color_modes import flat_color
 from cnncli.images.exif_orientation import orientation_of
-from cnncli.images.formats import open_image, regular_file
+from cnncli.images.formats import loaded_image, open_image, regular_file
 from cnncli.images.limits import LARGE_PIXELS, BinaryFile
 
 DECODER_VERSION = 2
 """Part of every key: raised whenever this module would return other pixels for the same file."""
 
 Box = tuple[float, float, float, float]
+
+ImageSource = Path | bytes | Image.Image | NDArray[Any]
+"""An image file, its content, or decoded pixels."""
 
 
 @dataclass(frozen=True)
@@ -74,23 +78,60 @@ class PixelSpec:
         return key
 
 
-def decode(source: Path | bytes, spec: PixelSpec, name: str | None = None) -> NDArray[np.uint8]:
+def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDArray[np.uint8]:
     """Decode an image.
 
     Args:
-        source: a file, or the content of one.
-        spec: size, colors and fit.
-        name: name of the image in errors; default: the path, or `-` for bytes.
+        source: A file, the content of one, a Pillow image, or an array: uint8 of shape (height, width) or (height,
+            width, 3), RGB.
+        spec: Size, colors and fit.
+        name: Name of the image in errors; default: the path, or `-` for other sources.
 
     Returns:
         uint8 array in 0-255 of shape (spec.height, spec.width, spec.channels).
 
     Raises:
-        ImageError: not a regular file, unreadable, truncated, without pixels, too large, or of an unknown format.
+        ImageError: not a regular file, unreadable, truncated, without pixels, too large, of an unknown format, or an
+            array of another type or shape.
     """
-    called = name or ("-" if isinstance(source, bytes) else source)
+    called = name or (source if isinstance(source, Path) else "-")
+    if isinstance(source, np.ndarray):
+        source = _image_of(source, called)
+    if isinstance(source, Image.Image):
+        with loaded_image(source, called, spec.max_pixels) as image:
+            return _pixels_of(image, spec)
     with _open_source(source) as file, open_image(file, called, spec.max_pixels) as image:
-        return _pixels_of(image, spec)
+        return _pixels_of(image, spec, close=True)
+
+
+def file_content(image: Image.Image) -> bytes | None:
+    """Return the content of the file of a Pillow image whose pixels are not loaded; None if they are.
+
+    Decoding the content gives exactly the same pixels as decoding the file: a JPEG, for instance, is scaled while it is
+    decoded.
+    """
+    file = getattr(image, "fp", None)
+    if file is None or not getattr(image, "tile", None) or image.tell() != 0:
+        return None
+    position = file.tell()
+    file.seek(0)
+    content: bytes = file.read()
+    file.seek(position)
+    return content
+
+
+def _image_of(array: NDArray[Any], name: str | Path) -> Image.Image:
+    """Convert an array to an image.
+
+    Raises:
+        ImageError: Its type or shape is not that of an image.
+    """
+    if array.dtype == np.uint8 and array.size and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
+        return Image.fromarray(array)
+    received, expected = f"{array.dtype} {array.shape}", "uint8 (0-255) of shape (height, width, 3) or (height, width)"
+    hint = "; give several images as a list" if array.ndim == 4 else ""
+    text = f"is an array of {received}, expected {expected}{hint}"
+    raise ImageError(name, Message("image-array", text, received=received, expected=expected))
 
 
 @contextmanager
@@ -102,17 +143,17 @@ def _open_source(source: Path | bytes) -> Iterator[BinaryFile]:
             yield file
 
 
-def _pixels_of(image: ImageFile.ImageFile, spec: PixelSpec) -> NDArray[np.uint8]:
+def _pixels_of(image: Image.Image, spec: PixelSpec, close: bool = False) -> NDArray[np.uint8]:
     width, height = _load(image, spec)
     orientation, size = orientation_of(image), image.size
     flat = flat_color(image, spec.color, spec.value_range)
-    if flat is not image:
+    if close and flat is not image:
         image.close()  # frees a large image before its copies are made
     fitted = _fit(orientation.apply(flat), orientation.box(width, height, size), spec)
     return np.array(fitted, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
 
 
-def _load(image: ImageFile.ImageFile, spec: PixelSpec) -> tuple[float, float]:
+def _load(image: Image.Image, spec: PixelSpec) -> tuple[float, float]:
     """Decode the pixels, a JPEG at 1/2, 1/4 or 1/8 if at least twice the target size remains on both axes.
 
     Returns:

@@ -179,6 +179,26 @@ def open_image(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[
         raise kind(name, reason_of(error)) from error
 
 
+@contextmanager
+def loaded_image(image: Image.Image, name: str | Path, max_pixels: int) -> Iterator[Image.Image]:
+    """Check an image whose pixels are in memory already, as `open_image` checks one in a file.
+
+    Raises:
+        ImageError: without pixels, too large, or of a color mode without a defined range.
+    """
+    width, height = image.size
+    if not width or not height:
+        raise ImageError(name, Message("image-zero-sized", f"has no pixels ({width} × {height})"))
+    if width * height > max_pixels:
+        raise TransientImageError(name, too_large(width, height, max_pixels))
+    if refusal := _mode_problem(image):
+        raise ImageError(name, refusal)
+    try:
+        yield image
+    except Exception as error:  # an image may still be damaged if the caller has read only its header
+        raise ImageError(name, reason_of(error)) from error
+
+
 def require_acceptable_size(file: BinaryFile, name: str | Path, max_pixels: int) -> int:
     """Return the size of a file in bytes and rewind it.
 
@@ -283,7 +303,7 @@ def _raw_problem(image: ImageFile.ImageFile) -> Message | None:
     return _raw() if is_preview or _DNG_VERSION in tags else None
 
 
-def _mode_problem(image: ImageFile.ImageFile) -> Message | None:
+def _mode_problem(image: Image.Image) -> Message | None:
     mode = image.mode
     if mode == "P" and image.palette is None:
         return Message("image-damaged", "is damaged (palette missing)")

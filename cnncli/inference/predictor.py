@@ -22,9 +22,13 @@ from cnncli.errors import EngineError, Message, RunError
 from cnncli.inference.spec import PredictorSpec, damaged_file
 from cnncli.metrics.scores import probabilities_of
 from cnncli.networks.backend import gpus
+from cnncli.runs.folder import RunFolder
+from cnncli.runs.listing import require_finished
 from cnncli.storage.checksums import checksummed, damage
 
 if TYPE_CHECKING:
+    import keras
+
     from cnncli.networks.cut import Cut
 
 
@@ -63,6 +67,33 @@ class Predictor:
         """
         features = self.trunk.run([pixels]) if self.trunk else [pixels]
         return probabilities_of(self.logits(features), self.spec.activation)
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """Classifier of a run as a Keras model.
+
+    Attributes:
+        model: keras.Model from RGB pixels, float32 (n, height, width, channels) in 0-255, to scores, float32
+            (n, classes); with two classes and sigmoid (n, 1), the score of the second class.
+        classes: Class names, in the order of the scores.
+    """
+
+    model: keras.Model
+    classes: tuple[str, ...]
+
+
+def load_trained(run: RunFolder) -> TrainedClassifier:
+    """Load the classifier of a run with Keras.
+
+    Raises:
+        RunError: The run is not finished, or damaged.
+    """
+    from cnncli.networks.classifier import load_classifier
+
+    require_finished(run)
+    spec = load_spec(run.engine)
+    return TrainedClassifier(load_classifier(run.model, spec.pretrained).model, spec.classes)
 
 
 def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Path | None) -> PredictorSpec:

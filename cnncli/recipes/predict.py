@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cnncli.dataset.labels.folders import images_below
 from cnncli.errors import ConfigError, ImageError, Message
-from cnncli.images.decode import decode
-from cnncli.images.formats import SIGNATURE_BYTES, format_of
+from cnncli.images.decode import ImageSource, decode, file_content
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, reason_of
 from cnncli.images.limits import most_bytes
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.runs.folder import RunFolder
@@ -28,26 +29,29 @@ from cnncli.terminal.console import Console
 
 STDIN = "-"
 BLOCK_BYTES = 1 << 20
-MOST_STREAM_BYTES = 840_000_000
-"""On standard input, which is kept in memory: the largest image in eight bits and four channels, not compressed."""
+MAX_STREAM_BYTES = 840_000_000
+"""Maximum size of standard input, which is kept in memory: the largest image with four 8-bit channels, uncompressed."""
 
 IMAGES_AT_A_TIME = 16
-"""Decoded and classified by one thread together; at least one request of the engine."""
+"""Number of images that a thread decodes and classifies together; at least one request of the engine."""
 
 SHOW_PROGRESS_FROM = 100
 """Smallest number of images for which progress is shown."""
 
 log = logging.getLogger(__name__)
 
+NamedSource = tuple[str, ImageSource] | ImageError
+"""An image and its name in results, or why there is none."""
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image's classes.
+    """Most probable classes of an image.
 
     Attributes:
-        path: as it was given, or found below a folder that was given.
-        labels: class names, the most probable first.
-        probabilities: of these, 0-1.
+        path: Path as given, or found in a given folder; `images[N]` for an image that was not given as a path.
+        labels: Class names, the most probable first.
+        probabilities: Their probabilities, 0-1.
     """
 
     path: str
@@ -55,21 +59,22 @@ class Prediction:
     probabilities: tuple[float, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As `predict --json` prints it."""
+        """Return the entry of `predict --json`."""
         pairs = zip(self.labels, self.probabilities, strict=True)
         return {"path": self.path, "predictions": [{"label": label, "probability": p} for label, p in pairs]}
 
 
 def predict(
-    run: RunFolder, paths: Sequence[str | Path], top: int = 5, console: Console | None = None
+    run: RunFolder, images: Sequence[str | ImageSource], top: int = 5, console: Console | None = None
 ) -> Iterator[Prediction | ImageError]:
     """Predict images one after another, in the order given.
 
     Args:
-        run: a finished run.
-        paths: files, folders (searched for images), glob patterns, `-` for an image on standard input.
-        top: maximum number of classes per image.
-        console: shows the progress of many images; default: no progress is shown.
+        run: A finished run.
+        images: Files, folders (searched for images), glob patterns, `-` for an image on standard input; the content of
+            files, Pillow images, or arrays as in `decode`.
+        top: Maximum number of classes per image.
+        console: Shows the progress of many images; default: no progress is shown.
 
     Returns:
         An iterator with a `Prediction` per image, or the `ImageError` of an image that cannot be used. The run is
@@ -77,23 +82,23 @@ def predict(
 
     Raises:
         ConfigError: `top` is below 1, or a path is empty.
-        RunError: the run is not finished, or damaged.
+        RunError: The run is not finished, or damaged.
     """
     if top < 1:
         text = f"top: received {top}, expected a number of classes of at least 1."
         raise ConfigError(Message("usage-value-invalid", text, key="top", received=top, expected="at least 1"))
-    if "" in paths:
+    if any(isinstance(image, str) and not image for image in images):
         text = "paths: one of them is empty; `.` stands for the current folder."
         raise ConfigError(Message("usage-empty", text, key="paths", received=""))
     require_finished(run)
-    names = list(_expand(str(path) for path in paths))
-    predictor = load_predictor(run.engine, run.model, batch=1 if len(names) == 1 else None)
+    sources = list(_expand(images))
+    predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
     if predictor.note:
         log.warning(predictor.note)
-    results = _predictions(names, predictor, top)
-    return (
-        results if console is None or len(names) < SHOW_PROGRESS_FROM else _show_progress(results, len(names), console)
-    )
+    results = _predictions(sources, predictor, top)
+    if console is None or len(sources) < SHOW_PROGRESS_FROM:
+        return results
+    return _show_progress(results, len(sources), console)
 
 
 def _show_progress(
@@ -105,22 +110,36 @@ def _show_progress(
             yield result
 
 
-def _predictions(
-    names: Sequence[str | ImageError], predictor: Predictor, top: int
-) -> Iterator[Prediction | ImageError]:
-    """In threads of which each decodes a few images and runs the classifier on them."""
-    tasks = batched(names, max(IMAGES_AT_A_TIME, predictor.tail.batch))
+def _predictions(sources: Sequence[NamedSource], predictor: Predictor, top: int) -> Iterator[Prediction | ImageError]:
+    """Predict in threads, each of which decodes a few images and runs the classifier on them."""
+    tasks = batched(map(_load_lazy_image, sources), max(IMAGES_AT_A_TIME, predictor.tail.batch))
     for results in map_ordered(lambda task: _predict_some(task, predictor, top), tasks, ahead=2 * workers()):
         yield from results
 
 
-def _predict_some(names: Sequence[str | ImageError], predictor: Predictor, top: int) -> list[Prediction | ImageError]:
-    decoded = [_decode(name, predictor) for name in names]
-    images = [pixels for _, pixels in decoded if not isinstance(pixels, ImageError)]
-    scores = iter(predictor.probabilities(np.stack(images)) if images else ())
+def _load_lazy_image(source: NamedSource) -> NamedSource:
+    """Load a Pillow image that is still in its file, before threads use it: Pillow's files have one position."""
+    if isinstance(source, ImageError):
+        return source
+    name, image = source
+    if not isinstance(image, Image.Image):
+        return source
+    try:
+        if (content := file_content(image)) is not None:
+            return name, content
+        image.load()
+    except Exception as error:  # a damaged file can make Pillow raise anything
+        return ImageError(name, reason_of(error))
+    return source
+
+
+def _predict_some(sources: Sequence[NamedSource], predictor: Predictor, top: int) -> list[Prediction | ImageError]:
+    decoded = [source if isinstance(source, ImageError) else _decode(*source, predictor) for source in sources]
+    pixels = [found[1] for found in decoded if not isinstance(found, ImageError)]
+    scores = iter(predictor.probabilities(np.stack(pixels)) if pixels else ())
     return [
-        pixels if isinstance(pixels, ImageError) else _prediction(name, next(scores), predictor, top)
-        for name, pixels in decoded
+        found if isinstance(found, ImageError) else _prediction(found[0], next(scores), predictor, top)
+        for found in decoded
     ]
 
 
@@ -130,63 +149,74 @@ def _prediction(name: str, probabilities: NDArray[np.float64], predictor: Predic
     return Prediction(name, labels, tuple(float(probabilities[index]) for index in order))
 
 
-def _decode(name: str | ImageError, predictor: Predictor) -> tuple[str, NDArray[np.uint8] | ImageError]:
-    if isinstance(name, ImageError):
-        return str(name.path), name
+def _decode(name: str, source: ImageSource, predictor: Predictor) -> tuple[str, NDArray[np.uint8]] | ImageError:
+    spec = predictor.spec.pixels
     try:
-        recipe = predictor.spec.pixels
-        source = _from_stdin(min(most_bytes(recipe.max_pixels), MOST_STREAM_BYTES)) if name == STDIN else Path(name)
-        return name, decode(source, recipe, name=name)
+        if name == STDIN:
+            source = _read_stdin(min(most_bytes(spec.max_pixels), MAX_STREAM_BYTES))
+        return name, decode(source, spec, name=name)
     except ImageError as error:
-        return name, error
+        return error
 
 
-def _from_stdin(most: int) -> bytes:
+def _read_stdin(max_bytes: int) -> bytes:
     """Read standard input, or as much of it as shows that it is not an image: a stream may be endless."""
     data = io.BytesIO()
-    while (block := sys.stdin.buffer.read(BLOCK_BYTES)) and data.tell() <= most:
+    while (block := sys.stdin.buffer.read(BLOCK_BYTES)) and data.tell() <= max_bytes:
         data.write(block)
         if format_of(data.getbuffer()[:SIGNATURE_BYTES].tobytes()) is None:
             break
-    if data.tell() > MOST_STREAM_BYTES:
-        raise ImageError(STDIN, f"has more than {MOST_STREAM_BYTES:,} bytes, which are read from files alone")
+    if data.tell() > MAX_STREAM_BYTES:
+        text = f"has more than {MAX_STREAM_BYTES:,} bytes, which can only be read from a file"
+        raise ImageError(STDIN, Message("image-too-many-bytes", text, expected=MAX_STREAM_BYTES))
     return data.getvalue()
 
 
-def _expand(paths: Iterable[str]) -> Iterator[str | ImageError]:
-    """Yield the images of folders and patterns, or the name itself, which need not exist."""
-    for path in paths:
-        if path == STDIN:
-            yield path
+def _expand(images: Iterable[str | ImageSource]) -> Iterator[NamedSource]:
+    """Yield the images of folders and patterns, and any other source itself. A path need not exist."""
+    for number, image in enumerate(images):
+        path = str(image) if isinstance(image, str | Path) else f"images[{number}]"
+        if isinstance(image, bytes | Image.Image | np.ndarray):
+            yield path, image
+        elif not isinstance(image, str | Path):
+            raise _wrong_type(path, image)
+        elif path == STDIN:
+            yield path, b""
         elif _is_folder(path):
             yield from _in_folder(path)
         elif not os.path.lexists(path) and glob.has_magic(path):
             yield from _matches(path)
         else:
-            yield path
+            yield path, Path(path)
+
+
+def _wrong_type(name: str, image: object) -> ConfigError:
+    received, expected = type(image).__name__, "a path, bytes, a Pillow image or a NumPy array"
+    text = f"{name}: received {received}, expected {expected}."
+    return ConfigError(Message("usage-value-invalid", text, key=name, received=received, expected=expected))
 
 
 def _is_folder(path: str) -> bool:
-    """Whether a folder is there; `Path.is_dir` raises where a name is too long, or a folder above it closed."""
-    return os.path.isdir(path)  # noqa: PTH112
+    """Return whether a folder exists. `Path.is_dir` raises if a name is too long, or if a parent is not readable."""
+    return os.path.isdir(path)  # noqa: PTH112 - see above
 
 
-def _in_folder(path: str) -> Iterator[str | ImageError]:
+def _in_folder(path: str) -> Iterator[NamedSource]:
     images, issues = images_below(Path(path))
-    yield from map(str, images)
+    yield from ((str(image), image) for image in images)
     for issue in issues:
         yield ImageError(issue.paths[0], Message(issue.code, str(issue.facts["reason"])))
     if not images and not issues:
         yield ImageError(path, Message("image-none-in-folder", "no images in this folder"))
 
 
-def _matches(pattern: str) -> Iterator[str | ImageError]:
+def _matches(pattern: str) -> Iterator[NamedSource]:
     """Yield the matches of a pattern: files, and the images of folders unless `**` matches their content anyway."""
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
     folders = {match for match in matches if _is_folder(match)}
     if "**" in Path(pattern).parts:
         matches, folders = [match for match in matches if match not in folders], set()
     for match in matches:
-        yield from _in_folder(match) if match in folders else [match]
+        yield from _in_folder(match) if match in folders else [(match, Path(match))]
     if not matches:
-        yield ImageError(pattern, "matches no file")
+        yield ImageError(pattern, Message("image-pattern-without-match", "matches no file"))

@@ -312,7 +312,7 @@ def test_standard_input_without_an_end_is_refused(
     """Endless input is refused at once if it is not an image, else when it exceeds the limit."""
     stream = _Stream(beginning)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(stream)))
-    monkeypatch.setattr("cnncli.recipes.predict.MOST_STREAM_BYTES", 25_000_000)
+    monkeypatch.setattr("cnncli.recipes.predict.MAX_STREAM_BYTES", 25_000_000)
     finished = command("predict", "--run", results.run, "-")
     assert finished.code == 2
     assert reason in finished.err

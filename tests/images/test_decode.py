@@ -20,7 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from cnncli.config.schema import DataConfig
 from cnncli.errors import ImageError
-from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.decode import PixelSpec, decode, file_content
 from tests.images.making import drawn_image, encoded, jpeg, pixels
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -364,3 +364,60 @@ def test_error_names_the_image_as_the_caller_does(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as error:
         decode(tmp_path / "no.jpg", PixelSpec(8, 8))
     assert (error.value.code, error.value.path) == ("image-not-found", tmp_path / "no.jpg")
+
+
+SIDEWAYS = Image.Exif()
+SIDEWAYS[0x0112] = 6
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        encoded(drawn_image(), "JPEG", exif=SIDEWAYS),
+        *(encoded(drawn_image().convert(mode), "PNG") for mode in ("RGB", "L", "LA", "RGBA", "P")),
+    ],
+    ids=["sideways JPEG", "RGB", "L", "LA", "RGBA", "P"],
+)
+def test_a_pillow_image_gives_the_pixels_of_its_file(file: bytes) -> None:
+    """An image that Pillow has opened decodes exactly like its file, is not closed, and keeps its position."""
+    spec = PixelSpec(16, 24)
+    expected = decode(file, spec)
+    with Image.open(io.BytesIO(file)) as image:
+        content = file_content(image)
+        assert content == file
+        np.testing.assert_array_equal(decode(content, spec), expected)
+        image.load()
+        assert file_content(image) is None
+        if image.format == "PNG":  # a JPEG that is loaded was not scaled while it was decoded
+            np.testing.assert_array_equal(decode(image, spec), expected)
+        assert decode(image, spec).shape == (16, 24, 3)
+        assert image.getpixel((0, 0)) is not None
+
+
+def test_an_array_gives_the_pixels_of_a_lossless_file() -> None:
+    """RGB and grayscale arrays decode like a PNG with the same values, also if they are not contiguous."""
+    spec, rgb = PixelSpec(16, 24), pixels()
+    for array in (rgb, rgb[..., 0], rgb[::-1, ::2], np.asfortranarray(rgb)):
+        expected = decode(encoded(Image.fromarray(np.ascontiguousarray(array)), "PNG"), spec)
+        np.testing.assert_array_equal(decode(array, spec), expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        (np.zeros((4, 4, 3)), "image-array"),
+        (np.zeros((4, 4, 4), np.uint8), "image-array"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "image-array"),
+        (np.zeros((0, 4, 3), np.uint8), "image-array"),
+        (np.zeros(4, np.uint8), "image-array"),
+        (Image.new("RGB", (0, 4)), "image-zero-sized"),
+        (Image.new("F", (4, 4)), "image-mode"),
+        (Image.new("RGB", (200, 200)), "image-too-many-pixels"),
+    ],
+)
+def test_pixels_that_are_not_an_image_are_rejected(source: Any, code: str) -> None:
+    """Arrays of another type or shape, and images without pixels, of an odd mode or too large, are errors by name."""
+    with pytest.raises(ImageError) as caught:
+        decode(source, PixelSpec(8, 8, max_pixels=1000), name="images[3]")
+
+    assert (caught.value.codes, caught.value.facts["path"]) == ((code,), "images[3]")
