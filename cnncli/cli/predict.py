@@ -81,13 +81,17 @@ def _print_line(prediction: Prediction) -> None:
 
 
 def _csv_lines() -> Callable[[Prediction], None]:
-    """Print the header of a CSV in long form, and return a function that prints a prediction."""
-    table = csv.writer(sys.stdout, lineterminator="\n")
+    """Print the header of a CSV in long form, and return a function that prints a prediction.
+
+    All text is quoted, because a carriage return in a name would otherwise end its line.
+    """
+    table = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     table.writerow(["path", "rank", "label", "probability"])
+    text = printable if is_terminal(sys.stdout) else str
 
     def write(prediction: Prediction) -> None:
         pairs = zip(prediction.labels, prediction.probabilities, strict=True)
         for rank, (label, probability) in enumerate(pairs, start=1):
-            table.writerow([prediction.path, rank, label, repr(probability)])
+            table.writerow([text(prediction.path), rank, text(label), probability])
 
     return write

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cnncli.cli import main
+from cnncli.cli import main, predict
+from cnncli.recipes.predict import Prediction
 from tests.support.drawing import draw_dataset
 
 CONFIG = """
@@ -159,6 +160,23 @@ def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[st
     assert [one["probability"] for entry in document for one in entry["predictions"]] == [
         float(row["probability"]) for row in table
     ]
+
+
+def test_names_with_control_characters_keep_predictions_in_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line breaks and escape sequences in names are quoted in CSV, and escaped in text."""
+    prediction = Prediction("a\r\n\x1b[31m.jpg", ("b\rc", 'd"\ne'), (0.75, 0.25))
+    predict._csv_lines()(prediction)
+    table = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    predict._print_line(prediction)
+    line = capsys.readouterr().out
+
+    assert table == [
+        ["path", "rank", "label", "probability"],
+        ["a\r\n\x1b[31m.jpg", "1", "b\rc", "0.75"],
+        ["a\r\n\x1b[31m.jpg", "2", 'd"\ne', "0.25"],
+    ]
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
 
 
 def test_without_a_run_predict_prints_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
