@@ -1,4 +1,4 @@
-"""A contact sheet: images in rows, what became of each in columns, with names, as one PNG."""
+"""A contact sheet: images in rows, their views in columns, with labels, as one PNG."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from cnncli.report.figures import quiet_matplotlib
 from cnncli.storage.atomic import write_atomically
 
 INK, GRAY, PAPER = "#1a1a1a", "#6b6b6b", "white"
 MARGIN, GAP, LINE = 24, 6, 20
 AFTER_FIRST = 14
-"""Wider gap after the first column: what follows was made from it."""
+"""Extra gap after the first column, from which the others were made, in pixels."""
 LABEL_WIDTHS = (90, 190)
+"""Smallest and largest width of the labels, in pixels."""
 TILE_SIDES = (96, 224)
-"""Longer side of an image on the sheet, in pixels: smaller ones are enlarged, larger ones reduced."""
+"""Smallest and largest longer side of an image on the sheet, in pixels; others are enlarged or reduced."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class SheetRow:
     """One row of a sheet.
 
     Attributes:
-        label: in black, such as the class.
-        detail: below it in gray, such as the file's name.
-        images: one per column, uint8 (height, width, 1 or 3), all of one size in the whole sheet.
+        label: Text in black, such as the class.
+        detail: Text below it in gray, such as the name of the file.
+        images: One image per column, uint8 (height, width, 1 or 3), all of one size in the whole sheet.
     """
 
     label: str
@@ -40,14 +42,14 @@ class SheetRow:
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str, path: Path) -> None:
-    """Draw a sheet and write it in one step.
+    """Draw a sheet and write it atomically.
 
     Args:
-        rows: at least one, each with an image per column.
-        columns: their headings.
-        title: above everything.
-        lines: small print below the title, one or more lines.
-        path: of the PNG.
+        rows: At least one row, each with an image per column.
+        columns: Headings of the columns.
+        title: Title of the sheet.
+        lines: One or more lines of small print below the title.
+        path: Path of the PNG.
     """
     layout = _Layout.of(rows, columns, title, lines)
     sheet = Image.new("RGB", layout.size, PAPER)
@@ -69,7 +71,7 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where everything is, in pixels."""
+    """Positions on the sheet, in pixels."""
 
     tile: tuple[int, int]
     label_width: int
@@ -90,12 +92,12 @@ class _Layout:
         return cls(tile, label_width, head, (width, head + len(rows) * (tile[1] + GAP) - GAP + MARGIN))
 
     def left(self, column: int) -> int:
-        """Left edge of a column."""
+        """Return the left edge of a column."""
         start = MARGIN + self.label_width + AFTER_FIRST
         return start + column * (self.tile[0] + GAP) + (AFTER_FIRST if column else 0)
 
     def top(self, row: int) -> int:
-        """Upper edge of a row."""
+        """Return the upper edge of a row."""
         return self.head + row * (self.tile[1] + GAP)
 
 
@@ -107,7 +109,7 @@ def _write_label(pen: ImageDraw.ImageDraw, row: SheetRow, layout: _Layout, place
 
 
 def _tile_size(height: int, width: int) -> tuple[int, int]:
-    """(width, height) of an image on the sheet: enlarged by a whole factor where it is tiny."""
+    """Return the (width, height) of an image on the sheet; a tiny one is enlarged by an integer factor."""
     least, most = TILE_SIDES
     longer = max(height, width)
     scale = math.ceil(least / longer) if longer < least else min(1.0, most / longer)
@@ -115,7 +117,7 @@ def _tile_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """Return an image at its size on the sheet; enlarged pixels stay squares."""
+    """Return an image at its size on the sheet; enlarged pixels remain squares."""
     image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
     is_enlarged = size[0] > image.width
     return image.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
@@ -133,7 +135,8 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib brings it: the same everywhere, and Pillow's own font has not even ×, – and ä."""
-    import matplotlib
+    """Load DejaVu Sans from matplotlib: the same everywhere, while Pillow's own font lacks even ×, – and ä."""
+    with quiet_matplotlib():
+        import matplotlib
 
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,19 +1,40 @@
-"""A matplotlib figure without windows, pyplot or the user's own style, written as a PNG in one step."""
+"""A matplotlib figure without windows, pyplot or the user's own style, written atomically as a PNG."""
 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnncli.runtime.warnings import IgnoredWarnings
 from cnncli.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 120
+
+_WARNINGS = IgnoredWarnings(UserWarning, "cnncli.report.")  # matplotlib blames the module that calls it
+
+
+@contextmanager
+def quiet_matplotlib() -> Iterator[None]:
+    """Keep matplotlib from printing inside the block, in which it must be imported.
+
+    It prints where it keeps its list of fonts if the home folder is not writable, that making the list takes a while,
+    and which characters a font lacks.
+    """
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with _WARNINGS.here():
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager
@@ -23,14 +44,15 @@ def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]
     pyplot is not used, since it keeps figures and a backend for the whole process. The block uses matplotlib's default
     style, whatever the notebook around it has set.
     """
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with quiet_matplotlib():
+        from matplotlib import style
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-    with style.context("default"):
-        figure = Figure(figsize=size_inches, dpi=DOTS_PER_INCH, layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
-        data = io.BytesIO()
-        figure.savefig(data, format="png", metadata={"Software": None})
+        with style.context("default"):
+            figure = Figure(figsize=size_inches, dpi=DOTS_PER_INCH, layout="constrained")
+            FigureCanvasAgg(figure)
+            yield figure
+            data = io.BytesIO()
+            figure.savefig(data, format="png", metadata={"Software": None})
     write_atomically(path, data.getvalue())

@@ -1,8 +1,9 @@
-"""Curves of a history: what is drawn, and that drawing leaves nothing behind."""
+"""Curves of a history: their content, and that drawing has no side effects."""
 
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,13 +22,13 @@ from cnncli.runs.records import HistoryRow
 
 
 def epoch(stage: str, loss: float, accuracy: float, val_loss: float, val_accuracy: float) -> HistoryRow:
-    """One row of a history."""
+    """Return one row of a history."""
     metrics = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
     return HistoryRow(stage, 1, 1e-3, metrics, 1.0, 1.0)
 
 
 def history(*stages: tuple[str, int]) -> list[HistoryRow]:
-    """Losses that fall and rise again, so many epochs per stage."""
+    """Return losses that fall and rise again, with a number of epochs per stage."""
     names = [name for name, epochs in stages for _ in range(epochs)]
     bowl = [0.3 + 0.01 * (number - 7) ** 2 for number in range(len(names))]
     return [
@@ -38,7 +39,7 @@ def history(*stages: tuple[str, int]) -> list[HistoryRow]:
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are drawn, in place of their PNGs."""
+    """Return the figures that are drawn, instead of writing PNGs."""
     drawn: list[Figure] = []
 
     @contextmanager
@@ -51,17 +52,17 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def texts(figure: Figure) -> list[list[str]]:
-    """The stage names of each panel."""
+    """Return the stage names of each panel."""
     return [[text.get_text() for text in axes.texts] for axes in figure.axes]
 
 
 def legends(figure: Figure) -> list[list[str]]:
-    """The legend of each panel."""
+    """Return the legend of each panel."""
     return [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
 
 
 def test_curves_are_a_png(tmp_path: Path) -> None:
-    """One PNG appears, wide enough for two panels, and the same history gives the same bytes."""
+    """The result is one PNG, wide enough for two panels, and the same history gives the same bytes."""
     draw_curves(history(("head", 3)), tmp_path / "curves.png")
     data = (tmp_path / "curves.png").read_bytes()
     with Image.open(io.BytesIO(data)) as image:
@@ -85,7 +86,7 @@ def test_curves_are_a_png(tmp_path: Path) -> None:
     ids=["one epoch", "two stages of one", "500 epochs", "no numbers", "an infinity", "nothing"],
 )
 def test_any_history_can_be_drawn(rows: Sequence[HistoryRow], tmp_path: Path) -> None:
-    """One epoch, very many, and losses that are no numbers all give an image."""
+    """One epoch, very many, none, and losses of NaN and Inf all give an image."""
     draw_curves(rows, tmp_path / "curves.png")
     draw_curves_side_by_side([("one", rows), ("other", history(("train", 4)))], tmp_path / "both.png")
     assert len(list(tmp_path.iterdir())) == 2
@@ -105,7 +106,7 @@ def test_both_quantities_show_train_and_validation(figures: list[Figure]) -> Non
 
 
 def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
-    """By default the lowest validation loss is best, and a caller who knows better says so."""
+    """By default the epoch with the lowest validation loss is best; the caller can name another one."""
     rows = history(("head", 12))
     draw_curves(rows, Path("curves.png"))
     draw_curves(rows, Path("curves.png"), best=3)
@@ -115,7 +116,7 @@ def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
 
 
 def test_best_is_the_first_of_equals_and_never_a_nan() -> None:
-    """A later epoch has to be better than the incumbent; no number, no best."""
+    """The first of equal epochs is best, NaN never is, and without a finite loss there is no best epoch."""
     values = [float("nan"), 0.5, 0.4, 0.4]
     assert best_epoch([epoch("head", 0.0, 0.0, value, 0.0) for value in values]) == 3
     assert best_epoch([epoch("head", 0.0, 0.0, float("nan"), 0.0)]) is None
@@ -123,7 +124,7 @@ def test_best_is_the_first_of_equals_and_never_a_nan() -> None:
 
 
 def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
-    """Several stages are divided by lines; a single one goes without saying."""
+    """Several stages are separated by lines and named; a single one is not."""
     draw_curves(history(("head", 4), ("fine-tune", 6)), Path("curves.png"))
     draw_curves(history(("head", 4)), Path("curves.png"))
     staged, plain = figures
@@ -135,7 +136,7 @@ def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
 
 
 def test_runs_side_by_side_share_their_scales(figures: list[Figure]) -> None:
-    """Losses have one scale, accuracies another, epochs a third, so that columns can be compared."""
+    """All runs have the same scales for losses, accuracies and epochs, so that columns can be compared."""
     draw_curves_side_by_side([("with", history(("train", 9))), ("without", history(("train", 30)))], Path("both.png"))
     loss, other_loss, accuracy, other_accuracy = figures[0].axes
     assert loss.get_ylim() == other_loss.get_ylim()
@@ -148,7 +149,7 @@ def test_runs_side_by_side_share_their_scales(figures: list[Figure]) -> None:
 
 
 def test_a_drawing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
-    """The PNG changes in one step or not at all."""
+    """An error while drawing leaves the old PNG unchanged."""
     draw_curves(history(("head", 3)), tmp_path / "curves.png")
     before = (tmp_path / "curves.png").read_bytes()
     with pytest.raises(AttributeError):
@@ -158,7 +159,7 @@ def test_a_drawing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_the_users_own_style_stays_out_and_stays(tmp_path: Path) -> None:
-    """A dark notebook gets the same image, and its settings are as they were."""
+    """The style of a notebook does not change the image, and drawing does not change the style."""
     draw_curves(history(("head", 3)), tmp_path / "plain.png")
     with matplotlib.rc_context({"axes.facecolor": "black", "text.color": "white", "font.size": 30}):
         draw_curves(history(("head", 3)), tmp_path / "dark.png")
@@ -175,3 +176,18 @@ def test_drawing_needs_no_window_and_no_tensorflow(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_drawing_prints_nothing_without_a_home(tmp_path: Path) -> None:
+    """Neither a home folder that is not writable nor a character that no font has makes matplotlib print."""
+    program = (
+        "from pathlib import Path; from cnncli.report.figures import png_figure\n"
+        f"with png_figure(Path({str(tmp_path / 'figure.png')!r}), (2, 2)) as figure: figure.suptitle('\u732b')"
+    )
+    (tmp_path / "file").touch()
+    home = {name: str(tmp_path / "file") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+    environment = {**os.environ, **home, "MPLCONFIGDIR": ""}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "figure.png").stat().st_size > 0
