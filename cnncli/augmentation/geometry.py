@@ -275,7 +275,7 @@ def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval:
     """Apply affine steps as one bilinear warp.
 
     OpenCV 5 interpolates in floating point: the exact value, rounded. (OpenCV 4 rounds coordinates to 1/32 pixel, which
-    is up to 5 intensity levels on noise.) The number of its threads, a setting of the whole process, is left alone: of
+    is up to 5 intensity levels on noise.) The number of its threads, a setting of the whole process, is not changed: of
     several simultaneous calls, one is split among these threads and the others run in their own; none waits, and the
     pixels are the same.
 

@@ -1,6 +1,7 @@
 """Random crop, resized to the image size (Szegedy et al. 2015; RandomResizedCrop of torchvision).
 
-What later steps bring in from outside of the crop is shown as far as the image has it; only then comes the fill.
+Pixels that later steps bring in from outside of the crop are those of the image; only outside of the image they are
+filled.
 """
 
 from __future__ import annotations

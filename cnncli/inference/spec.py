@@ -1,4 +1,4 @@
-"""What determines, with the weights, how a run classifies an image: `engine/scoring.json`.
+"""Settings that determine, with the weights, how a run classifies an image: `engine/scoring.json`.
 
 The file may come from elsewhere, so every entry is checked before it is used. Predicting one image should not have to
 wait for pydantic, which is why the checks are a table of functions.

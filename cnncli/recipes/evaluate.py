@@ -10,8 +10,10 @@ from typing import Any
 
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import load_resolved
+from cnncli.config.schema import Config
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
+from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
 from cnncli.dataset.watching import watching
 from cnncli.errors import ConfigError, Message, MinimumMissedError, RunError, printable
@@ -95,53 +97,63 @@ def evaluate(
     store_folder = make_cache_dir() / FEATURES
     for note in variable_notes():
         log.warning(note)
-    predictor = load_predictor(run.engine, run.model)
+    config, predictor = load_resolved(run.config), load_predictor(run.engine, run.model)
     if predictor.note:
         log.warning(predictor.note)
-    if data is not None:
-        data, split = data.absolute(), "test"
-        manifest = _manifest_of(data, run, predictor.spec, allow_missing, console)
-        _warn_of_known_images(manifest, run)
-    else:
-        manifest = Manifest.from_csv(run.manifest)
-        if manifest.classes != predictor.spec.classes:
-            text = f"{printable(run.manifest)}: has other classes than the run's engine. Copy the run again."
-            raise RunError(Message("run-file-damaged", text, path=run.manifest))
-        split = split or ("test" if manifest.split("test") else "validation")
-    rows = manifest.split(split)
-    if not rows:
-        splits = list(manifest.counts())
-        text = f"{printable(run.path)}: the dataset has no {split} split, only {', '.join(splits)}."
-        raise RunError(Message("run-split-missing", text, path=run.path, received=split, expected=splits))
-    config = load_resolved(run.config)
     if data is None:
+        manifest = _own_manifest(run, predictor.spec)
+        split = split or ("test" if manifest.split("test") else "validation")
+        rows = _rows(manifest, split, run)
         require_unchanged(rows, config.data, REMEDY, console)
+    else:
+        data, split = data.absolute(), "test"
+        manifest = _other_manifest(data, config, predictor.spec, allow_missing, console)
+        _warn_about_known_images(manifest, run)
+        rows = _rows(manifest, split, run)
     console.phase("evaluate", f"{split} {len(rows):,} · {predictor.spec.in_words}")
-    max_bytes = cache_settings(config.cache).max_bytes
-    with FeatureStore(store_folder, max_bytes) as store:
+    with FeatureStore(store_folder, cache_settings(config.cache).max_bytes) as store:
         metrics, _ = evaluate_rows(predictor, manifest, rows, CacheUse(store, config.backbone.name), console)
-    found = Evaluation(run.path, split, data, metrics)
-    _record(run, found)
-    return found
+    evaluation = Evaluation(run.path, split, data, metrics)
+    _record(run, evaluation)
+    return evaluation
 
 
-def _manifest_of(folder: Path, run: RunFolder, spec: PredictorSpec, allow_missing: bool, console: Console) -> Manifest:
+def _own_manifest(run: RunFolder, spec: PredictorSpec) -> Manifest:
+    """Load the manifest of a run."""
+    manifest = Manifest.from_csv(run.manifest)
+    if manifest.classes != spec.classes:
+        text = f"{printable(run.manifest)}: has other classes than the run's engine. Copy the run again."
+        raise RunError(Message("run-file-damaged", text, path=run.manifest))
+    return manifest
+
+
+def _other_manifest(
+    folder: Path, config: Config, spec: PredictorSpec, allow_missing: bool, console: Console
+) -> Manifest:
     """Scan another folder as the run scanned its own."""
-    on_bad_image = load_resolved(run.config).data.on_bad_image
     with watching(console) as progress:
         manifest = manifest_of_folder(
             folder,
             spec.classes,
             allow_missing,
             max_pixels=spec.max_pixels,
-            on_bad_image=on_bad_image,
+            on_bad_image=config.data.on_bad_image,
             watching=progress,
         )
     manifest.log_issues()
     return manifest
 
 
-def _warn_of_known_images(manifest: Manifest, run: RunFolder) -> None:
+def _rows(manifest: Manifest, split: str, run: RunFolder) -> tuple[ImageRecord, ...]:
+    """Return the images of a split, of which there must be some."""
+    if not (rows := manifest.split(split)):
+        splits = list(manifest.counts())
+        text = f"{printable(run.path)}: the dataset has no {split} split, only {', '.join(splits)}."
+        raise RunError(Message("run-split-missing", text, path=run.path, received=split, expected=splits))
+    return rows
+
+
+def _warn_about_known_images(manifest: Manifest, run: RunFolder) -> None:
     """Warn if the run was trained on some of the images, or chose its best epoch by them."""
     digests = {row.digest for row in manifest.rows}
     known = Manifest.from_csv(run.manifest)
@@ -152,12 +164,12 @@ def _warn_of_known_images(manifest: Manifest, run: RunFolder) -> None:
             log.warning(Message("metrics-known-images", text, path=run.path, split=split, received=count))
 
 
-def _record(run: RunFolder, found: Evaluation) -> None:
+def _record(run: RunFolder, evaluation: Evaluation) -> None:
     """Record the evaluation in the run: choosing between runs by their test metrics makes these too optimistic."""
-    line = {"time": time_text(utc_now()), "split": found.split, "data": found.data and str(found.data)}
-    figures = {"n": found.metrics.n, "loss": found.metrics.loss, "top1": found.metrics.top1}
+    line = {"time": time_text(utc_now()), "split": evaluation.split, "data": evaluation.data and str(evaluation.data)}
+    metrics = {"n": evaluation.metrics.n, "loss": evaluation.metrics.loss, "top1": evaluation.metrics.top1}
     try:
         with run.evaluations.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(json.dumps({**line, **figures}) + "\n")
+            file.write(json.dumps({**line, **metrics}) + "\n")
     except OSError:  # a run on a read-only disk can be evaluated all the same
         return

@@ -1,4 +1,4 @@
-"""What is drawn for a key, and the views that are rendered from it."""
+"""Parameters drawn for a key, and the views rendered from them."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_neutral_settings_leave_every_pixel(channels: int, key: int) -> None:
 
 
 def test_a_key_always_draws_the_same() -> None:
-    """What a key draws never changes, because cached views are found by their key."""
+    """The draws of a key never change, because cached views are found by their key."""
     steps = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)
     assert first(steps, Rotate).degrees == 4.258702602044879
     assert (first(steps, Scale).x, first(steps, Mirror).vertical) == (1.2655529610835994, True)

@@ -83,7 +83,7 @@ def test_curves_are_a_png(tmp_path: Path) -> None:
         [epoch("head", float("inf"), 0.5, 0.4, 1.0), *history(("head", 2))],
         [],
     ],
-    ids=["one epoch", "two stages of one", "500 epochs", "no numbers", "an infinity", "nothing"],
+    ids=["one epoch", "two stages of one", "500 epochs", "only NaN", "an infinity", "nothing"],
 )
 def test_any_history_can_be_drawn(rows: Sequence[HistoryRow], tmp_path: Path) -> None:
     """One epoch, very many, none, and losses of NaN and Inf all give an image."""
