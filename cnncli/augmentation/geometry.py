@@ -321,11 +321,10 @@ def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matri
     """
     import numpy as np
 
-    first_move = next((n for n, step in enumerate(steps) if isinstance(step, Move)), len(steps))
-    matrix = np.eye(3)
-    for factor in reversed(list(_factors(steps[:first_move], height, width))):
-        matrix = factor @ matrix
-    return functools.reduce(np.matmul, _factors(steps[first_move:], height, width), matrix)[:2]
+    first_move = next((n for n, step in enumerate(steps) if type(step) is Move), len(steps))
+    before, moves = list(_factors(steps[:first_move], height, width)), _factors(steps[first_move:], height, width)
+    products = [functools.reduce(lambda product, factor: factor @ product, before[::-1])] if before else []
+    return functools.reduce(np.matmul, [*products, *moves])[:2]
 
 
 def affine(first: tuple[float, float, float], second: tuple[float, float, float]) -> Matrix:

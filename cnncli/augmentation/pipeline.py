@@ -36,13 +36,18 @@ def apply(pixels: Pixels, steps: list[Step], settings: AugmentationConfig) -> Pi
         steps: The steps of the view.
         settings: Only `fill_mode` and `cval` are used.
     """
-    moves = [step for step in steps if isinstance(step, AffineStep)]
+    moves: list[AffineStep] = []
+    others: list[TableStep | PixelStep] = []
+    for step in steps:
+        if isinstance(step, AffineStep):
+            moves.append(step)
+        else:
+            others.append(step)
     pixels = warp(pixels, moves, settings.fill_mode, settings.cval)
     tables: list[TableStep] = []
-    for step in steps:
-        if isinstance(step, TableStep):
-            tables.append(step)
-        elif isinstance(step, PixelStep):
-            pixels = step.apply(apply_tables(pixels, tables))
-            tables = []
+    for other in others:
+        if isinstance(other, TableStep):
+            tables.append(other)
+        else:
+            pixels, tables = other.apply(apply_tables(pixels, tables)), []
     return apply_tables(pixels, tables)
