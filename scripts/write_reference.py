@@ -71,21 +71,23 @@ def _with_headings(text: str) -> str:
 def commands_page() -> str:
     """Return the page with the help of every command."""
     parts = ["# Commands", "The help of every command, as `--help` prints it."]
-    for path, command, context in _commands(app, "cnncli", None):
-        parts.append(f"## {path}\n\n```text\n{command.get_help(context)}\n```")
+    for path, text in help_texts(app, "cnncli", HELP_WIDTH):
+        parts.append(f"## {path}\n\n```text\n{text}\n```")
     return "\n\n".join(parts) + "\n"
 
 
-def _commands(
-    command: click.Command, name: str, parent: click.Context | None
-) -> Iterator[tuple[str, click.Command, click.Context]]:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=HELP_WIDTH)
-    yield context.command_path, command, context
+def help_texts(
+    command: click.Command, name: str, width: int, parent: click.Context | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the command line and the help, `width` columns wide, of a command and of the commands below it."""
+    names = app.context_settings["help_option_names"]  # a command remembers the help option that it was first asked for
+    context = click.Context(command, parent, name, terminal_width=width, help_option_names=names)
+    yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
             found = command.get_command(context, inner)
             if found is not None:
-                yield from _commands(found, inner, context)
+                yield from help_texts(found, inner, width, context)
 
 
 def networks_page() -> str:
