@@ -24,7 +24,7 @@ from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.options import Option
 from cnncli.cli.app import app
 from cnncli.config.reference import markdown_reference
-from cnncli.runs.folder import RunFolder
+from cnncli.runs.folder import run_files
 from scripts.figures.packages import package_docs, packages_svg
 
 HELP_WIDTH = 88
@@ -231,13 +231,8 @@ def packages_table() -> str:
 
 def run_files_table() -> str:
     """Return the files of a run directory, as a table."""
-    run = RunFolder(Path("run"))
-    rows = [
-        (getattr(run, name).relative_to("run").as_posix(), inspect.getdoc(value) or "")
-        for name, value in vars(RunFolder).items()
-        if isinstance(value, property)
-    ]
-    return _table(("file or folder", "contents"), [(f"`{name}`", " ".join(doc.split())) for name, doc in rows])
+    rows = [(f"`{file.name}`", file.contents) for file in run_files()]
+    return _table(("file or folder", "contents"), rows)
 
 
 TABLES = {"<!-- packages -->": packages_table, "<!-- run files -->": run_files_table}

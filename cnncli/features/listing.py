@@ -15,7 +15,7 @@ import numpy as np
 
 from cnncli.features.eviction import stored_key
 from cnncli.features.segments import DESCRIPTION, LOCK, read_segment, subfolders
-from cnncli.runs.run_json import time_text
+from cnncli.runs.documents import time_text
 from cnncli.storage.locks import Lock
 from cnncli.terminal.formatting import size
 

@@ -23,9 +23,9 @@ from cnncli.inference.predictor import load_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
 from cnncli.recipes.cache import cache_settings
+from cnncli.runs.documents import time_text, utc_now
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
-from cnncli.runs.run_json import time_text, utc_now
 from cnncli.storage.cache_dir import FEATURES, make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent

@@ -73,7 +73,7 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
         _warn_about_other_engine(facts, context.choice)
         parent_metrics = validation_metrics(parent) if parent else None
         restart_run(run)
-        for file in (run.began_with, run.config):  # in this order: see _load_config
+        for file in (run.initial_config, run.config):  # in this order: see _load_config
             write_atomically(file, dump_config(config))
         return train_run(run, classifier, context, started, parent_metrics)
 
@@ -84,9 +84,9 @@ def _load_config(run: RunFolder) -> Config:
     More epochs in one of its two copies are an extension: requested in config.yaml, or interrupted while writing it.
     """
     config = load_resolved(run.config)
-    if not run.began_with.is_file():
+    if not run.initial_config.is_file():
         return config
-    original = load_resolved(run.began_with)
+    original = load_resolved(run.initial_config)
     epochs = max(_epochs(config), _epochs(original))
     extended = with_epochs(config, epochs)
     if changes := differences(with_epochs(original, epochs), extended):

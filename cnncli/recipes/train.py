@@ -25,7 +25,7 @@ from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.report.curves import draw_curves
-from cnncli.runs.folder import RunFolder, finish_run
+from cnncli.runs.folder import RunFolder, end_run
 from cnncli.runs.log import remembering
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.cache_dir import make_cache_dir
@@ -150,7 +150,7 @@ def train_run(
             compare_with_parent(parent_metrics, outcome.best.epoch, evaluation.metrics["validation"], monitor)
         seconds = time.monotonic() - started
         _finish(run, outcome, evaluation, seconds)
-        writer.keep_newest_checkpoint()
+        writer.checkpoints.keep_newest()
     if evaluation.error is not None:
         raise evaluation.error
     layers = len(countable_layers(classifier)) if outcome.last.cut.trunk else 0
@@ -181,8 +181,9 @@ def _draw(run: RunFolder, outcome: Outcome) -> None:
 def _finish(run: RunFolder, outcome: Outcome, evaluation: SavedRunEvaluation, seconds: float) -> None:
     document = {split: metrics.to_dict() for split, metrics in evaluation.metrics.items()}
     write_atomically(run.metrics, json.dumps(document, indent=2) + "\n")
-    finish_run(
+    end_run(
         run,
+        "finished",
         {
             "engine": outcome.last.choice.engine,
             "precision": outcome.last.choice.precision,

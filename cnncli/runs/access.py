@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.errors import Message, RunError, printable
-from cnncli.runs.folder import RunFolder
+from cnncli.runs.folder import RunFolder, run_files
 from cnncli.storage.locks import Lock
 
 ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
-MAX_FILES = 100_000
 MAX_LISTED = 8
+FOLDERS = ("state", "engine", "figures", "tensorboard")
+"""Names in a run directory that are folders; the others are files."""
 
 
 @contextmanager
@@ -35,7 +36,10 @@ def locked(run: RunFolder) -> Iterator[None]:
         raise RunError(Message("run-folder-not-writable", text, path=run.path, reason=error.strerror)) from error
     with lock:
         if not _acquire(lock):
-            holder = _holder(run)
+            try:
+                holder = run.lock.read_text().strip() or "(unknown)"
+            except OSError:
+                holder = "(unknown)"
             text = f"{printable(run.path)}: is being trained by process {holder}. Wait for it, or stop it."
             raise RunError(Message("run-locked", text, path=run.path, received=holder))
         with suppress(OSError):  # the process ID is only for people, and the disk may be full
@@ -53,20 +57,12 @@ def _acquire(lock: Lock) -> bool:
     return False
 
 
-def _holder(run: RunFolder) -> str:
-    try:
-        return run.lock.read_text().strip() or "(unknown)"
-    except OSError:
-        return "(unknown)"
-
-
 def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:
     """Return the state of a run: that of run.json, or `interrupted` if it says `running` and no process trains it."""
-    state = str(facts["state"])
-    return "interrupted" if state == "running" and not is_being_trained(run) else state
+    return "interrupted" if facts["state"] == "running" and not _is_being_trained(run) else str(facts["state"])
 
 
-def is_being_trained(run: RunFolder) -> bool:
+def _is_being_trained(run: RunFolder) -> bool:
     """Return whether a process holds the run's lock; True if that cannot be known."""
     try:
         with Lock(run.lock, create=False) as lock:
@@ -85,31 +81,23 @@ def require_own_files(run: RunFolder) -> None:
     Raises:
         RunError: a link, a pipe or a device is in the place of one of them.
     """
-    found = list(islice(_foreign(run), MAX_LISTED))
-    if found:
-        named = [path.relative_to(run.path).as_posix() for path in found]
-        listed = ", ".join(map(printable, named))
+    foreign = [path.relative_to(run.path).as_posix() for path in islice(_foreign(run), MAX_LISTED)]
+    if foreign:
+        listed = ", ".join(map(printable, foreign))
         text = f"{printable(run.path)}: {listed}: a link, a pipe or a device, expected files of the run's own."
         remedy = "If you trust its source, copy it with what the links lead to (cp -rL)."
-        raise RunError(Message("run-foreign-files", f"{text} {remedy}", path=run.path, received=named))
+        raise RunError(Message("run-foreign-files", f"{text} {remedy}", path=run.path, received=foreign))
 
 
 def _foreign(run: RunFolder) -> Iterator[Path]:
-    folders = [run.state, run.engine, run.curves.parent, run.tensorboard]
-    files = [run.config, run.manifest, run.skipped, run.near_duplicates, run.classes, run.facts, run.environment]
-    files += [run.log, run.history, run.stages, run.metrics, run.model, run.lock, run.evaluations]
-    yield from (path for path in files if os.path.lexists(path) and (path.is_symlink() or not path.is_file()))
-    yield from (path for path in folders if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()))
-    yield from (path for folder in folders if not folder.is_symlink() for path in _foreign_below(folder))
+    """Yield links, pipes and devices, files in place of folders, and folders in place of files."""
+    for path in (run.path / name for name in sorted({Path(file.name).parts[0] for file in run_files()})):
+        is_own = path.is_dir() if path.name in FOLDERS else path.is_file()
+        if os.path.lexists(path) and (path.is_symlink() or not is_own):
+            yield path
+        else:  # does not follow links
+            yield from (below for below in path.rglob("*") if not _is_plain(below))
 
 
-def _foreign_below(folder: Path) -> Iterator[Path]:
-    seen = 0
-    for where, folders, files in os.walk(folder):  # does not follow links
-        seen += len(folders) + len(files)
-        if seen > MAX_FILES:
-            yield Path(where)
-            return
-        for path in (Path(where, name) for name in (*folders, *files)):
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                yield path
+def _is_plain(path: Path) -> bool:
+    return not path.is_symlink() and (path.is_file() or path.is_dir())

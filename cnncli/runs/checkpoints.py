@@ -14,7 +14,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from cnncli.errors import Message, RunError, printable
-from cnncli.runs.renamed import with_current_names
+from cnncli.runs.documents import damaged, read_document
+from cnncli.runs.records import with_current_names
 from cnncli.storage.checksums import checksummed, damage
 from cnncli.storage.npz import Arrays, read_arrays
-from cnncli.storage.safe_io import read_json
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +88,16 @@ class Checkpoints:
             RunError: a newer cnncli wrote it.
         """
         for path in self.folders():
-            found = _read(path)
-            if isinstance(found, str):
-                text = f"{printable(path)}: {found}. An older checkpoint is used, or the training starts from scratch."
-                log.warning(Message("run-checkpoint-damaged", text, path=path, reason=found))
-            elif found.is_between_epochs or not between_epochs:
+            try:
+                found = _read(path)
+            except RunError as error:
+                if error.code != "run-file-damaged":
+                    raise
+                reason = error.facts["reason"]
+                text = f"{printable(path)}: {reason}. An older checkpoint is used, or the training starts from scratch."
+                log.warning(Message("run-checkpoint-damaged", text, path=path, reason=reason))
+                continue
+            if found.is_between_epochs or not between_epochs:
                 return found
         return None
 
@@ -120,35 +124,29 @@ class Checkpoints:
     def _delete_all_but(self, kept: list[Path]) -> None:
         """Delete checkpoints, except some and the newest between epochs, and what a killed process has left."""
         between = next((path for path in self.folders() if _is_between_epochs(path)), None)
-        for path in self.folders():
-            if path not in kept and path != between:
-                shutil.rmtree(path, ignore_errors=True)
-        for leftover in self._folder.glob(".*"):
-            if leftover.is_dir() and not leftover.is_symlink():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    leftover.unlink()
+        old = [path for path in self.folders() if path not in kept and path != between]
+        for path in (*old, *self._folder.glob(".*")):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _read(folder: Path) -> Checkpoint | str:
-    """Read a checkpoint; return what is wrong with it if it is damaged."""
+def _read(folder: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        RunError: it is damaged, or a newer cnncli wrote it.
+    """
     if (problem := damage(folder)) is not None:
-        return problem
+        raise damaged(folder, problem)
+    document = read_document(folder / DOCUMENT, FORMAT, MAX_DOCUMENT_BYTES)
     try:
-        document = read_json(folder / DOCUMENT, MAX_DOCUMENT_BYTES)
-        if document["format"] > FORMAT:
-            text = f"{printable(folder)}: written by a newer cnncli. Update cnncli."
-            received = document["format"]
-            raise RunError(Message("run-newer-format", text, path=folder, received=received, expected=FORMAT))
-        is_between_epochs = bool(document["between_epochs"])
-        return Checkpoint(with_current_names(document), read_arrays(folder / ARRAYS), is_between_epochs)
+        arrays = read_arrays(folder / ARRAYS)
+        return Checkpoint(with_current_names(document), arrays, is_between_epochs=bool(document["between_epochs"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"damaged ({printable(str(error))[:200]})"
+        raise damaged(folder, printable(str(error))[:200]) from None
 
 
 def _is_between_epochs(folder: Path) -> bool:
     try:
-        return bool(read_json(folder / DOCUMENT, MAX_DOCUMENT_BYTES)["between_epochs"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_document(folder / DOCUMENT, FORMAT, MAX_DOCUMENT_BYTES).get("between_epochs"))
+    except RunError:
         return False

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from cnncli.errors import Message, RunError, printable
 from cnncli.runs.access import require_own_files, state_of
+from cnncli.runs.documents import damaged, not_a_run
 from cnncli.runs.folder import RunFolder, run_folders
-from cnncli.runs.run_json import not_a_run
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.terminal.formatting import duration, percent, percent_range
+from cnncli.terminal.suggestions import closest
 
 COLUMNS = ("run", "state", "mode", "backbone", "validation", "test", "95 % interval", "images", "time")
 OPTIONAL = ("mode", "time", "images", "backbone", "95 % interval")
 """Columns that a narrow terminal does not show, the least important first."""
 
 MAX_LISTED = 8
-MAX_NUMBER = 1e15
-"""Larger numbers in a run.json are damage."""
 
 Preferred = Literal["finished", "unfinished"]
 
@@ -71,36 +70,33 @@ def find_run(source: Path, runs_dir: Path) -> RunFolder | None:
 def _find(name: str | Path | None, runs_dir: Path, prefer: Preferred) -> RunFolder:
     if name is None:
         return _newest(runs_dir, None, prefer)
-    candidates = [RunFolder(place) for place in (expand_home(name), runs_dir.absolute() / name)]
-    for run in candidates:
+    path = expand_home(name)
+    for run in (RunFolder(path), RunFolder(runs_dir.absolute() / name)):
         if run.facts.exists():
             run.read_facts()  # refuses damaged ones and newer formats
             return run
-    if candidates[0].path.is_dir() and len(Path(name).parts) != 1:
-        raise RunError(not_a_run(Path(name)))
+    if path.is_dir() and len(Path(name).parts) != 1:
+        raise not_a_run(Path(name))
     return _newest(runs_dir, str(name), prefer)
 
 
 def _newest(runs_dir: Path, name: str | None, prefer: Preferred) -> RunFolder:
-    known = [(run, facts) for run in run_folders(runs_dir) if (facts := _facts_or_none(run)) is not None]
-    named = [(run, facts) for run, facts in known if name is None or facts.get("name") == name]
-    preferred = [pair for pair in named if (pair[1]["state"] == "finished") == (prefer == "finished")]
+    known: dict[RunFolder, dict[str, Any]] = {}
+    for run in run_folders(runs_dir):
+        with suppress(RunError):
+            known[run] = run.read_facts()
+    named = {run: facts for run, facts in known.items() if name is None or facts.get("name") == name}
+    preferred = [run for run, facts in named.items() if (facts["state"] == "finished") == (prefer == "finished")]
     if not preferred and (name is None or not named):
-        raise RunError(_not_found(runs_dir, name, {run.path.name: state_of(run, facts) for run, facts in known}))
-    return max(preferred or named, key=lambda pair: (datetime.fromisoformat(pair[1]["created"]), pair[0].path.name))[0]
-
-
-def _facts_or_none(run: RunFolder) -> dict[str, Any] | None:
-    try:
-        return run.read_facts()
-    except RunError:
-        return None
+        states = {run.path.name: state_of(run, facts) for run, facts in known.items()}
+        raise RunError(_not_found(runs_dir, name, states))
+    return max(preferred or named, key=lambda run: (datetime.fromisoformat(known[run]["created"]), run.path.name))
 
 
 def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> Message:
-    where = printable(runs_dir)
-    near = difflib.get_close_matches(name or "", list(states), n=MAX_LISTED, cutoff=0.3)
-    ordered = near + [folder for folder in reversed(list(states)) if folder not in near]
+    """Return the message that lists the runs that exist, those with similar names first, then the newest."""
+    similar = {folder for folder in states if name and closest(name, [folder, folder.partition("_")[2]])}
+    ordered = sorted(states, key=lambda folder: (folder in similar, folder), reverse=True)
     if ordered:
         listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in ordered[:MAX_LISTED])
         more = f" and {len(ordered) - MAX_LISTED} more" if len(ordered) > MAX_LISTED else ""
@@ -109,8 +105,9 @@ def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> M
         existing = ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."
     facts = {"path": runs_dir, "received": name, "expected": tuple(ordered[:MAX_LISTED])}
     if name is None:
-        return Message("run-none-finished", f"no finished run in {where}{existing}", **facts)
-    return Message("run-not-found", f"{printable(name)}: no such run in {where}{existing}", **facts)
+        return Message("run-none-finished", f"no finished run in {printable(runs_dir)}{existing}", **facts)
+    text = f"{printable(name)}: no such run in {printable(runs_dir)}{existing}"
+    return Message("run-not-found", text, **facts)
 
 
 def require_finished(run: RunFolder) -> dict[str, Any]:
@@ -163,7 +160,7 @@ class RunSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, for JSON."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(vars(self))
 
     def cells(self) -> tuple[str, ...]:
         """Return the fields as a row of a table with the columns `COLUMNS`."""
@@ -182,7 +179,7 @@ class RunSummary:
 
 def list_runs(runs_dir: Path) -> tuple[RunSummary, ...]:
     """Return the runs of a folder, oldest first, after those that cannot be read."""
-    summaries = [summary_of(run) for run in run_folders(runs_dir)]
+    summaries = map(_summarize, run_folders(runs_dir))
     return tuple(sorted(summaries, key=lambda run: (_moment(run), run.name)))
 
 
@@ -190,28 +187,43 @@ def _moment(run: RunSummary) -> float:
     return datetime.fromisoformat(run.created).timestamp() if run.created else 0.0
 
 
-def summary_of(run: RunFolder) -> RunSummary:
+def _summarize(run: RunFolder) -> RunSummary:
     """Summarize a run from its run.json. Never fails, whatever the directory holds."""
     try:
         facts = run.read_facts()
+        return RunSummary(
+            run.path.name,
+            run.path,
+            state_of(run, facts),
+            created=facts["created"],
+            parent=facts.get("parent"),
+            mode=facts.get("mode"),
+            backbone=facts.get("backbone"),
+            seconds=_number(facts.get("seconds")),
+            problem=_missing_files(run, facts["state"]),
+            **_accuracies(facts.get("metrics") or {}),
+        )
     except RunError as error:
-        return RunSummary(run.path.name, run.path, "broken", problem=error.problems[0])
-    validation, test = _metrics(facts, "validation"), _metrics(facts, "test")
-    return RunSummary(
-        run.path.name,
-        run.path,
-        state_of(run, facts),
-        created=facts["created"],
-        parent=_text(facts.get("parent")),
-        mode=_text(facts.get("mode")),
-        backbone=_text(facts.get("backbone")),
-        val_accuracy=_number(validation.get("top1")),
-        test_accuracy=_number(test.get("top1")),
-        test_ci95=_interval(test.get("top1_ci95")),
-        test_n=None if (n := _number(test.get("n"))) is None else int(n),
-        seconds=_number(facts.get("seconds")),
-        problem=_missing_files(run, facts["state"]),
-    )
+        problem = error.problems[0]
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        problem = damaged(run.facts, f"its results cannot be read ({error})").problems[0]
+    return RunSummary(run.path.name, run.path, "broken", problem=problem)
+
+
+def _accuracies(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the accuracies of a run by their names in the summary; before the end of the training there are none."""
+    validation, test = metrics.get("validation") or {}, metrics.get("test") or {}
+    interval, n = test.get("top1_ci95"), _number(test.get("n"))
+    return {
+        "val_accuracy": _number(validation.get("top1")),
+        "test_accuracy": _number(test.get("top1")),
+        "test_ci95": None if interval is None else (float(interval[0]), float(interval[1])),
+        "test_n": None if n is None else int(n),
+    }
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _missing_files(run: RunFolder, state: str) -> Message | None:
@@ -220,25 +232,3 @@ def _missing_files(run: RunFolder, state: str) -> Message | None:
         text = f"{printable(run.path)}: {' and '.join(absent)} missing"
         return Message("run-file-missing", text, path=run.path, received=absent)
     return None
-
-
-def _metrics(facts: Mapping[str, Any], split: str) -> Mapping[str, Any]:
-    """Return the metrics of a split; empty before the end of the training."""
-    splits = facts.get("metrics")
-    found = splits.get(split) if isinstance(splits, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < MAX_NUMBER else None
-
-
-def _interval(value: object) -> tuple[float, float] | None:
-    ends = [_number(end) for end in value] if isinstance(value, list) and len(value) == 2 else []
-    return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None

@@ -7,6 +7,7 @@ messages from before the run existed.
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import time
 import traceback
@@ -16,8 +17,8 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from cnncli.errors import CnncliError, MachineError, RunError
-from cnncli.runs.folder import RunFolder, fail_run, stop_run
-from cnncli.runs.run_json import stamp, utc_now
+from cnncli.runs.documents import stamp, utc_now
+from cnncli.runs.folder import EndState, RunFolder, end_run
 from cnncli.runtime.environment import cnncli_version
 from cnncli.runtime.machine import machine_problem
 
@@ -26,16 +27,9 @@ MAX_REMEMBERED = 100_000
 _SHOWN = {"is_shown": True}
 """Marks records that the command line shows in another form, so that the console does not."""
 
-
-class UtcFormatter(logging.Formatter):
-    """Format records as `2026-11-21T15:12:00.042Z INFO message`."""
-
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
+# 2026-11-21T15:12:00.042Z INFO message
+_FORMATTER = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+_FORMATTER.converter = time.gmtime
 
 
 class LogFile(logging.FileHandler):
@@ -73,7 +67,7 @@ def recording(run: RunFolder) -> Iterator[None]:
         MachineError: the machine lacks something, such as memory.
     """
     handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(UtcFormatter())
+    handler.setFormatter(_FORMATTER)
     for memory in [other for other in LOGGER.handlers if isinstance(other, MemoryHandler)]:
         memory.setTarget(handler)
         memory.flush()
@@ -84,21 +78,20 @@ def recording(run: RunFolder) -> Iterator[None]:
     except CnncliError as error:
         for problem in error.problems:
             LOGGER.error(problem, extra=_SHOWN)
-        _fail(run, error.problems[0])
+        _record_end(run, "failed", error.problems[0])
         raise
     except Exception as error:
         if (lack := machine_problem(error)) is not None:
             LOGGER.error(lack, extra=_SHOWN)
-            _fail(run, lack)
+            _record_end(run, "failed", lack)
             raise MachineError(lack) from error
         LOGGER.exception("exception in cnncli %s", cnncli_version(), extra=_SHOWN)
         error.cnncli_log = run.log  # type: ignore[attr-defined]  # for `bug_log`
-        _fail(run, f"{type(error).__name__}: {error}")
+        _record_end(run, "failed", f"{type(error).__name__}: {error}")
         raise
     except BaseException as stop:
         LOGGER.info("stopped by %s", type(stop).__name__, extra=_SHOWN)
-        with suppress(OSError, RunError):
-            stop_run(run)
+        _record_end(run, "stopped")
         raise
     finally:
         LOGGER.removeHandler(handler)
@@ -106,10 +99,10 @@ def recording(run: RunFolder) -> Iterator[None]:
             handler.close()
 
 
-def _fail(run: RunFolder, reason: str) -> None:
-    """Record the failure. If that fails too, the first exception is the one to report."""
+def _record_end(run: RunFolder, state: EndState, reason: str | None = None) -> None:
+    """Record the end in run.json. If that fails too, the first exception is the one to report."""
     with suppress(OSError, RunError):
-        fail_run(run, reason)
+        end_run(run, state, {"reason": reason} if reason else {})
 
 
 def bug_log(error: BaseException, runs_dir: Path) -> Path:
@@ -122,19 +115,14 @@ def bug_log(error: BaseException, runs_dir: Path) -> Path:
         return log
     text = f"cnncli {cnncli_version()}\n" + "".join(traceback.format_exception(error))
     try:
+        (runs_dir / ".logs").mkdir(parents=True, exist_ok=True)
         return _write_log(runs_dir / ".logs", text)
     except OSError:
-        return _write_log(Path(tempfile.mkdtemp(prefix="cnncli-")), text)
+        return _write_log(Path(tempfile.gettempdir()), text)
 
 
 def _write_log(folder: Path, text: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path, number = folder / f"{stamp(utc_now())}.log", 1
-    while True:
-        try:
-            with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-            return path
-        except FileExistsError:
-            number += 1
-            path = folder / f"{stamp(utc_now())}-{number}.log"
+    descriptor, path = tempfile.mkstemp(".log", f"{stamp(utc_now())}-", folder)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return Path(path)

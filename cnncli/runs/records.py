@@ -9,11 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.errors import Message, RunError, printable
 from cnncli.metrics.table import METRICS, VALIDATION, result_names
-from cnncli.runs.renamed import RENAMED
+from cnncli.runs.documents import damaged
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.formatting import decimal, percent
+
+RENAMED = {"pictures": "images", "pictures_per_s": "images_per_s"}
+"""Names of numbers in the files of older runs, with their current names."""
+
+
+def with_current_names(values: Any) -> Any:
+    """Return JSON values in which numbers have their current names, at any depth.
+
+    Only names of numbers are replaced: a layer may be called "pictures".
+
+    >>> with_current_names({"sums": {"pictures": 10}, "pictures": {}})
+    {'sums': {'images': 10}, 'pictures': {}}
+    """
+    if isinstance(values, dict):
+        return {
+            RENAMED.get(name, name) if isinstance(value, int | float) else name: with_current_names(value)
+            for name, value in values.items()
+        }
+    return [with_current_names(value) for value in values] if isinstance(values, list) else values
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,4 @@ def read_history(path: Path) -> tuple[HistoryRow, ...]:
             table.fieldnames = [RENAMED.get(name, name) for name in table.fieldnames or ()]
             return tuple(HistoryRow.from_dict(line) for line in table)
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise RunError(
-            Message("run-file-damaged", f"{printable(path)}: cannot be read ({printable(reason)}).", path=path)
-        ) from None
+        raise damaged(path, f"{type(error).__name__}: {error}") from None

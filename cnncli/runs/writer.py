@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -31,30 +30,42 @@ class RunWriter:
 
     Attributes:
         run: The run directory.
+        checkpoints: Its checkpoints.
         checkpoint_s: Seconds that this process has spent writing checkpoints.
     """
 
     def __init__(self, run: RunFolder) -> None:
         """Create a writer for a run directory that exists. Imports TensorFlow."""
+        import tensorflow as tf
+
         self.run = run
-        self._tensorboard = TensorBoard(run.tensorboard)
-        self._checkpoints = Checkpoints(run.state)
+        self.checkpoints = Checkpoints(run.state)
         self.checkpoint_s = 0.0
         self._saved_at, self._last_cost_s = time.monotonic(), 0.0
+        self._tf: Any = tf
+        self._tensorboard_errors = (tf.errors.OpError, OSError)
+        self._tensorboards: dict[str, Any] = {}
 
     def write_epoch(self, history: Sequence[HistoryRow]) -> None:
         """Write the history, whose last row is new."""
         write_history(self.run.history, history)
+        row = history[-1]
+        train = {name: row.metrics[name] for name in METRICS if name in row.metrics}
         try:
-            self._tensorboard.add(history[-1])
-        except self._tensorboard.errors as error:  # the training is worth more than its curves
-            log.warning(
-                Message(
-                    "run-tensorboard-unwritable",
-                    f"{printable(self.run.tensorboard)}: TensorBoard logs cannot be written ({error}).",
-                    path=self.run.tensorboard,
-                )
-            )
+            self._write_scalars("train", row.epoch, {**train, "learning_rate": row.learning_rate})
+            self._write_scalars("validation", row.epoch, row.validation)
+        except self._tensorboard_errors as error:  # the training is worth more than its curves
+            text = f"{printable(self.run.tensorboard)}: TensorBoard logs cannot be written ({error})."
+            log.warning(Message("run-tensorboard-unwritable", text, path=self.run.tensorboard))
+
+    def _write_scalars(self, split: str, epoch: int, scalars: Mapping[str, float]) -> None:
+        """Write the scalars of one epoch for TensorBoard, which draws training and validation in one chart."""
+        if split not in self._tensorboards:
+            self._tensorboards[split] = self._tf.summary.create_file_writer(str(self.run.tensorboard / split))
+        with self._tensorboards[split].as_default(step=epoch):
+            for name, value in scalars.items():
+                self._tf.summary.scalar(f"epoch/{name}", value)
+        self._tensorboards[split].flush()
 
     def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:
         """Write the stage report: one record for each stage that is over."""
@@ -75,24 +86,12 @@ class RunWriter:
         return passed >= max(CHECKPOINT_EVERY_S if in_epoch else 0.0, self._last_cost_s / MAX_CHECKPOINT_FRACTION)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            RunError: It cannot be written; earlier ones are unchanged.
-        """
+        """Write a checkpoint, see `Checkpoints.save`, and measure the time that takes."""
         started = time.monotonic()
-        self._checkpoints.save(checkpoint)
+        self.checkpoints.save(checkpoint)
         self._saved_at = time.monotonic()
         self._last_cost_s = self._saved_at - started
         self.checkpoint_s += self._last_cost_s
-
-    def newest_checkpoint(self, between_epochs: bool = False) -> Checkpoint | None:
-        """Return the newest valid checkpoint, see `Checkpoints.newest`."""
-        return self._checkpoints.newest(between_epochs)
-
-    def keep_newest_checkpoint(self) -> None:
-        """Delete the checkpoints that a finished run no longer needs, see `Checkpoints.keep_newest`."""
-        self._checkpoints.keep_newest()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -100,37 +99,6 @@ class RunWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tensorboard.close()
-
-
-class TensorBoard:
-    """Writes the scalars of each epoch for TensorBoard, training and validation as two curves of one chart."""
-
-    def __init__(self, folder: Path) -> None:
-        """Use a folder, which gets train/ and validation/ with the first row. Imports TensorFlow."""
-        import tensorflow as tf
-
-        self._tf: Any = tf
-        self._folder = folder
-        self._writers: dict[str, Any] = {}
-        self.errors: tuple[type[Exception], ...] = (tf.errors.OpError, OSError)
-
-    def add(self, row: HistoryRow) -> None:
-        """Write the scalars of one epoch and flush them."""
-        train = {name: row.metrics[name] for name in METRICS if name in row.metrics}
-        self._write("train", row.epoch, {**train, "learning_rate": row.learning_rate})
-        self._write("validation", row.epoch, row.validation)
-
-    def _write(self, split: str, epoch: int, scalars: Mapping[str, float]) -> None:
-        if split not in self._writers:
-            self._writers[split] = self._tf.summary.create_file_writer(str(self._folder / split))
-        with self._writers[split].as_default(step=epoch):
-            for name, value in scalars.items():
-                self._tf.summary.scalar(f"epoch/{name}", value)
-        self._writers[split].flush()
-
-    def close(self) -> None:
-        """Close the files."""
-        for writer in self._writers.values():
-            with suppress(*self.errors):
+        for writer in self._tensorboards.values():
+            with suppress(*self._tensorboard_errors):
                 writer.close()

@@ -72,7 +72,7 @@ class Trainer:
         self._parent_metrics = parent_metrics
         self._state = TrainState()
         self._features = Counts()
-        self._resumed = writer.newest_checkpoint()
+        self._resumed = writer.checkpoints.newest()
 
     def train(self) -> Outcome:
         """Train the stages that are left. The classifier ends with the weights of the best epoch.
@@ -164,7 +164,7 @@ class Trainer:
         state = self._state
         if self._context.config.training.on_nan != "rollback" or len(state.lowered) >= MAX_ROLLBACKS:
             return False
-        checkpoint = self._writer.newest_checkpoint(between_epochs=True)
+        checkpoint = self._writer.checkpoints.newest(between_epochs=True)
         if checkpoint is None:
             return False
         epoch = state.stage.epoch if state.stage else 1

@@ -11,7 +11,7 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.runs.access import locked
-from cnncli.runs.folder import RunFolder, create_run, finish_run, update_facts
+from cnncli.runs.folder import RunFolder, create_run, end_run, update_facts
 from cnncli.runs.listing import COLUMNS
 
 CREATED = "2026-11-21T12:00:00.000Z"
@@ -23,7 +23,7 @@ def runs(tmp_path: Path) -> Path:
     facts = {"mode": "feature-extraction", "backbone": "VGG16"}
     run = create_run(tmp_path / "runs", "a", {"config.yaml": "", "model.keras": ""}, facts=facts)
     test = {"n": 1000, "loss": 0.1, "top1": 0.98, "top1_ci95": [0.9693, 0.987]}
-    finish_run(run, {"seconds": 20.0, "metrics": {"test": test}})
+    end_run(run, "finished", {"seconds": 20.0, "metrics": {"test": test}})
     update_facts(run, {"created": CREATED})
     run.path.rename(tmp_path / "runs" / "2026-11-21T120000Z_a")
     (tmp_path / "runs" / "2026-11-21T130000Z_b").mkdir()
@@ -123,7 +123,7 @@ def finished(tmp_path: Path) -> RunFolder:
     for number in ("000001", "000002"):
         (run.state / number).mkdir()
         (run.state / number / "arrays.npz").write_bytes(bytes(1500))
-    finish_run(run)
+    end_run(run, "finished")
     return run
 
 

@@ -20,7 +20,7 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.images.verify import ImageFacts
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
-from cnncli.runs.folder import RunFolder, create_run, finish_run
+from cnncli.runs.folder import RunFolder, create_run, end_run
 from cnncli.storage.atomic import write_atomically
 from tests.fault_injection.sandbox import FORBIDDEN, run_sandboxed
 
@@ -115,7 +115,7 @@ def _finish(run: RunFolder) -> None:
     document: dict[str, Any] = {"history": [], "stages": [], "best": None, "lowered": [], "stage": None}
     Checkpoints(run.state).save(Checkpoint(document, arrays, is_between_epochs=True))
     write_atomically(run.metrics, "{}\n")
-    finish_run(run, {"metrics": {"validation": {"n": 4, "loss": 0.7, "top1": 0.5, "top1_ci95": [0.2, 0.8]}}})
+    end_run(run, "finished", {"metrics": {"validation": {"n": 4, "loss": 0.7, "top1": 0.5, "top1_ci95": [0.2, 0.8]}}})
 
 
 def _draw(folder: Path) -> str:

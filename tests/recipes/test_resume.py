@@ -246,7 +246,7 @@ def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
 def test_images_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_path: Path) -> None:
     """Each is named, and nothing is trained."""
     images = Path(shutil.copytree(data, tmp_path / "data"))
-    for file in (stopped.config, stopped.began_with, stopped.manifest):
+    for file in (stopped.config, stopped.initial_config, stopped.manifest):
         file.write_text(file.read_text().replace(str(data), str(images)))
     one, other, *_ = sorted((images / "train" / "dots").iterdir())
     one.write_bytes(other.read_bytes())
@@ -328,7 +328,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(stopped: RunFolder, finishe
 
 def test_a_run_of_an_earlier_version_needs_no_second_config(stopped: RunFolder) -> None:
     """Without a second config there is nothing to compare with, and the config is used as it is."""
-    stopped.began_with.unlink()
+    stopped.initial_config.unlink()
     resume(stopped, CONSOLE)
 
     assert stopped.read_facts()["state"] == "finished"

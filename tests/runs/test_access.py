@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cnncli.errors import RunError
-from cnncli.runs.access import ATTEMPTS, is_being_trained, locked, state_of
-from cnncli.runs.folder import RunFolder, create_run, finish_run
+from cnncli.runs.access import ATTEMPTS, locked, state_of
+from cnncli.runs.folder import RunFolder, create_run, end_run
 from cnncli.runs.listing import open_run
 from cnncli.storage.locks import Lock
 from tests.support.no_locks import without_locks
@@ -29,7 +29,7 @@ NAMES = (
 def run(tmp_path: Path) -> RunFolder:
     """A finished run."""
     run = create_run(tmp_path / "runs", "a", {"config.yaml": "name: a\n"})
-    finish_run(run)
+    end_run(run, "finished")
     return run
 
 
@@ -121,7 +121,7 @@ def test_a_killed_run_is_interrupted(tmp_path: Path) -> None:
 
 def test_looking_at_a_run_writes_nothing(run: RunFolder) -> None:
     """A run that was never locked is trained by nobody, and a lock file is not created by asking."""
-    assert not is_being_trained(run)
+    assert state_of(run, {"state": "running"}) == "interrupted"
     assert not run.lock.exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.errors import RunError
-from cnncli.runs.folder import RunFolder, create_run, finish_run
+from cnncli.runs.folder import RunFolder, create_run, end_run
 from cnncli.runs.listing import find_run
 
 
@@ -22,7 +22,7 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _run(runs_dir: Path, name: str, *, finished: bool = False) -> RunFolder:
     run = create_run(runs_dir, name, {"config.yaml": ""})
     if finished:
-        finish_run(run)
+        end_run(run, "finished")
     return run
 
 

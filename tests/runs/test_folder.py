@@ -13,7 +13,7 @@ import pytest
 
 from cnncli.errors import RunError
 from cnncli.runs import folder
-from cnncli.runs.folder import RunFolder, create_run, fail_run, finish_run, run_folders, runs_dir_from, update_facts
+from cnncli.runs.folder import RunFolder, create_run, end_run, run_files, run_folders, runs_dir_from, update_facts
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.environment import cnncli_version
 
@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
 def finished_run(runs_dir: Path, name: str = "a", **facts: Any) -> RunFolder:
     """Create a finished run."""
     run = create_run(runs_dir, name, FILES)
-    finish_run(run, facts)
+    end_run(run, "finished", facts)
     return run
 
 
@@ -59,12 +59,6 @@ def test_a_run_appears_with_everything_it_was_given(tmp_path: Path, monkeypatch:
 
     assert seen == [[], ["classes.json", "config.yaml", "figures/x.txt", "run.json"]]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_a_run_without_its_config_cannot_be_created(tmp_path: Path) -> None:
-    """The resolved config is what makes a run one that can be resumed."""
-    with pytest.raises(ValueError, match=r"config\.yaml is missing"):
-        create_run(tmp_path, "a", {})
 
 
 def test_the_first_facts_of_a_run(tmp_path: Path, clock: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +150,7 @@ def test_a_finished_run_says_when_and_how_long(tmp_path: Path, clock: list[datet
     """The end adds state, time, seconds and facts to those of the beginning."""
     run = create_run(tmp_path, "a", FILES, facts={"engine": "keras"})
     clock[0] += timedelta(seconds=12.5)
-    finish_run(run, {"precision": "float32"})
+    end_run(run, "finished", {"precision": "float32"})
     facts = run.read_facts()
 
     assert (facts["state"], facts["finished"], facts["seconds"]) == ("finished", "2026-11-21T12:00:12.500Z", 12.5)
@@ -166,7 +160,7 @@ def test_a_finished_run_says_when_and_how_long(tmp_path: Path, clock: list[datet
 def test_a_failed_run_says_why(tmp_path: Path) -> None:
     """State and reason are recorded, and reported if a finished run is needed."""
     run = create_run(tmp_path, "a", FILES)
-    fail_run(run, "the loss is not a number")
+    end_run(run, "failed", {"reason": "the loss is not a number"})
 
     with pytest.raises(RunError) as caught:
         require_finished(run)
@@ -200,14 +194,13 @@ def test_hidden_folders_are_not_runs(tmp_path: Path) -> None:
 
 
 def test_every_file_of_a_run_has_a_name_of_its_own() -> None:
-    """No two properties share a path, and all paths are inside the run."""
-    run = RunFolder(Path("run"))
-    names = [name for name in dir(RunFolder) if isinstance(getattr(RunFolder, name), property)]
-    paths = [getattr(run, name) for name in names]
+    """No two attributes share a path, all paths are inside the run, and each has a sentence for the documentation."""
+    names = [file.name for file in run_files()]
 
-    assert len(set(paths)) == len(paths) >= 14
-    assert all(path.parts[0] == "run" and len(path.parts) > 1 for path in paths)
-    assert all(getattr(RunFolder, name).__doc__ for name in names)
+    assert len(set(names)) == len(names) >= 14
+    assert not any(Path(name).is_absolute() or ".." in name for name in names)
+    assert all(file.contents.endswith(".") for file in run_files())
+    assert RunFolder(Path("run")).config == Path("run/config.yaml")
 
 
 def test_the_folder_of_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from cnncli.errors import RunError
 from cnncli.runs import folder
 from cnncli.runs.access import locked
-from cnncli.runs.folder import RunFolder, create_run, finish_run, update_facts
+from cnncli.runs.folder import RunFolder, create_run, end_run, update_facts
 from cnncli.runs.listing import COLUMNS, list_runs, open_run, require_finished
 
 METRICS = {
@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
 def finished_run(runs_dir: Path, name: str = "a", **facts: Any) -> RunFolder:
     """Create a finished run."""
     run = create_run(runs_dir, name, FILES)
-    finish_run(run, facts)
+    end_run(run, "finished", facts)
     return run
 
 
@@ -52,7 +52,7 @@ def a_finished_run(runs_dir: Path, name: str) -> RunFolder:
     """Create a finished run with a model and metrics."""
     run = a_run(runs_dir, name)
     run.model.write_bytes(b"")
-    finish_run(run, {"seconds": 75.0, "metrics": METRICS})
+    end_run(run, "finished", {"seconds": 75.0, "metrics": METRICS})
     return run
 
 
@@ -148,17 +148,38 @@ def test_a_run_that_lost_a_file_is_broken(tmp_path: Path) -> None:
         assert found[run.path].cells()[1] == "broken"
 
 
-@pytest.mark.parametrize(
-    "metrics",
-    [3, {}, {"test": None}, {"test": {}}, {"test": {"top1": "high", "top1_ci95": [1], "n": None}}, {"validation": 3}],
-)
-def test_metrics_of_another_form_are_unknown(tmp_path: Path, metrics: object) -> None:
-    """Values that are not numbers are shown as dashes."""
-    update_facts(a_run(tmp_path, "a"), {"metrics": metrics, "mode": 1, "backbone": [], "seconds": "long"})
+@pytest.mark.parametrize("metrics", [None, {}, {"test": None}, {"test": {}}])
+def test_metrics_that_are_not_there_are_dashes(tmp_path: Path, metrics: object) -> None:
+    """A split may not have been evaluated."""
+    update_facts(a_run(tmp_path, "a"), {"metrics": metrics})
     (summary,) = list_runs(tmp_path)
 
-    assert summary.cells()[2:] == ("–",) * 7
+    assert summary.cells()[4:] == ("–",) * 5
     assert summary.problem is None
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"metrics": 3},
+        {"metrics": {"validation": 3}},
+        {"metrics": {"test": {"top1": "high"}}},
+        {"metrics": {"test": {"top1_ci95": [1]}}},
+        {"metrics": {"test": {"n": 10**400}}},
+        {"seconds": "long"},
+        {"mode": 1},
+    ],
+)
+def test_a_run_with_facts_of_another_type_is_broken(tmp_path: Path, facts: dict[str, Any]) -> None:
+    """It is listed as such, and the other runs as usual."""
+    a_run(tmp_path, "a")
+    update_facts(a_run(tmp_path, "b"), facts)
+    states = {run.name.partition("_")[2]: (run.state, run.problem) for run in list_runs(tmp_path)}
+
+    assert states["a"] == ("interrupted", None)
+    state, problem = states["b"]
+    assert problem is not None
+    assert (state, problem.code) == ("broken", "run-file-damaged")
 
 
 def test_the_newest_finished_run_is_the_default(tmp_path: Path, clock: list[datetime]) -> None:
@@ -209,7 +230,7 @@ def test_a_run_is_opened_by_its_own_name(tmp_path: Path, clock: list[datetime]) 
     assert open_run("a", tmp_path) == newest
     assert open_run("a", tmp_path, prefer="unfinished") == unfinished
     assert open_run("b", tmp_path) == only
-    finish_run(only)
+    end_run(only, "finished")
     assert open_run("b", tmp_path, prefer="unfinished") == only
 
 

@@ -113,7 +113,7 @@ def _train(config: Config, store: Path, writer: RunWriter | None = None) -> Ende
 
 def _newest(folder: Path) -> Checkpoint:
     """Return the newest checkpoint of a run."""
-    found = _writer(folder).newest_checkpoint()
+    found = _writer(folder).checkpoints.newest()
     assert found is not None
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.errors import RunError
-from cnncli.runs.run_json import FORMAT, read_facts, stamp, time_text, write_facts
+from cnncli.runs.documents import FORMAT, STATES, read_facts, stamp, time_text, write_facts
 
 GOOD = {"state": "finished", "created": "2026-11-21T12:00:00.000Z"}
 
@@ -25,16 +26,15 @@ def test_facts_read_back_as_written(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    """The message has both formats and the version that wrote the file."""
-    write_facts(tmp_path / "run.json", {**GOOD, "format": FORMAT + 1, "cnncli": "9.1"})
+    """The error has both formats."""
+    write_facts(tmp_path / "run.json", {**GOOD, "format": FORMAT + 1})
 
     with pytest.raises(RunError) as caught:
         read_facts(tmp_path / "run.json")
 
     assert caught.value.codes == ("run-newer-format",)
     facts = caught.value.facts
-    assert (facts["path"], facts["received"], facts["expected"]) == (tmp_path, FORMAT + 1, FORMAT)
-    assert "9.1" in str(caught.value)
+    assert (facts["path"], facts["received"], facts["expected"]) == (tmp_path / "run.json", FORMAT + 1, FORMAT)
 
 
 def test_an_older_format_is_read(tmp_path: Path) -> None:
@@ -52,21 +52,27 @@ def test_unknown_facts_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    "text",
     [
-        ("{", "cannot be read (Expecting property name"),
-        ("[1]", "has no format number"),
-        ("{}", "has no format number"),
-        ('{"format": "1"}', "has no format number"),
-        (json.dumps({"format": 1, **GOOD, "state": "odd"}), "invalid state 'odd'"),
-        (json.dumps({"format": 1, "state": "failed"}), "invalid time of creation None"),
-        (json.dumps({"format": 1, **GOOD, "created": 5}), "invalid time of creation 5"),
-        (json.dumps({"format": 1, **GOOD, "created": "2026-11-21T12:00:00"}), "time of creation without a time zone"),
-        (json.dumps({"format": 1, **GOOD, "name": 7}), "name: not a string"),
-        ("\udcff", "cannot be read ("),
+        "{",
+        "[1]",
+        "{}",
+        '{"format": "1"}',
+        '{"format": 1, "state": "failed"}',
+        *(
+            json.dumps({"format": 1, **GOOD, **wrong})
+            for wrong in (
+                {"state": "odd"},
+                {"created": 5},
+                {"created": "2026-11-21T12:00:00"},
+                {"name": 7},
+                {"seconds": math.nan},
+            )
+        ),
+        "\udcff",
     ],
 )
-def test_damage_is_reported_with_its_reason(tmp_path: Path, text: str, problem: str) -> None:
+def test_damage_is_an_error_with_its_reason(tmp_path: Path, text: str) -> None:
     """The message is one line, whatever the file holds."""
     (tmp_path / "run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
 
@@ -75,7 +81,7 @@ def test_damage_is_reported_with_its_reason(tmp_path: Path, text: str, problem: 
 
     assert caught.value.codes == ("run-file-damaged",)
     assert caught.value.facts["path"] == tmp_path / "run.json"
-    assert str(caught.value.facts["reason"]).startswith(problem)
+    assert caught.value.facts["reason"]
     assert len(caught.value.problems[0].splitlines()) == 1
 
 
@@ -95,7 +101,7 @@ def test_any_document_gives_facts_or_a_run_error(tmp_path_factory: pytest.TempPa
         facts = read_facts(path)
     except RunError:
         return
-    assert facts["state"] in ("running", "finished", "failed")
+    assert facts["state"] in STATES
 
 
 @given(st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1), timezones=st.just(UTC)))
