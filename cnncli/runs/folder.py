@@ -1,11 +1,15 @@
 """The run directory: what is in it, how it appears, and how its state changes.
 
 A run directory appears by one rename with its resolved config in it. Everything else in the folder of the runs has a
-name with a leading dot.
+name with a leading dot. run.json has the state and the key facts:
+
+    {"format": 1, "state": "running" | "stopped" | "finished" | "failed", "name", "parent", "created", "finished",
+     "seconds", "command", "cnncli", "engine", "precision", "stages", …}
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -17,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cnncli.errors import Message, RunError, printable
-from cnncli.runs.documents import facts_text, read_facts, stamp, time_text, utc_now, write_facts
+from cnncli.runs.documents import damaged, read_document, stamp, time_text, utc_now
 from cnncli.runtime.environment import cnncli_version
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.storage.atomic import sync_folder, write_atomically
@@ -25,6 +29,9 @@ from cnncli.storage.atomic import sync_folder, write_atomically
 VARIABLE = "CNNCLI_RUNS"
 DEFAULT_RUNS_DIR = "runs"
 
+FORMAT = 1
+STATES = ("running", "stopped", "finished", "failed")
+OPTIONAL_TEXTS = ("name", "parent", "reason", "mode", "backbone")
 EndState = Literal["finished", "failed", "stopped"]
 
 
@@ -79,7 +86,38 @@ class RunFolder:
         Raises:
             RunError: it is missing or damaged, or a newer cnncli wrote it.
         """
-        return read_facts(self.facts)
+        if not self.facts.exists():
+            raise not_a_run(self.path)
+        facts = read_document(self.facts, FORMAT)
+        if problem := _problem(facts):
+            raise damaged(self.facts, problem)
+        return facts
+
+
+def not_a_run(folder: Path) -> RunError:
+    """Return the error about a folder that is not a run directory."""
+    text = f"{printable(folder)}: not a run directory, it has no run.json"
+    return RunError(Message("run-not-a-run", text, path=folder))
+
+
+def _problem(facts: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the content of a run.json, or None."""
+    if facts.get("state") not in STATES:
+        return f"its state is not one of {', '.join(STATES)}"
+    if wrong := [name for name in OPTIONAL_TEXTS if not isinstance(facts.get(name), str | None)]:
+        return f"{', '.join(wrong)}: not a string"
+    try:
+        if datetime.fromisoformat(facts["created"]).tzinfo is None:
+            return "its time of creation has no time zone"
+        _facts_text(facts)  # it is written again when the run is resumed
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _facts_text(facts: Mapping[str, Any]) -> str:
+    """Return the text of a run.json."""
+    return json.dumps({"format": FORMAT, **facts}, indent=2, allow_nan=False) + "\n"
 
 
 def run_files() -> list[RunFile]:
@@ -141,7 +179,7 @@ def create_run(
     }
     temporary = runs_dir / f".creating-{os.urandom(8).hex()}"
     try:
-        for file, text in {**files, "run.json": facts_text(first_facts)}.items():
+        for file, text in {**files, "run.json": _facts_text(first_facts)}.items():
             (temporary / file).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(temporary / file, text)
         return RunFolder(_publish(temporary, runs_dir / f"{stamp(now)}_{name}"))
@@ -155,8 +193,8 @@ def create_run(
 def _command() -> str:
     """Return the command line of this process, with the program's name instead of its path."""
     program = Path(sys.argv[0] or "python")
-    name = f"python -m {program.parent.name}" if program.name == "__main__.py" else shlex.quote(program.name)
-    return " ".join([name, *map(shlex.quote, sys.argv[1:])])
+    is_module = program.name == "__main__.py"
+    return shlex.join([*(["python", "-m", program.parent.name] if is_module else [program.name]), *sys.argv[1:]])
 
 
 def _publish(temporary: Path, first_choice: Path) -> Path:
@@ -180,7 +218,7 @@ def _publish(temporary: Path, first_choice: Path) -> Path:
 
 def update_facts(run: RunFolder, facts: Mapping[str, Any]) -> None:
     """Add facts to run.json, replacing those of the same name."""
-    write_facts(run.facts, {**run.read_facts(), **facts})
+    write_atomically(run.facts, _facts_text({**run.read_facts(), **facts}))
 
 
 def end_run(run: RunFolder, state: EndState, facts: Mapping[str, Any] | None = None) -> None:

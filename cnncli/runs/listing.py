@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from cnncli.errors import Message, RunError, printable
 from cnncli.runs.access import require_own_files, state_of
-from cnncli.runs.documents import damaged, not_a_run
-from cnncli.runs.folder import RunFolder, run_folders
+from cnncli.runs.documents import damaged
+from cnncli.runs.folder import RunFolder, not_a_run, run_folders
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.terminal.formatting import duration, percent, percent_range
 from cnncli.terminal.suggestions import closest
@@ -130,17 +130,12 @@ class RunSummary:
 
     Attributes:
         name: name of the directory.
-        path: the directory.
         state: `running`, `interrupted`, `stopped`, `finished`, `failed` or `broken`.
         created: UTC time in ISO 8601.
         parent: path of the run that this one continues.
-        mode: mode of its config.
-        backbone: name of the network.
-        val_accuracy: accuracy on the validation images, 0-1.
-        test_accuracy: accuracy on the test images, 0-1.
-        test_ci95: its 95 % Wilson interval.
+        val_accuracy, test_accuracy: 0-1.
+        test_ci95: 95 % Wilson interval of the test accuracy.
         test_n: number of test images.
-        seconds: duration.
         problem: what is wrong with the directory.
     """
 

@@ -75,19 +75,17 @@ def recording(run: RunFolder) -> Iterator[None]:
     LOGGER.addHandler(handler)
     try:
         yield
-    except CnncliError as error:
-        for problem in error.problems:
-            LOGGER.error(problem, extra=_SHOWN)
-        _record_end(run, "failed", error.problems[0])
-        raise
     except Exception as error:
-        if (lack := machine_problem(error)) is not None:
-            LOGGER.error(lack, extra=_SHOWN)
-            _record_end(run, "failed", lack)
+        lack = None if isinstance(error, CnncliError) else machine_problem(error)
+        problems = error.problems if isinstance(error, CnncliError) else (lack,) if lack else ()
+        for problem in problems:
+            LOGGER.error(problem, extra=_SHOWN)
+        if not problems:
+            LOGGER.exception("exception in cnncli %s", cnncli_version(), extra=_SHOWN)
+            error.cnncli_log = run.log  # type: ignore[attr-defined]  # for `bug_log`
+        _record_end(run, "failed", problems[0] if problems else f"{type(error).__name__}: {error}")
+        if lack:
             raise MachineError(lack) from error
-        LOGGER.exception("exception in cnncli %s", cnncli_version(), extra=_SHOWN)
-        error.cnncli_log = run.log  # type: ignore[attr-defined]  # for `bug_log`
-        _record_end(run, "failed", f"{type(error).__name__}: {error}")
         raise
     except BaseException as stop:
         LOGGER.info("stopped by %s", type(stop).__name__, extra=_SHOWN)

@@ -1,4 +1,4 @@
-"""run.json is read and written, and damage is reported."""
+"""run.json is read, damage is reported, and times have one form."""
 
 from __future__ import annotations
 
@@ -13,42 +13,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.errors import RunError
-from cnncli.runs.documents import FORMAT, STATES, read_facts, stamp, time_text, write_facts
+from cnncli.runs.documents import stamp, time_text
+from cnncli.runs.folder import FORMAT, STATES, RunFolder
 
-GOOD = {"state": "finished", "created": "2026-11-21T12:00:00.000Z"}
+GOOD = {"format": 1, "state": "finished", "created": "2026-11-21T12:00:00.000Z"}
 
 
-def test_facts_read_back_as_written(tmp_path: Path) -> None:
-    """The format number is added."""
-    write_facts(tmp_path / "run.json", GOOD)
-
-    assert read_facts(tmp_path / "run.json") == {"format": 1, **GOOD}
+def _read(folder: Path, document: object) -> dict[str, Any]:
+    (folder / "run.json").write_text(json.dumps(document))
+    return RunFolder(folder).read_facts()
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     """The error has both formats."""
-    write_facts(tmp_path / "run.json", {**GOOD, "format": FORMAT + 1})
-
     with pytest.raises(RunError) as caught:
-        read_facts(tmp_path / "run.json")
+        _read(tmp_path, {**GOOD, "format": FORMAT + 1})
 
     assert caught.value.codes == ("run-newer-format",)
     facts = caught.value.facts
     assert (facts["path"], facts["received"], facts["expected"]) == (tmp_path / "run.json", FORMAT + 1, FORMAT)
 
 
-def test_an_older_format_is_read(tmp_path: Path) -> None:
-    """Files of earlier versions stay readable."""
-    write_facts(tmp_path / "run.json", {**GOOD, "format": 0})
+@pytest.mark.parametrize("other", [{"format": 0}, {"later": [1, 2]}])
+def test_an_older_format_and_unknown_facts_are_read(tmp_path: Path, other: dict[str, Any]) -> None:
+    """Files of earlier versions stay readable, and a later version may have written more."""
+    document = {**GOOD, **other}
 
-    assert read_facts(tmp_path / "run.json")["state"] == "finished"
-
-
-def test_unknown_facts_are_kept(tmp_path: Path) -> None:
-    """A later version may have written them."""
-    write_facts(tmp_path / "run.json", {**GOOD, "later": [1, 2]})
-
-    assert read_facts(tmp_path / "run.json")["later"] == [1, 2]
+    assert _read(tmp_path, document) == document
 
 
 @pytest.mark.parametrize(
@@ -60,7 +51,7 @@ def test_unknown_facts_are_kept(tmp_path: Path) -> None:
         '{"format": "1"}',
         '{"format": 1, "state": "failed"}',
         *(
-            json.dumps({"format": 1, **GOOD, **wrong})
+            json.dumps({**GOOD, **wrong})
             for wrong in (
                 {"state": "odd"},
                 {"created": 5},
@@ -77,7 +68,7 @@ def test_damage_is_an_error_with_its_reason(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
 
     with pytest.raises(RunError) as caught:
-        read_facts(tmp_path / "run.json")
+        RunFolder(tmp_path).read_facts()
 
     assert caught.value.codes == ("run-file-damaged",)
     assert caught.value.facts["path"] == tmp_path / "run.json"
@@ -95,10 +86,8 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_document_gives_facts_or_a_run_error(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
     """No document raises another exception."""
-    path = tmp_path_factory.getbasetemp() / "run.json"
-    path.write_text(json.dumps(document))
     try:
-        facts = read_facts(path)
+        facts = _read(tmp_path_factory.getbasetemp(), document)
     except RunError:
         return
     assert facts["state"] in STATES
