@@ -1,4 +1,4 @@
-"""From a graph to an engine that runs it."""
+"""Choice of an engine, and its construction from a graph."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncli.engines.engine import Engine, EngineChoice
+from cnncli.engines.engine import Engine, EngineChoice, EngineName
 from cnncli.engines.keras import KerasEngine
-from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph
+from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph, has_bfloat16
 from cnncli.errors import CacheError, EngineError, Message, printable
+from cnncli.networks.backend import gpus
 from cnncli.storage.atomic import touch
 from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 from cnncli.storage.locks import Lock, shared
@@ -22,6 +23,26 @@ log = logging.getLogger(__name__)
 
 GRAPHS_LOCK = "lock"
 """Name of the lock file in the directory of converted graphs."""
+
+
+def choose_engine(engine: str, precision: str) -> EngineChoice:
+    """Decide what `auto` means on this machine.
+
+    Args:
+        engine: auto (Keras where TensorFlow sees a GPU, else OpenVINO), keras, openvino.
+        precision: auto (bfloat16 where the hardware computes in it), float32, bfloat16.
+
+    Raises:
+        EngineError: bfloat16 was requested of OpenVINO on a processor that does not have it.
+    """
+    chosen: EngineName = "keras" if engine == "keras" or (engine == "auto" and gpus()) else "openvino"
+    available = has_bfloat16() if chosen == "openvino" else bool(gpus())
+    if precision == "bfloat16" and chosen == "openvino" and not available:
+        text = "precision: received bfloat16, but this processor has neither AMX nor AVX-512-BF16."
+        remedy = "Use `precision: auto` or `precision: float32`."
+        raise EngineError(Message("engine-no-bfloat16", f"{text} {remedy}", key="precision", received=precision))
+    is_bfloat16 = available if precision == "auto" else precision == "bfloat16"
+    return EngineChoice(chosen, "bfloat16" if is_bfloat16 else "float32")
 
 
 def graphs_in_use(graphs: Path) -> Lock:

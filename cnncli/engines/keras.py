@@ -30,6 +30,8 @@ class KerasEngine:
     do not promise that for this graph, images are computed one at a time, several of them in parallel.
     """
 
+    streams = 1  # TensorFlow spreads each request over all cores
+
     def __init__(
         self,
         model: keras.Model,
@@ -41,16 +43,16 @@ class KerasEngine:
         """Trace the graph.
 
         Args:
-            model: any functional model; it is not changed.
+            model: Any functional model; it is not changed.
             precision: float32, or bfloat16 (Keras's `mixed_bfloat16` policy on every layer).
-            batch: rows in a request; default: `BATCH`, on a GPU `GPU_BATCH`.
-            dtype: of the arrays that come out; default: the precision.
-            in_float32: names of layers that compute in float32 in both precisions.
+            batch: Rows in a request; default: `BATCH`, on a GPU `GPU_BATCH`.
+            dtype: Precision of the arrays that come out; default: `precision`.
+            in_float32: Names of layers that compute in float32 in both precisions.
 
         Raises:
-            EngineError: a GPU has no room for a request.
+            EngineError: The GPU has no memory for a request.
         """
-        self._precision = precision
+        self.choice = EngineChoice("keras", precision)
         self._dtype = dtype or precision
         self._gpus = gpus()
         self.batch = batch or (GPU_BATCH if self._gpus else BATCH)
@@ -61,16 +63,6 @@ class KerasEngine:
             self._fall_back_from_xla()
 
     @property
-    def choice(self) -> EngineChoice:
-        """See `Engine.choice`."""
-        return EngineChoice("keras", self._precision)
-
-    @property
-    def streams(self) -> int:
-        """See `Engine.streams`: TensorFlow spreads each request over what there is."""
-        return 1
-
-    @property
     def identity(self) -> Mapping[str, str | int]:
         """See `Engine.identity`."""
         import tensorflow as tf
@@ -78,18 +70,18 @@ class KerasEngine:
         return {
             "engine": "keras",
             "version": f"{import_keras().__version__} tensorflow {tf.__version__}",
-            "precision": self._precision,
+            "precision": self.choice.precision,
             "processor": " ".join(self._gpus) or processor(),
             "threads": tf.config.threading.get_intra_op_parallelism_threads() or workers(),
             "batch": self.batch,
         }
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Run the graph on n rows; see `Engine.run`."""
+        """See `Engine.run`."""
         if self._gpus or self._rows_are_independent:
-            batches = [self._run_batch(batch, rows) for rows, batch in padded_batches(inputs, self.batch)]
+            batches = [self._run_batch(rows, batch) for rows, batch in padded_batches(inputs, self.batch)]
         else:
-            batches = list(map_ordered(lambda pair: self._run_batch(pair[1], pair[0]), padded_batches(inputs, 1)))
+            batches = list(map_ordered(lambda one: self._run_batch(*one), padded_batches(inputs, 1)))
         return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
     @cached_property
@@ -101,10 +93,10 @@ class KerasEngine:
         versions and the number of threads, all of which are part of the feature key.
         """
         batch = [np.repeat(row, self.batch, axis=0) for row in self._example(1)]
-        outputs = self._run_batch(batch, slice(0, self.batch))
+        outputs = self._run_batch(slice(0, self.batch), batch)
         return all(len({row.tobytes() for row in output}) == 1 for output in outputs)
 
-    def _run_batch(self, batch: Sequence[Array], rows: slice) -> list[Array]:
+    def _run_batch(self, rows: slice, batch: Sequence[Array]) -> list[Array]:
         """Run the compiled function once; return the rows that are not padding."""
         return [output.numpy()[: rows.stop - rows.start] for output in self._function(*batch)]
 
@@ -127,14 +119,9 @@ class KerasEngine:
         try:
             self._function(*self._example(self.batch))
         except tf.errors.ResourceExhaustedError as error:
-            raise EngineError(
-                Message(
-                    "engine-gpu-memory",
-                    f"The GPU has no memory for a batch of {self.batch} images. Another process may be using it. "
-                    "Use a smaller data.image_size, or engine: openvino.",
-                    batch=self.batch,
-                )
-            ) from error
+            text = f"The GPU has no memory for a batch of {self.batch} images. Another process may be using it."
+            remedy = "Use a smaller data.image_size, or engine: openvino."
+            raise EngineError(Message("engine-gpu-memory", f"{text} {remedy}", batch=self.batch)) from error
         except (tf.errors.OpError, ValueError):
             self._function = self._compile(jit=False)
 
@@ -143,7 +130,7 @@ class KerasEngine:
         import tensorflow as tf
 
         def outputs(*inputs: Any) -> list[Any]:
-            given = [tf.cast(array, tensor.dtype) for array, tensor in zip(inputs, self._model.inputs, strict=True)]
-            return [tf.cast(output, self._dtype) for output in tf.nest.flatten(self._model(given, training=False))]
+            typed = [tf.cast(array, tensor.dtype) for array, tensor in zip(inputs, self._model.inputs, strict=True)]
+            return [tf.cast(output, self._dtype) for output in tf.nest.flatten(self._model(typed, training=False))]
 
         return tf.function(outputs, autograph=False, jit_compile=jit or None, reduce_retracing=True)

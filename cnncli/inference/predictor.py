@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.engines.engine import Array, Chain, Engine
-from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, has_bfloat16
+from cnncli.engines.engine import Array, Engine, EngineName, Precision
+from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert_graph, has_bfloat16
 from cnncli.errors import EngineError, Message, RunError
-from cnncli.inference.spec import PredictorSpec, damaged_file
+from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.scores import probabilities_of
 from cnncli.networks.backend import gpus
+from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.storage.checksums import checksummed, damage
@@ -40,17 +41,20 @@ class Predictor:
         spec: Engines, precisions, pixels and classes.
         trunk: Maps pixels to features; None if the trunk is empty.
         tail: Maps features to logits.
+        last_layer: Maps what the tail gives to logits, where OpenVINO runs a tail in bfloat16; see `LOGITS`.
         note: Warning for the user of its results, or None.
     """
 
     spec: PredictorSpec
     trunk: Engine | None
     tail: Engine
+    last_layer: Engine | None = None
     note: Message | None = None
 
     def logits(self, features: Sequence[Array]) -> Array:
         """Return the logits of features of the trunk, float32 (n, units)."""
-        logits = self.tail.run(features)[0]
+        outputs = self.tail.run(features)
+        logits = (self.last_layer.run(outputs) if self.last_layer else outputs)[0]
         if len(logits) and logits.shape[1:] != (self.spec.units,):
             text = f"the run's engine gives {logits.shape[1:]} scores for {len(self.spec.classes)} classes."
             raise RunError(Message("run-file-damaged", text, received=logits.shape[1:], expected=self.spec.units))
@@ -112,31 +116,28 @@ def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Pat
         if trunk_graph is not None:
             for suffix in (".xml", ".bin"):
                 shutil.copyfile(trunk_graph.with_suffix(suffix), (temporary / TRUNK).with_suffix(suffix))
-        if spec.tail_engine == "openvino" and not _convert_tail(temporary, spec, cut):
-            spec = replace(spec, tail_engine="keras")
+        if spec.tail_engine == "openvino":
+            try:
+                _convert_tail(temporary, spec, cut)
+            except EngineError:
+                for graph in (TAIL, LOGITS):
+                    for suffix in (".xml", ".bin"):
+                        (temporary / graph).with_suffix(suffix).unlink(missing_ok=True)
+                spec = replace(spec, tail_engine="keras")
         spec.save(temporary)
     return spec
 
 
-def _convert_tail(folder: Path, spec: PredictorSpec, cut: Cut) -> bool:
-    """Write the converted tail; return False, and leave nothing, if OpenVINO does not support it."""
-    from cnncli.engines.openvino import convert_graph
+def _convert_tail(folder: Path, spec: PredictorSpec, cut: Cut) -> None:
     from cnncli.networks.mixed_precision import split_logits
 
     pixels = cut.trunk is None
-    try:
-        if spec.tail_precision == "float32":
-            convert_graph(cut.tail, folder / TAIL, pixels=pixels)
-        else:
-            below, logits = split_logits(cut.tail)
-            convert_graph(below, folder / TAIL, pixels=pixels)
-            convert_graph(logits, folder / LOGITS, pixels=False)
-    except EngineError:
-        for graph in (folder / TAIL, folder / LOGITS):
-            for suffix in (".xml", ".bin"):
-                graph.with_suffix(suffix).unlink(missing_ok=True)
-        return False
-    return True
+    if spec.tail_precision == "float32":
+        convert_graph(cut.tail, folder / TAIL, pixels=pixels)
+    else:
+        below, logits = split_logits(cut.tail)
+        convert_graph(below, folder / TAIL, pixels=pixels)
+        convert_graph(logits, folder / LOGITS, pixels=False)
 
 
 def load_spec(folder: Path) -> PredictorSpec:
@@ -146,7 +147,7 @@ def load_spec(folder: Path) -> PredictorSpec:
         RunError: The folder is missing or damaged, or a newer cnncli wrote it.
     """
     if (problem := damage(folder)) is not None:
-        raise damaged_file(folder, problem)
+        raise damaged(folder, problem)
     return PredictorSpec.load(folder)
 
 
@@ -160,7 +161,8 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
             which features that the training cached are found.
 
     Returns:
-        The predictor. If this machine lacks the run's precision, it uses float32 and has a note about it.
+        The predictor. If this machine lacks the run's precision, it uses float32 and has a note about it. Whatever
+            Keras runs is cut from `model` again.
 
     Raises:
         RunError: The folder is missing or damaged.
@@ -169,7 +171,24 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
     if (note := _precision_note(spec)) is not None:
         spec = replace(spec, precision="float32", tail_precision="float32")
     cut = _cut_model(spec, model) if "keras" in (spec.tail_engine, spec.trunk and spec.engine) else None
-    return Predictor(spec, _trunk_engine(spec, folder, cut, batch), _tail_engine(spec, folder, cut, batch), note)
+    streams = 1 if batch == 1 else None  # a single image uses all cores
+
+    def engine(name: EngineName, precision: Precision, graph: str, dtype: Precision | None = None) -> Engine:
+        if name == "openvino":
+            return OpenVinoEngine(folder / graph, precision, batch, streams, dtype)
+        from cnncli.engines.keras import KerasEngine
+        from cnncli.networks.head import LOGITS as LAST_LAYER
+
+        model = cut and (cut.trunk if graph == TRUNK else cut.tail)
+        return KerasEngine(model, precision, batch, dtype, in_float32=[LAST_LAYER])
+
+    return Predictor(
+        spec,
+        trunk=engine(spec.engine, spec.precision, TRUNK) if spec.trunk else None,
+        tail=engine(spec.tail_engine, spec.tail_precision, TAIL, "float32"),
+        last_layer=engine("openvino", "float32", LOGITS) if (folder / LOGITS).exists() else None,
+        note=note,
+    )
 
 
 def _precision_note(spec: PredictorSpec) -> Message | None:
@@ -190,31 +209,3 @@ def _cut_model(spec: PredictorSpec, model: Path) -> Cut:
     from cnncli.networks.cut import cut_classifier
 
     return cut_classifier(load_classifier(model, spec.pretrained), spec.unfreeze, spec.batch_norm)
-
-
-def _trunk_engine(spec: PredictorSpec, folder: Path, cut: Cut | None, batch: int | None) -> Engine | None:
-    if spec.trunk is None:
-        return None
-    if spec.engine == "openvino":
-        return OpenVinoEngine(folder / TRUNK, spec.precision, batch, _streams(batch))
-    from cnncli.engines.keras import KerasEngine
-
-    return KerasEngine(cut.trunk if cut else None, spec.precision, batch)
-
-
-def _tail_engine(spec: PredictorSpec, folder: Path, cut: Cut | None, batch: int | None) -> Engine:
-    """Return the engine from features to logits, whose last layer computes in float32 as in training."""
-    if spec.tail_engine == "openvino":
-        tail = OpenVinoEngine(folder / TAIL, spec.tail_precision, batch, _streams(batch), dtype="float32")
-        if not (folder / LOGITS).exists():
-            return tail
-        return Chain(tail, OpenVinoEngine(folder / LOGITS, "float32", batch, _streams(batch)))
-    from cnncli.engines.keras import KerasEngine
-    from cnncli.networks.head import LOGITS as LAST_LAYER
-
-    return KerasEngine(cut.tail if cut else None, spec.tail_precision, batch, dtype="float32", in_float32=(LAST_LAYER,))
-
-
-def _streams(batch: int | None) -> int | None:
-    """Return the number of parallel requests: 1 for a single image, which uses all cores; None: one per core."""
-    return 1 if batch == 1 else None

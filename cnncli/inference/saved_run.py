@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message
@@ -39,7 +39,7 @@ class SavedRunEvaluation:
 
 def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext, outcome: Outcome) -> None:
     """Save a classifier as Keras loads it, and as its engine runs it fastest."""
-    graph, data = outcome.last, context.config.data
+    graph = outcome.last
     choice = graph.engine.choice if graph.engine else EngineChoice(context.choice.engine, graph.precision)
     spec = PredictorSpec(
         engine=choice.engine,
@@ -51,12 +51,7 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
         pretrained=classifier.pretrained,
         activation=context.config.head.activation,
         classes=context.manifest.classes,
-        height=context.pixels.height,
-        width=context.pixels.width,
-        color=data.color,
-        fit=data.fit,
-        max_pixels=data.max_pixels,
-        value_range=data.range,
+        **asdict(context.pixels),
         tail_precision=graph.precision,
         gpu=bool(gpus()),
         cut=graph.cut.after,

@@ -1,54 +1,46 @@
 """Settings that determine, with the weights, how a run classifies an image: `engine/scoring.json`.
 
-The file may come from elsewhere, so every entry is checked before it is used. Predicting one image should not have to
-wait for pydantic, which is why the checks are a table of functions.
+The file may come from elsewhere, so every entry is checked before it is used: by its annotation, since predicting one
+image should not have to wait for pydantic.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from cnncli.engines.engine import EngineName, Precision
-from cnncli.errors import Message, RunError, printable
+from cnncli.engines.engine import EngineChoice, EngineName, Precision
 from cnncli.images.decode import PixelSpec
+from cnncli.runs.documents import damaged, read_document
 from cnncli.storage.atomic import write_atomically
-from cnncli.storage.safe_io import read_json
 
 FILE = "scoring.json"
 FORMAT = 1
 MAX_PIXELS = 2**26
 """Pixels that a classifier may take; the largest that any network was made for has a hundredth of it."""
-MAX_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
 class PredictorSpec:
-    """Engines, precisions, cut, pixels and classes of a predictor.
+    """Engines, precisions, cut, pixels and classes of a predictor. Files of earlier versions lack those with a default.
 
     Attributes:
-        engine: Engine of the trunk.
-        precision: Precision of the trunk.
-        tail_engine: Engine of the tail.
+        engine, precision: Engine and precision of the trunk.
+        tail_engine, tail_precision: Engine and precision of the tail; its logits are float32 in both precisions.
         trunk: Fingerprint of the trunk; None if it is empty.
         unfreeze: Number or name of the layers above the cut.
         batch_norm: Batch normalization above the cut.
         pretrained: Whether the backbone started from pretrained weights.
         activation: Activation of the head.
         classes: Class names, in the order of the probabilities.
-        height: Height of decoded images in pixels.
-        width: Width of decoded images in pixels.
-        color: Color mode of decoded images.
-        fit: How an image is fitted to the size.
-        max_pixels: Largest number of pixels of an image file.
-        tail_precision: Precision of the tail; its logits are float32 in both.
+        height, width, color, fit, max_pixels, value_range: See `PixelSpec`.
         gpu: Whether TensorFlow saw a GPU in training. Without one, Keras would emulate the bfloat16 of such a run; the
             bfloat16 of a run that was trained on a CPU is emulated as it was then.
         cut: Name of the layer where the trunk ends, for people only.
-        value_range: Values of black and white in 16-bit files, or None for the whole range.
     """
 
     engine: EngineName
@@ -58,7 +50,7 @@ class PredictorSpec:
     unfreeze: int | str
     batch_norm: Literal["frozen", "train"]
     pretrained: bool
-    activation: str
+    activation: Literal["softmax", "sigmoid", "linear"]
     classes: tuple[str, ...]
     height: int
     width: int
@@ -73,7 +65,8 @@ class PredictorSpec:
     @property
     def in_words(self) -> str:
         """Engine and precision; those of trunk and tail if they differ."""
-        trunk, tail = f"{self.engine} {self.precision}", f"{self.tail_engine} {self.tail_precision}"
+        trunk = EngineChoice(self.engine, self.precision).in_words
+        tail = EngineChoice(self.tail_engine, self.tail_precision).in_words
         return tail if self.trunk is None or trunk == tail else f"trunk {trunk}, tail {tail}"
 
     @property
@@ -97,89 +90,53 @@ class PredictorSpec:
         Raises:
             RunError: The file is missing or damaged, or a newer cnncli wrote it.
         """
-        path = folder / FILE
-        try:
-            facts = read_json(path)
-            if (received := facts.pop("format", 0)) > FORMAT:
-                text = f"{printable(path)}: was written by a newer cnncli. Update cnncli."
-                raise RunError(Message("run-newer-format", text, path=path, received=received, expected=FORMAT))
-            problem = find_problem(facts)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            problem = f"damaged ({error})"
-        if problem is not None:
-            raise damaged_file(path, problem)
-        return cls(**{**facts, "classes": tuple(facts["classes"])})
-
-
-def damaged_file(path: Path, problem: str) -> RunError:
-    """Return the error for a file or folder of a run that cannot be used."""
-    text = f"{printable(path)}: {printable(problem)}. Copy the run again, or train a new one."
-    return RunError(Message("run-file-damaged", text, path=path, reason=problem))
+        facts = read_document(folder / FILE, FORMAT)
+        del facts["format"]
+        if (problem := find_problem(facts)) is not None:
+            raise damaged(folder / FILE, problem)
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
+        }
+        return cls(**values)
 
 
 def find_problem(facts: Mapping[str, Any]) -> str | None:
     """Return the first problem of a spec that was read from a file, or None.
 
     >>> find_problem({"engine": "abacus"})
-    'damaged, engine is missing or has an invalid value'
+    'engine is missing or has an invalid value'
     """
-    wrong = [name for name, check in CHECKS.items() if not (check(facts[name]) if name in facts else name in OPTIONAL)]
-    wrong += [str(name)[:40] for name in facts if name not in CHECKS]
-    if not wrong and facts["height"] * facts["width"] > MAX_PIXELS:
-        wrong = ["height × width"]
-    return f"damaged, {wrong[0]} is missing or has an invalid value" if wrong else None
+    types = get_type_hints(PredictorSpec)
+    optional = [field.name for field in fields(PredictorSpec) if field.default is not MISSING]
+    wrong = [
+        name for name, kind in types.items() if not (_is(facts[name], kind) if name in facts else name in optional)
+    ]
+    wrong += [str(name)[:40] for name in facts if name not in types]
+    if not wrong:
+        low, high = facts.get("value_range") or (0, 1)
+        is_valid = {
+            "unfreeze": isinstance(facts["unfreeze"], str) or facts["unfreeze"] >= 0,
+            "classes": 0 < len(set(facts["classes"])) == len(facts["classes"]),
+            "height": facts["height"] > 0,
+            "width": facts["width"] > 0,
+            "height × width": facts["height"] * facts["width"] <= MAX_PIXELS,
+            "max_pixels": 0 < facts["max_pixels"] < 2**63,
+            "value_range": 0 <= low < high <= 65_535,
+        }
+        wrong = [name for name, valid in is_valid.items() if not valid]
+    return f"{wrong[0]} is missing or has an invalid value" if wrong else None
 
 
-Check = Callable[[Any], bool]
-
-
-def _is_one_of(*words: str) -> Check:
-    return lambda value: isinstance(value, str) and value in words
-
-
-def _is_positive(largest: int) -> Check:
-    return lambda value: type(value) is int and 0 < value <= largest
-
-
-def _is_text_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _is_classes(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and 0 < len(value) <= MAX_CLASSES
-        and all(isinstance(name, str) for name in value)
-        and len(set(value)) == len(value)
-    )
-
-
-def _is_range_or_none(value: Any) -> bool:
-    is_pair = isinstance(value, list) and len(value) == 2 and all(type(one) is int for one in value)
-    return value is None or (is_pair and 0 <= value[0] < value[1] <= 65_535)
-
-
-_IS_ENGINE, _IS_PRECISION = _is_one_of("keras", "openvino"), _is_one_of("float32", "bfloat16")
-
-CHECKS: Mapping[str, Check] = {
-    "engine": _IS_ENGINE,
-    "precision": _IS_PRECISION,
-    "tail_engine": _IS_ENGINE,
-    "tail_precision": _IS_PRECISION,
-    "trunk": _is_text_or_none,
-    "unfreeze": lambda value: isinstance(value, str) or (type(value) is int and value >= 0),
-    "batch_norm": _is_one_of("frozen", "train"),
-    "pretrained": lambda value: isinstance(value, bool),
-    "activation": _is_one_of("softmax", "sigmoid", "linear"),
-    "classes": _is_classes,
-    "height": _is_positive(MAX_PIXELS),
-    "width": _is_positive(MAX_PIXELS),
-    "color": _is_one_of("rgb", "grayscale"),
-    "fit": _is_one_of("stretch", "crop", "pad"),
-    "max_pixels": _is_positive(10**15),
-    "gpu": lambda value: isinstance(value, bool),
-    "cut": _is_text_or_none,
-    "value_range": _is_range_or_none,
-}
-OPTIONAL = ("tail_precision", "gpu", "cut", "value_range")
-"""Entries that files of earlier versions lack."""
+def _is(value: Any, kind: Any) -> bool:
+    """Return whether a JSON value has the type of an annotation; a list is a tuple, and a boolean is no integer."""
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in parts
+    if get_origin(kind) is UnionType:
+        return any(_is(value, part) for part in parts)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            return False
+        parts = parts[:1] * len(value) if parts[-1] is ... else parts
+        return len(value) == len(parts) and all(map(_is, value, parts))
+    return type(value) is kind

@@ -19,7 +19,7 @@ import numpy as np
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
-from cnncli.engines.choice import choose_engine
+from cnncli.engines.build import choose_engine
 from cnncli.errors import Message, TrainingError
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, build_classifier

@@ -9,8 +9,7 @@ from pathlib import Path
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
-from cnncli.engines.build import build_engine
-from cnncli.engines.choice import choose_engine
+from cnncli.engines.build import build_engine, choose_engine
 from cnncli.engines.engine import Engine, EngineChoice, Precision
 from cnncli.errors import CnncliError, ConfigError, Message
 from cnncli.features.store import FeatureStore

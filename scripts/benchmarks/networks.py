@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.config.schema import Config
-from cnncli.engines.build import build_engine
-from cnncli.engines.choice import choose_engine
+from cnncli.engines.build import build_engine, choose_engine
 from cnncli.engines.engine import Engine
 from cnncli.features.extract import Extraction
 from cnncli.images.decode import PixelSpec

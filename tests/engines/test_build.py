@@ -1,4 +1,4 @@
-"""Converted graphs: made once, sealed, never run damaged; and Keras where OpenVINO cannot."""
+"""Graphs are converted once, protected by checksums, and run by Keras where OpenVINO does not support them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cut() -> Cut:
 
 
 def test_a_graph_is_converted_once(cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second time it is read."""
+    """The second time it is found."""
     first = converted_graph(cut.trunk, "a" * 64, tmp_path)
     monkeypatch.setattr("cnncli.engines.build.convert_graph", None)
 
@@ -32,32 +32,32 @@ def test_a_graph_is_converted_once(cut: Cut, tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in tmp_path.iterdir()] == [first.parent.name]
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "unseal"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "no checksums"])
 def test_a_damaged_graph_is_converted_again(cut: Cut, tmp_path: Path, damage: str) -> None:
     """One changed bit of a weight would give wrong features and no error."""
     graph = converted_graph(cut.trunk, "a" * 64, tmp_path)
     weights = graph.with_suffix(".bin")
-    whole = weights.read_bytes()
+    original = weights.read_bytes()
     match damage:
         case "flip":
-            weights.write_bytes(bytes([whole[0] ^ 64]) + whole[1:])
+            weights.write_bytes(bytes([original[0] ^ 64]) + original[1:])
         case "truncate":
-            weights.write_bytes(whole[: len(whole) // 2])
+            weights.write_bytes(original[: len(original) // 2])
         case "remove":
             weights.unlink()
-        case "unseal":
+        case "no checksums":
             (graph.parent / "sha256.json").unlink()
 
-    assert converted_graph(cut.trunk, "a" * 64, tmp_path).with_suffix(".bin").read_bytes() == whole
+    assert converted_graph(cut.trunk, "a" * 64, tmp_path).with_suffix(".bin").read_bytes() == original
 
 
-def test_keras_runs_what_openvino_cannot_take(
+def test_keras_runs_a_graph_that_openvino_does_not_support(
     cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Keras runs the graph in float32, one warning is logged, and nothing is left in the cache."""
 
     def refuse(*_: object, **__: object) -> None:
-        raise EngineError("OpenVINO cannot take this graph: no such operation")
+        raise EngineError("no such operation")
 
     monkeypatch.setattr("cnncli.engines.build.convert_graph", refuse)
     with caplog.at_level("WARNING", logger="cnncli"):
@@ -67,7 +67,7 @@ def test_keras_runs_what_openvino_cannot_take(
     (record,) = [record for record in caplog.records if record.name == "cnncli.engines.build"]
     assert isinstance(record.msg, Message)
     assert (record.levelname, record.msg.code) == ("WARNING", "engine-fallback")
-    assert "no such operation" in str(record.msg.facts["reason"])
+    assert record.msg.facts["reason"] == "no such operation"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -76,8 +76,9 @@ def test_a_graph_that_openvino_cannot_read_is_no_bug(cut: Cut, tmp_path: Path) -
     from cnncli.engines.openvino import OpenVinoEngine
 
     (tmp_path / "trunk.xml").write_text("<net")
-    with pytest.raises(EngineError, match=r"trunk\.xml"):
+    with pytest.raises(EngineError) as caught:
         OpenVinoEngine(tmp_path / "trunk.xml", "float32")
+    assert (caught.value.code, caught.value.facts["path"]) == ("engine-graph-unusable", tmp_path / "trunk.xml")
 
 
 def test_both_engines_give_the_same_features(cut: Cut, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Both engines give what Keras gives, for the same rows whatever their neighbours."""
+"""Both engines compute what Keras computes, for each row alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.engines.choice import choose_engine
+from cnncli.engines.build import choose_engine
 from cnncli.engines.engine import BATCH, Engine, EngineChoice, padded_batches
 from cnncli.engines.keras import KerasEngine
-from cnncli.engines.openvino import MOST_STREAMS, OpenVinoEngine, convert_graph, has_bfloat16, streams_for
+from cnncli.engines.openvino import MAX_STREAMS, OpenVinoEngine, convert_graph, has_bfloat16, streams_for
 from cnncli.errors import EngineError
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier
@@ -30,14 +30,14 @@ BFLOAT16 = pytest.param(
 
 @pytest.fixture(scope="module")
 def cut() -> Cut:
-    """Inside a residual block, so that two tensors cross."""
+    """A network cut inside a residual block, so that two tensors cross."""
     classifier = build_classifier(tiny_config(Path("unused"), backbone=BACKBONE), 2)
     return cut_classifier(classifier, "block_15_project")
 
 
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
-    """More than a batch of images, and no multiple of it."""
+    """Images that fill more than a batch, and no multiple of it."""
     return np.random.default_rng(0).integers(0, 256, (BATCH + 5, 32, 32, 3), dtype=np.uint8)
 
 
@@ -62,7 +62,7 @@ def test_features_equal_those_of_plain_keras(name: str, cut: Cut, pixels: np.nda
 
 @pytest.mark.parametrize("precision", ["float32", BFLOAT16])
 @pytest.mark.parametrize("name", ["keras", "openvino"])
-def test_features_do_not_depend_on_neighbours(
+def test_features_do_not_depend_on_neighbors(
     name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
 ) -> None:
     """Bit for bit: the last batch is padded, and rows in another order give the same rows."""
@@ -74,7 +74,7 @@ def test_features_do_not_depend_on_neighbours(
         assert one[order].tobytes() == other.tobytes()
 
 
-def test_rows_of_a_matrix_product_do_not_depend_on_neighbours() -> None:
+def test_rows_of_a_matrix_product_do_not_depend_on_neighbors() -> None:
     """A dense layer on vectors, where a batch is the whole matrix, gives each row the same bits at every place."""
     keras = import_keras()
     features = keras.Input((1280,), name="features")
@@ -119,7 +119,7 @@ def test_many_threads_may_run_an_engine(
             assert one[rows].tobytes() == other.tobytes()
 
 
-@pytest.mark.skipif(workers() > MOST_STREAMS, reason="more cores than streams")
+@pytest.mark.skipif(workers() > MAX_STREAMS, reason="more cores than streams")
 def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
     """So that features do not depend on how many cores there are, and stored ones serve on another machine like it."""
     engine = _engine("openvino", "float32", cut, tmp_path)
@@ -129,20 +129,20 @@ def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cores", range(1, 130))
 def test_requests_share_the_cores(cores: int) -> None:
-    """At most `MOST_STREAMS` of them, with as few threads each as that takes; fewer cores than one needs are left."""
+    """At most `MAX_STREAMS` of them, with as few threads each as that takes; fewer cores than one needs are left."""
     streams, threads = streams_for(cores)
 
-    assert 1 <= streams <= MOST_STREAMS
+    assert 1 <= streams <= MAX_STREAMS
     assert cores - streams * threads < threads
-    assert threads == 1 or cores / (threads - 1) > MOST_STREAMS
+    assert threads == 1 or cores / (threads - 1) > MAX_STREAMS
 
 
 def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bfloat16 where the processor computes in it, else in float32."""
-    monkeypatch.setattr("cnncli.engines.choice.gpus", lambda: ())
-    monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: True)
+    monkeypatch.setattr("cnncli.engines.build.gpus", lambda: ())
+    monkeypatch.setattr("cnncli.engines.build.has_bfloat16", lambda: True)
     assert choose_engine("auto", "auto") == EngineChoice("openvino", "bfloat16")
-    monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: False)
+    monkeypatch.setattr("cnncli.engines.build.has_bfloat16", lambda: False)
 
     assert choose_engine("auto", "auto") == EngineChoice("openvino", "float32")
     assert choose_engine("keras", "auto") == EngineChoice("keras", "float32")
@@ -150,21 +150,18 @@ def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_auto_is_keras_where_tensorflow_sees_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bfloat16, for which GPUs have fast arithmetic."""
-    monkeypatch.setattr("cnncli.engines.choice.gpus", lambda: ("a GPU",))
+    monkeypatch.setattr("cnncli.engines.build.gpus", lambda: ("a GPU",))
 
     assert choose_engine("auto", "auto") == EngineChoice("keras", "bfloat16")
 
 
 def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulating it would be slower than float32."""
-    monkeypatch.setattr("cnncli.engines.choice.has_bfloat16", lambda: False)
+    monkeypatch.setattr("cnncli.engines.build.has_bfloat16", lambda: False)
     with pytest.raises(EngineError) as caught:
         choose_engine("openvino", "bfloat16")
 
-    assert str(caught.value) == (
-        "precision: bfloat16 was asked for, and this processor has neither AMX nor AVX-512-BF16. "
-        "Use `precision: auto` or `precision: float32`."
-    )
+    assert (caught.value.code, caught.value.facts["received"]) == ("engine-no-bfloat16", "bfloat16")
 
 
 def test_importing_openvino_leaves_an_empty_home_empty(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An OpenVINO graph from elsewhere is one that cnncli could have written, or it is not compiled."""
+"""An OpenVINO graph that cnncli could not have written is not compiled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnncli.networks.backend import import_keras
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    """A graph of a convolution and a dense layer, which runs."""
+    """A converted graph of a convolution and a dense layer."""
     keras = import_keras()
     pixels = keras.Input((8, 8, 3))
     x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, padding="same")(pixels))
@@ -25,8 +25,8 @@ def graph(tmp_path: Path) -> Path:
     return tmp_path / "trunk.xml"
 
 
-def test_a_graph_as_it_should_be_runs(graph: Path) -> None:
-    """The checks see nothing in it."""
+def test_a_converted_graph_runs(graph: Path) -> None:
+    """It passes the checks."""
     (logits,) = OpenVinoEngine(graph, "float32").run([np.zeros((3, 8, 8, 3), np.uint8)])
     assert logits.shape == (3, 2)
 
@@ -39,31 +39,39 @@ def _replacing(pattern: str, text: str) -> Change:
 
 
 def _padded(xml: str) -> str:
-    """A thousand million pixels around each image."""
+    """Add a billion pixels around each image."""
     wide = re.sub(r"(pads_begin|pads_end)=\"[^\"]*\"", r"\1=\"1000000, 1000000\"", xml)
     return re.sub(r"auto_pad=\"[^\"]*\"", 'auto_pad="explicit"', wide)
 
 
+def _refused(path: Path, batch: int | None = None) -> str:
+    """Return the reason why a graph is refused, in one line that names the file."""
+    with pytest.raises(EngineError) as caught:
+        OpenVinoEngine(path, "float32", batch)
+    assert (caught.value.code, caught.value.facts["path"]) == ("engine-graph-unusable", path)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value.facts["reason"])
+
+
 @pytest.mark.parametrize(
-    ("change", "says"),
+    "change",
     [
-        (lambda xml: "", "no OpenVINO graph as cnncli writes it"),
-        (lambda xml: "\x08\x07" + xml, "no OpenVINO graph as cnncli writes it"),
-        (lambda xml: xml.replace("<net", '<!DOCTYPE net [<!ENTITY a "b">]><net', 1), "no OpenVINO graph as cnncli"),
-        (_replacing('type="Convolution"', 'type="Loop"'), "it has a Loop, which no classifier needs"),
-        (_replacing('type="Convolution"', 'type="Tile"'), "it has a Tile, which no classifier needs"),
-        (_replacing('type="Convolution"', 'type="Evil"'), ""),
-        (_replacing("<layers>", "<layers>" + '<layer type="x"/>' * 20_001), "it has 20,0"),
-        (_padded, "gives [0-9,]+ values|"),
-        (_replacing(r'offset="0"', 'offset="1099511627776"'), ""),
+        lambda xml: "",
+        lambda xml: "\x08\x07" + xml,
+        lambda xml: xml.replace("<net", '<!DOCTYPE net [<!ENTITY a "b">]><net', 1),
+        _replacing('type="Convolution"', 'type="Loop"'),
+        _replacing('type="Convolution"', 'type="Tile"'),
+        _replacing('type="Convolution"', 'type="Evil"'),
+        _replacing("<layers>", "<layers>" + '<layer type="x"/>' * 20_001),
+        _padded,
+        _replacing(r'offset="0"', 'offset="1099511627776"'),
     ],
 )
-def test_a_graph_that_asks_for_more_is_refused(change: Change, says: str, graph: Path) -> None:
-    """In one line that names the file."""
+def test_a_graph_that_cnncli_could_not_have_written_is_refused(change: Change, graph: Path) -> None:
+    """Whatever has been changed in it."""
     graph.write_text(change(graph.read_text(encoding="utf-8")), encoding="utf-8")
-    with pytest.raises(EngineError, match=rf"^OpenVINO cannot run {re.escape(str(graph))}: .*({says})") as error:
-        OpenVinoEngine(graph, "float32")
-    assert len(str(error.value).splitlines()) == 1
+
+    assert _refused(graph)
 
 
 def test_constants_that_grow_are_refused_before_they_are_computed(tmp_path: Path) -> None:
@@ -76,12 +84,11 @@ def test_constants_that_grow_are_refused_before_they_are_computed(tmp_path: Path
     model = Model([ops.add(pixels, ops.reduce_sum(grown, ops.constant(np.int64([0, 1]))))], [pixels])
     save_model(model, tmp_path / "trunk.xml", compress_to_fp16=False)
 
-    with pytest.raises(EngineError, match=r"it makes [0-9,]+ constants of a file of"):
-        OpenVinoEngine(tmp_path / "trunk.xml", "float32")
+    assert grown.get_friendly_name() in _refused(tmp_path / "trunk.xml")
 
 
 def test_more_values_than_any_image_has_are_refused(tmp_path: Path) -> None:
-    """Whatever a graph does with its input."""
+    """A graph may not blow up its input either."""
     from openvino import Model, save_model
     from openvino import opset13 as ops
 
@@ -91,5 +98,4 @@ def test_more_values_than_any_image_has_are_refused(tmp_path: Path) -> None:
     )
     save_model(Model([wide], [pixels]), tmp_path / "trunk.xml", compress_to_fp16=False)
 
-    with pytest.raises(EngineError, match=r"gives [0-9,]+ values for 1 images"):
-        OpenVinoEngine(tmp_path / "trunk.xml", "float32", batch=1)
+    assert wide.get_friendly_name() in _refused(tmp_path / "trunk.xml", batch=1)

@@ -117,16 +117,16 @@ def test_a_tail_that_openvino_does_not_support_is_run_by_keras(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The spec names Keras for the tail, and the trunk keeps the engine of its features."""
-    from cnncli.engines import openvino
+    from cnncli.inference import predictor
 
-    convert = openvino.convert_graph
+    convert = predictor.convert_graph
 
     def refuse_tails(model: object, path: Path, *, pixels: bool) -> None:
         if path.name == "tail.xml":
             raise EngineError("no")
         convert(model, path, pixels=pixels)
 
-    monkeypatch.setattr(openvino, "convert_graph", refuse_tails)
+    monkeypatch.setattr(predictor, "convert_graph", refuse_tails)
     spec = _save(classifier, tmp_path)
 
     assert (spec.engine, spec.tail_engine) == ("openvino", "keras")
