@@ -34,5 +34,5 @@ def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest test, so that the other processes share the rest."""
-    items.sort(key=lambda item: "test_trainings.py" not in item.nodeid)
+    """Begin with the tests marked `first`, the longest, so that the other processes share the rest."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)

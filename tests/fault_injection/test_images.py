@@ -17,9 +17,10 @@ from tests.images import handmade
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory of a child as Linux does")
 
 AT_A_TIME = 20
+FIRST = [pytest.param(first, marks=pytest.mark.slow if first else []) for first in range(0, 200, AT_A_TIME)]
 
 
-@pytest.mark.parametrize("first", range(0, 200, AT_A_TIME))
+@pytest.mark.parametrize("first", FIRST)
 def test_mutated_images_are_refused_or_used_alike_by_all(tmp_path: Path, first: int) -> None:
     """Verification, decoding and `data check` agree, without other exceptions or output, within 10 s and 2 GB."""
     for seed in range(first, first + AT_A_TIME):
