@@ -1,8 +1,4 @@
-"""Transfer learning for image classification, from the command line and from Python.
-
-The commands as functions, for notebooks and scripts:
-
-    import cnncli
+"""Transfer learning for image classification: the commands as functions, for notebooks and scripts.
 
     run = cnncli.train("configs/quickstart.yaml", {"training.epochs": 5})
     run.metrics["test"].top1
@@ -31,8 +27,8 @@ if TYPE_CHECKING:
     from cnncli.runs.folder import RunFolder
     from cnncli.terminal.console import Console
 
-    AnyImage = str | PathLike[str] | bytes | Image | NDArray[Any]
-    AnyRun = Run | RunFolder | str | PathLike[str] | None
+    AnyPath = str | PathLike[str]
+    AnyImage = AnyPath | bytes | Image | NDArray[Any]
 
 __all__ = ["evaluate", "finetune", "load", "predict", "train"]
 __version__ = "0.1.0"
@@ -56,16 +52,16 @@ def _with_standard_settings(function: Callable[P, R]) -> Callable[P, R]:
 
 @_with_standard_settings
 def train(
-    config: str | PathLike[str] | Mapping[str, object] | Run | RunFolder,
+    config: AnyPath | Mapping[str, object],
     overrides: Mapping[str, object] = {},
     *,
-    runs_dir: str | PathLike[str] | None = None,
+    runs_dir: AnyPath | None = None,
 ) -> Run:
     """Train a classifier, or resume a run.
 
     Args:
-        config: a YAML file, a folder of images, or the settings themselves as nested mappings; or a run, its directory
-            or its name: an interrupted training is resumed, and a finished one is returned as it is.
+        config: a YAML file, a folder of images, or settings as nested mappings; or a run or its name: an interrupted
+            training is resumed, and a finished one is returned as it is.
         overrides: settings by their dotted key, e.g. `{"training.optimizer.learning_rate": 1e-4}`; for a run only
             `training.epochs`, which extends its last stage.
         runs_dir: directory of the runs; default: `CNNCLI_RUNS`, else `runs` in the current folder.
@@ -74,8 +70,7 @@ def train(
         The finished run: `run.path`, `run.metrics["test"].top1`, `run.seconds`.
 
     Raises:
-        CnncliError: one or more problems that the user can fix; `error.problems` has a message for each, with its
-            code and facts.
+        CnncliError: problems that the user can fix; `error.problems` has a message for each, with code and facts.
     """
     from cnncli.config.overrides import read_epochs
     from cnncli.config.reader import config_from_mapping
@@ -87,7 +82,7 @@ def train(
     directory = _runs_dir(runs_dir)
     if isinstance(config, Mapping):
         return recipe(config_from_mapping(config, overrides), directory, _console())
-    source = _path(config, "config") if isinstance(config, str | PathLike) else config.path
+    source = _path(config, "config")
     if (run := find_run(source, directory)) is not None:
         return resume(run, _console(), read_epochs(source, overrides))
     return recipe(read_config(source, overrides), directory, _console())
@@ -95,24 +90,21 @@ def train(
 
 @_with_standard_settings
 def finetune(
-    run: AnyRun = None,
+    run: AnyPath | None = None,
     unfreeze: int | str | None = None,
     *,
     epochs: int | None = None,
     learning_rate: float | None = None,
-    runs_dir: str | PathLike[str] | None = None,
+    runs_dir: AnyPath | None = None,
 ) -> Run:
-    """Continue a finished run with more of its backbone trained, in a new run.
+    """Continue a finished run with more of its backbone trained, in a new run, which names it as its parent.
 
     Args:
-        run: a run, its directory or its name; default: the newest finished one.
+        run: a run (its directory, or what `train` returned) or its name; default: the newest finished one.
         unfreeze: N weighted layers from the end of the backbone, a layer's name, or `all`; default: 4.
         epochs: largest number of epochs; default: 10.
         learning_rate: default: a tenth of the parent's, or that of its last stage if the parent was fine-tuned itself.
         runs_dir: as in `train`.
-
-    Returns:
-        The new run, which names `run` as its parent.
 
     Raises:
         CnncliError: invalid settings, unknown layers, or images that are missing or have changed.
@@ -120,18 +112,18 @@ def finetune(
     from cnncli.recipes.finetune import FinetuneSettings
     from cnncli.recipes.finetune import finetune as recipe
 
-    folder, settings = _open(run, runs_dir), FinetuneSettings(unfreeze, epochs, learning_rate)
-    return recipe(folder, settings, _runs_dir(runs_dir), _console())
+    settings = FinetuneSettings(unfreeze, epochs, learning_rate)
+    return recipe(_open(run, runs_dir), settings, _runs_dir(runs_dir), _console())
 
 
 @_with_standard_settings
 def evaluate(
-    run: AnyRun = None,
+    run: AnyPath | None = None,
     *,
     split: str | None = None,
-    data: str | PathLike[str] | None = None,
+    data: AnyPath | None = None,
     allow_missing: bool = False,
-    runs_dir: str | PathLike[str] | None = None,
+    runs_dir: AnyPath | None = None,
 ) -> Evaluation:
     """Evaluate a run on its test split (else validation), on a named split, or on another folder.
 
@@ -158,9 +150,9 @@ def evaluate(
 def predict(
     images: AnyImage | Iterable[AnyImage],
     *,
-    run: AnyRun = None,
+    run: AnyPath | None = None,
     top: int = 5,
-    runs_dir: str | PathLike[str] | None = None,
+    runs_dir: AnyPath | None = None,
 ) -> list[Prediction]:
     """Predict the class probabilities of images.
 
@@ -190,7 +182,7 @@ def predict(
 
 
 @_with_standard_settings
-def load(run: AnyRun = None, *, runs_dir: str | PathLike[str] | None = None) -> TrainedClassifier:
+def load(run: AnyPath | None = None, *, runs_dir: AnyPath | None = None) -> TrainedClassifier:
     """Load the classifier of a run.
 
     Args:
@@ -216,25 +208,19 @@ def _list_of(images: AnyImage | Iterable[AnyImage]) -> list[str | ImageSource]:
     return [fspath(image) if isinstance(image, PathLike) else image for image in several]
 
 
-def _runs_dir(option: str | PathLike[str] | None) -> Path:
+def _runs_dir(option: AnyPath | None) -> Path:
     from cnncli.runs.folder import runs_dir_from
 
     return runs_dir_from(None if option is None else _path(option, "runs_dir"))
 
 
-def _open(run: AnyRun, runs_dir: str | PathLike[str] | None) -> RunFolder:
-    from cnncli.recipes.train import Run
-    from cnncli.runs.folder import RunFolder
+def _open(run: AnyPath | None, runs_dir: AnyPath | None) -> RunFolder:
     from cnncli.runs.listing import open_run
 
-    if isinstance(run, Run):
-        return run.folder
-    if isinstance(run, RunFolder):
-        return run
     return open_run(run if run is None else _path(run, "run"), _runs_dir(runs_dir))
 
 
-def _path(value: str | PathLike[str], argument: str) -> Path:
+def _path(value: AnyPath, argument: str) -> Path:
     """Convert an argument to a path. An empty one must not stand for the current folder."""
     from cnncli.errors import ConfigError, Message
 

@@ -1,48 +1,28 @@
-"""Exceptions with their exit codes, and messages with stable codes.
+"""Exceptions with their exit codes, and messages with stable codes, which `catalogue/messages/` explains.
 
-    CnncliError                exit 2   user input or environment; reported without a traceback
-    ├── ConfigError                     config: unknown key, wrong type, contradiction, missing file
-    ├── DataError                       dataset: classes, splits, unreadable images
-    │   └── ImageError                  one image
-    ├── WeightsError                    weights that cannot be downloaded, read or matched
-    ├── CutError                        a place where a classifier cannot be cut
-    ├── EngineError                     an engine or precision that this machine does not have
-    ├── CacheError                      missing features, or a cache directory that cannot be written
-    ├── TrainingError                   training that produced no usable weights
-    │   └── NonFiniteError              NaN or Inf in a loss, a metric or a weight
-    ├── RunError                        a run that is missing, unfinished or of another format
-    ├── MachineError                    memory, disk, home folder or another resource that the machine lacks
-    └── MinimumMissedError     exit 3   a required minimum accuracy was not reached
-
-Any other exception that reaches the command line is a bug: exit 1, with the traceback in the log.
-
-Every message has a code, which does not change when the wording does. `cnncli errors CODE` explains it; the
-explanations are in `catalogue/messages/`.
+Every error that a user can fix is a `CnncliError`, reported without a traceback. Any other exception that reaches the
+command line is a bug: exit code 1, with the traceback in a log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_USER = 2
 EXIT_MINIMUM_MISSED = 3
 
-UNCODED = ""
-"""The code of text that was not made as a `Message`."""
-
 
 class Message(str):
     """Text for the user, with a stable code and the facts it reports.
 
-    A string in every respect, so it can be printed, logged and joined; what is derived from it (`+`, `format`) is plain
-    text. One line: where, what was received, what is allowed, what to do next.
+    A string in every respect; what is derived from it (`+`, `format`) is plain text. One line: where, what was
+    received, what is allowed, what to do next.
 
     Attributes:
-        code: stable identifier in kebab case that begins with its domain, e.g. `data-class-missing`.
+        code: identifier in kebab case that begins with its domain, e.g. `data-class-missing`; empty for plain text.
         facts: values that the text reports, by name. By convention `path` (file or directory), `key` (dotted setting),
             `received`, `expected`, `line`, `column`.
     """
@@ -53,13 +33,12 @@ class Message(str):
     def __new__(cls, code: str, text: str, **facts: object) -> Message:
         """Create a message."""
         message = super().__new__(cls, text)
-        message.code = code
-        message.facts = MappingProxyType(facts)
+        message.code, message.facts = code, facts
         return message
 
-    def __reduce__(self) -> tuple[Callable[..., Message], tuple[object, ...]]:
-        """Pickle the code and the facts too."""
-        return _restore, (self.code, str(self), dict(self.facts))
+    def __getnewargs_ex__(self) -> tuple[tuple[str, str], dict[str, object]]:
+        """Return the arguments of `__new__`, for copies and pickles."""
+        return (self.code, str(self)), dict(self.facts)
 
     def prefixed(self, prefix: str) -> Message:
         """Return the message with other text in front of it, such as the file that it is about."""
@@ -68,11 +47,7 @@ class Message(str):
     @classmethod
     def of(cls, text: str) -> Message:
         """Return `text` itself if it is a message, else a message without a code."""
-        return text if isinstance(text, Message) else cls(UNCODED, text)
-
-
-def _restore(code: str, text: str, facts: Mapping[str, object]) -> Message:
-    return Message(code, text, **facts)
+        return text if isinstance(text, Message) else cls("", text)
 
 
 class CnncliError(Exception):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -48,11 +48,10 @@ def test_exit_codes() -> None:
 
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
-def test_every_error_is_documented_and_in_the_tree(kind: type[CnncliError]) -> None:
-    """Each class has its own docstring and a line in the tree at the top of the module."""
+def test_every_error_is_documented(kind: type[CnncliError]) -> None:
+    """Each class has its own docstring."""
     assert inspect.getdoc(kind)
     assert kind.__doc__ != CnncliError.__doc__ or kind is CnncliError
-    assert re.search(rf"\b{kind.__name__}\b", errors.__doc__ or "")
 
 
 @pytest.mark.parametrize(
@@ -80,12 +79,11 @@ def test_any_path_can_be_printed(path: str) -> None:
 
 
 def test_a_message_is_a_string_with_a_code_and_facts() -> None:
-    """A message can be used like its text, and its facts cannot be changed."""
+    """A message can be used like its text, and copied."""
     message = Message("data-class-missing", "no class", path="cats")
 
     assert message == "no class"
     assert (message.code, message.facts) == ("data-class-missing", {"path": "cats"})
     assert Message.of(message) is message
     assert (Message.of("text").code, Message.of("text").facts) == ("", {})
-    with pytest.raises(TypeError):
-        message.facts["path"] = "dogs"  # type: ignore[index]  # the point of the test
+    assert (copy.deepcopy(message).code, copy.deepcopy(message).facts) == (message.code, message.facts)

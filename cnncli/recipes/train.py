@@ -78,6 +78,9 @@ class Run:
         """The run directory, absolute."""
         return self.folder.path
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `train --json` prints."""
         return {

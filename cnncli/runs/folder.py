@@ -80,6 +80,9 @@ class RunFolder:
     lock = RunFile("lock", "Held by the process that trains the run; holds its process ID.")
     evaluations = RunFile("evaluations.jsonl", "One JSON line per evaluation after the training.")
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     def read_facts(self) -> dict[str, Any]:
         """Read run.json.
 
