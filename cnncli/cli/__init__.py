@@ -16,18 +16,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
+from cnncli.cli.options import Invocation
 from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, Message, printable
 from cnncli.runtime.machine import machine_problem
 from cnncli.runtime.signals import Terminated, is_reported, raising
 from cnncli.terminal.console import Console
 from cnncli.terminal.suggestions import did_you_mean
-
-if TYPE_CHECKING:
-    from cnncli.cli.options import Invocation
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
@@ -39,8 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `cnncli`; default: those of this process.
     """
-    from cnncli.cli.options import Invocation
-
     invocation = Invocation()
     _escape_what_stdout_cannot_encode()
     try:
@@ -110,30 +106,28 @@ def _show_usage_error(error: click.ClickException, invocation: Invocation) -> in
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         _write(error.format_message())
         return EXIT_USER
-    _show_errors([_usage_message(error)], EXIT_USER, invocation)
     context = error.ctx if isinstance(error, click.UsageError) else None
+    _show_errors([_usage_message(error, context)], EXIT_USER, invocation)
     _write(f"Try '{context.command_path if context else 'cnncli'} --help' for help.")
     return EXIT_USER
 
 
-def _usage_message(error: click.ClickException) -> Message:
+def _usage_message(error: click.ClickException, context: click.Context | None) -> Message:
     """Convert click's error. An error that was raised with a message keeps its code."""
     text = error.format_message()
     if isinstance(error.message, Message):
-        return Message(error.message.code, text, **error.message.facts)
-    context = error.ctx if isinstance(error, click.UsageError) else None
+        return Message(error.message.code, text)
     if isinstance(error, click.NoSuchOption) and context is not None:
         options = [option for parameter in context.command.get_params(context) for option in parameter.opts]
-        hint = did_you_mean(error.option_name, options)
-        return Message("usage-option-unknown", f"{error.message} {hint}".rstrip(), received=error.option_name)
+        return Message("usage-option-unknown", f"{error.message} {did_you_mean(error.option_name, options)}".rstrip())
     if isinstance(error, click.exceptions.NoSuchCommand) and context is not None:
         commands = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
         hint = did_you_mean(error.command_name, commands) or f"Commands: {', '.join(commands)}."
-        return Message("usage-command-unknown", f"{error.message} {hint}", received=error.command_name)
+        return Message("usage-command-unknown", f"{error.message} {hint}")
     if isinstance(error, click.MissingParameter):
         return Message("usage-argument-missing", text)
     if isinstance(error, click.BadParameter):
-        return Message("usage-value-invalid", text, key=error.param.name if error.param else None)
+        return Message("usage-value-invalid", text)
     return Message("usage-invalid", text)
 
 

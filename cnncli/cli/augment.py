@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import click
 
-from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, print_json
+from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, overrides_argument, print_json
 from cnncli.terminal.console import Console
-
-log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli augment configs/quickstart.yaml augmentation.rotation_range=20"))
 @click.argument("config", type=NonEmptyPath())
-@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@overrides_argument
 @click.option(
     "--out",
     type=NonEmptyPath(dir_okay=False),
@@ -54,9 +51,7 @@ def command(
     from cnncli.recipes.augment import augment
 
     sheet = augment(load_config(config, overrides), out, images, views, console)
-    for note in sheet.notes:
-        log.warning(note)
     if as_json:
-        print_json(vars(sheet))
+        print_json(sheet)
     else:
         click.echo(sheet.path)

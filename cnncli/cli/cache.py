@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.cli.options import console_flags, console_options, example, json_option, print_json
 from cnncli.terminal.console import Console
 
 SECONDS_A_DAY = 86400.0
@@ -16,8 +16,8 @@ def command() -> None:
 
 
 @command.command(epilog=example("cnncli cache where"))
-@console_options
-def where(console: Console) -> None:
+@console_flags
+def where() -> None:
     """Print the cache folder.
 
     It is $CNNCLI_CACHE if set, else the cache folder of the platform, such as ~/.cache/cnncli.

@@ -14,6 +14,7 @@ from cnncli.cli.options import (
     console_options,
     example,
     json_option,
+    overrides_argument,
     print_json,
 )
 from cnncli.errors import ConfigError, Message, printable
@@ -29,7 +30,7 @@ def command() -> None:
 
 @command.command(epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))
 @click.argument("config", type=NonEmptyPath())
-@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@overrides_argument
 @json_option
 @console_options
 def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Console) -> None:

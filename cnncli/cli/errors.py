@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json
@@ -27,7 +25,7 @@ def command(code: str | None, as_json: bool, console: Console) -> None:
     explanations = load_explanations()
     if code is None:
         if as_json:
-            print_json([asdict(explanation) for explanation in explanations.values()])
+            print_json(list(explanations.values()))
         else:
             rows = [(explanation.code, explanation.cause) for explanation in explanations.values()]
             console.table(("code", "cause"), rows, to="stdout")
@@ -35,8 +33,8 @@ def command(code: str | None, as_json: bool, console: Console) -> None:
     explanation = explanations.get(code.strip("[]"))
     if explanation is None:
         hint = did_you_mean(code, explanations) or "`cnncli errors` lists all codes."
-        raise click.UsageError(Message("usage-code-unknown", f"No such code {code!r}. {hint}", received=code))
+        raise click.UsageError(Message("usage-code-unknown", f"No such code {code!r}. {hint}"))
     if as_json:
-        print_json(asdict(explanation))
+        print_json(explanation)
     else:
         click.echo(f"{explanation.code}\n\nCause: {explanation.cause}\nRemedy: {explanation.remedy}")

@@ -64,7 +64,7 @@ def command(
 
     found = evaluate(open_named_run(run, runs_dir), console, split, data, allow_missing)
     if as_json:
-        print_json(found.to_dict())
+        print_json(found)
     else:
         print_metrics(found.split, found.metrics, console)
     if min_accuracy is not None:

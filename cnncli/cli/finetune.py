@@ -56,8 +56,6 @@ def command(
     RUN is a run directory or its name; default: the newest finished one. The new run names it as its parent, and keeps
     its weights if no epoch is better.
     """
-    from dataclasses import asdict
-
     from cnncli.cli.render import open_named_run, print_plan, print_run
     from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
     from cnncli.runs.log import remembering
@@ -68,6 +66,6 @@ def command(
         if not plan_only:
             print_run(finetune(parent, settings, runs_dir, console), as_json, console)
         elif as_json:
-            print_json(asdict(plan(parent, settings)))
+            print_json(plan(parent, settings))
         else:
             print_plan(plan(parent, settings), console)

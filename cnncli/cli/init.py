@@ -13,12 +13,7 @@ from cnncli.terminal.console import Console
 @click.command(epilog=example("cnncli init flowers --out flowers.yaml"))
 @click.argument("folder", metavar="DIR", type=NonEmptyPath())
 @click.option(
-    "--out",
-    type=NonEmptyPath(),
-    default="config.yaml",
-    show_default=True,
-    metavar="FILE",
-    help="File to write.",
+    "--out", type=NonEmptyPath(), default="config.yaml", show_default=True, metavar="FILE", help="File to write."
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @console_options

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how results are printed."""
+"""Options and arguments that several commands share, and how JSON is printed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,19 +17,6 @@ from cnncli.errors import Message
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class NonEmptyPath(click.Path):
-    """A path that is not empty: an unset shell variable must not stand for the current folder."""
-
-    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
-        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Convert as click does, but refuse the empty string."""
-        if value == "":
-            raise _empty("The path is empty; write . for the current folder.", param, ctx)
-        return super().convert(value, param, ctx)
-
-
 class NonEmptyText(click.ParamType[str]):
     """Text that is not empty, such as the name of a run."""
 
@@ -38,13 +25,19 @@ class NonEmptyText(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text; refuse the empty string."""
         if value == "":
-            raise _empty("The value is empty.", param, ctx)
+            self.fail(Message("usage-empty", "The value is empty; . stands for the current folder."), param, ctx)
         return str(value)
 
 
-def _empty(text: str, param: click.Parameter | None, ctx: click.Context | None) -> click.BadParameter:
-    key = param.name if param else None
-    return click.BadParameter(Message("usage-empty", text, key=key, received=""), ctx=ctx, param=param)
+class NonEmptyPath(click.Path):
+    """A path that is not empty: an unset shell variable must not stand for the current folder."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert as click does, but refuse the empty string."""
+        return super().convert(NonEmptyText().convert(value, param, ctx), param, ctx)
 
 
 @dataclass
@@ -57,60 +50,39 @@ class Invocation:
     runs_dir: Path | None = None
 
 
-def invocation_of(context: click.Context) -> Invocation:
-    """Return the invocation of a context, which is created if the command was called without `main`."""
-    found = context.find_object(Invocation)
-    return found if found is not None else context.find_root().ensure_object(Invocation)
-
-
-def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+def _remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        invocation = invocation_of(context)
+        invocation = context.ensure_object(Invocation)
         setattr(invocation, str(parameter.name), value)
         if invocation.quiet and invocation.verbose:
-            raise click.UsageError(
-                Message("usage-options-conflict", "--quiet and --verbose cannot be used together."), context
-            )
-    return value
+            text = "--quiet and --verbose cannot be used together."
+            raise click.UsageError(Message("usage-options-conflict", text), context)
 
 
+_flag = functools.partial(click.option, is_flag=True, expose_value=False, callback=_remember)
 _FLAGS = (
-    click.option(
-        "-q", "--quiet", is_flag=True, expose_value=False, callback=_remember, help="Only show warnings and errors."
-    ),
-    click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_remember, help="Show debug output."),
-    click.option(
-        "--no-color",
-        is_flag=True,
-        expose_value=False,
-        callback=_remember,
-        help="Do not use colors; NO_COLOR does the same.",
-    ),
+    _flag("--no-color", help="Do not use colors; NO_COLOR does the same."),
+    _flag("-v", "--verbose", help="Show debug output."),
+    _flag("-q", "--quiet", help="Only show warnings and errors."),
 )
 
 
 def console_flags(function: Function) -> Function:
-    """Add --quiet, --verbose and --no-color to a group, which passes them on to its commands."""
-    for flag in reversed(_FLAGS):
+    """Add --quiet, --verbose and --no-color, the last options in a help. A group passes them on to its commands."""
+    for flag in _FLAGS:
         function = flag(function)
     return function
 
 
 def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --quiet, --verbose and --no-color, and pass the command a `console: Console` that obeys them.
-
-    This is the innermost decorator of a command, so that these options end its help. They may also stand before the
-    command.
-    """
+    """Add the console flags, and pass the command a `console: Console` that obeys them."""
 
     @functools.wraps(function)
     def with_console(*args: Any, **kwargs: Any) -> Any:
         from cnncli.terminal.console import Console
 
-        invocation = invocation_of(click.get_current_context())
-        console = Console(
-            quiet=invocation.quiet, verbose=invocation.verbose, color=False if invocation.no_color else None
-        )
+        given = click.get_current_context().ensure_object(Invocation)
+        console = Console(quiet=given.quiet, verbose=given.verbose, color=False if given.no_color else None)
         return function(*args, console=console, **kwargs)
 
     return console_flags(with_console)
@@ -119,26 +91,26 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _runs_dir(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
     from cnncli.runs.folder import runs_dir_from
 
-    invocation = invocation_of(context)
+    invocation = context.ensure_object(Invocation)
     if value is not None or invocation.runs_dir is None:  # `cnncli runs --runs-dir DIR prune RUN` sets it before
         invocation.runs_dir = runs_dir_from(value)
     return invocation.runs_dir
 
 
-def runs_dir_option(function: Function) -> Function:
-    """Add --runs-dir, and pass the command an absolute `runs_dir: Path`."""
-    return click.option(
-        "--runs-dir",
-        type=NonEmptyPath(file_okay=False),
-        callback=_runs_dir,
-        metavar="DIR",
-        help="Directory of the runs.  [default: $CNNCLI_RUNS, else ./runs]",
-    )(function)
+runs_dir_option = click.option(
+    "--runs-dir",
+    type=NonEmptyPath(file_okay=False),
+    callback=_runs_dir,
+    metavar="DIR",
+    help="Directory of the runs.  [default: $CNNCLI_RUNS, else ./runs]",
+)
+"""Adds --runs-dir, and passes the command an absolute `runs_dir: Path`."""
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+"""Adds --json, and passes the command `as_json: bool`."""
 
-def json_option(function: Function) -> Function:
-    """Add --json, and pass the command `as_json: bool`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+"""Adds settings at the end of a command line, and passes the command `overrides: tuple[str, ...]`."""
 
 
 def example(line: str) -> str:
@@ -147,14 +119,18 @@ def example(line: str) -> str:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document. NaN and Inf, which JSON lacks, become null."""
+    """Print a document of mappings, sequences, results, messages and NumPy's values as JSON."""
     click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:
-    """Convert a value to what JSON has: objects, lists, text, numbers and null. A message has its code and its text."""
+    """Convert a value to what JSON has. NaN becomes null, and a result what its `to_dict` returns, or its fields."""
     if isinstance(value, Message) and value.code:
         return {"code": value.code, "message": str(value)}
+    if hasattr(value, "to_dict"):
+        return _plain(value.to_dict())
+    if is_dataclass(value):
+        return _plain(vars(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -163,6 +139,4 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

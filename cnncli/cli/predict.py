@@ -69,7 +69,7 @@ def command(
         else:
             write(result)
     if as_json:
-        print_json([prediction.to_dict() for prediction in found])
+        print_json(found)
     if refused:
         click.get_current_context().exit(2)
 

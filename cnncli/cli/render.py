@@ -44,7 +44,7 @@ def open_named_run(name: str | Path | None, runs_dir: Path) -> RunFolder:
 def print_run(run: Run, as_json: bool, console: Console) -> None:
     """Print the metrics of a finished training on stdout, and on stderr commands to continue with."""
     if as_json:
-        print_json(run.to_dict())
+        print_json(run)
         return
     _print_splits(run.metrics, console)
     short = short_path(run.path)

@@ -33,7 +33,7 @@ def command(context: click.Context, runs_dir: Path, as_json: bool, console: Cons
 
     runs = list_runs(runs_dir)
     if as_json:
-        print_json([run.to_dict() for run in runs])
+        print_json(runs)
     elif runs:
         console.table(COLUMNS, [run.cells() for run in runs], to="stdout", optional=OPTIONAL)
         for run in runs:

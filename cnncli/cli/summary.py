@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json
+from cnncli.cli.options import NonEmptyText, console_options, example, json_option, overrides_argument, print_json
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli summary ResNet50"))
 @click.argument("source", metavar="CONFIG|BACKBONE", type=NonEmptyText())
-@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@overrides_argument
 @json_option
 @console_options
 def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Console) -> None:
@@ -36,7 +35,7 @@ def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Con
     else:
         summary = summarize_backbone(source)
     if as_json:
-        print_json({**asdict(summary), "parameters": summary.parameters})
+        print_json({**vars(summary), "parameters": summary.parameters})
         return
     console.table(
         ("layer", "type", "output", "parameters", "trainable"),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cnncli.augmentation.settings import augmentation_notes, describe
 from cnncli.augmentation.views import number_of_views, render_fresh, render_view
@@ -32,8 +30,7 @@ MAX_COLUMNS = 6
 OPERATIONS_PER_LINE = 6
 """Number of operations in one line of the small print of a sheet."""
 
-Renderer = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
-"""Returns a view of an image, given its pixels and its digest."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,21 +65,30 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
         DataError: The images cannot be used.
         CnncliError: `out` is not the name of a PNG, or its folder does not exist.
     """
-    _require_operations(config)
-    path = _png_path(out or Path(f"{run_name(config)}-augmentation.png"))
+    settings, name = config.augmentation, run_name(config)
+    if not settings.is_active:
+        text = "augmentation: no operation is switched on, so there is nothing to show."
+        remedy = "Try augmentation.rotation_range=20 augmentation.horizontal_flip=true"
+        raise ConfigError(Message("augmentation-off", f"{text} {remedy}", key="augmentation"))
+    path = _png_path(out or Path(f"{name}-augmentation.png"))
     with watching(console) as progress:
         manifest = build_manifest(config.data, config.seed, progress)
     manifest.log_issues()
+    available = number_of_views(settings, trunk_is_empty=stages_of(config)[0].unfreeze == "all")
+    notes = (*augmentation_notes(settings), *_notes(config, views, available))
+    for note in notes:
+        log.warning(note)
     size = network(config.backbone.name).input_size
     spec = config.data.pixel_spec((size, size))
-    stage = stages_of(config)[0]
-    available = number_of_views(config.augmentation, trunk_is_empty=stage.unfreeze == "all")
-    columns = _columns(config, stage.name, available, views or MAX_COLUMNS)
     rows = choose_images(manifest.split("train"), images, config.seed)
-    sheet = [_sheet_row(row, spec, columns.values()) for row in rows]
-    draw_contact_sheet(sheet, list(columns), *_titles(config, spec), path)
-    notes = (*augmentation_notes(config.augmentation), *_notes(config, views, available))
-    return Sheet(path, tuple(row.path for row in rows), tuple(columns), notes)
+    is_fresh, count = available == "fresh", views or MAX_COLUMNS
+    count = count if available == "fresh" else min(count, available)
+    sheet = [_sheet_row(row, config, spec, count, is_fresh) for row in rows]
+    columns = ("image", *(f"epoch {n}" if is_fresh else f"view {n}" for n in range(1, count)))
+    operations = "\n".join(" · ".join(words) for words in batched(describe(settings), OPERATIONS_PER_LINE))
+    small_print = f"{operations}\n{spec.height} × {spec.width} pixels, {spec.color}, fit {spec.fit}"
+    draw_contact_sheet(sheet, columns, f"{name}: augmentation", small_print, path)
+    return Sheet(path, tuple(row.path for row in rows), columns, notes)
 
 
 def choose_images(rows: Sequence[ImageRecord], count: int, seed: int) -> list[ImageRecord]:
@@ -100,22 +106,6 @@ def choose_images(rows: Sequence[ImageRecord], count: int, seed: int) -> list[Im
     return [row for _, _, row in sorted(chosen, key=lambda entry: (entry[2].label, entry[0]))]
 
 
-def _require_operations(config: Config) -> None:
-    if not config.augmentation.is_active:
-        text = "augmentation: no operation is switched on, so there is nothing to show."
-        remedy = "Try augmentation.rotation_range=20 augmentation.horizontal_flip=true"
-        raise ConfigError(Message("augmentation-off", f"{text} {remedy}", key="augmentation"))
-
-
-def _columns(config: Config, stage: str, available: int | Literal["fresh"], count: int) -> dict[str, Renderer]:
-    """Return at most `count` columns by heading: the first views, or the first epochs of the first stage."""
-    if available == "fresh":
-        views = {f"epoch {epoch + 1}": _fresh_view(config, stage, epoch) for epoch in range(count - 1)}
-    else:
-        views = {f"view {k}": _view(config, k) for k in range(1, min(count, available))}
-    return {"image": _view(config, 0), **views}
-
-
 def _notes(config: Config, views: int | None, available: int | Literal["fresh"]) -> Iterator[Message]:
     """Yield what the sheet cannot show: mixed images, and more views than training uses."""
     if config.augmentation.mixes:
@@ -126,25 +116,16 @@ def _notes(config: Config, views: int | None, available: int | Literal["fresh"])
         yield Message("augmentation-fewer-views", text, key="augmentation.views", received=views, expected=available)
 
 
-def _view(config: Config, k: int) -> Renderer:
-    return lambda pixels, digest: render_view(pixels, config.augmentation, digest, k)
-
-
-def _fresh_view(config: Config, stage: str, epoch: int) -> Renderer:
-    return lambda pixels, digest: render_fresh(pixels, config.augmentation, digest, config.seed, stage, epoch)
-
-
-def _sheet_row(row: ImageRecord, spec: PixelSpec, renderers: Iterable[Renderer]) -> SheetRow:
-    pixels = decode(row.path, spec)
-    views = [render(pixels, row.digest) for render in renderers]
+def _sheet_row(row: ImageRecord, config: Config, spec: PixelSpec, count: int, is_fresh: bool) -> SheetRow:
+    """Return an image with its first views, or with those of the first epochs of the first stage."""
+    pixels, settings = decode(row.path, spec), config.augmentation
+    if is_fresh:
+        stage = stages_of(config)[0].name
+        fresh = [render_fresh(pixels, settings, row.digest, config.seed, stage, epoch) for epoch in range(count - 1)]
+        views = [pixels, *fresh]
+    else:
+        views = [render_view(pixels, settings, row.digest, k) for k in range(count)]
     return SheetRow(printable(row.label), printable(row.path.name), views)
-
-
-def _titles(config: Config, spec: PixelSpec) -> tuple[str, str]:
-    """Return the title of the sheet, and the lines below it."""
-    size = f"{spec.height} × {spec.width} pixels, {spec.color}, fit {spec.fit}"
-    operations = "\n".join(" · ".join(words) for words in batched(describe(config.augmentation), OPERATIONS_PER_LINE))
-    return f"{run_name(config)}: augmentation", f"{operations}\n{size}"
 
 
 def _png_path(path: Path) -> Path:

@@ -16,7 +16,7 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.cli.app import VERBS, LazyGroup, app
-from cnncli.cli.options import console_options, invocation_of, json_option, print_json, runs_dir_option
+from cnncli.cli.options import Invocation, console_options, json_option, print_json, runs_dir_option
 from cnncli.errors import ConfigError, Message, MinimumMissedError
 from cnncli.runs.folder import create_run
 from cnncli.runs.log import recording
@@ -479,7 +479,7 @@ def test_shared_options_of_one_call_do_not_reach_the_next(verb: Verb) -> None:
     @console_options
     @click.pass_context
     def action(context: click.Context, console: Console) -> None:
-        seen.append(invocation_of(context).quiet)
+        seen.append(context.ensure_object(Invocation).quiet)
 
     verb(action)
     for words in (["-q", "train"], ["train"]):
