@@ -1,38 +1,39 @@
-"""Operations on intensity and color: contrast, channel shift and brightness as one table, then saturation and hue.
+"""Operations on intensity and color: contrast, channel shift, brightness, saturation and hue.
 
 Contrast, brightness and saturation mean what they mean in Pillow's ImageEnhance, which Keras's ImageDataGenerator uses
-for brightness. Contrast comes first, so that its mean is that of the image before any other table. A channel shift adds
-intensity levels to each channel, as ImageDataGenerator documents it (Keras 3.15 adds one number to all channels and
-clips at the extremes of the image; here each channel has its own number, clipped at 0 and 255). Hue rotates the circle
-of the HSV color space, as torchvision and `tf.image.adjust_hue` do, without rounding in between.
+for brightness. A channel shift adds intensity levels to each channel, as ImageDataGenerator documents it (Keras 3.15
+adds one number to all channels and clips at the extremes of the image; here each channel has its own number, clipped at
+0 and 255). Hue rotates the circle of the HSV color space, as torchvision and `tf.image.adjust_hue` do, without rounding
+in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from cnncli.augmentation.operation import (
-    LEVELS_NOT_FRACTIONS,
-    UNCHANGED,
+    LEVELS,
+    FactorOperation,
     Operation,
     Pixels,
     PixelStep,
-    TableStep,
     ViewRandom,
-    between,
-    describe_factor,
-    factor_notes,
     plus_minus,
-    unit_notes,
 )
 from cnncli.catalogue.settings import Range
-from cnncli.errors import Message
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a gray value (ITU-R BT.601, as in Pillow's mode L)."""
 
 
-class Contrast(Operation):
+class Contrast(FactorOperation):
     """Contrast about the mean."""
 
     contrast_range: Range | None = None
@@ -40,15 +41,7 @@ class Contrast(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[ScaleContrast]:
         """Draw the factor."""
-        return (ScaleContrast(between(self.contrast_range or UNCHANGED, random.shared("contrast"))),)
-
-    def describe(self) -> str:
-        """Describe the range."""
-        return describe_factor("contrast", self.contrast_range or UNCHANGED)
-
-    def notes(self) -> Sequence[Message]:
-        """Warn of a range without 1."""
-        return factor_notes("contrast_range", self.contrast_range or UNCHANGED)
+        return (ScaleContrast(self.factor(random.shared["contrast"])),)
 
 
 class ChannelShift(Operation):
@@ -56,25 +49,16 @@ class ChannelShift(Operation):
 
     channel_shift_range: float = Field(default=0.0, ge=0.0, le=255.0)
     """Maximum value added to each channel, in both directions, drawn per channel."""
+    unit = LEVELS
+    description = "channel shift ±{channel_shift_range:g}"
 
     def draw(self, random: ViewRandom) -> Sequence[ShiftChannels]:
         """Draw a number for each channel."""
-        red, green, blue = (
-            plus_minus(self.channel_shift_range, random.shared(f"{channel}_shift"))
-            for channel in ("red", "green", "blue")
-        )
-        return (ShiftChannels((red, green, blue)),)
-
-    def describe(self) -> str:
-        """Describe the range."""
-        return f"channel shift ±{self.channel_shift_range:g}"
-
-    def notes(self) -> Sequence[Message]:
-        """Warn of a shift that looks like a fraction."""
-        return unit_notes("channel_shift_range", self.channel_shift_range, LEVELS_NOT_FRACTIONS)
+        numbers = (random.shared[f"{channel}_shift"] for channel in ("red", "green", "blue"))
+        return (ShiftChannels(tuple(plus_minus(self.channel_shift_range, number) for number in numbers)),)
 
 
-class Brightness(Operation):
+class Brightness(FactorOperation):
     """Brightness."""
 
     brightness_range: Range | None = None
@@ -82,18 +66,10 @@ class Brightness(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[ScaleBrightness]:
         """Draw the factor."""
-        return (ScaleBrightness(between(self.brightness_range or UNCHANGED, random.shared("brightness"))),)
-
-    def describe(self) -> str:
-        """Describe the range."""
-        return describe_factor("brightness", self.brightness_range or UNCHANGED)
-
-    def notes(self) -> Sequence[Message]:
-        """Warn of a range without 1."""
-        return factor_notes("brightness_range", self.brightness_range or UNCHANGED)
+        return (ScaleBrightness(self.factor(random.shared["brightness"])),)
 
 
-class Saturation(Operation):
+class Saturation(FactorOperation):
     """Saturation."""
 
     saturation_range: Range | None = None
@@ -101,15 +77,7 @@ class Saturation(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[ScaleSaturation]:
         """Draw the factor."""
-        return (ScaleSaturation(between(self.saturation_range or UNCHANGED, random.shared("saturation"))),)
-
-    def describe(self) -> str:
-        """Describe the range."""
-        return describe_factor("saturation", self.saturation_range or UNCHANGED)
-
-    def notes(self) -> Sequence[Message]:
-        """Warn of a range without 1."""
-        return factor_notes("saturation_range", self.saturation_range or UNCHANGED)
+        return (ScaleSaturation(self.factor(random.shared["saturation"])),)
 
 
 class Hue(Operation):
@@ -117,55 +85,52 @@ class Hue(Operation):
 
     hue_range: float = Field(default=0.0, ge=0.0, le=0.5)
     """Maximum hue shift as a fraction of the color circle, in both directions; 0.5 reaches every hue."""
+    description = "hue ±{hue_range:g} of the circle"
 
     def draw(self, random: ViewRandom) -> Sequence[RotateHue]:
         """Draw the angle."""
-        return (RotateHue(plus_minus(self.hue_range, random.shared("hue"))),)
-
-    def describe(self) -> str:
-        """Describe the range."""
-        return f"hue ±{self.hue_range:g} of the circle"
+        return (RotateHue(plus_minus(self.hue_range, random.shared["hue"])),)
 
 
 @dataclass(frozen=True)
-class ScaleContrast(TableStep):
+class ScaleContrast(PixelStep):
     """Contrast: each value's distance to the mean gray value of the image times `factor`."""
 
     factor: float
 
-    def table(self, pixels: Pixels) -> Pixels:
-        """Return the table for this image."""
-        from cnncli.augmentation.intensity import blend_table, mean_gray
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Return the changed image."""
+        import cv2
+        import numpy as np
 
-        return blend_table(mean_gray(pixels), self.factor)
+        channels = pixels.shape[-1]
+        weights = LUMA if channels == 3 else (1.0,)
+        mean = np.array(cv2.mean(pixels)[:channels]) @ np.array(weights)
+        return _blend(int(mean + 0.5), pixels, self.factor)
 
 
 @dataclass(frozen=True)
-class ScaleBrightness(TableStep):
+class ScaleBrightness(PixelStep):
     """Brightness: each value times `factor`."""
 
     factor: float
 
-    def table(self, pixels: Pixels) -> Pixels:  # noqa: ARG002 - the same for every image
-        """Return the table."""
-        from cnncli.augmentation.intensity import blend_table
-
-        return blend_table(0, self.factor)
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Return the changed image."""
+        return _blend(0, pixels, self.factor)
 
 
 @dataclass(frozen=True)
-class ShiftChannels(TableStep):
+class ShiftChannels(PixelStep):
     """Channel shift: `levels` added to red, green and blue; a gray image uses the first."""
 
-    levels: tuple[float, float, float]
+    levels: tuple[float, ...]
 
-    def table(self, pixels: Pixels) -> Pixels:
-        """Return a table for each channel, rounded and clipped to 0-255."""
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Return the changed image, rounded and clipped to 0-255."""
         import numpy as np
 
-        shifted = np.arange(256) + np.array(self.levels[: pixels.shape[-1]])[:, None]
-        table: Pixels = np.clip(np.rint(shifted), 0, 255).astype(np.uint8)
-        return table
+        return look_up(pixels, np.rint(np.arange(256) + np.array(self.levels[: pixels.shape[-1]])[:, None]))
 
 
 @dataclass(frozen=True)
@@ -202,3 +167,21 @@ class RotateHue(PixelStep):
         degrees = 360.0 * (self.fraction % 1.0)  # OpenCV takes angles from 0 to 720 degrees
         rotated = cv2.cvtColor(cv2.add(colors, (degrees, 0.0, 0.0, 0.0)), cv2.COLOR_HSV2RGB)
         return np.asarray(np.rint(rotated), dtype=np.uint8)
+
+
+def look_up(pixels: Pixels, table: NDArray[Any]) -> Pixels:
+    """Replace each value by its entry, clipped to 0-255, in a table of shape (256,) or (channels, 256)."""
+    import cv2
+    import numpy as np
+
+    table = np.ascontiguousarray(table.clip(0, 255).astype(np.uint8).T)
+    mapped: Pixels = cv2.LUT(pixels, table if table.ndim == 1 else table[None])
+    return mapped.reshape(pixels.shape)  # OpenCV drops the axis of a single channel
+
+
+def _blend(ground: int, pixels: Pixels, factor: float) -> Pixels:
+    """Return Pillow's `Image.blend(ground, image, factor)`: clipped to 0-255, fractions dropped."""
+    import numpy as np
+
+    levels = np.arange(256, dtype=np.float32)
+    return look_up(pixels, np.float32(ground) + np.float32(factor) * (levels - np.float32(ground)))

@@ -11,31 +11,27 @@ shift, shear, zoom, flip. Where Keras 3.15 computes something other than it docu
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import groupby
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from cnncli.augmentation.operation import (
-    DEGREES_NOT_RADIANS,
-    DEGREES_NOT_TURNS,
     AffineStep,
+    FactorOperation,
     Limits,
     Matrix,
     Operation,
     Pixels,
+    Unit,
     ViewRandom,
-    between,
-    describe_factor,
-    factor_notes,
     plus_minus,
-    unit_notes,
 )
 from cnncli.catalogue.settings import Fraction, ZoomRange
-from cnncli.errors import Message
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 
@@ -52,18 +48,12 @@ class Rotation(Operation):
 
     rotation_range: float = Field(default=0.0, ge=0.0, le=180.0)
     """Maximum rotation in degrees, in both directions."""
+    unit = Unit("degrees", "a fraction of a full turn", 360)
+    description = "rotation ±{rotation_range:g}°"
 
     def draw(self, random: ViewRandom) -> Sequence[Rotate]:
         """Draw the angle."""
-        return (Rotate(plus_minus(self.rotation_range, random.shared("rotation"))),)
-
-    def describe(self) -> str:
-        """Describe the range."""
-        return f"rotation ±{self.rotation_range:g}°"
-
-    def notes(self) -> Sequence[Message]:
-        """Warn of an angle that looks like a fraction of a turn."""
-        return unit_notes("rotation_range", self.rotation_range, DEGREES_NOT_TURNS)
+        return (Rotate(plus_minus(self.rotation_range, random.shared["rotation"])),)
 
 
 class Shift(Operation):
@@ -76,8 +66,8 @@ class Shift(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[Translate]:
         """Draw both shifts."""
-        x = plus_minus(self.width_shift_range, random.shared("width_shift"))
-        return (Translate(x, plus_minus(self.height_shift_range, random.shared("height_shift"))),)
+        x = plus_minus(self.width_shift_range, random.shared["width_shift"])
+        return (Translate(x, plus_minus(self.height_shift_range, random.shared["height_shift"])),)
 
     def describe(self) -> str:
         """Describe both ranges."""
@@ -90,21 +80,15 @@ class Shear(Operation):
 
     shear_range: float = Field(default=0.0, ge=0.0, lt=90.0)
     """Maximum shear in degrees, in both directions, as in Keras (0.2 is almost nothing)."""
+    unit = Unit("degrees, as in Keras", "radians", math.degrees(1.0))
+    description = "shear ±{shear_range:g}°"
 
     def draw(self, random: ViewRandom) -> Sequence[ShearColumns]:
         """Draw the angle."""
-        return (ShearColumns(plus_minus(self.shear_range, random.shared("shear"))),)
-
-    def describe(self) -> str:
-        """Describe the range."""
-        return f"shear ±{self.shear_range:g}°"
-
-    def notes(self) -> Sequence[Message]:
-        """Warn of an angle that looks like radians."""
-        return unit_notes("shear_range", self.shear_range, DEGREES_NOT_RADIANS)
+        return (ShearColumns(plus_minus(self.shear_range, random.shared["shear"])),)
 
 
-class Zoom(Operation):
+class Zoom(FactorOperation):
     """Zoom of each axis by a factor of its own."""
 
     zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | ZoomRange = 0.0
@@ -118,15 +102,7 @@ class Zoom(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[Scale]:
         """Draw a factor for each axis."""
-        return (Scale(between(self.limits, random.shared("zoom_x")), between(self.limits, random.shared("zoom_y"))),)
-
-    def describe(self) -> str:
-        """Describe the range."""
-        return describe_factor("zoom", self.limits)
-
-    def notes(self) -> Sequence[Message]:
-        """Warn of a range without 1."""
-        return factor_notes("zoom_range", self.limits)
+        return (Scale(self.factor(random.shared["zoom_x"]), self.factor(random.shared["zoom_y"])),)
 
 
 class Flip(Operation):
@@ -139,8 +115,8 @@ class Flip(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[Mirror]:
         """Draw whether to flip."""
-        horizontal = self.horizontal_flip and random.shared("horizontal_flip") < 0.5
-        vertical = self.vertical_flip and random.shared("vertical_flip") < 0.5
+        horizontal = self.horizontal_flip and random.shared["horizontal_flip"] < 0.5
+        vertical = self.vertical_flip and random.shared["vertical_flip"] < 0.5
         return (Mirror(horizontal, vertical),) if horizontal or vertical else ()
 
     def describe(self) -> str:
@@ -151,11 +127,7 @@ class Flip(Operation):
 
 @dataclass(frozen=True)
 class Rotate(AffineStep):
-    """Rotation about the center.
-
-    Attributes:
-        degrees: Angle, counter-clockwise as one looks at the image.
-    """
+    """Rotation about the center, counter-clockwise as one looks at the image."""
 
     degrees: float
     about_center: ClassVar[bool] = True
@@ -167,12 +139,7 @@ class Rotate(AffineStep):
 
 @dataclass(frozen=True)
 class Translate(AffineStep):
-    """Shift of the image.
-
-    Attributes:
-        x: Fraction of the width; positive values move the image to the left.
-        y: Fraction of the height; positive values move the image up.
-    """
+    """Shift by fractions of the width and height; positive values move the image to the left and up."""
 
     x: float
     y: float
@@ -185,11 +152,7 @@ class Translate(AffineStep):
 
 @dataclass(frozen=True)
 class ShearColumns(AffineStep):
-    """Shear of the columns.
-
-    Attributes:
-        degrees: Angle between the old columns and the new ones.
-    """
+    """Shear: `degrees` is the angle between the old columns and the new ones."""
 
     degrees: float
     about_center: ClassVar[bool] = True
@@ -204,12 +167,7 @@ class ShearColumns(AffineStep):
 
 @dataclass(frozen=True)
 class Scale(AffineStep):
-    """Zoom about the center.
-
-    Attributes:
-        x: Number of old columns per new column; above 1 the image shrinks.
-        y: The same for rows.
-    """
+    """Zoom about the center: the number of old columns and rows per new one; above 1 the image shrinks."""
 
     x: float
     y: float
@@ -222,12 +180,7 @@ class Scale(AffineStep):
 
 @dataclass(frozen=True)
 class Mirror(AffineStep):
-    """Flip of one axis or both.
-
-    Attributes:
-        horizontal: Whether left and right change places.
-        vertical: Whether top and bottom change places.
-    """
+    """Flip: left and right change places, or top and bottom, or both."""
 
     horizontal: bool = False
     vertical: bool = False
@@ -240,44 +193,42 @@ class Mirror(AffineStep):
         )
 
 
-MoveKind = Literal["rotate", "shear_x", "shear_y", "translate_x", "translate_y"]
-
-
 @dataclass(frozen=True)
 class Move(AffineStep):
     """Geometric operation of AutoAugment: an affine transformation as in Pillow, about the corner of the image.
 
     Attributes:
-        kind: The operation. Only a rotation is about the center of the image.
+        kind: rotate (about the center), shear_x, shear_y, translate_x or translate_y.
         amount: Degrees counter-clockwise of a rotation, tangent of the angle of a shear, or fraction of the width or
             height of a translation, where positive values move the image to the left or up.
     """
 
-    kind: MoveKind
+    kind: str
     amount: float
 
     def matrix(self, height: int, width: int) -> Matrix:
         """Return the matrix. The corner of the image is half a pixel off the center of the first pixel."""
         amount = self.amount
-        if self.kind == "rotate":
-            center_x, center_y = (width - 1) / 2, (height - 1) / 2
-            return _translation(center_x, center_y) @ _rotation(amount) @ _translation(-center_x, -center_y)
-        if self.kind == "translate_x":
-            return _translation(amount * width, 0.0)
-        if self.kind == "translate_y":
-            return _translation(0.0, amount * height)
-        if self.kind == "shear_x":
-            return affine((1.0, amount, amount / 2), (0.0, 1.0, 0.0))
-        return affine((1.0, 0.0, 0.0), (amount, 1.0, amount / 2))
+        match self.kind:
+            case "rotate":
+                to_center, to_corner = _centering(height, width)
+                return to_center @ _rotation(amount) @ to_corner
+            case "translate_x":
+                return _translation(amount * width, 0.0)
+            case "translate_y":
+                return _translation(0.0, amount * height)
+            case "shear_x":
+                return affine((1.0, amount, amount / 2), (0.0, 1.0, 0.0))
+            case _:
+                return affine((1.0, 0.0, 0.0), (amount, 1.0, amount / 2))
 
 
 def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval: int) -> Pixels:
     """Apply affine steps as one bilinear warp.
 
     OpenCV 5 interpolates in floating point: the exact value, rounded. (OpenCV 4 rounds coordinates to 1/32 pixel, which
-    is up to 5 intensity levels on noise.) The number of its threads, a setting of the whole process, is not changed: of
-    several simultaneous calls, one is split among these threads and the others run in their own; none waits, and the
-    pixels are the same.
+    is up to 5 intensity levels on noise.) Its number of threads, a setting of the whole process, is not changed; the
+    pixels do not depend on it.
 
     Args:
         pixels: uint8 (height, width, channels), one channel or three.
@@ -305,15 +256,10 @@ def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval:
 
 
 def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matrix:
-    """Return the matrix from pixels of the view to places in the image.
+    """Return the matrix from pixels of the view to places in the image, for an image of the given size in pixels.
 
     The order of the multiplications decides the last bits of views, which must not change: from the right up to the
     first move of RandAugment, then from the left.
-
-    Args:
-        steps: The steps, in order.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
 
     Returns:
         Matrix of shape (2, 3). Multiplied by (x, y, 1) of the center of a pixel of the view it gives (x, y) in the
@@ -321,10 +267,18 @@ def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matri
     """
     import numpy as np
 
-    first_move = next((n for n, step in enumerate(steps) if type(step) is Move), len(steps))
-    before, moves = list(_factors(steps[:first_move], height, width)), _factors(steps[first_move:], height, width)
-    products = [functools.reduce(lambda product, factor: factor @ product, before[::-1])] if before else []
-    return functools.reduce(np.matmul, [*products, *moves])[:2]
+    first_move = next((n for n, step in enumerate(steps) if isinstance(step, Move)), len(steps))
+    before, after = (_factors(part, height, width) for part in (steps[:first_move], steps[first_move:]))
+    product = reduce(lambda product, factor: factor @ product, reversed(list(before)), np.eye(3))
+    return reduce(np.matmul, after, product)[:2]
+
+
+def _factors(steps: Sequence[AffineStep], height: int, width: int) -> Iterator[Matrix]:
+    """Yield the matrices of steps, and the translations before and after those about the center."""
+    to_center, to_corner = _centering(height, width)
+    for about_center, group in groupby(steps, key=lambda step: step.about_center):
+        matrices = [step.matrix(height, width) for step in group]
+        yield from [to_center, *matrices, to_corner] if about_center else matrices
 
 
 def affine(first: tuple[float, float, float], second: tuple[float, float, float]) -> Matrix:
@@ -334,15 +288,10 @@ def affine(first: tuple[float, float, float], second: tuple[float, float, float]
     return np.array((first, second, (0.0, 0.0, 1.0)))
 
 
-def _factors(steps: Sequence[AffineStep], height: int, width: int) -> Iterable[Matrix]:
-    """Yield the matrices of steps, and the translations before and after those about the center."""
-    center_x, center_y = (width - 1) / 2, (height - 1) / 2
-    for about_center, group in groupby(steps, key=lambda step: step.about_center):
-        if about_center:
-            yield _translation(center_x, center_y)
-        yield from (step.matrix(height, width) for step in group)
-        if about_center:
-            yield _translation(-center_x, -center_y)
+def _centering(height: int, width: int) -> tuple[Matrix, Matrix]:
+    """Return the translations of the origin to the center of an image, and back."""
+    x, y = (width - 1) / 2, (height - 1) / 2
+    return _translation(x, y), _translation(-x, -y)
 
 
 def _translation(x: float, y: float) -> Matrix:

@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cnncli.augmentation.operation import (
-    LEVELS_NOT_FRACTIONS,
-    Key,
-    Operation,
-    Pixels,
-    PixelStep,
-    ViewRandom,
-    unit_notes,
-)
-from cnncli.errors import Message
+from cnncli.augmentation.operation import LEVELS, Key, Operation, Pixels, PixelStep, ViewRandom
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,28 +28,17 @@ class Noise(Operation):
 
     noise_stddev: float = Field(default=0.0, ge=0.0, le=255.0)
     """Standard deviation of Gaussian noise on every channel of every pixel, in intensity levels (0–255)."""
+    unit = LEVELS
+    description = "noise {noise_stddev:g}"
 
     def draw(self, random: ViewRandom) -> Sequence[AddNoise]:
         """Return the noise of the view."""
         return (AddNoise(self.noise_stddev, ("noise", *random.key)),)
 
-    def describe(self) -> str:
-        """Describe the standard deviation."""
-        return f"noise {self.noise_stddev:g}"
-
-    def notes(self) -> Sequence[Message]:
-        """Warn of a standard deviation that looks like a fraction."""
-        return unit_notes("noise_stddev", self.noise_stddev, LEVELS_NOT_FRACTIONS)
-
 
 @dataclass(frozen=True)
 class AddNoise(PixelStep):
-    """Noise on every value, clipped to 0-255.
-
-    Attributes:
-        stddev: Standard deviation in intensity levels.
-        key: Key of the noise.
-    """
+    """Noise of a key and a standard deviation in intensity levels on every value, clipped to 0-255."""
 
     stddev: float
     key: Key = ()
@@ -71,22 +51,15 @@ class AddNoise(PixelStep):
         from cnncli.runtime.random_keys import generator
 
         bits = generator(*self.key).integers(0, QUANTILES, pixels.shape, dtype=np.uint16)
-        noisy: Pixels = cv2.add(pixels, np.take(_levels(self.stddev), bits), dtype=cv2.CV_8U)
+        noisy: Pixels = cv2.add(pixels, np.take(_quantiles(self.stddev), bits), dtype=cv2.CV_8U)
         return noisy.reshape(pixels.shape)  # OpenCV drops the axis of a single channel
 
 
 @cache
-def _levels(stddev: float) -> NDArray[np.int16]:
-    """Return the quantiles of noise in integer intensity levels, shape (65536,)."""
+def _quantiles(stddev: float) -> NDArray[np.int16]:
+    """Return the medians of 65,536 equally probable intervals of a normal distribution, rounded to levels."""
     import numpy as np
 
-    return np.rint(stddev * _quantiles()).astype(np.int16)
-
-
-@cache
-def _quantiles() -> NDArray[np.float64]:
-    """Return the medians of 65,536 equally probable intervals of the standard normal distribution."""
-    import numpy as np
-
-    normal = NormalDist()
-    return np.array([normal.inv_cdf((number + 0.5) / QUANTILES) for number in range(QUANTILES)])
+    normal = NormalDist(0.0, stddev)
+    medians = [normal.inv_cdf((number + 0.5) / QUANTILES) for number in range(QUANTILES)]
+    return np.rint(medians).astype(np.int16)

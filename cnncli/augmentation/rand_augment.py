@@ -7,21 +7,21 @@ the one warp of the view; those on intensity and color follow after it, each in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cnncli.augmentation.color import ScaleBrightness, ScaleContrast, ScaleSaturation
-from cnncli.augmentation.geometry import Move, MoveKind
+from cnncli.augmentation.color import ScaleBrightness, ScaleContrast, ScaleSaturation, look_up
+from cnncli.augmentation.geometry import Move
 from cnncli.augmentation.operation import Operation, Pixels, PixelStep, ViewRandom
 from cnncli.catalogue.settings import Settings
 
-ChangeKind = Literal[
-    "identity", "autocontrast", "equalize", "solarize", "posterize", "color", "contrast", "brightness", "sharpness"
-]
-MOVES: Mapping[MoveKind, float] = {
+if TYPE_CHECKING:
+    from PIL import Image
+
+MOVES: Mapping[str, float] = {
     "rotate": 30.0,  # degrees
     "shear_x": 0.3,
     "shear_y": 0.3,
@@ -29,7 +29,10 @@ MOVES: Mapping[MoveKind, float] = {
     "translate_y": 150 / 331,
 }
 """Geometric operations with their largest amounts."""
-CHANGES: tuple[ChangeKind, ...] = get_args(ChangeKind)
+CHANGES = (
+    *("identity", "autocontrast", "equalize", "solarize", "posterize"),
+    *("color", "contrast", "brightness", "sharpness"),
+)
 """Operations on intensity and color."""
 CHOICES = (*MOVES, *CHANGES)
 """All operations to draw from."""
@@ -59,10 +62,12 @@ class RandAugment(Operation):
             return ()
         steps: list[Move | Change] = []
         for choice, sign in random.stream("rand_augment").random((policy.num_ops, 2)).tolist():
-            drawn = CHOICES[int(choice * len(CHOICES))]
+            kind = CHOICES[int(choice * len(CHOICES))]
             strength = policy.magnitude / LARGEST_MAGNITUDE * (1.0 if sign < 0.5 else -1.0)
-            steps += [Move(kind, largest * strength) for kind, largest in MOVES.items() if kind == drawn and strength]
-            steps += [Change(kind, strength) for kind in CHANGES if kind == drawn != "identity"]
+            if kind in CHANGES[1:]:
+                steps.append(Change(kind, strength))
+            elif kind in MOVES and strength:
+                steps.append(Move(kind, MOVES[kind] * strength))
         return steps
 
     def describe(self) -> str:
@@ -80,30 +85,55 @@ class Change(PixelStep):
         strength: -1 to 1; the sign counts only for factors, which a negative one reduces.
     """
 
-    kind: ChangeKind
+    kind: str
     strength: float
 
     def apply(self, pixels: Pixels) -> Pixels:
         """Return the changed image."""
-        from cnncli.augmentation import intensity
+        import numpy as np
+        from PIL import ImageOps
 
-        strength, factor = abs(self.strength), 1.0 + 0.9 * self.strength
+        strength, factor, levels = abs(self.strength), 1.0 + 0.9 * self.strength, np.arange(256)
         match self.kind:
             case "autocontrast":
-                return intensity.autocontrast(pixels)
+                return _with_pillow(ImageOps.autocontrast, pixels)
             case "equalize":
-                return intensity.equalize(pixels)
+                return _with_pillow(ImageOps.equalize, pixels)
             case "solarize":
-                return intensity.solarize(pixels, 256.0 * (1.0 - strength))
+                return look_up(pixels, np.where(levels < 256.0 * (1.0 - strength), levels, 255 - levels))
             case "posterize":
-                return intensity.posterize(pixels, 8 - round(4 * strength))
+                return look_up(pixels, levels & ~(2 ** round(4 * strength) - 1))
             case "color":
                 return ScaleSaturation(factor).apply(pixels)
             case "contrast":
-                return intensity.apply_tables(pixels, [ScaleContrast(factor)])
+                return ScaleContrast(factor).apply(pixels)
             case "brightness":
-                return intensity.apply_tables(pixels, [ScaleBrightness(factor)])
+                return ScaleBrightness(factor).apply(pixels)
             case "sharpness":
-                return intensity.sharpen(pixels, factor)
-            case "identity":
+                return sharpen(pixels, factor)
+            case _:
                 return pixels
+
+
+def sharpen(pixels: Pixels, factor: float) -> Pixels:
+    """Blend an image with a smoothed copy: 0 is smooth, 1 is unchanged, 2 is sharp. Border pixels stay.
+
+    This is one linear filter. It differs from Pillow's ImageEnhance.Sharpness by at most one level, since Pillow rounds
+    the smoothed image before blending.
+    """
+    import cv2
+    import numpy as np
+
+    kernel = (1.0 - factor) * (np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13)  # Pillow's filter SMOOTH
+    kernel[1, 1] += factor
+    sharpened = pixels.copy()
+    sharpened[1:-1, 1:-1] = cv2.filter2D(pixels, -1, kernel).reshape(pixels.shape)[1:-1, 1:-1]
+    return sharpened
+
+
+def _with_pillow(operation: Callable[[Image.Image], Image.Image], pixels: Pixels) -> Pixels:
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    return np.array(operation(image)).reshape(pixels.shape)

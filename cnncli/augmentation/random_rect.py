@@ -1,11 +1,31 @@
-"""Random rectangles in an image, by area and aspect ratio: for random crops and random erasing."""
+"""Operations on a random rectangle: a crop that is resized to the image, and an area that is erased.
+
+Random crops as in Szegedy et al. 2015, random erasing as in Zhong et al. 2017 (arXiv 1708.04896); both follow
+torchvision. Pixels that later steps bring in from outside of the crop are those of the image; only outside of the image
+they are filled.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cnncli.augmentation.operation import Limits
+from pydantic import Field
+
+from cnncli.augmentation.geometry import affine
+from cnncli.augmentation.operation import (
+    AffineStep,
+    Key,
+    Limits,
+    Matrix,
+    Operation,
+    Pixels,
+    PixelStep,
+    ViewRandom,
+    span,
+)
+from cnncli.catalogue.settings import AreaRange, Fraction, Settings, ZoomRange
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,28 +47,123 @@ class Rect:
 WHOLE = Rect()
 
 
+class RandomResizedCropConfig(Settings):
+    """Random crop of the image, resized to the image size (RandomResizedCrop of torchvision)."""
+
+    scale: AreaRange = (0.08, 1.0)
+    """[lowest, highest] fraction of the image area, drawn uniformly."""
+    ratio: ZoomRange = (0.75, 1.3333)
+    """[lowest, highest] aspect ratio of the crop relative to the image, drawn log-uniformly; 1 is undistorted."""
+
+
+class RandomResizedCrop(Operation):
+    """Random crop."""
+
+    random_resized_crop: RandomResizedCropConfig | None = None
+    """Random crop, resized to the image size; {}: the ranges of torchvision."""
+
+    def draw(self, random: ViewRandom) -> Sequence[Crop]:
+        """Draw the rectangle."""
+        if (crop := self.random_resized_crop) is None:
+            return ()
+        stream = random.stream("random_resized_crop")
+        rect = draw_rect(stream, crop.scale, crop.ratio) or largest_rect(crop.ratio)
+        return (Crop(rect),) if rect != WHOLE else ()
+
+    def describe(self) -> str:
+        """Describe area and aspect ratio."""
+        crop = self.random_resized_crop
+        return f"crop {_area(crop.scale)}, shape {span(crop.ratio)}" if crop else ""
+
+
+class RandomErasingConfig(Settings):
+    """Erase a random rectangle, after all other operations (Zhong et al. 2017; RandomErasing of torchvision)."""
+
+    probability: Fraction = 0.5
+    """Probability that a view has an erased rectangle."""
+    scale: AreaRange = (0.02, 0.33)
+    """[lowest, highest] fraction of the image area, drawn uniformly."""
+    ratio: ZoomRange = (0.3, 3.3)
+    """[lowest, highest] aspect ratio of the rectangle relative to the image, drawn log-uniformly."""
+    value: Annotated[int, Field(ge=0, le=255)] | Literal["random"] = "random"
+    """Intensity of the rectangle, or random: noise in every channel of every pixel."""
+
+
+class RandomErasing(Operation):
+    """Random erasing."""
+
+    random_erasing: RandomErasingConfig | None = None
+    """Erase a random rectangle; {}: with a probability of 0.5, filled with noise."""
+
+    def draw(self, random: ViewRandom) -> Sequence[Erase]:
+        """Draw whether to erase, and the rectangle."""
+        if (erasing := self.random_erasing) is None:
+            return ()
+        stream = random.stream("random_erasing")
+        is_erased = stream.random() < erasing.probability
+        rect = draw_rect(stream, erasing.scale, erasing.ratio)
+        return (Erase(rect, erasing.value, ("erased", *random.key)),) if is_erased and rect else ()
+
+    def describe(self) -> str:
+        """Describe area and probability."""
+        erasing = self.random_erasing
+        return f"erasing {_area(erasing.scale)}, {100 * erasing.probability:g} % of the time" if erasing else ""
+
+
+@dataclass(frozen=True)
+class Crop(AffineStep):
+    """Crop that is enlarged to the size of the image."""
+
+    rect: Rect
+
+    def matrix(self, height: int, width: int) -> Matrix:
+        """Return the matrix that maps edges to edges, which are half a pixel off the centers."""
+        rect = self.rect
+        return affine(
+            (rect.width, 0.0, rect.left * width + (rect.width - 1.0) / 2),
+            (0.0, rect.height, rect.top * height + (rect.height - 1.0) / 2),
+        )
+
+
+@dataclass(frozen=True)
+class Erase(PixelStep):
+    """Rectangle that is painted over, with an intensity or with random values of a key."""
+
+    rect: Rect
+    value: int | Literal["random"]
+    key: Key = ()
+
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Return a copy with the rectangle painted over."""
+        from cnncli.runtime.random_keys import generator
+
+        erased, rect = pixels.copy(), self.rect
+        rows, columns = _range(rect.top, rect.height, pixels.shape[0]), _range(rect.left, rect.width, pixels.shape[1])
+        painted = erased[rows, columns]
+        if self.value == "random":
+            painted[...] = generator(*self.key).integers(0, 256, painted.shape, dtype=pixels.dtype)
+        else:
+            painted[...] = self.value
+        return erased
+
+
 def draw_rect(random: np.random.Generator, scale: Limits, ratio: Limits) -> Rect | None:
-    """Draw a rectangle anywhere in the image.
+    """Draw a rectangle anywhere in the image; return None if no attempt fits.
 
-    Args:
-        random: Source of the numbers; always the same count is drawn, however many attempts it takes.
-        scale: Lowest and highest fraction of the area; uniform between them.
-        ratio: Lowest and highest ratio of width to height relative to the image; uniform in the logarithm.
-
-    Returns:
-        The rectangle, or None if no attempt fits into the image.
+    Its fraction of the area is uniform, its ratio of width to height relative to the image log-uniform. However many
+    attempts it takes, the same count of random numbers is drawn.
     """
     import numpy as np
 
-    units = random.random((ATTEMPTS + 1, 2))
-    areas = scale[0] + (scale[1] - scale[0]) * units[1:, 0]
-    ratios = ratio[0] * (ratio[1] / ratio[0]) ** units[1:, 1]
+    numbers = random.random((ATTEMPTS + 1, 2))
+    areas = scale[0] + (scale[1] - scale[0]) * numbers[1:, 0]
+    ratios = ratio[0] * (ratio[1] / ratio[0]) ** numbers[1:, 1]
     widths, heights = np.sqrt(areas * ratios), np.sqrt(areas / ratios)
     (fitting,) = np.nonzero((widths <= 1.0) & (heights <= 1.0))
     if not len(fitting):
         return None
     width, height = float(widths[fitting[0]]), float(heights[fitting[0]])
-    return Rect(float(units[0, 0]) * (1.0 - width), float(units[0, 1]) * (1.0 - height), width, height)
+    return Rect(float(numbers[0, 0]) * (1.0 - width), float(numbers[0, 1]) * (1.0 - height), width, height)
 
 
 def largest_rect(ratio: Limits) -> Rect:
@@ -56,3 +171,13 @@ def largest_rect(ratio: Limits) -> Rect:
     shape = min(max(1.0, ratio[0]), ratio[1])
     width, height = min(1.0, shape), min(1.0, 1.0 / shape)
     return Rect((1.0 - width) / 2, (1.0 - height) / 2, width, height)
+
+
+def _range(start: float, length: float, pixels: int) -> slice:
+    """Convert fractions to a range of at least one pixel."""
+    first = min(round(start * pixels), pixels - 1)
+    return slice(first, max(first + 1, round((start + length) * pixels)))
+
+
+def _area(scale: Limits) -> str:
+    return f"{100 * scale[0]:.3g}–{100 * scale[1]:.3g} % of the area"

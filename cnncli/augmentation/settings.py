@@ -5,7 +5,6 @@ To add an operation, write its module and add its class to `OPERATIONS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -16,8 +15,7 @@ from cnncli.augmentation.geometry import FillMode, Flip, Rotation, Shear, Shift,
 from cnncli.augmentation.noise import Noise
 from cnncli.augmentation.operation import Operation
 from cnncli.augmentation.rand_augment import RandAugment
-from cnncli.augmentation.random_erasing import RandomErasing
-from cnncli.augmentation.random_resized_crop import RandomResizedCrop
+from cnncli.augmentation.random_rect import RandomErasing, RandomResizedCrop
 from cnncli.catalogue.settings import Seed, Settings
 from cnncli.errors import Message
 
@@ -42,18 +40,14 @@ OPERATIONS: tuple[type[Operation], ...] = (
 Group = TypeVar("Group", bound=Settings)
 
 
-def _with_settings_of(operations: tuple[type[Operation], ...]) -> Callable[[type[Group]], type[Group]]:
-    """Return a class decorator that puts the settings of operations in front of a group's own."""
-
-    def decorate(group: type[Group]) -> type[Group]:
-        fields = {name: field for operation in operations for name, field in operation.model_fields.items()}
-        first = create_model("Operations", __base__=Settings, **{n: (f.annotation, f) for n, f in fields.items()})  # type: ignore[call-overload] # pydantic's stubs know no computed fields
-        return create_model(group.__name__, __base__=(group, first), __module__=__name__, __doc__=group.__doc__)
-
-    return decorate
+def _with_operations(group: type[Group]) -> type[Group]:
+    """Put the settings of all operations in front of a group's own."""
+    fields = {name: field for operation in OPERATIONS for name, field in operation.model_fields.items()}
+    first = create_model("Operations", __base__=Settings, **{n: (f.annotation, f) for n, f in fields.items()})  # type: ignore[call-overload] # pydantic's stubs know no computed fields
+    return create_model(group.__name__, __base__=(group, first), __module__=__name__, __doc__=group.__doc__)
 
 
-@_with_settings_of(OPERATIONS)
+@_with_operations
 class AugmentationConfig(Settings):
     """Random changes to training images, with the names and units of the ImageDataGenerator of Keras."""
 

@@ -1,4 +1,4 @@
-"""Views of an image: how many there are, which one an epoch uses, and the order of the images in an epoch.
+"""Views of an image: their rendering and number, which one an epoch uses, and the order of the images in an epoch.
 
 A view is one random rendering of an image; view 0 is the image itself. View k depends only on the seed of the
 augmentation, the digest of the image and k, so that runs with other seeds, stages or epochs share it. Everything here
@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.augmentation.operation import Pixels
-from cnncli.augmentation.pipeline import render
-from cnncli.augmentation.settings import AugmentationConfig
+from cnncli.augmentation.geometry import warp
+from cnncli.augmentation.operation import AffineStep, Pixels, PixelStep, Step, ViewRandom
+from cnncli.augmentation.settings import AugmentationConfig, active_operations
 from cnncli.runtime.random_keys import digest_words, uniform_words
 
 DEFAULT_VIEWS = 2
@@ -23,18 +23,8 @@ RENDERING = 1
 """Version of the pixels of a view; part of its key."""
 
 _ALWAYS_IN_KEY = {
-    "rotation_range",
-    "width_shift_range",
-    "height_shift_range",
-    "shear_range",
-    "zoom_range",
-    "horizontal_flip",
-    "vertical_flip",
-    "brightness_range",
-    "contrast_range",
-    "fill_mode",
-    "cval",
-    "seed",
+    *("rotation_range", "width_shift_range", "height_shift_range", "shear_range", "zoom_range"),
+    *("horizontal_flip", "vertical_flip", "brightness_range", "contrast_range", "fill_mode", "cval", "seed"),
 }
 """Settings of the first version. A later one is in the key only if it is used: views that were cached before it existed
 stay valid."""
@@ -53,7 +43,7 @@ def number_of_views(settings: AugmentationConfig, trunk_is_empty: bool) -> int |
 
 
 def render_view(pixels: Pixels, settings: AugmentationConfig, digest: str, k: int) -> Pixels:
-    """Return view k of an image, uint8 of the same shape.
+    """Return view k of an image.
 
     Args:
         pixels: The decoded image, uint8 (height, width, channels).
@@ -67,24 +57,38 @@ def render_view(pixels: Pixels, settings: AugmentationConfig, digest: str, k: in
 def render_fresh(
     pixels: Pixels, settings: AugmentationConfig, digest: str, seed: int, stage: str, epoch: int
 ) -> Pixels:
-    """Return the view of an image that only one epoch uses.
+    """Return the view of an image that only one epoch of a run uses; see `render_view`."""
+    return render(pixels, settings, "fresh", seed, stage, epoch, digest)
+
+
+def render(pixels: Pixels, settings: AugmentationConfig, *key: str | int) -> Pixels:
+    """Return a random view of an image, uint8 of the same shape: one warp for all affine steps, then the others.
 
     Args:
-        pixels: The decoded image, uint8 (height, width, channels).
-        settings: The operations and their ranges.
-        digest: Digest of the bytes of the image, hexadecimal.
-        seed: Seed of the run.
-        stage: Name of the stage.
-        epoch: Epoch within the stage, from 0.
+        pixels: uint8 (height, width, channels), one channel or three.
+        settings: The operations with their ranges; if none is active, `pixels` itself is returned.
+        key: Words that identify the view, such as "view", 0, digest, 2.
     """
-    return render(pixels, settings, "fresh", seed, stage, epoch, digest)
+    steps = draw(settings, *key)
+    affine = [step for step in steps if isinstance(step, AffineStep)]
+    pixels = warp(pixels, affine, settings.fill_mode, settings.cval)
+    for step in steps:
+        if isinstance(step, PixelStep):
+            pixels = step.apply(pixels)
+    return pixels
+
+
+def draw(settings: AugmentationConfig, *key: str | int) -> list[Step]:
+    """Return the steps of one view, in the order of the operations."""
+    random = ViewRandom(key)
+    return [step for operation in active_operations(settings) for step in operation.draw(random)]
 
 
 def view_key(settings: AugmentationConfig, k: int) -> dict[str, Any]:
     """Return everything that decides the pixels of view k in addition to the image, for the key of its features.
 
     View 0 has an empty key, so that runs with and without augmentation share it. The number of views is not in the key:
-    the views of a run with 4 are the first four of a run with 8.
+    runs with 4 and 8 views share the first four.
     """
     if k == 0 or not settings.is_active:
         return {}
@@ -109,16 +113,9 @@ def _without_effect(settings: AugmentationConfig) -> set[str]:
 def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, views: int) -> NDArray[np.int64]:
     """Choose the view of each image for an epoch.
 
-    Epochs come in blocks of `views`. Within a block an image shows each of its views once, in a random order for every
-    image and block. In any one epoch the choice is uniform; over the epochs, unlike with independent draws, no view is
-    used much more often than another.
-
-    Args:
-        digests: Digests of the bytes of the images, hexadecimal.
-        seed: Seed of the run.
-        stage: Name of the stage.
-        epoch: Epoch within the stage, from 0.
-        views: Number of views.
+    Epochs, counted from 0 within a stage, come in blocks of `views`. Within a block an image shows each of its views
+    once, in a random order for every image and block. In any one epoch the choice is uniform; over the epochs, unlike
+    with independent draws, no view is used much more often than another.
 
     Returns:
         Number of a view for each image, shape (n,), each in 0 … views - 1.
@@ -131,19 +128,10 @@ def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, view
 
 
 def order_of_epoch(digests: Sequence[str], seed: int, stage: str, epoch: int) -> NDArray[np.int64]:
-    """Return the order of the images in an epoch.
+    """Return the order of the images in an epoch of a stage as indexes into their digests, shape (n,).
 
     However the images are listed, the same digests come in the same order. Only images with equal bytes keep their
     order in the list.
-
-    Args:
-        digests: Digests of the bytes of the images, hexadecimal.
-        seed: Seed of the run.
-        stage: Name of the stage.
-        epoch: Epoch within the stage, from 0.
-
-    Returns:
-        Indexes into `digests`, shape (n,).
     """
     words = uniform_words(digest_words(list(digests)), "order of pictures", seed, stage, epoch)
     return np.asarray(np.argsort(words, kind="stable"), dtype=np.int64)

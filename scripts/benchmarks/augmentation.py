@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cnncli.augmentation.pipeline import render
+from cnncli.augmentation.views import render
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.networks.backend import import_keras
 from cnncli.runtime.threads import batched, map_ordered

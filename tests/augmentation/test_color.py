@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from cnncli.augmentation.color import RotateHue, ScaleBrightness, ScaleContrast, ScaleSaturation, ShiftChannels
-from cnncli.augmentation.intensity import (
-    LUMA,
-    apply_tables,
-    autocontrast,
-    equalize,
-    posterize,
-    sharpen,
-    solarize,
-)
+from cnncli.augmentation.color import LUMA, RotateHue, ScaleBrightness, ScaleContrast, ScaleSaturation, ShiftChannels
+from cnncli.augmentation.rand_augment import Change, sharpen
 
 Pixels = NDArray[np.uint8]
 ROUNDING = 0.501
@@ -48,22 +39,19 @@ def difference(ours: Pixels, theirs: Any) -> float:
     return float(np.abs(ours.astype(float) - np.asarray(theirs, dtype=float).reshape(ours.shape)).max())
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"), [(autocontrast, ImageOps.autocontrast), (equalize, ImageOps.equalize)], ids=lambda f: f.__name__
-)
 @given(pixels=images())
-def test_autocontrast_and_equalize_equal_pillows(
-    ours: Callable[[Pixels], Pixels], theirs: Callable[[Image.Image], Image.Image], pixels: Pixels
-) -> None:
-    """Autocontrast and equalize equal Pillow's exactly, also for a channel with a single value."""
-    assert difference(ours(pixels), theirs(image_of(pixels))) == 0
+@pytest.mark.parametrize("kind", ["autocontrast", "equalize"])
+def test_autocontrast_and_equalize_equal_pillows(kind: str, pixels: Pixels) -> None:
+    """Autocontrast and equalize are Pillow's, also for one channel and for a channel with a single value."""
+    assert difference(Change(kind, 0.3).apply(pixels), getattr(ImageOps, kind)(image_of(pixels))) == 0
 
 
-@given(pixels=images(), bits=st.integers(1, 8), threshold=st.floats(0, 256))
-def test_posterize_and_solarize_equal_pillows(pixels: Pixels, bits: int, threshold: float) -> None:
+@given(pixels=images(), strength=st.floats(0, 1))
+def test_posterize_and_solarize_equal_pillows(pixels: Pixels, strength: float) -> None:
     """Posterize and solarize equal Pillow's exactly, with integer and fractional thresholds."""
-    assert difference(posterize(pixels, bits), ImageOps.posterize(image_of(pixels), bits)) == 0
-    assert difference(solarize(pixels, threshold), ImageOps.solarize(image_of(pixels), threshold)) == 0
+    image, bits, threshold = image_of(pixels), 8 - round(4 * strength), 256.0 * (1.0 - strength)
+    assert difference(Change("posterize", strength).apply(pixels), ImageOps.posterize(image, bits)) == 0
+    assert difference(Change("solarize", strength).apply(pixels), ImageOps.solarize(image, threshold)) == 0
 
 
 @given(pixels=images(), factor=st.floats(0, 2))
@@ -110,7 +98,7 @@ def test_gray_has_no_color_to_change(pixels: Pixels, saturation: float, hue: flo
 def test_channel_shifts_are_added(pixels: Pixels, shifts: tuple[float, float, float]) -> None:
     """Each channel gets its own number, clipped at 0 and 255; a gray image gets the first."""
     exact = np.clip(pixels + np.array(shifts[: pixels.shape[-1]]), 0, 255)
-    assert difference(apply_tables(pixels, [ShiftChannels(shifts)]), exact) <= ROUNDING
+    assert difference(ShiftChannels(shifts).apply(pixels), exact) <= ROUNDING
 
 
 def test_a_shift_of_all_channels_equals_that_of_keras() -> None:
@@ -121,39 +109,23 @@ def test_a_shift_of_all_channels_equals_that_of_keras() -> None:
     pixels[0, 0], pixels[0, 1] = 0, 255  # Keras clips at the extremes of the image
     parameters = {"channel_shift_intensity": 30, "brightness": 0.8}
     theirs = ImageDataGenerator().apply_transform(pixels.astype(np.float32), parameters)
-    steps = [ShiftChannels((30.0, 30.0, 30.0)), ScaleBrightness(0.8)]
-    assert difference(apply_tables(pixels, steps), theirs) == 0
+    ours = ScaleBrightness(0.8).apply(ShiftChannels((30.0, 30.0, 30.0)).apply(pixels))
+    assert difference(ours, theirs) == 0
 
 
 @given(pixels=images())
 def test_neutral_amounts_leave_every_pixel(pixels: Pixels) -> None:
-    """Factor 1, eight bits and a threshold above white change nothing."""
-    for result in (sharpen(pixels, 1.0), posterize(pixels, 8), solarize(pixels, 256.0)):
-        np.testing.assert_array_equal(result, pixels)
+    """Factors of 1 and shifts of 0 change nothing."""
+    for step in (ScaleContrast(1.0), ScaleBrightness(1.0), ShiftChannels((0.0, 0.0, 0.0))):
+        np.testing.assert_array_equal(step.apply(pixels), pixels)
+    np.testing.assert_array_equal(sharpen(pixels, 1.0), pixels)
     assert ScaleSaturation(1.0).apply(pixels) is pixels
     assert RotateHue(0.0).apply(pixels) is pixels
-    assert apply_tables(pixels, []) is pixels
 
 
 @given(brightness=st.floats(0.0, 4.0), contrast=st.floats(0.0, 4.0), channels=st.sampled_from([1, 3]))
 def test_contrast_and_brightness_equal_pillows(brightness: float, contrast: float, channels: int) -> None:
-    """Contrast, then brightness, composed into one table, equal Pillow's ImageEnhance exactly."""
+    """Contrast, then brightness, equal Pillow's ImageEnhance exactly."""
     pixels = np.random.default_rng(3).integers(40, 168, (16, 20, channels), dtype=np.uint8)
     enhanced = ImageEnhance.Brightness(ImageEnhance.Contrast(image_of(pixels)).enhance(contrast)).enhance(brightness)
-    assert difference(apply_tables(pixels, [ScaleContrast(contrast), ScaleBrightness(brightness)]), enhanced) == 0
-
-
-@given(
-    pixels=images(),
-    shifts=st.lists(st.tuples(*[st.floats(-255, 255)] * 3), min_size=1, max_size=3),
-    brightness=st.floats(0.0, 4.0),
-)
-def test_composed_tables_equal_one_after_the_other(
-    pixels: Pixels, shifts: list[tuple[float, float, float]], brightness: float
-) -> None:
-    """Tables composed into one, with and without a table per channel, map like one table after the other."""
-    steps = [ScaleBrightness(brightness), *map(ShiftChannels, shifts), ScaleBrightness(0.7)]
-    separately = pixels
-    for step in steps:
-        separately = apply_tables(separately, [step])
-    np.testing.assert_array_equal(apply_tables(pixels, steps), separately)
+    assert difference(ScaleBrightness(brightness).apply(ScaleContrast(contrast).apply(pixels)), enhanced) == 0

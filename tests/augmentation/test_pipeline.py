@@ -23,11 +23,10 @@ from cnncli.augmentation.color import (
 from cnncli.augmentation.geometry import Mirror, Move, Rotate, Scale, ShearColumns, Translate
 from cnncli.augmentation.noise import AddNoise
 from cnncli.augmentation.operation import Step
-from cnncli.augmentation.pipeline import draw, render
 from cnncli.augmentation.rand_augment import Change
-from cnncli.augmentation.random_erasing import Erase
-from cnncli.augmentation.random_resized_crop import Crop
+from cnncli.augmentation.random_rect import Crop, Erase
 from cnncli.augmentation.settings import OPERATIONS, AugmentationConfig
+from cnncli.augmentation.views import draw, render
 
 EVERYTHING: dict[str, Any] = {
     "rotation_range": 40.0,

@@ -11,9 +11,7 @@ from PIL import Image
 
 from cnncli.augmentation.geometry import Mirror, warp
 from cnncli.augmentation.noise import AddNoise
-from cnncli.augmentation.random_erasing import Erase
-from cnncli.augmentation.random_rect import WHOLE, Rect, draw_rect, largest_rect
-from cnncli.augmentation.random_resized_crop import Crop
+from cnncli.augmentation.random_rect import WHOLE, Crop, Erase, Rect, draw_rect, largest_rect
 from cnncli.runtime.random_keys import generator
 
 
@@ -78,7 +76,7 @@ def test_a_crop_and_what_follows_are_one_warp() -> None:
 def test_erasing_paints_its_rectangle_and_nothing_else(value: int, channels: int) -> None:
     """Only the rectangle is painted, in a copy of the image."""
     pixels = noise_image(channels=channels)
-    erased = Erase(Rect(0.25, 0.25, 0.5, 0.25), value, ("key",)).apply(pixels)  # type: ignore[arg-type]
+    erased = Erase(Rect(0.25, 0.25, 0.5, 0.25), value, ("key",)).apply(pixels)
     inside = np.zeros(pixels.shape, bool)
     inside[6:12, 8:24] = True
     np.testing.assert_array_equal(pixels, noise_image(channels=channels))

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.augmentation.rand_augment import RandAugmentConfig
-from cnncli.augmentation.random_erasing import RandomErasingConfig
-from cnncli.augmentation.random_resized_crop import RandomResizedCropConfig
+from cnncli.augmentation.random_rect import RandomErasingConfig, RandomResizedCropConfig
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import (
     choose_views,
