@@ -1,11 +1,8 @@
 """Messages and progress on stderr: bars on a terminal, plain lines otherwise. stdout is for results.
 
-Messages go through the standard library's `logging`: any module logs to a logger below `cnncli`, and the console that
-was created last shows the records (info unless quiet, debug if verbose, warnings and errors always). A run writes the
-same records to its log.txt.
-
-Everything shown is one line per message or table row: control characters, which a class or file name may contain, are
-escaped here, so that no other module has to.
+Messages go through `logging`: any module logs to a logger below `cnncli`, and the console that was created last shows
+the records (info unless quiet, debug if verbose, warnings and errors always). Control characters, which a class or file
+name may contain, are escaped here, so that no other module has to.
 """
 
 from __future__ import annotations
@@ -20,25 +17,20 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from cnncli.errors import Message, printable
-from cnncli.terminal.formatting import Column, encodable, fit_table, plain_table, right_aligned, wrap_text
-from cnncli.terminal.progress import EpochProgress, Meter, Progress
+from cnncli.terminal.formatting import encodable, fit_table, plain_table, table_width, wrap_text
+from cnncli.terminal.progress import EpochProgress, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-FIRST_LINE_S = 10.0
-"""Time until plain progress writes its first line; the time until the next one doubles, up to `LAST_LINE_S`."""
-
-FIRST_EPOCH_LINE_S = 60.0
-"""The same within an epoch, whose end is a line anyway."""
-
-LAST_LINE_S = 300.0
+FIRST_LINE_S, FIRST_EPOCH_LINE_S, LAST_LINE_S = 10.0, 60.0, 300.0
+"""Time until plain progress writes its first line, the same within an epoch, whose end is a line anyway, and the
+longest time between two lines."""
 BAR_EVERY_S = 0.1
+BAR_WIDTH = 16
 PHASE_INDENT = 12
 """Width of the title of a phase, with the space behind it."""
-
-BAR_WIDTH = 16
 
 _RED, _YELLOW, _BOLD, _DIM = "31", "33", "1", "2"
 
@@ -99,12 +91,7 @@ class Console:
         return self._stream if self._stream is not None else sys.stderr
 
     def show(self, level: int, text: str) -> None:
-        """Write a message if its level is shown: a warning or an error with its code.
-
-        Args:
-            level: of `logging`.
-            text: usually a `Message`.
-        """
+        """Write a message if its level, one of `logging`, is shown: a warning or an error with its code."""
         if level >= logging.WARNING:
             word, color = ("error:", _RED) if level >= logging.ERROR else ("warning:", _YELLOW)
             code = f"[{text.code}]" if isinstance(text, Message) and text.code else ""
@@ -115,12 +102,7 @@ class Console:
             self._write(self._wrapped(printable(text)))
 
     def phase(self, title: str, text: str = "") -> None:
-        """Report the beginning or the outcome of a phase of the work.
-
-        Args:
-            title: a word or two.
-            text: what there is to know.
-        """
+        """Report the beginning or the outcome of a phase of the work, under a title of a word or two."""
         LOGGER.info("%s: %s" if text else "%s%s", title, text, extra=_SHOWN)
         if not self.quiet:
             head = self._styled(title, _BOLD)
@@ -144,25 +126,27 @@ class Console:
             to: stderr for a message, which --quiet silences; stdout for a result.
             optional: headings of columns that a narrow terminal need not show, the least important first.
         """
-        title = printable(title)
-        table: list[Column] = [[printable(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
-        text = "\n".join([title, plain_table(table)] if title else [plain_table(table)])
-        stream = sys.stdout if to == "stdout" else self.stream
+        table = [[printable(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
+        head = f"{printable(title)}\n" if title else ""
+        text = head + plain_table(table)
         if to == "stderr":
             LOGGER.info(text, extra=_SHOWN)
-        if stream is None or (self.quiet and to == "stderr"):
-            return
-        if is_terminal(stream) and self._bars is None:
-            _draw_table(stream, self.color, table, title, optional)
-        elif to == "stderr":
+            if self.quiet:
+                return
+        if is_terminal(self.stream if to == "stderr" else sys.stdout):
+            table = fit_table(table, shutil.get_terminal_size().columns, optional)
+            n_headings = max(column[0].count("\n") + 1 for column in table)
+            lines = plain_table(table).split("\n")
+            headings = [self._styled(line, _BOLD) for line in lines[:n_headings]]
+            text = head + "\n".join([*headings, "─" * table_width(table), *lines[n_headings:]])
+        if to == "stderr":
             self._write(text)
         else:
-            _write_line(stream, text)
+            _write_line(sys.stdout, text)
 
     def print(self, text: str) -> None:
         """Write one line of the result to stdout."""
-        if sys.stdout is not None:
-            _write_line(sys.stdout, printable(text))
+        _write_line(sys.stdout, printable(text))
 
     @contextmanager
     def progress(self, total: int | None, description: str, unit: str = "images") -> Iterator[Progress]:
@@ -173,11 +157,11 @@ class Console:
             description: a word or two.
             unit: what is counted, in the plural.
         """
-        meter = Meter(printable(description), total, unit, self.clock)
-        with self._showing(meter, FIRST_LINE_S) as show:
-            yield Progress(meter, show)
-        if meter.done:
-            LOGGER.info(f"{description}: {meter.summary()}")
+        progress = Progress(printable(description), total, unit, self.clock)
+        with self._showing(progress, FIRST_LINE_S):
+            yield progress
+        if progress.done:
+            LOGGER.info(f"{description}: {progress.summary()}")
 
     @contextmanager
     def training(self, stage: str, epochs: int, images: int, done: int = 0) -> Iterator[EpochProgress]:
@@ -185,33 +169,37 @@ class Console:
 
         Args:
             stage: its name.
-            epochs: number of epochs that are planned.
+            epochs: planned number of epochs.
             images: number of images in one epoch.
-            done: number of epochs that were done before.
+            done: number of epochs that are done already.
         """
-        meter = Meter("", images, "images", self.clock)
-        with self._showing(meter, FIRST_EPOCH_LINE_S) as show:
-            yield EpochProgress(meter, show, LOGGER.info, printable(stage), epochs, done)
+        progress = EpochProgress(printable(stage), epochs, images, done, self.clock)
+        with self._showing(progress, FIRST_EPOCH_LINE_S):
+            yield progress
 
     @contextmanager
-    def _showing(self, meter: Meter, first_line_s: float) -> Iterator[Callable[[], None]]:
-        """Show a meter while the block runs; yield what is to be called after every change of it."""
+    def _showing(self, progress: Progress, first_line_s: float) -> Iterator[None]:
+        """Show progress while the block runs."""
         if self.quiet:
-            yield lambda: None
+            yield
         elif self.live:
             with self._rich() as bars:
-                task = bars.add_task("", total=meter.total, text="")
-                self._move(bars, task, meter)
+                task = bars.add_task("", total=progress.total, text="")
+                self._move(bars, task, progress)
+                progress.show_with(lambda: self._move(bars, task, progress), BAR_EVERY_S, BAR_EVERY_S)
                 try:
-                    yield _throttled(lambda: self._move(bars, task, meter), self.clock, BAR_EVERY_S, BAR_EVERY_S)
+                    yield
                 finally:
                     bars.remove_task(task)
         else:
-            yield _throttled(lambda: self._write(meter.line()), self.clock, first_line_s, LAST_LINE_S)
+            progress.show_with(
+                lambda: self._write(f"{progress.description}: {progress.text()}"), first_line_s, LAST_LINE_S
+            )
+            yield
 
-    def _move(self, bars: RichProgress, task: TaskID, meter: Meter) -> None:
-        text, description = self._encodable(meter.text()), self._encodable(meter.description)
-        bars.update(task, description=description, completed=meter.done, text=text, refresh=True)
+    def _move(self, bars: RichProgress, task: TaskID, progress: Progress) -> None:
+        text, description = self._encodable(progress.text()), self._encodable(progress.description)
+        bars.update(task, description=description, completed=progress.done, text=text, refresh=True)
 
     @contextmanager
     def _rich(self) -> Iterator[RichProgress]:
@@ -239,7 +227,7 @@ class Console:
     def _write(self, line: str) -> None:
         if self._bars is not None:
             self._bars.console.out(self._encodable(line), highlight=False)
-        elif self.stream is not None:
+        else:
             with suppress(OSError, ValueError):  # a closed stderr is no reason to end the work
                 _write_line(self.stream, line)
 
@@ -263,47 +251,7 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _write_line(stream: TextIO, line: str) -> None:
-    stream.write(encodable(line, getattr(stream, "encoding", None)) + "\n")
-    stream.flush()
-
-
-def _throttled(
-    action: Callable[[], None], clock: Callable[[], float], seconds: float, most_seconds: float
-) -> Callable[[], None]:
-    """Return an action that may be called at any rate and happens at growing intervals.
-
-    Args:
-        action: what to do.
-        clock: returns seconds.
-        seconds: time until the action happens first. Each time it happens, the interval doubles.
-        most_seconds: longest interval.
-    """
-    last, interval = clock(), seconds
-
-    def call() -> None:
-        nonlocal last, interval
-        now = clock()
-        if now - last >= interval:
-            last, interval = now, min(2 * interval, most_seconds)
-            action()
-
-    return call
-
-
-def _draw_table(stream: TextIO, color: bool, columns: Sequence[Column], title: str, optional: Sequence[str]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console as RichConsole
-    from rich.table import Table
-    from rich.text import Text
-
-    screen = RichConsole(file=stream, no_color=not color, force_jupyter=False)
-    fitted = fit_table(columns, screen.width, optional)
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading, *cells in fitted:
-        table.add_column(Text(heading), justify="right" if right_aligned(cells) else "left", no_wrap=True)
-    for row in zip(*(cells for _, *cells in fitted), strict=True):
-        table.add_row(*(Text(encodable(cell, stream.encoding)) for cell in row))
-    if title:
-        _write_line(stream, title)
-    screen.print(table)
+def _write_line(stream: TextIO | None, line: str) -> None:
+    if stream is not None:
+        stream.write(encodable(line, getattr(stream, "encoding", None)) + "\n")
+        stream.flush()

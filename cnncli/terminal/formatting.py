@@ -6,11 +6,11 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
-# Replacements for the characters of our messages that an encoding lacks.
-_PLAIN = str.maketrans(
-    {"·": "-", "–": "-", "—": "-", "…": "...", "×": "x", "→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "’": "'"}
+_ASCII = str.maketrans(
+    {**dict.fromkeys("·–—─", "-"), "…": "...", "×": "x", "→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "’": "'"}
 )
 
 
@@ -20,12 +20,12 @@ def encodable(text: str, encoding: str | None) -> str:
     >>> encodable("3 × 4 · é", "ascii")
     '3 x 4 - \\xe9'
     """
+    encoding = encoding or "utf-8"
     try:
-        text.encode(encoding or "utf-8")
-        return text
+        text.encode(encoding)
     except UnicodeEncodeError:
-        plain = text.translate(_PLAIN)
-        return plain.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
+        return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def wrap_text(text: str, width: int, indent: str = "", first_indent: str = "") -> list[str]:
@@ -44,11 +44,7 @@ def wrap_text(text: str, width: int, indent: str = "", first_indent: str = "") -
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in a suitable unit.
-
-    >>> [duration(s) for s in (0.04, 4.12, 75, 7380)]
-    ['0.04 s', '4.1 s', '1 min 15 s', '2 h 03 min']
-    """
+    """Return a duration in a suitable unit: `0.04 s`, `4.1 s`, `1 min 15 s` or `2 h 03 min`."""
     if seconds < 9.95:
         return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
     whole = round(seconds)
@@ -61,11 +57,7 @@ def duration(seconds: float) -> str:
 
 
 def rate(per_second: float, unit: str) -> str:
-    """Return a rate per second.
-
-    >>> rate(1900.4, "images"), rate(0.25, "images")
-    ('1,900 images/s', '0.25 images/s')
-    """
+    """Return a rate such as `1,900 images/s` or `0.25 images/s`."""
     return f"{per_second:,.0f} {unit}/s" if per_second >= 9.5 else f"{per_second:.2g} {unit}/s"
 
 
@@ -81,29 +73,17 @@ def size(n_bytes: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """Return a loss or a learning rate with three decimals or, if it is small, two significant digits.
-
-    >>> [decimal(value) for value in (0.98125, 0.0, 2e-5, 12.3456)]
-    ['0.981', '0', '2e-05', '12.346']
-    """
+    """Return a loss or a learning rate with three decimals or, if it is small, two significant digits: `2e-05`."""
     return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction such as an accuracy as a percentage. JSON and CSV have the fraction itself.
-
-    >>> percent(0.9934)
-    '99.3 %'
-    """
+    """Return a fraction as a percentage such as `99.3 %`. JSON and CSV have the fraction itself."""
     return f"{fraction:.1%}".replace("%", " %")
 
 
 def percent_range(low: float, high: float) -> str:
-    """Return an interval of fractions as percentages.
-
-    >>> percent_range(0.9861, 0.9974)
-    '98.6–99.7 %'
-    """
+    """Return an interval of fractions as percentages such as `98.6–99.7 %`."""
     return f"{low * 100:.1f}–{percent(high)}"
 
 
@@ -124,11 +104,7 @@ _QUANTITY = re.compile(rf"{_NUMBER}(?:[–×/ ]+(?:{_NUMBER}|%|[A-Za-z/]+))*")
 
 
 def right_aligned(cells: Sequence[str]) -> bool:
-    """Return whether all cells are numbers, with units or in ranges; a dash stands for an unknown number.
-
-    >>> [right_aligned(column) for column in (["1,900", "–"], ["0.97–0.99", "1 min 15 s"], ["2026-11-21"])]
-    [True, True, False]
-    """
+    """Return whether all cells are numbers, with units or in ranges; a dash stands for an unknown number."""
     filled = [cell for cell in cells if cell not in ("", "–")]
     return bool(filled) and all(_QUANTITY.fullmatch(cell) for cell in filled)
 
@@ -145,20 +121,25 @@ def plain_table(columns: Sequence[Column]) -> str:
     vgg16  2,000
     a          4
     """
-    aligned = [_aligned(column) for column in columns]
-    return "\n".join("  ".join(row).rstrip() for row in zip(*aligned, strict=True))
+    styles = [(_column_width(column), right_aligned(column[1:])) for column in columns]
+    lines = []
+    for row in zip(*columns, strict=True):
+        for cells in zip_longest(*(cell.split("\n") for cell in row), fillvalue=""):
+            aligned = [_aligned(cell, *style) for cell, style in zip(cells, styles, strict=True)]
+            lines.append("  ".join(aligned).rstrip())
+    return "\n".join(lines)
+
+
+def _aligned(cell: str, width: int, right: bool) -> str:
+    spaces = " " * (width - cell_width(cell))
+    return spaces + cell if right else cell + spaces
 
 
 def fit_table(columns: Sequence[Column], width: int, optional: Sequence[str] = ()) -> list[Column]:
     r"""Fit a table into the width of a terminal.
 
-    Optional columns go first, then long cells are wrapped: behind spaces, commas and slashes, and only if that is not
-    enough behind dashes and underscores too. Words and quantities stay whole, so a table may remain too wide.
-
-    Args:
-        columns: the table.
-        width: of the terminal.
-        optional: headings of columns that a narrow terminal need not show, the least important first.
+    Optional columns are dropped first, then long cells are wrapped: behind spaces, commas and slashes, and only if that
+    is not enough behind dashes and underscores too. Words and quantities stay whole, so a table may remain too wide.
 
     >>> fit_table([["path", "data/cats/1.jpg"], ["n", "2,000"], ["size", "1.2 GB"]], 20, ["size"])
     [['path', 'data/cats/\n1.jpg'], ['n', '2,000']]
@@ -183,12 +164,6 @@ def table_width(columns: Sequence[Column]) -> int:
 
 def _column_width(column: Column) -> int:
     return max(cell_width(line) for cell in column for line in cell.split("\n"))
-
-
-def _aligned(column: Column) -> Column:
-    width, right = _column_width(column), right_aligned(column[1:])
-    spaces = [" " * (width - cell_width(cell)) for cell in column]
-    return [space + cell if right else cell + space for space, cell in zip(spaces, column, strict=True)]
 
 
 def _wrapped(column: Column, width: int, breaks: str) -> Column:

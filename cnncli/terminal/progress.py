@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 
 from cnncli.terminal.formatting import duration, rate
 
+LOGGER = logging.getLogger("cnncli")
 RATE_WINDOW_S = 15.0
 
 
-class Meter:
-    """Counts what is done and estimates the time left from the rate of the last 15 s.
+class Progress:
+    """Counts what is done, from any thread, and estimates the time left from the rate of the last 15 s.
 
-    The first moments of a task are rarely typical, so an average since the beginning would mislead. A meter may be used
-    from any thread.
+    The first moments of a task are rarely typical, so an average since the beginning would mislead.
 
     Args:
         description: a word or two.
@@ -26,7 +27,8 @@ class Meter:
 
     def __init__(self, description: str, total: int | None, unit: str, clock: Callable[[], float]) -> None:
         self.total, self.unit, self._clock = total, unit, clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._show: Callable[[], None] | None = None
         self.restart(description)
 
     def restart(self, description: str) -> None:
@@ -34,22 +36,26 @@ class Meter:
         self.description, self.done, self._start = description, 0, self._clock()
         self._marks = deque([(self._start, 0)])
 
-    def set(self, done: int) -> None:
-        """Set the number of items that are done."""
-        with self._lock:
-            self._set(done)
+    def show_with(self, show: Callable[[], None], first_s: float, longest_s: float) -> None:
+        """Call `show` after changes from now on: first after `first_s`, then at intervals that double."""
+        self._show, self._shown_at, self._interval_s, self._longest_s = show, self._clock(), first_s, longest_s
 
-    def add(self, n: int) -> None:
-        """Add to the number of items that are done."""
+    def advance(self, n: int = 1) -> None:
+        """Report that `n` more items are done."""
         with self._lock:
-            self._set(self.done + n)
+            self.update(self.done + n)
 
-    def _set(self, done: int) -> None:
-        now = self._clock()
-        self.done = done
-        self._marks.append((now, done))
-        while now - self._marks[1][0] > RATE_WINDOW_S:
-            self._marks.popleft()
+    def update(self, done: int) -> None:
+        """Report how many items are done."""
+        with self._lock:
+            now = self._clock()
+            self.done = done
+            self._marks.append((now, done))
+            while now - self._marks[1][0] > RATE_WINDOW_S:
+                self._marks.popleft()
+            if self._show and now - self._shown_at >= self._interval_s:
+                self._shown_at, self._interval_s = now, min(2 * self._interval_s, self._longest_s)
+                self._show()
 
     def text(self) -> str:
         """Return for example `1,200/4,000 · 980 images/s · 3 s left`, which fits next to a bar on 80 columns."""
@@ -63,10 +69,6 @@ class Meter:
                 parts.append(f"{duration((self.total - done) / speed)} left")
         return " · ".join(parts)
 
-    def line(self) -> str:
-        """Return the description and the text, for streams without bars."""
-        return f"{self.description}: {self.text()}"
-
     def summary(self) -> str:
         """Return for example `4,000 images in 4.1 s · 980 images/s`."""
         seconds = self._clock() - self._start
@@ -74,37 +76,12 @@ class Meter:
         return f"{self.done:,} {self.unit} in {duration(seconds)}{speed}"
 
 
-class Progress:
-    """Progress of one task, as `Console.progress` yields it; may be used from any thread."""
+class EpochProgress(Progress):
+    """Progress of the epochs of a stage; `advance` counts the images that the current epoch has trained on."""
 
-    def __init__(self, meter: Meter, show: Callable[[], None]) -> None:
-        self._meter, self._show = meter, show
-
-    def advance(self, n: int = 1) -> None:
-        """Report that `n` more items are done."""
-        self._meter.add(n)
-        self._show()
-
-    def update(self, done: int) -> None:
-        """Report how many items are done."""
-        self._meter.set(done)
-        self._show()
-
-
-class EpochProgress:
-    """Progress of the epochs of a stage, as `Console.training` yields it."""
-
-    def __init__(
-        self, meter: Meter, show: Callable[[], None], log: Callable[[str], None], stage: str, epochs: int, done: int
-    ) -> None:
-        self._meter, self._show, self._log = meter, show, log
-        self._stage, self._epochs, self._done = stage, epochs, done
-        meter.restart(self._title())
-
-    def advance(self, images: int) -> None:
-        """Report that one step has trained on this many images."""
-        self._meter.add(images)
-        self._show()
+    def __init__(self, stage: str, epochs: int, images: int, done: int, clock: Callable[[], float]) -> None:
+        self._stage, self._epochs, self._epochs_done = stage, epochs, done
+        super().__init__(self._title(), images, "images", clock)
 
     def epoch_done(self, scores: str) -> None:
         """Report the end of an epoch, validation included, and start the next one.
@@ -112,9 +89,9 @@ class EpochProgress:
         Args:
             scores: the metrics of the epoch as text.
         """
-        self._log(f"{self._title()} · {scores}")
-        self._done += 1
-        self._meter.restart(self._title())
+        LOGGER.info(f"{self._title()} · {scores}")
+        self._epochs_done += 1
+        self.restart(self._title())
 
     def _title(self) -> str:
-        return f"{self._stage} · epoch {self._done + 1}/{self._epochs}"
+        return f"{self._stage} · epoch {self._epochs_done + 1}/{self._epochs}"

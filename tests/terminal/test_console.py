@@ -15,7 +15,7 @@ import pytest
 
 from cnncli.errors import Message
 from cnncli.terminal.console import FIRST_LINE_S, LOGGER, Console
-from cnncli.terminal.progress import Meter
+from cnncli.terminal.progress import Progress
 
 
 class Clock:
@@ -173,14 +173,14 @@ def test_progress_without_a_total() -> None:
 def test_time_left_follows_the_recent_rate() -> None:
     """A slow beginning does not spoil the estimate."""
     clock = Clock()
-    meter = Meter("work", 1000, "images", clock)
+    progress = Progress("work", 1000, "images", clock)
     clock.now += 100
-    meter.add(1)
+    progress.advance(1)
     for _ in range(40):
         clock.now += 1
-        meter.add(10)
+        progress.advance(10)
 
-    assert meter.text() == "401/1,000 · 10 images/s · 1 min 00 s left"
+    assert progress.text() == "401/1,000 · 10 images/s · 1 min 00 s left"
 
 
 def test_a_task_that_fails_has_no_summary() -> None:
@@ -340,12 +340,16 @@ def test_a_table_in_a_file_is_aligned_text() -> None:
 
 
 def test_a_table_on_a_terminal_is_drawn() -> None:
-    """Rich draws the table, and brackets in a cell are text."""
+    """The headings are bold and underlined; brackets in a cell are text."""
     stream = Terminal()
-    Console(stream, color=False).table(["run", "accuracy"], [["a[b]", "0.97"]])
+    Console(stream).table(["run", "accuracy"], [["a[b]", "0.97"]], title="runs")
 
-    assert "─" in stream.getvalue()
-    assert "a[b]" in stream.getvalue()
+    assert stream.getvalue().splitlines() == [
+        "runs",
+        "\x1b[1mrun   accuracy\x1b[0m",
+        "──────────────",
+        "a[b]      0.97",
+    ]
 
 
 RUNS = (

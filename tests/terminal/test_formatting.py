@@ -28,6 +28,9 @@ CELLS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=5)
     [
         (0, "0 s"),
         (0.0421, "0.042 s"),
+        (4.12, "4.1 s"),
+        (75, "1 min 15 s"),
+        (7380, "2 h 03 min"),
         (0.999, "1 s"),
         (9.94, "9.9 s"),
         (9.96, "10 s"),
@@ -48,7 +51,10 @@ def test_rates(speed: float, text: str) -> None:
     assert rate(speed, "rows") == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(1.0, "1.000"), (0.0099, "0.0099"), (float("nan"), "nan")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1.000"), (0.98125, "0.981"), (0.0099, "0.0099"), (0.0, "0"), (2e-5, "2e-05"), (float("nan"), "nan")],
+)
 def test_decimals(value: float, text: str) -> None:
     """A number has three decimals, or two digits if it is small."""
     assert decimal(value) == text
@@ -103,7 +109,15 @@ def test_wide_letters_take_two_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "right"), [(["–", ""], False), (["1", "–"], True), (["±3", "224 × 224"], True), (["VGG16"], False)]
+    ("cells", "right"),
+    [
+        (["–", ""], False),
+        (["1,900", "–"], True),
+        (["±3", "224 × 224"], True),
+        (["0.97–0.99", "1 min 15 s"], True),
+        (["VGG16"], False),
+        (["2026-11-21"], False),
+    ],
 )
 def test_columns_of_numbers_are_aligned_right(cells: list[str], right: bool) -> None:
     """A dash stands for an unknown number, and a name that ends in a number is text."""
