@@ -37,7 +37,7 @@ def list_(as_json: bool, console: Console) -> None:
     precision and image size. Least recently used entries come first; they are evicted first if the cache exceeds
     cache.max_gb. Entries in use are kept.
     """
-    from cnncli.features.listing import COLUMNS, OPTIONAL
+    from cnncli.features.listing import OPTIONAL
     from cnncli.recipes.cache import list_cache
     from cnncli.storage.cache_dir import cache_dir
 
@@ -45,8 +45,8 @@ def list_(as_json: bool, console: Console) -> None:
     if as_json:
         print_json(contents.to_dict())
         return
-    if contents.features:
-        console.table(COLUMNS, [key.cells() for key in contents.features], to="stdout", optional=OPTIONAL)
+    if cells := [key.cells() for key in contents.features]:
+        console.table(list(cells[0]), [list(row.values()) for row in cells], to="stdout", optional=OPTIONAL)
     click.echo(contents.total())
 
 

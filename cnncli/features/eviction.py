@@ -6,8 +6,8 @@ import logging
 import math
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cnncli.errors import Message
 from cnncli.features.segments import DESCRIPTION, LOCK, delete, subfolders, sweep
@@ -20,43 +20,16 @@ MIN_ROOM_BYTES = 256 * 2**20
 """Freed at a time when the disk is full, if that much can be freed."""
 
 
-@dataclass(frozen=True)
-class StoredKey:
-    """A key on disk.
-
-    Attributes:
-        path: folder of the key.
-        size_bytes: size of its segments.
-        used: when it was last read or written, in seconds since 1970.
-    """
+class StoredKey(NamedTuple):
+    """A key on disk: its folder, the size of its segments, and when it was last used, in seconds since 1970."""
 
     path: Path
     size_bytes: int
     used: float
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """How much a cache can hold if everything in it may be deleted.
-
-    Attributes:
-        size_bytes: maximum size.
-        is_cap: whether the cap sets the limit, rather than the disk.
-    """
-
-    size_bytes: int
-    is_cap: bool
-
-
-@dataclass(frozen=True)
-class Eviction:
-    """The result of an eviction.
-
-    Attributes:
-        freed_bytes: size of what was deleted.
-        pinned_bytes: size of what would have been deleted, but is in use.
-        held_bytes: size of what is left, including what is in use.
-    """
+class Eviction(NamedTuple):
+    """The size of what was deleted, of what was not because it is in use, and of what is left in all."""
 
     freed_bytes: int = 0
     pinned_bytes: int = 0
@@ -68,19 +41,10 @@ def stored_keys(cache: Path) -> list[StoredKey]:
     found = []
     for path in subfolders(cache):
         with suppress(OSError):
-            found.append(stored_key(path))
+            description = path / DESCRIPTION
+            used = (description if description.exists() else path).stat().st_mtime
+            found.append(StoredKey(path, sum(map(_segment_bytes, subfolders(path))), used))
     return found
-
-
-def stored_key(path: Path) -> StoredKey:
-    """Return size and last use of a key.
-
-    Raises:
-        FileNotFoundError: it does not exist.
-    """
-    description = path / DESCRIPTION
-    used = (description if description.exists() else path).stat().st_mtime
-    return StoredKey(path, sum(map(_segment_bytes, subfolders(path))), used)
 
 
 def _segment_bytes(segment: Path) -> int:
@@ -110,38 +74,30 @@ def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Evicti
         held = sum(key.size_bytes for key in keys)
         freed = pinned = 0
         for key in keys:
-            if held - freed <= keep_bytes or key.used >= used_before:
-                break
-            if _delete_unused(key.path):
+            is_surplus = held - freed > keep_bytes and key.used < used_before
+            is_deleted = _clean(key.path, is_surplus)
+            if is_surplus and is_deleted:
                 freed += key.size_bytes
-            else:
+            elif is_surplus:
                 pinned += key.size_bytes
         sweep(cache)
-        _tidy(cache)
     return Eviction(freed, pinned, held - freed)
 
 
-def _delete_unused(key: Path) -> bool:
-    """Delete a key unless a process uses it; return whether it was deleted."""
+def _clean(key: Path, is_surplus: bool) -> bool:
+    """Delete what killed processes have left in a key, or all of it if it is surplus or empty, unless it is in use.
+
+    Returns whether the key was deleted.
+    """
     with suppress(OSError):
         lock = try_exclusive(key / LOCK)
         if lock is not None:
             with lock:
-                delete(key)
-                return True
+                sweep(key)
+                if is_surplus or not subfolders(key):
+                    delete(key)
+                    return True
     return False
-
-
-def _tidy(cache: Path) -> None:
-    """Delete what killed processes have left in the keys that are not in use, and keys without segments."""
-    for key in subfolders(cache):
-        with suppress(OSError):
-            lock = try_exclusive(key / LOCK)
-            if lock is not None:
-                with lock:
-                    sweep(key)
-                    if not any(subfolders(key)):
-                        delete(key)
 
 
 class CacheLimit:
@@ -158,12 +114,10 @@ class CacheLimit:
         self._freed_bytes = 0
         self._has_warned = False
 
-    def capacity(self) -> Capacity:
+    def capacity(self) -> int:
         """Return the cap, or what the disk allows if that is less."""
         allowed = default_cap(self._cache, self._measure())
-        if self._max_bytes is None or self._max_bytes > allowed:
-            return Capacity(allowed, is_cap=False)
-        return Capacity(self._max_bytes, is_cap=True)
+        return allowed if self._max_bytes is None else min(self._max_bytes, allowed)
 
     def add(self, segment: Path) -> None:
         """Count a segment that was written, and evict keys if the cap is exceeded.
@@ -171,16 +125,15 @@ class CacheLimit:
         The disk is measured for the first segment and at every eviction; what other processes have written in between
         counts from then on.
         """
-        self._held_bytes = self._measure() if self._held_bytes is None else self._held_bytes + _segment_bytes(segment)
-        self._enforce(self._cap(self._held_bytes))
+        held = self._measure() if self._held_bytes is None else self._held_bytes + _segment_bytes(segment)
+        self._enforce(held)
 
     def settle(self) -> None:
         """Evict down to the cap when this process uses nothing anymore, and log how much was evicted in all."""
-        self._held_bytes = self._measure()
-        cap = self._cap(self._held_bytes)
         with suppress(OSError):  # the cache may be read-only
-            self._enforce(cap)
+            self._enforce(self._measure())
         if self._freed_bytes:
+            cap = self._cap(self._measure())
             text = f"Removed {size(self._freed_bytes)} from the feature cache to stay below its cap of {size(cap)}"
             log.info(Message("cache-evicted", text, received=self._freed_bytes, expected=cap))
             self._freed_bytes = 0
@@ -197,8 +150,9 @@ class CacheLimit:
     def _cap(self, held_bytes: int) -> int:
         return default_cap(self._cache, held_bytes) if self._max_bytes is None else self._max_bytes
 
-    def _enforce(self, cap: int) -> None:
-        if self._held_bytes is None or self._held_bytes <= cap:
+    def _enforce(self, held_bytes: int) -> None:
+        self._held_bytes, cap = held_bytes, self._cap(held_bytes)
+        if held_bytes <= cap:
             return
         evicted = evict(self._cache, cap)
         self._held_bytes = evicted.held_bytes

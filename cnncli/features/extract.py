@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ from cnncli.augmentation.views import render_view, view_key
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array, Engine, run_on_all_cores
 from cnncli.errors import DataError, ImageError, Message, printable
-from cnncli.features.store import FeatureKey, FeatureStore, StoredFeatures
-from cnncli.features.writer import SegmentWriter
+from cnncli.features.open_key import StoredFeatures
+from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.storage.safe_io import read_bytes
@@ -34,7 +34,10 @@ DECODING_S = 1 / 600
 
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_ROWS = 2048
-"""A segment is closed when it has this many bytes or rows, which is what a killed extraction loses."""
+"""A segment is written when it has this many bytes or rows, which is what a killed extraction loses."""
+
+PENDING_BYTES = 2 * SEGMENT_BYTES
+"""Maximum size of the rows of all views that are computed, but not yet written."""
 
 TASK_VIEWS = 16
 """Number of views that a thread processes at a time, approximately; at least one request of the engine."""
@@ -154,7 +157,7 @@ def fits(wanted: Sequence[Wanted], store: FeatureStore) -> bool:
     """
     if not any(one.missing(store) for one in wanted):
         return True
-    return sum(one.size_bytes() for one in wanted) <= store.capacity().size_bytes
+    return sum(one.size_bytes() for one in wanted) <= store.capacity()
 
 
 @dataclass(frozen=True)
@@ -255,61 +258,74 @@ class DecodedImages:
         return [np.stack([pixels for _, pixels in decoded])]
 
 
-@dataclass
-class _Sink:
-    """Writes the rows of one view into the cache, segment after segment."""
-
-    key: FeatureKey
-    store: FeatureStore
-    writer: SegmentWriter | None = None
-
-    def add(self, digests: Sequence[str], tensors: Sequence[Array]) -> None:
-        if self.writer is None:
-            self.writer = self.store.writer(self.key)
-        self.writer.add(digests, tensors)
-        if self.writer.size_bytes >= SEGMENT_BYTES or len(self.writer) >= SEGMENT_ROWS:
-            self.close()
-
-    def close(self) -> None:
-        """Close the open segment."""
-        writer, self.writer = self.writer, None
-        if writer is not None:
-            writer.close()
-
-
-@dataclass(frozen=True)
-class _Computed:
-    """The result of one task.
-
-    Attributes:
-        views: digests and features by number of the view.
-        errors: errors of images that cannot be used.
-    """
-
-    views: dict[int, tuple[list[str], list[Array]]]
-    errors: list[ImageError]
-
-    def __len__(self) -> int:
-        return sum(len(digests) for digests, _ in self.views.values())
-
-
 def _fill(
     extraction: Extraction, rows: Sequence[ImageRecord], missing: list[set[str]], store: FeatureStore, console: Console
 ) -> None:
-    sinks = [_Sink(extraction.key(view), store) for view in range(len(missing))]
+    """Compute and cache the features of which `missing` has the digests by view; decode an image once for all views."""
+    n_views = len(missing)
+    images = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
+    tasks = batched(images.values(), extraction.images_at_a_time(sum(map(bool, missing))))
+    max_bytes = min(SEGMENT_BYTES, PENDING_BYTES // n_views)
+    pending = [_PendingRows(extraction.key(view), store, max_bytes) for view in range(n_views)]
     errors: list[ImageError] = []
-    total = sum(len(digests) for digests in missing)
     title = "computing features" if extraction.engine else "decoding"
-    with ExitStack() as closing, console.progress(total, title, "images") as progress:
-        for sink in sinks:
-            closing.callback(sink.close)  # keeps what was computed before an interruption
-        for computed in _computed(extraction, rows, missing):
-            for view, (digests, tensors) in computed.views.items():
-                sinks[view].add(digests, tensors)
-            errors += computed.errors
-            progress.advance(len(computed))
+    with ExitStack() as closing, console.progress(sum(map(len, missing)), title, "images") as progress:
+        for one in pending:
+            closing.callback(one.write)  # keeps what was computed before an interruption
+        for computed, failed in map_ordered(partial(_compute, extraction, missing), tasks, ahead=2 * workers()):
+            for view, digests, tensors in computed:
+                pending[view].add(digests, tensors)
+                progress.advance(len(digests))
+            errors += failed
     if errors:
         raise DataError(summarize(errors, rows))
+
+
+def _compute(
+    extraction: Extraction, missing: list[set[str]], rows: Sequence[ImageRecord]
+) -> tuple[list[tuple[int, list[str], list[Array]]], list[ImageError]]:
+    """Decode images, render their missing views and run the trunk, in one thread.
+
+    Returns number, digests and features of each view, and the errors of images that cannot be used.
+    """
+    decoded, errors = read_all(rows, extraction.pixels)
+    images = [[image for image in decoded if image[0].digest in digests] for digests in missing]
+    rendered = [
+        render_view(pixels, extraction.augmentation, row.digest, view)
+        for view, of_view in enumerate(images)
+        for row, pixels in of_view
+    ]
+    if not rendered:
+        return [], errors
+    tensors = extraction.run(np.stack(rendered))
+    ends = np.cumsum([len(of_view) for of_view in images])
+    parts = [np.split(tensor, ends[:-1]) for tensor in tensors]
+    computed = [
+        (view, [row.digest for row, _ in of_view], [part[view] for part in parts])
+        for view, of_view in enumerate(images)
+    ]
+    return computed, errors
+
+
+class _PendingRows:
+    """Rows of one view, which are written as a segment when they have `max_bytes` or `SEGMENT_ROWS`."""
+
+    def __init__(self, key: FeatureKey, store: FeatureStore, max_bytes: int) -> None:
+        self._key, self._store, self._max_bytes = key, store, max_bytes
+        self._parts: list[tuple[list[str], list[Array]]] = []
+
+    def add(self, digests: list[str], tensors: list[Array]) -> None:
+        self._parts.append((digests, tensors))
+        n_bytes = sum(tensor.nbytes for _, tensors in self._parts for tensor in tensors)
+        if n_bytes >= self._max_bytes or sum(len(digests) for digests, _ in self._parts) >= SEGMENT_ROWS:
+            self.write()
+
+    def write(self) -> None:
+        parts, self._parts = self._parts, []
+        digests = [digest for part, _ in parts for digest in part]
+        if digests:
+            tensors = zip(*(tensors for _, tensors in parts), strict=True)
+            self._store.write(self._key, digests, [np.concatenate(arrays) for arrays in tensors])
 
 
 def summarize(errors: Sequence[ImageError], rows: Sequence[ImageRecord]) -> list[Message]:
@@ -319,29 +335,3 @@ def summarize(errors: Sequence[ImageError], rows: Sequence[ImageRecord]) -> list
         facts = {"path": rows[0].path, "received": len(errors)}
         return [Message("image-all-missing", f"{text} Was the folder moved?", **facts)]
     return [error.problems[0] for error in errors]
-
-
-def _computed(extraction: Extraction, rows: Sequence[ImageRecord], missing: list[set[str]]) -> Iterator[_Computed]:
-    """Yield the missing features; an image is decoded once for all of its views."""
-    once = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
-    incomplete = sum(bool(digests) for digests in missing)
-    tasks = batched(once.values(), extraction.images_at_a_time(incomplete))
-    return map_ordered(lambda task: _compute(extraction, task, missing), tasks, ahead=2 * workers())
-
-
-def _compute(extraction: Extraction, rows: Sequence[ImageRecord], missing: list[set[str]]) -> _Computed:
-    """Decode images, render their missing views and run the trunk, in one thread."""
-    rendered: dict[int, tuple[list[str], list[Pixels]]] = {}
-    decoded, errors = read_all(rows, extraction.pixels)
-    for row, pixels in decoded:
-        for view in (view for view, digests in enumerate(missing) if row.digest in digests):
-            digests, renderings = rendered.setdefault(view, ([], []))
-            digests.append(row.digest)
-            renderings.append(render_view(pixels, extraction.augmentation, row.digest, view))
-    if not rendered:
-        return _Computed({}, errors)
-    tensors = extraction.run(np.stack([one for _, renderings in rendered.values() for one in renderings]))
-    ends = np.cumsum([len(digests) for digests, _ in rendered.values()])[:-1]
-    parts = zip(*(np.split(tensor, ends) for tensor in tensors), strict=True)
-    views = {view: (digests, list(part)) for (view, (digests, _)), part in zip(rendered.items(), parts, strict=True)}
-    return _Computed(views, errors)

@@ -6,37 +6,27 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from cnncli.features.eviction import stored_key
+from cnncli.features.eviction import StoredKey, stored_keys
 from cnncli.features.segments import DESCRIPTION, LOCK, read_segment, subfolders
 from cnncli.runs.documents import time_text
 from cnncli.storage.locks import Lock
+from cnncli.storage.safe_io import read_json
 from cnncli.terminal.formatting import size
 
-COLUMNS = (
-    "features of",
-    "cut after",
-    "view",
-    "augmented",
-    "engine",
-    "precision",
-    "pixels",
-    "images",
-    "size",
-    "last used",
-    "in use",
-)
 OPTIONAL = ("in use", "engine", "augmented", "precision", "last used", "images", "pixels")
 """Columns that a narrow terminal does not show, the least important first."""
 
 HASH_LENGTH = 8
 """Number of digits shown of a trunk's fingerprint if its name is unknown, and of the hash of an augmentation."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,15 +40,8 @@ class KeySummary:
         trunk: fingerprint of the network up to there; None for pixels.
         view: number of the view; 0: the images themselves.
         augmentation: settings by which the view was rendered.
-        engine: engine that ran the trunk.
-        precision: precision of the trunk.
-        height_px: height of the pixels.
-        width_px: width of the pixels.
-        color: color mode of the pixels.
-        images: number of images.
-        size_bytes: size on disk.
+        images: number of different images.
         used: when the key was last read or written, in seconds since 1970.
-        in_use: whether a process has it open.
     """
 
     name: str
@@ -79,83 +62,77 @@ class KeySummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, for JSON."""
-        facts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**facts, "used": time_text(datetime.fromtimestamp(self.used, UTC))}
+        return {**asdict(self), "used": time_text(datetime.fromtimestamp(self.used, UTC))}
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the fields as a row of a table with the columns `COLUMNS`, in local time."""
+    def cells(self) -> dict[str, str]:
+        """Return the row of a table, by column, in local time."""
         gray = " grayscale" if self.color == "grayscale" else ""
-        return (
-            self.network or "–",
-            self.cut or "–",
-            "–" if self.view is None else str(self.view),
-            "–" if self.augmentation is None else _short(self.augmentation),
-            self.engine or "–",
-            self.precision or "–",
-            "–" if self.height_px is None else f"{self.height_px}×{self.width_px}{gray}",
-            f"{self.images:,}",
-            size(self.size_bytes),
-            f"{datetime.fromtimestamp(self.used):%Y-%m-%d %H:%M}",
-            "yes" if self.in_use else "no",
-        )
+        return {
+            "features of": self.network or "–",
+            "cut after": self.cut or "–",
+            "view": "–" if self.view is None else str(self.view),
+            "augmented": "–" if self.augmentation is None else _short_hash(self.augmentation),
+            "engine": self.engine or "–",
+            "precision": self.precision or "–",
+            "pixels": "–" if self.height_px is None else f"{self.height_px}×{self.width_px}{gray}",
+            "images": f"{self.images:,}",
+            "size": size(self.size_bytes),
+            "last used": f"{datetime.fromtimestamp(self.used):%Y-%m-%d %H:%M}",
+            "in use": "yes" if self.in_use else "no",
+        }
 
 
 def list_keys(cache: Path) -> tuple[KeySummary, ...]:
     """Return the keys of a cache, the least recently used ones first, which are evicted first."""
-    found = []
-    for key in subfolders(cache):
-        with suppress(FileNotFoundError):  # another process may evict it meanwhile
-            found.append(summary_of(key))
-    return tuple(sorted(found, key=lambda key: (key.used, key.name)))
+    return tuple(_summarize(key) for key in sorted(stored_keys(cache), key=lambda key: (key.used, key.path.name)))
 
 
-def summary_of(key: Path) -> KeySummary:
-    """Summarize a key, whatever its folder holds.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
-    """
-    stored, description = stored_key(key), _read_description(key)
-    recipe, facts = _group(description, "recipe"), _group(description, "facts")
-    engine, pixels, view = _group(recipe, "engine"), _group(recipe, "pixels"), _group(recipe, "view")
+def _summarize(key: StoredKey) -> KeySummary:
+    """Summarize a key, whatever its folder holds; another process may delete it meanwhile."""
+    try:
+        description = read_json(key.path / DESCRIPTION)
+    except (OSError, ValueError):
+        description = None
+    recipe = _value(description, dict, "recipe") or {}
+    view = _value(recipe, dict, "view") or {}
+    trunk = _value(recipe, str, "trunk")
+    name_of_trunk = f"network {trunk[:HASH_LENGTH]}" if trunk else "pixels" if recipe else None
     return KeySummary(
-        name=key.name,
-        network=_text(facts.get("network")) or _trunk_name(recipe),
-        cut=_text(facts.get("cut")),
-        trunk=_text(recipe.get("trunk")),
-        view=(_number(view.get("view")) or 0) if recipe else None,
+        name=key.path.name,
+        network=_value(description, str, "facts", "network") or name_of_trunk,
+        cut=_value(description, str, "facts", "cut"),
+        trunk=trunk,
+        view=(_value(view, int, "view") or 0) if recipe else None,
         augmentation={name: value for name, value in view.items() if name != "view"} or None,
-        engine=_text(engine.get("engine")),
-        precision=_text(engine.get("precision")),
-        height_px=_number(pixels.get("height")),
-        width_px=_number(pixels.get("width")),
-        color=_text(pixels.get("color")),
-        images=_count_images(key),
-        size_bytes=stored.size_bytes,
-        used=stored.used,
-        in_use=_is_in_use(key),
+        engine=_value(recipe, str, "engine", "engine"),
+        precision=_value(recipe, str, "engine", "precision"),
+        height_px=_value(recipe, int, "pixels", "height"),
+        width_px=_value(recipe, int, "pixels", "width"),
+        color=_value(recipe, str, "pixels", "color"),
+        images=_count_images(key.path),
+        size_bytes=key.size_bytes,
+        used=key.used,
+        in_use=_is_in_use(key.path),
     )
+
+
+def _value(document: Any, kind: type[T], *names: str) -> T | None:
+    """Return a value in nested mappings, or None if it is missing or of another type."""
+    for name in names:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document if isinstance(document, kind) else None
 
 
 def _count_images(key: Path) -> int:
     """Return the number of images in a key, each counted once."""
-    found = []
+    found = [np.empty(0, "S32")]
     for folder in subfolders(key):
-        with suppress(OSError):
-            if segment := read_segment(folder):
-                found.append(segment.digests)
-    return len(np.unique(np.concatenate(found))) if found else 0
+        with suppress(OSError, ValueError):
+            found.append(read_segment(folder).digests)
+    return len(np.unique(np.concatenate(found)))
 
 
-def _trunk_name(recipe: Mapping[str, Any]) -> str | None:
-    """Return a name for a trunk of unknown name, from its fingerprint; `pixels` if there is no trunk."""
-    if not recipe:
-        return None
-    trunk = _text(recipe.get("trunk"))
-    return f"network {trunk[:HASH_LENGTH]}" if trunk else "pixels"
-
-
-def _short(augmentation: Mapping[str, Any]) -> str:
+def _short_hash(augmentation: Mapping[str, Any]) -> str:
     """Return a short hash of an augmentation, whose settings do not fit into a cell."""
     return hashlib.sha256(json.dumps(augmentation, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
 
@@ -166,24 +143,3 @@ def _is_in_use(key: Path) -> bool:
             return not lock.try_alone()
     except OSError:
         return False
-
-
-def _read_description(key: Path) -> Mapping[str, Any]:
-    try:
-        description = json.loads((key / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return description if isinstance(description, dict) else {}
-
-
-def _group(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = facts.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) else None

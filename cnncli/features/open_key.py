@@ -1,89 +1,102 @@
-"""A key of the feature cache, opened by this process: locked, its segments known, their rows checked on first use."""
+"""An open key of the feature cache: locked, its segments known, their rows checked on first use."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.errors import Message
-from cnncli.features.segments import LOCK, Digests, Segment, delete, needs_sweep, read_segment, subfolders, sweep
+from cnncli.engines.engine import Array
+from cnncli.errors import CacheError, Message, printable
+from cnncli.features.segments import LOCK, Digests, Segment, delete, map_rows, read_segment, subfolders, sweep
 from cnncli.runtime.threads import map_ordered
-from cnncli.storage.locks import exclusive, shared
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+from cnncli.storage.locks import Lock, exclusive, shared
 
 log = logging.getLogger(__name__)
 
 ABSENT = -1
+ROWS_AT_A_TIME = 64
+"""Number of rows copied into memory to be hashed."""
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the rows of digests are. Of rows with equal digests, the first one that was added is found.
+class StoredFeatures:
+    """The features of a sequence of images, read from segments on demand.
+
+    As long as this object exists and its cache is open, they are not deleted. Threads may share it.
 
     Attributes:
-        digests: ascending, shape (n,).
-        segments: number of the segment of each, shape (n,).
-        rows: row in the segment, shape (n,).
+        segments: the segments of the key.
+        rows_of: row of each image, counted through all segments, shape (n,); `ABSENT` if it is not cached.
+        pin: lock that keeps the key from being deleted.
     """
 
-    digests: Digests
-    segments: NDArray[np.int32]
-    rows: NDArray[np.int32]
+    segments: Sequence[Segment]
+    rows_of: NDArray[np.int64]
+    pin: Lock | None
 
-    @classmethod
-    def empty(cls) -> Places:
-        """Return places without digests."""
-        return cls(np.empty(0, "S32"), np.empty(0, np.int32), np.empty(0, np.int32))
-
-    def with_segments(self, added: Sequence[tuple[int, Digests]]) -> Places:
-        """Return these places and those of more segments, given by number and digests."""
-        digests = np.concatenate([self.digests, *(digests for _, digests in added)])
-        segments = np.concatenate([self.segments, *(np.full(len(d), n, np.int32) for n, d in added)])
-        rows = np.concatenate([self.rows, *(np.arange(len(d), dtype=np.int32) for _, d in added)])
-        order = np.argsort(digests, kind="stable")
-        return Places(digests[order], segments[order], rows[order])
-
-    def without_segments(self, numbers: Sequence[int]) -> Places:
-        """Return these places without those of some segments."""
-        kept = ~np.isin(self.segments, numbers)
-        return Places(self.digests[kept], self.segments[kept], self.rows[kept])
-
-    def find(self, digests: Digests) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return segment and row of each digest, shapes (n,); `ABSENT` for unknown ones."""
-        if not len(self.digests):
-            return np.full(len(digests), ABSENT, np.int32), np.full(len(digests), ABSENT, np.int32)
-        nearest = np.minimum(np.searchsorted(self.digests, digests), len(self.digests) - 1)
-        found = self.digests[nearest] == digests
-        return np.where(found, self.segments[nearest], ABSENT), np.where(found, self.rows[nearest], ABSENT)
-
-
-@dataclass(frozen=True)
-class Found:
-    """The result of a search for rows.
-
-    Attributes:
-        segments: the segments that hold any of the rows.
-        segment_of: index into `segments` for each row, shape (n,); `ABSENT` if it is not cached.
-        row_of: row in that segment, shape (n,).
-    """
-
-    segments: tuple[Segment, ...]
-    segment_of: NDArray[np.int32]
-    row_of: NDArray[np.int32]
+    def __len__(self) -> int:
+        return len(self.rows_of)
 
     @property
     def absent(self) -> NDArray[np.int64]:
-        """Indexes of the rows that are not cached."""
-        return np.flatnonzero(self.segment_of == ABSENT)
+        """Positions of the images that are not cached."""
+        return np.flatnonzero(self.rows_of == ABSENT)
+
+    def locate(self, indexes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return number of the segment, and row in it, of some of the images, which must be cached."""
+        segment_of = np.searchsorted(self._starts, self.rows_of[indexes], side="right") - 1
+        return segment_of, self.rows_of[indexes] - self._starts[segment_of]
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        return np.cumsum([0, *(len(segment.digests) for segment in self.segments)])
+
+    def checksum(self) -> str:
+        """Return the SHA-256 of all rows in their order, which does not depend on how segments divide them.
+
+        Raises:
+            CacheError: the files were deleted by hand.
+        """
+        digest = hashlib.sha256()
+        for start in range(0, len(self), ROWS_AT_A_TIME):
+            for tensor in self.rows(np.arange(start, min(start + ROWS_AT_A_TIME, len(self)))):
+                digest.update(tensor.tobytes())
+        return digest.hexdigest()
+
+    def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
+        """Return the features of some images.
+
+        Args:
+            indexes: positions in the sequence of images, shape (n,).
+
+        Returns:
+            One array of shape (n, …) per tensor.
+
+        Raises:
+            CacheError: the files were deleted by hand.
+        """
+        segment_of, row_of = self.locate(indexes)
+        gathered = np.empty(len(indexes), self.segments[0].record)
+        for number in np.unique(segment_of):
+            here = segment_of == number
+            gathered[here] = _mapped(self.segments[number])[row_of[here]]
+        return [np.ascontiguousarray(gathered[name]) for name in gathered.dtype.names or ()]
+
+
+def _mapped(segment: Segment) -> Array:
+    try:
+        return map_rows(segment)
+    except (OSError, ValueError) as error:
+        text = f"{printable(segment.path)}: deleted or changed while in use. Start again."
+        raise CacheError(Message("cache-features-missing", text, path=segment.path)) from error
 
 
 class OpenKey:
@@ -92,10 +105,6 @@ class OpenKey:
     Args:
         folder: folder of the key.
 
-    Attributes:
-        folder: folder of the key.
-        pin: shared lock on the key.
-
     Raises:
         OSError: the folder does not exist.
     """
@@ -103,98 +112,82 @@ class OpenKey:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pin = shared(folder / LOCK)
-        self._segments: list[Segment] = []
-        self._numbers: dict[str, int | None] = {}  # by name; None: not used
-        self._checked: set[int] = set()
-        self._places = Places.empty()
-        if needs_sweep(folder):  # before this process writes: its own temporary folders look the same
+        self._segments: dict[str, Segment | None] = {}  # by name; None: this process does not use it
+        self._sorted: tuple[Digests, NDArray[np.int64]] | None = None
+        if subfolders(folder, temporary=True):  # before this process writes: its own temporary folders look the same
             self._as_only_user(lambda: sweep(folder))
 
-    def find(self, digests: Digests) -> Found:
-        """Find rows in valid segments."""
+    def find(self, digests: Digests) -> StoredFeatures:
+        """Find the rows of images in valid segments. Of equal digests, the first one that was added is found."""
         self._refresh()
         while True:
-            segment_of, row_of = self._places.find(digests)
-            numbers = np.unique(segment_of[segment_of != ABSENT])
-            unusable = self._check([number for number in numbers.tolist() if number not in self._checked])
-            if not unusable:
-                break
-            self._forget(unusable)
-        index = np.where(segment_of == ABSENT, ABSENT, np.searchsorted(numbers, segment_of)).astype(np.int32)
-        return Found(tuple(self._segments[number] for number in numbers), index, row_of)
+            segments = [segment for segment in self._segments.values() if segment]
+            if self._sorted is None:
+                known = np.concatenate([np.empty(0, "S32"), *(segment.digests for segment in segments)])
+                self._sorted = known, np.argsort(known, kind="stable")
+            found = StoredFeatures(segments, positions(digests, *self._sorted), self.pin)
+            used, _ = found.locate(np.flatnonzero(found.rows_of != ABSENT))
+            unchecked = [segments[n] for n in np.unique(used) if not segments[n].is_checked]
+            if not unchecked:
+                return found
+            for segment, error in zip(unchecked, map_ordered(_check, unchecked), strict=True):
+                if error is not None:
+                    self._drop(segment.path.name, error)
 
     def add(self, segment: Segment) -> None:
-        """Add a segment that this process has written; its rows need no check."""
-        self._checked.add(len(self._segments))
-        self._learn([segment])
+        """Add a segment that this process has written."""
+        self._segments[segment.path.name], self._sorted = segment, None
 
     def _refresh(self) -> None:
-        """Learn which segments other processes have added, and which were deleted by hand."""
+        """Read the segments that other processes have added, and forget those that were deleted by hand."""
         present = {path.name: path for path in subfolders(self.folder)}
-        self._forget([n for name, n in self._numbers.items() if n is not None and name not in present])
-        new = [path for name, path in present.items() if name not in self._numbers]
-        self._numbers.update(dict.fromkeys(path.name for path in new))
-        read = [(path, _try(read_segment, path)) for path in new]
-        self._learn([segment for _, segment in read if isinstance(segment, Segment)])
-        self._delete([path for path, segment in read if segment is None])
+        if present.keys() == self._segments.keys():
+            return
+        self._segments = {name: segment for name, segment in self._segments.items() if name in present}
+        self._sorted = None
+        for path in (path for name, path in present.items() if name not in self._segments):
+            try:
+                self._segments[path.name] = read_segment(path)
+            except (OSError, ValueError) as error:
+                self._drop(path.name, error)
 
-    def _learn(self, segments: Sequence[Segment]) -> None:
-        if segments:
-            numbered = list(enumerate(segments, len(self._segments)))
-            self._segments += segments
-            self._numbers.update({segment.path.name: number for number, segment in numbered})
-            self._places = self._places.with_segments([(number, segment.digests) for number, segment in numbered])
+    def _drop(self, name: str, error: OSError | ValueError) -> None:
+        """Do not use a segment anymore; delete it if it is damaged, unless another process uses the key.
 
-    def _forget(self, numbers: Sequence[int]) -> None:
-        if numbers:
-            self._numbers.update(dict.fromkeys(self._segments[number].path.name for number in numbers))
-            self._places = self._places.without_segments(numbers)
-
-    def _check(self, numbers: Sequence[int]) -> list[int]:
-        """Return the numbers of segments that cannot be used, and delete those that are damaged."""
-        valid = list(map_ordered(lambda number: _try(Segment.is_valid, self._segments[number]), numbers))
-        answers = list(zip(numbers, valid, strict=True))
-        self._delete([self._segments[number].path for number, answer in answers if answer is False])
-        self._checked.update(number for number, answer in answers if answer is True)
-        return [number for number, answer in answers if answer is not True]
-
-    def _delete(self, damaged: Sequence[Path]) -> None:
-        """Delete damaged segments, unless another process uses the key."""
-        if damaged:
-            self._as_only_user(lambda: _delete_all(damaged))
+        Too many open files, or a failing network, say nothing about the segment.
+        """
+        self._segments[name], self._sorted = None, None
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            text = f"Part of the feature cache cannot be read and is not used: {error}"
+            log.warning(Message("cache-segment-unreadable", text, path=error.filename, reason=error.strerror))
+        else:
+            self._as_only_user(lambda: delete(self.folder / name))
 
     def _as_only_user(self, action: Callable[[], object]) -> None:
-        with suppress(OSError), self._alone() as is_alone:
-            if is_alone:
-                action()
+        """Run an action unless another process uses the key.
 
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Try to be the only user of the key.
-
-        A shared lock is given up before it becomes exclusive. The cache's lock keeps other deleting processes away in
+        The shared lock is given up before it becomes exclusive. The cache's lock keeps other deleting processes away in
         between.
         """
-        with exclusive(self.folder.parent / LOCK):
+        with suppress(OSError), exclusive(self.folder.parent / LOCK):
             try:
-                yield self.pin.try_alone()
+                if self.pin.try_alone():
+                    action()
             finally:
                 self.pin.share()
 
 
-def _delete_all(segments: Sequence[Path]) -> None:
-    for segment in segments:
-        delete(segment)
+def positions(digests: Digests, known: Digests, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first position of each digest in `known`, which `order` sorts, shape (n,); `ABSENT` for others."""
+    if not len(known):
+        return np.full(len(digests), ABSENT)
+    nearest = order[np.minimum(np.searchsorted(known, digests, sorter=order), len(known) - 1)]
+    return np.where(known[nearest] == digests, nearest, ABSENT)
 
 
-def _try(look: Callable[[Item], Answer], item: Item) -> Answer | OSError:
-    """Return the result of reading a segment, or the reason why it cannot be read now.
-
-    Too many open files, or a failing network, say nothing about the segment: this process does not use it.
-    """
+def _check(segment: Segment) -> OSError | ValueError | None:
     try:
-        return look(item)
-    except OSError as error:
-        text = f"Part of the feature cache cannot be read and is not used: {error}"
-        log.warning(Message("cache-segment-unreadable", text, path=error.filename, reason=error.strerror))
+        segment.check_rows()
+    except (OSError, ValueError) as error:
         return error
+    return None

@@ -1,4 +1,4 @@
-"""Segments of the feature cache on disk: rows of features that were written together and never change.
+"""Segments of the feature cache: rows of features that were written together and never change.
 
     <cache>/lock                           held alone by a process that deletes something
     <cache>/<key>/lock                     shared by all processes that have opened the key
@@ -17,9 +17,11 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array
+from cnncli.storage.atomic import sync_file, sync_folder
 
 LOCK = "lock"
 DESCRIPTION = "recipe.json"
@@ -36,6 +39,9 @@ ROWS = "rows.bin"
 FORMAT = 2
 NAME_LENGTH = 32
 """Number of hexadecimal digits of an index's checksum that name the segment's folder."""
+
+MAX_MAPPED = 128
+"""Number of segments mapped at a time: each holds a file descriptor, and some systems allow a process only 256."""
 
 Digests = NDArray[np.bytes_]
 """SHA-256 digests of images, dtype S32, shape (n,): 32 bytes each, where a str takes 113."""
@@ -52,120 +58,120 @@ def pack(digests: Sequence[str]) -> Digests:
     return np.frombuffer(bytes.fromhex("".join(digests)), "S32")
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """Shape and dtype of one of the tensors in a row."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The dtype for NumPy, which gets bfloat16 from another package."""
-        import ml_dtypes
-
-        return np.dtype(ml_dtypes.bfloat16 if self.dtype == "bfloat16" else self.dtype)
-
-    @property
-    def size_bytes(self) -> int:
-        """Size in one row."""
-        return int(np.prod(self.shape)) * self.numpy.itemsize
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Segment:
-    """What an index says about its segment.
+    """The index of a segment.
 
     Attributes:
         path: folder of the segment.
         digests: digest of the image of each row, shape (n,).
-        tensors: the tensors of a row, in the order of its bytes.
+        record: dtype of a row, with a field for each tensor.
         rows_checksum: SHA-256 of the rows.
+        is_checked: whether this process has written the rows, or has compared them with the checksum.
     """
 
     path: Path
     digests: Digests
-    tensors: tuple[Tensor, ...]
+    record: np.dtype[Any]
     rows_checksum: str
+    is_checked: bool = False
 
-    @property
-    def record(self) -> np.dtype[Any]:
-        """The dtype of a row: a field of bytes for each tensor, named by its number."""
-        return np.dtype([(str(number), f"V{tensor.size_bytes}") for number, tensor in enumerate(self.tensors)])
-
-    def is_valid(self) -> bool:
-        """Return whether the rows are as they were written.
+    def check_rows(self) -> None:
+        """Compare the rows with their checksum.
 
         Raises:
-            OSError: they cannot be read now, which says nothing about their content.
+            OSError: they cannot be read.
+            ValueError: they are damaged.
         """
-        try:
-            with (self.path / ROWS).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == self.rows_checksum
-        except FileNotFoundError:
-            return False
-
-    def map_rows(self) -> Array:
-        """Map the rows into memory: structured with dtype `record`, shape (n,). Keeps the file open.
-
-        Raises:
-            OSError: the file is gone.
-            ValueError: the file has become shorter.
-        """
-        return np.asarray(np.memmap(self.path / ROWS, self.record, "r", shape=(len(self.digests),)))
+        with (self.path / ROWS).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != self.rows_checksum:
+                raise ValueError("damaged rows")
+        self.is_checked = True
 
 
-def index_text(digests: bytes, tensors: Sequence[Tensor], rows_checksum: str, created: str) -> str:
-    """Return the text of an index.
+@lru_cache(MAX_MAPPED)
+def map_rows(segment: Segment) -> Array:
+    """Map the rows of a segment into memory, dtype `Segment.record`, shape (n,). Keeps the file open.
+
+    Raises:
+        OSError: the file is gone.
+        ValueError: the file has become shorter.
+    """
+    return np.asarray(np.memmap(segment.path / ROWS, segment.record, "r", shape=(len(segment.digests),)))
+
+
+def read_segment(folder: Path) -> Segment:
+    """Read the index of a segment, but not its rows.
+
+    Raises:
+        OSError: the index cannot be read.
+        ValueError: the index is damaged.
+    """
+    data = (folder / INDEX).read_bytes()
+    if _segment_name(data) != folder.name:
+        raise ValueError("damaged index")
+    index = json.loads(data)
+    digests = np.frombuffer(bytes.fromhex(index["digests"]), "S32")
+    fields = [(str(n), _dtype(tensor["dtype"]), tuple(tensor["shape"])) for n, tensor in enumerate(index["tensors"])]
+    return Segment(folder, digests, np.dtype(fields), index["sha256"])
+
+
+def write_segment(key: Path, digests: Digests, arrays: Sequence[Array]) -> Segment:
+    """Write a segment, which appears in one step.
 
     Args:
-        digests: 32 bytes per row.
-        tensors: tensors of a row.
-        rows_checksum: SHA-256 of the rows.
-        created: current time.
+        key: folder of the key, which is open.
+        digests: digest of the image of each row, shape (n,).
+        arrays: one array per tensor, shape (n, …).
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
     """
+    record = np.dtype([(str(number), array.dtype, array.shape[1:]) for number, array in enumerate(arrays)])
+    rows = np.empty(len(digests), record)
+    for number, array in enumerate(arrays):
+        rows[str(number)] = array
+    data = rows.view(np.uint8).data
     index = {
         "format": FORMAT,
-        "created": created,
-        "rows": len(digests) // 32,
-        "tensors": [{"shape": tensor.shape, "dtype": tensor.dtype} for tensor in tensors],
-        "sha256": rows_checksum,
-        "digests": digests.hex(),
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "rows": len(digests),
+        "tensors": [{"shape": array.shape[1:], "dtype": str(array.dtype)} for array in arrays],
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "digests": digests.tobytes().hex(),
     }
-    return json.dumps(index) + "\n"
+    text = (json.dumps(index) + "\n").encode()
+    segment = Segment(key / _segment_name(text), digests, record, str(index["sha256"]), is_checked=True)
+    temporary = _temporary_in(key)
+    try:
+        temporary.mkdir()
+        for path, content in ((temporary / ROWS, data), (temporary / INDEX, text)):
+            path.write_bytes(content)
+            sync_file(path)
+        sync_folder(temporary)
+        temporary.rename(segment.path)
+        sync_folder(key)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return segment
 
 
-def segment_name(index: bytes) -> str:
-    """Return the name of a segment's folder, which is the checksum of its index."""
+def _dtype(name: str) -> np.dtype[Any]:
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def _segment_name(index: bytes) -> str:
     return hashlib.sha256(index).hexdigest()[:NAME_LENGTH]
 
 
-def read_segment(folder: Path) -> Segment | None:
-    """Read the index of a segment, or return None if it is not as it was written. The rows are not read.
-
-    Raises:
-        OSError: the index cannot be read now, which says nothing about its content.
-    """
-    try:
-        data = (folder / INDEX).read_bytes()
-    except FileNotFoundError:
-        return None
-    if segment_name(data) != folder.name:
-        return None
-    index: Mapping[str, Any] = json.loads(data)
-    tensors = tuple(Tensor(tuple(tensor["shape"]), tensor["dtype"]) for tensor in index["tensors"])
-    digests = np.frombuffer(bytes.fromhex(index["digests"]), "S32")
-    return Segment(folder, digests, tensors, index["sha256"])
-
-
-def subfolders(folder: Path) -> Iterator[Path]:
-    """Yield the keys of a cache or the segments of a key by name; nothing if the folder does not exist."""
-    return (path for path in _folders(folder) if not path.name.startswith("."))
-
-
-def temporary_in(folder: Path) -> Path:
-    """Return a new temporary path in a folder."""
-    return folder / f".{secrets.token_hex(8)}"
+def subfolders(folder: Path, *, temporary: bool = False) -> list[Path]:
+    """Return the keys of a cache or the segments of a key by name, or the temporary folders there."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        found = sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+        return [path for path in found if path.name.startswith(".") == temporary]
+    return []
 
 
 def delete(path: Path) -> None:
@@ -174,24 +180,16 @@ def delete(path: Path) -> None:
     Raises:
         OSError: it cannot be deleted.
     """
-    temporary = temporary_in(path.parent)
+    temporary = _temporary_in(path.parent)
     path.rename(temporary)
     shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
-    """Delete the temporary folders in a folder. The caller must hold its lock alone."""
-    for path in _folders(folder):
-        if path.name.startswith("."):
-            shutil.rmtree(path, ignore_errors=True)
+    """Delete the temporary folders in a folder, of which the caller holds the exclusive lock."""
+    for path in subfolders(folder, temporary=True):
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def needs_sweep(folder: Path) -> bool:
-    """Return whether a folder has temporary folders."""
-    return any(path.name.startswith(".") for path in _folders(folder))
-
-
-def _folders(folder: Path) -> list[Path]:
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
-    return []
+def _temporary_in(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}"

@@ -8,40 +8,33 @@ the others, the least recently used ones are evicted when the cache exceeds its 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnncli.engines.engine import Array
 from cnncli.errors import CacheError, Message, printable
-from cnncli.features.eviction import CacheLimit, Capacity
-from cnncli.features.open_key import ABSENT, Found, OpenKey
-from cnncli.features.segments import DESCRIPTION, FORMAT, Segment, pack
-from cnncli.features.writer import SegmentWriter, with_room
+from cnncli.features.eviction import CacheLimit
+from cnncli.features.open_key import ABSENT, OpenKey, StoredFeatures
+from cnncli.features.segments import DESCRIPTION, FORMAT, map_rows, pack, write_segment
 from cnncli.storage.atomic import touch, write_atomically
-from cnncli.storage.locks import Lock
-
-MAX_MAPPED = 128
-"""Number of segments mapped at a time: each holds a file descriptor, and some systems allow a process only 256."""
-
-ROWS_AT_A_TIME = 64
-"""Number of rows copied into memory to be hashed."""
 
 KEY_BYTES = 2**16
 """Disk space for a key's folder and description."""
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """What features were computed from. Any change of the recipe gives another key.
+    """A description of the inputs of features. Any change of the recipe gives another key.
 
     Attributes:
         recipe: everything that the values depend on except the image.
@@ -63,69 +56,7 @@ class FeatureKey:
         return json.dumps({"recipe": dict(self.recipe), "facts": dict(self.facts)}, indent=1, default=str) + "\n"
 
 
-class StoredFeatures:
-    """The features of a sequence of images, read from segments on demand.
-
-    As long as this object exists and its cache is open, they are not deleted. Threads may share it.
-
-    Args:
-        found: where all of the rows are.
-        map_rows: maps the rows of a segment.
-        pin: lock that keeps them from being deleted.
-    """
-
-    def __init__(self, found: Found, map_rows: Callable[[Segment], Array], pin: Lock | None) -> None:
-        self._found, self._map_rows, self._pin = found, map_rows, pin
-
-    def __len__(self) -> int:
-        return len(self._found.row_of)
-
-    def checksum(self) -> str:
-        """Return the SHA-256 of all rows in their order, which does not depend on how segments divide them.
-
-        Raises:
-            CacheError: the files were deleted by hand.
-        """
-        digest = hashlib.sha256()
-        for start in range(0, len(self), ROWS_AT_A_TIME):
-            for tensor in self.rows(np.arange(start, min(start + ROWS_AT_A_TIME, len(self)))):
-                digest.update(tensor.tobytes())
-        return digest.hexdigest()
-
-    def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """Return the features of some images.
-
-        Args:
-            indexes: positions in the sequence of images, shape (n,).
-
-        Returns:
-            One array of shape (n, …) per tensor.
-
-        Raises:
-            CacheError: the files were deleted by hand.
-        """
-        segment_of, row_of = self._found.segment_of[indexes], self._found.row_of[indexes]
-        tensors = self._found.segments[0].tensors
-        gathered = [np.empty(len(indexes), f"V{tensor.size_bytes}") for tensor in tensors]
-        for number in np.unique(segment_of):
-            here = segment_of == number
-            rows = self._rows_of(self._found.segments[number])
-            for field_number, out in enumerate(gathered):
-                out[here] = rows[str(field_number)][row_of[here]]
-        return [
-            out.view(tensor.numpy).reshape(len(indexes), *tensor.shape)
-            for out, tensor in zip(gathered, tensors, strict=True)
-        ]
-
-    def _rows_of(self, segment: Segment) -> Array:
-        try:
-            return self._map_rows(segment)
-        except (OSError, ValueError) as error:
-            text = f"{printable(segment.path)}: deleted or changed while in use. Start again."
-            raise CacheError(Message("cache-features-missing", text, path=segment.path)) from error
-
-
-class FeatureStore:
+class FeatureStore(AbstractContextManager["FeatureStore"]):
     """The feature cache in one folder. Only one thread may use it; threads may share the features that it returns.
 
     Args:
@@ -134,33 +65,29 @@ class FeatureStore:
     """
 
     def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
+        self.max_bytes = max_bytes
         self._folder = folder
         self._limit = CacheLimit(folder, max_bytes)
         self._opened: dict[str, OpenKey] = {}
-        self._map_rows = lru_cache(MAX_MAPPED)(Segment.map_rows)
 
-    def __enter__(self) -> FeatureStore:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Release all keys, and evict what exceeds the cap."""
         for opened in self._opened.values():
             opened.pin.release()
-        self._opened.clear()
-        self._map_rows.cache_clear()
+        self.keep_only([])
         self._limit.settle()
 
     def keep_only(self, keys: Iterable[FeatureKey]) -> None:
         """Release all keys but these. They may be evicted when no `StoredFeatures` of them exist anymore."""
         names = {key.name for key in keys}
         self._opened = {name: opened for name, opened in self._opened.items() if name in names}
-        self._map_rows.cache_clear()  # a mapped file takes up space after it was deleted, too
+        map_rows.cache_clear()  # a mapped file takes up space after it was deleted, too
 
-    def capacity(self) -> Capacity:
-        """Return how much the cache can hold if everything in it may be deleted."""
+    def capacity(self) -> int:
+        """Return how many bytes the cache can hold if everything in it may be deleted."""
         return self._limit.capacity()
 
     def missing(self, key: FeatureKey, digests: Sequence[str]) -> list[str]:
@@ -174,48 +101,48 @@ class FeatureStore:
         Raises:
             CacheError: some of them are not cached anymore.
         """
-        found = self._find(key, digests)
-        if len(found.absent):
-            path = self._folder / key.name
-            count = f"{len(found.absent):,} of {len(digests):,}"
+        found, path = self._find(key, digests), self._folder / key.name
+        if n_absent := len(found.absent):
+            count = f"{n_absent:,} of {len(digests):,}"
             text = f"{printable(path)}: the features of {count} images were deleted. Start again."
-            facts = {"path": path, "received": len(digests) - len(found.absent), "expected": len(digests)}
+            facts = {"path": path, "received": len(digests) - n_absent, "expected": len(digests)}
             raise CacheError(Message("cache-features-missing", text, **facts))
-        opened = self._opened.get(key.name)
-        if opened is not None:
-            touch(opened.folder / DESCRIPTION)
-        return StoredFeatures(found, self._map_rows, opened.pin if opened else None)
+        touch(path / DESCRIPTION)
+        return found
 
     def write(self, key: FeatureKey, digests: Sequence[str], arrays: Sequence[Array]) -> None:
-        """Write a segment; for the arguments, see `SegmentWriter.add`.
+        """Write a segment of features. If the disk is full, room is made once.
+
+        Args:
+            key: their key.
+            digests: hexadecimal SHA-256 digests of the images, n.
+            arrays: one array per tensor, shape (n, …).
 
         Raises:
-            CacheError: it cannot be written.
+            CacheError: it cannot be written; nothing is left of it.
+            ValueError: the numbers of digests and rows differ.
         """
-        with self.writer(key) as writer:
-            writer.add(digests, arrays)
+        if not arrays or any(len(array) != len(digests) for array in arrays):
+            raise ValueError(f"{len(digests)} digests for arrays of {[len(array) for array in arrays]} rows")
+        packed, folder = pack(digests), self._folder / key.name
+        needed_bytes = sum(array.nbytes for array in arrays) + 3 * packed.nbytes + KEY_BYTES
+        try:
+            try:
+                segment = write_segment(self._create(key).folder, packed, arrays)
+            except OSError as error:
+                if error.errno not in _DISK_FULL or not self._limit.make_room(needed_bytes):
+                    raise
+                segment = write_segment(self._create(key).folder, packed, arrays)
+        except OSError as error:
+            raise CacheError(_not_writable(error, folder)) from error
+        self._opened[key.name].add(segment)
+        touch(folder / DESCRIPTION)
+        self._limit.add(segment.path)
 
-    def writer(self, key: FeatureKey) -> SegmentWriter:
-        """Return a writer for a new segment.
-
-        Raises:
-            CacheError: the cache cannot be written to.
-        """
-        folder, make_room = self._folder / key.name, self._limit.make_room
-        opened = with_room(lambda: self._create(key), KEY_BYTES, make_room, folder)
-
-        def keep(segment: Segment) -> None:
-            opened.add(segment)
-            touch(folder / DESCRIPTION)
-            self._limit.add(segment.path)
-
-        return SegmentWriter(folder, make_room, keep)
-
-    def _find(self, key: FeatureKey, digests: Sequence[str]) -> Found:
+    def _find(self, key: FeatureKey, digests: Sequence[str]) -> StoredFeatures:
         opened = self._open(key)
         if opened is None:
-            nowhere = np.full(len(digests), ABSENT, np.int32)
-            return Found((), nowhere, nowhere)
+            return StoredFeatures([], np.full(len(digests), ABSENT), None)
         return opened.find(pack(digests))
 
     def _open(self, key: FeatureKey) -> OpenKey | None:
@@ -239,3 +166,13 @@ class FeatureStore:
         if not (folder / DESCRIPTION).exists():
             write_atomically(folder / DESCRIPTION, key.text)
         return opened
+
+
+def _not_writable(error: OSError, folder: Path) -> Message:
+    path, reason = error.filename or folder, error.strerror or str(error)
+    is_full = error.errno in _DISK_FULL
+    remedy = "Set CNNCLI_CACHE to another folder."
+    if is_full:
+        remedy = "Free disk space with `cnncli cache clear`, or keep more of it free with a smaller cache.max_gb."
+    text = f"{printable(path)}: {reason}. Features cannot be cached. {remedy}"
+    return Message("cache-disk-full" if is_full else "cache-not-writable", text, path=path, reason=reason)

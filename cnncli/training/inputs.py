@@ -22,7 +22,8 @@ from cnncli.augmentation.views import choose_views, number_of_views, order_of_ep
 from cnncli.engines.engine import Array
 from cnncli.errors import Message
 from cnncli.features.extract import Counts, DecodedImages, Extraction, Wanted, extract, fits
-from cnncli.features.store import FeatureKey, StoredFeatures
+from cnncli.features.open_key import StoredFeatures
+from cnncli.features.store import FeatureKey
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.formatting import size
 from cnncli.training.context import StageGraph, TrainingContext
@@ -268,7 +269,7 @@ class StageInputs:
         total = sum(one.total for one in features)
         n_cached = total - sum(one.missing(store) for one in features)
         cached = f" ({n_cached:,} of {total:,} are cached)" if n_cached else ""
-        enough_gb = _enough_gb(needed) if capacity.is_cap else None
+        enough_gb = _enough_gb(needed) if capacity == store.max_bytes else None
         remedy = (
             f"cache.max_gb={enough_gb} is enough for them."
             if enough_gb
@@ -276,10 +277,10 @@ class StageInputs:
         )
         return Message(
             "cache-features-do-not-fit",
-            f"{what} here would take {size(needed)}{cached}, but the cache has room for {size(capacity.size_bytes)}: "
+            f"{what} here would take {size(needed)}{cached}, but the cache has room for {size(capacity)}: "
             f"{instead} in every epoch. {remedy}",
             needed_bytes=needed,
-            capacity_bytes=capacity.size_bytes,
+            capacity_bytes=capacity,
             total=total,
             n_cached=n_cached,
             cached=self.cached,

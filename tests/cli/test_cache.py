@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from cnncli.cli import main
-from cnncli.features.listing import COLUMNS
 from cnncli.features.store import FeatureStore
 from tests.features.storing import KEY, digests_of, features_of
 
@@ -36,7 +35,7 @@ def test_the_list_ends_with_the_total(cache: Path, capsys: pytest.CaptureFixture
     captured = capsys.readouterr()
     header, line, total = captured.out.splitlines()
 
-    assert re.split(r" {2,}", header) == list(COLUMNS)
+    assert re.split(r" {2,}", header)[:5] == ["features of", "cut after", "view", "augmented", "engine"]
     assert re.sub(r" +", " ", line).startswith("network t – 0 – – – – 50 4.5 kB ")
     assert total == "features 4.5 kB of at most 1.5 GB"
     assert captured.err == ""

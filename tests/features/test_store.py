@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cnncli.errors import CacheError
-from cnncli.features.store import MAX_MAPPED, FeatureKey, FeatureStore
+from cnncli.features.segments import MAX_MAPPED
+from cnncli.features.store import FeatureKey, FeatureStore
 from tests.features.storing import KEY, OTHER, digests_of, features_of, segments_in
 
 
@@ -144,10 +145,10 @@ MANY = f"""
 import os, resource, sys
 from pathlib import Path
 import numpy as np
-from cnncli.features import writer
+from cnncli.features import segments
 from cnncli.features.store import FeatureStore
 from tests.features.storing import KEY, digests_of, features_of
-writer.sync_file = writer.sync_folder = lambda path: None  # the disk is not what is tested here
+segments.sync_file = segments.sync_folder = lambda path: None  # the disk is not what is tested here
 store, count = FeatureStore(Path(sys.argv[1])), int(sys.argv[2])
 for number in range(count):
     store.write(KEY, digests_of(1, number), features_of(1, number))

@@ -1,0 +1,209 @@
+"""Segments appear complete or not at all, whatever interrupts the process that writes them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnncli.errors import CacheError
+from cnncli.features import segments as module
+from cnncli.features.store import FeatureStore
+from tests.features.storing import KEY, OTHER, digests_of, features_of, kill, remains_in, segments_in, start, wait_for
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [[np.zeros((3, 4), np.float32)], [np.zeros((2, 4)), np.zeros((3, 2, 2))], []],
+    ids=["count", "count of one tensor", "none"],
+)
+def test_every_row_has_a_digest(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    """Otherwise the features of one image could be taken for those of another."""
+    with pytest.raises(ValueError, match="rows"):
+        FeatureStore(tmp_path).write(KEY, digests_of(2), arrays)
+
+
+def test_the_index_is_readable(tmp_path: Path) -> None:
+    """It describes the segment, and the key has a description of its own."""
+    FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
+    (segment,) = segments_in(tmp_path)
+    index = json.loads((segment / "index.json").read_text())
+
+    assert index["rows"] == 3
+    assert index["tensors"] == [{"shape": [4], "dtype": "float32"}, {"shape": [2, 2], "dtype": "uint8"}]
+    assert index["digests"] == "".join(digests_of(3))
+    assert json.loads((tmp_path / KEY.name / "recipe.json").read_text()) == {"recipe": dict(KEY.recipe), "facts": {}}
+
+
+def test_rows_are_stored_one_after_the_other(tmp_path: Path) -> None:
+    """In each row, one tensor follows the other; caches written by earlier versions look the same."""
+    FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
+    (segment,) = segments_in(tmp_path)
+    wide, narrow = features_of(3)
+
+    rows = (wide[number].tobytes() + narrow[number].tobytes() for number in range(3))
+    assert (segment / "rows.bin").read_bytes() == b"".join(rows)
+
+
+KILLED = """
+from cnncli.features import segments
+def stay(path):
+    print("half", flush=True)
+    time.sleep(60)
+segments.sync_file = stay
+store.write(KEY, digests_of(3), features_of(3))
+"""
+
+
+def test_a_killed_writer_leaves_the_cache_usable(tmp_path: Path) -> None:
+    """Its temporary folder is never read; it stays while the process lives, and the next one deletes it."""
+    FeatureStore(tmp_path).write(KEY, digests_of(1), features_of(1))
+    process = start(tmp_path, KILLED)
+    try:
+        wait_for(process, "half")
+        assert FeatureStore(tmp_path).missing(KEY, digests_of(3)) == digests_of(3)[1:]
+        assert len(remains_in(tmp_path)) == 1
+    finally:
+        kill(process)
+    assert len(remains_in(tmp_path)) == 1
+    store = FeatureStore(tmp_path)
+
+    assert store.missing(KEY, digests_of(3)) == digests_of(3)[1:]
+    assert remains_in(tmp_path) == []
+    store.write(KEY, digests_of(3), features_of(3))
+    assert store.read(KEY, digests_of(3)).rows(np.arange(3))[0][:, 0].tolist() == [0, 1, 2]
+
+
+class _Crash(BaseException):
+    """Stands for the end of the process, or for Ctrl-C."""
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "interrupted"])
+@pytest.mark.parametrize("step", range(7))
+def test_a_crash_at_any_step_leaves_all_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, is_killed: bool
+) -> None:
+    """The crash comes before each of the writes to disk; a process that is not killed cleans up after itself."""
+    steps = []
+    doomed = FeatureStore(tmp_path)
+    doomed.write(KEY, digests_of(1, 9), features_of(1, 9))
+
+    def crashing(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*arguments: Any) -> Any:
+            steps.append(plain)
+            if len(steps) > step:
+                raise _Crash
+            return plain(*arguments)
+
+        return act
+
+    with monkeypatch.context() as crash:
+        if is_killed:
+            crash.setattr(shutil, "rmtree", lambda *_, **__: None)
+        crash.setattr(module, "sync_file", crashing(module.sync_file))
+        crash.setattr(module, "sync_folder", crashing(module.sync_folder))
+        crash.setattr(Path, "write_bytes", crashing(Path.write_bytes))
+        crash.setattr(Path, "rename", crashing(Path.rename))
+        with pytest.raises(_Crash):
+            doomed.write(KEY, digests_of(3), features_of(3))
+    assert len(remains_in(tmp_path)) == (is_killed and step < 6)
+    doomed.close()
+    store = FeatureStore(tmp_path)
+
+    assert store.missing(KEY, digests_of(3)) == ([] if step == 6 else digests_of(3))
+    assert remains_in(tmp_path) == []
+    store.write(KEY, digests_of(3), features_of(3))
+    assert store.read(KEY, digests_of(3)).rows(np.arange(3))[0][:, 0].tolist() == [0, 1, 2]
+
+
+def _failing(times: int, number: int = errno.ENOSPC, reason: str = "it is full") -> Callable[[Path, Any], object]:
+    """Return a `Path.write_bytes` that fails `times` times after half of the rows."""
+    calls = []
+    plain = Path.write_bytes
+
+    def write(path: Path, data: memoryview) -> object:
+        if path.name != "rows.bin":
+            return plain(path, data)
+        calls.append(1)
+        if len(calls) <= times:
+            plain(path, data[: len(data) // 2])
+            raise OSError(number, reason)
+        return plain(path, data)
+
+    return write
+
+
+def test_a_full_disk_causes_an_eviction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that are not in use are deleted, and the segment is written."""
+    FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
+    store = FeatureStore(tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", _failing(1))
+    store.write(KEY, digests_of(9), features_of(9))
+
+    got = FeatureStore(tmp_path).read(KEY, digests_of(9)).rows(np.arange(9))
+    assert all((mine == theirs).all() for mine, theirs in zip(got, features_of(9), strict=True))
+    assert store.missing(OTHER, digests_of(5)) == digests_of(5)
+    assert remains_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["eviction does not help", "nothing to evict"])
+def test_a_disk_that_stays_full_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
+    """No partial segment is left, and the cache is usable."""
+    if others:
+        FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
+    store = FeatureStore(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", _failing(2))
+        with pytest.raises(CacheError) as caught:
+            store.write(KEY, digests_of(3), features_of(3))
+
+    assert caught.value.codes == ("cache-disk-full",)
+    assert (caught.value.facts["path"], caught.value.facts["reason"]) == (tmp_path / KEY.name, "it is full")
+    assert segments_in(tmp_path) == remains_in(tmp_path) == []
+    store.write(KEY, digests_of(3), features_of(3))
+    assert store.missing(KEY, digests_of(3)) == []
+
+
+@pytest.mark.parametrize("name", ["sync_file", "sync_folder"])
+def test_a_disk_that_fills_up_at_the_end_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Some file systems report only then that there was no space."""
+
+    def full(_: Path) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(module, name, full)
+    with pytest.raises(CacheError) as caught:
+        FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
+
+    assert (caught.value.code, caught.value.facts["reason"]) == ("cache-disk-full", "Disk quota exceeded")
+    assert remains_in(tmp_path) == []
+
+
+def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is evicted."""
+    FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
+    monkeypatch.setattr(Path, "write_bytes", _failing(1, errno.EIO, "Input/output error"))
+    with pytest.raises(CacheError) as caught:
+        FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
+
+    assert caught.value.codes == ("cache-not-writable",)
+    assert (caught.value.facts["path"], caught.value.facts["reason"]) == (tmp_path / KEY.name, "Input/output error")
+    assert FeatureStore(tmp_path).missing(OTHER, digests_of(5)) == []
+
+
+def test_a_file_in_place_of_the_cache_is_an_error(tmp_path: Path) -> None:
+    """The error names the path."""
+    (tmp_path / "store").write_text("")
+    with pytest.raises(CacheError) as caught:
+        FeatureStore(tmp_path / "store").write(KEY, digests_of(3), features_of(3))
+
+    assert caught.value.code == "cache-not-writable"
+    assert str(caught.value.facts["path"]).startswith(str(tmp_path / "store"))
