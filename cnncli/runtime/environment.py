@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from cnncli.runtime.threads import workers
+
 PACKAGES = ("cnncli", "tensorflow", "keras", "openvino", "numpy", "pillow")
-# Flags that decide which kernels an engine uses: vector widths and matrix units.
 FLAGS = (
     "avx",
     "avx2",
@@ -24,8 +25,9 @@ FLAGS = (
     "amx_int8",
     "amx_bf16",
 )
-# Variables that change the number of threads, and with it the last bits of a result.
+"""Instruction sets that decide which kernels an engine uses."""
 VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES")
+"""Variables that change the number of threads, and with it the last bits of a result."""
 GIT_TIMEOUT_S = 5.0
 
 
@@ -56,10 +58,14 @@ def cnncli_version() -> str:
 
 def cpu() -> dict[str, Any]:
     """Return model, flags and number of cores of the processor, and the number of threads this process may use."""
-    model, flags = _linux_cpu() or (_macos_cpu() or platform.processor() or platform.machine() or None, None)
-    cores = os.cpu_count()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    return {"model": model, "flags": flags, "cores": cores, "threads": usable}
+    fields = _cpuinfo()
+    flags = fields.get("flags")
+    return {
+        "model": fields.get("model name") or (platform.machine() if fields else _model()) or None,
+        "flags": None if flags is None else [flag for flag in FLAGS if flag in flags.split()],
+        "cores": os.cpu_count(),
+        "threads": workers(),
+    }
 
 
 def processor() -> str:
@@ -68,21 +74,19 @@ def processor() -> str:
     return " ".join([str(facts["model"]), *(facts["flags"] or ())])
 
 
-def _linux_cpu() -> tuple[str | None, list[str] | None] | None:
-    try:
+def _cpuinfo() -> dict[str, str]:
+    """Return what Linux says about the first core; ARM has neither a model name nor flags."""
+    with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # Every core repeats the same lines; ARM has neither of the two names.
-    lines = dict(line.split(":", 1) for line in reversed(text.splitlines()) if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in lines.items()}
-    flags = fields.get("flags")
-    present = None if flags is None else [flag for flag in FLAGS if flag in flags.split()]
-    return fields.get("model name") or platform.machine(), present
+        lines = [line.split(":", 1) for line in reversed(text.splitlines()) if ":" in line]
+        return {name.strip(): value.strip() for name, value in lines}
+    return {}
 
 
-def _macos_cpu() -> str | None:
-    return _output_of("sysctl", "-n", "machdep.cpu.brand_string") if platform.system() == "Darwin" else None
+def _model() -> str:
+    """Return the model of the processor on macOS and Windows."""
+    brand = _output_of("sysctl", "-n", "machdep.cpu.brand_string") if platform.system() == "Darwin" else None
+    return brand or platform.processor() or platform.machine()
 
 
 def git() -> dict[str, Any] | None:
@@ -103,8 +107,7 @@ def _output_of(*command: str) -> str | None:
             text=True,
             timeout=GIT_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
-            # Otherwise git would refresh its index.
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # otherwise git would refresh its index
         )
         if done.returncode == 0:
             return done.stdout.strip()

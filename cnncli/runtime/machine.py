@@ -10,26 +10,21 @@ from pathlib import Path
 
 from cnncli.errors import MachineError, Message, printable
 
-# Code and remedy by error number, without the path and the reason of the system.
+# Code and remedy by names of error numbers, of which a platform may lack some.
 _REMEDIES = {
-    "ENOSPC": Message("machine-disk-full", "Free disk space."),
-    "EDQUOT": Message("machine-disk-full", "Free disk space, or ask for a larger quota."),
-    "EROFS": Message("machine-not-writable", "Choose a folder that can be written to."),
-    "EACCES": Message("machine-not-permitted", "Change its permissions, or choose another path."),
-    "EPERM": Message("machine-not-permitted", "Change its permissions, or choose another path."),
-    "EMFILE": Message("machine-open-files", "Raise the limit of open files (ulimit -n)."),
-    "ENFILE": Message("machine-open-files", "Close other programs."),
-    "EIO": Message("machine-disk-failing", "Check the disk or the network drive."),
-    "ENAMETOOLONG": Message("machine-path-unusable", "Choose a shorter path."),
-    "ELOOP": Message("machine-path-unusable", "Remove the circular link."),
-    "ENOMEM": Message("machine-memory", "Free memory, or raise its limit (ulimit -v)."),
+    ("ENOSPC", "EDQUOT"): Message("machine-disk-full", "Free disk space, or ask for a larger quota."),
+    ("EROFS",): Message("machine-not-writable", "Choose a folder that can be written to."),
+    ("EACCES", "EPERM"): Message("machine-not-permitted", "Change its permissions, or choose another path."),
+    ("EMFILE", "ENFILE"): Message("machine-open-files", "Raise the limit of open files (ulimit -n)."),
+    ("EIO",): Message("machine-disk-failing", "Check the disk or the network drive."),
+    ("ENAMETOOLONG", "ELOOP"): Message("machine-path-unusable", "Choose a shorter path without circular links."),
+    ("ENOMEM",): Message("machine-memory", "Free memory, or raise its limit (ulimit -v)."),
 }
-_REMEDY_OF = {getattr(errno, name): remedy for name, remedy in _REMEDIES.items() if hasattr(errno, name)}
+_REMEDY_OF = {
+    getattr(errno, name): remedy for names, remedy in _REMEDIES.items() for name in names if hasattr(errno, name)
+}
 
-_MEMORY_REMEDY = (
-    "A smaller data.image_size or training.batch_size needs less; a limit set with ulimit -v or a container's may be "
-    "too low."
-)
+_MEMORY_REMEDY = "A smaller data.image_size or training.batch_size needs less. A limit (ulimit -v) may be too low."
 _OUT_OF_MEMORY = (
     *("failed to map segment", "cannot allocate memory"),  # the loader of shared libraries
     *("std::bad_alloc", "bad allocation"),  # C++
@@ -52,13 +47,10 @@ def machine_problem(error: BaseException) -> Message | None:
     if isinstance(error, RuntimeError) and "can't start new thread" in text:
         limits = "Raise the limit of processes (ulimit -u) or of memory (ulimit -v)."
         return Message("machine-threads", f"No further thread can be started. {limits}")
-    if sys.warnoptions and (warning := next((one for one in _causes(error) if isinstance(one, Warning)), None)):
-        return Message(
-            "machine-warnings-are-errors",
-            f"Python turns warnings into errors here (PYTHONWARNINGS or -W), and a library warns: {text}. "
-            "Unset PYTHONWARNINGS, or leave out -W.",
-            received=type(warning).__name__,
-        )
+    if sys.warnoptions and (warning := next((one for one in causes(error) if isinstance(one, Warning)), None)):
+        options = "Unset PYTHONWARNINGS, or leave out -W, which turn warnings into errors."
+        text = f"A library warns: {text}. {options}"
+        return Message("machine-warnings-are-errors", text, received=type(warning).__name__)
     return None
 
 
@@ -75,16 +67,9 @@ def expand_home(path: str | Path, source: str = "") -> Path:
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
-        raise no_home(str(path), source) from error
-
-
-def no_home(path: str, source: str = "") -> MachineError:
-    """Return the error for a path below a home folder that is unknown."""
-    named = f"{source}={printable(path)}" if source else printable(path)
-    remedy = "Write an absolute path, or set HOME."
-    return MachineError(
-        Message("machine-home-unknown", f"{named}: no such home folder. {remedy}", path=path, key=source)
-    )
+        named = f"{source}={printable(path)}" if source else printable(path)
+        text = f"{named}: no such home folder. Write an absolute path, or set HOME."
+        raise MachineError(Message("machine-home-unknown", text, path=str(path), key=source)) from error
 
 
 def require_utf8(path: Path) -> Path:
@@ -96,14 +81,13 @@ def require_utf8(path: Path) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        problem = "the path is not valid UTF-8, which TensorFlow and OpenVINO require"
-        raise MachineError(
-            Message("machine-path-not-utf8", f"{printable(path)}: {problem}. Choose another folder.", path=path)
-        ) from error
+        text = f"{printable(path)}: not valid UTF-8, which TensorFlow and OpenVINO require. Choose another folder."
+        raise MachineError(Message("machine-path-not-utf8", text, path=path)) from error
     return path
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

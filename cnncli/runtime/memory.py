@@ -20,13 +20,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = True) -> int | None:
-    """Return the memory that the machine or the container can still provide; None if the system does not report it.
-
-    Args:
-        proc: folder of Linux's process information.
-        cgroup: folder of the limits of a container.
-        swap: include free swap space.
-    """
+    """Return the memory that the machine or the container can still provide; None if the system does not report it."""
     meminfo = _read_sizes(proc / "meminfo", 1024)
     if "MemAvailable" not in meminfo:
         return None
@@ -40,14 +34,7 @@ def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = Tr
 
 @contextmanager
 def bounded(fraction: float = 1.0, *, swap: bool = True) -> Iterator[None]:
-    """Limit the private memory of this process inside the block to what it has and a fraction of what is available.
-
-    Does nothing if the system has no such limit, or a lower one is set.
-
-    Args:
-        fraction: fraction of the available memory, 0-1.
-        swap: include free swap space, which is slow.
-    """
+    """Limit the private memory of this process inside the block to what it has and a fraction of what is available."""
     available = available_bytes(swap=swap)
     with nullcontext() if available is None else limited(int(fraction * available)):
         yield

@@ -21,15 +21,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+
+from cnncli.runtime.machine import causes
 
 
 class Terminated(BaseException):
-    """A signal other than SIGINT asked the process to end.
-
-    Attributes:
-        exit_code: exit code of the process, 128 + the number of the signal.
-    """
+    """A signal other than SIGINT asked the process to end, with exit code 128 + the number of the signal."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__(number)
@@ -55,11 +52,7 @@ _URGENT = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """A request to stop.
-
-    Attributes:
-        signal: number of the first signal, or None.
-    """
+    """A request to stop: the number of the first signal, or None."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -93,12 +86,10 @@ def unwrapped() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, KeyboardInterrupt | Terminated):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+        stop = next((cause for cause in causes(error) if isinstance(cause, KeyboardInterrupt | Terminated)), None)
+        if stop is None:
             raise
-        raise cause from None
+        raise stop from None
 
 
 @contextmanager
@@ -123,14 +114,12 @@ def _handling(stop: Stop, on_first: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # in somebody else's process: keep their handlers
         yield
         return
-    handled = [number for number in _SIGNALS if number == signal.SIGTERM or not _is_ignored(number)]
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in handled}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    handled = [number for number in _SIGNALS if number == signal.SIGTERM or before[number] is not signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _is_ignored(number: int) -> bool:
-    return signal.getsignal(number) is signal.SIG_IGN
+        for number in handled:
+            signal.signal(number, before[number])

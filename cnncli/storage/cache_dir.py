@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from cnncli.errors import CacheError, Message, printable
-from cnncli.runtime.machine import expand_home, no_home, require_utf8
+from cnncli.runtime.machine import expand_home, require_utf8
 
 VARIABLE = "CNNCLI_CACHE"
 
@@ -28,8 +28,8 @@ def cache_dir() -> Path:
 
     try:
         return platformdirs.user_cache_path("cnncli", appauthor=False)
-    except RuntimeError as error:
-        raise no_home("~", VARIABLE) from error
+    except RuntimeError:  # there is no home folder
+        return expand_home("~/.cache/cnncli", VARIABLE)
 
 
 def make_cache_dir() -> Path:

@@ -9,25 +9,16 @@ import hashlib
 import json
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cnncli.errors import printable
-from cnncli.storage.atomic import naming, sync_file, sync_folder, write_atomically
+from cnncli.storage.atomic import naming, sync_file, sync_folder
 from cnncli.storage.safe_io import read_json
 
 CHECKSUMS = "sha256.json"
-
-
-def write_checksums(folder: Path) -> None:
-    """Force a folder's files to disk and write their checksums; nothing is added afterwards."""
-    files = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
-    for path in files:
-        sync_file(path)
-    write_atomically(folder / CHECKSUMS, json.dumps({path.name: _checksum(path) for path in files}, indent=1) + "\n")
-    sync_folder(folder)
+MAX_NAMED = 8
 
 
 @contextmanager
@@ -44,7 +35,12 @@ def checksummed(folder: Path) -> Iterator[Path]:
         with naming(folder):
             temporary.mkdir(parents=True)
             yield temporary
-            write_checksums(temporary)
+            files = sorted(temporary.iterdir())
+            checksums = {path.name: _checksum(path) for path in files}
+            (temporary / CHECKSUMS).write_text(json.dumps(checksums, indent=1) + "\n", "utf-8")
+            for path in (*files, temporary / CHECKSUMS):
+                sync_file(path)
+            sync_folder(temporary)
             temporary.rename(folder)
             sync_folder(folder.parent)
     finally:
@@ -52,31 +48,21 @@ def checksummed(folder: Path) -> Iterator[Path]:
 
 
 def damage(folder: Path) -> str | None:
-    """Return what is wrong with a checksummed folder, or None if its files are as they were written."""
+    """Return what is wrong with a checksummed folder, or None if its files are as they were written.
+
+    Only plain files of the folder itself count: no paths outside of it, links or pipes.
+    """
     try:
         checksums = read_json(folder / CHECKSUMS)
-        if foreign := _foreign(folder, checksums):
-            return f"{CHECKSUMS} names {', '.join(map(printable, foreign[:8]))}, not a file of this folder"
-        changed = [name for name, checksum in checksums.items() if _checksum(folder / name) != checksum]
-    except FileNotFoundError as error:
-        return f"{printable(Path(error.filename).name)} is missing"
+        if not isinstance(checksums, dict):
+            return f"{CHECKSUMS} holds no checksums"
+        own = {path.name: path for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
+        changed = [name for name, checksum in checksums.items() if name not in own or _checksum(own[name]) != checksum]
     except OSError as error:
-        return f"{CHECKSUMS}: {error.strerror}"
+        return f"{printable(Path(error.filename or folder).name)}: {error.strerror}"
     except ValueError as error:
         return f"{CHECKSUMS}: {printable(str(error))}"
-    return f"{', '.join(map(printable, changed))} changed since it was written" if changed else None
-
-
-def _foreign(folder: Path, checksums: object) -> list[str]:
-    """Return the names that are not plain files of this folder: paths outside of it, links, pipes.
-
-    Raises:
-        FileNotFoundError: one of them is missing.
-        ValueError: there are no checksums.
-    """
-    if not isinstance(checksums, dict):
-        raise ValueError("holds no checksums")
-    return [name for name in checksums if Path(name).name != name or not stat.S_ISREG((folder / name).lstat().st_mode)]
+    return f"{', '.join(map(printable, changed[:MAX_NAMED]))}: missing or changed" if changed else None
 
 
 def _checksum(path: Path) -> str:

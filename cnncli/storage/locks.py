@@ -1,4 +1,4 @@
-"""Advisory locks on files: users of something share its lock, a process that deletes it holds the lock alone.
+"""Advisory locks on files: users of something share its lock, and a process that deletes it holds the exclusive lock.
 
 The system frees a lock when its process ends, however it ends. portalocker locks a file on every platform (`flock` on
 Linux and macOS, `LockFileEx` on Windows). On a file system without locks, a shared lock always succeeds and an
@@ -10,12 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import weakref
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 
-class Lock:
+class Lock(AbstractContextManager["Lock"]):
     """A lock that is held until it is released, its last reference is gone, or the process ends.
 
     Args:
@@ -23,7 +22,6 @@ class Lock:
         create: create the file if it is missing.
 
     Attributes:
-        path: file of the lock.
         is_possible: False once the file system has turned out to have no locks.
         release: Release the lock; a second call does nothing.
 
@@ -32,49 +30,38 @@ class Lock:
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        self.path = path
+        self._path = path
         self._descriptor = _open(path, create)
         self.is_possible = True
         self._is_held = False
         self.release = weakref.finalize(self, os.close, self._descriptor)
 
-    def __enter__(self) -> Lock:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     @property
     def is_current(self) -> bool:
-        """Whether the file still has its path: a lock on a deleted file keeps nobody out."""
+        """Whether the path still leads to the locked file, which may have been deleted."""
         try:
-            current = self.path.stat()
+            current = self._path.stat()
         except OSError:
             return False
         return os.path.samestat(current, os.fstat(self._descriptor))
 
     def share(self) -> None:
-        """Hold the lock together with others; wait while somebody holds it alone."""
-        self._lock(alone=False, wait=True)
-
-    def hold_alone(self) -> None:
-        """Hold the lock alone; wait while others hold it."""
-        self._lock(alone=True, wait=True)
-
-    def try_share(self) -> bool:
-        """Hold the lock together with others unless somebody holds it alone. True on a file system without locks."""
-        return self._lock(alone=False, wait=False) or not self.is_possible
+        """Take the shared lock; wait while another process holds the exclusive one."""
+        self.acquire(exclusive=False, wait=True)
 
     def try_alone(self) -> bool:
-        """Hold the lock alone if nobody else holds it; otherwise it is not held at all, not even shared."""
-        return self._lock(alone=True, wait=False)
+        """Take the exclusive lock if no other process holds the lock; otherwise a shared lock is lost, too."""
+        return self.acquire(exclusive=True, wait=False)
 
-    def _lock(self, alone: bool, wait: bool) -> bool:
+    def acquire(self, exclusive: bool, wait: bool) -> bool:
         """Return whether the lock is held now; on a file system without locks it is not."""
         import portalocker
         from portalocker import LockFlags
 
-        flags = LockFlags.EXCLUSIVE if alone else LockFlags.SHARED
+        flags = LockFlags.EXCLUSIVE if exclusive else LockFlags.SHARED
         try:
             if self._is_held:  # Windows adds a lock to the first one instead of replacing it
                 self._is_held = False
@@ -90,29 +77,17 @@ class Lock:
 
 
 def shared(path: Path) -> Lock:
-    """Return a lock held together with others; wait while somebody holds it alone.
-
-    Raises:
-        OSError: the folder does not exist, or the file cannot be opened.
-    """
-    return _held(path, Lock.share)
+    """Return a shared lock; wait while another process holds the exclusive one. For errors, see `Lock`."""
+    return _acquired(path, exclusive=False)
 
 
 def exclusive(path: Path) -> Lock:
-    """Return a lock held alone; wait while others hold it.
-
-    Raises:
-        OSError: the folder does not exist, or the file cannot be opened.
-    """
-    return _held(path, Lock.hold_alone)
+    """Return an exclusive lock; wait while other processes hold the lock. For errors, see `Lock`."""
+    return _acquired(path, exclusive=True)
 
 
 def try_exclusive(path: Path) -> Lock | None:
-    """Return a lock held alone, or None if somebody else holds it.
-
-    Raises:
-        OSError: the folder does not exist, or the file cannot be opened.
-    """
+    """Return an exclusive lock, or None if another process holds the lock. For errors, see `Lock`."""
     lock = Lock(path)
     if lock.try_alone() and lock.is_current:
         return lock
@@ -120,13 +95,13 @@ def try_exclusive(path: Path) -> Lock | None:
     return None
 
 
-def _held(path: Path, hold: Callable[[Lock], None]) -> Lock:
+def _acquired(path: Path, exclusive: bool) -> Lock:
     while True:
         lock = Lock(path)
-        hold(lock)
+        lock.acquire(exclusive, wait=True)
         if lock.is_current:
             return lock
-        lock.release()  # its file was deleted while it was waited for; there may be a new one
+        lock.release()  # the file was deleted meanwhile; there may be a new one
 
 
 def _open(path: Path, create: bool) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cnncli.storage.zips import ARCHIVE_ERRORS, open_zip, read_entry, repeated_n
 Arrays = dict[str, NDArray[Any]]
 
 SUFFIX = ".npy"
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_arrays(path: Path) -> Arrays:
@@ -41,18 +41,12 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
         raise ValueError(f"{entry.filename} is not an uncompressed array")
     data = read_entry(archive, entry, entry.compress_size)
     file = io.BytesIO(data)
-    shape, is_fortran, dtype = _header(file, entry.filename)
-    is_invalid = dtype.hasobject or dtype.itemsize == 0 or any(size < 0 for size in shape)
-    if is_invalid or math.prod(shape) * dtype.itemsize > len(data) - file.tell():
-        raise ValueError(f"{entry.filename} does not hold the values that it declares")
-    values = np.frombuffer(data, dtype, math.prod(shape), file.tell())
-    return values.reshape(shape, order="F" if is_fortran else "C").copy()
-
-
-def _header(file: io.BytesIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
-        version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        return read(file)
+        read_header = _HEADER_READERS[np.lib.format.read_magic(file)]
+        shape, is_fortran, dtype = read_header(file)
+        if dtype.hasobject or not dtype.itemsize or any(size < 0 for size in shape):
+            raise ValueError(shape, dtype)
+        values: NDArray[Any] = np.ndarray(shape, dtype, data, file.tell(), order="F" if is_fortran else "C")
     except Exception as error:  # NumPy parses the header as a Python literal, which may raise anything
-        raise ValueError(f"{name} has an invalid header") from error
+        raise ValueError(f"{entry.filename} does not hold the values that it declares") from error
+    return values.copy()

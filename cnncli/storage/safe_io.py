@@ -32,11 +32,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """Read a file.
-
-    Args:
-        path: the file.
-        most: maximum size in bytes.
+    """Read a file of at most `most` bytes.
 
     Raises:
         OSError: it is larger, or cannot be read.
@@ -50,11 +46,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path, most: int = MOST_JSON_BYTES) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: the file.
-        most: maximum size in bytes.
+    """Read a JSON file of at most `most` bytes.
 
     Raises:
         OSError: it is larger, or cannot be read.

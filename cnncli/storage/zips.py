@@ -7,6 +7,7 @@ readers see different files. Nothing is ever written under a name from an archiv
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import zipfile
 import zlib
@@ -26,7 +27,6 @@ ARCHIVE_ERRORS = (
     struct.error,
     EOFError,
     RuntimeError,
-    NotImplementedError,
     ValueError,
     OverflowError,
 )
@@ -34,10 +34,6 @@ ARCHIVE_ERRORS = (
 
 MOST_LIST_BYTES = 32 * 2**20
 """Maximum size of the list of entries (about 400,000), which takes a dozen times as much memory."""
-
-BLOCK_BYTES = 2**20
-
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 class ArchiveRefusedError(ValueError):
@@ -65,16 +61,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
-    """Return the bytes of an entry.
-
-    Args:
-        archive: an open archive.
-        entry: one of its entries.
-        most: maximum size in bytes.
-
-    Raises:
-        Exception: one of `ARCHIVE_ERRORS`: it is larger, whatever it declares, or cannot be unpacked.
-    """
+    """Return the bytes of an entry. For arguments and errors, see `unpack_entry`."""
     target = io.BytesIO()
     unpack_entry(archive, entry, target, most)
     return target.getvalue()
@@ -90,17 +77,16 @@ def unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Binar
         most: maximum size in bytes.
 
     Raises:
-        Exception: one of `ARCHIVE_ERRORS`, as for `read_entry`.
+        Exception: one of `ARCHIVE_ERRORS`: the entry is larger, whatever it declares, or cannot be unpacked.
     """
     name = printable(entry.filename)[:80]
-    if entry.compress_type not in _METHODS:
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # zipfile unpacks other methods without a limit, however few bytes are requested.
         raise ArchiveRefusedError(f"{name} is packed by method {entry.compress_type}, expected deflate")
     if entry.file_size > most:
         raise ArchiveRefusedError(f"{name} would unpack to {entry.file_size:,} bytes")
     with archive.open(entry) as packed:
-        while block := packed.read(BLOCK_BYTES):
-            target.write(block)
+        shutil.copyfileobj(packed, target)
 
 
 def most_unpacked(archive_bytes: int) -> int:
@@ -113,5 +99,5 @@ def most_unpacked(archive_bytes: int) -> int:
 
 def repeated_names(archive: zipfile.ZipFile) -> list[str]:
     """Return the names that are listed more than once."""
-    counts = Counter(entry.filename for entry in archive.infolist())
+    counts = Counter(archive.namelist())
     return sorted(name for name, count in counts.items() if count > 1)

@@ -37,11 +37,11 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["shared", "exclusive"])
 def test_a_lock_of_another_process_ends_with_it(kind: str, tmp_path: Path) -> None:
-    """Until then it cannot be held alone; a killed process leaves no lock behind."""
+    """Until then no other process gets the exclusive lock; a killed process leaves no lock behind."""
     process = _holder(kind, tmp_path / "lock")
     try:
         assert try_exclusive(tmp_path / "lock") is None
-        assert Lock(tmp_path / "lock").try_share() == (kind == "shared")
+        assert Lock(tmp_path / "lock").acquire(exclusive=False, wait=False) == (kind == "shared")
     finally:
         _kill(process)
     assert try_exclusive(tmp_path / "lock") is not None
@@ -59,7 +59,7 @@ def test_several_share_a_lock(tmp_path: Path) -> None:
 
 
 def test_a_lock_ends_with_its_last_reference(tmp_path: Path) -> None:
-    """A holder that forgets to release it blocks nobody."""
+    """A holder that forgets to release it blocks no other process."""
     lock = shared(tmp_path / "lock")
     assert try_exclusive(tmp_path / "lock") is None
     del lock

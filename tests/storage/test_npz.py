@@ -53,25 +53,25 @@ def _header(descr: str, shape: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    "data",
     [
-        (_npy(_header("|O", "(1,)"), b"\x80\x02."), "does not hold the values"),
-        (_npy(_header("<f4", "(1000000000000000,)"), bytes(8)), "does not hold the values"),
-        (_npy(_header("<f4", "(3,)"), bytes(8)), "does not hold the values"),
-        (_npy(_header("|V0", "(1000000000000000000,)")), "does not hold the values"),
-        (_npy(_header("<f4", "(-1,)"), bytes(8)), "does not hold the values"),
-        (_npy("__import__('os').system('true')"), "invalid header"),
-        (_npy("[" * 100), "invalid header"),
-        (b"\x80\x02.", "invalid header"),
-        (b"", "invalid header"),
+        _npy(_header("|O", "(1,)"), b"\x80\x02."),
+        _npy(_header("<f4", "(1000000000000000,)"), bytes(8)),
+        _npy(_header("<f4", "(3,)"), bytes(8)),
+        _npy(_header("|V0", "(1000000000000000000,)")),
+        _npy(_header("<f4", "(-1,)"), bytes(8)),
+        _npy("__import__('os').system('true')"),
+        _npy("[" * 100),
+        b"\x80\x02.",
+        b"",
     ],
 )
-def test_hostile_array_is_a_value_error(data: bytes, says: str, tmp_path: Path) -> None:
+def test_hostile_array_is_a_value_error(data: bytes, tmp_path: Path) -> None:
     """No memory is allocated for declared sizes, and nothing is unpickled."""
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", data)
 
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match="does not hold the values"):
         read_arrays(tmp_path / "a.npz")
 
 
