@@ -19,6 +19,7 @@ from cnncli.engines.engine import BATCH, Array, EngineChoice, Precision, padded_
 from cnncli.engines.graph_check import check_graph, check_graph_file
 from cnncli.errors import EngineError, Message, printable
 from cnncli.runtime.environment import package_version, processor
+from cnncli.runtime.signals import noted
 from cnncli.runtime.threads import workers
 
 if TYPE_CHECKING:
@@ -91,20 +92,23 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
     shapes = [tensor.shape[1:] for tensor in model.inputs]
     function = tf.function(lambda *inputs: model(list(inputs), training=False), autograph=False)
     concrete = function.get_concrete_function(*(tf.TensorSpec((None, *shape), tf.float32) for shape in shapes))
-    try:
-        converted = openvino.convert_model(concrete)
-        # Conversion may lose static shapes, and sorts outputs by name: Identity_10 before Identity_2.
-        converted.reshape({port: [-1, *shape] for port, shape in zip(converted.inputs, shapes, strict=True)})
-        outputs = [converted.output(tensor.name) for tensor in concrete.outputs]
-        converted = openvino.Model(outputs, converted.get_parameters(), converted.get_friendly_name())
-        if pixels:
-            steps = openvino.preprocess.PrePostProcessor(converted)
-            steps.input().tensor().set_element_type(openvino.Type.u8)
-            converted = steps.build()
-    except Exception as error:  # OpenVINO's exceptions have no common base class
-        reason = _last_line(error)
-        text = f"OpenVINO does not support this graph: {reason}"
-        raise EngineError(Message("engine-graph-unsupported", text, reason=reason)) from error
+    with noted() as stop:  # OpenVINO calls Python, and would report an interrupt there as a graph it cannot convert
+        try:
+            converted = openvino.convert_model(concrete)
+            # Conversion may lose static shapes, and sorts outputs by name: Identity_10 before Identity_2.
+            converted.reshape({port: [-1, *shape] for port, shape in zip(converted.inputs, shapes, strict=True)})
+            outputs = [converted.output(tensor.name) for tensor in concrete.outputs]
+            converted = openvino.Model(outputs, converted.get_parameters(), converted.get_friendly_name())
+            if pixels:
+                steps = openvino.preprocess.PrePostProcessor(converted)
+                steps.input().tensor().set_element_type(openvino.Type.u8)
+                converted = steps.build()
+        except Exception as error:  # OpenVINO's exceptions have no common base class
+            stop.obey()
+            reason = _last_line(error)
+            text = f"OpenVINO does not support this graph: {reason}"
+            raise EngineError(Message("engine-graph-unsupported", text, reason=reason)) from error
+    stop.obey()
     try:
         openvino.save_model(converted, path, compress_to_fp16=False)
     except RuntimeError as error:  # a full disk, as C++ says it: basic_ios::clear

@@ -76,8 +76,24 @@ def raising() -> Iterator[None]:
     ignore SIGINT in the background jobs of scripts.
     """
     stop = Stop()
-    with _handling(stop, stop.obey), unwrapped():
-        yield
+    _raising.append(stop)
+    try:
+        with _handling(stop, stop.obey), unwrapped():
+            yield
+    finally:
+        _raising.remove(stop)
+
+
+_raising: list[Stop] = []
+
+
+def obey_again() -> None:
+    """Raise a signal's exception again if the code that it interrupted swallowed it.
+
+    Python ignores exceptions in destructors, and libraries turn those of callbacks into errors of their own.
+    """
+    if _raising and threading.current_thread() is threading.main_thread():
+        _raising[-1].obey()
 
 
 @contextmanager
@@ -95,6 +111,7 @@ def unwrapped() -> Iterator[None]:
 @contextmanager
 def noted() -> Iterator[Stop]:
     """Record the first signal in the yielded `Stop` and raise nothing."""
+    obey_again()
     stop = Stop()
     with _handling(stop, lambda: None):
         yield stop

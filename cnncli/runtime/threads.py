@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from cnncli.runtime.signals import obey_again
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -32,6 +34,7 @@ def map_ordered(function: Callable[[T], R], items: Iterable[T], ahead: int = 64)
     with ThreadPoolExecutor(workers()) as pool:
         try:
             for item in items:
+                obey_again()
                 pending.append(pool.submit(function, item))
                 if len(pending) >= ahead:
                     yield pending.popleft().result()

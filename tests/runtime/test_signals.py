@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.runtime.signals import Terminated, noted, raising
+from cnncli.runtime.threads import map_ordered
 
 EXCEPTIONS = {
     signal.SIGINT: KeyboardInterrupt,
@@ -51,6 +52,29 @@ def test_a_signal_is_found_behind_the_exception_of_a_library(number: signal.Sign
 
 
 @pytest.mark.parametrize("number", EXCEPTIONS)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_a_destructor_swallows_is_obeyed_later(number: signal.Signals) -> None:
+    """Python ignores what a destructor raises; the next image or training step raises it again."""
+
+    class Interrupted:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def step() -> None:
+        Interrupted()
+        with noted():
+            raise AssertionError("not reached")
+
+    def images() -> None:
+        Interrupted()
+        list(map_ordered(str, [1]))
+
+    for work in (step, images):
+        with pytest.raises(EXCEPTIONS[number]), raising():
+            work()
+
+
+@pytest.mark.parametrize("number", EXCEPTIONS)
 def test_a_noted_signal_raises_when_it_is_obeyed(number: signal.Signals) -> None:
     """Nothing is raised before `obey` is called."""
     with noted() as stop:
@@ -76,6 +100,7 @@ def test_the_previous_handlers_are_restored() -> None:
 TWO_SIGNALS = """
 import signal, sys
 from cnncli.runtime.signals import noted, raising
+from cnncli.runtime.threads import map_ordered
 handling, first, second = globals()[sys.argv[1]], *map(int, sys.argv[2:])
 with handling():
     try:

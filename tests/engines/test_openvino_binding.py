@@ -1,15 +1,18 @@
-"""OpenVINO's binding is made ready for threads before they use it."""
+"""Threads and signals in the midst of OpenVINO's binding."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cnncli.engines.openvino import convert_graph
+from cnncli.engines.openvino import convert_graph, import_openvino
 from cnncli.networks.backend import import_keras
+from cnncli.runtime.signals import raising
 
 # Threads take turns as often as they can, so that the first looks at a tensor meet each other.
 RACE = """
@@ -38,10 +41,15 @@ for thread in threads:
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest trunk there is."""
     path = tmp_path_factory.mktemp("graph") / "trunk.xml"
+    convert_graph(smallest_trunk(), path, pixels=True)
+    return path
+
+
+def smallest_trunk() -> Any:
+    """Return a Keras model that flattens an image."""
     keras = import_keras()
     pixels = keras.Input((4, 4, 3))
-    convert_graph(keras.Model([pixels], [keras.layers.Flatten()(pixels)]), path, pixels=True)
-    return path
+    return keras.Model([pixels], [keras.layers.Flatten()(pixels)])
 
 
 def test_two_threads_may_be_the_first_to_look(graph: Path) -> None:
@@ -49,3 +57,20 @@ def test_two_threads_may_be_the_first_to_look(graph: Path) -> None:
     for _ in range(6):
         # Stuck threads hold Python's lock, so that only the parent can tell.
         subprocess.run([sys.executable, "-c", RACE, str(graph)], timeout=30, check=True)
+
+
+def test_an_interrupted_conversion_is_not_an_unsupported_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO replaces what its Python callbacks raise; Keras would run the graph, and the training would go on."""
+    import_openvino()
+    from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
+
+    original = TFGraphNodeDecoder.get_op_name
+
+    def interrupted(decoder: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(TFGraphNodeDecoder, "get_op_name", original)
+        return original(decoder)
+
+    monkeypatch.setattr(TFGraphNodeDecoder, "get_op_name", interrupted)
+    with pytest.raises(KeyboardInterrupt), raising():
+        convert_graph(smallest_trunk(), tmp_path / "trunk.xml", pixels=True)
