@@ -158,3 +158,10 @@ def printable(path: str | Path) -> str:
     """Return text that is safe on any terminal: bytes that are not UTF-8 and control characters are escaped."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line why a call failed: the words of the system if there are any, else those of the error."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error  # the text of a KeyError is quoted
+    words = str(getattr(error, "strerror", None) or text).split()
+    return printable(" ".join(words))[:200] or type(error).__name__

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncli.catalogue.networks import network
 from cnncli.config.schema import Config
-from cnncli.errors import CnncliError, Message, RunError, printable
+from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
@@ -98,9 +98,9 @@ def load_classifier(path: Path, pretrained: bool) -> Classifier:
         model = load_saved_model(path)
         _require_classifier(model)
     except Exception as error:  # a file that is no classifier can make Keras raise anything, and is what is at fault
-        said = "; ".join(error.problems) if isinstance(error, CnncliError) else _words(error)
-        text = f"{printable(path)}: cannot be read ({said}). Copy the run again, or train it anew."
-        raise RunError(Message("run-file-damaged", text, path=path, reason=said)) from error
+        reason = "; ".join(error.problems) if isinstance(error, CnncliError) else reason_of(error)
+        text = f"{printable(path)}: cannot be read ({reason}). Copy the run again, or train it again."
+        raise RunError(Message("run-file-damaged", text, path=path, reason=reason)) from error
     return Classifier(model, pretrained)
 
 
@@ -108,10 +108,3 @@ def _require_classifier(model: keras.Model) -> None:
     names = [operation.name for operation in model.operations]
     if len(model.outputs) != 1 or names[0] != PIXELS or LOGITS not in names:
         raise ValueError(f"it has no input {PIXELS}, no layer {LOGITS}, or several outputs")
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    return " ".join(printable(said).split())[:200] or type(error).__name__

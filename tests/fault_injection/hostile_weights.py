@@ -233,7 +233,7 @@ KINDS: Mapping[str, Kind] = {
     "hdf5 that declares a terabyte": _hdf5(_in_place(_bomb), r"\(1048576, 4096, 3, 4\)", "weights-mismatch"),
     "hdf5 with a chunk of gigabytes": _hdf5(_in_place(_huge_chunk), "/layers/conv2d/vars/0 "),
     "hdf5 with objects and pickles": _hdf5(_in_place(_pickles), "/layers/conv2d/vars/0 "),
-    "hdf5 with long names": _hdf5(_long_names, "1,000 characters"),
+    "hdf5 with long names": _hdf5(_long_names, "1,000 bytes"),
     "hdf5 with one long name a thousand times": Kind(
         _one_long_name_a_thousand_times, load_weights, _refused("1,000 names")
     ),

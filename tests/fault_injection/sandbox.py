@@ -40,7 +40,6 @@ _MODIFY = {
     *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.chmod", "os.chown", "os.link", "os.symlink"),
     *("os.truncate", "os.mknod", "os.mkfifo", "shutil.rmtree", "shutil.move"),
 }
-_READ_IN_CHILD = ["-P", "-m", "cnncli.networks.weights.hdf5_names"]
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -167,8 +166,8 @@ def _watch(inside: Path, escapes: list[str]) -> None:
             return
         busy.yes = True
         try:
-            if event == "subprocess.Popen" and (args[0] == "git" or list(args[1][1:4]) == _READ_IN_CHILD):
-                return  # a resumed run asks git for the commit; long name lists are read in a child process
+            if event == "subprocess.Popen" and args[0] == "git":
+                return  # a resumed run asks git for the commit
             if event in _EXECUTE | _CONNECT or (event in _MODIFY and _leaves(args, allowed, forbidden)):
                 escapes.append(f"{event} {str(args)[:200]}")
             elif event == "open":

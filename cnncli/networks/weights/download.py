@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cnncli.errors import Message, WeightsError, printable
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weights.safe_hdf5 import is_hdf5
+from cnncli.networks.weights.hdf5 import is_hdf5
 from cnncli.terminal.console import is_terminal
 
 log = logging.getLogger(__name__)

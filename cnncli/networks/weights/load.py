@@ -1,8 +1,11 @@
-"""Loading a weights file into a backbone."""
+"""Loading a weights file into a backbone: which array belongs to which weight, and what differs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,51 +14,74 @@ from numpy.typing import NDArray
 
 from cnncli.catalogue.networks import NetworkInfo
 from cnncli.config.schema import BackboneConfig
-from cnncli.errors import Message, WeightsError, printable
-from cnncli.networks.weights.files import Stored, naming_file, open_weights
-from cnncli.networks.weights.matching import Assignment, match
+from cnncli.errors import Message, WeightsError
+from cnncli.networks.weights.files import StoredModel, open_weights
+from cnncli.networks.weights.hdf5 import read_array
 
 if TYPE_CHECKING:
+    import h5py
     import keras
+
+IMAGENET_MEANS = (0.485, 0.456, 0.406)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A layer of a network that has weights.
+
+    Attributes:
+        place: Its place in a file, see `StoredModel.by_place`.
+        layer: The layer.
+        variables: Its weights in the order in which the file has them.
+    """
+
+    place: str
+    layer: keras.layers.Layer
+    variables: Sequence[keras.Variable]
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Layers with their arrays, up to the first that does not match, and how that one differs."""
+
+    layers: Sequence[tuple[_Slot, Sequence[h5py.Dataset]]]
+    problem: Message | None
 
 
 def load_file(backbone: keras.Model, path: Path, info: NetworkInfo, part: keras.Model | None = None) -> None:
-    """Put the weights of a file into a backbone, or into a part of it, after every shape was compared.
+    """Load the weights of a file into a backbone, or into a part of it, after comparing all shapes.
 
-    Raises: WeightsError: the file cannot be read, or holds another network; nothing was assigned.
+    Args:
+        backbone: The network without top.
+        path: The file.
+        info: Catalogue entry of the network.
+        part: The network up to its output layer. A file that ends there is enough.
+
+    Raises:
+        WeightsError: The file cannot be read, or holds another network; nothing was assigned.
     """
     with open_weights(path) as stored:
-        attempt = match(stored, backbone, backbone, info)
-        if attempt.problem is not None and part is not None:
-            in_part = match(stored, part, backbone, info)
-            attempt = in_part if in_part.problem is None else attempt
-        if attempt.problem is not None:
-            text = f"{printable(path)}: {attempt.problem}"
-            raise WeightsError(Message("weights-mismatch", text, path=path, expected=info.name))
-        with naming_file(path):
-            values = _read(attempt.assignments)
-    _assign(attempt.assignments, values)
-
-
-def _read(assignments: Sequence[Assignment]) -> list[NDArray[np.float32]]:
-    """All the arrays, before any is assigned: a file that breaks off in the middle changes nothing."""
-    values = []
-    for assignment in assignments:
-        value = assignment.array.read()
-        if not np.isfinite(value).all():
-            text = f"layer {assignment.layer.name} has weights that are not finite numbers"
-            raise WeightsError(Message("weights-not-finite", text, layer=assignment.layer.name))
-        values.append(value)
-    return values
-
-
-def _assign(assignments: Sequence[Assignment], values: Sequence[NDArray[np.float32]]) -> None:
-    for assignment, value in zip(assignments, values, strict=True):
-        assignment.variable.assign(value)
-    for layer in {id(assignment.layer): assignment.layer for assignment in assignments}.values():
-        if hasattr(layer, "finalize_state"):
+        match = _match(stored, backbone, backbone, info)
+        if match.problem is not None and part is not None:
+            in_part = _match(stored, part, backbone, info)
+            match = in_part if in_part.problem is None else match
+        if match.problem is not None:
+            raise WeightsError(match.problem)
+        values = [(slot, _read(slot, arrays)) for slot, arrays in match.layers]
+    for slot, arrays in values:
+        for variable, value in zip(slot.variables, arrays, strict=True):
+            variable.assign(value)
+        if hasattr(slot.layer, "finalize_state"):
             # Keras's Normalization computes with constants that it makes of its variables.
-            layer.finalize_state()
+            slot.layer.finalize_state()
+
+
+def _read(slot: _Slot, arrays: Sequence[h5py.Dataset]) -> list[NDArray[np.float32]]:
+    values = [read_array(array) for array in arrays]
+    if not all(np.isfinite(value).all() for value in values):
+        text = f"layer {slot.layer.name} has weights that are NaN or Inf"
+        raise WeightsError(Message("weights-not-finite", text, layer=slot.layer.name))
+    return values
 
 
 def wants_imagenet_graph(info: NetworkInfo, config: BackboneConfig) -> bool:
@@ -72,16 +98,115 @@ def wants_imagenet_graph(info: NetworkInfo, config: BackboneConfig) -> bool:
     if config.weights == "none" or info.preprocessing != "none":
         return False
     with open_weights(Path(config.weights)) as stored:
-        return _has_imagenet_statistics(stored)
+        first_arrays = [arrays[0] for model in stored for arrays in [*model.by_place.values(), *model.by_name.values()]]
+        return any(
+            array.shape == (3,) and np.allclose(read_array(array), IMAGENET_MEANS, atol=1e-3) for array in first_arrays
+        )
 
 
-IMAGENET_MEANS = (0.485, 0.456, 0.406)
+def _match(stored: Sequence[StoredModel], backbone: keras.Model, whole: keras.Model, info: NetworkInfo) -> _Match:
+    """Match the arrays of a file with the weights of a backbone.
+
+    Attempts, for each model in the file: layers by name if all names exist, else layers by order, as in Keras. Layers
+    above the backbone (its top, another head) are skipped. If nothing fits, the attempt that matched most is returned.
+
+    Args:
+        stored: Models in the file.
+        backbone: The network, or the part of it below its output layer.
+        whole: The whole network without top.
+        info: Catalogue entry of the network.
+    """
+    attempts = list(_attempts(stored, backbone, whole, info))
+    return max(attempts, key=lambda attempt: (attempt.problem is None, len(attempt.layers)))
 
 
-def _has_imagenet_statistics(stored: Stored) -> bool:
-    """Whether a layer that normalises pixels has ImageNet's means, as in Keras's own EfficientNetB files."""
-    if isinstance(stored, Sequence):
-        first = [arrays[0] for model in stored for path, arrays in model.arrays.items() if "/normalization" in path]
-    else:
-        first = [weights[0][1] for name, weights in stored.layers if name.startswith("normalization")]
-    return any(array.shape == (3,) and np.allclose(array.read(), IMAGENET_MEANS, atol=1e-3) for array in first)
+def _attempts(
+    stored: Sequence[StoredModel], backbone: keras.Model, whole: keras.Model, info: NetworkInfo
+) -> Iterator[_Match]:
+    slots = list(_keras_slots(backbone))
+    # Keras numbers the names it makes (`conv2d_7`) through a whole session, so the same network has other numbers.
+    for model in stored:
+        missing = {_stem_and_number(slot.layer.name)[0] for slot in slots if slot.layer.name not in model.by_name}
+        by_name = {**model.by_name, **_renumbered(model.by_name, missing)}
+        if all(slot.layer.name in by_name for slot in slots):
+            yield _compare(slots, [by_name[slot.layer.name] for slot in slots], model, whole, info)
+        in_order = _legacy_slots(backbone) if model.is_legacy else slots
+        arrays = [model.by_place.get(slot.place, ()) for slot in in_order]
+        yield _compare(in_order, arrays, model, backbone, info)
+
+
+def _keras_slots(model: keras.Model, prefix: str = "") -> Iterator[_Slot]:
+    """Yield the layers with weights, those of nested models included, placed as Keras 3 does it."""
+    from keras.src.utils.naming import to_snake_case
+
+    used: Counter[str] = Counter()
+    for layer in model.layers:
+        name = to_snake_case(type(layer).__name__)
+        place = f"{prefix}layers/{name}_{used[name]}" if used[name] else f"{prefix}layers/{name}"
+        used[name] += 1
+        if hasattr(layer, "layers"):
+            yield from _keras_slots(layer, f"{place}/")
+        elif layer.weights:
+            yield _Slot(place, layer, layer.weights)
+
+
+def _legacy_slots(model: keras.Model) -> list[_Slot]:
+    """Return the layers with weights in order; a nested model counts as one layer."""
+    layers = [layer for layer in model.layers if layer.weights]
+    return [
+        _Slot(str(number), layer, layer.trainable_weights + layer.non_trainable_weights)
+        for number, layer in enumerate(layers)
+    ]
+
+
+def _renumbered(by_name: Mapping[str, Sequence[h5py.Dataset]], stems: Set[str]) -> dict[str, Sequence[h5py.Dataset]]:
+    """Return layers by the names of a new session: `conv2d_94`, `conv2d_95` → `conv2d`, `conv2d_1`."""
+    renumbered: dict[str, Sequence[h5py.Dataset]] = {}
+    for stem in stems:
+        numbered = {_stem_and_number(name)[1]: name for name in by_name if _stem_and_number(name)[0] == stem}
+        for rank, number in enumerate(sorted(numbered)):
+            renumbered[f"{stem}_{rank}" if rank else stem] = by_name[numbered[number]]
+    return renumbered
+
+
+def _stem_and_number(name: str) -> tuple[str, int]:
+    """Return (`conv2d`, 94) for `conv2d_94`; the number of a name without one is 0."""
+    stem, _, number = name.rpartition("_")
+    return (stem, int(number)) if stem and re.fullmatch("[0-9]{1,9}", number) else (name, 0)
+
+
+def _compare(
+    slots: Sequence[_Slot],
+    found: Sequence[Sequence[h5py.Dataset]],
+    model: StoredModel,
+    whole: keras.Model,
+    info: NetworkInfo,
+) -> _Match:
+    """Compare layer by layer, until the first whose arrays have other shapes.
+
+    A file with further convolutions after the end of the network does not match: VGG19 has all layers of VGG16.
+    """
+    layers: list[tuple[_Slot, Sequence[h5py.Dataset]]] = []
+    for slot, arrays in zip(slots, found, strict=True):
+        expected = [tuple(variable.shape) for variable in slot.variables]
+        received = [array.shape for array in arrays]
+        if expected != received:
+            name = slot.layer.name
+            text = f"layer {name} takes {_text_of(expected)}, the file has {_text_of(received)}"
+            return _Match(layers, _mismatch(info, text, layer=name, expected=expected, received=received))
+        layers.append((slot, arrays))
+    theirs = sum(len(array.shape) == 4 for arrays in model.by_place.values() for array in arrays)
+    ours = sum(len(variable.shape) == 4 for variable in whole.weights)
+    if theirs > ours + info.top_convolutions:
+        text = f"it has {theirs} kernels of convolutions, {info.name} has {ours}"
+        return _Match(layers[:1], _mismatch(info, text, expected=ours, received=theirs))
+    return _Match(layers, None)
+
+
+def _mismatch(info: NetworkInfo, text: str, **facts: object) -> Message:
+    return Message("weights-mismatch", f"does not hold {info.name}: {text}", network=info.name, **facts)
+
+
+def _text_of(shapes: Sequence[Sequence[int]]) -> str:
+    words = ["(" + ", ".join(map(str, shape)) + ")" for shape in shapes[:4]]
+    return " and ".join([*words, f"{len(shapes) - 4} more"] if len(shapes) > 4 else words) or "nothing"

@@ -19,8 +19,8 @@ import numpy as np
 
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import nodes_in_order
+from cnncli.networks.weights.hdf5 import check_plain
 from cnncli.networks.weights.model_config_check import check_description
-from cnncli.networks.weights.safe_hdf5 import check_plain
 from cnncli.runtime.memory import available_bytes
 from cnncli.storage.safe_io import parse_json
 from cnncli.storage.zips import most_unpacked, open_zip, read_entry, repeated_names, unpack_entry

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.errors import Message, WeightsError
-from cnncli.networks.weights.safe_hdf5 import one_line
+from cnncli.errors import Message, WeightsError, reason_of
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 FORMAT_VERSION = 1001
@@ -84,7 +83,7 @@ def read_tensors(data: bytes) -> Mapping[str, NDArray[Any]]:
         return _read(io.BytesIO(data), len(data))
     except Exception as error:  # a damaged pickle can raise anything
         raise WeightsError(
-            Message("weights-damaged", f"PyTorch weights cannot be read ({one_line(error)})", reason=one_line(error))
+            Message("weights-damaged", f"PyTorch weights cannot be read ({reason_of(error)})", reason=reason_of(error))
         ) from error
 
 

@@ -1,0 +1,209 @@
+"""HDF5 files from anywhere: no links out of the file, no data outside of it, nothing but numbers and short names.
+
+A file of a kilobyte can declare an array of a terabyte, so arrays are not read before their shapes were compared.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count, takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.errors import Message, WeightsError, printable, reason_of
+
+if TYPE_CHECKING:
+    import h5py
+
+MAX_OBJECTS = 200_000
+MAX_CHUNK_ITEMS = 2**24
+MAX_NAMES = 2**20
+MAX_NAME_BYTES = 1_000
+MAX_TEXT_BYTES = 1_200_000_000
+"""Maximum size of a list of names. NASNetLarge has 1,041 names in the same heap as its description of a megabyte."""
+
+# Deflate, shuffle, Fletcher's checksum, szip, n-bit, scale and offset, LZF: part of h5py. Others are plug-ins.
+_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
+_HEAP_SIGNATURE = b"GCOL\x01\0\0\0"
+
+
+@contextmanager
+def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading inside the block.
+
+    Raises:
+        OSError: It is missing, truncated or not HDF5.
+        WeightsError: A link leads out of the file, or two lead to the same place, as in a circle.
+    """
+    import h5py
+
+    with h5py.File(source, "r") as file:
+        addresses = {h5py.h5o.get_info(file.id).addr}
+
+        def check(name: bytes, link: Any) -> WeightsError | None:
+            place = f"/{name.decode(errors='replace')}"
+            if link.type != h5py.h5l.TYPE_HARD:
+                return refused(place, "is a link to somewhere else")
+            if link.u in addresses or len(addresses) > MAX_OBJECTS:
+                return refused(place, "is one link too many: circular, or one of very many")
+            addresses.add(link.u)
+            return None
+
+        error = file.id.links.visit(check, info=True)  # HDF5 itself visits each group once
+        if error is not None:
+            raise error
+        yield file
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file is HDF5 and not truncated."""
+    import h5py
+
+    try:
+        h5py.File(path, "r").close()
+    except OSError:
+        return False
+    return True
+
+
+def check_plain(path: Path) -> None:
+    """Check that a file has only groups and arrays of numbers, each stored uncompressed and in full.
+
+    Such a file takes no more memory than it has bytes, even in a reader that does not compare shapes first.
+
+    Raises:
+        WeightsError: It contains something else.
+    """
+    import h5py
+
+    def check(_: str, found: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(found, h5py.Group):
+            array = as_array(found)
+            if array.chunks is not None or array.id.get_storage_size() != array.size * array.dtype.itemsize:
+                raise refused(array.name, "declares more than is stored")
+
+    with open_hdf5(path) as file:
+        file.visititems(check)
+
+
+def as_array(found: Any) -> h5py.Dataset:
+    """Return an object of a file if it is an array of numbers, none of which was read yet.
+
+    Raises:
+        WeightsError: It is something else, its data are in another file, or it has a form that Keras never writes.
+    """
+    import h5py
+
+    if not isinstance(found, h5py.Dataset):
+        raise refused(found.name, "is not an array of numbers")
+    if found.external or found.is_virtual:
+        raise refused(found.name, "has its data in another file")
+    if found.shape is None or not (found.dtype.kind in "fiu" or _is_bfloat16(found)):
+        raise refused(found.name, "is not an array of numbers")
+    plan = found.id.get_create_plist()
+    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
+    if not filters <= _FILTERS or math.prod(found.chunks or ()) > max(MAX_CHUNK_ITEMS, found.size):
+        raise refused(found.name, "is compressed as Keras never does it")
+    return found
+
+
+def read_array(array: h5py.Dataset) -> NDArray[np.float32]:
+    """Read an array whose shape is the expected one.
+
+    Raises:
+        WeightsError: The file is damaged at this place.
+    """
+    try:
+        values = array[()]
+    except (OSError, ValueError) as error:
+        text = f"{printable(array.name)} cannot be read ({reason_of(error)}): copy or download the file again"
+        facts = {"place": array.name, "reason": reason_of(error)}
+        raise WeightsError(Message("weights-damaged", text, **facts)) from error
+    if _is_bfloat16(array):
+        import ml_dtypes
+
+        values = values.view(ml_dtypes.bfloat16)
+    return np.asarray(values, np.float32)
+
+
+def _is_bfloat16(array: h5py.Dataset) -> bool:
+    """Return whether an array holds bfloat16, which Keras writes as two bytes without a type, named in an attribute."""
+    return array.dtype.kind == "V" and array.dtype.itemsize == 2 and name_in(array, "dtype") == "bfloat16"
+
+
+def name_in(where: h5py.Group | h5py.Dataset, attribute: str) -> str | None:
+    """Return the only name in an attribute, or None."""
+    if attribute not in where.attrs or where.attrs.get_id(attribute).shape != ():
+        return None
+    return _texts(where, attribute, 0)[0]
+
+
+def names_in(group: h5py.Group, attribute: str, longest_text: int) -> list[str]:
+    """Return the list of names in an attribute, or in `attribute0`, `attribute1` … if it is too long for one.
+
+    Args:
+        group: Group with the attribute.
+        attribute: Name of the attribute.
+        longest_text: Upper bound of the length of a text in the file in bytes, see `longest_text_in`.
+
+    Raises:
+        WeightsError: It is not a list of names, or could fill the memory.
+    """
+    parts = takewhile(group.attrs.__contains__, (f"{attribute}{number}" for number in count()))
+    return [
+        name
+        for part in ([attribute] if attribute in group.attrs else parts)
+        for name in _texts(group, part, longest_text)
+    ]
+
+
+def _texts(where: h5py.Group | h5py.Dataset, attribute: str, longest_text: int) -> list[str]:
+    import h5py
+
+    stored = where.attrs.get_id(attribute)
+    n_texts = math.prod(stored.shape)
+    if n_texts == 0:
+        return []
+    if h5py.check_string_dtype(stored.dtype) is None or n_texts > MAX_NAMES:
+        raise refused(where.name, "has names in a form that Keras never writes")
+    if n_texts * longest_text > MAX_TEXT_BYTES:
+        remedy = "save the model again with model.save_weights('NAME.weights.h5')"
+        raise refused(where.name, f"has {n_texts:,} names that could fill the memory ({remedy})")
+    texts = np.empty(stored.shape, stored.dtype)
+    stored.read(texts)
+    if any(len(text) > MAX_NAME_BYTES for text in texts.flat):
+        raise refused(where.name, f"has a name of more than {MAX_NAME_BYTES:,} bytes")
+    return [text.decode("utf-8") for text in texts.flat]
+
+
+def longest_text_in(path: Path) -> int:
+    """Return an upper bound in bytes for a text of variable length: the size of the largest heap with such texts.
+
+    A list of texts is a list of references to these heaps, so a thousand names can be the same long text.
+    (HDF5 file format specification, III.E, "Disk Format: Level 1E - Global Heap".)
+    """
+    longest = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(_HEAP_SIGNATURE)
+        while at >= 0:
+            declared = int.from_bytes(content[at + 8 : at + 16], "little")
+            longest = max(longest, min(declared, len(content)))
+            at = content.find(_HEAP_SIGNATURE, at + 1)
+    return longest
+
+
+def refused(place: str, reason: str) -> WeightsError:
+    """Return the error for content that Keras never writes.
+
+    Args:
+        place: Path in the file, or a word for the file.
+        reason: Predicate of the message.
+    """
+    text = f"{printable(place)} {reason}: refused"
+    return WeightsError(Message("weights-refused", text, place=place, reason=reason))
