@@ -110,7 +110,6 @@ class CacheLimit:
 
     def __init__(self, cache: Path, max_bytes: int | None) -> None:
         self._cache, self._max_bytes = cache, max_bytes
-        self._held_bytes: int | None = None
         self._freed_bytes = 0
         self._has_warned = False
 
@@ -119,19 +118,23 @@ class CacheLimit:
         allowed = default_cap(self._cache, self._measure())
         return allowed if self._max_bytes is None else min(self._max_bytes, allowed)
 
-    def add(self, segment: Path) -> None:
-        """Count a segment that was written, and evict keys if the cap is exceeded.
-
-        The disk is measured for the first segment and at every eviction; what other processes have written in between
-        counts from then on.
-        """
-        held = self._measure() if self._held_bytes is None else self._held_bytes + _segment_bytes(segment)
-        self._enforce(held)
+    def enforce(self) -> None:
+        """Evict keys if the cap is exceeded, whichever process has written them."""
+        held = self._measure()
+        cap = self._cap(held)
+        if held <= cap:
+            return
+        evicted = evict(self._cache, cap)
+        self._freed_bytes += evicted.freed_bytes
+        if evicted.held_bytes > cap and not self._has_warned:
+            self._has_warned = True
+            text = f"Cached features in use take {size(evicted.held_bytes)}, more than the cap of {size(cap)}"
+            log.warning(Message("cache-over-cap", text, received=evicted.held_bytes, expected=cap))
 
     def settle(self) -> None:
         """Evict down to the cap when this process uses nothing anymore, and log how much was evicted in all."""
         with suppress(OSError):  # the cache may be read-only
-            self._enforce(self._measure())
+            self.enforce()
         if self._freed_bytes:
             cap = self._cap(self._measure())
             text = f"Removed {size(self._freed_bytes)} from the feature cache to stay below its cap of {size(cap)}"
@@ -140,24 +143,10 @@ class CacheLimit:
 
     def make_room(self, needed_bytes: int) -> bool:
         """Evict keys because the disk is full; return whether anything was deleted."""
-        evicted = evict(self._cache, self._measure() - max(needed_bytes, MIN_ROOM_BYTES))
-        self._held_bytes = evicted.held_bytes
-        return evicted.freed_bytes > 0
+        return evict(self._cache, self._measure() - max(needed_bytes, MIN_ROOM_BYTES)).freed_bytes > 0
 
     def _measure(self) -> int:
         return sum(key.size_bytes for key in stored_keys(self._cache))
 
     def _cap(self, held_bytes: int) -> int:
         return default_cap(self._cache, held_bytes) if self._max_bytes is None else self._max_bytes
-
-    def _enforce(self, held_bytes: int) -> None:
-        self._held_bytes, cap = held_bytes, self._cap(held_bytes)
-        if held_bytes <= cap:
-            return
-        evicted = evict(self._cache, cap)
-        self._held_bytes = evicted.held_bytes
-        self._freed_bytes += evicted.freed_bytes
-        if evicted.held_bytes > cap and not self._has_warned:
-            self._has_warned = True
-            text = f"Cached features in use take {size(evicted.held_bytes)}, more than the cap of {size(cap)}"
-            log.warning(Message("cache-over-cap", text, received=evicted.held_bytes, expected=cap))

@@ -137,7 +137,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             raise CacheError(_not_writable(error, folder)) from error
         self._opened[key.name].add(segment)
         touch(folder / DESCRIPTION)
-        self._limit.add(segment.path)
+        self._limit.enforce()
 
     def _find(self, key: FeatureKey, digests: Sequence[str]) -> StoredFeatures:
         opened = self._open(key)

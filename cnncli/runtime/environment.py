@@ -13,18 +13,8 @@ from typing import Any
 from cnncli.runtime.threads import workers
 
 PACKAGES = ("cnncli", "tensorflow", "keras", "openvino", "numpy", "pillow")
-FLAGS = (
-    "avx",
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_tile",
-    "amx_int8",
-    "amx_bf16",
-)
+VECTOR_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16")
+MATRIX_FLAGS = ("amx_tile", "amx_int8", "amx_bf16")
 """Instruction sets that decide which kernels an engine uses."""
 VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES")
 """Variables that change the number of threads, and with it the last bits of a result."""
@@ -62,7 +52,7 @@ def cpu() -> dict[str, Any]:
     flags = fields.get("flags")
     return {
         "model": fields.get("model name") or (platform.machine() if fields else _model()) or None,
-        "flags": None if flags is None else [flag for flag in FLAGS if flag in flags.split()],
+        "flags": None if flags is None else [flag for flag in (*VECTOR_FLAGS, *MATRIX_FLAGS) if flag in flags.split()],
         "cores": os.cpu_count(),
         "threads": workers(),
     }

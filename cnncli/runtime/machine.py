@@ -55,11 +55,7 @@ def machine_problem(error: BaseException) -> Message | None:
 
 
 def expand_home(path: str | Path, source: str = "") -> Path:
-    """Return an absolute path with a leading `~` or `~user` replaced by the home folder.
-
-    Args:
-        path: a path.
-        source: name of the environment variable or option that holds it, for the message.
+    """Return an absolute path, with the home folder in place of `~` or `~user`; `source` is its variable or option.
 
     Raises:
         MachineError: there is no such user, or no home folder.

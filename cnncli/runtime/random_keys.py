@@ -1,7 +1,7 @@
 """Counter-based random numbers: every draw is a pure function of its key.
 
-A key consists of words such as (seed, stage, epoch) and the digest of an image. So a draw depends neither on threads,
-nor on the order of the images, nor on where a run was interrupted.
+A key is made of words such as seed, stage, epoch and the digest of an image. So a draw depends neither on threads, nor
+on the order of images, nor on interruptions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def digest_words(digests: list[str] | tuple[str, ...]) -> NDArray[np.uint64]:
 def uniform_words(words: NDArray[np.uint64], *key: str | int) -> NDArray[np.uint64]:
     """Return a uniform 64-bit number for each digest word, keyed by `key`, shape (n,).
 
-    The mixer is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), which passes BigCrush; two rounds keep keys apart.
+    The mixer is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), which passes BigCrush; two rounds separate keys.
     """
     mixed = words ^ np.uint64(key_of(*key) & 0xFFFFFFFFFFFFFFFF)
     for _ in range(2):

@@ -1,16 +1,7 @@
 """Signals that ask the process to stop: the first one lets open work be closed, a second one ends the process at once.
 
 Outside a training, the first signal raises wherever the program is. A training records it instead and stops at the next
-point where no step is half done.
-
-    SIGINT (Ctrl-C)                KeyboardInterrupt   exit 130
-    SIGTERM                        Terminated          exit 143
-    SIGHUP (closed terminal)       Terminated          exit 129
-    SIGXCPU (CPU limit reached)    Terminated          exit 152
-    SIGBREAK (Windows)             Terminated          exit 149
-
-SIGQUIT keeps its default: it is the way to end a process without cleaning up. SIGUSR1 and SIGUSR2 have no agreed
-meaning; batch systems can be asked to send SIGTERM ahead of a time limit (`sbatch --signal=TERM@60`).
+point where no step is half done. SIGQUIT keeps its default, which ends a process without cleaning up.
 """
 
 from __future__ import annotations
@@ -23,6 +14,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from cnncli.runtime.machine import causes
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
+# These end the process when they arrive second. The others repeat by themselves: a closed terminal sends SIGHUP from
+# the kernel and from the shell, and SIGXCPU comes every second.
+_URGENT = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(BaseException):
@@ -41,14 +39,6 @@ def mark_reported(stop: BaseException) -> None:
 def is_reported(stop: BaseException) -> bool:
     """Return whether `mark_reported` was called for an exception."""
     return getattr(stop, "is_reported", False)
-
-
-_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK")
-_SIGNALS = tuple(getattr(signal, name) for name in _STOPPING if hasattr(signal, name))
-
-# These end the process when they arrive second. The others repeat by themselves: a closed terminal sends SIGHUP from
-# the kernel and from the shell, and SIGXCPU comes every second.
-_URGENT = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
@@ -128,15 +118,14 @@ def _handling(stop: Stop, on_first: Callable[[], None]) -> Iterator[None]:
                 os.write(2, b"ended at once\n")  # a print may be what was interrupted
             os._exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():  # in somebody else's process: keep their handlers
-        yield
-        return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    handled = [number for number in _SIGNALS if number == signal.SIGTERM or before[number] is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():  # of another program, which keeps its handlers
+        before = {}
+    handled = {n: old for n, old in before.items() if n == signal.SIGTERM or old is not signal.SIG_IGN}
     for number in handled:
         signal.signal(number, handle)
     try:
         yield
     finally:
-        for number in handled:
-            signal.signal(number, before[number])
+        for number, old in handled.items():
+            signal.signal(number, old)

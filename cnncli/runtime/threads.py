@@ -21,14 +21,9 @@ def workers() -> int:
 
 
 def map_ordered(function: Callable[[T], R], items: Iterable[T], ahead: int = 64) -> Iterator[R]:
-    """Yield the results of a function in the order of the items, computed by threads.
+    """Yield the results of a function in the order of the items, computed by threads, at most `ahead` in advance.
 
     An exception of the function is raised in place of its result.
-
-    Args:
-        function: called in a thread.
-        items: its arguments.
-        ahead: maximum number of results computed in advance.
     """
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers()) as pool:

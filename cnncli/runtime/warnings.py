@@ -13,8 +13,7 @@ class IgnoredWarnings:
     """A warning filter that is active only in threads that have enabled it.
 
     `warnings.catch_warnings` replaces a list that all threads share, so two threads would undo each other's filters.
-    This filter is inserted once, and this object takes the place of a filter's pattern for modules, so that it can
-    check the thread.
+    This filter is inserted once, with this object as its pattern of module names, so that it can check the thread.
 
     Args:
         category: category of the warnings.

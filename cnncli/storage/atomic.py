@@ -20,10 +20,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; after the block that file replaces `path` in one step.
-
-    An exception inside the block leaves `path` unchanged and no temporary file.
-    """
+    """Yield a temporary path to write to, which replaces `path` in one step after the block, unless that raises."""
     temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
     try:
         with naming(path):
@@ -39,10 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError raised inside the block name `path` if it names no path or a temporary one.
-
-    Calls that know no name can fail, such as the one that forces a file to disk.
-    """
+    """Let an OSError raised inside the block name `path` if it names no path, as that of fsync, or a temporary one."""
     try:
         yield
     except OSError as error:
@@ -57,9 +51,9 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: Path, flags: int = os.O_RDWR) -> None:
     """Force a file's bytes to disk."""
-    descriptor = os.open(path, os.O_RDWR)
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -68,10 +62,5 @@ def sync_file(path: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     """Force a folder's list of names to disk, so that a rename survives a crash, as far as the platform can."""
-    # Windows cannot open folders, and some network file systems cannot sync them.
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with suppress(OSError):  # Windows cannot open folders, and some network file systems cannot sync them
+        sync_file(path, os.O_RDONLY)

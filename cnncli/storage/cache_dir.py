@@ -43,23 +43,22 @@ def make_cache_dir() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CacheError(_unusable(folder, error.strerror or str(error))) from error
+        raise _unusable(folder, error.strerror or str(error)) from error
     return folder
 
 
 def require_no_file(folder: Path) -> Path:
-    """Return the cache folder, which may not exist, if neither it nor a folder above it is a file.
+    """Return the cache folder, which may not exist.
 
     Raises:
-        CacheError: one of them is a file.
+        CacheError: it or a folder above it is a file.
     """
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
-        reason = "not a folder" if existing == folder else f"{printable(existing)} is not a folder"
-        raise CacheError(_unusable(folder, reason))
+        raise _unusable(folder, "not a folder" if existing == folder else f"{printable(existing)} is not a folder")
     return folder
 
 
-def _unusable(folder: Path, reason: str) -> Message:
+def _unusable(folder: Path, reason: str) -> CacheError:
     text = f"{printable(folder)}: cannot be used as the cache folder ({reason}). Set {VARIABLE} to another folder."
-    return Message("cache-folder-unusable", text, path=folder, reason=reason)
+    return CacheError(Message("cache-folder-unusable", text, path=folder, reason=reason))

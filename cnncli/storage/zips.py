@@ -61,20 +61,14 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
-    """Return the bytes of an entry. For arguments and errors, see `unpack_entry`."""
+    """Return the bytes of an entry, at most `most`. For errors, see `unpack_entry`."""
     target = io.BytesIO()
     unpack_entry(archive, entry, target, most)
     return target.getvalue()
 
 
 def unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: BinaryIO, most: int) -> None:
-    """Write the bytes of an entry to an open file, block by block.
-
-    Args:
-        archive: an open archive.
-        entry: one of its entries.
-        target: file to write to.
-        most: maximum size in bytes.
+    """Write the bytes of an entry, at most `most`, to an open file, block by block.
 
     Raises:
         Exception: one of `ARCHIVE_ERRORS`: the entry is larger, whatever it declares, or cannot be unpacked.

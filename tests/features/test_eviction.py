@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncli.features.eviction import CacheLimit, default_cap, evict, stored_keys
+from cnncli.features.eviction import default_cap, evict, stored_keys
 from cnncli.features.segments import DESCRIPTION
 from cnncli.features.store import FeatureKey, FeatureStore
 from tests.features.storing import KEY, OTHER, digests_of, features_of, kill, remains_in, start, wait_for
@@ -206,12 +206,3 @@ def test_the_default_cap_is_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.write(OTHER, digests_of(50), features_of(50))
 
     assert _held(tmp_path, 1, 2, 3) == [1]
-
-
-def test_a_segment_that_was_deleted_takes_no_space(tmp_path: Path) -> None:
-    """The cache may be deleted by hand right after a segment was written."""
-    limit = CacheLimit(tmp_path, 10**6)
-    limit.add(tmp_path / "key" / "one")
-    limit.add(tmp_path / "key" / "another")
-
-    assert not list(tmp_path.iterdir())
