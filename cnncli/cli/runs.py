@@ -59,17 +59,17 @@ def prune(names: tuple[str, ...], dry_run: bool, yes: bool, runs_dir: Path, as_j
     from cnncli.recipes.prune_runs import find_prunable, prune
     from cnncli.terminal.formatting import size
 
-    prunable = find_prunable(names, runs_dir)
-    total = sum(one.size_bytes for one in prunable)
-    for one in prunable:
-        log.info(f"{one.run.path}: checkpoints {size(one.size_bytes)}")
+    sizes = find_prunable(names, runs_dir)
+    total = sum(sizes.values())
+    for run, n_bytes in sizes.items():
+        log.info(f"{run.path}: checkpoints {size(n_bytes)}")
     if total and not dry_run:
         if not yes:
             _confirm(f"Delete {size(total)} of checkpoints?")
-        prune(prunable)
+        prune(sizes)
     if as_json:
-        freed = 0 if dry_run else total
-        print_json({"runs": [one.to_dict() for one in prunable], "freed_bytes": freed, "dry_run": dry_run})
+        runs = [{"path": run.path, "size_bytes": n_bytes} for run, n_bytes in sizes.items()]
+        print_json({"runs": runs, "freed_bytes": 0 if dry_run else total, "dry_run": dry_run})
     else:
         click.echo(f"{'would free' if dry_run else 'freed'} {size(total)}")
 

@@ -26,11 +26,7 @@ GRAPHS_LOCK = "lock"
 
 
 def choose_engine(engine: str, precision: str) -> EngineChoice:
-    """Decide what `auto` means on this machine.
-
-    Args:
-        engine: auto (Keras where TensorFlow sees a GPU, else OpenVINO), keras, openvino.
-        precision: auto (bfloat16 where the hardware computes in it), float32, bfloat16.
+    """Decide what `auto` means on this machine: Keras where TensorFlow sees a GPU, bfloat16 where hardware has it.
 
     Raises:
         EngineError: bfloat16 was requested of OpenVINO on a processor that does not have it.
@@ -46,11 +42,7 @@ def choose_engine(engine: str, precision: str) -> EngineChoice:
 
 
 def graphs_in_use(graphs: Path) -> Lock:
-    """Keep the converted graphs in a directory from being deleted until the lock is released.
-
-    Raises:
-        CacheError: The directory cannot be written.
-    """
+    """Keep the converted graphs in a directory from being deleted until the lock is released. Raises CacheError."""
     try:
         graphs.mkdir(parents=True, exist_ok=True)
         return shared(graphs / GRAPHS_LOCK)
@@ -87,11 +79,7 @@ def build_engine(
 
 
 def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
-    """Return the `.xml` file of a trunk's OpenVINO graph, converted if it is missing or damaged.
-
-    Raises:
-        EngineError: OpenVINO does not support the graph.
-    """
+    """Return the `.xml` file of a trunk's OpenVINO graph, converted if it is missing or damaged."""
     folder = graphs / f"{fingerprint[:32]}-{conversion_versions()}"
     if damage(folder) is not None:
         shutil.rmtree(folder, ignore_errors=True)

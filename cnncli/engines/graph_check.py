@@ -27,12 +27,7 @@ _REFUSED = frozenset(
 
 
 def check_graph_file(path: Path) -> None:
-    """Check the text of a graph before OpenVINO parses it.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no graph as cnncli writes it.
-    """
+    """Check the text of a graph before OpenVINO parses it. Raises OSError or ValueError."""
     text = read_bytes(path, MAX_XML_BYTES)
     if not text.startswith((b"<?xml", b"<net")) or b"<!" in text:
         raise ValueError("not an OpenVINO graph as cnncli writes it")
@@ -44,10 +39,10 @@ def check_graph_file(path: Path) -> None:
 
 
 def check_graph(model: Any, batch: int, weights_bytes: int) -> None:
-    """Compare the sizes in a graph with those of a classifier, before it is compiled.
+    """Compare the sizes in an OpenVINO model, whose inputs have their final shapes, with those of a classifier.
 
     Args:
-        model: An OpenVINO model whose inputs have their final shapes.
+        model: The model.
         batch: Images in a request.
         weights_bytes: Size of the file with the graph's constants.
 

@@ -109,11 +109,7 @@ class KerasEngine:
         return [rng.standard_normal(shape, np.float32) for shape in shapes]
 
     def _fall_back_from_xla(self) -> None:
-        """Compile without XLA if XLA lacks an operation or a deterministic kernel, which the first request shows.
-
-        Raises:
-            EngineError: The GPU has no memory for a request, which is no reason to compute differently.
-        """
+        """Compile without XLA if XLA lacks an operation or a deterministic kernel, which the first request shows."""
         import tensorflow as tf
 
         try:

@@ -58,8 +58,8 @@ def import_openvino() -> Any:
 def the_core() -> Any:
     """Return OpenVINO's core, one for the whole process, which is never released.
 
-    Its CPU plug-in gives the thread that makes a core another stack for signals, and takes it away again with the core.
-    Of two cores, what is left may be the stack of the one that has gone: the next Ctrl-C would be a segmentation fault.
+    Its CPU plug-in sets a stack for signals when a core is made, and frees it with the core: after the first of two
+    cores is gone, the next Ctrl-C would be a segmentation fault.
     """
     return import_openvino().Core()
 
@@ -131,10 +131,10 @@ class OpenVinoEngine:
         streams: int | None = None,
         dtype: Precision | None = None,
     ) -> None:
-        """Read and compile a model.
+        """Read and compile the `.xml` file that `convert_graph` wrote.
 
         Args:
-            path: The `.xml` file that `convert_graph` wrote.
+            path: The file.
             precision: Precision of the arithmetic.
             batch: Rows in a request; default: `BATCH`.
             streams: Number of parallel requests, which share the cores; default: see `streams_for`.
@@ -159,9 +159,8 @@ class OpenVinoEngine:
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.streams):
             self._idle.put(self._compiled.create_infer_request())
-        # At the first look at a tensor's array OpenVINO's binding makes its table of NumPy dtypes. Two threads that
-        # look first at the same time can wait for each other for ever: one makes the table and wants Python's lock, the
-        # other has the lock and wants the table. So one thread looks now.
+        # The first access to a tensor's array makes the binding's table of NumPy dtypes. If two threads did that at the
+        # same time, each could wait for the other's lock for ever.
         np.asarray(import_openvino().Tensor(np.zeros(1, np.float32)).data)
 
     @property

@@ -28,7 +28,6 @@ class CacheUse:
     """Use of the feature cache in an evaluation.
 
     Attributes:
-        store: The feature cache.
         network: Name of the network under which the features are listed.
         in_use: Other features in use, which have to fit into the cache together with these.
         may_store: Whether missing features are stored if they fit.
@@ -43,19 +42,9 @@ class CacheUse:
 def evaluate_rows(
     predictor: Predictor, manifest: Manifest, rows: Sequence[ImageRecord], cache: CacheUse, console: Console
 ) -> tuple[Metrics, Counts]:
-    """Compute the metrics of images from cached features, and compute missing features.
+    """Return the metrics of images of a manifest, and the number of features that were computed and found for them.
 
     If the features do not fit into the cache, the images are decoded and go through the whole network instead.
-
-    Args:
-        predictor: The run's predictor.
-        manifest: Provides the classes.
-        rows: The images.
-        cache: Where features are found and stored.
-        console: Shows progress.
-
-    Returns:
-        The metrics, and the number of features that were computed and found.
 
     Raises:
         DataError: All images that cannot be decoded or have changed since they were indexed.
@@ -82,7 +71,7 @@ def evaluate_rows(
 def _stream_logits(
     predictor: Predictor, extraction: Extraction, rows: Sequence[ImageRecord], console: Console
 ) -> NDArray[np.float32]:
-    """Decode images and run the whole network on them, without storing features."""
+    """Return logits of the whole network, without storing features."""
 
     def predict(task: list[ImageRecord]) -> NDArray[np.float32] | list[ImageError]:
         decoded, errors = read_all(task, extraction.pixels)

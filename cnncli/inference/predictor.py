@@ -1,8 +1,7 @@
 """From images to class probabilities: the one path of training, evaluation and prediction.
 
-The folder `engine/` of a run holds what is needed: the spec (see `spec`), and with the OpenVINO engine the converted
-`trunk.xml` and `tail.xml` (for a tail in bfloat16 also `logits.xml`, its last layer), so that predicting needs neither
-TensorFlow nor Keras. All of it is checksummed. Whatever Keras runs is cut from `model.keras` again.
+The folder `engine/` of a run holds, with checksums, the spec and the graphs that OpenVINO runs, so that predicting
+needs neither TensorFlow nor Keras. Whatever Keras runs is cut from `model.keras` again.
 """
 
 from __future__ import annotations
@@ -38,11 +37,10 @@ class Predictor:
     """Classifier of a run, ready to predict.
 
     Attributes:
-        spec: Engines, precisions, pixels and classes.
         trunk: Maps pixels to features; None if the trunk is empty.
         tail: Maps features to logits.
         last_layer: Maps what the tail gives to logits, where OpenVINO runs a tail in bfloat16; see `LOGITS`.
-        note: Warning for the user of its results, or None.
+        note: Warning for the user of its results.
     """
 
     spec: PredictorSpec
@@ -61,14 +59,7 @@ class Predictor:
         return logits
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the class probabilities of decoded images.
-
-        Args:
-            pixels: uint8 (n, height, width, channels).
-
-        Returns:
-            Probabilities, float64 (n, classes).
-        """
+        """Return the class probabilities, float64 (n, classes), of pixels, uint8 (n, height, width, channels)."""
         features = self.trunk.run([pixels]) if self.trunk else [pixels]
         return probabilities_of(self.logits(features), self.spec.activation)
 
@@ -88,11 +79,7 @@ class TrainedClassifier:
 
 
 def load_trained(run: RunFolder) -> TrainedClassifier:
-    """Load the classifier of a run with Keras.
-
-    Raises:
-        RunError: The run is not finished, or damaged.
-    """
+    """Load the classifier of a run with Keras. Raises RunError if the run is not finished, or damaged."""
     from cnncli.networks.classifier import load_classifier
 
     require_finished(run)
@@ -101,10 +88,10 @@ def load_trained(run: RunFolder) -> TrainedClassifier:
 
 
 def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Path | None) -> PredictorSpec:
-    """Write a run's engine folder in one step.
+    """Write a run's engine folder, which must not exist yet, in one step.
 
     Args:
-        folder: The folder, which must not exist yet.
+        folder: The folder.
         spec: The engines that the run should use.
         cut: The cut of the last stage.
         trunk_graph: The converted trunk if OpenVINO runs it.
@@ -141,11 +128,7 @@ def _convert_tail(folder: Path, spec: PredictorSpec, cut: Cut) -> None:
 
 
 def load_spec(folder: Path) -> PredictorSpec:
-    """Read the spec of a run's engine folder and verify all files of the folder.
-
-    Raises:
-        RunError: The folder is missing or damaged, or a newer cnncli wrote it.
-    """
+    """Read the spec of a run's engine folder and verify all files of the folder. Raises RunError."""
     if (problem := damage(folder)) is not None:
         raise damaged(folder, problem)
     return PredictorSpec.load(folder)
@@ -161,8 +144,7 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
             which features that the training cached are found.
 
     Returns:
-        The predictor. If this machine lacks the run's precision, it uses float32 and has a note about it. Whatever
-            Keras runs is cut from `model` again.
+        The predictor. If this machine lacks the run's precision, it uses float32 and has a note about it.
 
     Raises:
         RunError: The folder is missing or damaged.

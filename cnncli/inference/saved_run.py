@@ -24,13 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SavedRunEvaluation:
-    """The evaluation of a run from its saved files.
-
-    Attributes:
-        metrics: Metrics of each split that could be evaluated: validation, and test if there is one.
-        features: Number of features that were computed for it and found in the cache.
-        error: What kept a split from being evaluated.
-    """
+    """Metrics of the splits that could be evaluated, features used, and what kept a split from being evaluated."""
 
     metrics: dict[str, Metrics]
     features: Counts

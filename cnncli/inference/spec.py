@@ -85,11 +85,7 @@ class PredictorSpec:
 
     @classmethod
     def load(cls, folder: Path) -> PredictorSpec:
-        """Read the spec of a run's engine folder.
-
-        Raises:
-            RunError: The file is missing or damaged, or a newer cnncli wrote it.
-        """
+        """Read the spec of a run's engine folder. Raises RunError if it is damaged, or a newer cnncli wrote it."""
         facts = read_document(folder / FILE, FORMAT)
         del facts["format"]
         if (problem := find_problem(facts)) is not None:
@@ -101,11 +97,7 @@ class PredictorSpec:
 
 
 def find_problem(facts: Mapping[str, Any]) -> str | None:
-    """Return the first problem of a spec that was read from a file, or None.
-
-    >>> find_problem({"engine": "abacus"})
-    'engine is missing or has an invalid value'
-    """
+    """Return the first problem of a spec that was read from a file, or None."""
     types = get_type_hints(PredictorSpec)
     optional = [field.name for field in fields(PredictorSpec) if field.default is not MISSING]
     wrong = [

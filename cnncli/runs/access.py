@@ -35,7 +35,12 @@ def locked(run: RunFolder) -> Iterator[None]:
         text = f"{printable(run.lock)}: {error.strerror}. A run can only be trained in a folder that can be written to."
         raise RunError(Message("run-folder-not-writable", text, path=run.path, reason=error.strerror)) from error
     with lock:
-        if not _acquire(lock):
+        for attempt in range(ATTEMPTS):  # another process may be releasing it
+            if attempt:
+                time.sleep(ATTEMPT_EVERY_S)
+            if lock.try_alone() or not lock.is_possible:
+                break
+        else:
             try:
                 holder = run.lock.read_text().strip() or "(unknown)"
             except OSError:
@@ -45,16 +50,6 @@ def locked(run: RunFolder) -> Iterator[None]:
         with suppress(OSError):  # the process ID is only for people, and the disk may be full
             run.lock.write_text(f"{os.getpid()}\n")
         yield
-
-
-def _acquire(lock: Lock) -> bool:
-    """Take the lock, with a few attempts in case another process is releasing it; return whether that worked."""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(ATTEMPT_EVERY_S)
-        if lock.try_alone() or not lock.is_possible:
-            return True
-    return False
 
 
 def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:
@@ -74,9 +69,7 @@ def _is_being_trained(run: RunFolder) -> bool:
 
 
 def require_own_files(run: RunFolder) -> None:
-    """Check that everything cnncli reads or writes in a run is a plain file or folder of its own.
-
-    A folder from elsewhere may hold links that lead a writer to other files.
+    """Check that everything cnncli reads or writes in a run is its own: a link could lead a writer to other files.
 
     Raises:
         RunError: a link, a pipe or a device is in the place of one of them.

@@ -1,10 +1,7 @@
 """Checkpoints of a run: each a new folder in `state/`, protected by checksums. The newest valid one counts.
 
-    state/000007/state.json     progress of the training
-    state/000007/arrays.npz     weights, optimizer slots, states of random layers
-    state/000007/sha256.json
-
-A checkpoint appears by one rename, so after a crash there are the old ones or the new one. Two are kept, and the newest
+state.json has the progress of the training, arrays.npz the weights, optimizer slots and states of random layers. A
+checkpoint appears by one rename, so after a crash there are the old ones or the new one. Two are kept, and the newest
 one between two epochs, to which a training can be rolled back. A finished run keeps what more epochs resume from.
 """
 
@@ -37,13 +34,7 @@ MAX_DOCUMENT_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training at one moment.
-
-    Attributes:
-        document: plain data for JSON.
-        arrays: arrays by name.
-        is_between_epochs: whether no epoch was in progress.
-    """
+    """A training at one moment: plain data for JSON, arrays by name, and whether no epoch was in progress."""
 
     document: Mapping[str, Any]
     arrays: Arrays
@@ -51,11 +42,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
-
-    Args:
-        folder: the run's state folder; created with the first checkpoint.
-    """
+    """The checkpoints of one run, in its state folder, which is created with the first one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -79,10 +66,7 @@ class Checkpoints:
         self._delete_all_but(self.folders()[:KEPT])
 
     def newest(self, between_epochs: bool = False) -> Checkpoint | None:
-        """Return the newest valid checkpoint, or None. Damaged ones are logged as warnings.
-
-        Args:
-            between_epochs: skip those in the middle of an epoch.
+        """Return the newest valid checkpoint, or the newest between epochs, or None. Damaged ones cause warnings.
 
         Raises:
             RunError: a newer cnncli wrote it.
@@ -107,11 +91,7 @@ class Checkpoints:
             self._delete_all_but([valid])
 
     def delete(self) -> None:
-        """Delete all checkpoints.
-
-        Raises:
-            OSError: one of them cannot be deleted.
-        """
+        """Delete all checkpoints. Raises OSError."""
         for path in self.folders():
             shutil.rmtree(path)
 
@@ -130,11 +110,7 @@ class Checkpoints:
 
 
 def _read(folder: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises:
-        RunError: it is damaged, or a newer cnncli wrote it.
-    """
+    """Read a checkpoint. Raises RunError if it is damaged or a newer cnncli wrote it."""
     if (problem := damage(folder)) is not None:
         raise damaged(folder, problem)
     document = read_document(folder / DOCUMENT, FORMAT, MAX_DOCUMENT_BYTES)

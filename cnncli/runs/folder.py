@@ -27,7 +27,6 @@ from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.storage.atomic import sync_folder, write_atomically
 
 VARIABLE = "CNNCLI_RUNS"
-DEFAULT_RUNS_DIR = "runs"
 
 FORMAT = 1
 STATES = ("running", "stopped", "finished", "failed")
@@ -36,12 +35,7 @@ EndState = Literal["finished", "failed", "stopped"]
 
 
 class RunFile:
-    """A file or folder of a run: an attribute of `RunFolder`, which gives its path, present or not.
-
-    Args:
-        name: its path inside the run directory.
-        contents: one sentence about it, for the documentation.
-    """
+    """A file or folder of a run, with a sentence for the documentation; as an attribute of a run, its path."""
 
     def __init__(self, name: str, contents: str) -> None:
         self.name, self.contents = name, contents
@@ -84,11 +78,7 @@ class RunFolder:
         return str(self.path)
 
     def read_facts(self) -> dict[str, Any]:
-        """Read run.json.
-
-        Raises:
-            RunError: it is missing or damaged, or a newer cnncli wrote it.
-        """
+        """Read run.json. Raises RunError if it is missing or damaged, or a newer cnncli wrote it."""
         if not self.facts.exists():
             raise not_a_run(self.path)
         facts = read_document(self.facts, FORMAT)
@@ -129,14 +119,8 @@ def run_files() -> list[RunFile]:
 
 
 def runs_dir_from(option: str | Path | None) -> Path:
-    """Return the folder of the runs as an absolute path: the option, else `CNNCLI_RUNS`, else `./runs`.
-
-    Raises:
-        MachineError: it begins with `~` and there is no such home folder.
-    """
-    if option:
-        return expand_home(option)
-    return expand_home(os.environ.get(VARIABLE) or DEFAULT_RUNS_DIR, VARIABLE)
+    """Return the folder of the runs as an absolute path: the option, else `CNNCLI_RUNS`, else `./runs`."""
+    return expand_home(option) if option else expand_home(os.environ.get(VARIABLE) or "runs", VARIABLE)
 
 
 def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
@@ -157,15 +141,15 @@ def create_run(
     """Create a run directory `<UTC time>_<name>`, which appears together with its first files.
 
     Args:
-        runs_dir: folder of the runs; created if missing.
-        name: name of the run; runs of the same name and second get the suffixes -2, -3, ….
-        files: text by file name inside the run.
-        parent: the run that this one continues.
-        facts: facts for run.json in addition to state, name, parent, times and version.
+        runs_dir: Folder of the runs; created if missing.
+        name: Name of the run; runs of the same name and second get the suffixes -2, -3, ….
+        files: Text by file name inside the run.
+        parent: The run that this one continues.
+        facts: Facts for run.json in addition to state, name, parent, times and version.
 
     Raises:
-        RunError: the folder cannot be written to.
-        MachineError: its path is not UTF-8.
+        RunError: The folder cannot be written to.
+        MachineError: Its path is not UTF-8.
     """
     require_utf8(runs_dir)
     now = utc_now()

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,15 +30,14 @@ def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finis
     """Return the run with a path or a name. Every command finds runs with this function.
 
     Args:
-        name: a run directory anywhere, the name of a directory in `runs_dir`, or the name of a run (the newest run of
-            that name is taken). None: the newest finished run.
-        runs_dir: folder of the runs.
-        prefer: if a run's name fits several, take the newest finished one, or the newest unfinished one; the others
-            are taken if there is none.
+        name: A run directory anywhere, the name of a directory in `runs_dir`, or the name of a run. None: the newest
+            finished run.
+        runs_dir: Folder of the runs.
+        prefer: Which of the runs of one name to take, if there are such: the newest finished or unfinished one.
 
     Raises:
-        RunError: there is no such run; the message lists those that exist. Or it holds links in place of files.
-        MachineError: the path begins with `~` and there is no such home folder, or it is not UTF-8.
+        RunError: There is no such run; the message lists those that exist. Or it holds links in place of files.
+        MachineError: The path begins with `~` and there is no such home folder, or it is not UTF-8.
     """
     run = _find(name, runs_dir, prefer)
     require_utf8(run.path)
@@ -50,12 +48,7 @@ def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finis
 def find_run(source: Path, runs_dir: Path) -> RunFolder | None:
     """Return the run that `train` is to resume, or None if `source` is a config or a folder of images.
 
-    Args:
-        source: A path, or the name of a run. What exists under the path is taken first.
-        runs_dir: Directory of the runs.
-
-    Raises:
-        RunError: The run is damaged.
+    What exists under the path is taken first, then a run of that name. Raises RunError if it is damaged.
     """
     if os.path.lexists(source) and not RunFolder(source).facts.is_file():
         return None
@@ -90,7 +83,7 @@ def _newest(runs_dir: Path, name: str | None, prefer: Preferred) -> RunFolder:
     if not preferred and (name is None or not named):
         states = {run.path.name: state_of(run, facts) for run, facts in known.items()}
         raise RunError(_not_found(runs_dir, name, states))
-    return max(preferred or named, key=lambda run: (datetime.fromisoformat(known[run]["created"]), run.path.name))
+    return max(preferred or named, key=lambda run: (known[run]["created"], run.path.name))
 
 
 def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> Message:
@@ -111,11 +104,7 @@ def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> M
 
 
 def require_finished(run: RunFolder) -> dict[str, Any]:
-    """Return the facts of a finished run.
-
-    Raises:
-        RunError: the run is not finished.
-    """
+    """Return the facts of a run. Raises RunError if it is not finished."""
     facts = run.read_facts()
     if (state := state_of(run, facts)) != "finished":
         reason = f" ({printable(str(facts['reason']))})" if facts.get("reason") else ""
@@ -128,15 +117,8 @@ def require_finished(run: RunFolder) -> dict[str, Any]:
 class RunSummary:
     """One run with its results. Unknown values are None.
 
-    Attributes:
-        name: name of the directory.
-        state: `running`, `interrupted`, `stopped`, `finished`, `failed` or `broken`.
-        created: UTC time in ISO 8601.
-        parent: path of the run that this one continues.
-        val_accuracy, test_accuracy: 0-1.
-        test_ci95: 95 % Wilson interval of the test accuracy.
-        test_n: number of test images.
-        problem: what is wrong with the directory.
+    The state can also be `interrupted` or `broken`. Accuracies are 0-1, `test_ci95` is the 95 % Wilson interval of the
+    test accuracy, `test_n` the number of test images, and `problem` says what is wrong with the directory.
     """
 
     name: str
@@ -152,10 +134,6 @@ class RunSummary:
     test_n: int | None = None
     seconds: float | None = None
     problem: Message | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields, for JSON."""
-        return dict(vars(self))
 
     def cells(self) -> tuple[str, ...]:
         """Return the fields as a row of a table with the columns `COLUMNS`."""
@@ -175,11 +153,7 @@ class RunSummary:
 def list_runs(runs_dir: Path) -> tuple[RunSummary, ...]:
     """Return the runs of a folder, oldest first, after those that cannot be read."""
     summaries = map(_summarize, run_folders(runs_dir))
-    return tuple(sorted(summaries, key=lambda run: (_moment(run), run.name)))
-
-
-def _moment(run: RunSummary) -> float:
-    return datetime.fromisoformat(run.created).timestamp() if run.created else 0.0
+    return tuple(sorted(summaries, key=lambda run: (run.created or "", run.name)))
 
 
 def _summarize(run: RunFolder) -> RunSummary:

@@ -1,8 +1,4 @@
-"""log.txt: the messages of a run with their time in UTC, and the traceback of a bug.
-
-Messages go to the logger `cnncli`. While a run is recorded, a handler writes them to its log, which begins with the
-messages from before the run existed.
-"""
+"""log.txt: the messages of a run, from before it existed too, with their time in UTC; and the traceback of a bug."""
 
 from __future__ import annotations
 
@@ -58,13 +54,10 @@ def remembering() -> Iterator[None]:
 
 @contextmanager
 def recording(run: RunFolder) -> Iterator[None]:
-    """Write the log of a run while the block runs, and record in run.json if it fails or is stopped.
-
-    A user's error, a problem of the machine or a bug makes the run `failed`, a signal makes it `stopped`. Both can be
-    resumed.
+    """Write the log of a run while the block runs, and record in run.json if it fails or is stopped by a signal.
 
     Raises:
-        MachineError: the machine lacks something, such as memory.
+        MachineError: The machine lacks something, such as memory.
     """
     handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_FORMATTER)
@@ -104,10 +97,7 @@ def _record_end(run: RunFolder, state: EndState, reason: str | None = None) -> N
 
 
 def bug_log(error: BaseException, runs_dir: Path) -> Path:
-    """Return the file with the traceback of a bug: the run's log, or a file written now.
-
-    It is written to `.logs` in the folder of the runs, or to the system's temporary folder if that fails.
-    """
+    """Return the file with the traceback of a bug: the run's log, or one written to `.logs` or the temporary folder."""
     log = getattr(error, "cnncli_log", None)
     if isinstance(log, Path):
         return log

@@ -22,9 +22,6 @@ def with_current_names(values: Any) -> Any:
     """Return JSON values in which numbers have their current names, at any depth.
 
     Only names of numbers are replaced: a layer may be called "pictures".
-
-    >>> with_current_names({"sums": {"pictures": 10}, "pictures": {}})
-    {'sums': {'images': 10}, 'pictures': {}}
     """
     if isinstance(values, dict):
         return {
@@ -39,13 +36,11 @@ class HistoryRow:
     """One epoch.
 
     Attributes:
-        stage: Name of its stage.
         epoch: Number from 1, counted across the stages of the run.
         learning_rate: Learning rate of its last step.
         metrics: Results on the training images over the epoch, and on the validation images at its end (`val_…`), by
             the names of `cnncli.metrics.table`. The loss is the plain loss.
-        seconds: Duration of training and validation.
-        images_per_s: Training images divided by `seconds`.
+        images_per_s: Training images divided by the seconds of training and validation.
     """
 
     stage: str
@@ -72,22 +67,12 @@ class HistoryRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as one level of names and values, in the order of the columns."""
-        return {
-            "stage": self.stage,
-            "epoch": self.epoch,
-            "learning_rate": self.learning_rate,
-            **self.metrics,
-            "seconds": self.seconds,
-            "images_per_s": self.images_per_s,
-        }
+        values = {**vars(self), **self.metrics}
+        return {name: values[name] for name in columns() if name in values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HistoryRow:
-        """Return the row that `to_dict` made, also from text. Metrics that were added to the table since are absent.
-
-        Raises:
-            KeyError, TypeError, ValueError: A value is missing or not a number.
-        """
+        """Return the row that `to_dict` made, also from text. Raises KeyError, TypeError or ValueError if it cannot."""
         return cls(
             stage=values["stage"],
             epoch=int(values["epoch"]),
@@ -113,11 +98,7 @@ def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
 
 
 def read_history(path: Path) -> tuple[HistoryRow, ...]:
-    """Read history.csv. Unknown columns are ignored.
-
-    Raises:
-        RunError: The file cannot be read, lacks a column, or has a value that is not a number.
-    """
+    """Read history.csv. Unknown columns are ignored. Raises RunError if the file is damaged."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file)

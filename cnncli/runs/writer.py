@@ -26,21 +26,15 @@ log = logging.getLogger(__name__)
 
 
 class RunWriter:
-    """Writes the records of a run. What a method writes is on disk when it returns. A context manager.
-
-    Attributes:
-        run: The run directory.
-        checkpoints: Its checkpoints.
-        checkpoint_s: Seconds that this process has spent writing checkpoints.
-    """
+    """Writes the records of a run. What a method writes is on disk when it returns. A context manager."""
 
     def __init__(self, run: RunFolder) -> None:
-        """Create a writer for a run directory that exists. Imports TensorFlow."""
+        """Create a writer for a run directory that exists."""
         import tensorflow as tf
 
         self.run = run
         self.checkpoints = Checkpoints(run.state)
-        self.checkpoint_s = 0.0
+        self.checkpoint_s = 0.0  # time spent in this process
         self._saved_at, self._last_cost_s = time.monotonic(), 0.0
         self._tf: Any = tf
         self._tensorboard_errors = (tf.errors.OpError, OSError)
@@ -77,16 +71,12 @@ class RunWriter:
         self.write_stages(stages)
 
     def is_checkpoint_due(self, in_epoch: bool) -> bool:
-        """Return whether enough time has passed since the last checkpoint.
-
-        Args:
-            in_epoch: Whether an epoch is under way. Between epochs one is due as soon as its cost allows.
-        """
+        """Return whether enough time has passed since the last one; between epochs, as soon as its cost allows."""
         passed = time.monotonic() - self._saved_at
         return passed >= max(CHECKPOINT_EVERY_S if in_epoch else 0.0, self._last_cost_s / MAX_CHECKPOINT_FRACTION)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, see `Checkpoints.save`, and measure the time that takes."""
+        """Write a checkpoint as `Checkpoints.save` does, and measure the time that takes."""
         started = time.monotonic()
         self.checkpoints.save(checkpoint)
         self._saved_at = time.monotonic()

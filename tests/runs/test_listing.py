@@ -61,7 +61,7 @@ def test_a_finished_run_has_all_its_metrics(tmp_path: Path) -> None:
     run = a_finished_run(tmp_path, "a")
     (summary,) = list_runs(tmp_path)
 
-    assert summary.to_dict() == {
+    assert vars(summary) == {
         "name": run.path.name,
         "path": run.path,
         "state": "finished",
