@@ -27,7 +27,7 @@ from cnncli.dataset.labels.folders import images_below
 from cnncli.dataset.perceptual_hash import Looks, color_distances, correlations, similar_pairs
 from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.images.thumbnail import THUMBNAIL_BYTES
-from cnncli.images.verify import verify_bytes
+from cnncli.images.verify import verify
 from cnncli.runtime.threads import map_ordered
 from cnncli.terminal.formatting import plain_table
 
@@ -136,7 +136,7 @@ def all_pairs(
 
 def looks_of(files: list[bytes]) -> Looks:
     """Compute the looks of encoded images."""
-    return Looks.of([facts.thumbnail for facts in map_ordered(lambda one: verify_bytes(one, "-", MAX_PIXELS), files)])
+    return Looks.of([facts.thumbnail for facts in map_ordered(lambda one: verify(one, MAX_PIXELS), files)])
 
 
 def encode_changed(path: Path, change: Change, quality: int) -> bytes:

@@ -16,7 +16,7 @@ from cnncli.dataset.labels.folders import split_named
 from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import DataError, ImageError, Message
 from cnncli.images.formats import is_image_name, reason_of
-from cnncli.images.verify import ImageFacts, verify_bytes
+from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.random_keys import key_of
 from cnncli.runtime.threads import map_ordered
 
@@ -167,7 +167,7 @@ def _label_file(source: str) -> LabeledFile | None:
 
 def _facts(files: Files, one: LabeledFile) -> ImageFacts:
     try:
-        return verify_bytes(files[one.source](), one.source, MAX_PIXELS)
+        return verify(files[one.source](), MAX_PIXELS)
     except ImageError as error:
         return ImageFacts("", 0, problem=reason_of(error))
 

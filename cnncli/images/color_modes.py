@@ -95,9 +95,5 @@ def _from_16_bits(image: Image.Image, tags: Mapping[int, Any], value_range: tupl
 def _stated_range(tags: Mapping[int, Any], bits: int) -> tuple[int, int]:
     """Return the value range that a TIFF states for its samples, else the full range of its bits."""
     full = 2**bits - 1
-    low, high = (_first(tags.get(tag, default)) for tag, default in ((_MIN_SAMPLE, 0), (_MAX_SAMPLE, full)))
+    low, high = (int(np.ravel(tags.get(tag, default))[0]) for tag, default in ((_MIN_SAMPLE, 0), (_MAX_SAMPLE, full)))
     return (low, high) if 0 <= low < high <= full else (0, full)
-
-
-def _first(value: Any) -> int:
-    return int(value[0] if isinstance(value, tuple) else value)

@@ -9,8 +9,6 @@ torchvision, whose pretrained networks were trained that way.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +22,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from cnncli.errors import ImageError, Message
 from cnncli.images.color_modes import flat_color
 from cnncli.images.exif_orientation import orientation_of
-from cnncli.images.formats import loaded_image, open_image, regular_file
-from cnncli.images.limits import LARGE_PIXELS, BinaryFile
+from cnncli.images.formats import image_errors, open_image, regular_file, require_usable
+from cnncli.images.limits import LARGE_PIXELS
+from cnncli.images.readers import load_scaled
 
 DECODER_VERSION = 2
 """Part of every key: raised whenever this module would return other pixels for the same file."""
@@ -98,9 +97,11 @@ def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDA
     if isinstance(source, np.ndarray):
         source = _image_of(source, called)
     if isinstance(source, Image.Image):
-        with loaded_image(source, called, spec.max_pixels) as image:
-            return _pixels_of(image, spec)
-    with _open_source(source) as file, open_image(file, called, spec.max_pixels) as image:
+        with image_errors(called):
+            require_usable(source, called, spec.max_pixels)
+            return _pixels_of(source, spec)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else regular_file(source)
+    with opened as file, open_image(file, called, spec.max_pixels) as image:
         return _pixels_of(image, spec, close=True)
 
 
@@ -121,11 +122,7 @@ def file_content(image: Image.Image) -> bytes | None:
 
 
 def _image_of(array: NDArray[Any], name: str | Path) -> Image.Image:
-    """Convert an array to an image.
-
-    Raises:
-        ImageError: Its type or shape is not that of an image.
-    """
+    """Convert an array to an image, or raise ImageError for another type or shape."""
     if array.dtype == np.uint8 and array.size and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
         return Image.fromarray(array)
     received, expected = f"{array.dtype} {array.shape}", "uint8 (0-255) of shape (height, width, 3) or (height, width)"
@@ -134,38 +131,17 @@ def _image_of(array: NDArray[Any], name: str | Path) -> Image.Image:
     raise ImageError(name, Message("image-array", text, received=received, expected=expected))
 
 
-@contextmanager
-def _open_source(source: Path | bytes) -> Iterator[BinaryFile]:
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
-    else:
-        with regular_file(source) as file:
-            yield file
-
-
 def _pixels_of(image: Image.Image, spec: PixelSpec, close: bool = False) -> NDArray[np.uint8]:
-    width, height = _load(image, spec)
+    least = (2 * spec.width, 2 * spec.height)
+    if isinstance(image, JpegImageFile) and orientation_of(image).swaps_axes:
+        least = least[::-1]
+    width, height = load_scaled(image, least)
     orientation, size = orientation_of(image), image.size
     flat = flat_color(image, spec.color, spec.value_range)
     if close and flat is not image:
         image.close()  # frees a large image before its copies are made
     fitted = _fit(orientation.apply(flat), orientation.box(width, height, size), spec)
     return np.array(fitted, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
-
-
-def _load(image: Image.Image, spec: PixelSpec) -> tuple[float, float]:
-    """Decode the pixels, a JPEG at 1/2, 1/4 or 1/8 if at least twice the target size remains on both axes.
-
-    Returns:
-        (width, height) of the part of the pixels that is the image: if the size of a JPEG is not a multiple of the
-        factor, the last column and row extend past its edge by a fraction of a pixel.
-    """
-    drafted = None
-    if isinstance(image, JpegImageFile):
-        least = (2 * spec.width, 2 * spec.height)
-        drafted = image.draft(None, least[::-1] if orientation_of(image).swaps_axes else least)
-    image.load()
-    return drafted[1][2:] if drafted else image.size
 
 
 def _fit(image: Image.Image, box: Box, spec: PixelSpec) -> Image.Image:
@@ -183,12 +159,10 @@ def _fit(image: Image.Image, box: Box, spec: PixelSpec) -> Image.Image:
         part = (left + spare_x, top + spare_y, right - spare_x, bottom - spare_y)
         return _resize(image, size, part)
     scale = min(across, down)
-    inner = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     padded = Image.new(image.mode, size)
-    padded.paste(
-        _resize(image, inner, box),
-        (round((size[0] - inner[0]) / 2), round((size[1] - inner[1]) / 2)),
-    )
+    margins = (round((spec.width - width) / 2), round((spec.height - height) / 2))
+    padded.paste(_resize(image, (width, height), box), margins)
     return padded
 
 

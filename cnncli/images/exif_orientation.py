@@ -27,10 +27,6 @@ class Orientation:
         """Return the upright image."""
         return image if self.method is None else image.transpose(self.method)
 
-    def size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return (width, height) after the orientation is applied."""
-        return size[::-1] if self.swaps_axes else size
-
     def box(self, width: float, height: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """Return the place of [0, width] × [0, height] of an image of `size` after the orientation is applied."""
         spare_x, spare_y = size[0] - width, size[1] - height
@@ -53,10 +49,10 @@ _ORIENTATIONS = {
 
 
 def orientation_of(image: Image.Image) -> Orientation:
-    """Return the orientation in an image's EXIF or XMP data; upright if there is none, or data of no use.
+    """Return the orientation in an image's EXIF or XMP data; upright if there is none, or damaged or oversized data.
 
-    Data of no use are damaged or larger than `MOST_EXIF_BYTES`. Call this after `load`, except for JPEG: a PNG may have
-    the orientation after its pixels, and Pillow applies that of a TIFF while loading.
+    Call this after `load`, except for JPEG: a PNG may have the orientation after its pixels, and Pillow applies that of
+    a TIFF while loading.
     """
     try:
         if any(len(image.info.get(name, "")) > MOST_EXIF_BYTES for name in _EXIF_NAMES):

@@ -6,35 +6,21 @@ a TIFF reader finds first in them is a preview.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import io
 import logging
+import re
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import cast
 
-import PIL
 from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from cnncli.errors import DataError, ImageError, Message, printable
-from cnncli.images.limits import (
-    LARGE_PIXELS,
-    BinaryFile,
-    BoundedTiffFile,
-    LimitedReads,
-    PlainJpegFile,
-    too_costly,
-    too_many_bytes,
-)
-from cnncli.images.png_checks import CompletePngFile, require_checksums
+from cnncli.images.limits import LARGE_PIXELS, BinaryFile, too_costly, too_large
+from cnncli.images.readers import read_header, require_checksums
 from cnncli.runtime.warnings import IgnoredWarnings
 
 SIGNATURE_BYTES = 18
@@ -49,25 +35,23 @@ RAW_SUFFIXES = (
 )
 """Suffixes of camera RAW files. Many are TIFF inside, so their names decide before their content."""
 
-# The last two have the wrong byte order; such files exist and Pillow reads them.
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")
-_BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
-_NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION, _REDUCED_RESOLUTION = 254, 330, 50706, 1
-# Classes, not Image.open: that warns above 89 and refuses above 179 million pixels, whatever `max_pixels` is, and opens
-# the two images in a phone's JPEG as a format of its own (MPO).
-_OPENERS: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": PlainJpegFile,
-    "PNG": CompletePngFile,
-    "BMP": BmpImageFile,
-    "GIF": GifImageFile,
-    "WEBP": WebPImageFile,
-    "TIFF": BoundedTiffFile,
+_TIFF = rb"(?:II[*+]\0|MM\0[*+]|MM\*\0|II\0\*)"  # the last two have the wrong byte order; Pillow reads such files
+_CANON_RAW = _TIFF + rb".{4}CR"
+_HEIC = rb".{4}ftyp(?:heic|heix|hevc|mif1|msf1)"
+_SIGNATURES = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "GIF": rb"GIF8[79]a",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "TIFF": rb"(?!" + _CANON_RAW + rb")" + _TIFF,
+    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # a text may begin with "BMW": the size of the header too
 }
-_MODES_WITHOUT_RANGE = {"F": "32-bit float", "I": "signed 16-bit or 32-bit integer"}
+_NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION, _REDUCED_RESOLUTION = 254, 330, 50706, 1  # TIFF tags and a value
 _MODES = (
     *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"),
     *("I;16", "I;16B", "I;16L", "I;16N"),
 )
+_RAW = Message("image-raw", "is a camera RAW file, whose first image is a preview; export it as JPEG or PNG")
 _one_large_image = threading.Lock()
 _PILLOW_WARNINGS = IgnoredWarnings(Warning, "PIL.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise logging prints Pillow's messages to stderr
@@ -79,20 +63,8 @@ class TransientImageError(ImageError):
 
 def format_of(first_bytes: bytes) -> str | None:
     """Return JPEG, PNG, BMP, GIF, WEBP or TIFF for the first `SIGNATURE_BYTES` of a file, else None."""
-    if first_bytes.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if first_bytes.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if first_bytes.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if first_bytes.startswith(b"RIFF") and first_bytes[8:12] == b"WEBP":
-        return "WEBP"
-    if first_bytes.startswith(_TIFF_SIGNATURES):
-        return None if first_bytes[8:10] == b"CR" else "TIFF"  # Canon RAW
-    # "BM" is not enough: a text may begin with "BMW".
-    if first_bytes.startswith(b"BM") and int.from_bytes(first_bytes[14:18], "little") in _BMP_HEADER_SIZES:
-        return "BMP"
-    return None
+    kinds = (kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, first_bytes, re.DOTALL))
+    return next(kinds, None)
 
 
 def is_image_name(name: str) -> bool:
@@ -113,9 +85,9 @@ def regular_file(path: Path) -> Iterator[BinaryFile]:
         ImageError: the path does not exist, is a directory, pipe or device, or may not be read.
     """
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise ImageError(path, Message("image-not-a-file", f"is {_kind_of(mode)}, not an image file"))
+        if not stat.S_ISREG(path.stat().st_mode):
+            kind = "a directory" if path.is_dir() else "a pipe, socket or device"
+            raise ImageError(path, Message("image-not-a-file", f"is {kind}, not an image file"))
         file = path.open("rb")
     except FileNotFoundError:
         reason = "is a broken link" if path.is_symlink() else "does not exist"
@@ -124,17 +96,6 @@ def regular_file(path: Path) -> Iterator[BinaryFile]:
         raise TransientImageError(path, reason_of(error)) from None
     with file:
         yield file
-
-
-def _kind_of(mode: int) -> str:
-    kinds = {
-        stat.S_IFDIR: "a directory",
-        stat.S_IFIFO: "a named pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "a special file")
 
 
 @contextmanager
@@ -150,84 +111,42 @@ def open_image(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[
         DataError: this process has set Pillow to accept truncated files.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise DataError(
-            Message(
-                "image-load-truncated",
-                "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process, so Pillow would fill the missing part of "
-                "a damaged image with gray. Set it to False; data.on_bad_image: skip leaves damaged images out.",
-            )
-        )
-    try:
-        with _PILLOW_WARNINGS.here():
-            require_acceptable_size(file, name, max_pixels)
-            image = _open(file, name)
-            pixels = image.width * image.height
-            if pixels > max_pixels:
-                raise TransientImageError(name, too_large(image.width, image.height, max_pixels))
-            if refusal := _mode_problem(image) or _raw_problem(image) or too_costly(image, file):
-                raise ImageError(name, refusal)
-            if image.format == "PNG":
-                require_checksums(file)
-            with _one_large_image if pixels > LARGE_PIXELS else nullcontext():
-                yield image
-    except ImageError:
-        raise
-    except MemoryError:
-        raise TransientImageError(name, Message("image-out-of-memory", "does not fit into the free memory")) from None
-    except Exception as error:  # a hostile file can make a decoder raise anything
-        kind = TransientImageError if isinstance(error, OSError) and error.errno else ImageError
-        raise kind(name, reason_of(error)) from error
-
-
-@contextmanager
-def loaded_image(image: Image.Image, name: str | Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Check an image whose pixels are in memory already, as `open_image` checks one in a file.
-
-    Raises:
-        ImageError: without pixels, too large, or of a color mode without a defined range.
-    """
-    width, height = image.size
-    if not width or not height:
-        raise ImageError(name, Message("image-zero-sized", f"has no pixels ({width} × {height})"))
-    if width * height > max_pixels:
-        raise TransientImageError(name, too_large(width, height, max_pixels))
-    if refusal := _mode_problem(image):
-        raise ImageError(name, refusal)
-    try:
-        yield image
-    except Exception as error:  # an image may still be damaged if the caller has read only its header
-        raise ImageError(name, reason_of(error)) from error
+        text = "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process, which would hide damaged images"
+        raise DataError(Message("image-load-truncated", f"{text}. Set it to False."))
+    with image_errors(name), _PILLOW_WARNINGS.here():
+        size_bytes = require_acceptable_size(file, name, max_pixels)
+        first_bytes = file.read(SIGNATURE_BYTES)
+        kind = format_of(first_bytes)
+        if kind is None:
+            raise ImageError(name, _unknown_format(first_bytes))
+        if kind == "WEBP" and size_bytes < (stated := 8 + int.from_bytes(first_bytes[4:8], "little")):
+            raise EOFError(f"{size_bytes:,} of {stated:,} bytes")  # libwebp has one name for all errors
+        file.seek(0)
+        image = read_header(file, kind)
+        require_usable(image, name, max_pixels)
+        if refusal := too_costly(image, file):
+            raise ImageError(name, refusal)
+        if kind == "PNG":
+            require_checksums(file)
+        with _one_large_image if image.width * image.height > LARGE_PIXELS else nullcontext():
+            yield image
 
 
 def require_acceptable_size(file: BinaryFile, name: str | Path, max_pixels: int) -> int:
-    """Return the size of a file in bytes and rewind it.
-
-    Raises:
-        ImageError: the file is larger than any image of `max_pixels`.
-    """
+    """Return the size of a file in bytes and rewind it; raise ImageError if no image of `max_pixels` is as large."""
     size_bytes = file.seek(0, io.SEEK_END)
-    if reason := too_many_bytes(size_bytes, max_pixels):
+    if reason := too_large(max_pixels, size_bytes):
         raise TransientImageError(name, reason)
     file.seek(0)
     return size_bytes
-
-
-def too_large(width: int, height: int, max_pixels: int) -> Message:
-    """Return the reason for refusing an image with more pixels than the limit."""
-    return Message(
-        "image-too-many-pixels",
-        f"has {width} × {height} = {width * height:,} pixels, more than data.max_pixels = {max_pixels:,}",
-        received=width * height,
-        expected=max_pixels,
-    )
 
 
 def reason_of(error: Exception) -> Message:
     """Return what an exception says about a file, worded to follow the file's name and a colon."""
     if isinstance(error, ImageError):
         return Message.of(error.reason)
-    if isinstance(error, PermissionError):
-        return Message("image-unreadable", "permission denied")
+    if isinstance(error, MemoryError):
+        return Message("image-out-of-memory", "does not fit into the free memory")
     if isinstance(error, Image.DecompressionBombError):
         return Message("image-too-many-pixels", f"is larger than Pillow accepts in this format ({error})")
     if isinstance(error, OSError) and error.strerror:
@@ -240,93 +159,42 @@ def reason_of(error: Exception) -> Message:
     return Message("image-damaged", f"is damaged ({detail or type(error).__name__})")
 
 
-def _open(file: BinaryFile, name: str | Path) -> ImageFile.ImageFile:
-    first_bytes = file.read(SIGNATURE_BYTES)
-    file.seek(0)
-    kind = format_of(first_bytes)
-    if kind is None:
-        raise ImageError(name, _unknown_format(first_bytes))
-    if kind == "TIFF":
-        _silence_libtiff()
-    if kind == "WEBP":
-        _require_length(file, 8 + int.from_bytes(first_bytes[4:8], "little"))
-    opener = _OPENERS[kind]
-    image = opener.__new__(opener)
-    source = LimitedReads(file, kind)
+@contextmanager
+def image_errors(name: str | Path) -> Iterator[None]:
+    """Convert all exceptions: a hostile file can make a decoder raise anything."""
     try:
-        # In two steps, because the constructor refuses an image without pixels, with a message about something else.
-        # A BMP is exempt from the limit: its header is not a list of parts, and its run lengths are two bytes each.
-        image.__init__(file if kind == "BMP" else source)  # type: ignore[misc]
-    except SyntaxError:
-        size = cast("tuple[int, int]", getattr(image, "_size", (1, 1)))
-        mode = cast("str", getattr(image, "_mode", ""))
-        if mode and min(size) == 0:
-            reason = Message("image-zero-sized", f"has no pixels ({size[0]} × {size[1]})")
-            raise ImageError(name, reason) from None
+        yield
+    except ImageError:
         raise
-    source.end_header()
-    return image
+    except Exception as error:
+        is_transient = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno)
+        raise (TransientImageError if is_transient else ImageError)(name, reason_of(error)) from error
 
 
-def _require_length(file: BinaryFile, stated_bytes: int) -> None:
-    """Raise EOFError if a file is shorter than its header states; libwebp reports every error by one name."""
-    size_bytes = file.seek(0, io.SEEK_END)
-    if size_bytes < stated_bytes:
-        raise EOFError(f"{size_bytes:,} of {stated_bytes:,} bytes")
-    file.seek(0)
+def require_usable(image: Image.Image, name: str | Path, max_pixels: int) -> None:
+    """Check number of pixels, color mode, and that the image is not the preview in a RAW file."""
+    if reason := too_large(max_pixels, size=image.size):
+        raise TransientImageError(name, reason)
+    if 0 in image.size:
+        raise ImageError(name, Message("image-zero-sized", f"has no pixels ({image.width} × {image.height})"))
+    if image.mode == "P" and image.palette is None:
+        raise ImageError(name, Message("image-damaged", "is damaged (palette missing)"))
+    if image.mode not in _MODES:
+        text = f"has the color mode {image.mode}; save it as RGB or grayscale with 8 or 16 bits"
+        raise ImageError(name, Message("image-mode", text, received=image.mode))
+    if isinstance(image, TiffImageFile):  # DNG, NEF and their relatives: the photograph is in a sub-directory
+        tags = image.tag_v2
+        is_preview = tags.get(_NEW_SUBFILE_TYPE, 0) == _REDUCED_RESOLUTION and _SUB_IFDS in tags
+        if is_preview or _DNG_VERSION in tags:
+            raise ImageError(name, _RAW)
 
 
 def _unknown_format(first_bytes: bytes) -> Message:
     if not first_bytes:
         return Message("image-empty", "is empty (0 bytes)")
-    if first_bytes[8:10] == b"CR" and first_bytes.startswith(_TIFF_SIGNATURES):
-        return _raw()
-    if first_bytes[4:8] == b"ftyp" and first_bytes[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+    if re.match(_CANON_RAW, first_bytes, re.DOTALL):
+        return _RAW
+    if re.match(_HEIC, first_bytes, re.DOTALL):
         return Message("image-heic", "is a HEIC image; convert it to JPEG or PNG")
-    return Message(
-        "image-unknown-format",
-        f"is not a JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with {first_bytes[:12]!r})",
-        received=first_bytes[:12],
-    )
-
-
-def _raw() -> Message:
-    return Message("image-raw", "is a camera RAW file, whose first image is a preview; export it as JPEG or PNG")
-
-
-def _raw_problem(image: ImageFile.ImageFile) -> Message | None:
-    """Recognize DNG, NEF and their relatives: a TIFF that begins with a preview of what is in its sub-directories."""
-    if not isinstance(image, TiffImageFile):
-        return None
-    tags = image.tag_v2
-    is_preview = tags.get(_NEW_SUBFILE_TYPE, 0) == _REDUCED_RESOLUTION and _SUB_IFDS in tags
-    return _raw() if is_preview or _DNG_VERSION in tags else None
-
-
-def _mode_problem(image: Image.Image) -> Message | None:
-    mode = image.mode
-    if mode == "P" and image.palette is None:
-        return Message("image-damaged", "is damaged (palette missing)")
-    if mode in _MODES:
-        return None
-    if mode in _MODES_WITHOUT_RANGE:
-        values = f"has {_MODES_WITHOUT_RANGE[mode]} values, for which no format defines a range"
-        return Message("image-mode", f"{values}; save it with 8 or 16 bits", received=mode)
-    return Message("image-mode", f"has the color mode {mode}; save it as RGB", received=mode)
-
-
-@functools.cache
-def _silence_libtiff() -> None:
-    """Stop Pillow's libtiff from printing to stderr, for the rest of the process; do nothing if it is not found.
-
-    Its errors still reach Python as exceptions. Redirecting stderr would lose lines of other threads.
-    """
-    package = Path(PIL.__file__).parent
-    for library in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
-        try:
-            loaded = ctypes.CDLL(str(library))
-            for function in (loaded.TIFFSetErrorHandler, loaded.TIFFSetWarningHandler):
-                function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
-                function(None)
-        except (OSError, AttributeError):
-            continue
+    text = f"is not a JPEG, PNG, BMP, GIF, WebP or TIFF image (begins with {first_bytes[:12]!r})"
+    return Message("image-unknown-format", text, received=first_bytes[:12])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from functools import partial
 
-from PIL import ImageFile, ImageOps, TiffTags
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import ImageFile
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
     ROWSPERSTRIP,
@@ -33,38 +32,15 @@ WEBP_PIXELS = 80_000_000
 LONGEST_SIDE_PX = 10_000_000
 """Maximum width and height: Pillow keeps eight additional bytes for each row of each copy of an image."""
 
-_START_OF_SCAN = b"\xff\xda"
+PART_BYTES = 1_100_000_000
+"""Maximum size of a strip or tile of a TIFF: the largest image with 16 bits and three channels, in one strip."""
+
 BLOCK_BYTES = 1 << 20
 """Block size for reading a file outside of a decoder."""
 
-SMALL_READS = 5_000_000
-"""Maximum number of small reads from a file."""
-
-HEADER_READS = {"PNG": 4_000}
-"""Maximum number of small reads of the header, if lower: 1,000 bytes of a PNG chunk may expand to a million."""
-
+_START_OF_SCAN = b"\xff\xda"
 _BYTES_PER_PIXEL = 8  # 16 bits in four channels, uncompressed
 _OTHER_BYTES = 128_000_000  # metadata, thumbnails, all frames but the first
-_SMALL_BYTES = 20  # the longest entry of a table in a header
-_LIST_BYTES = 800_000
-_BYTES = (TiffTags.BYTE, TiffTags.ASCII, TiffTags.UNDEFINED)
-_PART_BYTES = 1_100_000_000  # the largest image with 16 bits and three channels, in one strip
-_PAST_ANY_END = 1 << 40
-
-
-def too_many_bytes(size_bytes: int, max_pixels: int) -> Message | None:
-    """Return the reason for refusing a file that is larger than any image within the limit, or None.
-
-    Otherwise an endless file, or a sparse one of a terabyte, would be hashed to its end.
-    """
-    if size_bytes <= most_bytes(max_pixels):
-        return None
-    return Message(
-        "image-too-many-bytes",
-        f"has {size_bytes:,} bytes, more than an image of data.max_pixels = {max_pixels:,} needs",
-        received=size_bytes,
-        expected=most_bytes(max_pixels),
-    )
 
 
 def most_bytes(max_pixels: int) -> int:
@@ -72,24 +48,36 @@ def most_bytes(max_pixels: int) -> int:
     return _BYTES_PER_PIXEL * max_pixels + _OTHER_BYTES
 
 
+def too_large(max_pixels: int, size_bytes: int = 0, size: tuple[int, int] = (0, 0)) -> Message | None:
+    """Return the reason for refusing a file by its bytes or an image by its (width, height), or None.
+
+    Without a limit to its bytes an endless file, or a sparse one of a terabyte, would be hashed to its end.
+    """
+    width, height = size
+    if size_bytes > (most := most_bytes(max_pixels)):
+        text = f"has {size_bytes:,} bytes, more than an image of data.max_pixels = {max_pixels:,} needs"
+        return Message("image-too-many-bytes", text, received=size_bytes, expected=most)
+    if (pixels := width * height) > max_pixels:
+        text = f"has {width} × {height} = {pixels:,} pixels, more than data.max_pixels = {max_pixels:,}"
+        return Message("image-too-many-pixels", text, received=pixels, expected=max_pixels)
+    return None
+
+
 def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> Message | None:
     """Return the reason for refusing an image whose decoding would take too long, or None. Its header has been read."""
-    reason = _cost_of(image, file)
-    return Message("image-too-costly", reason) if reason else None
-
-
-def _cost_of(image: ImageFile.ImageFile, file: BinaryFile) -> str | None:
-    pixels = image.width * image.height
-    if max(image.size) > LONGEST_SIDE_PX:
-        return f"is {max(image.size):,} pixels long on one side; the maximum is {LONGEST_SIDE_PX:,}"
-    if image.format == "WEBP" and pixels > WEBP_PIXELS:
-        return f"has {pixels:,} pixels; the maximum for WebP is {WEBP_PIXELS:,}. Save it in another format"
-    if image.tile and image.tile[0][0] == "bmp_rle" and max(pixels, _length(file)) > LARGE_PIXELS:
-        return f"is a run-length encoded BMP of more than {LARGE_PIXELS:,} pixels or bytes; save it in another format"
-    if image.info.get("progressive") and (scans := _scans(file)) * pixels > SCANNED_PIXELS:
-        return f"has {scans:,} scans of {pixels:,} pixels, which no camera or program writes"
-    if isinstance(image, TiffImageFile) and (expanded := _part_bytes(image)) > _PART_BYTES:
-        return f"has strips or tiles that expand to {expanded:,} bytes each; save it with smaller ones"
+    pixels, size_bytes = image.width * image.height, file.seek(0, io.SEEK_END)
+    is_run_length = bool(image.tile) and image.tile[0][0] == "bmp_rle"
+    costs = (
+        (max(image.size), LONGEST_SIDE_PX, "pixels on one side"),
+        (pixels if image.format == "WEBP" else 0, WEBP_PIXELS, "pixels as a WebP"),
+        (max(pixels, size_bytes) if is_run_length else 0, LARGE_PIXELS, "pixels or bytes as a run-length encoded BMP"),
+        (pixels * _scans(file) if image.info.get("progressive") else 0, SCANNED_PIXELS, "pixels in all scans"),
+        (_part_bytes(image) if isinstance(image, TiffImageFile) else 0, PART_BYTES, "bytes in each strip or tile"),
+    )
+    for cost, limit, unit in costs:
+        if cost > limit:
+            text = f"has {cost:,} {unit}, more than the {limit:,} that can be decoded; save it in another form"
+            return Message("image-too-costly", text, received=cost, expected=limit)
     return None
 
 
@@ -103,75 +91,7 @@ def _part_bytes(image: TiffImageFile) -> int:
     return int(pixels * (sum(bits) if len(bits) > 1 else bits[0] * tags.get(SAMPLESPERPIXEL, 1)) // 8)
 
 
-def _length(file: BinaryFile) -> int:
-    return file.seek(0, io.SEEK_END)
-
-
 def _scans(file: BinaryFile) -> int:
     """Count the scans of a JPEG, including its thumbnail's; the marker cannot occur in encoded pixels."""
     file.seek(0)
     return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, BLOCK_BYTES), b""))
-
-
-class PlainJpegFile(JpegImageFile):
-    """JPEG reader that does not look up the print resolution, for which Pillow parses all EXIF data."""
-
-    def _read_dpi_from_exif(self) -> None:
-        pass
-
-
-class BoundedTiffFile(TiffImageFile):
-    """TIFF reader that limits the values per tag: Pillow allocates a Python object for each, five for a rational."""
-
-    def _setup(self) -> None:
-        tags = self.tag_v2
-        if any(len(data) > _LIST_BYTES and tags.tagtype[tag] not in _BYTES for tag, data in tags._tagdata.items()):
-            raise SyntaxError(f"a tag lists more than {_LIST_BYTES:,} bytes of numbers")
-        super()._setup()
-        if not self.use_load_libtiff:  # libtiff detects missing parts
-            self._require_all_parts()
-
-    def _require_all_parts(self) -> None:
-        """Refuse an image with missing strips or tiles, which Pillow would leave black."""
-        boxes = {tile.extents for tile in self.tile if tile.extents}
-        held = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
-        if held < self.width * self.height:
-            raise SyntaxError(f"strips or tiles hold {held:,} of {self.width * self.height:,} pixels")
-
-    def load_end(self) -> None:
-        """Apply the EXIF orientation. Pillow would also parse all other EXIF data, with an object for every number."""
-        ImageOps.exif_transpose(self, in_place=True)
-
-
-class LimitedReads:
-    """File that allows a limited number of small reads.
-
-    Pillow looks for the parts of an image one by one, and skips anything else byte by byte: a gigabyte of garbage would
-    take minutes.
-    """
-
-    def __init__(self, file: BinaryFile, format_name: str) -> None:
-        """Wrap a file whose header is read next."""
-        self._file = file
-        self._left = HEADER_READS.get(format_name, SMALL_READS)
-
-    def end_header(self) -> None:
-        """Switch from the limit for the header to the limit for the pixels."""
-        self._left = SMALL_READS
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Read from the file; raises SyntaxError, as Pillow's readers do, after too many small reads."""
-        if size is not None and 0 <= size <= _SMALL_BYTES:
-            self._left -= 1
-            if self._left < 0:
-                raise SyntaxError("too many small parts")
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Seek with the same result on disk and in memory, which treat impossible positions differently."""
-        if whence == io.SEEK_SET and offset < 0:
-            raise SyntaxError("a part lies before the beginning of the file")
-        return self._file.seek(min(offset, _PAST_ANY_END), whence)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._file, name)

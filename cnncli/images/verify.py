@@ -13,19 +13,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 
 from cnncli.errors import ImageError, Message
 from cnncli.images.exif_orientation import orientation_of
-from cnncli.images.formats import (
-    TransientImageError,
-    open_image,
-    reason_of,
-    regular_file,
-    require_acceptable_size,
-    too_large,
-)
-from cnncli.images.limits import BinaryFile, too_many_bytes
+from cnncli.images.formats import TransientImageError, open_image, reason_of, regular_file, require_acceptable_size
+from cnncli.images.limits import too_large
+from cnncli.images.readers import load_scaled
 from cnncli.images.thumbnail import LEAST_PX, thumbnail_of
 
 
@@ -58,57 +51,33 @@ class ImageFacts:
 
     def within(self, max_pixels: int) -> ImageFacts:
         """Return the facts under a limit that was not known when they were found."""
-        if self.problem is not None:
-            return self
-        problem = too_many_bytes(self.size_bytes, max_pixels)
-        if self.width * self.height > max_pixels:
-            problem = too_large(self.width, self.height, max_pixels)
+        problem = None if self.problem else too_large(max_pixels, self.size_bytes, (self.width, self.height))
         return replace(self, problem=problem, is_transient=True) if problem else self
 
 
-def verify(path: Path, max_pixels: int) -> ImageFacts:
-    """Read, hash and fully decode a file; does not raise for a bad file."""
+def verify(source: Path | bytes, max_pixels: int) -> ImageFacts:
+    """Read, hash and fully decode a file or its content; does not raise for a bad file."""
+    facts = ImageFacts("", 0)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else regular_file(source)
     try:
-        with regular_file(path) as file:
-            return _verify(file, path, max_pixels)
-    except ImageError as error:
-        return ImageFacts("", 0, problem=reason_of(error), is_transient=isinstance(error, TransientImageError))
+        with opened as file:
+            size_bytes = require_acceptable_size(file, "", max_pixels)  # before the whole file is read
+            facts = ImageFacts(hashlib.file_digest(file, "sha256").hexdigest(), size_bytes)
+            with open_image(file, "", max_pixels) as image:
+                return _facts_of(image, facts)
+    except (ImageError, OSError) as error:
+        is_transient = isinstance(error, TransientImageError | OSError)
+        return replace(facts, problem=reason_of(error), is_transient=is_transient)
 
 
-def verify_bytes(data: bytes, name: str, max_pixels: int) -> ImageFacts:
-    """Verify the content of a file, as `verify` does."""
-    return _verify(io.BytesIO(data), name, max_pixels)
-
-
-def digest_of(file: BinaryFile) -> str:
-    """Return the SHA-256 of an open file from its position to its end, hexadecimal."""
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _verify(file: BinaryFile, name: str | Path, max_pixels: int) -> ImageFacts:
-    digest, size_bytes = "", 0
-    try:
-        size = require_acceptable_size(file, name, max_pixels)  # before the whole file is read
-        digest, size_bytes = digest_of(file), size
-        file.seek(0)
-        with open_image(file, name, max_pixels) as image:
-            return _facts_of(image, digest, size_bytes)
-    except ImageError as error:
-        is_transient = isinstance(error, TransientImageError)
-        return ImageFacts(digest, size_bytes, problem=reason_of(error), is_transient=is_transient)
-    except OSError as error:
-        return ImageFacts("", 0, problem=reason_of(error), is_transient=True)
-
-
-def _facts_of(image: ImageFile.ImageFile, digest: str, size_bytes: int) -> ImageFacts:
-    size, mode = image.size, image.mode
-    drafted = None
-    if isinstance(image, JpegImageFile):
-        # Scaled by up to 1/8 while decoding: every bit is still read, and damage is found, in half the time.
-        drafted = image.draft(None, (LEAST_PX, LEAST_PX))
-    image.load()
+def _facts_of(image: ImageFile.ImageFile, facts: ImageFacts) -> ImageFacts:
+    mode, size = image.mode, image.size
+    # A JPEG is scaled by up to 1/8: every bit is still read, and damage is found, in half the time.
+    used = load_scaled(image, (LEAST_PX, LEAST_PX))
+    size = size if image.format == "JPEG" else image.size
     orientation = orientation_of(image)
-    width, height = orientation.size(size if drafted else image.size)
-    thumbnail = thumbnail_of(image, drafted[1][2:] if drafted else image.size, orientation)
+    width, height = size[::-1] if orientation.swaps_axes else size
+    thumbnail = thumbnail_of(image, used, orientation)
     peak = int(np.asarray(image).max()) if image.mode.startswith("I;16") else 0
-    return ImageFacts(digest, size_bytes, width, height, image.format or "", mode, thumbnail=thumbnail, peak=peak)
+    kind = image.format or ""
+    return replace(facts, width=width, height=height, format=kind, mode=mode, thumbnail=thumbnail, peak=peak)

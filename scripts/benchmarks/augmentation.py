@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cnncli.augmentation.views import render
 from cnncli.augmentation.settings import AugmentationConfig
+from cnncli.augmentation.views import render
 from cnncli.networks.backend import import_keras
 from cnncli.runtime.threads import batched, map_ordered
 from scripts.benchmarks.keras_side import plain

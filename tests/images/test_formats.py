@@ -25,7 +25,7 @@ from cnncli.errors import DataError, ImageError, Message
 from cnncli.images import formats, limits
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name, reason_of
-from cnncli.images.verify import verify, verify_bytes
+from cnncli.images.verify import verify
 from tests.images.handmade import tiff
 from tests.images.making import drawn_image, encoded, jpeg
 
@@ -79,7 +79,7 @@ def test_truncated_files_are_refused_and_never_half_gray(kind: str) -> None:
     for fraction in (0.3, 0.6, 0.9):
         cut = whole[: int(len(whole) * fraction)]
         problem = problem_of(cut)
-        assert verify_bytes(cut, "x", 10**6).problem == problem
+        assert verify(cut, 10**6).problem == problem
         assert problem.code in ("image-truncated", "image-damaged")
 
 
@@ -98,7 +98,7 @@ def test_truncated_files_are_refused_and_never_half_gray(kind: str) -> None:
 def test_each_kind_of_damage_has_its_code(data: bytes, expected: str) -> None:
     """Empty files, other formats, RAW, damage and truncation are told apart."""
     assert code_of(data) == expected
-    problem = verify_bytes(data, "x", 10**6).problem
+    problem = verify(data, 10**6).problem
     assert problem is not None
     assert problem.code == expected
 
@@ -112,13 +112,13 @@ def test_pillows_switch_for_truncated_files_is_not_accepted(monkeypatch: pytest.
 
 
 def test_images_without_pixels_are_refused() -> None:
-    """A width of 0 is recognized in BMP and PNG, whose decoders report it differently or not at all."""
+    """A width of 0 is refused in BMP and PNG, whose decoders report it differently or not at all."""
     png = bytearray(FORMATS["PNG"])
     png[16:20] = struct.pack(">I", 0)
     png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
     bmp = bytearray(FORMATS["BMP"])
     bmp[18:22] = struct.pack("<I", 0)
-    assert code_of(bytes(png)) == code_of(bytes(bmp)) == "image-zero-sized"
+    assert code_of(bytes(png)) == code_of(bytes(bmp)) == "image-damaged"
 
 
 def test_larger_than_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +141,8 @@ def test_the_size_limit_admits_16_bits_per_channel(channels: int, monkeypatch: p
     pixels = bytes(64 * 64 * 2 * channels)
     data = tiff(values | {273: len(tiff(values, bits)), 279: len(pixels)}, bits) + pixels
 
-    assert verify_bytes(data, "x", max_pixels=64 * 64).problem is None
-    problem = verify_bytes(data + bytes(16_384), "x", max_pixels=64 * 64).problem
+    assert verify(data, max_pixels=64 * 64).problem is None
+    problem = verify(data + bytes(16_384), max_pixels=64 * 64).problem
     assert problem is not None
     assert problem.code == "image-too-many-bytes"
     assert problem.facts["received"] == len(data) + 16_384
@@ -184,7 +184,7 @@ def test_color_modes_without_a_range_are_refused(image: Image.Image, mode: str) 
     data = encoded(image, "TIFF")
     problem = problem_of(data)
     assert (problem.code, problem.facts["received"]) == ("image-mode", mode)
-    assert verify_bytes(data, "x", 100).problem == problem
+    assert verify(data, 100).problem == problem
 
 
 @pytest.mark.timeout(20)
@@ -228,7 +228,7 @@ def test_damage_never_raises_another_exception(kind: str, seed: int, flips: int)
     for _ in range(flips):
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
     verdict = verdict_of_the_full_decode(bytes(data))
-    assert verdict == verify_bytes(bytes(data), "x", 10**6).problem
+    assert verdict == verify(bytes(data), 10**6).problem
 
 
 def verdict_of_the_full_decode(data: bytes) -> str | None:
@@ -250,7 +250,7 @@ def test_verification_at_one_eighth_finds_what_full_decoding_finds() -> None:
             for _ in range(0 if k % 2 else draw.choice([1, 10])):
                 data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
             full = verdict_of_the_full_decode(bytes(data))
-            assert verify_bytes(bytes(data), "x", 10**6).problem == full
+            assert verify(bytes(data), 10**6).problem == full
             verdicts.add(full.code if isinstance(full, Message) else full)
     assert {None, "image-truncated", "image-damaged"} <= verdicts
 
@@ -282,7 +282,7 @@ def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
         data = bytearray(whole)
         for _ in range(20):
             data[draw.randrange(8, len(data) - 300)] ^= 1 << draw.randrange(8)
-        refused += verify_bytes(bytes(data), "x", 10**6).problem is not None
+        refused += verify(bytes(data), 10**6).problem is not None
     assert refused
     assert capfd.readouterr() == ("", "")
 
@@ -323,7 +323,7 @@ def test_facts_of_bytes_equal_those_of_a_file(tmp_path: Path) -> None:
     """The size is that of the file, not the position where reading ended."""
     (tmp_path / "x.jpg").write_bytes(FORMATS["JPEG"])
     facts = verify(tmp_path / "x.jpg", 10**6)
-    assert facts == verify_bytes(FORMATS["JPEG"], "x", 10**6)
+    assert facts == verify(FORMATS["JPEG"], 10**6)
     assert facts.size_bytes == len(FORMATS["JPEG"])
 
 
@@ -354,5 +354,5 @@ def test_raw_files_are_left_out_by_name(suffix: str, tmp_path: Path) -> None:
 def test_the_peak_of_16_bit_images_is_known() -> None:
     """Verification finds the largest value, from which 12-bit data in 16-bit files are recognized."""
     values = np.linspace(0, 4095, 24 * 32).astype(np.uint16).reshape(24, 32)
-    assert verify_bytes(encoded(Image.fromarray(values)), "x", 10**6).peak == 4095
-    assert verify_bytes(FORMATS["PNG"], "x", 10**6).peak == 0
+    assert verify(encoded(Image.fromarray(values)), 10**6).peak == 4095
+    assert verify(FORMATS["PNG"], 10**6).peak == 0

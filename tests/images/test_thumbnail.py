@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnncli.dataset.perceptual_hash import HASH_BITS, Looks, color_distances, correlations, similar_pairs
 from cnncli.images.thumbnail import GRAY_SIDE, THUMBNAIL_BYTES
-from cnncli.images.verify import verify_bytes
+from cnncli.images.verify import verify
 from tests.images.making import drawn_image, encoded
 
 WHOLE = drawn_image(240, 320, seed=5)
@@ -18,7 +18,7 @@ WHOLE = drawn_image(240, 320, seed=5)
 
 def thumbnail(data: bytes) -> bytes:
     """Return the thumbnail of a readable image."""
-    facts = verify_bytes(data, "x", 10**8)
+    facts = verify(data, 10**8)
     assert facts.problem is None
     return facts.thumbnail
 
@@ -105,6 +105,6 @@ def test_the_smallest_images_have_a_thumbnail(size: tuple[int, int]) -> None:
 def test_refused_images_have_no_thumbnail() -> None:
     """The thumbnail of a damaged image is empty."""
     data = io.BytesIO(encoded(WHOLE, "JPEG")).getvalue()[:-500]
-    facts = verify_bytes(data, "x", 10**8)
+    facts = verify(data, 10**8)
     assert facts.problem is not None
     assert facts.thumbnail == b""

@@ -18,11 +18,11 @@ from PIL import Image
 
 from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import ImageError, Message
-from cnncli.images import limits
+from cnncli.images import limits, readers
 from cnncli.images.color_modes import flat_color
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.formats import reason_of
-from cnncli.images.verify import ImageFacts, verify, verify_bytes
+from cnncli.images.verify import ImageFacts, verify
 from tests.fault_injection.bounded import run_bounded
 from tests.fault_injection.images import refusal
 from tests.images import handmade
@@ -130,8 +130,8 @@ def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pyt
         path.write_bytes(data)
         assert verify(path, MAX_PIXELS).problem is None, suffix
         with monkeypatch.context() as patch:
-            patch.setattr(limits, "SMALL_READS", 1000)
-            patch.setitem(limits.HEADER_READS, "PNG", 1000)
+            patch.setattr(readers, "SMALL_READS", 1000)
+            patch.setitem(readers.HEADER_READS, "PNG", 1000)
             assert code_of(verify(path, MAX_PIXELS)) == "image-damaged", suffix
 
 
@@ -156,7 +156,7 @@ def test_numbers_beside_the_pixels_become_no_objects(monkeypatch: pytest.MonkeyP
     """A fraction of eight bytes becomes three hundred: fifty million of them would not fit into 2 GB."""
     data = _with_many_numbers(kind, tag)
     monkeypatch.setattr("PIL.TiffImagePlugin.IFDRational", lambda *parts: pytest.fail("a fraction was made"))
-    assert code_of(verify_bytes(data, "x", MAX_PIXELS)) == ("image-damaged" if kind == "tif" else None)
+    assert code_of(verify(data, MAX_PIXELS)) == ("image-damaged" if kind == "tif" else None)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])

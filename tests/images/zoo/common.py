@@ -66,7 +66,7 @@ def png_kinds(shades: Shades) -> Iterator[Kind]:
     shade = next(shades)
     yield kind("more-rows-than-it-says.png", png((32, 24), 8, 2, rows_of(np.tile(shade, (40, 1, 1)))), Used(shade))
     yield kind("fewer-rows-than-it-says.png", png((32, 24), 8, 2, rows_of(shade[:20])), Refused("image-truncated"))
-    yield kind("zero-wide.png", png((0, 24), 8, 2, b""), Refused("image-zero-sized"))
+    yield kind("zero-wide.png", png((0, 24), 8, 2, b""), Refused("image-damaged"))
     frames = [next(shades) for _ in range(3)]
     moving = encoded(image(frames[0]), save_all=True, append_images=[image(one) for one in frames[1:]], duration=99)
     yield kind("animated.png", moving, Used(frames[0]))
@@ -97,7 +97,7 @@ def jpeg_kinds(shades: Shades) -> Iterator[Kind]:
     yield kind("padded-between-segments.jpg", data[:frame] + b"\xff" * 9 + data[frame:], as_jpeg(shade))
     yield kind("12-bit.jpg", data[: frame + 4] + b"\x0c" + data[frame + 5 :], Refused("image-damaged"))
     yield kind("two-colors.jpg", data[: frame + 9] + b"\x02" + data[frame + 10 :], Refused("image-damaged"))
-    yield kind("zero-high.jpg", data[: frame + 5] + b"\0\0" + data[frame + 7 :], Refused("image-zero-sized"))
+    yield kind("zero-high.jpg", data[: frame + 5] + b"\0\0" + data[frame + 7 :], Refused("image-damaged"))
     shade = next(shades)
     thumbnail = Image.Exif()
     thumbnail[0x010E] = "described"

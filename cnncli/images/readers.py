@@ -1,0 +1,215 @@
+"""Pillow's readers of the six formats, with the checks and limits that Pillow leaves out."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL
+from PIL import Image, ImageFile, ImageOps, TiffTags
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from cnncli.images.limits import BLOCK_BYTES, BinaryFile
+
+SMALL_READS = 5_000_000
+"""Maximum number of small reads from a file."""
+
+HEADER_READS = {"PNG": 4_000}
+"""Maximum number of small reads of the header, if lower: 1,000 bytes of a PNG chunk may expand to a million."""
+
+_SMALL_BYTES = 20  # the longest entry of a table in a header
+_LIST_BYTES = 800_000
+_BYTES = (TiffTags.BYTE, TiffTags.ASCII, TiffTags.UNDEFINED)
+_PAST_ANY_END = 1 << 40
+_PNG_SIGNATURE_BYTES = 8
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def read_header(file: BinaryFile, kind: str) -> ImageFile.ImageFile:
+    """Return the image in a file of a known format; its pixels are not read.
+
+    `Image.open` would refuse above 179 million pixels, whatever `max_pixels` is, and open the two images in a phone's
+    JPEG as a format of its own (MPO).
+    """
+    if kind == "TIFF":
+        _silence_libtiff()
+    if kind == "BMP":  # its header is not a list of parts, and its run lengths are two bytes each
+        return BmpImageFile(file)
+    source = LimitedReads(file, HEADER_READS.get(kind, SMALL_READS))
+    image = _READERS[kind](source)  # type: ignore[arg-type] # Pillow reads from any object with its methods
+    source.remaining = SMALL_READS
+    return image
+
+
+def load_scaled(image: Image.Image, least: tuple[int, int]) -> tuple[float, float]:
+    """Decode the pixels, a JPEG at 1/2, 1/4 or 1/8 if at least the (width, height) `least` remains.
+
+    Returns:
+        (width, height) of the part of the pixels that is the image: if the size of a JPEG is not a multiple of the
+        factor, the last column and row extend past its edge by a fraction of a pixel.
+    """
+    drafted = image.draft(None, least)
+    image.load()
+    return drafted[1][2:] if drafted else image.size
+
+
+class LimitedReads:
+    """File that allows a limited number of small reads.
+
+    Pillow looks for the parts of an image one by one, and skips anything else byte by byte: a gigabyte of garbage would
+    take minutes.
+
+    Attributes:
+        remaining: Number of small reads that are allowed from now on.
+    """
+
+    def __init__(self, file: BinaryFile, remaining: int) -> None:
+        self._file = file
+        self.remaining = remaining
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read from the file; raises SyntaxError, as Pillow's readers do, after too many small reads."""
+        if size is not None and 0 <= size <= _SMALL_BYTES:
+            self.remaining -= 1
+            if self.remaining < 0:
+                raise SyntaxError("too many small parts")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Seek with the same result on disk and in memory, which treat impossible positions differently."""
+        if whence == io.SEEK_SET and offset < 0:
+            raise SyntaxError("a part lies before the beginning of the file")
+        return self._file.seek(min(offset, _PAST_ANY_END), whence)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+
+class PlainJpegFile(JpegImageFile):
+    """JPEG reader that does not look up the print resolution, for which Pillow parses all EXIF data."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
+class BoundedTiffFile(TiffImageFile):
+    """TIFF reader that limits the values per tag: Pillow allocates a Python object for each, five for a rational.
+
+    It also refuses missing strips or tiles, which Pillow would leave black.
+    """
+
+    def _setup(self) -> None:
+        tags = self.tag_v2
+        if any(len(data) > _LIST_BYTES and tags.tagtype[tag] not in _BYTES for tag, data in tags._tagdata.items()):
+            raise SyntaxError(f"a tag lists more than {_LIST_BYTES:,} bytes of numbers")
+        super()._setup()
+        boxes = {tile.extents for tile in self.tile if tile.extents}
+        held = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+        if not self.use_load_libtiff and held < self.width * self.height:  # libtiff detects missing parts
+            raise SyntaxError(f"strips or tiles hold {held:,} of {self.width * self.height:,} pixels")
+
+    def load_end(self) -> None:
+        """Apply the EXIF orientation. Pillow would also parse all other EXIF data, with an object for every number."""
+        ImageOps.exif_transpose(self, in_place=True)
+
+
+class CompletePngFile(PngImageFile):
+    """PNG reader that raises EOFError if rows are missing; Pillow leaves them black."""
+
+    def load_end(self) -> None:
+        """Count the rows if some may be missing, which is rare: the last row is black then."""
+        super().load_end()
+        width, height = self.size
+        if self.info.get("interlace") or self.im.crop((0, height - 1, width, height)).getbbox(False) is None:
+            _require_rows(self.fp)  # type: ignore[arg-type] # Pillow closes it later
+
+
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": PlainJpegFile,
+    "PNG": CompletePngFile,
+    "GIF": GifImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": BoundedTiffFile,
+}
+
+
+def require_checksums(file: BinaryFile) -> None:
+    """Check the checksums of all chunks of a PNG, of which Pillow only checks those before the pixels.
+
+    Raises:
+        SyntaxError: a checksum is wrong, or there are too many chunks.
+        EOFError: the file ends before the end chunk.
+    """
+    for _ in _png_blocks(file):
+        pass
+
+
+def _require_rows(file: BinaryFile) -> None:
+    """Raise EOFError if the pixel data of a PNG expand to fewer bytes than its rows, each with one for its filter."""
+    file.seek(_PNG_SIGNATURE_BYTES + 8)
+    width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
+    needed = found = 0
+    for left, top, across, down in _PNG_PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        row_bytes = 1 + -(-columns * depth * _PNG_CHANNELS[color] // 8)
+        needed += rows * row_bytes if columns > 0 and rows > 0 else 0
+    inflater = zlib.decompressobj()
+    for kind, block in _png_blocks(file):
+        while kind == b"IDAT" and block and found < needed:
+            found += len(inflater.decompress(block, BLOCK_BYTES))
+            block = inflater.unconsumed_tail
+    if found < needed:
+        raise EOFError(f"{found:,} of {needed:,} bytes of pixels")
+
+
+def _png_blocks(file: BinaryFile) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the kind of each chunk with its data in blocks, since one may be as long as the file."""
+    file.seek(_PNG_SIGNATURE_BYTES)
+    for _ in range(SMALL_READS):
+        length, kind = struct.unpack(">I4s", _read_exactly(file, 8))
+        checksum = zlib.crc32(kind)
+        while length:
+            block = _read_exactly(file, min(length, BLOCK_BYTES))
+            yield kind, block
+            checksum = zlib.crc32(block, checksum)
+            length -= len(block)
+        if checksum != int.from_bytes(_read_exactly(file, 4), "big"):
+            raise SyntaxError(f"wrong checksum in {kind!r}")
+        if kind == b"IEND":
+            return
+    raise SyntaxError(f"more than {SMALL_READS:,} chunks")
+
+
+def _read_exactly(file: BinaryFile, length: int) -> bytes:
+    block = file.read(length)
+    if len(block) < length:
+        raise EOFError(f"end of file after {file.seek(0, io.SEEK_END):,} bytes")
+    return block
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Stop Pillow's libtiff from printing to stderr, for the rest of the process; do nothing if it is not found.
+
+    Its errors still reach Python as exceptions. Redirecting stderr would lose lines of other threads.
+    """
+    package = Path(PIL.__file__).parent
+    for library in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
+        try:
+            loaded = ctypes.CDLL(str(library))
+            for function in (loaded.TIFFSetErrorHandler, loaded.TIFFSetWarningHandler):
+                function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+                function(None)
+        except (OSError, AttributeError):
+            continue
