@@ -16,8 +16,8 @@ from cnncli.terminal.formatting import size
 
 log = logging.getLogger(__name__)
 
-MIN_ROOM_BYTES = 256 * 2**20
-"""Freed at a time when the disk is full, if that much can be freed."""
+ROOM_BYTES = 2**29
+"""Freed when the disk is full, if that much can be freed: more than a segment takes."""
 
 
 class StoredKey(NamedTuple):
@@ -64,8 +64,8 @@ def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Evicti
 
     Args:
         cache: folder of the feature cache.
-        keep_bytes: size that may be left; 0 deletes everything that is not in use.
-        used_before: keys that were used since then (seconds since 1970) stay in any case.
+        keep_bytes: size that may be left.
+        used_before: keys that were used since then, in seconds since 1970, stay in any case.
     """
     if not cache.is_dir():
         return Eviction()
@@ -85,10 +85,7 @@ def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Evicti
 
 
 def _clean(key: Path, is_surplus: bool) -> bool:
-    """Delete what killed processes have left in a key, or all of it if it is surplus or empty, unless it is in use.
-
-    Returns whether the key was deleted.
-    """
+    """Delete what killed processes have left in an unused key; if it is surplus or empty, delete it and return True."""
     with suppress(OSError):
         lock = try_exclusive(key / LOCK)
         if lock is not None:
@@ -101,12 +98,7 @@ def _clean(key: Path, is_surplus: bool) -> bool:
 
 
 class CacheLimit:
-    """Keeps a cache below its cap while one process writes into it.
-
-    Args:
-        cache: folder of the feature cache.
-        max_bytes: the cap; None: see `default_cap`.
-    """
+    """Keeps a cache below its cap, by default `default_cap`, while one process writes into it."""
 
     def __init__(self, cache: Path, max_bytes: int | None) -> None:
         self._cache, self._max_bytes = cache, max_bytes
@@ -141,9 +133,9 @@ class CacheLimit:
             log.info(Message("cache-evicted", text, received=self._freed_bytes, expected=cap))
             self._freed_bytes = 0
 
-    def make_room(self, needed_bytes: int) -> bool:
+    def make_room(self) -> bool:
         """Evict keys because the disk is full; return whether anything was deleted."""
-        return evict(self._cache, self._measure() - max(needed_bytes, MIN_ROOM_BYTES)).freed_bytes > 0
+        return evict(self._cache, self._measure() - ROOM_BYTES).freed_bytes > 0
 
     def _measure(self) -> int:
         return sum(key.size_bytes for key in stored_keys(self._cache))

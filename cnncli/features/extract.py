@@ -162,12 +162,7 @@ def fits(wanted: Sequence[Wanted], store: FeatureStore) -> bool:
 
 @dataclass(frozen=True)
 class Counts:
-    """Number of features (images times views), or of decoded images, in the cache.
-
-    Attributes:
-        computed: computed and cached now; features that are not cached are not counted.
-        reused: cached before.
-    """
+    """Number of features (images times views), or of decoded images, that were cached now and before."""
 
     computed: int = 0
     reused: int = 0
@@ -179,17 +174,7 @@ class Counts:
 def extract(
     extraction: Extraction, rows: Sequence[ImageRecord], views: int, store: FeatureStore, console: Console
 ) -> tuple[list[StoredFeatures], Counts]:
-    """Return the features of images in views 0 … views − 1; those that are not cached are computed.
-
-    Args:
-        extraction: how features are computed.
-        rows: the images.
-        views: number of views per image.
-        store: the feature cache.
-        console: shows progress.
-
-    Returns:
-        One `StoredFeatures` per view, with rows in the order of `rows`, and how many were computed and reused.
+    """Return the features of images in views 0 … views − 1, and how many were computed and reused.
 
     Raises:
         DataError: images that cannot be decoded or have changed since they were indexed, all of them.
@@ -244,10 +229,7 @@ class DecodedImages:
     spec: PixelSpec
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """Return the pixels of some images as a list of one array, uint8, shape (n, height, width, channels).
-
-        Args:
-            indexes: positions in `images`, shape (n,).
+        """Return the pixels of the images at some positions as one array, uint8, shape (n, height, width, channels).
 
         Raises:
             DataError: images that cannot be decoded anymore, all of them.
@@ -289,22 +271,16 @@ def _compute(
     Returns number, digests and features of each view, and the errors of images that cannot be used.
     """
     decoded, errors = read_all(rows, extraction.pixels)
-    images = [[image for image in decoded if image[0].digest in digests] for digests in missing]
-    rendered = [
-        render_view(pixels, extraction.augmentation, row.digest, view)
-        for view, of_view in enumerate(images)
-        for row, pixels in of_view
-    ]
-    if not rendered:
+    pixels = {row.digest: one for row, one in decoded}
+    digests = [[digest for digest in pixels if digest in of_view] for of_view in missing]
+    places = [(view, digest) for view, of_view in enumerate(digests) for digest in of_view]
+    if not places:
         return [], errors
+    rendered = [render_view(pixels[digest], extraction.augmentation, digest, view) for view, digest in places]
     tensors = extraction.run(np.stack(rendered))
-    ends = np.cumsum([len(of_view) for of_view in images])
-    parts = [np.split(tensor, ends[:-1]) for tensor in tensors]
-    computed = [
-        (view, [row.digest for row, _ in of_view], [part[view] for part in parts])
-        for view, of_view in enumerate(images)
-    ]
-    return computed, errors
+    ends = np.cumsum([len(of_view) for of_view in digests])
+    parts = zip(*(np.split(tensor, ends[:-1]) for tensor in tensors), strict=True)
+    return [(view, digests[view], list(part)) for view, part in enumerate(parts)], errors
 
 
 class _PendingRows:

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from cnncli.engines.engine import Array
 from cnncli.errors import CacheError, Message, printable
 from cnncli.features.segments import LOCK, Digests, Segment, delete, map_rows, read_segment, subfolders, sweep
-from cnncli.runtime.threads import map_ordered
+from cnncli.runtime.threads import batched, map_ordered
 from cnncli.storage.locks import Lock, exclusive, shared
 
 log = logging.getLogger(__name__)
 
 ABSENT = -1
-ROWS_AT_A_TIME = 64
-"""Number of rows copied into memory to be hashed."""
+HASHED_ROWS = 64
+"""Number of rows copied into memory at a time to be hashed."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,15 @@ class StoredFeatures:
         return np.cumsum([0, *(len(segment.digests) for segment in self.segments)])
 
     def checksum(self) -> str:
-        """Return the SHA-256 of all rows in their order, which does not depend on how segments divide them.
-
-        Raises:
-            CacheError: the files were deleted by hand.
-        """
+        """Return the SHA-256 of all rows in their order, whatever their segments. For errors, see `rows`."""
         digest = hashlib.sha256()
-        for start in range(0, len(self), ROWS_AT_A_TIME):
-            for tensor in self.rows(np.arange(start, min(start + ROWS_AT_A_TIME, len(self)))):
+        for indexes in batched(range(len(self)), HASHED_ROWS):
+            for tensor in self.rows(np.array(indexes)):
                 digest.update(tensor.tobytes())
         return digest.hexdigest()
 
     def rows(self, indexes: NDArray[np.int64]) -> list[Array]:
-        """Return the features of some images.
-
-        Args:
-            indexes: positions in the sequence of images, shape (n,).
-
-        Returns:
-            One array of shape (n, …) per tensor.
+        """Return the features of the images at some positions, shape (n,): one array of shape (n, …) per tensor.
 
         Raises:
             CacheError: the files were deleted by hand.
@@ -100,10 +90,7 @@ def _mapped(segment: Segment) -> Array:
 
 
 class OpenKey:
-    """A key that other processes do not delete for as long as this object lives.
-
-    Args:
-        folder: folder of the key.
+    """A key, given by its folder, that other processes do not delete for as long as this object lives.
 
     Raises:
         OSError: the folder does not exist.
@@ -152,12 +139,9 @@ class OpenKey:
                 self._drop(path.name, error)
 
     def _drop(self, name: str, error: OSError | ValueError) -> None:
-        """Do not use a segment anymore; delete it if it is damaged, unless another process uses the key.
-
-        Too many open files, or a failing network, say nothing about the segment.
-        """
+        """Do not use a segment anymore; delete it if it is damaged, unless another process uses the key."""
         self._segments[name], self._sorted = None, None
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):  # too many open files, for example
             text = f"Part of the feature cache cannot be read and is not used: {error}"
             log.warning(Message("cache-segment-unreadable", text, path=error.filename, reason=error.strerror))
         else:
@@ -166,15 +150,14 @@ class OpenKey:
     def _as_only_user(self, action: Callable[[], object]) -> None:
         """Run an action unless another process uses the key.
 
-        The shared lock is given up before it becomes exclusive. The cache's lock keeps other deleting processes away in
-        between.
+        The cache's lock keeps others from deleting it after the shared lock was given up for an exclusive one.
         """
         with suppress(OSError), exclusive(self.folder.parent / LOCK):
             try:
                 if self.pin.try_alone():
                     action()
             finally:
-                self.pin.share()
+                self.pin.acquire(exclusive=False, wait=True)
 
 
 def positions(digests: Digests, known: Digests, order: NDArray[np.int64]) -> NDArray[np.int64]:

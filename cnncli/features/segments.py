@@ -48,11 +48,7 @@ Digests = NDArray[np.bytes_]
 
 
 def pack(digests: Sequence[str]) -> Digests:
-    """Return hexadecimal SHA-256 digests as 32 bytes each, shape (n,).
-
-    Raises:
-        ValueError: one of them is not a SHA-256 digest.
-    """
+    """Return hexadecimal SHA-256 digests as 32 bytes each, shape (n,); ValueError for anything else."""
     if any(len(digest) != 64 for digest in digests):
         raise ValueError("a SHA-256 digest has 64 hexadecimal digits")
     return np.frombuffer(bytes.fromhex("".join(digests)), "S32")
@@ -91,7 +87,7 @@ class Segment:
 
 @lru_cache(MAX_MAPPED)
 def map_rows(segment: Segment) -> Array:
-    """Map the rows of a segment into memory, dtype `Segment.record`, shape (n,). Keeps the file open.
+    """Map the rows of a segment into memory, dtype `Segment.record`, shape (n,).
 
     Raises:
         OSError: the file is gone.
@@ -117,12 +113,7 @@ def read_segment(folder: Path) -> Segment:
 
 
 def write_segment(key: Path, digests: Digests, arrays: Sequence[Array]) -> Segment:
-    """Write a segment, which appears in one step.
-
-    Args:
-        key: folder of the key, which is open.
-        digests: digest of the image of each row, shape (n,).
-        arrays: one array per tensor, shape (n, …).
+    """Write a segment into the folder of an open key: one array per tensor, shape (n, …). It appears in one step.
 
     Raises:
         OSError: it cannot be written; nothing is left of it.
@@ -175,11 +166,7 @@ def subfolders(folder: Path, *, temporary: bool = False) -> list[Path]:
 
 
 def delete(path: Path) -> None:
-    """Delete a key or a segment. It disappears in one step; if the process is killed, `sweep` deletes the rest.
-
-    Raises:
-        OSError: it cannot be deleted.
-    """
+    """Delete a key or a segment. It disappears in one step; if the process is killed, `sweep` deletes the rest."""
     temporary = _temporary_in(path.parent)
     path.rename(temporary)
     shutil.rmtree(temporary, ignore_errors=True)

@@ -1,9 +1,9 @@
 """The feature cache: the output of a frozen trunk for each image, stored under what it was computed from.
 
-Content-addressed: a key describes everything that the values depend on (trunk, weights, engine, pixels, view), and the
-digest of the image does the rest. A key holds immutable segments, which are mapped into memory when they are read. A
-reader never finds a partial segment, and two processes may fill the cache at once. Keys in use are never deleted; of
-the others, the least recently used ones are evicted when the cache exceeds its cap.
+A key describes everything that the values depend on except the image: trunk, weights, engine, pixels, view. It holds
+immutable segments, which are mapped into memory when they are read. A reader never finds a partial segment, and two
+processes may fill the cache at once. Keys in use are never deleted; of the others, the least recently used ones are
+evicted when the cache exceeds its cap.
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ from cnncli.features.eviction import CacheLimit
 from cnncli.features.open_key import ABSENT, OpenKey, StoredFeatures
 from cnncli.features.segments import DESCRIPTION, FORMAT, map_rows, pack, write_segment
 from cnncli.storage.atomic import touch, write_atomically
-
-KEY_BYTES = 2**16
-"""Disk space for a key's folder and description."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -111,12 +108,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         return found
 
     def write(self, key: FeatureKey, digests: Sequence[str], arrays: Sequence[Array]) -> None:
-        """Write a segment of features. If the disk is full, room is made once.
-
-        Args:
-            key: their key.
-            digests: hexadecimal SHA-256 digests of the images, n.
-            arrays: one array per tensor, shape (n, …).
+        """Write a segment of features: one array per tensor, with a row for each digest. Makes room on a full disk.
 
         Raises:
             CacheError: it cannot be written; nothing is left of it.
@@ -125,12 +117,11 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         if not arrays or any(len(array) != len(digests) for array in arrays):
             raise ValueError(f"{len(digests)} digests for arrays of {[len(array) for array in arrays]} rows")
         packed, folder = pack(digests), self._folder / key.name
-        needed_bytes = sum(array.nbytes for array in arrays) + 3 * packed.nbytes + KEY_BYTES
         try:
             try:
                 segment = write_segment(self._create(key).folder, packed, arrays)
             except OSError as error:
-                if error.errno not in _DISK_FULL or not self._limit.make_room(needed_bytes):
+                if error.errno not in _DISK_FULL or not self._limit.make_room():
                     raise
                 segment = write_segment(self._create(key).folder, packed, arrays)
         except OSError as error:

@@ -91,14 +91,15 @@ def git() -> dict[str, Any] | None:
 def _output_of(*command: str) -> str | None:
     """Return the output of a small program, or None if it is missing, fails or takes too long."""
     with suppress(OSError, subprocess.SubprocessError, ValueError):
+        variables = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # otherwise git would refresh its index
         done = subprocess.run(
             command,
+            check=True,
             capture_output=True,
             text=True,
             timeout=GIT_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # otherwise git would refresh its index
+            env=variables,
         )
-        if done.returncode == 0:
-            return done.stdout.strip()
+        return done.stdout.strip()
     return None

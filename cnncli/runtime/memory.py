@@ -15,8 +15,7 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-PROC = Path("/proc")
-CGROUP = Path("/sys/fs/cgroup")
+PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = True) -> int | None:
@@ -27,8 +26,7 @@ def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = Tr
     free = meminfo["MemAvailable"] + (meminfo.get("SwapFree", 0) if swap else 0)
     with suppress(OSError, ValueError):
         limit = int((cgroup / "memory.max").read_text())
-        anonymous = _read_sizes(cgroup / "memory.stat", 1)["anon"]
-        free = min(free, limit - anonymous)
+        free = min(free, limit - _read_sizes(cgroup / "memory.stat", 1)["anon"])
     return max(0, free)
 
 
@@ -51,9 +49,7 @@ def limited(extra_bytes: int) -> Iterator[bool]:
         yield False
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = taken + extra_bytes
-    if soft != resource.RLIM_INFINITY:
-        bound = min(bound, soft)
+    bound = taken + extra_bytes if soft == resource.RLIM_INFINITY else min(taken + extra_bytes, soft)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
     try:

@@ -48,10 +48,6 @@ class Lock(AbstractContextManager["Lock"]):
             return False
         return os.path.samestat(current, os.fstat(self._descriptor))
 
-    def share(self) -> None:
-        """Take the shared lock; wait while another process holds the exclusive one."""
-        self.acquire(exclusive=False, wait=True)
-
     def try_alone(self) -> bool:
         """Take the exclusive lock if no other process holds the lock; otherwise a shared lock is lost, too."""
         return self.acquire(exclusive=True, wait=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.storage.zips import ARCHIVE_ERRORS, open_zip, read_entry, repeated_names
+from cnncli.storage.zips import ARCHIVE_ERRORS, open_zip, repeated_names
 
 Arrays = dict[str, NDArray[Any]]
 
 SUFFIX = ".npy"
-_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_arrays(path: Path) -> Arrays:
@@ -39,14 +37,11 @@ def read_arrays(path: Path) -> Arrays:
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
     if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.endswith(SUFFIX):
         raise ValueError(f"{entry.filename} is not an uncompressed array")
-    data = read_entry(archive, entry, entry.compress_size)
-    file = io.BytesIO(data)
     try:
-        read_header = _HEADER_READERS[np.lib.format.read_magic(file)]
-        shape, is_fortran, dtype = read_header(file)
-        if dtype.hasobject or not dtype.itemsize or any(size < 0 for size in shape):
-            raise ValueError(shape, dtype)
-        values: NDArray[Any] = np.ndarray(shape, dtype, data, file.tell(), order="F" if is_fortran else "C")
+        with archive.open(entry) as file:  # NumPy reads it in blocks: memory is used only for data that is there
+            values: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # NumPy parses the header as a Python literal, which may raise anything
-        raise ValueError(f"{entry.filename} does not hold the values that it declares") from error
-    return values.copy()
+        raise ValueError(f"{entry.filename} is not a valid array") from error
+    if not values.dtype.itemsize:
+        raise ValueError(f"{entry.filename} has values without bytes")
+    return values

@@ -91,7 +91,7 @@ def test_a_shared_lock_becomes_exclusive_only_if_nobody_shares_it(tmp_path: Path
     mine, other = shared(tmp_path / "lock"), shared(tmp_path / "lock")
 
     assert not mine.try_alone()
-    mine.share()
+    mine.acquire(exclusive=False, wait=True)
     other.release()
     assert mine.try_alone()
 

@@ -71,7 +71,7 @@ def test_hostile_array_is_a_value_error(data: bytes, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", data)
 
-    with pytest.raises(ValueError, match="does not hold the values"):
+    with pytest.raises(ValueError, match=r"^a\.npy "):
         read_arrays(tmp_path / "a.npz")
 
 
