@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cnncli.errors import Message
-from cnncli.terminal.suggestions import did_you_mean
-
 Kind = Literal["number", "integer", "boolean", "word", "integers"]
 
 
@@ -37,17 +34,23 @@ class Option:
     @property
     def expected(self) -> str:
         """Description of the allowed values that fits behind `expected`."""
-        if self.kind == "word":
-            return "one of " + ", ".join(self.choices)
-        noun = {"number": "a number", "integer": "an integer", "boolean": "true or false"}.get(
-            self.kind, "a list of integers"
-        )
-        bounds = [] if self.minimum is None else [f"{'above' if self.exclusive else 'at least'} {self.minimum:g}"]
-        bounds += [] if self.below is None else [f"below {self.below:g}"]
-        return " ".join([noun, " and ".join(bounds)]) if bounds else noun
+        words = {
+            "number": "a number",
+            "integer": "an integer",
+            "boolean": "true or false",
+            "word": f"one of {', '.join(self.choices)}",
+            "integers": "a list of integers",
+        }[self.kind]
+        if self.minimum is not None:
+            words += f" {'above' if self.exclusive else 'at least'} {self.minimum:g}"
+        if self.below is not None:
+            words += f" and below {self.below:g}"
+        return f"{words} or null" if self.default is None else words
 
     def accepts(self, value: object) -> bool:
-        """Return whether a value is allowed."""
+        """Return whether a value is allowed; null is if the default is null."""
+        if value is None:
+            return self.default is None
         if self.kind == "boolean":
             return isinstance(value, bool)
         if self.kind == "word":
@@ -68,24 +71,6 @@ class Option:
             return False
         low = self.minimum is None or value > self.minimum or (value == self.minimum and not self.exclusive)
         return low and (self.below is None or value < self.below) and value < float("inf")
-
-
-def option_problems(network: str, allowed: Mapping[str, Option], given: Mapping[str, Any]) -> tuple[Message, ...]:
-    """Return the problems with the options of a network."""
-    problems = []
-    for name, value in given.items():
-        key = f"backbone.options.{name}"
-        if name not in allowed:
-            hint = (
-                did_you_mean(name, allowed) or f"There are {', '.join(allowed)}." if allowed else "It has no options."
-            )
-            text = f"{key}: not an option of {network}. {hint}"
-            problems.append(Message("config-unknown-argument", text, key=key, received=value, hint=hint))
-        elif not allowed[name].accepts(value):
-            expected = allowed[name].expected
-            text = f"{key}: not allowed (received {value!r}), expected {expected}."
-            problems.append(Message("config-argument-not-allowed", text, key=key, received=value, expected=expected))
-    return tuple(problems)
 
 
 def with_defaults(allowed: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,188 +1,159 @@
 """Check a tree against the schema and find all unknown keys, missing keys, wrong types, ranges and choices.
 
-pydantic checks each value on its own; the messages come from the schema, so that a setting with several forms (a
-number or `all`) has one message instead of one per form.
+pydantic finds what is wrong; the messages come from the schema, so that a setting with several forms (a number or
+`all`) has one message instead of one per form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from itertools import takewhile
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
-from cnncli.catalogue.settings import Settings
-from cnncli.config.fields import choices_of, expectation, group_of, item_groups_of, takes_null
-from cnncli.config.schema import MAX_ITEMS, Config, HeadLayer, StageConfig
+from cnncli.config.fields import Setting, all_settings, choices_of, expectation, group_words, settings_by_key
+from cnncli.config.schema import LAYERS, MAX_ITEMS, Config
 from cnncli.config.suggestions import setting_hint
-from cnncli.config.tree import Node, Problem, format_value, join
+from cnncli.config.tree import Node, Problem, format_value
 from cnncli.config.yaml_document import unquoted
 from cnncli.terminal.suggestions import did_you_mean
 
-_HEAD_LAYERS: tuple[type[Settings], ...] = get_args(HeadLayer)
+Location = tuple[int | str, ...]
+
+_LAYER_KINDS = {kind.__name__ for kind in LAYERS.values()}
 
 
-class Check:
-    """One pass over a tree.
+def check(tree: Node) -> tuple[dict[str, Any], list[Problem]]:
+    """Check the type, range and choice of each setting.
 
-    Attributes:
-        problems: All problems.
-        values: The valid values, ready for `Config.model_validate`; wrong ones are left out.
+    Returns:
+        `(values, problems)`: the valid settings, and a problem for each other one. A list with a problem is left out
+        as a whole, and a missing `data.path` is not replaced.
     """
-
-    def __init__(self, tree: Node) -> None:
-        self.problems: list[Problem] = []
-        self.values = self._group(Config, tree, "")
-
-    @property
-    def wrong(self) -> frozenset[str]:
-        """Keys with problems."""
-        return frozenset(problem.key for problem in self.problems)
-
-    def _group(self, group: type[Settings], node: Node, key: str, or_null: bool = False) -> dict[str, Any]:
-        """Return the valid values of a group; null is an empty group: a heading with all its lines commented out."""
-        if node.value is None:
-            node = Node({}, node.origin)
-        if not isinstance(node.value, dict):
-            words = f"a group of settings ({', '.join(group.model_fields)})"
-            self._add("config-wrong-type", node, key, "wrong type", f"{words} or null" if or_null else words)
-            return {}
-        values: dict[str, Any] = {}
-        for name, child in node.value.items():
-            field = group.model_fields.get(name)
-            if field is not None:
-                values.update(self._field(group, name, field, child, join(key, name)))
-            elif group.model_config.get("extra") == "allow":
-                values[name] = child.plain()
-            else:
-                hint = _hint_for(name, group, key)
-                self._add("config-unknown-key", child, join(key, name), "unknown setting", "", hint)
-        self._find_missing(group, node, key)
-        return values
-
-    def _find_missing(self, group: type[Settings], node: Node, key: str) -> None:
-        for name, field in group.model_fields.items():
-            if field.is_required() and node.child(name) is None:
-                inner, full_key = group_of(field), join(key, name)
-                if inner is None:
-                    words = expectation(field)
-                    problem = Problem("config-missing-key", node.origin, full_key, "missing", expected=words)
-                    self.problems.append(problem)
-                else:
-                    self._find_missing(inner, Node({}, node.origin), full_key)
-
-    def _field(self, group: type[Settings], name: str, field: FieldInfo, node: Node, key: str) -> dict[str, Any]:
-        """Return `{name: value}` if the value is valid, else nothing."""
-        if node.value is None and takes_null(field):
-            return {name: None}
-        if node.value is None and (item_groups_of(field) or get_origin(field.annotation) is dict):
-            return {}
-        if (inner := group_of(field)) is not None:
-            return {name: self._group(inner, node, key, takes_null(field))}
-        if (kinds := item_groups_of(field)) and isinstance(node.value, list) and node.value:
-            if len(node.value) > MAX_ITEMS:
-                what = f"a list of {len(node.value):,}"
-                self._add("config-list-too-long", node, key, what, f"at most {MAX_ITEMS}")
-                return {}
-            items = [self._item(kinds, item, join(key, number)) for number, item in node.children()]
-            return {name: [_complete_item(kinds, item, number) for number, item in enumerate(items)]}
-        return self._value(group, name, field, node, key)
-
-    def _item(self, kinds: tuple[type[Settings], ...], node: Node, key: str) -> dict[str, Any]:
-        """Return the valid values of an item in a list of groups, whose kind is known by the name that it requires."""
-        if isinstance(node.value, dict):
-            for kind in kinds:
-                if len(kinds) == 1 or _required(kind) in node.value:
-                    return self._group(kind, node, key)
-        *first, last = (f"{{{_required(kind)}: …}}" for kind in kinds)
-        expected = f"{', '.join(first)} or {last}" if first else last
-        self._add("config-wrong-form", node, key, "wrong form", expected)
-        return {}
-
-    def _value(self, group: type[Settings], name: str, field: FieldInfo, node: Node, key: str) -> dict[str, Any]:
-        value = node.plain()
-        if field.annotation is Path and isinstance(value, str) and value:
-            value = Path(value)  # pydantic accepts text in UTF-8 only, but a file name may be any bytes
-        errors = list(_errors(group, name, value))
-        if not errors:
-            return {name: value}
-        close = did_you_mean(value, choices_of(field)) if isinstance(value, str) else ""
-        code, what = _verdict(errors, value)
-        hint = close or _own_words(errors) or _quotes_hint(group, name, node)
-        self._add(code, node, key, what, expectation(field), hint)
-        return {}
-
-    def _add(self, code: str, node: Node, key: str, what: str, expected: str, hint: str = "") -> None:
-        self.problems.append(Problem(code, node.origin, key, what, node.plain(), expected, hint))
-
-
-def _required(kind: type[Settings]) -> str:
-    """Return the name that every item of this kind has."""
-    return next(name for name, field in kind.model_fields.items() if field.is_required())
-
-
-def _hint_for(name: str, group: type[Settings], key: str) -> str:
-    """Return a hint for an unknown name; a second layer in one item of the head needs an item of its own."""
-    if group in _HEAD_LAYERS and any(name in kind.model_fields for kind in _HEAD_LAYERS):
-        return "Each layer is an item of its own."
-    return setting_hint(name, key, group.model_fields)
-
-
-def _complete_item(kinds: tuple[type[Settings], ...], values: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return an item of a list, completed if too little of it is valid, so that rules can check the other items."""
-    stand_in = {"name": f"unnamed-{number}"} if kinds == (StageConfig,) else {"batch_norm": True}
-    for candidate in (values, {**stand_in, **values}):
-        for kind in kinds:
-            with suppress(ValidationError):
-                kind.model_validate(candidate)
-                return candidate
-    return stand_in
-
-
-def _errors(group: type[Settings], name: str, value: object) -> Iterator[dict[str, Any]]:
-    """Yield pydantic's errors about one value of a group."""
+    values = {} if tree.value is None else tree.plain()
+    if isinstance(values, dict):
+        values.setdefault("data", {})
+    errors: dict[Location, list[ErrorDetails]] = {}
     try:
-        group.model_validate({name: value})
+        Config.model_validate(values)
     except ValidationError as error:
-        yield from (dict(detail) for detail in error.errors() if detail["loc"][0] == name)
+        for detail in error.errors(include_url=False):
+            errors.setdefault(_location(detail), []).append(detail)
+    # A list with wrong items is also too short, because pydantic leaves them out.
+    inner = [
+        location
+        for location in errors
+        if not any(location == other[: len(location)] for other in errors.keys() - {location})
+    ]
+    problems = [_problem(tree, location, errors[location]) for location in inner]
+    return {} if () in inner else _without(values, inner), problems
 
 
-_RANGE = ("greater_than", "less_than", "finite_number", "value_error")
-_FORM = ("string_too", "string_pattern", "too_short", "too_long")
+def _location(error: ErrorDetails) -> Location:
+    """Return the names and numbers that lead to a setting, without those of the forms and parts of its value."""
+    location = tuple(part for part in error["loc"] if part not in _LAYER_KINDS)
+    if error["type"] == "extra_forbidden":
+        return location
+    known = settings_by_key()
+    items = {key.rpartition(".")[0] for key in known if ".N." in key}
+    while location and (key := _general_key(location)) not in known and key not in items:
+        location = location[:-1]
+    return location
 
 
-def _verdict(errors: list[dict[str, Any]], value: object) -> tuple[str, str]:
-    """Return code and description; in a setting of several forms, the form that came closest decides."""
-    kinds = [str(error["type"]) for error in errors]
-    if any(kind.startswith(_RANGE) for kind in kinds):
-        return "config-out-of-range", "out of range"
-    if any(kind.startswith(_FORM) for kind in kinds):
-        return "config-wrong-form", "wrong form"
+def _general_key(location: Sequence[int | str]) -> str:
+    return ".".join("N" if isinstance(part, int) else part for part in location)
+
+
+def _without(values: dict[str, Any], locations: Iterable[Location]) -> dict[str, Any]:
+    """Remove values, each with the whole list that it belongs to."""
+    for location in locations:
+        *groups, name = takewhile(lambda part: isinstance(part, str), location)
+        group = reduce(lambda group, part: (group or {}).get(part), groups, values)
+        if group is not None:
+            group.pop(name, None)
+    return values
+
+
+def _problem(tree: Node, location: Location, errors: list[ErrorDetails]) -> Problem:
+    """Return one problem for all that pydantic says about a value: one error for each form that it could have."""
+    key, node = ".".join(map(str, location)), tree.nearest(map(str, location))
+    kinds = {error["type"] for error in errors}
+    if "extra_forbidden" in kinds:
+        hint = _hint_for_unknown(location)
+        return Problem("config-unknown-key", node.origin, key, "unknown setting", node.plain(), hint=hint)
+    setting = _setting(location, errors)
+    expected = expectation(setting.field) if setting else group_words(Config)
+    if "missing" in kinds:
+        return Problem("config-missing-key", node.origin, key, "missing", expected=expected)
+    if location and isinstance(location[-1], int):
+        expected = expected.removeprefix("a list of ")
+    code, what, hint = _verdict(errors, node.value)
+    if code == "config-list-too-long":
+        expected = f"at most {MAX_ITEMS}"
+    elif setting and not hint:
+        hint = did_you_mean(str(node.value), choices_of(setting.field)) or _quotes_hint(setting, node)
+    return Problem(code, node.origin, key, what, node.plain(), expected, hint)
+
+
+def _setting(location: Location, errors: list[ErrorDetails]) -> Setting | None:
+    """Return the setting at a location, or the list of an item; layers of several kinds have settings of one name."""
+    if location and isinstance(location[-1], int):
+        location = location[:-1]
+    settings = settings_by_key().get(_general_key(location), [])
+    return next((one for one in settings if one.group.__name__ in errors[0]["loc"]), next(iter(settings), None))
+
+
+def _verdict(errors: list[ErrorDetails], value: object) -> tuple[str, str, str]:
+    """Return code, description and hint; in a setting of several forms, the form that came closest decides."""
+    kinds = {error["type"]: error for error in errors}
+    if unknown := kinds.get("config-unknown-name"):
+        return "config-unknown-name", unknown["msg"], unknown["ctx"]["hint"]
+    if own := kinds.get("value_error"):
+        reason = str(own["ctx"]["error"])
+        return "config-out-of-range", "out of range", f"{reason[0].upper()}{reason[1:]}."
+    if kinds.keys() & {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}:
+        return "config-out-of-range", "out of range", ""
+    if isinstance(value, list) and len(value) > MAX_ITEMS:
+        return "config-list-too-long", f"a list of {len(value):,}", ""
+    if "union_tag_not_found" in kinds or any(
+        kind.startswith(("string_", "too_")) for kind in kinds if kind != "string_type"
+    ):
+        return "config-wrong-form", "wrong form", ""
     if "literal_error" in kinds and isinstance(value, str):
-        return "config-unknown-choice", "unknown choice"
-    return "config-wrong-type", "wrong type"
+        return "config-unknown-choice", "unknown choice", ""
+    return "config-wrong-type", "wrong type", ""
 
 
-def _own_words(errors: list[dict[str, Any]]) -> str:
-    """Return the reason that a validator of the schema gives, as a sentence."""
-    reasons = (str(error["ctx"]["error"]) for error in errors if error["type"] == "value_error")
-    return "".join(f"{text[0].upper()}{text[1:]}." for text in reasons)
+def _hint_for_unknown(location: Location) -> str:
+    """Return a hint for an unknown name; a second layer in one item of the head needs an item of its own."""
+    *groups, name = location
+    key = _general_key(groups)
+    siblings = [setting.name for setting in all_settings() if setting.key.rpartition(".")[0] == key]
+    if key == "head.layers.N" and name in siblings:
+        return "Each layer is an item of its own."
+    return setting_hint(str(name), ".".join(map(str, groups)), siblings)
 
 
-def _quotes_hint(group: type[Settings], name: str, node: Node) -> str:
+def _quotes_hint(setting: Setting, node: Node) -> str:
     """Return a sentence if missing or superfluous quotes are all that is wrong."""
-    value = node.plain()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        text = format_value(value)
-        if not list(_errors(group, name, text)):
-            in_shell = node.origin.where and node.origin.file is None
-            shell = " In a shell, put single quotes around the whole KEY=VALUE." if in_shell else ""
-            return f'Write it in quotes: "{text}".{shell}'
-    if isinstance(value, str):
-        plain = unquoted(value)
-        if plain is not None and plain != value and not list(_errors(group, name, plain)):
-            return "Write it without quotes."
+    value = node.value
+    if isinstance(value, int | float) and not isinstance(value, bool) and _accepts(setting, format_value(value)):
+        in_shell = node.origin.where and node.origin.file is None
+        shell = " In a shell, put single quotes around the whole KEY=VALUE." if in_shell else ""
+        return f'Write it in quotes: "{format_value(value)}".{shell}'
+    if isinstance(value, str) and (plain := unquoted(value)) not in (None, value) and _accepts(setting, plain):
+        return "Write it without quotes."
     return ""
+
+
+def _accepts(setting: Setting, value: object) -> bool:
+    """Return whether a value is valid for a setting, whatever the other settings of its group."""
+    try:
+        setting.group.model_validate({setting.name: value})
+    except ValidationError as error:
+        return all(detail["loc"][0] != setting.name for detail in error.errors())
+    return True

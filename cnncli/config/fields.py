@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -53,6 +54,15 @@ def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Sett
             yield from all_settings(item, join(setting.key, "N"))
 
 
+@cache
+def settings_by_key() -> Mapping[str, list[Setting]]:
+    """Return every setting by key; layers of several kinds have settings of the same key."""
+    found: dict[str, list[Setting]] = {}
+    for setting in all_settings():
+        found.setdefault(setting.key, []).append(setting)
+    return found
+
+
 def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any, Metadata]]:
     """Yield the types that a value may have, each with its constraints."""
     origin = get_origin(annotation)
@@ -98,6 +108,11 @@ def expectation(field: FieldInfo) -> str:
     return " or ".join(dict.fromkeys(_words(kind, metadata) for kind, metadata in kinds))
 
 
+def group_words(group: type[Settings]) -> str:
+    """Return what is expected in place of something that is no group."""
+    return f"a group of settings ({', '.join(group.model_fields)})"
+
+
 def _is_group(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Settings)
 
@@ -115,7 +130,7 @@ def _words(kind: Any, metadata: Metadata) -> str:
     if words := _expected_words(metadata):
         return words
     if _is_group(kind):
-        return f"a group of settings ({', '.join(kind.model_fields)})"
+        return group_words(kind)
     if get_origin(kind) is Literal:
         *first, last = map(str, get_args(kind))
         return f"{', '.join(first)} or {last}" if first else last

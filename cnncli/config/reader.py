@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnncli.catalogue.networks import NETWORKS
-from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.config.check import Check
+from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.paths import WEIGHTS_WORDS, absolute, missing_paths
 from cnncli.config.rules import Draft, broken_rules
@@ -114,14 +112,14 @@ def _resolve(
     whole = tree if tree is not None and tree.value is not None else Node({}, _origin_of(tree))
     if isinstance(whole.value, dict):
         problems += _overlay(whole, overrides, os.environ if environment is None else environment)
-    check = Check(whole)
+    values, wrong = check(whole)
     unread = {problem.key for problem in problems if problem.code != "config-duplicate-key"}
     problems += [
         problem
-        for problem in check.problems
+        for problem in wrong
         if problem.key not in unread and (tree is not None or problem.code != "config-missing-key")
     ]
-    draft = Draft(_complete(check.values, whole), whole, check.wrong)
+    draft = Draft(_complete(values, whole), whole, frozenset(problem.key for problem in wrong))
     problems += broken_rules(draft)
     if check_paths:
         problems += missing_paths(draft)
@@ -145,24 +143,12 @@ def _overlay(tree: Node, overrides: Overrides, environment: Mapping[str, str]) -
 
 
 def _complete(values: dict[str, Any], tree: Node) -> Config:
-    """Return the config of valid values: with absolute paths, names as in the catalogues, and weights of the mode."""
-    data, backbone = values.setdefault("data", {}), values.setdefault("backbone", {})
-    data["path"] = absolute(str(data.get("path", ".")), tree.nearest("data.path").origin.folder)
+    """Return the config of valid values, with absolute paths and the weights of the mode."""
+    data, backbone = (values.setdefault(name, {}) or {} for name in ("data", "backbone"))
+    data["path"] = absolute(str(data.get("path", ".")), tree.nearest(["data", "path"]).origin.folder)
     weights = backbone.get("weights")
     if weights is None and values.get("mode") == "from-scratch":
         backbone["weights"] = "none"
     elif weights is not None and weights not in WEIGHTS_WORDS:
-        backbone["weights"] = str(absolute(weights, tree.nearest("backbone.weights").origin.folder))
-    _name_as_in_catalogues(values)
-    return Config.model_validate(values)
-
-
-def _name_as_in_catalogues(values: dict[str, Any]) -> None:
-    """Give names, which may be written in upper or lower case, one form, so that equal configs are equal."""
-    backbone, training = values["backbone"], values.get("training", {})
-    networks = {name.lower(): name for name in NETWORKS}
-    if "name" in backbone:
-        backbone["name"] = networks.get(backbone["name"].lower(), backbone["name"])
-    for optimizer in (training.get("optimizer"), *(stage.get("optimizer") for stage in training.get("stages") or ())):
-        if optimizer and "name" in optimizer and optimizer["name"].lower() in OPTIMIZERS:
-            optimizer["name"] = optimizer["name"].lower()
+        backbone["weights"] = str(absolute(weights, tree.nearest(["backbone", "weights"]).origin.folder))
+    return Config.model_validate({**values, "data": data, "backbone": backbone})

@@ -5,21 +5,18 @@ A rule is a function that takes a `Draft` and yields problems; `RULES` lists the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from cnncli.catalogue.activations import ACTIVATIONS
-from cnncli.catalogue.networks import NETWORKS, NetworkInfo
-from cnncli.catalogue.optimizers import OPTIMIZERS, OptimizerInfo
+from cnncli.catalogue.optimizers import OPTIMIZERS
+from cnncli.catalogue.options import Option
 from cnncli.config.modes import Stage, stages_of
-from cnncli.config.schema import ActivationLayer, Config, DenseLayer, OptimizerConfig, ScheduleConfig
+from cnncli.config.schema import Config, OptimizerConfig, ScheduleConfig
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import Node, Problem
 from cnncli.errors import Message
-from cnncli.terminal.suggestions import did_you_mean
-
-_NETWORKS_BY_LOWER = {name.lower(): info for name, info in NETWORKS.items()}
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,9 @@ class Draft:
         """Return a problem at the place where a setting, or the innermost group around it, was written."""
         node = self.tree.find(key)
         if node is None:
-            return Problem(code, self.tree.nearest(key).origin, key, what, self._default(key), expected, hint)
+            return Problem(
+                code, self.tree.nearest(key.split(".")).origin, key, what, self._default(key), expected, hint
+            )
         return Problem(code, node.origin, key, what, node.plain(), expected, hint)
 
     def _default(self, key: str) -> object:
@@ -78,11 +77,6 @@ Rule = Callable[[Draft], Iterator[Problem]]
 def broken_rules(draft: Draft) -> list[Problem]:
     """Return the problems that all rules find."""
     return [problem for rule in RULES for problem in rule(draft)]
-
-
-def network_of(config: Config) -> NetworkInfo | None:
-    """Return the network named in a config, ignoring case, or None if it is not in the catalogue."""
-    return _NETWORKS_BY_LOWER.get(config.backbone.name.lower())
 
 
 def optimizers_of(config: Config) -> dict[str, OptimizerConfig]:
@@ -221,84 +215,47 @@ def _without_effect(draft: Draft) -> Iterator[Problem]:
 # Names and arguments that the catalogues do not have
 
 
-def _backbone(draft: Draft) -> Iterator[Problem]:
-    key = "backbone.name"
-    if draft.is_valid(key) and network_of(draft.config) is None:
-        hint = did_you_mean(draft.config.backbone.name, NETWORKS)
-        yield draft.problem("config-unknown-name", key, "unknown network", "a name of `cnncli backbones`", hint)
-
-
 def _options(draft: Draft) -> Iterator[Problem]:
-    info = network_of(draft.config)
-    if info is None or not draft.is_valid("backbone.name", "backbone.options"):
-        return
-    for name, value in draft.config.backbone.options.items():
-        key = f"backbone.options.{name}"
-        if name not in info.options:
-            hint = setting_hint(name, "backbone.options", info.options) if info.options else ""
-            what = f"not an option of {info.name}{'' if info.options else ', which has none'}"
-            yield draft.problem("config-unknown-argument", key, what, hint=hint)
-        elif not info.options[name].accepts(value):
-            yield draft.problem("config-argument-not-allowed", key, "not allowed", info.options[name].expected)
-
-
-def _imagenet(draft: Draft) -> Iterator[Problem]:
-    info, backbone = network_of(draft.config), draft.config.backbone
-    if info is None or backbone.weights != "imagenet" or not draft.is_valid("backbone", "mode"):
-        return
-    if not any(_options(draft)) and (what := info.imagenet_problem(backbone.options)):
-        yield draft.problem("config-no-imagenet-weights", "backbone.weights", what)
-
-
-def _image_size(draft: Draft) -> Iterator[Problem]:
-    info, size = network_of(draft.config), draft.config.data.image_size
-    if info is None or size is None or not draft.is_valid("data.image_size", "backbone.name"):
-        return
-    if min((size,) if isinstance(size, int) else size) < info.min_size:
-        what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
-        yield draft.problem("config-image-size-too-small", "data.image_size", what, expected)
+    backbone, key = draft.config.backbone, "backbone.options"
+    if draft.is_valid("backbone.name", key):
+        yield from _arguments(draft, key, backbone.options, backbone.name, backbone.network.options)
 
 
 def _optimizers(draft: Draft) -> Iterator[Problem]:
     for key, optimizer in optimizers_of(draft.config).items():
-        if not draft.is_valid(f"{key}.name"):
-            continue
-        info = OPTIMIZERS.get(optimizer.name.lower())
-        if info is None:
-            names = [known.class_name for known in OPTIMIZERS.values()]
-            hint = did_you_mean(optimizer.name, names) or f"There are {', '.join(names)}."
-            expected = "a class of keras.optimizers"
-            yield draft.problem("config-unknown-name", f"{key}.name", "unknown optimizer", expected, hint)
-        yield from _arguments(draft, key, optimizer, info or _ANY_OPTIMIZER)
+        info = OPTIMIZERS[optimizer.name]
+        if draft.is_valid(f"{key}.name"):
+            yield from _arguments(draft, key, optimizer.arguments, info.class_name, info.arguments)
 
 
-# If the name is wrong, the arguments are still checked: each must belong to some optimizer.
-_ANY_OPTIMIZER = OptimizerInfo(
-    "any optimizer", {name: option for info in OPTIMIZERS.values() for name, option in info.arguments.items()}
-)
+def _arguments(
+    draft: Draft, group: str, given: Mapping[str, Any], owner: str, allowed: Mapping[str, Option]
+) -> Iterator[Problem]:
+    for name, value in given.items():
+        key = f"{group}.{name}"
+        if name not in allowed:
+            names = allowed if group == "backbone.options" else ("name", "learning_rate", *allowed)
+            hint = setting_hint(name, group, names) if names else "It has none."
+            yield draft.problem("config-unknown-argument", key, f"not an argument of {owner}", hint=hint)
+        elif not allowed[name].accepts(value):
+            yield draft.problem("config-argument-not-allowed", key, "not allowed", allowed[name].expected)
 
 
-def _arguments(draft: Draft, key: str, optimizer: OptimizerConfig, info: OptimizerInfo) -> Iterator[Problem]:
-    for name, value in optimizer.arguments.items():
-        option = info.arguments.get(name)
-        if option is None:
-            hint = setting_hint(name, key, ("name", "learning_rate", *info.arguments))
-            what = f"not an argument of {info.class_name}"
-            yield draft.problem("config-unknown-argument", f"{key}.{name}", what, hint=hint)
-        elif not option.accepts(value) and not (value is None and option.default is None):
-            expected = f"{option.expected} or null" if option.default is None else option.expected
-            yield draft.problem("config-argument-not-allowed", f"{key}.{name}", "not allowed", expected)
+def _imagenet(draft: Draft) -> Iterator[Problem]:
+    backbone = draft.config.backbone
+    if backbone.weights != "imagenet" or not draft.is_valid("backbone", "mode") or any(_options(draft)):
+        return
+    if what := backbone.network.imagenet_problem(backbone.options):
+        yield draft.problem("config-no-imagenet-weights", "backbone.weights", what)
 
 
-def _activations(draft: Draft) -> Iterator[Problem]:
-    for number, layer in enumerate(draft.config.head.layers):
-        key = f"head.layers.{number}.activation"
-        if not isinstance(layer, DenseLayer | ActivationLayer) or not draft.is_valid(key):
-            continue
-        if layer.activation is not None and layer.activation not in ACTIVATIONS:
-            hint = did_you_mean(layer.activation, ACTIVATIONS) or f"There are {', '.join(ACTIVATIONS)}."
-            expected = "the name of a Keras activation"
-            yield draft.problem("config-unknown-name", key, "unknown activation", expected, hint)
+def _image_size(draft: Draft) -> Iterator[Problem]:
+    info, size = draft.config.backbone.network, draft.config.data.image_size
+    if size is None or not draft.is_valid("data.image_size", "backbone.name"):
+        return
+    if min((size,) if isinstance(size, int) else size) < info.min_size:
+        what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
+        yield draft.problem("config-image-size-too-small", "data.image_size", what, expected)
 
 
 RULES: tuple[Rule, ...] = (
@@ -310,12 +267,10 @@ RULES: tuple[Rule, ...] = (
     _cutmix_of_features,
     _one_clip,
     _unused_average,
-    _backbone,
     _options,
     _imagenet,
     _image_size,
     _optimizers,
-    _activations,
 )
 
 

@@ -7,16 +7,22 @@ frozen; `config.reader` returns one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from cnncli.augmentation.settings import AugmentationConfig
+from cnncli.catalogue.activations import ACTIVATIONS
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo
+from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Expected as Expected
 from cnncli.catalogue.settings import Fraction, Pixels, Seed, Size, ValueRange, as_tuple
 from cnncli.catalogue.settings import Settings as Settings
 from cnncli.metrics.table import monitors
+from cnncli.terminal.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from cnncli.images.decode import PixelSpec
@@ -29,11 +35,29 @@ else:
     Monitor = Literal[monitors()]
 
 
+MAX_LISTED_NAMES = 30
+
+
 def _not_empty(path: object) -> object:
     """Refuse an empty path, which would stand for the current folder."""
     if path == "":
         raise ValueError("it is empty")
-    return path
+    # Converted here because pydantic accepts text in UTF-8 only, but a file name may be any bytes.
+    return Path(path) if isinstance(path, str) else path
+
+
+def _name_in(names: Iterable[str], kind: str) -> AfterValidator:
+    """Return a validator that spells names, written in upper or lower case, as the catalogue does."""
+
+    def validate(name: str) -> str:
+        by_lower = {known.lower(): known for known in names}
+        if name.lower() in by_lower:
+            return by_lower[name.lower()]
+        listed = f"There are {', '.join(by_lower.values())}." if len(by_lower) <= MAX_LISTED_NAMES else ""
+        hint = did_you_mean(name, by_lower.values()) or listed
+        raise PydanticCustomError("config-unknown-name", "unknown {kind}", {"kind": kind, "hint": hint})
+
+    return AfterValidator(validate)
 
 
 class SplitFractions(Settings):
@@ -84,17 +108,24 @@ class DataConfig(Settings):
 class BackboneConfig(Settings):
     """Pretrained network without its classification layers."""
 
-    name: Annotated[str, Expected("a name of `cnncli backbones`")] = "EfficientNetLite0"
+    name: Annotated[str, _name_in(NETWORKS, "network"), Expected("a name of `cnncli backbones`")] = "EfficientNetLite0"
     """Name of a network; `cnncli backbones` lists them."""
     weights: Annotated[str, Expected("imagenet, none or a weights file")] = Field(default="imagenet", min_length=1)
     """imagenet, none (random), or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
     output_layer: Annotated[str, Expected("a layer's name")] | None = Field(default=None, min_length=1)
     """Name of the layer whose output is the output of the backbone; null: the last layer."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Annotated[dict[str, Any], BeforeValidator(lambda options: options or {})] = Field(default_factory=dict)
     """Arguments of the network's constructor, e.g. {alpha: 0.35} for MobileNetV2, {filters: [32, 64]} for ConvNet."""
 
+    @property
+    def network(self) -> NetworkInfo:
+        """Facts about the network."""
+        return NETWORKS[self.name]
 
-ActivationName = Annotated[str, Expected("an activation of Keras by name, such as relu")]
+
+ActivationName = Annotated[
+    str, _name_in(ACTIVATIONS, "activation"), Expected("an activation of Keras by name, such as relu")
+]
 
 
 class DenseLayer(Settings):
@@ -134,11 +165,29 @@ class ActivationLayer(Settings):
 MAX_ITEMS = 100
 """Maximum number of layers in a head and of stages in a training."""
 
-HeadLayer = DenseLayer | DropoutLayer | BatchNormLayer | ActivationLayer
+LAYERS = {"dense": DenseLayer, "dropout": DropoutLayer, "batch_norm": BatchNormLayer, "activation": ActivationLayer}
+"""Kinds of layers by the name that an item requires; the first that is written decides."""
+
+
+def _kind_of_layer(layer: object) -> str | None:
+    """Return the class name of a layer."""
+    if isinstance(layer, Settings):
+        return type(layer).__name__
+    names = layer if isinstance(layer, dict) else ()
+    return next((kind.__name__ for name, kind in LAYERS.items() if name in names), None)
+
+
+HeadLayer = Annotated[
+    Annotated[DenseLayer, Tag("DenseLayer")]
+    | Annotated[DropoutLayer, Tag("DropoutLayer")]
+    | Annotated[BatchNormLayer, Tag("BatchNormLayer")]
+    | Annotated[ActivationLayer, Tag("ActivationLayer")],
+    Discriminator(_kind_of_layer),
+]
 HeadLayers = Annotated[
     tuple[HeadLayer, ...],
     Field(max_length=MAX_ITEMS),
-    BeforeValidator(as_tuple),
+    BeforeValidator(lambda layers: as_tuple(layers or [])),
     Expected("a list of {dense: N}, {dropout: P}, {batch_norm: true} or {activation: NAME}"),
 ]
 
@@ -165,7 +214,9 @@ class OptimizerConfig(Settings):
         frozen=True, extra="allow", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    name: Annotated[str, Expected("a class of keras.optimizers by name, such as adam")] = "adam"
+    name: Annotated[
+        str, _name_in(OPTIMIZERS, "optimizer"), Expected("a class of keras.optimizers by name, such as adam")
+    ] = "adam"
     """Name of a class in keras.optimizers, in upper or lower case: adam, adamw, sgd, rmsprop, nadam, lion, ..."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
     """Learning rate, which the schedule scales."""
@@ -263,7 +314,7 @@ Stages = Annotated[
     tuple[StageConfig, ...],
     Field(min_length=1, max_length=MAX_ITEMS),
     BeforeValidator(as_tuple),
-    Expected("a list of stages such as {name: head, unfreeze: 0, epochs: 10}"),
+    Expected("a list of {name: head, unfreeze: 0, epochs: 10}"),
 ]
 
 

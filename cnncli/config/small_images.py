@@ -11,7 +11,6 @@ import logging
 from typing import Any
 
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.config.rules import network_of
 from cnncli.config.schema import Config
 from cnncli.errors import Message
 
@@ -38,8 +37,7 @@ def size_for_images(info: NetworkInfo, largest_side: int, pretrained: bool = Tru
 
 def largest_side_of_interest(config: Config) -> int:
     """Return a side in pixels: no image that is at least as large is small."""
-    info = network_of(config)
-    return 0 if info is None else SMALL_PX + 1 if config.backbone.weights != "none" else info.input_size
+    return SMALL_PX + 1 if config.backbone.weights != "none" else config.backbone.network.input_size
 
 
 def adapt_to_images(config: Config, largest_side: int) -> Config:
@@ -49,8 +47,8 @@ def adapt_to_images(config: Config, largest_side: int) -> Config:
         config: A resolved config.
         largest_side: Longest side of all images in pixels.
     """
-    info = network_of(config)
-    if info is None or largest_side < 1 or "image_size" in config.data.model_fields_set:
+    info = config.backbone.network
+    if largest_side < 1 or "image_size" in config.data.model_fields_set:
         return config
     size = size_for_images(info, largest_side, pretrained=config.backbone.weights != "none")
     if size >= info.input_size:

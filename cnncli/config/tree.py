@@ -82,10 +82,10 @@ class Node:
             node = node.child(name) if node is not None else None
         return node
 
-    def nearest(self, key: str) -> Node:
-        """Return the node of a dotted key or, if it was not written, of the innermost group around it."""
+    def nearest(self, names: Iterable[str]) -> Node:
+        """Return the node to which names lead or, if it was not written, the innermost group around it."""
         node = self
-        for name in key.split("."):
+        for name in names:
             below = node.child(name)
             if below is None:
                 break

@@ -11,7 +11,7 @@ import yaml
 
 from cnncli.catalogue.settings import Settings
 from cnncli.config.modes import default_epochs, stages_of
-from cnncli.config.rules import idle_settings, network_of
+from cnncli.config.rules import idle_settings
 from cnncli.config.schema import Config, StageConfig
 from cnncli.config.tree import join
 from cnncli.config.yaml_document import ConfigDumper
@@ -35,8 +35,8 @@ def to_yaml(value: object, **options: Any) -> str:
 def describe_config(config: Config) -> str:
     """Return a resolved config as YAML, with comments that explain its null values and list its stages."""
     lines = dump_config(config).splitlines()
-    info = network_of(config)
-    if info is not None and config.data.image_size is None:
+    info = config.backbone.network
+    if config.data.image_size is None:
         lines = _with_comment(lines, "  image_size: null", f"{info.input_size}, the default of {info.name}")
     if config.training.epochs is None:
         lines = _with_comment(lines, "  epochs: null", f"{default_epochs(config)} unless a stage sets its own")

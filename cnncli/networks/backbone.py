@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncli.catalogue.networks import NetworkInfo, network
-from cnncli.catalogue.options import option_problems, with_defaults
+from cnncli.catalogue.networks import NetworkInfo
+from cnncli.catalogue.options import with_defaults
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError, Message, WeightsError
 from cnncli.networks.architectures import architecture_of
@@ -42,11 +42,11 @@ def build_backbone(
         (batch, h, w, channels), or to a vector (batch, channels) if the output layer gives one.
 
     Raises:
-        ConfigError: Unknown network, option or output layer, or images too small.
+        ConfigError: Unknown output layer, or images too small.
         WeightsError: The weights are not available, cannot be read or do not match.
     """
-    info = network(config.name)
-    _check(info, config, input_shape)
+    info = config.network
+    _check_size(info, input_shape)
     if load_weights and config.weights == "imagenet" and (problem := info.imagenet_problem(config.options)):
         raise WeightsError(
             Message("config-no-imagenet-weights", f"backbone.weights: {problem}", key="backbone.weights")
@@ -93,15 +93,12 @@ def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Mod
     return import_keras().Model(model.input, output, name=model.name)
 
 
-def _check(info: NetworkInfo, config: BackboneConfig, input_shape: tuple[int, int, int]) -> None:
-    problems = [*option_problems(info.name, info.options, config.options)]
+def _check_size(info: NetworkInfo, input_shape: tuple[int, int, int]) -> None:
     if min(input_shape[:2]) < info.min_size:
         expected = f"at least {info.min_size} × {info.min_size} pixels"
         text = f"data.image_size: too small for {info.name} (received {list(input_shape[:2])}), expected {expected}."
         facts = {"key": "data.image_size", "received": input_shape[:2], "expected": expected}
-        problems.append(Message("config-image-size-too-small", text, **facts))
-    if problems:
-        raise ConfigError(problems)
+        raise ConfigError(Message("config-image-size-too-small", text, **facts))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncli.catalogue.networks import network
 from cnncli.config.schema import Config
 from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
 from cnncli.networks.backbone import build_backbone
@@ -52,7 +51,7 @@ def image_size(config: Config) -> tuple[int, int]:
     """Height and width in pixels that the classifier takes; the backbone's own where the config is silent."""
     size = config.data.image_size
     if size is None:
-        size = network(config.backbone.name).input_size
+        size = config.backbone.network.input_size
     return (size, size) if isinstance(size, int) else size
 
 
@@ -73,7 +72,7 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     height, width = image_size(config)
     backbone = build_backbone(config.backbone, (height, width, 3), config.seed, load_weights=load_weights)
     pixels = keras.Input((height, width, 1 if config.data.color == "grayscale" else 3), name=PIXELS)
-    prepared = preprocess(pixels, network(config.backbone.name).preprocessing)
+    prepared = preprocess(pixels, config.backbone.network.preprocessing)
     (features,) = replay(backbone, [prepared])
     scores = build_head(features, config.head, n_classes, config.seed)
     model = keras.Model(pixels, scores, name="classifier")

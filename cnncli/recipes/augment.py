@@ -11,7 +11,6 @@ from typing import Literal
 
 from cnncli.augmentation.settings import augmentation_notes, describe
 from cnncli.augmentation.views import number_of_views, render_fresh, render_view
-from cnncli.catalogue.networks import network
 from cnncli.config.modes import run_name, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
@@ -78,7 +77,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
     notes = (*augmentation_notes(settings), *_notes(config, views, available))
     for note in notes:
         log.warning(note)
-    size = network(config.backbone.name).input_size
+    size = config.backbone.network.input_size
     spec = config.data.pixel_spec((size, size))
     rows = choose_images(manifest.split("train"), images, config.seed)
     is_fresh, count = available == "fresh", views or MAX_COLUMNS

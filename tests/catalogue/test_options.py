@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cnncli.catalogue.options import Option, option_problems, with_defaults
+from cnncli.catalogue.options import Option, with_defaults
 
 WIDTH = Option("number", 1.0, "width", 0.0, exclusive=True)
 FRACTION = Option("number", 0.0, "fraction", 0.0, below=1.0)
@@ -47,19 +47,6 @@ def test_option_accepts_only_its_kind(option: Option, good: list[Any], bad: list
 def test_option_describes_its_values(option: Option, words: str) -> None:
     """The description fits behind `expected`."""
     assert option.expected == words
-
-
-def test_problems_of_all_options_are_found_at_once() -> None:
-    """Each problem has the name of the option; a typing error gets a suggestion."""
-    problems = option_problems("Net", {"alpha": WIDTH, "count": COUNT}, {"alpa": 1, "count": 0, "zzz": 2})
-
-    assert [(problem.code, problem.facts["key"], problem.facts.get("hint")) for problem in problems] == [
-        ("config-unknown-argument", "backbone.options.alpa", "Did you mean alpha?"),
-        ("config-argument-not-allowed", "backbone.options.count", None),
-        ("config-unknown-argument", "backbone.options.zzz", "There are alpha, count."),
-    ]
-    (problem,) = option_problems("Net", {}, {"alpha": 1})
-    assert problem.facts["hint"] == "It has no options."
 
 
 def test_defaults_complete_options_in_the_types_of_builders() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cnncli.config.check import Check
+from cnncli.config.check import check
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.rules import RULES, Draft, notes_of
 from cnncli.config.schema import Config
@@ -62,7 +62,7 @@ CASES = [
         1,
     ),
     (
-        "training: {optimizer: {name: nobody, betas: 1}, stages: [{name: a, optimizer: {momentum: 0.9}}]}",
+        "training: {optimizer: {name: nobody}, stages: [{name: a, optimizer: {momentum: 0.9}}]}",
         "config-unknown-name 2:24 training.optimizer.name",
         "nobody",
     ),
@@ -91,7 +91,7 @@ CASES = [
         "config-image-size-too-small 1:22 data.image_size",
         [300, 70],
     ),
-    ("head: {layers: [{activation: Relu}]}", "config-unknown-name 2:18 head.layers.0.activation", "Relu"),
+    ("head: {layers: [{activation: Reluu}]}", "config-unknown-name 2:18 head.layers.0.activation", "Reluu"),
     (
         "data: {path: images, splits: {validation: 0.9}}",
         "config-contradiction-splits 1:22 data.splits",
@@ -126,12 +126,12 @@ def test_other_settings_are_not_reported(problems_of: Problems) -> None:
     ("text", "hint"),
     [
         ("training: {stages: [{name: head}, {name: Head}]}", "a.yaml:2:22"),
-        ("training: {optimizer: {name: adamm}}", "Adam or AdamW?"),
+        ("training: {optimizer: {name: adamm}}", "adam or adamw?"),
         ("training: {optimizer: {name: sgd, betas: 1}}", "learning_rate, weight_decay, clipnorm"),
-        ("training: {optimizer: {name: nobody}}", "Adadelta, Adafactor"),
+        ("training: {optimizer: {name: nobody}}", "adadelta, adafactor"),
         ("backbone: {name: ResNet5O}", "ResNet50?"),
         ("backbone: {name: MobileNetV2, options: {alhpa: 1}}", "backbone.options.alpha?"),
-        ("head: {layers: [{activation: Relu}]}", "relu?"),
+        ("head: {layers: [{activation: Reluu}]}", "relu or relu6?"),
         ("backbone: {weights: ImageNet}", "imagenet?"),
     ],
 )
@@ -150,8 +150,9 @@ def test_every_rule_has_a_case() -> None:
         settings = yaml.safe_load(text)
         settings.setdefault("data", {})["path"] = "."
         tree = tree_of(settings, Origin("", Path("/")))
-        check = Check(tree)
-        draft = Draft(Config.model_validate(check.values), tree, check.wrong)
+        values, problems = check(tree)
+        values.setdefault("data", {"path": "."})
+        draft = Draft(Config.model_validate(values), tree, frozenset(problem.key for problem in problems))
         silent -= {rule for rule in silent if any(rule(draft))}
     assert not silent
 
