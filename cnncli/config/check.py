@@ -7,7 +7,6 @@ pydantic finds what is wrong; the messages come from the schema, so that a setti
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import reduce
 from itertools import takewhile
 from typing import Any
 
@@ -71,10 +70,11 @@ def _general_key(location: Sequence[int | str]) -> str:
 def _without(values: dict[str, Any], locations: Iterable[Location]) -> dict[str, Any]:
     """Remove values, each with the whole list that it belongs to."""
     for location in locations:
-        *groups, name = takewhile(lambda part: isinstance(part, str), location)
-        group = reduce(lambda group, part: (group or {}).get(part), groups, values)
-        if group is not None:
-            group.pop(name, None)
+        *groups, name = map(str, takewhile(lambda part: isinstance(part, str), location))
+        holder = values
+        for group in groups:
+            holder = holder.get(group) or {}
+        holder.pop(name, None)
     return values
 
 
@@ -95,7 +95,8 @@ def _problem(tree: Node, location: Location, errors: list[ErrorDetails]) -> Prob
     if code == "config-list-too-long":
         expected = f"at most {MAX_ITEMS}"
     elif setting and not hint:
-        hint = did_you_mean(str(node.value), choices_of(setting.field)) or _quotes_hint(setting, node)
+        close = did_you_mean(node.value, choices_of(setting.field)) if isinstance(node.value, str) else ""
+        hint = close or _quotes_hint(setting, node)
     return Problem(code, node.origin, key, what, node.plain(), expected, hint)
 
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 
 import yaml
 
-from cnncli.config.fields import all_settings, alternatives
+from cnncli.config.fields import alternatives, settings_by_key
 from cnncli.config.schema import Config
 from cnncli.config.suggestions import variable_hint
 from cnncli.config.tree import Node, Origin, Problem, raise_all, shorten, tree_of
@@ -49,21 +48,71 @@ class Assignment:
     node: Node
 
 
+_Entry = tuple[Origin, str, Node | str | None]
+"""Source, key and value of a setting; text is not read yet, and None if there is no value."""
+
+
 def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Problem]]:
     """Return the overrides in order, and the problems with their form."""
+    entries: list[_Entry] = []
     if isinstance(overrides, Mapping):
-        return _parse_mapping(overrides)
-    assignments: list[Assignment] = []
-    problems: list[Problem] = []
+        for number, (key, value) in enumerate(overrides.items()):
+            origin = _origin(f"override {key}={value}", (2, number, 0))
+            entries.append((origin, key, tree_of(value, origin)))
+        return _assignments(entries, "a key such as training.epochs")
     for number, text in enumerate(overrides):
         written, equals, value = text.partition("=")
         key = written.strip()
-        origin = _override(text, key, number)
-        if equals and _is_key(key):
-            _assign_text(key, value if written == key else value.strip(), origin, assignments, problems)
-        else:
-            problems.append(_malformed(origin, "key=value, such as training.epochs=3"))
+        value = value if written == key else value.strip()
+        entries.append((_origin(f"override {text}", (2, number, 0)), key, value if equals else None))
+    return _assignments(entries, "key=value, such as training.epochs=3")
+
+
+def parse_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], list[Problem]]:
+    """Return the settings in environment variables, groups before their contents, and the problems with their form."""
+    named = {
+        name: name.removeprefix(PREFIX).lower().replace("__", ".")
+        for name, value in environment.items()
+        if value and _is_setting(name)
+    }
+    entries: list[_Entry] = [
+        (_origin(f"environment {name}={environment[name]}", (1, number, 0)), key, environment[name])
+        for number, (name, key) in enumerate(sorted(named.items(), key=lambda item: (item[1].count("."), item[1])))
+    ]
+    return _assignments(entries, "a name such as CNNCLI_TRAINING__EPOCHS")
+
+
+def _assignments(entries: Iterable[_Entry], expected: str) -> tuple[list[Assignment], list[Problem]]:
+    assignments: list[Assignment] = []
+    problems: list[Problem] = []
+    for origin, key, value in entries:
+        names = key.split(".")
+        if value is None or not all(names) or len(names) > MAX_DEPTH:
+            problems.append(Problem("config-override-malformed", origin, "", "not a setting", expected=expected))
+            continue
+        node, found = (value, []) if isinstance(value, Node) else _read_text(key, value, origin)
+        problems += found
+        if node is not None:
+            assignments.append(Assignment(key, node))
     return assignments, problems
+
+
+def _read_text(key: str, text: str, origin: Origin) -> tuple[Node | None, list[Problem]]:
+    """Convert the text of a value: YAML, or text as given, without quotes around all of it."""
+    general_key = re.sub(r"(?<=\.)[0-9]+(?=\.)", "N", key)
+    settings = settings_by_key().get(general_key, ())
+    kinds = {kind for setting in settings for kind, _ in alternatives(setting.field.annotation)}
+    # YAML cannot contain everything that an argument can, such as a path of raw bytes.
+    if not kinds & {str, Path} and not yaml.reader.Reader.NON_PRINTABLE.search(text):
+        return parse(text, lambda _: origin, key)
+    plain = unquoted(text)
+    if (plain is None and NoneType in kinds) or (not isinstance(plain, str) and int in kinds):
+        return Node(plain, origin), []
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        node, problems = parse(text, lambda _: origin)
+        if node is not None and not problems and isinstance(node.value, str):
+            return node, []
+    return Node(text, origin), []
 
 
 def read_epochs(source: Path, overrides: Overrides) -> int | None:
@@ -92,33 +141,6 @@ def read_epochs(source: Path, overrides: Overrides) -> int | None:
     return values[-1] if values else None
 
 
-def _parse_mapping(overrides: Mapping[str, object]) -> tuple[list[Assignment], list[Problem]]:
-    assignments: list[Assignment] = []
-    problems: list[Problem] = []
-    for number, (key, value) in enumerate(overrides.items()):
-        origin = _override(f"{key}={value}", key, number)
-        if _is_key(key):
-            assignments.append(Assignment(key, tree_of(value, origin)))
-        else:
-            problems.append(_malformed(origin, "a key such as training.epochs"))
-    return assignments, problems
-
-
-def parse_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], list[Problem]]:
-    """Return the settings in environment variables, groups before their contents, and the problems with their form."""
-    assignments: list[Assignment] = []
-    problems: list[Problem] = []
-    named = {name: name.removeprefix(PREFIX).lower().replace("__", ".") for name in environment if _is_setting(name)}
-    for number, (name, key) in enumerate(sorted(named.items(), key=lambda item: (item[1].count("."), item[1]))):
-        value = environment[name]
-        origin = Origin(_quote_variable(name, value), Path.cwd(), order=(1, number, 0))
-        if not _is_key(key):
-            problems.append(_malformed(origin, "a name such as CNNCLI_TRAINING__EPOCHS", "not a setting"))
-        elif value:
-            _assign_text(key, value, origin, assignments, problems)
-    return assignments, problems
-
-
 def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Message, ...]:
     """Return a note for each variable that looks like a setting but is not.
 
@@ -129,7 +151,7 @@ def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Messag
     return tuple(
         Message(
             "config-unknown-variable",
-            f"{_quote_variable(name, environment[name])}: not a setting and without effect. "
+            f"environment {_quote(f'{name}={environment[name]}')}: not a setting and without effect. "
             f"{variable_hint(name.removeprefix(PREFIX))}",
             key=name,
             received=environment[name],
@@ -148,11 +170,15 @@ def assign(tree: Node, assignment: Assignment) -> Problem | None:
     *groups, name = assignment.key.split(".")
     node, origin = tree, assignment.node.origin
     for depth, group in enumerate(groups):
-        node = _group(node, group, origin)
-        if not isinstance(node.value, dict | list):
-            holder = ".".join(groups[: depth + 1])
-            what = f"cannot be set inside {holder}, which is not a group"
-            return Problem("config-override-misplaced", origin, assignment.key, what, node.plain())
+        below = node.child(group)
+        if below is None and isinstance(node.value, dict):
+            below = node.value[group] = Node({}, origin)
+        if below is not None and below.value is None:
+            below.value = {}
+        if below is None or not isinstance(below.value, dict | list):
+            what = f"cannot be set inside {'.'.join(groups[: depth + 1])}, which is not a group"
+            return Problem("config-override-misplaced", origin, assignment.key, what, below.plain() if below else None)
+        node = below
     if isinstance(node.value, dict):
         node.value[name] = assignment.node
     elif isinstance(node.value, list):
@@ -164,38 +190,13 @@ def assign(tree: Node, assignment: Assignment) -> Problem | None:
     return None
 
 
-def _group(node: Node, name: str, origin: Origin) -> Node:
-    """Return the group of this name inside a node; an absent or empty one is created."""
-    found = node.child(name)
-    if found is None and isinstance(node.value, dict):
-        found = node.value[name] = Node({}, origin)
-    if found is None:
-        return Node(None, origin)
-    if found.value is None:
-        found.value = {}
-    return found
-
-
-def _override(text: str, key: str, number: int) -> Origin:
-    return Origin(f"override {_quote(text)}", Path.cwd(), key, order=(2, number, 0))
-
-
-def _quote_variable(name: str, value: str) -> str:
-    return f"environment {_quote(f'{name}={value}')}"
+def _origin(text: str, order: tuple[int, int, int]) -> Origin:
+    source, _, written = text.partition(" ")
+    return Origin(f"{source} {_quote(written)}", Path.cwd(), order)
 
 
 def _quote(text: str) -> str:
     return shorten(printable(text))
-
-
-def _malformed(origin: Origin, expected: str, what: str = "not an override") -> Problem:
-    return Problem("config-override-malformed", origin, "", what, expected=expected)
-
-
-def _is_key(key: str) -> bool:
-    """Return whether a text consists of names with dots between them; no setting is deeper than a few groups."""
-    names = key.split(".")
-    return all(names) and len(names) <= MAX_DEPTH
 
 
 def _is_setting(name: str) -> bool:
@@ -204,39 +205,3 @@ def _is_setting(name: str) -> bool:
         return False
     word = name.removeprefix(PREFIX).lower()
     return "__" in word or bool(closest(word, Config.model_fields))
-
-
-def _assign_text(key: str, text: str, origin: Origin, assignments: list[Assignment], problems: list[Problem]) -> None:
-    """Convert the text of a value; text that YAML cannot contain, such as a path of raw bytes, is taken as given."""
-    kinds = _text_settings().get(re.sub(r"(?<=\.)[0-9]+(?=\.)", "N", key))
-    is_yaml = kinds is None and not any(yaml.reader.Reader.NON_PRINTABLE.search(character) for character in set(text))
-    if not is_yaml:
-        assignments.append(Assignment(key, Node(_text_value(text, kinds or ()), origin)))
-        return
-    node, found = parse(text, lambda _: origin)
-    problems += [replace(problem, key=f"{key}.{problem.key}" if problem.key else key) for problem in found]
-    if node is not None:
-        assignments.append(Assignment(key, node))
-
-
-def _text_value(text: str, kinds: Iterable[type]) -> object:
-    """Return the text of a value as given, without quotes around all of it, or the null or number it stands for."""
-    plain = unquoted(text)
-    if (plain is None and NoneType in kinds) or (not isinstance(plain, str) and int in kinds):
-        return plain
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-        node, problems = parse(text, lambda _: Origin("", Path()))
-        if node is not None and not problems and isinstance(node.value, str):
-            return node.value
-    return text
-
-
-@cache
-def _text_settings() -> Mapping[str, tuple[type, ...]]:
-    """Return the settings that may be any text, with the types of their values."""
-    found: dict[str, tuple[type, ...]] = {}
-    for setting in all_settings():
-        kinds = tuple(kind for kind, _ in alternatives(setting.field.annotation))
-        if str in kinds or Path in kinds:
-            found[setting.key] = (*found.get(setting.key, ()), *kinds)
-    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from cnncli.config.rules import Draft
 from cnncli.config.tree import Problem
 from cnncli.errors import printable
-from cnncli.terminal.suggestions import closest, did_you_mean
+from cnncli.terminal.suggestions import closest, did_you_mean, question
 
 WEIGHTS_WORDS = ("imagenet", "none")
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
@@ -36,36 +36,29 @@ def absolute(written: str, folder: Path) -> Path:
 def missing_paths(draft: Draft) -> Iterator[Problem]:
     """Yield a problem for each path of a config that does not exist or is of the wrong kind."""
     if draft.is_valid("data.path"):
-        yield from _data_path(draft, draft.config.data.path)
-    weights = draft.config.backbone.weights
+        yield from _check(draft, "data.path", draft.config.data.path, "a folder", "a folder of images")
+    weights, expected = draft.config.backbone.weights, f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
     if draft.is_valid("backbone.weights") and weights not in WEIGHTS_WORDS:
-        yield from _weights_file(draft, Path(weights))
+        yield from _check(draft, "backbone.weights", Path(weights), "a file", expected)
 
 
-def _data_path(draft: Draft, path: Path) -> Iterator[Problem]:
-    key, expected, kind = "data.path", "a folder of images", _kind_of(path)
-    if kind == "a file":
+def _check(draft: Draft, key: str, path: Path, right_kind: str, expected: str) -> Iterator[Problem]:
+    kind = _kind_of(path)
+    if kind not in ("a file", "a folder"):
+        what = f"{kind or 'does not exist'}: {_shorten(path)}"
+        yield draft.problem("config-path-missing", key, what, expected, _hint_for_missing(path, key))
+    elif kind != right_kind:
         hint = "`cnncli data prepare` arranges known archives." if path.suffix == ".zip" else ""
-        yield draft.problem("config-path-wrong-kind", key, "a file", expected, hint)
-    elif kind != "a folder":
-        what = f"{kind or 'no such folder'}: {_shorten(path)}"
-        known = f"Create it with: cnncli data prepare {path.name} DOWNLOAD --out {printable(path)}"
-        yield draft.problem("config-path-missing", key, what, expected, known if path.name in KNOWN else _nearby(path))
+        yield draft.problem("config-path-wrong-kind", key, kind, expected, hint)
+    elif kind == "a file" and not path.name.endswith(WEIGHTS_SUFFIXES):
+        yield draft.problem("config-path-wrong-kind", key, "not the name of a weights file", expected)
 
 
-def _weights_file(draft: Draft, path: Path) -> Iterator[Problem]:
-    key, kind = "backbone.weights", _kind_of(path)
-    expected = f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
-    if kind == "a file":
-        if not path.name.endswith(WEIGHTS_SUFFIXES):
-            what = "not the name of a weights file"
-            yield draft.problem("config-path-wrong-kind", key, what, expected)
-    elif kind == "a folder":
-        yield draft.problem("config-path-wrong-kind", key, "a folder", expected)
-    else:
-        hint = did_you_mean(path.name, WEIGHTS_WORDS) or _nearby(path)
-        what = f"{kind or 'no such file'}: {_shorten(path)}"
-        yield draft.problem("config-path-missing", key, what, expected, hint)
+def _hint_for_missing(path: Path, key: str) -> str:
+    if key == "data.path" and path.name in KNOWN:
+        return f"Create it with: cnncli data prepare {path.name} DOWNLOAD --out {printable(path)}"
+    words = did_you_mean(path.name, WEIGHTS_WORDS) if key == "backbone.weights" else ""
+    return words or _nearby(path)
 
 
 def _shorten(path: Path) -> str:
@@ -97,6 +90,6 @@ def _nearby(path: Path) -> str:
         names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))
     except OSError:
         return ""
-    if close := closest(path.name, names, limit=1):
-        return f"Did you mean {printable(close[0])}?"
+    if close := question(map(printable, closest(path.name, names, limit=1))):
+        return close
     return f"This folder contains {', '.join(map(printable, names[:6]))}." if names else ""

@@ -14,7 +14,7 @@ from typing import Any
 from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.paths import WEIGHTS_WORDS, absolute, missing_paths
-from cnncli.config.rules import Draft, broken_rules
+from cnncli.config.rules import RULES, Draft
 from cnncli.config.schema import Config
 from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
 from cnncli.config.yaml_document import A_CONFIG, read_document
@@ -120,7 +120,8 @@ def _resolve(
         if problem.key not in unread and (tree is not None or problem.code != "config-missing-key")
     ]
     draft = Draft(_complete(values, whole), whole, frozenset(problem.key for problem in wrong))
-    problems += broken_rules(draft)
+    for rule in RULES:
+        problems += rule(draft)
     if check_paths:
         problems += missing_paths(draft)
     raise_all(problems)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import reduce
 from typing import Any
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.options import Option
 from cnncli.config.modes import Stage, stages_of
-from cnncli.config.schema import Config, OptimizerConfig, ScheduleConfig
+from cnncli.config.schema import Config
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import Node, Problem
 from cnncli.errors import Message
@@ -33,20 +33,6 @@ class Draft:
     tree: Node
     wrong: frozenset[str]
 
-    @cached_property
-    def stages(self) -> tuple[Stage, ...]:
-        """Stages of the config."""
-        return stages_of(self.config)
-
-    @property
-    def frozen_stages(self) -> list[str]:
-        """Names of the stages that train the head only."""
-        return [stage.name for stage in self.stages if stage.unfreeze == 0]
-
-    def wrote(self, key: str) -> bool:
-        """Return whether a setting was written, in any source."""
-        return self.tree.find(key) is not None
-
     def is_valid(self, *keys: str) -> bool:
         """Return whether these settings, the groups around them and the settings inside them have no problems."""
         return not any(
@@ -57,52 +43,34 @@ class Draft:
 
     def problem(self, code: str, key: str, what: str, expected: str = "", hint: str = "") -> Problem:
         """Return a problem at the place where a setting, or the innermost group around it, was written."""
-        node = self.tree.find(key)
-        if node is None:
-            return Problem(
-                code, self.tree.nearest(key.split(".")).origin, key, what, self._default(key), expected, hint
-            )
-        return Problem(code, node.origin, key, what, node.plain(), expected, hint)
-
-    def _default(self, key: str) -> object:
-        value: object = self.config
-        for name in key.split("."):
-            value = value[int(name)] if isinstance(value, tuple) else getattr(value, name, None)
-        return value
+        node, names = self.tree.find(key), key.split(".")
+        received = node.plain() if node else reduce(getattr, names, self.config)
+        return Problem(code, self.tree.nearest(names).origin, key, what, received, expected, hint)
 
 
 Rule = Callable[[Draft], Iterator[Problem]]
 
 
-def broken_rules(draft: Draft) -> list[Problem]:
-    """Return the problems that all rules find."""
-    return [problem for rule in RULES for problem in rule(draft)]
+def _frozen_stages(stages: tuple[Stage, ...]) -> list[str]:
+    """Return the names of the stages that train the head only."""
+    return [stage.name for stage in stages if stage.unfreeze == 0]
 
 
-def optimizers_of(config: Config) -> dict[str, OptimizerConfig]:
-    """Return the optimizers of a config by key."""
+def _in_every_stage(config: Config, name: str) -> dict[str, Any]:
+    """Return a group of `training`, and that of each stage that has its own, by key."""
     stages = enumerate(config.training.stages or ())
-    own = {f"training.stages.{number}.optimizer": stage.optimizer for number, stage in stages if stage.optimizer}
-    return {"training.optimizer": config.training.optimizer, **own}
-
-
-def schedules_of(config: Config) -> dict[str, ScheduleConfig]:
-    """Return the schedules of a config by key."""
-    stages = enumerate(config.training.stages or ())
-    own = {f"training.stages.{number}.schedule": stage.schedule for number, stage in stages if stage.schedule}
-    return {"training.schedule": config.training.schedule, **own}
+    own = {f"training.stages.{number}.{name}": group for number, stage in stages if (group := getattr(stage, name))}
+    return {f"training.{name}": getattr(config.training, name), **own}
 
 
 # Settings that exclude each other
 
 
 def _weights_from_scratch(draft: Draft) -> Iterator[Problem]:
-    key = "backbone.weights"
-    if draft.is_valid("mode", key) and draft.config.mode == "from-scratch" and draft.wrote(key):
-        node = draft.tree.find(key)
-        if node is not None and node.plain() != "none":
-            what = "contradicts mode: from-scratch"
-            yield draft.problem("config-contradiction-weights", key, what, "none, or another mode")
+    key, config = "backbone.weights", draft.config
+    if draft.is_valid("mode", key) and config.mode == "from-scratch" and config.backbone.weights != "none":
+        what = "contradicts mode: from-scratch"
+        yield draft.problem("config-contradiction-weights", key, what, "none, or another mode")
 
 
 def _splits(draft: Draft) -> Iterator[Problem]:
@@ -113,16 +81,12 @@ def _splits(draft: Draft) -> Iterator[Problem]:
 
 
 def _stage_names(draft: Draft) -> Iterator[Problem]:
-    stages = draft.tree.find("training.stages")
-    seen: dict[object, Node] = {}
-    for number, stage in stages.children() if stages is not None else ():
-        name = stage.child("name")
-        if name is None or not isinstance(name.value, str):
-            continue
-        first = seen.setdefault(name.value.lower(), name)
-        if first is not name:
-            key = f"training.stages.{number}.name"
-            hint = f"The first is at {first.origin.where}." if first.origin != name.origin else ""
+    keys: dict[str, str] = {}
+    for number, stage in enumerate(draft.config.training.stages or ()):
+        key = f"training.stages.{number}.name"
+        first = keys.setdefault(stage.name.lower(), key)
+        if first != key:
+            hint = f"The first is at {draft.tree.nearest(first.split('.')).origin.where}."
             yield draft.problem("config-duplicate-stage", key, "name of another stage", "a unique name", hint)
 
 
@@ -135,7 +99,7 @@ def _nothing_to_unfreeze(draft: Draft) -> Iterator[Problem]:
 
 
 def _cutmix_of_features(draft: Draft) -> Iterator[Problem]:
-    key, frozen = "augmentation.cutmix", draft.frozen_stages
+    key, frozen = "augmentation.cutmix", _frozen_stages(stages_of(draft.config))
     if draft.config.augmentation.cutmix and frozen and draft.is_valid(key, "mode", "training.stages"):
         what = f"pastes pixels, but stage {frozen[0]} trains on features of a frozen backbone"
         expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
@@ -143,7 +107,7 @@ def _cutmix_of_features(draft: Draft) -> Iterator[Problem]:
 
 
 def _one_clip(draft: Draft) -> Iterator[Problem]:
-    for key, optimizer in optimizers_of(draft.config).items():
+    for key, optimizer in _in_every_stage(draft.config, "optimizer").items():
         clips = ("clipnorm", "clipvalue", "global_clipnorm")
         given = [name for name in clips if optimizer.arguments.get(name) is not None]
         if len(given) > 1 and draft.is_valid(key):
@@ -152,12 +116,11 @@ def _one_clip(draft: Draft) -> Iterator[Problem]:
 
 
 def _unused_average(draft: Draft) -> Iterator[Problem]:
-    for key, optimizer in optimizers_of(draft.config).items():
+    for key, optimizer in _in_every_stage(draft.config, "optimizer").items():
         given = optimizer.arguments
         if given.get("use_ema") is True and not given.get("ema_overwrite_frequency") and draft.is_valid(key):
             what = "computes an average that never replaces the weights"
-            expected = "ema_overwrite_frequency as well"
-            yield draft.problem("config-contradiction-ema", f"{key}.use_ema", what, expected)
+            yield draft.problem("config-contradiction-ema", f"{key}.use_ema", what, "ema_overwrite_frequency as well")
 
 
 # Settings without effect: an error if written, left out of a resolved config
@@ -181,7 +144,7 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
     mode_trains = {"feature-extraction": 0, "from-scratch": "all"}
     if training.stages is None and training.unfreeze != mode_trains.get(config.mode, training.unfreeze):
         idle["training.unfreeze"] = (f"has no effect in mode {config.mode}", "mode: fine-tuning as well")
-    for key, schedule in schedules_of(config).items():
+    for key, schedule in _in_every_stage(config, "schedule").items():
         for name, schedules in _SCHEDULES.items():
             if schedule.name not in schedules:
                 why = f"has no effect on a {schedule.name} schedule"
@@ -197,18 +160,10 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
     return idle
 
 
-_DECIDED_BY = {
-    "training.unfreeze": ("mode", "training.stages"),
-    "augmentation.cval": ("augmentation.fill_mode",),
-    "augmentation.views": ("augmentation",),
-    "augmentation.saturation_range": ("data.color",),
-    "augmentation.hue_range": ("data.color",),
-}
-
-
 def _without_effect(draft: Draft) -> Iterator[Problem]:
     for key, (why, expected) in idle_settings(draft.config).items():
-        if draft.wrote(key) and draft.is_valid(key, *_DECIDED_BY.get(key, (f"{key.rpartition('.')[0]}.name",))):
+        decisive = ("mode", "data.color", "augmentation", "training.stages", f"{key.rpartition('.')[0]}.name")
+        if draft.tree.find(key) and draft.is_valid(key, *decisive):
             yield draft.problem("config-without-effect", key, why, expected)
 
 
@@ -222,7 +177,7 @@ def _options(draft: Draft) -> Iterator[Problem]:
 
 
 def _optimizers(draft: Draft) -> Iterator[Problem]:
-    for key, optimizer in optimizers_of(draft.config).items():
+    for key, optimizer in _in_every_stage(draft.config, "optimizer").items():
         info = OPTIMIZERS[optimizer.name]
         if draft.is_valid(f"{key}.name"):
             yield from _arguments(draft, key, optimizer.arguments, info.class_name, info.arguments)
@@ -294,7 +249,7 @@ def _warmup_notes(stages: tuple[Stage, ...]) -> Iterator[Message]:
 
 
 def _random_trunk_notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
-    frozen = [stage.name for stage in stages if stage.unfreeze == 0]
+    frozen = _frozen_stages(stages)
     if config.backbone.weights == "none" and frozen:
         text = (
             f"stage {frozen[0]}: backbone.weights is none, so features come from random weights that stay frozen. "

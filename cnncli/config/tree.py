@@ -27,14 +27,12 @@ class Origin:
     Attributes:
         where: `FILE:LINE:COLUMN`, `override KEY=VALUE`, `environment NAME=VALUE`, or empty for values from Python.
         folder: Folder to which a relative path written there is relative.
-        key: Setting that `where` names already, so that a message does not repeat it.
         order: Source, line and column; sorts messages in reading order.
         file: Name of the file, or None.
     """
 
     where: str
     folder: Path
-    key: str = ""
     order: tuple[int, int, int] = (0, 0, 0)
     file: Path | None = None
 
@@ -143,7 +141,8 @@ class Problem:
     @property
     def message(self) -> Message:
         """`WHERE: KEY: what (received X), expected Y. Did you mean …?` on one line, with its facts."""
-        places = [printable(self.origin.where), "" if self.key == self.origin.key else shorten(printable(self.key))]
+        where = printable(self.origin.where)
+        key = "" if where.startswith(f"override {self.key}=") else shorten(printable(self.key))
         facts = {"key": self.key, "expected": self.expected, "hint": self.hint, **self.origin.facts}
         received = ""
         if self.received is not _NOTHING:
@@ -151,7 +150,7 @@ class Problem:
             received = f" (received {format_value(self.received)})"
         expected = f", expected {self.expected}" if self.expected else ""
         hint = f" {self.hint}" if self.hint else ""
-        text = ": ".join([*filter(None, places), f"{self.what}{received}{expected}.{hint}"])
+        text = ": ".join(filter(None, [where, key, f"{self.what}{received}{expected}.{hint}"]))
         return Message(self.code, text, **facts)
 
 

@@ -121,7 +121,7 @@ PATH = "data: {path: images}\n"
         (PATH + "seed: !!bool x\n", "config-invalid-value 2:7 seed"),
         (PATH + "? [seed]\n: 1\n", "config-invalid-value 2:3"),
         (PATH + "<<: 3\n", "config-invalid-value 2:5 <<"),
-        (PATH + "head: &head {layers: [*head]}\n", "config-invalid-value 2:7 head.layers.0"),
+        (PATH + "head: &head {layers: [*head]}\n", "config-too-large 1:1"),
         (b"data: {path: \xff}\n", "config-not-utf8 1:1"),
         ("data: {path: \x07}\n", "config-not-utf8 1:1"),
         ("[" * 5000, "config-too-large 1:1"),

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from cnncli.config.reader import load_config
 from cnncli.config.schema import Config, SplitFractions
-from cnncli.config.template import DatasetFacts, template_for
+from cnncli.dataset.config_template import template_for
+from cnncli.dataset.folder_report import FolderReport, Spread
 
 COUNTS = {"train": {"cats": 60, "dogs": 50}, "validation": {"cats": 20, "dogs": 20}, "test": {"cats": 9, "dogs": 9}}
 
 
-def facts(**changes: Any) -> DatasetFacts:
-    """Facts about a folder of photographs, some of them changed."""
-    sizes = {"smallest": (59, 33), "middle": (447, 374), "largest": (500, 500)}
-    return DatasetFacts(**{"path": "images", "name": "pets", "counts": COUNTS, **sizes, **changes})
+def report(**changes: Any) -> FolderReport:
+    """The report on a folder of photographs, some of its facts changed."""
+    facts: dict[str, Any] = {name: () for name in FolderReport.__dataclass_fields__}
+    facts |= {"path": Path("pets"), "counts": COUNTS, "modes": {"RGB": 208}}
+    facts |= {"width": Spread(59, 447, 500), "height": Spread(33, 374, 500)}
+    return FolderReport(**{**facts, **changes})
 
 
 def loaded(text: str, folder: Path) -> Config:
@@ -31,7 +34,7 @@ def loaded(text: str, folder: Path) -> Config:
 
 def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
     """The config has the defaults, and its first lines describe the folder."""
-    text = template_for(facts(), "pets.yaml")
+    text = template_for(report(), "images", "pets.yaml")
     config = loaded(text, tmp_path)
     assert config.data.path == tmp_path / "images"
     assert (config.name, config.data.image_size, config.data.class_weights) == ("pets", 224, "none")
@@ -51,41 +54,56 @@ def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
 
 def test_uneven_classes_are_weighted(tmp_path: Path) -> None:
     """Classes are weighted if the largest is at least twice the smallest, which is named."""
-    text = template_for(facts(counts={"train": {"cats": 60, "dogs": 30, "none": 0}}))
+    text = template_for(report(counts={"train": {"cats": 60, "dogs": 30, "none": 0}}), "images")
     assert loaded(text, tmp_path).data.class_weights == "balanced"
-    text = template_for(facts(counts={"train": {"cats": 60, "dogs": 30}}))
+    text = template_for(report(counts={"train": {"cats": 60, "dogs": 30}}), "images")
     assert "# smallest class: dogs, 30 images\n" in text
 
 
 def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
     """Validation and test, or only validation if only that is missing, get a fraction."""
-    text = template_for(facts(counts={"all": {"cats": 60, "dogs": 50}}))
+    text = template_for(report(counts={"all": {"cats": 60, "dogs": 50}}), "images")
     assert "  splits: {validation: 0.15, test: 0.15}" in text
     assert "# 110 images in class folders, 50 to 60 per class\n" in text
-    text = template_for(facts(counts={"train": COUNTS["train"], "test": COUNTS["test"]}))
+    text = template_for(report(counts={"train": COUNTS["train"], "test": COUNTS["test"]}), "images")
     assert "  splits: {validation: 0.15} " in text
     assert loaded(text, tmp_path).data.splits == SplitFractions()
-    assert "splits" not in template_for(facts())
+    assert "splits" not in template_for(report(), "images")
 
 
 @pytest.mark.parametrize(
     ("changes", "key", "value", "words"),
     [
-        ({"is_grayscale": True}, "color", "grayscale", "no image has colors"),
-        ({"largest": (64, 64)}, "image_size", 128, "small images; 224 takes three times as long"),
-        ({"n_unreadable": 3}, "on_bad_image", "skip", "3 cannot be read: `cnncli data check` lists them"),
-        ({"middle": (640, 200)}, "fit", "stretch", "pad keeps their aspect ratio"),
-        ({"n_leaks": 2}, "allow_leakage", False, "2 images are in several splits: see `cnncli data check`"),
+        ({"modes": {"L": 9}}, "color", "grayscale", "no image has colors"),
+        (
+            {"width": Spread(8, 9, 64), "height": Spread(8, 9, 64)},
+            "image_size",
+            128,
+            "small images; 224 takes three times as long",
+        ),
+        ({"unreadable": (None,) * 3}, "on_bad_image", "skip", "3 cannot be read: `cnncli data check` lists them"),
+        (
+            {"width": Spread(59, 640, 700), "height": Spread(33, 200, 500)},
+            "fit",
+            "stretch",
+            "pad keeps their aspect ratio",
+        ),
+        (
+            {"duplicates_across": (None,) * 2},
+            "allow_leakage",
+            False,
+            "2 images are in several splits: see `cnncli data check`",
+        ),
     ],
 )
 def test_special_images_get_a_setting_or_a_remark(
     tmp_path: Path, changes: dict[str, Any], key: str, value: object, words: str
 ) -> None:
     """Each finding has a setting or a remark."""
-    text = template_for(facts(**changes))
+    text = template_for(report(**changes), "images")
     assert getattr(loaded(text, tmp_path).data, key) == value
     assert words in text
-    assert words not in template_for(facts())
+    assert words not in template_for(report(), "images")
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,15 +114,16 @@ def test_special_images_get_a_setting_or_a_remark(
         st.dictionaries(st.text(min_size=1, max_size=9), st.integers(0, 10**6), min_size=1, max_size=12),
         min_size=1,
     ).filter(lambda counts: any((counts.get("train") or next(iter(counts.values()))).values())),
-    numbers=st.integers(0, 10**6),
+    numbers=st.integers(0, 10**3),
     is_grayscale=st.booleans(),
 )
 def test_text_loads_whatever_the_folder_is_called(
     path: str, counts: Any, numbers: int, is_grayscale: bool, tmp_path_factory: Any
 ) -> None:
     """Names of any characters stay inside their comment or their quotes."""
-    given_facts = facts(path=path, counts=counts, is_grayscale=is_grayscale, n_unreadable=numbers, n_leaks=numbers)
-    text = template_for(given_facts, path)
+    modes = {"L" if is_grayscale else "RGB": 1}
+    found = report(counts=counts, modes=modes, unreadable=(None,) * numbers, duplicates_across=(None,) * numbers)
+    text = template_for(found, path, path)
     assert yaml.safe_load(text)["data"]["path"] == path
     if "\0" not in path and not path.startswith("~"):
         loaded(text, tmp_path_factory.getbasetemp())
