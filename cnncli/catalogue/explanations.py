@@ -11,13 +11,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Explanation:
-    """Explanation of a message code.
-
-    Attributes:
-        code: the code, e.g. `data-class-missing`.
-        cause: when the message appears, in a sentence.
-        remedy: what the user can do, in a sentence.
-    """
+    """When the message of a code appears, and what the user can do, each in a sentence."""
 
     code: str
     cause: str
@@ -25,12 +19,7 @@ class Explanation:
 
 
 def load_explanations() -> dict[str, Explanation]:
-    """Return the explanations of all codes by code, sorted.
-
-    Raises:
-        ValueError: an entry is in the file of another domain.
-        TypeError: an entry has other keys than cause and remedy.
-    """
+    """Return the explanations of all codes by code, sorted."""
     import yaml
 
     explanations: dict[str, Explanation] = {}

@@ -27,16 +27,11 @@ class NetworkInfo:
     Attributes:
         name: Name in configs; for keras.applications, the name of the function.
         parameters: Number of parameters with the ImageNet top of 1,000 classes (ConvNet: only the backbone, with
-            default options).
-        notop_parameters: Number of parameters of the backbone.
+            default options); `notop_parameters` is that of the backbone.
         size_mb: Size of the weights with top, in MB.
         depth: Number of layers with parameters, or None if it depends on the options.
-        top1: ImageNet top-1 validation accuracy in percent, or None if not published.
-        top5: ImageNet top-5 validation accuracy in percent, or None if not published.
-        input_size: Default height and width in pixels.
-        preprocessing: Conversion of pixels to the input of the network.
-        min_size: Minimum height and width in pixels.
-        options: Arguments that a config may set.
+        top1, top5: ImageNet validation accuracy in percent, or None if not published.
+        input_size, min_size: Default and minimum height and width in pixels.
         weights_pattern: Name of the cached Keras file of ImageNet weights without top, with {alpha}, {rows}.
         has_imagenet: Whether ImageNet weights are published for at least some options.
         module: Module of `cnncli.networks.architectures` that builds it.

@@ -11,14 +11,10 @@ Kind = Literal["number", "integer", "boolean", "word", "integers"]
 
 @dataclass(frozen=True)
 class Option:
-    """One argument of a network or optimizer.
+    """One argument of a network or optimizer; null is allowed if it is the default.
 
     Attributes:
-        kind: Type of the value.
-        default: Value if the option is absent.
-        doc: Documentation in one line.
         minimum: Smallest allowed number, or exclusive lower bound if `exclusive`.
-        exclusive: Whether `minimum` itself is not allowed.
         below: Exclusive upper bound.
         choices: Allowed words, for kind `word`.
     """

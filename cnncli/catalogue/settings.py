@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator, model_validator
 
 
 class Settings(BaseModel):
@@ -24,11 +25,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Expected:
-    """Description of the accepted values, for types that do not explain themselves.
-
-    Attributes:
-        words: Text that fits behind `expected`.
-    """
+    """Description of the accepted values that fits behind `expected`, for types that do not explain themselves."""
 
     words: str
 
@@ -38,50 +35,36 @@ def as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _lowest_first(value: object, validate: Callable[[object], tuple[float, float]]) -> tuple[float, float]:
+    """Require [lowest, highest] in this order."""
+    lowest, highest = validate(as_tuple(value))
+    if lowest > highest:
+        raise ValueError(f"the lowest comes first: [{highest:g}, {lowest:g}]")
+    return lowest, highest
+
+
+def _increasing(value: object, validate: Callable[[object], tuple[int, int]]) -> tuple[int, int]:
+    """Require two different values in order."""
+    first, second = validate(as_tuple(value))
+    if first >= second:
+        raise ValueError(f"the first must be smaller than the second: {first}, {second}")
+    return first, second
+
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # Keras keeps seeds in 32 bits
 Pixels = Annotated[int, Field(ge=1)]
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(as_tuple), Expected("[height, width]")]
 
-
-def _lowest_first(limits: tuple[float, float]) -> tuple[float, float]:
-    """Require [lowest, highest] in this order."""
-    if limits[0] > limits[1]:
-        raise ValueError(f"the lowest comes first: [{limits[1]:g}, {limits[0]:g}]")
-    return limits
-
-
-Range = Annotated[
-    tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(ge=0.0)]],
-    BeforeValidator(as_tuple),
-    AfterValidator(_lowest_first),
-    Expected("[lowest, highest] of at least 0"),
-]
-ZoomRange = Annotated[
-    tuple[Annotated[float, Field(gt=0.0)], Annotated[float, Field(gt=0.0)]],
-    BeforeValidator(as_tuple),
-    AfterValidator(_lowest_first),
-    Expected("[lowest, highest] above 0"),
-]
-
-
-def _increasing(limits: tuple[int, int]) -> tuple[int, int]:
-    """Require two different values in order."""
-    if limits[0] >= limits[1]:
-        raise ValueError(f"the first must be smaller than the second: {limits[0]}, {limits[1]}")
-    return limits
-
-
+_NotNegative = Annotated[float, Field(ge=0.0)]
+_Positive = Annotated[float, Field(gt=0.0)]
+_Area = Annotated[float, Field(gt=0.0, le=1.0)]
 _Value = Annotated[int, Field(ge=0, le=65_535)]
+_LOWEST_FIRST = WrapValidator(_lowest_first)
+
+Range = Annotated[tuple[_NotNegative, _NotNegative], _LOWEST_FIRST, Expected("[lowest, highest] of at least 0")]
+ZoomRange = Annotated[tuple[_Positive, _Positive], _LOWEST_FIRST, Expected("[lowest, highest] above 0")]
+AreaRange = Annotated[tuple[_Area, _Area], _LOWEST_FIRST, Expected("[lowest, highest] above 0, at most 1")]
 ValueRange = Annotated[
-    tuple[_Value, _Value],
-    BeforeValidator(as_tuple),
-    AfterValidator(_increasing),
-    Expected("[black, white], integers in 0-65535"),
-]
-AreaRange = Annotated[
-    tuple[Annotated[float, Field(gt=0.0, le=1.0)], Annotated[float, Field(gt=0.0, le=1.0)]],
-    BeforeValidator(as_tuple),
-    AfterValidator(_lowest_first),
-    Expected("[lowest, highest] above 0, at most 1"),
+    tuple[_Value, _Value], WrapValidator(_increasing), Expected("[black, white], integers in 0-65535")
 ]

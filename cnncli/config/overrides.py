@@ -182,11 +182,11 @@ def assign(tree: Node, assignment: Assignment) -> Problem | None:
     if isinstance(node.value, dict):
         node.value[name] = assignment.node
     elif isinstance(node.value, list):
-        index, count = node.index(name), len(node.value)
-        if index is None:
-            what, expected = f"cannot be set in a list of {count}", f"a number below {count}"
+        if node.child(name) is None:
+            n = len(node.value)
+            what, expected = f"cannot be set in a list of {n}", f"a number below {n}"
             return Problem("config-override-misplaced", origin, assignment.key, what, expected=expected)
-        node.value[index] = assignment.node
+        node.value[int(name)] = assignment.node
     return None
 
 

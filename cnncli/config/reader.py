@@ -28,10 +28,10 @@ def load_config(
     environment: Mapping[str, str] | None = None,
     check_paths: bool = True,
 ) -> Config:
-    """Read a YAML file.
+    """Read a YAML file; relative paths in it are relative to its folder.
 
     Args:
-        source: The file; relative paths in it are relative to its folder.
+        source: The file.
         overrides: `key=value` texts, or a mapping from dotted keys to values. Relative paths in them are relative to
             the current folder.
         environment: Variables, of which `CNNCLI_*` are read; default: those of this process.
@@ -46,20 +46,12 @@ def load_config(
 
 
 def load_resolved(source: str | Path) -> Config:
-    """Read a config that `dump_config` wrote, without overrides, and without requiring that its data exists.
-
-    Raises:
-        ConfigError: The file is damaged.
-    """
+    """Read a config that `dump_config` wrote, without overrides, and without requiring that its data exists."""
     return load_config(source, environment={}, check_paths=False)
 
 
 def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Config:
-    """Read a config, or return the defaults for a folder of images.
-
-    Raises:
-        ConfigError: All problems, one line each; or `source` is a run.
-    """
+    """Read a config, or return the defaults for a folder of images; a run is a ConfigError."""
     if (Path(source) / "run.json").is_file():
         run = printable(source)
         text = (
@@ -82,16 +74,7 @@ def config_from_mapping(
 ) -> Config:
     """Return the config of nested settings, such as `{"data": {"path": "flowers"}, "training": {"epochs": 5}}`.
 
-    Relative paths are relative to the current folder.
-
-    Args:
-        mapping: Settings by name, groups as mappings.
-        overrides: As in `load_config`.
-        environment: As in `load_config`.
-        check_paths: As in `load_config`.
-
-    Raises:
-        ConfigError: All problems, one line each.
+    Relative paths are relative to the current folder. The other arguments are those of `load_config`.
     """
     tree = tree_of(mapping, Origin("", Path.cwd()))
     return _resolve(tree, [], overrides, environment, check_paths)
@@ -109,7 +92,9 @@ def _resolve(
     Without a tree (the file is not YAML), problems of the other sources are still reported, but no missing settings.
     """
     problems = list(problems)
-    whole = tree if tree is not None and tree.value is not None else Node({}, _origin_of(tree))
+    whole = tree or Node({}, Origin("", Path.cwd()))
+    if whole.value is None:
+        whole.value = {}
     if isinstance(whole.value, dict):
         problems += _overlay(whole, overrides, os.environ if environment is None else environment)
     values, wrong = check(whole)
@@ -126,10 +111,6 @@ def _resolve(
         problems += missing_paths(draft)
     raise_all(problems)
     return draft.config
-
-
-def _origin_of(tree: Node | None) -> Origin:
-    return tree.origin if tree is not None else Origin("", Path.cwd())
 
 
 def _overlay(tree: Node, overrides: Overrides, environment: Mapping[str, str]) -> list[Problem]:

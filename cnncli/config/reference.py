@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,7 +21,8 @@ def json_schema() -> dict[str, Any]:
 
     It checks each setting on its own; contradictions and missing files are found by `cnncli config validate`.
     """
-    schema: dict[str, Any] = _tidy(Config.model_json_schema())
+    # Descriptions have the line breaks of the source.
+    schema: dict[str, Any] = json.loads(json.dumps(Config.model_json_schema()).replace("\\n", " "))
     groups = schema["$defs"]
     _suggest(groups["BackboneConfig"]["properties"]["name"], NETWORKS)
     _suggest(groups["OptimizerConfig"]["properties"]["name"], OPTIMIZERS)
@@ -58,16 +60,6 @@ def markdown_reference() -> str:
         if settings and not group.startswith("training.stages.N."):
             parts.append("\n".join([*_heading(group), *_table(settings)]))
     return "\n\n".join(parts) + "\n"
-
-
-def _tidy(schema: Any) -> Any:
-    """Return the schema with one-line descriptions."""
-    if isinstance(schema, dict):
-        tidied = {name: _tidy(item) for name, item in schema.items()}
-        if isinstance(tidied.get("description"), str):
-            tidied["description"] = " ".join(tidied["description"].split())
-        return tidied
-    return [_tidy(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def _suggest(field: dict[str, Any], names: Iterable[str]) -> None:

@@ -210,9 +210,7 @@ class HeadConfig(Settings):
 class OptimizerConfig(Settings):
     """Optimizer of keras.optimizers, with its arguments (momentum, weight_decay, clipnorm and others)."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="allow", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="allow")
 
     name: Annotated[
         str, _name_in(OPTIMIZERS, "optimizer"), Expected("a class of keras.optimizers by name, such as adam")
@@ -318,10 +316,7 @@ Stages = Annotated[
 ]
 
 
-BatchSize = Annotated[
-    Annotated[int, Field(ge=1)] | Literal["auto"],
-    Expected("an integer of at least 1, or auto"),
-]
+BatchSize = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], Expected("an integer of at least 1, or auto")]
 
 
 class TrainingConfig(Settings):

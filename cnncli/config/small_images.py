@@ -1,8 +1,7 @@
 """Choose image size and network options for small images, the same for `cnncli init` and for `cnncli train DIR`.
 
-The default size of a network (150 to 600 pixels) would mostly enlarge them. Pretrained networks still see more in small
-images that are enlarged moderately; a network that is trained from scratch needs the pixels that there are, and no
-more blocks than they can pass.
+Pretrained networks see more in small images that are enlarged moderately; a network that is trained from scratch needs
+the pixels that there are, and no more blocks than they can pass.
 """
 
 from __future__ import annotations
@@ -23,13 +22,7 @@ PRETRAINED_PX = 128
 
 
 def size_for_images(info: NetworkInfo, largest_side: int, pretrained: bool = True) -> int:
-    """Return the image size in pixels for a network.
-
-    Args:
-        info: The network.
-        largest_side: Longest side of all images in pixels.
-        pretrained: Whether the network has pretrained weights.
-    """
+    """Return the image size in pixels for a network and the longest side of all images."""
     if pretrained:
         return max(PRETRAINED_PX, info.min_size) if largest_side <= SMALL_PX else info.input_size
     return min(max(largest_side, info.min_size), info.input_size)
@@ -41,12 +34,7 @@ def largest_side_of_interest(config: Config) -> int:
 
 
 def adapt_to_images(config: Config, largest_side: int) -> Config:
-    """Return a config for images that are small for its network; settings that it has are kept.
-
-    Args:
-        config: A resolved config.
-        largest_side: Longest side of all images in pixels.
-    """
+    """Return a config for images that are small for its network; settings that it has are kept."""
     info = config.backbone.network
     if largest_side < 1 or "image_size" in config.data.model_fields_set:
         return config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cnncli.config.fields import all_settings
+from cnncli.config.fields import settings_by_key
 from cnncli.config.tree import join
 from cnncli.terminal.suggestions import closest, normalize, question
 
@@ -39,9 +39,9 @@ def setting_hint(name: str, group: str, siblings: Iterable[str]) -> str:
         siblings: Names that the group has.
     """
     siblings, key = tuple(siblings), join(group, name)
-    if key in {setting.key for setting in all_settings()}:  # `training.epochs:` written as one name
+    if key in settings_by_key():  # `training.epochs:` written as one name
         return f"Write it nested: {key.replace('.', ': {')}: …{'}' * key.count('.')}."
-    elsewhere = _by_name(group)
+    elsewhere = _keys_by_name(group)
     found = (
         list(filter(None, [SYNONYMS.get(normalize(name))]))
         or [join(group, sibling) for sibling in siblings if normalize(sibling) == normalize(name)]
@@ -49,9 +49,7 @@ def setting_hint(name: str, group: str, siblings: Iterable[str]) -> str:
         or [join(group, sibling) for sibling in closest(name, siblings)]
         or [key for near in closest(name, elsewhere) for key in elsewhere[near]]
     )
-    if found:
-        return question(found[:3])
-    return f"There are {', '.join(siblings)}." if siblings else ""
+    return question(found[:3]) or (f"There are {', '.join(siblings)}." if siblings else "")
 
 
 def variable_hint(word: str) -> str:
@@ -62,20 +60,17 @@ def variable_hint(word: str) -> str:
     >>> variable_hint("TELEMETRY")
     'Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS.'
     """
-    whole = {setting.key.replace(".", "_"): setting.key for setting in all_settings() if ".N." not in setting.key}
-    by_name = _by_name("")
-    found = [whole[near] for near in closest(word, whole, limit=1)]
-    found = found or [key for near in closest(word, by_name) for key in by_name[near]]
+    whole = {key.replace(".", "_"): [key] for key in settings_by_key() if ".N." not in key}
+    candidates = whole if closest(word, whole) else _keys_by_name()
+    found = [key for near in closest(word, candidates, limit=1) for key in candidates[near]]
     named = [f"CNNCLI_{key.replace('.', '__').upper()}" for key in found[:3]]
     return question(named) or "Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS."
 
 
-def _by_name(group: str) -> dict[str, list[str]]:
+def _keys_by_name(group: str = "") -> dict[str, list[str]]:
     """Return the keys of all settings by their last word, those inside `group` first."""
     keys: dict[str, list[str]] = {}
-    for setting in all_settings():
-        if ".N." not in setting.key and not setting.key.startswith("data.splits"):
-            keys.setdefault(setting.name, []).append(setting.key)
-    return {
-        name: sorted(found, key=lambda key: not (group and key.startswith(f"{group}."))) for name, found in keys.items()
-    }
+    for key in sorted(settings_by_key(), key=lambda key: not (group and key.startswith(f"{group}."))):
+        if ".N." not in key and not key.startswith("data.splits"):
+            keys.setdefault(key.rpartition(".")[2], []).append(key)
+    return keys

@@ -6,7 +6,7 @@ Every source of settings becomes a tree of nodes before it is checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -64,38 +64,25 @@ class Node:
         """Return the node one step down, by name in a group or by number in a list, or None."""
         if isinstance(self.value, dict):
             return self.value.get(name)
-        index = self.index(name)
-        return self.value[index] if isinstance(self.value, list) and index is not None else None
-
-    def index(self, name: str) -> int | None:
-        """Return the index in a list that a name stands for, or None if there is no such item."""
-        if not isinstance(self.value, list) or not name.isdecimal() or len(name) > 9:
-            return None
-        return int(name) if int(name) < len(self.value) else None
+        if isinstance(self.value, list) and name.isdecimal() and len(name) < 9:
+            return dict(enumerate(self.value)).get(int(name))
+        return None
 
     def find(self, key: str) -> Node | None:
         """Return the node of a dotted key, such as `training.stages.0.name`, or None if it was not written."""
         node: Node | None = self
         for name in key.split("."):
-            node = node.child(name) if node is not None else None
+            node = node.child(name) if node else None
         return node
 
     def nearest(self, names: Iterable[str]) -> Node:
         """Return the node to which names lead or, if it was not written, the innermost group around it."""
         node = self
         for name in names:
-            below = node.child(name)
-            if below is None:
+            if (below := node.child(name)) is None:
                 break
             node = below
         return node
-
-    def children(self) -> Iterator[tuple[str, Node]]:
-        """Yield the nodes one step down with their names or numbers."""
-        if isinstance(self.value, dict):
-            yield from self.value.items()
-        elif isinstance(self.value, list):
-            yield from ((str(number), child) for number, child in enumerate(self.value))
 
 
 def tree_of(value: object, origin: Origin) -> Node:

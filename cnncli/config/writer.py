@@ -34,22 +34,18 @@ def to_yaml(value: object, **options: Any) -> str:
 
 def describe_config(config: Config) -> str:
     """Return a resolved config as YAML, with comments that explain its null values and list its stages."""
-    lines = dump_config(config).splitlines()
     info = config.backbone.network
-    if config.data.image_size is None:
-        lines = _with_comment(lines, "  image_size: null", f"{info.input_size}, the default of {info.name}")
-    if config.training.epochs is None:
-        lines = _with_comment(lines, "  epochs: null", f"{default_epochs(config)} unless a stage sets its own")
+    comments = {
+        "  image_size: null": f"{info.input_size}, the default of {info.name}",
+        "  epochs: null": f"{default_epochs(config)} unless a stage sets its own",
+    }
+    lines = [f"{line}  # {comments[line]}" if line in comments else line for line in dump_config(config).splitlines()]
     stages = [
         f"#   {stage.name}: unfreeze {stage.unfreeze}, {stage.epochs} epochs, {stage.optimizer.name} "
         f"{stage.optimizer.learning_rate:g}, {stage.schedule.name}, batch norm: {stage.batch_norm}"
         for stage in stages_of(config)
     ]
     return "\n".join([*lines, "# stages:", *stages]) + "\n"
-
-
-def _with_comment(lines: list[str], line: str, comment: str) -> list[str]:
-    return [f"{text}  # {comment}" if text == line else text for text in lines]
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -20,7 +20,7 @@ COUNTS = {"train": {"cats": 60, "dogs": 50}, "validation": {"cats": 20, "dogs": 
 
 def report(**changes: Any) -> FolderReport:
     """The report on a folder of photographs, some of its facts changed."""
-    facts: dict[str, Any] = {name: () for name in FolderReport.__dataclass_fields__}
+    facts: dict[str, Any] = dict.fromkeys(FolderReport.__dataclass_fields__, ())
     facts |= {"path": Path("pets"), "counts": COUNTS, "modes": {"RGB": 208}}
     facts |= {"width": Spread(59, 447, 500), "height": Spread(33, 374, 500)}
     return FolderReport(**{**facts, **changes})
