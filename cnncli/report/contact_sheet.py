@@ -42,70 +42,34 @@ class SheetRow:
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str, path: Path) -> None:
-    """Draw a sheet and write it atomically.
+    """Draw at least one row with an image per column, and write the sheet atomically as a PNG.
 
-    Args:
-        rows: At least one row, each with an image per column.
-        columns: Headings of the columns.
-        title: Title of the sheet.
-        lines: One or more lines of small print below the title.
-        path: Path of the PNG.
+    The small print below the title, `lines`, may have several lines.
     """
-    layout = _Layout.of(rows, columns, title, lines)
-    sheet = Image.new("RGB", layout.size, PAPER)
+    tile = _tile_size(*rows[0].images[0].shape[:2])
+    texts = [_font(15).getlength(row.label) for row in rows] + [_font(12).getlength(row.detail) for row in rows]
+    label_width = int(np.clip(max(texts), *LABEL_WIDTHS))
+    first = MARGIN + label_width + AFTER_FIRST
+    lefts = [first + column * (tile[0] + GAP) + (AFTER_FIRST if column else 0) for column in range(len(columns))]
+    head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + LINE + 8
+    tops = [head + place * (tile[1] + GAP) for place in range(len(rows))]
+    text_width = max(_font(20).getlength(title), *(_font(13).getlength(line) for line in lines.split("\n")))
+    width = max(lefts[-1] + tile[0], MARGIN + math.ceil(text_width)) + MARGIN
+    sheet = Image.new("RGB", (width, tops[-1] + tile[1] + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN - 4), title, INK, _font(20))
     pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, _font(13), spacing=LINE - 13)
-    for column, heading in enumerate(columns):
-        pen.text(
-            (layout.left(column), layout.top(0) - LINE), _shortened(heading, _font(13), layout.tile[0]), GRAY, _font(13)
-        )
-    for place, row in enumerate(rows):
-        _write_label(pen, row, layout, place)
-        for column, pixels in enumerate(row.images):
-            sheet.paste(_tile(pixels, layout.tile), (layout.left(column), layout.top(place)))
+    for left, heading in zip(lefts, columns, strict=True):
+        pen.text((left, head - LINE), _shortened(heading, _font(13), tile[0]), GRAY, _font(13))
+    for top, row in zip(tops, rows, strict=True):
+        middle = top + tile[1] // 2
+        pen.text((MARGIN, middle - 19), _shortened(row.label, _font(15), label_width), INK, _font(15))
+        pen.text((MARGIN, middle + 2), _shortened(row.detail, _font(12), label_width), GRAY, _font(12))
+        for left, pixels in zip(lefts, row.images, strict=True):
+            sheet.paste(_tile(pixels, tile), (left, top))
     data = io.BytesIO()
     sheet.save(data, "PNG")
     write_atomically(path, data.getvalue())
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Positions on the sheet, in pixels."""
-
-    tile: tuple[int, int]
-    label_width: int
-    head: int
-    size: tuple[int, int]
-
-    @classmethod
-    def of(cls, rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str) -> _Layout:
-        """Return the layout for rows and columns."""
-        tile = _tile_size(*rows[0].images[0].shape[:2])
-        texts = [(row.label, 15) for row in rows] + [(row.detail, 12) for row in rows]
-        least, most = LABEL_WIDTHS
-        label_width = int(min(most, max([least, *(_font(size).getlength(text) for text, size in texts)])))
-        head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + LINE + 8
-        grid_width = len(columns) * (tile[0] + GAP) - GAP + AFTER_FIRST
-        text_width = max([_font(20).getlength(title), *(_font(13).getlength(line) for line in lines.split("\n"))])
-        width = 2 * MARGIN + max(label_width + AFTER_FIRST + grid_width, math.ceil(text_width))
-        return cls(tile, label_width, head, (width, head + len(rows) * (tile[1] + GAP) - GAP + MARGIN))
-
-    def left(self, column: int) -> int:
-        """Return the left edge of a column."""
-        start = MARGIN + self.label_width + AFTER_FIRST
-        return start + column * (self.tile[0] + GAP) + (AFTER_FIRST if column else 0)
-
-    def top(self, row: int) -> int:
-        """Return the upper edge of a row."""
-        return self.head + row * (self.tile[1] + GAP)
-
-
-def _write_label(pen: ImageDraw.ImageDraw, row: SheetRow, layout: _Layout, place: int) -> None:
-    """Write the label and detail of a row next to the middle of its images."""
-    middle = layout.top(place) + layout.tile[1] // 2
-    pen.text((MARGIN, middle - 19), _shortened(row.label, _font(15), layout.label_width), INK, _font(15))
-    pen.text((MARGIN, middle + 2), _shortened(row.detail, _font(12), layout.label_width), GRAY, _font(12))
 
 
 def _tile_size(height: int, width: int) -> tuple[int, int]:

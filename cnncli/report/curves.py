@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ def draw_curves_side_by_side(runs: Sequence[tuple[str, Sequence[HistoryRow]]], p
     """
     width, height = PANEL_INCHES
     epochs = max(len(rows) for _, rows in runs)
-    room_for_stages = 26 if any(_is_staged(rows) for _, rows in runs) else 8
+    room_for_stages = 26 if any(len(_stage_starts(rows)) > 1 for _, rows in runs) else 8
     with png_figure(path, (len(runs) * width, len(METRICS) * height)) as figure:
         grid = figure.subplots(len(METRICS), len(runs), sharex=True, sharey="row", squeeze=False)
         for number, (metric, line) in enumerate(zip(METRICS.values(), grid, strict=True)):
@@ -66,9 +66,8 @@ def draw_curves_side_by_side(runs: Sequence[tuple[str, Sequence[HistoryRow]]], p
 
 def best_epoch(rows: Sequence[HistoryRow]) -> int | None:
     """Return the first epoch, from 1, with the lowest validation loss; None if no row has a finite one."""
-    losses = {epoch: row.metrics.get("val_loss", math.nan) for epoch, row in enumerate(rows, start=1)}
-    finite = [epoch for epoch, loss in losses.items() if math.isfinite(loss)]
-    return min(finite, key=lambda epoch: losses[epoch], default=None)
+    losses = [(row.metrics.get("val_loss", math.nan), epoch) for epoch, row in enumerate(rows, start=1)]
+    return min((pair for pair in losses if math.isfinite(pair[0])), default=(math.nan, None))[1]
 
 
 def _draw_panel(
@@ -82,19 +81,13 @@ def _draw_panel(
     )
     axes.plot(epochs, train, linewidth=1.6, markersize=markersize, **TRAIN)
     axes.plot(epochs, validation, linewidth=1.8, markersize=markersize, **VALIDATION_LINE)
-    _circle_best(axes, metric, validation, best_epoch(rows) if best is None else best)
+    if best := best_epoch(rows) if best is None else best:
+        value = validation[best - 1]
+        text = percent(value) if metric.is_fraction else f"{value:.4f}"
+        axes.plot([best], [value], linestyle="none", zorder=5, label=f"best epoch {best}: {text}", **RING)
     _format_axes(axes, metric, last_epoch)
     _separate_stages(axes, rows, last_epoch)
     axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
-
-
-def _circle_best(axes: Axes, metric: Metric, validation: Sequence[float], best: int | None) -> None:
-    """Circle the best epoch and put its value into the legend."""
-    if not best:
-        return
-    value = validation[best - 1]
-    text = percent(value) if metric.is_fraction else f"{value:.4f}"
-    axes.plot([best], [value], linestyle="none", zorder=5, label=f"best epoch {best}: {text}", **RING)
 
 
 def _format_axes(axes: Axes, metric: Metric, last_epoch: int) -> None:
@@ -119,18 +112,12 @@ def _stage_starts(rows: Sequence[HistoryRow]) -> list[tuple[str, int]]:
     return [(stage, next(indexes) + 1) for stage, indexes in groups]
 
 
-def _is_staged(rows: Sequence[HistoryRow]) -> bool:
-    """Return whether there is more than one stage."""
-    return len(_stage_starts(rows)) > 1
-
-
 def _separate_stages(axes: Axes, rows: Sequence[HistoryRow], last_epoch: int) -> None:
     """Draw a line where a stage begins, with its name above; the names of short stages alternate in height."""
-    if not _is_staged(rows):
-        return
     starts = _stage_starts(rows)
-    ends = [start for _, start in starts[1:]]
-    is_narrow = any((end - start) < NARROW_STAGE * last_epoch for (_, start), end in zip(starts, ends, strict=False))
+    if len(starts) < 2:
+        return
+    is_narrow = any(end - start < NARROW_STAGE * last_epoch for (_, start), (_, end) in pairwise(starts))
     for place, (stage, start) in enumerate(starts):
         if place:
             axes.axvline(start - 0.5, color="#595959", linewidth=1.1, linestyle=(0, (1, 1.5)))

@@ -24,8 +24,7 @@ _WARNINGS = IgnoredWarnings(UserWarning, "cnncli.report.")  # matplotlib blames 
 def quiet_matplotlib() -> Iterator[None]:
     """Keep matplotlib from printing inside the block, in which it must be imported.
 
-    It prints where it keeps its list of fonts if the home folder is not writable, that making the list takes a while,
-    and which characters a font lacks.
+    It prints about its list of fonts if the home folder is not writable, and which characters a font lacks.
     """
     log = logging.getLogger("matplotlib")
     level = log.level
@@ -39,10 +38,9 @@ def quiet_matplotlib() -> Iterator[None]:
 
 @contextmanager
 def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
-    """Provide an empty figure that is written as a PNG to `path` at the end of the block.
+    """Provide an empty figure in the default style that is written as a PNG to `path` at the end of the block.
 
-    pyplot is not used, since it keeps figures and a backend for the whole process. The block uses matplotlib's default
-    style, whatever the notebook around it has set.
+    pyplot is not used, since it keeps figures and a backend for the whole process.
     """
     with quiet_matplotlib():
         from matplotlib import style
