@@ -195,12 +195,11 @@ class Mirror(AffineStep):
 
 @dataclass(frozen=True)
 class Move(AffineStep):
-    """Geometric operation of AutoAugment: an affine transformation as in Pillow, about the corner of the image.
+    """Geometric operation of RandAugment: an affine transformation as in Pillow, about the corner of the image.
 
     Attributes:
         kind: rotate (about the center), shear_x, shear_y, translate_x or translate_y.
-        amount: Degrees counter-clockwise of a rotation, tangent of the angle of a shear, or fraction of the width or
-            height of a translation, where positive values move the image to the left or up.
+        amount: Degrees of the rotation, tangent of the shear, or fraction of the width or height.
     """
 
     kind: str
@@ -208,11 +207,10 @@ class Move(AffineStep):
 
     def matrix(self, height: int, width: int) -> Matrix:
         """Return the matrix. The corner of the image is half a pixel off the center of the first pixel."""
-        amount = self.amount
+        center_x, center_y, amount = (width - 1) / 2, (height - 1) / 2, self.amount
         match self.kind:
             case "rotate":
-                to_center, to_corner = _centering(height, width)
-                return to_center @ _rotation(amount) @ to_corner
+                return _translation(center_x, center_y) @ _rotation(amount) @ _translation(-center_x, -center_y)
             case "translate_x":
                 return _translation(amount * width, 0.0)
             case "translate_y":
@@ -224,20 +222,10 @@ class Move(AffineStep):
 
 
 def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval: int) -> Pixels:
-    """Apply affine steps as one bilinear warp.
+    """Apply affine steps, in order, as one bilinear warp; without any, return `pixels` itself.
 
     OpenCV 5 interpolates in floating point: the exact value, rounded. (OpenCV 4 rounds coordinates to 1/32 pixel, which
-    is up to 5 intensity levels on noise.) Its number of threads, a setting of the whole process, is not changed; the
-    pixels do not depend on it.
-
-    Args:
-        pixels: uint8 (height, width, channels), one channel or three.
-        steps: The steps, in order; without any, `pixels` itself is returned.
-        fill_mode: How pixels outside of the image are filled.
-        cval: Intensity of the fill with `constant`, 0-255.
-
-    Returns:
-        The warped image, uint8 of the same shape.
+    is up to 5 intensity levels on noise.)
     """
     if not steps:
         return pixels
@@ -256,14 +244,10 @@ def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval:
 
 
 def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matrix:
-    """Return the matrix from pixels of the view to places in the image, for an image of the given size in pixels.
+    """Return the matrix of shape (2, 3) from (x, y, 1) of the center of a pixel of the view to (x, y) in the image.
 
     The order of the multiplications decides the last bits of views, which must not change: from the right up to the
     first move of RandAugment, then from the left.
-
-    Returns:
-        Matrix of shape (2, 3). Multiplied by (x, y, 1) of the center of a pixel of the view it gives (x, y) in the
-        image. Centers of pixels have integer coordinates, the first is (0, 0).
     """
     import numpy as np
 
@@ -275,10 +259,10 @@ def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matri
 
 def _factors(steps: Sequence[AffineStep], height: int, width: int) -> Iterator[Matrix]:
     """Yield the matrices of steps, and the translations before and after those about the center."""
-    to_center, to_corner = _centering(height, width)
+    x, y = (width - 1) / 2, (height - 1) / 2
     for about_center, group in groupby(steps, key=lambda step: step.about_center):
         matrices = [step.matrix(height, width) for step in group]
-        yield from [to_center, *matrices, to_corner] if about_center else matrices
+        yield from [_translation(x, y), *matrices, _translation(-x, -y)] if about_center else matrices
 
 
 def affine(first: tuple[float, float, float], second: tuple[float, float, float]) -> Matrix:
@@ -288,19 +272,13 @@ def affine(first: tuple[float, float, float], second: tuple[float, float, float]
     return np.array((first, second, (0.0, 0.0, 1.0)))
 
 
-def _centering(height: int, width: int) -> tuple[Matrix, Matrix]:
-    """Return the translations of the origin to the center of an image, and back."""
-    x, y = (width - 1) / 2, (height - 1) / 2
-    return _translation(x, y), _translation(-x, -y)
-
-
 def _translation(x: float, y: float) -> Matrix:
     """Return the matrix that adds (x, y)."""
     return affine((1.0, 0.0, x), (0.0, 1.0, y))
 
 
 def _rotation(degrees: float) -> Matrix:
-    """Return the matrix from the pixels of a counter-clockwise rotation about the origin to their sources."""
+    """Return the matrix of the inverse of a counter-clockwise rotation about the origin."""
     import numpy as np
 
     angle = np.deg2rad(degrees)

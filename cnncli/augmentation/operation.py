@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from cnncli.catalogue.settings import Settings
 from cnncli.errors import Message
@@ -73,26 +72,12 @@ class PixelStep(ABC):
 Step = AffineStep | PixelStep
 
 
-@dataclass(frozen=True)
-class Unit:
-    """Unit of a setting, and the one it is often mistaken for, in which sensible values are below 1.
-
-    Attributes:
-        name: The unit.
-        mistaken_for: The other unit.
-        factor: Multiplies a value in the other unit to convert it.
-    """
+class Unit(NamedTuple):
+    """Unit of a setting, one it is often mistaken for, in which values are below 1, and the factor between them."""
 
     name: str
     mistaken_for: str
     factor: float
-
-    def note(self, setting: str, value: float) -> Message:
-        """Return a warning about a value below 1."""
-        key, meant = f"augmentation.{setting}", float(f"{self.factor * value:.2g}")
-        text = f"{key}: {value:g} is in {self.name}, which is almost nothing"
-        remedy = f"if you meant {self.mistaken_for}, use {setting}: {meant:g}."
-        return Message("augmentation-unit", f"{text}; {remedy}", key=key, received=value, expected=meant)
 
 
 LEVELS = Unit("intensity levels (0–255)", "a fraction of the range", 255)
@@ -104,7 +89,7 @@ class Operation(Settings, ABC):
     description: ClassVar[str]
     """Short description with the settings in braces, such as `rotation ±{rotation_range:g}°`."""
     unit: ClassVar[Unit | None] = None
-    """Unit of the settings, if it is often mistaken for another."""
+    """Unit of the only setting, if it is often mistaken for another."""
 
     @property
     def is_active(self) -> bool:
@@ -121,7 +106,14 @@ class Operation(Settings, ABC):
 
     def notes(self) -> Sequence[Message]:
         """Return warnings about settings that probably do not do what the user expects."""
-        return [self.unit.note(setting, value) for setting, value in self if self.unit and 0 < value < 1]
+        (setting, value), *_ = self
+        if self.unit is None or not 0 < value < 1:
+            return ()
+        name, mistaken_for, factor = self.unit
+        key, meant = f"augmentation.{setting}", float(f"{factor * value:.2g}")
+        text = f"{key}: {value:g} is in {name}, which is almost nothing"
+        remedy = f"if you meant {mistaken_for}, use {setting}: {meant:g}."
+        return (Message("augmentation-unit", f"{text}; {remedy}", key=key, received=value, expected=meant),)
 
 
 class FactorOperation(Operation):

@@ -78,12 +78,7 @@ class RandAugment(Operation):
 
 @dataclass(frozen=True)
 class Change(PixelStep):
-    """Operation on intensity or color.
-
-    Attributes:
-        kind: The operation.
-        strength: -1 to 1; the sign counts only for factors, which a negative one reduces.
-    """
+    """Operation on intensity or color with a strength from -1 to 1; the sign counts only for factors."""
 
     kind: str
     strength: float

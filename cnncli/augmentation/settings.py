@@ -1,7 +1,4 @@
-"""Settings of `augmentation`: those of all operations, and what concerns them together.
-
-To add an operation, write its module and add its class to `OPERATIONS`.
-"""
+"""Settings of `augmentation`: those of all operations, which `OPERATIONS` lists, and what concerns them together."""
 
 from __future__ import annotations
 

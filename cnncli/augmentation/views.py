@@ -1,6 +1,6 @@
-"""Views of an image: their rendering and number, which one an epoch uses, and the order of the images in an epoch.
+"""Views of an image: their pixels and number, which one an epoch uses, and the order of the images in an epoch.
 
-A view is one random rendering of an image; view 0 is the image itself. View k depends only on the seed of the
+A view is one random variant of an image; view 0 is the image itself. View k depends only on the seed of the
 augmentation, the digest of the image and k, so that runs with other seeds, stages or epochs share it. Everything here
 is a pure function of its arguments: threads, interruptions and the order in which images are listed change nothing.
 """
@@ -33,9 +33,8 @@ stay valid."""
 def number_of_views(settings: AugmentationConfig, trunk_is_empty: bool) -> int | Literal["fresh"]:
     """Return the number of views of each training image, or `fresh` for a new one every epoch.
 
-    Args:
-        settings: Settings; without an active operation there is one view, the image itself.
-        trunk_is_empty: Whether nothing is frozen. Then cached views would save nothing, and the default is `fresh`.
+    Without an active operation there is one view, the image itself. If nothing is frozen, cached views would save
+    nothing, and the default is `fresh`.
     """
     if not settings.is_active:
         return 1
@@ -46,10 +45,13 @@ def render_view(pixels: Pixels, settings: AugmentationConfig, digest: str, k: in
     """Return view k of an image.
 
     Args:
-        pixels: The decoded image, uint8 (height, width, channels).
+        pixels: The decoded image, uint8 (height, width, channels), with one channel or three.
         settings: The operations and their ranges.
         digest: Digest of the bytes of the image, hexadecimal.
         k: Number of the view; 0 is the image itself.
+
+    Returns:
+        uint8 of the same shape.
     """
     return pixels if k == 0 else render(pixels, settings, "view", settings.seed, digest, k)
 
@@ -62,12 +64,9 @@ def render_fresh(
 
 
 def render(pixels: Pixels, settings: AugmentationConfig, *key: str | int) -> Pixels:
-    """Return a random view of an image, uint8 of the same shape: one warp for all affine steps, then the others.
+    """Return the random view of an image with a key: one warp for all affine steps, then the other steps in order.
 
-    Args:
-        pixels: uint8 (height, width, channels), one channel or three.
-        settings: The operations with their ranges; if none is active, `pixels` itself is returned.
-        key: Words that identify the view, such as "view", 0, digest, 2.
+    If no operation is active, `pixels` itself is returned.
     """
     steps = draw(settings, *key)
     affine = [step for step in steps if isinstance(step, AffineStep)]

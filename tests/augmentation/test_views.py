@@ -159,7 +159,7 @@ def test_the_settings_of_a_group_are_in_the_key() -> None:
     stage=st.sampled_from(["head", "fine-tune"]),
 )
 def test_a_block_of_epochs_shows_every_view_once(views: int, block: int, seed: int, stage: str) -> None:
-    """In a block of K epochs an image shows each of its K views once."""
+    """Every K epochs, an image shows each of its K views once."""
     epochs = range(block * views, (block + 1) * views)
     chosen = np.stack([choose_views(DIGESTS[:40], seed, stage, epoch, views) for epoch in epochs])
     assert chosen.dtype == np.int64

@@ -67,7 +67,7 @@ def run_lengths(indexes: NDArray[np.uint8]) -> bytes:
 
 
 def segment_at(data: bytes | bytearray, marker: int) -> int:
-    """Where the first segment with a marker begins in a JPEG."""
+    """Return the position of the first segment with a marker in a JPEG."""
     at = 2
     while data[at + 1] != marker:
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")

@@ -1,4 +1,4 @@
-"""Tiny images and folders of them, drawn for the tests of this room."""
+"""Tiny images and folders of them, drawn for tests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def jpeg(seed: int = 0, height: int = 24, width: int = 32) -> bytes:
 
 
 def write_tree(root: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files by their paths below a folder, and give the folder."""
+    """Write files by their paths below a folder, and return the folder."""
     for name, data in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_tree(root: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def write_classes(root: Path, counts: Mapping[str, int], first_seed: int = 0) -> Path:
-    """Write class folders with so many different JPEGs each, and give the root."""
+    """Write class folders with the given numbers of different JPEGs, and return the root."""
     seed = first_seed
     for label, n in counts.items():
         for k in range(n):

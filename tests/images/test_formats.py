@@ -96,7 +96,7 @@ def test_truncated_files_are_refused_and_never_half_gray(kind: str) -> None:
     ],
 )
 def test_each_kind_of_damage_has_its_code(data: bytes, expected: str) -> None:
-    """Empty files, other formats, RAW, damage and truncation are told apart."""
+    """Empty files, other formats, RAW, damage and truncation have different codes."""
     assert code_of(data) == expected
     problem = verify(data, 10**6).problem
     assert problem is not None

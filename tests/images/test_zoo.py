@@ -35,7 +35,7 @@ bounded = pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory 
 
 
 def test_the_zoo_is_large_and_no_two_are_named_alike() -> None:
-    """Kinds are told apart by their names."""
+    """Names of kinds and files are unique."""
     assert len(zoo()) >= 100
     assert len({one.name for one in zoo()}) == len({one.file for one in zoo()}) == len(zoo())
 
@@ -53,7 +53,7 @@ def _look(path: Path) -> tuple[Message | None, Message | None, tuple[int, int]]:
 @bounded
 @pytest.mark.parametrize("one", zoo(), ids=lambda one: one.name)
 def test_check_and_decoder_give_the_stated_outcome_within_ten_seconds_and_2_gb(tmp_path: Path, one: Kind) -> None:
-    """In a child that is stopped where it hangs, crashes or takes more."""
+    """Each runs in a child process with limits of time and memory."""
     path = one.lay(tmp_path / "root" / "class")
     outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
     if path.is_dir():
@@ -96,7 +96,7 @@ def _look_as_nobody(path: Path) -> tuple[Message | None, Message | None, tuple[i
 @bounded
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else, as only root may")
 def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
-    """By its permissions, for somebody who is not root."""
+    """A file without read permission is unreadable for a user who is not root."""
     path = open_folder / "x.png"
     path.write_bytes(encoded(drawn_image()))
     path.chmod(0)

@@ -1,4 +1,4 @@
-"""What a kind of file is, its outcomes, and what the makers of kinds share."""
+"""Kinds of files, their outcomes, and helpers for making them."""
 
 from __future__ import annotations
 
@@ -119,5 +119,5 @@ def flipped(data: bytes, at: int) -> bytes:
 
 
 def over_white(shade: Pixels, share: NDArray[np.float64]) -> Pixels:
-    """Pixels with a share of opacity, 0-1, laid on white."""
+    """Return pixels with an opacity of 0-1, composited on white."""
     return np.floor(shade * share + 255 * (1 - share) + 0.5).astype(np.uint8)
