@@ -39,15 +39,12 @@ class Engine(Protocol):
     Attributes:
         choice: Which engine this is, and its precision.
         batch: Rows in a request.
+        streams: Number of requests that run in parallel.
     """
 
     choice: EngineChoice
     batch: int
-
-    @property
-    def streams(self) -> int:
-        """Number of requests that run in parallel."""
-        ...
+    streams: int
 
     @property
     def identity(self) -> Mapping[str, str | int]:

@@ -156,17 +156,13 @@ class OpenVinoEngine:
             self._compiled = the_core().compile_model(_read_graph(path, self.batch), "CPU", settings)
         except Exception as error:  # OpenVINO's exceptions have no common base class
             raise self._cannot_run(error) from error
+        self.streams = int(self._compiled.get_property("NUM_STREAMS"))
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.streams):
             self._idle.put(self._compiled.create_infer_request())
         # The first access to a tensor's array makes the binding's table of NumPy dtypes. If two threads did that at the
         # same time, each could wait for the other's lock for ever.
         np.asarray(import_openvino().Tensor(np.zeros(1, np.float32)).data)
-
-    @property
-    def streams(self) -> int:
-        """See `Engine.streams`."""
-        return int(self._compiled.get_property("NUM_STREAMS"))
 
     @property
     def identity(self) -> Mapping[str, str | int]:

@@ -107,9 +107,6 @@ def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Pat
             try:
                 _convert_tail(temporary, spec, cut)
             except EngineError:
-                for graph in (TAIL, LOGITS):
-                    for suffix in (".xml", ".bin"):
-                        (temporary / graph).with_suffix(suffix).unlink(missing_ok=True)
                 spec = replace(spec, tail_engine="keras")
         spec.save(temporary)
     return spec
@@ -118,12 +115,9 @@ def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Pat
 def _convert_tail(folder: Path, spec: PredictorSpec, cut: Cut) -> None:
     from cnncli.networks.mixed_precision import split_logits
 
-    pixels = cut.trunk is None
-    if spec.tail_precision == "float32":
-        convert_graph(cut.tail, folder / TAIL, pixels=pixels)
-    else:
-        below, logits = split_logits(cut.tail)
-        convert_graph(below, folder / TAIL, pixels=pixels)
+    below, logits = (cut.tail, None) if spec.tail_precision == "float32" else split_logits(cut.tail)
+    convert_graph(below, folder / TAIL, pixels=cut.trunk is None)
+    if logits is not None:
         convert_graph(logits, folder / LOGITS, pixels=False)
 
 

@@ -1,4 +1,4 @@
-"""What the files of a run have in common: JSON documents with a format number, times in UTC, and their damage."""
+"""Common to the files of a run: JSON documents with a format number, times in UTC, and errors about damage."""
 
 from __future__ import annotations
 

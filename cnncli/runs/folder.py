@@ -63,7 +63,7 @@ class RunFolder:
     log = RunFile("log.txt", "All messages, with their time in UTC.")
     history = RunFile("history.csv", "One row per epoch.")
     stages = RunFile(
-        "stages.json", "What each stage trained, with hashes that prove that frozen weights did not change."
+        "stages.json", "A report of each stage, with hashes that prove that frozen weights did not change."
     )
     metrics = RunFile("metrics.json", "The metrics of each split at the end of the training.")
     curves = RunFile("figures/curves.png", "Loss and accuracy over the epochs, as an image.")

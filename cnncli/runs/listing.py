@@ -48,7 +48,7 @@ def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finis
 def find_run(source: Path, runs_dir: Path) -> RunFolder | None:
     """Return the run that `train` is to resume, or None if `source` is a config or a folder of images.
 
-    What exists under the path is taken first, then a run of that name. Raises RunError if it is damaged.
+    An existing path comes before a run of that name. Raises RunError if the run is damaged.
     """
     if os.path.lexists(source) and not RunFolder(source).facts.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Both engines compute what Keras computes, for each row alone."""
+"""Both engines give the features of Keras, which do not depend on the other images of a batch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _engine(name: str, precision: Any, cut: Cut, folder: Path) -> Engine:
 
 @pytest.mark.parametrize("name", ["keras", "openvino"])
 def test_features_equal_those_of_plain_keras(name: str, cut: Cut, pixels: np.ndarray, tmp_path: Path) -> None:
-    """In float32, for each tensor that crosses, in the cut's order."""
+    """Float32 features of each tensor that crosses the cut agree, in the order of the cut."""
     features = _engine(name, "float32", cut, tmp_path).run([pixels])
     assert cut.trunk is not None
     expected = [tensor.numpy() for tensor in cut.trunk([pixels.astype(np.float32)])]
@@ -65,7 +65,7 @@ def test_features_equal_those_of_plain_keras(name: str, cut: Cut, pixels: np.nda
 def test_features_do_not_depend_on_neighbors(
     name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    """Bit for bit: the last batch is padded, and rows in another order give the same rows."""
+    """The last batch is padded, and shuffled rows give the same bits."""
     engine = _engine(name, precision, cut, tmp_path)
     order = np.random.default_rng(1).permutation(len(pixels))
     straight, shuffled = engine.run([pixels]), engine.run([pixels[order]])
@@ -85,7 +85,7 @@ def test_rows_of_a_matrix_product_do_not_depend_on_neighbors() -> None:
 
 
 def test_a_tail_takes_its_tensors_in_the_cuts_order(cut: Cut, tmp_path: Path) -> None:
-    """Converted, a graph of several inputs keeps their order."""
+    """A converted graph keeps the order of its inputs."""
     rng = np.random.default_rng(2)
     features = [rng.normal(size=(3, *shape)).astype(np.float32) for _, shape in cut.crossing]
     convert_graph(cut.tail, tmp_path / "tail.xml", pixels=False)
@@ -107,7 +107,7 @@ def test_batches_are_padded() -> None:
 def test_many_threads_may_run_an_engine(
     name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    """More of them than there are requests; each gets its own rows, bit for bit as alone."""
+    """With more threads than requests, each gets its own rows, with the bits of a single thread."""
     engine = _engine(name, precision, cut, tmp_path)
     alone = engine.run([pixels])
     parts = [np.arange(start, start + 5) for start in range(len(pixels) - 4)]
@@ -121,7 +121,7 @@ def test_many_threads_may_run_an_engine(
 
 @pytest.mark.skipif(workers() > MAX_STREAMS, reason="more cores than streams")
 def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
-    """So that features do not depend on how many cores there are, and stored ones serve on another machine like it."""
+    """Features do not depend on the number of cores, so those of a similar machine can be used."""
     engine = _engine("openvino", "float32", cut, tmp_path)
 
     assert (engine.streams, engine.identity["threads"]) == (workers(), 1)
@@ -129,7 +129,7 @@ def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cores", range(1, 130))
 def test_requests_share_the_cores(cores: int) -> None:
-    """At most `MAX_STREAMS` of them, with as few threads each as that takes; fewer cores than one needs are left."""
+    """At most `MAX_STREAMS` requests with as few threads as possible leave fewer cores than one of them uses."""
     streams, threads = streams_for(cores)
 
     assert 1 <= streams <= MAX_STREAMS
@@ -138,7 +138,7 @@ def test_requests_share_the_cores(cores: int) -> None:
 
 
 def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bfloat16 where the processor computes in it, else in float32."""
+    """The precision is bfloat16 if the processor supports it, else float32."""
     monkeypatch.setattr("cnncli.engines.build.gpus", lambda: ())
     monkeypatch.setattr("cnncli.engines.build.has_bfloat16", lambda: True)
     assert choose_engine("auto", "auto") == EngineChoice("openvino", "bfloat16")
@@ -148,14 +148,14 @@ def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     assert choose_engine("keras", "auto") == EngineChoice("keras", "float32")
 
 
-def test_auto_is_keras_where_tensorflow_sees_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bfloat16, for which GPUs have fast arithmetic."""
+def test_auto_is_keras_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The precision is bfloat16, for which GPUs have fast arithmetic."""
     monkeypatch.setattr("cnncli.engines.build.gpus", lambda: ("a GPU",))
 
     assert choose_engine("auto", "auto") == EngineChoice("keras", "bfloat16")
 
 
-def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_refused_without_hardware_support(monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulating it would be slower than float32."""
     monkeypatch.setattr("cnncli.engines.build.has_bfloat16", lambda: False)
     with pytest.raises(EngineError) as caught:
@@ -165,7 +165,7 @@ def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch: pytest.Mo
 
 
 def test_importing_openvino_leaves_an_empty_home_empty(tmp_path: Path) -> None:
-    """Its telemetry would write an identifier there and send an event."""
+    """Its telemetry, which writes an identifier there and sends an event, is switched off."""
     code = "from cnncli.engines.openvino import import_openvino; import_openvino().Core()"
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=environment, timeout=120)
@@ -173,8 +173,8 @@ def test_importing_openvino_leaves_an_empty_home_empty(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_signals_still_arrive_after_engines_have_come_and_gone(tmp_path: Path) -> None:
-    """In whatever order: each would leave its thread a stack for signals that is not there any more."""
+def test_signals_arrive_after_engines_were_deleted(tmp_path: Path) -> None:
+    """Deleting engines in any order leaves the process with a valid stack for signals."""
     code = """
 import faulthandler, signal
 from pathlib import Path

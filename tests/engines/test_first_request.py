@@ -1,4 +1,4 @@
-"""On a GPU the Keras engine tries XLA on a first request, and tells what XLA lacks from what the GPU lacks."""
+"""On a GPU the Keras engine compiles with XLA, and distinguishes its limits from those of the GPU."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.drawing import tiny_config
 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Any]:
-    """Graphs by their name: of pixels, and of features."""
+    """Return graphs of pixels and of features, by name."""
     cut = cut_classifier(build_classifier(tiny_config(Path("unused")), 2), 1)
     whole = cut_classifier(build_classifier(tiny_config(Path("unused")), 2), "all")
     return {"trunk": cut.trunk, "tail": cut.tail, "tail of an empty trunk": whole.tail}
 
 
 class Compiler:
-    """Stands in for TensorFlow's: keeps what functions with XLA are asked for, which fail where they are told to."""
+    """Replaces TensorFlow's compiler: records the requests of functions, which fail with XLA if there is an error."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.dtypes: set[Any] = set()
@@ -33,7 +33,7 @@ class Compiler:
         self._error = error
 
     def compile(self, engine: KerasEngine, jit: bool) -> Any:
-        """A function that does nothing else."""
+        """Return a function that only records its inputs."""
         self.jit.append(jit)
 
         def outputs(*inputs: np.ndarray) -> None:
@@ -57,15 +57,17 @@ def _engine(model: Any, compiler: Compiler, monkeypatch: pytest.MonkeyPatch, **s
 def test_the_first_request_is_like_those_to_come(
     parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, part: str, dtype: Any, precision: str
 ) -> None:
-    """Pixels for what takes pixels, features for what takes features: others would be compiled for nothing."""
+    """The first request has the dtype of later ones, so that it is compiled only once."""
     compiler = Compiler()
     _engine(parts[part], compiler, monkeypatch, precision=precision)
 
     assert (compiler.dtypes, compiler.jit) == ({dtype}, [True])
 
 
-def test_what_xla_lacks_is_done_without_it(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operation that it has no kernel for."""
+def test_an_operation_that_xla_lacks_is_compiled_without_it(
+    parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operation without a kernel in XLA is no error."""
     import_keras()
     import tensorflow as tf
 
@@ -75,8 +77,8 @@ def test_what_xla_lacks_is_done_without_it(parts: dict[str, Any], monkeypatch: p
     assert compiler.jit == [True, False]
 
 
-def test_a_full_gpu_is_no_lack_of_xla(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it the request would need no less; what can be done is said."""
+def test_a_full_gpu_is_an_error(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request would need the same memory without XLA, so the error has a remedy."""
     import_keras()
     import tensorflow as tf
 

@@ -68,7 +68,7 @@ def _refused(path: Path, batch: int | None = None) -> str:
     ],
 )
 def test_a_graph_that_cnncli_could_not_have_written_is_refused(change: Change, graph: Path) -> None:
-    """Whatever has been changed in it."""
+    """Changed layers, sizes and offsets, and other files, are refused."""
     graph.write_text(change(graph.read_text(encoding="utf-8")), encoding="utf-8")
 
     assert _refused(graph)

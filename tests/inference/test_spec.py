@@ -69,7 +69,7 @@ def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
     [("trunk", 1), ("cut", ["a"]), ("unfreeze", -1), ("unfreeze", True), ("gpu", 1), ("value_range", [0, 1, 2])],
 )
 def test_values_of_similar_types_are_invalid(name: str, value: Any) -> None:
-    """A boolean is no number, a number is no boolean, and a range has two ends."""
+    """Booleans and integers are distinguished, and a range has two ends."""
     problem = find_problem({**GOOD, name: value})
 
     assert problem is not None

@@ -51,7 +51,7 @@ def test_a_lock_is_free_after_its_block(run: RunFolder) -> None:
 
 
 def test_a_lock_released_at_the_last_moment_is_taken(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is then held alone: the next process is refused."""
+    """The next process is refused."""
     holder, pauses = Lock(run.lock), []
     assert holder.try_alone()
 
@@ -120,13 +120,13 @@ def test_a_killed_run_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_looking_at_a_run_writes_nothing(run: RunFolder) -> None:
-    """A run that was never locked is trained by nobody, and a lock file is not created by asking."""
+    """Asking for the state of a run that was never locked creates no lock file."""
     assert state_of(run, {"state": "running"}) == "interrupted"
     assert not run.lock.exists()
 
 
 def test_without_locks_a_run_may_be_trained(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be known is not called interrupted."""
+    """Without locks, a run is not reported as interrupted."""
     run.lock.touch()
     without_locks(monkeypatch)
 
