@@ -3,7 +3,7 @@
 A module has:
 
     build(info, input_shape, options, imagenet) -> Network     the network without top
-    LAYERS: Mapping[str, frozenset[str]]        optional: layer classes beyond those of `model_config_check`, by module
+    LAYERS: Mapping[str, frozenset[str]]        optional: layer classes beyond those of `saved_model`, by module
     has_local_weights(info) -> bool             optional: whether ImageNet weights are on this machine; default: no
 
 `build` gets a `NetworkInfo`, the shape (height, width, 3), all options with their defaults, and whether the network is

@@ -1,8 +1,8 @@
 """A `.keras` archive from anywhere as a model: described as cnncli does it, as large as its file, built by Keras.
 
-Three gates, each before what it guards: the text of the description is judged before Keras sees it; the model is built
-without values, and its size is compared with that of the file before a value is made; the file of weights holds plain
-arrays alone, each stored in full, before Keras reads it.
+Three gates, each before what it guards. The description is checked before Keras sees it: Keras's safe mode was wrong
+more than once, and few classes are needed. The model is built without values, and its size is compared with that of the
+file before a value is made. The weights are plain arrays, each stored in full, before Keras reads them.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnncli.networks.architectures import special_layers
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import nodes_in_order
 from cnncli.networks.weights.hdf5 import check_plain
-from cnncli.networks.weights.model_config_check import check_description
 from cnncli.runtime.memory import available_bytes
 from cnncli.storage.safe_io import parse_json
 from cnncli.storage.zips import most_unpacked, open_zip, read_entry, repeated_names, unpack_entry
@@ -29,53 +29,169 @@ if TYPE_CHECKING:
     import keras
 
 DESCRIPTION, WEIGHTS = "config.json", "model.weights.h5"
-MOST_DESCRIPTION_BYTES = 8 * 2**20
+MAX_DESCRIPTION_BYTES = 8 * 2**20
 _MEMBERS = {DESCRIPTION, WEIGHTS, "metadata.json"}
 
-MOST_ACTIVATIONS = 2**27
-"""Values that one layer may give for one image, whatever the size of the image, and that an image may have: half a
-gigabyte."""
-MOST_CHANNELS = 1024
-"""For a larger image a layer may give so many for each pixel, as long as they fit into memory: VGG16 gives 64."""
+MAX_LAYERS = 4_000
+"""NASNetLarge and EfficientNetV2L have about a thousand."""
+MAX_VALUES = 2_000_000
+MAX_NUMBER = 2**24
+"""Maximum of any size, length or count; a flattened feature map has a few million values."""
+MAX_ACTIVATIONS = 2**27
+"""Values that a layer may give for an image of any size, and that an image may have: half a gigabyte."""
+MAX_CHANNELS = 1024
+"""Values per pixel that a layer may give for a larger image, as long as they fit into memory: VGG16 gives 64."""
+MAX_IMAGE_SHAPE = (2**15, 2**15, 4)
+
+_LAYERS = """
+    Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense DepthwiseConv2D Dropout
+    Flatten GlobalAveragePooling2D GlobalMaxPooling2D InputLayer LayerNormalization MaxPooling2D Multiply
+    Normalization ReLU Rescaling Reshape SeparableConv2D ZeroPadding2D
+"""
+_OPERATIONS = "Absolute Add Divide Flip Maximum Minimum Multiply Negative Subtract TrueDivide"
+_INITIALIZERS = """
+    Constant GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal LecunUniform Ones RandomNormal RandomUniform
+    TruncatedNormal VarianceScaling Zeros
+"""
+_CLASSES = {
+    "keras": frozenset({"DTypePolicy"}),
+    "keras.layers": frozenset(_LAYERS.split()),
+    "keras.initializers": frozenset(_INITIALIZERS.split()),
+    "keras.regularizers": frozenset({"L1", "L2", "L1L2"}),
+    "keras.src.ops.numpy": frozenset(_OPERATIONS.split()),
+}
+_MODEL = {("keras.src.models.functional", "Functional"), ("keras", "Functional"), ("keras.models", "Functional")}
+_TENSOR = "__keras_tensor__"
+_BELOW_NORMALIZATION = {"InputLayer", "Rescaling", "Normalization", "Concatenate"}
+"""Layers between pixels and a Normalization. Keras makes constants of that layer's weights while it builds it, before
+their sizes can be compared with the file, so they have to be small."""
 
 
 def load_saved_model(path: Path) -> keras.Model:
     """Load the model of a `.keras` archive with its weights.
 
     Raises:
-        Exception: of any kind, if the archive is not a classifier as cnncli saves it.
+        Exception: Of any kind, if the archive is not a classifier as cnncli saves it.
     """
-    with open_zip(path) as archive:
-        description = _described(archive)
-        with _unpacked_weights(archive, path.stat().st_size) as weights:
-            check_plain(weights)
-            model = _built(description, weights.stat().st_size)
-            model.load_weights(weights)
+    with open_zip(path) as archive, tempfile.TemporaryDirectory(prefix="cnncli-") as folder:
+        description = _read_description(archive)
+        weights = Path(folder, WEIGHTS)  # Keras expects this suffix
+        with weights.open("wb") as file:
+            unpack_entry(archive, archive.getinfo(WEIGHTS), file, most_unpacked(path.stat().st_size))
+        check_plain(weights)
+        model = _build(description, weights.stat().st_size)
+        model.load_weights(weights)
     return model
 
 
-def _described(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """Read and check the description of the model."""
+def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
     if repeated := repeated_names(archive):
-        raise ValueError(f"{', '.join(repeated)[:80]} stands in the archive twice")
-    others = {entry.filename for entry in archive.infolist()} - _MEMBERS
-    if others:
-        raise ValueError(f"{sorted(others)[0][:80]} is in the archive, which no classifier has")
-    text = read_entry(archive, archive.getinfo(DESCRIPTION), MOST_DESCRIPTION_BYTES)
-    return check_description(parse_json(text))
+        raise ValueError(f"{', '.join(repeated)[:80]} is in the archive twice")
+    if others := set(archive.namelist()) - _MEMBERS:
+        raise ValueError(f"{min(others)[:80]} is in the archive, which no classifier has")
+    description = parse_json(read_entry(archive, archive.getinfo(DESCRIPTION), MAX_DESCRIPTION_BYTES))
+    check_description(description)
+    return description
 
 
-@contextmanager
-def _unpacked_weights(archive: zipfile.ZipFile, archive_bytes: int) -> Iterator[Path]:
-    """Unpack the weights into a temporary file with the suffix that Keras expects."""
-    with tempfile.TemporaryDirectory(prefix="cnncli-") as folder:
-        path = Path(folder, WEIGHTS)
-        with path.open("wb") as file:
-            unpack_entry(archive, archive.getinfo(WEIGHTS), file, most_unpacked(archive_bytes))
-        yield path
+def check_description(description: Any) -> None:
+    """Check that a model may be built from its description: the flat graph of a classifier as cnncli writes it.
+
+    Args:
+        description: Content of the archive's `config.json`.
+
+    Raises:
+        ValueError: It describes something else.
+    """
+    is_model = isinstance(description, dict) and (description.get("module"), description.get("class_name")) in _MODEL
+    _require(is_model, "does not describe a functional model")
+    layers: Any = _entries_of(description).get("layers")
+    _require(isinstance(layers, list) and layers != [], "describes a model without layers")
+    _require(len(layers) <= MAX_LAYERS, f"describes {len(layers):,} layers, at most {MAX_LAYERS:,} are read")
+    _check_objects(list(description.values()))
+    names: set[object] = set()
+    for layer in layers:
+        name = layer.get("name") if isinstance(layer, dict) else None
+        _require(isinstance(name, str) and name not in names, "has a layer without a name of its own")
+        _require(layer.get("class_name") != _TENSOR, f"describes a tensor in the place of the layer {name}")
+        for source in _sources(layer):
+            # Keras would go through the list again and again until each layer has its inputs.
+            _require(source in names, f"describes {name} before {str(source)[:80]}, whose output it takes")
+        names.add(name)
+    _check_pixels(layers)
 
 
-def _built(description: dict[str, Any], weights_bytes: int) -> keras.Model:
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(f"{DESCRIPTION} {problem}")
+
+
+def _check_objects(values: Sequence[object]) -> None:
+    """Check that each object is of a class that is allowed, and each number of a size that is possible."""
+    for n_values, (key, value) in enumerate(_walk(values)):
+        _require(n_values < MAX_VALUES, "has more values than any model")
+        if isinstance(value, dict) and not {"class_name", "module", "registered_name"}.isdisjoint(value):
+            module, name, registered = value.get("module"), value.get("class_name"), value.get("registered_name")
+            is_tensor = (module, name, registered) == (None, _TENSOR, None)
+            is_allowed = (str(module), str(name)) in _allowed_classes() and registered in (None, name)
+            shown = ".".join(str(part)[:80] for part in (module, name) if part is not None)
+            _require(is_tensor or is_allowed, f"has {shown or 'an object without a name'}, which no classifier needs")
+        elif type(value) is int and key not in ("seed", "shared_object_id"):
+            _require(abs(value) <= MAX_NUMBER, f"has a {str(value)[:30]} in {key[:80]}")
+
+
+def _walk(value: object) -> Iterator[tuple[str, object]]:
+    """Yield every value inside a JSON value with the name it has, without recursion, whatever the depth."""
+    pending: list[tuple[str, object]] = [("", value)]
+    while pending:
+        key, value = pending.pop()
+        yield key, value
+        if isinstance(value, dict):
+            pending += value.items()
+        elif isinstance(value, list):
+            pending += ((key, item) for item in value)
+
+
+@cache
+def _allowed_classes() -> frozenset[tuple[str, str]]:
+    """Return module and name of each class that may be described."""
+    classes = [*_CLASSES.items(), *special_layers().items()]
+    return frozenset((module, name) for module, names in classes for name in names)
+
+
+def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
+    """Check that there is one input of images, and that statistics are only those of their channels."""
+    classes = [layer.get("class_name") for layer in layers]
+    shape = _entries_of(layers[0]).get("batch_shape")
+    _require(
+        classes[0] == "InputLayer"
+        and classes.count("InputLayer") == 1
+        and isinstance(shape, list)
+        and len(shape) == 4
+        and shape[0] is None
+        and all(type(n) is int and 0 < n <= most for n, most in zip(shape[1:], MAX_IMAGE_SHAPE, strict=True)),
+        "does not describe a model of images",
+    )
+    above = max((number for number, name in enumerate(classes) if name == "Normalization"), default=-1)
+    for layer in layers[: above + 1]:
+        of_channels = _entries_of(layer).get("axis", -1) in (-1, 3, [-1], [3]) and len(list(_sources(layer))) <= 3
+        _require(layer["class_name"] in _BELOW_NORMALIZATION and of_channels, "normalizes more than channels of pixels")
+
+
+def _entries_of(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of an object in a description."""
+    found = described.get("config")
+    return found if isinstance(found, dict) else {}
+
+
+def _sources(layer: Mapping[str, Any]) -> Iterator[object]:
+    """Yield the names of the layers whose outputs a layer takes."""
+    for key, value in _walk(layer.get("inbound_nodes")):
+        if key == "keras_history" and isinstance(value, list):
+            yield value[0] if value else None
+
+
+def _build(description: Mapping[str, Any], weights_bytes: int) -> keras.Model:
     """Build the model with initial values after checking that it is not larger than its file."""
     keras = import_keras()
     from keras.src.backend.common.variables import initialize_all_variables
@@ -102,27 +218,23 @@ def _trainable(layer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_sizes(model: keras.Model, weights_bytes: int) -> None:
-    wanted = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in _variables_without_values())
-    if wanted > weights_bytes:
-        raise ValueError(f"it declares {wanted:,} bytes of weights, and its file has {weights_bytes:,}")
+    declared = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in _variables_without_values())
+    if declared > weights_bytes:
+        raise ValueError(f"it declares {declared:,} bytes of weights, and its file has {weights_bytes:,}")
     _, height, width, _ = model.inputs[0].shape
-    most = _most_values(height * width)
+    fitting = MAX_CHANNELS * height * width
+    available = available_bytes()
+    if available is not None:
+        fitting = min(fitting, available // 4)  # more could not be trained in this memory
     for node in nodes_in_order(model):
         for tensor in node.outputs:
             values = math.prod(size for size in tensor.shape if size is not None)
-            if values > (MOST_ACTIVATIONS if node.is_input else most):
+            if values > (MAX_ACTIVATIONS if node.is_input else max(MAX_ACTIVATIONS, fitting)):
                 raise ValueError(f"{node.operation.name} gives {values:,} values for each image")
 
 
-def _most_values(pixels: int) -> int:
-    """Return the maximum number of output values of a layer for an image; more could not be trained in this memory."""
-    available = available_bytes()
-    fitting = MOST_CHANNELS * pixels if available is None else min(MOST_CHANNELS * pixels, available // 4)
-    return max(MOST_ACTIVATIONS, fitting)
-
-
 def _variables_without_values() -> list[Any]:
-    """Those that wait for Keras to give them one, this thread's; also of layers that are no part of the model."""
+    """Return this thread's variables that wait for Keras to give them a value, also those outside of the model."""
     from keras.src.backend.common import global_state
 
     waiting: list[Any] = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
