@@ -162,6 +162,7 @@ def printable(path: str | Path) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return in one line why a call failed: the words of the system if there are any, else those of the error."""
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error  # the text of a KeyError is quoted
+    # The text of a KeyError is quoted, and that of a TimeoutError is lost when it gets a file name.
+    text = error.args[0] if isinstance(error, KeyError | TimeoutError) and error.args else error
     words = str(getattr(error, "strerror", None) or text).split()
     return printable(" ".join(words))[:200] or type(error).__name__

@@ -1,30 +1,29 @@
-"""Keras's own ImageNet weights, through Keras's own download into Keras's own folder."""
+"""ImageNet weights that Keras publishes, downloaded into Keras's own folder."""
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import http.client
-import io
 import logging
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
 import urllib.error
-from collections.abc import Iterator
+import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.errors import Message, WeightsError, printable
-from cnncli.networks.backend import import_keras
+from cnncli.errors import Message, WeightsError, printable, reason_of
 from cnncli.networks.weights.hdf5 import is_hdf5
+from cnncli.storage.atomic import replacing
 from cnncli.terminal.console import is_terminal
 
 log = logging.getLogger(__name__)
 
-SILENCE_S = 60.0
+TIMEOUT_S = 60.0
 ABANDONED_S = 24 * 3600.0
 
 
@@ -44,7 +43,7 @@ class PublishedFile:
 
 
 def weights_folder() -> Path:
-    """Where Keras keeps downloaded weights: `$KERAS_HOME/models`, else `~/.keras/models`, by its own rule."""
+    """Return the folder of downloaded weights by Keras's rule: `$KERAS_HOME/models`, else `~/.keras/models`."""
     home = os.environ.get("KERAS_HOME")
     if home is None:
         user = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails where there is no home folder
@@ -53,122 +52,73 @@ def weights_folder() -> Path:
 
 
 def fetch(file: PublishedFile) -> Path:
-    """Return the path of a published file in Keras's directory, downloading it if it is missing or incomplete.
+    """Return the path of a published file in Keras's folder, after downloading it if it is missing or incomplete.
 
-    A download gets its final name only when it is complete, so an interrupted one is never taken for weights: for
-    MobileNet and MobileNetV2, Keras has no hash to check.
+    An interrupted download is never taken for weights: for MobileNet and MobileNetV2, Keras has no hash to check.
 
     Raises:
-        WeightsError: no network, refused, not found, incomplete, or with another hash than Keras expects.
+        WeightsError: The file cannot be downloaded, is incomplete, or has another hash than Keras expects.
     """
     target = weights_folder() / file.name
-    if target.is_file() and _is_whole(target, file):
+    if target.is_file() and _is_complete(target, file):
         return target
-    with _folder_beside(target) as folder:
-        fetched = _download(file, folder, target)
-        if not _is_whole(fetched, file):
-            raise WeightsError(_problem(file, target, "what came is no file of weights"))
-        fetched.replace(target)
+    _prepare_folder(target)
+    log.info(f"downloading {file.name} from {file.url}")
+    try:
+        with replacing(target) as temporary:
+            _download(file.url, temporary)
+            if not _is_complete(temporary, file):
+                raise ValueError("the downloaded file is not the one that Keras published")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = error.reason if type(error) is urllib.error.URLError else error
+        reason = reason_of(cause) if isinstance(cause, BaseException) else cause
+        instead = " in place of the damaged one" if target.is_file() else ""
+        text = (
+            f"backbone.weights: {file.name} cannot be downloaded from {file.url} ({reason}): put the file at "
+            f"{printable(target)}{instead}, or name another weights file"
+        )
+        facts = {"key": "backbone.weights", "url": file.url, "path": target, "reason": reason}
+        raise WeightsError(Message("weights-download-failed", text, **facts)) from error
     return target
 
 
-def _is_whole(path: Path, file: PublishedFile) -> bool:
-    """Whether a file is what Keras published, as far as can be told: by its hash, else by its own length."""
+def _is_complete(path: Path, file: PublishedFile) -> bool:
+    """Return whether a file has the hash that Keras expects, or without a hash, is not truncated."""
     if file.digest is None:
         return is_hdf5(path)
-    from keras.src.utils.file_utils import validate_file
+    with path.open("rb") as content:
+        algorithm = "md5" if len(file.digest) == 32 else "sha256"
+        return hashlib.file_digest(content, algorithm).hexdigest() == file.digest
 
-    return bool(validate_file(str(path), file.digest))
 
-
-@contextlib.contextmanager
-def _folder_beside(target: Path) -> Iterator[Path]:
-    """Provide a temporary directory on the same disk, so that a file can be moved into its place by one rename."""
+def _prepare_folder(target: Path) -> None:
+    """Create the folder of a file, and remove what killed downloads have left there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        folder = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
+        tempfile.TemporaryFile(dir=target.parent).close()
     except OSError as error:
         text = (
             f"{printable(target.parent)}: ImageNet weights cannot be kept here ({error.strerror}): set KERAS_HOME to a "
             "folder that can be written"
         )
         raise WeightsError(Message("weights-folder-unusable", text, path=target.parent)) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    for temporary in target.parent.glob(f".{target.stem}.*{target.suffix}"):
+        with suppress(OSError):
+            if time.time() - temporary.stat().st_mtime > ABANDONED_S:
+                temporary.unlink()
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what downloads that were killed have left behind: nothing takes more than a day."""
-    for left in folder.glob(".download-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED_S:
-                shutil.rmtree(left, ignore_errors=True)
+def _download(url: str, path: Path) -> None:
+    """Download a file, with a bar if stderr is a terminal."""
+    import rich.console
+    import rich.progress
 
-
-def _download(file: PublishedFile, folder: Path, target: Path) -> Path:
-    utils = import_keras().utils
-    try:
-        with _progress_on_stderr(file), _impatient():
-            fetched = utils.get_file(file.name, file.url, file_hash=file.digest, cache_dir=folder, cache_subdir="")
-    # Keras raises bare Exception for most of what goes wrong on the way.
-    except Exception as error:
-        raise WeightsError(_problem(file, target, _reason(error))) from error
-    return Path(fetched)
-
-
-@contextlib.contextmanager
-def _progress_on_stderr(file: PublishedFile) -> Iterator[None]:
-    """Keras's bar, which it prints to stdout, on a terminal's stderr; elsewhere one line in place of thousands."""
-    log.info(f"downloading {file.name} from {file.url}")
-    with contextlib.redirect_stdout(sys.stderr if is_terminal(sys.stderr) else io.StringIO()):
-        yield
-
-
-@contextlib.contextmanager
-def _impatient() -> Iterator[None]:
-    """Limit the time without an answer from a server; Keras itself would wait forever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _problem(file: PublishedFile, target: Path, reason: str) -> Message:
-    there = " in place of the one there, which is damaged or another," if target.is_file() else ","
-    return Message(
-        "weights-download-failed",
-        f"backbone.weights: {file.name} cannot be fetched from {file.url} ({reason}): put the file at "
-        f"{printable(target)}{there} or name a file of weights in its stead",
-        key="backbone.weights",
-        url=file.url,
-        path=target,
-        reason=reason,
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """Why a download failed, in a few words; Keras wraps the cause in an exception without a type."""
-    cause = error.__context__ if type(error) is Exception and error.__context__ is not None else error
-    if isinstance(cause, urllib.error.HTTPError):
-        return f"the server answers {cause.code} {cause.reason}"
-    if isinstance(cause, urllib.error.ContentTooShortError | http.client.HTTPException | ConnectionResetError):
-        return f"the connection broke off: {_words(cause)}"
-    if isinstance(cause, urllib.error.URLError) and isinstance(cause.reason, OSError):
-        cause = cause.reason
-    if isinstance(cause, socket.gaierror):
-        return f"no network: {_words(cause)}"
-    if isinstance(cause, TimeoutError):
-        return f"no answer for {SILENCE_S:.0f} s"
-    if isinstance(cause, ValueError):
-        return "what came has another hash than Keras expects"
-    return _words(cause)
-
-
-def _words(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    console = rich.console.Console(file=sys.stderr)
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, path.open("wb") as file:
+        total, hidden = response.length or 0, not is_terminal(sys.stderr)
+        with rich.progress.wrap_file(
+            response, total, description="weights", console=console, disable=hidden
+        ) as content:
+            shutil.copyfileobj(content, file)
+        if response.length:
+            raise http.client.HTTPException(f"the connection ended {response.length:,} bytes too early")

@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cnncli.networks.architectures import has_local_weights
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
+from cnncli.networks.weights import download
 from cnncli.networks.weights.download import PublishedFile, fetch, weights_folder
 from cnncli.terminal.console import Console
 from tests.networks.filled import features, filled
@@ -100,6 +101,15 @@ def _file(server: Server, digest: str | None = None) -> PublishedFile:
     return PublishedFile("some.h5", f"{server.url}some.h5", digest)
 
 
+def _refusal(get: Callable[[], object]) -> dict[str, object]:
+    """Return the facts of the one problem of a download."""
+    with pytest.raises(WeightsError) as error:
+        get()
+    assert error.value.codes == ("weights-download-failed",)
+    assert len(str(error.value).splitlines()) == 1
+    return dict(error.value.facts)
+
+
 def _nothing_left() -> bool:
     folder = weights_folder()
     return not folder.exists() or list(folder.iterdir()) == []
@@ -136,85 +146,62 @@ def test_download_that_broke_off_leaves_nothing_and_works_the_next_time(
     """Keras knows no hash for MobileNet, so half a file would be taken for the whole ever after."""
     server.content, expected = published
     server.manner = manner
-    with pytest.raises(WeightsError) as error:
-        _backbone()
-    assert str(error.value).startswith(
-        f"backbone.weights: {MOBILENET} cannot be fetched from {server.url}{MOBILENET} (the connection broke off: "
-    )
-    assert str(error.value).endswith(
-        f"): put the file at {weights_folder() / MOBILENET}, or name a file of weights in its stead"
-    )
-    assert len(str(error.value).splitlines()) == 1
+    _refusal(_backbone)
     assert _nothing_left()
     server.manner = "whole"
     np.testing.assert_allclose(features(_backbone(), 32), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_file_the_server_does_not_have_is_one_line(server: Server) -> None:
-    """With the status, the address, and where to put the file."""
+def test_file_that_the_server_does_not_have_is_an_error(server: Server) -> None:
+    """The error has the status, the address, and the path for the file."""
     server.manner = "missing"
-    with pytest.raises(WeightsError) as error:
-        _backbone()
-    assert str(error.value) == (
-        f"backbone.weights: {MOBILENET} cannot be fetched from {server.url}{MOBILENET} (the server answers 404 Not "
-        f"Found): put the file at {weights_folder() / MOBILENET}, or name a file of weights in its stead"
-    )
+    assert _refusal(_backbone) == {
+        "key": "backbone.weights",
+        "url": f"{server.url}{MOBILENET}",
+        "path": weights_folder() / MOBILENET,
+        "reason": "HTTP Error 404: Not Found",
+    }
     assert _nothing_left()
 
 
-def test_refused_connection_is_one_line(server: Server) -> None:
-    """Nobody listens there any more."""
+def test_refused_connection_is_an_error(server: Server) -> None:
+    """Nothing listens at the address any longer."""
     server.shutdown()  # closing alone leaves a server that may still take one connection, and reset it
     server.server_close()
-    with pytest.raises(WeightsError, match=r"\(Connection refused\): put the file at "):
-        _backbone()
+    assert _refusal(_backbone)["reason"] == "Connection refused"
     assert _nothing_left()
 
 
-def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_network_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that cannot be resolved, as on a machine without network."""
 
     def no_network(*_: Any, **__: Any) -> None:
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    with pytest.raises(WeightsError) as error:
-        _backbone()
-    url = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/{MOBILENET}"
-    assert str(error.value) == (
-        f"backbone.weights: {MOBILENET} cannot be fetched from {url} (no network: Temporary failure in name "
-        f"resolution): put the file at {weights_folder() / MOBILENET}, or name a file of weights in its stead"
-    )
+    assert _refusal(_backbone)["reason"] == "Temporary failure in name resolution"
 
 
 def test_server_that_falls_silent_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras by itself would wait for ever; the process's own setting is put back."""
-    from cnncli.networks.weights import download
-
-    monkeypatch.setattr(download, "SILENCE_S", 0.2)
+    """A server that never answers is not waited for forever."""
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         file = PublishedFile("some.h5", f"http://127.0.0.1:{mute.getsockname()[1]}/some.h5", None)
-        with pytest.raises(WeightsError, match=r"\(no answer for 0 s\)"):
-            fetch(file)
-    assert socket.getdefaulttimeout() is None
+        assert _refusal(lambda: fetch(file))["reason"] == "timed out"
 
 
-def test_what_is_no_file_of_weights_is_not_kept(server: Server) -> None:
-    """A hotel's log-in page comes with status 200; without a hash only HDF5 itself can tell."""
+def test_download_that_is_not_hdf5_is_not_kept(server: Server) -> None:
+    """The log-in page of a hotel comes with status 200; without a hash only HDF5 itself can tell."""
     server.content = b"<html>Please log in</html>"
-    with pytest.raises(WeightsError, match=r"\(what came is no file of weights\)"):
-        _backbone()
+    assert "not the one that Keras published" in str(_refusal(_backbone)["reason"])
     assert _nothing_left()
 
 
 def test_other_hash_than_keras_expects_is_refused(server: Server) -> None:
-    """VGG16 has a hash in Keras: whatever else comes is not taken for its weights."""
+    """VGG16 has a hash in Keras: nothing else is taken for its weights."""
     server.content = b"other weights"
-    with pytest.raises(WeightsError, match=r"\(what came has another hash than Keras expects\)") as error:
-        build_backbone(BackboneConfig(name="VGG16"), (32, 32, 3), seed=0)
-    assert f"put the file at {weights_folder() / 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5'}," in str(
-        error.value
-    )
+    facts = _refusal(lambda: build_backbone(BackboneConfig(name="VGG16"), (32, 32, 3), seed=0))
+    assert facts["path"] == weights_folder() / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     assert _nothing_left()
 
 
@@ -244,23 +231,23 @@ def test_file_that_lies_there_cut_off_is_fetched_again(server: Server, published
 
 
 def test_damaged_file_stays_where_it_is_when_there_is_no_network(server: Server) -> None:
-    """It may be somebody's own; the message says that it is not the right one."""
+    """It may be a file of the user."""
     server.server_close()
     weights_folder().mkdir(parents=True)
     (weights_folder() / "some.h5").write_bytes(b"weig")
-    with pytest.raises(WeightsError, match="in place of the one there, which is damaged or another, or name"):
-        fetch(_file(server, hashlib.md5(b"weights").hexdigest()))
+    _refusal(lambda: fetch(_file(server, hashlib.md5(b"weights").hexdigest())))
     assert (weights_folder() / "some.h5").read_bytes() == b"weig"
 
 
 def test_leftovers_of_killed_downloads_go_after_a_day(server: Server) -> None:
-    """Those of today may belong to somebody who is still downloading."""
+    """Newer ones may belong to a process that is still downloading."""
     server.content = b"weights"
-    for name, age_s in ((".download-old", 25 * 3600), (".download-new", 60)):
-        (weights_folder() / name).mkdir(parents=True)
+    weights_folder().mkdir(parents=True)
+    for name, age_s in ((".some.old.h5", 25 * 3600), (".some.new.h5", 60)):
+        (weights_folder() / name).touch()
         os.utime(weights_folder() / name, (time.time() - age_s,) * 2)
     fetch(_file(server, hashlib.md5(b"weights").hexdigest()))
-    assert sorted(path.name for path in weights_folder().iterdir()) == [".download-new", "some.h5"]
+    assert sorted(path.name for path in weights_folder().iterdir()) == [".some.new.h5", "some.h5"]
 
 
 def test_whole_file_in_a_folder_that_cannot_be_written_is_used(
@@ -283,20 +270,15 @@ def test_folder_that_cannot_be_made_is_one_line(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     with pytest.raises(WeightsError) as error:
         fetch(_file(server))
-    assert str(error.value) == (
-        f"{tmp_path / 'home' / 'models'}: ImageNet weights cannot be kept here (Not a directory): set KERAS_HOME to a "
-        "folder that can be written"
-    )
+    assert error.value.code == "weights-folder-unusable"
+    assert error.value.facts["path"] == tmp_path / "home" / "models"
 
 
 def test_options_without_weights_are_refused_before_anything_is_fetched(server: Server) -> None:
     """MobileNet has weights for four widths."""
     with pytest.raises(WeightsError) as error:
         build_backbone(BackboneConfig(name="MobileNet", options={"alpha": 0.3}), (32, 32, 3), seed=0)
-    assert str(error.value) == (
-        "backbone.weights: MobileNet has no ImageNet weights for alpha: 0.3 (there are some for 0.25, 0.5, 0.75, 1); "
-        "choose one of these, a file, or weights: none"
-    )
+    assert error.value.code == "config-no-imagenet-weights"
     assert server.asked == 0
 
 
