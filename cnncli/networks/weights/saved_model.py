@@ -89,7 +89,7 @@ def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
         raise ValueError(f"{', '.join(repeated)[:80]} is in the archive twice")
     if others := set(archive.namelist()) - _MEMBERS:
         raise ValueError(f"{min(others)[:80]} is in the archive, which no classifier has")
-    description = parse_json(read_entry(archive, archive.getinfo(DESCRIPTION), MAX_DESCRIPTION_BYTES))
+    description: dict[str, Any] = parse_json(read_entry(archive, archive.getinfo(DESCRIPTION), MAX_DESCRIPTION_BYTES))
     check_description(description)
     return description
 
