@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from cnncli.augmentation.operation import (
-    LEVELS,
-    FactorOperation,
-    Operation,
-    Pixels,
-    PixelStep,
-    ViewRandom,
-    plus_minus,
-)
+from cnncli.augmentation.operation import LEVELS, FactorOperation, Operation, Pixels, PixelStep, ViewRandom, plus_minus
 from cnncli.catalogue.settings import Range
 
 if TYPE_CHECKING:

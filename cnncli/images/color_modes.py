@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ WHITE = 255
 _MIN_SAMPLE, _MAX_SAMPLE = 280, 281  # TIFF tags
 
 STRIP_PIXELS = 4_000_000
-"""Number of pixels of a large image that are converted at a time: compositing on white needs four copies."""
+"""Number of pixels of a large image that are converted at a time, in rows: compositing on white needs four copies."""
 
 
 def flat_color(
@@ -25,20 +25,17 @@ def flat_color(
 
     Alpha, including that of palettes and color keys, is composited on white. 16-bit values lose their low byte, as in
     Pillow's 16-bit RGB; an 8-bit image whose values were multiplied by 256 or by 257 comes back exactly. CMYK and YCbCr
-    are converted by Pillow's formulas. Color profiles are ignored.
-
-    Args:
-        image: loaded image of any mode that `open_image` accepts.
-        color: rgb or grayscale.
-        value_range: values of 16-bit grayscale that become 0 and 255; None: MinSampleValue and MaxSampleValue of a
-            TIFF if it has them, else the full range.
+    are converted by Pillow's formulas. `value_range`, the values of 16-bit grayscale that become 0 and 255, defaults to
+    the range that a TIFF states, else the full range.
     """
     mode = "RGB" if color == "rgb" else "L"
     tags = getattr(image, "tag_v2", {})
     if image.width * image.height <= LARGE_PIXELS or (image.mode == mode and not image.has_transparency_data):
         return _flat(image, mode, tags, value_range)
     flat = Image.new(mode, image.size)
-    for box in _boxes(image.size):
+    height = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, height):
+        box = (0, top, image.width, min(top + height, image.height))
         flat.paste(_flat(image.crop(box), mode, tags, value_range), box)
     return flat
 
@@ -51,15 +48,6 @@ def _flat(image: Image.Image, mode: str, tags: Mapping[int, Any], value_range: t
     else:
         flat = _to_mode(image, "L" if image.mode in ("1", "L") else "RGB")
     return _to_mode(flat, mode)
-
-
-def _boxes(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield boxes of at most `STRIP_PIXELS` that cover an image of the given (width, height)."""
-    width = min(size[0], STRIP_PIXELS)
-    height = max(1, STRIP_PIXELS // width)
-    for top in range(0, size[1], height):
-        for left in range(0, size[0], width):
-            yield (left, top, min(left + width, size[0]), min(top + height, size[1]))
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -90,8 +90,7 @@ def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDA
         uint8 array in 0-255 of shape (spec.height, spec.width, spec.channels).
 
     Raises:
-        ImageError: not a regular file, unreadable, truncated, without pixels, too large, of an unknown format, or an
-            array of another type or shape.
+        ImageError: not a usable image; `error.code` says why.
     """
     called = name or (source if isinstance(source, Path) else "-")
     if isinstance(source, np.ndarray):
@@ -126,8 +125,7 @@ def _image_of(array: NDArray[Any], name: str | Path) -> Image.Image:
     if array.dtype == np.uint8 and array.size and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
         return Image.fromarray(array)
     received, expected = f"{array.dtype} {array.shape}", "uint8 (0-255) of shape (height, width, 3) or (height, width)"
-    hint = "; give several images as a list" if array.ndim == 4 else ""
-    text = f"is an array of {received}, expected {expected}{hint}"
+    text = f"is an array of {received}, expected {expected}; give several images as a list"
     raise ImageError(name, Message("image-array", text, received=received, expected=expected))
 
 

@@ -6,14 +6,7 @@ import io
 from functools import partial
 
 from PIL import ImageFile
-from PIL.TiffImagePlugin import (
-    BITSPERSAMPLE,
-    ROWSPERSTRIP,
-    SAMPLESPERPIXEL,
-    TILELENGTH,
-    TILEWIDTH,
-    TiffImageFile,
-)
+from PIL.TiffImagePlugin import BITSPERSAMPLE, ROWSPERSTRIP, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from cnncli.errors import Message
 

@@ -65,13 +65,10 @@ def load_scaled(image: Image.Image, least: tuple[int, int]) -> tuple[float, floa
 
 
 class LimitedReads:
-    """File that allows a limited number of small reads.
+    """File that allows a number of small reads, those `remaining`.
 
     Pillow looks for the parts of an image one by one, and skips anything else byte by byte: a gigabyte of garbage would
     take minutes.
-
-    Attributes:
-        remaining: Number of small reads that are allowed from now on.
     """
 
     def __init__(self, file: BinaryFile, remaining: int) -> None:
@@ -145,12 +142,7 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 
 
 def require_checksums(file: BinaryFile) -> None:
-    """Check the checksums of all chunks of a PNG, of which Pillow only checks those before the pixels.
-
-    Raises:
-        SyntaxError: a checksum is wrong, or there are too many chunks.
-        EOFError: the file ends before the end chunk.
-    """
+    """Check all chunks of a PNG up to its end; Pillow only checks those before the pixels."""
     for _ in _png_blocks(file):
         pass
 
@@ -174,7 +166,12 @@ def _require_rows(file: BinaryFile) -> None:
 
 
 def _png_blocks(file: BinaryFile) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the kind of each chunk with its data in blocks, since one may be as long as the file."""
+    """Yield the kind of each chunk with its data in blocks, since one may be as long as the file.
+
+    Raises:
+        SyntaxError: a checksum is wrong, or there are too many chunks.
+        EOFError: the file ends before the end chunk.
+    """
     file.seek(_PNG_SIGNATURE_BYTES)
     for _ in range(SMALL_READS):
         length, kind = struct.unpack(">I4s", _read_exactly(file, 8))
