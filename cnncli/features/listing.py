@@ -16,7 +16,7 @@ import numpy as np
 from cnncli.features.eviction import StoredKey, stored_keys
 from cnncli.features.segments import DESCRIPTION, LOCK, read_segment, subfolders
 from cnncli.runs.documents import time_text
-from cnncli.storage.locks import Lock
+from cnncli.storage.locks import is_locked
 from cnncli.storage.safe_io import read_json
 from cnncli.terminal.formatting import size
 
@@ -112,7 +112,7 @@ def _summarize(key: StoredKey) -> KeySummary:
         images=_count_images(key.path),
         size_bytes=key.size_bytes,
         used=key.used,
-        in_use=_is_in_use(key.path),
+        in_use=is_locked(key.path / LOCK),
     )
 
 
@@ -135,11 +135,3 @@ def _count_images(key: Path) -> int:
 def _short_hash(augmentation: Mapping[str, Any]) -> str:
     """Return a short hash of an augmentation, whose settings do not fit into a cell."""
     return hashlib.sha256(json.dumps(augmentation, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
-
-
-def _is_in_use(key: Path) -> bool:
-    try:
-        with Lock(key / LOCK, create=False) as lock:
-            return not lock.try_alone()
-    except OSError:
-        return False

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnncli.errors import Message, RunError, printable
 from cnncli.runs.folder import RunFolder, run_files
-from cnncli.storage.locks import Lock
+from cnncli.storage.locks import Lock, is_locked
 
 ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
 MAX_LISTED = 8
@@ -54,18 +54,7 @@ def locked(run: RunFolder) -> Iterator[None]:
 
 def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:
     """Return the state of a run: that of run.json, or `interrupted` if it says `running` and no process trains it."""
-    return "interrupted" if facts["state"] == "running" and not _is_being_trained(run) else str(facts["state"])
-
-
-def _is_being_trained(run: RunFolder) -> bool:
-    """Return whether a process holds the run's lock; True if that cannot be known."""
-    try:
-        with Lock(run.lock, create=False) as lock:
-            return not lock.try_alone()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+    return "interrupted" if facts["state"] == "running" and not is_locked(run.lock) else str(facts["state"])
 
 
 def require_own_files(run: RunFolder) -> None:

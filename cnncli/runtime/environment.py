@@ -92,14 +92,13 @@ def _output_of(*command: str) -> str | None:
     """Return the output of a small program, or None if it is missing, fails or takes too long."""
     with suppress(OSError, subprocess.SubprocessError, ValueError):
         variables = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # otherwise git would refresh its index
-        done = subprocess.run(
+        output = subprocess.check_output(
             command,
-            check=True,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             text=True,
             timeout=GIT_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
             env=variables,
         )
-        return done.stdout.strip()
+        return output.strip()
     return None

@@ -91,6 +91,17 @@ def try_exclusive(path: Path) -> Lock | None:
     return None
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds a lock; True if that cannot be known."""
+    try:
+        with Lock(path, create=False) as lock:
+            return not lock.try_alone()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
 def _acquired(path: Path, exclusive: bool) -> Lock:
     while True:
         lock = Lock(path)

@@ -128,7 +128,7 @@ def test_a_missing_cache_has_no_keys(tmp_path: Path) -> None:
     assert not (tmp_path / "features").exists()
 
 
-@pytest.mark.parametrize("before", ["read_json", "_count_images", "_is_in_use"])
+@pytest.mark.parametrize("before", ["read_json", "_count_images", "is_locked"])
 def test_a_key_may_be_evicted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
     """The others are listed."""
     for used in (1.0, 2.0):
