@@ -55,14 +55,14 @@ def damage(folder: Path) -> str | None:
     try:
         checksums = read_json(folder / CHECKSUMS)
         if not isinstance(checksums, dict):
-            return f"{CHECKSUMS} holds no checksums"
+            return f"{CHECKSUMS}: no checksums"
         own = {path.name: path for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
         changed = [name for name, checksum in checksums.items() if name not in own or _checksum(own[name]) != checksum]
     except OSError as error:
         return f"{printable(Path(error.filename or folder).name)}: {error.strerror}"
     except ValueError as error:
         return f"{CHECKSUMS}: {printable(str(error))}"
-    return f"{', '.join(map(printable, changed[:MAX_NAMED]))}: missing or changed" if changed else None
+    return f"{CHECKSUMS}: {', '.join(map(printable, changed[:MAX_NAMED]))} missing or changed" if changed else None
 
 
 def _checksum(path: Path) -> str:

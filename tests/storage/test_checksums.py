@@ -64,4 +64,6 @@ def test_damage_names_the_file(harm: Callable[[Path], object], named: str, folde
     """No file outside of the folder is read, and a pipe does not block."""
     harm(folder)
 
-    assert (damage(folder) or "-").startswith(named)
+    problem = damage(folder) or ""
+    assert problem.startswith(f"{CHECKSUMS}: ")
+    assert named in problem
