@@ -55,15 +55,9 @@ def graphs_in_use(graphs: Path) -> Lock:
 def build_engine(
     trunk: keras.Model, fingerprint: str, choice: EngineChoice, graphs: Path
 ) -> tuple[Engine, Path | None]:
-    """Build an engine for a trunk. A converted graph is stored and converted only once.
+    """Build an engine for a trunk, a functional model from pixels to features.
 
     If OpenVINO cannot convert the graph, a warning is logged and Keras runs it in float32, whatever was chosen.
-
-    Args:
-        trunk: Functional model from pixels to features.
-        fingerprint: Fingerprint of the trunk; names the converted graph.
-        choice: Engine and precision.
-        graphs: Folder of converted graphs.
 
     Returns:
         The engine, and the `.xml` file of the converted graph or None if Keras runs the trunk.

@@ -41,13 +41,7 @@ def check_graph_file(path: Path) -> None:
 def check_graph(model: Any, batch: int, weights_bytes: int) -> None:
     """Compare the sizes in an OpenVINO model, whose inputs have their final shapes, with those of a classifier.
 
-    Args:
-        model: The model.
-        batch: Images in a request.
-        weights_bytes: Size of the file with the graph's constants.
-
-    Raises:
-        ValueError: Something in it is larger, or has no size.
+    Raises ValueError if something is larger or has no size. `weights_bytes` is the size of the file of constants.
     """
     depend_on_pixels: set[str] = set()
     constants = 0.0

@@ -40,17 +40,10 @@ class KerasEngine:
         dtype: Precision | None = None,
         in_float32: Collection[str] = (),
     ) -> None:
-        """Trace the graph.
+        """Trace the graph of a functional model, which stays unchanged. Raises EngineError if a GPU lacks memory.
 
-        Args:
-            model: Any functional model; it is not changed.
-            precision: float32, or bfloat16 (Keras's `mixed_bfloat16` policy on every layer).
-            batch: Rows in a request; default: `BATCH`, on a GPU `GPU_BATCH`.
-            dtype: Precision of the arrays that come out; default: `precision`.
-            in_float32: Names of layers that compute in float32 in both precisions.
-
-        Raises:
-            EngineError: The GPU has no memory for a request.
+        By default, `BATCH` rows are a request (`GPU_BATCH` on a GPU), and `dtype`, that of the arrays that come out, is
+        `precision`; bfloat16 is Keras's policy `mixed_bfloat16` on all layers except those named in `in_float32`.
         """
         self.choice = EngineChoice("keras", precision)
         self._dtype = dtype or precision

@@ -131,17 +131,10 @@ class OpenVinoEngine:
         streams: int | None = None,
         dtype: Precision | None = None,
     ) -> None:
-        """Read and compile the `.xml` file that `convert_graph` wrote.
+        """Read and compile the `.xml` file that `convert_graph` wrote. Raises EngineError.
 
-        Args:
-            path: The file.
-            precision: Precision of the arithmetic.
-            batch: Rows in a request; default: `BATCH`.
-            streams: Number of parallel requests, which share the cores; default: see `streams_for`.
-            dtype: Precision of the arrays that come out; default: `precision`.
-
-        Raises:
-            EngineError: OpenVINO cannot read or compile the file.
+        By default, `BATCH` rows are a request, `streams_for` gives the number of parallel requests, which share the
+        cores, and `dtype`, that of the arrays that come out, is the precision of the arithmetic.
         """
         self.choice = EngineChoice("openvino", precision)
         self.batch = batch or BATCH

@@ -88,16 +88,10 @@ def load_trained(run: RunFolder) -> TrainedClassifier:
 
 
 def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Path | None) -> PredictorSpec:
-    """Write a run's engine folder, which must not exist yet, in one step.
-
-    Args:
-        folder: The folder.
-        spec: The engines that the run should use.
-        cut: The cut of the last stage.
-        trunk_graph: The converted trunk if OpenVINO runs it.
+    """Write a run's engine folder, which must not exist yet, in one step; `trunk_graph` is the trunk for OpenVINO.
 
     Returns:
-        The engines that the run does use: Keras runs a tail that OpenVINO does not support.
+        The spec with the engines that the run does use: Keras runs a tail that OpenVINO does not support.
     """
     with checksummed(folder) as temporary:
         if trunk_graph is not None:

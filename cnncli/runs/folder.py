@@ -140,12 +140,8 @@ def create_run(
 ) -> RunFolder:
     """Create a run directory `<UTC time>_<name>`, which appears together with its first files.
 
-    Args:
-        runs_dir: Folder of the runs; created if missing.
-        name: Name of the run; runs of the same name and second get the suffixes -2, -3, ….
-        files: Text by file name inside the run.
-        parent: The run that this one continues.
-        facts: Facts for run.json in addition to state, name, parent, times and version.
+    Runs of the same name and second get the suffixes -2, -3, …. `files` are texts by name inside the run, `parent` is
+    the run that this one continues, and `facts` are added to run.json.
 
     Raises:
         RunError: The folder cannot be written to.

@@ -119,12 +119,8 @@ class Console:
     ) -> None:
         """Show a table: on a terminal fitted to its width, elsewhere complete and aligned by spaces.
 
-        Args:
-            columns: their headings; a column of numbers is aligned right.
-            rows: a cell per column.
-            title: a line above the table.
-            to: stderr for a message, which --quiet silences; stdout for a result.
-            optional: headings of columns that a narrow terminal need not show, the least important first.
+        A table on stderr is a message, which --quiet silences, on stdout a result. A narrow terminal does not show the
+        columns with the headings `optional`, the least important first.
         """
         table = [[printable(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
         head = f"{printable(title)}\n" if title else ""
@@ -150,7 +146,7 @@ class Console:
 
     @contextmanager
     def progress(self, total: int | None, description: str, unit: str = "images") -> Iterator[Progress]:
-        """Show the progress of a task: how much is done, the rate and the time left, and at the end a summary.
+        """Show the progress of a task (how much is done, the rate and the time left) and at the end a summary.
 
         Args:
             total: number of items, or None if it is unknown.
@@ -167,11 +163,7 @@ class Console:
     def training(self, stage: str, epochs: int, images: int, done: int = 0) -> Iterator[EpochProgress]:
         """Show the training of a stage: on a terminal a bar for each epoch, and a line when an epoch is done.
 
-        Args:
-            stage: its name.
-            epochs: planned number of epochs.
-            images: number of images in one epoch.
-            done: number of epochs that are done already.
+        `images` is the number of images in one epoch, `done` the number of epochs that are done already.
         """
         progress = EpochProgress(printable(stage), epochs, images, done, self.clock)
         with self._showing(progress, FIRST_EPOCH_LINE_S):

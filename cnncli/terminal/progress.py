@@ -17,12 +17,6 @@ class Progress:
     """Counts what is done, from any thread, and estimates the time left from the rate of the last 15 s.
 
     The first moments of a task are rarely typical, so an average since the beginning would mislead.
-
-    Args:
-        description: a word or two.
-        total: number of items, or None if it is unknown.
-        unit: what is counted, in the plural.
-        clock: returns seconds.
     """
 
     def __init__(self, description: str, total: int | None, unit: str, clock: Callable[[], float]) -> None:
@@ -84,11 +78,7 @@ class EpochProgress(Progress):
         super().__init__(self._title(), images, "images", clock)
 
     def epoch_done(self, scores: str) -> None:
-        """Report the end of an epoch, validation included, and start the next one.
-
-        Args:
-            scores: the metrics of the epoch as text.
-        """
+        """Report the end of an epoch, validation included, with its metrics, and start the next one."""
         LOGGER.info(f"{self._title()} · {scores}")
         self._epochs_done += 1
         self.restart(self._title())
