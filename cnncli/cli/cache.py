@@ -40,14 +40,20 @@ def list_(as_json: bool, console: Console) -> None:
     from cnncli.features.listing import OPTIONAL
     from cnncli.recipes.cache import list_cache
     from cnncli.storage.cache_dir import cache_dir
+    from cnncli.terminal.formatting import size
 
     contents = list_cache(cache_dir())
     if as_json:
-        print_json(contents.to_dict())
+        print_json(contents)
         return
     if cells := [key.cells() for key in contents.features]:
         console.table(list(cells[0]), [list(row.values()) for row in cells], to="stdout", optional=OPTIONAL)
-    click.echo(contents.total())
+    total = [f"features {size(contents.features_bytes)} of at most {size(contents.max_bytes)}"]
+    if contents.graphs:
+        total.append(f"converted graphs {contents.graphs:,}, {size(contents.graphs_bytes)}")
+    if contents.index_bytes:
+        total.append(f"image index {size(contents.index_bytes)}")
+    click.echo(" · ".join(total))
 
 
 @command.command(epilog=example("cnncli cache clear --older-than 30"))
@@ -68,10 +74,12 @@ def clear(older_than: float | None, as_json: bool, console: Console) -> None:
 
     from cnncli.recipes.cache import clear_cache
     from cnncli.storage.cache_dir import cache_dir
+    from cnncli.terminal.formatting import size
 
     used_before = float("inf") if older_than is None else time.time() - older_than * SECONDS_A_DAY
     cleared = clear_cache(cache_dir(), used_before)
     if as_json:
-        print_json(cleared.to_dict())
-    else:
-        click.echo(cleared.text())
+        print_json(cleared)
+        return
+    kept = f"; {size(cleared.pinned_bytes)} in use by running commands were kept" if cleared.pinned_bytes else ""
+    click.echo(f"freed {size(cleared.freed_bytes)}{kept}")

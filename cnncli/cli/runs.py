@@ -64,19 +64,14 @@ def prune(names: tuple[str, ...], dry_run: bool, yes: bool, runs_dir: Path, as_j
     for run, n_bytes in sizes.items():
         log.info(f"{run.path}: checkpoints {size(n_bytes)}")
     if total and not dry_run:
+        if not yes and not sys.stdin.isatty():
+            text = "Deletion needs confirmation, and there is no terminal to ask on. Use --yes or --dry-run."
+            raise click.UsageError(Message("usage-confirmation-needed", text))
         if not yes:
-            _confirm(f"Delete {size(total)} of checkpoints?")
+            click.confirm(f"Delete {size(total)} of checkpoints?", abort=True, err=True)
         prune(sizes)
     if as_json:
         runs = [{"path": run.path, "size_bytes": n_bytes} for run, n_bytes in sizes.items()]
         print_json({"runs": runs, "freed_bytes": 0 if dry_run else total, "dry_run": dry_run})
     else:
         click.echo(f"{'would free' if dry_run else 'freed'} {size(total)}")
-
-
-def _confirm(question: str) -> None:
-    """Ask; end the command unless the answer is yes."""
-    if not sys.stdin.isatty():
-        text = "Deletion needs confirmation, and there is no terminal to ask on. Use --yes or --dry-run."
-        raise click.UsageError(Message("usage-confirmation-needed", text))
-    click.confirm(question, abort=True, err=True)

@@ -15,7 +15,7 @@ from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.paths import WEIGHTS_WORDS, absolute, missing_paths
 from cnncli.config.rules import RULES, Draft
-from cnncli.config.schema import Config
+from cnncli.config.schema import CacheConfig, Config
 from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
 from cnncli.config.yaml_document import A_CONFIG, read_document
 from cnncli.errors import ConfigError, Message, printable
@@ -78,6 +78,22 @@ def config_from_mapping(
     """
     tree = tree_of(mapping, Origin("", Path.cwd()))
     return _resolve(tree, [], overrides, environment, check_paths)
+
+
+def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] | None = None) -> CacheConfig:
+    """Return the cache settings of this machine: those of its environment, else those of a run's config.
+
+    Args:
+        recorded: Settings of a run, which may come from another machine; default: the defaults.
+        environment: As in `load_config`; only the variables of this group are read.
+
+    Raises:
+        ConfigError: A variable has an invalid value.
+    """
+    environment = os.environ if environment is None else environment
+    ours = {name: value for name, value in environment.items() if name.startswith("CNNCLI_CACHE__")}
+    settings = {"data": {"path": "."}, "cache": recorded.model_dump() if recorded else {}}
+    return config_from_mapping(settings, environment=ours, check_paths=False).cache
 
 
 def _resolve(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.config.overrides import variable_notes
-from cnncli.config.reader import load_resolved
+from cnncli.config.reader import cache_settings, load_resolved
 from cnncli.config.schema import Config
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
@@ -22,7 +22,6 @@ from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
 from cnncli.inference.predictor import load_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
-from cnncli.recipes.cache import cache_settings
 from cnncli.runs.documents import time_text, utc_now
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished

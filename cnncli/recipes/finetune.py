@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
 from cnncli.config.overrides import variable_notes
-from cnncli.config.reader import load_resolved
+from cnncli.config.reader import cache_settings, load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
@@ -22,7 +22,6 @@ from cnncli.metrics.classification import table_metrics
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.recipes.cache import cache_settings
 from cnncli.recipes.train import Run, train_run
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnncli.config.fields import all_settings
-from cnncli.config.reader import config_from_mapping, load_config, load_config_or_folder, load_resolved
-from cnncli.config.schema import Config, DataConfig, TrainingConfig
+from cnncli.config.reader import cache_settings, config_from_mapping, load_config, load_config_or_folder, load_resolved
+from cnncli.config.schema import CacheConfig, Config, DataConfig, TrainingConfig
 from cnncli.config.tree import format_value
 from cnncli.errors import ConfigError, Message
 from tests.config.conftest import Problems, summary
@@ -296,3 +296,12 @@ def test_no_settings_break_the_reader(tree: dict[str, Any]) -> None:
     except ConfigError as error:
         problems = error.problems
     assert all(len(line) < 2000 and "\n" not in line and line.code for line in problems)
+
+
+def test_the_cap_of_this_machine_comes_first() -> None:
+    """A run may come from another machine, so its recorded cap comes second."""
+    recorded = CacheConfig(max_gb=3.0)
+
+    assert cache_settings(recorded, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_SEED": "no"}).max_gb == 2.0
+    assert cache_settings(recorded, {}).max_gb == 3.0
+    assert cache_settings(None, {}).max_gb is None

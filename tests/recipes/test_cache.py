@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncli.config.schema import CacheConfig
 from cnncli.dataset.stat_index import StatIndex
 from cnncli.engines.build import converted_graph, graphs_in_use
 from cnncli.errors import ConfigError
@@ -17,8 +16,7 @@ from cnncli.features.segments import DESCRIPTION
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.recipes.cache import cache_settings, clear_cache, list_cache
-from cnncli.terminal.formatting import size
+from cnncli.recipes.cache import Cleared, clear_cache, list_cache
 from tests.features.storing import KEY, OTHER, digests_of, features_of
 from tests.support.drawing import tiny_config
 
@@ -47,12 +45,8 @@ def test_everything_is_listed(cache: Path) -> None:
     contents = list_cache(cache, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_CACHE": "x", "CNNCLI_SEED": "no"})
 
     assert [key.images for key in contents.features] == [50, 50]
-    assert contents.to_dict().keys() == {
-        *("folder", "max_bytes", "features_bytes", "features", "graphs", "graphs_bytes", "index_bytes")
-    }
-    features, rest = contents.total().split(" · ", 1)
-    assert features == f"features {size(contents.features_bytes)} of at most 2.0 GB"
-    assert rest == "converted graphs 1, 3.0 kB · image index 500 B"
+    assert contents.max_bytes == 2_000_000_000
+    assert (contents.graphs, contents.graphs_bytes, contents.index_bytes) == (1, 3000, 500)
     assert list_cache(cache, {}).max_bytes > 0
 
 
@@ -68,9 +62,8 @@ def test_clearing_empties_the_cache(cache: Path) -> None:
     cleared = clear_cache(cache)
 
     assert cleared.freed_bytes == contents.features_bytes + 3000 + 500
-    assert cleared.text() == "freed 12 kB"
-    assert list_cache(cache).total().startswith("features 0 B of ")
-    assert clear_cache(cache).text() == "freed 0 B"
+    assert list_cache(cache).features_bytes == 0
+    assert clear_cache(cache) == Cleared(0, 0)
 
 
 def test_entries_in_use_are_kept(cache: Path) -> None:
@@ -79,11 +72,12 @@ def test_entries_in_use_are_kept(cache: Path) -> None:
         features = store.read(OTHER, digests_of(50))
         cleared = clear_cache(cache)
 
-        assert cleared.text() == "freed 5.0 kB; 7.5 kB in use by running commands were kept"
+        assert cleared.pinned_bytes > 3000
+        assert cleared.freed_bytes > 500
         assert (features.rows(np.arange(50))[0][:, 0] == np.arange(50)).all()
         assert (cache / "graphs" / "g-1" / "trunk.bin").exists()
     del features
-    assert clear_cache(cache).text() == "freed 7.5 kB"
+    assert clear_cache(cache) == Cleared(cleared.pinned_bytes, 0)
 
 
 def test_recently_used_entries_can_be_kept(cache: Path) -> None:
@@ -101,7 +95,7 @@ def test_recently_used_entries_can_be_kept(cache: Path) -> None:
 
 def test_clearing_a_missing_cache_creates_nothing(tmp_path: Path) -> None:
     """A missing cache is empty."""
-    assert clear_cache(tmp_path / "cache").text() == "freed 0 B"
+    assert clear_cache(tmp_path / "cache") == Cleared(0, 0)
     assert list_cache(tmp_path / "cache").features == ()
     assert not (tmp_path / "cache").exists()
 
@@ -141,12 +135,3 @@ def test_entries_deleted_meanwhile_are_left_out(cache: Path, monkeypatch: pytest
     monkeypatch.setattr("cnncli.recipes.cache.subfolders", lambda _: [cache / "graphs" / "gone"])
 
     assert list_cache(cache).graphs_bytes == 0
-
-
-def test_the_cap_of_this_machine_comes_first() -> None:
-    """A run may come from another machine, so its recorded cap comes second."""
-    recorded = CacheConfig(max_gb=3.0)
-
-    assert cache_settings(recorded, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_SEED": "no"}).max_gb == 2.0
-    assert cache_settings(recorded, {}).max_gb == 3.0
-    assert cache_settings(None, {}).max_gb is None
