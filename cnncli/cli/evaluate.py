@@ -15,7 +15,6 @@ from cnncli.cli.options import (
     print_json,
     runs_dir_option,
 )
-from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
 
@@ -56,9 +55,6 @@ def command(
 
     RUN is a run directory or its name; default: the newest finished run.
     """
-    if data is not None and split is not None:
-        text = "--data and --split cannot be used together: of another folder, the test split is used, or all images."
-        raise click.UsageError(Message("usage-options-conflict", text))
     from cnncli.cli.render import open_named_run, print_metrics
     from cnncli.recipes.evaluate import evaluate
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import cache_settings, load_resolved
-from cnncli.config.schema import Config
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
@@ -22,7 +22,7 @@ from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
 from cnncli.inference.predictor import load_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
-from cnncli.runs.documents import time_text, utc_now
+from cnncli.runs.documents import damaged, time_text, utc_now
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.storage.cache_dir import FEATURES, make_cache_dir
@@ -90,7 +90,7 @@ def evaluate(
         RunError: the run has no such split.
     """
     if data is not None and split is not None:
-        text = "split and data cannot be used together: of another folder, the test split is used, or all images."
+        text = "data and split cannot be used together: of another folder, the test split is used, or all images."
         raise ConfigError(Message("usage-options-conflict", text, key="split", received=split))
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES
@@ -100,13 +100,22 @@ def evaluate(
     if predictor.note:
         log.warning(predictor.note)
     if data is None:
-        manifest = _own_manifest(run, predictor.spec)
+        manifest = _load_manifest(run, predictor.spec)
         split = split or ("test" if manifest.split("test") else "validation")
         rows = _rows(manifest, split, run)
         require_unchanged(rows, config.data, REMEDY, console)
     else:
-        data, split = data.absolute(), "test"
-        manifest = _other_manifest(data, config, predictor.spec, allow_missing, console)
+        data, split, spec = data.absolute(), "test", predictor.spec
+        with watching(console) as progress:
+            manifest = manifest_of_folder(
+                data,
+                spec.classes,
+                allow_missing,
+                max_pixels=spec.max_pixels,
+                on_bad_image=config.data.on_bad_image,
+                watching=progress,
+            )
+        manifest.log_issues()
         _warn_about_known_images(manifest, run)
         rows = _rows(manifest, split, run)
     console.phase("evaluate", f"{split} {len(rows):,} · {predictor.spec.in_words}")
@@ -117,29 +126,10 @@ def evaluate(
     return evaluation
 
 
-def _own_manifest(run: RunFolder, spec: PredictorSpec) -> Manifest:
-    """Load the manifest of a run."""
+def _load_manifest(run: RunFolder, spec: PredictorSpec) -> Manifest:
     manifest = Manifest.from_csv(run.manifest)
     if manifest.classes != spec.classes:
-        text = f"{printable(run.manifest)}: has other classes than the run's engine. Copy the run again."
-        raise RunError(Message("run-file-damaged", text, path=run.manifest))
-    return manifest
-
-
-def _other_manifest(
-    folder: Path, config: Config, spec: PredictorSpec, allow_missing: bool, console: Console
-) -> Manifest:
-    """Scan another folder as the run scanned its own."""
-    with watching(console) as progress:
-        manifest = manifest_of_folder(
-            folder,
-            spec.classes,
-            allow_missing,
-            max_pixels=spec.max_pixels,
-            on_bad_image=config.data.on_bad_image,
-            watching=progress,
-        )
-    manifest.log_issues()
+        raise damaged(run.manifest, "has other classes than the run's engine")
     return manifest
 
 
@@ -167,8 +157,8 @@ def _record(run: RunFolder, evaluation: Evaluation) -> None:
     """Record the evaluation in the run: choosing between runs by their test metrics makes these too optimistic."""
     line = {"time": time_text(utc_now()), "split": evaluation.split, "data": evaluation.data and str(evaluation.data)}
     metrics = {"n": evaluation.metrics.n, "loss": evaluation.metrics.loss, "top1": evaluation.metrics.top1}
-    try:
-        with run.evaluations.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(json.dumps({**line, **metrics}) + "\n")
-    except OSError:  # a run on a read-only disk can be evaluated all the same
-        return
+    with (
+        suppress(OSError),  # a run on a read-only disk can be evaluated all the same
+        run.evaluations.open("a", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        file.write(json.dumps({**line, **metrics}) + "\n")

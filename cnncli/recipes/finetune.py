@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +15,14 @@ from cnncli.config.reader import cache_settings, load_resolved
 from cnncli.config.schema import Config, OptimizerConfig, StageConfig
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
-from cnncli.errors import ConfigError, Message, RunError, printable
+from cnncli.errors import ConfigError, Message, printable
 from cnncli.inference.predictor import load_spec
 from cnncli.metrics.classification import table_metrics
 from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.train import Run, train_run
+from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runs.log import remembering
@@ -39,6 +39,14 @@ IMAGES_REMEDY = "`cnncli train` starts a new run with the images as they are now
 log = logging.getLogger(__name__)
 
 
+EXPECTED = {
+    "unfreeze": "a number of layers, a layer's name or all",
+    "epochs": "an integer of at least 1",
+    "learning_rate": "a number above 0",
+}
+"""Values that the settings can have."""
+
+
 @dataclass(frozen=True)
 class FinetuneSettings:
     """Settings that can differ from the parent; None: the default.
@@ -48,33 +56,11 @@ class FinetuneSettings:
         epochs: Maximum number of epochs; default: that of the second stage in mode fine-tuning.
         learning_rate: Default: a tenth of the parent's `training.optimizer.learning_rate`; if the parent was fine-tuned
             itself, the learning rate of its last stage.
-
-    Raises:
-        ConfigError: All values that a stage cannot have.
     """
 
     unfreeze: int | str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
-
-    def __post_init__(self) -> None:
-        problems = [
-            Message(
-                "usage-finetune-value",
-                f"{name}: received {value!r}, expected {expected}.",
-                key=name,
-                received=value,
-                expected=expected,
-            )
-            for name, value, expected, validate in (
-                ("unfreeze", self.unfreeze, "a number of layers, a layer's name or all", _stage_config),
-                ("epochs", self.epochs, "an integer of at least 1", _stage_config),
-                ("learning_rate", self.learning_rate, "a number above 0", _optimizer_config),
-            )
-            if value is not None and not _is_valid(validate, name, value)
-        ]
-        if problems:
-            raise ConfigError(problems)
 
 
 @remembering()
@@ -87,7 +73,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
         CacheError: The cache directory cannot be created.
         RunError: The parent is not finished, or damaged.
         DataError: All images of the parent that are missing or have changed, before anything is written.
-        ConfigError: There are no such layers, before anything is written.
+        ConfigError: All values that a stage cannot have, or there are no such layers, before anything is written.
     """
     started = time.monotonic()
     make_cache_dir()
@@ -128,8 +114,7 @@ def validation_metrics(run: RunFolder) -> dict[str, float]:
     try:
         return table_metrics((run.read_facts().get("metrics") or {}).get("validation") or {})
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        text = f'{printable(run.path)}: run.json is damaged: invalid "metrics".'
-        raise RunError(Message("run-file-damaged", text, path=run.facts, key="metrics")) from error
+        raise damaged(run.facts, 'invalid "metrics"') from error
 
 
 def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
@@ -143,15 +128,26 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
 
 
 def _stage(config: Config, settings: FinetuneSettings) -> StageConfig:
-    default, optimizer = fine_tuning_stage(config), _default_optimizer(config)
+    default = fine_tuning_stage(config)
+    optimizer = _default_optimizer(config).model_dump()
     if settings.learning_rate is not None:
-        optimizer = _optimizer_config(**{**optimizer.model_dump(), "learning_rate": settings.learning_rate})
-    return StageConfig(
-        name=default.name,
-        unfreeze=default.unfreeze if settings.unfreeze is None else settings.unfreeze,
-        epochs=FINE_TUNING_EPOCHS if settings.epochs is None else settings.epochs,
-        optimizer=optimizer,
-    )
+        optimizer["learning_rate"] = settings.learning_rate
+    values = {
+        "name": default.name,
+        "unfreeze": default.unfreeze if settings.unfreeze is None else settings.unfreeze,
+        "epochs": FINE_TUNING_EPOCHS if settings.epochs is None else settings.epochs,
+        "optimizer": optimizer,
+    }
+    try:
+        return StageConfig.model_validate(values)
+    except ValidationError as error:
+        wrong = {name for problem in error.errors() for name in problem["loc"]}
+        raise ConfigError([_invalid(name, value) for name, value in vars(settings).items() if name in wrong]) from None
+
+
+def _invalid(name: str, value: object) -> Message:
+    text = f"{name}: received {value!r}, expected {EXPECTED[name]}."
+    return Message("usage-finetune-value", text, key=name, received=value, expected=EXPECTED[name])
 
 
 def _default_optimizer(config: Config) -> OptimizerConfig:
@@ -159,19 +155,3 @@ def _default_optimizer(config: Config) -> OptimizerConfig:
     last = stages_of(config)[-1]
     is_tuned = config.mode == "fine-tuning" or (config.mode == "feature-extraction" and last.unfreeze != 0)
     return last.optimizer if is_tuned else fine_tuning_stage(config).optimizer
-
-
-def _stage_config(**values: object) -> StageConfig:
-    return StageConfig.model_validate({"name": "any", **values})
-
-
-def _optimizer_config(**values: object) -> OptimizerConfig:
-    return OptimizerConfig.model_validate(values)
-
-
-def _is_valid(validate: Callable[..., object], name: str, value: object) -> bool:
-    try:
-        validate(**{name: value})
-    except ValidationError:
-        return False
-    return True

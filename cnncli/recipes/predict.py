@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,36 +86,25 @@ def predict(
         RunError: The run is not finished, or damaged.
     """
     if top < 1:
-        text = f"top: received {top}, expected a number of classes of at least 1."
-        raise ConfigError(Message("usage-value-invalid", text, key="top", received=top, expected="at least 1"))
-    if any(isinstance(image, str) and not image for image in images):
-        text = "paths: one of them is empty; `.` stands for the current folder."
-        raise ConfigError(Message("usage-empty", text, key="paths", received=""))
+        raise _invalid("top", top, "a number of classes of at least 1")
     require_finished(run)
     sources = list(_expand(images))
     predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
     if predictor.note:
         log.warning(predictor.note)
-    results = _predictions(sources, predictor, top)
-    if console is None or len(sources) < SHOW_PROGRESS_FROM:
-        return results
-    return _show_progress(results, len(sources), console)
+    return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
 
 
-def _show_progress(
-    results: Iterable[Prediction | ImageError], total: int, console: Console
+def _predictions(
+    sources: Sequence[NamedSource], predictor: Predictor, top: int, console: Console | None
 ) -> Iterator[Prediction | ImageError]:
-    with console.progress(total, "predicting") as progress:
-        for result in results:
-            progress.advance()
-            yield result
-
-
-def _predictions(sources: Sequence[NamedSource], predictor: Predictor, top: int) -> Iterator[Prediction | ImageError]:
     """Predict in threads, each of which decodes a few images and runs the classifier on them."""
     tasks = batched(map(_load_lazy_image, sources), max(IMAGES_AT_A_TIME, predictor.tail.batch))
-    for results in map_ordered(lambda task: _predict_some(task, predictor, top), tasks, ahead=2 * workers()):
-        yield from results
+    with console.progress(len(sources), "predicting") if console else nullcontext() as progress:
+        for results in map_ordered(lambda task: _predict_some(task, predictor, top), tasks, ahead=2 * workers()):
+            if progress is not None:
+                progress.advance(len(results))
+            yield from results
 
 
 def _load_lazy_image(source: NamedSource) -> NamedSource:
@@ -145,8 +135,7 @@ def _predict_some(sources: Sequence[NamedSource], predictor: Predictor, top: int
 
 def _prediction(name: str, probabilities: NDArray[np.float64], predictor: Predictor, top: int) -> Prediction:
     order = np.argsort(-probabilities, kind="stable")[:top]
-    labels = tuple(predictor.spec.classes[index] for index in order)
-    return Prediction(name, labels, tuple(float(probabilities[index]) for index in order))
+    return Prediction(name, tuple(predictor.spec.classes[n] for n in order), tuple(probabilities[order].tolist()))
 
 
 def _decode(name: str, source: ImageSource, predictor: Predictor) -> tuple[str, NDArray[np.uint8]] | ImageError:
@@ -179,7 +168,9 @@ def _expand(images: Iterable[str | ImageSource]) -> Iterator[NamedSource]:
         if isinstance(image, bytes | Image.Image | np.ndarray):
             yield path, image
         elif not isinstance(image, str | Path):
-            raise _wrong_type(path, image)
+            raise _invalid(path, type(image).__name__, "a path, bytes, a Pillow image or a NumPy array")
+        elif not path:
+            raise _invalid(f"images[{number}]", "an empty path", "a path; `.` stands for the current folder")
         elif path == STDIN:
             yield path, b""
         elif _is_folder(path):
@@ -190,8 +181,7 @@ def _expand(images: Iterable[str | ImageSource]) -> Iterator[NamedSource]:
             yield path, Path(path)
 
 
-def _wrong_type(name: str, image: object) -> ConfigError:
-    received, expected = type(image).__name__, "a path, bytes, a Pillow image or a NumPy array"
+def _invalid(name: str, received: object, expected: str) -> ConfigError:
     text = f"{name}: received {received}, expected {expected}."
     return ConfigError(Message("usage-value-invalid", text, key=name, received=received, expected=expected))
 

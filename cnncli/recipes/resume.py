@@ -62,7 +62,6 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
         elif facts["state"] == "finished":
             log.info(Message("run-finished", f"{printable(run.path.name)} is finished.", path=run.path))
             return Run.load(run)
-        _warn_about_other_machine(run)
         import_keras_meanwhile()
         manifest = Manifest.from_csv(run.manifest)
         require_unchanged(manifest.rows, config.data, IMAGES_REMEDY, console)
@@ -70,7 +69,7 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
         classifier = parent_classifier(parent) if parent else build_classifier(config, len(manifest.classes))
         _require_same_start(classifier, facts, run)
         context = TrainingContext.for_this_machine(config, manifest, console)
-        _warn_about_other_engine(facts, context.choice)
+        _warn_about_differences(run, facts, context.choice)
         parent_metrics = validation_metrics(parent) if parent else None
         restart_run(run)
         for file in (run.initial_config, run.config):  # in this order: see _load_config
@@ -201,39 +200,33 @@ _RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variab
 """Facts that the last bits of sums depend on, by their group in environment.json."""
 
 
-def _warn_about_other_machine(run: RunFolder) -> None:
-    """Warn if processor, number of threads or library versions differ: sums then differ in their last bits."""
+def _warn_about_differences(run: RunFolder, facts: dict[str, Any], choice: EngineChoice) -> None:
+    """Warn if engine, processor, number of threads or library versions are not those of the start of the run."""
     try:
         recorded = read_json(run.environment)
     except (OSError, ValueError):
-        return
-    now = environment()
-    recorded = recorded if isinstance(recorded, dict) else {}
-    then = {group: found if isinstance(found := recorded.get(group), dict) else {} for group in now}
+        recorded = None
+    then = {"engine": facts.get("began_on", choice.in_words), **_relevant(recorded)}
+    now = {"engine": choice.in_words, **_relevant(environment())}
     changes = [
-        f"{name} was {_value_text(then[group].get(name))}, is {_value_text(now[group].get(name))}"
-        for group, names in _RELEVANT.items()
-        for name in names
-        if then[group].get(name) != now[group].get(name)
+        f"{name} was {_value_text(value)}, is {_value_text(now[name])}"
+        for name, value in then.items()
+        if value != now[name]
     ]
     if changes:
-        text = f"Hardware or library versions differ from the start of the run: {'; '.join(changes)}."
+        text = f"The run started with another engine, hardware or library versions: {'; '.join(changes)}."
         log.warning(Message("run-machine-differs", f"{text} Results will not be bit-identical.", changes=changes))
 
 
-def _warn_about_other_engine(facts: dict[str, Any], now: EngineChoice) -> None:
-    """Warn if `auto` chooses another engine or precision on this machine."""
-    then = facts.get("began_on", now.in_words)
-    if then != now.in_words:
-        log.warning(
-            Message(
-                "run-engine-differs",
-                f"The run started with {printable(str(then))}; on this machine it is {now.in_words}. Results will not "
-                "be bit-identical.",
-                received=now.in_words,
-                expected=str(then),
-            )
-        )
+def _relevant(environment: Any) -> dict[str, Any]:
+    """Return the relevant facts of an environment.json by name, those of the groups that it has."""
+    groups = environment if isinstance(environment, dict) else {}
+    return {
+        name: group.get(name)
+        for key, names in _RELEVANT.items()
+        if isinstance(group := groups.get(key), dict)
+        for name in names
+    }
 
 
 def _value_text(value: Any) -> str:

@@ -17,7 +17,7 @@ from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.watching import watching
-from cnncli.errors import Message, RunError, printable
+from cnncli.errors import Message, printable
 from cnncli.features.extract import Counts
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model
 from cnncli.metrics.classification import Metrics
@@ -25,6 +25,7 @@ from cnncli.networks.backend import import_keras_meanwhile
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.report.curves import draw_curves
+from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, end_run
 from cnncli.runs.log import remembering
 from cnncli.storage.atomic import write_atomically
@@ -69,8 +70,7 @@ class Run:
             metrics = {split: Metrics.from_dict(values) for split, values in read_json(folder.metrics).items()}
             seconds = float(folder.read_facts()["seconds"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            text = f"{printable(folder.metrics)}: cannot be read ({printable(str(error))})."
-            raise RunError(Message("run-file-damaged", text, path=folder.metrics)) from error
+            raise damaged(folder.metrics, f"cannot be read ({error})") from error
         return cls(folder, metrics, seconds, Counts(), layers=0)
 
     @property

@@ -282,7 +282,8 @@ def test_another_engine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCaptu
     stopped.facts.write_text(json.dumps({**facts, "began_on": "keras bfloat16"}))
     resume(stopped, CONSOLE)
 
-    assert message_in(caplog, "run-engine-differs").facts["expected"] == "keras bfloat16"
+    (change,) = message_in(caplog, "run-machine-differs").facts["changes"]
+    assert change.startswith("engine was keras bfloat16, is ")
 
 
 def test_a_batch_size_that_auto_found_matches_auto(stopped: RunFolder, data: Path) -> None:
