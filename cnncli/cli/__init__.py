@@ -32,11 +32,7 @@ EXIT_PIPE_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; never raises.
-
-    Args:
-        arguments: the words after `cnncli`; default: those of this process.
-    """
+    """Run the words after `cnncli`, by default those of this process, and return the exit code; never raises."""
     invocation = Invocation()
     _escape_what_stdout_cannot_encode()
     try:

@@ -25,22 +25,10 @@ def command(as_json: bool, console: Console) -> None:
 
     networks = [(info, has_local_weights(info)) for info in NETWORKS.values()]
     if as_json:
-        print_json([_as_dict(info, here) for info, here in networks])
+        facts = ("name", "parameters", "size_mb", "depth", "top1", "top5", "input_size")
+        print_json([{**{name: getattr(info, name) for name in facts}, "weights_here": here} for info, here in networks])
     else:
         console.table(COLUMNS, [_cells(info, here) for info, here in networks], to="stdout")
-
-
-def _as_dict(info: NetworkInfo, here: bool) -> dict[str, object]:
-    return {
-        "name": info.name,
-        "parameters": info.parameters,
-        "size_mb": info.size_mb,
-        "depth": info.depth,
-        "top1": info.top1,
-        "top5": info.top5,
-        "input_size": info.input_size,
-        "weights_here": here,
-    }
 
 
 def _cells(info: NetworkInfo, here: bool) -> tuple[str, ...]:

@@ -23,18 +23,13 @@ def command(code: str | None, as_json: bool, console: Console) -> None:
     from cnncli.catalogue.explanations import load_explanations
 
     explanations = load_explanations()
-    if code is None:
-        if as_json:
-            print_json(list(explanations.values()))
-        else:
-            rows = [(explanation.code, explanation.cause) for explanation in explanations.values()]
-            console.table(("code", "cause"), rows, to="stdout")
-        return
-    explanation = explanations.get(code.strip("[]"))
-    if explanation is None:
-        hint = did_you_mean(code, explanations) or "`cnncli errors` lists all codes."
+    found = list(explanations.values()) if code is None else explanations.get(code.strip("[]"))
+    if found is None:
+        hint = did_you_mean(str(code), explanations) or "`cnncli errors` lists all codes."
         raise click.UsageError(Message("usage-code-unknown", f"No such code {code!r}. {hint}"))
     if as_json:
-        print_json(explanation)
+        print_json(found)
+    elif isinstance(found, list):
+        console.table(("code", "cause"), [(one.code, one.cause) for one in found], to="stdout")
     else:
-        click.echo(f"{explanation.code}\n\nCause: {explanation.cause}\nRemedy: {explanation.remedy}")
+        click.echo(f"{found.code}\n\nCause: {found.cause}\nRemedy: {found.remedy}")

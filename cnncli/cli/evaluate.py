@@ -26,10 +26,7 @@ from cnncli.terminal.console import Console
     help="Split of the run's dataset to evaluate.  [default: test, else validation]",
 )
 @click.option(
-    "--data",
-    type=NonEmptyPath(),
-    metavar="DIR",
-    help="Evaluate another folder: its test split, or all images if it has no splits.",
+    "--data", type=NonEmptyPath(), metavar="DIR", help="Evaluate another folder: its test split, else all its images."
 )
 @click.option("--allow-missing", is_flag=True, help="With --data: accept a folder that lacks classes of the run.")
 @click.option(

@@ -10,22 +10,15 @@ from cnncli.cli.options import NonEmptyText, console_options, example, json_opti
 from cnncli.terminal.console import Console
 
 
-class Unfreeze(click.ParamType[int | str]):
-    """A number of layers, the name of a layer, or `all`."""
-
-    name = "N|LAYER|all"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Return a number if the text is one, else the name."""
-        text = str(value)
-        return int(text) if text.isdecimal() else text
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 @click.command(epilog=example("cnncli finetune --unfreeze 6 --epochs 5"))
 @click.argument("run", type=NonEmptyText(), required=False)
 @click.option(
     "--unfreeze",
-    type=Unfreeze(),
+    type=_number_or_name,
     metavar="N|LAYER|all",
     help="Number of weighted layers from the end of the backbone, name of the first layer, or all.  [default: 4]",
 )

@@ -29,12 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def open_named_run(name: str | Path | None, runs_dir: Path) -> RunFolder:
-    """Open a run, and report which one unless `name` is its directory.
-
-    Args:
-        name: a run directory or the name of a run; None: the newest finished run.
-        runs_dir: where runs are looked for.
-    """
+    """Open a run, by default the newest finished one, and report which one it is unless `name` is its directory."""
     run = open_run(name, runs_dir)
     if name is None or Path(name).name != run.path.name:
         log.info(f"run {run.path.name}")

@@ -34,14 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sheet:
-    """A contact sheet that was written.
-
-    Attributes:
-        path: Absolute path of the PNG.
-        images: Images on the sheet, row by row.
-        columns: Headings of the columns.
-        notes: Warnings about settings that probably do not do what the user expects.
-    """
+    """A contact sheet that was written: its images row by row, headings of the columns, and warnings about settings."""
 
     path: Path
     images: tuple[Path, ...]
@@ -53,7 +46,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
     """Draw training images next to the augmented views that training would use.
 
     Args:
-        config: A resolved config, see `config.reader`.
+        config: A resolved config.
         out: Path of the PNG, which is replaced if it exists; default: named after the config, in the current folder.
         images: Maximum number of images.
         views: Maximum number of columns, including the image itself; default: 6.

@@ -37,14 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of `evaluate`.
-
-    Attributes:
-        run: the run directory.
-        split: `train`, `validation` or `test`; `test` for another folder.
-        data: absolute path of the other folder, or None.
-        metrics: metrics of the split.
-    """
+    """Metrics of a run on a split (`train`, `validation` or `test`), or on another folder, whose path is in `data`."""
 
     run: Path
     split: str
@@ -61,9 +54,8 @@ class Evaluation:
         accuracy = self.metrics.top1
         if accuracy < minimum:
             text = f"accuracy on {self.split} is {percent(accuracy)}, below the required {percent(minimum)}."
-            raise MinimumMissedError(
-                Message("metrics-minimum-missed", text, split=self.split, received=accuracy, expected=minimum)
-            )
+            facts = {"split": self.split, "received": accuracy, "expected": minimum}
+            raise MinimumMissedError(Message("metrics-minimum-missed", text, **facts))
 
 
 def evaluate(
@@ -73,21 +65,13 @@ def evaluate(
     data: Path | None = None,
     allow_missing: bool = False,
 ) -> Evaluation:
-    """Evaluate a run with its own engine and precision.
-
-    Args:
-        run: a finished run.
-        console: shows progress.
-        split: split of the run's dataset; default: test, else validation.
-        data: another folder, of which the test split is used, or all images if it holds class folders. Unreadable
-            images are treated as in the run's config.
-        allow_missing: whether `data` may lack classes of the run.
+    """Evaluate a run with its own engine and precision; arguments as in `cnncli.evaluate`.
 
     Raises:
         CacheError: the cache folder cannot be created.
         ConfigError: both `split` and `data` are given.
         DataError: the classes do not match, or images are unreadable, missing or changed; it has all of them.
-        RunError: the run has no such split.
+        RunError: the run is not finished, or has no such split.
     """
     if data is not None and split is not None:
         text = "data and split cannot be used together: of another folder, the test split is used, or all images."

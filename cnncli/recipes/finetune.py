@@ -49,14 +49,7 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """Settings that can differ from the parent; None: the default.
-
-    Attributes:
-        unfreeze: As in a stage of a config; default: the parent's `training.unfreeze`.
-        epochs: Maximum number of epochs; default: that of the second stage in mode fine-tuning.
-        learning_rate: Default: a tenth of the parent's `training.optimizer.learning_rate`; if the parent was fine-tuned
-            itself, the learning rate of its last stage.
-    """
+    """Settings that can differ from the parent, as in `cnncli.finetune`; None: the default."""
 
     unfreeze: int | str | None = None
     epochs: int | None = None
@@ -65,9 +58,7 @@ class FinetuneSettings:
 
 @remembering()
 def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, console: Console) -> Run:
-    """Continue a finished run in a new one that names it as its parent.
-
-    The parent's weights count as epoch 0 of the new run and can remain the best.
+    """Continue a finished run in a new one. The parent's weights count as its epoch 0 and can remain the best.
 
     Raises:
         CacheError: The cache directory cannot be created.

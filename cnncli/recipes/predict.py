@@ -19,7 +19,7 @@ from PIL import Image
 
 from cnncli.dataset.labels.folders import images_below
 from cnncli.errors import ConfigError, ImageError, Message
-from cnncli.images.decode import ImageSource, decode, file_content
+from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
 from cnncli.images.formats import SIGNATURE_BYTES, format_of, reason_of
 from cnncli.images.limits import most_bytes
 from cnncli.inference.predictor import Predictor, load_predictor
@@ -47,12 +47,9 @@ NamedSource = tuple[str, ImageSource] | ImageError
 
 @dataclass(frozen=True)
 class Prediction:
-    """Most probable classes of an image.
+    """Classes of an image with their probabilities (0-1), the most probable first.
 
-    Attributes:
-        path: Path as given, or found in a given folder; `images[N]` for an image that was not given as a path.
-        labels: Class names, the most probable first.
-        probabilities: Their probabilities, 0-1.
+    An image that was not given as a path is called `images[N]`.
     """
 
     path: str
@@ -68,14 +65,9 @@ class Prediction:
 def predict(
     run: RunFolder, images: Sequence[str | ImageSource], top: int = 5, console: Console | None = None
 ) -> Iterator[Prediction | ImageError]:
-    """Predict images one after another, in the order given.
+    """Predict images one after another, in the order given; arguments as in `cnncli.predict`.
 
-    Args:
-        run: A finished run.
-        images: Files, folders (searched for images), glob patterns, `-` for an image on standard input; the content of
-            files, Pillow images, or arrays as in `decode`.
-        top: Maximum number of classes per image.
-        console: Shows the progress of many images; default: no progress is shown.
+    The path `-` stands for an image on standard input. The console shows the progress of many images.
 
     Returns:
         An iterator with a `Prediction` per image, or the `ImageError` of an image that cannot be used. The run is
@@ -124,7 +116,9 @@ def _load_lazy_image(source: NamedSource) -> NamedSource:
 
 
 def _predict_some(sources: Sequence[NamedSource], predictor: Predictor, top: int) -> list[Prediction | ImageError]:
-    decoded = [source if isinstance(source, ImageError) else _decode(*source, predictor) for source in sources]
+    decoded = [
+        source if isinstance(source, ImageError) else _decode(*source, predictor.spec.pixels) for source in sources
+    ]
     pixels = [found[1] for found in decoded if not isinstance(found, ImageError)]
     scores = iter(predictor.probabilities(np.stack(pixels)) if pixels else ())
     return [
@@ -138,8 +132,7 @@ def _prediction(name: str, probabilities: NDArray[np.float64], predictor: Predic
     return Prediction(name, tuple(predictor.spec.classes[n] for n in order), tuple(probabilities[order].tolist()))
 
 
-def _decode(name: str, source: ImageSource, predictor: Predictor) -> tuple[str, NDArray[np.uint8]] | ImageError:
-    spec = predictor.spec.pixels
+def _decode(name: str, source: ImageSource, spec: PixelSpec) -> tuple[str, NDArray[np.uint8]] | ImageError:
     try:
         if name == STDIN:
             source = _read_stdin(min(most_bytes(spec.max_pixels), MAX_STREAM_BYTES))

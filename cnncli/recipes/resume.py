@@ -41,11 +41,10 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
     On the same machine, weights, history and metrics are those of a training that was never interrupted.
 
     Args:
-        run: A run that no other process trains.
+        run: A run.
         console: Shows progress.
-        epochs: New number of epochs of the last stage, at least as many as are trained; None: as configured. Unless
-            something in the stage depends on that number, such as a schedule, the run ends like one that was configured
-            with it from the start.
+        epochs: New number of epochs of the last stage, at least as many as are trained; None: as configured. The run
+            ends like one that was configured with it, unless a schedule depends on that number.
 
     Raises:
         RunError: Another process trains it, its config was edited, or the weights that it started from have changed.
@@ -89,17 +88,8 @@ def _load_config(run: RunFolder) -> Config:
     epochs = max(_epochs(config), _epochs(original))
     extended = with_epochs(config, epochs)
     if changes := differences(with_epochs(original, epochs), extended):
-        raise RunError(
-            [
-                Message(
-                    "run-config-edited",
-                    f"{printable(run.config)}: {change}. Settings cannot be changed when resuming a run.",
-                    path=run.config,
-                    change=change,
-                )
-                for change in changes
-            ]
-        )
+        text = f"{printable(run.config)}: was edited after the run started: {'; '.join(changes)}. Undo it to resume."
+        raise RunError(Message("run-config-edited", text, path=run.config, changes=changes))
     return config if epochs == _epochs(config) else extended
 
 
@@ -112,27 +102,13 @@ def _change_epochs(config: Config, epochs: int, run: RunFolder) -> Config:
     last = stages_of(config)[-1]
     trained = sum(row.stage == last.name for row in read_history(run.history)) if run.history.is_file() else 0
     if epochs < max(trained, 1):
-        raise RunError(
-            Message(
-                "run-epochs-already-trained",
-                f"{printable(run.path)}: training.epochs: received {epochs}, expected at least {trained}, which stage "
-                f"{last.name} has trained already.",
-                path=run.path,
-                key="training.epochs",
-                received=epochs,
-                expected=trained,
-            )
-        )
+        text = f"{printable(run.path)}: training.epochs: received {epochs}, but {trained} are trained already."
+        facts = {"path": run.path, "key": "training.epochs", "received": epochs, "expected": trained}
+        raise RunError(Message("run-epochs-already-trained", text, **facts))
     if epochs != last.epochs and last.schedule.name != "constant":
-        log.warning(
-            Message(
-                "training-schedule-stretched",
-                f"The schedule {last.schedule.name} is stretched from {last.epochs} to {epochs} epochs, so the "
-                "learning rate jumps where training resumes.",
-                received=epochs,
-                expected=last.epochs,
-            )
-        )
+        name = last.schedule.name
+        text = f"The schedule {name} is stretched from {last.epochs} to {epochs} epochs: the learning rate jumps."
+        log.warning(Message("training-schedule-stretched", text, received=epochs, expected=last.epochs))
     return with_epochs(config, epochs) if epochs != last.epochs else config
 
 
@@ -186,14 +162,8 @@ def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunF
         reason = f"its parent {printable(str(parent))} was trained further"
     else:
         reason = "backbone.weights names a different file, or another version of Keras initializes differently"
-    raise RunError(
-        Message(
-            "run-initial-weights-changed",
-            f"{printable(run.path)}: the weights that it started from have changed: {reason}. Start a new run.",
-            path=run.path,
-            parent=parent,
-        )
-    )
+    text = f"{printable(run.path)}: the weights that it started from have changed: {reason}. Start a new run."
+    raise RunError(Message("run-initial-weights-changed", text, path=run.path, parent=parent))
 
 
 _RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variables": VARIABLES}

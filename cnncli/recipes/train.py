@@ -47,7 +47,7 @@ class Run:
 
     Attributes:
         folder: The run directory.
-        metrics: Metrics of each split that was evaluated at the end: validation, and test if there is one.
+        metrics: Metrics of validation and test split, as far as there are any.
         seconds: Duration of the command.
         features: Number of features, or decoded pixels, that were computed for it and found in the cache.
         layers: Number of backbone layers that `unfreeze` counts; 0 if all of them have trained, or if unknown.
@@ -93,12 +93,7 @@ class Run:
 
 @remembering()
 def train(config: Config, runs_dir: Path, console: Console) -> Run:
-    """Train the stages of a config, and evaluate the result.
-
-    Args:
-        config: Config.
-        runs_dir: Directory in which the run appears.
-        console: Shows progress.
+    """Train the stages of a config in a new run, and evaluate the result.
 
     Raises:
         CacheError: The cache directory cannot be created.
@@ -134,9 +129,9 @@ def train_run(
     Args:
         run: A run whose lock this process holds.
         classifier: The weights that the run starts from.
-        context: Context of the training.
+        context: Config, images, engine and cache.
         started: `time.monotonic()` at the start of the command.
-        parent_metrics: Validation metrics that the parent run measured, if there is one; see `Trainer`.
+        parent_metrics: Validation metrics of the parent run, if there is one.
 
     Raises:
         RunError: A checkpoint cannot be written.

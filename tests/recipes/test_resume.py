@@ -230,17 +230,15 @@ def test_epochs_that_are_no_number_are_refused(value: str) -> None:
 
 
 def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
-    """Each edited setting is a problem of its own."""
+    """Each edited setting is named."""
     text = stopped.config.read_text().replace("\nseed: 0", "\nseed: 3").replace("dropout: 0.3", "dropout: 0.4")
     stopped.config.write_text(text)
     with pytest.raises(RunError) as caught:
         resume(stopped, CONSOLE)
 
-    assert caught.value.codes == ("run-config-edited", "run-config-edited")
-    assert [str(problem.facts["change"]).partition(":")[0] for problem in caught.value.problems] == [
-        "seed",
-        "head.layers",
-    ]
+    assert caught.value.codes == ("run-config-edited",)
+    changes = caught.value.facts["changes"]
+    assert [change.partition(":")[0] for change in changes] == ["seed", "head.layers"]
 
 
 def test_images_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_path: Path) -> None:
