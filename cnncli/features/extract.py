@@ -94,7 +94,7 @@ class Extraction:
 
     @cached_property
     def seconds_per_image(self) -> float:
-        """Estimated time to decode an image and run the trunk on it. Times the trunk once."""
+        """Estimated time to decode an image and run the trunk. Times the trunk once."""
         if self.engine is None:
             return DECODING_S
         n = self.engine.streams * self.engine.batch
@@ -106,11 +106,7 @@ class Extraction:
         return np.zeros((n, self.pixels.height, self.pixels.width, self.pixels.channels), np.uint8)
 
     def images_at_a_time(self, views: int) -> int:
-        """Return how many images a thread processes together, so that their views fill whole requests of the engine.
-
-        An engine pads a request. If no number of images within `TASK_REQUESTS` fills its requests, the one with the
-        smallest fraction of padding is taken.
-        """
+        """Return how many images a thread processes together, so that an engine pads its requests least."""
         batch = self.engine.batch if self.engine else 1
         least = max(1, max(TASK_VIEWS, batch) // views)
         most = max(least, TASK_REQUESTS * batch // views)

@@ -1,4 +1,4 @@
-"""The cache folder: what cnncli can compute again."""
+"""The cache folder, for what cnncli can compute again."""
 
 from __future__ import annotations
 
@@ -48,11 +48,7 @@ def make_cache_dir() -> Path:
 
 
 def require_no_file(folder: Path) -> Path:
-    """Return the cache folder, which may not exist.
-
-    Raises:
-        CacheError: it or a folder above it is a file.
-    """
+    """Return the cache folder, which may not exist; CacheError if it or a folder above it is a file."""
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise _unusable(folder, "not a folder" if existing == folder else f"{printable(existing)} is not a folder")

@@ -21,14 +21,8 @@ from cnncli.errors import printable
 from cnncli.storage.safe_io import open_regular
 
 ARCHIVE_ERRORS = (
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
+    *(OSError, RuntimeError, ValueError, OverflowError),
 )
 """Exceptions from reading an archive that is damaged, truncated, encrypted, or out of bounds."""
 

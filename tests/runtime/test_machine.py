@@ -76,7 +76,7 @@ def test_other_exceptions_may_be_bugs(error: Exception) -> None:
 
 
 def test_warnings_as_errors_are_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A warning that is raised is a bug only if nobody asked Python for it; libraries wrap it in other exceptions."""
+    """A raised warning is a bug unless the user turned warnings into errors; libraries wrap it in other exceptions."""
     wrapped = ValueError("wrapped")
     wrapped.__cause__ = DeprecationWarning("old")
     monkeypatch.setattr(sys, "warnoptions", [])

@@ -54,7 +54,7 @@ def test_a_file_in_the_way_of_the_cache_is_refused(below: str, tmp_path: Path, m
     assert (str(file) in str(caught.value.facts["reason"])) == bool(below)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a place where nobody can make a folder")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that cannot be written to")
 def test_a_cache_that_cannot_be_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message has the reason that the system gives."""
     monkeypatch.setenv("CNNCLI_CACHE", "/proc/cnncli")
