@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from cnncli.errors import ConfigError, Message, WeightsError
 from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.weights.load import load_file, wants_imagenet_graph
+from cnncli.terminal.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     import keras
@@ -79,8 +79,7 @@ def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Mod
         return model
     names = [layer.name for layer in model.layers]
     if output_layer not in names:
-        close = difflib.get_close_matches(output_layer, names, n=3)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"`cnncli summary {name}` lists them."
+        hint = did_you_mean(output_layer, names) or f"`cnncli summary {name}` lists them."
         text = f"backbone.output_layer: {name} has no layer called {output_layer!r}. {hint}"
         raise ConfigError(
             Message("config-unknown-layer", text, key="backbone.output_layer", received=output_layer, hint=hint)

@@ -48,7 +48,7 @@ class Classifier:
 
 
 def image_size(config: Config) -> tuple[int, int]:
-    """Height and width in pixels that the classifier takes; the backbone's own where the config is silent."""
+    """Return height and width in pixels of the classifier's input; default: those of the backbone."""
     size = config.data.image_size
     if size is None:
         size = config.backbone.network.input_size
@@ -81,8 +81,8 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
 
 def save_classifier(classifier: Classifier, path: Path) -> None:
     """Write the classifier as `.keras` in one step; bare Keras loads it in safe mode."""
-    with replacing(path) as aside:
-        classifier.model.save(aside)
+    with replacing(path) as temporary:
+        classifier.model.save(temporary)
 
 
 @standard_settings()
@@ -95,15 +95,11 @@ def load_classifier(path: Path, pretrained: bool) -> Classifier:
     import_keras()
     try:
         model = load_saved_model(path)
-        _require_classifier(model)
-    except Exception as error:  # a file that is no classifier can make Keras raise anything, and is what is at fault
+        names = [operation.name for operation in model.operations]
+        if len(model.outputs) != 1 or names[0] != PIXELS or LOGITS not in names:
+            raise ValueError(f"it has no input {PIXELS}, no layer {LOGITS}, or several outputs")
+    except Exception as error:  # Keras may raise anything for a file that is not a classifier
         reason = "; ".join(error.problems) if isinstance(error, CnncliError) else reason_of(error)
         text = f"{printable(path)}: cannot be read ({reason}). Copy the run again, or train it again."
         raise RunError(Message("run-file-damaged", text, path=path, reason=reason)) from error
     return Classifier(model, pretrained)
-
-
-def _require_classifier(model: keras.Model) -> None:
-    names = [operation.name for operation in model.operations]
-    if len(model.outputs) != 1 or names[0] != PIXELS or LOGITS not in names:
-        raise ValueError(f"it has no input {PIXELS}, no layer {LOGITS}, or several outputs")

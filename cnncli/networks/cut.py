@@ -6,8 +6,6 @@ Both share their weights with the classifier, so training the tail trains the cl
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +14,7 @@ from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import HEAD, Classifier
 from cnncli.networks.graph import crossing_tensors, output_of
 from cnncli.networks.head import LOGITS
+from cnncli.terminal.suggestions import closest, question
 
 if TYPE_CHECKING:
     import keras
@@ -26,11 +25,11 @@ class Cut:
     """A divided classifier.
 
     Attributes:
-        trunk: pixels (batch, height, width, channels) to the features, a list of tensors; None where it is empty.
-        tail: the features, or the pixels where the trunk is empty, to logits (batch, units).
-        at: name of the tail's first operation.
-        crossing: name and shape (without the batch) of each tensor that crosses.
-        trained: names of the layers that train, in the graph's order.
+        trunk: Pixels (batch, height, width, channels) to the features, a list of tensors; None if it is empty.
+        tail: The features, or the pixels if the trunk is empty, to logits (batch, units).
+        at: Name of the tail's first operation.
+        crossing: Name and shape (without the batch) of each tensor that crosses.
+        trained: Names of the layers that train, in the order of the graph.
     """
 
     trunk: keras.Model | None
@@ -41,7 +40,7 @@ class Cut:
 
     @property
     def after(self) -> str:
-        """The operations whose outputs cross, in a few words."""
+        """Short text for the operations whose outputs cross."""
         (first, *others) = (name for name, _ in self.crossing)
         return f"{first} and {len(others)} more" if others else first
 
@@ -52,17 +51,14 @@ def cut_classifier(
     """Freeze a classifier's lower part and divide it there; sets `trainable` on every layer.
 
     Args:
-        classifier: the whole graph.
-        unfreeze: how much of the backbone trains: N of its layers with trainable weights, counted from the end,
-            normalisation not counted; a layer's name (from it on, in the graph's order); `all`; 0: the head alone.
-        batch_norm: `frozen` keeps statistics and scale of a pretrained backbone's batch normalisation by
+        classifier: The whole graph.
+        unfreeze: How much of the backbone trains: N of its layers with trainable weights, counted from the end,
+            normalization not counted; a layer and all after it; `all`; 0 for only the head.
+        batch_norm: `frozen` keeps statistics and scale of a pretrained backbone's batch normalization by
             `trainable = False`, which in Keras 3 is the only way that holds them (`training=False` does not).
 
-    Returns:
-        Trunk and tail, which share the classifier's weights.
-
     Raises:
-        CutError: no such layer, or fewer layers than asked for; the message lists what there is.
+        CutError: There is no such layer, or there are fewer layers.
     """
     model = classifier.model
     first = _first_trained(classifier, unfreeze)
@@ -77,14 +73,16 @@ def cut_classifier(
         trunk=None if empty else keras.Model(model.inputs, crossing, name="trunk"),
         tail=keras.Model(crossing, output_of(model, LOGITS), name="tail"),
         at=model.operations[at].name,
-        crossing=tuple((_producer(tensor), tuple(tensor.shape[1:])) for tensor in crossing),
+        crossing=tuple((str(tensor._keras_history.operation.name), tuple(tensor.shape[1:])) for tensor in crossing),
         trained=tuple(op.name for op in model.operations[at:] if getattr(op, "trainable_weights", None)),
     )
 
 
 def scores_of_tail(classifier: Classifier, cut: Cut) -> keras.Model:
     """Return the tail with the output's activation: features to scores, as in the classifier."""
-    return import_keras().Model(cut.tail.inputs, _activated(classifier, cut), name="tail_scores")
+    last, logits = classifier.model.operations[-1], cut.tail.outputs[0]
+    scores = logits if last.name == LOGITS else last(logits)
+    return import_keras().Model(cut.tail.inputs, scores, name="tail_scores")
 
 
 def countable_layers(classifier: Classifier) -> list[Any]:
@@ -92,14 +90,8 @@ def countable_layers(classifier: Classifier) -> list[Any]:
     return [operation for operation in classifier.backbone_layers if _counts(operation)]
 
 
-def _activated(classifier: Classifier, cut: Cut) -> keras.KerasTensor:
-    last = classifier.model.operations[-1]
-    logits = cut.tail.outputs[0]
-    return logits if last.name == LOGITS else last(logits)
-
-
 def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
-    """Index in the graph's operations of the first one that trains."""
+    """Return the index of the first operation of the graph that trains."""
     names = [operation.name for operation in classifier.model.operations]
     if unfreeze == 0:
         return next(index for index, name in enumerate(names) if name.startswith(HEAD))
@@ -118,15 +110,13 @@ def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
         return names.index(layers[-unfreeze].name)
     backbone = [operation.name for operation in classifier.backbone_layers]
     if unfreeze not in backbone:
-        raise CutError(_unknown_layer(unfreeze, backbone))
+        similar = closest(unfreeze, backbone)
+        hint = question(similar) or "`cnncli summary CONFIG` lists all of them."
+        text = f"unfreeze: {unfreeze} is not a layer of the backbone. {hint}"
+        raise CutError(
+            Message("cut-unknown-layer", text, key="unfreeze", received=unfreeze, suggestions=tuple(similar))
+        )
     return names.index(unfreeze)
-
-
-def _unknown_layer(name: str, known: Iterable[str]) -> Message:
-    near = difflib.get_close_matches(name, list(known), n=3)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    text = f"unfreeze: {name} is not a layer of the backbone. {hint}`cnncli summary CONFIG` lists all of them."
-    return Message("cut-unknown-layer", text, key="unfreeze", received=name, suggestions=tuple(near))
 
 
 def _set_trainable(classifier: Classifier, trained: list[Any], keep_batch_norm: bool) -> None:
@@ -149,13 +139,9 @@ def _has_weights(operation: Any) -> bool:
 
 
 def _counts(operation: Any) -> bool:
-    """Whether a layer has weights and is no normalisation; frozen or not at present makes no difference."""
+    """Return whether a layer, frozen or not, has weights and is not a normalization."""
     return _has_weights(operation) and not type(operation).__name__.endswith("Normalization")
 
 
 def _is_random(operation: Any) -> bool:
     return hasattr(operation, "seed_generator") or "Dropout" in type(operation).__name__
-
-
-def _producer(tensor: keras.KerasTensor) -> str:
-    return str(tensor._keras_history.operation.name)

@@ -1,4 +1,4 @@
-"""What a graph computes, as one hash: structure, settings and weights, with generated names left out."""
+"""Hashes of the computation of a graph: structure, settings and weights, but not generated names."""
 
 from __future__ import annotations
 
@@ -17,21 +17,18 @@ if TYPE_CHECKING:
     import keras
 
 _WITHOUT_EFFECT = ("name", "trainable", "seed", "_initializer", "_regularizer", "_constraint")
-"""Settings that change nothing once the weights are there, by how their names end."""
+"""Ends of the names of settings that change nothing once the weights are loaded."""
 
 
 def fingerprint(model: keras.Model) -> str:
-    """SHA-256 of a functional model, equal for equal computations whatever Keras called the layers.
-
-    Two models built apart from the same config and weights agree; any change of a weight or setting shows.
-    """
+    """Return the SHA-256 of a functional model, equal for equal computations whatever the names of the layers."""
     digest = hashlib.sha256(json.dumps(_structure(model), sort_keys=True, default=str).encode())
-    digest.update(bytes.fromhex(hash_weights(operation for operation in model.operations)))
+    digest.update(bytes.fromhex(hash_weights(model.operations)))
     return digest.hexdigest()
 
 
 def hash_weights(layers: Iterable[Any]) -> str:
-    """SHA-256 of the weights of layers, with shapes and dtypes, in the order given; names do not count."""
+    """Return the SHA-256 of the weights of layers in order, with shapes and dtypes, but not names."""
     digest = hashlib.sha256()
     for layer in layers:
         for weight in getattr(layer, "weights", ()):
@@ -46,7 +43,12 @@ def _structure(model: keras.Model) -> list[Any]:
     structure = []
     for position, node in enumerate(nodes_in_order(model)):
         structure.append(
-            [type(node.operation).__name__, _settings(node.operation), _arguments(node, tensors), _shapes(node)]
+            [
+                type(node.operation).__name__,
+                _settings(node.operation),
+                _arguments(node, tensors),
+                [f"{tuple(tensor.shape[1:])}{tensor.dtype}" for tensor in node.outputs],
+            ]
         )
         tensors.update({id(tensor): f"{position}:{index}" for index, tensor in enumerate(node.outputs)})
     return [structure, [tensors[id(tensor)] for tensor in model.outputs]]
@@ -67,10 +69,6 @@ def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.shape}{value.dtype}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     return str(value)
-
-
-def _shapes(node: Any) -> list[str]:
-    return [f"{tuple(tensor.shape[1:])}{tensor.dtype}" for tensor in node.outputs]
 
 
 def _settings(operation: Any) -> Any:

@@ -26,7 +26,7 @@ def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> kera
     library = import_keras()
     copies: dict[int, Any] = {}
 
-    def copied(operation: Any) -> Any:
+    def copy_of(operation: Any) -> Any:
         if not isinstance(operation, library.Layer):
             return operation
         if id(operation) not in copies:
@@ -35,15 +35,20 @@ def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> kera
         return copies[id(operation)]
 
     inputs = [library.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in model.inputs]
-    copy = library.Model(inputs, replay(model, inputs, copied))
+    copy = library.Model(inputs, replay(model, inputs, copy_of))
     for layer in model.layers:
         if id(layer) in copies:
-            _take_over(copies[id(layer)], layer)
+            twin = copies[id(layer)]
+            twin.set_weights(layer.get_weights())
+            twin.trainable = layer.trainable
+            if hasattr(twin, "finalize_state"):
+                # Keras's Normalization computes with constants that it makes of its weights.
+                twin.finalize_state()
     return copy
 
 
 def is_convolutional(model: keras.Model) -> bool:
-    """Whether a graph convolves anything, which is where bfloat16 saves time."""
+    """Return whether a graph has convolutions, for which bfloat16 saves time."""
     return any("Conv" in type(operation).__name__ for operation in model.operations)
 
 
@@ -62,16 +67,8 @@ def split_logits(tail: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def hand_weights_over(source: keras.Model, target: keras.Model) -> None:
-    """Give each layer of `target` the weights of the layer of `source` that has its name."""
+    """Copy the weights of each layer of `source` to the layer of `target` with the same name."""
     given = {layer.name: layer for layer in source.layers}
     for layer in target.layers:
         if layer.weights:
             layer.set_weights(given[layer.name].get_weights())
-
-
-def _take_over(copy: Any, layer: Any) -> None:
-    copy.set_weights(layer.get_weights())
-    copy.trainable = layer.trainable
-    if hasattr(copy, "finalize_state"):
-        # Keras's Normalization computes with constants that it makes of its weights.
-        copy.finalize_state()

@@ -1,4 +1,4 @@
-"""A table of a network's layers: what each is, the shape it gives, its parameters, whether it trains."""
+"""A table of a network's layers: class, output shape, parameters and whether each trains."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class LayerLine:
     """One layer, or operation, of a graph.
 
     Attributes:
-        name: in the graph; what `unfreeze` and `output_layer` take.
-        type: its class in Keras.
-        output_shape: without the batch; of the first tensor where it gives several.
-        parameters: all of its weights, trained or not.
-        trainable: whether training would move any of them.
+        name: Name in the graph, as in `unfreeze` and `output_layer`.
+        type: Name of its class in Keras.
+        output_shape: Shape of its first output, without the batch.
+        parameters: Number of its parameters, trained or not.
+        trainable: Whether training would change any of them.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """All of them."""
+        """Number of all parameters."""
         return self.trainable_parameters + self.frozen_parameters
 
 

@@ -69,7 +69,7 @@ def test_output_layer_ends_the_backbone_there() -> None:
 @pytest.mark.parametrize(
     ("layer", "code", "hint"),
     [
-        ("conv_pw_3_rel", "config-unknown-layer", "Did you mean conv_pw_3_relu or "),
+        ("conv_pw_3_rel", "config-unknown-layer", "Did you mean conv_pw_3_relu?"),
         ("zzz", "config-unknown-layer", "`cnncli summary MobileNet` lists them."),
         ("input_layer", "config-unusable-layer", ""),
     ],
