@@ -101,7 +101,7 @@ def _imagenet_values(name: str, given: Mapping[str, Any]) -> dict[str, tuple[flo
     return {}
 
 
-_ALPHA = Option("number", 1.0, "Width multiplier: factor of the filters of every layer.", 0.0, exclusive=True)
+_ALPHA = Option("number", 1.0, "Width multiplier: factor of the filters of every layer.", gt=0.0)
 _MOBILENET = {
     "alpha": _ALPHA,
     "depth_multiplier": Option("integer", 1, "Depthwise filters per input channel.", 1),
@@ -120,7 +120,7 @@ _CONVNET = {
     "activation": Option("word", "relu", "Activation after each convolution.", choices=_ACTIVATIONS),
     "batch_norm": Option("boolean", False, "Batch normalization between convolution and activation."),
     "dropout": Option(
-        "number", 0.0, "Fraction of activations set to zero in training, at the end of each block.", 0.0, below=1.0
+        "number", 0.0, "Fraction of activations set to zero in training, at the end of each block.", 0.0, lt=1.0
     ),
 }
 

@@ -28,9 +28,9 @@ class OptimizerInfo:
 
 
 _number = partial(Option, "number")
-_fraction = partial(Option, "number", minimum=0.0, below=1.0)
-_positive = partial(Option, "number", minimum=0.0, exclusive=True)
-_from_zero = partial(Option, "number", minimum=0.0)
+_fraction = partial(Option, "number", ge=0.0, lt=1.0)
+_positive = partial(Option, "number", gt=0.0)
+_from_zero = partial(Option, "number", ge=0.0)
 _switch = partial(Option, "boolean")
 _integer = partial(Option, "integer")
 
@@ -41,8 +41,8 @@ _SHARED: Mapping[str, Option] = {
     "global_clipnorm": _positive(None, "maximum norm of the gradient of all weights together"),
     "use_ema": _switch(False, "keep a moving average of the weights"),
     "ema_momentum": _fraction(0.99, "fraction of the average that each step keeps"),
-    "ema_overwrite_frequency": _integer(None, "steps after which the average replaces the weights", minimum=1),
-    "gradient_accumulation_steps": _integer(None, "steps whose gradients are averaged", minimum=2),
+    "ema_overwrite_frequency": _integer(None, "steps after which the average replaces the weights", ge=1),
+    "gradient_accumulation_steps": _integer(None, "steps whose gradients are averaged", ge=2),
 }
 """Arguments of every optimizer."""
 
@@ -56,7 +56,7 @@ _OWN: Mapping[str, Option] = {
     "nesterov": _switch(False, "Nesterov momentum"),
     "centered": _switch(False, "normalize by the estimated variance"),
     "initial_accumulator_value": _from_zero(0.1, "initial value of the sum of squared gradients"),
-    "warmup_steps": _integer(0, "steps in which the learning rate rises from 0", minimum=0),
+    "warmup_steps": _integer(0, "steps in which the learning rate rises from 0", ge=0),
     # Adafactor
     "beta_2_decay": _number(-0.8, "exponent of the decay of the average of squared gradients"),
     "epsilon_1": _from_zero(1e-30, "added to squared gradients"),
@@ -78,7 +78,7 @@ _OWN: Mapping[str, Option] = {
     "muon_b": _number(-4.775, "second coefficient"),
     "muon_c": _number(2.0315, "third coefficient"),
     "adam_lr_ratio": _positive(1, "ratio of the learning rates of Adam and Muon"),
-    "ns_steps": _integer(5, "Newton-Schulz iterations", minimum=1),
+    "ns_steps": _integer(5, "Newton-Schulz iterations", ge=1),
     "rms_rate": _positive(0.2, "target root mean square of a step"),
 }
 """Arguments of some optimizers, with the default that most of them have."""

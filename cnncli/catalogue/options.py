@@ -9,22 +9,25 @@ from typing import Any, Literal
 Kind = Literal["number", "integer", "boolean", "word", "integers"]
 
 
+BOUNDS = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
+"""Words of limits, by the names that pydantic has for them."""
+
+
 @dataclass(frozen=True)
 class Option:
     """One argument of a network or optimizer; null is allowed if it is the default.
 
     Attributes:
-        minimum: Smallest allowed number, or exclusive lower bound if `exclusive`.
-        below: Exclusive upper bound.
+        ge, gt, lt: Limits of a number: at least, above, below.
         choices: Allowed words, for kind `word`.
     """
 
     kind: Kind
     default: Any
     doc: str
-    minimum: float | None = None
-    exclusive: bool = False
-    below: float | None = None
+    ge: float | None = None
+    gt: float | None = None
+    lt: float | None = None
     choices: tuple[str, ...] = ()
 
     @property
@@ -37,10 +40,7 @@ class Option:
             "word": f"one of {', '.join(self.choices)}",
             "integers": "a list of integers",
         }[self.kind]
-        if self.minimum is not None:
-            words += f" {'above' if self.exclusive else 'at least'} {self.minimum:g}"
-        if self.below is not None:
-            words += f" and below {self.below:g}"
+        words += bounds_words(vars(self))
         return f"{words} or null" if self.default is None else words
 
     def accepts(self, value: object) -> bool:
@@ -65,8 +65,14 @@ class Option:
         numbers = int | float if self.kind == "number" else int
         if isinstance(value, bool) or not isinstance(value, numbers):
             return False
-        low = self.minimum is None or value > self.minimum or (value == self.minimum and not self.exclusive)
-        return low and (self.below is None or value < self.below) and value < float("inf")
+        above = (self.ge is None or value >= self.ge) and (self.gt is None or value > self.gt)
+        return above and value < (float("inf") if self.lt is None else self.lt)
+
+
+def bounds_words(limits: Mapping[str, Any]) -> str:
+    """Return the words that stand behind a noun for limits, such as ` of at least 0 and below 1`."""
+    bounds = [f"{words} {limits[name]:.15g}" for name, words in BOUNDS.items() if limits.get(name) is not None]
+    return f" {' and '.join(bounds)}" if bounds else ""
 
 
 def with_defaults(allowed: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from cnncli.catalogue.options import BOUNDS, bounds_words
 from cnncli.catalogue.settings import Expected, Settings
 from cnncli.config.schema import Config
 from cnncli.config.tree import join
@@ -20,13 +21,7 @@ Metadata = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a config.
-
-    Attributes:
-        key: Dotted key; an item of a list is `N`, as in `training.stages.N.epochs`.
-        group: Model that has the field.
-        field: The field, which has the name of the key's last word.
-    """
+    """One field of a group, with its dotted key; an item of a list is `N`, as in `training.stages.N.epochs`."""
 
     key: str
     group: type[Settings]
@@ -102,10 +97,8 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
 
 def expectation(field: FieldInfo) -> str:
     """Describe the values that a field accepts, in words that fit behind `expected`."""
-    if words := _expected_words(tuple(field.metadata)):
-        return words
     kinds = alternatives(field.annotation, tuple(field.metadata))
-    return " or ".join(dict.fromkeys(_words(kind, metadata) for kind, metadata in kinds))
+    return _own_words(field.metadata) or " or ".join(dict.fromkeys(_words(*kind) for kind in kinds))
 
 
 def group_words(group: type[Settings]) -> str:
@@ -122,41 +115,28 @@ def _flat(metadata: list[Any]) -> Iterator[Any]:
         yield from item.metadata if isinstance(item, FieldInfo) else [item]
 
 
-def _expected_words(metadata: Metadata) -> str:
+def _own_words(metadata: Sequence[Any]) -> str:
     return next((item.words for item in metadata if isinstance(item, Expected)), "")
 
 
 def _words(kind: Any, metadata: Metadata) -> str:
-    if words := _expected_words(metadata):
+    if words := _own_words(metadata):
         return words
     if _is_group(kind):
         return group_words(kind)
     if get_origin(kind) is Literal:
         *first, last = map(str, get_args(kind))
         return f"{', '.join(first)} or {last}" if first else last
-    if kind in (int, float):
-        return _number_words(kind, metadata)
-    return _PLAIN_WORDS[get_origin(kind) or kind]
+    bounds = {name: getattr(item, name) for item in metadata for name in BOUNDS if hasattr(item, name)}
+    return _WORDS[get_origin(kind) or kind] + bounds_words(bounds)
 
 
-_PLAIN_WORDS = {
+_WORDS = {
     bool: "true or false",
+    int: "an integer",
+    float: "a number",
     str: "text",
     NoneType: "null",
     dict: "a group of names and values",
     Path: "a path",
 }
-
-
-def _number_words(kind: type, metadata: Metadata) -> str:
-    noun = "an integer" if kind is int else "a number"
-    limits = {
-        name: getattr(item, name) for item in metadata for name in ("ge", "gt", "le", "lt") if hasattr(item, name)
-    }
-    low = f"above {limits['gt']:g}" if "gt" in limits else f"from {limits['ge']:g}" if "ge" in limits else ""
-    high = f"to {limits['le']:.15g}" if "le" in limits else f"to below {limits['lt']:g}" if "lt" in limits else ""
-    if low.startswith("from") and not high:
-        return f"{noun} of at least {limits['ge']:g}"
-    if low.startswith("above") and high:
-        high = f"and {high.replace('to below', 'below').replace('to ', 'at most ')}"
-    return " ".join(filter(None, [noun, low, high]))

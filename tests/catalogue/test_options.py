@@ -8,8 +8,8 @@ import pytest
 
 from cnncli.catalogue.options import Option, with_defaults
 
-WIDTH = Option("number", 1.0, "width", 0.0, exclusive=True)
-FRACTION = Option("number", 0.0, "fraction", 0.0, below=1.0)
+WIDTH = Option("number", 1.0, "width", gt=0.0)
+FRACTION = Option("number", 0.0, "fraction", 0.0, lt=1.0)
 COUNT = Option("integer", 3, "count", 1)
 SWITCH = Option("boolean", False, "switch")
 WORD = Option("word", "valid", "word", choices=("valid", "same"))
@@ -37,11 +37,11 @@ def test_option_accepts_only_its_kind(option: Option, good: list[Any], bad: list
     ("option", "words"),
     [
         (WIDTH, "a number above 0"),
-        (FRACTION, "a number at least 0 and below 1"),
-        (COUNT, "an integer at least 1"),
+        (FRACTION, "a number of at least 0 and below 1"),
+        (COUNT, "an integer of at least 1"),
         (SWITCH, "true or false"),
         (WORD, "one of valid, same"),
-        (LIST, "a list of integers at least 1"),
+        (LIST, "a list of integers of at least 1"),
     ],
 )
 def test_option_describes_its_values(option: Option, words: str) -> None:

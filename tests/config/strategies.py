@@ -77,12 +77,13 @@ def of_option(option: Option) -> st.SearchStrategy[Any]:
         return st.sampled_from(option.choices)
     if option.kind == "boolean":
         return st.booleans()
-    low = 0 if option.minimum is None else option.minimum
-    whole = st.integers(int(low) + option.exclusive, 50)
+    exclusive = option.gt is not None
+    low = option.gt or option.ge or 0
+    whole = st.integers(int(low) + exclusive, 50)
     if option.kind == "integers":
         return st.lists(whole, min_size=1, max_size=3)
-    high = 2.0 if option.below is None else option.below
-    numbers = st.floats(low, high, exclude_min=option.exclusive, exclude_max=option.below is not None)
+    high = 2.0 if option.lt is None else option.lt
+    numbers = st.floats(low, high, exclude_min=exclusive, exclude_max=option.lt is not None)
     return whole if option.kind == "integer" else numbers
 
 
