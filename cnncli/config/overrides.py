@@ -68,8 +68,13 @@ def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Proble
     return _assignments(entries, "key=value, such as training.epochs=3")
 
 
-def parse_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], list[Problem]]:
-    """Return the settings in environment variables, groups before their contents, and the problems with their form."""
+def parse_environment(environment: Mapping[str, str] | None) -> tuple[list[Assignment], list[Problem]]:
+    """Return the settings in environment variables, groups before their contents, and the problems with their form.
+
+    Args:
+        environment: Default: that of this process.
+    """
+    environment = os.environ if environment is None else environment
     named = {
         name: name.removeprefix(PREFIX).lower().replace("__", ".")
         for name, value in environment.items()

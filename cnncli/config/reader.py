@@ -6,7 +6,6 @@ files; images and weights are read later. No TensorFlow.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,8 @@ def _resolve(
     if whole.value is None:
         whole.value = {}
     if isinstance(whole.value, dict):
-        problems += _overlay(whole, overrides, os.environ if environment is None else environment)
+        for assignments, found in (parse_environment(environment), parse_overrides(overrides)):
+            problems += [*found, *filter(None, (assign(whole, assignment) for assignment in assignments))]
     values, wrong = check(whole)
     unread = {problem.key for problem in problems if problem.code != "config-duplicate-key"}
     problems += [
@@ -127,17 +127,6 @@ def _resolve(
         problems += missing_paths(draft)
     raise_all(problems)
     return draft.config
-
-
-def _overlay(tree: Node, overrides: Overrides, environment: Mapping[str, str]) -> list[Problem]:
-    """Put the environment and then the command line into a tree."""
-    from_environment, problems = parse_environment(environment)
-    from_command_line, more = parse_overrides(overrides)
-    problems += more
-    for assignment in (*from_environment, *from_command_line):
-        if (problem := assign(tree, assignment)) is not None:
-            problems.append(problem)
-    return problems
 
 
 def _complete(values: dict[str, Any], tree: Node) -> Config:

@@ -106,23 +106,6 @@ def _cutmix_of_features(draft: Draft) -> Iterator[Problem]:
         yield draft.problem("config-contradiction-cutmix", key, what, expected)
 
 
-def _one_clip(draft: Draft) -> Iterator[Problem]:
-    for key, optimizer in _in_every_stage(draft.config, "optimizer").items():
-        clips = ("clipnorm", "clipvalue", "global_clipnorm")
-        given = [name for name in clips if optimizer.arguments.get(name) is not None]
-        if len(given) > 1 and draft.is_valid(key):
-            what = f"cannot be combined with {given[0]}"
-            yield draft.problem("config-contradiction-clipping", f"{key}.{given[1]}", what, "only one of them")
-
-
-def _unused_average(draft: Draft) -> Iterator[Problem]:
-    for key, optimizer in _in_every_stage(draft.config, "optimizer").items():
-        given = optimizer.arguments
-        if given.get("use_ema") is True and not given.get("ema_overwrite_frequency") and draft.is_valid(key):
-            what = "computes an average that never replaces the weights"
-            yield draft.problem("config-contradiction-ema", f"{key}.use_ema", what, "ema_overwrite_frequency as well")
-
-
 # Settings without effect: an error if written, left out of a resolved config
 
 _SCHEDULES = {
@@ -178,9 +161,18 @@ def _options(draft: Draft) -> Iterator[Problem]:
 
 def _optimizers(draft: Draft) -> Iterator[Problem]:
     for key, optimizer in _in_every_stage(draft.config, "optimizer").items():
-        info = OPTIMIZERS[optimizer.name]
+        info, given = OPTIMIZERS[optimizer.name], optimizer.arguments
         if draft.is_valid(f"{key}.name"):
-            yield from _arguments(draft, key, optimizer.arguments, info.class_name, info.arguments)
+            yield from _arguments(draft, key, given, info.class_name, info.arguments)
+        if not draft.is_valid(key):
+            continue
+        clips = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if given.get(name) is not None]
+        if len(clips) > 1:
+            what = f"cannot be combined with {clips[0]}"
+            yield draft.problem("config-contradiction-clipping", f"{key}.{clips[1]}", what, "only one of them")
+        if given.get("use_ema") is True and not given.get("ema_overwrite_frequency"):
+            what = "computes an average that never replaces the weights"
+            yield draft.problem("config-contradiction-ema", f"{key}.use_ema", what, "ema_overwrite_frequency as well")
 
 
 def _arguments(
@@ -220,8 +212,6 @@ RULES: tuple[Rule, ...] = (
     _without_effect,
     _nothing_to_unfreeze,
     _cutmix_of_features,
-    _one_clip,
-    _unused_average,
     _options,
     _imagenet,
     _image_size,

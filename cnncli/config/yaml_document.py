@@ -35,27 +35,19 @@ _TAGS: dict[type[yaml.Node], set[str]] = {
     yaml.MappingNode: {"map"},
 }
 """Allowed tags by kind of node: none that creates another object."""
+_INTEGER = r"(?:0|[1-9](?:_?[0-9])*)"
 _PLAIN = {
-    "bool": (
-        re.compile(r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$"),
-        "yYnNtTfFoO",
-    ),
-    "int": (re.compile(r"^[-+]?(?:0|[1-9](?:_?[0-9])*|0x[0-9a-fA-F]+|0o[0-7]+)$"), "-+0123456789"),
+    "bool": (r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    "int": (rf"[-+]?(?:{_INTEGER}|0x[0-9a-fA-F]+|0o[0-7]+)", "-+0123456789"),
     "float": (
-        re.compile(
-            r"""^(?:[-+]?(?:
-                (?:0|[1-9](?:_?[0-9])*)(?:\.[0-9]*)(?:[eE][-+]?[0-9]+)?
-               |(?:0|[1-9](?:_?[0-9])*)[eE][-+]?[0-9]+
-               |\.[0-9]+(?:[eE][-+]?[0-9]+)?
-               |\.(?:inf|Inf|INF))
-               |\.(?:nan|NaN|NAN))$""",
-            re.X,
-        ),
+        rf"[-+]?(?:{_INTEGER}\.[0-9]*|{_INTEGER}(?=[eE])|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
         "-+.0123456789",
     ),
-    "null": (re.compile(r"^(?:~|null|Null|NULL|)$"), "~nN"),
-    "merge": (re.compile(r"^<<$"), "<"),
+    "null": (r"~|null|Null|NULL|", "~nN"),
+    "merge": (r"<<", "<"),
 }
+"""Patterns and first characters of the plain scalars that are not text, by tag."""
 
 
 class ConfigLoader(yaml.SafeLoader):
@@ -77,9 +69,9 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 ConfigDumper.add_representer(str, _represent_text)
 
 for _name, (_pattern, _first) in _PLAIN.items():
-    _characters = [*_first, ""] if _name == "null" else list(_first)
-    ConfigLoader.add_implicit_resolver(f"{_TAG}{_name}", _pattern, _characters)
-    ConfigDumper.add_implicit_resolver(f"{_TAG}{_name}", _pattern, _characters)
+    for _class in (ConfigLoader, ConfigDumper):
+        _characters = [*_first, ""] if _name == "null" else [*_first]
+        _class.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"^(?:{_pattern})$"), _characters)
 
 
 def read_document(source: Path, expected: str = A_CONFIG) -> tuple[Node | None, list[Problem]]:
