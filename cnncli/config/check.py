@@ -26,12 +26,7 @@ _LAYER_KINDS = {kind.__name__ for kind in LAYERS.values()}
 
 
 def check(tree: Node) -> tuple[dict[str, Any], list[Problem]]:
-    """Check the type, range and choice of each setting.
-
-    Returns:
-        `(values, problems)`: the valid settings, and a problem for each other one. A list with a problem is left out
-        as a whole, and a missing `data.path` is not replaced.
-    """
+    """Return the valid settings, and a problem for each other one; a list with a problem is left out as a whole."""
     values = {} if tree.value is None else tree.plain()
     if isinstance(values, dict):
         values.setdefault("data", {})

@@ -69,11 +69,7 @@ def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Proble
 
 
 def parse_environment(environment: Mapping[str, str] | None) -> tuple[list[Assignment], list[Problem]]:
-    """Return the settings in environment variables, groups before their contents, and the problems with their form.
-
-    Args:
-        environment: Default: that of this process.
-    """
+    """Return the settings in variables (default: of this process), groups first, and the problems with their form."""
     environment = os.environ if environment is None else environment
     named = {
         name: name.removeprefix(PREFIX).lower().replace("__", ".")
@@ -147,11 +143,7 @@ def read_epochs(source: Path, overrides: Overrides) -> int | None:
 
 
 def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Message, ...]:
-    """Return a note for each variable that looks like a setting but is not.
-
-    Args:
-        environment: Default: that of this process.
-    """
+    """Return a note for each variable (default: of this process) that looks like a setting but is not."""
     environment = os.environ if environment is None else environment
     return tuple(
         Message(
@@ -167,11 +159,7 @@ def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Messag
 
 
 def assign(tree: Node, assignment: Assignment) -> Problem | None:
-    """Put a value into a tree, creating groups on the way.
-
-    Returns:
-        A problem if the node at this place cannot contain the value, else None.
-    """
+    """Put a value into a tree, creating groups on the way, or return why the node at this place cannot contain it."""
     *groups, name = assignment.key.split(".")
     node, origin = tree, assignment.node.origin
     for depth, group in enumerate(groups):

@@ -25,7 +25,6 @@ class Draft:
 
     Attributes:
         config: The complete config; a setting that was wrong has its default.
-        tree: The settings as written.
         wrong: Keys with problems; rules ignore their values.
     """
 
@@ -117,11 +116,7 @@ _SCHEDULES = {
 
 
 def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
-    """Return the settings that have no effect.
-
-    Returns:
-        For each key the reason and the required change, the latter in words that fit behind `expected`.
-    """
+    """Return the settings that have no effect, each with the reason and what is expected instead."""
     idle: dict[str, tuple[str, str]] = {}
     training, augmentation = config.training, config.augmentation
     mode_trains = {"feature-extraction": 0, "from-scratch": "all"}

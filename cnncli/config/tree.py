@@ -108,11 +108,8 @@ class Problem:
     """One thing that is wrong with a config.
 
     Attributes:
-        code: Code of the message.
-        origin: Place where it was written.
         key: Dotted setting; empty if the problem is not about a setting.
         what: Description that fits behind `key:`.
-        received: The value.
         expected: Description of correct values that fits behind `expected`.
         hint: Further sentence, such as `Did you mean …?`.
     """
@@ -142,11 +139,7 @@ class Problem:
 
 
 def raise_all(problems: Iterable[Problem]) -> None:
-    """Report problems together, in the order in which they stand in the sources.
-
-    Raises:
-        ConfigError: There is at least one problem.
-    """
+    """Raise a ConfigError if there are problems, in the order in which they stand in the sources."""
     ordered = sorted(problems, key=lambda problem: problem.origin.order)
     if ordered:
         raise ConfigError(list(dict.fromkeys(problem.message for problem in ordered)))

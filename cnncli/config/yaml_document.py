@@ -75,14 +75,11 @@ for _name, (_pattern, _first) in _PLAIN.items():
 
 
 def read_document(source: Path, expected: str = A_CONFIG) -> tuple[Node | None, list[Problem]]:
-    """Read a file.
+    """Read a file; the tree is None if it cannot be read or is not YAML.
 
     Args:
         source: The file.
         expected: Description of what could be there, for the message if there is nothing.
-
-    Returns:
-        `(tree, problems)`; the tree is None if the file cannot be read or is not YAML.
     """
     folder, name = source.parent.absolute(), printable(source)
     whole = Origin(name, folder, file=source)
@@ -119,15 +116,12 @@ def _configs_beside(source: Path) -> str:
 
 
 def parse(text: bytes | str, place: Place, key: str = "") -> tuple[Node | None, list[Problem]]:
-    """Parse one YAML document.
+    """Parse one YAML document; the tree is None if the text is not YAML, and holds null for an empty text.
 
     Args:
         text: The document; bytes are UTF-8 (or UTF-16 with a byte order mark).
         place: Returns the origin of a position; None is the text as a whole.
         key: Dotted setting whose value the document is; empty for a whole config.
-
-    Returns:
-        `(tree, problems)`; the tree is None if the text is not YAML, and holds null for an empty text.
     """
     code, hint, mark = "config-not-yaml", "", None
     try:
@@ -225,11 +219,7 @@ class _Converter:
 
 
 def _scalar_value(node: yaml.ScalarNode) -> Scalar:
-    """Return the value of a scalar.
-
-    Raises:
-        ValueError: Its text does not fit a tag that is written by hand, or has more digits than Python reads.
-    """
+    """Return the value of a scalar; a ValueError if it does not fit its tag, or has more digits than Python reads."""
     try:
         value: Scalar = yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, LookupError) as error:

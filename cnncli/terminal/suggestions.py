@@ -57,10 +57,7 @@ def normalize(name: str) -> str:
 
 
 def typing_errors(one: str, other: str) -> int:
-    """Return how many characters are missing, additional, different or swapped with their neighbor.
-
-    The optimal string alignment distance.
-    """
+    """Return the optimal string alignment distance: characters missing, additional, different or swapped."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, character in enumerate(one, 1):
