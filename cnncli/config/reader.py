@@ -6,6 +6,7 @@ files; images and weights are read later. No TensorFlow.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,7 @@ def config_from_mapping(
 
 
 def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] | None = None) -> CacheConfig:
-    """Return the cache settings of this machine: those of its environment, else those of a run's config.
-
-    Args:
-        recorded: Settings of a run, which may come from another machine; default: the defaults.
-        environment: As in `load_config`; only the variables of this group are read.
-
-    Raises:
-        ConfigError: A variable has an invalid value.
-    """
+    """Return the cache settings of this machine: its environment's, else those recorded in a run, else the defaults."""
     environment = os.environ if environment is None else environment
     ours = {name: value for name, value in environment.items() if name.startswith("CNNCLI_CACHE__")}
     settings = {"data": {"path": "."}, "cache": recorded.model_dump() if recorded else {}}
