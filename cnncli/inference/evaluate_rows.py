@@ -14,8 +14,7 @@ from cnncli.errors import DataError, ImageError
 from cnncli.features.extract import Counts, Extraction, Wanted, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
 from cnncli.inference.predictor import Predictor
-from cnncli.metrics.classification import Metrics, evaluate_scores
-from cnncli.metrics.scores import plain_losses, probabilities_of, ranking_scores
+from cnncli.metrics.classification import Metrics, evaluate_logits
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
 
@@ -62,10 +61,7 @@ def evaluate_rows(
         logits = np.concatenate(list(parts))
     else:
         logits, counts = _stream_logits(predictor, extraction, rows, console), Counts()
-    labels, activation = manifest.labels(rows), spec.activation
-    loss = float(plain_losses(logits, labels, activation).mean())
-    probabilities, ranking = probabilities_of(logits, activation), ranking_scores(logits, activation)
-    return evaluate_scores(probabilities, labels, manifest.classes, loss=loss, ranking=ranking), counts
+    return evaluate_logits(logits, manifest.labels(rows), manifest.classes, spec.activation), counts
 
 
 def _stream_logits(

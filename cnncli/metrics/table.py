@@ -1,8 +1,7 @@
 """The metrics that training reports and monitors and that `evaluate` computes.
 
-One entry of `METRICS` is all it takes to add one: the columns of history.csv, TensorBoard's scalars, the curves, the
-choices of every `monitor` setting and the results of `evaluate` follow from this table. Names and directions are
-available without NumPy, so that a config can be read without it.
+An entry of `METRICS` is all that a new one needs: history.csv, TensorBoard, curves, `monitor` settings and `evaluate`
+follow from it. The table is available without NumPy, so that a config can be read without it.
 """
 
 from __future__ import annotations
@@ -26,10 +25,9 @@ class Predictions:
     Attributes:
         n: Number of images, at least 1.
         loss: Mean plain cross-entropy in nats, computed from the logits.
-        n_correct: Number of images whose own class ranks first. An image mixed from two counts for both labels, in
-            proportion.
+        n_correct: Number of images whose own class ranks first; mixed images count for both labels, in proportion.
         scores: Float (n, classes) that rank the classes as their probabilities do, without saturating.
-        labels: Int64 (n,) class indices; of an image mixed from two, the label with the larger proportion.
+        labels: Int64 (n,) class indices; of a mixed image, the label with the larger proportion.
     """
 
     n: int
@@ -44,12 +42,11 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: As in history.csv and the config, where the same metric of the validation images has the prefix `val_`.
+        name: As in history.csv and the config; the metric of the validation images has the prefix `val_` there.
         compute: Returns the value for the predictions of a pass.
         lower_is_better: Direction of improvement.
         is_fraction: Whether values lie in 0-1 and are shown as percentages.
-        needs_scores: Whether `compute` reads `scores` and `labels`. If no metric does, an epoch keeps sums instead of
-            the scores of all images, and both arrays are empty.
+        needs_scores: Whether `compute` reads `scores` and `labels`, which are empty if no metric does.
     """
 
     name: str

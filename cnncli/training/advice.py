@@ -72,7 +72,7 @@ def compare_with_parent(before: Mapping[str, float], best_epoch: int, after: Met
     )
     remedy = "A lower --learning-rate or a smaller --unfreeze may help."
     name = monitor.removeprefix(VALIDATION) if monitor.startswith(VALIDATION) else "loss"
-    value = {"loss": after.loss, "accuracy": after.top1, **after.others}[name]
+    value = after.values[name]
     low, high = after.top1_ci95
     if best_epoch == 0:
         text = f"No epoch was better than the weights of its parent, which are kept: {text}. {remedy}"

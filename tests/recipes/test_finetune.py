@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cnncli.config.reader import load_resolved
 from cnncli.config.schema import OptimizerConfig
 from cnncli.dataset.source import read_config
 from cnncli.errors import ConfigError, DataError
-from cnncli.metrics.classification import evaluate_scores
+from cnncli.metrics.classification import evaluate_logits
 from cnncli.recipes import finetune as recipe
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
 from cnncli.recipes.train import train
@@ -193,7 +194,8 @@ def test_a_child_is_compared_with_its_parent_by_the_metric_of_the_best_epoch(
     """The parent has loss 0.5 and accuracy 0.8. Accuracies inside the interval are "no better", not "worse"."""
     n_correct = round(10 * accuracy)
     scores = np.array([[0.9, 0.1]] * n_correct + [[0.1, 0.9]] * (10 - n_correct))
-    metrics = evaluate_scores(scores, np.zeros(10, dtype=np.int64), ("a", "b"), loss=loss)
+    found = evaluate_logits(np.log(scores), np.zeros(10, dtype=np.int64), ("a", "b"), "softmax")
+    metrics = replace(found, values={**found.values, "loss": loss})
     caplog.set_level("INFO")
     compare_with_parent({"accuracy": 0.8, "loss": 0.5}, best, metrics, monitor)
 
