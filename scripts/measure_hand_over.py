@@ -39,7 +39,7 @@ def main(run_name: str, depths: list[str]) -> None:
     for depth in ["0", *depths]:
         stage = replace(fine_tuning_stage(config), unfreeze=int(depth) if depth.isdecimal() else depth)
         graph = StageGraph.build(classifier, stage, context)
-        validation, _ = StageInputs.plan(graph, context).validation()
+        validation, _ = StageInputs.plan(graph, context).load("validation")
         objective = Objective(spec.activation, len(spec.classes))
         step = TrainStep(graph.cut.tail, build_optimizer(stage.optimizer), objective, graph.precision)
         loss = step.evaluate(validation.in_order(32), f"unfreeze {depth}")["loss"]

@@ -88,7 +88,7 @@ def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
     classifier = parent_classifier(parent)
     (stage,) = stages_of(config)
     cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
-    return StagePlan.of(stage.name, stage.unfreeze, classifier, cut)
+    return StagePlan.of(stage, classifier, cut)
 
 
 def parent_classifier(parent: RunFolder) -> Classifier:

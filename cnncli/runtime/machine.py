@@ -27,10 +27,17 @@ _REMEDY_OF = {
 _MEMORY_REMEDY = "A smaller data.image_size or training.batch_size needs less. A limit (ulimit -v) may be too low."
 _OUT_OF_MEMORY = (
     *("failed to map segment", "cannot allocate memory"),  # the loader of shared libraries
-    *("std::bad_alloc", "bad allocation"),  # C++
+    *("bad_alloc", "bad allocation"),  # C++
+    *("out of memory", "oom when", "failed to allocate memory"),  # TensorFlow
+    "could not create a memory",  # oneDNN
     "no reason supplied",  # OpenSSL, which has no other words for it
 )
 """Parts of messages about a lack of memory, in lower case."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception reports a lack of memory."""
+    return isinstance(error, MemoryError) or any(part in str(error).lower() for part in _OUT_OF_MEMORY)
 
 
 def machine_problem(error: BaseException) -> Message | None:
@@ -41,7 +48,7 @@ def machine_problem(error: BaseException) -> Message | None:
         text = f"{where}{error.strerror}. {remedy}"
         return Message(remedy.code, text, path=error.filename, received=error.strerror)
     text = " ".join(str(error).split())[:200]
-    if isinstance(error, MemoryError) or any(part in text.lower() for part in _OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         reason = f" ({text})" if text else ""
         return Message("machine-memory", f"Not enough memory{reason}. {_MEMORY_REMEDY}", received=text)
     if isinstance(error, RuntimeError) and "can't start new thread" in text:

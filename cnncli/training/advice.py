@@ -19,31 +19,19 @@ log = logging.getLogger(__name__)
 def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> None:
     """Log what the history suggests: training diverged, or more epochs could help."""
     start, best = outcome.stages[0].start_val_loss, outcome.best
-    if best.validation["loss"] > start:
-        log.warning(
-            Message(
-                "training-not-better-than-start",
-                f"No epoch reached the validation loss of the initial weights ({start:.4g}): the best is "
-                f"{best.validation['loss']:.4g}. Lower training.optimizer.learning_rate.",
-                key="training.optimizer.learning_rate",
-                received=best.validation["loss"],
-                expected=start,
-            )
-        )
-    elif is_still_improving(outcome, config.training.best.monitor, stages[-1]):
+    if (loss := best.validation["loss"]) > start:
+        key = "training.optimizer.learning_rate"
+        text = f"No epoch reached the validation loss of the initial weights ({start:.4g}): the best is {loss:.4g}."
+        facts = {"key": key, "received": loss, "expected": start}
+        log.warning(Message("training-not-better-than-start", f"{text} Lower {key}.", **facts))
+    elif _is_still_improving(outcome, config.training.best.monitor, stages[-1]):
         key = "training.epochs" if config.training.stages is None else f"the epochs of stage {stages[-1].name}"
-        log.info(
-            Message(
-                "training-still-improving",
-                f"The last epoch is the best one, and {config.training.best.monitor} is still improving: more epochs "
-                f"may help. Raise {key}, or resume this run with training.epochs=N.",
-                key="training.epochs",
-                epoch=best.epoch,
-            )
-        )
+        text = f"The last epoch is the best one, and {config.training.best.monitor} is still improving."
+        remedy = f"Raise {key}, or resume this run with training.epochs=N."
+        log.info(Message("training-still-improving", f"{text} {remedy}", key="training.epochs", epoch=best.epoch))
 
 
-def is_still_improving(outcome: Outcome, monitor: str, last: Stage) -> bool:
+def _is_still_improving(outcome: Outcome, monitor: str, last: Stage) -> bool:
     """Return whether the last planned epoch is the best, and better than the one before it."""
     rows = [row for row in outcome.history if row.stage == last.name]
     if len(rows) < max(2, last.epochs) or outcome.best.epoch != rows[-1].epoch:
@@ -54,32 +42,23 @@ def is_still_improving(outcome: Outcome, monitor: str, last: Stage) -> bool:
 def compare_with_parent(before: Mapping[str, float], best_epoch: int, after: Metrics, monitor: str) -> None:
     """Log how a fine-tuned run compares with its parent on the validation images.
 
-    Args:
-        before: Metrics of the parent, by name.
-        best_epoch: Best epoch of the new run; 0 stands for the parent's weights.
-        after: Metrics of the new run.
-        monitor: Metric of the best epoch. If it is one of the training images, the validation loss decides.
+    The monitored metric decides, or the loss if that is one of the training images. Best epoch 0 is the parent's.
     """
-    facts = {
-        "accuracy": after.top1,
-        "parent_accuracy": before["accuracy"],
-        "loss": after.loss,
-        "parent_loss": before["loss"],
-    }
+    accuracy, loss = before["accuracy"], before["loss"]
+    facts = {"accuracy": after.top1, "parent_accuracy": accuracy, "loss": after.loss, "parent_loss": loss}
     text = (
-        f"validation accuracy {percent(after.top1)} (parent {percent(before['accuracy'])}), "
-        f"loss {decimal(after.loss)} (parent {decimal(before['loss'])})"
+        f"validation accuracy {percent(after.top1)} (parent {percent(accuracy)}), "
+        f"loss {decimal(after.loss)} (parent {decimal(loss)})"
     )
     remedy = "A lower --learning-rate or a smaller --unfreeze may help."
     name = monitor.removeprefix(VALIDATION) if monitor.startswith(VALIDATION) else "loss"
-    value = after.values[name]
     low, high = after.top1_ci95
     if best_epoch == 0:
         text = f"No epoch was better than the weights of its parent, which are kept: {text}. {remedy}"
         log.warning(Message("training-parent-kept", text, **facts))
-    elif name not in before or is_better(name, value, before[name]):
+    elif name not in before or is_better(name, after.values[name], before[name]):
         log.info(Message("training-compared-with-parent", f"Compared with its parent: {text}", **facts))
-    elif low <= before["accuracy"] <= high:
+    elif low <= accuracy <= high:
         log.warning(Message("training-no-better-than-parent", f"No better than its parent: {text}. {remedy}", **facts))
     else:
         log.warning(Message("training-worse-than-parent", f"Worse than its parent: {text}. {remedy}", **facts))

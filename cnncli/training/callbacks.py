@@ -11,14 +11,7 @@ from cnncli.metrics.table import is_better
 
 @dataclass
 class Patience:
-    """Counts the epochs since a metric last improved.
-
-    Attributes:
-        metric: Name of the monitored metric.
-        min_delta: Smallest change that counts as an improvement.
-        best: Best value so far.
-        waited: Number of epochs without improvement.
-    """
+    """Counts in `waited` the epochs since a metric last improved by more than `min_delta`."""
 
     metric: str
     min_delta: float
@@ -42,31 +35,14 @@ class Patience:
 
 @dataclass
 class Plateau:
-    """Lowers the learning rate as Keras's ReduceLROnPlateau does, including its cooldown.
-
-    Attributes:
-        patience: Counts epochs without improvement.
-        cooldown: Remaining epochs in which none is counted.
-        factor: What the learning rate is multiplied by.
-    """
+    """Lowers the learning rate by `factor` as Keras's ReduceLROnPlateau does, including its cooldown in epochs."""
 
     patience: Patience
     cooldown: int = 0
     factor: float = 1.0
 
-    @classmethod
-    def from_config(cls, settings: PlateauConfig) -> Plateau:
-        """Start with nothing seen."""
-        return cls(Patience.from_config(settings))
-
     def update(self, settings: PlateauConfig, results: Mapping[str, float], learning_rate: float) -> None:
-        """Take the results of an epoch and update `factor`.
-
-        Args:
-            settings: Settings.
-            results: Results of the epoch.
-            learning_rate: The optimizer's before any factor, from which `min_learning_rate` is a fraction.
-        """
+        """Take the results of an epoch and update `factor`, given the optimizer's learning rate before any factor."""
         if self.cooldown > 0:
             self.cooldown -= 1
             self.patience.waited = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,21 +20,12 @@ from cnncli.networks.mixed_precision import is_convolutional
 from cnncli.storage.cache_dir import FEATURES, GRAPHS, cache_dir
 from cnncli.terminal.console import Console
 from cnncli.training.optimizer import build_optimizer
+from cnncli.training.stage_report import StagePlan
 
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """Config, images, engine and cache, which every stage of a training uses.
-
-    Attributes:
-        config: Config of the run.
-        manifest: Its images.
-        pixels: How a file becomes pixels.
-        choice: Engine and precision of trunks.
-        store: Feature cache.
-        graphs: Directory of converted trunks.
-        console: Shows progress.
-    """
+    """Config, images, engine of trunks, feature cache and directory of converted trunks, for all stages."""
 
     config: Config
     manifest: Manifest
@@ -60,21 +50,13 @@ class TrainingContext:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The stages of the config, in order."""
+        """Stages of the config."""
         return stages_of(self.config)
 
     @property
     def batch_size(self) -> int:
         """Number of images in a step. A run's config has the number that was found for `auto`."""
-        size = self.config.training.batch_size
-        if size == "auto":
-            raise ValueError("training.batch_size must be resolved before a training begins")
-        return size
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return len(self.manifest.classes)
+        return int(self.config.training.batch_size)
 
 
 @dataclass(frozen=True)
@@ -83,30 +65,33 @@ class StageGraph:
 
     Attributes:
         stage: The stage.
+        plan: Layers and weights that train.
         cut: Trunk and tail.
+        precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
         fingerprint: Fingerprint of the trunk; None if it is empty.
         engine: Engine of the trunk; None if it is empty.
         converted: The converted trunk; None if there is none.
-        precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
     """
 
     stage: Stage
+    plan: StagePlan
     cut: Cut
-    fingerprint: str | None
-    engine: Engine | None
-    converted: Path | None
     precision: Precision
+    fingerprint: str | None = None
+    engine: Engine | None = None
+    converted: Path | None = None
 
     @classmethod
     def build(cls, classifier: Classifier, stage: Stage, context: TrainingContext) -> StageGraph:
         """Cut a classifier for a stage, and build the engine of its trunk."""
         cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
+        plan = StagePlan.of(stage, classifier, cut)
         precision = context.choice.precision if is_convolutional(cut.tail) else "float32"
         if cut.trunk is None:
-            return cls(stage, cut, None, None, None, precision)
+            return cls(stage, plan, cut, precision)
         name = fingerprint(cut.trunk)
         engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
-        return cls(stage, cut, name, engine, converted, precision)
+        return cls(stage, plan, cut, precision, name, engine, converted)
 
     @property
     def choice(self) -> EngineChoice:
@@ -114,36 +99,27 @@ class StageGraph:
         return self.engine.choice if self.engine else EngineChoice("keras", self.precision)
 
 
-def check_stages(classifier: Classifier, stages: Sequence[Stage], needs_pixels: bool = False) -> None:
+def check_stages(classifier: Classifier, config: Config) -> None:
     """Check before training whether every stage can be cut and has an optimizer that Keras accepts.
-
-    Args:
-        classifier: The whole graph.
-        stages: Stages in order.
-        needs_pixels: Whether no stage may freeze anything, since CutMix pastes pixels.
 
     Raises:
         ConfigError: All problems of all stages.
     """
-    problems: list[str] = []
-    for stage in stages:
+    problems: list[Message] = []
+    for stage in stages_of(config):
         try:
             cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
             build_optimizer(stage.optimizer)
-            if needs_pixels and cut.trunk is not None:
-                raise ConfigError(
-                    Message(
-                        "config-contradiction-cutmix",
-                        f"augmentation.cutmix: needs pixels, but the layers below {cut.at} are frozen. Use "
-                        "unfreeze: all, or augmentation.mixup instead.",
-                        key="augmentation.cutmix",
-                        layer=cut.at,
-                    )
+            if config.augmentation.cutmix and cut.trunk is not None:
+                text = (
+                    f"augmentation.cutmix: needs pixels, but the layers below {cut.at} are frozen. Use unfreeze: all, "
+                    "or augmentation.mixup instead."
                 )
+                facts = {"key": "augmentation.cutmix", "layer": cut.at}
+                raise ConfigError(Message("config-contradiction-cutmix", text, **facts))
         except CnncliError as error:
-            problems += [
-                Message(problem.code, f"stage {stage.name}: {problem}", **{**problem.facts, "stage": stage.name})
-                for problem in error.problems
-            ]
+            for problem in error.problems:
+                text = f"stage {stage.name}: {problem}"
+                problems.append(Message(problem.code, text, **{**problem.facts, "stage": stage.name}))
     if problems:
         raise ConfigError(problems)

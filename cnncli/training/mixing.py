@@ -6,9 +6,8 @@ features at the cut, which is manifold mixup (Verma et al. 2019, arXiv 1806.0523
 uses one of them with equal probability, as in timm.
 
 Partners, ratios and rectangles are keyed by seed, stage, epoch and step. The loss of a mixed image is `ratio` times the
-loss for its own label plus `1 - ratio` times the loss for its partner's. Since cross-entropy is linear in its targets,
-this is the loss for the mixed label; label smoothing applies to both labels, and a class weight to the loss for its own
-class. The reported loss and accuracy of the training images are mixed in the same way.
+loss for its own label plus `1 - ratio` times that for its partner's, each with its class weight: since cross-entropy is
+linear in its targets, that of the mixed label. The reported loss and accuracy are mixed in the same way.
 """
 
 from __future__ import annotations
@@ -66,13 +65,7 @@ class Mix:
 
 @dataclass(frozen=True)
 class Mixing:
-    """The mixing of a run.
-
-    Attributes:
-        mixup: Alpha of the Beta(alpha, alpha) distribution of ratios for MixUp; 0: no MixUp.
-        cutmix: Alpha for CutMix; 0: no CutMix.
-        seed: Seed of the run.
-    """
+    """The mixing of a run: alphas of the Beta(alpha, alpha) distributions of ratios, 0 for none, and the run's seed."""
 
     mixup: float
     cutmix: float
@@ -84,11 +77,7 @@ class Mixing:
         return cls(settings.mixup, settings.cutmix, seed) if settings.mixes else None
 
     def describe(self, on_features: bool) -> str:
-        """Describe what is mixed.
-
-        >>> Mixing(mixup=0.2, cutmix=1.0, seed=0).describe(on_features=False)
-        'MixUp 0.2 and CutMix 1 of pixels'
-        """
+        """Describe what is mixed, such as `MixUp 0.2 and CutMix 1 of pixels`."""
         names = [f"{name} {alpha:g}" for name, alpha in (("MixUp", self.mixup), ("CutMix", self.cutmix)) if alpha]
         return f"{' and '.join(names)} of {'features' if on_features else 'pixels'}"
 
@@ -99,14 +88,9 @@ class Mixing:
             yield mix_inputs(inputs, mix), MixedLabels(labels, labels[mix.partners], mix.ratio)
 
     def draw(self, images: int, size: tuple[int, ...], stage: str, epoch: int, step: int) -> Mix:
-        """Draw how a step's batch is mixed. A single image is its own partner, which changes nothing.
+        """Draw how the batch of a step (counted from 1 within the epoch) is mixed.
 
-        Args:
-            images: Number of images in the batch.
-            size: Height and width of the inputs, for CutMix.
-            stage: Name of the stage.
-            epoch: Counted from 1 within the stage.
-            step: Counted from 1 within the epoch.
+        A single image is its own partner, which changes nothing. `size` is height and width of the inputs, for CutMix.
         """
         random = generator("mixing", self.seed, stage, epoch, step)
         is_cutmix = bool(self.cutmix) and (not self.mixup or random.random() < 0.5)
@@ -125,7 +109,7 @@ class Mixing:
 
 def mix_inputs(inputs: list[Array], mix: Mix) -> list[Array]:
     """Return copies of a batch's tensors (n, …), mixed along their first axis."""
-    return [_paste(array, mix) if mix.box else _blend(array, mix) for array in inputs]
+    return [_paste(array, mix.partners, *mix.box) if mix.box else _blend(array, mix) for array in inputs]
 
 
 class MixedObjective(Objective):
@@ -169,13 +153,10 @@ def _blend(array: Array, mix: Mix) -> Array:
     return blend
 
 
-def _paste(array: Array, mix: Mix) -> Array:
+def _paste(array: Array, partners: NDArray[np.int64], rows: slice, columns: slice) -> Array:
     """Paste the partner's rectangle into each image; (n, height, width, channels)."""
-    if mix.box is None:
-        return array
-    rows, columns = mix.box
     result = array.copy()
-    result[:, rows, columns] = array[mix.partners, rows, columns]
+    result[:, rows, columns] = array[partners, rows, columns]
     return result
 
 

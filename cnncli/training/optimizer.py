@@ -25,28 +25,15 @@ def build_optimizer(settings: OptimizerConfig) -> keras.optimizers.Optimizer:
     try:
         return getattr(import_keras().optimizers, name)(learning_rate=settings.learning_rate, **settings.arguments)
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            Message(
-                "config-optimizer-rejected",
-                f"training.optimizer: keras.optimizers.{name} rejects this: {reason}",
-                key="training.optimizer",
-                reason=reason,
-            )
-        ) from error
+        key, reason = "training.optimizer", " ".join(str(error).split())
+        text = f"{key}: keras.optimizers.{name} rejects this: {reason}"
+        raise ConfigError(Message("config-optimizer-rejected", text, key=key, reason=reason)) from error
 
 
 def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Return the factor of the optimizer's learning rate at a step.
+    """Return the factor (0-1) of the optimizer's learning rate at a step, counted from 0 within the stage.
 
-    Args:
-        schedule: Settings.
-        step: Number of steps since the stage began.
-        steps_per_epoch: Number of steps in an epoch.
-        epochs: Length of the stage.
-
-    Returns:
-        A factor in 0-1. The first step of a warm-up has a small rate, not zero.
+    The first step of a warm-up has a small rate, not zero.
     """
     warmup_steps = schedule.warmup_epochs * steps_per_epoch
     if step + 1 < warmup_steps:
@@ -68,7 +55,7 @@ def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: i
 def learning_rates(
     schedule: ScheduleConfig, epoch: int, epochs: int, steps_per_epoch: int, factor: float, done: int = 0
 ) -> Iterator[float]:
-    """Yield the factor of the learning rate for each remaining step of an epoch.
+    """Yield the factor of the learning rate for each step of an epoch that is left.
 
     Args:
         schedule: Settings.

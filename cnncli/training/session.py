@@ -33,36 +33,35 @@ log = logging.getLogger(__name__)
 def new_run(
     classifier: Classifier, context: TrainingContext, runs_dir: Path, parent: Path | None = None
 ) -> Iterator[RunFolder]:
-    """Create a run, and hold its lock inside the block.
-
-    Args:
-        classifier: The weights that the run starts from.
-        context: Config and images.
-        runs_dir: Directory in which the run appears.
-        parent: The run whose weights these are, if any.
+    """Create a run that starts from a classifier's weights, or its parent's, and hold its lock inside the block.
 
     Raises:
         ConfigError: A stage cannot be trained.
         CacheError: The cache directory cannot be written.
         RunError: The run cannot be created.
     """
-    check_stages(classifier, context.stages, needs_pixels=context.config.augmentation.cutmix > 0)
+    check_stages(classifier, context.config)
+    facts = {
+        "mode": context.config.mode,
+        "backbone": context.config.backbone.name,
+        "began_on": context.choice.in_words,
+        "engine": context.choice.engine,
+        "precision": context.choice.precision,
+        "stages": [stage.name for stage in context.stages],
+        "initial_weights_sha256": hash_weights(classifier.model.layers),
+    }
     with graphs_in_use(context.graphs):  # can fail, and a run that appears is one that trains
-        run = create_run(runs_dir, run_name(context.config), _files(context), parent, _facts(classifier, context))
+        run = create_run(runs_dir, run_name(context.config), _files(context), parent, facts)
         with locked(run):
             yield run
 
 
 @contextmanager
 def training_session(run: RunFolder, context: TrainingContext) -> Iterator[RunWriter]:
-    """Provide a run's writer, and everything that lasts as long as its training.
+    """Provide the writer of a run whose lock this process holds, and everything that lasts as long as its training.
 
     Messages go to the run's log, cached features and graphs stay, memory is bounded, errors are recorded in run.json,
     and the command that resumes the run is shown.
-
-    Args:
-        run: A run whose lock this process holds.
-        context: Context of the training.
     """
     with (
         recording(run),
@@ -107,15 +106,3 @@ def _files(context: TrainingContext) -> dict[str, str]:
     if manifest.similar:
         files["near_duplicates.csv"] = manifest.similar_text()
     return files
-
-
-def _facts(classifier: Classifier, context: TrainingContext) -> dict[str, object]:
-    return {
-        "mode": context.config.mode,
-        "backbone": context.config.backbone.name,
-        "began_on": context.choice.in_words,
-        "engine": context.choice.engine,
-        "precision": context.choice.precision,
-        "stages": [stage.name for stage in context.stages],
-        "initial_weights_sha256": hash_weights(classifier.model.layers),
-    }

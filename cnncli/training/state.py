@@ -20,7 +20,6 @@ from pydantic import TypeAdapter
 
 from cnncli.engines.engine import Array
 from cnncli.errors import Message, RunError, printable
-from cnncli.metrics.table import as_validation, is_better
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.records import HistoryRow
 from cnncli.storage.npz import Arrays
@@ -45,18 +44,6 @@ class BestEpoch:
     value: float | None
     validation: dict[str, float]
 
-    def measured_again(self, validation: Mapping[str, float], monitor: str) -> BestEpoch:
-        """Return it with the validation metrics that another stage's trunk and tail give for the same weights.
-
-        A monitored metric of the training images keeps its value.
-        """
-        value = as_validation(validation).get(monitor, self.value)
-        return BestEpoch(self.epoch, value, dict(validation))
-
-    def is_beaten_by(self, monitor: str, value: float) -> bool:
-        """Return whether a value of the monitored metric is better."""
-        return is_better(monitor, value, self.value)
-
 
 @dataclass
 class StageState:
@@ -68,9 +55,6 @@ class StageState:
         best: Best epoch of the run so far; None before the first.
         features: Checksums of the cached features it trains and validates on.
         epoch: Epoch under way, counted from 1 within the stage.
-        totals: Totals of that epoch.
-        plateau: State of `reduce_on_plateau`, if any.
-        stopping: State of early stopping, if any.
         has_stopped: Whether early stopping has ended the stage.
     """
 
@@ -92,7 +76,7 @@ class TrainState:
     Attributes:
         history: All epochs.
         stages: Reports of the stages that are over.
-        best: Best epoch so far.
+        best: Best epoch of these, or of the parent.
         lowered: Stage (counted from 0) and epoch of each rollback, from which on the stage's learning rate is lower.
         stage: The stage under way; None between two stages.
     """
@@ -120,11 +104,6 @@ class TrainState:
         return _CODEC.validate_python(document)
 
     @property
-    def first_epoch(self) -> int:
-        """Number of the first epoch of the stage under way or next, counted across the run."""
-        return 1 + sum(report.epochs for report in self.stages)
-
-    @property
     def trained_layers(self) -> list[str]:
         """The layers that finished stages have trained."""
         return list(dict.fromkeys(layer for report in self.stages for layer in report.plan.trained_layers))
@@ -135,22 +114,13 @@ _CODEC = TypeAdapter(TrainState)
 
 def _from_format_1(document: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a document from before metrics came from a table."""
-
-    def row(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {**values, "metrics": {name: values[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}}
-
-    def report(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {**values, "plan": values, "inherited_val_loss": values["handed_val_loss"]}
-
-    def stage(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {**values, "totals": {**values["sums"], "n_correct": values["sums"]["right"]}}
-
+    metrics, stage = ("loss", "accuracy", "val_loss", "val_accuracy"), document["stage"]
     return {
-        "history": [row(values) for values in document["history"]],
-        "stages": [report(values) for values in document["ledger"]],
+        "history": [{**row, "metrics": {name: row[name] for name in metrics}} for row in document["history"]],
+        "stages": [{**row, "plan": row, "inherited_val_loss": row["handed_val_loss"]} for row in document["ledger"]],
         "best": document["best"],
         "lowered": document["lowered"],
-        "stage": document["stage"] and stage(document["stage"]),
+        "stage": stage and {**stage, "totals": {**stage["sums"], "n_correct": stage["sums"]["right"]}},
     }
 
 
@@ -181,18 +151,12 @@ def stage_arrays(step: TrainStep, best_weights: Sequence[Array], totals: EpochTo
 
 
 def load_stage_arrays(step: TrainStep, totals: EpochTotals, arrays: Arrays) -> list[Array]:
-    """Give a training step and totals the arrays that `stage_arrays` returned.
-
-    Returns:
-        The weights of the best epoch.
+    """Load what `stage_arrays` returned; return the weights of the best epoch.
 
     Raises:
         KeyError, ValueError: The arrays belong to another training step.
     """
-    own = {name.removeprefix(STEP): array for name, array in arrays.items() if name.startswith(STEP)}
-    if odd := own.keys() ^ step.arrays().keys():
-        raise ValueError(f"{min(odd)} is only in one of the two")
-    step.load_arrays(own)
+    step.load_arrays({name.removeprefix(STEP): array for name, array in arrays.items() if name.startswith(STEP)})
     if f"{EPOCH}logits" in arrays:
         totals.logits, totals.labels = [arrays[f"{EPOCH}logits"]], [arrays[f"{EPOCH}labels"]]
     return [arrays[name] for name in sorted(arrays) if name.startswith(BEST)]
@@ -205,10 +169,5 @@ def matching_checkpoint() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = printable(" ".join(str(error).split()))[:200]
-        raise RunError(
-            Message(
-                "run-checkpoint-mismatch",
-                f"A checkpoint in state/ belongs to another training ({reason}). Delete state/ to train again.",
-                reason=reason,
-            )
-        ) from error
+        text = f"A checkpoint in state/ belongs to another training ({reason}). Delete state/ to train again."
+        raise RunError(Message("run-checkpoint-mismatch", text, reason=reason)) from error

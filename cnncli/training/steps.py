@@ -1,7 +1,6 @@
 """The compiled steps of a stage: one that trains on a batch, one that only predicts.
 
-Only public Keras and TensorFlow (gradient tape, `optimizer.apply`), and not `fit`, which can neither resume exactly nor
-report at which step a loss became NaN.
+Keras's `fit` can neither resume exactly nor report at which step a loss became NaN.
 """
 
 from __future__ import annotations
@@ -29,11 +28,8 @@ from cnncli.training.objective import Objective
 if TYPE_CHECKING:
     import keras
 
-OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "OOM when", "could not create a memory")
-"""Texts by which TensorFlow, oneDNN and OpenVINO report exhausted memory in other kinds of errors."""
 NotInDocument = Annotated[list[Any], Field(exclude=True)]
 """Arrays, which a checkpoint keeps apart from its JSON document."""
-REMEDY = "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
 
 
 @dataclass
@@ -44,9 +40,9 @@ class EpochTotals:
         steps: Number of steps done.
         loss: Sum of plain losses.
         n_correct: Number of correctly classified images; mixed images count in fractions.
-        images: Number of images seen.
+        images: Number of images.
         seconds: Duration of all steps, including those before an interruption.
-        logits, labels: Logits and labels of each step, if a metric needs them.
+        logits, labels: Of each step, if a metric needs them.
     """
 
     steps: int = 0
@@ -68,11 +64,7 @@ class EpochTotals:
             self.labels.append(labels.dominant if isinstance(labels, MixedLabels) else labels)
 
     def metrics(self, activation: str) -> dict[str, float]:
-        """Return the metrics of a pass whose steps are all done, by name.
-
-        Args:
-            activation: The head's, which gives logits their meaning.
-        """
+        """Return the metrics of a pass whose steps are all done, by name, for the activation of the head."""
         scores, labels = np.empty((0, 0)), np.empty(0, np.int64)
         if self.logits:
             scores = ranking_scores(np.concatenate(self.logits), activation)
@@ -80,22 +72,11 @@ class EpochTotals:
         return compute_metrics(Predictions(self.images, self.loss / self.images, self.n_correct, scores, labels))
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception reports exhausted memory."""
-    import tensorflow as tf
-
-    is_kind = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
-    return is_kind or any(text in str(error) for text in OUT_OF_MEMORY)
-
-
 class TrainStep:
-    """A tail with its optimizer, compiled.
-
-    The graph is traced after `trainable` has been set, since Keras and TensorFlow fix what trains when they trace.
+    """A tail with its optimizer, compiled. Keras and TensorFlow fix what trains when they trace it.
 
     Attributes:
-        tail: The model that trains. In float32 it is the given tail, in bfloat16 a copy whose weights `hand_over` gives
-            to that tail.
+        tail: The model that trains: in bfloat16 a copy of the given tail, which gets its weights from `hand_over`.
         optimizer: The optimizer.
         base_learning_rate: The optimizer's learning rate before schedule and plateau.
         learning_rate: Learning rate of the last step.
@@ -108,14 +89,7 @@ class TrainStep:
         objective: Objective,
         precision: Precision = "float32",
     ) -> None:
-        """Build the optimizer's slots.
-
-        Args:
-            tail: Model to train.
-            optimizer: A new optimizer.
-            objective: What is minimized.
-            precision: Precision of the arithmetic. Weights and logits are float32 in both.
-        """
+        """Build the slots of a new optimizer. Weights and logits are float32 whatever the precision."""
         self._tail = tail
         self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=(LOGITS,))
         self.optimizer = optimizer
@@ -130,7 +104,7 @@ class TrainStep:
         learning_rates: Iterator[float],
         where: str,
         totals: EpochTotals | None = None,
-        after_step: Callable[[EpochTotals], None] = lambda _: None,
+        after_step: Callable[[int], None] = lambda _: None,
     ) -> EpochTotals:
         """Train on the batches of an epoch, or on those that are left of it.
 
@@ -138,11 +112,8 @@ class TrainStep:
             batches: Batches; mixed ones if the objective is a `MixedObjective`.
             learning_rates: For each of them the factor of the base learning rate.
             where: Stage and epoch, for error messages.
-            totals: Totals of the steps that were done before; they are updated.
-            after_step: Called with the totals after each step. If it raises, the step remains done.
-
-        Returns:
-            The totals of the epoch.
+            totals: Totals of the steps that were done before, which are updated and returned.
+            after_step: Called after each step with its number of images. If it raises, the step remains done.
 
         Raises:
             NonFiniteError: The objective became NaN or Inf.
@@ -150,39 +121,30 @@ class TrainStep:
         totals = totals or EpochTotals()
         started = time.monotonic() - totals.seconds
         for (inputs, labels), factor in zip(batches, learning_rates, strict=True):
-            self._set_learning_rate(self.base_learning_rate * factor)
+            rate = self.base_learning_rate * factor
+            if rate != self.learning_rate:  # assigning costs as much as a small step
+                self.optimizer.learning_rate = self.learning_rate = rate
             objective, loss, n_correct, logits = self._functions(inputs)[0](inputs, labels)
             if not np.isfinite(float(objective)):
-                step = f"{where}, step {totals.steps + 1}"
-                raise NonFiniteError(_not_finite(step, f"the loss became {float(objective)}"))
+                raise _not_finite(f"{where}, step {totals.steps + 1}", f"the loss became {float(objective)}")
             totals.add(float(loss), float(n_correct), logits.numpy(), labels)
             totals.seconds = time.monotonic() - started
-            after_step(totals)
+            after_step(len(logits))
         return totals
-
-    def _set_learning_rate(self, rate: float) -> None:
-        """Assign only if the rate changes: assigning costs as much as a small step."""
-        if rate != self.learning_rate:
-            self.optimizer.learning_rate = self.learning_rate = rate
 
     def evaluate(
         self, batches: Iterable[Batch], where: str, after_batch: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
         """Return the metrics of a pass that changes nothing, computed as `cnncli evaluate` does.
 
-        Args:
-            batches: Batches of the images.
-            where: Stage and epoch, for error messages.
-            after_batch: Called after each batch.
-
         Raises:
-            NonFiniteError: A logit is NaN or Inf, so the weights are useless.
+            NonFiniteError: A logit is NaN or Inf.
         """
         totals, activation = EpochTotals(), self._objective.activation
         for inputs, labels in batches:
             logits = self._functions(inputs)[1](inputs).numpy()
             if not np.isfinite(logits).all():
-                raise NonFiniteError(_not_finite(f"{where}, validation", "class scores became NaN or Inf"))
+                raise _not_finite(f"{where}, validation", "class scores became NaN or Inf")
             loss = float(plain_losses(logits, labels, activation).sum())
             n_correct = int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
             totals.add(loss, n_correct, logits, labels)
@@ -193,13 +155,12 @@ class TrainStep:
         """Raise NonFiniteError if a weight or a slot of the optimizer is NaN or Inf."""
         for variable in (*self.tail.weights, *self.optimizer.variables):
             if not np.isfinite(variable.numpy()).all():
-                raise NonFiniteError(_not_finite(where, f"{variable.path} became NaN or Inf"))
+                raise _not_finite(where, f"{variable.path} became NaN or Inf")
 
     def seed(self, *key: str | int) -> None:
         """Start every random layer of the tail, such as dropout, from a state that depends only on this key.
 
-        A backbone's own dropout has no seed in its config: Keras draws one from Python's global generator whenever the
-        model is built or loaded.
+        Keras draws the seed of a backbone's own dropout from a global generator whenever the model is built or loaded.
         """
         for name, state in self._random_states().items():
             first = key_of("random layer", *key, name) & 0x7FFFFFFF
@@ -211,8 +172,15 @@ class TrainStep:
         return {**arrays, "learning_rate": np.array(self.learning_rate)}
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
-        """Load what `arrays` returned in a step that was built in the same way."""
-        for name, variable in self._variables().items():
+        """Load what `arrays` returned.
+
+        Raises:
+            ValueError: It was of another training step.
+        """
+        variables = self._variables()
+        if odd := arrays.keys() ^ {*variables, "learning_rate"}:
+            raise ValueError(f"{min(odd)} is only in one of the two")
+        for name, variable in variables.items():
             variable.assign(arrays[name])
         self.learning_rate = float(arrays["learning_rate"])
 
@@ -251,8 +219,9 @@ class TrainStep:
         return self._compiled[dtypes]
 
 
-def _not_finite(where: str, problem: str) -> Message:
-    return Message("training-not-finite", f"{where}: {problem}. {REMEDY}", where=where)
+def _not_finite(where: str, problem: str) -> NonFiniteError:
+    remedy = "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
+    return NonFiniteError(Message("training-not-finite", f"{where}: {problem}. {remedy}", where=where))
 
 
 def _compile(

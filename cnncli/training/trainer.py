@@ -17,7 +17,7 @@ from cnncli.training.context import StageGraph, TrainingContext
 from cnncli.training.inputs import StageInputs
 from cnncli.training.mixing import Mixing
 from cnncli.training.stage import StageRun
-from cnncli.training.stage_report import StagePlan, StageReport
+from cnncli.training.stage_report import StageReport
 from cnncli.training.state import BestEpoch, TrainState, layer_arrays, load_layer_arrays, matching_checkpoint
 
 MAX_ROLLBACKS = 2
@@ -30,12 +30,9 @@ class Outcome:
     """Result of a training, in addition to the weights in the classifier.
 
     Attributes:
-        best: The best epoch.
-        history: All epochs.
-        stages: Reports of all stages.
         features: Number of features that were computed for it and found in the cache.
         last: The classifier as it was cut for the last stage.
-        inputs: Inputs of the last stage.
+        inputs: What that stage caches.
         checkpoint_s: Seconds that this process has spent writing checkpoints.
     """
 
@@ -65,8 +62,7 @@ class Trainer:
             context: Config, images, engine and cache.
             writer: Writes history, stage report and checkpoints.
             parent_metrics: Validation metrics of these weights as the parent run measured them, by name; empty if it
-                did not. The weights of a fine-tuning then count as epoch 0, which can remain the best. None: there is
-                no parent.
+                did not. They then count as epoch 0, which can remain the best. None: there is no parent.
         """
         self._classifier, self._context, self._writer = classifier, context, writer
         self._parent_metrics = parent_metrics
@@ -120,31 +116,25 @@ class Trainer:
 
     def _report_resume(self, state: TrainState) -> None:
         stages, done = self._context.stages, len(state.stages)
-        if done >= len(stages):
+        if done == len(stages):
             log.info(Message("training-resumed-at-end", "All stages are trained; evaluating the best epoch."))
             return
-        stage, epoch, step = stages[done], 1, 0
-        if state.stage is not None:
-            epoch, step = state.stage.epoch, state.stage.totals.steps
-        if epoch > stage.epochs:
-            where = f"at the end of stage {stage.name}"
-        else:
-            where = f"in stage {stage.name}, epoch {epoch} of {stage.epochs}" + (f", after step {step}" if step else "")
-        log.info(Message("training-resumed", f"Resuming {where}.", stage=stage.name, epoch=epoch, step=step))
+        stage = stages[done]
+        epoch, step = (state.stage.epoch, state.stage.totals.steps) if state.stage else (1, 0)
+        where = f"epoch {epoch} of {stage.epochs}" if epoch <= stage.epochs else "at its end"
+        text = f"Resuming in stage {stage.name}, {where}" + (f", after step {step}." if step else ".")
+        log.info(Message("training-resumed", text, stage=stage.name, epoch=epoch, step=step))
 
     def _train_stage(self, stage: Stage) -> StageGraph:
         context, state = self._context, self._state
         graph = StageGraph.build(self._classifier, stage, context)
         inputs = StageInputs.plan(graph, context)
         context.store.keep_only(inputs.keys())
-        announce(self._classifier, graph, inputs)
-        train, train_counts = inputs.train()
-        validation, validation_counts = inputs.validation()
-        self._features = self._features + train_counts + validation_counts
+        announce(graph, inputs)
         resumed, self._resumed = self._resumed, None
-        arrays = resumed.arrays if resumed and state.stage else None
-        report = StageRun(self._classifier, graph, train, validation, context, state, self._writer).run(arrays)
-        del train, validation  # they hold features, which may have to make room for those of the next stage
+        stage_run = StageRun(self._classifier, graph, inputs, state, self._writer)
+        self._features = self._features + stage_run.features
+        report = stage_run.run(resumed.arrays if resumed and state.stage else None)
         state.stages.append(report)
         self._writer.write_stages([report.to_dict() for report in state.stages])
         text = f"stage {stage.name}: {report.describe()}"
@@ -152,8 +142,6 @@ class Trainer:
         if len(state.stages) < len(context.stages):  # the last stage's checkpoint stays, to resume it with more epochs
             arrays = layer_arrays(self._classifier, state.trained_layers)
             self._writer.save_checkpoint(Checkpoint(state.to_document(), arrays, is_between_epochs=True))
-        precisions = {context.choice.precision, graph.engine.choice.precision if graph.engine else graph.precision}
-        report.warn_about_start("bfloat16" if "bfloat16" in precisions else "float32")
         return graph
 
     def _roll_back(self, error: NonFiniteError) -> bool:
@@ -167,34 +155,28 @@ class Trainer:
         checkpoint = self._writer.checkpoints.newest(between_epochs=True)
         if checkpoint is None:
             return False
-        epoch = state.stage.epoch if state.stage else 1
-        lowered = [list(one) for one in (*state.lowered, (len(state.stages), epoch))]
+        stage, epoch = len(state.stages), state.stage.epoch if state.stage else 1
+        lowered = [*map(list, state.lowered), [stage, epoch]]
         self._resumed = replace(checkpoint, document={**checkpoint.document, "lowered": lowered})
         self._writer.save_checkpoint(self._resumed)
-        log.warning(
-            Message(
-                "training-rolled-back",
-                f"{error.problems[0]} Rolled back to the start of the epoch, with a tenth of the learning rate.",
-                stage=len(state.stages),
-                epoch=epoch,
-            )
-        )
+        text = f"{error.problems[0]} Rolled back to the start of the epoch, with a tenth of the learning rate."
+        log.warning(Message("training-rolled-back", text, stage=stage, epoch=epoch))
         return True
 
 
-def announce(classifier: Classifier, graph: StageGraph, inputs: StageInputs) -> None:
+def announce(graph: StageGraph, inputs: StageInputs) -> None:
     """Print one line before a stage: what trains, what is frozen and which engine runs it, what is cached."""
-    context = inputs.context
-    plan = StagePlan.of(graph.stage.name, graph.stage.unfreeze, classifier, graph.cut)
-    parts = [f"training {plan.trainable_parameters:,} weights from layer {plan.trains_from} on in {graph.precision}"]
+    context, plan = inputs.context, graph.plan
+    parts = [
+        f"training {plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {graph.precision}"
+    ]
     if graph.engine is None:
         parts.append("nothing is frozen")
     else:
-        choice = graph.engine.choice
+        choice = graph.choice
         parts.append(f"{plan.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}")
     if mixing := Mixing.from_config(context.config.augmentation, context.config.seed):
         parts.append(mixing.describe(on_features=graph.engine is not None))
-    parts += inputs.describe()
-    context.console.phase(f"stage {plan.name}", " · ".join(parts))
-    if inputs.reason:
-        log.info(inputs.reason)
+    context.console.phase(f"stage {plan.name}", " · ".join([*parts, *inputs.describe()]))
+    if inputs.cached != "features":
+        log.info(inputs.reason())

@@ -44,7 +44,7 @@ class TailEpochs:
         )
         self._stage, self._batch_size = stages_of(config)[-1], context.batch_size
         graph = StageGraph.build(build_classifier(config, len(manifest.classes)), self._stage, context)
-        self._source, _ = StageInputs.plan(graph, context).train()
+        self._source, _ = StageInputs.plan(graph, context).load("train")
         self.images = len(self._source.labels)
         self.precision = graph.precision
         objective = Objective(config.head.activation, len(manifest.classes))

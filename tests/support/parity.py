@@ -211,7 +211,7 @@ def step_losses(bench: Bench, stage: Stage, graph: StageGraph | None = None) -> 
     graph = graph or StageGraph.build(bench.classifier, stage, bench.context)
     manifest: Manifest = bench.context.manifest
     digests = [row.digest for row in manifest.split("train")]
-    source = CachedFeatures(digests, bench.labels, [_stored(bench, graph)], bench.context.config.seed)
+    source = CachedFeatures(digests, bench.labels, bench.context.config.seed, [_stored(bench, graph)])
     step = TrainStep(
         graph.cut.tail,
         build_optimizer(stage.optimizer),

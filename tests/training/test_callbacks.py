@@ -24,7 +24,7 @@ def _epochs_until_stop(settings: EarlyStoppingConfig, values: list[float]) -> in
 
 
 def test_early_stopping_waits_its_patience() -> None:
-    """With a patience of 2, training stops two epochs after the best one."""
+    """Training stops two epochs after the best one if the patience is 2."""
     settings = EarlyStoppingConfig(monitor="val_loss", patience=2)
 
     assert _epochs_until_stop(settings, [0.5, 0.4, 0.45, 0.41, 0.3]) == 4
@@ -33,7 +33,7 @@ def test_early_stopping_waits_its_patience() -> None:
 @hypothesis_settings(deadline=None)  # the first example imports Keras
 @given(values=VALUES, patience=st.integers(1, 4), min_delta=st.sampled_from([0.0, 0.06]))
 def test_early_stopping_stops_where_keras_stops(values: list[float], patience: int, min_delta: float) -> None:
-    """With the same values and the same patience, training stops at the same epoch."""
+    """Training stops at the same epoch for the same values and patience."""
     import keras
 
     callback = keras.callbacks.EarlyStopping("val_loss", min_delta=min_delta, patience=patience)
@@ -66,7 +66,7 @@ def test_a_plateau_lowers_the_rate_where_keras_does(values: list[float], patienc
     callback.set_model(model)
     callback.on_train_begin()
     settings = PlateauConfig(factor=0.5, patience=patience, cooldown=cooldown, min_learning_rate=0.2)
-    plateau = Plateau.from_config(settings)
+    plateau = Plateau(Patience.from_config(settings))
     for epoch, value in enumerate(values):
         callback.on_epoch_end(epoch, {"val_loss": value})
         plateau.update(settings, {"val_loss": value}, learning_rate=1.0)

@@ -142,7 +142,7 @@ def test_a_stage_is_described_in_one_line(train: Train, default: Trained) -> Non
     (scratch,) = train(mode="from-scratch", training={"epochs": 1}).outcome.stages
     (head,) = default.outcome.stages
 
-    assert [report.plan.trains_from for report in (scratch, head)] == ["block1_conv", "head_logits"]
+    assert [report.plan.trained_layers[0] for report in (scratch, head)] == ["block1_conv", "head_logits"]
     assert "frozen" not in scratch.describe()
     assert head.frozen_weights_sha256[1][:8] in head.describe()
     assert max(len(report.describe()) for report in (scratch, head)) < 110
@@ -271,7 +271,7 @@ def test_all_stages_are_checked_before_the_first_is_trained(data: Path) -> None:
     ]
     config = tiny_config(data, training={"stages": stages})
     with pytest.raises(ConfigError) as caught:
-        check_stages(build_classifier(config, 2), stages_of(config))
+        check_stages(build_classifier(config, 2), config)
 
     assert [problem.facts["stage"] for problem in caught.value.problems] == ["one", "two"]
     assert caught.value.codes[1] == "config-optimizer-rejected"
@@ -283,7 +283,7 @@ def test_cutmix_needs_pixels_in_every_stage(data: Path) -> None:
     stages = [{"name": "all", "unfreeze": "block1_conv"}, {"name": "top", "unfreeze": 1}]
     config = tiny_config(data, augmentation={"cutmix": 1.0}, training={"stages": stages})
     with pytest.raises(ConfigError) as caught:
-        check_stages(build_classifier(config, 2), stages_of(config), needs_pixels=True)
+        check_stages(build_classifier(config, 2), config)
 
     assert caught.value.codes == ("config-contradiction-cutmix",)
     assert (caught.value.facts["stage"], caught.value.facts["layer"]) == ("top", "block2_conv")
