@@ -26,14 +26,7 @@ _JSON_NAMES = {"accuracy": "top1"}
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Results of one class, each 0-1.
-
-    Attributes:
-        precision: Fraction of the images predicted as this class that belong to it.
-        recall: Fraction of the images of this class that are predicted as such.
-        f1: Harmonic mean of precision and recall.
-        n: Number of images of this class.
-    """
+    """Precision, recall and F1 of one class, each 0-1, and the number of its images."""
 
     precision: float
     recall: float
@@ -43,10 +36,9 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Results of a classifier on some images.
+    """Results of a classifier on `n` images.
 
     Attributes:
-        n: Number of images.
         values: The metrics of `cnncli.metrics.table`, by name.
         top1_ci95: 95 % Wilson interval of `top1`.
         top5: Fraction of the images whose class is among the first five; None for up to five classes.

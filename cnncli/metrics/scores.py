@@ -31,24 +31,18 @@ def probabilities_of(logits: Logits, activation: str) -> NDArray[np.float64]:
 
 
 def ranking_scores(logits: Logits, activation: str) -> NDArray[np.float64]:
-    """Return scores (n, classes) that rank the classes as their probabilities do, without saturating.
-
-    In float64 the probabilities of several sigmoid units above 37 are all 1.
-    """
+    """Return scores (n, classes) that rank the classes as their probabilities do, without saturating at 1."""
     z = logits.astype(np.float64)
     return np.concatenate([-z, z], axis=1) if activation == "sigmoid" and z.shape[1] == 1 else z
 
 
 def plain_losses(logits: Logits, labels: NDArray[np.int64], activation: str) -> NDArray[np.float64]:
-    """Return the cross-entropy of each image, without smoothing, class weights or penalties.
+    """Return the exact cross-entropy (n,) of each image in nats, without smoothing, class weights or penalties.
 
     Args:
-        logits: (n, units). The loss is exact because it is computed from logits.
+        logits: (n, units).
         labels: (n,) class indices.
         activation: The head's. `sigmoid` means binary cross-entropy, averaged over the units as Keras does.
-
-    Returns:
-        Float64 (n,), in nats.
     """
     z = logits.astype(np.float64)
     if activation != "sigmoid":

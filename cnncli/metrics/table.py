@@ -20,10 +20,9 @@ VALIDATION = "val_"
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for the images of one pass.
+    """Predictions for the `n` images of one pass.
 
     Attributes:
-        n: Number of images, at least 1.
         loss: Mean plain cross-entropy in nats, computed from the logits.
         n_correct: Number of images whose own class ranks first; mixed images count for both labels, in proportion.
         scores: Float (n, classes) that rank the classes as their probabilities do, without saturating.
@@ -86,16 +85,12 @@ def monitors() -> tuple[str, ...]:
 
 
 def as_validation(results: Mapping[str, float]) -> dict[str, float]:
-    """Return results of validation images under their names in an epoch's results."""
+    """Return results with the names that those of validation images have in an epoch's results."""
     return {VALIDATION + name: value for name, value in results.items()}
 
 
 def is_better(monitor: str, value: float, than: float | None, min_delta: float = 0.0) -> bool:
-    """Return whether a monitored value beats another by more than `min_delta`. Any value beats None.
-
-    >>> is_better("val_loss", 0.1, 0.2), is_better("val_accuracy", 0.1, 0.2), is_better("accuracy", 0.1, None)
-    (True, False, True)
-    """
+    """Return whether a monitored value beats another by more than `min_delta`. Any value beats None."""
     if than is None:
         return True
     is_lower_better = METRICS[monitor.removeprefix(VALIDATION)].lower_is_better

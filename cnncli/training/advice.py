@@ -20,15 +20,19 @@ def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> None:
     """Log what the history suggests: training diverged, or more epochs could help."""
     start, best = outcome.stages[0].start_val_loss, outcome.best
     if (loss := best.validation["loss"]) > start:
-        key = "training.optimizer.learning_rate"
-        text = f"No epoch reached the validation loss of the initial weights ({start:.4g}): the best is {loss:.4g}."
-        facts = {"key": key, "received": loss, "expected": start}
-        log.warning(Message("training-not-better-than-start", f"{text} Lower {key}.", **facts))
+        text = (
+            f"No epoch reached the validation loss of the initial weights ({start:.4g}): the best is {loss:.4g}. Lower "
+            "training.optimizer.learning_rate."
+        )
+        facts = {"key": "training.optimizer.learning_rate", "received": loss, "expected": start}
+        log.warning(Message("training-not-better-than-start", text, **facts))
     elif _is_still_improving(outcome, config.training.best.monitor, stages[-1]):
         key = "training.epochs" if config.training.stages is None else f"the epochs of stage {stages[-1].name}"
-        text = f"The last epoch is the best one, and {config.training.best.monitor} is still improving."
-        remedy = f"Raise {key}, or resume this run with training.epochs=N."
-        log.info(Message("training-still-improving", f"{text} {remedy}", key="training.epochs", epoch=best.epoch))
+        text = (
+            f"The last epoch is the best one, and {config.training.best.monitor} is still improving. Raise {key}, or "
+            "resume this run with training.epochs=N."
+        )
+        log.info(Message("training-still-improving", text, key="training.epochs", epoch=best.epoch))
 
 
 def _is_still_improving(outcome: Outcome, monitor: str, last: Stage) -> bool:

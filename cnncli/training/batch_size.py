@@ -16,7 +16,6 @@ import numpy as np
 
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
-from cnncli.dataset.manifest import Manifest
 from cnncli.engines.build import choose_engine
 from cnncli.errors import Message, TrainingError
 from cnncli.networks.backend import gpus
@@ -48,20 +47,14 @@ def sizes_for(images: int) -> list[int]:
     return [size for size in SIZES if size == 1 or images // size >= MIN_STEPS]
 
 
-def resolve_batch_size(config: Config, manifest: Manifest, console: Console) -> Config:
-    """Return the config with a number as `training.batch_size`."""
-    if config.training.batch_size != "auto":
-        return config
-    size = find_batch_size(config, len(manifest.classes), len(manifest.split("train")), console)
-    return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
-
-
-def find_batch_size(config: Config, n_classes: int, images: int, console: Console) -> int:
-    """Return the largest batch size whose step fits into memory in every stage, for a number of training images.
+def resolve_batch_size(config: Config, n_classes: int, images: int, console: Console) -> Config:
+    """Return the config with a number as `training.batch_size`: for `auto`, the largest that fits in every stage.
 
     Raises:
-        TrainingError: Not even one image fits.
+        TrainingError: Not even one of the training images fits.
     """
+    if config.training.batch_size != "auto":
+        return config
     sizes = sizes_for(images)
     names = ", ".join(map(str, sizes))
     console.phase("batch size", f"trying which of {names} fits into memory")
@@ -69,7 +62,7 @@ def find_batch_size(config: Config, n_classes: int, images: int, console: Consol
         size, fits = _try_sizes(config, n_classes, sizes)
         if fits:
             console.phase("batch size", f"{size}, the largest of {names} that fits")
-            return size
+            return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": size})})
         sizes = [smaller for smaller in sizes if smaller < size]
     text = "training.batch_size: not even one image fits into memory. Choose a smaller data.image_size or backbone."
     raise TrainingError(Message("training-out-of-memory", text, key="training.batch_size"))

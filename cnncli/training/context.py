@@ -64,9 +64,7 @@ class StageGraph:
     """A classifier cut for a stage, with the engine that runs its trunk.
 
     Attributes:
-        stage: The stage.
         plan: Layers and weights that train.
-        cut: Trunk and tail.
         precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
         fingerprint: Fingerprint of the trunk; None if it is empty.
         engine: Engine of the trunk; None if it is empty.

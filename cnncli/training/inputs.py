@@ -1,7 +1,7 @@
 """The batches of a stage: cached features, or pixels that go through the trunk in every epoch.
 
-What is cached is the first of these that fits: the features of all views; decoded pixels; nothing. Training sees the
-same numbers in all three cases. Order, choice of views and augmented images are keyed by seed, stage, epoch and image,
+The cache holds the first of these that fits: the features of all views; decoded pixels; nothing. Training sees the same
+numbers in all three cases. Order, choice of views and augmented images are keyed by seed, stage, epoch and image,
 not drawn from a stream.
 """
 
@@ -28,33 +28,21 @@ from cnncli.training.context import StageGraph, TrainingContext
 Batch = tuple[list[Array], NDArray[np.int64]]
 """The tail's inputs, one array (n, …) each, and the class indices (n,)."""
 Views = int | Literal["fresh"]
+"""Number of views of each training image, or a new one in every epoch."""
 CAP_MARGIN = 1.2
 """Factor of the suggested size of the cache: for the index of the features, and for rounding to two digits."""
 
 
 @dataclass(frozen=True)
 class BatchSource(ABC):
-    """Provides the batches of the images of one split.
-
-    Attributes:
-        digests: Digests of the images.
-        labels: Their class indices, (n,).
-        seed: Seed of the run.
-    """
+    """Provides the batches of the images of one split, given their digests and class indices and the run's seed."""
 
     digests: Sequence[str]
     labels: NDArray[np.int64]
     seed: int
 
     def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, in its order and views. The last one can be smaller.
-
-        Args:
-            stage: Name of the stage.
-            epoch: Counted from 1 within the stage.
-            batch_size: Number of images in a batch.
-            done: Number of batches to skip at the beginning.
-        """
+        """Yield the batches of an epoch, counted from 1 within the stage, except for the first `done` batches."""
         order = order_of_epoch(self.digests, self.seed, stage, epoch - 1)[done * batch_size :]
         return self._batches(order, batch_size, (stage, epoch - 1))
 
@@ -108,13 +96,7 @@ class CachedFeatures(BatchSource):
 
 @dataclass(frozen=True)
 class StreamedPixels(BatchSource):
-    """Pixels that are augmented and go through the trunk, if there is one, in every epoch.
-
-    Attributes:
-        pixels: Pixels of the images, by row.
-        extraction: Runs the trunk.
-        views: Number of views of each image; `fresh`: a new one in every epoch.
-    """
+    """Pixels that are augmented and go through the trunk, if there is one, in every epoch."""
 
     pixels: StoredFeatures | DecodedImages
     extraction: Extraction
@@ -140,13 +122,11 @@ class StreamedPixels(BatchSource):
 
 @dataclass(frozen=True)
 class StageInputs:
-    """What a stage caches, and the batch sources that follow from it.
+    """The images of a stage: which of their features are cached, and batches of them.
 
     Attributes:
-        context: Context of the training.
         extraction: How features at the stage's cut are computed.
-        views: Number of views of each training image.
-        cached: Kind of entries in the cache. For views that are fresh in every epoch, at best pixels.
+        cached: Kind of entries in the cache; fresh views have at best pixels there.
     """
 
     context: TrainingContext
@@ -169,11 +149,7 @@ class StageInputs:
         return next(inputs for inputs in plans if fits(inputs.wanted(), context.store))
 
     def load(self, split: str) -> tuple[BatchSource, Counts]:
-        """Return the images of a split, and how many features were computed for them now.
-
-        Args:
-            split: `train`: in their views; `validation`: the images themselves.
-        """
+        """Return the images of the train or validation split, and how many features were computed for them now."""
         context, rows, wanted = self.context, self.context.manifest.split(split), self._wanted(split)
         stored, counts = extract(wanted.extraction, rows, wanted.views, context.store, context.console)
         labels, seed = context.manifest.labels(rows), context.config.seed
@@ -194,10 +170,8 @@ class StageInputs:
         """Describe what has to be computed before the first epoch and in every epoch, with rough times."""
         wanted, parts = self.wanted(), []
         total, missing = sum(one.total for one in wanted), [one.missing(self.context.store) for one in wanted]
-        if n_streamed := sum(
-            len(one.digests) for one in wanted if self.extraction.engine and not one.extraction.engine
-        ):
-            seconds = n_streamed * self.extraction.seconds_per_image
+        if streamed := [one for one in wanted if self.extraction.engine and not one.extraction.engine]:
+            seconds = sum(len(one.digests) for one in streamed) * self.extraction.seconds_per_image
             parts.append(f"the frozen layers run again in every epoch, about {_seconds(seconds)}")
         if total:
             has_views = self.cached == "features" and self.views not in (1, "fresh")

@@ -27,13 +27,7 @@ from cnncli.training.objective import Objective
 
 
 class MixedLabels(NamedTuple):
-    """Labels of a mixed batch.
-
-    Attributes:
-        own: Class indices of the images, int64 (n,).
-        partners: Class indices of the images mixed in, int64 (n,).
-        ratio: Proportion 0-1 of the own image, a float32 scalar.
-    """
+    """Class indices (n,) of the images of a batch and of those mixed in, and the proportion 0-1 of the own image."""
 
     own: Any
     partners: Any

@@ -17,7 +17,6 @@ class Objective:
 
     Attributes:
         activation: The head's; `sigmoid` means binary cross-entropy.
-        n_classes: Number of classes.
         label_smoothing: Fraction of the label that is spread over all classes, as in Keras's losses.
         class_weights: Weight of each class, or None. The weighted losses of a batch are divided by its size.
     """

@@ -25,9 +25,11 @@ def build_optimizer(settings: OptimizerConfig) -> keras.optimizers.Optimizer:
     try:
         return getattr(import_keras().optimizers, name)(learning_rate=settings.learning_rate, **settings.arguments)
     except (TypeError, ValueError) as error:
-        key, reason = "training.optimizer", " ".join(str(error).split())
-        text = f"{key}: keras.optimizers.{name} rejects this: {reason}"
-        raise ConfigError(Message("config-optimizer-rejected", text, key=key, reason=reason)) from error
+        reason = " ".join(str(error).split())
+        text = f"training.optimizer: keras.optimizers.{name} rejects this: {reason}"
+        raise ConfigError(
+            Message("config-optimizer-rejected", text, key="training.optimizer", reason=reason)
+        ) from error
 
 
 def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -55,15 +57,9 @@ def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: i
 def learning_rates(
     schedule: ScheduleConfig, epoch: int, epochs: int, steps_per_epoch: int, factor: float, done: int = 0
 ) -> Iterator[float]:
-    """Yield the factor of the learning rate for each step of an epoch that is left.
+    """Yield the factor of the learning rate for each step of an epoch (counted from 1) but the first `done` ones.
 
-    Args:
-        schedule: Settings.
-        epoch: Counted from 1 within the stage.
-        epochs: Length of the stage.
-        steps_per_epoch: Number of steps in an epoch.
-        factor: Factor in addition to the schedule, such as a plateau's.
-        done: Number of steps of the epoch that are done.
+    `factor` applies in addition to the schedule.
     """
     first = (epoch - 1) * steps_per_epoch
     for step in range(first + done, first + steps_per_epoch):

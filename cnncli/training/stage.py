@@ -62,6 +62,7 @@ class StageRun:
         self._validation, validation_counts = inputs.load("validation")
         self.features = train_counts + validation_counts
         self._checksums = [*self._train.checksums(), *self._validation.checksums()]
+        self._monitor = config.training.best.monitor
         self._mixing = Mixing.from_config(config.augmentation, config.seed)
         kind, n_classes = MixedObjective if self._mixing else Objective, len(self._context.manifest.classes)
         weights = balanced_weights(self._train.labels, n_classes) if config.data.class_weights == "balanced" else None
@@ -95,11 +96,12 @@ class StageRun:
             if isinstance(error, CnncliError) or not is_out_of_memory(error):
                 raise
             name, size = self._stage.name, self._context.batch_size
-            text = f"stage {name}: a batch of {size:,} images does not fit into memory. Lower training.batch_size, or "
+            text = (
+                f"stage {name}: a batch of {size:,} images does not fit into memory. Lower training.batch_size, or use "
+                "training.batch_size=auto."
+            )
             facts = {"stage": name, "key": "training.batch_size", "received": size}
-            raise TrainingError(
-                Message("training-out-of-memory", f"{text}use training.batch_size=auto.", **facts)
-            ) from error
+            raise TrainingError(Message("training-out-of-memory", text, **facts)) from error
         self._stop.obey()  # for a signal after the last checkpoint
         return self._end()
 
@@ -222,9 +224,10 @@ class StageRun:
         if state.stopping and (settings := stage.early_stopping):
             state.has_stopped = state.stopping.update(row.metrics) >= settings.patience
             if state.has_stopped and state.epoch < stage.epochs:
-                text = f"{settings.monitor} has not improved for {settings.patience} epochs"
-                facts = {"stage": stage.name, "monitor": settings.monitor, "patience": settings.patience}
-                log.info(Message("training-stopped-early", f"{stage.name} stops early: {text}", **facts))
+                monitor, patience = settings.monitor, settings.patience
+                text = f"{stage.name} stops early: {monitor} has not improved for {patience} epochs"
+                facts = {"stage": stage.name, "monitor": monitor, "patience": patience}
+                log.info(Message("training-stopped-early", text, **facts))
         state.epoch, state.totals = state.epoch + 1, EpochTotals()
 
     def _save_if_due(self) -> None:
@@ -254,10 +257,6 @@ class StageRun:
     @property
     def _is_over(self) -> bool:
         return self._current.epoch > self._stage.epochs or self._current.has_stopped
-
-    @property
-    def _monitor(self) -> str:
-        return self._context.config.training.best.monitor
 
     @property
     def _where(self) -> str:

@@ -68,11 +68,9 @@ class StageReport:
 
     Attributes:
         learning_rate: The optimizer's, before the schedule.
-        epochs: Number of epochs that ran.
         best_epoch: Epoch whose weights the stage ends with, counted across the run; 0: those of a parent.
         inherited_val_loss: Validation loss of the initial weights as the stage or run before measured it, if any.
         start_val_loss: The same, measured with this stage's trunk and tail.
-        end_val_loss: Validation loss of the weights the stage ends with.
         frozen_weights_sha256: Hash of all frozen weights, before and after; equal.
         trained_weights_sha256: Hash of all trained weights, before and after the last epoch; different.
     """
@@ -145,15 +143,14 @@ def check_changes(before: WeightHashes, after: WeightHashes, stage: Stage, weigh
     Raises:
         TrainingError: Frozen weights changed, or no weights did.
     """
-    where = f"stage {stage.name}"
     if before.frozen != after.frozen:
-        text = f"{where}: frozen weights changed. This is a bug in cnncli; the model is not saved."
+        text = f"stage {stage.name}: frozen weights changed. This is a bug in cnncli; the model is not saved."
         raise TrainingError(Message("training-frozen-weights-changed", text, stage=stage.name))
     unchanged = [name for name, digest in before.layers.items() if after.layers[name] == digest]
     if len(unchanged) == len(before.layers):
         raise TrainingError(_nothing_changed(stage, weights))
     if unchanged:
-        text = f"{where}: training did not change these layers: {', '.join(unchanged)}"
+        text = f"stage {stage.name}: training did not change these layers: {', '.join(unchanged)}"
         log.warning(Message("training-layers-unchanged", text, stage=stage.name, layers=unchanged))
 
 

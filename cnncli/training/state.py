@@ -32,10 +32,9 @@ BEST, STEP, EPOCH = "best/", "trainer/", "epoch/"
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """The best epoch of a run so far.
+    """The best epoch of a run so far, counted across stages; 0 are the weights that a fine-tuning started from.
 
     Attributes:
-        epoch: Counted across the run; 0: the weights that a fine-tuning started from.
         value: Value of the monitored metric; None if the start of a fine-tuning has none.
         validation: Its validation metrics, by name without prefix.
     """
@@ -74,7 +73,6 @@ class TrainState:
     """The state of a training, except for arrays.
 
     Attributes:
-        history: All epochs.
         stages: Reports of the stages that are over.
         best: Best epoch of these, or of the parent.
         lowered: Stage (counted from 0) and epoch of each rollback, from which on the stage's learning rate is lower.
@@ -94,11 +92,7 @@ class TrainState:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> TrainState:
-        """Return the state that `to_document` made, in this version or one whose checkpoints have format 1.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is not such a document.
-        """
+        """Return the state that `to_document` made, in this version or one whose checkpoints have format 1."""
         if document.get("format", 1) == 1:
             document = _from_format_1(document)
         return _CODEC.validate_python(document)
@@ -151,11 +145,7 @@ def stage_arrays(step: TrainStep, best_weights: Sequence[Array], totals: EpochTo
 
 
 def load_stage_arrays(step: TrainStep, totals: EpochTotals, arrays: Arrays) -> list[Array]:
-    """Load what `stage_arrays` returned; return the weights of the best epoch.
-
-    Raises:
-        KeyError, ValueError: The arrays belong to another training step.
-    """
+    """Load what `stage_arrays` returned; return the weights of the best epoch."""
     step.load_arrays({name.removeprefix(STEP): array for name, array in arrays.items() if name.startswith(STEP)})
     if f"{EPOCH}logits" in arrays:
         totals.logits, totals.labels = [arrays[f"{EPOCH}logits"]], [arrays[f"{EPOCH}labels"]]

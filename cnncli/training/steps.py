@@ -37,10 +37,8 @@ class EpochTotals:
     """Running totals over the steps of an epoch.
 
     Attributes:
-        steps: Number of steps done.
         loss: Sum of plain losses.
         n_correct: Number of correctly classified images; mixed images count in fractions.
-        images: Number of images.
         seconds: Duration of all steps, including those before an interruption.
         logits, labels: Of each step, if a metric needs them.
     """
@@ -77,7 +75,6 @@ class TrainStep:
 
     Attributes:
         tail: The model that trains: in bfloat16 a copy of the given tail, which gets its weights from `hand_over`.
-        optimizer: The optimizer.
         base_learning_rate: The optimizer's learning rate before schedule and plateau.
         learning_rate: Learning rate of the last step.
     """
@@ -172,11 +169,7 @@ class TrainStep:
         return {**arrays, "learning_rate": np.array(self.learning_rate)}
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
-        """Load what `arrays` returned.
-
-        Raises:
-            ValueError: It was of another training step.
-        """
+        """Load what `arrays` returned. Raises ValueError if the arrays are those of another training step."""
         variables = self._variables()
         if odd := arrays.keys() ^ {*variables, "learning_rate"}:
             raise ValueError(f"{min(odd)} is only in one of the two")
@@ -215,40 +208,34 @@ class TrainStep:
         """Return the training and the inference step for inputs of these dtypes, traced once."""
         dtypes = tuple(str(array.dtype) for array in inputs)
         if dtypes not in self._compiled:
-            self._compiled[dtypes] = _compile(self.tail, self.optimizer, self._objective, dtypes)
+            self._compiled[dtypes] = self._compile(dtypes)
         return self._compiled[dtypes]
+
+    def _compile(self, dtypes: Sequence[str]) -> tuple[Any, Any]:
+        """Return the training step and the inference step as TensorFlow functions, for batches of any size."""
+        import tensorflow as tf
+
+        tail, objective, variables = self.tail, self._objective, self.tail.trainable_variables
+        shapes = [(None, *tensor.shape[1:]) for tensor in tail.inputs]
+        inputs = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+
+        def infer(x: Any, training: bool = False) -> Any:
+            cast = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
+            return tail(cast, training=training)
+
+        def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+            with tf.GradientTape() as tape:
+                logits = infer(x, training=True)
+                value = tf.add_n([objective.of(logits, y), *tail.losses])
+            self.optimizer.apply(tape.gradient(value, variables), variables)
+            return value, tf.reduce_sum(objective.plain(logits, y)), objective.n_correct(logits, y), logits
+
+        return (
+            tf.function(train, input_signature=[inputs, objective.signature()], autograph=False),
+            tf.function(lambda x: infer(x), input_signature=[inputs], autograph=False),
+        )
 
 
 def _not_finite(where: str, problem: str) -> NonFiniteError:
     remedy = "Lower training.optimizer.learning_rate, or clip gradients with training.optimizer.clipnorm."
     return NonFiniteError(Message("training-not-finite", f"{where}: {problem}. {remedy}", where=where))
-
-
-def _compile(
-    tail: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective, dtypes: Sequence[str]
-) -> tuple[Any, Any]:
-    """Return the training step and the inference step as TensorFlow functions, for batches of any size."""
-    import tensorflow as tf
-
-    shapes = [(None, *tensor.shape[1:]) for tensor in tail.inputs]
-    inputs = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-    variables = tail.trainable_variables
-
-    def logits_of(x: Any, training: bool) -> Any:
-        cast = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
-        return tail(cast, training=training)
-
-    def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
-        with tf.GradientTape() as tape:
-            logits = logits_of(x, training=True)
-            value = tf.add_n([objective.of(logits, y), *tail.losses])
-        optimizer.apply(tape.gradient(value, variables), variables)
-        return value, tf.reduce_sum(objective.plain(logits, y)), objective.n_correct(logits, y), logits
-
-    def infer(x: Any) -> Any:
-        return logits_of(x, training=False)
-
-    return (
-        tf.function(train, input_signature=[inputs, objective.signature()], autograph=False),
-        tf.function(infer, input_signature=[inputs], autograph=False),
-    )

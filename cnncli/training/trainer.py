@@ -61,8 +61,8 @@ class Trainer:
             classifier: The weights to start from.
             context: Config, images, engine and cache.
             writer: Writes history, stage report and checkpoints.
-            parent_metrics: Validation metrics of these weights as the parent run measured them, by name; empty if it
-                did not. They then count as epoch 0, which can remain the best. None: there is no parent.
+            parent_metrics: Validation metrics of a parent run, by name, empty if it measured none. Its weights count as
+                epoch 0, which can remain the best. None: there is no parent.
         """
         self._classifier, self._context, self._writer = classifier, context, writer
         self._parent_metrics = parent_metrics

@@ -15,7 +15,7 @@ LOGITS = arrays(np.float64, (5, 4), elements=st.floats(-50, 50))
 
 @given(LOGITS)
 def test_softmax_probabilities_sum_to_one(logits: np.ndarray) -> None:
-    """Whatever the logits."""
+    """Every probability is at least 0, for all logits."""
     probabilities = probabilities_of(logits, "softmax")
 
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
@@ -35,7 +35,7 @@ def test_several_sigmoid_units_are_independent() -> None:
 
 @pytest.mark.parametrize("activation", ["softmax", "linear"])
 def test_losses_equal_kerass_categorical_crossentropy(activation: str) -> None:
-    """Of the same logits, in float32."""
+    """Our losses equal those of Keras for the same logits, in float32."""
     import keras
 
     rng = np.random.default_rng(0)

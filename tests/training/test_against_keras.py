@@ -47,7 +47,7 @@ def _check(steps: Steps) -> None:
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_frozen_steps_lose_what_plain_keras_loses(engine: str, tiny: Path) -> None:
-    """The head alone, on features from the store, against a Keras head on `base.predict`."""
+    """A head trained on cached features loses what a Keras head on `base.predict` loses."""
     _check(parity.compare_frozen(_bench(TINY, tiny, engine), _tiny_base(tiny), TINY))
 
 

@@ -16,11 +16,17 @@ from cnncli.config.reader import load_resolved
 from cnncli.errors import TrainingError
 from cnncli.terminal.console import Console
 from cnncli.training import batch_size
-from cnncli.training.batch_size import find_batch_size, sizes_for
+from cnncli.training.batch_size import resolve_batch_size, sizes_for
 from tests.support.drawing import draw_dataset, tiny_config
 
 SMALL = "backbone={name: ConvNet, weights: none, options: {filters: [4, 8]}}"
 AUTO = {"epochs": 1, "batch_size": "auto"}
+
+
+def _batch_size(folder: Path, images: int) -> int | str:
+    """Return the batch size that `auto` gives two classes with a number of training images."""
+    config = tiny_config(folder, training=AUTO)
+    return resolve_batch_size(config, 2, images, Console(quiet=True)).training.batch_size
 
 
 def test_the_largest_size_that_fits_is_found_and_recorded(
@@ -44,7 +50,6 @@ def test_what_ends_the_process_that_tries_it_does_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: dict[int, bool | None], found: int
 ) -> None:
     """If the step fails (False) or the system kills the process (None), smaller sizes are tried next."""
-    config = tiny_config(tmp_path, training=AUTO)
 
     def answer(command: list[str], input: bytes, **_: object) -> subprocess.CompletedProcess[bytes]:
         sizes, lines = batch_size.json.loads(input)["sizes"], []
@@ -59,7 +64,7 @@ def test_what_ends_the_process_that_tries_it_does_not_fit(
 
     monkeypatch.setattr(batch_size.subprocess, "run", answer)
 
-    assert find_batch_size(config, 2, 2000, Console(quiet=True)) == found
+    assert _batch_size(tmp_path, 2000) == found
 
 
 def test_it_is_an_error_if_no_size_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +72,7 @@ def test_it_is_an_error_if_no_size_fits(tmp_path: Path, monkeypatch: pytest.Monk
     done = subprocess.CompletedProcess([], -9, b'{"size": 1, "fits": false}', b"")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
     with pytest.raises(TrainingError) as caught:
-        find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+        _batch_size(tmp_path, 10)
 
     assert caught.value.code == "training-out-of-memory"
 
@@ -77,7 +82,7 @@ def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monk
     done = subprocess.CompletedProcess([], 1, b"", b"Traceback\nValueError: no such thing\n")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
     with pytest.raises(TrainingError) as caught:
-        find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+        _batch_size(tmp_path, 10)
 
     assert caught.value.code == "training-batch-size-unknown"
     assert caught.value.facts["reason"] == "ValueError: no such thing"
@@ -88,7 +93,7 @@ def test_a_size_that_takes_too_long_does_not_fit(tmp_path: Path, monkeypatch: py
     lines = [b'{"size": 64, "fits": false}\n', b'{"size": 32, "fits": false}\n{"size": 32, "fits": true}\n']
     _never_ending(lines, monkeypatch)  # the second time, it is the end of the process that takes too long
 
-    assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 1100, Console(quiet=True)) == 32
+    assert _batch_size(tmp_path, 1100) == 32
     assert lines == []
 
 
@@ -97,7 +102,7 @@ def test_a_process_that_never_answers_is_an_error(tmp_path: Path, monkeypatch: p
     _never_ending([None], monkeypatch)
 
     with pytest.raises(TrainingError) as caught:
-        find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True))
+        _batch_size(tmp_path, 10)
 
     assert caught.value.facts["reason"] == "no answer within 900 s"
 
@@ -116,7 +121,7 @@ def test_the_folder_the_user_works_in_is_not_imported_from(tmp_path: Path, monke
     (tmp_path / "json.py").write_text("raise SystemExit('json.py was run')")
     monkeypatch.chdir(tmp_path)
 
-    assert find_batch_size(tiny_config(tmp_path, training=AUTO), 2, 10, Console(quiet=True)) == 1
+    assert _batch_size(tmp_path, 10) == 1
 
 
 @pytest.mark.parametrize(("gpus", "bounds"), [((), [(batch_size.MEMORY_FRACTION, False)]), (("A100",), [])])

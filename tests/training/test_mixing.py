@@ -99,7 +99,7 @@ def test_either_label_counts_by_its_ratio() -> None:
     step=st.integers(1, 10**6),
 )
 def test_a_mix_is_a_function_of_its_key(mixing: Mixing, images: int, size: tuple[int, int], step: int) -> None:
-    """A permutation, a ratio and a rectangle, the same whenever they are asked for."""
+    """Permutation, ratio and rectangle depend on nothing else."""
     mix, again = (mixing.draw(images, size, "head", 3, step) for _ in range(2))
     assert sorted(mix.partners) == list(range(images))
     assert 0 <= mix.ratio <= 1

@@ -64,5 +64,5 @@ def test_cosine_equals_kerass_cosine_decay() -> None:
     epochs=st.integers(1, 5),
 )
 def test_a_factor_is_above_zero_and_at_most_one(name: str, warmup: float, epochs: int) -> None:
-    """Whatever the settings; the cosine with no remainder approaches zero and does not reach it."""
+    """The cosine without a remainder approaches zero and does not reach it."""
     assert all(0 < factor <= 1 for factor in _factors(epochs, name=name, warmup_epochs=warmup))

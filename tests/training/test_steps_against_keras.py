@@ -44,7 +44,7 @@ class Problem:
 def _ours(
     problem: Problem, head: HeadConfig, optimizer: OptimizerConfig, smoothing: float = 0.0, balanced: bool = False
 ) -> tuple[TrainStep, list[np.ndarray]]:
-    """A step of a head alone, and the weights it starts from."""
+    """The training step of a head, and its initial weights."""
     keras = import_keras()
     features = keras.Input((CHANNELS,))
     scores = build_head(features, head, problem.n_classes, seed=3)
@@ -196,7 +196,7 @@ def test_a_last_batch_of_one_counts_once() -> None:
 
 
 def test_dropout_is_drawn_again_at_each_step_and_never_in_validation() -> None:
-    """With the same weights, two training steps differ and two validations do not."""
+    """Two training steps from the same weights differ, and two validations do not."""
     problem, head = Problem.draw(3), HeadConfig(layers=(DropoutLayer(dropout=0.5),))
     step, _ = _ours(problem, head, OptimizerConfig(name="sgd", learning_rate=1e-30))
     batch = ([problem.features], problem.labels)

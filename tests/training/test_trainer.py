@@ -407,12 +407,12 @@ VIEWS = {"mode": "from-scratch", "augmentation": {"horizontal_flip": True, "view
 
 
 @pytest.mark.parametrize(
-    ("settings", "max_bytes", "enough", "cached", "needed"),
+    ("settings", "max_bytes", "cached", "needed"),
     [
-        pytest.param(FROZEN, 120_000, "0.0023", "pixels", 2_074_000, id="pixels"),
-        pytest.param({}, 0, "4.6e-05", "nothing", 41_000, id="nothing"),
-        pytest.param({"mode": "from-scratch"}, 0, "0.00013", "nothing", 111_000, id="from scratch: nothing"),
-        pytest.param(VIEWS, 120_000, "0.00029", "pixels", 258_000, id="from scratch: pixels"),
+        pytest.param(FROZEN, 120_000, "pixels", 2_074_000, id="pixels"),
+        pytest.param({}, 0, "nothing", 41_000, id="nothing"),
+        pytest.param({"mode": "from-scratch"}, 0, "nothing", 111_000, id="from scratch: nothing"),
+        pytest.param(VIEWS, 120_000, "pixels", 258_000, id="from scratch: pixels"),
     ],
 )
 def test_features_that_do_not_fit_are_reported(
@@ -421,7 +421,6 @@ def test_features_that_do_not_fit_are_reported(
     caplog: pytest.LogCaptureFixture,
     settings: Any,
     max_bytes: int,
-    enough: str,
     cached: str,
     needed: int,
 ) -> None:
@@ -429,11 +428,13 @@ def test_features_that_do_not_fit_are_reported(
     output = _output(data, tmp_path, max_bytes, **settings)
     facts = message_in(caplog, "cache-features-do-not-fit").facts
     caplog.clear()
+    enough = float(str(facts["enough_gb"])) * 1e9
 
-    assert (facts["cached"], facts["capacity_bytes"], facts["enough_gb"]) == (cached, max_bytes, enough)
+    assert (facts["cached"], facts["capacity_bytes"]) == (cached, max_bytes)
     assert facts["needed_bytes"] == pytest.approx(needed, rel=0.02)
+    assert needed < enough < 1.3 * needed
     assert " 0 images" not in output
-    _output(data, tmp_path, int(float(enough) * 1e9), **settings)
+    _output(data, tmp_path, int(enough), **settings)
     assert "cache-features-do-not-fit" not in codes_in(caplog)
 
 
