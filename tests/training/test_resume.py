@@ -153,7 +153,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been_killed(
     """It is killed again and again, with dropout, fresh views, MixUp, plateau, early stopping and two stages."""
     config = tiny_config(data, precision=precision, **EVERYTHING)
     expected = whole if precision == "float32" else _train(config, tmp_path)
-    for saves in (1, 2, 3, 5, 4, 7, 6):
+    for saves in (1, 9, 12):
         with pytest.raises(KilledError):
             _train(config, tmp_path, KilledAfter(tmp_path / "run", saves))
 

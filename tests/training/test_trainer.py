@@ -113,6 +113,7 @@ def test_the_model_is_the_best_epoch_not_the_last(train: Train) -> None:
     assert after.end_val_loss == pytest.approx(head.end_val_loss, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_moving_statistics_of_a_pretrained_backbone_stay_bit_equal(train: Train) -> None:
     """Fine-tuning the whole backbone trains kernels and does not change batch normalization."""
     stage = {"name": "everything", "unfreeze": "all", "epochs": 2, "batch_norm": "frozen"}
