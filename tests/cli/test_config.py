@@ -62,9 +62,9 @@ def test_validate_prints_ok_or_every_problem(capsys: pytest.CaptureFixture[str])
     lines = [line.split("error: ", 1)[1] if "error: " in line else line for line in printed.err.splitlines()]
     assert [line[:24] for line in lines] == [
         "b.yaml:1:1: sede: unknow",
-        "b.yaml:2:8: data.path: n",
+        "b.yaml:2:8: data.path: d",
         "c.yaml:2:1: not valid YA",
-        "d.yaml: no such file, ex",
+        "d.yaml: does not exist, ",
     ]
     assert main(["config", "validate", "a.yaml"]) == 0
 
