@@ -23,7 +23,7 @@ def draw(folder: Path, n: int, size: tuple[int, int] = (300, 200), mode: str = "
 
 @pytest.fixture
 def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two uneven classes in class folders alone; the current folder is beside them."""
+    """Two uneven classes in class folders, next to the current folder."""
     draw(tmp_path / "flowers/roses", 9)
     draw(tmp_path / "flowers/tulips", 4)
     monkeypatch.chdir(tmp_path)

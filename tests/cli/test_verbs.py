@@ -288,7 +288,7 @@ def test_a_missing_source_is_reported_with_what_is_expected(here: Path, capsys: 
 
 
 def test_predicting_many_images_reports_progress(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its output in a file, `predict` of many images shows its progress on stderr, and of few nothing."""
+    """`predict` into a file shows progress on stderr for many images, and none for a few."""
     few, many = ["data/test/dots/dots-00.png"], ["data/test/dots/dots-00.png"] * 100
     assert main(["predict", *few]) == 0
     assert "predicting" not in capsys.readouterr().err

@@ -114,7 +114,7 @@ def _found(run: Run, scores: NDArray[np.float32]) -> Found:
 
 
 def _predicted(found: Found, paths: list[Path]) -> NDArray[np.float64]:
-    """What `predict` says, classes in the run's order."""
+    """Return the probabilities of `predict` in the order of the run's classes."""
     classes = found.predictor.spec.classes
     predictions = list(predict(found.run.folder, paths, top=len(classes)))
     assert all(isinstance(prediction, Prediction) for prediction in predictions)
@@ -132,7 +132,7 @@ def test_bare_keras_gives_the_probabilities_of_predict(name: str, found: Mapping
 
 @pytest.mark.parametrize("name", RUNS)
 def test_one_image_gets_what_it_gets_among_many(name: str, found: Mapping[str, Found]) -> None:
-    """A single image goes through the engine alone, many in batches."""
+    """The engine runs a single image in one request, and many images in batches."""
     one = found[name]
     np.testing.assert_allclose(_predicted(one, one.paths[-1:]), _predicted(one, one.paths)[-1:], atol=FLOAT32)
 

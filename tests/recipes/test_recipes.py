@@ -107,7 +107,7 @@ def test_evaluate_finds_what_training_reported(warm: RunFolder, run: Run) -> Non
 
 
 def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment sets now, not what was set when the run was trained; the figures are the same."""
+    """The cap of the environment replaces the one of the training; the metrics are the same."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))
     monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "1e-9")
 
@@ -138,7 +138,7 @@ def test_evaluate_names_the_images_that_are_no_longer_those_of_the_run(
 
 
 def test_every_look_at_the_test_images_is_counted(warm: RunFolder) -> None:
-    """In the run, with the time."""
+    """Each evaluation is recorded in the run with its time."""
     before = len(warm.evaluations.read_text().splitlines()) if warm.evaluations.exists() else 0
     evaluate(warm, CONSOLE)
 
@@ -176,7 +176,7 @@ def test_the_keras_engine_scores_the_same(data: Path, tmp_path: Path, run: Run) 
 
 
 def test_finetune_names_its_parent_and_starts_from_its_weights(warm: RunFolder, tmp_path: Path) -> None:
-    """In a run of its own, with its own competition for the best epoch."""
+    """The new run chooses its own best epoch."""
     child = finetune(warm, FinetuneSettings(unfreeze=1, epochs=2), tmp_path, CONSOLE)
     (entry,) = json.loads(child.folder.stages.read_text())
     parent_loss = json.loads(warm.metrics.read_text())["validation"]["loss"]
@@ -218,7 +218,7 @@ def test_evaluating_another_folder_matches_classes_by_name(warm: RunFolder, tmp_
 def test_another_folder_is_looked_at_as_the_run_looked_at_its_own(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its limit of pixels and its way with unreadable images hold; what is left out is said."""
+    """The run's limit of pixels and its treatment of unreadable images apply; images left out are reported."""
     settings = {"path": data, "image_size": 32, "max_pixels": 40 * 40}
     runs = {
         how: train(
@@ -273,7 +273,7 @@ def test_one_bad_image_stops_no_other(warm: RunFolder, data: Path, tmp_path: Pat
 
 
 def test_folders_and_patterns_are_expanded(warm: RunFolder, data: Path) -> None:
-    """In a stable order; a pattern or folder without images is named."""
+    """The order is stable, and a pattern or folder without images is an error that names it."""
     by_folder = [result.path for result in predict(warm, [data / "test"])]
     by_pattern = [result.path for result in predict(warm, [f"{data}/test/*/*.png"])]
 
@@ -343,7 +343,7 @@ def test_a_cache_that_is_a_file_stops_every_verb_at_once(
 
 
 def test_a_failed_training_leaves_a_run_that_says_so(data: Path, tmp_path: Path) -> None:
-    """With the reason; it can be neither evaluated nor fine-tuned."""
+    """run.json has the reason, and the run can be neither evaluated nor fine-tuned."""
     training = {"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-60}}
     with pytest.raises(CnncliError):
         train(tiny_config(data, training=training), tmp_path, CONSOLE)

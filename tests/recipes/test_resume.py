@@ -253,7 +253,7 @@ def test_images_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_pat
 
 
 def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the number of the process that trains it; a lock that nobody holds is taken over."""
+    """The error names the process that trains it; a lock without a process is taken over."""
     monkeypatch.setattr("cnncli.recipes.resume.import_keras_meanwhile", lambda: pytest.fail("too late"))
     with Lock(stopped.lock) as held:
         assert held.try_alone()

@@ -1,4 +1,4 @@
-"""What a run holds at its end, and what can fail on the way without losing the training."""
+"""The content of a finished run, and failures that do not lose the training."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_the_stage_report_is_written_stage_by_stage(data: Path, tmp_path: Path) 
 
 
 def test_a_cap_evicts_first_what_no_run_uses(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What the run itself has used is evicted at its end, and the last message says how much."""
+    """Features that the run used are evicted at its end, and the last message reports how much."""
     store = cache_dir() / "features"
     with FeatureStore(store) as earlier:
         earlier.write(KEY, digests_of(50), features_of(50))
