@@ -26,19 +26,20 @@ def import_keras() -> ModuleType:
     The backend is chosen before the first import, because Keras cannot change it afterwards. Determinism stays on for
     the whole process: two trainings with the same seed give the same weights.
 
-    Raises: EngineError: Keras was already imported, by somebody else, with another backend.
+    Raises:
+        EngineError: Keras was already imported with another backend.
     """
     with _lock:
         return _imported()
 
 
 def import_keras_meanwhile() -> None:
-    """Begin to import Keras, which takes seconds, beside other work; `import_keras` then waits for what is left."""
+    """Import Keras, which takes seconds, in the background; `import_keras` waits for the end of it."""
     is_held_back = threading.Event()
 
     def begin() -> None:
         try:
-            with suppress(Exception), _lock, _without_native_logs():  # raised again for whoever calls `import_keras`
+            with suppress(Exception), _lock, _without_native_logs():  # `import_keras` raises it again
                 is_held_back.set()
                 _imported()
         finally:
@@ -47,12 +48,12 @@ def import_keras_meanwhile() -> None:
     thread = threading.Thread(target=begin, name=_IN_BACKGROUND, daemon=True)
     atexit.register(thread.join)  # an interpreter that shuts down while native libraries are loaded may crash
     thread.start()
-    # A line that the caller is about to write when stderr is turned elsewhere would be held back with TensorFlow's.
+    # A line that the caller writes while stderr is being redirected would be held back with TensorFlow's.
     is_held_back.wait()
 
 
 def is_importing_keras() -> bool:
-    """Whether the import in the background goes on."""
+    """Return whether the import in the background is running."""
     return any(thread.name == _IN_BACKGROUND for thread in threading.enumerate())
 
 
@@ -62,7 +63,7 @@ def _imported() -> ModuleType:
     if is_first:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What TensorFlow's own dependencies deprecate is nothing the reader can mend.
+    # The user cannot fix deprecations between TensorFlow and its dependencies.
     with IgnoredWarnings(DeprecationWarning).here(), _without_native_logs():
         keras = importlib.import_module("keras")
     if keras.config.backend() != "tensorflow":
@@ -75,7 +76,12 @@ def _imported() -> ModuleType:
     if is_first:  # else the process has settings of its own, see `standard_settings`
         keras.config.set_image_data_format("channels_last")
         keras.config.set_floatx("float32")
-    _settle()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    tf.get_logger().setLevel("ERROR")
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # leaves memory to other processes
     return keras
 
 
@@ -92,7 +98,7 @@ def standard_settings() -> Iterator[None]:
     config = import_keras().config
     from keras.src.backend.common import global_state
 
-    # Keras makes a default policy of its floatx when it is asked for one; the attribute tells whether one was set.
+    # Keras makes a default policy of its floatx on request; the attribute is None unless a policy was set.
     policy = global_state.get_global_attribute("dtype_policy")
     floatx, data_format = config.floatx(), config.image_data_format()
     try:
@@ -117,10 +123,10 @@ def gpus() -> tuple[str, ...]:
 
 @contextmanager
 def _without_native_logs() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ side writes to stderr while it is loaded; if loading fails, it is shown.
+    """Hold back lines that TensorFlow's C++ side writes to stderr inside the block; show them if the block fails.
 
-    These lines (which instructions are used, that there is no GPU) come before TensorFlow listens to its log level.
-    What Python writes to `sys.stderr` meanwhile, from other threads, gets through.
+    TensorFlow writes them (instruction sets, a missing GPU) before it reads its log level. Python's `sys.stderr` works
+    as usual, for other threads.
     """
     with tempfile.TemporaryFile() as held_back, _own_stderr_for_python() as stderr:
         os.dup2(held_back.fileno(), 2)
@@ -136,9 +142,9 @@ def _without_native_logs() -> Iterator[None]:
 
 @contextmanager
 def _own_stderr_for_python() -> Iterator[int]:
-    """Give `sys.stderr` a descriptor of its own, so that descriptor 2 can be turned elsewhere; gives that descriptor.
+    """Give `sys.stderr` a descriptor of its own, so that descriptor 2 can be redirected, and yield it.
 
-    It stays open, for a progress bar that was begun meanwhile writes to it until it ends.
+    It stays open for progress bars that were started inside the block.
     """
     stderr, before = os.dup(2), sys.stderr
     if before is not sys.__stderr__ or before is None:
@@ -151,13 +157,3 @@ def _own_stderr_for_python() -> Iterator[int]:
     finally:
         sys.stderr.flush()
         sys.stderr = before
-
-
-def _settle() -> None:
-    """Make operations deterministic, and leave GPU memory to other processes."""
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
-    tf.get_logger().setLevel("ERROR")
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)

@@ -76,18 +76,9 @@ def _no_download() -> Iterator[list[PublishedFile]]:
         requested.append(PublishedFile(fname, origin, file_hash))
         return fname
 
-    def load_nothing(*_: Any) -> None:
-        pass
-
-    with _replaced(file_utils, "get_file", record), _replaced(Functional, "load_weights", load_nothing):
-        yield requested
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
+    before = file_utils.get_file, Functional.load_weights
+    file_utils.get_file, Functional.load_weights = record, lambda *_: None
     try:
-        yield
+        yield requested
     finally:
-        setattr(owner, name, before)
+        file_utils.get_file, Functional.load_weights = before
