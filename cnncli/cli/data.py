@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,9 +14,8 @@ from cnncli.errors import EXIT_USER, Message, printable
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
+    from cnncli.dataset.build import FolderReport
     from cnncli.dataset.fix_splits import Move
-    from cnncli.dataset.folder_report import FolderReport
-    from cnncli.recipes.data_check import FixedSplits
 
 MAX_GROUPS = 20
 """Number of groups of identical files and pairs of similar images that are listed; `--json` has all."""
@@ -54,84 +53,86 @@ def check(
     its images, no file is overwritten, and nothing behind a link is moved; images left in place are reported. Asks for
     confirmation on a terminal.
     """
-    from cnncli.recipes.data_check import check_data
+    from cnncli.dataset.build import report_on_folder
+    from cnncli.dataset.fix_splits import Plan, carry_out, plan_moves
 
     if (dry_run or yes) and not fix_splits:
         raise click.UsageError(Message("usage-options-conflict", "--dry-run and --yes require --fix-splits."))
-    fixed = _fix(folder, dry_run, yes, console) if fix_splits else None
-    report = check_data(folder, console)
+    plan = plan_moves(folder, console) if fix_splits else Plan((), ())
+    is_moved = not plan.moves or _confirm(plan.moves, dry_run, yes)
+    problems = carry_out(plan.moves) if is_moved else []
+    report = report_on_folder(folder, console)
     if as_json:
-        print_json({**report.to_dict(), **(fixed.to_dict() if fixed else {})})
+        fixed = {
+            "moves": [{"from": str(move.source), "to": str(move.target), "moved": is_moved} for move in plan.moves],
+            "moved": is_moved,
+            "left": [str(message) for message in plan.left],
+            "not_moved": [str(message) for message in problems],
+        }
+        print_json({**report.to_dict(), **(fixed if fix_splits else {})})
     else:
         _print_report(report, console)
-        if fixed:
-            _print_fixed(fixed)
-    if report.errors or (fixed and fixed.problems):
+        lines = [f"{'moved' if is_moved else 'to be moved'}: {len(plan.moves):,}"] if fix_splits else []
+        lines += [f"left: {_with_code(message)}" for message in plan.left]
+        lines += [f"error: {_with_code(message)}" for message in problems]
+        _print_lines(lines)
+    if problems or report.messages("error"):
         context.exit(EXIT_USER)
 
 
-def _fix(folder: Path, dry_run: bool, yes: bool, console: Console) -> FixedSplits:
-    from cnncli.recipes.data_check import fix_splits
-
-    def confirm(moves: Sequence[Move]) -> bool:
-        for move in moves:  # despite --quiet: nobody should have to search for a file
-            click.echo(f"move {printable(move.source)} to {printable(move.target)}", err=True)
-        if dry_run or yes or not sys.stdin.isatty():
-            return not dry_run
-        return click.confirm(f"Move these {len(moves):,} images?", err=True)
-
-    return fix_splits(folder, console, confirm)
+def _confirm(moves: Sequence[Move], dry_run: bool, yes: bool) -> bool:
+    """Show the moves, also with --quiet, and return whether to make them."""
+    for move in moves:
+        click.echo(f"move {printable(move.source)} to {printable(move.target)}", err=True)
+    if dry_run or yes or not sys.stdin.isatty():
+        return not dry_run
+    return click.confirm(f"Images to move: {len(moves):,}. Move them?", err=True)
 
 
 def _print_report(report: FolderReport, console: Console) -> None:
     """Print errors first, then the facts, warnings and notes."""
-    lines = [f"error: {_with_code(message)}" for message in report.errors]
-    if lines:
-        click.echo("\n".join(lines))
-    if report.total:
-        _print_counts(report, console)
+    document, errors = report.to_dict(), report.messages("error")
+    _print_lines([f"error: {_with_code(message)}" for message in errors])
+    if document["total"]:
+        _print_counts(document, console)
     lines = [
-        f"formats: {_listed(report.formats)}",
-        f"color modes: {_listed(report.modes)}",
-        f"unreadable: {len(report.unreadable):,}",
-        f"groups of identical files: {len(report.duplicates_within):,} within a split, "
-        f"{len(report.duplicates_across):,} across splits",
-        f"pairs of similar images in different splits: {len(report.near_duplicates):,}",
-        f"left out: {_listed(report.left_out)}",
+        f"formats: {_listed(document['formats'])}",
+        f"color modes: {_listed(document['modes'])}",
+        f"unreadable: {len(document['unreadable']):,}",
+        f"groups of identical files: {len(document['duplicates_within']):,} within a split, "
+        f"{len(document['duplicates_across']):,} across splits",
+        f"pairs of similar images in different splits: {len(document['near_duplicates']):,}",
+        f"left out: {_listed(document['left_out'])}",
     ]
-    lines += [f"identical: {' = '.join(map(printable, group))}" for group in report.duplicates_within[:MAX_GROUPS]]
+    lines += [f"identical: {' = '.join(map(printable, group))}" for group in document["duplicates_within"][:MAX_GROUPS]]
     lines += [
-        f"similar: {printable(one)} and {printable(other)} ({similarity:.0%})"
-        for one, other, similarity in report.near_duplicates[:MAX_GROUPS]
+        f"similar: {' and '.join(map(printable, pair['paths']))} ({pair['correlation']:.0%})"
+        for pair in document["near_duplicates"][:MAX_GROUPS]
     ]
-    lines += [f"warning: {_with_code(message)}" for message in report.warnings]
-    lines += [f"note: {message}" for message in report.notes]
-    lines += [] if report.errors else ["OK: no problems found"]
-    click.echo("\n".join(lines))
+    lines += [f"warning: {_with_code(message)}" for message in report.messages("warning")]
+    lines += [f"note: {message}" for message in report.messages("note")]
+    _print_lines([*lines, *([] if errors else ["OK: no problems found"])])
 
 
-def _print_counts(report: FolderReport, console: Console) -> None:
-    rows = [(printable(label), *_counts_of(report, label)) for label in report.classes]
-    total = ("all", *(f"{sum(counts.values()):,}" for counts in report.counts.values()))
-    console.table(("class", *report.counts), [*rows, total], printable(report.path), to="stdout")
-    spreads = [("width", report.width), ("height", report.height), ("bytes", report.size_bytes)]
-    cells = [(name, f"{one.min:,}", f"{one.median:,}", f"{one.max:,}") for name, one in spreads]
+def _print_counts(document: Mapping[str, Any], console: Console) -> None:
+    splits = document["counts"]
+    rows = [
+        (label, *(f"{n[label]:,}" if label in n else "–" for n in splits.values())) for label in document["classes"]
+    ]
+    total = ("all", *(f"{sum(counts.values()):,}" for counts in splits.values()))
+    console.table(("class", *splits), [*rows, total], document["path"], to="stdout")
+    spreads = [("width", document["width"]), ("height", document["height"]), ("bytes", document["size_bytes"])]
+    cells = [(name, *(f"{value:,}" for value in spread.values())) for name, spread in spreads]
     console.table(("", "smallest", "median", "largest"), cells, to="stdout")
 
 
-def _print_fixed(fixed: FixedSplits) -> None:
-    lines = [f"{'moved' if fixed.carried_out else 'to be moved'}: {len(fixed.moves):,}"]
-    lines += [f"left: {_with_code(message)}" for message in fixed.left]
-    lines += [f"error: {_with_code(message)}" for message in fixed.problems]
-    click.echo("\n".join(lines))
+def _print_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        click.echo(line)
 
 
 def _with_code(message: Message) -> str:
     return f"{message} [{message.code}]" if message.code else str(message)
-
-
-def _counts_of(report: FolderReport, label: str) -> list[str]:
-    return [f"{counts[label]:,}" if label in counts else "–" for counts in report.counts.values()]
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -167,4 +168,5 @@ def dogs_vs_cats(source: Path, out: Path, train: int, validation: int, test: int
     from cnncli.recipes.data_prepare import prepare_dogs_vs_cats
 
     sizes = {"train": train, "validation": validation, "test": test}
-    click.echo(prepare_dogs_vs_cats(source, out, sizes, seed, console).path)
+    prepare_dogs_vs_cats(source, out, sizes, seed, console)
+    click.echo(out)

@@ -10,81 +10,20 @@ import math
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from cnncli.dataset.duplicates import Group, across_labels, across_splits, identical
-from cnncli.dataset.issues import MAX_NAMES, Issue
-from cnncli.dataset.labels.folders import OUTSIDE_CLASSES, split_named
-from cnncli.dataset.records import ImageRecord, LabeledImages
-from cnncli.dataset.split import SplitImages
-from cnncli.errors import printable
+from cnncli.dataset.dataset import Dataset
+from cnncli.dataset.duplicates import across_labels, across_splits
+from cnncli.dataset.issues import Issue
+from cnncli.dataset.labels.folders import HEIC, OUTSIDE_CLASSES, RAW, folder_names, split_named
 
-if TYPE_CHECKING:
-    from cnncli.config.schema import DataConfig
-
-FEW_IMAGES = 10
-"""Classes with fewer training images are reported."""
-UNEVEN_RATIO = 3.0
-"""Ratio of class sizes, and of a class's fractions of two splits, above which they are reported."""
-SWAPPED_RATIO = 1.5
-"""A split with so many times the images of train may have been swapped with it."""
-SIGNIFICANT_Z = 3.0
-"""Standard errors by which the fractions of a class in two splits must differ to be reported."""
-LEFT_OUT_FRACTION = 0.1
-"""Fraction of a class's files above which left-out files that are photographs are reported."""
-MAX_LEAKS = 20
-"""Number of images in several splits that are listed one by one."""
-NARROW_PEAK = 16_383
-"""16-bit images whose largest value is at most this (14 bits) use a quarter of the range or less."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A verified dataset.
-
-    Attributes:
-        found: what the label source found.
-        images: its records with facts, unreadable ones included.
-        data: settings of the config.
-        assigned: readable images in their final splits; None before they are assigned.
-    """
-
-    found: LabeledImages
-    images: Sequence[ImageRecord]
-    data: DataConfig
-    assigned: SplitImages | None = None
-
-    @cached_property
-    def good(self) -> tuple[ImageRecord, ...]:
-        """Readable images, in the splits of the source."""
-        return tuple(one for one in self.images if one.problem is None)
-
-    @cached_property
-    def bad(self) -> tuple[ImageRecord, ...]:
-        """Unreadable images."""
-        return tuple(one for one in self.images if one.problem is not None)
-
-    @cached_property
-    def identical(self) -> list[Group]:
-        """Groups of identical files."""
-        return identical(self.good)
-
-    @property
-    def final(self) -> Sequence[ImageRecord]:
-        """Readable images in their final splits, if these are assigned."""
-        return self.assigned.images if self.assigned else self.good
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of readable images by split and class; the training split comes first."""
-        found = Counter((one.split, one.label) for one in self.final)
-        splits = list(dict.fromkeys([*(("train",) if self.assigned else ()), *(one.split for one in self.final)]))
-        classes = sorted({one.label for one in self.final})
-        return {split: {label: found[split, label] for label in classes} for split in splits}
-
+FEW_IMAGES = 10  # classes with fewer training images are reported
+UNEVEN_RATIO = 3.0  # ratio of class sizes, and of a class's fractions of two splits, from which they are reported
+SWAPPED_RATIO = 1.5  # ratio of the images of a split to those of train above which the two may have been swapped
+SIGNIFICANT_Z = 3.0  # standard errors by which the fractions of a class in two splits must differ to be reported
+LEFT_OUT_FRACTION = 0.1  # fraction of a class's files above which photographs in formats that are not read are reported
+MAX_LEAKS = 20  # number of images in several splits that are listed one by one
+NARROW_PEAK = 16_383  # 16-bit images whose largest value is at most this (14 bits) use a quarter of the range or less
 
 Check = Callable[[Dataset], Iterator[Issue]]
 
@@ -99,17 +38,17 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
     found = dataset.found
     for split, folder in found.folders.items():
         if not found.classes[split]:
-            loose = found.left_out[OUTSIDE_CLASSES]
-            code = "data-images-outside-classes" if loose else "data-no-class-folders"
-            yield Issue("error", code, (folder,), {"n": loose})
+            yield Issue("error", "data-no-class-folders", (folder,), {"n": found.left_out[OUTSIDE_CLASSES]})
     if found.has_splits and "train" not in found.folders:
         yield Issue("error", "data-no-train-split", (found.root,), {"splits": tuple(found.folders)})
-    first = next(iter(found.folders))
+    first, folder = next(iter(found.folders.items()))
     if len(found.classes[first]) == 1:
         only = found.classes[first][0]
-        inner = found.class_folder(first, only)
-        code = "data-wrapped-folder" if _wraps_a_dataset(inner) else "data-single-class"
-        yield Issue("error", code, (found.folders[first],), {"label": only, "inner": inner})
+        inside = folder_names(folder / only)
+        # Archives often unpack into one folder around everything.
+        is_dataset = len(inside) > 1 or any(split_named(name) == "train" for name in inside)
+        hint = f". Did you mean {folder / only}?" if is_dataset else ""
+        yield Issue("error", "data-single-class", (folder,), {"label": only, "hint": hint})
 
 
 def empty_classes(dataset: Dataset) -> Iterator[Issue]:
@@ -118,16 +57,23 @@ def empty_classes(dataset: Dataset) -> Iterator[Issue]:
     for split, labels in dataset.found.classes.items():
         for label in labels:
             if (split, label) not in filled:
-                yield Issue("error", "data-empty-class", (dataset.found.class_folder(split, label),), {"label": label})
+                folder = dataset.found.folders[split] / label
+                yield Issue("error", "data-empty-class", (folder,), {"label": label})
 
 
 def different_classes(dataset: Dataset) -> Iterator[Issue]:
     """Yield splits whose classes are not those of the first split. Classes are matched by name."""
     found = dataset.found
-    first = next(iter(found.folders))
-    for split in found.folders if found.classes[first] else ():
-        if found.classes[split]:
-            yield from _difference(found.folders[split], found.classes[split], first, found.classes[first])
+    first, *others = found.folders
+    expected = found.classes[first]
+    for split in others:
+        received = found.classes[split]
+        missing = tuple(name for name in expected if name not in received)
+        additional = tuple(name for name in received if name not in expected)
+        if expected and received and (missing or additional):
+            facts = {"other": first, "missing": missing, "additional": additional}
+            facts["renamed"] = _renamed(missing, additional)
+            yield Issue("error", "data-classes-differ", (found.folders[split],), facts)
 
 
 def splits_without_effect(dataset: Dataset) -> Iterator[Issue]:
@@ -143,15 +89,12 @@ def splits_without_effect(dataset: Dataset) -> Iterator[Issue]:
 
 def unreadable_images(dataset: Dataset) -> Iterator[Issue]:
     """Yield unreadable images, as errors or as the number of those that are left out."""
-    if not dataset.bad:
-        return
-    if dataset.data.on_bad_image == "skip":
+    if dataset.bad and dataset.data.on_bad_image == "skip":
         yield Issue("note", "data-skipped-images", facts={"n": len(dataset.bad)})
-        return
-    for one in dataset.bad:
-        if one.problem is not None:
-            yield Issue("error", one.problem.code, (one.path,), {"reason": str(one.problem)})
-    yield Issue("error", "data-bad-images", facts={"n": len(dataset.bad)})
+    elif dataset.bad:
+        for path, problem in dataset.bad:
+            yield Issue("error", problem.code, (path,), {"reason": str(problem)})
+        yield Issue("error", "data-bad-images", facts={"n": len(dataset.bad)})
 
 
 def leaked_images(dataset: Dataset) -> Iterator[Issue]:
@@ -163,8 +106,7 @@ def leaked_images(dataset: Dataset) -> Iterator[Issue]:
     for leak in leaks[:MAX_LEAKS]:
         labels = tuple(sorted({one.label for one in leak}))
         facts = {"splits": tuple(one.split for one in leak), "labels": labels}
-        code = "data-leak-two-labels" if len(labels) > 1 else "data-leak"
-        yield Issue("error", code, tuple(one.path for one in leak), facts)
+        yield Issue("error", "data-leak", tuple(one.path for one in leak), facts)
     if leaks:
         yield Issue("error", "data-leaks", (dataset.found.root,), {"n": len(leaks), "fix": _fix_command(dataset)})
 
@@ -179,15 +121,11 @@ def contradicting_labels(dataset: Dataset) -> Iterator[Issue]:
 
 def similar_class_names(dataset: Dataset) -> Iterator[Issue]:
     """Yield classes whose names differ only in case, spaces, hyphens or the encoding of accents."""
-    pairs: dict[tuple[str, str], None] = {}
-    for names in dataset.found.classes.values():
-        alike: dict[str, str] = {}
-        for name in names:
-            other = alike.setdefault(_plain_name(name), name)
-            if other != name:
-                pairs[other, name] = None
-    for one, other in pairs:
-        yield Issue("warning", "data-class-names-similar", (dataset.found.root,), {"one": one, "other": other})
+    names: dict[str, str] = {}
+    for other in dataset.found.labels:
+        one = names.setdefault(_plain_name(other), other)
+        if one != other:
+            yield Issue("warning", "data-class-names-similar", (dataset.found.root,), {"one": one, "other": other})
 
 
 def left_out_files(dataset: Dataset) -> Iterator[Issue]:
@@ -195,13 +133,12 @@ def left_out_files(dataset: Dataset) -> Iterator[Issue]:
     found = dataset.found
     sizes = Counter((one.split, one.label) for one in dataset.images)
     for (split, label), reasons in found.left_out_of_class.items():
-        photographs = {reason: n for reason, n in reasons.items() if reason.endswith(("HEIC image", "RAW file"))}
+        photographs = {reason: reasons[reason] for reason in (HEIC, RAW) if reasons[reason]}
         n = sum(photographs.values())
         total = n + sizes[split, label]
         if n > LEFT_OUT_FRACTION * total:
-            named = tuple(f"{reason} {count:,}" for reason, count in photographs.items())
-            path = found.class_folder(split, label)
-            yield Issue("warning", "data-files-left-out", (path,), {"n": n, "total": total, "reasons": named})
+            facts = {"n": n, "total": total, "reasons": photographs}
+            yield Issue("warning", "data-files-left-out", (found.folders[split] / label,), facts)
 
 
 def narrow_ranges(dataset: Dataset) -> Iterator[Issue]:
@@ -209,55 +146,54 @@ def narrow_ranges(dataset: Dataset) -> Iterator[Issue]:
     deep = [one for one in dataset.good if one.facts.peak]
     peak = max((one.facts.peak for one in deep), default=0)
     if deep and dataset.data.range is None and peak <= NARROW_PEAK:
-        suggested = 2 ** math.ceil(math.log2(peak + 1)) - 1
-        facts = {"peak": peak, "suggested": str(suggested), "n": len(deep)}
+        facts = {"peak": peak, "suggested": str(2 ** peak.bit_length() - 1), "n": len(deep)}
         yield Issue("warning", "data-narrow-range", (dataset.found.root,), facts)
 
 
 def split_issues(dataset: Dataset) -> Iterator[Issue]:
     """Yield what the draw of splits reports: classes that are too small, or what was drawn."""
-    yield from dataset.assigned.issues if dataset.assigned else ()
+    # If classes are missing or empty, the sizes of the others do not matter.
+    if not run_checks(dataset, LAYOUT_CHECKS):
+        yield from dataset.assigned.issues
 
 
 def similar_images(dataset: Dataset) -> Iterator[Issue]:
     """Yield similar images in different splits, which inflate metrics."""
-    assigned = dataset.assigned
-    if assigned is None or not assigned.similar.pairs:
-        return
-    images, found = assigned.images, assigned.similar
-    contradicting = [pair for pair in found.pairs if images[pair[0]].label != images[pair[1]].label]
-    one, other, similarity = max(contradicting or found.pairs, key=lambda pair: pair[2])
-    facts = {
-        "n": len(found.pairs),
-        "labels": f", {len(contradicting):,} of them with two labels" if contradicting else "",
-        "one": f"{printable(images[one].path)} ({images[one].split})",
-        "other": f"{printable(images[other].path)} ({images[other].split})",
-        "similarity": f"{similarity:.0%}",
-        "fix": _fix_command(dataset),
-    }
-    yield Issue("warning", "data-near-duplicates", (images[one].path, images[other].path), facts)
+    images, pairs = dataset.assigned.images, dataset.assigned.pairs
+    contradicting = [pair for pair in pairs if images[pair[0]].label != images[pair[1]].label]
+    if pairs:
+        *places, similarity = max(contradicting or pairs, key=lambda pair: pair[2])
+        one, other = (images[place] for place in places)
+        facts = {
+            "n": len(pairs),
+            "labels": f", with two labels: {len(contradicting):,}" if contradicting else "",
+            "one": f"{one.file} ({one.split})",
+            "other": f"{other.file} ({other.split})",
+            "similarity": f"{similarity:.0%}",
+            "fix": _fix_command(dataset),
+        }
+        yield Issue("warning", "data-near-duplicates", (one.path, other.path), facts)
 
 
 def few_images(dataset: Dataset) -> Iterator[Issue]:
     """Yield classes with few images to train on."""
-    training = next(iter(dataset.counts().values()), {})
-    small = {label: n for label, n in sorted(training.items(), key=lambda item: item[1]) if 0 < n < FEW_IMAGES}
+    training = sorted(dataset.counts()["train"].items(), key=lambda item: item[1])
+    small = {label: n for label, n in training if 0 < n < FEW_IMAGES}
     if small:
-        facts = {"minimum": FEW_IMAGES, "n": len(small), "counts": _first(small)}
+        facts = {"minimum": FEW_IMAGES, "n": len(small), "counts": small}
         yield Issue("warning", "data-few-images", (dataset.found.root,), facts)
 
 
 def uneven_classes(dataset: Dataset) -> Iterator[Issue]:
     """Yield splits whose largest class has several times the images of the smallest."""
     for split, counts in dataset.counts().items():
-        filled = {label: n for label, n in counts.items() if n}
-        small, large = min(filled, key=filled.__getitem__, default=""), max(filled, key=filled.__getitem__, default="")
-        if filled and filled[large] >= UNEVEN_RATIO * filled[small]:
-            advise = split == "train" and dataset.data.class_weights == "none"
-            remedy = "; data.class_weights=balanced compensates for this in training" if advise else ""
-            sizes = {"n_large": filled[large], "n_small": filled[small]}
-            facts = {"split": split, "large": large, "small": small, **sizes, "remedy": remedy}
-            yield Issue("warning", "data-uneven-classes", (dataset.found.root,), facts)
+        filled = sorted((n, label) for label, n in counts.items() if n)
+        if filled and filled[-1][0] >= UNEVEN_RATIO * filled[0][0]:
+            (n_small, small), (n_large, large) = filled[0], filled[-1]
+            is_advised = split == "train" and dataset.data.class_weights == "none"
+            remedy = "; data.class_weights=balanced compensates for this in training" if is_advised else ""
+            facts = {"split": split, "large": large, "small": small, "n_large": n_large, "n_small": n_small}
+            yield Issue("warning", "data-uneven-classes", (dataset.found.root,), {**facts, "remedy": remedy})
 
 
 def class_distributions(dataset: Dataset) -> Iterator[Issue]:
@@ -266,31 +202,34 @@ def class_distributions(dataset: Dataset) -> Iterator[Issue]:
     The standard error is that of a difference of two binomial fractions; a class of 1 % in a split of 100 images that
     has none of 2,000 in train is not worth a warning.
     """
-    (_, training), *others = dataset.counts().items() or [("", {})]
+    others = dataset.counts()
+    training = others.pop("train")
     n_training = sum(training.values())
-    for split, counts in others:
-        n = sum(counts.values())
-        odd = {}
-        for label, count in counts.items() if n and n_training else ():
-            here, there = count / n, training.get(label, 0) / n_training
-            pooled = (count + training.get(label, 0)) / (n + n_training)
+    for split, counts in others.items():
+        n, odd = sum(counts.values()), {}
+        for label, there in training.items():
+            if not n or not there:
+                continue
+            fraction, expected = counts[label] / n, there / n_training
+            pooled = (counts[label] + there) / (n + n_training)
             error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / n_training))
-            ratio = max(here, there) / max(min(here, there), 1e-9)
-            if there and ratio >= UNEVEN_RATIO and abs(here - there) > SIGNIFICANT_Z * error:
-                odd[label] = f"{here:.0%} vs. {there:.0%}"
+            ratio = max(fraction, expected) / max(min(fraction, expected), 1e-9)
+            if ratio >= UNEVEN_RATIO and abs(fraction - expected) > SIGNIFICANT_Z * error:
+                odd[label] = f"{fraction:.0%} vs. {expected:.0%}"
         if odd:
-            facts = {"split": split, "fractions": _first(odd), "n": len(odd)}
+            facts = {"split": split, "fractions": odd, "n": len(odd)}
             yield Issue("warning", "data-class-distribution", (dataset.found.root,), facts)
 
 
 def swapped_splits(dataset: Dataset) -> Iterator[Issue]:
     """Yield splits with more images than train."""
-    (first, training), *others = dataset.counts().items() or [("", {})]
-    n_first = sum(training.values())
-    for split, counts in others:
+    others = dataset.counts()
+    training = others.pop("train")
+    n_training = sum(training.values())
+    for split, counts in others.items():
         n = sum(counts.values())
-        if n_first and n > SWAPPED_RATIO * n_first:
-            facts = {"split": split, "n": n, "first": first, "n_first": n_first}
+        if n_training and n > SWAPPED_RATIO * n_training:
+            facts = {"split": split, "n": n, "first": "train", "n_first": n_training}
             yield Issue("warning", "data-splits-swapped", (dataset.found.root,), facts)
 
 
@@ -326,51 +265,11 @@ def run_checks(dataset: Dataset, checks: Sequence[Check]) -> list[Issue]:
     return [issue for check in checks for issue in check(dataset)]
 
 
-def known_class_issues(
-    folder: Path, present: Iterable[str], images: Sequence[ImageRecord], classes: Sequence[str], allow_missing: bool
-) -> Iterator[Issue]:
-    """Yield what keeps class folders from being evaluated with a classifier that knows `classes`.
-
-    Args:
-        folder: parent of the class folders.
-        present: names of the class folders.
-        images: readable images in them.
-        classes: classes of the classifier.
-        allow_missing: accept classes that are absent or empty.
-    """
-    filled = {one.label for one in images}
-    for name in sorted(set(present) - set(classes)):
-        yield Issue("error", "data-class-unknown", (folder,), {"label": name, "known": tuple(classes)})
-    if not allow_missing:
-        for name in sorted(set(classes) - filled):
-            yield Issue("error", "data-class-absent", (folder,), {"label": name})
-    elif not filled:
-        yield Issue("error", "data-no-known-class", (folder,), {"known": tuple(classes)})
-
-
-def _difference(folder: Path, classes: Collection[str], other: str, expected: Collection[str]) -> Iterator[Issue]:
-    missing = [name for name in expected if name not in classes]
-    extra = [name for name in classes if name not in expected]
-    renamed = _renamed(missing, extra)
-    for there, here in renamed.items():
-        facts = {"received": here, "expected": there, "other": other}
-        yield Issue("error", "data-class-renamed", (folder,), facts)
-    missing = [name for name in missing if name not in renamed]
-    extra = [name for name in extra if name not in renamed.values()]
-    if len(missing) == len(expected) and extra:
-        names = {"expected": tuple(expected), "received": tuple(classes)}
-        yield Issue("error", "data-classes-differ", (folder,), {"other": other, **names})
-        return
-    for name in missing:
-        yield Issue("error", "data-class-missing", (folder,), {"label": name, "other": other})
-    for name in extra:
-        yield Issue("error", "data-class-extra", (folder,), {"label": name, "other": other})
-
-
-def _renamed(missing: Iterable[str], extra: Iterable[str]) -> dict[str, str]:
-    """Return missing class names with the names that these classes seem to have instead."""
-    plain = {_plain_name(name).rstrip("s"): name for name in extra}
-    return {name: plain.pop(key) for name in missing if (key := _plain_name(name).rstrip("s")) in plain}
+def _renamed(missing: Iterable[str], additional: Iterable[str]) -> str:
+    """Return which additional classes seem to be the missing ones under another name."""
+    plain = {_plain_name(name).rstrip("s"): name for name in additional}
+    pairs = [(name, plain.get(_plain_name(name).rstrip("s"))) for name in missing]
+    return "".join(f'. "{other}" is probably "{name}"' for name, other in pairs if other is not None)
 
 
 def _plain_name(name: str) -> str:
@@ -380,20 +279,7 @@ def _plain_name(name: str) -> str:
     return "".join(kept) or plain
 
 
-def _wraps_a_dataset(folder: Path) -> bool:
-    """Return whether a folder holds a dataset; archives often unpack into one folder around everything."""
-    try:
-        inside = {path.name for path in folder.iterdir() if path.is_dir()}
-    except OSError:
-        return False
-    return len(inside) > 1 or any(split_named(name) == "train" for name in inside)
-
-
 def _fix_command(dataset: Dataset) -> str:
-    if not dataset.found.has_splits:
-        return ""
-    return f"; `cnncli data check {printable(shlex.quote(str(dataset.found.root)))} --fix-splits` moves them together"
-
-
-def _first(values: Mapping[str, object]) -> dict[str, object]:
-    return dict(list(values.items())[:MAX_NAMES])
+    """Return the advice to move images together, if there are split folders to move them between."""
+    command = f"cnncli data check {shlex.quote(str(dataset.found.root))} --fix-splits"
+    return f"; `{command}` moves them together" if dataset.found.has_splits else ""

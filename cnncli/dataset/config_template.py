@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cnncli.catalogue.networks import NetworkInfo
 from cnncli.config.schema import BackboneConfig
 from cnncli.config.small_images import size_for_images
 from cnncli.config.writer import to_yaml
-from cnncli.dataset.folder_report import FolderReport
 from cnncli.errors import printable
 
 UNEVEN = 2.0
@@ -23,18 +23,18 @@ Row = tuple[str, Any, str]
 """Key, value and comment."""
 
 
-def template_for(report: FolderReport, path: str, config_name: str = "config.yaml") -> str:
+def template_for(report: Mapping[str, Any], path: str, config_name: str = "config.yaml") -> str:
     """Return the text of a config.
 
     Args:
-        report: Facts about the images.
+        report: Facts about the images, as `FolderReport.to_dict` returns them.
         path: Path of the folder as written in the config.
         config_name: Name of the file, for the commands in its first lines.
     """
-    counts = {split: by_class for split, by_class in report.counts.items() if by_class}
+    counts = {split: by_class for split, by_class in report["counts"].items() if by_class}
     training = counts.get("train") or next(iter(counts.values()))
     backbone = BackboneConfig()
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", report.path.name).strip("-._")[:80] or "images"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(report["path"]).name).strip("-._")[:80] or "images"
     few = sum(training.values()) < 1_000
     sections: dict[str, list[Row]] = {
         "": [
@@ -78,7 +78,7 @@ def template_for(report: FolderReport, path: str, config_name: str = "config.yam
 
 
 def _head(
-    report: FolderReport, counts: Mapping[str, Mapping[str, int]], training: Mapping[str, int], config_name: str
+    report: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], training: Mapping[str, int], config_name: str
 ) -> list[str]:
     listed = ", ".join(map(printable, [*training][:8]))
     lines = [
@@ -94,32 +94,32 @@ def _head(
     if _is_uneven(training):
         smallest = min(training, key=training.__getitem__)
         lines.append(f"# smallest class: {printable(smallest)}, {training[smallest]:,} images")
-    width, height = report.width, report.height
-    sizes = f"{width.min} × {height.min} · {width.median} × {height.median} · {width.max} × {height.max}"
+    width, height = report["width"], report["height"]
+    sizes = " · ".join(f"{width[which]} × {height[which]}" for which in ("min", "median", "max"))
     lines.append(f"# width × height in pixels, smallest · middle · largest: {sizes}")
-    if n_leaks := len(report.duplicates_across):
+    if n_leaks := len(report["duplicates_across"]):
         lines.append(f"# {n_leaks:,} images are in several splits: see `cnncli data check`, remove them first")
     return [*lines, "#", f"# All settings with their values: cnncli config show {printable(config_name)}"]
 
 
 def _data(
-    report: FolderReport,
+    report: Mapping[str, Any],
     counts: Mapping[str, Mapping[str, int]],
     training: Mapping[str, int],
     network: NetworkInfo,
 ) -> list[Row]:
     rows: list[Row] = []
-    size = size_for_images(network, max(report.width.max, report.height.max))
+    size = size_for_images(network, max(report["width"]["max"], report["height"]["max"]))
     if size < network.input_size:
         remark = f"small images; {network.input_size} takes three times as long and may be more accurate"
         rows.append(("image_size", size, remark))
     else:
         rows.append(("image_size", size, "pixels, the default of the network; 160 takes half as long"))
-    if set(report.modes) <= GRAYSCALE_MODES:
+    if set(report["modes"]) <= GRAYSCALE_MODES:
         rows.append(("color", "grayscale", "no image has colors"))
     else:
         rows.append(("color", "rgb", "rgb | grayscale"))
-    width, height = report.width.median, report.height.median
+    width, height = report["width"]["median"], report["height"]["median"]
     is_long = max(width, height) > 1.5 * min(width, height)
     rows.append(("fit", "stretch", "pad keeps their aspect ratio" if is_long else "stretch | crop | pad"))
     if "all" in counts:
@@ -130,7 +130,7 @@ def _data(
         rows.append(("class_weights", "balanced", "small classes count as much as large ones"))
     else:
         rows.append(("class_weights", "none", "none | balanced"))
-    if n := len(report.unreadable):
+    if n := len(report["unreadable"]):
         remark = f"{n:,} cannot be read: `cnncli data check` lists them; error: stop before training"
         rows.append(("on_bad_image", "skip", remark))
     return rows

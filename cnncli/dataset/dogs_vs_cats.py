@@ -6,67 +6,74 @@ Kaggle has flat `cat.0.jpg` and `dog.0.jpg`, in a folder, a zip or a zip within 
 
 from __future__ import annotations
 
+import logging
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from cnncli.dataset.archive_files import Files
 from cnncli.dataset.labels.folders import split_named
 from cnncli.dataset.verification import MAX_PIXELS
-from cnncli.errors import DataError, ImageError, Message
-from cnncli.images.formats import is_image_name, reason_of
+from cnncli.errors import DataError, ImageError, Message, printable
+from cnncli.images.formats import is_image_name, reason_of, regular_file
 from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.random_keys import key_of
 from cnncli.runtime.threads import map_ordered
+from cnncli.storage.zips import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry, unpack_entry
+from cnncli.terminal.console import Console
+
+log = logging.getLogger(__name__)
 
 LABELS = ("cats", "dogs")
 _FLAT_NAME = re.compile(r"(cat|dog)\.(\d+)(\.jpe?g)", re.IGNORECASE)
 _CLASS_FOLDERS = {"cat": "cats", "cats": "cats", "dog": "dogs", "dogs": "dogs"}
-LONGEST_STEM = 60
-"""Maximum length of a file name without its suffix; file systems limit a name to 255 bytes."""
+LONGEST_STEM = 60  # maximum length of a file name without its suffix; file systems limit a name to 255 bytes
+# Maximum size in bytes; a larger entry of an archive is not a photograph and is not unpacked.
+LARGEST_FILE = 200_000_000
+# Entries of at most `HARMLESS` bytes may have any compression ratio; larger ones at most `MOST_PACKED`.
+HARMLESS, MOST_PACKED = 2**25, 20
+MOST_FILES, MOST_ZIPS = 500_000, 100  # limits of a download; Kaggle's has 37,500 images in two zips
+
+_UNLABELED = "test"  # Kaggle packs its unlabeled test images in a separate zip
+
+# Functions that read each file, by its name in the download with `/` as separator.
+Files = Mapping[str, Callable[[], bytes]]
 
 
 @dataclass(frozen=True)
 class LabeledFile:
-    """A file of the download that should be a cat or a dog.
+    """A file of the download that should be a cat or a dog."""
 
-    Attributes:
-        source: its name in the download.
-        label: cats or dogs.
-        split: the split in which it is already, or None.
-        name: its new name: cat.0.jpg, as from Kaggle.
-    """
-
-    source: str
+    source: str  # its name in the download
     label: str
-    split: str | None
-    name: str
+    split: str | None  # the split in which it is already
+    name: str  # its new name, such as cat.0.jpg, as from Kaggle
+    digest: str = ""  # SHA-256, hexadecimal, once it is verified
 
 
-@dataclass(frozen=True)
-class VerifiedFiles:
-    """Verified images of a download.
+@contextmanager
+def files_of(source: Path, scratch: Path) -> Iterator[Files]:
+    """Yield the files of a folder or zip; those that cannot be read raise ImageError when they are read.
 
-    Attributes:
-        good: readable images without copies, with their digests.
-        broken: names of unreadable images with the reason, sorted.
-        n_copies: number of files left out because an earlier one is identical.
+    Hidden files are left out. Zips inside the zip are unpacked into the folder `scratch`.
+
+    Raises:
+        DataError: the source does not exist or is not a zip.
     """
-
-    good: tuple[tuple[LabeledFile, str], ...]
-    broken: tuple[tuple[str, Message], ...]
-    n_copies: int
-
-
-def check_sizes(sizes: Mapping[str, int]) -> None:
-    """Raise DataError with a message for each size that is odd."""
-    odd = [split for split, n in sizes.items() if n % 2]
-    if odd:
-        texts = {
-            split: f"--{split} {sizes[split]}: expected an even number, half of it for each class" for split in odd
-        }
-        raise DataError([Message("data-prepare-odd-size", text, key=split) for split, text in texts.items()])
+    with ExitStack() as archives:
+        try:
+            files = _files_in_folder(source) if source.is_dir() else _files_in_zip(source, "", scratch, archives)
+        except FileNotFoundError:
+            raise DataError(Message("data-path-missing", f"{printable(source)}: no such file", path=source)) from None
+        except ARCHIVE_ERRORS as error:
+            reason = printable(str(error))
+            text = f"{printable(source)}: is not a zip file of a dataset, or the download is incomplete ({reason})"
+            raise DataError(Message("data-prepare-not-a-zip", text, path=source)) from None
+        yield files
 
 
 def label_files(names: Iterable[str]) -> list[LabeledFile]:
@@ -75,80 +82,72 @@ def label_files(names: Iterable[str]) -> list[LabeledFile]:
     >>> [(one.label, one.name) for one in label_files(["train/dog.7.jpg", "PetImages/Cat/3.jpg", "test1/9.jpg"])]
     [('cats', 'cat.3.jpg'), ('dogs', 'dog.7.jpg')]
     """
-    found = [_label_file(name) for name in sorted(names)]
-    return [one for one in found if one is not None]
+    return [one for one in map(_label_file, sorted(names)) if one is not None]
 
 
-def verify_files(
-    files: Files, found: Sequence[LabeledFile], progress: Callable[[int], None] | None = None
-) -> VerifiedFiles:
-    """Read and fully decode every file once."""
-    good: list[tuple[LabeledFile, str]] = []
-    broken: list[tuple[str, Message]] = []
-    known: set[str] = set()
-    facts = map_ordered(lambda one: _facts(files, one), found)
-    for done, (one, fact) in enumerate(zip(found, facts, strict=True), 1):
-        if fact.problem is not None:
-            broken.append((one.source, fact.problem))
-        elif fact.digest not in known:
-            good.append((one, fact.digest))
-            known.add(fact.digest)
-        if progress:
-            progress(done)
-    return VerifiedFiles(tuple(good), tuple(broken), len(found) - len(good) - len(broken))
+def verify_files(files: Files, found: Sequence[LabeledFile], console: Console) -> list[LabeledFile]:
+    """Read and fully decode every file once; return the readable ones without copies, and report the others."""
+    good: dict[str, LabeledFile] = {}
+    n_copies = 0
+    with console.progress(len(found), "images") as bar:
+        for one, facts in zip(found, map_ordered(lambda one: _facts(files, one), found), strict=True):
+            if facts.problem is not None:
+                text = f"{printable(one.source)}: {facts.problem}; left out"
+                log.warning(Message("data-prepare-left-out", text, path=one.source, reason=facts.problem))
+            elif facts.digest in good:
+                n_copies += 1
+            else:
+                good[facts.digest] = replace(one, digest=facts.digest)
+            bar.advance()
+    if n_copies:
+        log.info(Message("data-prepare-copies", f"copies left out: {n_copies:,}", n=n_copies))
+    return list(good.values())
 
 
 def select_files(
-    good: Iterable[tuple[LabeledFile, str]], sizes: Mapping[str, int], seed: int
+    good: Sequence[LabeledFile], sizes: Mapping[str, int], seed: int
 ) -> dict[tuple[str, str], list[LabeledFile]]:
     """Draw the images of each split and class with the seed; names do not matter.
 
-    Images that are in splits already stay in them, so that nobody trains on the test images of others.
-
-    Args:
-        good: images with their digests.
-        sizes: even number of images of each split, half of each class.
-        seed: another seed draws others.
-
-    Returns:
-        Images by split and class.
+    Images that are in splits already stay in them, so that test images are never trained on.
 
     Raises:
         DataError: there are too few.
     """
-    ranked = [one for one, _ in sorted(good, key=lambda pair: key_of("prepare", seed, pair[1]))]
-    is_arranged = any(one.split for one in ranked)
+    ranked = sorted(good, key=lambda one: key_of("prepare", seed, one.digest))
+    is_arranged = any(one.split for one in good)
     chosen: dict[tuple[str, str], list[LabeledFile]] = {}
     problems: list[Message] = []
     for label in LABELS:
         pool = [one for one in ranked if one.label == label]
-        if not is_arranged and len(pool) < sum(sizes.values()) // 2:
-            problems.append(_too_few(label, "", sum(sizes.values()) // 2, len(pool)))
+        unused = iter(pool)
+        if not is_arranged:
+            problems += _too_few(label, "", sum(sizes.values()) // 2, len(pool))
         for split, n in sizes.items():
-            free = [one for one in pool if one.split == split] if is_arranged else pool
-            if is_arranged and len(free) < n // 2:
-                problems.append(_too_few(label, f" for {split}", n // 2, len(free)))
-            chosen[split, label] = free[: n // 2]
-            pool = pool if is_arranged else pool[n // 2 :]
+            if is_arranged:
+                own = [one for one in pool if one.split == split]
+                problems += _too_few(label, f" ({split})", n // 2, len(own))
+                unused = iter(own)
+            chosen[split, label] = list(islice(unused, n // 2))
     if problems:
         raise DataError(problems)
     return chosen
 
 
-def _too_few(label: str, where: str, needed: int, available: int) -> Message:
-    text = f"{needed:,} {label} are needed{where}, but there are {available:,}"
-    return Message("data-prepare-too-few", text, label=label, expected=needed, received=available)
+def _too_few(label: str, where: str, needed: int, available: int) -> list[Message]:
+    text = f"too few {label}{where}: needed {needed:,}, available {available:,}"
+    facts = {"label": label, "expected": needed, "received": available}
+    return [Message("data-prepare-too-few", text, **facts)] if available < needed else []
 
 
 def write_files(files: Files, chosen: Mapping[tuple[str, str], Sequence[LabeledFile]], folder: Path) -> None:
     """Write the selected images below a folder, with safe names."""
     for (split, label), images in chosen.items():
-        if not images:
-            continue
-        target = folder / split / label
-        target.mkdir(parents=True)
-        for one, name in zip(images, _unique(one.name for one in images), strict=True):
-            (target / name).write_bytes(files[one.source]())
+        names = _unique(one.name for one in images)
+        for one, name in zip(images, names, strict=True):
+            target = folder / split / label / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(files[one.source]())
 
 
 def _label_file(source: str) -> LabeledFile | None:
@@ -183,3 +182,54 @@ def _unique(names: Iterable[str]) -> Iterator[str]:
             unique, number = f"{stem}-{number}{dot}{suffix}", number + 1
         taken.add(unique.lower())
         yield unique
+
+
+def _files_in_folder(source: Path) -> Files:
+    paths = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if not path.is_dir()}
+    return {name: partial(_read_file, path) for name, path in paths.items() if _is_visible(name)}
+
+
+def _files_in_zip(source: Path, prefix: str, scratch: Path, archives: ExitStack) -> Files:
+    archive = archives.enter_context(open_zip(source))
+    files: dict[str, Callable[[], bytes]] = {}
+    for entry in archive.infolist():
+        name = entry.filename.replace("\\", "/")
+        if entry.is_dir() or not _is_visible(name):
+            continue
+        inner = PurePosixPath(name)
+        if inner.suffix.lower() != ".zip":
+            files[prefix + name] = partial(_read_entry, archive, entry)
+        elif not prefix and not inner.stem.lower().startswith(_UNLABELED):
+            files.update(_files_in_zip(_unpack(archive, entry, scratch, source), f"{name}/", scratch, archives))
+        if len(files) > MOST_FILES:
+            raise ArchiveRefusedError(f"it has more than {MOST_FILES:,} files")
+    return files
+
+
+def _is_visible(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" not in parts and not any(part.startswith(".") and part not in (".", "..") for part in parts)
+
+
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, scratch: Path, source: Path) -> Path:
+    """Unpack a zip inside a zip into a file with a safe name."""
+    others = [path.stat().st_size for path in scratch.iterdir()]
+    if len(others) == MOST_ZIPS:
+        raise ArchiveRefusedError(f"it has more than {MOST_ZIPS} zips")
+    path = scratch / f"{len(others)}.zip"
+    with path.open("wb") as file:
+        unpack_entry(archive, entry, file, most_unpacked(source.stat().st_size) - sum(others))
+    return path
+
+
+def _read_file(path: Path) -> bytes:
+    with regular_file(path) as file:
+        return file.read()
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    try:
+        return read_entry(archive, entry, min(LARGEST_FILE, max(HARMLESS, MOST_PACKED * entry.compress_size)))
+    except ARCHIVE_ERRORS as error:
+        reason = f"cannot be unpacked ({printable(str(error))})"
+        raise ImageError(entry.filename, Message("image-damaged", reason)) from None

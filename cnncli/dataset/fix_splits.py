@@ -13,14 +13,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from cnncli.dataset.dataset import read_dataset
 from cnncli.dataset.duplicates import inseparable, similar
 from cnncli.dataset.records import SPLITS, ImageRecord, LabeledImages
-from cnncli.dataset.watching import Progress
-from cnncli.errors import Message, printable
+from cnncli.errors import DataError, Message, printable
 from cnncli.storage.atomic import sync_folder
+from cnncli.terminal.console import Console
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +40,30 @@ class Plan:
     left: tuple[Message, ...]
 
 
-def plan_moves(found: LabeledImages, images: Sequence[ImageRecord], progress: Progress | None = None) -> Plan:
+def plan_moves(folder: Path, console: Console | None = None) -> Plan:
     """Plan the moves after which no group is in two splits, as far as the rules allow.
 
-    Args:
-        found: a folder with split folders.
-        images: its readable images.
-        progress: receives the number of comparisons done and in total.
+    Raises:
+        DataError: there is no such folder, or it has no split folders.
     """
-    near = similar(images, SPLITS, progress)
-    alike = [(one, other) for one, other, _ in near.pairs] if near.complete else []
+    from cnncli.config.schema import DataConfig
+
+    dataset = read_dataset(DataConfig(path=folder), console=console)
+    found, images = dataset.found, dataset.good
+    if not found.has_splits:
+        text = (
+            f"{printable(found.root)}: has no split folders to move images between. A training that draws the splits "
+            "keeps identical and similar images together."
+        )
+        raise DataError(Message("data-fix-no-splits", text, path=found.root))
+    near = similar(images, SPLITS, console)
     planner = _Planner(found, images)
-    if not near.complete or near.too_many:
+    if not near.is_complete:
         text = "too many images, or too many similar ones, to compare: only identical images are moved"
         planner.left.append(Message("data-fix-identical-only", text))
+    alike = [(one, other) for one, other, _ in near.pairs] if near.is_complete else []
     for group in inseparable([one.digest for one in images], [one.label for one in images], alike):
-        planner.take([images[place] for place in group])
+        planner.add([images[place] for place in group])
     return Plan(tuple(planner.moves), tuple(planner.left))
 
 
@@ -67,29 +76,26 @@ def carry_out(moves: Sequence[Move]) -> list[Message]:
         except OSError as error:
             text = f"{printable(move.source)}: cannot be moved to {printable(move.target)} ({error.strerror})"
             problems.append(Message("data-fix-move-failed", text, path=move.source, target=move.target))
-    for folder in {path.parent for move in moves for path in (move.source, move.target) if path.parent.is_dir()}:
+    for folder in {path.parent for move in moves for path in (move.source, move.target)}:
         sync_folder(folder)
     return problems
 
 
 def _move(source: Path, target: Path) -> None:
-    if not os.path.lexists(source):
-        return  # another call, at the same time, has moved it
-    if _is_same_file(source, target):
-        source.unlink(missing_ok=True)  # a call was killed between the link and the removal of the old name
-        return
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
+    except FileNotFoundError:
+        return  # another call, at the same time, has moved it
     except FileExistsError:
-        raise
+        if not _is_same_file(source, target):  # else a call was killed before the removal of the old name
+            raise
     except OSError:  # a file system without hard links
         if os.path.lexists(target):
             raise
         source.rename(target)
-        return
     try:
-        source.unlink(missing_ok=True)  # missing if another call found both names
+        source.unlink(missing_ok=True)
     except OSError:
         target.unlink()
         raise
@@ -102,69 +108,54 @@ def _is_same_file(source: Path, target: Path) -> bool:
         return False
 
 
-@dataclass
 class _Planner:
     """Plans group after group, and keeps account of what remains of each class of each split."""
 
-    found: LabeledImages
-    images: Sequence[ImageRecord]
-    moves: list[Move] = field(default_factory=list)
-    left: list[Message] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._remaining = Counter((one.split, one.label) for one in self.images)
+    def __init__(self, found: LabeledImages, images: Sequence[ImageRecord]) -> None:
+        self.moves: list[Move] = []
+        self.left: list[Message] = []
+        self._folders = found.folders
+        self._remaining = Counter((one.split, one.label) for one in images)
         self._minimum = {key: (n + 1) // 2 for key, n in self._remaining.items()}
         self._taken: set[str] = set()
 
-    def take(self, members: Sequence[ImageRecord]) -> None:
+    def add(self, members: Sequence[ImageRecord]) -> None:
         """Plan the moves of a group, or the message that it stays."""
         splits = [split for split in SPLITS if any(one.split == split for one in members)]
         if len(splits) < 2:
             return
-        first = {one.split: one for one in reversed(members)}
-        paths = tuple(one.path for one in reversed(first.values()))
-        where = f"{' and '.join(map(printable, paths))}: in {' and '.join(splits)}"
-        if len(labels := sorted({one.label for one in members})) > 1:  # moved together, nobody would notice any more
-            text = f"{where}, not moved: which label is right, {' or '.join(map(printable, labels))}?"
-            self.left.append(Message("data-fix-two-labels", text, paths=paths, labels=tuple(labels)))
-            return
-        reasons = []
-        for target in (splits[0], splits[-1]):
-            movers = [one for one in members if one.split != target]
-            if not (reason := self._obstacle(movers, target)):
-                self._plan(movers, target)
+        labels = sorted({one.label for one in members})
+        # After a move, the contradiction of two labels would be hard to find.
+        reasons = [f"which label is right, {' or '.join(map(printable, labels))}?"] if len(labels) > 1 else []
+        for target in (splits[0], splits[-1]) if len(labels) == 1 else ():
+            if not (reason := self._plan(members, target)):
                 return
             reasons.append(reason)
-        self.left.append(Message("data-fix-left", f"{where}, not moved: {reasons[0]}", paths=paths))
+        paths = tuple(next(one.path for one in members if one.split == split) for split in splits)
+        text = f"{' and '.join(map(printable, paths))}: in {' and '.join(splits)}, not moved: {'; '.join(reasons)}"
+        self.left.append(Message("data-fix-left", text, paths=paths, labels=tuple(labels)))
 
-    def _obstacle(self, movers: Sequence[ImageRecord], target: str) -> str | None:
-        """Return why images cannot be moved to a split, or None."""
+    def _plan(self, members: Sequence[ImageRecord], target: str) -> str | None:
+        """Plan to move a group to a split; return the reason if that is impossible."""
+        movers = [one for one in members if one.split != target]
         for (split, label), n in Counter((one.split, one.label) for one in movers).items():
             if self._remaining[split, label] - n < self._minimum[split, label]:
                 return f"{split} would lose more than half of its class {printable(label)}"
-        for one in movers:
-            folder = self._folder(one, target)
-            for path in (one.path, folder):
-                if os.path.realpath(path) != os.fspath(path):
-                    return f"{printable(path)} is behind a link"
-        return None
-
-    def _plan(self, movers: Sequence[ImageRecord], target: str) -> None:
-        for one in movers:
-            place = _free_path(self._folder(one, target) / one.path.name, one.path, self._taken)
+        folders = [self._folders[target] / one.path.parent.relative_to(self._folders[one.split]) for one in movers]
+        for path in (*(one.path for one in movers), *folders):
+            if os.path.realpath(path) != os.fspath(path):
+                return f"{printable(path)} is behind a link"
+        for one, folder in zip(movers, folders, strict=True):
+            place = self._free_path(folder / one.path.name, one.path)
             self._taken.add(os.fspath(place).casefold())
             self._remaining[one.split, one.label] -= 1
             self.moves.append(Move(one.path, place))
+        return None
 
-    def _folder(self, one: ImageRecord, target: str) -> Path:
-        """Return the folder in the target split that corresponds to the folder of an image."""
-        return self.found.folders[target] / one.path.parent.relative_to(self.found.folders[one.split])
-
-
-def _free_path(wanted: Path, source: Path, taken: set[str]) -> Path:
-    """Return the first free path among name, name-2, name-3, …, or one that already is a link to the source."""
-    number, path = 1, wanted
-    while not _is_same_file(source, path) and (os.path.lexists(path) or os.fspath(path).casefold() in taken):
-        number += 1
-        path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
-    return path
+    def _free_path(self, path: Path, source: Path) -> Path:
+        """Return the first free path among name, name-2, name-3, …, or one that already is a link to the source."""
+        number, free = 1, path
+        while not _is_same_file(source, free) and (os.path.lexists(free) or os.fspath(free).casefold() in self._taken):
+            number += 1
+            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        return free

@@ -7,16 +7,15 @@ import io
 import logging
 import re
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.dataset.issues import Issue, log_issues
-from cnncli.dataset.records import SPLITS, ImageRecord
+from cnncli.dataset.issues import Issue
+from cnncli.dataset.records import SPLITS, ImageRecord, count_images
 from cnncli.errors import DataError, Message, printable
 from cnncli.images.verify import ImageFacts
 from cnncli.storage.atomic import write_atomically
@@ -24,12 +23,10 @@ from cnncli.storage.safe_io import read_bytes
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("path", "label", "split", "digest", "size_bytes", "width", "height")
-"""Columns of manifest.csv."""
+COLUMNS = ("path", "label", "split", "digest", "size_bytes", "width", "height")  # columns of manifest.csv
 
 _DIGEST = re.compile("[0-9a-f]{64}")
-MOST_BYTES = 8 * 2**30
-"""Maximum size of manifest.csv, about thirty million images."""
+MOST_BYTES = 8 * 2**30  # maximum size of manifest.csv, about thirty million images
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,6 @@ class Manifest:
     Attributes:
         rows: images, sorted by split, label and path.
         classes: names, sorted; the index of a class in the scores is its index here.
-        left_out: number of files and folders that were left out, by reason.
         skipped: unreadable images that were left out, with the reason of each.
         issues: warnings and notes about the dataset.
         similar: pairs of similar images in different splits, with the correlation of their brightness (0-1).
@@ -47,18 +43,17 @@ class Manifest:
 
     rows: tuple[ImageRecord, ...]
     classes: tuple[str, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[Path, Message], ...] = ()
     issues: tuple[Issue, ...] = ()
     similar: tuple[tuple[ImageRecord, ImageRecord, float], ...] = ()
 
     def log_issues(self) -> None:
         """Log warnings and notes about the dataset, and at debug level each image that was left out."""
-        log_issues(self.issues)
+        for issue in self.issues:
+            log.log(logging.WARNING if issue.severity == "warning" else logging.INFO, issue.message)
         for path, reason in self.skipped:
-            log.debug(
-                Message("data-image-left-out", f"left out: {printable(path)}: {reason}", path=path, reason=reason)
-            )
+            text = f"left out: {printable(path)}: {reason}"
+            log.debug(Message("data-image-left-out", text, path=path, reason=reason))
 
     def split(self, name: str) -> tuple[ImageRecord, ...]:
         """Return the images of one split; none if there is no such split."""
@@ -66,9 +61,7 @@ class Manifest:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images by split and class; splits without images are absent."""
-        found = Counter((row.split, row.label) for row in self.rows)
-        splits = [name for name in SPLITS if any(split == name for split, _ in found)]
-        return {split: {label: found[split, label] for label in self.classes} for split in splits}
+        return count_images(self.rows, {name: self.classes for name in SPLITS if self.split(name)})
 
     def labels(self, rows: Sequence[ImageRecord]) -> NDArray[np.int64]:
         """Return the class index of each row: int64, shape (n,)."""
@@ -85,12 +78,9 @@ class Manifest:
 
     def similar_text(self) -> str:
         """Return the pairs of similar images as CSV with a header."""
-        columns = [f"{name}{number}" for number in ("", "_2") for name in ("path", "label", "split")]
-        pairs = (
-            (*(value for row in (one, other) for value in (row.file, row.label, row.split)), round(correlation, 4))
-            for one, other, correlation in self.similar
-        )
-        return _table((*columns, "correlation"), pairs)
+        columns = ("path", "label", "split", "path_2", "label_2", "split_2", "correlation")
+        pairs = [(*_identity(one), *_identity(other), round(score, 4)) for one, other, score in self.similar]
+        return _table(columns, pairs)
 
     def to_csv(self, path: Path) -> None:
         """Write the rows as CSV, every path in the bytes of the file system."""
@@ -109,11 +99,9 @@ class Manifest:
             if tuple(next(lines, ())) != COLUMNS:
                 raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
             rows = tuple(_row(line) for line in lines)
-        except OSError as error:
-            text = f"{printable(path)}: cannot be read ({error.strerror})"
-            raise DataError(Message("data-manifest-unreadable", text, path=path)) from None
-        except (ValueError, csv.Error) as error:
-            text = f"{printable(path)}: is not a manifest of cnncli ({printable(str(error))})"
+        except (OSError, ValueError, csv.Error) as error:
+            reason = printable(str(error.strerror if isinstance(error, OSError) else error))
+            text = f"{printable(path)}: cannot be read as a manifest of cnncli ({reason})"
             raise DataError(Message("data-manifest-invalid", text, path=path)) from None
         return cls(rows, tuple(sorted({row.label for row in rows})))
 
@@ -127,8 +115,13 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
+def _identity(row: ImageRecord) -> tuple[str, str, str]:
+    return row.file, row.label, row.split
+
+
 def _cells(row: ImageRecord) -> tuple[str | int, ...]:
-    return row.file, row.label, row.split, row.digest, row.size_bytes, row.width, row.height
+    facts = row.facts
+    return *_identity(row), facts.digest, facts.size_bytes, facts.width, facts.height
 
 
 def _row(line: Sequence[str]) -> ImageRecord:

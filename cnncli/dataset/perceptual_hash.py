@@ -14,7 +14,8 @@ of images: 60,000 take seconds and a million would take an hour, so the search i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -24,124 +25,23 @@ from numpy.typing import NDArray
 
 from cnncli.images.thumbnail import GRAY_SIDE, THUMBNAIL_BYTES
 from cnncli.runtime.threads import map_ordered, workers
+from cnncli.terminal.console import Console
 
-HASH_BITS = 14
-"""Maximum number of bits in which the hashes of two similar images differ."""
-LEAST_CORRELATION = 0.92
-"""Minimum correlation of the brightness of two similar images."""
+HASH_BITS = 14  # maximum number of bits in which the hashes of two similar images differ
+LEAST_CORRELATION = 0.92  # minimum correlation of the brightness of two similar images
+# Maximum root mean square distance of their colors (0-255). A grayscale image may be a copy of any.
 COLOR_LEVELS = 20.0
-"""Maximum root mean square distance of their colors (0-255). A grayscale image may be a copy of any."""
-GRAY_LEVELS = 2.0
-"""Root mean square distance from gray below which an image counts as grayscale."""
-FLAT_LEVELS = 4.0
-"""Root mean square distance from an even gradient below which an image has no structure."""
-LIMIT = 100_000
-"""Number of pairs at which the search ends: then similarity is in the nature of the images."""
+GRAY_LEVELS = 2.0  # root mean square distance from gray below which an image counts as grayscale
+FLAT_LEVELS = 4.0  # root mean square distance from an even gradient below which an image has no structure
+LIMIT = 100_000  # number of pairs at which the search ends: then similarity is in the nature of the images
 
+# Maximum number of comparisons: 200,000 images with each other, or a million with 20,000; two minutes on two cores.
 MOST_COMPARISONS = 20_000_000_000
-"""Maximum number of comparisons: 200,000 images with each other, or a million with 20,000; two minutes on two cores."""
+SHOWN_COMPARISONS = 500_000_000  # minimum number of comparisons whose progress is shown, about three seconds
 
 _FREQUENCIES = 8
 _ROWS, _COLUMNS = 64, 4096  # hashes compared at a time: intermediate results stay in the processor's cache
 _BATCH = 4096
-
-Places = NDArray[np.int64]
-Pairs = tuple[Places, Places, NDArray[np.float32]]
-_NONE: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-
-
-@dataclass(frozen=True)
-class Looks:
-    """Appearance of n images.
-
-    Attributes:
-        hashes: uint64, shape (n,).
-        gray: brightness, uint8, shape (n, 256).
-        color: both color differences, uint8, shape (n, 32); 128 is gray.
-        telling: whether the image has structure, bool, shape (n,).
-    """
-
-    hashes: NDArray[np.uint64]
-    gray: NDArray[np.uint8]
-    color: NDArray[np.uint8]
-    telling: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, thumbnails: Sequence[bytes]) -> Looks:
-        """Create from thumbnails, see `thumbnail_of`; empty ones have no structure."""
-        blank = bytes(THUMBNAIL_BYTES)
-        table = np.frombuffer(b"".join(one or blank for one in thumbnails), np.uint8).reshape(-1, THUMBNAIL_BYTES)
-        gray, color = np.split(table, [GRAY_SIDE**2], axis=1)
-        hashes = np.empty(len(table), np.uint64)
-        telling = np.empty(len(table), np.bool_)
-        for start in range(0, len(table), _BATCH):  # as floats, all together would take four times the memory
-            batch = slice(start, start + _BATCH)
-            hashes[batch] = hashes_of(gray[batch])
-            telling[batch] = _has_structure(gray[batch])
-        return cls(hashes, gray, color, telling)
-
-
-@dataclass(frozen=True)
-class Similar:
-    """Pairs of similar images.
-
-    Attributes:
-        pairs: indexes of both, the earlier part first, and the correlation of their brightness (0-1).
-        complete: False if the search ended early, at `LIMIT` pairs.
-        too_many: number of images if they were too many to search, else 0.
-    """
-
-    pairs: tuple[tuple[int, int, float], ...] = ()
-    complete: bool = True
-    too_many: int = 0
-
-
-def hashes_of(gray: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Compute perceptual hashes of brightness, shape (n, 256): uint64, shape (n,).
-
-    One bit for each of the 8 × 8 lowest frequencies of the discrete cosine transform except the mean: whether it is
-    above their median (Zauner, Implementation and benchmarking of perceptual image hash functions, 2010).
-    """
-    square = gray.reshape(-1, GRAY_SIDE, GRAY_SIDE).astype(np.float32)
-    spectrum = (_COSINES @ square @ _COSINES.T).reshape(len(gray), -1)
-    bits = spectrum > np.median(spectrum[:, 1:], axis=1, keepdims=True)
-    bits[:, 0] = False
-    return np.packbits(bits, axis=1).view(np.uint64).reshape(-1)
-
-
-def similar_pairs(
-    looks: Looks,
-    parts: Sequence[Places],
-    within: Collection[int] = (),
-    *,
-    limit: int = LIMIT,
-    most: int = MOST_COMPARISONS,
-    progress: Callable[[int, int], None] | None = None,
-) -> Similar:
-    """Find pairs of similar images in different parts.
-
-    Args:
-        looks: appearance of all images.
-        parts: for each part the indexes of its images, ascending.
-        within: indexes of the parts whose images are also compared with each other.
-        limit: number of pairs at which the search ends.
-        most: maximum number of comparisons; if more were needed, none is made.
-        progress: receives the number of comparisons done and in total.
-    """
-    telling = [part[looks.telling[part]] for part in parts]
-    blocks = list(_blocks(telling, within))
-    counts = list(accumulate((len(few) * len(many) for few, many in blocks), initial=0))
-    if counts[-1] > most:
-        return Similar(too_many=sum(map(len, telling)))
-    pairs: list[tuple[int, int, float]] = []
-    searched = map_ordered(partial(_similar_in, looks, limit), blocks, 2 * workers())
-    for done, (first, second, correlation) in zip(counts[1:], searched, strict=True):
-        if progress:
-            progress(done, counts[-1])
-        pairs += zip(first.tolist(), second.tolist(), correlation.tolist(), strict=True)
-        if len(pairs) > limit:
-            return Similar(tuple(pairs[:limit]), complete=False)
-    return Similar(tuple(pairs))
 
 
 def _cosines() -> NDArray[np.float32]:
@@ -153,6 +53,79 @@ def _cosines() -> NDArray[np.float32]:
 
 
 _COSINES = _cosines()
+
+Places = NDArray[np.int64]
+Pair = tuple[int, int, float]
+"""Indexes of two similar images, and the correlation of their brightness (0-1)."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Appearance of n images."""
+
+    hashes: NDArray[np.uint64]  # shape (n,)
+    gray: NDArray[np.uint8]  # brightness, shape (n, 256)
+    color: NDArray[np.uint8]  # both color differences, shape (n, 32); 128 is gray
+    has_structure: NDArray[np.bool_]  # whether the image is more than an even gradient, shape (n,)
+
+    @classmethod
+    def of(cls, thumbnails: Sequence[bytes]) -> Looks:
+        """Create from thumbnails, see `thumbnail_of`; empty ones have no structure."""
+        blank = bytes(THUMBNAIL_BYTES)
+        table = np.frombuffer(b"".join(one or blank for one in thumbnails), np.uint8).reshape(-1, THUMBNAIL_BYTES)
+        gray, color = np.split(table, [GRAY_SIDE**2], axis=1)
+        batches = np.split(gray, range(_BATCH, len(gray), _BATCH))  # all together would take four times the memory
+        hashes = np.concatenate([hashes_of(one) for one in batches])
+        has_structure = np.concatenate([_has_structure(one) for one in batches])
+        return cls(hashes, gray, color, has_structure)
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Pairs of similar images, the image of the earlier part first."""
+
+    pairs: tuple[Pair, ...] = ()
+    is_complete: bool = True  # False if there are too many images, or more than `LIMIT` pairs
+
+
+def hashes_of(gray: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Compute perceptual hashes of brightness, shape (n, 256): uint64, shape (n,).
+
+    One bit for each of the 8 × 8 lowest frequencies of the discrete cosine transform except the mean: whether it is
+    above their median (Zauner, Implementation and benchmarking of perceptual image hash functions, 2010).
+    """
+    square = gray.reshape(-1, GRAY_SIDE, GRAY_SIDE).astype(np.float32)
+    spectrum = (_COSINES @ square @ _COSINES.T).reshape(-1, _FREQUENCIES**2)
+    bits = spectrum > np.median(spectrum[:, 1:], axis=1, keepdims=True)
+    bits[:, 0] = False
+    return np.packbits(bits, axis=1).view(np.uint64).reshape(-1)
+
+
+def similar_pairs(
+    looks: Looks, parts: Sequence[Places], within: Collection[int] = (), console: Console | None = None
+) -> Similar:
+    """Find pairs of similar images in different parts, and within the parts whose numbers are in `within`.
+
+    Each part has the indexes of its images, ascending. Progress is shown if the search takes long.
+    """
+    structured = [part[looks.has_structure[part]] for part in parts]
+    blocks = list(_blocks(structured, within))
+    counts = list(accumulate((len(few) * len(many) for few, many in blocks), initial=0))
+    if counts[-1] > MOST_COMPARISONS:
+        return Similar(is_complete=False)
+    is_shown, millions = counts[-1] >= SHOWN_COMPARISONS, counts[-1] // 10**6
+    searched = map_ordered(partial(_similar_in, looks), blocks, 2 * workers())
+    pairs: list[Pair] = []
+    with (
+        console.progress(millions, "comparing images", "million pairs") if console and is_shown else nullcontext()
+    ) as bar:
+        for done, found in zip(counts[1:], searched, strict=True):
+            if bar:
+                bar.update(done // 10**6)
+            pairs += found
+            if len(pairs) > LIMIT:
+                return Similar(tuple(pairs[:LIMIT]), is_complete=False)
+    return Similar(tuple(pairs))
 
 
 def _has_structure(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -177,43 +150,35 @@ def _blocks(parts: Sequence[Places], within: Collection[int]) -> Iterator[tuple[
                 yield few, other
 
 
-def _similar_in(looks: Looks, limit: int, block: tuple[Places, Places]) -> Pairs:
-    """Return the similar pairs of a block; slightly more than `limit` at most."""
+def _similar_in(looks: Looks, block: tuple[Places, Places]) -> list[Pair]:
+    """Return the similar pairs of a block; slightly more than `LIMIT` at most."""
     few, many = block
-    itself = len(many) > 0 and few[0] == many[0]
+    is_itself = len(many) > 0 and few[0] == many[0]
     differences = np.empty((len(few), _COLUMNS), np.uint64)
     counts = np.empty((len(few), _COLUMNS), np.uint8)
-    found, count = [_NONE], 0
+    found: list[Pair] = []
     for start in range(0, len(many), _COLUMNS):
         some = many[start : start + _COLUMNS]
         # Into preallocated arrays: allocating would cost as much as the comparison.
         bits = np.bitwise_xor(looks.hashes[few][:, None], looks.hashes[some], out=differences[:, : len(some)])
         near = np.bitwise_count(bits, out=counts[:, : len(some)]) <= HASH_BITS
-        row, column = np.divmod(
-            np.flatnonzero(near), len(some)
-        )  # takes a tenth of the time of a two-dimensional nonzero
+        # A division takes a tenth of the time of a two-dimensional nonzero.
+        row, column = np.divmod(np.flatnonzero(near), len(some))
         left, right = few[row], some[column]
-        if itself:  # each pair once, and no image with itself
+        if is_itself:  # each pair once, and no image with itself
             left, right = left[left < right], right[left < right]
         for begin in range(0, len(left), _BATCH):
-            pairs = _confirm(looks, left[begin : begin + _BATCH], right[begin : begin + _BATCH])
-            found.append(pairs)
-            count += len(pairs[0])
-            if count > limit:
-                return _concatenate(found)
-    return _concatenate(found)
+            found += _confirm(looks, left[begin : begin + _BATCH], right[begin : begin + _BATCH])
+            if len(found) > LIMIT:
+                return found
+    return found
 
 
-def _confirm(looks: Looks, left: Places, right: Places) -> Pairs:
-    """Keep the pairs whose thumbnails are similar."""
+def _confirm(looks: Looks, left: Places, right: Places) -> Iterator[Pair]:
+    """Yield the pairs whose thumbnails are similar."""
     correlation = correlations(looks.gray[left], looks.gray[right])
     near = (correlation >= LEAST_CORRELATION) & _same_colors(looks.color[left], looks.color[right])
-    return left[near], right[near], correlation[near]
-
-
-def _concatenate(found: Sequence[Pairs]) -> Pairs:
-    first, second, correlation = (np.concatenate(column) for column in zip(*found, strict=True))
-    return first, second, correlation
+    return zip(left[near].tolist(), right[near].tolist(), correlation[near].tolist(), strict=True)
 
 
 def correlations(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:

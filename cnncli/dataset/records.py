@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnncli.dataset.issues import Issue
-from cnncli.dataset.stat_index import StatKey
-from cnncli.errors import Message
 from cnncli.images.verify import ImageFacts
 
 SPLITS = ("train", "validation", "test")
-UNSPLIT = "all"
-"""Split of images whose source does not say which split they belong to."""
+UNSPLIT = "all"  # split of images whose source does not say which split they belong to
 
 _NOT_VERIFIED = ImageFacts("", 0)
 
@@ -27,14 +25,12 @@ class ImageRecord:
         label: name of its class.
         split: train, validation, test, or `UNSPLIT`.
         facts: digest, size and more, once the file has been verified.
-        key: identifies the state of the file by its stat; None if it cannot be looked at.
     """
 
     file: str
     label: str
     split: str
     facts: ImageFacts = _NOT_VERIFIED
-    key: StatKey | None = None
 
     @property
     def path(self) -> Path:
@@ -46,30 +42,16 @@ class ImageRecord:
         """SHA-256 of the file, hexadecimal."""
         return self.facts.digest
 
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return self.facts.size_bytes
 
-    @property
-    def width(self) -> int:
-        """Width in pixels after EXIF orientation."""
-        return self.facts.width
-
-    @property
-    def height(self) -> int:
-        """Height in pixels after EXIF orientation."""
-        return self.facts.height
-
-    @property
-    def problem(self) -> Message | None:
-        """Why the image cannot be used, or None."""
-        return self.facts.problem
+def count_images(images: Iterable[ImageRecord], classes: Mapping[str, Iterable[str]]) -> dict[str, dict[str, int]]:
+    """Return the number of images of each class in each split, given the classes of each split."""
+    found = Counter((one.split, one.label) for one in images)
+    return {split: {label: found[split, label] for label in labels} for split, labels in classes.items()}
 
 
 @dataclass
 class LabeledImages:
-    """What a label source found.
+    """Images and their labels, as a label source found them.
 
     Attributes:
         root: where the images are, resolved.
@@ -94,6 +76,7 @@ class LabeledImages:
         """Whether the source assigns images to splits."""
         return UNSPLIT not in self.classes
 
-    def class_folder(self, split: str, label: str) -> Path:
-        """Return the directory of a class, for messages."""
-        return self.folders[split] / label
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names of all splits, sorted."""
+        return tuple(sorted({label for labels in self.classes.values() for label in labels}))

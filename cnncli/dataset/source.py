@@ -18,7 +18,7 @@ from cnncli.runs.folder import RunFolder
 
 
 def read_config(source: Path, overrides: Overrides = ()) -> Config:
-    """Return the config to train from: that of a file, or the defaults for a folder of images.
+    """Return the config to train from; that of a folder suits the size of its images.
 
     Raises:
         ConfigError: All its problems; or it is the config of a run that started from another run's weights, which a
@@ -26,16 +26,12 @@ def read_config(source: Path, overrides: Overrides = ()) -> Config:
     """
     run = RunFolder(source.parent)
     if source.name == run.config.name and run.facts.is_file() and (parent := run.read_facts().get("parent")):
-        raise ConfigError(
-            Message(
-                "usage-config-of-finetuned-run",
-                f"{printable(source)}: belongs to a run of `cnncli finetune {printable(shlex.quote(parent))}`, and "
-                "training from it would start from other weights. Repeat that command, or train from the parent's "
-                "config.",
-                path=source,
-                parent=parent,
-            )
+        command = f"cnncli finetune {printable(shlex.quote(parent))}"
+        text = (
+            f"{printable(source)}: belongs to a run of `{command}`, and training from it would start from other "
+            "weights. Repeat that command, or train from the parent's config."
         )
+        raise ConfigError(Message("usage-config-of-finetuned-run", text, path=source, parent=parent))
     config = load_config_or_folder(source, overrides)
     if source.is_dir():
         return adapt_to_images(config, _largest_side(config, largest_side_of_interest(config)))

@@ -8,39 +8,31 @@ added, only those at the edges between two splits change sides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncli.dataset.duplicates import inseparable, similar, similar_across
+from cnncli.dataset.duplicates import inseparable, similar
 from cnncli.dataset.issues import Issue
-from cnncli.dataset.perceptual_hash import Similar
+from cnncli.dataset.perceptual_hash import Pair
 from cnncli.dataset.records import UNSPLIT, ImageRecord, LabeledImages
-from cnncli.dataset.watching import Progress
 from cnncli.runtime.random_keys import digest_words, uniform_words
+from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
     from cnncli.config.schema import SplitFractions
 
-REST = "train"
-"""Split of every image that no other split takes."""
+REST = "train"  # split of every image that no other split takes
 
 
 @dataclass(frozen=True)
 class SplitImages:
-    """Images in their final splits.
-
-    Attributes:
-        images: readable images, in the order in which they came.
-        similar: pairs of similar images in different splits, as indexes of `images`.
-        issues: what the draw reports.
-    """
+    """Images in their final splits."""
 
     images: tuple[ImageRecord, ...]
-    similar: Similar
-    issues: tuple[Issue, ...]
+    pairs: tuple[Pair, ...]  # similar images in different splits, as indexes of `images`
+    issues: tuple[Issue, ...]  # notes about the draw, or an error if classes are too small for the splits
 
 
 def assign_splits(
@@ -48,36 +40,34 @@ def assign_splits(
     images: Sequence[ImageRecord],
     fractions: SplitFractions,
     seed: int,
-    progress: Progress | None = None,
+    console: Console | None = None,
 ) -> SplitImages:
-    """Give every image its final split.
+    """Give the readable images of a source their final splits.
 
     Similar images stay together unless that leaves a class without images in a split.
-
-    Args:
-        found: source of the images.
-        images: its readable images.
-        fractions: fractions of validation and test, if they are drawn.
-        seed: seed of the draw.
-        progress: receives the number of comparisons done and in total.
-
-    Returns:
-        The images; with an error among the issues if classes are too small for the splits.
     """
-    wanted, pool = _splits_to_draw(found, fractions)
-    alike = similar(images, [pool] if wanted else [], progress)
-    places = [place for place, one in enumerate(images) if wanted and one.split == pool]
-    drawn, issues = _draw(found, pool, [images[place] for place in places], wanted, seed, _within(alike, places))
-    final = list(images)
-    for place, split in zip(places, drawn, strict=True):
-        final[place] = replace(final[place], split=split)
-    if wanted and not issues:
-        issues.append(_drawn_note(found, drawn, wanted, seed))
+    wanted = {"validation": fractions.validation, "test": fractions.test}
+    if found.has_splits:
+        wanted = {} if "validation" in found.folders else {"validation": fractions.validation}
+    wanted = {name: fraction for name, fraction in wanted.items() if fraction > 0}
+    pool = REST if found.has_splits else UNSPLIT
+    near = similar(images, [pool] if wanted else [], console)
+    final, issues = list(images), list[Issue]()
+    if wanted:
+        places = [place for place, one in enumerate(images) if one.split == pool]
+        numbers = {place: number for number, place in enumerate(places)}
+        pairs = near.pairs if near.is_complete else ()
+        alike = [(numbers[one], numbers[other]) for one, other, _ in pairs if one in numbers and other in numbers]
+        drawn, issue = _draw(found, [images[place] for place in places], wanted, seed, alike)
+        issues.append(issue)
+        for place, split in zip(places, drawn, strict=True):
+            final[place] = replace(final[place], split=split)
     if "test" not in (found.folders if found.has_splits else wanted):
         issues.append(Issue("note", "data-no-test-split"))
-    if alike.too_many:
-        issues.append(Issue("note", "data-too-many-to-compare", facts={"n": alike.too_many}))
-    return SplitImages(tuple(final), similar_across(alike, [one.split for one in final]), tuple(issues))
+    if not near.is_complete:
+        issues.append(Issue("note", "data-too-many-to-compare", facts={"n": len(images)}))
+    across = tuple(pair for pair in near.pairs if final[pair[0]].split != final[pair[1]].split)
+    return SplitImages(tuple(final), across, tuple(issues))
 
 
 def largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
@@ -95,8 +85,8 @@ def largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
     by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
     for name in by_remainder[: n - sum(counts.values())]:
         counts[name] += 1
-    wanted = [name for name, fraction in fractions.items() if fraction > 0]
-    for name in wanted if n > len(wanted) else ():
+    filled = [name for name, fraction in fractions.items() if fraction > 0]
+    for name in filled if n > len(filled) else ():
         if counts[name] == 0:
             counts[name], counts[REST] = 1, counts[REST] - 1
     return counts
@@ -139,73 +129,38 @@ def draw_splits(
     return tuple(chosen)
 
 
-def _splits_to_draw(found: LabeledImages, fractions: SplitFractions) -> tuple[dict[str, float], str]:
-    """Return the fractions above 0 of the splits to draw, and the split they are taken from."""
-    wanted = {"validation": fractions.validation, "test": fractions.test}
-    if found.has_splits:
-        del wanted["test"]
-        if "validation" in found.folders:
-            wanted = {}
-    return {name: fraction for name, fraction in wanted.items() if fraction > 0}, REST if found.has_splits else UNSPLIT
-
-
 def _draw(
     found: LabeledImages,
-    pool: str,
     images: Sequence[ImageRecord],
-    wanted: Mapping[str, float],
+    fractions: Mapping[str, float],
     seed: int,
     alike: Sequence[tuple[int, int]],
-) -> tuple[tuple[str, ...], list[Issue]]:
+) -> tuple[tuple[str, ...], Issue]:
+    """Draw the split of each image; return a note about the draw, or an error if classes are too small, too."""
     digests, labels = [one.digest for one in images], [one.label for one in images]
-    splits: tuple[str, ...] = ()
-    small: dict[str, int] = {}
-    # If keeping similar images together makes a class too small, they are divided all the same, and warned of.
-    for kept_together in [alike, []] if alike else [[]]:
-        splits = draw_splits(digests, labels, wanted, seed, kept_together)
-        small = _too_small(labels, splits, (REST, *wanted)) if wanted else {}
-        if not small:
-            return splits, []
-    folder = found.folders[pool]
+    names, sizes = (REST, *fractions), Counter(labels)
+    drawn = draw_splits(digests, labels, fractions, seed, alike)
+    if alike and _incomplete_classes(labels, drawn, names):
+        drawn = draw_splits(digests, labels, fractions, seed)  # similar images are divided, which is a warning
+    if small := {label: sizes[label] for label in _incomplete_classes(labels, drawn, names)}:
+        folder = found.folders[REST if found.has_splits else UNSPLIT]
+        without_test = "do without a test split (data.splits.test=0), " if "test" in fractions else ""
+        remedies = (
+            f"Remedies: add images, {without_test}leave small classes out (data.min_images={max(small.values()) + 1}), "
+            "or put the images into split folders"
+        )
+        facts = {"counts": small, "splits": names, "remedies": remedies}
+        return drawn, Issue("error", "data-class-too-small", (folder, *(folder / label for label in small)), facts)
     facts = {
-        "n": len(small),
-        "counts": small,
-        "splits": (REST, *wanted),
-        "remedies": _remedies(wanted, max(small.values())),
+        "missing": "validation folder" if found.has_splits else "split folders",
+        "source": "taken from train" if found.has_splits else "images divided",
+        "seed": str(seed),
+        "counts": {name: drawn.count(name) for name in names},
     }
-    return splits, [Issue("error", "data-class-too-small", (folder, *(folder / label for label in small)), facts)]
+    return drawn, Issue("note", "data-split-drawn", (found.root,), facts)
 
 
-def _too_small(labels: Sequence[str], splits: Sequence[str], wanted: Collection[str]) -> dict[str, int]:
-    """Return the number of images of each class that got no image in one of the splits."""
-    filled, sizes = set(zip(labels, splits, strict=True)), Counter(labels)
-    short = {label for label in sizes if any((label, split) not in filled for split in wanted)}
-    return {label: sizes[label] for label in sorted(short)}
-
-
-def _remedies(wanted: Mapping[str, float], largest: int) -> str:
-    """Return everything that helps against classes that are too small."""
-    remedies = ["add images"]
-    if "test" in wanted:
-        remedies.append("do without a test split (data.splits.test=0)")
-    remedies += [f"leave small classes out (data.min_images={largest + 1})", "or put the images into split folders"]
-    return f"Remedies: {', '.join(remedies)}"
-
-
-def _within(alike: Similar, places: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the pairs whose images are both at these places, as indexes of places; none if the search ended early."""
-    numbers = {place: number for number, place in enumerate(places)}
-    return [
-        (numbers[one], numbers[other])
-        for one, other, _ in alike.pairs
-        if alike.complete and one in numbers and other in numbers
-    ]
-
-
-def _drawn_note(found: LabeledImages, drawn: Sequence[str], wanted: Mapping[str, float], seed: int) -> Issue:
-    missing, source = (
-        ("validation folder", "taken from train") if found.has_splits else ("split folders", "images divided")
-    )
-    counts = {name: drawn.count(name) for name in (REST, *wanted)}
-    facts = {"missing": missing, "source": source, "seed": str(seed), "counts": counts}
-    return Issue("note", "data-split-drawn", (Path(found.root),), facts)
+def _incomplete_classes(labels: Sequence[str], splits: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Return the classes that got no image in one of the splits."""
+    filled = set(zip(labels, splits, strict=True))
+    return sorted({label for label in labels for split in names if (label, split) not in filled})

@@ -38,8 +38,9 @@ _CREATE = """CREATE TABLE IF NOT EXISTS images_3 (
     digest TEXT, width INTEGER, height INTEGER, format TEXT, mode TEXT, problem TEXT, code TEXT, peak INTEGER,
     thumbnail BLOB
 ) WITHOUT ROWID"""
-_SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, format, mode, problem,
-    code, peak, thumbnail FROM images_3 WHERE path >= ? AND path < ? AND made_by = ?"""
+_SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, format, mode, coalesce(problem, ''),
+    coalesce(code, ''), peak, thumbnail FROM images_3 WHERE path >= ? AND path < ? AND made_by = ?"""
+_TYPES = (int, int, int, str, int, int, str, str, str, str, int, bytes)
 _INSERT = "INSERT OR REPLACE INTO images_3 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM images_3 WHERE path = ?"
 
@@ -107,13 +108,10 @@ def _columns(facts: ImageFacts) -> tuple[str | int | bytes | None, ...]:
 
 
 def _entry_of(row: Sequence[Any]) -> tuple[StatKey, ImageFacts] | None:
-    """Return what a row holds, or None if its values are of other types."""
-    size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, code, peak, thumbnail = row
-    numbers, texts = (size, mtime_ns, ctime_ns, width, height, peak), (digest, kind, mode, problem or "", code or "")
-    if not isinstance(thumbnail, bytes) or len(thumbnail) not in (0, THUMBNAIL_BYTES):
+    """Return what a row holds, or None if its values are of other types; SQLite accepts any value in any column."""
+    if tuple(map(type, row)) != _TYPES or len(row[-1]) not in (0, THUMBNAIL_BYTES):
         return None
-    if all(isinstance(number, int) for number in numbers) and all(isinstance(text, str) for text in texts):
-        message = None if problem is None else Message(code or "image-unusable", problem)
-        facts = ImageFacts(digest, size, width, height, kind, mode, message, thumbnail=thumbnail, peak=peak)
-        return (size, mtime_ns, ctime_ns), facts
-    return None
+    size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, code, peak, thumbnail = row
+    message = Message(code or "image-unusable", problem) if problem else None
+    facts = ImageFacts(digest, size, width, height, kind, mode, message, thumbnail=thumbnail, peak=peak)
+    return (size, mtime_ns, ctime_ns), facts

@@ -194,7 +194,7 @@ def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
     """
     changed = Message("image-changed", "changed since it was indexed. Start again.")
     try:
-        data = read_bytes(row.path, min(row.size_bytes, MAX_IMAGE_BYTES))
+        data = read_bytes(row.path, min(row.facts.size_bytes, MAX_IMAGE_BYTES))
     except FileNotFoundError as error:
         raise ImageError(row.path, Message("image-not-found", error.strerror or "not found")) from error
     except OSError as error:

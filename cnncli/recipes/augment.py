@@ -15,7 +15,6 @@ from cnncli.config.modes import run_name, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
-from cnncli.dataset.watching import watching
 from cnncli.errors import CnncliError, ConfigError, Message, printable
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
@@ -63,8 +62,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
         remedy = "Try augmentation.rotation_range=20 augmentation.horizontal_flip=true"
         raise ConfigError(Message("augmentation-off", f"{text} {remedy}", key="augmentation"))
     path = _png_path(out or Path(f"{name}-augmentation.png"))
-    with watching(console) as progress:
-        manifest = build_manifest(config.data, config.seed, progress)
+    manifest = build_manifest(config.data, config.seed, console)
     manifest.log_issues()
     available = number_of_views(settings, trunk_is_empty=stages_of(config)[0].unfreeze == "all")
     notes = (*augmentation_notes(settings), *_notes(config, views, available))

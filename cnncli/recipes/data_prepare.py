@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.dataset.archive_files import files_of
-from cnncli.dataset.dogs_vs_cats import check_sizes, label_files, select_files, verify_files, write_files
+from cnncli.dataset.dogs_vs_cats import files_of, label_files, select_files, verify_files, write_files
 from cnncli.errors import DataError, Message, printable
 from cnncli.terminal.console import Console
 
-log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """Result of arranging a dataset.
-
-    Attributes:
-        path: folder that was created.
-        counts: number of images by split and class.
-        broken: unreadable images by their names in the download, with the reason of each.
-    """
-
-    path: Path
-    counts: Mapping[tuple[str, str], int]
-    broken: tuple[tuple[str, Message], ...]
-
-
-def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed: int, console: Console) -> Prepared:
-    """Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft.
+def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed: int, console: Console) -> None:
+    """Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft; unreadable images and copies are reported.
 
     Args:
         source: the zip, or the folder into which it was unpacked; an arranged folder keeps its splits.
@@ -44,9 +24,12 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
         console: shows progress.
 
     Raises:
-        DataError: the source has no such images or too few of them, or `out` is not empty.
+        DataError: a size is odd, the source has no such images or too few of them, or `out` is not empty.
     """
-    check_sizes(sizes)
+    odd = {f"--{split}": n for split, n in sizes.items() if n % 2}
+    if odd:
+        texts = {key: f"{key} {n}: expected an even number, half of it for each class" for key, n in odd.items()}
+        raise DataError([Message("data-prepare-odd-size", text, key=key) for key, text in texts.items()])
     with _atomic_folder(out) as (folder, scratch), files_of(source, scratch) as files:
         found = label_files(files)
         if not found:
@@ -55,16 +38,7 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
                 "PetImages/Cat/0.jpg … as from Microsoft, or train/cats, train/dogs …"
             )
             raise DataError(Message("data-prepare-nothing-found", text, path=source))
-        with console.progress(len(found), "images") as bar:
-            images = verify_files(files, found, bar.update)
-        for name, reason in images.broken:
-            text = f"{printable(name)}: {reason}; left out"
-            log.warning(Message("data-prepare-left-out", text, path=name, reason=reason))
-        if images.n_copies:
-            log.info(Message("data-prepare-copies", f"copies left out: {images.n_copies:,}", n=images.n_copies))
-        chosen = select_files(images.good, sizes, seed)
-        write_files(files, chosen, folder)
-    return Prepared(out, {key: len(some) for key, some in chosen.items()}, images.broken)
+        write_files(files, select_files(verify_files(files, found, console), sizes, seed), folder)
 
 
 @contextmanager

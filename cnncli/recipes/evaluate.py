@@ -15,7 +15,6 @@ from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
-from cnncli.dataset.watching import watching
 from cnncli.errors import ConfigError, Message, MinimumMissedError, RunError, printable
 from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
@@ -90,15 +89,8 @@ def evaluate(
         require_unchanged(rows, config.data, REMEDY, console)
     else:
         data, split, spec = data.absolute(), "test", predictor.spec
-        with watching(console) as progress:
-            manifest = manifest_of_folder(
-                data,
-                spec.classes,
-                allow_missing,
-                max_pixels=spec.max_pixels,
-                on_bad_image=config.data.on_bad_image,
-                watching=progress,
-            )
+        settings = config.data.model_copy(update={"path": data, "max_pixels": spec.max_pixels})
+        manifest = manifest_of_folder(settings, spec.classes, allow_missing, console)
         manifest.log_issues()
         _warn_about_known_images(manifest, run)
         rows = _rows(manifest, split, run)

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from cnncli.config.paths import absolute
+from cnncli.dataset.build import report_on_folder
 from cnncli.dataset.config_template import template_for
 from cnncli.errors import CnncliError, DataError, Message, printable
-from cnncli.recipes.data_check import check_data
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
 
@@ -26,20 +26,20 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
         CnncliError: `out` exists already, or its parent directory does not.
     """
     _check_target(out, force)
-    report = check_data(absolute(str(folder), Path.cwd()), console)
-    readable = {label for counts in report.counts.values() for label, n in counts.items() if n}
-    if len(readable) < 2:
-        raise DataError(report.errors)
-    messages = (*report.errors, *report.warnings)
+    report = report_on_folder(absolute(str(folder), Path.cwd()), console)
+    if len({one.label for one in report.dataset.good}) < 2:
+        raise DataError(report.messages("error"))
+    messages = [*report.messages("error"), *report.messages("warning")]
     for message in messages[:MAX_LINES]:
         log.warning(message)
-    for note in report.notes:
+    for note in report.messages("note"):
         log.info(note)
     if (more := len(messages) - MAX_LINES) > 0:
         text = f"{more:,} more problems: see `cnncli data check {printable(folder)}`"
         log.warning(Message("data-more-problems", text, n=more))
-    path = str(report.path) if folder.is_absolute() else _path_from(report.path, out.parent)
-    write_atomically(out, template_for(report, path, str(out)))
+    path = report.dataset.found.root
+    written_path = str(path) if folder.is_absolute() else _path_from(path, out.parent)
+    write_atomically(out, template_for(report.to_dict(), written_path, str(out)))
     return out
 
 

@@ -16,7 +16,6 @@ from cnncli.config.rules import notes_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Manifest
-from cnncli.dataset.watching import watching
 from cnncli.errors import Message, printable
 from cnncli.features.extract import Counts
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model
@@ -157,8 +156,7 @@ def train_run(
 
 def index_images(config: Config, console: Console) -> Manifest:
     """Build the manifest of a config's data, and report what there is to know about it."""
-    with watching(console) as progress:
-        manifest = build_manifest(config.data, config.seed, progress)
+    manifest = build_manifest(config.data, config.seed, console)
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
     console.phase("images", f"{len(manifest.classes)} classes · {sizes}")

@@ -62,7 +62,7 @@ def measure(bench: Workbench) -> None:
 def _measure_engine(bench: Workbench) -> None:
     """Measure the largest relative difference between the features of the engine and of Keras, both in float32."""
     folder = bench.splits(train=16, validation=16, test=256)
-    rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("test")
+    rows = build_manifest(DataConfig(path=folder), seed=0).split("test")
     for name, side in SIZES_PX.items():
         network = freeze(bench, name, side, engine="openvino", precision="float32")
         recipe = PixelSpec(side, side)

@@ -35,7 +35,7 @@ def measure(bench: Workbench) -> None:
     """Measure images per second: decoding, the engine, both together into an empty cache, and Keras."""
     network = freeze(bench, bench.benchmark)
     folder = bench.splits(train=IMAGES.get(bench.benchmark, OTHERS), validation=16, test=16)
-    rows = build_manifest(DataConfig(path=folder), seed=0, index_path=bench.work / "index.sqlite").split("train")
+    rows = build_manifest(DataConfig(path=folder), seed=0).split("train")
     decode = _decoding(network, rows)
     pixels = np.stack(decode())
     together = EmptyCacheExtraction(network.extraction, rows, bench.work)

@@ -36,7 +36,7 @@ class TailEpochs:
 
     def __init__(self, config_file: Path, overrides: Mapping[str, object], work: Path) -> None:
         config = load_config_or_folder(config_file, overrides)
-        manifest = build_manifest(config.data, config.seed, index_path=work / "index.sqlite")
+        manifest = build_manifest(config.data, config.seed)
         context = replace(
             TrainingContext.for_this_machine(config, manifest, Console(quiet=True)),
             store=FeatureStore(work / "features"),

@@ -56,7 +56,7 @@ def test_check_lists_all_errors_first_and_exits_with_2(folder: Path, capsys: pyt
     write_classes(folder / "train", {"owls": 12}, first_seed=500)
     assert main(["data", "check", str(folder)]) == 2
     out, err = capsys.readouterr()
-    expected = ["data-class-missing", "image-empty", "data-bad-images", "data-leak-two-labels", "data-leaks"]
+    expected = ["data-classes-differ", "image-empty", "data-bad-images", "data-leak", "data-leaks"]
     assert codes_of(out) == expected
     assert all(line.startswith("error: ") for line in out.splitlines()[: len(expected)])
     assert ["owls", "12", "–"] in [line.split() for line in out.splitlines()]

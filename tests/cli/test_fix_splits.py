@@ -98,7 +98,7 @@ def test_on_a_terminal_it_asks_for_confirmation(
     before = names(folder)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     code = main(["data", "check", str(folder), "--fix-splits"])
-    assert "Move these 2 images?" in "".join(capsys.readouterr())
+    assert "Images to move: 2. Move them?" in "".join(capsys.readouterr())
     assert (names(folder) != before) == bool(moved)
     assert code == {True: 0, False: 2, None: 130}[moved]
 

@@ -83,7 +83,7 @@ def test_an_existing_file_is_kept_unless_forced(flowers: Path, capsys: pytest.Ca
     ("words", "code"),
     [
         (["nowhere"], "data-path-missing"),
-        (["flowers/roses"], "data-images-outside-classes"),
+        (["flowers/roses"], "data-no-class-folders"),
         (["flowers", "--out", "far/away.yaml"], "usage-out-folder-missing"),
         (["flowers", "--out", "flowers"], "usage-out-is-a-folder"),
     ],

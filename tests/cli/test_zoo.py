@@ -186,7 +186,7 @@ def test_train_gives_the_stated_outcome(results: Results, one: Kind) -> None:
     skipped = {line["path"]: line["reason"] for line in csv.DictReader(io.StringIO(text, newline=""))}
     require(one.outcome, results.paths[one], row is not None, skipped.get(str(results.paths[one])))
     if row is not None and isinstance(one.outcome, Used):
-        assert (row.height, row.width) == one.outcome.pixels.shape[:2]
+        assert (row.facts.height, row.facts.width) == one.outcome.pixels.shape[:2]
     reason = results.strict.reason(results.paths[one])
     assert reason == skipped.get(str(results.paths[one]))
 

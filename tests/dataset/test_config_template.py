@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 from cnncli.config.reader import load_config
 from cnncli.config.schema import Config, SplitFractions
 from cnncli.dataset.config_template import template_for
-from cnncli.dataset.folder_report import FolderReport, Spread
 
 COUNTS = {"train": {"cats": 60, "dogs": 50}, "validation": {"cats": 20, "dogs": 20}, "test": {"cats": 9, "dogs": 9}}
 
 
-def report(**changes: Any) -> FolderReport:
-    """The report on a folder of photographs, some of its facts changed."""
-    facts: dict[str, Any] = dict.fromkeys(FolderReport.__dataclass_fields__, ())
-    facts |= {"path": Path("pets"), "counts": COUNTS, "modes": {"RGB": 208}}
-    facts |= {"width": Spread(59, 447, 500), "height": Spread(33, 374, 500)}
-    return FolderReport(**{**facts, **changes})
+def spread(smallest: int, median: int, largest: int) -> dict[str, int]:
+    """Return the spread of widths or heights in a report."""
+    return {"min": smallest, "median": median, "max": largest}
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    """Return the report on a folder of photographs, some of its facts changed."""
+    facts = {"path": "pets", "counts": COUNTS, "modes": {"RGB": 208}, "unreadable": [], "duplicates_across": []}
+    return {**facts, "width": spread(59, 447, 500), "height": spread(33, 374, 500), **changes}
 
 
 def loaded(text: str, folder: Path) -> Config:
@@ -76,14 +78,14 @@ def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
     [
         ({"modes": {"L": 9}}, "color", "grayscale", "no image has colors"),
         (
-            {"width": Spread(8, 9, 64), "height": Spread(8, 9, 64)},
+            {"width": spread(8, 9, 64), "height": spread(8, 9, 64)},
             "image_size",
             128,
             "small images; 224 takes three times as long",
         ),
         ({"unreadable": (None,) * 3}, "on_bad_image", "skip", "3 cannot be read: `cnncli data check` lists them"),
         (
-            {"width": Spread(59, 640, 700), "height": Spread(33, 200, 500)},
+            {"width": spread(59, 640, 700), "height": spread(33, 200, 500)},
             "fit",
             "stretch",
             "pad keeps their aspect ratio",

@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 
 from cnncli.config.schema import DataConfig
-from cnncli.dataset import duplicates, verification
+from cnncli.dataset import perceptual_hash, verification
 from cnncli.dataset.build import build_manifest, report_on_folder
 from cnncli.dataset.duplicates import CROWD, inseparable
 from cnncli.dataset.fix_splits import plan_moves
 from cnncli.dataset.issues import Issue
-from cnncli.dataset.labels.folders import read_folders
 from cnncli.dataset.manifest import Manifest
-from cnncli.dataset.verification import verify_records
 from cnncli.errors import DataError
 from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
@@ -73,12 +71,11 @@ def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
 def test_data_check_reports_the_same(two: Path) -> None:
     """The report lists the pairs."""
     report = report_on_folder(two)
-    assert report.errors == []
-    assert [(one.name, other.name) for one, other, _ in report.near_duplicates] == [
-        ("a.png", "b.jpg"),
-        ("d.jpg", "c.png"),
+    assert report.messages("error") == []
+    assert [pair["paths"] for pair in report.to_dict()["near_duplicates"]] == [
+        [f"{two}/train/cats/a.png", f"{two}/test/cats/b.jpg"],
+        [f"{two}/train/dogs/d.jpg", f"{two}/test/dogs/c.png"],
     ]
-    assert report.to_dict()["near_duplicates"][0]["paths"] == [f"{two}/train/cats/a.png", f"{two}/test/cats/b.jpg"]
     assert warned(report) == warned(build(two))
 
 
@@ -89,7 +86,7 @@ def test_identical_files_are_not_reported_as_similar(two: Path) -> None:
         build(two)
     assert error.value.codes == ("data-leak", "data-leaks")
     assert len(build(two, allow_leakage=True).similar) == 2
-    assert len(report_on_folder(two).near_duplicates) == 2
+    assert len(report_on_folder(two).to_dict()["near_duplicates"]) == 2
 
 
 def test_similar_images_within_a_split_are_not_reported(tmp_path: Path) -> None:
@@ -163,20 +160,16 @@ def test_a_class_too_small_to_keep_them_together_is_divided(tmp_path: Path) -> N
 
 def test_with_too_many_pairs_only_identical_files_stay_together(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search ends early, and the pairs that it found are reported."""
-    search = duplicates.similar_pairs
-    monkeypatch.setattr(duplicates, "similar_pairs", lambda *args, **named: search(*args, **named, limit=30))
+    monkeypatch.setattr(perceptual_hash, "LIMIT", 30)
     assert warned(build(pairs))
 
 
 def test_with_too_many_images_only_identical_files_are_searched(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time grows with the square of their number; a note reports what was not searched."""
-    search = duplicates.similar_pairs
-    monkeypatch.setattr(duplicates, "similar_pairs", lambda *args, **named: search(*args, **named, most=100))
-    labeled = read_folders(two)
-    found, report = build(two), report_on_folder(two)
-    plan = plan_moves(labeled, verify_records(labeled, labeled.records))
+    monkeypatch.setattr(perceptual_hash, "MOST_COMPARISONS", 100)
+    found, report, plan = build(two), report_on_folder(two), plan_moves(two)
 
-    assert (found.similar, warned(found), report.near_duplicates, plan.moves) == ((), [], (), ())
+    assert (found.similar, warned(found), warned(report), plan.moves) == ((), [], [], ())
     for issues in (found.issues, report.issues):
         assert [issue.facts["n"] for issue in issues if issue.code == "data-too-many-to-compare"] == [76]
     assert [message.code for message in plan.left] == ["data-fix-identical-only"]
@@ -199,7 +192,7 @@ def test_pairs_with_two_labels_are_counted(two: Path) -> None:
     """One of both labels is wrong."""
     (two / "test" / "cats" / "b.jpg").rename(two / "test" / "dogs" / "b.jpg")
     (issue,) = warned(report_on_folder(two))
-    assert "1 of them with two labels" in issue.facts["labels"]
+    assert "with two labels: 1" in issue.facts["labels"]
 
 
 def test_links_over_several_steps_make_one_group() -> None:

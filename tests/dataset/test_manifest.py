@@ -106,4 +106,4 @@ def test_missing_csv_is_refused(tmp_path: Path) -> None:
     """The error names the file."""
     with pytest.raises(DataError) as error:
         Manifest.from_csv(tmp_path / "m.csv")
-    assert (error.value.code, error.value.facts["path"]) == ("data-manifest-unreadable", tmp_path / "m.csv")
+    assert (error.value.code, error.value.facts["path"]) == ("data-manifest-invalid", tmp_path / "m.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 import tracemalloc
 
@@ -19,6 +20,7 @@ from cnncli.dataset.perceptual_hash import (
     similar_pairs,
 )
 from cnncli.images.thumbnail import GRAY_SIDE, THUMBNAIL_BYTES
+from cnncli.terminal.console import Console
 
 
 def random_thumbnails(n: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -66,7 +68,7 @@ def test_the_search_finds_what_the_definition_says(within: list[int], monkeypatc
     parts = [np.sort(part) for part in np.split(places, [30, 50])]
     found = similar_pairs(looks, parts, within)
     pairs = [(one, other) for one, other, _ in found.pairs]
-    assert found.complete
+    assert found.is_complete
     assert len(set(pairs)) == len(pairs) > 0
     assert set(pairs) == by_definition(looks, parts, within)
 
@@ -98,7 +100,7 @@ def test_images_without_structure_are_like_nothing() -> None:
     sky = np.full((500, THUMBNAIL_BYTES), 140, np.uint8)
     sky[:, : GRAY_SIDE**2] = ramp
     looks = looks_of(noisy(np.concatenate([blank, sky]), 1.5))
-    assert not looks.telling.any()
+    assert not looks.has_structure.any()
     assert similar_pairs(looks, [np.arange(1000)], within=[0]).pairs == ()
 
 
@@ -108,22 +110,32 @@ def test_images_without_a_thumbnail_are_like_nothing() -> None:
     assert similar_pairs(Looks.of([]), []).pairs == ()
 
 
-def test_the_search_ends_where_everything_looks_alike() -> None:
-    """Images of one scene: with so many pairs, more of them tell nothing."""
+def test_the_search_ends_where_everything_looks_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In images of one scene, more pairs would be no more informative."""
     table = noisy(random_thumbnails(1).repeat(400, axis=0), 4)
-    found = similar_pairs(looks_of(table), [np.arange(200), np.arange(200, 400)], limit=1000)
-    assert not found.complete
+    monkeypatch.setattr(alike, "LIMIT", 1000)
+    found = similar_pairs(looks_of(table), [np.arange(200), np.arange(200, 400)])
+    assert not found.is_complete
     assert len(found.pairs) == 1000
 
 
-def test_a_search_without_end_is_not_begun() -> None:
-    """It says of how many images; how far it is can be followed."""
-    looks, told = looks_of(random_thumbnails(100)), list[tuple[int, int]]()
-    parts = [np.arange(60), np.arange(60, 100)]
+def test_a_search_that_would_take_too_long_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result says so."""
+    looks, parts = looks_of(random_thumbnails(100)), [np.arange(60), np.arange(60, 100)]
+    monkeypatch.setattr(alike, "MOST_COMPARISONS", 60 * 40)
+    assert similar_pairs(looks, parts) == alike.Similar()
+    monkeypatch.setattr(alike, "MOST_COMPARISONS", 60 * 40 - 1)
+    assert similar_pairs(looks, parts) == alike.Similar(is_complete=False)
 
-    assert similar_pairs(looks, parts, most=60 * 40 - 1) == alike.Similar(too_many=100)
-    similar_pairs(looks, parts, most=60 * 40, progress=lambda *count: told.append(count))
-    assert told[-1] == (60 * 40, 60 * 40)
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_progress_is_shown_if_the_search_takes_long(is_long: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most folders are compared at once."""
+    monkeypatch.setattr(alike, "SHOWN_COMPARISONS", 2400 * 2600 + (not is_long))
+    screen = io.StringIO()
+    parts = [np.arange(2400), np.arange(2400, 5000)]
+    similar_pairs(looks_of(random_thumbnails(5000)), parts, console=Console(screen, live=False))
+    assert screen.getvalue().startswith("comparing images: 6 million pairs in ") == is_long
 
 
 @pytest.mark.slow

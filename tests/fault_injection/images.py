@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from cnncli.cli import data, main
+from cnncli.dataset import build, fix_splits
 from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import EXIT_DONE, EXIT_USER, ImageError
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.verify import verify
-from cnncli.recipes import data_check
 from tests.fault_injection.bounded import run_bounded
 from tests.fault_injection.mutation import mutate
 
@@ -31,7 +31,7 @@ SPECS = (
 )
 """Pixel specs that take different ways through the decoder."""
 
-IMPORTED_ONCE = (data, data_check)
+IMPORTED_ONCE = (data, build, fix_splits)
 """Lazy imports of the command, done once by the parent of all children."""
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", "")

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cnncli.dataset.build import report_on_folder
-from cnncli.recipes.data_check import fix_splits
-from cnncli.terminal.console import Console
+from cnncli.dataset.fix_splits import carry_out, plan_moves
 from tests.fault_injection.planted_faults import CLASSES, write_clean
 
 KILLS = 4
@@ -62,12 +61,12 @@ def _write_images(folder: Path, random: np.random.Generator) -> Counter[str]:
 
 def _finish(folder: Path, before: Counter[str]) -> None:
     """Finish the rest, and check that all images are in their place."""
-    fixed = fix_splits(folder, Console(quiet=True), lambda _: True)
-    report = report_on_folder(folder)
+    plan = plan_moves(folder)
+    problems = [*carry_out(plan.moves), *plan.left, *report_on_folder(folder).messages("error")]
     if _contents(folder) != before:
         raise AssertionError("images were duplicated or lost")
-    if fixed.problems or fixed.left or report.errors:
-        raise AssertionError(f"not everything was fixed: {fixed.problems}, {fixed.left}, {report.errors}")
+    if problems:
+        raise AssertionError(f"not everything was fixed: {problems}")
 
 
 def _contents(folder: Path) -> Counter[str]:
@@ -95,14 +94,11 @@ def _start(folder: Path, begin: int) -> int:
         return child
     try:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        fix_splits(folder, Console(quiet=True), lambda _: _signal_begin(begin))
+        moves = plan_moves(folder).moves
+        with suppress(BrokenPipeError):
+            os.write(begin, b".")
+        carry_out(moves)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
-
-
-def _signal_begin(begin: int) -> bool:
-    with suppress(BrokenPipeError):
-        os.write(begin, b".")
-    return True

@@ -12,7 +12,6 @@ from PIL import Image, ImageEnhance
 
 from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest, report_on_folder
-from cnncli.dataset.issues import message_of
 from cnncli.errors import DataError, Message
 
 CLASSES = ("cats", "dogs", "owls")
@@ -37,13 +36,11 @@ def once(work: Path, random: np.random.Generator) -> None:
 
 def reports(folder: Path) -> list[list[Message]]:
     """Return what `train` and `data check` report about a folder, or an empty list if neither reports anything."""
-    index = folder.parent / "index.sqlite"
     try:
-        manifest = build_manifest(DataConfig(path=folder), 0, index_path=index)
-        by_train = [message_of(issue) for issue in manifest.issues]
+        by_train = [issue.message for issue in build_manifest(DataConfig(path=folder), 0).issues]
     except DataError as error:
         by_train = list(error.problems)
-    by_check = [message_of(issue) for issue in report_on_folder(folder, index_path=index).issues]
+    by_check = [issue.message for issue in report_on_folder(folder).issues]
     return [by_train, by_check] if by_train or by_check else []
 
 
@@ -94,8 +91,7 @@ def _copied(name: str, label: str | None = None) -> Fault:
         source = tree.any(one, "cats")
         target = tree.beside(other, label or "cats", name)
         shutil.copyfile(source, target)
-        code = "data-leak-two-labels" if label not in (None, "cats") else "data-leak"
-        return code, str(source), str(target)
+        return "data-leak", str(source), str(target), label or "cats"
 
     return plant
 
@@ -134,7 +130,7 @@ def _missing(split: str) -> Fault:
     def plant(tree: Tree) -> tuple[str, ...]:
         label = str(tree.random.choice(CLASSES))
         shutil.rmtree(tree.folder / split / label)
-        return "data-class-missing", str(tree.folder / split), label
+        return "data-classes-differ", str(tree.folder / split), label
 
     return plant
 
@@ -142,7 +138,7 @@ def _missing(split: str) -> Fault:
 def _renamed(name: str, split: str) -> Fault:
     def plant(tree: Tree) -> tuple[str, ...]:
         (tree.folder / split / "cats").rename(tree.folder / split / name)
-        return "data-class-renamed", str(tree.folder / split), f'"{name}"', '"cats"'
+        return "data-classes-differ", str(tree.folder / split), f'"{name}"', '"cats"'
 
     return plant
 
@@ -157,7 +153,7 @@ def _added(tree: Tree) -> tuple[str, ...]:
     target = tree.folder / "test" / "mice"
     target.mkdir()
     draw(tree.random).save(target / "0.jpg")
-    return "data-class-extra", str(tree.folder / "test"), "mice"
+    return "data-classes-differ", str(tree.folder / "test"), "mice"
 
 
 def _twins(tree: Tree) -> tuple[str, ...]:

@@ -24,6 +24,6 @@ def test_no_image_is_lost_by_two_calls_at_once(number: int, tmp_path: Path) -> N
 
 def test_the_harness_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A move that deletes an image is detected."""
-    monkeypatch.setattr(moves, "fix_splits", lambda folder, *_: (folder / "train" / "cats" / "0.jpg").unlink())
+    monkeypatch.setattr(moves, "carry_out", lambda planned: [one.source.unlink() for one in planned])
     with pytest.raises(AssertionError, match="images were lost"):
         moves.once(tmp_path, np.random.default_rng(0))

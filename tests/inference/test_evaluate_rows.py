@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
@@ -40,7 +41,7 @@ def predictor(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pyte
 
 
 def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
-    manifest = manifest_of_folder(folder, ("dots", "stripes"))
+    manifest = manifest_of_folder(DataConfig(path=folder), ("dots", "stripes"))
     return manifest, manifest.split("test")
 
 

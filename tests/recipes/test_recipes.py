@@ -132,7 +132,7 @@ def test_evaluate_names_the_images_that_are_no_longer_those_of_the_run(
     with pytest.raises(DataError) as caught:
         evaluate(folder, CONSOLE)
 
-    assert caught.value.codes == ("data-image-missing", "data-image-changed", "data-images-changed")
+    assert caught.value.codes == ("data-image-changed", "data-image-changed", "data-images-changed")
     assert [problem.facts["path"] for problem in caught.value.problems[:2]] == [gone, changed]
     assert evaluate(folder, CONSOLE, "validation").metrics.n == 4
 

@@ -169,7 +169,7 @@ def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineNam
             "training": {"batch_size": BATCH, "optimizer": optimizer},
         }
     )
-    manifest = build_manifest(config.data, config.seed, index_path=cache / "index")
+    manifest = build_manifest(config.data, config.seed)
     height, width = image_size(config)
     pixels = PixelSpec(height, width)
     context = TrainingContext(

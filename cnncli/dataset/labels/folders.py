@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import combinations
 from pathlib import Path
 
 from cnncli.dataset.issues import Issue
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
-from cnncli.dataset.stat_index import StatKey, stat_key
 from cnncli.errors import DataError, Message, printable
 from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name, is_raw_name
 
@@ -57,19 +56,24 @@ def read_folders(root: Path) -> LabeledImages:
     Raises:
         DataError: there is no such directory.
     """
-    if reason := _why_not_a_folder(root):
-        raise DataError(Message("data-path-missing", f"{printable(root)}: {reason}", path=root))
+    try:
+        os.scandir(root).close()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        remedy = "; `cnncli data prepare dogs-vs-cats` creates it" if root.name == "dogs-vs-cats" else ""
+        text = f"{printable(root)}: cannot be read as a folder ({reason}){remedy}"
+        raise DataError(Message("data-path-missing", text, path=root)) from None
     found = LabeledImages(root.resolve())
     folders = _subfolders(found.root, found)
     splits = _split_folders(folders, found)
     if not splits:
         _read_split(found, UNSPLIT, found.root, folders)
-        found.issues += _layout_issues(found, folders)
+        found.issues += _layout_issues(found.root, folders)
         return found
-    others = [name for name in folders if split_named(name) is None]
+    others = tuple(name for name in folders if split_named(name) is None)
     if others:
         found.left_out["folder next to the split folders"] += len(others)
-        found.issues.append(Issue("note", "data-beside-splits", (found.root,), {"names": tuple(others)}))
+        found.issues.append(Issue("note", "data-beside-splits", (found.root,), {"names": others}))
     for split in SPLITS:
         if split in splits:
             _read_split(found, split, splits[split], _subfolders(splits[split], found))
@@ -83,17 +87,12 @@ def images_below(folder: Path) -> tuple[list[Path], list[Issue]]:
         The files, sorted, and an issue for each directory that cannot be read.
     """
     found = LabeledImages(folder)
-    return [Path(path) for path, _ in sorted(_files_below(str(folder), found))], found.issues
+    return [Path(path) for path in sorted(_files_below(folder, found))], found.issues
 
 
-def _why_not_a_folder(path: Path) -> str | None:
-    try:
-        return None if stat.S_ISDIR(path.stat().st_mode) else "is a file; expected a folder of images"
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        remedy = "; `cnncli data prepare dogs-vs-cats` creates it" if path.name == "dogs-vs-cats" else ""
-        return f"no such folder{remedy}"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
+def folder_names(folder: Path) -> set[str]:
+    """Return the names of the visible folders in a folder."""
+    return set(_subfolders(folder, LabeledImages(folder)))
 
 
 def _split_folders(folders: Mapping[str, Path], found: LabeledImages) -> dict[str, Path]:
@@ -102,36 +101,28 @@ def _split_folders(folders: Mapping[str, Path], found: LabeledImages) -> dict[st
     A folder named like a split may be a class, of vehicles for instance. Split folders hold folders of their own.
     """
     named = {name: split for name in folders if (split := split_named(name))}
-    if not named:
-        return {}
-    holding = [name for name in named if _subfolders(folders[name], LabeledImages(found.root))]
-    if not holding and len(named) < len(folders):
+    if len(named) < len(folders) and not any(folder_names(folders[name]) for name in named):
         return {}
     splits: dict[str, Path] = {}
     for name, split in named.items():
         if split in splits:
             facts = {"first": splits[split].name, "second": name, "split": split}
             found.issues.append(Issue("error", "data-duplicate-split", (found.root,), facts))
-        else:
-            splits[split] = folders[name]
+        splits.setdefault(split, folders[name])
     return splits
 
 
-def _layout_issues(found: LabeledImages, folders: Mapping[str, Path]) -> Iterator[Issue]:
+def _layout_issues(root: Path, folders: Mapping[str, Path]) -> Iterator[Issue]:
     """Warn of class folders that are probably something else."""
-    like_splits = tuple(name for name in folders if split_named(name))
-    if like_splits:
-        yield Issue("warning", "data-class-named-like-split", (found.root,), {"names": like_splits})
-    inside = {name: set(_subfolders(path, LabeledImages(found.root))) for name, path in folders.items()}
-    shared = {
-        pair: inside[pair[0]] & inside[pair[1]]
-        for pair in combinations([name for name in folders if len(inside[name]) > 1], 2)
-    }
-    repeated = [pair for pair, names in shared.items() if len(names) > 1]
-    if repeated:
-        labels = tuple(dict.fromkeys(name for pair in repeated for name in pair))
-        names = tuple(sorted(set.intersection(*(inside[name] for name in labels)) or shared[repeated[0]]))
-        yield Issue("warning", "data-repeated-subfolders", (found.root,), {"labels": labels, "names": names})
+    if names := tuple(name for name in folders if split_named(name)):
+        yield Issue("warning", "data-class-named-like-split", (root,), {"names": names})
+    inside = {label: folder_names(path) for label, path in folders.items()}
+    counts = Counter(name for names in inside.values() for name in names)
+    repeated = {name for name, n in counts.items() if n > 1}
+    labels = tuple(label for label, names in inside.items() if len(names & repeated) > 1)
+    if len(labels) > 1:
+        facts = {"labels": labels, "names": tuple(sorted(repeated))}
+        yield Issue("warning", "data-repeated-subfolders", (root,), facts)
 
 
 def _read_split(found: LabeledImages, split: str, folder: Path, class_folders: Mapping[str, Path]) -> None:
@@ -139,13 +130,13 @@ def _read_split(found: LabeledImages, split: str, folder: Path, class_folders: M
     classes = []
     for label, path in class_folders.items():
         before = found.left_out.copy()
-        files = sorted(_files_below(os.fspath(path), found))
+        files = sorted(_files_below(path, found))
         if not files and label.casefold() in _ANNOTATION_FOLDERS:
             found.left_out["folder of annotations"] += 1
             continue
         classes.append(label)
         found.left_out_of_class[split, label] = found.left_out - before
-        found.records += [ImageRecord(file, label, split, key=key) for file, key in files]
+        found.records += [ImageRecord(file, label, split) for file in files]
     found.classes[split] = tuple(classes)
 
 
@@ -153,65 +144,52 @@ def _subfolders(folder: Path, found: LabeledImages) -> dict[str, Path]:
     """Return the visible folders in a folder by name, sorted; everything else in it is counted as left out."""
     folders: dict[str, Path] = {}
     for entry in _entries(os.fspath(folder), found):
-        if reason := _ignored_by_name(entry.name):
-            found.left_out[reason] += 1
-        elif _is_folder(entry):
+        if _is_folder(entry):
             folders[entry.name] = Path(entry.path)
         else:
-            reason = _why_not_an_image(entry, _stat_of(entry))
-            found.left_out[reason or OUTSIDE_CLASSES] += 1
+            found.left_out[_why_not_an_image(entry) or OUTSIDE_CLASSES] += 1
     return folders
 
 
-def _files_below(class_folder: str, found: LabeledImages) -> Iterator[tuple[str, StatKey | None]]:
-    """Yield the images in a class folder and below it; each folder is entered once, so circular links end."""
+def _files_below(folder: Path, found: LabeledImages) -> Iterator[str]:
+    """Yield the images in a folder and below it; each folder is entered once, so circular links end."""
     # A link back to the root or above would bring the images of all classes into this one.
-    visited = {(facts.st_dev, facts.st_ino) for facts in map(Path.stat, Path(class_folder).parents)}
+    visited = {os.path.realpath(parent) for parent in folder.parents}
     # Links are followed after all real folders, so that the path of an image is the one without a link.
-    folders, links = [class_folder], list[str]()
+    folders, links = [os.fspath(folder)], list[str]()
     while folders or links:
-        folder = folders.pop() if folders else links.pop()
-        if not _enter(folder, visited, found):
+        path = (folders or links).pop()
+        if (real := os.path.realpath(path)) in visited:
+            found.left_out["link to a folder that was already visited"] += 1
             continue
-        entries = _entries(folder, found)
-        if not entries and is_image_name(folder):
-            found.left_out["empty folder named like an image"] += 1
-        for entry in entries:
-            if reason := _ignored_by_name(entry.name):
-                found.left_out[reason] += 1
-            elif _is_folder(entry):
+        visited.add(real)
+        is_empty = True
+        for entry in _entries(path, found):
+            is_empty = False
+            if _is_folder(entry):
                 (links if entry.is_symlink() else folders).append(entry.path)
-            elif reason := _why_not_an_image(entry, file := _stat_of(entry)):
+            elif reason := _why_not_an_image(entry):
                 found.left_out[reason] += 1
             else:
-                yield entry.path, stat_key(file) if file else None
+                yield entry.path
+        if is_empty and is_image_name(path):
+            found.left_out["empty folder named like an image"] += 1
 
 
-def _enter(folder: str, visited: set[tuple[int, int]], found: LabeledImages) -> bool:
-    """Return whether a folder is visited for the first time."""
+def _entries(folder: str, found: LabeledImages) -> Iterator[os.DirEntry[str]]:
+    """Yield the entries of a folder, sorted; those ignored by name are counted as left out."""
     try:
-        facts = Path(folder).stat()
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError as error:
-        found.issues.append(_unreadable(folder, str(error.strerror)))
-        return False
-    if (facts.st_dev, facts.st_ino) in visited:
-        found.left_out["link to a folder that was already visited"] += 1
-        return False
-    visited.add((facts.st_dev, facts.st_ino))
-    return True
-
-
-def _entries(folder: str, found: LabeledImages) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        found.issues.append(_unreadable(folder, f"cannot be listed ({error.strerror})"))
-        return []
-
-
-def _unreadable(folder: str, reason: str) -> Issue:
-    return Issue("error", "data-folder-unreadable", (Path(folder),), {"reason": reason})
+        facts = {"reason": f"cannot be listed ({error.strerror})"}
+        found.issues.append(Issue("error", "data-folder-unreadable", (Path(folder),), facts))
+        return
+    for entry in entries:
+        if reason := _ignored_by_name(entry.name):
+            found.left_out[reason] += 1
+        else:
+            yield entry
 
 
 def _ignored_by_name(name: str) -> str | None:
@@ -223,7 +201,7 @@ def _ignored_by_name(name: str) -> str | None:
     return "system file such as Thumbs.db" if name.lower() in _SYSTEM_FILES else None
 
 
-def _why_not_an_image(entry: os.DirEntry[str], file: os.stat_result | None) -> str | None:
+def _why_not_an_image(entry: os.DirEntry[str]) -> str | None:
     """Return the reason for leaving a file out, or None if its name or its first bytes are those of an image."""
     if is_image_name(entry.name):
         return None
@@ -231,15 +209,14 @@ def _why_not_an_image(entry: os.DirEntry[str], file: os.stat_result | None) -> s
         return RAW
     if entry.name.lower().endswith((".heic", ".heif")):
         return HEIC
-    if file is None:
-        return "broken link"
-    if not stat.S_ISREG(file.st_mode):
-        return "not a regular file"
+    path = Path(entry.path)
     try:
-        with Path(entry.path).open("rb", buffering=0) as content:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "not a regular file"
+        with path.open("rb", buffering=0) as content:
             return None if format_of(content.read(SIGNATURE_BYTES)) else "not an image"
     except OSError:
-        return "cannot be opened"
+        return "broken link" if entry.is_symlink() else "cannot be opened"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -247,10 +224,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False  # a link to itself
-
-
-def _stat_of(entry: os.DirEntry[str]) -> os.stat_result | None:
-    try:
-        return entry.stat()
-    except OSError:
-        return None

@@ -1,0 +1,95 @@
+"""A dataset as the checks and the manifest see it: found, verified, and assigned to splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncli.dataset.duplicates import Group, identical
+from cnncli.dataset.issues import Issue
+from cnncli.dataset.labels.folders import read_folders
+from cnncli.dataset.records import ImageRecord, LabeledImages, count_images
+from cnncli.dataset.split import SplitImages, assign_splits
+from cnncli.dataset.verification import verify_records
+from cnncli.errors import Message
+from cnncli.terminal.console import Console
+
+if TYPE_CHECKING:
+    from cnncli.config.schema import DataConfig
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A verified dataset.
+
+    Attributes:
+        found: what the label source found.
+        images: its records with facts, unreadable ones included.
+        data: settings of the config.
+        seed: seed of the splits that are drawn.
+        console: shows progress.
+    """
+
+    found: LabeledImages
+    images: Sequence[ImageRecord]
+    data: DataConfig
+    seed: int = 0
+    console: Console | None = None
+
+    @cached_property
+    def good(self) -> tuple[ImageRecord, ...]:
+        """Readable images, in the splits of the source."""
+        return tuple(one for one in self.images if one.facts.problem is None)
+
+    @cached_property
+    def bad(self) -> tuple[tuple[Path, Message], ...]:
+        """Path and reason of each unreadable image."""
+        return tuple((one.path, one.facts.problem) for one in self.images if one.facts.problem is not None)
+
+    @cached_property
+    def identical(self) -> list[Group]:
+        """Groups of identical files."""
+        return identical(self.good)
+
+    @cached_property
+    def assigned(self) -> SplitImages:
+        """Readable images in their final splits; compares all images when first used."""
+        return assign_splits(self.found, self.good, self.data.splits, self.seed, self.console)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of readable images by final split and class; the training split comes first."""
+        images, labels = self.assigned.images, sorted({one.label for one in self.good})
+        return count_images(images, dict.fromkeys(["train", *(one.split for one in images)], labels))
+
+
+def read_dataset(data: DataConfig, seed: int = 0, console: Console | None = None) -> Dataset:
+    """Find and verify the images of a config's data.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    found = read_folders(data.path)
+    images = verify_records(found, found.records, data.max_pixels, console)
+    if data.min_images > 1:
+        images = _without_small_classes(found, images, data.min_images)
+    return Dataset(found, images, data, seed, console)
+
+
+def _without_small_classes(found: LabeledImages, images: list[ImageRecord], minimum: int) -> list[ImageRecord]:
+    """Leave out classes with fewer readable images than the minimum, in all splits together."""
+    sizes = Counter(one.label for one in images if one.facts.problem is None)
+    small = {label: sizes[label] for label in found.labels if sizes[label] < minimum}
+    if not small:
+        return images
+    if len(found.labels) - len(small) < 2:
+        found.issues.append(Issue("error", "data-all-classes-left-out", (found.root,), {"minimum": minimum}))
+        return images
+    facts = {"minimum": minimum, "n": len(small), "counts": small}
+    found.issues.append(Issue("note", "data-classes-left-out", (found.root,), facts))
+    for split, names in found.classes.items():
+        found.classes[split] = tuple(name for name in names if name not in small)
+    return [one for one in images if one.label not in small]
