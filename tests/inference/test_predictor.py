@@ -159,7 +159,7 @@ def test_a_damaged_last_layer_is_rejected(
         load_predictor(tmp_path / "engine", tmp_path / "model.keras")
 
     assert (caught.value.codes, caught.value.facts["path"]) == (("run-file-damaged",), tmp_path / "engine")
-    assert str(caught.value.facts["reason"]).startswith("logits.bin")
+    assert "logits.bin" in str(caught.value.facts["reason"])
 
 
 def test_a_damaged_model_is_rejected(classifier: Classifier, tmp_path: Path) -> None:
