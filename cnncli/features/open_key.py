@@ -117,7 +117,7 @@ class OpenKey:
             unchecked = [segments[n] for n in np.unique(used) if not segments[n].is_checked]
             if not unchecked:
                 return found
-            for segment, error in zip(unchecked, map_ordered(_check, unchecked), strict=True):
+            for segment, error in zip(unchecked, map_ordered(Segment.problem_of_rows, unchecked), strict=True):
                 if error is not None:
                     self._drop(segment.path.name, error)
 
@@ -166,11 +166,3 @@ def positions(digests: Digests, known: Digests, order: NDArray[np.int64]) -> NDA
         return np.full(len(digests), ABSENT)
     nearest = order[np.minimum(np.searchsorted(known, digests, sorter=order), len(known) - 1)]
     return np.where(known[nearest] == digests, nearest, ABSENT)
-
-
-def _check(segment: Segment) -> OSError | ValueError | None:
-    try:
-        segment.check_rows()
-    except (OSError, ValueError) as error:
-        return error
-    return None

@@ -72,17 +72,14 @@ class Segment:
     rows_checksum: str
     is_checked: bool = False
 
-    def check_rows(self) -> None:
-        """Compare the rows with their checksum.
-
-        Raises:
-            OSError: they cannot be read.
-            ValueError: they are damaged.
-        """
-        with (self.path / ROWS).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != self.rows_checksum:
-                raise ValueError("damaged rows")
-        self.is_checked = True
+    def problem_of_rows(self) -> OSError | ValueError | None:
+        """Compare the rows with their checksum; return why they cannot be used, if so."""
+        try:
+            with (self.path / ROWS).open("rb") as file:
+                self.is_checked = hashlib.file_digest(file, "sha256").hexdigest() == self.rows_checksum
+        except OSError as error:
+            return error
+        return None if self.is_checked else ValueError("damaged rows")
 
 
 @lru_cache(MAX_MAPPED)

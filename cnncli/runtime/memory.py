@@ -7,7 +7,7 @@ the failure can be reported.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -32,28 +32,20 @@ def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = Tr
 
 @contextmanager
 def bounded(fraction: float = 1.0, *, swap: bool = True) -> Iterator[None]:
-    """Limit the private memory of this process inside the block to what it has and a fraction of what is available."""
-    available = available_bytes(swap=swap)
-    with nullcontext() if available is None else limited(int(fraction * available)):
-        yield
+    """Limit the private memory of this process inside the block to what it has and a fraction of what is available.
 
-
-@contextmanager
-def limited(extra_bytes: int) -> Iterator[bool]:
-    """Limit the private memory of this process inside the block to what it has and `extra_bytes`.
-
-    Yields whether that limit holds, or a lower one that was set before.
+    A lower limit that was set before stays. There is no limit on a system that does not report its memory.
     """
-    taken = _read_sizes(PROC / "self/status", 1024).get("VmData")
-    if resource is None or taken is None:
-        yield False
+    available, taken = available_bytes(swap=swap), _read_sizes(PROC / "self/status", 1024).get("VmData")
+    if resource is None or available is None or taken is None:
+        yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = taken + extra_bytes if soft == resource.RLIM_INFINITY else min(taken + extra_bytes, soft)
+    bound = taken + int(fraction * available)
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (bound if soft == resource.RLIM_INFINITY else min(bound, soft), hard))
     try:
-        yield resource.getrlimit(resource.RLIMIT_DATA)[0] == bound
+        yield
     finally:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

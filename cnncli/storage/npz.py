@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.storage.zips import ARCHIVE_ERRORS, open_zip, repeated_names
+from cnncli.storage.zips import ARCHIVE_ERRORS, open_zip
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -25,12 +25,10 @@ def read_arrays(path: Path) -> Arrays:
     """
     try:
         with open_zip(path) as archive:
-            if repeated := repeated_names(archive):
-                raise ValueError(f"duplicate entries: {', '.join(repeated)}")
             return {entry.filename.removesuffix(SUFFIX): _array(archive, entry) for entry in archive.infolist()}
+    except (OSError, ValueError):
+        raise
     except ARCHIVE_ERRORS as error:
-        if isinstance(error, OSError | ValueError):
-            raise
         raise ValueError(str(error)) from error
 
 

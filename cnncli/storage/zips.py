@@ -11,7 +11,6 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,9 +82,3 @@ def most_unpacked(archive_bytes: int) -> int:
     Weights and photographs are hardly compressed, and small archives are harmless anyway.
     """
     return min(100 * archive_bytes, 2**29 + 4 * archive_bytes)
-
-
-def repeated_names(archive: zipfile.ZipFile) -> list[str]:
-    """Return the names that are listed more than once."""
-    counts = Counter(archive.namelist())
-    return sorted(name for name, count in counts.items() if count > 1)

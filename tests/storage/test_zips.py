@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.storage import zips as module
-from cnncli.storage.zips import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry, repeated_names
+from cnncli.storage.zips import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry
 
 ZEROS = bytes(5_000_000)
 
@@ -71,17 +71,6 @@ def test_a_file_that_is_not_a_zip_is_an_archive_error(data: bytes, tmp_path: Pat
     (tmp_path / "x.zip").write_bytes(data)
     with pytest.raises(ARCHIVE_ERRORS), open_zip(tmp_path / "x.zip"):
         pass
-
-
-def test_duplicate_names_are_found(tmp_path: Path) -> None:
-    """Two readers of such an archive may see different files."""
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr("a", b"1")
-        with pytest.warns(UserWarning, match="Duplicate name"):
-            archive.writestr("a", b"2")
-        archive.writestr("b", b"1")
-    with open_zip(tmp_path / "x.zip") as archive:
-        assert repeated_names(archive) == ["a"]
 
 
 def test_small_archives_may_expand_more_than_large_ones() -> None:

@@ -23,7 +23,7 @@ from cnncli.networks.graph import nodes_in_order
 from cnncli.networks.weights.hdf5 import check_plain
 from cnncli.runtime.memory import available_bytes
 from cnncli.storage.safe_io import parse_json
-from cnncli.storage.zips import most_unpacked, open_zip, read_entry, repeated_names, unpack_entry
+from cnncli.storage.zips import most_unpacked, open_zip, read_entry, unpack_entry
 
 if TYPE_CHECKING:
     import keras
@@ -85,9 +85,10 @@ def load_saved_model(path: Path) -> keras.Model:
 
 
 def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
-    if repeated := repeated_names(archive):
-        raise ValueError(f"{', '.join(repeated)[:80]} is in the archive twice")
-    if others := set(archive.namelist()) - _MEMBERS:
+    names = archive.namelist()
+    if len(names) > len(set(names)):  # two readers of such an archive may see different files
+        raise ValueError("a file is in the archive twice")
+    if others := set(names) - _MEMBERS:
         raise ValueError(f"{min(others)[:80]} is in the archive, which no classifier has")
     description: dict[str, Any] = parse_json(read_entry(archive, archive.getinfo(DESCRIPTION), MAX_DESCRIPTION_BYTES))
     check_description(description)

@@ -291,6 +291,16 @@ def test_archive_of_anything_else_is_one_line(
     load_classifier(saved, pretrained=False)
 
 
+def test_archive_with_a_name_twice_is_refused(saved: Path, tmp_path: Path) -> None:
+    """Two readers of such an archive may see different files."""
+    path = _rewritten(saved, tmp_path / "model.keras", lambda _: None)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("config.json", b"{}")
+
+    with pytest.raises(RunError, match="is in the archive twice"):
+        load_classifier(path, pretrained=False)
+
+
 def test_layer_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of a few kilobytes can describe one for every machine."""
     config = _config(backbone={"name": "ConvNet", "options": {"filters": [64]}}, data={"path": ".", "image_size": 1536})
