@@ -204,7 +204,7 @@ KINDS: Mapping[str, Kind] = {
         Refusal("", "/etc/passwd"),
     ),
     "manifest of devices": _run(
-        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"/dev/zero"', text)), evaluate, Refusal("", "/dev/zero")
+        _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"/dev/zero"', text)), evaluate, Refusal("", "images")
     ),
     "manifest with paths that lead out": _run(
         _manifest(lambda text: re.sub(r'"[^"]*test[^"]*png"', '"../../outside/none.png"', text)),
