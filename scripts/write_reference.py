@@ -23,6 +23,7 @@ from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.options import Option
 from cnncli.cli.app import app
+from cnncli.config.fields import expectation
 from cnncli.config.reference import markdown_reference
 from cnncli.runs.folder import run_files
 from scripts.figures.packages import package_docs, packages_svg
@@ -106,7 +107,7 @@ def networks_page() -> str:
     ]
     header = ("name", "parameters", "ImageNet top-1", "input (px)", "smallest (px)", "size", "ImageNet weights")
     options = [
-        (f"`{name}`", f"`{option}`", f"`{_plain(item.default)}`", item.expected, item.doc)
+        (f"`{name}`", f"`{option}`", f"`{_plain(item.default)}`", expectation(item), item.doc)
         for name, info in NETWORKS.items()
         for option, item in info.options.items()
     ]
@@ -147,7 +148,8 @@ def optimizers_page() -> str:
 
 def _arguments(arguments: Mapping[str, Option]) -> str:
     rows = [
-        (f"`{name}`", f"`{_plain(option.default)}`", option.expected, option.doc) for name, option in arguments.items()
+        (f"`{name}`", f"`{_plain(option.default)}`", expectation(option), option.doc)
+        for name, option in arguments.items()
     ]
     return _table(("argument", "default", "values", "description"), rows) if rows else ""
 

@@ -12,12 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cnncli.catalogue.options import Option, with_defaults
+from cnncli.catalogue.settings import BelowOne, Count, Counts, Positive
 from cnncli.errors import ConfigError, Message
 from cnncli.terminal.suggestions import did_you_mean
 
 Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
 """Conversion of pixels x in 0–255 to the input of the network. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe:
 RGB→BGR, ImageNet means subtracted · torch: x/255, then ImageNet mean and deviation · none: x · (a, b): a·x + b"""
+
+
+ConvNetActivation = Literal[
+    "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "linear"
+]
 
 
 @dataclass(frozen=True)
@@ -101,27 +107,21 @@ def _imagenet_values(name: str, given: Mapping[str, Any]) -> dict[str, tuple[flo
     return {}
 
 
-_ALPHA = Option("number", 1.0, "Width multiplier: factor of the filters of every layer.", gt=0.0)
-_MOBILENET = {
-    "alpha": _ALPHA,
-    "depth_multiplier": Option("integer", 1, "Depthwise filters per input channel.", 1),
-}
+_ALPHA = Option(Positive, 1.0, "Width multiplier: factor of the filters of every layer.")
+_MOBILENET = {"alpha": _ALPHA, "depth_multiplier": Option(Count, 1, "Depthwise filters per input channel.")}
 _MOBILENET_V3 = {
     "alpha": _ALPHA,
-    "minimalistic": Option("boolean", False, "Without squeeze-and-excitation, hard swish and 5×5 kernels."),
+    "minimalistic": Option(bool, False, "Without squeeze-and-excitation, hard swish and 5×5 kernels."),
 }
-_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "linear")
 _CONVNET = {
-    "filters": Option("integers", (32, 64, 128, 128), "Filters of each block, from input to output.", 1),
-    "kernel_size": Option("integer", 3, "Height and width of the kernels, in pixels.", 1),
-    "padding": Option("word", "valid", "Padding of convolutions.", choices=("valid", "same")),
-    "convolutions": Option("integer", 1, "Convolutions per block, before pooling.", 1),
-    "pool_size": Option("integer", 2, "Size and stride of max-pooling at the end of each block; 1: none.", 1),
-    "activation": Option("word", "relu", "Activation after each convolution.", choices=_ACTIVATIONS),
-    "batch_norm": Option("boolean", False, "Batch normalization between convolution and activation."),
-    "dropout": Option(
-        "number", 0.0, "Fraction of activations set to zero in training, at the end of each block.", 0.0, lt=1.0
-    ),
+    "filters": Option(Counts, (32, 64, 128, 128), "Filters of each block, from input to output."),
+    "kernel_size": Option(Count, 3, "Height and width of the kernels, in pixels."),
+    "padding": Option(Literal["valid", "same"], "valid", "Padding of convolutions."),
+    "convolutions": Option(Count, 1, "Convolutions per block, before pooling."),
+    "pool_size": Option(Count, 2, "Size and stride of max-pooling at the end of each block; 1: none."),
+    "activation": Option(ConvNetActivation, "relu", "Activation after each convolution."),
+    "batch_norm": Option(bool, False, "Batch normalization between convolution and activation."),
+    "dropout": Option(BelowOne, 0.0, "Fraction of activations set to zero in training, at the end of each block."),
 }
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Annotated
+
+from pydantic import Field
 
 from cnncli.catalogue.options import Option
+from cnncli.catalogue.settings import BelowOne, Count, NotNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -27,59 +30,52 @@ class OptimizerInfo:
     arguments: Mapping[str, Option]
 
 
-_number = partial(Option, "number")
-_fraction = partial(Option, "number", ge=0.0, lt=1.0)
-_positive = partial(Option, "number", gt=0.0)
-_from_zero = partial(Option, "number", ge=0.0)
-_switch = partial(Option, "boolean")
-_integer = partial(Option, "integer")
-
 _SHARED: Mapping[str, Option] = {
-    "weight_decay": _from_zero(None, "decoupled weight decay, as a fraction of the learning rate"),
-    "clipnorm": _positive(None, "maximum norm of the gradient of each weight"),
-    "clipvalue": _positive(None, "maximum absolute value of gradient components"),
-    "global_clipnorm": _positive(None, "maximum norm of the gradient of all weights together"),
-    "use_ema": _switch(False, "keep a moving average of the weights"),
-    "ema_momentum": _fraction(0.99, "fraction of the average that each step keeps"),
-    "ema_overwrite_frequency": _integer(None, "steps after which the average replaces the weights", ge=1),
-    "gradient_accumulation_steps": _integer(None, "steps whose gradients are averaged", ge=2),
+    "weight_decay": Option(NotNegative, None, "decoupled weight decay, as a fraction of the learning rate"),
+    "clipnorm": Option(Positive, None, "maximum norm of the gradient of each weight"),
+    "clipvalue": Option(Positive, None, "maximum absolute value of gradient components"),
+    "global_clipnorm": Option(Positive, None, "maximum norm of the gradient of all weights together"),
+    "use_ema": Option(bool, False, "keep a moving average of the weights"),
+    "ema_momentum": Option(BelowOne, 0.99, "fraction of the average that each step keeps"),
+    "ema_overwrite_frequency": Option(Count, None, "steps after which the average replaces the weights"),
+    "gradient_accumulation_steps": Option(Annotated[int, Field(ge=2)], None, "steps whose gradients are averaged"),
 }
 """Arguments of every optimizer."""
 
 _OWN: Mapping[str, Option] = {
-    "beta_1": _fraction(0.9, "decay rate of the average of gradients"),
-    "beta_2": _fraction(0.999, "decay rate of the average of squared gradients"),
-    "rho": _fraction(0.9, "decay rate of the average of squared gradients"),
-    "epsilon": _from_zero(1e-7, "added to a denominator"),
-    "amsgrad": _switch(False, "divide by the maximum of the average of squared gradients so far"),
-    "momentum": _fraction(0.0, "momentum: fraction of the previous step that is added"),
-    "nesterov": _switch(False, "Nesterov momentum"),
-    "centered": _switch(False, "normalize by the estimated variance"),
-    "initial_accumulator_value": _from_zero(0.1, "initial value of the sum of squared gradients"),
-    "warmup_steps": _integer(0, "steps in which the learning rate rises from 0", ge=0),
+    "beta_1": Option(BelowOne, 0.9, "decay rate of the average of gradients"),
+    "beta_2": Option(BelowOne, 0.999, "decay rate of the average of squared gradients"),
+    "rho": Option(BelowOne, 0.9, "decay rate of the average of squared gradients"),
+    "epsilon": Option(NotNegative, 1e-7, "added to a denominator"),
+    "amsgrad": Option(bool, False, "divide by the maximum of the average of squared gradients so far"),
+    "momentum": Option(BelowOne, 0.0, "momentum: fraction of the previous step that is added"),
+    "nesterov": Option(bool, False, "Nesterov momentum"),
+    "centered": Option(bool, False, "normalize by the estimated variance"),
+    "initial_accumulator_value": Option(NotNegative, 0.1, "initial value of the sum of squared gradients"),
+    "warmup_steps": Option(Annotated[int, Field(ge=0)], 0, "steps in which the learning rate rises from 0"),
     # Adafactor
-    "beta_2_decay": _number(-0.8, "exponent of the decay of the average of squared gradients"),
-    "epsilon_1": _from_zero(1e-30, "added to squared gradients"),
-    "epsilon_2": _from_zero(1e-3, "lower bound of the weight scale in relative steps"),
-    "clip_threshold": _positive(1.0, "maximum root mean square of a step"),
-    "relative_step": _switch(True, "scale steps with the size of the weights"),
+    "beta_2_decay": Option(float, -0.8, "exponent of the decay of the average of squared gradients"),
+    "epsilon_1": Option(NotNegative, 1e-30, "added to squared gradients"),
+    "epsilon_2": Option(NotNegative, 1e-3, "lower bound of the weight scale in relative steps"),
+    "clip_threshold": Option(Positive, 1.0, "maximum root mean square of a step"),
+    "relative_step": Option(bool, True, "scale steps with the size of the weights"),
     # Ftrl
-    "learning_rate_power": _number(-0.5, "exponent of the decay, 0 or less"),
-    "l1_regularization_strength": _from_zero(0.0, "L1 penalty"),
-    "l2_regularization_strength": _from_zero(0.0, "L2 penalty"),
-    "l2_shrinkage_regularization_strength": _from_zero(0.0, "L2 penalty on the magnitude only"),
-    "beta": _from_zero(0.0, "beta of the paper"),
+    "learning_rate_power": Option(float, -0.5, "exponent of the decay, 0 or less"),
+    "l1_regularization_strength": Option(NotNegative, 0.0, "L1 penalty"),
+    "l2_regularization_strength": Option(NotNegative, 0.0, "L2 penalty"),
+    "l2_shrinkage_regularization_strength": Option(NotNegative, 0.0, "L2 penalty on the magnitude only"),
+    "beta": Option(NotNegative, 0.0, "beta of the paper"),
     # Muon
-    "adam_beta_1": _fraction(0.9, "beta_1 of Adam for weights that Muon does not train"),
-    "adam_beta_2": _fraction(0.999, "beta_2 of Adam for weights that Muon does not train"),
-    "adam_weight_decay": _from_zero(0.004, "weight decay of Adam for weights that Muon does not train"),
-    "exclude_embeddings": _switch(True, "train embeddings with Adam"),
-    "muon_a": _number(3.4445, "first coefficient of the Newton-Schulz iteration"),
-    "muon_b": _number(-4.775, "second coefficient"),
-    "muon_c": _number(2.0315, "third coefficient"),
-    "adam_lr_ratio": _positive(1, "ratio of the learning rates of Adam and Muon"),
-    "ns_steps": _integer(5, "Newton-Schulz iterations", ge=1),
-    "rms_rate": _positive(0.2, "target root mean square of a step"),
+    "adam_beta_1": Option(BelowOne, 0.9, "beta_1 of Adam for weights that Muon does not train"),
+    "adam_beta_2": Option(BelowOne, 0.999, "beta_2 of Adam for weights that Muon does not train"),
+    "adam_weight_decay": Option(NotNegative, 0.004, "weight decay of Adam for weights that Muon does not train"),
+    "exclude_embeddings": Option(bool, True, "train embeddings with Adam"),
+    "muon_a": Option(float, 3.4445, "first coefficient of the Newton-Schulz iteration"),
+    "muon_b": Option(float, -4.775, "second coefficient"),
+    "muon_c": Option(float, 2.0315, "third coefficient"),
+    "adam_lr_ratio": Option(Positive, 1, "ratio of the learning rates of Adam and Muon"),
+    "ns_steps": Option(Count, 5, "Newton-Schulz iterations"),
+    "rms_rate": Option(Positive, 0.2, "target root mean square of a step"),
 }
 """Arguments of some optimizers, with the default that most of them have."""
 

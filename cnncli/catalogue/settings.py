@@ -53,17 +53,25 @@ def _increasing(value: object, validate: Callable[[object], tuple[int, int]]) ->
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # Keras keeps seeds in 32 bits
-Pixels = Annotated[int, Field(ge=1)]
+BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Counts = Annotated[
+    tuple[Count, ...],
+    Field(min_length=1),
+    BeforeValidator(as_tuple),
+    Expected("a list of integers of at least 1"),
+]
+Pixels = Count
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(as_tuple), Expected("[height, width]")]
 
-_NotNegative = Annotated[float, Field(ge=0.0)]
-_Positive = Annotated[float, Field(gt=0.0)]
 _Area = Annotated[float, Field(gt=0.0, le=1.0)]
 _Value = Annotated[int, Field(ge=0, le=65_535)]
 _LOWEST_FIRST = WrapValidator(_lowest_first)
 
-Range = Annotated[tuple[_NotNegative, _NotNegative], _LOWEST_FIRST, Expected("[lowest, highest] of at least 0")]
-ZoomRange = Annotated[tuple[_Positive, _Positive], _LOWEST_FIRST, Expected("[lowest, highest] above 0")]
+Range = Annotated[tuple[NotNegative, NotNegative], _LOWEST_FIRST, Expected("[lowest, highest] of at least 0")]
+ZoomRange = Annotated[tuple[Positive, Positive], _LOWEST_FIRST, Expected("[lowest, highest] above 0")]
 AreaRange = Annotated[tuple[_Area, _Area], _LOWEST_FIRST, Expected("[lowest, highest] above 0, at most 1")]
 ValueRange = Annotated[
     tuple[_Value, _Value], WrapValidator(_increasing), Expected("[black, white], integers in 0-65535")

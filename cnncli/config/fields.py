@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from cnncli.catalogue.options import BOUNDS, bounds_words
+from cnncli.catalogue.options import Option
 from cnncli.catalogue.settings import Expected, Settings
 from cnncli.config.schema import Config
 from cnncli.config.tree import join
@@ -95,10 +95,11 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
     return tuple(word for words in found for word in words if isinstance(word, str))
 
 
-def expectation(field: FieldInfo) -> str:
-    """Describe the values that a field accepts, in words that fit behind `expected`."""
-    kinds = alternatives(field.annotation, tuple(field.metadata))
-    return _own_words(field.metadata) or " or ".join(dict.fromkeys(_words(*kind) for kind in kinds))
+def expectation(field: FieldInfo | Option) -> str:
+    """Describe the values that a field or an option accepts, in words that fit behind `expected`."""
+    metadata = tuple(field.metadata) if isinstance(field, FieldInfo) else ()
+    kinds = alternatives(field.annotation, metadata)
+    return _own_words(metadata) or " or ".join(dict.fromkeys(_words(*kind) for kind in kinds))
 
 
 def group_words(group: type[Settings]) -> str:
@@ -127,10 +128,12 @@ def _words(kind: Any, metadata: Metadata) -> str:
     if get_origin(kind) is Literal:
         *first, last = map(str, get_args(kind))
         return f"{', '.join(first)} or {last}" if first else last
-    bounds = {name: getattr(item, name) for item in metadata for name in BOUNDS if hasattr(item, name)}
-    return _WORDS[get_origin(kind) or kind] + bounds_words(bounds)
+    limits = {name: getattr(item, name) for item in metadata for name in _LIMITS if hasattr(item, name)}
+    bounds = [f"{words} {limits[name]:.15g}" for name, words in _LIMITS.items() if name in limits]
+    return " ".join([_WORDS[get_origin(kind) or kind], " and ".join(bounds)]).rstrip()
 
 
+_LIMITS = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
 _WORDS = {
     bool: "true or false",
     int: "an integer",

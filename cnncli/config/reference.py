@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from cnncli.catalogue.activations import ACTIVATIONS
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.catalogue.options import Option
 from cnncli.config.fields import Setting, all_settings, expectation, item_groups_of, takes_null
 from cnncli.config.schema import Config
 from cnncli.config.tree import format_value
@@ -30,7 +31,12 @@ def json_schema() -> dict[str, Any]:
     _suggest(groups["DenseLayer"]["properties"]["activation"], ACTIVATIONS)
     groups["DataConfig"]["properties"]["path"]["minLength"] = 1
     arguments = {name: option for info in OPTIMIZERS.values() for name, option in info.arguments.items()}
-    groups["OptimizerConfig"]["properties"].update({name: _option_schema(item) for name, item in arguments.items()})
+    groups["OptimizerConfig"]["properties"].update(
+        {
+            name: {**TypeAdapter(option.annotation).json_schema(), "description": option.doc}
+            for name, option in arguments.items()
+        }
+    )
     groups["OptimizerConfig"]["additionalProperties"] = False
     # A heading whose lines are all commented out is null and stands for the defaults.
     for group in (schema, *groups.values()):
@@ -69,11 +75,6 @@ def _suggest(field: dict[str, Any], names: Iterable[str]) -> None:
 
 
 _NOT_EMPTY: dict[str, dict[str, Any]] = {"string": {"minLength": 1}}
-
-
-def _option_schema(option: Option) -> dict[str, Any]:
-    kind = option.kind if option.kind in ("number", "integer", "boolean") else "string"
-    return {"type": [kind, "null"] if option.default is None else kind, "description": option.doc}
 
 
 def _heading(group: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.options import Option
+from cnncli.config.fields import expectation
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
 from cnncli.config.suggestions import setting_hint
@@ -180,7 +181,7 @@ def _arguments(
             hint = setting_hint(name, group, names) if names else "It has none."
             yield draft.problem("config-unknown-argument", key, f"not an argument of {owner}", hint=hint)
         elif not allowed[name].accepts(value):
-            yield draft.problem("config-argument-not-allowed", key, "not allowed", allowed[name].expected)
+            yield draft.problem("config-argument-not-allowed", key, "not allowed", expectation(allowed[name]))
 
 
 def _imagenet(draft: Draft) -> Iterator[Problem]:

@@ -37,9 +37,9 @@ TEXTS = st.sampled_from(
 ) | (st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
 
 
-def values(field: FieldInfo) -> st.SearchStrategy[Any]:
-    """Values of a setting that is not a group, from its type and limits."""
-    kinds = alternatives(field.annotation, tuple(field.metadata))
+def values(field: FieldInfo | Option) -> st.SearchStrategy[Any]:
+    """Values of an option, or of a setting that is not a group, from its type and limits."""
+    kinds = alternatives(field.annotation, tuple(field.metadata) if isinstance(field, FieldInfo) else ())
     return st.one_of([_of_kind(kind, metadata) for kind, metadata in kinds])
 
 
@@ -58,6 +58,8 @@ def _of_kind(kind: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
         return st.floats(low, high, exclude_min="gt" in limits, exclude_max="lt" in limits)
     if get_origin(kind) is tuple:  # [lowest, highest] of floats, [height, width] or [black, white] of integers
         (item, inner) = next(alternatives(get_args(kind)[0]))
+        if get_args(kind)[1] is Ellipsis:
+            return st.lists(_of_kind(item, inner), min_size=1, max_size=3)
         pairs = st.tuples(_of_kind(item, inner), _of_kind(item, inner))
         if any(getattr(one, "le", None) == 65_535 for one in inner):
             return pairs.filter(lambda pair: pair[0] != pair[1]).map(sorted)
@@ -71,25 +73,9 @@ def group(model: type[Settings], *names: str) -> Mappings:
     return st.fixed_dictionaries({}, optional={name: values(field) for name, field in fields.items()})
 
 
-def of_option(option: Option) -> st.SearchStrategy[Any]:
-    """Values of an option of the catalogue."""
-    if option.kind == "word":
-        return st.sampled_from(option.choices)
-    if option.kind == "boolean":
-        return st.booleans()
-    exclusive = option.gt is not None
-    low = option.gt or option.ge or 0
-    whole = st.integers(int(low) + exclusive, 50)
-    if option.kind == "integers":
-        return st.lists(whole, min_size=1, max_size=3)
-    high = 2.0 if option.lt is None else option.lt
-    numbers = st.floats(low, high, exclude_min=exclusive, exclude_max=option.lt is not None)
-    return whole if option.kind == "integer" else numbers
-
-
 def of_options(options: Mapping[str, Option]) -> Mappings:
     """Some options with values."""
-    return st.fixed_dictionaries({}, optional={name: of_option(option) for name, option in options.items()})
+    return st.fixed_dictionaries({}, optional={name: values(option) for name, option in options.items()})
 
 
 @st.composite

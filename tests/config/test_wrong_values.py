@@ -8,6 +8,8 @@ from typing import Any, Literal, get_origin
 
 import pytest
 
+from cnncli.catalogue.options import Option
+from cnncli.catalogue.settings import BelowOne, Count, Counts, Positive
 from cnncli.config.fields import Setting, all_settings, alternatives, expectation, item_groups_of, takes_null
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.schema import MAX_ITEMS
@@ -173,3 +175,19 @@ def test_a_long_list_is_one_problem(key: str, item: str, tmp_path: Path) -> None
     assert problem.code == "config-list-too-long"
     assert "501" in problem
     assert problem.facts["expected"] == f"at most {MAX_ITEMS}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "words"),
+    [
+        (Positive, 1.0, "a number above 0"),
+        (BelowOne, 0.0, "a number of at least 0 and below 1"),
+        (Count, None, "an integer of at least 1 or null"),
+        (bool, False, "true or false"),
+        (Literal["valid", "same"], "valid", "valid or same"),
+        (Counts, (1, 2), "a list of integers of at least 1"),
+    ],
+)
+def test_options_of_the_catalogue_are_described_like_settings(kind: Any, default: object, words: str) -> None:
+    """The description fits behind `expected`."""
+    assert expectation(Option(kind, default, "an option")) == words
