@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 import yaml
 
@@ -40,32 +40,24 @@ Overrides = Sequence[str] | Mapping[str, object]
 """`key=value` texts, or a mapping from dotted keys to values."""
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """A value for a dotted key; a group or a list is replaced as a whole."""
+Assignment = tuple[str, Node]
+"""A dotted key and its value; a group or a list is replaced as a whole."""
 
-    key: str
-    node: Node
-
-
-_Entry = tuple[Origin, str, Node | str | None]
-"""Source, key and value of a setting; text is not read yet, and None if there is no value."""
+_Entry = tuple[str, str, Any]
+"""Text as written, key and value of a setting; the key of malformed text is empty."""
 
 
 def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Problem]]:
     """Return the overrides in order, and the problems with their form."""
-    entries: list[_Entry] = []
     if isinstance(overrides, Mapping):
-        for number, (key, value) in enumerate(overrides.items()):
-            origin = _origin(f"override {key}={value}", (2, number, 0))
-            entries.append((origin, key, tree_of(value, origin)))
-        return _assignments(entries, "a key such as training.epochs")
-    for number, text in enumerate(overrides):
+        entries: list[_Entry] = [(f"{key}={value}", key, value) for key, value in overrides.items()]
+        return _assignments("override", 2, entries, "a key such as training.epochs", is_text=False)
+    entries = []
+    for text in overrides:
         written, equals, value = text.partition("=")
         key = written.strip()
-        value = value if written == key else value.strip()
-        entries.append((_origin(f"override {text}", (2, number, 0)), key, value if equals else None))
-    return _assignments(entries, "key=value, such as training.epochs=3")
+        entries.append((text, key if equals else "", value if written == key else value.strip()))
+    return _assignments("override", 2, entries, "key=value, such as training.epochs=3")
 
 
 def parse_environment(environment: Mapping[str, str] | None) -> tuple[list[Assignment], list[Problem]]:
@@ -77,24 +69,31 @@ def parse_environment(environment: Mapping[str, str] | None) -> tuple[list[Assig
         if value and _is_setting(name)
     }
     entries: list[_Entry] = [
-        (_origin(f"environment {name}={environment[name]}", (1, number, 0)), key, environment[name])
-        for number, (name, key) in enumerate(sorted(named.items(), key=lambda item: (item[1].count("."), item[1])))
+        (f"{name}={environment[name]}", key, environment[name])
+        for name, key in sorted(named.items(), key=lambda item: (item[1].count("."), item[1]))
     ]
-    return _assignments(entries, "a name such as CNNCLI_TRAINING__EPOCHS")
+    return _assignments("environment", 1, entries, "a name such as CNNCLI_TRAINING__EPOCHS")
 
 
-def _assignments(entries: Iterable[_Entry], expected: str) -> tuple[list[Assignment], list[Problem]]:
+def _assignments(
+    source: str,
+    rank: int,
+    entries: Iterable[_Entry],
+    expected: str,
+    is_text: bool = True,
+) -> tuple[list[Assignment], list[Problem]]:
     assignments: list[Assignment] = []
     problems: list[Problem] = []
-    for origin, key, value in entries:
+    for number, (written, key, value) in enumerate(entries):
+        origin = Origin(f"{source} {_quote(written)}", Path.cwd(), (rank, number, 0))
         names = key.split(".")
-        if value is None or not all(names) or len(names) > MAX_DEPTH:
+        if not all(names) or len(names) > MAX_DEPTH:
             problems.append(Problem("config-override-malformed", origin, "", "not a setting", expected=expected))
             continue
-        node, found = (value, []) if isinstance(value, Node) else _read_text(key, value, origin)
+        node, found = _read_text(key, value, origin) if is_text else (tree_of(value, origin), [])
         problems += found
         if node is not None:
-            assignments.append(Assignment(key, node))
+            assignments.append((key, node))
     return assignments, problems
 
 
@@ -124,7 +123,7 @@ def read_epochs(source: Path, overrides: Overrides) -> int | None:
     """
     assignments, problems = parse_overrides(overrides)
     raise_all(problems)
-    if others := [one.key for one in assignments if one.key != EPOCHS]:
+    if others := [key for key, _ in assignments if key != EPOCHS]:
         raise ConfigError(
             Message(
                 "usage-settings-of-run",
@@ -134,7 +133,7 @@ def read_epochs(source: Path, overrides: Overrides) -> int | None:
                 keys=others,
             )
         )
-    values = [one.node.plain() for one in assignments]
+    values = [node.plain() for _, node in assignments]
     if any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in values):
         expected = "an integer of at least 1"
         text = f"{EPOCHS}: received {values[-1]!r}, expected {expected}."
@@ -158,10 +157,10 @@ def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Messag
     )
 
 
-def assign(tree: Node, assignment: Assignment) -> Problem | None:
+def assign(tree: Node, key: str, value: Node) -> Problem | None:
     """Put a value into a tree, creating groups on the way, or return why the node at this place cannot contain it."""
-    *groups, name = assignment.key.split(".")
-    node, origin = tree, assignment.node.origin
+    *groups, name = key.split(".")
+    node, origin = tree, value.origin
     for depth, group in enumerate(groups):
         below = node.child(group)
         if below is None and isinstance(node.value, dict):
@@ -170,22 +169,17 @@ def assign(tree: Node, assignment: Assignment) -> Problem | None:
             below.value = {}
         if below is None or not isinstance(below.value, dict | list):
             what = f"cannot be set inside {'.'.join(groups[: depth + 1])}, which is not a group"
-            return Problem("config-override-misplaced", origin, assignment.key, what, below.plain() if below else None)
+            return Problem("config-override-misplaced", origin, key, what, below.plain() if below else None)
         node = below
     if isinstance(node.value, dict):
-        node.value[name] = assignment.node
+        node.value[name] = value
     elif isinstance(node.value, list):
         if node.child(name) is None:
             n = len(node.value)
             what, expected = f"cannot be set in a list of {n}", f"a number below {n}"
-            return Problem("config-override-misplaced", origin, assignment.key, what, expected=expected)
-        node.value[int(name)] = assignment.node
+            return Problem("config-override-misplaced", origin, key, what, expected=expected)
+        node.value[int(name)] = value
     return None
-
-
-def _origin(text: str, order: tuple[int, int, int]) -> Origin:
-    source, _, written = text.partition(" ")
-    return Origin(f"{source} {_quote(written)}", Path.cwd(), order)
 
 
 def _quote(text: str) -> str:

@@ -105,7 +105,7 @@ def _resolve(
         whole.value = {}
     if isinstance(whole.value, dict):
         for assignments, found in (parse_environment(environment), parse_overrides(overrides)):
-            problems += [*found, *filter(None, (assign(whole, assignment) for assignment in assignments))]
+            problems += [*found, *filter(None, (assign(whole, *assignment) for assignment in assignments))]
     values, wrong = check(whole)
     unread = {problem.key for problem in problems if problem.code != "config-duplicate-key"}
     problems += [

@@ -239,10 +239,9 @@ def test_no_override_breaks_the_reader(key: list[str], value: str) -> None:
     """Any text is assigned or is a problem, and the tree remains valid."""
     tree = Node({"seed": Node(5, HERE), "head": Node({"layers": Node([Node(1, HERE)], HERE)}, HERE)}, HERE)
     assignments, problems = parse_overrides([f"{'.'.join(key)}={value}"])
-    for assignment in assignments:
-        problem = assign(tree, assignment)
-        found = tree.find(assignment.key)
-        assert (found is assignment.node) == (problem is None)
+    for name, node in assignments:
+        problem = assign(tree, name, node)
+        assert (tree.find(name) is node) == (problem is None)
     assert assignments or problems
     tree.plain()
     parse_environment({f"CNNCLI_{'__'.join(key)}": value})
