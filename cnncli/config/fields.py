@@ -35,7 +35,12 @@ class Setting:
     @property
     def is_group(self) -> bool:
         """Whether the setting contains further settings."""
-        return bool(group_of(self.field) or item_groups_of(self.field))
+        return any(groups_in(self.field))
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the setting is a list of groups."""
+        return any(end for end, _ in groups_in(self.field))
 
 
 def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Setting]:
@@ -43,10 +48,8 @@ def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Sett
     for name, field in group.model_fields.items():
         setting = Setting(join(key, name), group, field)
         yield setting
-        if (inner := group_of(field)) is not None:
-            yield from all_settings(inner, setting.key)
-        for item in item_groups_of(field):
-            yield from all_settings(item, join(setting.key, "N"))
+        for end, inner in groups_in(field):
+            yield from all_settings(inner, setting.key + end)
 
 
 @cache
@@ -71,17 +74,13 @@ def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any
         yield annotation, metadata
 
 
-def group_of(field: FieldInfo) -> type[Settings] | None:
-    """Return the group of settings that a field contains, or None if it contains a value or a list."""
-    return next((kind for kind, _ in alternatives(field.annotation) if _is_group(kind)), None)
-
-
-def item_groups_of(field: FieldInfo) -> tuple[type[Settings], ...]:
-    """Return the kinds of groups in a field that contains a list of them; empty for any other field."""
+def groups_in(field: FieldInfo) -> Iterator[tuple[str, type[Settings]]]:
+    """Yield the groups of settings that a field may contain, each with the end of its key: `.N` in a list."""
     for kind, _ in alternatives(field.annotation):
-        if get_origin(kind) is tuple:
-            return tuple(item for item, _ in alternatives(get_args(kind)[0]) if _is_group(item))
-    return ()
+        if _is_group(kind):
+            yield "", kind
+        elif get_origin(kind) is tuple:
+            yield from ((".N", item) for item, _ in alternatives(get_args(kind)[0]) if _is_group(item))
 
 
 def takes_null(field: FieldInfo) -> bool:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from cnncli.catalogue.activations import ACTIVATIONS
-from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.config.fields import Setting, all_settings, expectation, item_groups_of, takes_null
+from cnncli.catalogue.settings import Settings
+from cnncli.config.fields import Setting, all_settings, expectation, takes_null
 from cnncli.config.schema import Config
 from cnncli.config.tree import format_value
-from cnncli.config.writer import plain
 
 
 def json_schema() -> dict[str, Any]:
@@ -25,11 +23,6 @@ def json_schema() -> dict[str, Any]:
     # Descriptions have the line breaks of the source.
     schema: dict[str, Any] = json.loads(json.dumps(Config.model_json_schema()).replace("\\n", " "))
     groups = schema["$defs"]
-    _suggest(groups["BackboneConfig"]["properties"]["name"], NETWORKS)
-    _suggest(groups["OptimizerConfig"]["properties"]["name"], OPTIMIZERS)
-    _suggest(groups["ActivationLayer"]["properties"]["activation"], ACTIVATIONS)
-    _suggest(groups["DenseLayer"]["properties"]["activation"], ACTIVATIONS)
-    groups["DataConfig"]["properties"]["path"]["minLength"] = 1
     arguments = {name: option for info in OPTIMIZERS.values() for name, option in info.arguments.items()}
     groups["OptimizerConfig"]["properties"].update(
         {
@@ -58,7 +51,7 @@ def markdown_reference() -> str:
         group = setting.key.rpartition(".")[0]
         if setting.is_group:
             tables[setting.key] = []
-        if not setting.is_group or takes_null(setting.field) or item_groups_of(setting.field):
+        if not setting.is_group or takes_null(setting.field) or setting.is_list:
             tables.setdefault(group, []).append(setting)
     parts = []
     for group, settings in tables.items():
@@ -66,15 +59,6 @@ def markdown_reference() -> str:
         if settings and not group.startswith("training.stages.N."):
             parts.append("\n".join([*_heading(group), *_table(settings)]))
     return "\n\n".join(parts) + "\n"
-
-
-def _suggest(field: dict[str, Any], names: Iterable[str]) -> None:
-    """Offer names without forbidding others: they may be written in upper or lower case."""
-    kinds = field.pop("anyOf", [{"type": field.pop("type", "string")}])
-    field["anyOf"] = [{"enum": list(names)}, *({**kind, **_NOT_EMPTY.get(kind["type"], {})} for kind in kinds)]
-
-
-_NOT_EMPTY: dict[str, dict[str, Any]] = {"string": {"minLength": 1}}
 
 
 def _heading(group: str) -> Iterator[str]:
@@ -104,8 +88,9 @@ def _default(setting: Setting) -> str:
         return "names the layer" if setting.key.startswith("head.layers.") else "required"
     if setting.key.startswith("training.stages.N.") and takes_null(setting.field):
         return f"that of `training.{setting.name}`"
-    default = plain(setting.field.get_default(call_default_factory=True, validated_data={}))
-    return f"`{format_value(default) if not isinstance(default, str) else default}`"
+    default = setting.field.get_default(call_default_factory=True, validated_data={})
+    plain = default.model_dump() if isinstance(default, Settings) else default
+    return f"`{plain if isinstance(plain, str) else format_value(plain)}`"
 
 
 def _cell(text: str) -> str:

@@ -11,16 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.catalogue.settings import Expected as Expected
-from cnncli.catalogue.settings import Fraction, Pixels, Seed, Size, ValueRange, as_tuple
-from cnncli.catalogue.settings import Settings as Settings
+from cnncli.catalogue.settings import Expected, Fraction, Pixels, Seed, Settings, Size, ValueRange, as_tuple
 from cnncli.metrics.table import monitors
 from cnncli.terminal.suggestions import did_you_mean
 
@@ -60,6 +58,11 @@ def _name_in(names: Iterable[str], kind: str) -> AfterValidator:
     return AfterValidator(validate)
 
 
+def _suggest(names: Iterable[str]) -> WithJsonSchema:
+    """Offer names to editors without forbidding others: they may be written in upper or lower case."""
+    return WithJsonSchema({"anyOf": [{"enum": list(names)}, {"type": "string", "minLength": 1}]})
+
+
 class SplitFractions(Settings):
     """Fractions of the images for validation and test, for data without split folders."""
 
@@ -72,7 +75,9 @@ class SplitFractions(Settings):
 class DataConfig(Settings):
     """Images, and how they are decoded."""
 
-    path: Annotated[Path, BeforeValidator(_not_empty), Expected("a folder of images")] = Field(strict=False)
+    path: Annotated[Path, BeforeValidator(_not_empty), Expected("a folder of images")] = Field(
+        strict=False, json_schema_extra={"minLength": 1}
+    )
     """Folder with train/, validation/ and test/, each with class folders, or with class folders only."""
     image_size: Pixels | Size | None = None
     """Size in pixels: one number for a square, or [height, width]; default: that of the backbone."""
@@ -105,10 +110,15 @@ class DataConfig(Settings):
         return PixelSpec(height, width, self.color, self.fit, self.max_pixels, self.range)
 
 
+NetworkName = Annotated[
+    str, _name_in(NETWORKS, "network"), _suggest(NETWORKS), Expected("a name of `cnncli backbones`")
+]
+
+
 class BackboneConfig(Settings):
     """Pretrained network without its classification layers."""
 
-    name: Annotated[str, _name_in(NETWORKS, "network"), Expected("a name of `cnncli backbones`")] = "EfficientNetLite0"
+    name: NetworkName = "EfficientNetLite0"
     """Name of a network; `cnncli backbones` lists them."""
     weights: Annotated[str, Expected("imagenet, none or a weights file")] = Field(default="imagenet", min_length=1)
     """imagenet, none (random), or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
@@ -124,7 +134,10 @@ class BackboneConfig(Settings):
 
 
 ActivationName = Annotated[
-    str, _name_in(ACTIVATIONS, "activation"), Expected("an activation of Keras by name, such as relu")
+    str,
+    _name_in(ACTIVATIONS, "activation"),
+    _suggest(ACTIVATIONS),
+    Expected("an activation of Keras by name, such as relu"),
 ]
 
 
@@ -207,14 +220,20 @@ class HeadConfig(Settings):
     """L2 penalty on the kernel of the output layer."""
 
 
+OptimizerName = Annotated[
+    str,
+    _name_in(OPTIMIZERS, "optimizer"),
+    _suggest(OPTIMIZERS),
+    Expected("a class of keras.optimizers by name, such as adam"),
+]
+
+
 class OptimizerConfig(Settings):
     """Optimizer of keras.optimizers, with its arguments (momentum, weight_decay, clipnorm and others)."""
 
     model_config = ConfigDict(extra="allow")
 
-    name: Annotated[
-        str, _name_in(OPTIMIZERS, "optimizer"), Expected("a class of keras.optimizers by name, such as adam")
-    ] = "adam"
+    name: OptimizerName = "adam"
     """Name of a class in keras.optimizers, in upper or lower case: adam, adamw, sgd, rmsprop, nadam, lion, ..."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
     """Learning rate, which the schedule scales."""

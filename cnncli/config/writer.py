@@ -53,11 +53,6 @@ def settings_of(config: Config) -> dict[str, Any]:
     return _group(config, "", idle_settings(config))
 
 
-def plain(value: Any) -> Any:
-    """Return the value of a setting in the types of YAML: dictionaries for groups, lists for tuples, text for paths."""
-    return _plain(value, "", {})
-
-
 def _group(group: Settings, key: str, idle: dict[str, tuple[str, str]]) -> dict[str, Any]:
     written = {}
     defaults = type(group).model_construct()

@@ -10,7 +10,7 @@ import pytest
 
 from cnncli.catalogue.options import Option
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Positive
-from cnncli.config.fields import Setting, all_settings, alternatives, expectation, item_groups_of, takes_null
+from cnncli.config.fields import Setting, all_settings, alternatives, expectation, takes_null
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.schema import MAX_ITEMS
 from cnncli.config.tree import format_value
@@ -45,7 +45,7 @@ def wrong_values(setting: Setting) -> Iterator[object]:
     kinds = list(alternatives(setting.field.annotation, tuple(setting.field.metadata)))
     takes_mapping = setting.is_group or any(get_origin(kind) is dict for kind, _ in kinds)
     yield "no group" if takes_mapping else {"no": "value"}
-    if not item_groups_of(setting.field):
+    if not setting.is_list:
         yield ["a", "list"]
     if not takes_null(setting.field) and not takes_mapping:
         yield None
