@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from cnncli.config.rules import Draft
+from cnncli.config.suggestions import names_beside
 from cnncli.config.tree import Problem
 from cnncli.errors import printable
-from cnncli.terminal.suggestions import closest, did_you_mean, question
+from cnncli.terminal.suggestions import did_you_mean
 
 WEIGHTS_WORDS = ("imagenet", "none")
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
@@ -35,23 +36,22 @@ def absolute(written: str, folder: Path) -> Path:
 
 def missing_paths(draft: Draft) -> Iterator[Problem]:
     """Yield a problem for each path of a config that does not exist or is of the wrong kind."""
-    if draft.is_valid("data.path"):
-        yield from _check(draft, "data.path", draft.config.data.path, "a folder", "a folder of images")
+    yield from _check(draft, "data.path", draft.config.data.path, "a folder", "a folder of images")
     weights, expected = draft.config.backbone.weights, f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
-    if draft.is_valid("backbone.weights") and weights not in WEIGHTS_WORDS:
+    if weights not in WEIGHTS_WORDS:
         yield from _check(draft, "backbone.weights", Path(weights), "a file", expected)
 
 
 def _check(draft: Draft, key: str, path: Path, right_kind: str, expected: str) -> Iterator[Problem]:
     kind = _kind_of(path)
     if kind not in ("a file", "a folder"):
-        what = f"{kind or 'does not exist'}: {_shorten(path)}"
-        yield draft.problem("config-path-missing", key, what, expected, _hint_for_missing(path, key))
+        what = f"{kind or 'does not exist'}: {printable(path)[:MAX_SHOWN]}"
+        yield from draft.problem("config-path-missing", key, what, expected, _hint_for_missing(path, key))
     elif kind != right_kind:
         hint = "`cnncli data prepare` arranges known archives." if path.suffix == ".zip" else ""
-        yield draft.problem("config-path-wrong-kind", key, kind, expected, hint)
+        yield from draft.problem("config-path-wrong-kind", key, kind, expected, hint)
     elif kind == "a file" and not path.name.endswith(WEIGHTS_SUFFIXES):
-        yield draft.problem("config-path-wrong-kind", key, "not the name of a weights file", expected)
+        yield from draft.problem("config-path-wrong-kind", key, "not the name of a weights file", expected)
 
 
 def _hint_for_missing(path: Path, key: str) -> str:
@@ -59,12 +59,6 @@ def _hint_for_missing(path: Path, key: str) -> str:
         return f"Create it with: cnncli data prepare {path.name} DOWNLOAD --out {printable(path)}"
     words = did_you_mean(path.name, WEIGHTS_WORDS) if key == "backbone.weights" else ""
     return words or _nearby(path)
-
-
-def _shorten(path: Path) -> str:
-    """Return a path that fits a line; no file system accepts paths as long as those that are cut."""
-    text = printable(path)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
 def _kind_of(path: Path) -> str:
@@ -86,10 +80,4 @@ def _nearby(path: Path) -> str:
     there = next((parent for parent in path.parents if _kind_of(parent) == "a folder"), None)
     if there is None or there != path.parent:
         return f"The path exists up to {printable(there)}." if there is not None else ""
-    try:
-        names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith("."))
-    except OSError:
-        return ""
-    if close := question(map(printable, closest(path.name, names, limit=1))):
-        return close
-    return f"This folder contains {', '.join(map(printable, names[:6]))}." if names else ""
+    return names_beside(path)

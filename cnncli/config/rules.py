@@ -41,11 +41,17 @@ class Draft:
             for wrong in self.wrong
         )
 
-    def problem(self, code: str, key: str, what: str, expected: str = "", hint: str = "") -> Problem:
-        """Return a problem at the place where a setting, or the innermost group around it, was written."""
-        node, names = self.tree.find(key), key.split(".")
-        received = node.plain() if node else reduce(getattr, names, self.config)
-        return Problem(code, self.tree.nearest(names).origin, key, what, received, expected, hint)
+    def problem(
+        self, code: str, key: str, what: str, expected: str = "", hint: str = "", needs: tuple[str, ...] = ()
+    ) -> Iterator[Problem]:
+        """Yield a problem where a setting, or the innermost group around it, was written.
+
+        Nothing is yielded if the setting, or one in `needs` on which the rule depends, has a problem of its own.
+        """
+        if self.is_valid(key, *needs):
+            node, names = self.tree.find(key), key.split(".")
+            received = node.plain() if node else reduce(getattr, names, self.config)
+            yield Problem(code, self.tree.nearest(names).origin, key, what, received, expected, hint)
 
 
 Rule = Callable[[Draft], Iterator[Problem]]
@@ -66,18 +72,30 @@ def _in_every_stage(config: Config, name: str) -> dict[str, Any]:
 # Settings that exclude each other
 
 
-def _weights_from_scratch(draft: Draft) -> Iterator[Problem]:
-    key, config = "backbone.weights", draft.config
-    if draft.is_valid("mode", key) and config.mode == "from-scratch" and config.backbone.weights != "none":
-        what = "contradicts mode: from-scratch"
-        yield draft.problem("config-contradiction-weights", key, what, "none, or another mode")
-
-
-def _splits(draft: Draft) -> Iterator[Problem]:
-    splits = draft.config.data.splits
-    if draft.is_valid("data.splits") and splits.validation + splits.test >= 1:
+def _contradictions(draft: Draft) -> Iterator[Problem]:
+    """Yield single settings that exclude each other."""
+    config = draft.config
+    info, training = config.backbone.network, config.training
+    if config.mode == "from-scratch" and config.backbone.weights != "none":
+        key, what, expected = "backbone.weights", "contradicts mode: from-scratch", "none, or another mode"
+        yield from draft.problem("config-contradiction-weights", key, what, expected, needs=("mode",))
+    if (splits := config.data.splits).validation + splits.test >= 1:
         what = f"validation and test leave no images for training: {splits.validation:g} + {splits.test:g}"
-        yield draft.problem("config-contradiction-splits", "data.splits", what, "a sum below 1")
+        yield from draft.problem("config-contradiction-splits", "data.splits", what, "a sum below 1")
+    if config.mode == "fine-tuning" and training.stages is None and training.unfreeze == 0:
+        key, what = "training.unfreeze", "leaves nothing to fine-tune in mode: fine-tuning"
+        expected, needs = "1 or more, a layer's name or all", ("mode", "training.stages")
+        yield from draft.problem("config-contradiction-unfreeze", key, what, expected, needs=needs)
+    if config.augmentation.cutmix and (frozen := _frozen_stages(stages_of(config))):
+        key, needs = "augmentation.cutmix", ("mode", "training.stages")
+        what = f"pastes pixels, but stage {frozen[0]} trains on features of a frozen backbone"
+        expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
+        yield from draft.problem("config-contradiction-cutmix", key, what, expected, needs=needs)
+    size = config.data.image_size or info.min_size
+    if min((size,) if isinstance(size, int) else size) < info.min_size:
+        what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
+        key = "data.image_size"
+        yield from draft.problem("config-image-size-too-small", key, what, expected, needs=("backbone.name",))
 
 
 def _stage_names(draft: Draft) -> Iterator[Problem]:
@@ -87,23 +105,7 @@ def _stage_names(draft: Draft) -> Iterator[Problem]:
         first = keys.setdefault(stage.name.lower(), key)
         if first != key:
             hint = f"The first is at {draft.tree.nearest(first.split('.')).origin.where}."
-            yield draft.problem("config-duplicate-stage", key, "name of another stage", "a unique name", hint)
-
-
-def _nothing_to_unfreeze(draft: Draft) -> Iterator[Problem]:
-    key, training = "training.unfreeze", draft.config.training
-    is_fine_tuning = draft.config.mode == "fine-tuning" and training.stages is None
-    if draft.is_valid("mode", key, "training.stages") and is_fine_tuning and training.unfreeze == 0:
-        what = "leaves nothing to fine-tune in mode: fine-tuning"
-        yield draft.problem("config-contradiction-unfreeze", key, what, "1 or more, a layer's name or all")
-
-
-def _cutmix_of_features(draft: Draft) -> Iterator[Problem]:
-    key, frozen = "augmentation.cutmix", _frozen_stages(stages_of(draft.config))
-    if draft.config.augmentation.cutmix and frozen and draft.is_valid(key, "mode", "training.stages"):
-        what = f"pastes pixels, but stage {frozen[0]} trains on features of a frozen backbone"
-        expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
-        yield draft.problem("config-contradiction-cutmix", key, what, expected)
+            yield from draft.problem("config-duplicate-stage", key, "name of another stage", "a unique name", hint)
 
 
 # Settings without effect: an error if written, left out of a resolved config
@@ -141,9 +143,9 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
 
 def _without_effect(draft: Draft) -> Iterator[Problem]:
     for key, (why, expected) in idle_settings(draft.config).items():
-        decisive = ("mode", "data.color", "augmentation", "training.stages", f"{key.rpartition('.')[0]}.name")
-        if draft.tree.find(key) and draft.is_valid(key, *decisive):
-            yield draft.problem("config-without-effect", key, why, expected)
+        if draft.tree.find(key):
+            needs = ("mode", "data.color", "augmentation", "training.stages", f"{key.rpartition('.')[0]}.name")
+            yield from draft.problem("config-without-effect", key, why, expected, needs=needs)
 
 
 # Names and arguments that the catalogues do not have
@@ -151,68 +153,48 @@ def _without_effect(draft: Draft) -> Iterator[Problem]:
 
 def _options(draft: Draft) -> Iterator[Problem]:
     backbone, key = draft.config.backbone, "backbone.options"
-    if draft.is_valid("backbone.name", key):
-        yield from _arguments(draft, key, backbone.options, backbone.name, backbone.network.options)
+    yield from _arguments(draft, key, backbone.options, backbone.name, backbone.network.options)
 
 
 def _optimizers(draft: Draft) -> Iterator[Problem]:
     for key, optimizer in _in_every_stage(draft.config, "optimizer").items():
         info, given = OPTIMIZERS[optimizer.name], optimizer.arguments
-        if draft.is_valid(f"{key}.name"):
-            yield from _arguments(draft, key, given, info.class_name, info.arguments)
-        if not draft.is_valid(key):
-            continue
+        yield from _arguments(draft, key, given, info.class_name, info.arguments)
         clips = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if given.get(name) is not None]
         if len(clips) > 1:
-            what = f"cannot be combined with {clips[0]}"
-            yield draft.problem("config-contradiction-clipping", f"{key}.{clips[1]}", what, "only one of them")
+            what, where = f"cannot be combined with {clips[0]}", f"{key}.{clips[1]}"
+            yield from draft.problem("config-contradiction-clipping", where, what, "only one of them", needs=(key,))
         if given.get("use_ema") is True and not given.get("ema_overwrite_frequency"):
-            what = "computes an average that never replaces the weights"
-            yield draft.problem("config-contradiction-ema", f"{key}.use_ema", what, "ema_overwrite_frequency as well")
+            what, expected = "computes an average that never replaces the weights", "ema_overwrite_frequency as well"
+            yield from draft.problem("config-contradiction-ema", f"{key}.use_ema", what, expected, needs=(key,))
 
 
 def _arguments(
     draft: Draft, group: str, given: Mapping[str, Any], owner: str, allowed: Mapping[str, Option]
 ) -> Iterator[Problem]:
+    needs = ("backbone.name",) if group == "backbone.options" else (f"{group}.name",)
     for name, value in given.items():
         key = f"{group}.{name}"
         if name not in allowed:
             names = allowed if group == "backbone.options" else ("name", "learning_rate", *allowed)
             hint = setting_hint(name, group, names) if names else "It has none."
-            yield draft.problem("config-unknown-argument", key, f"not an argument of {owner}", hint=hint)
+            what = f"not an argument of {owner}"
+            yield from draft.problem("config-unknown-argument", key, what, hint=hint, needs=needs)
         elif not allowed[name].accepts(value):
-            yield draft.problem("config-argument-not-allowed", key, "not allowed", expectation(allowed[name]))
+            expected = expectation(allowed[name])
+            yield from draft.problem("config-argument-not-allowed", key, "not allowed", expected, needs=needs)
 
 
 def _imagenet(draft: Draft) -> Iterator[Problem]:
     backbone = draft.config.backbone
-    if backbone.weights != "imagenet" or not draft.is_valid("backbone", "mode") or any(_options(draft)):
+    if backbone.weights != "imagenet" or any(_options(draft)):
         return
     if what := backbone.network.imagenet_problem(backbone.options):
-        yield draft.problem("config-no-imagenet-weights", "backbone.weights", what)
+        needs = ("backbone", "mode")
+        yield from draft.problem("config-no-imagenet-weights", "backbone.weights", what, needs=needs)
 
 
-def _image_size(draft: Draft) -> Iterator[Problem]:
-    info, size = draft.config.backbone.network, draft.config.data.image_size
-    if size is None or not draft.is_valid("data.image_size", "backbone.name"):
-        return
-    if min((size,) if isinstance(size, int) else size) < info.min_size:
-        what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
-        yield draft.problem("config-image-size-too-small", "data.image_size", what, expected)
-
-
-RULES: tuple[Rule, ...] = (
-    _weights_from_scratch,
-    _splits,
-    _stage_names,
-    _without_effect,
-    _nothing_to_unfreeze,
-    _cutmix_of_features,
-    _options,
-    _imagenet,
-    _image_size,
-    _optimizers,
-)
+RULES: tuple[Rule, ...] = (_contradictions, _stage_names, _without_effect, _options, _imagenet, _optimizers)
 
 
 # Settings that are allowed but probably not intended

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from cnncli.config.fields import settings_by_key
 from cnncli.config.tree import join
+from cnncli.errors import printable
 from cnncli.terminal.suggestions import closest, normalize, question
 
 SYNONYMS = {
@@ -65,6 +67,17 @@ def variable_hint(word: str) -> str:
     found = [key for near in closest(word, candidates, limit=1) for key in candidates[near]]
     named = [f"CNNCLI_{key.replace('.', '__').upper()}" for key in found[:3]]
     return question(named) or "Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS."
+
+
+def names_beside(path: Path, suffixes: tuple[str, ...] = ("",)) -> str:
+    """Suggest a close name in the folder of a path that does not exist, else list the names that end in `suffixes`."""
+    try:
+        entries = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return ""
+    names = [name for name in entries if name.endswith(suffixes)]
+    close = [printable(path.parent / name) for name in closest(path.name, names, limit=1)]
+    return question(close) or (f"This folder contains {', '.join(map(printable, names[:6]))}." if names else "")
 
 
 def _keys_by_name(group: str = "") -> dict[str, list[str]]:

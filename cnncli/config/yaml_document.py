@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
+from cnncli.config.suggestions import names_beside
 from cnncli.config.tree import Node, Origin, Problem, join
 from cnncli.errors import printable
-from cnncli.terminal.suggestions import closest, question
 
 MAX_BYTES = 128 * 1024
 MAX_VALUES = 10_000
@@ -92,7 +92,7 @@ def read_document(source: Path, expected: str = A_CONFIG) -> tuple[Node | None, 
         with source.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        hint = _configs_beside(source)
+        hint = names_beside(source, (".yaml", ".yml"))
         return None, [Problem("config-file-missing", whole, "", "does not exist", expected=expected, hint=hint)]
     except IsADirectoryError:
         hint = f"`cnncli init {printable(shlex.quote(str(source)))}` writes one for a folder of images."
@@ -103,16 +103,6 @@ def read_document(source: Path, expected: str = A_CONFIG) -> tuple[Node | None, 
     if len(data) > MAX_BYTES:
         return None, [Problem("config-too-large", whole, "", "too large for a config", expected="at most 128 KiB")]
     return parse(data, place)
-
-
-def _configs_beside(source: Path) -> str:
-    """Suggest the configs in the folder of a missing file."""
-    try:
-        names = sorted(path.name for path in source.parent.iterdir() if path.suffix in {".yaml", ".yml"})
-    except OSError:
-        return ""
-    close = [printable(source.parent / name) for name in closest(source.name, names, limit=1)]
-    return question(close) or (f"There are {', '.join(map(printable, names[:8]))}." if names else "")
 
 
 def parse(text: bytes | str, place: Place, key: str = "") -> tuple[Node | None, list[Problem]]:
