@@ -73,7 +73,8 @@ def head_stage(config: Config) -> Stage:
         schedule=training.schedule,
         reduce_on_plateau=training.reduce_on_plateau,
         early_stopping=training.early_stopping,
-        batch_norm=_batch_norm(config),
+        # With random weights there are no statistics worth keeping.
+        batch_norm="train" if config.backbone.weights == "none" else training.batch_norm,
     )
 
 
@@ -104,8 +105,3 @@ def _explicit_stage(config: Config, stage: StageConfig) -> Stage:
     may_be_null = {"reduce_on_plateau", "early_stopping"}
     own = {name: value for name, value in given.items() if value is not None or name in may_be_null}
     return replace(head_stage(config), **{"unfreeze": stage.unfreeze, **own})
-
-
-def _batch_norm(config: Config) -> Literal["frozen", "train"]:
-    """Return how batch normalization is treated: with random weights there are no statistics worth keeping."""
-    return "train" if config.backbone.weights == "none" else config.training.batch_norm

@@ -36,6 +36,7 @@ def template_for(report: Mapping[str, Any], path: str, config_name: str = "confi
     backbone = BackboneConfig()
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(report["path"]).name).strip("-._")[:80] or "images"
     few = sum(training.values()) < 1_000
+    flip = "few images: worth trying true" if few else "true: flipped with a probability of 0.5"
     sections: dict[str, list[Row]] = {
         "": [
             ("name", name, "name of the run"),
@@ -56,11 +57,7 @@ def template_for(report: Mapping[str, Any], path: str, config_name: str = "confi
             ("activation", "softmax", "softmax | sigmoid | linear"),
         ],
         "augmentation": [
-            (
-                "horizontal_flip",
-                False,
-                "few images: worth trying true" if few else "true: flipped with a probability of 0.5",
-            ),
+            ("horizontal_flip", False, flip),
             ("rotation_range", 0, "degrees, for example 15"),
             ("zoom_range", 0, "fraction, for example 0.1"),
             ("rand_augment", None, "colors, contrast and more: {magnitude: 5}"),
@@ -108,20 +105,19 @@ def _data(
     training: Mapping[str, int],
     network: NetworkInfo,
 ) -> list[Row]:
-    rows: list[Row] = []
-    size = size_for_images(network, max(report["width"]["max"], report["height"]["max"]))
+    width, height = report["width"], report["height"]
+    size = size_for_images(network, max(width["max"], height["max"]))
+    size_remark = "pixels, the default of the network; 160 takes half as long"
     if size < network.input_size:
-        remark = f"small images; {network.input_size} takes three times as long and may be more accurate"
-        rows.append(("image_size", size, remark))
-    else:
-        rows.append(("image_size", size, "pixels, the default of the network; 160 takes half as long"))
-    if set(report["modes"]) <= GRAYSCALE_MODES:
-        rows.append(("color", "grayscale", "no image has colors"))
-    else:
-        rows.append(("color", "rgb", "rgb | grayscale"))
-    width, height = report["width"]["median"], report["height"]["median"]
-    is_long = max(width, height) > 1.5 * min(width, height)
-    rows.append(("fit", "stretch", "pad keeps their aspect ratio" if is_long else "stretch | crop | pad"))
+        size_remark = f"small images; {network.input_size} takes three times as long and may be more accurate"
+    has_color = not set(report["modes"]) <= GRAYSCALE_MODES
+    shorter, longer = sorted((width["median"], height["median"]))
+    fit_remark = "pad keeps their aspect ratio" if longer > 1.5 * shorter else "stretch | crop | pad"
+    rows: list[Row] = [
+        ("image_size", size, size_remark),
+        ("color", "rgb", "rgb | grayscale") if has_color else ("color", "grayscale", "no image has colors"),
+        ("fit", "stretch", fit_remark),
+    ]
     if "all" in counts:
         rows.append(("splits", {"validation": 0.15, "test": 0.15}, "no split folders: random split"))
     elif "validation" not in counts:
