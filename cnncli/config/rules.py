@@ -77,24 +77,27 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
     config = draft.config
     info, training = config.backbone.network, config.training
     if config.mode == "from-scratch" and config.backbone.weights != "none":
-        key, what, expected = "backbone.weights", "contradicts mode: from-scratch", "none, or another mode"
-        yield from draft.problem("config-contradiction-weights", key, what, expected, needs=("mode",))
+        what = "contradicts mode: from-scratch"
+        expected = "none, or another mode"
+        yield from draft.problem("config-contradiction-weights", "backbone.weights", what, expected, needs=("mode",))
     if (splits := config.data.splits).validation + splits.test >= 1:
         what = f"validation and test leave no images for training: {splits.validation:g} + {splits.test:g}"
         yield from draft.problem("config-contradiction-splits", "data.splits", what, "a sum below 1")
     if config.mode == "fine-tuning" and training.stages is None and training.unfreeze == 0:
-        key, what = "training.unfreeze", "leaves nothing to fine-tune in mode: fine-tuning"
-        expected, needs = "1 or more, a layer's name or all", ("mode", "training.stages")
-        yield from draft.problem("config-contradiction-unfreeze", key, what, expected, needs=needs)
+        what = "leaves nothing to fine-tune in mode: fine-tuning"
+        expected = "1 or more, a layer's name or all"
+        needs = ("mode", "training.stages")
+        yield from draft.problem("config-contradiction-unfreeze", "training.unfreeze", what, expected, needs=needs)
     if config.augmentation.cutmix and (frozen := _frozen_stages(stages_of(config))):
-        key, needs = "augmentation.cutmix", ("mode", "training.stages")
         what = f"pastes pixels, but stage {frozen[0]} trains on features of a frozen backbone"
         expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
-        yield from draft.problem("config-contradiction-cutmix", key, what, expected, needs=needs)
+        needs = ("mode", "training.stages")
+        yield from draft.problem("config-contradiction-cutmix", "augmentation.cutmix", what, expected, needs=needs)
     size = config.data.image_size or info.min_size
     if min((size,) if isinstance(size, int) else size) < info.min_size:
-        what, expected = f"too small for {info.name}", f"at least {info.min_size} pixels in each direction"
         key = "data.image_size"
+        what = f"too small for {info.name}"
+        expected = f"at least {info.min_size} pixels in each direction"
         yield from draft.problem("config-image-size-too-small", key, what, expected, needs=("backbone.name",))
 
 
@@ -162,10 +165,12 @@ def _optimizers(draft: Draft) -> Iterator[Problem]:
         yield from _arguments(draft, key, given, info.class_name, info.arguments)
         clips = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if given.get(name) is not None]
         if len(clips) > 1:
-            what, where = f"cannot be combined with {clips[0]}", f"{key}.{clips[1]}"
-            yield from draft.problem("config-contradiction-clipping", where, what, "only one of them", needs=(key,))
+            second = f"{key}.{clips[1]}"
+            what = f"cannot be combined with {clips[0]}"
+            yield from draft.problem("config-contradiction-clipping", second, what, "only one of them", needs=(key,))
         if given.get("use_ema") is True and not given.get("ema_overwrite_frequency"):
-            what, expected = "computes an average that never replaces the weights", "ema_overwrite_frequency as well"
+            what = "computes an average that never replaces the weights"
+            expected = "ema_overwrite_frequency as well"
             yield from draft.problem("config-contradiction-ema", f"{key}.use_ema", what, expected, needs=(key,))
 
 
