@@ -10,7 +10,7 @@ in between.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -31,9 +31,9 @@ class Contrast(FactorOperation):
     contrast_range: Range | None = None
     """[lowest, highest] contrast factor about the mean of the image; 1 is unchanged."""
 
-    def draw(self, random: ViewRandom) -> Sequence[ScaleContrast]:
+    def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Draw the factor."""
-        return (ScaleContrast(self.factor(random.shared["contrast"])),)
+        return (partial(scale_contrast, factor=self.factor(random.shared["contrast"])),)
 
 
 class ChannelShift(Operation):
@@ -44,10 +44,11 @@ class ChannelShift(Operation):
     unit = LEVELS
     description = "channel shift ±{channel_shift_range:g}"
 
-    def draw(self, random: ViewRandom) -> Sequence[ShiftChannels]:
+    def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Draw a number for each channel."""
         numbers = (random.shared[f"{channel}_shift"] for channel in ("red", "green", "blue"))
-        return (ShiftChannels(tuple(plus_minus(self.channel_shift_range, number) for number in numbers)),)
+        levels = tuple(plus_minus(self.channel_shift_range, number) for number in numbers)
+        return (partial(shift_channels, levels=levels),)
 
 
 class Brightness(FactorOperation):
@@ -56,9 +57,9 @@ class Brightness(FactorOperation):
     brightness_range: Range | None = None
     """[lowest, highest] brightness factor; 1 is unchanged."""
 
-    def draw(self, random: ViewRandom) -> Sequence[ScaleBrightness]:
+    def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Draw the factor."""
-        return (ScaleBrightness(self.factor(random.shared["brightness"])),)
+        return (partial(scale_brightness, factor=self.factor(random.shared["brightness"])),)
 
 
 class Saturation(FactorOperation):
@@ -67,9 +68,9 @@ class Saturation(FactorOperation):
     saturation_range: Range | None = None
     """[lowest, highest] saturation factor; 0 is gray, 1 is unchanged."""
 
-    def draw(self, random: ViewRandom) -> Sequence[ScaleSaturation]:
+    def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Draw the factor."""
-        return (ScaleSaturation(self.factor(random.shared["saturation"])),)
+        return (partial(scale_saturation, factor=self.factor(random.shared["saturation"])),)
 
 
 class Hue(Operation):
@@ -79,86 +80,56 @@ class Hue(Operation):
     """Maximum hue shift as a fraction of the color circle, in both directions; 0.5 reaches every hue."""
     description = "hue ±{hue_range:g} of the circle"
 
-    def draw(self, random: ViewRandom) -> Sequence[RotateHue]:
+    def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Draw the angle."""
-        return (RotateHue(plus_minus(self.hue_range, random.shared["hue"])),)
+        return (partial(rotate_hue, fraction=plus_minus(self.hue_range, random.shared["hue"])),)
 
 
-@dataclass(frozen=True)
-class ScaleContrast(PixelStep):
-    """Contrast: each value's distance to the mean gray value of the image times `factor`."""
+def scale_contrast(pixels: Pixels, factor: float) -> Pixels:
+    """Multiply each value's distance to the mean gray value of the image by `factor`."""
+    import cv2
+    import numpy as np
 
-    factor: float
-
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return the changed image."""
-        import cv2
-        import numpy as np
-
-        channels = pixels.shape[-1]
-        weights = LUMA if channels == 3 else (1.0,)
-        mean = np.array(cv2.mean(pixels)[:channels]) @ np.array(weights)
-        return _blend(int(mean + 0.5), pixels, self.factor)
+    channels = pixels.shape[-1]
+    weights = LUMA if channels == 3 else (1.0,)
+    mean = np.array(cv2.mean(pixels)[:channels]) @ np.array(weights)
+    return _blend(int(mean + 0.5), pixels, factor)
 
 
-@dataclass(frozen=True)
-class ScaleBrightness(PixelStep):
-    """Brightness: each value times `factor`."""
-
-    factor: float
-
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return the changed image."""
-        return _blend(0, pixels, self.factor)
+def scale_brightness(pixels: Pixels, factor: float) -> Pixels:
+    """Multiply each value by `factor`."""
+    return _blend(0, pixels, factor)
 
 
-@dataclass(frozen=True)
-class ShiftChannels(PixelStep):
-    """Channel shift: `levels` added to red, green and blue; a gray image uses the first."""
+def shift_channels(pixels: Pixels, levels: tuple[float, ...]) -> Pixels:
+    """Add `levels` to red, green and blue, rounded and clipped to 0-255; a gray image uses the first."""
+    import numpy as np
 
-    levels: tuple[float, ...]
-
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return the changed image, rounded and clipped to 0-255."""
-        import numpy as np
-
-        return look_up(pixels, np.rint(np.arange(256) + np.array(self.levels[: pixels.shape[-1]])[:, None]))
+    return look_up(pixels, np.rint(np.arange(256) + np.array(levels[: pixels.shape[-1]])[:, None]))
 
 
-@dataclass(frozen=True)
-class ScaleSaturation(PixelStep):
-    """Saturation: each pixel's distance to its gray value times `factor`."""
+def scale_saturation(pixels: Pixels, factor: float) -> Pixels:
+    """Multiply each pixel's distance to its gray value by `factor`; images with one channel have no color."""
+    if pixels.shape[-1] == 1 or factor == 1.0:
+        return pixels
+    import cv2
 
-    factor: float
-
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return the changed image; images with one channel have no color."""
-        if pixels.shape[-1] == 1 or self.factor == 1.0:
-            return pixels
-        import cv2
-
-        gray = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        saturated: Pixels = cv2.addWeighted(pixels, self.factor, gray, 1.0 - self.factor, 0.0)
-        return saturated
+    gray = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    saturated: Pixels = cv2.addWeighted(pixels, factor, gray, 1.0 - factor, 0.0)
+    return saturated
 
 
-@dataclass(frozen=True)
-class RotateHue(PixelStep):
-    """Hue: rotation of the color circle by a `fraction` of it; 1/3 makes red green. Keeps value and saturation."""
+def rotate_hue(pixels: Pixels, fraction: float) -> Pixels:
+    """Rotate the color circle by a `fraction` of it; 1/3 makes red green. Value and saturation stay the same."""
+    if pixels.shape[-1] == 1 or not fraction % 1.0:
+        return pixels
+    import cv2
+    import numpy as np
 
-    fraction: float
-
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return the changed image; images with one channel have no color."""
-        if pixels.shape[-1] == 1 or not self.fraction % 1.0:
-            return pixels
-        import cv2
-        import numpy as np
-
-        colors = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2HSV)  # degrees, 0-1, 0-255
-        degrees = 360.0 * (self.fraction % 1.0)  # OpenCV takes angles from 0 to 720 degrees
-        rotated = cv2.cvtColor(cv2.add(colors, (degrees, 0.0, 0.0, 0.0)), cv2.COLOR_HSV2RGB)
-        return np.asarray(np.rint(rotated), dtype=np.uint8)
+    colors = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2HSV)  # degrees, 0-1, 0-255
+    degrees = 360.0 * (fraction % 1.0)  # OpenCV takes angles from 0 to 720 degrees
+    rotated = cv2.cvtColor(cv2.add(colors, (degrees, 0.0, 0.0, 0.0)), cv2.COLOR_HSV2RGB)
+    return np.asarray(np.rint(rotated), dtype=np.uint8)
 
 
 def look_up(pixels: Pixels, table: NDArray[Any]) -> Pixels:

@@ -7,8 +7,7 @@ same as rounding the sum, since pixels are integers. The quantiles reach 4.3 sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -31,28 +30,21 @@ class Noise(Operation):
     unit = LEVELS
     description = "noise {noise_stddev:g}"
 
-    def draw(self, random: ViewRandom) -> Sequence[AddNoise]:
+    def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Return the noise of the view."""
-        return (AddNoise(self.noise_stddev, ("noise", *random.key)),)
+        return (partial(add_noise, stddev=self.noise_stddev, key=("noise", *random.key)),)
 
 
-@dataclass(frozen=True)
-class AddNoise(PixelStep):
-    """Noise of a key and a standard deviation in intensity levels on every value, clipped to 0-255."""
+def add_noise(pixels: Pixels, stddev: float, key: Key) -> Pixels:
+    """Add the noise of a key to every value, with a standard deviation in intensity levels, clipped to 0-255."""
+    import cv2
+    import numpy as np
 
-    stddev: float
-    key: Key = ()
+    from cnncli.runtime.random_keys import generator
 
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return the image with noise."""
-        import cv2
-        import numpy as np
-
-        from cnncli.runtime.random_keys import generator
-
-        bits = generator(*self.key).integers(0, QUANTILES, pixels.shape, dtype=np.uint16)
-        noisy: Pixels = cv2.add(pixels, np.take(_quantiles(self.stddev), bits), dtype=cv2.CV_8U)
-        return noisy.reshape(pixels.shape)  # OpenCV drops the axis of a single channel
+    bits = generator(*key).integers(0, QUANTILES, pixels.shape, dtype=np.uint16)
+    noisy: Pixels = cv2.add(pixels, np.take(_quantiles(stddev), bits), dtype=cv2.CV_8U)
+    return noisy.reshape(pixels.shape)  # OpenCV drops the axis of a single channel
 
 
 @cache

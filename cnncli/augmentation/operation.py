@@ -6,7 +6,7 @@ The settings are part of the config, which is read before NumPy is imported: ope
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from cnncli.catalogue.settings import Settings
@@ -61,15 +61,9 @@ class AffineStep(ABC):
         """Return the 3×3 matrix from (x, y, 1) of a pixel of the view to (x, y, 1) in the image, in pixels."""
 
 
-class PixelStep(ABC):
-    """Any other step."""
-
-    @abstractmethod
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return the changed image, uint8 of the same shape. The given pixels are not written to."""
-
-
-Step = AffineStep | PixelStep
+PixelStep: TypeAlias = "Callable[[Pixels], Pixels]"
+"""Any other step: a function to another image of the same shape. It does not write to the given pixels."""
+Step: TypeAlias = "AffineStep | PixelStep"
 
 
 class Unit(NamedTuple):

@@ -8,14 +8,14 @@ the one warp of the view; those on intensity and color follow after it, each in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cnncli.augmentation.color import ScaleBrightness, ScaleContrast, ScaleSaturation, look_up
+from cnncli.augmentation.color import look_up, scale_brightness, scale_contrast, scale_saturation
 from cnncli.augmentation.geometry import Move
-from cnncli.augmentation.operation import Operation, Pixels, PixelStep, ViewRandom
+from cnncli.augmentation.operation import Operation, Pixels, Step, ViewRandom
 from cnncli.catalogue.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,17 +55,17 @@ class RandAugment(Operation):
     rand_augment: RandAugmentConfig | None = None
     """RandAugment, after the operations above and before noise and erasing; {}: 2 operations of magnitude 9."""
 
-    def draw(self, random: ViewRandom) -> Sequence[Move | Change]:
+    def draw(self, random: ViewRandom) -> Sequence[Step]:
         """Draw the operations with their signs, without those that change nothing."""
         policy = self.rand_augment
         if policy is None:
             return ()
-        steps: list[Move | Change] = []
+        steps: list[Step] = []
         for choice, sign in random.stream("rand_augment").random((policy.num_ops, 2)).tolist():
             kind = CHOICES[int(choice * len(CHOICES))]
             strength = policy.magnitude / LARGEST_MAGNITUDE * (1.0 if sign < 0.5 else -1.0)
             if kind in CHANGES[1:]:
-                steps.append(Change(kind, strength))
+                steps.append(partial(change, kind=kind, strength=strength))
             elif kind in MOVES and strength:
                 steps.append(Move(kind, MOVES[kind] * strength))
         return steps
@@ -76,38 +76,31 @@ class RandAugment(Operation):
         return f"RandAugment {policy.num_ops} × magnitude {policy.magnitude:g}" if policy else ""
 
 
-@dataclass(frozen=True)
-class Change(PixelStep):
-    """Operation on intensity or color with a strength from -1 to 1; the sign counts only for factors."""
+def change(pixels: Pixels, kind: str, strength: float) -> Pixels:
+    """Apply one of `CHANGES` with a strength from -1 to 1; the sign counts only for factors."""
+    import numpy as np
+    from PIL import ImageOps
 
-    kind: str
-    strength: float
-
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return the changed image."""
-        import numpy as np
-        from PIL import ImageOps
-
-        strength, factor, levels = abs(self.strength), 1.0 + 0.9 * self.strength, np.arange(256)
-        match self.kind:
-            case "autocontrast":
-                return _with_pillow(ImageOps.autocontrast, pixels)
-            case "equalize":
-                return _with_pillow(ImageOps.equalize, pixels)
-            case "solarize":
-                return look_up(pixels, np.where(levels < 256.0 * (1.0 - strength), levels, 255 - levels))
-            case "posterize":
-                return look_up(pixels, levels & ~(2 ** round(4 * strength) - 1))
-            case "color":
-                return ScaleSaturation(factor).apply(pixels)
-            case "contrast":
-                return ScaleContrast(factor).apply(pixels)
-            case "brightness":
-                return ScaleBrightness(factor).apply(pixels)
-            case "sharpness":
-                return sharpen(pixels, factor)
-            case _:
-                return pixels
+    positive, factor, levels = abs(strength), 1.0 + 0.9 * strength, np.arange(256)
+    match kind:
+        case "autocontrast":
+            return _with_pillow(ImageOps.autocontrast, pixels)
+        case "equalize":
+            return _with_pillow(ImageOps.equalize, pixels)
+        case "solarize":
+            return look_up(pixels, np.where(levels < 256.0 * (1.0 - positive), levels, 255 - levels))
+        case "posterize":
+            return look_up(pixels, levels & ~(2 ** round(4 * positive) - 1))
+        case "color":
+            return scale_saturation(pixels, factor)
+        case "contrast":
+            return scale_contrast(pixels, factor)
+        case "brightness":
+            return scale_brightness(pixels, factor)
+        case "sharpness":
+            return sharpen(pixels, factor)
+        case _:
+            return pixels
 
 
 def sharpen(pixels: Pixels, factor: float) -> Pixels:

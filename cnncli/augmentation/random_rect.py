@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -95,14 +96,16 @@ class RandomErasing(Operation):
     random_erasing: RandomErasingConfig | None = None
     """Erase a random rectangle; {}: with a probability of 0.5, filled with noise."""
 
-    def draw(self, random: ViewRandom) -> Sequence[Erase]:
+    def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Draw whether to erase, and the rectangle."""
         if (erasing := self.random_erasing) is None:
             return ()
         stream = random.stream("random_erasing")
         is_erased = stream.random() < erasing.probability
         rect = draw_rect(stream, erasing.scale, erasing.ratio)
-        return (Erase(rect, erasing.value, ("erased", *random.key)),) if is_erased and rect else ()
+        if not is_erased or rect is None:
+            return ()
+        return (partial(erase, rect=rect, value=erasing.value, key=("erased", *random.key)),)
 
     def describe(self) -> str:
         """Describe area and probability."""
@@ -125,26 +128,18 @@ class Crop(AffineStep):
         )
 
 
-@dataclass(frozen=True)
-class Erase(PixelStep):
-    """Rectangle that is painted over, with an intensity or with random values of a key."""
+def erase(pixels: Pixels, rect: Rect, value: int | Literal["random"], key: Key = ()) -> Pixels:
+    """Return a copy with a rectangle painted over, with an intensity or with random values of a key."""
+    from cnncli.runtime.random_keys import generator
 
-    rect: Rect
-    value: int | Literal["random"]
-    key: Key = ()
-
-    def apply(self, pixels: Pixels) -> Pixels:
-        """Return a copy with the rectangle painted over."""
-        from cnncli.runtime.random_keys import generator
-
-        erased, rect = pixels.copy(), self.rect
-        rows, columns = _range(rect.top, rect.height, pixels.shape[0]), _range(rect.left, rect.width, pixels.shape[1])
-        painted = erased[rows, columns]
-        if self.value == "random":
-            painted[...] = generator(*self.key).integers(0, 256, painted.shape, dtype=pixels.dtype)
-        else:
-            painted[...] = self.value
-        return erased
+    erased = pixels.copy()
+    rows, columns = _range(rect.top, rect.height, pixels.shape[0]), _range(rect.left, rect.width, pixels.shape[1])
+    painted = erased[rows, columns]
+    if value == "random":
+        painted[...] = generator(*key).integers(0, 256, painted.shape, dtype=pixels.dtype)
+    else:
+        painted[...] = value
+    return erased
 
 
 def draw_rect(random: np.random.Generator, scale: Limits, ratio: Limits) -> Rect | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.augmentation.geometry import warp
-from cnncli.augmentation.operation import AffineStep, Pixels, PixelStep, Step, ViewRandom
+from cnncli.augmentation.operation import AffineStep, Pixels, Step, ViewRandom
 from cnncli.augmentation.settings import AugmentationConfig, active_operations
 from cnncli.runtime.random_keys import digest_words, uniform_words
 
@@ -72,8 +72,8 @@ def render(pixels: Pixels, settings: AugmentationConfig, *key: str | int) -> Pix
     affine = [step for step in steps if isinstance(step, AffineStep)]
     pixels = warp(pixels, affine, settings.fill_mode, settings.cval)
     for step in steps:
-        if isinstance(step, PixelStep):
-            pixels = step.apply(pixels)
+        if not isinstance(step, AffineStep):
+            pixels = step(pixels)
     return pixels
 
 

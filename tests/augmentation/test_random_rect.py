@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnncli.augmentation.geometry import Mirror, warp
-from cnncli.augmentation.noise import AddNoise
-from cnncli.augmentation.random_rect import WHOLE, Crop, Erase, Rect, draw_rect, largest_rect
+from cnncli.augmentation.noise import add_noise
+from cnncli.augmentation.random_rect import WHOLE, Crop, Rect, draw_rect, erase, largest_rect
 from cnncli.runtime.random_keys import generator
 
 
@@ -76,7 +76,7 @@ def test_a_crop_and_what_follows_are_one_warp() -> None:
 def test_erasing_paints_its_rectangle_and_nothing_else(value: int, channels: int) -> None:
     """Only the rectangle is painted, in a copy of the image."""
     pixels = noise_image(channels=channels)
-    erased = Erase(Rect(0.25, 0.25, 0.5, 0.25), value, ("key",)).apply(pixels)
+    erased = erase(pixels, Rect(0.25, 0.25, 0.5, 0.25), value, ("key",))
     inside = np.zeros(pixels.shape, bool)
     inside[6:12, 8:24] = True
     np.testing.assert_array_equal(pixels, noise_image(channels=channels))
@@ -92,7 +92,7 @@ def test_erasing_hits_at_least_one_pixel_and_stays_inside(height: int, width: in
     """At least one pixel is erased, also in images of a few pixels."""
     rect = draw_rect(generator(key), (0.02, 0.33), (0.3, 3.3))
     if rect is not None:
-        erased = Erase(rect, 0).apply(np.full((height, width, 1), 9, np.uint8))
+        erased = erase(np.full((height, width, 1), 9, np.uint8), rect, 0)
         assert 1 <= np.count_nonzero(erased == 0) <= height * width
 
 
@@ -100,20 +100,20 @@ def test_erasing_hits_at_least_one_pixel_and_stays_inside(height: int, width: in
 def test_noise_has_the_spread_of_its_setting(stddev: float) -> None:
     """Noise has mean 0 and the standard deviation of its setting, rounding included, and its values are independent."""
     gray = np.full((200, 200, 3), 128, np.uint8)
-    noise = AddNoise(stddev, ("key",)).apply(gray).astype(float) - 128
+    noise = add_noise(gray, stddev, ("key",)).astype(float) - 128
     assert abs(noise.mean()) < 4.5 * stddev / np.sqrt(noise.size)
     assert noise.std() == pytest.approx(np.sqrt(stddev**2 + 1 / 12), rel=0.1 if stddev < 1 else 0.01)
     flat = noise.reshape(-1)
     assert abs(np.corrcoef(flat[:-1], flat[1:])[0, 1]) < 4.5 / np.sqrt(flat.size)
-    np.testing.assert_array_equal(noise + 128, AddNoise(stddev, ("key",)).apply(gray))
-    assert not np.array_equal(noise + 128, AddNoise(stddev, ("other",)).apply(gray))
+    np.testing.assert_array_equal(noise + 128, add_noise(gray, stddev, ("key",)))
+    assert not np.array_equal(noise + 128, add_noise(gray, stddev, ("other",)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_noise_is_cut_off_at_black_and_white(channels: int) -> None:
     """Values are clipped and never wrap around."""
     for value in (0, 255):
-        noisy = AddNoise(40.0, ("key",)).apply(np.full((50, 50, channels), value, np.uint8))
+        noisy = add_noise(np.full((50, 50, channels), value, np.uint8), 40.0, ("key",))
         assert noisy.shape == (50, 50, channels)
         assert np.abs(noisy.astype(int) - value).max() < 220
         assert np.mean(noisy == value) > 0.45
