@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.config.schema import Config
-from cnncli.errors import CnncliError, Message, RunError, printable, reason_of
+from cnncli.errors import CnncliError, reason_of
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
 from cnncli.networks.head import LOGITS, build_head
 from cnncli.networks.preprocessing import preprocess
 from cnncli.networks.weights.saved_model import load_saved_model
+from cnncli.runs.documents import damaged
 from cnncli.storage.atomic import replacing
 
 if TYPE_CHECKING:
@@ -100,6 +101,5 @@ def load_classifier(path: Path, pretrained: bool) -> Classifier:
             raise ValueError(f"it has no input {PIXELS}, no layer {LOGITS}, or several outputs")
     except Exception as error:  # Keras may raise anything for a file that is not a classifier
         reason = "; ".join(error.problems) if isinstance(error, CnncliError) else reason_of(error)
-        text = f"{printable(path)}: cannot be read ({reason}). Copy the run again, or train it again."
-        raise RunError(Message("run-file-damaged", text, path=path, reason=reason)) from error
+        raise damaged(path, f"cannot be read ({reason})") from error
     return Classifier(model, pretrained)

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from cnncli.errors import Message, RunError, printable
-from cnncli.runs.documents import damaged, read_document
-from cnncli.runs.records import with_current_names
+from cnncli.runs.documents import damaged, read_document, with_current_names
 from cnncli.storage.checksums import checksummed, damage
 from cnncli.storage.npz import Arrays, read_arrays
 

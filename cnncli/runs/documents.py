@@ -9,6 +9,9 @@ from typing import Any
 from cnncli.errors import Message, RunError, printable
 from cnncli.storage.safe_io import MOST_JSON_BYTES, read_json
 
+RENAMED = {"pictures": "images", "pictures_per_s": "images_per_s"}
+"""Names of numbers in the files of older runs, with their current names."""
+
 
 def utc_now() -> datetime:
     """Return the current time in UTC."""
@@ -56,3 +59,16 @@ def read_document(path: Path, newest_format: int, max_bytes: int = MOST_JSON_BYT
         facts = {"path": path, "received": document["format"], "expected": newest_format}
         raise RunError(Message("run-newer-format", text, **facts))
     return document
+
+
+def with_current_names(values: Any) -> Any:
+    """Return JSON values in which numbers have their current names, at any depth.
+
+    Only names of numbers are replaced: a layer may be called "pictures".
+    """
+    if isinstance(values, dict):
+        return {
+            RENAMED.get(name, name) if isinstance(value, int | float) else name: with_current_names(value)
+            for name, value in values.items()
+        }
+    return [with_current_names(value) for value in values] if isinstance(values, list) else values

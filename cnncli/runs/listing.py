@@ -160,7 +160,10 @@ def _summarize(run: RunFolder) -> RunSummary:
     """Summarize a run from its run.json. Never fails, whatever the directory holds."""
     try:
         facts = run.read_facts()
-        return RunSummary(
+        metrics = facts.get("metrics") or {}
+        validation, test = metrics.get("validation") or {}, metrics.get("test") or {}
+        interval = test.get("top1_ci95")
+        summary = RunSummary(
             run.path.name,
             run.path,
             state_of(run, facts),
@@ -168,31 +171,20 @@ def _summarize(run: RunFolder) -> RunSummary:
             parent=facts.get("parent"),
             mode=facts.get("mode"),
             backbone=facts.get("backbone"),
-            seconds=_number(facts.get("seconds")),
+            val_accuracy=validation.get("top1"),
+            test_accuracy=test.get("top1"),
+            test_ci95=None if interval is None else tuple(interval),
+            test_n=test.get("n"),
+            seconds=facts.get("seconds"),
             problem=_missing_files(run, facts["state"]),
-            **_accuracies(facts.get("metrics") or {}),
         )
+        summary.cells()  # fails if a result is not a number
+        return summary
     except RunError as error:
         problem = error.problems[0]
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         problem = damaged(run.facts, f"its results cannot be read ({error})").problems[0]
     return RunSummary(run.path.name, run.path, "broken", problem=problem)
-
-
-def _accuracies(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the accuracies of a run by their names in the summary; before the end of the training there are none."""
-    validation, test = metrics.get("validation") or {}, metrics.get("test") or {}
-    interval, n = test.get("top1_ci95"), _number(test.get("n"))
-    return {
-        "val_accuracy": _number(validation.get("top1")),
-        "test_accuracy": _number(test.get("top1")),
-        "test_ci95": None if interval is None else (float(interval[0]), float(interval[1])),
-        "test_n": None if n is None else int(n),
-    }
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _missing_files(run: RunFolder, state: str) -> Message | None:

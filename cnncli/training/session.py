@@ -19,7 +19,7 @@ from cnncli.networks.fingerprint import hash_weights
 from cnncli.runs.access import locked
 from cnncli.runs.folder import RunFolder, create_run
 from cnncli.runs.log import recording
-from cnncli.runs.writer import RunWriter
+from cnncli.runs.records import RunWriter
 from cnncli.runtime.environment import environment
 from cnncli.runtime.memory import bounded
 from cnncli.runtime.signals import Terminated, mark_reported, unwrapped

@@ -12,8 +12,7 @@ from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
 from cnncli.metrics.table import as_validation, is_better
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.checkpoints import Checkpoint
-from cnncli.runs.records import HistoryRow
-from cnncli.runs.writer import RunWriter
+from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.npz import Arrays

@@ -11,8 +11,7 @@ from cnncli.errors import Message, NonFiniteError
 from cnncli.features.extract import Counts
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.checkpoints import Checkpoint
-from cnncli.runs.records import HistoryRow
-from cnncli.runs.writer import RunWriter
+from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.training.context import StageGraph, TrainingContext
 from cnncli.training.inputs import StageInputs
 from cnncli.training.mixing import Mixing

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from cnncli.errors import RunError
 from cnncli.metrics.table import result_names
 from cnncli.runs.folder import RunFolder
-from cnncli.runs.records import HistoryRow, columns, read_history, write_history
-from cnncli.runs.writer import RunWriter
+from cnncli.runs.records import HistoryRow, RunWriter, columns, read_history, write_history
 from tests.support.logged import codes_in
 
 METRICS = {"loss": 0.5, "accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.875}

@@ -12,7 +12,7 @@ from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.folder import RunFolder
-from cnncli.runs.writer import RunWriter
+from cnncli.runs.records import RunWriter
 from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext
 from cnncli.training.trainer import Outcome, Trainer

@@ -19,7 +19,7 @@ from cnncli.errors import Message, NonFiniteError, RunError
 from cnncli.networks.classifier import build_classifier
 from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.folder import RunFolder
-from cnncli.runs.writer import RunWriter
+from cnncli.runs.records import RunWriter
 from cnncli.training.steps import EpochTotals, TrainStep
 from cnncli.training.trainer import Trainer
 from tests.support.drawing import draw_dataset, tiny_config
@@ -95,8 +95,8 @@ def checkpoint_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _checkpoint_after_every_step(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("cnncli.runs.writer.CHECKPOINT_EVERY_S", 0.0)
-    patch.setattr("cnncli.runs.writer.MAX_CHECKPOINT_FRACTION", float("inf"))
+    patch.setattr("cnncli.runs.records.CHECKPOINT_EVERY_S", 0.0)
+    patch.setattr("cnncli.runs.records.MAX_CHECKPOINT_FRACTION", float("inf"))
 
 
 def _writer(folder: Path) -> RunWriter:

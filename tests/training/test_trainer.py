@@ -23,8 +23,7 @@ from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.runs.folder import RunFolder
-from cnncli.runs.records import HistoryRow
-from cnncli.runs.writer import RunWriter
+from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.terminal.console import Console
 from cnncli.training.context import TrainingContext, check_stages
 from cnncli.training.objective import Objective
