@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnncli.errors import Message, RunError, printable
-from cnncli.runs.access import locked
 from cnncli.runs.checkpoints import Checkpoints
-from cnncli.runs.folder import RunFolder
+from cnncli.runs.folder import RunFolder, locked
 from cnncli.runs.listing import open_run, require_finished
 
 

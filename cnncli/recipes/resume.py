@@ -20,9 +20,8 @@ from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
 from cnncli.recipes.train import Run, train_run
-from cnncli.runs.access import locked, require_own_files
 from cnncli.runs.checkpoints import Checkpoints
-from cnncli.runs.folder import RunFolder, restart_run, run_folders
+from cnncli.runs.folder import RunFolder, locked, require_own_files, restart_run, run_folders
 from cnncli.runs.log import remembering
 from cnncli.runs.records import read_history
 from cnncli.runtime.environment import PACKAGES, VARIABLES, environment

@@ -1,4 +1,4 @@
-"""The run directory: what is in it, how it appears, and how its state changes.
+"""The run directory: what is in it, how it appears, how its state changes, and its lock.
 
 A run directory appears by one rename with its resolved config in it. Everything else in the folder of the runs has a
 name with a leading dot. run.json has the state and the key facts:
@@ -14,9 +14,12 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +28,7 @@ from cnncli.runs.documents import damaged, read_document, stamp, time_text, utc_
 from cnncli.runtime.environment import cnncli_version
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.storage.atomic import sync_folder, write_atomically
+from cnncli.storage.locks import Lock, is_locked
 
 VARIABLE = "CNNCLI_RUNS"
 
@@ -32,6 +36,10 @@ FORMAT = 1
 STATES = ("running", "stopped", "finished", "failed")
 OPTIONAL_TEXTS = ("name", "parent", "reason", "mode", "backbone")
 EndState = Literal["finished", "failed", "stopped"]
+FOLDERS = ("state", "engine", "figures", "tensorboard")
+"""Names in a run directory that are folders; the others are files."""
+ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
+MAX_LISTED = 8
 
 
 class RunFile:
@@ -214,3 +222,65 @@ def end_run(run: RunFolder, state: EndState, facts: Mapping[str, Any] | None = N
 def restart_run(run: RunFolder) -> None:
     """Record that a run was resumed."""
     update_facts(run, {"state": "running", "finished": None, "reason": None})
+
+
+@contextmanager
+def locked(run: RunFolder) -> Iterator[None]:
+    """Hold a run's lock inside the block. The system frees it with the process, however that ends.
+
+    On a file system without locks, every process gets it.
+
+    Raises:
+        RunError: another process holds it, or the run's directory cannot be written to.
+    """
+    try:
+        lock = Lock(run.lock)
+    except OSError as error:
+        text = f"{printable(run.lock)}: {error.strerror}. A run can only be trained in a folder that can be written to."
+        raise RunError(Message("run-folder-not-writable", text, path=run.path, reason=error.strerror)) from error
+    with lock:
+        for attempt in range(ATTEMPTS):  # another process may be releasing it
+            if attempt:
+                time.sleep(ATTEMPT_EVERY_S)
+            if lock.try_alone() or not lock.is_possible:
+                break
+        else:
+            holder = "(unknown)"
+            with suppress(OSError):
+                holder = run.lock.read_text().strip() or holder
+            text = f"{printable(run.path)}: is being trained by process {holder}. Wait for it, or stop it."
+            raise RunError(Message("run-locked", text, path=run.path, received=holder))
+        with suppress(OSError):  # the process ID is only for people, and the disk may be full
+            run.lock.write_text(f"{os.getpid()}\n")
+        yield
+
+
+def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:
+    """Return the state of a run: that of run.json, or `interrupted` if it says `running` and no process trains it."""
+    return "interrupted" if facts["state"] == "running" and not is_locked(run.lock) else str(facts["state"])
+
+
+def require_own_files(run: RunFolder) -> None:
+    """Check that everything cnncli reads or writes in a run is its own: a link could lead a writer to other files.
+
+    Raises:
+        RunError: a link, a pipe or a device is in the place of one of them.
+    """
+    foreign = [path.relative_to(run.path).as_posix() for path in islice(_foreign(run), MAX_LISTED)]
+    if foreign:
+        listed = ", ".join(map(printable, foreign))
+        text = f"{printable(run.path)}: {listed}: a link, a pipe or a device, expected files of the run's own."
+        remedy = "If you trust its source, copy it with what the links lead to (cp -rL)."
+        raise RunError(Message("run-foreign-files", f"{text} {remedy}", path=run.path, received=foreign))
+
+
+def _foreign(run: RunFolder) -> Iterator[Path]:
+    """Yield links, pipes and devices, files in place of folders, and folders in place of files."""
+    for path in (run.path / name for name in sorted({Path(file.name).parts[0] for file in run_files()})):
+        is_own = path.is_dir() if path.name in FOLDERS else path.is_file()
+        if os.path.lexists(path) and (path.is_symlink() or not is_own):
+            yield path
+        else:  # does not follow links
+            for below in path.rglob("*"):
+                if below.is_symlink() or not (below.is_file() or below.is_dir()):
+                    yield below

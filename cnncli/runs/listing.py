@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cnncli.errors import Message, RunError, printable
-from cnncli.runs.access import require_own_files, state_of
 from cnncli.runs.documents import damaged
-from cnncli.runs.folder import RunFolder, not_a_run, run_folders
+from cnncli.runs.folder import RunFolder, not_a_run, require_own_files, run_folders, state_of
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.terminal.formatting import duration, percent, percent_range
 from cnncli.terminal.suggestions import closest

@@ -16,8 +16,7 @@ from cnncli.errors import CnncliError, Message, TrainingError, printable
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier
 from cnncli.networks.fingerprint import hash_weights
-from cnncli.runs.access import locked
-from cnncli.runs.folder import RunFolder, create_run
+from cnncli.runs.folder import RunFolder, create_run, locked
 from cnncli.runs.log import recording
 from cnncli.runs.records import RunWriter
 from cnncli.runtime.environment import environment

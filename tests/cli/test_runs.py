@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.cli import main
-from cnncli.runs.access import locked
-from cnncli.runs.folder import RunFolder, create_run, end_run, update_facts
+from cnncli.runs.folder import RunFolder, create_run, end_run, locked, update_facts
 from cnncli.runs.listing import COLUMNS
 
 CREATED = "2026-11-21T12:00:00.000Z"

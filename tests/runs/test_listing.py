@@ -12,8 +12,7 @@ import pytest
 
 from cnncli.errors import RunError
 from cnncli.runs import folder
-from cnncli.runs.access import locked
-from cnncli.runs.folder import RunFolder, create_run, end_run, update_facts
+from cnncli.runs.folder import RunFolder, create_run, end_run, locked, update_facts
 from cnncli.runs.listing import COLUMNS, list_runs, open_run, require_finished
 
 METRICS = {
@@ -165,7 +164,8 @@ def test_metrics_that_are_not_there_are_dashes(tmp_path: Path, metrics: object) 
         {"metrics": {"validation": 3}},
         {"metrics": {"test": {"top1": "high"}}},
         {"metrics": {"test": {"top1_ci95": [1]}}},
-        {"metrics": {"test": {"n": 10**400}}},
+        {"metrics": {"test": {"top1": 10**400}}},
+        {"metrics": {"test": {"n": "many"}}},
         {"seconds": "long"},
         {"mode": 1},
     ],

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.errors import RunError
-from cnncli.runs.access import ATTEMPTS, locked, state_of
-from cnncli.runs.folder import RunFolder, create_run, end_run
+from cnncli.runs.folder import ATTEMPTS, RunFolder, create_run, end_run, locked, state_of
 from cnncli.runs.listing import open_run
 from cnncli.storage.locks import Lock
 from tests.support.no_locks import without_locks
@@ -60,7 +59,7 @@ def test_a_lock_released_at_the_last_moment_is_taken(run: RunFolder, monkeypatch
         if len(pauses) == ATTEMPTS - 1:
             holder.release()
 
-    monkeypatch.setattr("cnncli.runs.access.time.sleep", pause)
+    monkeypatch.setattr("cnncli.runs.folder.time.sleep", pause)
     with locked(run), pytest.raises(RunError) as caught, locked(run):
         pytest.fail("two train")
     assert caught.value.code == "run-locked"
@@ -95,8 +94,7 @@ def test_a_lock_needs_a_folder_that_can_be_written_to(tmp_path: Path) -> None:
 HOLD_AND_DIE = """
 import os, sys
 from pathlib import Path
-from cnncli.runs.access import locked
-from cnncli.runs.folder import RunFolder
+from cnncli.runs.folder import RunFolder, locked
 with locked(RunFolder(Path(sys.argv[1]))):
     print("locked", flush=True)
     input()
