@@ -195,11 +195,9 @@ class Mirror(AffineStep):
 
 @dataclass(frozen=True)
 class Move(AffineStep):
-    """Geometric operation of RandAugment: an affine transformation as in Pillow, about the corner of the image.
+    """Geometric operation of RandAugment, one of `MOVES`: as in Pillow, about the corner of the image.
 
-    Attributes:
-        kind: rotate (about the center), shear_x, shear_y, translate_x or translate_y.
-        amount: Degrees of the rotation, tangent of the shear, or fraction of the width or height.
+    The amount is in degrees of the rotation, the tangent of the shear, or a fraction of the width or height.
     """
 
     kind: str

@@ -31,11 +31,9 @@ always drawn, so that what an operation draws does not depend on which others ar
 
 
 class ViewRandom:
-    """Random numbers of one view, as a pure function of the view's key.
+    """Random numbers of one view, as a pure function of the view's key, such as ("view", 0, digest, 2).
 
-    Attributes:
-        key: Words that identify the view, such as ("view", 0, digest, 2).
-        shared: Numbers in [0, 1) of the stream that the first operations share, by name.
+    `shared` are numbers in [0, 1) of the stream that the first operations share, by name.
     """
 
     def __init__(self, key: Key) -> None:

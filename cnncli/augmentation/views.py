@@ -33,8 +33,7 @@ stay valid."""
 def number_of_views(settings: AugmentationConfig, trunk_is_empty: bool) -> int | Literal["fresh"]:
     """Return the number of views of each training image, or `fresh` for a new one every epoch.
 
-    Without an active operation there is one view, the image itself. If nothing is frozen, cached views would save
-    nothing, and the default is `fresh`.
+    The default is `fresh` if nothing is frozen, since cached views would save nothing.
     """
     if not settings.is_active:
         return 1
@@ -45,13 +44,10 @@ def render_view(pixels: Pixels, settings: AugmentationConfig, digest: str, k: in
     """Return view k of an image.
 
     Args:
-        pixels: The decoded image, uint8 (height, width, channels), with one channel or three.
+        pixels: The decoded image; the result has its shape.
         settings: The operations and their ranges.
         digest: Digest of the bytes of the image, hexadecimal.
         k: Number of the view; 0 is the image itself.
-
-    Returns:
-        uint8 of the same shape.
     """
     return pixels if k == 0 else render(pixels, settings, "view", settings.seed, digest, k)
 
@@ -113,8 +109,7 @@ def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, view
     """Choose the view of each image for an epoch.
 
     Epochs, counted from 0 within a stage, come in blocks of `views`. Within a block an image shows each of its views
-    once, in a random order for every image and block. In any one epoch the choice is uniform; over the epochs, unlike
-    with independent draws, no view is used much more often than another.
+    once, in a random order for every image and block, so that no view is used much more often than another.
 
     Returns:
         Number of a view for each image, shape (n,), each in 0 … views - 1.
@@ -129,8 +124,7 @@ def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, view
 def order_of_epoch(digests: Sequence[str], seed: int, stage: str, epoch: int) -> NDArray[np.int64]:
     """Return the order of the images in an epoch of a stage as indexes into their digests, shape (n,).
 
-    However the images are listed, the same digests come in the same order. Only images with equal bytes keep their
-    order in the list.
+    However the images are listed, the same digests come in the same order.
     """
     words = uniform_words(digest_words(list(digests)), "order of pictures", seed, stage, epoch)
     return np.asarray(np.argsort(words, kind="stable"), dtype=np.int64)

@@ -25,22 +25,23 @@ def flat_color(
 
     Alpha, including that of palettes and color keys, is composited on white. 16-bit values lose their low byte, as in
     Pillow's 16-bit RGB; an 8-bit image whose values were multiplied by 256 or by 257 comes back exactly. CMYK and YCbCr
-    are converted by Pillow's formulas. `value_range`, the values of 16-bit grayscale that become 0 and 255, defaults to
-    the range that a TIFF states, else the full range.
+    are converted by Pillow's formulas. `value_range` is that of `PixelSpec`.
     """
     mode = "RGB" if color == "rgb" else "L"
     tags = getattr(image, "tag_v2", {})
     if image.width * image.height <= LARGE_PIXELS or (image.mode == mode and not image.has_transparency_data):
-        return _flat(image, mode, tags, value_range)
+        return _flatten(image, mode, tags, value_range)
     flat = Image.new(mode, image.size)
     height = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, height):
         box = (0, top, image.width, min(top + height, image.height))
-        flat.paste(_flat(image.crop(box), mode, tags, value_range), box)
+        flat.paste(_flatten(image.crop(box), mode, tags, value_range), box)
     return flat
 
 
-def _flat(image: Image.Image, mode: str, tags: Mapping[int, Any], value_range: tuple[int, int] | None) -> Image.Image:
+def _flatten(
+    image: Image.Image, mode: str, tags: Mapping[int, Any], value_range: tuple[int, int] | None
+) -> Image.Image:
     if image.mode.startswith("I;16"):
         flat = _from_16_bits(image, tags, value_range)
     elif image.has_transparency_data:

@@ -92,15 +92,15 @@ def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDA
     Raises:
         ImageError: not a usable image; `error.code` says why.
     """
-    called = name or (source if isinstance(source, Path) else "-")
+    label = name or (source if isinstance(source, Path) else "-")
     if isinstance(source, np.ndarray):
-        source = _image_of(source, called)
+        source = _image_of(source, label)
     if isinstance(source, Image.Image):
-        with image_errors(called):
-            require_usable(source, called, spec.max_pixels)
+        with image_errors(label):
+            require_usable(source, label, spec.max_pixels)
             return _pixels_of(source, spec)
     opened = io.BytesIO(source) if isinstance(source, bytes) else regular_file(source)
-    with opened as file, open_image(file, called, spec.max_pixels) as image:
+    with opened as file, open_image(file, label, spec.max_pixels) as image:
         return _pixels_of(image, spec, close=True)
 
 

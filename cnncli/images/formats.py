@@ -79,11 +79,7 @@ def is_raw_name(name: str) -> bool:
 
 @contextmanager
 def regular_file(path: Path) -> Iterator[BinaryFile]:
-    """Open a regular file for reading; never waits for a named pipe.
-
-    Raises:
-        ImageError: the path does not exist, is a directory, pipe or device, or may not be read.
-    """
+    """Open a regular file for reading; never waits for a named pipe. Raises ImageError."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "a directory" if path.is_dir() else "a pipe, socket or device"

@@ -42,10 +42,7 @@ def most_bytes(max_pixels: int) -> int:
 
 
 def too_large(max_pixels: int, size_bytes: int = 0, size: tuple[int, int] = (0, 0)) -> Message | None:
-    """Return the reason for refusing a file by its bytes or an image by its (width, height), or None.
-
-    Without a limit to its bytes an endless file, or a sparse one of a terabyte, would be hashed to its end.
-    """
+    """Return the reason for refusing a file by its bytes or an image by its (width, height), or None."""
     width, height = size
     if size_bytes > (most := most_bytes(max_pixels)):
         text = f"has {size_bytes:,} bytes, more than an image of data.max_pixels = {max_pixels:,} needs"

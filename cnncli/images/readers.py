@@ -39,8 +39,7 @@ _PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2,
 def read_header(file: BinaryFile, kind: str) -> ImageFile.ImageFile:
     """Return the image in a file of a known format; its pixels are not read.
 
-    `Image.open` would refuse above 179 million pixels, whatever `max_pixels` is, and open the two images in a phone's
-    JPEG as a format of its own (MPO).
+    `Image.open` has its own limit of 179 million pixels and opens the two images in a phone's JPEG as another format.
     """
     if kind == "TIFF":
         _silence_libtiff()
@@ -55,9 +54,8 @@ def read_header(file: BinaryFile, kind: str) -> ImageFile.ImageFile:
 def load_scaled(image: Image.Image, least: tuple[int, int]) -> tuple[float, float]:
     """Decode the pixels, a JPEG at 1/2, 1/4 or 1/8 if at least the (width, height) `least` remains.
 
-    Returns:
-        (width, height) of the part of the pixels that is the image: if the size of a JPEG is not a multiple of the
-        factor, the last column and row extend past its edge by a fraction of a pixel.
+    Return the (width, height) of the part of the pixels that is the image: if the size of a JPEG is not a multiple of
+    the factor, the last column and row extend past its edge by a fraction of a pixel.
     """
     drafted = image.draft(None, least)
     image.load()
@@ -65,11 +63,7 @@ def load_scaled(image: Image.Image, least: tuple[int, int]) -> tuple[float, floa
 
 
 class LimitedReads:
-    """File that allows a number of small reads, those `remaining`.
-
-    Pillow looks for the parts of an image one by one, and skips anything else byte by byte: a gigabyte of garbage would
-    take minutes.
-    """
+    """File that allows a number of small reads: Pillow skips garbage byte by byte, a gigabyte of it in minutes."""
 
     def __init__(self, file: BinaryFile, remaining: int) -> None:
         self._file = file
@@ -101,10 +95,7 @@ class PlainJpegFile(JpegImageFile):
 
 
 class BoundedTiffFile(TiffImageFile):
-    """TIFF reader that limits the values per tag: Pillow allocates a Python object for each, five for a rational.
-
-    It also refuses missing strips or tiles, which Pillow would leave black.
-    """
+    """TIFF reader that limits the values per tag, each of which becomes an object, and refuses missing strips."""
 
     def _setup(self) -> None:
         tags = self.tag_v2
@@ -168,9 +159,7 @@ def _require_rows(file: BinaryFile) -> None:
 def _png_blocks(file: BinaryFile) -> Iterator[tuple[bytes, bytes]]:
     """Yield the kind of each chunk with its data in blocks, since one may be as long as the file.
 
-    Raises:
-        SyntaxError: a checksum is wrong, or there are too many chunks.
-        EOFError: the file ends before the end chunk.
+    Raises SyntaxError for wrong checksums and too many chunks, EOFError if the end chunk is missing.
     """
     file.seek(_PNG_SIGNATURE_BYTES)
     for _ in range(SMALL_READS):
@@ -197,10 +186,7 @@ def _read_exactly(file: BinaryFile, length: int) -> bytes:
 
 @functools.cache
 def _silence_libtiff() -> None:
-    """Stop Pillow's libtiff from printing to stderr, for the rest of the process; do nothing if it is not found.
-
-    Its errors still reach Python as exceptions. Redirecting stderr would lose lines of other threads.
-    """
+    """Stop Pillow's libtiff, if it is found, from printing to stderr. Its errors still reach Python as exceptions."""
     package = Path(PIL.__file__).parent
     for library in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
         try:

@@ -23,18 +23,15 @@ _AVERAGED = ("L", "La", "RGB", "RGBa", "RGBX", "CMYK", "YCbCr")
 def thumbnail_of(image: Image.Image, size: tuple[float, float], orientation: Orientation) -> bytes:
     """Return brightness as 16 × 16 values in 0-255, then the color differences Cb and Cr as 4 × 4 each: 288 bytes.
 
-    Args:
-        image: loaded image; its aspect ratio is not kept.
-        size: (width, height) of the part of the pixels that is the image, see `JpegImageFile.draft`.
-        orientation: its EXIF orientation.
+    `size` is the (width, height) of the part of the pixels that is the image, see `load_scaled`.
     """
-    small = orientation.apply(flat_color(_shrunk(image, size), "rgb")).convert("YCbCr")
+    small = orientation.apply(flat_color(_shrink(image, size), "rgb")).convert("YCbCr")
     gray, *colors = small.split()
     coarse = (COLOR_SIDE, COLOR_SIDE)
     return gray.tobytes() + b"".join(one.resize(coarse, Image.Resampling.BOX).tobytes() for one in colors)
 
 
-def _shrunk(image: Image.Image, size: tuple[float, float]) -> Image.Image:
+def _shrink(image: Image.Image, size: tuple[float, float]) -> Image.Image:
     """Return the image in 16 × 16 pixels, in a small fraction of the time and memory of decoding."""
     small, bilinear = (GRAY_SIDE, GRAY_SIDE), Image.Resampling.BILINEAR
     if image.mode in _AVERAGED and "transparency" not in image.info:

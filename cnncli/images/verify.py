@@ -34,7 +34,7 @@ class ImageFacts:
         mode: Pillow's color mode of the file; empty if refused.
         problem: why the image is refused, or None.
         is_transient: the problem may disappear without a change of the file, so it must not be remembered.
-        thumbnail: appearance, see `thumbnail_of`; empty if refused.
+        thumbnail: see `thumbnail_of`; empty if refused.
         peak: largest value of a 16-bit grayscale image, 0-65535; 0 for all others.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from cnncli.report.figures import quiet_matplotlib
-from cnncli.storage.atomic import write_atomically
+from cnncli.storage.atomic import replacing
 
 INK, GRAY, PAPER = "#1a1a1a", "#6b6b6b", "white"
 MARGIN, GAP, LINE = 24, 6, 20
@@ -42,10 +41,7 @@ class SheetRow:
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str, path: Path) -> None:
-    """Draw at least one row with an image per column, and write the sheet atomically as a PNG.
-
-    The small print below the title, `lines`, may have several lines.
-    """
+    """Draw rows with an image per column as a PNG; `lines` is the small print below the title."""
     tile = _tile_size(*rows[0].images[0].shape[:2])
     texts = [_font(15).getlength(row.label) for row in rows] + [_font(12).getlength(row.detail) for row in rows]
     label_width = int(np.clip(max(texts), *LABEL_WIDTHS))
@@ -60,16 +56,15 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
     pen.text((MARGIN, MARGIN - 4), title, INK, _font(20))
     pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, _font(13), spacing=LINE - 13)
     for left, heading in zip(lefts, columns, strict=True):
-        pen.text((left, head - LINE), _shortened(heading, _font(13), tile[0]), GRAY, _font(13))
+        pen.text((left, head - LINE), _shorten(heading, _font(13), tile[0]), GRAY, _font(13))
     for top, row in zip(tops, rows, strict=True):
         middle = top + tile[1] // 2
-        pen.text((MARGIN, middle - 19), _shortened(row.label, _font(15), label_width), INK, _font(15))
-        pen.text((MARGIN, middle + 2), _shortened(row.detail, _font(12), label_width), GRAY, _font(12))
+        pen.text((MARGIN, middle - 19), _shorten(row.label, _font(15), label_width), INK, _font(15))
+        pen.text((MARGIN, middle + 2), _shorten(row.detail, _font(12), label_width), GRAY, _font(12))
         for left, pixels in zip(lefts, row.images, strict=True):
             sheet.paste(_tile(pixels, tile), (left, top))
-    data = io.BytesIO()
-    sheet.save(data, "PNG")
-    write_atomically(path, data.getvalue())
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG")
 
 
 def _tile_size(height: int, width: int) -> tuple[int, int]:
@@ -87,7 +82,7 @@ def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """Shorten a text to a width by leaving out its middle: names differ at both ends."""
     kept = len(text)
     shown = text

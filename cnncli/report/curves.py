@@ -31,12 +31,9 @@ NARROW_STAGE = 0.2
 
 
 def draw_curves(rows: Sequence[HistoryRow], path: Path, best: int | None = None) -> None:
-    """Draw a run's metrics side by side.
+    """Draw a run's metrics side by side as a PNG.
 
-    Args:
-        rows: One per epoch, in order; epochs count from 1 across the stages.
-        path: Path of the PNG, which is written atomically.
-        best: Best epoch; 0 if it is none of them. Default: the first with the lowest validation loss.
+    `best` is the best epoch, from 1, or 0 if it is none of them; default: the first with the lowest validation loss.
     """
     width, height = PANEL_INCHES
     with png_figure(path, (len(METRICS) * width, height)) as figure:
@@ -45,12 +42,7 @@ def draw_curves(rows: Sequence[HistoryRow], path: Path, best: int | None = None)
 
 
 def draw_curves_side_by_side(runs: Sequence[tuple[str, Sequence[HistoryRow]]], path: Path) -> None:
-    """Draw the curves of several runs, a column each, on common scales.
-
-    Args:
-        runs: Title and epochs of each, at least one.
-        path: Path of the PNG, which is written atomically.
-    """
+    """Draw the curves of at least one run with its title as a PNG, a column for each, on common scales."""
     width, height = PANEL_INCHES
     epochs = max(len(rows) for _, rows in runs)
     room_for_stages = 26 if any(len(_stage_starts(rows)) > 1 for _, rows in runs) else 8
@@ -74,15 +66,12 @@ def _draw_panel(
     axes: Axes, metric: Metric, rows: Sequence[HistoryRow], last_epoch: int, best: int | None = None
 ) -> None:
     """Draw one metric of one run: training and validation, stages, best epoch."""
-    epochs = range(1, len(rows) + 1)
-    markersize = 4.0 if last_epoch <= MAX_MARKERS else 0.0
-    train, validation = (
-        [row.metrics.get(name, math.nan) for row in rows] for name in (metric.name, VALIDATION + metric.name)
-    )
-    axes.plot(epochs, train, linewidth=1.6, markersize=markersize, **TRAIN)
-    axes.plot(epochs, validation, linewidth=1.8, markersize=markersize, **VALIDATION_LINE)
+    for name, width, style in ((metric.name, 1.6, TRAIN), (VALIDATION + metric.name, 1.8, VALIDATION_LINE)):
+        values = [row.metrics.get(name, math.nan) for row in rows]
+        markersize = 4.0 if last_epoch <= MAX_MARKERS else 0.0
+        axes.plot(range(1, len(rows) + 1), values, linewidth=width, markersize=markersize, **style)
     if best := best_epoch(rows) if best is None else best:
-        value = validation[best - 1]
+        value = rows[best - 1].metrics.get(VALIDATION + metric.name, math.nan)
         text = percent(value) if metric.is_fraction else f"{value:.4f}"
         axes.plot([best], [value], linestyle="none", zorder=5, label=f"best epoch {best}: {text}", **RING)
     _format_axes(axes, metric, last_epoch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.runtime.warnings import IgnoredWarnings
-from cnncli.storage.atomic import write_atomically
+from cnncli.storage.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +50,5 @@ def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]
             figure = Figure(figsize=size_inches, dpi=DOTS_PER_INCH, layout="constrained")
             FigureCanvasAgg(figure)
             yield figure
-            data = io.BytesIO()
-            figure.savefig(data, format="png", metadata={"Software": None})
-    write_atomically(path, data.getvalue())
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -116,8 +116,7 @@ def require_finished(run: RunFolder) -> dict[str, Any]:
 class RunSummary:
     """One run with its results. Unknown values are None.
 
-    The state can also be `interrupted` or `broken`. Accuracies are 0-1, `test_ci95` is the 95 % Wilson interval of the
-    test accuracy, `test_n` the number of test images, and `problem` says what is wrong with the directory.
+    The state can also be `interrupted` or `broken`. Accuracies are 0-1, `test_ci95` is the 95 % Wilson interval.
     """
 
     name: str

@@ -37,8 +37,7 @@ class HistoryRow:
     Attributes:
         epoch: Number from 1, counted across the stages of the run.
         learning_rate: Learning rate of its last step.
-        metrics: Results on the training images over the epoch, and on the validation images at its end (`val_…`), by
-            the names of `cnncli.metrics.table`. The loss is the plain loss.
+        metrics: Results on the training images over the epoch, and on the validation images at its end (`val_…`).
         images_per_s: Training images divided by the seconds of training and validation.
     """
 

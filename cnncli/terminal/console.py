@@ -95,18 +95,18 @@ class Console:
         if level >= logging.WARNING:
             word, color = ("error:", _RED) if level >= logging.ERROR else ("warning:", _YELLOW)
             code = f"[{text.code}]" if isinstance(text, Message) and text.code else ""
-            lines = self._wrapped(f"{word} {printable(text)} {code}".rstrip())
+            lines = self._wrap(f"{word} {printable(text)} {code}".rstrip())
             lines = lines.removeprefix(word).removesuffix(code)
-            self._write(f"{self._styled(word, color)}{lines}{self._styled(code, _DIM)}")
+            self._write(f"{self._style(word, color)}{lines}{self._style(code, _DIM)}")
         elif not self.quiet and (level >= logging.INFO or self.verbose):
-            self._write(self._wrapped(printable(text)))
+            self._write(self._wrap(printable(text)))
 
     def phase(self, title: str, text: str = "") -> None:
         """Report the beginning or the outcome of a phase of the work, under a title of a word or two."""
         LOGGER.info("%s: %s" if text else "%s%s", title, text, extra=_SHOWN)
         if not self.quiet:
-            head = self._styled(title, _BOLD)
-            lines = self._wrapped(printable(text), " " * PHASE_INDENT, f"{title:<{PHASE_INDENT - 1}} ")
+            head = self._style(title, _BOLD)
+            lines = self._wrap(printable(text), " " * PHASE_INDENT, f"{title:<{PHASE_INDENT - 1}} ")
             self._write(head + lines.removeprefix(title).rstrip())
 
     def table(
@@ -117,10 +117,9 @@ class Console:
         to: Literal["stderr", "stdout"] = "stderr",
         optional: Sequence[str] = (),
     ) -> None:
-        """Show a table: on a terminal fitted to its width, elsewhere complete and aligned by spaces.
+        """Show a table: on a terminal fitted to its width, elsewhere complete. On stdout it is a result.
 
-        A table on stderr is a message, which --quiet silences, on stdout a result. A narrow terminal does not show the
-        columns with the headings `optional`, the least important first.
+        A narrow terminal does not show the columns with the headings `optional`, the least important first.
         """
         table = [[printable(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
         head = f"{printable(title)}\n" if title else ""
@@ -133,7 +132,7 @@ class Console:
             table = fit_table(table, shutil.get_terminal_size().columns, optional)
             n_headings = max(column[0].count("\n") + 1 for column in table)
             lines = plain_table(table).split("\n")
-            headings = [self._styled(line, _BOLD) for line in lines[:n_headings]]
+            headings = [self._style(line, _BOLD) for line in lines[:n_headings]]
             text = head + "\n".join([*headings, "─" * table_width(table), *lines[n_headings:]])
         if to == "stderr":
             self._write(text)
@@ -146,15 +145,9 @@ class Console:
 
     @contextmanager
     def progress(self, total: int | None, description: str, unit: str = "images") -> Iterator[Progress]:
-        """Show the progress of a task (how much is done, the rate and the time left) and at the end a summary.
-
-        Args:
-            total: number of items, or None if it is unknown.
-            description: a word or two.
-            unit: what is counted, in the plural.
-        """
+        """Show the progress of a task of `total` items, None if unknown, and at the end a summary."""
         progress = Progress(printable(description), total, unit, self.clock)
-        with self._showing(progress, FIRST_LINE_S):
+        with self._show_progress(progress, FIRST_LINE_S):
             yield progress
         if progress.done:
             LOGGER.info(f"{description}: {progress.summary()}")
@@ -166,11 +159,11 @@ class Console:
         `images` is the number of images in one epoch, `done` the number of epochs that are done already.
         """
         progress = EpochProgress(printable(stage), epochs, images, done, self.clock)
-        with self._showing(progress, FIRST_EPOCH_LINE_S):
+        with self._show_progress(progress, FIRST_EPOCH_LINE_S):
             yield progress
 
     @contextmanager
-    def _showing(self, progress: Progress, first_line_s: float) -> Iterator[None]:
+    def _show_progress(self, progress: Progress, first_line_s: float) -> Iterator[None]:
         """Show progress while the block runs."""
         if self.quiet:
             yield
@@ -223,13 +216,13 @@ class Console:
             with suppress(OSError, ValueError):  # a closed stderr is no reason to end the work
                 _write_line(self.stream, line)
 
-    def _wrapped(self, text: str, indent: str = "", head: str = "") -> str:
+    def _wrap(self, text: str, indent: str = "", head: str = "") -> str:
         """Wrap a message between words on a terminal; in a file it stays one line."""
         if not is_terminal(self.stream):
             return head + text
         return "\n".join(wrap_text(text, shutil.get_terminal_size().columns, indent, head))
 
-    def _styled(self, text: str, code: str) -> str:
+    def _style(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.color and text else text
 
     def _encodable(self, text: str) -> str:

@@ -125,12 +125,12 @@ def plain_table(columns: Sequence[Column]) -> str:
     lines = []
     for row in zip(*columns, strict=True):
         for cells in zip_longest(*(cell.split("\n") for cell in row), fillvalue=""):
-            aligned = [_aligned(cell, *style) for cell, style in zip(cells, styles, strict=True)]
+            aligned = [_align(cell, *style) for cell, style in zip(cells, styles, strict=True)]
             lines.append("  ".join(aligned).rstrip())
     return "\n".join(lines)
 
 
-def _aligned(cell: str, width: int, right: bool) -> str:
+def _align(cell: str, width: int, right: bool) -> str:
     spaces = " " * (width - cell_width(cell))
     return spaces + cell if right else cell + spaces
 
@@ -153,7 +153,7 @@ def fit_table(columns: Sequence[Column], width: int, optional: Sequence[str] = (
         limit = max(map(_column_width, whole))
         while table_width(fitted) > width and limit > 1:
             limit -= 1
-            fitted = [_wrapped(column, limit, breaks) for column in whole]
+            fitted = [_wrap(column, limit, breaks) for column in whole]
     return fitted
 
 
@@ -166,7 +166,7 @@ def _column_width(column: Column) -> int:
     return max(cell_width(line) for cell in column for line in cell.split("\n"))
 
 
-def _wrapped(column: Column, width: int, breaks: str) -> Column:
+def _wrap(column: Column, width: int, breaks: str) -> Column:
     """Wrap the cells of a column, or only its heading if the cells are quantities."""
     is_numeric = right_aligned(column[1:])
     pieces = [[cell] if is_numeric and k else re.split(breaks, cell) for k, cell in enumerate(column)]
