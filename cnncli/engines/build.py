@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from cnncli.engines.engine import Engine, EngineChoice, EngineName
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import TRUNK, OpenVinoEngine, conversion_versions, convert_graph, has_bfloat16
-from cnncli.errors import CacheError, EngineError, Message, printable
+from cnncli.errors import EngineError, Message
 from cnncli.networks.backend import gpus
 from cnncli.storage.atomic import touch
+from cnncli.storage.cache_dir import not_writable
 from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 from cnncli.storage.locks import Lock, shared
 
@@ -47,9 +48,7 @@ def graphs_in_use(graphs: Path) -> Lock:
         graphs.mkdir(parents=True, exist_ok=True)
         return shared(graphs / GRAPHS_LOCK)
     except OSError as error:
-        path, reason = error.filename or graphs, error.strerror or str(error)
-        text = f"{printable(path)}: {reason}. Set CNNCLI_CACHE to another folder."
-        raise CacheError(Message("cache-not-writable", text, path=path, reason=reason)) from error
+        raise not_writable(error, graphs) from error
 
 
 def build_engine(

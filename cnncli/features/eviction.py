@@ -6,6 +6,7 @@ import logging
 import math
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,12 +29,12 @@ class StoredKey(NamedTuple):
     used: float
 
 
-class Eviction(NamedTuple):
-    """The size of what was deleted, of what was not because it is in use, and of what is left in all."""
+@dataclass(frozen=True)
+class Cleared:
+    """Size of what was deleted, and of what would have been deleted, but is in use."""
 
-    freed_bytes: int = 0
-    pinned_bytes: int = 0
-    held_bytes: int = 0
+    freed_bytes: int
+    pinned_bytes: int
 
 
 def stored_keys(cache: Path) -> list[StoredKey]:
@@ -59,7 +60,7 @@ def default_cap(cache: Path, held_bytes: int) -> int:
     return (shutil.disk_usage(folder).free + held_bytes) // 2
 
 
-def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Eviction:
+def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Cleared:
     """Delete keys, the least recently used first, until a cache is small enough.
 
     Args:
@@ -68,7 +69,7 @@ def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Evicti
         used_before: keys that were used since then, in seconds since 1970, stay in any case.
     """
     if not cache.is_dir():
-        return Eviction()
+        return Cleared(0, 0)
     with exclusive(cache / LOCK):
         keys = sorted(stored_keys(cache), key=lambda key: key.used)
         held = sum(key.size_bytes for key in keys)
@@ -81,7 +82,7 @@ def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Evicti
             elif is_surplus:
                 pinned += key.size_bytes
         sweep(cache)
-    return Eviction(freed, pinned, held - freed)
+    return Cleared(freed, pinned)
 
 
 def _clean(key: Path, is_surplus: bool) -> bool:
@@ -116,12 +117,12 @@ class CacheLimit:
         cap = self._cap(held)
         if held <= cap:
             return
-        evicted = evict(self._cache, cap)
-        self._freed_bytes += evicted.freed_bytes
-        if evicted.held_bytes > cap and not self._has_warned:
+        freed = evict(self._cache, cap).freed_bytes
+        self._freed_bytes += freed
+        if (left := held - freed) > cap and not self._has_warned:
             self._has_warned = True
-            text = f"Cached features in use take {size(evicted.held_bytes)}, more than the cap of {size(cap)}"
-            log.warning(Message("cache-over-cap", text, received=evicted.held_bytes, expected=cap))
+            text = f"Cached features in use take {size(left)}, more than the cap of {size(cap)}"
+            log.warning(Message("cache-over-cap", text, received=left, expected=cap))
 
     def settle(self) -> None:
         """Evict down to the cap when this process uses nothing anymore, and log how much was evicted in all."""

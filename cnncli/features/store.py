@@ -8,7 +8,6 @@ evicted when the cache exceeds its cap.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +24,7 @@ from cnncli.features.eviction import CacheLimit
 from cnncli.features.open_key import ABSENT, OpenKey, StoredFeatures
 from cnncli.features.segments import DESCRIPTION, FORMAT, map_rows, pack, write_segment
 from cnncli.storage.atomic import touch, write_atomically
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+from cnncli.storage.cache_dir import DISK_FULL, not_writable
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,6 @@ class FeatureKey:
         """Name of the key's folder."""
         text = json.dumps({"format": FORMAT, **self.recipe}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    @property
-    def text(self) -> str:
-        """The description of the key in its folder."""
-        return json.dumps({"recipe": dict(self.recipe), "facts": dict(self.facts)}, indent=1, default=str) + "\n"
 
 
 class FeatureStore(AbstractContextManager["FeatureStore"]):
@@ -121,11 +114,11 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             try:
                 segment = write_segment(self._create(key).folder, packed, arrays)
             except OSError as error:
-                if error.errno not in _DISK_FULL or not self._limit.make_room():
+                if error.errno not in DISK_FULL or not self._limit.make_room():
                     raise
                 segment = write_segment(self._create(key).folder, packed, arrays)
         except OSError as error:
-            raise CacheError(_not_writable(error, folder)) from error
+            raise not_writable(error, folder) from error
         self._opened[key.name].add(segment)
         touch(folder / DESCRIPTION)
         self._limit.enforce()
@@ -155,15 +148,6 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             folder.mkdir(parents=True, exist_ok=True)
             opened = self._open(key)
         if not (folder / DESCRIPTION).exists():
-            write_atomically(folder / DESCRIPTION, key.text)
+            description = {"recipe": dict(key.recipe), "facts": dict(key.facts)}
+            write_atomically(folder / DESCRIPTION, json.dumps(description, indent=1, default=str) + "\n")
         return opened
-
-
-def _not_writable(error: OSError, folder: Path) -> Message:
-    path, reason = error.filename or folder, error.strerror or str(error)
-    is_full = error.errno in _DISK_FULL
-    remedy = "Set CNNCLI_CACHE to another folder."
-    if is_full:
-        remedy = "Free disk space with `cnncli cache clear`, or keep more of it free with a smaller cache.max_gb."
-    text = f"{printable(path)}: {reason}. Features cannot be cached. {remedy}"
-    return Message("cache-disk-full" if is_full else "cache-not-writable", text, path=path, reason=reason)

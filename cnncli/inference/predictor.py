@@ -90,8 +90,7 @@ def load_trained(run: RunFolder) -> TrainedClassifier:
 def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Path | None) -> PredictorSpec:
     """Write a run's engine folder, which must not exist yet, in one step; `trunk_graph` is the trunk for OpenVINO.
 
-    Returns:
-        The spec with the engines that the run does use: Keras runs a tail that OpenVINO does not support.
+    Return the spec with the engines that the run does use: Keras runs a tail that OpenVINO does not support.
     """
     with checksummed(folder) as temporary:
         if trunk_graph is not None:
@@ -140,7 +139,12 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
     spec = load_spec(folder)
     if (note := _precision_note(spec)) is not None:
         spec = replace(spec, precision="float32", tail_precision="float32")
-    cut = _cut_model(spec, model) if "keras" in (spec.tail_engine, spec.trunk and spec.engine) else None
+    cut: Cut | None = None
+    if "keras" in (spec.tail_engine, spec.trunk and spec.engine):
+        from cnncli.networks.classifier import load_classifier
+        from cnncli.networks.cut import cut_classifier
+
+        cut = cut_classifier(load_classifier(model, spec.pretrained), spec.unfreeze, spec.batch_norm)
     streams = 1 if batch == 1 else None  # a single image uses all cores
 
     def engine(name: EngineName, precision: Precision, graph: str, dtype: Precision | None = None) -> Engine:
@@ -149,8 +153,8 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
         from cnncli.engines.keras import KerasEngine
         from cnncli.networks.head import LOGITS as LAST_LAYER
 
-        model = cut and (cut.trunk if graph == TRUNK else cut.tail)
-        return KerasEngine(model, precision, batch, dtype, in_float32=[LAST_LAYER])
+        part = cut and (cut.trunk if graph == TRUNK else cut.tail)
+        return KerasEngine(part, precision, batch, dtype, in_float32=[LAST_LAYER])
 
     return Predictor(
         spec,
@@ -172,10 +176,3 @@ def _precision_note(spec: PredictorSpec) -> Message | None:
         return None
     text = f"{reason}; using float32 instead. Predictions for borderline images may differ."
     return Message("engine-other-precision", text, received="float32", expected="bfloat16")
-
-
-def _cut_model(spec: PredictorSpec, model: Path) -> Cut:
-    from cnncli.networks.classifier import load_classifier
-    from cnncli.networks.cut import cut_classifier
-
-    return cut_classifier(load_classifier(model, spec.pretrained), spec.unfreeze, spec.batch_norm)

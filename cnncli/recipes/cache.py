@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnncli.config.reader import cache_settings
 from cnncli.engines.build import GRAPHS_LOCK
-from cnncli.features.eviction import default_cap, evict
+from cnncli.features.eviction import Cleared, default_cap, evict
 from cnncli.features.listing import KeySummary, list_keys
 from cnncli.features.segments import delete, subfolders, sweep
 from cnncli.storage.cache_dir import FEATURES, GRAPHS, IMAGES, require_no_file
@@ -29,14 +29,6 @@ class CacheContents:
     graphs: int
     graphs_bytes: int
     index_bytes: int
-
-
-@dataclass(frozen=True)
-class Cleared:
-    """Size of what `clear_cache` deleted, and of what it would have deleted, but is in use."""
-
-    freed_bytes: int
-    pinned_bytes: int
 
 
 def list_cache(folder: Path, environment: Mapping[str, str] | None = None) -> CacheContents:

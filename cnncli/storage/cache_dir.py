@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -12,6 +13,8 @@ VARIABLE = "CNNCLI_CACHE"
 
 FEATURES, GRAPHS, IMAGES = "features", "graphs", "images.sqlite"
 """Names in the cache directory: feature cache, converted graphs, index of images."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_dir() -> Path:
@@ -53,6 +56,15 @@ def require_no_file(folder: Path) -> Path:
     if not existing.is_dir():
         raise _unusable(folder, "not a folder" if existing == folder else f"{printable(existing)} is not a folder")
     return folder
+
+
+def not_writable(error: OSError, folder: Path) -> CacheError:
+    """Return what to tell a user whose disk has refused a file in a folder of the cache."""
+    path, reason = error.filename or folder, error.strerror or str(error)
+    code, remedy = "cache-not-writable", f"Set {VARIABLE} to another folder."
+    if error.errno in DISK_FULL:
+        code, remedy = "cache-disk-full", "Free disk space with `cnncli cache clear`, or set a smaller cache.max_gb."
+    return CacheError(Message(code, f"{printable(path)}: {reason}. {remedy}", path=path, reason=reason))
 
 
 def _unusable(folder: Path, reason: str) -> CacheError:

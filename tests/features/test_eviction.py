@@ -100,11 +100,11 @@ def test_keys_of_a_running_process_stay(tmp_path: Path) -> None:
         wait_for(process, "has")
         pinned = evict(tmp_path, 0)
         assert _held(tmp_path, 1, 2) == [2]
-        assert 0 < pinned.pinned_bytes == pinned.held_bytes
+        assert 0 < pinned.pinned_bytes == stored_keys(tmp_path)[0].size_bytes
     finally:
         kill(process)
 
-    assert evict(tmp_path, 0).held_bytes == 0
+    assert evict(tmp_path, 0).pinned_bytes == 0
     assert _held(tmp_path, 1, 2) == []
 
 
@@ -116,7 +116,7 @@ def test_features_in_hand_stay(tmp_path: Path) -> None:
     assert evict(tmp_path, 0).freed_bytes == 0
     assert features.rows(np.array([49]))[0][0, 0] == 49
     del features
-    assert evict(tmp_path, 0).held_bytes == 0
+    assert evict(tmp_path, 0).pinned_bytes == 0
 
 
 def test_more_in_use_than_the_cap_is_one_warning(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
@@ -160,7 +160,7 @@ def test_a_closed_cache_uses_nothing(tmp_path: Path) -> None:
         store.write(KEY, digests_of(50), features_of(50))
         assert evict(tmp_path, 0).freed_bytes == 0
 
-    assert evict(tmp_path, 0).held_bytes == 0
+    assert evict(tmp_path, 0).pinned_bytes == 0
 
 
 def test_an_eviction_leaves_nothing_of_a_key(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import pytest
 from cnncli.dataset.stat_index import StatIndex
 from cnncli.engines.build import converted_graph, graphs_in_use
 from cnncli.errors import ConfigError
+from cnncli.features.eviction import Cleared
 from cnncli.features.segments import DESCRIPTION
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
-from cnncli.recipes.cache import Cleared, clear_cache, list_cache
+from cnncli.recipes.cache import clear_cache, list_cache
 from tests.features.storing import KEY, OTHER, digests_of, features_of
 from tests.support.drawing import tiny_config
 

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from cnncli.errors import CacheError, ConfigError, DataError, TrainingError
+from cnncli.features.eviction import Cleared
 from cnncli.features.store import FeatureStore
 from cnncli.inference import saved_run
-from cnncli.recipes.cache import Cleared, clear_cache, list_cache
+from cnncli.recipes.cache import clear_cache, list_cache
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.train import train
