@@ -39,7 +39,6 @@ EPOCHS = "training.epochs"
 Overrides = Sequence[str] | Mapping[str, object]
 """`key=value` texts, or a mapping from dotted keys to values."""
 
-
 Assignment = tuple[str, Node]
 """A dotted key and its value; a group or a list is replaced as a whole."""
 
@@ -76,11 +75,7 @@ def parse_environment(environment: Mapping[str, str] | None) -> tuple[list[Assig
 
 
 def _assignments(
-    source: str,
-    rank: int,
-    entries: Iterable[_Entry],
-    expected: str,
-    is_text: bool = True,
+    source: str, rank: int, entries: Iterable[_Entry], expected: str, is_text: bool = True
 ) -> tuple[list[Assignment], list[Problem]]:
     assignments: list[Assignment] = []
     problems: list[Problem] = []
