@@ -13,16 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path, PurePosixPath
 
 from cnncli.dataset.labels.folders import split_named
 from cnncli.dataset.verification import MAX_PIXELS
-from cnncli.errors import DataError, ImageError, Message, printable
-from cnncli.images.formats import is_image_name, reason_of, regular_file
+from cnncli.errors import DataError, Message, printable
+from cnncli.images.formats import is_image_name
 from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.random_keys import key_of
 from cnncli.runtime.threads import map_ordered
+from cnncli.storage.safe_io import read_bytes
 from cnncli.storage.zips import ARCHIVE_ERRORS, ArchiveRefusedError, most_unpacked, open_zip, read_entry, unpack_entry
 from cnncli.terminal.console import Console
 
@@ -32,10 +33,7 @@ LABELS = ("cats", "dogs")
 _FLAT_NAME = re.compile(r"(cat|dog)\.(\d+)(\.jpe?g)", re.IGNORECASE)
 _CLASS_FOLDERS = {"cat": "cats", "cats": "cats", "dog": "dogs", "dogs": "dogs"}
 LONGEST_STEM = 60  # maximum length of a file name without its suffix; file systems limit a name to 255 bytes
-# Maximum size in bytes; a larger entry of an archive is not a photograph and is not unpacked.
-LARGEST_FILE = 200_000_000
-# Entries of at most `HARMLESS` bytes may have any compression ratio; larger ones at most `MOST_PACKED`.
-HARMLESS, MOST_PACKED = 2**25, 20
+LARGEST_FILE = 2**25  # maximum size of a file in bytes; a larger one is not a photograph of a pet
 MOST_FILES, MOST_ZIPS = 500_000, 100  # limits of a download; Kaggle's has 37,500 images in two zips
 
 _UNLABELED = "test"  # Kaggle packs its unlabeled test images in a separate zip
@@ -57,7 +55,7 @@ class LabeledFile:
 
 @contextmanager
 def files_of(source: Path, scratch: Path) -> Iterator[Files]:
-    """Yield the files of a folder or zip; those that cannot be read raise ImageError when they are read.
+    """Yield the files of a folder or zip; those that cannot be read raise one of `ARCHIVE_ERRORS` when they are read.
 
     Hidden files are left out. Zips inside the zip are unpacked into the folder `scratch`.
 
@@ -118,26 +116,20 @@ def select_files(
     is_arranged = any(one.split for one in good)
     chosen: dict[tuple[str, str], list[LabeledFile]] = {}
     problems: list[Message] = []
-    for label in LABELS:
-        pool = [one for one in ranked if one.label == label]
+    shared_pools = [(split,) for split in sizes] if is_arranged else [tuple(sizes)]
+    for label, splits in product(LABELS, shared_pools):
+        pool = [one for one in ranked if one.label == label and (one.split in splits or not is_arranged)]
+        needed = sum(sizes[split] // 2 for split in splits)
+        if len(pool) < needed:
+            text = f"too few {label} for {', '.join(splits)}: needed {needed:,}, available {len(pool):,}"
+            facts = {"label": label, "expected": needed, "received": len(pool)}
+            problems.append(Message("data-prepare-too-few", text, **facts))
         unused = iter(pool)
-        if not is_arranged:
-            problems += _too_few(label, "", sum(sizes.values()) // 2, len(pool))
-        for split, n in sizes.items():
-            if is_arranged:
-                own = [one for one in pool if one.split == split]
-                problems += _too_few(label, f" ({split})", n // 2, len(own))
-                unused = iter(own)
-            chosen[split, label] = list(islice(unused, n // 2))
+        for split in splits:
+            chosen[split, label] = list(islice(unused, sizes[split] // 2))
     if problems:
         raise DataError(problems)
     return chosen
-
-
-def _too_few(label: str, where: str, needed: int, available: int) -> list[Message]:
-    text = f"too few {label}{where}: needed {needed:,}, available {available:,}"
-    facts = {"label": label, "expected": needed, "received": available}
-    return [Message("data-prepare-too-few", text, **facts)] if available < needed else []
 
 
 def write_files(files: Files, chosen: Mapping[tuple[str, str], Sequence[LabeledFile]], folder: Path) -> None:
@@ -166,9 +158,11 @@ def _label_file(source: str) -> LabeledFile | None:
 
 def _facts(files: Files, one: LabeledFile) -> ImageFacts:
     try:
-        return verify(files[one.source](), MAX_PIXELS)
-    except ImageError as error:
-        return ImageFacts("", 0, problem=reason_of(error))
+        content = files[one.source]()
+    except ARCHIVE_ERRORS as error:
+        reason = f"cannot be read ({printable(str(getattr(error, 'strerror', None) or error))})"
+        return ImageFacts("", 0, problem=Message("image-damaged", reason))
+    return verify(content, MAX_PIXELS)
 
 
 def _unique(names: Iterable[str]) -> Iterator[str]:
@@ -186,7 +180,7 @@ def _unique(names: Iterable[str]) -> Iterator[str]:
 
 def _files_in_folder(source: Path) -> Files:
     paths = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if not path.is_dir()}
-    return {name: partial(_read_file, path) for name, path in paths.items() if _is_visible(name)}
+    return {name: partial(read_bytes, path, LARGEST_FILE) for name, path in paths.items() if _is_visible(name)}
 
 
 def _files_in_zip(source: Path, prefix: str, scratch: Path, archives: ExitStack) -> Files:
@@ -198,7 +192,7 @@ def _files_in_zip(source: Path, prefix: str, scratch: Path, archives: ExitStack)
             continue
         inner = PurePosixPath(name)
         if inner.suffix.lower() != ".zip":
-            files[prefix + name] = partial(_read_entry, archive, entry)
+            files[prefix + name] = partial(read_entry, archive, entry, LARGEST_FILE)
         elif not prefix and not inner.stem.lower().startswith(_UNLABELED):
             files.update(_files_in_zip(_unpack(archive, entry, scratch, source), f"{name}/", scratch, archives))
         if len(files) > MOST_FILES:
@@ -220,16 +214,3 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, scratch: Path, sou
     with path.open("wb") as file:
         unpack_entry(archive, entry, file, most_unpacked(source.stat().st_size) - sum(others))
     return path
-
-
-def _read_file(path: Path) -> bytes:
-    with regular_file(path) as file:
-        return file.read()
-
-
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    try:
-        return read_entry(archive, entry, min(LARGEST_FILE, max(HARMLESS, MOST_PACKED * entry.compress_size)))
-    except ARCHIVE_ERRORS as error:
-        reason = f"cannot be unpacked ({printable(str(error))})"
-        raise ImageError(entry.filename, Message("image-damaged", reason)) from None
