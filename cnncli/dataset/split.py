@@ -109,18 +109,15 @@ def draw_splits(
         alike: indexes of two similar images, which stay together, see `inseparable`.
     """
     ranks = uniform_words(digest_words(list(digests)), "split", seed)
-    order = sorted(range(len(digests)), key=lambda index: (int(ranks[index]), digests[index]))
-    place = {index: rank for rank, index in enumerate(order)}
-    groups = inseparable(
-        [digests[index] for index in order],
-        [labels[index] for index in order],
-        [(place[one], place[other]) for one, other in alike],
-    )
+
+    def order(group: Sequence[int]) -> tuple[bool, tuple[int, str]]:
+        """Sort by rank, and groups of several classes first, while there is room for them in each class."""
+        first = min((int(ranks[index]), digests[index]) for index in group)
+        return len({labels[index] for index in group}) == 1, first
+
     room = {label: largest_remainder(n, fractions) for label, n in Counter(labels).items()}
     chosen = [REST] * len(digests)
-    members = [[order[rank] for rank in group] for group in groups]
-    # Groups of several classes come first, while there is room for them in each class.
-    for group in sorted(members, key=lambda group: len({labels[index] for index in group}) == 1):
+    for group in sorted(inseparable(digests, labels, alike), key=order):
         need = Counter(labels[index] for index in group)
         split = next((name for name in fractions if all(room[label][name] >= n for label, n in need.items())), REST)
         for index in group:
