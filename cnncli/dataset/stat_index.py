@@ -45,8 +45,12 @@ _INSERT = "INSERT OR REPLACE INTO images_3 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 _DELETE = "DELETE FROM images_3 WHERE path = ?"
 
 
-def stat_key(facts: os.stat_result) -> StatKey:
-    """Return a key that changes when the file does."""
+def stat_key(path: Path) -> StatKey | None:
+    """Return a key that changes when the file does, or None for a file whose problem is found by reading it."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
     return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 

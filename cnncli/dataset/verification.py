@@ -46,14 +46,14 @@ def require_unchanged(records: Sequence[ImageRecord], data: DataConfig, remedy: 
     """
     index = StatIndex()
     facts = _facts_of(records, index, index.below(data.path.resolve()), data.max_pixels, console)
-    changed = [one for one in records if facts[one.file].digest != one.digest]
-    if changed and not any(facts[one.file].digest for one in records):
+    if records and not any(facts[one.file].digest for one in records):
         text = f"{printable(data.path)}: none of the images of the run can be read ({len(records):,}); {remedy}"
         raise DataError(Message("data-images-missing", text, path=data.path, n=len(records)))
     problems = []
-    for one in changed:
-        reason = "has changed since the run was trained" if facts[one.file].digest else facts[one.file].problem
-        problems.append(Message("data-image-changed", f"{printable(one.path)}: {reason}", path=one.path))
+    for one in records:
+        if facts[one.file].digest != one.digest:
+            reason = "has changed since the run was trained" if facts[one.file].digest else facts[one.file].problem
+            problems.append(Message("data-image-changed", f"{printable(one.path)}: {reason}", path=one.path))
     if problems:
         raise DataError([*problems, Message("data-images-changed", remedy, n=len(problems))])
 
@@ -66,7 +66,7 @@ def _facts_of(
     console: Console | None,
 ) -> dict[str, ImageFacts]:
     """Return the facts of files by path, from the index where the file has not changed."""
-    keys = {one.file: _stat_key(one.path) for one in records}
+    keys = {one.file: stat_key(one.path) for one in records}
     facts = {file: known[file][1] for file, key in keys.items() if file in known and known[file][0] == key}
     unknown = [file for file in keys if file not in facts]
     with console.progress(len(unknown), "checking images") if console and unknown else nullcontext() as bar:
@@ -77,10 +77,3 @@ def _facts_of(
                     bar.advance()
             index.remember((file, key, facts[file]) for file in batch if (key := keys[file]))
     return facts
-
-
-def _stat_key(path: Path) -> StatKey | None:
-    try:
-        return stat_key(path.stat())
-    except OSError:
-        return None  # reading the file finds the reason
