@@ -54,28 +54,28 @@ def check(
     confirmation on a terminal.
     """
     from cnncli.dataset.build import report_on_folder
-    from cnncli.dataset.fix_splits import Plan, carry_out, plan_moves
+    from cnncli.dataset.fix_splits import carry_out, plan_moves
 
     if (dry_run or yes) and not fix_splits:
         raise click.UsageError(Message("usage-options-conflict", "--dry-run and --yes require --fix-splits."))
-    plan = plan_moves(folder, console) if fix_splits else Plan((), ())
-    is_moved = not plan.moves or _confirm(plan.moves, dry_run, yes)
-    problems = carry_out(plan.moves) if is_moved else []
+    moves, left = plan_moves(folder, console) if fix_splits else ((), ())
+    is_moved = not moves or _confirm(moves, dry_run, yes)
+    problems = carry_out(moves) if is_moved else []
     report = report_on_folder(folder, console)
     if as_json:
         fixed = {
-            "moves": [{"from": str(move.source), "to": str(move.target), "moved": is_moved} for move in plan.moves],
+            "moves": [{"from": str(move.source), "to": str(move.target), "moved": is_moved} for move in moves],
             "moved": is_moved,
-            "left": [str(message) for message in plan.left],
-            "not_moved": [str(message) for message in problems],
+            "left": list(map(str, left)),
+            "not_moved": list(map(str, problems)),
         }
         print_json({**report.to_dict(), **(fixed if fix_splits else {})})
     else:
         _print_report(report, console)
-        lines = [f"{'moved' if is_moved else 'to be moved'}: {len(plan.moves):,}"] if fix_splits else []
-        lines += [f"left: {_with_code(message)}" for message in plan.left]
-        lines += [f"error: {_with_code(message)}" for message in problems]
-        _print_lines(lines)
+        if fix_splits:
+            click.echo(f"{'moved' if is_moved else 'to be moved'}: {len(moves):,}")
+        _print_messages("left", left)
+        _print_messages("error", problems)
     if problems or report.messages("error"):
         context.exit(EXIT_USER)
 
@@ -92,47 +92,43 @@ def _confirm(moves: Sequence[Move], dry_run: bool, yes: bool) -> bool:
 def _print_report(report: FolderReport, console: Console) -> None:
     """Print errors first, then the facts, warnings and notes."""
     document, errors = report.to_dict(), report.messages("error")
-    _print_lines([f"error: {_with_code(message)}" for message in errors])
+    _print_messages("error", errors)
     if document["total"]:
-        _print_counts(document, console)
-    lines = [
-        f"formats: {_listed(document['formats'])}",
-        f"color modes: {_listed(document['modes'])}",
-        f"unreadable: {len(document['unreadable']):,}",
-        f"groups of identical files: {len(document['duplicates_within']):,} within a split, "
-        f"{len(document['duplicates_across']):,} across splits",
-        f"pairs of similar images in different splits: {len(document['near_duplicates']):,}",
-        f"left out: {_listed(document['left_out'])}",
-    ]
-    lines += [f"identical: {' = '.join(map(printable, group))}" for group in document["duplicates_within"][:MAX_GROUPS]]
-    lines += [
-        f"similar: {' and '.join(map(printable, pair['paths']))} ({pair['correlation']:.0%})"
-        for pair in document["near_duplicates"][:MAX_GROUPS]
-    ]
-    lines += [f"warning: {_with_code(message)}" for message in report.messages("warning")]
-    lines += [f"note: {message}" for message in report.messages("note")]
-    _print_lines([*lines, *([] if errors else ["OK: no problems found"])])
+        _print_tables(document, console)
+    within, across = document["duplicates_within"], document["duplicates_across"]
+    click.echo(f"formats: {_listed(document['formats'])}")
+    click.echo(f"color modes: {_listed(document['modes'])}")
+    click.echo(f"unreadable: {len(document['unreadable']):,}")
+    click.echo(f"groups of identical files: {len(within):,} within a split, {len(across):,} across splits")
+    click.echo(f"pairs of similar images in different splits: {len(document['near_duplicates']):,}")
+    click.echo(f"left out: {_listed(document['left_out'])}")
+    for group in within[:MAX_GROUPS]:
+        click.echo(f"identical: {' = '.join(map(printable, group))}")
+    for pair in document["near_duplicates"][:MAX_GROUPS]:
+        click.echo(f"similar: {' and '.join(map(printable, pair['paths']))} ({pair['correlation']:.0%})")
+    _print_messages("warning", report.messages("warning"))
+    for message in report.messages("note"):
+        click.echo(f"note: {message}")
+    if not errors:
+        click.echo("OK: no problems found")
 
 
-def _print_counts(document: Mapping[str, Any], console: Console) -> None:
+def _print_tables(document: Mapping[str, Any], console: Console) -> None:
+    """Print the images of each class and split, and the ranges of their sizes."""
     splits = document["counts"]
     rows = [
         (label, *(f"{n[label]:,}" if label in n else "–" for n in splits.values())) for label in document["classes"]
     ]
     total = ("all", *(f"{sum(counts.values()):,}" for counts in splits.values()))
     console.table(("class", *splits), [*rows, total], document["path"], to="stdout")
-    spreads = [("width", document["width"]), ("height", document["height"]), ("bytes", document["size_bytes"])]
-    cells = [(name, *(f"{value:,}" for value in spread.values())) for name, spread in spreads]
+    spreads = {"width": document["width"], "height": document["height"], "bytes": document["size_bytes"]}
+    cells = [(name, *(f"{value:,}" for value in spread.values())) for name, spread in spreads.items()]
     console.table(("", "smallest", "median", "largest"), cells, to="stdout")
 
 
-def _print_lines(lines: Sequence[str]) -> None:
-    for line in lines:
-        click.echo(line)
-
-
-def _with_code(message: Message) -> str:
-    return f"{message} [{message.code}]" if message.code else str(message)
+def _print_messages(word: str, messages: Sequence[Message]) -> None:
+    for message in messages:
+        click.echo(f"{word}: {message} [{message.code}]")
 
 
 def _listed(counts: Mapping[str, int]) -> str:

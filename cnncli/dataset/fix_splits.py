@@ -32,16 +32,11 @@ class Move:
     target: Path
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Moves, and a message about each group that stays in several splits."""
-
-    moves: tuple[Move, ...]
-    left: tuple[Message, ...]
-
-
-def plan_moves(folder: Path, console: Console | None = None) -> Plan:
+def plan_moves(folder: Path, console: Console | None = None) -> tuple[list[Move], list[Message]]:
     """Plan the moves after which no group is in two splits, as far as the rules allow.
+
+    Returns:
+        The moves, and a message about each group that stays in several splits.
 
     Raises:
         DataError: there is no such folder, or it has no split folders.
@@ -51,10 +46,7 @@ def plan_moves(folder: Path, console: Console | None = None) -> Plan:
     dataset = read_dataset(DataConfig(path=folder), console=console)
     found, images = dataset.found, dataset.good
     if not found.has_splits:
-        text = (
-            f"{printable(found.root)}: has no split folders to move images between. A training that draws the splits "
-            "keeps identical and similar images together."
-        )
+        text = f"{printable(found.root)}: has no split folders to move images between"
         raise DataError(Message("data-fix-no-splits", text, path=found.root))
     near = similar(images, SPLITS, console)
     planner = _Planner(found, images)
@@ -64,7 +56,7 @@ def plan_moves(folder: Path, console: Console | None = None) -> Plan:
     alike = [(one, other) for one, other, _ in near.pairs] if near.is_complete else []
     for group in inseparable([one.digest for one in images], [one.label for one in images], alike):
         planner.add([images[place] for place in group])
-    return Plan(tuple(planner.moves), tuple(planner.left))
+    return planner.moves, planner.left
 
 
 def carry_out(moves: Sequence[Move]) -> list[Message]:

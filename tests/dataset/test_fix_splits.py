@@ -13,7 +13,7 @@ import pytest
 
 from cnncli.dataset import fix_splits
 from cnncli.dataset.build import report_on_folder
-from cnncli.dataset.fix_splits import Move, Plan, carry_out, plan_moves
+from cnncli.dataset.fix_splits import Move, carry_out, plan_moves
 from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
 LARGE = drawn_image(96, 128, seed=999)
@@ -29,13 +29,13 @@ def three(tmp_path: Path) -> Path:
 
 def moves(root: Path) -> list[tuple[str, str]]:
     """Return the planned moves as relative paths."""
-    return [(str(one.source.relative_to(root)), str(one.target.relative_to(root))) for one in plan_moves(root).moves]
+    return [(str(one.source.relative_to(root)), str(one.target.relative_to(root))) for one in plan_moves(root)[0]]
 
 
 def test_nothing_moves_if_no_image_is_in_two_splits(three: Path) -> None:
     """Copies within a split stay where they are."""
     write_tree(three, {"train/cats/again.jpg": jpeg(0, 12, 16)})
-    assert plan_moves(three) == Plan((), ())
+    assert plan_moves(three) == ([], [])
 
 
 def test_a_group_goes_to_the_first_of_its_splits(three: Path) -> None:
@@ -87,11 +87,10 @@ def test_groups_that_cannot_move_are_reported(tmp_path: Path) -> None:
     """Two splits with the same few images keep half of them each."""
     for split in ("train", "test"):
         write_classes(tmp_path / split, {"cats": 1, "dogs": 12})
-    found = plan_moves(tmp_path)
-    (message,) = found.left
+    planned, (message,) = plan_moves(tmp_path)
     paths = tuple(tmp_path / split / "cats" / "cats.0.jpg" for split in ("train", "test"))
     assert (message.code, message.facts["paths"]) == ("data-fix-left", paths)
-    assert Counter(move.target.relative_to(tmp_path).parts[0] for move in found.moves) == {"train": 6, "test": 6}
+    assert Counter(move.target.relative_to(tmp_path).parts[0] for move in planned) == {"train": 6, "test": 6}
 
 
 def test_images_behind_links_stay(three: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -106,9 +105,9 @@ def test_images_behind_links_stay(three: Path, tmp_path_factory: pytest.TempPath
     ]
     (three / "test" / "cats").rename(elsewhere / "cats")
     (three / "test" / "cats").symlink_to(elsewhere / "cats")
-    found = plan_moves(three)
-    assert found.moves == ()
-    assert [message.code for message in found.left] == ["data-fix-left"] * 2
+    planned, left = plan_moves(three)
+    assert planned == []
+    assert [message.code for message in left] == ["data-fix-left"] * 2
 
 
 def test_a_group_with_two_labels_is_left_to_people(three: Path) -> None:
@@ -121,11 +120,11 @@ def test_a_group_with_two_labels_is_left_to_people(three: Path) -> None:
             "train/cats/large.jpg": encoded(LARGE, "JPEG", quality=70),
         },
     )
-    planned = plan_moves(three)
+    planned, left = plan_moves(three)
 
-    assert planned.moves == ()
-    assert [message.code for message in planned.left] == ["data-fix-left"] * 2
-    assert planned.left[0].facts["labels"] == ("cats", "dogs")
+    assert planned == []
+    assert [message.code for message in left] == ["data-fix-left"] * 2
+    assert left[0].facts["labels"] == ("cats", "dogs")
 
 
 def test_after_the_moves_nothing_is_left_to_do(three: Path) -> None:
@@ -140,9 +139,9 @@ def test_after_the_moves_nothing_is_left_to_do(three: Path) -> None:
         },
     )
     before = Counter(path.read_bytes() for path in three.rglob("*.*") if path.is_file())
-    assert carry_out(plan_moves(three).moves) == []
+    assert carry_out(plan_moves(three)[0]) == []
     assert Counter(path.read_bytes() for path in three.rglob("*.*") if path.is_file()) == before
-    assert plan_moves(three) == Plan((), ())
+    assert plan_moves(three) == ([], [])
     report = report_on_folder(three)
     assert (report.messages("error"), report.to_dict()["near_duplicates"]) == ([], [])
 
@@ -179,16 +178,16 @@ def test_a_killed_call_is_finished_by_the_next(two: Path, killed_at: int, monkey
         patch.setattr(fix_splits.os, "link", or_kill(os.link))
         patch.setattr(Path, "unlink", or_kill(Path.unlink))
         with suppress(KeyboardInterrupt):
-            carry_out(plan_moves(two).moves)
+            carry_out(plan_moves(two)[0])
     assert set(contents(two)) == set(before)
-    assert carry_out(plan_moves(two).moves) == []
+    assert carry_out(plan_moves(two)[0]) == []
     assert contents(two) == before
-    assert plan_moves(two) == Plan((), ())
+    assert plan_moves(two) == ([], [])
 
 
 def test_nothing_is_overwritten(two: Path) -> None:
     """A file that has appeared at a target stays, and so does the image that should move; the others move."""
-    moves = plan_moves(two).moves
+    moves = plan_moves(two)[0]
     moves[1].target.write_bytes(b"mine")
     (problem,) = carry_out(moves)
     assert (problem.code, problem.facts["path"]) == ("data-fix-move-failed", moves[1].source)
@@ -205,7 +204,7 @@ def test_without_hard_links_images_are_renamed(two: Path, code: int, monkeypatch
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fix_splits.os, "link", no_links)
-    before, moves = contents(two), plan_moves(two).moves
+    before, moves = contents(two), plan_moves(two)[0]
     moves[1].target.write_bytes(b"mine")
     assert len(carry_out(moves)) == 1
     assert contents(two) == sorted([*before, b"mine"])
@@ -214,7 +213,7 @@ def test_without_hard_links_images_are_renamed(two: Path, code: int, monkeypatch
 def test_an_image_that_cannot_leave_its_folder_is_not_doubled(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The new name is removed if the old one has to stay."""
     before, unlink = contents(two), Path.unlink
-    move = plan_moves(two).moves[0]
+    move = plan_moves(two)[0][0]
 
     def refused(path: Path, *args: Any, **kwargs: Any) -> None:
         if path == move.source:
@@ -235,7 +234,7 @@ def test_two_calls_at_once_lose_nothing(two: Path, monkeypatch: pytest.MonkeyPat
         source.unlink()
 
     monkeypatch.setattr(fix_splits.os, "link", link_and_be_helped)
-    assert carry_out(plan_moves(two).moves) == []
+    assert carry_out(plan_moves(two)[0]) == []
     assert contents(two) == before
 
 

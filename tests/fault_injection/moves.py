@@ -61,8 +61,8 @@ def _write_images(folder: Path, random: np.random.Generator) -> Counter[str]:
 
 def _finish(folder: Path, before: Counter[str]) -> None:
     """Finish the rest, and check that all images are in their place."""
-    plan = plan_moves(folder)
-    problems = [*carry_out(plan.moves), *plan.left, *report_on_folder(folder).messages("error")]
+    planned, left = plan_moves(folder)
+    problems = [*carry_out(planned), *left, *report_on_folder(folder).messages("error")]
     if _contents(folder) != before:
         raise AssertionError("images were duplicated or lost")
     if problems:
@@ -94,7 +94,7 @@ def _start(folder: Path, begin: int) -> int:
         return child
     try:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        moves = plan_moves(folder).moves
+        moves, _ = plan_moves(folder)
         with suppress(BrokenPipeError):
             os.write(begin, b".")
         carry_out(moves)
