@@ -44,7 +44,8 @@ def main(run_name: str, depths: list[str]) -> None:
         step = TrainStep(graph.cut.tail, build_optimizer(stage.optimizer), objective, graph.precision)
         loss = step.evaluate(validation.in_order(32), f"unfreeze {depth}")["loss"]
         first = loss if first is None else first
-        trunk = graph.engine.choice.precision if graph.engine else "no"
+        engine = graph.extraction.engine
+        trunk = engine.choice.precision if engine else "no"
         where = f"{config.backbone.name} {trunk} trunk, {graph.precision} tail, unfreeze {depth:>5}"
         print(f"{where}: val_loss {loss:.6f}, difference {abs(loss - first):.1e}")
 

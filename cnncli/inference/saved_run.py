@@ -33,13 +33,14 @@ class SavedRunEvaluation:
 
 def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext, outcome: Outcome) -> None:
     """Save a classifier as Keras loads it, and as its engine runs it fastest."""
-    graph = outcome.last
-    choice = graph.engine.choice if graph.engine else EngineChoice(context.choice.engine, graph.precision)
+    graph = outcome.inputs.graph
+    engine = graph.extraction.engine
+    choice = engine.choice if engine else EngineChoice(context.choice.engine, graph.precision)
     spec = PredictorSpec(
         engine=choice.engine,
         precision=choice.precision,
         tail_engine=choice.engine,
-        trunk=graph.fingerprint,
+        trunk=graph.extraction.trunk,
         unfreeze=graph.stage.unfreeze,
         batch_norm=graph.stage.batch_norm,
         pretrained=classifier.pretrained,

@@ -27,6 +27,7 @@ from cnncli.report.curves import draw_curves
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, end_run
 from cnncli.runs.log import remembering
+from cnncli.runs.writer import RunWriter
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.cache_dir import make_cache_dir
 from cnncli.storage.safe_io import read_json
@@ -146,11 +147,11 @@ def train_run(
             monitor = context.config.training.best.monitor
             compare_with_parent(parent_metrics, outcome.best.epoch, evaluation.metrics["validation"], monitor)
         seconds = time.monotonic() - started
-        _finish(run, outcome, evaluation, seconds)
+        _finish(writer, outcome, evaluation, seconds)
         writer.checkpoints.keep_newest()
     if evaluation.error is not None:
         raise evaluation.error
-    layers = len(countable_layers(classifier)) if outcome.last.cut.trunk else 0
+    layers = len(countable_layers(classifier)) if outcome.inputs.graph.cut.trunk else 0
     return Run(run, evaluation.metrics, seconds, outcome.features + evaluation.features, layers)
 
 
@@ -174,20 +175,21 @@ def _draw(run: RunFolder, outcome: Outcome) -> None:
         log.warning(Message("training-curves-not-drawn", text, path=run.curves, reason=reason))
 
 
-def _finish(run: RunFolder, outcome: Outcome, evaluation: SavedRunEvaluation, seconds: float) -> None:
+def _finish(writer: RunWriter, outcome: Outcome, evaluation: SavedRunEvaluation, seconds: float) -> None:
+    graph = outcome.inputs.graph
     document = {split: metrics.to_dict() for split, metrics in evaluation.metrics.items()}
-    write_atomically(run.metrics, json.dumps(document, indent=2) + "\n")
+    write_atomically(writer.run.metrics, json.dumps(document, indent=2) + "\n")
     end_run(
-        run,
+        writer.run,
         "finished",
         {
-            "engine": outcome.last.choice.engine,
-            "precision": outcome.last.choice.precision,
-            "training_precision": outcome.last.precision,
+            "engine": graph.choice.engine,
+            "precision": graph.choice.precision,
+            "training_precision": graph.precision,
             "metrics": {split: metrics.summary() for split, metrics in evaluation.metrics.items()},
             "best_epoch": outcome.best.epoch,
             "seconds": round(seconds, 3),
-            "checkpoint_seconds": round(outcome.checkpoint_s, 3),
+            "checkpoint_seconds": round(writer.checkpoint_s, 3),
             **({"reason": evaluation.error.problems[0]} if evaluation.error else {}),
         },
     )

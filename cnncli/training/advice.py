@@ -20,18 +20,12 @@ def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> None:
     """Log what the history suggests: training diverged, or more epochs could help."""
     start, best = outcome.stages[0].start_val_loss, outcome.best
     if (loss := best.validation["loss"]) > start:
-        text = (
-            f"No epoch reached the validation loss of the initial weights ({start:.4g}): the best is {loss:.4g}. Lower "
-            "training.optimizer.learning_rate."
-        )
-        facts = {"key": "training.optimizer.learning_rate", "received": loss, "expected": start}
-        log.warning(Message("training-not-better-than-start", text, **facts))
+        key = "training.optimizer.learning_rate"
+        text = f"No epoch reached the initial validation loss ({start:.4g}): the best is {loss:.4g}. Lower {key}."
+        log.warning(Message("training-not-better-than-start", text, key=key, received=loss, expected=start))
     elif _is_still_improving(outcome, config.training.best.monitor, stages[-1]):
         key = "training.epochs" if config.training.stages is None else f"the epochs of stage {stages[-1].name}"
-        text = (
-            f"The last epoch is the best one, and {config.training.best.monitor} is still improving. Raise {key}, or "
-            "resume this run with training.epochs=N."
-        )
+        text = f"The last epoch is the best one. Raise {key}, or resume this run with training.epochs=N."
         log.info(Message("training-still-improving", text, key="training.epochs", epoch=best.epoch))
 
 
@@ -54,15 +48,17 @@ def compare_with_parent(before: Mapping[str, float], best_epoch: int, after: Met
         f"validation accuracy {percent(after.top1)} (parent {percent(accuracy)}), "
         f"loss {decimal(after.loss)} (parent {decimal(loss)})"
     )
-    remedy = "A lower --learning-rate or a smaller --unfreeze may help."
     name = monitor.removeprefix(VALIDATION) if monitor.startswith(VALIDATION) else "loss"
     low, high = after.top1_ci95
-    if best_epoch == 0:
-        text = f"No epoch was better than the weights of its parent, which are kept: {text}. {remedy}"
-        log.warning(Message("training-parent-kept", text, **facts))
-    elif name not in before or is_better(name, after.values[name], before[name]):
+    if best_epoch > 0 and (name not in before or is_better(name, after.values[name], before[name])):
         log.info(Message("training-compared-with-parent", f"Compared with its parent: {text}", **facts))
+        return
+    text += ". A lower --learning-rate or a smaller --unfreeze may help."
+    if best_epoch == 0:
+        log.warning(
+            Message("training-parent-kept", f"No epoch was better than its parent, which is kept: {text}", **facts)
+        )
     elif low <= accuracy <= high:
-        log.warning(Message("training-no-better-than-parent", f"No better than its parent: {text}. {remedy}", **facts))
+        log.warning(Message("training-no-better-than-parent", f"No better than its parent: {text}", **facts))
     else:
-        log.warning(Message("training-worse-than-parent", f"Worse than its parent: {text}. {remedy}", **facts))
+        log.warning(Message("training-worse-than-parent", f"Worse than its parent: {text}", **facts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cnncli.config.schema import EarlyStoppingConfig, PlateauConfig
 from cnncli.metrics.table import is_better
@@ -11,22 +11,15 @@ from cnncli.metrics.table import is_better
 
 @dataclass
 class Patience:
-    """Counts in `waited` the epochs since a metric last improved by more than `min_delta`."""
+    """Counts in `waited` the epochs since the monitored metric last improved."""
 
-    metric: str
-    min_delta: float
     best: float | None = None
     waited: int = 0
 
-    @classmethod
-    def from_config(cls, settings: EarlyStoppingConfig | PlateauConfig) -> Patience:
-        """Start with nothing seen."""
-        return cls(settings.monitor, settings.min_delta)
-
-    def update(self, results: Mapping[str, float]) -> int:
+    def update(self, settings: EarlyStoppingConfig | PlateauConfig, results: Mapping[str, float]) -> int:
         """Take the results of an epoch and return the number of epochs without improvement."""
-        value = results[self.metric]
-        if is_better(self.metric, value, self.best, self.min_delta):
+        value = results[settings.monitor]
+        if is_better(settings.monitor, value, self.best, settings.min_delta):
             self.best, self.waited = value, 0
         else:
             self.waited += 1
@@ -37,7 +30,7 @@ class Patience:
 class Plateau:
     """Lowers the learning rate by `factor` as Keras's ReduceLROnPlateau does, including its cooldown in epochs."""
 
-    patience: Patience
+    patience: Patience = field(default_factory=Patience)
     cooldown: int = 0
     factor: float = 1.0
 
@@ -46,7 +39,7 @@ class Plateau:
         if self.cooldown > 0:
             self.cooldown -= 1
             self.patience.waited = 0
-        waited = self.patience.update(results)
+        waited = self.patience.update(settings, results)
         if self.cooldown > 0:
             self.patience.waited = 0
         elif waited >= settings.patience:

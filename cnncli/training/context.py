@@ -9,8 +9,9 @@ from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.build import build_engine, choose_engine
-from cnncli.engines.engine import Engine, EngineChoice, Precision
+from cnncli.engines.engine import EngineChoice, Precision
 from cnncli.errors import CnncliError, ConfigError, Message
+from cnncli.features.extract import Extraction
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import Classifier, image_size
@@ -66,8 +67,7 @@ class StageGraph:
     Attributes:
         plan: Layers and weights that train.
         precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
-        fingerprint: Fingerprint of the trunk; None if it is empty.
-        engine: Engine of the trunk; None if it is empty.
+        extraction: How features at the cut are computed, with the engine of the trunk.
         converted: The converted trunk; None if there is none.
     """
 
@@ -75,9 +75,8 @@ class StageGraph:
     plan: StagePlan
     cut: Cut
     precision: Precision
-    fingerprint: str | None = None
-    engine: Engine | None = None
-    converted: Path | None = None
+    extraction: Extraction
+    converted: Path | None
 
     @classmethod
     def build(cls, classifier: Classifier, stage: Stage, context: TrainingContext) -> StageGraph:
@@ -85,16 +84,19 @@ class StageGraph:
         cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
         plan = StagePlan.of(stage, classifier, cut)
         precision = context.choice.precision if is_convolutional(cut.tail) else "float32"
-        if cut.trunk is None:
-            return cls(stage, plan, cut, precision)
-        name = fingerprint(cut.trunk)
-        engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
-        return cls(stage, plan, cut, precision, name, engine, converted)
+        name = engine = converted = None
+        if cut.trunk is not None:
+            name = fingerprint(cut.trunk)
+            engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
+        augmentation, network = context.config.augmentation, context.config.backbone.name
+        extraction = Extraction(engine, name, context.pixels, augmentation, network, cut.after)
+        return cls(stage, plan, cut, precision, extraction, converted)
 
     @property
     def choice(self) -> EngineChoice:
         """Engine and precision of the trunk, or of Keras if the trunk is empty."""
-        return self.engine.choice if self.engine else EngineChoice("keras", self.precision)
+        engine = self.extraction.engine
+        return engine.choice if engine else EngineChoice("keras", self.precision)
 
 
 def check_stages(classifier: Classifier, config: Config) -> None:
@@ -109,12 +111,9 @@ def check_stages(classifier: Classifier, config: Config) -> None:
             cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
             build_optimizer(stage.optimizer)
             if config.augmentation.cutmix and cut.trunk is not None:
-                text = (
-                    f"augmentation.cutmix: needs pixels, but the layers below {cut.at} are frozen. Use unfreeze: all, "
-                    "or augmentation.mixup instead."
-                )
-                facts = {"key": "augmentation.cutmix", "layer": cut.at}
-                raise ConfigError(Message("config-contradiction-cutmix", text, **facts))
+                key = "augmentation.cutmix"
+                text = f"{key}: needs pixels, but the layers below {cut.at} are frozen. Use augmentation.mixup instead."
+                raise ConfigError(Message("config-contradiction-cutmix", text, key=key, layer=cut.at))
         except CnncliError as error:
             for problem in error.problems:
                 text = f"stage {stage.name}: {problem}"

@@ -125,12 +125,11 @@ class StageInputs:
     """The images of a stage: which of their features are cached, and batches of them.
 
     Attributes:
-        extraction: How features at the stage's cut are computed.
         cached: Kind of entries in the cache; fresh views have at best pixels there.
     """
 
     context: TrainingContext
-    extraction: Extraction
+    graph: StageGraph
     views: Views
     cached: Literal["features", "pixels", "nothing"] = "features"
 
@@ -141,10 +140,8 @@ class StageInputs:
         Entries that would not fit into the cache are not computed: they would evict those of other runs and their own.
         Entries that exist are used in any case.
         """
-        augmentation, network = context.config.augmentation, context.config.backbone.name
-        extraction = Extraction(graph.engine, graph.fingerprint, context.pixels, augmentation, network, graph.cut.after)
-        views = number_of_views(augmentation, trunk_is_empty=graph.engine is None)
-        features = cls(context, extraction, views)
+        views = number_of_views(context.config.augmentation, trunk_is_empty=graph.cut.trunk is None)
+        features = cls(context, graph, views)
         plans = (features, replace(features, cached="pixels"), replace(features, cached="nothing"))
         return next(inputs for inputs in plans if fits(inputs.wanted(), context.store))
 
@@ -153,10 +150,10 @@ class StageInputs:
         context, rows, wanted = self.context, self.context.manifest.split(split), self._wanted(split)
         stored, counts = extract(wanted.extraction, rows, wanted.views, context.store, context.console)
         labels, seed = context.manifest.labels(rows), context.config.seed
-        if wanted.extraction is self.extraction:
+        if wanted.extraction is self.graph.extraction:
             return CachedFeatures(wanted.digests, labels, seed, stored), counts
         pixels = stored[0] if stored else DecodedImages(rows, context.pixels)
-        return StreamedPixels(wanted.digests, labels, seed, pixels, self.extraction, self._views(split)), counts
+        return StreamedPixels(wanted.digests, labels, seed, pixels, self.graph.extraction, self._views(split)), counts
 
     def wanted(self) -> list[Wanted]:
         """Return what is to be in the cache for training and validation images."""
@@ -170,8 +167,8 @@ class StageInputs:
         """Describe what has to be computed before the first epoch and in every epoch, with rough times."""
         wanted, parts = self.wanted(), []
         total, missing = sum(one.total for one in wanted), [one.missing(self.context.store) for one in wanted]
-        if streamed := [one for one in wanted if self.extraction.engine and not one.extraction.engine]:
-            seconds = sum(len(one.digests) for one in streamed) * self.extraction.seconds_per_image
+        if streamed := [one for one in wanted if self.graph.extraction.engine and not one.extraction.engine]:
+            seconds = sum(len(one.digests) for one in streamed) * self.graph.extraction.seconds_per_image
             parts.append(f"the frozen layers run again in every epoch, about {_seconds(seconds)}")
         if total:
             has_views = self.cached == "features" and self.views not in (1, "fresh")
@@ -189,7 +186,7 @@ class StageInputs:
         total = sum(one.total for one in features)
         n_cached = total - sum(one.missing(store) for one in features)
         enough_gb = f"{CAP_MARGIN * needed / 1e9:.2g}" if capacity == store.max_bytes else None
-        what = "Features" if self.extraction.engine else "Images"
+        what = "Features" if self.graph.extraction.engine else "Images"
         cached = f" ({n_cached:,} of {total:,} are cached)" if n_cached else ""
         instead = "only decoded pixels are cached" if self.cached == "pixels" else "nothing is cached"
         remedy = (
@@ -215,7 +212,7 @@ class StageInputs:
     def _wanted(self, split: str) -> Wanted:
         digests = [row.digest for row in self.context.manifest.split(split)]
         if self.cached == "features" and (views := self._views(split)) != "fresh":
-            return Wanted(self.extraction, digests, views)
+            return Wanted(self.graph.extraction, digests, views)
         return Wanted(Extraction(None, None, self.context.pixels), digests, 0 if self.cached == "nothing" else 1)
 
 

@@ -17,7 +17,6 @@ from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.npz import Arrays
 from cnncli.training.callbacks import Patience, Plateau
-from cnncli.training.context import StageGraph
 from cnncli.training.inputs import StageInputs
 from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights
@@ -47,14 +46,12 @@ class StageRun:
         features: Number of features that were computed for it and found in the cache.
     """
 
-    def __init__(
-        self, classifier: Classifier, graph: StageGraph, inputs: StageInputs, state: TrainState, writer: RunWriter
-    ) -> None:
+    def __init__(self, classifier: Classifier, inputs: StageInputs, state: TrainState, writer: RunWriter) -> None:
         """Load the images, and build the optimizer and the training step.
 
         The classifier has the weights of the best epoch so far. The stage updates the state of the training.
         """
-        config = inputs.context.config
+        config, graph = inputs.context.config, inputs.graph
         self._classifier, self._graph, self._stage = classifier, graph, graph.stage
         self._context, self._state, self._writer = inputs.context, state, writer
         self._train, train_counts = inputs.load("train")
@@ -76,16 +73,16 @@ class StageRun:
         A signal that asks to stop is obeyed between two steps, after writing a checkpoint.
 
         Args:
-            arrays: Arrays of the checkpoint that the stage resumes from; None: from its beginning.
+            arrays: Arrays of the checkpoint that the training resumes from; None: from its beginning.
 
         Raises:
             NonFiniteError, TrainingError, KeyboardInterrupt, Terminated: See `Trainer.train`.
         """
         try:
-            if arrays is None:
+            if self._state.stage is None or arrays is None:
                 self._begin()
             else:
-                self._resume(arrays)
+                self._resume(self._state.stage, arrays)
             with noted() as self._stop:
                 self._train_epochs()
         except NonFiniteError:
@@ -94,13 +91,9 @@ class StageRun:
         except Exception as error:
             if isinstance(error, CnncliError) or not is_out_of_memory(error):
                 raise
-            name, size = self._stage.name, self._context.batch_size
-            text = (
-                f"stage {name}: a batch of {size:,} images does not fit into memory. Lower training.batch_size, or use "
-                "training.batch_size=auto."
-            )
-            facts = {"stage": name, "key": "training.batch_size", "received": size}
-            raise TrainingError(Message("training-out-of-memory", text, **facts)) from error
+            key, size = "training.batch_size", self._context.batch_size
+            text = f"stage {self._stage.name}: a batch of {size:,} images does not fit into memory. Lower {key}."
+            raise TrainingError(Message("training-out-of-memory", text, key=key, received=size)) from error
         self._stop.obey()  # for a signal after the last checkpoint
         return self._end()
 
@@ -118,22 +111,18 @@ class StageRun:
             warn_about_start(stage.name, start["loss"], best.validation["loss"], precision)
         if best:  # the same weights, measured with this stage's trunk and tail
             best = BestEpoch(best.epoch, as_validation(start).get(self._monitor, best.value), start)
-        plateau, stopping = stage.reduce_on_plateau, stage.early_stopping
         self._state.stage = self._current = StageState(
             start=start,
             before=before,
             best=best,
             features=self._checksums,
-            plateau=Plateau(Patience.from_config(plateau)) if plateau else None,
-            stopping=Patience.from_config(stopping) if stopping else None,
+            plateau=Plateau() if stage.reduce_on_plateau else None,
+            stopping=Patience() if stage.early_stopping else None,
         )
         self._save()
 
-    def _resume(self, arrays: Arrays) -> None:
-        if self._state.stage is None:
-            raise ValueError("a stage resumes from its state")
-        state, name = self._state.stage, self._stage.name
-        self._current = state
+    def _resume(self, state: StageState, arrays: Arrays) -> None:
+        self._current, name = state, self._stage.name
         with matching_checkpoint():
             self._best_weights = load_stage_arrays(self._step, state.totals, arrays)
         arrays.clear()  # other references would keep them in memory for the whole stage
@@ -200,7 +189,7 @@ class StageRun:
     def _validate(self) -> HistoryRow:
         totals, started = self._current.totals, time.monotonic()
         batches = self._validation.in_order(self._context.batch_size)
-        validation = self._step.evaluate(batches, self._where, self._save_if_stopped)
+        validation = self._step.evaluate(batches, self._where, self._save_if_due)
         seconds = totals.seconds + time.monotonic() - started
         return HistoryRow(
             stage=self._stage.name,
@@ -221,7 +210,7 @@ class StageRun:
         if state.plateau and stage.reduce_on_plateau:
             state.plateau.update(stage.reduce_on_plateau, row.metrics, self._step.base_learning_rate)
         if state.stopping and (settings := stage.early_stopping):
-            state.has_stopped = state.stopping.update(row.metrics) >= settings.patience
+            state.has_stopped = state.stopping.update(settings, row.metrics) >= settings.patience
             if state.has_stopped and state.epoch < stage.epochs:
                 monitor, patience = settings.monitor, settings.patience
                 text = f"{stage.name} stops early: {monitor} has not improved for {patience} epochs"
@@ -235,10 +224,6 @@ class StageRun:
             self._check_weights()
             self._save()
         self._stop.obey()
-
-    def _save_if_stopped(self) -> None:
-        if self._stop:
-            self._save_if_due()
 
     def _save(self) -> None:
         arrays = layer_arrays(self._classifier, self._state.trained_layers)

@@ -128,8 +128,8 @@ def warn_about_start(stage: str, loss: float, inherited: float, precision: str) 
     tolerance = START_TOLERANCE[precision]
     if abs(inherited - loss) > tolerance:
         text = (
-            f"stage {stage}: its first validation loss is {loss:.6f}, but {inherited:.6f} was measured for the same "
-            f"weights before. {precision} explains a difference of at most {tolerance:g}."
+            f"stage {stage}: the validation loss of its initial weights is {loss:.6f}, but was {inherited:.6f} before. "
+            f"{precision} explains a difference of at most {tolerance:g}."
         )
         facts = {"stage": stage, "received": loss, "expected": inherited, "tolerance": tolerance}
         log.warning(Message("training-start-differs", text, **facts))

@@ -30,18 +30,14 @@ class Outcome:
 
     Attributes:
         features: Number of features that were computed for it and found in the cache.
-        last: The classifier as it was cut for the last stage.
-        inputs: What that stage caches.
-        checkpoint_s: Seconds that this process has spent writing checkpoints.
+        inputs: Cut and images of the last stage.
     """
 
     best: BestEpoch
     history: tuple[HistoryRow, ...]
     stages: tuple[StageReport, ...]
     features: Counts
-    last: StageGraph
     inputs: StageInputs
-    checkpoint_s: float
 
 
 class Trainer:
@@ -90,16 +86,17 @@ class Trainer:
                     raise
 
     def _train_stages(self) -> Outcome:
-        context, stages, graph = self._context, self._context.stages, None
+        stages, inputs = self._context.stages, None
         state = self._state = self._restore()
         while len(state.stages) < len(stages):
-            graph = self._train_stage(stages[len(state.stages)])
+            inputs = self._train_stage(stages[len(state.stages)])
         if state.best is None:
             raise ValueError("a training has at least one stage")
-        graph = graph or StageGraph.build(self._classifier, stages[-1], context)
-        inputs = StageInputs.plan(graph, context)
-        history, reports = tuple(state.history), tuple(state.stages)
-        return Outcome(state.best, history, reports, self._features, graph, inputs, self._writer.checkpoint_s)
+        inputs = inputs or self._inputs_of(stages[-1])
+        return Outcome(state.best, tuple(state.history), tuple(state.stages), self._features, inputs)
+
+    def _inputs_of(self, stage: Stage) -> StageInputs:
+        return StageInputs.plan(StageGraph.build(self._classifier, stage, self._context), self._context)
 
     def _restore(self) -> TrainState:
         """Return the state to start from: that of the checkpoint, or of a new training."""
@@ -124,16 +121,14 @@ class Trainer:
         text = f"Resuming in stage {stage.name}, {where}" + (f", after step {step}." if step else ".")
         log.info(Message("training-resumed", text, stage=stage.name, epoch=epoch, step=step))
 
-    def _train_stage(self, stage: Stage) -> StageGraph:
-        context, state = self._context, self._state
-        graph = StageGraph.build(self._classifier, stage, context)
-        inputs = StageInputs.plan(graph, context)
+    def _train_stage(self, stage: Stage) -> StageInputs:
+        context, state, inputs = self._context, self._state, self._inputs_of(stage)
         context.store.keep_only(inputs.keys())
-        announce(graph, inputs)
+        announce(inputs)
         resumed, self._resumed = self._resumed, None
-        stage_run = StageRun(self._classifier, graph, inputs, state, self._writer)
+        stage_run = StageRun(self._classifier, inputs, state, self._writer)
         self._features = self._features + stage_run.features
-        report = stage_run.run(resumed.arrays if resumed and state.stage else None)
+        report = stage_run.run(resumed.arrays if resumed else None)
         state.stages.append(report)
         self._writer.write_stages([report.to_dict() for report in state.stages])
         text = f"stage {stage.name}: {report.describe()}"
@@ -141,7 +136,7 @@ class Trainer:
         if len(state.stages) < len(context.stages):  # the last stage's checkpoint stays, to resume it with more epochs
             arrays = layer_arrays(self._classifier, state.trained_layers)
             self._writer.save_checkpoint(Checkpoint(state.to_document(), arrays, is_between_epochs=True))
-        return graph
+        return inputs
 
     def _roll_back(self, error: NonFiniteError) -> bool:
         """Prepare to repeat the failed epoch with a lower learning rate; return whether that is possible.
@@ -163,19 +158,19 @@ class Trainer:
         return True
 
 
-def announce(graph: StageGraph, inputs: StageInputs) -> None:
+def announce(inputs: StageInputs) -> None:
     """Print one line before a stage: what trains, what is frozen and which engine runs it, what is cached."""
-    context, plan = inputs.context, graph.plan
+    context, graph, plan = inputs.context, inputs.graph, inputs.graph.plan
     parts = [
         f"training {plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {graph.precision}"
     ]
-    if graph.engine is None:
+    if graph.cut.trunk is None:
         parts.append("nothing is frozen")
     else:
         choice = graph.choice
         parts.append(f"{plan.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}")
     if mixing := Mixing.from_config(context.config.augmentation, context.config.seed):
-        parts.append(mixing.describe(on_features=graph.engine is not None))
+        parts.append(mixing.describe(on_features=graph.cut.trunk is not None))
     context.console.phase(f"stage {plan.name}", " · ".join([*parts, *inputs.describe()]))
     if inputs.cached != "features":
         log.info(inputs.reason())

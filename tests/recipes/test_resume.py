@@ -359,6 +359,6 @@ def test_features_that_were_cleared_are_computed_again_and_compared(
     assert "training-features-differ" not in codes_in(caplog)
     assert _ended(stopped) == _ended(finished)
 
-    monkeypatch.setattr("cnncli.training.stage.StageRun._checksums", lambda _: ["others"])
+    monkeypatch.setattr("cnncli.training.inputs.CachedFeatures.checksums", lambda _: ["others"])
     resume(copy, CONSOLE)
     assert message_in(caplog, "training-features-differ").facts["stage"] == "head"

@@ -16,9 +16,9 @@ VALUES = st.lists(st.integers(0, 40).map(lambda n: n / 40), min_size=1, max_size
 
 
 def _epochs_until_stop(settings: EarlyStoppingConfig, values: list[float]) -> int:
-    patience = Patience.from_config(settings)
+    patience = Patience()
     for epoch, value in enumerate(values, start=1):
-        if patience.update({settings.monitor: value}) >= settings.patience:
+        if patience.update(settings, {settings.monitor: value}) >= settings.patience:
             return epoch
     return len(values)
 
@@ -66,7 +66,7 @@ def test_a_plateau_lowers_the_rate_where_keras_does(values: list[float], patienc
     callback.set_model(model)
     callback.on_train_begin()
     settings = PlateauConfig(factor=0.5, patience=patience, cooldown=cooldown, min_learning_rate=0.2)
-    plateau = Plateau(Patience.from_config(settings))
+    plateau = Plateau()
     for epoch, value in enumerate(values):
         callback.on_epoch_end(epoch, {"val_loss": value})
         plateau.update(settings, {"val_loss": value}, learning_rate=1.0)
