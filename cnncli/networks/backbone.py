@@ -48,9 +48,8 @@ def build_backbone(
     info = config.network
     _check_size(info, input_shape)
     if load_weights and config.weights == "imagenet" and (problem := info.imagenet_problem(config.options)):
-        raise WeightsError(
-            Message("config-no-imagenet-weights", f"backbone.weights: {problem}", key="backbone.weights")
-        )
+        text = f"backbone.weights: {problem}"
+        raise WeightsError(Message("config-no-imagenet-weights", text, key="backbone.weights"))
     import_keras().utils.set_random_seed(seed)
     with _own_layer_names():
         built = architecture_of(info).build(
@@ -77,18 +76,16 @@ def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Mod
     """
     if output_layer is None:
         return model
-    names = [layer.name for layer in model.layers]
+    key, names = "backbone.output_layer", [layer.name for layer in model.layers]
     if output_layer not in names:
         hint = did_you_mean(output_layer, names) or f"`cnncli summary {name}` lists them."
-        text = f"backbone.output_layer: {name} has no layer called {output_layer!r}. {hint}"
-        raise ConfigError(
-            Message("config-unknown-layer", text, key="backbone.output_layer", received=output_layer, hint=hint)
-        )
+        text = f"{key}: {name} has no layer called {output_layer!r}. {hint}"
+        raise ConfigError(Message("config-unknown-layer", text, key=key, received=output_layer, hint=hint))
     layer = model.get_layer(output_layer)
     output = layer.output
     if isinstance(output, list | tuple) or len(output.shape) not in (2, 4) or layer is model.layers[0]:
-        text = f"backbone.output_layer: {output_layer} gives neither feature maps nor a vector; choose another layer"
-        raise ConfigError(Message("config-unusable-layer", text, key="backbone.output_layer", received=output_layer))
+        text = f"{key}: {output_layer} gives neither feature maps nor a vector; choose another layer"
+        raise ConfigError(Message("config-unusable-layer", text, key=key, received=output_layer))
     return import_keras().Model(model.input, output, name=model.name)
 
 

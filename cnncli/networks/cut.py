@@ -100,22 +100,16 @@ def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
         return names.index(classifier.backbone_layers[0].name)
     if isinstance(unfreeze, int):
         if unfreeze > len(layers):
-            text = (
-                f"unfreeze: {unfreeze} layers were requested, but the backbone has only {len(layers)} that count (with "
-                f"weights, normalization not counted). Use at most {len(layers)}, or `all`."
-            )
-            raise CutError(
-                Message("cut-too-many-layers", text, key="unfreeze", received=unfreeze, expected=len(layers))
-            )
+            n, key = len(layers), "unfreeze"
+            text = f"{key}: {unfreeze}, but only {n} layers of the backbone count. Use at most {n}, or `all`."
+            raise CutError(Message("cut-too-many-layers", text, key=key, received=unfreeze, expected=n))
         return names.index(layers[-unfreeze].name)
     backbone = [operation.name for operation in classifier.backbone_layers]
     if unfreeze not in backbone:
         similar = closest(unfreeze, backbone)
         hint = question(similar) or "`cnncli summary CONFIG` lists all of them."
-        text = f"unfreeze: {unfreeze} is not a layer of the backbone. {hint}"
-        raise CutError(
-            Message("cut-unknown-layer", text, key="unfreeze", received=unfreeze, suggestions=tuple(similar))
-        )
+        text, facts = f"unfreeze: {unfreeze} is not a layer of the backbone. {hint}", {"suggestions": tuple(similar)}
+        raise CutError(Message("cut-unknown-layer", text, key="unfreeze", received=unfreeze, **facts))
     return names.index(unfreeze)
 
 

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnncli.config.schema import (
-    ActivationLayer,
-    BatchNormLayer,
-    DenseLayer,
-    DropoutLayer,
-    HeadConfig,
-    HeadLayer,
-)
+from cnncli.config.schema import ActivationLayer, BatchNormLayer, DenseLayer, DropoutLayer, HeadConfig, HeadLayer
 from cnncli.networks.backend import import_keras
 from cnncli.runtime.random_keys import key_of
 
@@ -19,7 +12,6 @@ if TYPE_CHECKING:
     import keras
 
 LOGITS = "head_logits"
-PROBABILITIES = "head_probabilities"
 
 
 def output_units(head: HeadConfig, n_classes: int) -> int:
@@ -54,7 +46,7 @@ def build_head(features: keras.KerasTensor, head: HeadConfig, n_classes: int, se
     )(x)
     if head.activation == "linear":
         return logits
-    return keras.layers.Activation(head.activation, name=PROBABILITIES)(logits)
+    return keras.layers.Activation(head.activation, name="head_probabilities")(logits)
 
 
 def _pool(features: keras.KerasTensor, pooling: str) -> keras.KerasTensor:

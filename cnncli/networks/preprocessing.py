@@ -34,16 +34,11 @@ def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTen
     if kind == "none":
         return pixels
     if kind == "caffe":
-        pixels = _reverse_channels(pixels)
+        from keras.src.ops.numpy import Flip  # the operation behind `keras.ops.flip`, which can be given a name
+
+        pixels = Flip(axis=-1, name="preprocess_bgr")(pixels)
     scale, offset = _scale_and_offset(kind)
     return keras.layers.Rescaling(scale, offset, name="preprocess_scale")(pixels)
-
-
-def _reverse_channels(pixels: keras.KerasTensor) -> keras.KerasTensor:
-    """Convert RGB to BGR with the operation behind `keras.ops.flip`, which can be given a name."""
-    from keras.src.ops.numpy import Flip
-
-    return Flip(axis=-1, name="preprocess_bgr")(pixels)
 
 
 def _scale_and_offset(kind: Preprocessing) -> tuple[float | list[float], float | list[float]]:

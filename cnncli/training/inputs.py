@@ -20,7 +20,6 @@ from cnncli.engines.engine import Array
 from cnncli.errors import Message
 from cnncli.features.extract import Counts, DecodedImages, Extraction, Wanted, extract, fits
 from cnncli.features.open_key import StoredFeatures
-from cnncli.features.store import FeatureKey
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.formatting import size
 from cnncli.training.context import StageGraph, TrainingContext
@@ -158,10 +157,6 @@ class StageInputs:
     def wanted(self) -> list[Wanted]:
         """Return what is to be in the cache for training and validation images."""
         return [self._wanted("train"), self._wanted("validation")]
-
-    def keys(self) -> Iterator[FeatureKey]:
-        """Yield the keys of `wanted`."""
-        return (key for wanted in self.wanted() for key in wanted.keys)
 
     def describe(self) -> list[str]:
         """Describe what has to be computed before the first epoch and in every epoch, with rough times."""

@@ -103,7 +103,13 @@ class Mixing:
 
 def mix_inputs(inputs: list[Array], mix: Mix) -> list[Array]:
     """Return copies of a batch's tensors (n, …), mixed along their first axis."""
-    return [_paste(array, mix.partners, *mix.box) if mix.box else _blend(array, mix) for array in inputs]
+    if mix.box is None:
+        return [_blend(array, mix) for array in inputs]
+    rows, columns = mix.box
+    mixed = [array.copy() for array in inputs]
+    for array, original in zip(mixed, inputs, strict=True):
+        array[:, rows, columns] = original[mix.partners, rows, columns]
+    return mixed
 
 
 class MixedObjective(Objective):
@@ -145,13 +151,6 @@ def _blend(array: Array, mix: Mix) -> Array:
     blend *= np.float32(1.0) - mix.ratio
     blend += own
     return blend
-
-
-def _paste(array: Array, partners: NDArray[np.int64], rows: slice, columns: slice) -> Array:
-    """Paste the partner's rectangle into each image; (n, height, width, channels)."""
-    result = array.copy()
-    result[:, rows, columns] = array[partners, rows, columns]
-    return result
 
 
 def _span(center: float, length: int, area: float) -> slice:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
@@ -52,15 +51,3 @@ def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: i
             progress = min(since / max(epochs - schedule.warmup_epochs, 1e-9), 1.0)
             low = schedule.final_fraction
             return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def learning_rates(
-    schedule: ScheduleConfig, epoch: int, epochs: int, steps_per_epoch: int, factor: float, done: int = 0
-) -> Iterator[float]:
-    """Yield the factor of the learning rate for each step of an epoch (counted from 1) but the first `done` ones.
-
-    `factor` applies in addition to the schedule.
-    """
-    first = (epoch - 1) * steps_per_epoch
-    for step in range(first + done, first + steps_per_epoch):
-        yield factor * learning_rate_factor(schedule, step, steps_per_epoch, epochs)

@@ -20,7 +20,7 @@ from cnncli.training.callbacks import Patience, Plateau
 from cnncli.training.inputs import StageInputs
 from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights
-from cnncli.training.optimizer import build_optimizer, learning_rates
+from cnncli.training.optimizer import build_optimizer, learning_rate_factor
 from cnncli.training.stage_report import StageReport, WeightHashes, check_changes, warn_about_start
 from cnncli.training.state import (
     BestEpoch,
@@ -182,8 +182,12 @@ class StageRun:
         rollbacks = [epoch for number, epoch in self._state.lowered if number == len(self._state.stages)]
         factor = ROLLBACK_FACTOR ** sum(state.epoch >= epoch for epoch in rollbacks)
         factor *= state.plateau.factor if state.plateau else 1.0
-        steps = math.ceil(len(self._train.labels) / batch_size)
-        rates = learning_rates(stage.schedule, state.epoch, stage.epochs, steps, factor, done)
+        n_steps = math.ceil(len(self._train.labels) / batch_size)
+        first = (state.epoch - 1) * n_steps
+        rates = (
+            factor * learning_rate_factor(stage.schedule, step, n_steps, stage.epochs)
+            for step in range(first + done, first + n_steps)
+        )
         self._step.train_epoch(mixed, rates, self._where, state.totals, after_step)
 
     def _validate(self) -> HistoryRow:

@@ -155,13 +155,13 @@ def check_changes(before: WeightHashes, after: WeightHashes, stage: Stage, weigh
 
 
 def _nothing_changed(stage: Stage, weights: Sequence[Array]) -> Message:
-    problem, learning_rate = f"stage {stage.name}: training changed no weights", stage.optimizer.learning_rate
+    learning_rate = stage.optimizer.learning_rate
     largest = max((float(np.abs(weight).max()) for weight in weights if weight.size), default=0.0)
     if largest > DIVERGED:
-        text = f"{problem}: they have grown to {largest:.2g}. Lower training.optimizer.learning_rate."
-        return Message("training-diverged", text, stage=stage.name, received=largest)
-    if learning_rate < SMALL_LEARNING_RATE:
-        text = f"{problem}: float32 needs a higher training.optimizer.learning_rate than {learning_rate:g}."
-        return Message("training-learning-rate-too-small", text, stage=stage.name, received=learning_rate)
-    text = f"{problem}: no gradient reaches them. Try another initialization (seed), activation or learning rate."
-    return Message("training-no-gradient", text, stage=stage.name)
+        reason = f"they have grown to {largest:.2g}. Lower training.optimizer.learning_rate."
+    elif learning_rate < SMALL_LEARNING_RATE:
+        reason = f"float32 needs a higher training.optimizer.learning_rate than {learning_rate:g}."
+    else:
+        reason = "no gradient reaches them. Try another initialization (seed), activation or learning rate."
+    text = f"stage {stage.name}: training changed no weights: {reason}"
+    return Message("training-no-weights-changed", text, stage=stage.name, reason=reason)

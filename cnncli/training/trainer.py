@@ -113,7 +113,7 @@ class Trainer:
     def _report_resume(self, state: TrainState) -> None:
         stages, done = self._context.stages, len(state.stages)
         if done == len(stages):
-            log.info(Message("training-resumed-at-end", "All stages are trained; evaluating the best epoch."))
+            log.info(Message("training-resumed", "Resuming after the last epoch."))
             return
         stage = stages[done]
         epoch, step = (state.stage.epoch, state.stage.totals.steps) if state.stage else (1, 0)
@@ -123,7 +123,7 @@ class Trainer:
 
     def _train_stage(self, stage: Stage) -> StageInputs:
         context, state, inputs = self._context, self._state, self._inputs_of(stage)
-        context.store.keep_only(inputs.keys())
+        context.store.keep_only(key for wanted in inputs.wanted() for key in wanted.keys)
         announce(inputs)
         resumed, self._resumed = self._resumed, None
         stage_run = StageRun(self._classifier, inputs, state, self._writer)

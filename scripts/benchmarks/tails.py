@@ -18,7 +18,7 @@ from cnncli.terminal.console import Console
 from cnncli.training.context import StageGraph, TrainingContext
 from cnncli.training.inputs import StageInputs
 from cnncli.training.objective import Objective
-from cnncli.training.optimizer import build_optimizer, learning_rates
+from cnncli.training.optimizer import build_optimizer, learning_rate_factor
 from cnncli.training.steps import TrainStep
 from scripts.benchmarks.keras_side import mixed_bfloat16, plain
 from scripts.benchmarks.measurements import Finding, Target, seconds_in_turns
@@ -55,7 +55,10 @@ class TailEpochs:
     def __call__(self) -> Any:
         """Train one more epoch without validation."""
         epoch, steps = next(self._epochs), math.ceil(self.images / self._batch_size)
-        factors = learning_rates(self._stage.schedule, epoch, self._stage.epochs, steps, 1.0)
+        schedule, epochs = self._stage.schedule, self._stage.epochs
+        factors = (
+            learning_rate_factor(schedule, step, steps, epochs) for step in range((epoch - 1) * steps, epoch * steps)
+        )
         batches = self._source.epoch(self._stage.name, epoch, self._batch_size)
         return self._step.train_epoch(batches, factors, f"epoch {epoch}")
 

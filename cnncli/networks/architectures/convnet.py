@@ -53,14 +53,9 @@ def _check_size(name: str, input_shape: tuple[int, int, int], options: Mapping[s
     for number, _ in enumerate(options["filters"], start=1):
         side = (side - options["convolutions"] * shrink) // options["pool_size"]
         if side < 1:
-            raise ConfigError(
-                Message(
-                    "config-image-size-too-small",
-                    f"data.image_size: {input_shape[0]}×{input_shape[1]} pixels are too small for {name}: no pixels "
-                    f"are left after block {number} of {len(options['filters'])}. Use larger images, fewer filters or "
-                    "padding: same",
-                    key="data.image_size",
-                    received=input_shape[:2],
-                    block=number,
-                )
+            text = (
+                f"data.image_size: too small for {name} (received {list(input_shape[:2])}): no pixels are left after "
+                f"block {number}. Use larger images, fewer filters or padding: same"
             )
+            facts = {"key": "data.image_size", "received": input_shape[:2], "block": number}
+            raise ConfigError(Message("config-image-size-too-small", text, **facts))
