@@ -181,18 +181,12 @@ class StageInputs:
         total = sum(one.total for one in features)
         n_cached = total - sum(one.missing(store) for one in features)
         enough_gb = f"{CAP_MARGIN * needed / 1e9:.2g}" if capacity == store.max_bytes else None
-        what = "Features" if self.graph.extraction.engine else "Images"
-        cached = f" ({n_cached:,} of {total:,} are cached)" if n_cached else ""
         instead = "only decoded pixels are cached" if self.cached == "pixels" else "nothing is cached"
-        remedy = (
-            f"cache.max_gb={enough_gb} is enough."
-            if enough_gb
-            else "Free disk space, or choose a cache directory on another disk with CNNCLI_CACHE."
-        )
+        remedy = f"cache.max_gb={enough_gb} is enough." if enough_gb else "Free disk space, or set CNNCLI_CACHE."
         return Message(
             "cache-features-do-not-fit",
-            f"{what} here would take {size(needed)}{cached}, but the cache has room for {size(capacity)}: "
-            f"{instead}, and all else is computed again in every epoch. {remedy}",
+            f"Its images would take {size(needed)} ({n_cached:,} of {total:,} are cached), but the cache has room "
+            f"for {size(capacity)}: {instead}, and all else is computed again in every epoch. {remedy}",
             needed_bytes=needed,
             capacity_bytes=capacity,
             total=total,

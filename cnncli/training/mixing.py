@@ -23,7 +23,7 @@ from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.engines.engine import Array
 from cnncli.runtime.random_keys import generator
 from cnncli.training.inputs import Batch
-from cnncli.training.objective import Objective
+from cnncli.training.objective import Measures, Objective
 
 
 class MixedLabels(NamedTuple):
@@ -122,25 +122,11 @@ class MixedObjective(Objective):
         labels = super().signature()
         return MixedLabels(labels, labels, tf.TensorSpec((), tf.float32))
 
-    def of(self, logits: Any, labels: Any) -> Any:
-        """See `Objective.of`."""
-        return _weighted(labels, super().of(logits, labels.own), super().of(logits, labels.partners))
-
-    def plain(self, logits: Any, labels: Any) -> Any:
-        """See `Objective.plain`."""
-        return _weighted(labels, super().plain(logits, labels.own), super().plain(logits, labels.partners))
-
-    def n_correct(self, logits: Any, labels: Any) -> Any:
-        """Return the number of correctly classified images, float32: both labels count in proportion."""
-        import tensorflow as tf
-
-        own, partners = super().n_correct(logits, labels.own), super().n_correct(logits, labels.partners)
-        return _weighted(labels, tf.cast(own, "float32"), tf.cast(partners, "float32"))
-
-
-def _weighted(labels: MixedLabels, own: Any, partners: Any) -> Any:
-    """Return the weighted mean of both values, in a form that equals `own` exactly if the ratio is 1."""
-    return own + (1.0 - labels.ratio) * (partners - own)
+    def measure(self, logits: Any, labels: Any) -> Measures:
+        """Return the weighted mean of the measures for both labels, in a form that is exact if the ratio is 1."""
+        own, partners = super().measure(logits, labels.own), super().measure(logits, labels.partners)
+        weight = 1.0 - labels.ratio
+        return Measures(*(first + weight * (second - first) for first, second in zip(own, partners, strict=True)))
 
 
 def _blend(array: Array, mix: Mix) -> Array:

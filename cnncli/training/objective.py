@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.networks.backend import import_keras
+
+
+class Measures(NamedTuple):
+    """Objective of a batch (scalar), plain loss of each image (n,), number of correctly classified images; float32."""
+
+    objective: Any
+    plain_losses: Any
+    n_correct: Any
 
 
 @dataclass(frozen=True)
@@ -32,37 +40,22 @@ class Objective:
 
         return tf.TensorSpec((None,), tf.int64)
 
-    def of(self, logits: Any, labels: Any) -> Any:
-        """Return the objective of a batch, a float32 scalar; logits are float32 (n, units), labels int64 (n,)."""
-        ops = import_keras().ops
-        losses = self._losses(logits, self._targets(labels))
-        if self.class_weights is not None:
-            losses = losses * ops.take(ops.convert_to_tensor(self.class_weights, "float32"), labels)
-        return ops.mean(losses)
-
-    def plain(self, logits: Any, labels: Any) -> Any:
-        """Return the plain loss of each image in a batch, float32 (n,)."""
-        return self._losses(logits, self._hard_targets(labels))
-
-    def n_correct(self, logits: Any, labels: Any) -> Any:
-        """Return the number of correctly classified images, int64. Ties go to the lower class index."""
+    def measure(self, logits: Any, labels: Any) -> Measures:
+        """Measure a batch; logits are float32 (n, units), labels int64 (n,). Ties go to the lower class index."""
         ops = import_keras().ops
         if self.activation == "sigmoid" and self.n_classes == 2:
+            targets = ops.expand_dims(ops.cast(labels, "float32"), 1)
             predicted = ops.cast(logits[:, 0] > 0, "int64")
         else:
+            targets = ops.one_hot(labels, self.n_classes, dtype="float32")
             predicted = ops.cast(ops.argmax(logits, axis=1), "int64")
-        return ops.sum(ops.cast(ops.equal(predicted, labels), "int64"))
-
-    def _hard_targets(self, labels: Any) -> Any:
-        ops = import_keras().ops
-        if self.activation == "sigmoid" and self.n_classes == 2:
-            return ops.expand_dims(ops.cast(labels, "float32"), 1)
-        return ops.one_hot(labels, self.n_classes, dtype="float32")
-
-    def _targets(self, labels: Any) -> Any:
-        targets = self._hard_targets(labels)
         uniform = 0.5 if self.activation == "sigmoid" else 1.0 / self.n_classes
-        return targets * (1.0 - self.label_smoothing) + uniform * self.label_smoothing
+        smoothed = targets * (1.0 - self.label_smoothing) + uniform * self.label_smoothing
+        losses = self._losses(logits, smoothed)
+        if self.class_weights is not None:
+            losses = losses * ops.take(ops.convert_to_tensor(self.class_weights, "float32"), labels)
+        n_correct = ops.sum(ops.cast(ops.equal(predicted, labels), "float32"))
+        return Measures(ops.mean(losses), self._losses(logits, targets), n_correct)
 
     def _losses(self, logits: Any, targets: Any) -> Any:
         losses = import_keras().losses

@@ -226,9 +226,10 @@ class TrainStep:
         def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
             with tf.GradientTape() as tape:
                 logits = infer(x, training=True)
-                value = tf.add_n([objective.of(logits, y), *tail.losses])
+                measures = objective.measure(logits, y)
+                value = tf.add_n([measures.objective, *tail.losses])
             self.optimizer.apply(tape.gradient(value, variables), variables)
-            return value, tf.reduce_sum(objective.plain(logits, y)), objective.n_correct(logits, y), logits
+            return value, tf.reduce_sum(measures.plain_losses), measures.n_correct, logits
 
         return (
             tf.function(train, input_signature=[inputs, objective.signature()], autograph=False),

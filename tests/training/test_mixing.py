@@ -49,9 +49,10 @@ def test_the_objective_is_kerass_on_mixed_labels(activation: str, classes: int, 
     objective = MixedObjective(activation, classes, smoothing)
 
     expected = kind(from_logits=True, label_smoothing=smoothing)(targets, logits)
-    assert float(objective.of(logits, labels)) == pytest.approx(float(expected), rel=1e-5)
+    measures = objective.measure(logits, labels)
+    assert float(measures.objective) == pytest.approx(float(expected), rel=1e-5)
     plain = kind(from_logits=True, reduction="none")(targets, logits)
-    np.testing.assert_allclose(objective.plain(logits, labels), plain, rtol=1e-5)
+    np.testing.assert_allclose(measures.plain_losses, plain, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
@@ -68,7 +69,7 @@ def test_class_weights_weigh_either_label_by_its_own_class(activation: str, clas
         expected += ratio * float(np.mean(np.array(weights)[hard] * each))
 
     objective = MixedObjective(activation, classes, 0.1, weights)
-    assert float(objective.of(logits, labels)) == pytest.approx(expected, rel=1e-5)
+    assert float(objective.measure(logits, labels).objective) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
@@ -77,16 +78,15 @@ def test_a_ratio_of_1_is_the_plain_objective_bit_for_bit(activation: str, classe
     logits, labels = logits_and_labels(activation, classes)
     whole = labels._replace(ratio=np.float32(1.0))
     ours, plain = (kind(activation, classes, 0.1, (0.5,) * classes) for kind in (MixedObjective, Objective))
-    for name in ("of", "plain", "n_correct"):
-        mixed_value, value = getattr(ours, name)(logits, whole), getattr(plain, name)(logits, labels.own)
-        np.testing.assert_array_equal(mixed_value, value)
+    for mixed, expected in zip(ours.measure(logits, whole), plain.measure(logits, labels.own), strict=True):
+        np.testing.assert_array_equal(mixed, expected)
 
 
 def test_either_label_counts_by_its_ratio() -> None:
     """Four images classified as class 1: by the first label, the second, both, none."""
     logits = np.tile(np.array([[0.0, 1.0, 0.0]], np.float32), (4, 1))
     labels = MixedLabels(np.array([1, 0, 1, 2]), np.array([0, 1, 1, 0]), np.float32(0.25))
-    assert float(MixedObjective("softmax", 3).n_correct(logits, labels)) == pytest.approx(0.25 + 0.75 + 1.0)
+    assert float(MixedObjective("softmax", 3).measure(logits, labels).n_correct) == pytest.approx(0.25 + 0.75 + 1.0)
 
 
 # --- What is drawn ---

@@ -20,7 +20,9 @@ def test_smoothing_equals_kerass(activation: str, classes: int, units: int) -> N
     loss = keras.losses.BinaryCrossentropy if activation == "sigmoid" else keras.losses.CategoricalCrossentropy
     expected = loss(from_logits=True, label_smoothing=0.2)(targets.astype(np.float32), logits)
 
-    assert float(Objective(activation, classes, 0.2).of(logits, labels)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(Objective(activation, classes, 0.2).measure(logits, labels).objective) == pytest.approx(
+        float(expected), rel=1e-5
+    )
 
 
 def test_class_weights_weigh_as_in_fit() -> None:
@@ -34,7 +36,7 @@ def test_class_weights_weigh_as_in_fit() -> None:
     )
 
     objective = Objective("softmax", 3, class_weights=weights)
-    assert float(objective.of(logits, labels)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(objective.measure(logits, labels).objective) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_plain_loss_knows_neither_smoothing_nor_weights() -> None:
@@ -42,7 +44,8 @@ def test_the_plain_loss_knows_neither_smoothing_nor_weights() -> None:
     logits, labels = RNG.normal(size=(5, 3)).astype(np.float32), RNG.integers(0, 3, 5)
     dressed = Objective("softmax", 3, label_smoothing=0.3, class_weights=(1.0, 2.0, 3.0))
 
-    np.testing.assert_array_equal(dressed.plain(logits, labels), Objective("softmax", 3).plain(logits, labels))
+    found, plain = (one.measure(logits, labels) for one in (dressed, Objective("softmax", 3)))
+    np.testing.assert_array_equal(found.plain_losses, plain.plain_losses)
 
 
 def test_balanced_weights_equal_scikit_learns() -> None:

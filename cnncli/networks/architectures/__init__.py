@@ -14,7 +14,7 @@ from Keras's seeded global generator.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -46,15 +46,13 @@ def architecture_of(info: NetworkInfo) -> ModuleType:
 
 def has_local_weights(info: NetworkInfo) -> bool:
     """Return whether the ImageNet weights of a network, with default options and size, are on this machine."""
-    is_local: Callable[[NetworkInfo], bool] | None = getattr(architecture_of(info), "has_local_weights", None)
-    return is_local is not None and is_local(info)
+    return bool(getattr(architecture_of(info), "has_local_weights", lambda _: False)(info))
 
 
 def special_layers() -> dict[str, frozenset[str]]:
     """Return the classes of layers that only some architectures use, by module."""
     layers: dict[str, frozenset[str]] = {}
-    for name in sorted({info.module for info in NETWORKS.values()}):
-        special: Mapping[str, frozenset[str]] = getattr(importlib.import_module(f"{__name__}.{name}"), "LAYERS", {})
-        for module, classes in special.items():
+    for architecture in map(architecture_of, NETWORKS.values()):
+        for module, classes in getattr(architecture, "LAYERS", {}).items():
             layers[module] = layers.get(module, frozenset()) | classes
     return layers

@@ -48,10 +48,8 @@ def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
 
         def check(name: bytes, link: Any) -> WeightsError | None:
             place = f"/{name.decode(errors='replace')}"
-            if link.type != h5py.h5l.TYPE_HARD:
-                return refused(place, "is a link to somewhere else")
-            if link.u in addresses or len(addresses) > MAX_OBJECTS:
-                return refused(place, "is one link too many: circular, or one of very many")
+            if link.type != h5py.h5l.TYPE_HARD or link.u in addresses or len(addresses) > MAX_OBJECTS:
+                return refused(place, "is a link as Keras never writes it")
             addresses.add(link.u)
             return None
 
@@ -93,24 +91,24 @@ def check_plain(path: Path) -> None:
 
 
 def as_array(found: Any) -> h5py.Dataset:
-    """Return an object of a file if it is an array of numbers, none of which was read yet.
-
-    Raises:
-        WeightsError: It is something else, its data are in another file, or it has a form that Keras never writes.
-    """
+    """Return an object of a file, unread, if it is an array of numbers in the file itself. Raises WeightsError."""
     import h5py
 
-    if not isinstance(found, h5py.Dataset):
-        raise refused(found.name, "is not an array of numbers")
-    if found.external or found.is_virtual:
-        raise refused(found.name, "has its data in another file")
-    if found.shape is None or not (found.dtype.kind in "fiu" or _is_bfloat16(found)):
-        raise refused(found.name, "is not an array of numbers")
-    plan = found.id.get_create_plist()
-    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
-    if not filters <= _FILTERS or math.prod(found.chunks or ()) > max(MAX_CHUNK_ITEMS, found.size):
-        raise refused(found.name, "is compressed as Keras never does it")
+    if not isinstance(found, h5py.Dataset) or not _is_plain(found):
+        raise refused(found.name, "is not an array of numbers as Keras writes it")
     return found
+
+
+def _is_plain(array: h5py.Dataset) -> bool:
+    """Return whether the data are numbers in this file, without plug-ins and without chunks that fill the memory."""
+    plan = array.id.get_create_plist()
+    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
+    return (
+        not (array.external or array.is_virtual or array.shape is None)
+        and (array.dtype.kind in "fiu" or _is_bfloat16(array))
+        and filters <= _FILTERS
+        and math.prod(array.chunks or ()) <= max(MAX_CHUNK_ITEMS, array.size)
+    )
 
 
 def read_array(array: h5py.Dataset) -> NDArray[np.float32]:

@@ -71,8 +71,7 @@ def load_file(backbone: keras.Model, path: Path, info: NetworkInfo, part: keras.
     for slot, arrays in values:
         for variable, value in zip(slot.variables, arrays, strict=True):
             variable.assign(value)
-        if hasattr(slot.layer, "finalize_state"):
-            # Keras's Normalization computes with constants that it makes of its variables.
+        if hasattr(slot.layer, "finalize_state"):  # Normalization computes with constants made of its variables
             slot.layer.finalize_state()
 
 
@@ -109,12 +108,7 @@ def _match(stored: Sequence[StoredModel], backbone: keras.Model, whole: keras.Mo
 
     Attempts, for each model in the file: layers by name if all names exist, else layers by order, as in Keras. Layers
     above the backbone (its top, another head) are skipped. If nothing fits, the attempt that matched most is returned.
-
-    Args:
-        stored: Models in the file.
-        backbone: The network, or the part of it below its output layer.
-        whole: The whole network without top.
-        info: Catalogue entry of the network.
+    `backbone` may be a part of the whole network without top.
     """
     attempts = list(_attempts(stored, backbone, whole, info))
     return max(attempts, key=lambda attempt: (attempt.problem is None, len(attempt.layers)))

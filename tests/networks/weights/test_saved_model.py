@@ -265,7 +265,7 @@ def _linked(file: h5py.File) -> None:
         (_size, "pixels gives 805,306,368 values for each image"),
         (_orphan, "it declares 4,398,"),
         (_weights(_packed), "/layers/dense/vars/0 declares more than is stored: refused"),
-        (_weights(_linked), "/layers/dense/vars/0 is a link to somewhere else: refused"),
+        (_weights(_linked), "/layers/dense/vars/0 is a link as Keras never writes it: refused"),
         (_weights(lambda file: file.__delitem__("layers/dense")), ""),
         (lambda content: content.update({"assets/x": b"x"}), "assets/x is in the archive, which no classifier has"),
         (lambda content: content.update({"../x": b"x"}), "../x is in the archive"),
