@@ -19,7 +19,7 @@ from cnncli.engines.engine import Array, Engine, EngineName, Precision
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert_graph, has_bfloat16
 from cnncli.errors import EngineError, Message, RunError
 from cnncli.inference.spec import PredictorSpec
-from cnncli.metrics.scores import probabilities_of
+from cnncli.metrics.classification import probabilities_of
 from cnncli.networks.backend import gpus
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder

@@ -1,4 +1,4 @@
-"""The evaluation of a classifier from its logits: metrics, confidence interval, results per class.
+"""The evaluation of a classifier from its logits: probabilities, loss, metrics, confidence interval, classes.
 
 Ties: among equal scores the class that comes first ranks higher, as in NumPy's `argmax`. A metric with a zero
 denominator (the recall of a class without images) is 0, as with scikit-learn's `zero_division=0`.
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import DataError, Message
-from cnncli.metrics.scores import plain_losses, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 
 TOP_K = 5
@@ -117,17 +116,11 @@ def evaluate_logits(
     """
     n, n_broken = len(labels), int((~np.isfinite(logits)).any(axis=1).sum())
     if n_broken:
-        raise DataError(
-            Message(
-                "metrics-not-finite",
-                f"The scores of {n_broken:,} of {n:,} images are NaN or Inf, as are weights of this classifier. Train "
-                "it again with a lower learning rate.",
-                received=n_broken,
-                n_images=n,
-            )
-        )
+        text = f"The scores of {n_broken:,} of {n:,} images are NaN or Inf. Train again with a lower learning rate."
+        raise DataError(Message("metrics-not-finite", text, received=n_broken, n_images=n))
     scores = ranking_scores(logits, activation)
-    matrix = _confusion_matrix(labels, scores.argmax(axis=1), len(classes))
+    pairs = np.bincount(labels * len(classes) + scores.argmax(axis=1), minlength=len(classes) ** 2)
+    matrix = pairs.reshape(len(classes), len(classes))
     n_correct, loss = int(np.trace(matrix)), float(plain_losses(logits, labels, activation).mean())
     counts = zip(matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True)
     return Metrics(
@@ -142,6 +135,47 @@ def evaluate_logits(
             for hits, predicted, true in counts
         ),
     )
+
+
+def probabilities_of(logits: NDArray[Any], activation: str) -> NDArray[np.float64]:
+    """Return the class probabilities of logits.
+
+    Args:
+        logits: (n, units), any float dtype.
+        activation: The head's. `softmax` and `linear` distribute the probability over the classes. `sigmoid` with one
+            unit is the probability of the second of two classes; with several units, one independent probability each.
+
+    Returns:
+        Float64 (n, classes) in 0-1.
+    """
+    z = logits.astype(np.float64)
+    if activation != "sigmoid":
+        return np.asarray(np.exp(z - np.logaddexp.reduce(z, axis=1, keepdims=True)))
+    positive = np.exp(-np.logaddexp(0.0, -z))
+    if z.shape[1] > 1:
+        return np.asarray(positive)
+    return np.concatenate([np.exp(-np.logaddexp(0.0, z)), positive], axis=1)
+
+
+def ranking_scores(logits: NDArray[Any], activation: str) -> NDArray[np.float64]:
+    """Return scores (n, classes) that rank the classes as their probabilities do, without saturating at 1."""
+    z = logits.astype(np.float64)
+    return np.concatenate([-z, z], axis=1) if activation == "sigmoid" and z.shape[1] == 1 else z
+
+
+def plain_losses(logits: NDArray[Any], labels: NDArray[np.int64], activation: str) -> NDArray[np.float64]:
+    """Return the exact cross-entropy (n,) of each image in nats, without smoothing, class weights or penalties.
+
+    Args:
+        logits: (n, units).
+        labels: (n,) class indices.
+        activation: The head's. `sigmoid` means binary cross-entropy, averaged over the units as Keras does.
+    """
+    z = logits.astype(np.float64)
+    if activation != "sigmoid":
+        return np.asarray(np.logaddexp.reduce(z, axis=1) - z[np.arange(len(z)), labels])
+    target = labels[:, None] if z.shape[1] == 1 else np.arange(z.shape[1])[None] == labels[:, None]
+    return np.asarray(np.mean(np.logaddexp(0.0, z) - z * target, axis=1))
 
 
 def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -159,10 +193,6 @@ def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     scale = 1 + z * z / n
     # The ends of 0 and n are exact; rounding would leave them slightly off.
     return (0.0 if k == 0 else (center - half_width) / scale, 1.0 if k == n else (center + half_width) / scale)
-
-
-def _confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 def _ranks(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,13 +1,16 @@
-"""The optimizer of a stage, and its learning rate over the stage."""
+"""The optimizer of a stage, its learning rate over the stage, and what depends on a metric that stops improving."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.config.schema import OptimizerConfig, ScheduleConfig
+from cnncli.config.schema import EarlyStoppingConfig, OptimizerConfig, PlateauConfig, ScheduleConfig
 from cnncli.errors import ConfigError, Message
+from cnncli.metrics.table import is_better
 from cnncli.networks.backend import import_keras
 
 if TYPE_CHECKING:
@@ -25,10 +28,8 @@ def build_optimizer(settings: OptimizerConfig) -> keras.optimizers.Optimizer:
         return getattr(import_keras().optimizers, name)(learning_rate=settings.learning_rate, **settings.arguments)
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        text = f"training.optimizer: keras.optimizers.{name} rejects this: {reason}"
-        raise ConfigError(
-            Message("config-optimizer-rejected", text, key="training.optimizer", reason=reason)
-        ) from error
+        key, text = "training.optimizer", f"training.optimizer: keras.optimizers.{name} rejects this: {reason}"
+        raise ConfigError(Message("config-optimizer-rejected", text, key=key, reason=reason)) from error
 
 
 def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -51,3 +52,43 @@ def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: i
             progress = min(since / max(epochs - schedule.warmup_epochs, 1e-9), 1.0)
             low = schedule.final_fraction
             return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@dataclass
+class Patience:
+    """Counts in `waited` the epochs since the monitored metric last improved."""
+
+    best: float | None = None
+    waited: int = 0
+
+    def update(self, settings: EarlyStoppingConfig | PlateauConfig, results: Mapping[str, float]) -> int:
+        """Take the results of an epoch and return the number of epochs without improvement."""
+        value = results[settings.monitor]
+        if is_better(settings.monitor, value, self.best, settings.min_delta):
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        return self.waited
+
+
+@dataclass
+class Plateau:
+    """Lowers the learning rate by `factor` as Keras's ReduceLROnPlateau does, including its cooldown in epochs."""
+
+    patience: Patience = field(default_factory=Patience)
+    cooldown: int = 0
+    factor: float = 1.0
+
+    def update(self, settings: PlateauConfig, results: Mapping[str, float], learning_rate: float) -> None:
+        """Take the results of an epoch and update `factor`, given the optimizer's learning rate before any factor."""
+        if self.cooldown > 0:
+            self.cooldown -= 1
+            self.patience.waited = 0
+        waited = self.patience.update(settings, results)
+        if self.cooldown > 0:
+            self.patience.waited = 0
+        elif waited >= settings.patience:
+            lowest = min(settings.min_learning_rate / learning_rate, self.factor)
+            self.factor = max(self.factor * settings.factor, lowest)
+            self.cooldown = settings.cooldown
+            self.patience.waited = 0

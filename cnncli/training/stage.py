@@ -16,11 +16,10 @@ from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.npz import Arrays
-from cnncli.training.callbacks import Patience, Plateau
 from cnncli.training.inputs import StageInputs
 from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights
-from cnncli.training.optimizer import build_optimizer, learning_rate_factor
+from cnncli.training.optimizer import Patience, Plateau, build_optimizer, learning_rate_factor
 from cnncli.training.stage_report import StageReport, WeightHashes, check_changes, warn_about_start
 from cnncli.training.state import (
     BestEpoch,

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from cnncli.engines.engine import Array, Precision
 from cnncli.errors import Message, NonFiniteError
-from cnncli.metrics.scores import plain_losses, ranking_scores
+from cnncli.metrics.classification import plain_losses, ranking_scores
 from cnncli.metrics.table import Predictions, compute_metrics, need_scores
 from cnncli.networks.head import LOGITS
 from cnncli.networks.mixed_precision import hand_weights_over, mixed_bfloat16

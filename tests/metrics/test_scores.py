@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cnncli.metrics.scores import plain_losses, probabilities_of
+from cnncli.metrics.classification import plain_losses, probabilities_of
 
 LOGITS = arrays(np.float64, (5, 4), elements=st.floats(-50, 50))
 

@@ -20,7 +20,7 @@ from cnncli.features.extract import Extraction, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
 from cnncli.inference.predictor import Predictor, load_predictor
-from cnncli.metrics.scores import plain_losses, probabilities_of
+from cnncli.metrics.classification import plain_losses, probabilities_of
 from cnncli.recipes.predict import Prediction, predict
 from cnncli.recipes.train import Run, train
 from cnncli.terminal.console import Console

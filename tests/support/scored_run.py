@@ -18,7 +18,7 @@ from cnncli.features.extract import Extraction, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
 from cnncli.inference.predictor import load_predictor
-from cnncli.metrics.scores import probabilities_of
+from cnncli.metrics.classification import probabilities_of
 from cnncli.networks.classifier import load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.predict import Prediction, predict

@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cnncli.config.schema import EarlyStoppingConfig, PlateauConfig
-from cnncli.training.callbacks import Patience, Plateau
+from cnncli.training.optimizer import Patience, Plateau
 
 # Keras 3.15 asks TensorFlow's variables for arrays in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
