@@ -66,11 +66,6 @@ def build_backbone(
 def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Model:
     """Return the model up to one of its layers, which it shares with the whole network.
 
-    Args:
-        model: The network without top.
-        output_layer: Name of the layer whose output becomes the model's output, or None for the whole network.
-        name: Name of the network, for messages.
-
     Raises:
         ConfigError: There is no layer of this name, or its output is neither feature maps nor a vector.
     """

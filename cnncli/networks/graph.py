@@ -24,11 +24,7 @@ def nodes_in_order(model: keras.Model) -> list[Any]:
 
 
 def output_of(model: keras.Model, layer_name: str) -> keras.KerasTensor:
-    """Return the output tensor of a layer in a model's graph.
-
-    Raises:
-        KeyError: the graph has no layer of that name, or the layer gives several tensors.
-    """
+    """Return the only output tensor of a layer in a model's graph. Raises KeyError."""
     for node in nodes_in_order(model):
         if node.operation.name == layer_name and len(node.outputs) == 1:
             return node.outputs[0]
@@ -58,15 +54,8 @@ def replay(
 ) -> list[keras.KerasTensor]:
     """Call every layer of a model again, on other inputs: the same weights in a new graph.
 
-    Models nested inside (ConvNeXt has four) are opened, so that the new graph is flat.
-
-    Args:
-        model: a functional model.
-        inputs: one tensor for each of the model's inputs, of the same shapes.
-        substitute: gives the operation to call in an operation's place; the same one by default.
-
-    Returns:
-        One tensor for each of the model's outputs.
+    Models nested inside (ConvNeXt has four) are opened, so that the new graph is flat. `substitute` may give another
+    operation to call in an operation's place.
     """
     library = import_keras()
 

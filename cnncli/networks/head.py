@@ -22,17 +22,9 @@ def output_units(head: HeadConfig, n_classes: int) -> int:
 def build_head(features: keras.KerasTensor, head: HeadConfig, n_classes: int, seed: int) -> keras.KerasTensor:
     """Put pooling, layers and output on top of a backbone's features.
 
-    The last dense layer gives logits and is named `head_logits`; the output's activation follows as a layer of its
-    own, so that training computes the loss from logits.
-
-    Args:
-        features: float32 (batch, height, width, channels), or (batch, channels) where there is nothing to pool.
-        head: its settings.
-        n_classes: number of classes, at least 2.
-        seed: of initial weights and dropout.
-
-    Returns:
-        Scores, float32 (batch, units) with `units = output_units(head, n_classes)`.
+    The last dense layer gives logits; the output's activation is a layer of its own, so that training computes the loss
+    from logits. Features are float32 (batch, height, width, channels), or (batch, channels) if there is nothing to
+    pool; scores are float32 (batch, `output_units`).
     """
     keras = import_keras()
     x = _pool(features, head.pooling)

@@ -14,14 +14,9 @@ if TYPE_CHECKING:
 
 
 def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> keras.Model:
-    """Copy a graph with Keras's dtype policy `mixed_bfloat16`; the copy has its own weights with the same values.
+    """Copy a graph with Keras's dtype policy `mixed_bfloat16`, except for the layers named in `in_float32`.
 
-    Args:
-        model: a functional model; it is not changed.
-        in_float32: names of layers that keep computing in float32.
-
-    Returns:
-        A model whose layers have the names and the `trainable` of the originals.
+    The copy has its own weights with the same values; its layers have the names and the `trainable` of the originals.
     """
     library = import_keras()
     copies: dict[int, Any] = {}
@@ -41,8 +36,7 @@ def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> kera
             twin = copies[id(layer)]
             twin.set_weights(layer.get_weights())
             twin.trainable = layer.trainable
-            if hasattr(twin, "finalize_state"):
-                # Keras's Normalization computes with constants that it makes of its weights.
+            if hasattr(twin, "finalize_state"):  # Normalization computes with constants made of its weights
                 twin.finalize_state()
     return copy
 
@@ -53,14 +47,7 @@ def is_convolutional(model: keras.Model) -> bool:
 
 
 def split_logits(tail: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Divide a tail into two models, for engines with one precision per graph.
-
-    Args:
-        tail: tail of a cut, whose last layer returns the logits.
-
-    Returns:
-        The model below the last layer, and the last layer; they share the tail's weights.
-    """
+    """Return a tail's model below its last layer, and this layer, for engines with one precision per graph."""
     library = import_keras()
     below = crossing_tensors(tail, [operation.name for operation in tail.operations].index(LOGITS))
     return library.Model(tail.inputs, below), library.Model(below, tail.outputs)

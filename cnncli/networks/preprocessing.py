@@ -18,15 +18,9 @@ _TORCH_DEVIATIONS_RGB = (0.229, 0.224, 0.225)
 
 
 def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTensor:
-    """Add preprocessing layers, equal to Keras's own preprocessing of that kind.
+    """Add preprocessing layers, equal to Keras's own preprocessing of that kind; their names start with `preprocess_`.
 
-    Args:
-        pixels: Float32 images (batch, height, width, 3) in 0–255, or (batch, height, width, 1), which are repeated to
-            three channels.
-        kind: Preprocessing of the network in the catalogue.
-
-    Returns:
-        Float32 images (batch, height, width, 3). Names of the added layers start with `preprocess_`.
+    Pixels are float32 (batch, height, width, 3 or 1); one channel is repeated to three.
     """
     keras = import_keras()
     if pixels.shape[-1] == 1:

@@ -14,15 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerLine:
-    """One layer, or operation, of a graph.
-
-    Attributes:
-        name: Name in the graph, as in `unfreeze` and `output_layer`.
-        type: Name of its class in Keras.
-        output_shape: Shape of its first output, without the batch.
-        parameters: Number of its parameters, trained or not.
-        trainable: Whether training would change any of them.
-    """
+    """One layer, or operation, of a graph: its name and class, the shape of its first output without the batch."""
 
     name: str
     type: str

@@ -65,10 +65,9 @@ class StageGraph:
     """A classifier cut for a stage, with the engine that runs its trunk.
 
     Attributes:
-        plan: Layers and weights that train.
         precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
         extraction: How features at the cut are computed, with the engine of the trunk.
-        converted: The converted trunk; None if there is none.
+        converted: File of the converted trunk, if there is one.
     """
 
     stage: Stage

@@ -103,13 +103,13 @@ class TrainStep:
         totals: EpochTotals | None = None,
         after_step: Callable[[int], None] = lambda _: None,
     ) -> EpochTotals:
-        """Train on the batches of an epoch, or on those that are left of it.
+        """Train on the batches of an epoch, or on those that are left of it; update and return its totals.
 
         Args:
             batches: Batches; mixed ones if the objective is a `MixedObjective`.
             learning_rates: For each of them the factor of the base learning rate.
             where: Stage and epoch, for error messages.
-            totals: Totals of the steps that were done before, which are updated and returned.
+            totals: Totals of the steps that were done before.
             after_step: Called after each step with its number of images. If it raises, the step remains done.
 
         Raises:
@@ -132,11 +132,7 @@ class TrainStep:
     def evaluate(
         self, batches: Iterable[Batch], where: str, after_batch: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        """Return the metrics of a pass that changes nothing, computed as `cnncli evaluate` does.
-
-        Raises:
-            NonFiniteError: A logit is NaN or Inf.
-        """
+        """Return the metrics of a pass that changes nothing, as `cnncli evaluate` does. Raises NonFiniteError."""
         totals, activation = EpochTotals(), self._objective.activation
         for inputs, labels in batches:
             logits = self._functions(inputs)[1](inputs).numpy()

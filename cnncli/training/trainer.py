@@ -52,12 +52,8 @@ class Trainer:
     ) -> None:
         """Prepare to resume from the newest checkpoint of the run, if there is one.
 
-        Args:
-            classifier: The weights to start from.
-            context: Config, images, engine and cache.
-            writer: Writes history, stage report and checkpoints.
-            parent_metrics: Validation metrics of a parent run, by name, empty if it measured none. Its weights count as
-                epoch 0, which can remain the best. None: there is no parent.
+        The classifier has the initial weights. With `parent_metrics` they are those of a parent run, and count as epoch
+        0, which can remain the best; its validation metrics may be empty.
         """
         self._classifier, self._context, self._writer = classifier, context, writer
         self._parent_metrics = parent_metrics

@@ -29,13 +29,7 @@ ABANDONED_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of ImageNet weights as Keras would request it.
-
-    Attributes:
-        name: File name below $KERAS_HOME/models.
-        url: Address from which Keras downloads it.
-        digest: MD5 or SHA-256 in hexadecimal digits, or None if Keras knows none.
-    """
+    """A file of ImageNet weights as Keras would request it; `digest` is an MD5 or SHA-256 in hexadecimal digits."""
 
     name: str
     url: str

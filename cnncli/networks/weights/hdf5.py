@@ -112,11 +112,7 @@ def _is_plain(array: h5py.Dataset) -> bool:
 
 
 def read_array(array: h5py.Dataset) -> NDArray[np.float32]:
-    """Read an array whose shape is the expected one.
-
-    Raises:
-        WeightsError: The file is damaged at this place.
-    """
+    """Read an array whose shape is the expected one. Raises WeightsError."""
     try:
         values = array[()]
     except (OSError, ValueError) as error:
@@ -145,13 +141,7 @@ def name_in(where: h5py.Group | h5py.Dataset, attribute: str) -> str | None:
 def names_in(group: h5py.Group, attribute: str, longest_text: int) -> list[str]:
     """Return the list of names in an attribute, or in `attribute0`, `attribute1` … if it is too long for one.
 
-    Args:
-        group: Group with the attribute.
-        attribute: Name of the attribute.
-        longest_text: Upper bound of the length of a text in the file in bytes, see `longest_text_in`.
-
-    Raises:
-        WeightsError: It is not a list of names, or could fill the memory.
+    `longest_text` is an upper bound for each of them, see `longest_text_in`. Raises WeightsError.
     """
     parts = takewhile(group.attrs.__contains__, (f"{attribute}{number}" for number in count()))
     return [
@@ -197,11 +187,6 @@ def longest_text_in(path: Path) -> int:
 
 
 def refused(place: str, reason: str) -> WeightsError:
-    """Return the error for content that Keras never writes.
-
-    Args:
-        place: Path in the file, or a word for the file.
-        reason: Predicate of the message.
-    """
+    """Return the error for content that Keras never writes; `reason` is the predicate of the message."""
     text = f"{printable(place)} {reason}: refused"
     return WeightsError(Message("weights-refused", text, place=place, reason=reason))

@@ -27,13 +27,7 @@ IMAGENET_MEANS = (0.485, 0.456, 0.406)
 
 @dataclass(frozen=True)
 class _Slot:
-    """A layer of a network that has weights.
-
-    Attributes:
-        place: Its place in a file, see `StoredModel.by_place`.
-        layer: The layer.
-        variables: Its weights in the order in which the file has them.
-    """
+    """A layer with its place in a file, see `StoredModel.by_place`, and its weights in the file's order."""
 
     place: str
     layer: keras.layers.Layer
@@ -49,13 +43,9 @@ class _Match:
 
 
 def load_file(backbone: keras.Model, path: Path, info: NetworkInfo, part: keras.Model | None = None) -> None:
-    """Load the weights of a file into a backbone, or into a part of it, after comparing all shapes.
+    """Load the weights of a file into a network without top, or into a part of it, after comparing all shapes.
 
-    Args:
-        backbone: The network without top.
-        path: The file.
-        info: Catalogue entry of the network.
-        part: The network up to its output layer. A file that ends there is enough.
+    A file that ends at the output layer of the part is enough.
 
     Raises:
         WeightsError: The file cannot be read, or holds another network; nothing was assigned.

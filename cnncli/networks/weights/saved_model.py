@@ -96,14 +96,7 @@ def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def check_description(description: Any) -> None:
-    """Check that a model may be built from its description: the flat graph of a classifier as cnncli writes it.
-
-    Args:
-        description: Content of the archive's `config.json`.
-
-    Raises:
-        ValueError: It describes something else.
-    """
+    """Raise ValueError unless `config.json` describes the flat graph of a classifier as cnncli writes it."""
     is_model = isinstance(description, dict) and (description.get("module"), description.get("class_name")) in _MODEL
     _require(is_model, "does not describe a functional model")
     layers: Any = _entries_of(description).get("layers")
