@@ -166,10 +166,7 @@ def ranking_scores(logits: NDArray[Any], activation: str) -> NDArray[np.float64]
 def plain_losses(logits: NDArray[Any], labels: NDArray[np.int64], activation: str) -> NDArray[np.float64]:
     """Return the exact cross-entropy (n,) of each image in nats, without smoothing, class weights or penalties.
 
-    Args:
-        logits: (n, units).
-        labels: (n,) class indices.
-        activation: The head's. `sigmoid` means binary cross-entropy, averaged over the units as Keras does.
+    For `sigmoid`, it is the binary cross-entropy, averaged over the units as Keras does.
     """
     z = logits.astype(np.float64)
     if activation != "sigmoid":

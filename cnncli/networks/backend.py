@@ -68,10 +68,7 @@ def _imported() -> ModuleType:
         keras = importlib.import_module("keras")
     if keras.config.backend() != "tensorflow":
         name = keras.config.backend()
-        text = (
-            f"Keras was imported with the {name} backend before cnncli: it needs tensorflow; "
-            "set KERAS_BACKEND=tensorflow, or import cnncli first"
-        )
+        text = f"Keras was imported with the {name} backend. Set KERAS_BACKEND=tensorflow, or import cnncli first."
         raise EngineError(Message("engine-keras-backend", text, received=name, expected="tensorflow"))
     if is_first:  # else the process has settings of its own, see `standard_settings`
         keras.config.set_image_data_format("channels_last")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -48,11 +48,7 @@ def sizes_for(images: int) -> list[int]:
 
 
 def resolve_batch_size(config: Config, n_classes: int, images: int, console: Console) -> Config:
-    """Return the config with a number as `training.batch_size`: for `auto`, the largest that fits in every stage.
-
-    Raises:
-        TrainingError: Not even one of the training images fits.
-    """
+    """Return the config with a number as `training.batch_size`: for `auto`, the largest that fits in every stage."""
     if config.training.batch_size != "auto":
         return config
     sizes = sizes_for(images)
@@ -90,12 +86,16 @@ def main() -> None:
     question = json.load(sys.stdin)
     config = Config.model_validate(question["config"])
     with nullcontext() if gpus() else bounded(MEMORY_FRACTION, swap=False):  # on a GPU, its own memory counts
-        for size, fits in _trials(config, question["n_classes"], question["sizes"]):
-            print(json.dumps({"size": size, "fits": fits}), flush=True)
+        steps = _steps(config, question["n_classes"])
+        for size in question["sizes"]:
+            print(json.dumps({"size": size, "fits": False}), flush=True)  # the next line may end the process
+            if all(_fits(step, size) for step in steps):
+                print(json.dumps({"size": size, "fits": True}), flush=True)
+                break
 
 
-def _trials(config: Config, n_classes: int, sizes: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """Yield each size, first as one that may end the process, then with the result, up to the first that fits."""
+def _steps(config: Config, n_classes: int) -> list[TrainStep]:
+    """Return the training step of each stage."""
     backbone = config.backbone.model_copy(update={"weights": "none"})  # as large as any
     classifier = build_classifier(config.model_copy(update={"backbone": backbone}), n_classes)
     objective = Objective(config.head.activation, n_classes)
@@ -105,11 +105,7 @@ def _trials(config: Config, n_classes: int, sizes: Sequence[int]) -> Iterator[tu
         tail = cut_classifier(classifier, stage.unfreeze, stage.batch_norm).tail
         precision = convolutional if is_convolutional(tail) else "float32"
         steps.append(TrainStep(tail, build_optimizer(stage.optimizer), objective, precision))
-    for size in sizes:
-        yield size, False
-        if all(_fits(step, size) for step in steps):
-            yield size, True
-            return
+    return steps
 
 
 def _fits(step: TrainStep, size: int) -> bool:

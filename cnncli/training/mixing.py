@@ -44,13 +44,7 @@ MixedBatch = tuple[list[Array], MixedLabels]
 
 @dataclass(frozen=True)
 class Mix:
-    """How one batch is mixed.
-
-    Attributes:
-        partners: For each image the row of the image that is mixed in, int64 (n,).
-        ratio: Proportion of the own image in the result, 0-1.
-        box: Rows and columns that are pasted from the partner; None: the two are blended.
-    """
+    """The row of each image's partner (n,), the proportion 0-1 of the own image, and the rectangle that is pasted."""
 
     partners: NDArray[np.int64]
     ratio: np.float32

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def build_optimizer(settings: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """Build a new Keras optimizer.
-
-    Raises:
-        ConfigError: Keras rejects the value of an argument.
-    """
+    """Build a new Keras optimizer. Raises ConfigError if Keras rejects the value of an argument."""
     name = OPTIMIZERS[settings.name.lower()].class_name
     try:
         return getattr(import_keras().optimizers, name)(learning_rate=settings.learning_rate, **settings.arguments)

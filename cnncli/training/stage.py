@@ -69,13 +69,8 @@ class StageRun:
     def run(self, arrays: Arrays | None) -> StageReport:
         """Train the stage, and leave the classifier with the weights of the best epoch so far.
 
-        A signal that asks to stop is obeyed between two steps, after writing a checkpoint.
-
-        Args:
-            arrays: Arrays of the checkpoint that the training resumes from; None: from its beginning.
-
-        Raises:
-            NonFiniteError, TrainingError, KeyboardInterrupt, Terminated: See `Trainer.train`.
+        A signal that asks to stop is obeyed between two steps, after writing a checkpoint. `arrays` are those of the
+        checkpoint that the training resumes from. Raises as `Trainer.train`.
         """
         try:
             if self._state.stage is None or arrays is None:
@@ -215,10 +210,8 @@ class StageRun:
         if state.stopping and (settings := stage.early_stopping):
             state.has_stopped = state.stopping.update(settings, row.metrics) >= settings.patience
             if state.has_stopped and state.epoch < stage.epochs:
-                monitor, patience = settings.monitor, settings.patience
-                text = f"{stage.name} stops early: {monitor} has not improved for {patience} epochs"
-                facts = {"stage": stage.name, "monitor": monitor, "patience": patience}
-                log.info(Message("training-stopped-early", text, **facts))
+                text = f"{stage.name} stops early: {settings.monitor} has not improved for {settings.patience} epochs"
+                log.info(Message("training-stopped-early", text, stage=stage.name, monitor=settings.monitor))
         state.epoch, state.totals = state.epoch + 1, EpochTotals()
 
     def _save_if_due(self) -> None:

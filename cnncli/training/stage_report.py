@@ -35,13 +35,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Plan of a stage: layers, weights and cut.
+    """Plan of a stage: its cut, and the layers that train in the graph's order.
 
     Attributes:
         cut_at: First operation of the tail.
         crossing: Name and shape of each tensor that crosses the cut.
-        trained_layers: Names, in the graph's order.
-        layer_parameters: Number of weights of each of them, including the statistics of batch normalization.
+        layer_parameters: Number of weights of each trained layer, with the statistics of batch normalization.
     """
 
     name: str

@@ -67,10 +67,8 @@ class Trainer:
         A training that resumes from a checkpoint ends with the same weights as one that was not interrupted.
 
         Raises:
-            NonFiniteError: A loss, a class score or a weight became NaN or Inf, even with a lower learning rate.
-            TrainingError: Frozen weights changed, or no weights did, or a batch does not fit into memory.
+            TrainingError: NaN or Inf even with a lower learning rate, no weights changed, or a batch is too large.
             DataError: Images can no longer be decoded.
-            CutError: A stage names a layer that does not exist.
             RunError: A checkpoint cannot be written, or belongs to another training.
             KeyboardInterrupt, Terminated: By a signal; there is a checkpoint then.
         """

@@ -143,11 +143,11 @@ def test_what_is_tried_is_bounded_as_training_is(
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
     monkeypatch.setattr(batch_size, "gpus", lambda: gpus)
     monkeypatch.setattr(batch_size, "bounded", bounded)
-    monkeypatch.setattr(batch_size, "_trials", lambda *_: [(1, True)])
+    monkeypatch.setattr(batch_size, "_steps", lambda *_: [])
     batch_size.main()
 
     assert bounds_used == bounds
-    assert capsys.readouterr().out == '{"size": 1, "fits": true}\n'
+    assert capsys.readouterr().out.splitlines() == ['{"size": 1, "fits": false}', '{"size": 1, "fits": true}']
 
 
 def test_every_number_of_images_has_a_size() -> None:

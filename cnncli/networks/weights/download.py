@@ -66,12 +66,9 @@ def fetch(file: PublishedFile) -> Path:
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = error.reason if type(error) is urllib.error.URLError else error
         reason = reason_of(cause) if isinstance(cause, BaseException) else cause
-        instead = " in place of the damaged one" if target.is_file() else ""
-        text = (
-            f"backbone.weights: {file.name} cannot be downloaded from {file.url} ({reason}): put the file at "
-            f"{printable(target)}{instead}, or name another weights file"
-        )
-        facts = {"key": "backbone.weights", "url": file.url, "path": target, "reason": reason}
+        key, remedy = "backbone.weights", f"put the file at {printable(target)}, or name another weights file"
+        text = f"{key}: {file.name} cannot be downloaded from {file.url} ({reason}): {remedy}"
+        facts = {"key": key, "url": file.url, "path": target, "reason": reason}
         raise WeightsError(Message("weights-download-failed", text, **facts)) from error
     return target
 
@@ -91,10 +88,7 @@ def _prepare_folder(target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=target.parent).close()
     except OSError as error:
-        text = (
-            f"{printable(target.parent)}: ImageNet weights cannot be kept here ({error.strerror}): set KERAS_HOME to a "
-            "folder that can be written"
-        )
+        text = f"{printable(target.parent)}: {error.strerror}. Set KERAS_HOME to a folder that can be written."
         raise WeightsError(Message("weights-folder-unusable", text, path=target.parent)) from error
     for temporary in target.parent.glob(f".{target.stem}.*{target.suffix}"):
         with suppress(OSError):

@@ -159,7 +159,7 @@ def _texts(where: h5py.Group | h5py.Dataset, attribute: str, longest_text: int) 
     if n_texts == 0:
         return []
     if h5py.check_string_dtype(stored.dtype) is None or n_texts > MAX_NAMES:
-        raise refused(where.name, "has names in a form that Keras never writes")
+        raise refused(where.name, "has names as Keras never writes them")
     if n_texts * longest_text > MAX_TEXT_BYTES:
         remedy = "save the model again with model.save_weights('NAME.weights.h5')"
         raise refused(where.name, f"has {n_texts:,} names that could fill the memory ({remedy})")
