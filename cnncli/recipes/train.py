@@ -27,7 +27,7 @@ from cnncli.report.curves import draw_curves
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, end_run
 from cnncli.runs.log import remembering
-from cnncli.runs.writer import RunWriter
+from cnncli.runs.records import RunWriter
 from cnncli.storage.atomic import write_atomically
 from cnncli.storage.cache_dir import make_cache_dir
 from cnncli.storage.safe_io import read_json

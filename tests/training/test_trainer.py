@@ -357,7 +357,7 @@ def test_a_convolutional_tail_learns_in_bfloat16(train: Train, tmp_path: Path) -
     first, second = (train(tmp_path / name, mode="from-scratch", precision="bfloat16") for name in "ab")
     (entry,) = first.outcome.stages
 
-    assert first.outcome.last.precision == "bfloat16"
+    assert first.outcome.inputs.graph.precision == "bfloat16"
     assert {str(weight.dtype) for weight in first.classifier.model.weights} == {"float32"}
     assert entry.trained_weights_sha256[0] != entry.trained_weights_sha256[1]
     assert first.digest == second.digest
@@ -368,8 +368,8 @@ def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
     """Without a convolution bfloat16 would gain nothing, whatever the precision of the trunk."""
     trained = train(tmp_path / "a", precision="bfloat16")
 
-    assert trained.outcome.last.engine is not None
-    assert (trained.outcome.last.engine.choice.precision, trained.outcome.last.precision) == ("bfloat16", "float32")
+    graph = trained.outcome.inputs.graph
+    assert (graph.choice.precision, graph.precision) == ("bfloat16", "float32")
 
 
 @pytest.mark.parametrize("views", [3, "fresh"])
