@@ -187,7 +187,7 @@ class StageRun:
     def _validate(self) -> HistoryRow:
         totals, started = self._current.totals, time.monotonic()
         batches = self._validation.in_order(self._context.batch_size)
-        validation = self._step.evaluate(batches, self._where, self._save_if_due)
+        validation = self._step.evaluate(batches, self._where, self._save_if_stopped)
         seconds = totals.seconds + time.monotonic() - started
         return HistoryRow(
             stage=self._stage.name,
@@ -220,6 +220,10 @@ class StageRun:
             self._check_weights()
             self._save()
         self._stop.obey()
+
+    def _save_if_stopped(self) -> None:
+        if self._stop:
+            self._save_if_due()
 
     def _save(self) -> None:
         arrays = layer_arrays(self._classifier, self._state.trained_layers)
