@@ -114,22 +114,21 @@ class Extraction:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Features that are to be in the cache: images in views 0 … views − 1.
-
-    Attributes:
-        extraction: how the features are computed.
-        digests: digests of the images; equal ones count once.
-        views: number of views per image; 0: no features are wanted.
-    """
+class FeatureSet:
+    """The features of images in views 0 … views − 1; equal images count once, and without views there are none."""
 
     extraction: Extraction
-    digests: Sequence[str]
+    images: Sequence[ImageRecord]
     views: int = 1
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """Digests of the images."""
+        return [image.digest for image in self.images]
 
     @property
     def keys(self) -> list[FeatureKey]:
-        """Their keys in the cache."""
+        """Their keys in the cache, one for each view."""
         return [self.extraction.key(view) for view in range(self.views)]
 
     @property
@@ -146,14 +145,14 @@ class Wanted:
         return self.total * self.extraction.bytes_per_image if self.total else 0
 
 
-def fits(wanted: Sequence[Wanted], store: FeatureStore) -> bool:
+def fits(sets: Sequence[FeatureSet], store: FeatureStore) -> bool:
     """Return whether features are all cached already, or fit into the cache.
 
     Cached features are used however small the cache has become: reading them takes no space.
     """
-    if not any(one.missing(store) for one in wanted):
+    if not any(one.missing(store) for one in sets):
         return True
-    return sum(one.size_bytes() for one in wanted) <= store.capacity()
+    return sum(one.size_bytes() for one in sets) <= store.capacity()
 
 
 @dataclass(frozen=True)
@@ -167,23 +166,19 @@ class Counts:
         return Counts(self.computed + other.computed, self.reused + other.reused)
 
 
-def extract(
-    extraction: Extraction, rows: Sequence[ImageRecord], views: int, store: FeatureStore, console: Console
-) -> tuple[list[StoredFeatures], Counts]:
-    """Return the features of images in views 0 … views − 1, and how many were computed and reused.
+def extract(features: FeatureSet, store: FeatureStore, console: Console) -> tuple[list[StoredFeatures], Counts]:
+    """Return the features of each view, and how many were computed and reused.
 
     Raises:
         DataError: images that cannot be decoded or have changed since they were indexed, all of them.
         CacheError: features cannot be cached.
     """
-    digests = [row.digest for row in rows]
-    keys = [extraction.key(view) for view in range(views)]
-    missing = [set(store.missing(key, digests)) for key in keys]
-    computed = sum(len(digests) for digests in missing)
+    missing = [set(store.missing(key, features.digests)) for key in features.keys]
+    computed = sum(map(len, missing))
     if computed:
-        _fill(extraction, rows, missing, store, console)
-    counts = Counts(computed, views * len(set(digests)) - computed)
-    return [store.read(key, digests) for key in keys], counts
+        _fill(features, missing, store, console)
+    stored = [store.read(key, features.digests) for key in features.keys]
+    return stored, Counts(computed, features.total - computed)
 
 
 def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
@@ -236,15 +231,13 @@ class DecodedImages:
         return [np.stack([pixels for _, pixels in decoded])]
 
 
-def _fill(
-    extraction: Extraction, rows: Sequence[ImageRecord], missing: list[set[str]], store: FeatureStore, console: Console
-) -> None:
+def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, console: Console) -> None:
     """Compute and cache the features of which `missing` has the digests by view; decode an image once for all views."""
-    n_views = len(missing)
-    images = {row.digest: row for row in rows if any(row.digest in digests for digests in missing)}
+    extraction, all_missing = features.extraction, set().union(*missing)
+    images = {image.digest: image for image in features.images if image.digest in all_missing}
     tasks = batched(images.values(), extraction.images_at_a_time(sum(map(bool, missing))))
-    max_bytes = min(SEGMENT_BYTES, PENDING_BYTES // n_views)
-    pending = [_PendingRows(extraction.key(view), store, max_bytes) for view in range(n_views)]
+    max_bytes = min(SEGMENT_BYTES, PENDING_BYTES // features.views)
+    pending = [_PendingRows(key, store, max_bytes) for key in features.keys]
     errors: list[ImageError] = []
     title = "computing features" if extraction.engine else "decoding"
     with ExitStack() as closing, console.progress(sum(map(len, missing)), title, "images") as progress:
@@ -256,7 +249,7 @@ def _fill(
                 progress.advance(len(digests))
             errors += failed
     if errors:
-        raise DataError(summarize(errors, rows))
+        raise DataError(summarize(errors, features.images))
 
 
 def _compute(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message
 from cnncli.features.extract import Counts
-from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
+from cnncli.inference.evaluate_rows import evaluate_rows
 from cnncli.inference.predictor import load_predictor, save_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
@@ -63,14 +63,22 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
     and what is in use would outgrow the cache.
     """
     manifest, inputs = context.manifest, outcome.inputs
-    cache = CacheUse(context.store, context.config.backbone.name, inputs.wanted(), inputs.cached == "features")
     metrics: dict[str, Metrics] = {}
     features = Counts()
     try:
         predictor = load_predictor(run.engine, run.model)
         for split in ("validation", "test"):
             if rows := manifest.split(split):
-                metrics[split], counts = evaluate_rows(predictor, manifest, rows, cache, context.console)
+                metrics[split], counts = evaluate_rows(
+                    predictor,
+                    manifest,
+                    rows,
+                    context.store,
+                    context.console,
+                    network=context.config.backbone.name,
+                    in_use=inputs.feature_sets(),
+                    may_store=inputs.cached == "features",
+                )
                 # The last stage has counted what it found in the cache of the validation images.
                 features = features + (Counts(counts.computed, 0) if split == "validation" else counts)
     except CnncliError as error:

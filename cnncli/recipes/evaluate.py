@@ -17,7 +17,7 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, Message, MinimumMissedError, RunError, printable
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
+from cnncli.inference.evaluate_rows import evaluate_rows
 from cnncli.inference.predictor import load_predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
@@ -96,7 +96,7 @@ def evaluate(
         rows = _rows(manifest, split, run)
     console.phase("evaluate", f"{split} {len(rows):,} · {predictor.spec.in_words}")
     with FeatureStore(store_folder, cache_settings(config.cache).max_bytes) as store:
-        metrics, _ = evaluate_rows(predictor, manifest, rows, CacheUse(store, config.backbone.name), console)
+        metrics, _ = evaluate_rows(predictor, manifest, rows, store, console, network=config.backbone.name)
     evaluation = Evaluation(run.path, split, data, metrics)
     _record(run, evaluation)
     return evaluation

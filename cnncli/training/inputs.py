@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cnncli.augmentation.views import choose_views, number_of_views, order_of_epoch, render_fresh, render_view
 from cnncli.engines.engine import Array
 from cnncli.errors import Message
-from cnncli.features.extract import Counts, DecodedImages, Extraction, Wanted, extract, fits
+from cnncli.features.extract import Counts, DecodedImages, Extraction, FeatureSet, extract, fits
 from cnncli.features.open_key import StoredFeatures
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.formatting import size
@@ -142,44 +142,44 @@ class StageInputs:
         views = number_of_views(context.config.augmentation, trunk_is_empty=graph.cut.trunk is None)
         features = cls(context, graph, views)
         plans = (features, replace(features, cached="pixels"), replace(features, cached="nothing"))
-        return next(inputs for inputs in plans if fits(inputs.wanted(), context.store))
+        return next(inputs for inputs in plans if fits(inputs.feature_sets(), context.store))
 
     def load(self, split: str) -> tuple[BatchSource, Counts]:
         """Return the images of the train or validation split, and how many features were computed for them now."""
-        context, rows, wanted = self.context, self.context.manifest.split(split), self._wanted(split)
-        stored, counts = extract(wanted.extraction, rows, wanted.views, context.store, context.console)
-        labels, seed = context.manifest.labels(rows), context.config.seed
-        if wanted.extraction is self.graph.extraction:
-            return CachedFeatures(wanted.digests, labels, seed, stored), counts
-        pixels = stored[0] if stored else DecodedImages(rows, context.pixels)
-        return StreamedPixels(wanted.digests, labels, seed, pixels, self.graph.extraction, self._views(split)), counts
+        context, features = self.context, self._features_of(split)
+        stored, counts = extract(features, context.store, context.console)
+        labels, seed = context.manifest.labels(features.images), context.config.seed
+        if features.extraction is self.graph.extraction:
+            return CachedFeatures(features.digests, labels, seed, stored), counts
+        pixels = stored[0] if stored else DecodedImages(features.images, context.pixels)
+        return StreamedPixels(features.digests, labels, seed, pixels, self.graph.extraction, self._views(split)), counts
 
-    def wanted(self) -> list[Wanted]:
+    def feature_sets(self) -> list[FeatureSet]:
         """Return what is to be in the cache for training and validation images."""
-        return [self._wanted("train"), self._wanted("validation")]
+        return [self._features_of("train"), self._features_of("validation")]
 
     def describe(self) -> list[str]:
         """Describe what has to be computed before the first epoch and in every epoch, with rough times."""
-        wanted, parts = self.wanted(), []
-        total, missing = sum(one.total for one in wanted), [one.missing(self.context.store) for one in wanted]
-        if streamed := [one for one in wanted if self.graph.extraction.engine and not one.extraction.engine]:
-            seconds = sum(len(one.digests) for one in streamed) * self.graph.extraction.seconds_per_image
+        sets, parts = self.feature_sets(), []
+        total, missing = sum(one.total for one in sets), [one.missing(self.context.store) for one in sets]
+        if streamed := [one for one in sets if self.graph.extraction.engine and not one.extraction.engine]:
+            seconds = sum(len(one.images) for one in streamed) * self.graph.extraction.seconds_per_image
             parts.append(f"the frozen layers run again in every epoch, about {_seconds(seconds)}")
         if total:
             has_views = self.cached == "features" and self.views not in (1, "fresh")
             views = f" and augmented views ({self.views} versions of each training image)" if has_views else ""
             parts.append(f"{total:,} images{views}: {total - sum(missing):,} cached")
         if any(missing):
-            seconds = sum(n * one.extraction.seconds_per_image for n, one in zip(missing, wanted, strict=True) if n)
+            seconds = sum(n * one.extraction.seconds_per_image for n, one in zip(missing, sets, strict=True) if n)
             parts.append(f"about {_seconds(seconds)} for the others")
         return parts
 
     def reason(self) -> Message:
         """Explain why features are not cached, what happens instead, and what would help."""
-        store, features = self.context.store, replace(self, cached="features").wanted()
-        needed, capacity = sum(one.size_bytes() for one in features), store.capacity()
-        total = sum(one.total for one in features)
-        n_cached = total - sum(one.missing(store) for one in features)
+        store, sets = self.context.store, replace(self, cached="features").feature_sets()
+        needed, capacity = sum(one.size_bytes() for one in sets), store.capacity()
+        total = sum(one.total for one in sets)
+        n_cached = total - sum(one.missing(store) for one in sets)
         enough_gb = f"{CAP_MARGIN * needed / 1e9:.2g}" if capacity == store.max_bytes else None
         instead = "only decoded pixels are cached" if self.cached == "pixels" else "nothing is cached"
         remedy = f"cache.max_gb={enough_gb} is enough." if enough_gb else "Free disk space, or set CNNCLI_CACHE."
@@ -198,11 +198,11 @@ class StageInputs:
     def _views(self, split: str) -> Views:
         return self.views if split == "train" else 1
 
-    def _wanted(self, split: str) -> Wanted:
-        digests = [row.digest for row in self.context.manifest.split(split)]
+    def _features_of(self, split: str) -> FeatureSet:
+        images = self.context.manifest.split(split)
         if self.cached == "features" and (views := self._views(split)) != "fresh":
-            return Wanted(self.graph.extraction, digests, views)
-        return Wanted(Extraction(None, None, self.context.pixels), digests, 0 if self.cached == "nothing" else 1)
+            return FeatureSet(self.graph.extraction, images, views)
+        return FeatureSet(Extraction(None, None, self.context.pixels), images, 0 if self.cached == "nothing" else 1)
 
 
 def _seconds(seconds: float) -> str:

@@ -117,7 +117,7 @@ class Trainer:
 
     def _train_stage(self, stage: Stage) -> StageInputs:
         context, state, inputs = self._context, self._state, self._inputs_of(stage)
-        context.store.keep_only(key for wanted in inputs.wanted() for key in wanted.keys)
+        context.store.keep_only(key for features in inputs.feature_sets() for key in features.keys)
         announce(inputs)
         resumed, self._resumed = self._resumed, None
         stage_run = StageRun(self._classifier, inputs, state, self._writer)

@@ -15,7 +15,7 @@ from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import run_on_all_cores
-from cnncli.features.extract import Extraction, extract, read_pixels
+from cnncli.features.extract import Extraction, FeatureSet, extract, read_pixels
 from cnncli.features.store import FeatureStore
 from cnncli.runtime.threads import map_ordered, workers
 from cnncli.terminal.console import Console
@@ -78,7 +78,7 @@ class EmptyCacheExtraction:
         """Extract all features."""
         started, used = time.perf_counter(), _processor_seconds()
         with FeatureStore(next(self._stores)) as store:
-            extract(self._extraction, self._rows, 1, store, Console(quiet=True))
+            extract(FeatureSet(self._extraction, self._rows), store, Console(quiet=True))
         fraction = (_processor_seconds() - used) / (time.perf_counter() - started) / workers()
         self.busy.append(100 * fraction)
 

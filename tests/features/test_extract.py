@@ -14,7 +14,7 @@ from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import DataError
-from cnncli.features.extract import Counts, Extraction, extract
+from cnncli.features.extract import Counts, Extraction, FeatureSet, extract
 from cnncli.features.listing import list_keys
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec, decode
@@ -61,9 +61,9 @@ def test_cached_features_are_not_computed_again(
     engine, store = MeanEngine(), FeatureStore(tmp_path / "store")
     extraction = Extraction(engine, "mean", PIXELS)
 
-    assert extract(extraction, rows[:14], 1, store, console)[1] == Counts(14, 0)
-    assert extract(extraction, rows[:14], 1, store, console)[1] == Counts(0, 14)
-    assert extract(extraction, rows, 1, store, console)[1] == Counts(10, 14)
+    assert extract(FeatureSet(extraction, rows[:14]), store, console)[1] == Counts(14, 0)
+    assert extract(FeatureSet(extraction, rows[:14]), store, console)[1] == Counts(0, 14)
+    assert extract(FeatureSet(extraction, rows), store, console)[1] == Counts(10, 14)
     assert engine.images == 24
 
 
@@ -72,7 +72,7 @@ def test_every_view_is_rendered_from_the_decoded_image(
 ) -> None:
     """View 0 is the image itself, the others come from `render_view`."""
     extraction = Extraction(MeanEngine(), "mean", PIXELS, FLIPS)
-    views, counts = extract(extraction, rows, 3, FeatureStore(tmp_path / "store"), console)
+    views, counts = extract(FeatureSet(extraction, rows, 3), FeatureStore(tmp_path / "store"), console)
 
     assert counts == Counts(72, 0)
     for number, row in enumerate(rows):
@@ -84,10 +84,14 @@ def test_every_view_is_rendered_from_the_decoded_image(
 def test_more_views_reuse_those_of_fewer(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """The views of a run with two are the first two of a run with three, and view 0 serves runs without any."""
     store = FeatureStore(tmp_path / "store")
-    extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, store, console)
+    extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS), rows), store, console)
 
-    assert extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2, store, console)[1] == Counts(24, 24)
-    assert extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 3, store, console)[1] == Counts(24, 48)
+    assert extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2), store, console)[1] == Counts(
+        24, 24
+    )
+    assert extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 3), store, console)[1] == Counts(
+        24, 48
+    )
 
 
 def test_an_interrupted_extraction_keeps_its_features(
@@ -104,8 +108,8 @@ def test_an_interrupted_extraction_keeps_its_features(
 
     store, engine = FeatureStore(tmp_path / "store"), Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, 2, store, console)
-    _, counts = extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2, store, console)
+        extract(FeatureSet(Extraction(engine, "mean", PIXELS, FLIPS), rows, 2), store, console)
+    _, counts = extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 2), store, console)
 
     assert 0 < counts.reused == engine.images < 48
     assert counts.computed + counts.reused == 48
@@ -115,7 +119,7 @@ def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path:
     """Their paths, and how often they are listed, do not matter."""
     engine = MeanEngine()
     (features,), counts = extract(
-        Extraction(engine, "mean", PIXELS), rows[:2] * 3, 1, FeatureStore(tmp_path / "store"), console
+        FeatureSet(Extraction(engine, "mean", PIXELS), rows[:2] * 3), FeatureStore(tmp_path / "store"), console
     )
 
     assert (engine.images, counts, len(features)) == (2, Counts(2, 0), 6)
@@ -123,7 +127,9 @@ def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path:
 
 def test_an_empty_trunk_caches_the_pixels(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """The pixels are uint8 and decoded once."""
-    (features,), _ = extract(Extraction(None, None, PIXELS), rows, 1, FeatureStore(tmp_path / "store"), console)
+    (features,), _ = extract(
+        FeatureSet(Extraction(None, None, PIXELS), rows), FeatureStore(tmp_path / "store"), console
+    )
 
     assert (features.rows(np.array([3]))[0][0] == decode(rows[3].path, PIXELS)).all()
 
@@ -136,7 +142,7 @@ def test_all_changed_and_missing_images_are_reported(
     rows[1].path.write_bytes(rows[2].path.read_bytes())
     store = FeatureStore(tmp_path / "store")
     with pytest.raises(DataError) as caught:
-        extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, store, console)
+        extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS), rows), store, console)
 
     assert [(problem.code, problem.facts["path"]) for problem in caught.value.problems] == [
         ("image-not-found", rows[0].path),
@@ -150,7 +156,7 @@ def test_a_missing_folder_is_one_problem(rows: tuple[ImageRecord, ...], tmp_path
     for row in rows:
         row.path.unlink()
     with pytest.raises(DataError) as caught:
-        extract(Extraction(MeanEngine(), "mean", PIXELS), rows, 1, FeatureStore(tmp_path / "store"), console)
+        extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS), rows), FeatureStore(tmp_path / "store"), console)
 
     assert caught.value.codes == ("image-all-missing",)
     assert (caught.value.facts["path"], caught.value.facts["received"]) == (rows[0].path, 24)
@@ -163,7 +169,7 @@ def test_large_features_are_written_in_several_segments(
     monkeypatch.setattr("cnncli.features.extract.SEGMENT_BYTES", 60)
     store = FeatureStore(tmp_path / "store")
     extraction = Extraction(MeanEngine(), "mean", PIXELS)
-    (features,), _ = extract(extraction, rows, 1, store, console)
+    (features,), _ = extract(FeatureSet(extraction, rows), store, console)
 
     segments = [path for path in (tmp_path / "store" / extraction.key(0).name).iterdir() if path.is_dir()]
     assert len(segments) == 2
@@ -176,7 +182,9 @@ def test_requests_are_full_whatever_the_number_of_views(
 ) -> None:
     """Padding is wasted work; there is none if the number of images allows it."""
     engine = MeanEngine()
-    extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, views, FeatureStore(tmp_path / "store"), console)
+    extract(
+        FeatureSet(Extraction(engine, "mean", PIXELS, FLIPS), rows, views), FeatureStore(tmp_path / "store"), console
+    )
 
     assert (engine.images, engine.padding) == (24 * views, 0)
 
@@ -186,8 +194,8 @@ def test_cached_views_do_not_count_for_requests(
 ) -> None:
     """If three of four views are missing, eight images fill three requests."""
     store, engine = FeatureStore(tmp_path / "store"), MeanEngine()
-    extract(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows, 1, store, console)
-    extract(Extraction(engine, "mean", PIXELS, FLIPS), rows, 4, store, console)
+    extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows), store, console)
+    extract(FeatureSet(Extraction(engine, "mean", PIXELS, FLIPS), rows, 4), store, console)
 
     assert (engine.images, engine.padding) == (72, 0)
 
@@ -208,7 +216,7 @@ def test_no_number_of_views_wastes_much(batch: int) -> None:
 def test_decoded_pixels_belong_to_no_network(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
     """They are listed as pixels; features are listed under the name of their network."""
     with FeatureStore(tmp_path / "store") as store:
-        extract(Extraction(None, None, PIXELS, network="VGG16"), rows, 1, store, console)
-        extract(Extraction(MeanEngine(), "mean", PIXELS, network="VGG16"), rows, 1, store, console)
+        extract(FeatureSet(Extraction(None, None, PIXELS, network="VGG16"), rows), store, console)
+        extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, network="VGG16"), rows), store, console)
 
     assert {key.network for key in list_keys(tmp_path / "store")} == {"pixels", "VGG16"}

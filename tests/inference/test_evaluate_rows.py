@@ -13,9 +13,9 @@ from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
-from cnncli.features.extract import Counts, Extraction, Wanted
+from cnncli.features.extract import Counts, Extraction, FeatureSet
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import CacheUse, evaluate_rows
+from cnncli.inference.evaluate_rows import evaluate_rows
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.recipes.train import train
 from cnncli.terminal.console import Console
@@ -48,10 +48,10 @@ def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
 def test_metrics_are_the_same_if_features_do_not_fit(predictor: Predictor, data: Path, tmp_path: Path) -> None:
     """Images whose features do not fit into the cache are evaluated without storing or counting any."""
     manifest, rows = _tested(data)
-    kept, counts = evaluate_rows(predictor, manifest, rows, CacheUse(FeatureStore(tmp_path / "large"), "net"), CONSOLE)
+    kept, counts = evaluate_rows(predictor, manifest, rows, FeatureStore(tmp_path / "large"), CONSOLE, network="net")
     err = io.StringIO()
     small = FeatureStore(tmp_path / "small", max_bytes=0)
-    streamed, none = evaluate_rows(predictor, manifest, rows, CacheUse(small, "net"), Console(err, live=False))
+    streamed, none = evaluate_rows(predictor, manifest, rows, small, Console(err, live=False), network="net")
 
     assert streamed == kept
     assert (counts, none) == (Counts(100, 0), Counts(0, 0))
@@ -62,25 +62,23 @@ def test_metrics_are_the_same_if_features_do_not_fit(predictor: Predictor, data:
 def test_cached_features_are_used_in_a_full_cache(predictor: Predictor, data: Path, tmp_path: Path) -> None:
     """Reading features needs no room in the cache."""
     manifest, rows = _tested(data)
-    evaluate_rows(predictor, manifest, rows, CacheUse(FeatureStore(tmp_path), "net"), CONSOLE)
+    evaluate_rows(predictor, manifest, rows, FeatureStore(tmp_path), CONSOLE, network="net")
 
-    assert evaluate_rows(predictor, manifest, rows, CacheUse(FeatureStore(tmp_path, max_bytes=0), "net"), CONSOLE)[
-        1
-    ] == Counts(0, 100)
+    store = FeatureStore(tmp_path, max_bytes=0)
+
+    assert evaluate_rows(predictor, manifest, rows, store, CONSOLE, network="net")[1] == Counts(0, 100)
 
 
 def test_features_that_do_not_fit_are_not_stored(predictor: Predictor, data: Path, tmp_path: Path) -> None:
     """Features are stored only if they fit into the cache together with those in use, and if they may be."""
     manifest, rows = _tested(data)
-    wanted = Wanted(
-        Extraction(predictor.trunk, predictor.spec.trunk, predictor.spec.pixels), [row.digest for row in rows]
-    )
-    store = FeatureStore(tmp_path, wanted.size_bytes())
-    in_use = [Wanted(wanted.extraction, ["0" * 64])]
+    features = FeatureSet(Extraction(predictor.trunk, predictor.spec.trunk, predictor.spec.pixels), rows)
+    store = FeatureStore(tmp_path, features.size_bytes())
+    in_use = [FeatureSet(features.extraction, manifest.split("test")[:1])]
 
-    assert evaluate_rows(predictor, manifest, rows, CacheUse(store, "net", in_use), CONSOLE)[1] == Counts()
-    assert evaluate_rows(predictor, manifest, rows, CacheUse(store, "net", may_store=False), CONSOLE)[1] == Counts()
-    assert evaluate_rows(predictor, manifest, rows, CacheUse(store, "net"), CONSOLE)[1] == Counts(100, 0)
+    assert evaluate_rows(predictor, manifest, rows, store, CONSOLE, network="net", in_use=in_use)[1] == Counts()
+    assert evaluate_rows(predictor, manifest, rows, store, CONSOLE, network="net", may_store=False)[1] == Counts()
+    assert evaluate_rows(predictor, manifest, rows, store, CONSOLE, network="net")[1] == Counts(100, 0)
 
 
 @pytest.mark.parametrize("max_bytes", [0, None], ids=["streamed", "stored"])
@@ -92,7 +90,7 @@ def test_all_images_that_cannot_be_evaluated_are_named(
     rows[0].path.unlink()
     rows[-1].path.write_bytes(b"other")
     with pytest.raises(DataError) as caught:
-        evaluate_rows(predictor, manifest, rows, CacheUse(FeatureStore(tmp_path / "store", max_bytes), "net"), CONSOLE)
+        evaluate_rows(predictor, manifest, rows, FeatureStore(tmp_path / "store", max_bytes), CONSOLE, network="net")
 
     assert caught.value.codes == ("image-not-found", "image-changed")
     assert [problem.facts["path"] for problem in caught.value.problems] == [rows[0].path, rows[-1].path]

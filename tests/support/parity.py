@@ -19,7 +19,7 @@ from cnncli.dataset.build import build_manifest
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.engine import EngineChoice, EngineName
 from cnncli.engines.keras import KerasEngine
-from cnncli.features.extract import extract
+from cnncli.features.extract import FeatureSet, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.networks.classifier import Classifier, build_classifier, image_size
@@ -224,7 +224,9 @@ def step_losses(bench: Bench, stage: Stage, graph: StageGraph | None = None) -> 
 
 def _stored(bench: Bench, graph: StageGraph) -> Any:
     context = bench.context
-    (features,), _ = extract(graph.extraction, context.manifest.split("train"), 1, context.store, context.console)
+    (features,), _ = extract(
+        FeatureSet(graph.extraction, context.manifest.split("train")), context.store, context.console
+    )
     return features
 
 

@@ -14,7 +14,7 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.engines.engine import Precision
 from cnncli.engines.keras import KerasEngine
 from cnncli.engines.openvino import OpenVinoEngine
-from cnncli.features.extract import Extraction, extract
+from cnncli.features.extract import Extraction, FeatureSet, extract
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import decode
 from cnncli.inference.predictor import load_predictor
@@ -72,7 +72,7 @@ class ScoredRun:
     def evaluated(self, store: Path) -> Probabilities:
         """Return probabilities as `evaluate` computes them: from cached features through the tail."""
         extraction = Extraction(self._predictor.trunk, self.recipe.trunk, self.recipe.pixels)
-        (features,), _ = extract(extraction, self.rows, 1, FeatureStore(store), Console(quiet=True))
+        (features,), _ = extract(FeatureSet(extraction, self.rows), FeatureStore(store), Console(quiet=True))
         logits = self._predictor.logits(features.rows(np.arange(len(self.rows))))
         return probabilities_of(logits, self.recipe.activation)
 
