@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +30,8 @@ class CacheContents:
     index_bytes: int
 
 
-def list_cache(folder: Path, environment: Mapping[str, str] | None = None) -> CacheContents:
-    """Return the contents of a cache folder.
-
-    Args:
-        folder: the cache folder, which may not exist.
-        environment: variables that may set the cap; default: those of this process.
+def list_cache(folder: Path) -> CacheContents:
+    """Return the contents of a cache folder, which may not exist.
 
     Raises:
         CacheError: it is a file, or would be below one.
@@ -46,7 +41,7 @@ def list_cache(folder: Path, environment: Mapping[str, str] | None = None) -> Ca
     keys = list_keys(folder / FEATURES)
     graphs = list(subfolders(folder / GRAPHS))
     features_bytes = sum(key.size_bytes for key in keys)
-    cap = cache_settings(environment=environment).max_bytes
+    cap = cache_settings().max_bytes
     return CacheContents(
         folder=folder,
         max_bytes=default_cap(folder, features_bytes) if cap is None else cap,

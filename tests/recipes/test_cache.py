@@ -41,20 +41,24 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_everything_is_listed(cache: Path) -> None:
+def test_everything_is_listed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features are listed by key, graphs and index as a whole; the environment may set the cap."""
-    contents = list_cache(cache, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_CACHE": "x", "CNNCLI_SEED": "no"})
+    monkeypatch.setenv("CNNCLI_SEED", "no")
+    monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "2")
+    contents = list_cache(cache)
 
     assert [key.images for key in contents.features] == [50, 50]
     assert contents.max_bytes == 2_000_000_000
     assert (contents.graphs, contents.graphs_bytes, contents.index_bytes) == (1, 3000, 500)
-    assert list_cache(cache, {}).max_bytes > 0
+    monkeypatch.delenv("CNNCLI_CACHE__MAX_GB")
+    assert list_cache(cache).max_bytes > 0
 
 
-def test_an_invalid_cap_is_an_error() -> None:
+def test_an_invalid_cap_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable is checked as in every config."""
+    monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "0")
     with pytest.raises(ConfigError, match=r"cache\.max_gb: out of range"):
-        list_cache(Path("nowhere"), {"CNNCLI_CACHE__MAX_GB": "0"})
+        list_cache(Path("nowhere"))
 
 
 def test_clearing_empties_the_cache(cache: Path) -> None:
