@@ -19,7 +19,6 @@ from cnncli.errors import ConfigError, Message, MinimumMissedError, RunError, pr
 from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import evaluate_rows
 from cnncli.inference.predictor import load_predictor
-from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics
 from cnncli.runs.documents import damaged, time_text, utc_now
 from cnncli.runs.folder import RunFolder
@@ -83,7 +82,9 @@ def evaluate(
     if predictor.note:
         log.warning(predictor.note)
     if data is None:
-        manifest = _load_manifest(run, predictor.spec)
+        manifest = Manifest.from_csv(run.manifest)
+        if manifest.classes != predictor.spec.classes:
+            raise damaged(run.manifest, "has other classes than the run's engine")
         split = split or ("test" if manifest.split("test") else "validation")
         rows = _rows(manifest, split, run)
         require_unchanged(rows, config.data, REMEDY, console)
@@ -100,13 +101,6 @@ def evaluate(
     evaluation = Evaluation(run.path, split, data, metrics)
     _record(run, evaluation)
     return evaluation
-
-
-def _load_manifest(run: RunFolder, spec: PredictorSpec) -> Manifest:
-    manifest = Manifest.from_csv(run.manifest)
-    if manifest.classes != spec.classes:
-        raise damaged(run.manifest, "has other classes than the run's engine")
-    return manifest
 
 
 def _rows(manifest: Manifest, split: str, run: RunFolder) -> tuple[ImageRecord, ...]:
