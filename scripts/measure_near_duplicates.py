@@ -9,6 +9,7 @@ inspection.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import resource
 import sys
@@ -86,7 +87,7 @@ def measure(paths: list[Path], count: int) -> None:
     """Search copies of some images, and all pairs of images."""
     looks = looks_of([path.read_bytes() for path in paths])
     some = np.random.default_rng(0).permutation(len(paths))[:count]
-    click.echo(f"{len(paths):,} images, without structure {np.count_nonzero(~looks.telling):,}\n")
+    click.echo(f"{len(paths):,} images, without structure {np.count_nonzero(~looks.has_structure):,}\n")
     heading = ("copies", "bits, median", "95 %", "99 %", "correlation, 5 %", "1 %", "colors, 99 %", "found")
     rows = [row_of(name, looks, some, [paths[place] for place in some], *change) for name, change in CHANGES.items()]
     click.echo(plain_table([*zip(heading, *rows, strict=True)]))
@@ -111,8 +112,12 @@ def row_of(
     bits = np.bitwise_count(looks.hashes[some] ^ copies.hashes)
     correlation = correlations(looks.gray[some], copies.gray)
     color = color_distances(looks.color[some], copies.color)
-    both = Looks(*(np.concatenate([getattr(looks, key)[some], getattr(copies, key)])
-                   for key in ("hashes", "gray", "color", "telling")))  # fmt: skip
+    both = Looks(
+        *(
+            np.concatenate([getattr(looks, field.name)[some], getattr(copies, field.name)])
+            for field in dataclasses.fields(Looks)
+        )
+    )
     n = len(some)
     pairs = similar_pairs(both, [np.arange(n), np.arange(n, 2 * n)]).pairs
     found = sum(other - one == n for one, other, _ in pairs) / n
