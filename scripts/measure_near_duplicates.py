@@ -90,7 +90,7 @@ def measure(paths: list[Path], count: int) -> None:
     click.echo(f"{len(paths):,} images, without structure {np.count_nonzero(~looks.has_structure):,}\n")
     heading = ("copies", "bits, median", "95 %", "99 %", "correlation, 5 %", "1 %", "colors, 99 %", "found")
     rows = [row_of(name, looks, some, [paths[place] for place in some], *change) for name, change in CHANGES.items()]
-    click.echo(plain_table([*zip(heading, *rows, strict=True)]))
+    click.echo(plain_table([list(column) for column in zip(heading, *rows, strict=True)]))
     bits, correlation, near = all_pairs(looks)
     limits = [(most, least) for most in BITS for least in (-1.0, *CORRELATIONS)]
     counts = [f"{np.count_nonzero((bits <= most) & (correlation >= least)):,}" for most, least in limits]

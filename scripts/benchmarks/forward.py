@@ -121,10 +121,10 @@ def _record_share(
 
 def flops_of(model: keras.Model) -> int:
     """Return the floating-point operations per image of convolutions and dense layers, two per multiply-add."""
-    return sum(2 * _products(layer) for layer in model.layers)
+    return sum(2 * _multiplications(layer) for layer in model.layers)
 
 
-def _products(layer: Any) -> int:
+def _multiplications(layer: Any) -> int:
     """Return the multiplications of a layer: the size of its kernels times the positions of the output."""
     kind = type(layer).__name__
     if kind == "Dense":

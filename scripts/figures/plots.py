@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -52,8 +52,10 @@ def _figure(path: Path, variant: Variant) -> Iterator[Figure]:
     from matplotlib.figure import Figure
 
     theme = THEMES[variant]
-    colors = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), theme.text)
-    with rc_context({**colors, "axes.edgecolor": theme.faint, "font.size": 10}):
+    settings: dict[Any, Any] = dict.fromkeys(
+        ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), theme.text
+    )
+    with rc_context({**settings, "axes.edgecolor": theme.faint, "font.size": 10}):
         figure = Figure(figsize=(7.6, 2.9), dpi=150, layout="constrained")
         yield figure
         figure.savefig(path, transparent=True, metadata={"Software": None})
