@@ -49,10 +49,10 @@ def test_an_evaluation_that_fails_does_not_lose_the_training(
     """The error is raised, but the run is finished, has the reason and the other metrics, and predicts."""
     evaluate = saved_run.evaluate_rows
 
-    def fails_on_test(predictor: Any, manifest: Any, rows: Any, *more: Any) -> Any:
+    def fails_on_test(predictor: Any, manifest: Any, rows: Any, *more: Any, **cache: Any) -> Any:
         if rows[0].split == "test":
             raise DataError(["a.png: has gone", "b.png: has gone"])
-        return evaluate(predictor, manifest, rows, *more)
+        return evaluate(predictor, manifest, rows, *more, **cache)
 
     monkeypatch.setattr(saved_run, "evaluate_rows", fails_on_test)
     with pytest.raises(DataError, match=r"b\.png"):
