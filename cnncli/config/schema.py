@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cnncli.images.decode import PixelSpec
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
-SplitName = Literal["train", "validation", "test"]
 if TYPE_CHECKING:
     Monitor = str
 else:

@@ -21,7 +21,7 @@ from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import render_view, view_key
 from cnncli.dataset.records import ImageRecord
 from cnncli.engines.engine import Array, Engine, run_on_all_cores
-from cnncli.errors import DataError, ImageError, Message, printable
+from cnncli.errors import DataError, ImageError, Message, printable, reason_of
 from cnncli.features.open_key import StoredFeatures
 from cnncli.features.store import FeatureKey, FeatureStore
 from cnncli.images.decode import PixelSpec, decode
@@ -193,7 +193,7 @@ def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
     except FileNotFoundError as error:
         raise ImageError(row.path, Message("image-not-found", error.strerror or "not found")) from error
     except OSError as error:
-        reason = Message("image-unreadable", error.strerror or str(error))
+        reason = Message("image-unreadable", reason_of(error))
         raise ImageError(row.path, changed if error.errno == errno.EFBIG else reason) from error
     if hashlib.sha256(data).hexdigest() != row.digest:
         raise ImageError(row.path, changed)

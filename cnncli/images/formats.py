@@ -89,7 +89,7 @@ def regular_file(path: Path) -> Iterator[BinaryFile]:
         reason = "is a broken link" if path.is_symlink() else "does not exist"
         raise TransientImageError(path, Message("image-not-found", reason)) from None
     except (OSError, ValueError) as error:
-        raise TransientImageError(path, reason_of(error)) from None
+        raise TransientImageError(path, image_problem(error)) from None
     with file:
         yield file
 
@@ -137,7 +137,7 @@ def require_acceptable_size(file: BinaryFile, name: str | Path, max_pixels: int)
     return size_bytes
 
 
-def reason_of(error: Exception) -> Message:
+def image_problem(error: Exception) -> Message:
     """Return what an exception says about a file, worded to follow the file's name and a colon."""
     if isinstance(error, ImageError):
         return Message.of(error.reason)
@@ -164,7 +164,7 @@ def image_errors(name: str | Path) -> Iterator[None]:
         raise
     except Exception as error:
         is_transient = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno)
-        raise (TransientImageError if is_transient else ImageError)(name, reason_of(error)) from error
+        raise (TransientImageError if is_transient else ImageError)(name, image_problem(error)) from error
 
 
 def require_usable(image: Image.Image, name: str | Path, max_pixels: int) -> None:

@@ -16,7 +16,7 @@ from PIL import ImageFile
 
 from cnncli.errors import ImageError, Message
 from cnncli.images.exif_orientation import orientation_of
-from cnncli.images.formats import TransientImageError, open_image, reason_of, regular_file, require_acceptable_size
+from cnncli.images.formats import TransientImageError, image_problem, open_image, regular_file, require_acceptable_size
 from cnncli.images.limits import too_large
 from cnncli.images.readers import load_scaled
 from cnncli.images.thumbnail import LEAST_PX, thumbnail_of
@@ -67,7 +67,7 @@ def verify(source: Path | bytes, max_pixels: int) -> ImageFacts:
                 return _facts_of(image, facts)
     except (ImageError, OSError) as error:
         is_transient = isinstance(error, TransientImageError | OSError)
-        return replace(facts, problem=reason_of(error), is_transient=is_transient)
+        return replace(facts, problem=image_problem(error), is_transient=is_transient)
 
 
 def _facts_of(image: ImageFile.ImageFile, facts: ImageFacts) -> ImageFacts:

@@ -78,13 +78,6 @@ def cut_classifier(
     )
 
 
-def scores_of_tail(classifier: Classifier, cut: Cut) -> keras.Model:
-    """Return the tail with the output's activation: features to scores, as in the classifier."""
-    last, logits = classifier.model.operations[-1], cut.tail.outputs[0]
-    scores = logits if last.name == LOGITS else last(logits)
-    return import_keras().Model(cut.tail.inputs, scores, name="tail_scores")
-
-
 def countable_layers(classifier: Classifier) -> list[Any]:
     """Return the backbone's layers that `unfreeze: N` counts: those with trainable weights, normalization excluded."""
     return [operation for operation in classifier.backbone_layers if _counts(operation)]

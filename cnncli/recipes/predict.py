@@ -20,7 +20,7 @@ from PIL import Image
 from cnncli.dataset.labels.folders import images_below
 from cnncli.errors import ConfigError, ImageError, Message
 from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, reason_of
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, image_problem
 from cnncli.images.limits import most_bytes
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.runs.folder import RunFolder
@@ -111,7 +111,7 @@ def _load_lazy_image(source: NamedSource) -> NamedSource:
             return name, content
         image.load()
     except Exception as error:  # a damaged file can make Pillow raise anything
-        return ImageError(name, reason_of(error))
+        return ImageError(name, image_problem(error))
     return source
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cnncli.errors import Message, RunError, printable
+from cnncli.errors import Message, RunError, printable, reason_of
 from cnncli.runs.documents import damaged, read_document, with_current_names
 from cnncli.storage.checksums import checksummed, damage
 from cnncli.storage.npz import Arrays, read_arrays
@@ -59,7 +59,7 @@ class Checkpoints:
                 (temporary / DOCUMENT).write_text(json.dumps(facts, allow_nan=False) + "\n", encoding="utf-8")
                 np.savez(temporary / ARRAYS, allow_pickle=False, **checkpoint.arrays)
         except OSError as error:
-            path, reason = error.filename or self._folder, error.strerror or str(error)
+            path, reason = error.filename or self._folder, reason_of(error)
             text = f"{printable(path)}: {reason}. No checkpoint could be written; the previous one is valid."
             raise RunError(Message("run-checkpoint-not-writable", text, path=path, reason=reason)) from error
         self._delete_all_but(self.folders()[:KEPT])

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from cnncli.errors import CacheError, Message, printable
+from cnncli.errors import CacheError, Message, printable, reason_of
 from cnncli.runtime.machine import expand_home, require_utf8
 
 VARIABLE = "CNNCLI_CACHE"
@@ -46,7 +46,7 @@ def make_cache_dir() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unusable(folder, error.strerror or str(error)) from error
+        raise _unusable(folder, reason_of(error)) from error
     return folder
 
 
@@ -60,7 +60,7 @@ def require_no_file(folder: Path) -> Path:
 
 def not_writable(error: OSError, folder: Path) -> CacheError:
     """Return what to tell a user whose disk has refused a file in a folder of the cache."""
-    path, reason = error.filename or folder, error.strerror or str(error)
+    path, reason = error.filename or folder, reason_of(error)
     code, remedy = "cache-not-writable", f"Set {VARIABLE} to another folder."
     if error.errno in DISK_FULL:
         code, remedy = "cache-disk-full", "Free disk space with `cnncli cache clear`, or set a smaller cache.max_gb."

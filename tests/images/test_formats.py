@@ -24,7 +24,7 @@ from cnncli.dataset.labels.folders import read_folders
 from cnncli.errors import DataError, ImageError, Message
 from cnncli.images import formats, limits
 from cnncli.images.decode import PixelSpec, decode
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name, reason_of
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, image_problem, is_image_name
 from cnncli.images.verify import verify
 from tests.images.handmade import tiff
 from tests.images.making import drawn_image, encoded, jpeg
@@ -44,7 +44,7 @@ def problem_of(source: bytes | Path, spec: PixelSpec = SPEC) -> Message:
     """Return the reason with which the decoder refuses an image."""
     with pytest.raises(ImageError) as error:
         decode(source, spec)
-    return reason_of(error.value)
+    return image_problem(error.value)
 
 
 def code_of(source: bytes | Path, spec: PixelSpec = SPEC) -> str:
@@ -236,7 +236,7 @@ def verdict_of_the_full_decode(data: bytes) -> str | None:
     try:
         return None if decode(data, PixelSpec(300, 299, max_pixels=10**6)).shape == (300, 299, 3) else "wrong shape"
     except ImageError as error:
-        return reason_of(error)
+        return image_problem(error)
 
 
 def test_verification_at_one_eighth_finds_what_full_decoding_finds() -> None:

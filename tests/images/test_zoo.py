@@ -21,7 +21,7 @@ from cnncli.errors import ImageError, Message
 from cnncli.images import limits, readers
 from cnncli.images.color_modes import flat_color
 from cnncli.images.decode import PixelSpec, decode
-from cnncli.images.formats import reason_of
+from cnncli.images.formats import image_problem
 from cnncli.images.verify import ImageFacts, verify
 from tests.fault_injection.bounded import run_bounded
 from tests.fault_injection.images import refusal
@@ -46,7 +46,7 @@ def _look(path: Path) -> tuple[Message | None, Message | None, tuple[int, int]]:
     try:
         decode(path, PixelSpec(224, 224))
     except ImageError as error:
-        return facts.problem, reason_of(error), (0, 0)
+        return facts.problem, image_problem(error), (0, 0)
     return facts.problem, None, (facts.width, facts.height)
 
 
