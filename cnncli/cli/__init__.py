@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import NoReturn
 
 import click
@@ -78,12 +79,21 @@ def _run(words: list[str], invocation: Invocation) -> int:
 
     if "_CNNCLI_COMPLETE" in os.environ:
         app.main(words, prog_name="cnncli")  # the shell requests completions; ends the process
+    _refuse_empty(words)
     try:
         with app.make_context("cnncli", words, obj=invocation) as context:
             app.invoke(context)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     return EXIT_DONE
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse empty arguments and values: an unset shell variable must not stand for the current folder."""
+    for previous, word in pairwise(["cnncli", *words]):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            text = f"The value after {word or previous} is empty; . stands for the current folder."
+            raise click.UsageError(Message("usage-empty", text, received=""))
 
 
 def _write(text: str) -> None:
@@ -111,8 +121,8 @@ def _show_usage_error(error: click.ClickException, invocation: Invocation) -> in
 def _usage_message(error: click.ClickException, context: click.Context | None) -> Message:
     """Convert click's error. An error that was raised with a message keeps its code."""
     text = error.format_message()
-    if isinstance(error.message, Message):
-        return Message(error.message.code, text)
+    if isinstance(text, Message):
+        return text
     if isinstance(error, click.NoSuchOption) and context is not None:
         options = [option for parameter in context.command.get_params(context) for option in parameter.opts]
         return Message("usage-option-unknown", f"{error.message} {did_you_mean(error.option_name, options)}".rstrip())

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, overrides_argument, print_json
+from cnncli.cli.options import PATH, console_options, example, json_option, overrides_argument, print_json
 from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli augment configs/quickstart.yaml augmentation.rotation_range=20"))
-@click.argument("config", type=NonEmptyPath())
+@click.argument("config", type=PATH)
 @overrides_argument
 @click.option(
     "--out",
-    type=NonEmptyPath(dir_okay=False),
+    type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.png",
     help="PNG file to write.  [default: NAME-augmentation.png in the current folder]",
 )

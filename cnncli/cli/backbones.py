@@ -28,7 +28,7 @@ def command(as_json: bool, console: Console) -> None:
         facts = ("name", "parameters", "size_mb", "depth", "top1", "top5", "input_size")
         print_json([{**{name: getattr(info, name) for name in facts}, "weights_here": here} for info, here in networks])
     else:
-        console.table(COLUMNS, [_cells(info, here) for info, here in networks], to="stdout")
+        console.table(COLUMNS, [_cells(info, here) for info, here in networks])
 
 
 def _cells(info: NetworkInfo, here: bool) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def list_(as_json: bool, console: Console) -> None:
         print_json(contents)
         return
     if cells := [key.cells() for key in contents.features]:
-        console.table(list(cells[0]), [list(row.values()) for row in cells], to="stdout", optional=OPTIONAL)
+        console.table(list(cells[0]), [list(row.values()) for row in cells], optional=OPTIONAL)
     total = [f"features {size(contents.features_bytes)} of at most {size(contents.max_bytes)}"]
     if contents.graphs:
         total.append(f"converted graphs {contents.graphs:,}, {size(contents.graphs_bytes)}")

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from cnncli.cli.options import (
-    NonEmptyPath,
-    NonEmptyText,
+    PATH,
     console_flags,
     console_options,
     example,
@@ -29,7 +28,7 @@ def command() -> None:
 
 
 @command.command(epilog=example("cnncli config show configs/quickstart.yaml training.epochs=30"))
-@click.argument("config", type=NonEmptyPath())
+@click.argument("config", type=PATH)
 @overrides_argument
 @json_option
 @console_options
@@ -53,7 +52,7 @@ def show(config: Path, overrides: tuple[str, ...], as_json: bool, console: Conso
 
 
 @command.command(epilog=example("cnncli config validate configs/*.yaml"))
-@click.argument("words", metavar="CONFIG... [KEY=VALUE]...", type=NonEmptyText(), nargs=-1, required=True)
+@click.argument("words", metavar="CONFIG... [KEY=VALUE]...", nargs=-1, required=True)
 @console_options
 def validate(words: tuple[str, ...], console: Console) -> None:
     """Check configs and report all problems.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, print_json
+from cnncli.cli.options import PATH, console_options, example, json_option, print_json
 from cnncli.errors import EXIT_USER, Message, printable
 from cnncli.terminal.console import Console
 
@@ -27,7 +27,7 @@ def command() -> None:
 
 
 @command.command(epilog=example("cnncli data check data/sample --json"))
-@click.argument("folder", metavar="DIR", type=NonEmptyPath())
+@click.argument("folder", metavar="DIR", type=PATH)
 @click.option("--fix-splits", is_flag=True, help="Move identical and similar images into one split.")
 @click.option("--dry-run", is_flag=True, help="With --fix-splits: show the moves without making them.")
 @click.option("--yes", is_flag=True, help="With --fix-splits: move without asking.")
@@ -120,10 +120,11 @@ def _print_tables(document: Mapping[str, Any], console: Console) -> None:
         (label, *(f"{n[label]:,}" if label in n else "–" for n in splits.values())) for label in document["classes"]
     ]
     total = ("all", *(f"{sum(counts.values()):,}" for counts in splits.values()))
-    console.table(("class", *splits), [*rows, total], document["path"], to="stdout")
+    console.print(document["path"])
+    console.table(("class", *splits), [*rows, total])
     spreads = {"width": document["width"], "height": document["height"], "bytes": document["size_bytes"]}
     cells = [(name, *(f"{value:,}" for value in spread.values())) for name, spread in spreads.items()]
-    console.table(("", "smallest", "median", "largest"), cells, to="stdout")
+    console.table(("", "smallest", "median", "largest"), cells)
 
 
 def _print_messages(word: str, messages: Sequence[Message]) -> None:
@@ -145,8 +146,8 @@ def prepare() -> None:
     short_help="Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft.",
     epilog=example("cnncli data prepare dogs-vs-cats train.zip --out data/dogs-vs-cats"),
 )
-@click.argument("source", metavar="ZIP|DIR", type=NonEmptyPath())
-@click.option("--out", required=True, type=NonEmptyPath(), metavar="DIR", help="Folder to create.")
+@click.argument("source", metavar="ZIP|DIR", type=PATH)
+@click.option("--out", required=True, type=PATH, metavar="DIR", help="Folder to create.")
 @click.option(
     "--train", type=click.IntRange(2), default=2000, show_default=True, help="Training images, half of each class."
 )

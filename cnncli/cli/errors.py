@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json
+from cnncli.cli.options import console_options, example, json_option, print_json
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 from cnncli.terminal.suggestions import did_you_mean
 
 
 @click.command(epilog=example("cnncli errors machine-disk-full"))
-@click.argument("code", required=False, type=NonEmptyText())
+@click.argument("code", required=False)
 @json_option
 @console_options
 def command(code: str | None, as_json: bool, console: Console) -> None:
@@ -30,6 +30,6 @@ def command(code: str | None, as_json: bool, console: Console) -> None:
     if as_json:
         print_json(found)
     elif isinstance(found, list):
-        console.table(("code", "cause"), [(one.code, one.cause) for one in found], to="stdout")
+        console.table(("code", "cause"), [(one.code, one.cause) for one in found])
     else:
         click.echo(f"{found.code}\n\nCause: {found.cause}\nRemedy: {found.remedy}")

@@ -6,28 +6,18 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import (
-    NonEmptyPath,
-    NonEmptyText,
-    console_options,
-    example,
-    json_option,
-    print_json,
-    runs_dir_option,
-)
+from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
-@click.argument("run", type=NonEmptyText(), required=False)
+@click.argument("run", required=False)
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
     help="Split of the run's dataset to evaluate.  [default: test, else validation]",
 )
-@click.option(
-    "--data", type=NonEmptyPath(), metavar="DIR", help="Evaluate another folder: its test split, else all its images."
-)
+@click.option("--data", type=PATH, metavar="DIR", help="Evaluate another folder: its test split, else all its images.")
 @click.option("--allow-missing", is_flag=True, help="With --data: accept a folder that lacks classes of the run.")
 @click.option(
     "--min-accuracy",

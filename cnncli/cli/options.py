@@ -17,27 +17,8 @@ from cnncli.errors import Message
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class NonEmptyText(click.ParamType[str]):
-    """Text that is not empty, such as the name of a run."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text; refuse the empty string."""
-        if value == "":
-            self.fail(Message("usage-empty", "The value is empty; . stands for the current folder."), param, ctx)
-        return str(value)
-
-
-class NonEmptyPath(click.Path):
-    """A path that is not empty: an unset shell variable must not stand for the current folder."""
-
-    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
-        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Convert as click does, but refuse the empty string."""
-        return super().convert(NonEmptyText().convert(value, param, ctx), param, ctx)
+PATH = click.Path(path_type=Path)
+"""A path, which need not exist; `cnncli.cli.main` refuses empty ones."""
 
 
 @dataclass
@@ -99,7 +80,7 @@ def _runs_dir(context: click.Context, parameter: click.Parameter, value: Path | 
 
 runs_dir_option = click.option(
     "--runs-dir",
-    type=NonEmptyPath(file_okay=False),
+    type=click.Path(file_okay=False, path_type=Path),
     callback=_runs_dir,
     metavar="DIR",
     help="Directory of the runs.  [default: $CNNCLI_RUNS, else ./runs]",

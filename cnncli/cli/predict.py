@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import ImageError, Message, printable
 from cnncli.terminal.console import Console, is_terminal
 from cnncli.terminal.formatting import percent
@@ -23,13 +23,8 @@ log = logging.getLogger(__name__)
 
 
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
-@click.argument("paths", metavar="PATH...", type=NonEmptyText(), nargs=-1, required=True)
-@click.option(
-    "--run",
-    type=NonEmptyText(),
-    metavar="RUN",
-    help="Run directory or name of a run.  [default: the newest finished run]",
-)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--run", metavar="RUN", help="Run directory or name of a run.  [default: the newest finished run]")
 @click.option(
     "--top",
     type=click.IntRange(min=1),

@@ -62,7 +62,6 @@ def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
             (name, f"{one.n:,}", percent(one.precision), percent(one.recall), percent(one.f1))
             for name, one in zip(metrics.classes, metrics.per_class, strict=True)
         ],
-        to="stdout",
         optional=("F1",),
     )
     if len(metrics.classes) <= LARGEST_MATRIX:
@@ -70,14 +69,13 @@ def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
         console.table(
             ("true \\ predicted", *metrics.classes),
             [(name, *(f"{count:,}" for count in counts)) for name, counts in rows],
-            to="stdout",
         )
 
 
 def print_plan(plan: StagePlan, console: Console) -> None:
     """Print what a stage would train, and where it would cut the classifier."""
     layers = zip(plan.trained_layers, plan.layer_parameters, strict=True)
-    console.table(("trainable layer", "parameters"), [(name, f"{size:,}") for name, size in layers], to="stdout")
+    console.table(("trainable layer", "parameters"), [(name, f"{size:,}") for name, size in layers])
     console.print(f"trainable parameters {plan.trainable_parameters:,}, frozen {plan.frozen_parameters:,}")
     features = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in plan.crossing)
     console.print(f"cut before {plan.cut_at}: the layers before it are frozen and run once per image")
@@ -89,4 +87,4 @@ def _print_splits(splits: Mapping[str, Metrics], console: Console) -> None:
         (split, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95))
         for split, one in splits.items()
     ]
-    console.table(("split", "images", "loss", "accuracy", "95 % interval"), rows, to="stdout")
+    console.table(("split", "images", "loss", "accuracy", "95 % interval"), rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import NonEmptyText, console_options, example, json_option, print_json, runs_dir_option
+from cnncli.cli.options import console_options, example, json_option, print_json, runs_dir_option
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
@@ -35,7 +35,7 @@ def command(context: click.Context, runs_dir: Path, as_json: bool, console: Cons
     if as_json:
         print_json(runs)
     elif runs:
-        console.table(COLUMNS, [run.cells() for run in runs], to="stdout", optional=OPTIONAL)
+        console.table(COLUMNS, [run.cells() for run in runs], optional=OPTIONAL)
         for run in runs:
             if run.problem:
                 log.warning(run.problem)
@@ -44,7 +44,7 @@ def command(context: click.Context, runs_dir: Path, as_json: bool, console: Cons
 
 
 @command.command(epilog=example("cnncli runs prune vgg16-features --dry-run"))
-@click.argument("names", metavar="RUN...", nargs=-1, required=True, type=NonEmptyText())
+@click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @runs_dir_option

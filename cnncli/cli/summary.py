@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import NonEmptyText, console_options, example, json_option, overrides_argument, print_json
+from cnncli.cli.options import console_options, example, json_option, overrides_argument, print_json
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli summary ResNet50"))
-@click.argument("source", metavar="CONFIG|BACKBONE", type=NonEmptyText())
+@click.argument("source", metavar="CONFIG|BACKBONE")
 @overrides_argument
 @json_option
 @console_options
@@ -49,7 +49,6 @@ def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Con
             )
             for line in summary.layers
         ],
-        to="stdout",
     )
     click.echo(
         f"parameters {summary.parameters:,}: trainable {summary.trainable_parameters:,}, "

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import NonEmptyPath, console_options, example, json_option, overrides_argument, runs_dir_option
+from cnncli.cli.options import PATH, console_options, example, json_option, overrides_argument, runs_dir_option
 from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli train configs/quickstart.yaml training.epochs=30"))
-@click.argument("source", metavar="CONFIG|DIR|RUN", type=NonEmptyPath())
+@click.argument("source", metavar="CONFIG|DIR|RUN", type=PATH)
 @overrides_argument
 @click.option("--resume", "resumes", is_flag=True, help="Resume the newest unfinished run of this config, if any.")
 @runs_dir_option

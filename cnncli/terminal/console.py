@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from cnncli.errors import Message, printable
 from cnncli.terminal.formatting import encodable, fit_table, plain_table, table_width, wrap_text
@@ -43,7 +43,7 @@ class _ConsoleHandler(logging.Handler):
     console: Console | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, unless there is no console or it was written by `Console.table` or `Console.phase`."""
+        """Write a record, unless there is no console or it was written by `Console.phase`."""
         if self.console is not None and not getattr(record, "is_shown", False):
             text = record.msg if isinstance(record.msg, Message) and not record.args else record.getMessage()
             self.console.show(record.levelno, text)
@@ -109,35 +109,20 @@ class Console:
             lines = self._wrap(printable(text), " " * PHASE_INDENT, f"{title:<{PHASE_INDENT - 1}} ")
             self._write(head + lines.removeprefix(title).rstrip())
 
-    def table(
-        self,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[str]],
-        title: str = "",
-        to: Literal["stderr", "stdout"] = "stderr",
-        optional: Sequence[str] = (),
-    ) -> None:
-        """Show a table: on a terminal fitted to its width, elsewhere complete. On stdout it is a result.
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str] = ()) -> None:
+        """Write a table to stdout: on a terminal fitted to its width, elsewhere complete.
 
         A narrow terminal does not show the columns with the headings `optional`, the least important first.
         """
         table = [[printable(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
-        head = f"{printable(title)}\n" if title else ""
-        text = head + plain_table(table)
-        if to == "stderr":
-            LOGGER.info(text, extra=_SHOWN)
-            if self.quiet:
-                return
-        if is_terminal(self.stream if to == "stderr" else sys.stdout):
+        text = plain_table(table)
+        if is_terminal(sys.stdout):
             table = fit_table(table, shutil.get_terminal_size().columns, optional)
             n_headings = max(column[0].count("\n") + 1 for column in table)
             lines = plain_table(table).split("\n")
             headings = [self._style(line, _BOLD) for line in lines[:n_headings]]
-            text = head + "\n".join([*headings, "─" * table_width(table), *lines[n_headings:]])
-        if to == "stderr":
-            self._write(text)
-        else:
-            _write_line(sys.stdout, text)
+            text = "\n".join([*headings, "─" * table_width(table), *lines[n_headings:]])
+        _write_line(sys.stdout, text)
 
     def print(self, text: str) -> None:
         """Write one line of the result to stdout."""

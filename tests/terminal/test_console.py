@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import redirect_stdout
 
 import pytest
 
@@ -325,27 +326,24 @@ def test_ascii_terminals_get_ascii(kind: Callable[..., io.TextIOWrapper]) -> Non
         clock.now += 1
         progress.advance(3)
         LOGGER.info("3 × 4 · 0.97–0.99 · 猫")
-    console.table(["class", "n"], [["猫", "3"]])
     stream.flush()
 
     assert b"3 x 4 - 0.97-0.99 - \\u732b" in buffer.getvalue()
 
 
-def test_a_table_in_a_file_is_aligned_text() -> None:
+def test_a_table_in_a_file_is_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:
     """Numbers are aligned right, words left, with two spaces between columns."""
-    console, stream, _ = plain()
-    console.table(["run", "accuracy"], [["vgg16", "0.97"], ["a", "–"]], title="runs")
+    Console().table(["run", "accuracy"], [["vgg16", "0.97"], ["a", "–"]])
 
-    assert stream.getvalue() == "runs\nrun    accuracy\nvgg16      0.97\na             –\n"
+    assert capsys.readouterr().out == "run    accuracy\nvgg16      0.97\na             –\n"
 
 
 def test_a_table_on_a_terminal_is_drawn() -> None:
     """The headings are bold and underlined; brackets in a cell are text."""
-    stream = Terminal()
-    Console(stream).table(["run", "accuracy"], [["a[b]", "0.97"]], title="runs")
+    with redirect_stdout(Terminal()) as screen:
+        Console(screen).table(["run", "accuracy"], [["a[b]", "0.97"]])
 
-    assert stream.getvalue().splitlines() == [
-        "runs",
+    assert screen.getvalue().splitlines() == [
         "\x1b[1mrun   accuracy\x1b[0m",
         "──────────────",
         "a[b]      0.97",
@@ -364,9 +362,10 @@ def test_a_narrow_terminal_hides_the_least_important_columns(
 ) -> None:
     """The remaining cells are unabridged, so that they can be copied, and no line is wider than the terminal."""
     monkeypatch.setenv("COLUMNS", str(width))
-    stream, (columns, rows) = Terminal(), RUNS
-    Console(stream, color=False).table(columns, rows, optional=["mode", "backbone", "images"])
-    shown = without_styles(stream)
+    columns, rows = RUNS
+    with redirect_stdout(Terminal()) as screen:
+        Console(color=False).table(columns, rows, optional=["mode", "backbone", "images"])
+    shown = without_styles(screen)
 
     assert [column for column in columns if column not in shown.splitlines()[0]] == hidden
     assert rows[0][0] in shown
@@ -376,9 +375,10 @@ def test_a_narrow_terminal_hides_the_least_important_columns(
 def test_a_long_path_is_wrapped_between_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither words nor quantities are broken; without spaces the cell is the path again."""
     monkeypatch.setenv("COLUMNS", "30")
-    stream, path = Terminal(), "data/training_set/golden_retriever/1.jpg"
-    Console(stream, color=False).table(["path", "size"], [[path, "1.2 MB"]])
-    lines = without_styles(stream).splitlines()[2:]
+    path = "data/training_set/golden_retriever/1.jpg"
+    with redirect_stdout(Terminal()) as screen:
+        Console(color=False).table(["path", "size"], [[path, "1.2 MB"]])
+    lines = without_styles(screen).splitlines()[2:]
 
     assert "".join(line.removesuffix("1.2 MB").strip() for line in lines) == path
     assert lines[0].endswith("1.2 MB")
@@ -417,24 +417,23 @@ def test_the_text_of_a_phase_is_wrapped_between_words() -> None:
     assert file.getvalue() == f"stage head  {text}\n"
 
 
-def test_a_table_in_a_file_keeps_all_its_columns() -> None:
+def test_a_table_in_a_file_keeps_all_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
     """Piped output does not depend on a terminal's width."""
-    console, stream, _ = plain()
     columns, rows = RUNS
-    console.table(columns, rows, optional=columns)
+    Console().table(columns, rows, optional=columns)
 
-    assert [line.split() for line in stream.getvalue().splitlines()] == [columns, " ".join(rows[0]).split()]
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [columns, " ".join(rows[0]).split()]
 
 
 HOSTILE = "cat\x1b[31m\nred\r"
 
 
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
-def test_control_characters_are_escaped_everywhere(kind: type[io.StringIO]) -> None:
+def test_control_characters_are_escaped_everywhere(kind: type[io.StringIO], capsys: pytest.CaptureFixture[str]) -> None:
     """A class or file name cannot color the screen, move the cursor or break a line."""
     stream, clock = kind(), Clock()
     console = Console(stream, color=False, verbose=True, live=False, clock=clock)
-    console.table([HOSTILE, "n"], [[HOSTILE, "1"]], title=HOSTILE)
+    console.table([HOSTILE, "n"], [[HOSTILE, "1"]])
     console.phase("phase", HOSTILE)
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
         console.show(level, Message("data-class-missing", HOSTILE))
@@ -442,9 +441,9 @@ def test_control_characters_are_escaped_everywhere(kind: type[io.StringIO]) -> N
         clock.now += 20
         progress.advance()
         training.epoch_done(SCORES)
-    shown = without_styles(stream)
+    shown = without_styles(stream) + capsys.readouterr().out
 
-    assert shown.count(r"cat\x1b[31m\nred\r") == 11
+    assert shown.count(r"cat\x1b[31m\nred\r") == 10
     assert not set(shown) & {"\x1b", "\r"}
 
 
@@ -475,8 +474,8 @@ def test_codes_are_dim_on_a_terminal() -> None:
 def test_a_result_goes_to_stdout_even_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     """--quiet suppresses messages, but not results."""
     console = Console(quiet=True)
-    console.table(["a"], [["message"]])
-    console.table(["a"], [["result"]], to="stdout")
+    console.phase("message")
+    console.table(["a"], [["result"]])
     captured = capsys.readouterr()
 
     assert (captured.out, captured.err) == ("a\nresult\n", "")
@@ -533,7 +532,6 @@ def test_plain_consoles_do_not_import_rich() -> None:
     code = (
         "import io, sys; from cnncli.terminal.console import Console; console = Console(io.StringIO())\n"
         "with console.progress(1, 'a') as progress: progress.advance()\n"
-        "console.table(['a'], [['b']])\n"
         "print('rich' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
