@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cnncli.report import curves
-from cnncli.report.curves import best_epoch, draw_curves, draw_curves_side_by_side
+from cnncli.report.curves import draw_curves
 from cnncli.runs.records import HistoryRow
 
 
@@ -63,12 +63,12 @@ def legends(figure: Figure) -> list[list[str]]:
 
 def test_curves_are_a_png(tmp_path: Path) -> None:
     """The result is one PNG, wide enough for two panels, and the same history gives the same bytes."""
-    draw_curves(history(("head", 3)), tmp_path / "curves.png")
+    draw_curves(history(("head", 3)), tmp_path / "curves.png", best=1)
     data = (tmp_path / "curves.png").read_bytes()
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "PNG"
         assert image.width > 2 * image.height
-    draw_curves(history(("head", 3)), tmp_path / "curves.png")
+    draw_curves(history(("head", 3)), tmp_path / "curves.png", best=1)
     assert (tmp_path / "curves.png").read_bytes() == data
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
 
@@ -87,15 +87,14 @@ def test_curves_are_a_png(tmp_path: Path) -> None:
 )
 def test_any_history_can_be_drawn(rows: Sequence[HistoryRow], tmp_path: Path) -> None:
     """One epoch, very many, none, and losses of NaN and Inf all give an image."""
-    draw_curves(rows, tmp_path / "curves.png")
-    draw_curves_side_by_side([("one", rows), ("other", history(("train", 4)))], tmp_path / "both.png")
-    assert len(list(tmp_path.iterdir())) == 2
+    draw_curves(rows, tmp_path / "curves.png", min(1, len(rows)))
+    assert (tmp_path / "curves.png").stat().st_size > 0
 
 
 def test_both_quantities_show_train_and_validation(figures: list[Figure]) -> None:
     """The left panel has the losses, the right one the accuracies, over epochs counted from 1."""
     rows = history(("head", 4), ("fine-tune", 6))
-    draw_curves(rows, Path("curves.png"))
+    draw_curves(rows, Path("curves.png"), best=1)
     loss, accuracy = figures[0].axes
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
     for axes, quantity in [(loss, "loss"), (accuracy, "accuracy")]:
@@ -106,27 +105,17 @@ def test_both_quantities_show_train_and_validation(figures: list[Figure]) -> Non
 
 
 def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
-    """By default the epoch with the lowest validation loss is best; the caller can name another one."""
-    rows = history(("head", 12))
-    draw_curves(rows, Path("curves.png"))
-    draw_curves(rows, Path("curves.png"), best=3)
-    by_loss, by_caller = (legends(figure) for figure in figures)
-    assert [legend[-1] for legend in by_loss] == ["best epoch 8: 0.3000", "best epoch 8: 85.0 %"]
-    assert [legend[-1] for legend in by_caller] == ["best epoch 3: 0.5500", "best epoch 3: 72.5 %"]
-
-
-def test_best_is_the_first_of_equals_and_never_a_nan() -> None:
-    """The first of equal epochs is best, NaN never is, and without a finite loss there is no best epoch."""
-    values = [float("nan"), 0.5, 0.4, 0.4]
-    assert best_epoch([epoch("head", 0.0, 0.0, value, 0.0) for value in values]) == 3
-    assert best_epoch([epoch("head", 0.0, 0.0, float("nan"), 0.0)]) is None
-    assert best_epoch([]) is None
+    """The legend has the validation metrics of the best epoch, if there is one."""
+    draw_curves(history(("head", 12)), Path("curves.png"), best=3)
+    draw_curves(history(("head", 12)), Path("curves.png"), best=0)
+    assert [legend[-1] for legend in legends(figures[0])] == ["best epoch 3: 0.5500", "best epoch 3: 72.5 %"]
+    assert legends(figures[1]) == [["train", "validation"]] * 2
 
 
 def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
     """Several stages are separated by lines and named; a single one is not."""
-    draw_curves(history(("head", 4), ("fine-tune", 6)), Path("curves.png"))
-    draw_curves(history(("head", 4)), Path("curves.png"))
+    draw_curves(history(("head", 4), ("fine-tune", 6)), Path("curves.png"), best=1)
+    draw_curves(history(("head", 4)), Path("curves.png"), best=1)
     staged, plain = figures
     assert texts(staged) == [["head", "fine-tune"]] * 2
     assert texts(plain) == [[], []]
@@ -135,34 +124,21 @@ def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
     assert list(divider.get_xdata()) == [4.5, 4.5]
 
 
-def test_runs_side_by_side_share_their_scales(figures: list[Figure]) -> None:
-    """All runs have the same scales for losses, accuracies and epochs, so that columns can be compared."""
-    draw_curves_side_by_side([("with", history(("train", 9))), ("without", history(("train", 30)))], Path("both.png"))
-    loss, other_loss, accuracy, other_accuracy = figures[0].axes
-    assert loss.get_ylim() == other_loss.get_ylim()
-    assert accuracy.get_ylim() == other_accuracy.get_ylim()
-    assert len({axes.get_xlim() for axes in figures[0].axes}) == 1
-    for axes in figures[0].axes:
-        low, high = axes.get_ylim()
-        assert all(low < value < high for line in axes.lines[:2] for value in line.get_ydata())  # type: ignore[union-attr]
-    assert [axes.get_title(loc="left") for axes in figures[0].axes] == ["with", "without", "", ""]
-
-
 def test_a_drawing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     """An error while drawing leaves the old PNG unchanged."""
-    draw_curves(history(("head", 3)), tmp_path / "curves.png")
+    draw_curves(history(("head", 3)), tmp_path / "curves.png", best=1)
     before = (tmp_path / "curves.png").read_bytes()
     with pytest.raises(AttributeError):
-        draw_curves([object()], tmp_path / "curves.png")  # type: ignore[list-item]
+        draw_curves([object()], tmp_path / "curves.png", best=1)  # type: ignore[list-item]
     assert (tmp_path / "curves.png").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_the_users_own_style_stays_out_and_stays(tmp_path: Path) -> None:
     """The style of a notebook does not change the image, and drawing does not change the style."""
-    draw_curves(history(("head", 3)), tmp_path / "plain.png")
+    draw_curves(history(("head", 3)), tmp_path / "plain.png", best=1)
     with matplotlib.rc_context({"axes.facecolor": "black", "text.color": "white", "font.size": 30}):
-        draw_curves(history(("head", 3)), tmp_path / "dark.png")
+        draw_curves(history(("head", 3)), tmp_path / "dark.png", best=1)
         assert matplotlib.rcParams["font.size"] == 30
     assert (tmp_path / "dark.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
@@ -171,7 +147,7 @@ def test_drawing_needs_no_window_and_no_tensorflow(tmp_path: Path) -> None:
     """Drawing imports neither pyplot, which keeps figures for the whole process, nor TensorFlow."""
     program = (
         "import sys; from pathlib import Path; from cnncli.report.curves import draw_curves; "
-        f"draw_curves([], Path({str(tmp_path / 'curves.png')!r})); "
+        f"draw_curves([], Path({str(tmp_path / 'curves.png')!r}), 0); "
         "print([name for name in ('matplotlib.pyplot', 'tensorflow', 'keras') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
