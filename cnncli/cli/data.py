@@ -14,8 +14,8 @@ from cnncli.errors import EXIT_USER, Message, printable
 from cnncli.terminal.console import Console
 
 if TYPE_CHECKING:
-    from cnncli.dataset.build import FolderReport
     from cnncli.dataset.fix_splits import Move
+    from cnncli.dataset.issues import Issue
 
 MAX_GROUPS = 20
 """Number of groups of identical files and pairs of similar images that are listed; `--json` has all."""
@@ -61,7 +61,7 @@ def check(
     moves, left = plan_moves(folder, console) if fix_splits else ((), ())
     is_moved = not moves or _confirm(moves, dry_run, yes)
     problems = carry_out(moves) if is_moved else []
-    report = report_on_folder(folder, console)
+    report, issues = report_on_folder(folder, console)
     if as_json:
         fixed = {
             "moves": [{"from": str(move.source), "to": str(move.target), "moved": is_moved} for move in moves],
@@ -69,14 +69,14 @@ def check(
             "left": list(map(str, left)),
             "not_moved": list(map(str, problems)),
         }
-        print_json({**report.to_dict(), **(fixed if fix_splits else {})})
+        print_json({**report, **(fixed if fix_splits else {})})
     else:
-        _print_report(report, console)
+        _print_report(report, issues, console)
         if fix_splits:
             click.echo(f"{'moved' if is_moved else 'to be moved'}: {len(moves):,}")
         _print_messages("left", left)
         _print_messages("error", problems)
-    if problems or report.messages("error"):
+    if problems or not report["ok"]:
         context.exit(EXIT_USER)
 
 
@@ -89,10 +89,11 @@ def _confirm(moves: Sequence[Move], dry_run: bool, yes: bool) -> bool:
     return click.confirm(f"Images to move: {len(moves):,}. Move them?", err=True)
 
 
-def _print_report(report: FolderReport, console: Console) -> None:
+def _print_report(document: Mapping[str, Any], issues: Sequence[Issue], console: Console) -> None:
     """Print errors first, then the facts, warnings and notes."""
-    document, errors = report.to_dict(), report.messages("error")
-    _print_messages("error", errors)
+    from cnncli.dataset.issues import messages_of
+
+    _print_messages("error", messages_of(issues, "error"))
     if document["total"]:
         _print_tables(document, console)
     within, across = document["duplicates_within"], document["duplicates_across"]
@@ -106,10 +107,10 @@ def _print_report(report: FolderReport, console: Console) -> None:
         click.echo(f"identical: {' = '.join(map(printable, group))}")
     for pair in document["near_duplicates"][:MAX_GROUPS]:
         click.echo(f"similar: {' and '.join(map(printable, pair['paths']))} ({pair['correlation']:.0%})")
-    _print_messages("warning", report.messages("warning"))
-    for message in report.messages("note"):
+    _print_messages("warning", messages_of(issues, "warning"))
+    for message in messages_of(issues, "note"):
         click.echo(f"note: {message}")
-    if not errors:
+    if document["ok"]:
         click.echo("OK: no problems found")
 
 

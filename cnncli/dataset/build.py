@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cnncli.dataset.checks import FOLDER_CHECKS, SPLIT_CHECKS, contradicting_labels, run_checks, unreadable_images
 from cnncli.dataset.dataset import Dataset, read_dataset
 from cnncli.dataset.duplicates import Group, across_labels, across_splits, within_splits
-from cnncli.dataset.issues import Issue, Severity, messages_of
+from cnncli.dataset.issues import Issue, messages_of
 from cnncli.dataset.labels.folders import read_folders
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, count_images
@@ -85,61 +85,46 @@ def manifest_of_folder(
     return Manifest(tuple(rows), tuple(classes), dataset.bad, tuple(issues))
 
 
-@dataclass(frozen=True)
-class FolderReport:
-    """A folder of images and the issues of it; without an error, it can be trained on."""
-
-    dataset: Dataset
-    issues: tuple[Issue, ...]
-
-    def messages(self, severity: Severity) -> list[Message]:
-        """Return the messages of the issues of one severity."""
-        return messages_of(self.issues, severity)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as `data check --json` prints it.
-
-        Everything but `unreadable` and `left_out` is about readable images. Width, height and size have minimum, median
-        and maximum. Of identical files across splits, or with two labels in one split, the first of each is listed.
-        """
-        found, good, groups = self.dataset.found, self.dataset.good, self.dataset.identical
-        return {
-            "path": str(found.root),
-            "ok": not self.messages("error"),
-            "layout": "splits" if found.has_splits else "classes",
-            "classes": list(found.labels),
-            "total": len(good),
-            "counts": count_images(good, found.classes),
-            "width": _spread([one.facts.width for one in good]),
-            "height": _spread([one.facts.height for one in good]),
-            "size_bytes": _spread([one.facts.size_bytes for one in good]),
-            "formats": dict(Counter(one.facts.format for one in good).most_common()),
-            "modes": dict(Counter(one.facts.mode for one in good).most_common()),
-            "unreadable": [
-                {"path": str(path), "code": reason.code, "reason": str(reason)} for path, reason in self.dataset.bad
-            ],
-            "duplicates_within": _files(within_splits(groups)),
-            "duplicates_across": _files(across_splits(groups)),
-            "two_labels": _files(across_labels(groups)),
-            "near_duplicates": [
-                {"paths": [good[one].file, good[other].file], "correlation": round(correlation, 4)}
-                for one, other, correlation in self.dataset.assigned.pairs
-            ],
-            "left_out": dict(found.left_out.most_common()),
-            "issues": [issue.to_dict() for issue in self.issues],
-        }
-
-
-def report_on_folder(path: Path, console: Console | None = None) -> FolderReport:
+def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[str, Any], tuple[Issue, ...]]:
     """Describe a folder and check it as a training with the default settings would.
 
+    Returns:
+        The report as `data check --json` prints it, and the issues, of which the report has the texts. Everything but
+        `unreadable` and `left_out` is about readable images. Width, height and size have minimum, median and maximum.
+        Of identical files across splits, or with two labels in one split, the first of each is listed.
+
     Raises:
-        DataError: there is no such folder; everything else is an issue of the report.
+        DataError: there is no such folder; everything else is an issue.
     """
     from cnncli.config.schema import DataConfig
 
     dataset = read_dataset(DataConfig(path=path), console=console)
-    return FolderReport(dataset, tuple(run_checks(dataset, [*FOLDER_CHECKS, *SPLIT_CHECKS])))
+    issues = tuple(run_checks(dataset, [*FOLDER_CHECKS, *SPLIT_CHECKS]))
+    found, good, groups = dataset.found, dataset.good, dataset.identical
+    document = {
+        "path": str(found.root),
+        "ok": not messages_of(issues, "error"),
+        "layout": "splits" if found.has_splits else "classes",
+        "classes": list(found.labels),
+        "total": len(good),
+        "counts": count_images(good, found.classes),
+        "width": _spread([one.facts.width for one in good]),
+        "height": _spread([one.facts.height for one in good]),
+        "size_bytes": _spread([one.facts.size_bytes for one in good]),
+        "formats": dict(Counter(one.facts.format for one in good).most_common()),
+        "modes": dict(Counter(one.facts.mode for one in good).most_common()),
+        "unreadable": [{"path": str(path), "code": reason.code, "reason": str(reason)} for path, reason in dataset.bad],
+        "duplicates_within": _files(within_splits(groups)),
+        "duplicates_across": _files(across_splits(groups)),
+        "two_labels": _files(across_labels(groups)),
+        "near_duplicates": [
+            {"paths": [good[one].file, good[other].file], "correlation": round(correlation, 4)}
+            for one, other, correlation in dataset.assigned.pairs
+        ],
+        "left_out": dict(found.left_out.most_common()),
+        "issues": [issue.to_dict() for issue in issues],
+    }
+    return document, issues
 
 
 def _class_issues(dataset: Dataset, split: str, classes: Sequence[str], allow_missing: bool) -> Iterator[Issue]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ GRAYSCALE_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;
 COMMENT_COLUMN = 52
 
 Row = tuple[str, Any, str]
-"""Key, value and comment."""
+"""Dotted key, value and comment."""
+Counts = Mapping[str, int]
+"""Number of images of each class."""
 
 
 def template_for(report: Mapping[str, Any], path: str, config_name: str = "config.yaml") -> str:
     """Return the text of a config.
 
     Args:
-        report: Facts about the images, as `FolderReport.to_dict` returns them.
+        report: Facts about the images, as `report_on_folder` returns them.
         path: Path of the folder as written in the config.
         config_name: Name of the file, for the commands in its first lines.
     """
@@ -37,46 +40,33 @@ def template_for(report: Mapping[str, Any], path: str, config_name: str = "confi
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(report["path"]).name).strip("-._")[:80] or "images"
     few = sum(training.values()) < 1_000
     flip = "few images: worth trying true" if few else "true: flipped with a probability of 0.5"
-    sections: dict[str, list[Row]] = {
-        "": [
-            ("name", name, "name of the run"),
-            ("mode", "feature-extraction", "feature-extraction | fine-tuning | from-scratch"),
-            ("seed", 0, "same seed, same run"),
-        ],
-        "data": [
-            ("path", path, "folder of images, relative to this file"),
-            *_data(report, counts, training, backbone.network),
-        ],
-        "backbone": [
-            ("name", backbone.name, "`cnncli backbones` lists all"),
-            ("weights", "imagenet", "imagenet | none | a file"),
-        ],
-        "head": [
-            ("pooling", "avg", "avg | max | flatten"),
-            ("layers", [], "for example [{dense: 256, activation: relu}, {dropout: 0.5}]"),
-            ("activation", "softmax", "softmax | sigmoid | linear"),
-        ],
-        "augmentation": [
-            ("horizontal_flip", False, flip),
-            ("rotation_range", 0, "degrees, for example 15"),
-            ("zoom_range", 0, "fraction, for example 0.1"),
-            ("rand_augment", None, "colors, contrast and more: {magnitude: 5}"),
-            ("mixup", 0, "mixes pairs of images, for example 0.2"),
-        ],
-        "training": [
-            ("batch_size", 32, ""),
-            ("epochs", 20, "maximum; early stopping may end it sooner"),
-            ("optimizer", {"name": "adam", "learning_rate": 1e-3}, "any optimizer of Keras"),
-            ("early_stopping", {"monitor": "val_loss", "patience": 5}, "null: never"),
-        ],
-    }
-    parts = [_head(report, counts, training, config_name), *(_section(name, rows) for name, rows in sections.items())]
+    rows: list[Row] = [
+        ("name", name, "name of the run"),
+        ("mode", "feature-extraction", "feature-extraction | fine-tuning | from-scratch"),
+        ("seed", 0, "same seed, same run"),
+        ("data.path", path, "folder of images, relative to this file"),
+        *_data(report, counts, training, backbone.network),
+        ("backbone.name", backbone.name, "`cnncli backbones` lists all"),
+        ("backbone.weights", "imagenet", "imagenet | none | a file"),
+        ("head.pooling", "avg", "avg | max | flatten"),
+        ("head.layers", [], "for example [{dense: 256, activation: relu}, {dropout: 0.5}]"),
+        ("head.activation", "softmax", "softmax | sigmoid | linear"),
+        ("augmentation.horizontal_flip", False, flip),
+        ("augmentation.rotation_range", 0, "degrees, for example 15"),
+        ("augmentation.zoom_range", 0, "fraction, for example 0.1"),
+        ("augmentation.rand_augment", None, "colors, contrast and more: {magnitude: 5}"),
+        ("augmentation.mixup", 0, "mixes pairs of images, for example 0.2"),
+        ("training.batch_size", 32, ""),
+        ("training.epochs", 20, "maximum; early stopping may end it sooner"),
+        ("training.optimizer", {"name": "adam", "learning_rate": 1e-3}, "any optimizer of Keras"),
+        ("training.early_stopping", {"monitor": "val_loss", "patience": 5}, "null: never"),
+    ]
+    sections = groupby(rows, lambda row: row[0].rpartition(".")[0])
+    parts = [_head(report, counts, training, config_name), *(_section(name, list(of_it)) for name, of_it in sections)]
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def _head(
-    report: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], training: Mapping[str, int], config_name: str
-) -> list[str]:
+def _head(report: Mapping[str, Any], counts: Mapping[str, Counts], training: Counts, config_name: str) -> list[str]:
     listed = ", ".join(map(printable, [*training][:8]))
     lines = [
         f"# cnncli train {printable(config_name)}",
@@ -100,39 +90,33 @@ def _head(
 
 
 def _data(
-    report: Mapping[str, Any],
-    counts: Mapping[str, Mapping[str, int]],
-    training: Mapping[str, int],
-    network: NetworkInfo,
-) -> list[Row]:
+    report: Mapping[str, Any], counts: Mapping[str, Counts], training: Counts, network: NetworkInfo
+) -> Iterator[Row]:
+    """Yield the settings of the data after its path."""
     width, height = report["width"], report["height"]
     size = size_for_images(network, max(width["max"], height["max"]))
     size_remark = "pixels, the default of the network; 160 takes half as long"
     if size < network.input_size:
         size_remark = f"small images; {network.input_size} takes three times as long and may be more accurate"
+    yield "data.image_size", size, size_remark
     has_color = not set(report["modes"]) <= GRAYSCALE_MODES
+    yield "data.color", *(("rgb", "rgb | grayscale") if has_color else ("grayscale", "no image has colors"))
     shorter, longer = sorted((width["median"], height["median"]))
-    fit_remark = "pad keeps their aspect ratio" if longer > 1.5 * shorter else "stretch | crop | pad"
-    rows: list[Row] = [
-        ("image_size", size, size_remark),
-        ("color", "rgb", "rgb | grayscale") if has_color else ("color", "grayscale", "no image has colors"),
-        ("fit", "stretch", fit_remark),
-    ]
+    yield "data.fit", "stretch", "pad keeps their aspect ratio" if longer > 1.5 * shorter else "stretch | crop | pad"
     if "all" in counts:
-        rows.append(("splits", {"validation": 0.15, "test": 0.15}, "no split folders: random split"))
+        yield "data.splits", {"validation": 0.15, "test": 0.15}, "no split folders: random split"
     elif "validation" not in counts:
-        rows.append(("splits", {"validation": 0.15}, "no validation folder: taken from train"))
+        yield "data.splits", {"validation": 0.15}, "no validation folder: taken from train"
     if _is_uneven(training):
-        rows.append(("class_weights", "balanced", "small classes count as much as large ones"))
+        yield "data.class_weights", "balanced", "small classes count as much as large ones"
     else:
-        rows.append(("class_weights", "none", "none | balanced"))
+        yield "data.class_weights", "none", "none | balanced"
     if n := len(report["unreadable"]):
         remark = f"{n:,} cannot be read: `cnncli data check` lists them; error: stop before training"
-        rows.append(("on_bad_image", "skip", remark))
-    return rows
+        yield "data.on_bad_image", "skip", remark
 
 
-def _is_uneven(training: Mapping[str, int]) -> bool:
+def _is_uneven(training: Counts) -> bool:
     counts = [n for n in training.values() if n]
     return max(counts) >= UNEVEN * min(counts)
 
@@ -142,6 +126,6 @@ def _section(name: str, rows: list[Row]) -> list[str]:
     lines = [f"{name}:"] if name else []
     for key, value, comment in rows:
         inline = to_yaml(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
-        text = f"{'  ' if name else ''}{key}: {inline}"
+        text = f"{'  ' if name else ''}{key.rpartition('.')[2]}: {inline}"
         lines.append(f"{text:<{COMMENT_COLUMN}} # {comment}" if comment else text)
     return lines

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from cnncli.dataset.labels.folders import split_named
 from cnncli.dataset.verification import MAX_PIXELS
-from cnncli.errors import DataError, Message, printable
+from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.formats import is_image_name
 from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.random_keys import key_of
@@ -68,8 +68,7 @@ def files_of(source: Path, scratch: Path) -> Iterator[Files]:
         except FileNotFoundError:
             raise DataError(Message("data-path-missing", f"{printable(source)}: no such file", path=source)) from None
         except ARCHIVE_ERRORS as error:
-            reason = printable(str(error))
-            text = f"{printable(source)}: is not a zip file of a dataset, or the download is incomplete ({reason})"
+            text = f"{printable(source)}: is not a zip of a dataset, or the download is incomplete ({reason_of(error)})"
             raise DataError(Message("data-prepare-not-a-zip", text, path=source)) from None
         yield files
 
@@ -160,8 +159,7 @@ def _facts(files: Files, one: LabeledFile) -> ImageFacts:
     try:
         content = files[one.source]()
     except ARCHIVE_ERRORS as error:
-        reason = f"cannot be read ({printable(str(getattr(error, 'strerror', None) or error))})"
-        return ImageFacts("", 0, problem=Message("image-damaged", reason))
+        return ImageFacts("", 0, problem=Message("image-damaged", f"cannot be read ({reason_of(error)})"))
     return verify(content, MAX_PIXELS)
 
 

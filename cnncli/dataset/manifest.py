@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from cnncli.dataset.issues import Issue
 from cnncli.dataset.records import SPLITS, ImageRecord, count_images
-from cnncli.errors import DataError, Message, printable
+from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.verify import ImageFacts
-from cnncli.storage.atomic import write_atomically
 from cnncli.storage.safe_io import read_bytes
 
 log = logging.getLogger(__name__)
@@ -82,10 +81,6 @@ class Manifest:
         pairs = [(*_identity(one), *_identity(other), round(score, 4)) for one, other, score in self.similar]
         return _table(columns, pairs)
 
-    def to_csv(self, path: Path) -> None:
-        """Write the rows as CSV, every path in the bytes of the file system."""
-        write_atomically(path, self.csv_text().encode("utf-8", sys.getfilesystemencodeerrors()))
-
     @classmethod
     def from_csv(cls, path: Path) -> Manifest:
         """Read a manifest; its classes are those of the rows.
@@ -100,8 +95,7 @@ class Manifest:
                 raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
             rows = tuple(_row(line) for line in lines)
         except (OSError, ValueError, csv.Error) as error:
-            reason = printable(str(error.strerror if isinstance(error, OSError) else error))
-            text = f"{printable(path)}: cannot be read as a manifest of cnncli ({reason})"
+            text = f"{printable(path)}: cannot be read as a manifest of cnncli ({reason_of(error)})"
             raise DataError(Message("data-manifest-invalid", text, path=path)) from None
         return cls(rows, tuple(sorted({row.label for row in rows})))
 

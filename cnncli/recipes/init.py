@@ -9,6 +9,7 @@ from pathlib import Path
 from cnncli.config.paths import absolute
 from cnncli.dataset.build import report_on_folder
 from cnncli.dataset.config_template import template_for
+from cnncli.dataset.issues import messages_of
 from cnncli.errors import CnncliError, DataError, Message, printable
 from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
@@ -26,20 +27,20 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
         CnncliError: `out` exists already, or its parent directory does not.
     """
     _check_target(out, force)
-    report = report_on_folder(absolute(str(folder), Path.cwd()), console)
-    if len({one.label for one in report.dataset.good}) < 2:
-        raise DataError(report.messages("error"))
-    messages = [*report.messages("error"), *report.messages("warning")]
+    report, issues = report_on_folder(absolute(str(folder), Path.cwd()), console)
+    errors, warnings, notes = (messages_of(issues, severity) for severity in ("error", "warning", "note"))
+    if len({label for counts in report["counts"].values() for label, n in counts.items() if n}) < 2:
+        raise DataError(errors)
+    messages = [*errors, *warnings]
     for message in messages[:MAX_LINES]:
         log.warning(message)
-    for note in report.messages("note"):
+    for note in notes:
         log.info(note)
     if (more := len(messages) - MAX_LINES) > 0:
         text = f"{more:,} more problems: see `cnncli data check {printable(folder)}`"
         log.warning(Message("data-more-problems", text, n=more))
-    path = report.dataset.found.root
-    written_path = str(path) if folder.is_absolute() else _path_from(path, out.parent)
-    write_atomically(out, template_for(report.to_dict(), written_path, str(out)))
+    path = report["path"] if folder.is_absolute() else _path_from(Path(report["path"]), out.parent)
+    write_atomically(out, template_for(report, path, str(out)))
     return out
 
 

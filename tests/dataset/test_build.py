@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import pytest
 
 from cnncli.config.schema import DataConfig
 from cnncli.dataset import verification
-from cnncli.dataset.build import FolderReport, build_manifest, manifest_of_folder, report_on_folder
+from cnncli.dataset.build import build_manifest, manifest_of_folder, report_on_folder
 from cnncli.dataset.issues import Issue
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.stat_index import StatIndex
 from cnncli.errors import DataError
+from cnncli.storage.atomic import write_atomically
 from cnncli.terminal.console import Console
 from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
@@ -50,14 +51,14 @@ def build_problems(root: Path, **settings: Any) -> list[tuple[str, str]]:
     return problems(lambda: build(root, **settings), root)
 
 
-def codes(issues: tuple[Issue, ...], severity: str) -> list[str]:
+def codes(issues: Sequence[Issue], severity: str) -> list[str]:
     """Return the codes of the issues of one severity."""
     return [issue.code for issue in issues if issue.severity == severity]
 
 
-def the(report: Manifest | FolderReport, code: str) -> Issue:
+def the(issues: Sequence[Issue], code: str) -> Issue:
     """Return the only issue with a code."""
-    (issue,) = [issue for issue in report.issues if issue.code == code]
+    (issue,) = [issue for issue in issues if issue.code == code]
     return issue
 
 
@@ -110,7 +111,7 @@ def test_class_folders_are_split_by_seed(tmp_path: Path) -> None:
         "validation": {"cats": 4, "dogs": 2},
         "test": {"cats": 2, "dogs": 1},
     }
-    assert the(found, "data-split-drawn").facts["counts"] == {"train": 21, "validation": 6, "test": 3}
+    assert the(found.issues, "data-split-drawn").facts["counts"] == {"train": 21, "validation": 6, "test": 3}
     assert build(tmp_path, splits={"validation": 0.2, "test": 0.1}).rows == found.rows
     assert build(tmp_path, seed=1, splits={"validation": 0.2, "test": 0.1}).rows != found.rows
 
@@ -147,7 +148,7 @@ def test_missing_validation_is_taken_from_train_and_never_from_test(tmp_path: Pa
     }
     assert {row.path.parts[-3] for row in found.split("validation")} == {"train"}
     assert {row.path.parts[-3] for row in found.split("test")} == {"test"}
-    assert the(found, "data-split-drawn").facts["counts"] == {"train": 51, "validation": 9}
+    assert the(found.issues, "data-split-drawn").facts["counts"] == {"train": 51, "validation": 9}
 
 
 def test_train_only_gives_train_and_validation(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_classes_too_small_to_split_are_reported_with_remedies(tmp_path: Path) -
     assert "data.min_images=6" in str(error.value)
     found = build(tmp_path, min_images=6)
     assert found.classes == ("cats", "emus")
-    assert the(found, "data-classes-left-out").facts["counts"] == {"ants": 1, "dogs": 2, "owls": 5}
+    assert the(found.issues, "data-classes-left-out").facts["counts"] == {"ants": 1, "dogs": 2, "owls": 5}
 
 
 def test_a_minimum_that_leaves_one_class_is_refused(tmp_path: Path) -> None:
@@ -300,7 +301,7 @@ def test_identical_images_in_two_splits_are_an_error(three: Path) -> None:
     assert [one.facts.get("labels") for one in error.value.problems] == [("cats", "dogs"), ("dogs",), None]
     assert error.value.problems[2].facts["n"] == 2
     found = build(three, allow_leakage=True)
-    assert the(found, "data-leaks-accepted").facts["n"] == 2
+    assert the(found.issues, "data-leaks-accepted").facts["n"] == 2
 
 
 def test_long_lists_of_groups_are_shortened_and_counted(tmp_path: Path) -> None:
@@ -316,7 +317,7 @@ def test_long_lists_of_groups_are_shortened_and_counted(tmp_path: Path) -> None:
 def test_two_labels_of_one_image_are_a_warning(three: Path) -> None:
     """Within a split they are a contradiction, not a leak."""
     write_tree(three, {"train/dogs/same.jpg": jpeg(0, 12, 16)})
-    issue = the(build(three), "data-two-labels")
+    issue = the(build(three).issues, "data-two-labels")
     assert issue.severity == "warning"
     assert issue.paths == (three / "train/cats/cats.0.jpg", three / "train/dogs/same.jpg")
 
@@ -390,7 +391,7 @@ def test_names_of_any_bytes_survive(tmp_path: Path) -> None:
     found = build(tmp_path / "data")
     assert build(tmp_path / "data").rows == found.rows
     assert found.classes == ("dogs", name)
-    found.to_csv(tmp_path / "manifest.csv")
+    write_atomically(tmp_path / "manifest.csv", found.csv_text())
     assert Manifest.from_csv(tmp_path / "manifest.csv").rows == found.rows
 
 
@@ -464,8 +465,8 @@ def test_report_describes_a_folder(three: Path) -> None:
             "test/Thumbs.db": b"x",
         },
     )
-    report = report_on_folder(three)
-    found = json.loads(json.dumps(report.to_dict()))
+    report, issues = report_on_folder(three)
+    found = json.loads(json.dumps(report))
     assert (found["layout"], found["classes"], found["total"]) == ("splits", ["cats", "dogs"], 22)
     assert (found["ok"], found["path"]) == (False, str(three))
     assert found["counts"]["train"] == {"cats": 6, "dogs": 5}
@@ -482,7 +483,7 @@ def test_report_describes_a_folder(three: Path) -> None:
     assert found["two_labels"] == [[again, same]]
     assert found["left_out"] == {"system file such as Thumbs.db": 1}
     assert found["issues"][0]["severity"] == "error"
-    assert [message.code for message in report.messages("error")] == [
+    assert codes(issues, "error") == [
         "image-unknown-format",
         "data-bad-images",
         "data-leak",
@@ -493,18 +494,17 @@ def test_report_describes_a_folder(three: Path) -> None:
 def test_report_of_class_folders(tmp_path: Path) -> None:
     """There is one column of counts, and what a training would draw is noted."""
     write_classes(tmp_path, {"cats": 20, "dogs": 20})
-    report = report_on_folder(tmp_path)
-    found = report.to_dict()
+    found, issues = report_on_folder(tmp_path)
     assert (found["layout"], found["counts"]) == ("classes", {"all": {"cats": 20, "dogs": 20}})
-    assert codes(report.issues, "error") == codes(report.issues, "warning") == []
-    assert codes(report.issues, "note") == ["data-split-drawn"]
+    assert codes(issues, "error") == codes(issues, "warning") == []
+    assert codes(issues, "note") == ["data-split-drawn"]
 
 
 def test_training_and_report_have_the_same_issues(tmp_path: Path) -> None:
     """One list of checks serves both."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
-    assert report_on_folder(tmp_path).issues == build(tmp_path).issues
+    assert report_on_folder(tmp_path)[1] == build(tmp_path).issues
 
 
 def test_unusual_class_sizes_are_warnings(tmp_path: Path) -> None:
@@ -512,17 +512,17 @@ def test_unusual_class_sizes_are_warnings(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "validation", {"cats": 5, "dogs": 2}, first_seed=300)
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
-    found = report_on_folder(tmp_path)
-    assert codes(found.issues, "error") == []
-    assert codes(found.issues, "warning") == [
+    _, issues = report_on_folder(tmp_path)
+    assert codes(issues, "error") == []
+    assert codes(issues, "warning") == [
         "data-few-images",
         "data-uneven-classes",
         "data-uneven-classes",
         "data-class-distribution",
         "data-splits-swapped",
     ]
-    assert the(found, "data-few-images").facts["counts"] == {"dogs": 9}
-    assert the(found, "data-class-distribution").facts["split"] == "test"
+    assert the(issues, "data-few-images").facts["counts"] == {"dogs": 9}
+    assert the(issues, "data-class-distribution").facts["split"] == "test"
 
 
 def test_chance_differences_of_class_fractions_are_not_reported(tmp_path: Path) -> None:
@@ -530,7 +530,7 @@ def test_chance_differences_of_class_fractions_are_not_reported(tmp_path: Path) 
     write_classes(tmp_path / "train", {"cats": 40, "dogs": 40, "rare": 2})
     write_classes(tmp_path / "validation", {"cats": 10, "dogs": 10, "rare": 1}, first_seed=300)
     write_classes(tmp_path / "test", {"cats": 10, "dogs": 10, "rare": 3}, first_seed=600)
-    assert "data-class-distribution" not in codes(report_on_folder(tmp_path).issues, "warning")
+    assert "data-class-distribution" not in codes(report_on_folder(tmp_path)[1], "warning")
 
 
 def test_class_weights_are_not_recommended_if_they_are_set(tmp_path: Path) -> None:
@@ -545,7 +545,7 @@ def test_class_weights_are_not_recommended_if_they_are_set(tmp_path: Path) -> No
 def test_many_small_classes_are_counted(tmp_path: Path) -> None:
     """A thousand lines would hide everything else."""
     write_classes(tmp_path / "train", {f"c{k}": 4 + k % 3 for k in range(9)})
-    issue = the(report_on_folder(tmp_path), "data-few-images")
+    issue = the(report_on_folder(tmp_path)[1], "data-few-images")
     assert issue.facts["n"] == 9
     assert issue.message.endswith("(c0 3, c3 3, c6 3, c1 4, c4 4, …)")
 
@@ -574,7 +574,7 @@ def test_classes_with_similar_names_are_a_warning(tmp_path: Path) -> None:
     """The warning appears once for all splits; a sign before a number distinguishes classes."""
     for k, split in enumerate(("train", "validation", "test")):
         write_classes(tmp_path / split, {"Cats": 12, "cats": 12, "1": 12, "-1": 12}, first_seed=100 * k)
-    issue = the(build(tmp_path), "data-class-names-similar")
+    issue = the(build(tmp_path).issues, "data-class-names-similar")
     assert (issue.facts["one"], issue.facts["other"]) == ("Cats", "cats")
 
 
@@ -582,7 +582,7 @@ def test_many_heic_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
     """Phones save HEIC, which is left out: a class that mostly consists of it must not shrink silently."""
     write_classes(tmp_path, {"cats": 12, "dogs": 12})
     write_tree(tmp_path, {f"cats/{k}.heic": b"\0\0\0\x18ftypheic" for k in range(100)})
-    issue = the(build(tmp_path), "data-files-left-out")
+    issue = the(build(tmp_path).issues, "data-files-left-out")
     assert (issue.severity, issue.paths, issue.facts["n"], issue.facts["total"]) == (
         "warning",
         (tmp_path / "cats",),
@@ -599,18 +599,17 @@ def test_12_bit_data_in_16_bit_files_are_a_warning(tmp_path: Path) -> None:
     for k in range(24):
         values = np.random.default_rng(k).integers(0, 4096, (12, 16)).astype(np.uint16)
         write_tree(tmp_path, {f"{'ab'[k % 2]}/{k}.png": encoded(Image.fromarray(values))})
-    issue = the(build(tmp_path), "data-narrow-range")
+    issue = the(build(tmp_path).issues, "data-narrow-range")
     assert issue.facts["suggested"] == "4095"
     assert "data-narrow-range" not in codes(build(tmp_path, range=(0, 4095)).issues, "warning")
 
 
 def test_report_of_an_empty_folder(tmp_path: Path) -> None:
     """It has zeros and an error."""
-    report = report_on_folder(tmp_path)
-    found = report.to_dict()
+    found, issues = report_on_folder(tmp_path)
     assert found["total"] == 0
     assert found["width"] == {"min": 0, "median": 0, "max": 0}
-    assert [message.code for message in report.messages("error")] == ["data-no-class-folders"]
+    assert codes(issues, "error") == ["data-no-class-folders"]
 
 
 @pytest.mark.shared

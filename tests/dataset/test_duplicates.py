@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def build(root: Path, seed: int = 0, **settings: Any) -> Manifest:
     return build_manifest(DataConfig(path=root, **settings), seed)
 
 
-def warned(found: Any) -> list[Issue]:
+def warned(issues: Sequence[Issue]) -> list[Issue]:
     """Return the warnings about similar images."""
-    return [issue for issue in found.issues if issue.code == "data-near-duplicates"]
+    return [issue for issue in issues if issue.code == "data-near-duplicates"]
 
 
 def two_of(seed: int) -> tuple[bytes, bytes]:
@@ -55,7 +56,7 @@ def two(tmp_path: Path) -> Path:
 def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
     """The warning has the number of pairs, the most similar one and the command that helps; the run lists all."""
     found = build(two)
-    (issue,) = warned(found)
+    (issue,) = warned(found.issues)
     assert (issue.severity, issue.facts["n"]) == ("warning", 2)
     assert {path.parent.parent.name for path in issue.paths} == {"train", "test"}
     assert "--fix-splits" in issue.facts["fix"]
@@ -70,13 +71,13 @@ def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
 
 def test_data_check_reports_the_same(two: Path) -> None:
     """The report lists the pairs."""
-    report = report_on_folder(two)
-    assert report.messages("error") == []
-    assert [pair["paths"] for pair in report.to_dict()["near_duplicates"]] == [
+    report, issues = report_on_folder(two)
+    assert report["ok"]
+    assert [pair["paths"] for pair in report["near_duplicates"]] == [
         [f"{two}/train/cats/a.png", f"{two}/test/cats/b.jpg"],
         [f"{two}/train/dogs/d.jpg", f"{two}/test/dogs/c.png"],
     ]
-    assert warned(report) == warned(build(two))
+    assert warned(issues) == warned(build(two).issues)
 
 
 def test_identical_files_are_not_reported_as_similar(two: Path) -> None:
@@ -86,7 +87,7 @@ def test_identical_files_are_not_reported_as_similar(two: Path) -> None:
         build(two)
     assert error.value.codes == ("data-leak", "data-leaks")
     assert len(build(two, allow_leakage=True).similar) == 2
-    assert len(report_on_folder(two).to_dict()["near_duplicates"]) == 2
+    assert len(report_on_folder(two)[0]["near_duplicates"]) == 2
 
 
 def test_similar_images_within_a_split_are_not_reported(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_similar_images_within_a_split_are_not_reported(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {"cats": 12, "dogs": 12})
     write_classes(tmp_path / "validation", {"cats": 12, "dogs": 12}, first_seed=100)
     write_tree(tmp_path, dict(zip(("train/cats/a.png", "train/cats/b.jpg"), two_of(500), strict=True)))
-    assert warned(build(tmp_path)) == []
+    assert warned(build(tmp_path).issues) == []
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_a_split_that_is_drawn_keeps_them_together(pairs: Path, seed: int) -> No
     assert all(split_of[f"{k}.png"] == split_of[f"{97 - k}.jpg"] for k in range(40))
     assert found.counts()["validation"] == {"cats": 8, "dogs": 8}
     assert found.counts()["test"] == {"cats": 4, "dogs": 4}
-    assert (warned(found), found.similar) == ([], ())
+    assert (warned(found.issues), found.similar) == ([], ())
     assert build(pairs, seed, splits={"validation": 0.2, "test": 0.1}).rows == found.rows
 
 
@@ -145,7 +146,7 @@ def test_a_crowd_is_divided_with_a_warning(tmp_path: Path) -> None:
     write_classes(tmp_path, {"dogs": 40})
     found = build(tmp_path)
     assert found.counts()["validation"]["cats"] == 6
-    assert warned(found)[0].facts["fix"] == ""
+    assert warned(found.issues)[0].facts["fix"] == ""
 
 
 def test_a_class_too_small_to_keep_them_together_is_divided(tmp_path: Path) -> None:
@@ -161,17 +162,17 @@ def test_a_class_too_small_to_keep_them_together_is_divided(tmp_path: Path) -> N
 def test_with_too_many_pairs_only_identical_files_stay_together(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search ends early, and the pairs that it found are reported."""
     monkeypatch.setattr(perceptual_hash, "LIMIT", 30)
-    assert warned(build(pairs))
+    assert warned(build(pairs).issues)
 
 
 def test_with_too_many_images_only_identical_files_are_searched(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time grows with the square of their number; a note reports what was not searched."""
     monkeypatch.setattr(perceptual_hash, "MOST_COMPARISONS", 100)
-    found, report = build(two), report_on_folder(two)
+    found, (_, reported) = build(two), report_on_folder(two)
     moves, left = plan_moves(two)
 
-    assert (found.similar, warned(found), warned(report), moves) == ((), [], [], [])
-    for issues in (found.issues, report.issues):
+    assert (found.similar, warned(found.issues), warned(reported), moves) == ((), [], [], [])
+    for issues in (found.issues, reported):
         assert [issue.facts["n"] for issue in issues if issue.code == "data-too-many-to-compare"] == [76]
     assert [message.code for message in left] == ["data-fix-identical-only"]
     write_tree(two, {"test/cats/same.jpg": jpeg(0, 12, 16)})
@@ -192,7 +193,7 @@ def test_similar_images_are_found_without_reading_files_again(two: Path, monkeyp
 def test_pairs_with_two_labels_are_counted(two: Path) -> None:
     """One of both labels is wrong."""
     (two / "test" / "cats" / "b.jpg").rename(two / "test" / "dogs" / "b.jpg")
-    (issue,) = warned(report_on_folder(two))
+    (issue,) = warned(report_on_folder(two)[1])
     assert "with two labels: 1" in issue.facts["labels"]
 
 

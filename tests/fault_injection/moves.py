@@ -16,6 +16,7 @@ import numpy as np
 
 from cnncli.dataset.build import report_on_folder
 from cnncli.dataset.fix_splits import carry_out, plan_moves
+from cnncli.dataset.issues import messages_of
 from tests.fault_injection.planted_faults import CLASSES, write_clean
 
 KILLS = 4
@@ -62,7 +63,7 @@ def _write_images(folder: Path, random: np.random.Generator) -> Counter[str]:
 def _finish(folder: Path, before: Counter[str]) -> None:
     """Finish the rest, and check that all images are in their place."""
     planned, left = plan_moves(folder)
-    problems = [*carry_out(planned), *left, *report_on_folder(folder).messages("error")]
+    problems = [*carry_out(planned), *left, *messages_of(report_on_folder(folder)[1], "error")]
     if _contents(folder) != before:
         raise AssertionError("images were duplicated or lost")
     if problems:

@@ -40,7 +40,7 @@ def reports(folder: Path) -> list[list[Message]]:
         by_train = [issue.message for issue in build_manifest(DataConfig(path=folder), 0).issues]
     except DataError as error:
         by_train = list(error.problems)
-    by_check = [issue.message for issue in report_on_folder(folder).issues]
+    by_check = [issue.message for issue in report_on_folder(folder)[1]]
     return [by_train, by_check] if by_train or by_check else []
 
 

@@ -85,7 +85,7 @@ def test_check_names_what_differs(
 
 def test_the_folder_has_no_problems(script: ModuleType) -> None:
     """The sample has three splits of two equal classes, no duplicates, and no problems or notes."""
-    facts = report_on_folder(SAMPLE).to_dict()
+    facts, _ = report_on_folder(SAMPLE)
     assert facts["counts"] == {split: {"cats": n, "dogs": n} for split, n in script.PAIRS.items()}
     assert (facts["issues"], facts["duplicates_within"], facts["left_out"]) == ([], [], {})
     assert facts["formats"] == {"JPEG": 240}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cnncli.dataset.issues import Issue
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
-from cnncli.errors import DataError, Message, printable
+from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name, is_raw_name
 
 OUTSIDE_CLASSES = "image outside the class folders"
@@ -59,9 +59,8 @@ def read_folders(root: Path) -> LabeledImages:
     try:
         os.scandir(root).close()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
         remedy = "; `cnncli data prepare dogs-vs-cats` creates it" if root.name == "dogs-vs-cats" else ""
-        text = f"{printable(root)}: cannot be read as a folder ({reason}){remedy}"
+        text = f"{printable(root)}: cannot be read as a folder ({reason_of(error)}){remedy}"
         raise DataError(Message("data-path-missing", text, path=root)) from None
     found = LabeledImages(root.resolve())
     folders = _subfolders(found.root, found)
