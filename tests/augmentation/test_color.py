@@ -1,4 +1,4 @@
-"""Operations on intensity and color compared with Pillow, colorsys and exact arithmetic."""
+"""Intensity and color operations compared with Pillow, colorsys and exact arithmetic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUNDING = 0.501
 
 @st.composite
 def images(draw: st.DrawFn, channels: tuple[int, ...] = (1, 3)) -> Pixels:
-    """Generate noise of any size in a range of values, down to a single value."""
+    """Generate noise images of any size; their values span any range, down to a single value."""
     height, width = draw(st.integers(1, 30)), draw(st.integers(1, 30))
     lowest, highest = sorted(draw(st.tuples(st.integers(0, 255), st.integers(0, 255))))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -37,63 +37,63 @@ def images(draw: st.DrawFn, channels: tuple[int, ...] = (1, 3)) -> Pixels:
 
 
 def image_of(pixels: Pixels) -> Image.Image:
-    """Return the image as a Pillow image."""
+    """Return the pixels as a Pillow image."""
     return Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
 
 
 def difference(ours: Pixels, theirs: Any) -> float:
-    """Return the largest difference in intensity levels."""
+    """Return the largest absolute difference between two images, in intensity levels."""
     assert ours.dtype == np.uint8
     return float(np.abs(ours.astype(float) - np.asarray(theirs, dtype=float).reshape(ours.shape)).max())
 
 
 @given(pixels=images())
 @pytest.mark.parametrize("kind", ["autocontrast", "equalize"])
-def test_autocontrast_and_equalize_equal_pillows(kind: str, pixels: Pixels) -> None:
-    """Autocontrast and equalize are Pillow's, also for one channel and for a channel with a single value."""
+def test_autocontrast_and_equalize_match_pillow(kind: str, pixels: Pixels) -> None:
+    """Autocontrast and equalize match Pillow exactly, including on grayscale and on channels with a single value."""
     assert difference(change(pixels, kind, 0.3), getattr(ImageOps, kind)(image_of(pixels))) == 0
 
 
 @given(pixels=images(), strength=st.floats(0, 1))
-def test_posterize_and_solarize_equal_pillows(pixels: Pixels, strength: float) -> None:
-    """Posterize and solarize equal Pillow's exactly, with integer and fractional thresholds."""
+def test_posterize_and_solarize_match_pillow(pixels: Pixels, strength: float) -> None:
+    """Posterize and solarize match Pillow exactly, with integer and fractional thresholds."""
     image, bits, threshold = image_of(pixels), 8 - round(4 * strength), 256.0 * (1.0 - strength)
     assert difference(change(pixels, "posterize", strength), ImageOps.posterize(image, bits)) == 0
     assert difference(change(pixels, "solarize", strength), ImageOps.solarize(image, threshold)) == 0
 
 
 @given(pixels=images(), factor=st.floats(0, 2))
-def test_sharpness_equals_pillows(pixels: Pixels, factor: float) -> None:
-    """Sharpness differs by at most one level, because Pillow rounds the smoothed image before blending."""
+def test_sharpness_matches_pillow(pixels: Pixels, factor: float) -> None:
+    """Sharpness differs from Pillow by at most one level, because Pillow rounds the smoothed image before blending."""
     assert difference(sharpen(pixels, factor), ImageEnhance.Sharpness(image_of(pixels)).enhance(factor)) <= 1
 
 
 @given(pixels=images((3,)), factor=st.floats(0, 2))
-def test_saturation_equals_pillows(pixels: Pixels, factor: float) -> None:
-    """Saturation differs by at most two levels, because Pillow drops fractions and rounds gray values."""
+def test_saturation_matches_pillow(pixels: Pixels, factor: float) -> None:
+    """Saturation differs from Pillow by at most two levels, because Pillow truncates and rounds gray values."""
     assert difference(scale_saturation(pixels, factor), ImageEnhance.Color(image_of(pixels)).enhance(factor)) <= 2
     exact = np.repeat(pixels @ np.array(LUMA)[:, None], 3, axis=-1)
     assert difference(scale_saturation(pixels, 0.0), exact) <= ROUNDING + 0.005  # OpenCV weighs colors with 15 bits
 
 
 @given(pixels=images((3,)), fraction=st.floats(-0.5, 0.5))
-def test_hue_equals_colorsys(pixels: Pixels, fraction: float) -> None:
-    """Hue rotates the HSV circle and rounds once at the end."""
+def test_hue_matches_colorsys(pixels: Pixels, fraction: float) -> None:
+    """Rotating the hue matches colorsys up to one final rounding."""
     colors = (colorsys.rgb_to_hsv(*pixel) for pixel in pixels.reshape(-1, 3).astype(float))
     turned = [colorsys.hsv_to_rgb((hue + fraction) % 1, saturation, value) for hue, saturation, value in colors]
     assert difference(rotate_hue(pixels, fraction), turned) <= ROUNDING
 
 
-def test_a_third_of_the_circle_makes_red_green() -> None:
-    """A third of the circle also makes green blue and blue red, so no channels are swapped."""
+def test_a_hue_rotation_by_a_third_turns_red_to_green() -> None:
+    """A hue rotation by a third of the circle turns red to green, green to blue, and blue to red."""
     red, green, blue = np.eye(3, dtype=np.uint8)[:, None, None] * 200
     for start, end in [(red, green), (green, blue), (blue, red)]:
         np.testing.assert_array_equal(rotate_hue(start, 1 / 3), end)
 
 
 @given(pixels=images((1,)), saturation=st.floats(0, 3), hue=st.floats(-0.5, 0.5))
-def test_gray_has_no_color_to_change(pixels: Pixels, saturation: float, hue: float) -> None:
-    """Saturation and hue change neither one channel nor three equal ones."""
+def test_gray_is_unchanged_by_saturation_and_hue(pixels: Pixels, saturation: float, hue: float) -> None:
+    """Changing saturation or hue leaves grayscale images and images with three equal channels unchanged."""
     gray = np.repeat(pixels, 3, axis=-1)
     for step in (partial(scale_saturation, factor=saturation), partial(rotate_hue, fraction=hue)):
         assert step(pixels) is pixels
@@ -102,13 +102,13 @@ def test_gray_has_no_color_to_change(pixels: Pixels, saturation: float, hue: flo
 
 @given(pixels=images(), shifts=st.tuples(*[st.floats(-255, 255)] * 3))
 def test_channel_shifts_are_added(pixels: Pixels, shifts: tuple[float, float, float]) -> None:
-    """Each channel gets its own number, clipped at 0 and 255; a gray image gets the first."""
+    """Each channel is shifted by its own amount and clipped to 0–255; a grayscale image uses the first amount."""
     exact = np.clip(pixels + np.array(shifts[: pixels.shape[-1]]), 0, 255)
     assert difference(shift_channels(pixels, shifts), exact) <= ROUNDING
 
 
-def test_a_shift_of_all_channels_equals_that_of_keras() -> None:
-    """Without clipping, one number for all channels is the shift of ImageDataGenerator, before its brightness."""
+def test_a_shift_of_all_channels_matches_keras() -> None:
+    """Shifting all channels equally, then scaling brightness, matches ImageDataGenerator where nothing is clipped."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     pixels = np.random.default_rng(0).integers(100, 150, (20, 30, 3), dtype=np.uint8)
@@ -120,8 +120,8 @@ def test_a_shift_of_all_channels_equals_that_of_keras() -> None:
 
 
 @given(pixels=images())
-def test_neutral_amounts_leave_every_pixel(pixels: Pixels) -> None:
-    """Factors of 1 and shifts of 0 change nothing."""
+def test_neutral_amounts_change_no_pixel(pixels: Pixels) -> None:
+    """Factors of 1 and shifts of 0 leave every pixel unchanged."""
     for changed in (
         scale_contrast(pixels, 1.0),
         scale_brightness(pixels, 1.0),
@@ -134,8 +134,8 @@ def test_neutral_amounts_leave_every_pixel(pixels: Pixels) -> None:
 
 
 @given(brightness=st.floats(0.0, 4.0), contrast=st.floats(0.0, 4.0), channels=st.sampled_from([1, 3]))
-def test_contrast_and_brightness_equal_pillows(brightness: float, contrast: float, channels: int) -> None:
-    """Contrast, then brightness, equal Pillow's ImageEnhance exactly."""
+def test_contrast_and_brightness_match_pillow(brightness: float, contrast: float, channels: int) -> None:
+    """Contrast followed by brightness matches Pillow's ImageEnhance exactly."""
     pixels = np.random.default_rng(3).integers(40, 168, (16, 20, channels), dtype=np.uint8)
     enhanced = ImageEnhance.Brightness(ImageEnhance.Contrast(image_of(pixels)).enhance(contrast)).enhance(brightness)
     assert difference(scale_brightness(scale_contrast(pixels, contrast), brightness), enhanced) == 0

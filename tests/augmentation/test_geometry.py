@@ -1,4 +1,4 @@
-"""The warp compared with Keras and SciPy."""
+"""Geometric augmentation compared with Keras and SciPy."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ KERAS_NAMES: dict[type[AffineStep], dict[str, str]] = {
 
 
 def noise_image(height: int = SIDE, width: int = SIDE, channels: int = 3) -> NDArray[np.uint8]:
-    """Return noise, in which every misplaced pixel shows."""
+    """Return a noise image, where any misplaced pixel changes the result."""
     return np.random.default_rng(3).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 def with_keras(pixels: NDArray[np.uint8], steps: Steps, fill_mode: FillMode, cval: int) -> NDArray[np.float32]:
-    """Apply the same parameters with Keras's ImageDataGenerator, whose `tx` moves columns, in pixels."""
+    """Return the image transformed by Keras's ImageDataGenerator, whose `tx` shifts columns, in pixels."""
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     height, width, _ = pixels.shape
@@ -65,7 +65,7 @@ def with_keras(pixels: NDArray[np.uint8], steps: Steps, fill_mode: FillMode, cva
 
 
 def with_scipy(pixels: NDArray[np.uint8], steps: Steps, mode: str, cval: int) -> NDArray[np.float64]:
-    """Apply the same matrix with SciPy, rows before columns, in double precision."""
+    """Return the image transformed by SciPy in double precision; SciPy orders coordinates as row, column."""
     matrix = source_matrix(steps, *pixels.shape[:2])
     linear, offset = matrix[::-1, 1::-1], matrix[::-1, 2]
     planes = np.moveaxis(pixels.astype(np.float64), -1, 0)
@@ -75,7 +75,7 @@ def with_scipy(pixels: NDArray[np.uint8], steps: Steps, mode: str, cval: int) ->
 
 
 def is_inside(steps: Steps, height: int, width: int) -> NDArray[np.bool_]:
-    """Return which pixels of a view come from inside the image."""
+    """Return a mask of the pixels of a view that come from inside the image."""
     y, x = np.mgrid[:height, :width]
     source_x, source_y = np.einsum("ij,jhw->ihw", source_matrix(steps, height, width), np.stack([x, y, 0 * x + 1]))
     slack = 1e-6
@@ -86,8 +86,8 @@ def is_inside(steps: Steps, height: int, width: int) -> NDArray[np.bool_]:
 @pytest.mark.filterwarnings("ignore:Please import `affine_transform`:DeprecationWarning")
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_every_step_equals_keras(name: str, fill_mode: FillMode) -> None:
-    """Inside the image the warp equals ImageDataGenerator.apply_transform up to rounding to integers."""
+def test_every_step_matches_keras(name: str, fill_mode: FillMode) -> None:
+    """Inside the image, the warp matches ImageDataGenerator.apply_transform up to rounding to integers."""
     ours = warp(noise_image(), GEOMETRIES[name], fill_mode, 37)
     difference = np.abs(ours - with_keras(noise_image(), GEOMETRIES[name], fill_mode, 37))
     inside = is_inside(GEOMETRIES[name], SIDE, SIDE)
@@ -98,8 +98,8 @@ def test_every_step_equals_keras(name: str, fill_mode: FillMode) -> None:
 @pytest.mark.filterwarnings("ignore:Please import `affine_transform`:DeprecationWarning")
 @pytest.mark.parametrize("fill_mode", ["nearest", "reflect"])
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_the_fill_equals_keras_too(name: str, fill_mode: FillMode) -> None:
-    """Outside of the image, too, `nearest` and `reflect` equal ImageDataGenerator on every pixel."""
+def test_the_fill_matches_keras(name: str, fill_mode: FillMode) -> None:
+    """With the `nearest` and `reflect` fill modes, the warp also matches ImageDataGenerator outside the image."""
     ours = warp(noise_image(), GEOMETRIES[name], fill_mode, 0)
     assert np.abs(ours - with_keras(noise_image(), GEOMETRIES[name], fill_mode, 0)).max() <= ROUNDING
 
@@ -107,8 +107,8 @@ def test_the_fill_equals_keras_too(name: str, fill_mode: FillMode) -> None:
 @pytest.mark.parametrize("shape", [(31, 47, 3), (47, 31, 1), (1, 9, 3), (9, 1, 1), (1, 1, 3)])
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_every_pixel_equals_exact_interpolation(name: str, fill_mode: FillMode, shape: tuple[int, int, int]) -> None:
-    """On images of any shape all pixels, including the fill, equal SciPy's in double precision up to rounding."""
+def test_every_pixel_matches_exact_interpolation(name: str, fill_mode: FillMode, shape: tuple[int, int, int]) -> None:
+    """For images of any shape, every pixel, including the fill, matches SciPy in double precision up to rounding."""
     pixels = noise_image(*shape)
     ours = warp(pixels, GEOMETRIES[name], fill_mode, 37)
     assert ours.dtype == np.uint8
@@ -129,7 +129,7 @@ def test_every_pixel_equals_exact_interpolation(name: str, fill_mode: FillMode, 
     ],
 )
 def test_a_landmark_moves_as_documented(steps: Steps, landmark: tuple[int, int]) -> None:
-    """A bright pixel above the center turns left, shifts left and up, flips and moves with the zoom."""
+    """A bright pixel lands at the documented place: rotation turns left, shifts move left and up, and flips mirror."""
     pixels = np.zeros((9, 9, 1), np.uint8)
     pixels[1, 4] = 255
     warped = warp(pixels, steps, "constant", 0)
@@ -139,27 +139,27 @@ def test_a_landmark_moves_as_documented(steps: Steps, landmark: tuple[int, int])
 
 @pytest.mark.parametrize("shape", [(7, 10, 3), (10, 7, 1)])
 def test_flips_copy_pixels_exactly(shape: tuple[int, int, int]) -> None:
-    """A flip without other steps is NumPy's reversal, bit for bit."""
+    """A flip without other steps equals reversing the array with NumPy, bit for bit."""
     pixels = noise_image(*shape)
     np.testing.assert_array_equal(warp(pixels, [Mirror(horizontal=True)], "wrap", 0), pixels[:, ::-1])
     np.testing.assert_array_equal(warp(pixels, [Mirror(vertical=True)], "nearest", 0), pixels[::-1])
 
 
 def test_a_width_shift_moves_columns() -> None:
-    """A width shift is a fraction of the width and moves columns, a height shift one of the height and moves rows."""
+    """A width shift moves columns by a fraction of the width; a height shift moves rows by a fraction of the height."""
     pixels = noise_image(6, 12)
     np.testing.assert_array_equal(warp(pixels, [Translate(0.25, 0.0)], "wrap", 0), np.roll(pixels, -3, axis=1))
     np.testing.assert_array_equal(warp(pixels, [Translate(0.0, -0.5)], "wrap", 0), np.roll(pixels, 3, axis=0))
 
 
 def test_without_steps_the_image_itself_is_returned() -> None:
-    """No steps cost nothing."""
+    """A warp without steps returns the input array itself."""
     pixels = noise_image()
     assert warp(pixels, [], "nearest", 0) is pixels
 
 
 def test_read_only_images_are_rendered() -> None:
-    """Arrays from Pillow and from memory-mapped files are read-only, and slices are not contiguous."""
+    """Read-only and non-contiguous arrays, such as slices of memory-mapped files, are rendered correctly."""
     pixels = noise_image(SIDE, 2 * SIDE)[:, ::2]
     pixels.setflags(write=False)
     expected = warp(np.ascontiguousarray(pixels), GEOMETRIES["all"], "nearest", 0)

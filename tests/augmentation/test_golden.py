@@ -1,4 +1,4 @@
-"""Views and their keys are the same for good: cached features of earlier versions stay valid."""
+"""Views and their keys never change between versions, so that cached features of earlier versions stay valid."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ GOLDEN: dict[str, tuple[str, str]] = {
     "wrap": ("4e6e560dcfe28a81", "bba09bcbc1c17ddb"),
     "constant": ("e3da0628b19241e3", "42872b68542e562c"),
 }
-"""First digits of the SHA-256 of the pixels of views, and of their keys."""
+"""For each group of settings, the first 16 digits of the SHA-256 of its views' pixels and of their keys."""
 
 
 def pixels_digest(settings: AugmentationConfig) -> str:
-    """Return the digest of cached and fresh views of a color image and a gray image."""
+    """Return the digest of cached and fresh views of color and grayscale images."""
     digest = hashlib.sha256()
     for shape in [(40, 56, 3), (33, 21, 1), (1, 5, 3)]:
         image = np.random.default_rng(shape[0]).integers(0, 256, shape, dtype=np.uint8)
@@ -76,7 +76,7 @@ def key_digest(settings: AugmentationConfig) -> str:
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_views_and_their_keys_stay(name: str) -> None:
-    """Every operation, alone and with others, renders the same pixels under the same key as the first version."""
+def test_views_and_their_keys_never_change(name: str) -> None:
+    """Each group of operations renders the same pixels under the same key as in the first version."""
     settings = AugmentationConfig.model_validate(GROUPS[name])
     assert (pixels_digest(settings), key_digest(settings)) == GOLDEN[name]

@@ -1,4 +1,4 @@
-"""Parameters drawn for a key, and the views rendered from them."""
+"""Drawing augmentation parameters from a key, and rendering views with them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "random_erasing": (erase,),
     "rand_augment": (Move, change),
 }
-"""The steps that each setting may draw: classes and functions."""
+"""The classes and functions of the steps that each setting can draw."""
 NEUTRAL: dict[str, Any] = {
     "zoom_range": (1.0, 1.0),
     "brightness_range": (1.0, 1.0),
@@ -78,19 +78,19 @@ NEUTRAL: dict[str, Any] = {
 
 
 def noise_image(channels: int = 3) -> NDArray[np.uint8]:
-    """Return noise of 40 × 56 pixels."""
+    """Return a noise image, 40 pixels high and 56 wide."""
     return np.random.default_rng(1).integers(0, 256, (40, 56, channels), dtype=np.uint8)
 
 
 class Drawn(NamedTuple):
-    """A step as its class or function and its arguments, which can be compared."""
+    """A step as a comparable pair: its class or function, and its arguments."""
 
     kind: Callable[..., Any]
     arguments: dict[str, Any]
 
 
 def draw(settings: AugmentationConfig, *key: str | int) -> list[Drawn]:
-    """Return the steps of one view."""
+    """Return the steps drawn for a key."""
     steps = draw_steps(settings, *key)
     return [
         Drawn(step.func, step.keywords) if isinstance(step, partial) else Drawn(type(step), vars(step))
@@ -99,12 +99,12 @@ def draw(settings: AugmentationConfig, *key: str | int) -> list[Drawn]:
 
 
 def first(steps: list[Drawn], kind: Callable[..., Any]) -> SimpleNamespace:
-    """Return the arguments of the first step of a kind."""
+    """Return the arguments of the first step of the given kind."""
     return next(SimpleNamespace(**step.arguments) for step in steps if step.kind is kind)
 
 
 def is_flipped(steps: list[Drawn]) -> bool:
-    """Return whether the steps flip left and right."""
+    """Return whether the steps flip the image horizontally."""
     return any(step.kind is Mirror and step.arguments["horizontal"] for step in steps)
 
 
@@ -114,7 +114,7 @@ def settings_of(**operations: Any) -> AugmentationConfig:
 
 
 def test_the_same_key_gives_the_same_pixels() -> None:
-    """A view is a function of image, settings and key, and every word of the key matters."""
+    """The same image, settings and key render the same view; a change to any part of the key changes it."""
     settings = settings_of(**EVERYTHING)
     first = render(noise_image(), settings, "view", 0, "ab", 1)
     np.testing.assert_array_equal(first, render(noise_image(), settings, "view", 0, "ab", 1))
@@ -124,7 +124,7 @@ def test_the_same_key_gives_the_same_pixels() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_view_keeps_shape_and_type(channels: int) -> None:
-    """Grayscale keeps its axis, and the given image is not changed."""
+    """A view has the shape of its image, including a grayscale channel axis; the image is unchanged."""
     pixels = noise_image(channels)
     rendered = render(pixels, settings_of(**EVERYTHING), "key")
     assert (rendered.shape, rendered.dtype) == (pixels.shape, np.uint8)
@@ -143,7 +143,7 @@ ANY_OPERATIONS = st.fixed_dictionaries({}, optional={name: st.just(value) for na
 def test_any_operations_render_any_image(
     operations: dict[str, Any], fill_mode: str, shape: tuple[int, int, int], key: int
 ) -> None:
-    """Any operations give uint8 of the same shape and the same bits for the same key, and leave the image unchanged."""
+    """Any set of operations renders a reproducible uint8 view of the same shape and leaves the input unchanged."""
     pixels = np.random.default_rng(key).integers(0, 256, shape, dtype=np.uint8)
     before, settings = pixels.copy(), settings_of(**operations, fill_mode=fill_mode)
     rendered = render(pixels, settings, key)
@@ -153,13 +153,13 @@ def test_any_operations_render_any_image(
 
 
 @given(channels=st.sampled_from([1, 3]), key=st.integers(0, 2**32))
-def test_neutral_settings_leave_every_pixel(channels: int, key: int) -> None:
+def test_neutral_settings_change_no_pixel(channels: int, key: int) -> None:
     """Factors of 1, a crop of the whole image and erasing with a probability of 0 change nothing."""
     np.testing.assert_array_equal(render(noise_image(channels), settings_of(**NEUTRAL), key), noise_image(channels))
 
 
-def test_a_key_always_draws_the_same() -> None:
-    """The draws of a key never change, because cached views are found by their key."""
+def test_a_key_always_draws_the_same_parameters() -> None:
+    """The parameters drawn for a key are fixed constants, because cached views are looked up by their key."""
     steps = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)
     assert first(steps, Rotate).degrees == 4.258702602044879
     assert (first(steps, Scale).x, first(steps, Mirror).vertical) == (1.2655529610835994, True)
@@ -168,7 +168,7 @@ def test_a_key_always_draws_the_same() -> None:
 
 
 def test_without_operations_the_image_itself_is_returned() -> None:
-    """Settings that are not operations render nothing."""
+    """Settings without any operation draw no steps, and the input array itself is returned."""
     pixels = noise_image()
     settings = AugmentationConfig(fill_mode="constant", cval=7, views=3, seed=5)
     assert render(pixels, settings, "key") is pixels
@@ -176,8 +176,8 @@ def test_without_operations_the_image_itself_is_returned() -> None:
 
 
 @pytest.mark.parametrize("setting", EVERYTHING)
-def test_an_operation_draws_the_same_whatever_else_is_active(setting: str) -> None:
-    """The draws of an operation do not depend on which others are switched on."""
+def test_draws_of_an_operation_do_not_depend_on_other_operations(setting: str) -> None:
+    """The parameters drawn for an operation do not depend on which other operations are active."""
     for key in range(6):
         alone = draw(settings_of(**{setting: EVERYTHING[setting]}), "key", key)
         assert {step.kind for step in alone} <= set(STEPS[setting])
@@ -188,7 +188,7 @@ def test_an_operation_draws_the_same_whatever_else_is_active(setting: str) -> No
 
 
 def test_both_axes_of_a_shift_and_a_flip_are_independent() -> None:
-    """One axis draws the same with and without the other."""
+    """Shifts and flips along one axis are drawn identically with or without the other axis."""
     for key in range(9):
         both = draw(settings_of(**EVERYTHING), "key", key)
         (shift,) = draw(settings_of(width_shift_range=0.2), "key", key)
@@ -198,7 +198,7 @@ def test_both_axes_of_a_shift_and_a_flip_are_independent() -> None:
 
 
 def test_steps_come_in_the_order_of_the_operations() -> None:
-    """The order of the steps is that of the table of operations, whatever the order of the settings."""
+    """Steps are applied in the order of `OPERATIONS`, regardless of the order of the settings."""
     fields = [name for operation in OPERATIONS for name in operation.model_fields]
     assert sorted(fields) == sorted(EVERYTHING)
     order = list(dict.fromkeys(kind for name in fields for kind in STEPS[name]))
@@ -209,7 +209,7 @@ def test_steps_come_in_the_order_of_the_operations() -> None:
 
 @given(key=st.integers(0, 2**32))
 def test_draws_stay_in_their_ranges(key: int) -> None:
-    """Every parameter lies in the range of its setting."""
+    """Every drawn parameter lies within the range of its setting."""
     steps = draw(settings_of(**EVERYTHING), key)
     assert abs(first(steps, Rotate).degrees) <= 40
     assert abs(first(steps, Translate).x) <= 0.2
@@ -227,7 +227,7 @@ def test_draws_stay_in_their_ranges(key: int) -> None:
 
 
 def test_draws_are_uniform() -> None:
-    """Over many keys the draws have the mean and the spread of uniform numbers, and half of the views are flipped."""
+    """Over many keys, draws have the mean and spread of a uniform distribution; half of the views are flipped."""
     settings = settings_of(**EVERYTHING)
     drawn = [draw(settings, "view", 0, "digest", k) for k in range(2000)]
     table = {
@@ -246,7 +246,7 @@ def test_draws_are_uniform() -> None:
 
 
 def test_zoom_takes_a_fraction_or_two_factors() -> None:
-    """A fraction z means [1 - z, 1 + z]."""
+    """A zoom range given as a fraction z is equivalent to the factors (1 - z, 1 + z)."""
     fraction, factors = AugmentationConfig(zoom_range=0.2), AugmentationConfig(zoom_range=(0.8, 1.2))
     assert draw(fraction, "key") == draw(factors, "key")
     assert first(draw(fraction, "key"), Scale).x != 1.0
@@ -254,7 +254,7 @@ def test_zoom_takes_a_fraction_or_two_factors() -> None:
 
 @pytest.fixture
 def opencv_threads() -> Iterator[Callable[[int], None]]:
-    """Return a function that sets OpenCV's own number of threads until the end of the test."""
+    """Yield the function that sets OpenCV's number of threads, and restore the number afterwards."""
     import cv2
 
     before = cv2.getNumThreads()
@@ -262,8 +262,8 @@ def opencv_threads() -> Iterator[Callable[[int], None]]:
     cv2.setNumThreads(before)
 
 
-def test_opencv_renders_the_same_pixels_on_one_thread(opencv_threads: Callable[[int], None]) -> None:
-    """The number of threads that OpenCV splits a large image among does not change the pixels."""
+def test_the_number_of_opencv_threads_does_not_change_pixels(opencv_threads: Callable[[int], None]) -> None:
+    """OpenCV renders a large image identically with one thread and with four."""
     large = np.random.default_rng(3).integers(0, 256, (700, 800, 3), dtype=np.uint8)
     rendered = []
     for threads in (1, 4):
@@ -272,8 +272,8 @@ def test_opencv_renders_the_same_pixels_on_one_thread(opencv_threads: Callable[[
     np.testing.assert_array_equal(*rendered)
 
 
-def test_threads_render_the_same_pixels() -> None:
-    """Eight simultaneous threads render the same as one, also images large enough for OpenCV's own threads."""
+def test_concurrent_threads_render_the_same_pixels() -> None:
+    """Rendering in eight concurrent threads gives the same pixels as rendering in one, even for large images."""
     large = np.random.default_rng(2).integers(0, 256, (700, 800, 3), dtype=np.uint8)
     settings = settings_of(**EVERYTHING)
     one_by_one = [render(large, settings, k) for k in range(8)]
@@ -308,6 +308,6 @@ def test_threads_render_the_same_pixels() -> None:
     ],
 )
 def test_invalid_settings_are_rejected(settings: dict[str, Any]) -> None:
-    """Values outside of their ranges are validation errors."""
+    """A setting outside its valid range raises a validation error."""
     with pytest.raises(ValidationError):
         AugmentationConfig.model_validate(settings)

@@ -1,4 +1,4 @@
-"""RandAugment: the operations drawn, their strength, and their pixels compared with Pillow."""
+"""RandAugment: which operations are drawn, how strong they are, and how their pixels compare with Pillow."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cnncli.augmentation.rand_augment import CHANGES, CHOICES, MOVES, RandAugmen
 
 
 def noise_image(height: int = 40, width: int = 56, channels: int = 3) -> NDArray[np.uint8]:
-    """Return noise, in which every misplaced pixel shows."""
+    """Return a noise image, where any misplaced pixel changes the result."""
     return np.random.default_rng(5).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 def draw(key: str | int, **settings: float) -> tuple[list[Move], list[dict[str, Any]]]:
-    """Return the geometric operations that are drawn for a key, and the arguments of the others."""
+    """Return the geometric operations drawn for a key, and the arguments of the other operations."""
     operation = RandAugment.model_construct(rand_augment=RandAugmentConfig.model_validate(settings))
     steps = operation.draw(ViewRandom(("test", key)))
     return [s for s in steps if isinstance(s, Move)], [s.keywords for s in steps if isinstance(s, partial)]
@@ -38,7 +38,7 @@ def test_the_fourteen_operations_of_the_paper() -> None:
 
 
 def test_operations_are_drawn_evenly_with_either_sign() -> None:
-    """Each operation is a fourteenth of the draws, with replacement, and half of the signs are positive."""
+    """All fourteen operations are drawn equally often, with replacement, and half of the signs are positive."""
     seen, signs = Counter[str](), Counter[bool]()
     for key in range(4000):
         moves, changes = draw(key, num_ops=3)
@@ -52,8 +52,8 @@ def test_operations_are_drawn_evenly_with_either_sign() -> None:
 
 
 @pytest.mark.parametrize("magnitude", [0.0, 4.5, 9.0, 10.0])
-def test_every_operation_has_the_strength_of_the_magnitude(magnitude: float) -> None:
-    """The strength is the magnitude divided by 10, times the largest amount of the paper."""
+def test_strength_is_proportional_to_magnitude(magnitude: float) -> None:
+    """The strength of an operation is its maximum in the paper times a tenth of the magnitude."""
     moves, changes = draw("strength", num_ops=30, magnitude=magnitude)
     assert all(abs(move.amount) == pytest.approx(MOVES[move.kind] * magnitude / 10) for move in moves)
     assert all(abs(one["strength"]) == magnitude / 10 for one in changes)
@@ -63,14 +63,14 @@ def test_every_operation_has_the_strength_of_the_magnitude(magnitude: float) -> 
 @pytest.mark.parametrize("kind", sorted(set(CHANGES) - {"autocontrast", "equalize"}))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_magnitude_0_changes_nothing(kind: str, channels: int) -> None:
-    """All operations but autocontrast and equalize, which have no strength, leave the image unchanged."""
+    """At magnitude 0, every operation except autocontrast and equalize, which have no strength, keeps the image."""
     pixels = noise_image(channels=channels)
     np.testing.assert_array_equal(change(pixels, kind, 0.0), pixels)
 
 
 @pytest.mark.parametrize("strength", [-0.9, -0.3, 0.3, 0.9, 1.0])
-def test_changes_equal_pillows_operations(strength: float) -> None:
-    """Up to the largest strength, tables equal Pillow's exactly and factors up to rounding."""
+def test_changes_match_pillow(strength: float) -> None:
+    """At every strength, lookup-table operations match Pillow exactly, and blending operations up to rounding."""
     pixels, factor = noise_image(), 1.0 + 0.9 * strength
     image = Image.fromarray(pixels)
     expected = {
@@ -90,8 +90,8 @@ def test_changes_equal_pillows_operations(strength: float) -> None:
 
 @pytest.mark.parametrize("fraction", [-1.0, -0.37, 0.5, 1.0])
 @pytest.mark.parametrize("kind", MOVES)
-def test_moves_equal_pillows_transformations(kind: str, fraction: float) -> None:
-    """Bilinear transformations with a black fill give the same pixels inside the image, up to rounding."""
+def test_moves_match_pillow(kind: str, fraction: float) -> None:
+    """Inside the image, rotations, shears and translations match Pillow's bilinear transformations up to rounding."""
     pixels, amount = noise_image(), MOVES[kind] * fraction
     height, width, _ = pixels.shape
     matrices = {
@@ -117,8 +117,8 @@ def test_moves_equal_pillows_transformations(kind: str, fraction: float) -> None
 
 
 @pytest.mark.parametrize(("rotated_first", "place"), [(False, [4, 3]), (True, [4, 7])])
-def test_moves_follow_each_other_in_the_order_drawn(rotated_first: bool, place: list[int]) -> None:
-    """A pixel moves to the right and is rotated by 180°, or it is rotated first and then moves."""
+def test_moves_are_applied_in_the_order_drawn(rotated_first: bool, place: list[int]) -> None:
+    """Translating and then rotating by 180° puts a pixel in a different place than rotating first."""
     pixels = np.zeros((8, 8, 1), np.uint8)
     pixels[3, 1 if rotated_first else 3] = 255
     moves = [Move("translate_x", -0.125), Move("rotate", 180.0)]

@@ -1,4 +1,4 @@
-"""Crops, erased rectangles and noise."""
+"""Random crops, random erasing and noise."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cnncli.runtime.random_keys import generator
 
 
 def noise_image(height: int = 24, width: int = 32, channels: int = 3) -> NDArray[np.uint8]:
-    """Return noise."""
+    """Return a noise image."""
     return np.random.default_rng(7).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 @given(key=st.integers(0, 2**32), low=st.floats(0.01, 0.5), ratio=st.floats(0.2, 1.0))
-def test_a_part_lies_in_the_image_and_has_the_area_and_shape(key: int, low: float, ratio: float) -> None:
-    """The rectangle is inside the image, and its area and aspect ratio are within their limits."""
+def test_a_rect_lies_in_the_image_and_within_the_limits(key: int, low: float, ratio: float) -> None:
+    """A drawn rectangle lies inside the image, and its area and aspect ratio are within their limits."""
     rect = draw_rect(generator(key), (low, 0.8), (ratio, 1 / ratio))
     if rect is not None:
         assert rect.left >= 0
@@ -33,8 +33,8 @@ def test_a_part_lies_in_the_image_and_has_the_area_and_shape(key: int, low: floa
         assert ratio - 1e-9 <= rect.width / rect.height <= 1 / ratio + 1e-9
 
 
-def test_parts_are_drawn_evenly() -> None:
-    """Areas are uniform, aspect ratios uniform in the logarithm, and positions uniform, if every shape fits."""
+def test_rects_are_drawn_evenly() -> None:
+    """If every shape fits, areas, positions and the logarithms of aspect ratios are distributed uniformly."""
     rects = [draw_rect(generator("even", key), (0.1, 0.3), (0.5, 2.0)) for key in range(3000)]
     found = np.array([[rect.left, rect.top, rect.width, rect.height] for rect in rects if rect])
     assert len(found) == 3000
@@ -44,8 +44,8 @@ def test_parts_are_drawn_evenly() -> None:
         assert np.abs(np.quantile(unit, [0.1, 0.25, 0.5, 0.75, 0.9]) - [0.1, 0.25, 0.5, 0.75, 0.9]).max() < 0.04
 
 
-def test_where_nothing_fits_the_largest_allowed_part_is_kept() -> None:
-    """If no attempt fits, the largest allowed rectangle is the whole image or its middle."""
+def test_the_largest_allowed_rect_is_the_fallback() -> None:
+    """If no attempt fits, the largest allowed rectangle is the whole image or a centered part of it."""
     assert draw_rect(generator("none"), (1.0, 1.0), (2.0, 4.0)) is None
     assert largest_rect((0.5, 2.0)) == WHOLE
     assert largest_rect((2.0, 4.0)) == Rect(0.0, 0.25, 1.0, 0.5)
@@ -54,7 +54,7 @@ def test_where_nothing_fits_the_largest_allowed_part_is_kept() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_crop_equals_cutting_out_and_resizing(channels: int) -> None:
-    """A crop equals Pillow's crop and bilinear resize, except at the edges, where the warp uses neighboring pixels."""
+    """A crop matches Pillow's crop and bilinear resize except at its edges, where the warp uses outer pixels."""
     pixels, (left, top, right, bottom) = noise_image(channels=channels), (8, 3, 24, 15)
     rect = Rect(left / 32, top / 24, (right - left) / 32, (bottom - top) / 24)
     ours = warp(pixels, [Crop(rect)], "nearest", 0)
@@ -63,8 +63,8 @@ def test_a_crop_equals_cutting_out_and_resizing(channels: int) -> None:
     assert np.abs(ours.astype(int) - theirs)[1:-1, 1:-1].max() <= 1
 
 
-def test_a_crop_and_what_follows_are_one_warp() -> None:
-    """A flip after a crop mirrors the cropped image exactly."""
+def test_a_crop_and_a_flip_are_one_warp() -> None:
+    """A crop and a flip in one warp equal the mirrored crop exactly."""
     crop = Rect(0.25, 0.0, 0.5, 0.5)
     cropped = warp(noise_image(), [Crop(crop)], "nearest", 0)
     both = warp(noise_image(), [Crop(crop), Mirror(horizontal=True)], "nearest", 0)
@@ -73,8 +73,8 @@ def test_a_crop_and_what_follows_are_one_warp() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("value", [0, 200, "random"])
-def test_erasing_paints_its_rectangle_and_nothing_else(value: int, channels: int) -> None:
-    """Only the rectangle is painted, in a copy of the image."""
+def test_erasing_changes_only_its_rectangle(value: int, channels: int) -> None:
+    """Erasing fills the rectangle with the value or random pixels, in a copy, and leaves all other pixels unchanged."""
     pixels = noise_image(channels=channels)
     erased = erase(pixels, Rect(0.25, 0.25, 0.5, 0.25), value, ("key",))
     inside = np.zeros(pixels.shape, bool)
@@ -89,7 +89,7 @@ def test_erasing_paints_its_rectangle_and_nothing_else(value: int, channels: int
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9), key=st.integers(0, 2**32))
 def test_erasing_hits_at_least_one_pixel_and_stays_inside(height: int, width: int, key: int) -> None:
-    """At least one pixel is erased, also in images of a few pixels."""
+    """At least one pixel is erased, even in images of a few pixels."""
     rect = draw_rect(generator(key), (0.02, 0.33), (0.3, 3.3))
     if rect is not None:
         erased = erase(np.full((height, width, 1), 9, np.uint8), rect, 0)
@@ -98,7 +98,7 @@ def test_erasing_hits_at_least_one_pixel_and_stays_inside(height: int, width: in
 
 @pytest.mark.parametrize("stddev", [0.4, 5.0, 30.0])
 def test_noise_has_the_spread_of_its_setting(stddev: float) -> None:
-    """Noise has mean 0 and the standard deviation of its setting, rounding included, and its values are independent."""
+    """Noise is independent and reproducible, with mean 0 and the configured standard deviation plus rounding."""
     gray = np.full((200, 200, 3), 128, np.uint8)
     noise = add_noise(gray, stddev, ("key",)).astype(float) - 128
     assert abs(noise.mean()) < 4.5 * stddev / np.sqrt(noise.size)
@@ -110,8 +110,8 @@ def test_noise_has_the_spread_of_its_setting(stddev: float) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_noise_is_cut_off_at_black_and_white(channels: int) -> None:
-    """Values are clipped and never wrap around."""
+def test_noise_is_clipped_at_black_and_white(channels: int) -> None:
+    """Noise on black and white images is clipped to 0–255 and never wraps around."""
     for value in (0, 255):
         noisy = add_noise(np.full((50, 50, channels), value, np.uint8), 40.0, ("key",))
         assert noisy.shape == (50, 50, channels)

@@ -1,4 +1,4 @@
-"""Descriptions of the settings, and warnings about settings that are easily mistaken."""
+"""Descriptions of augmentation settings, and warnings about misleading settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.augmentation.test_pipeline import EVERYTHING
 
 
 def test_every_operation_is_described() -> None:
-    """Each active operation is described in the order in which they are applied, and no other."""
+    """All active operations, and only those, are described in the order in which they are applied."""
     settings = AugmentationConfig.model_validate({**EVERYTHING, "fill_mode": "constant", "cval": 9})
     assert describe(settings) == (
         "crop 30–90 % of the area, shape 0.75–1.33",
@@ -60,7 +60,7 @@ def test_every_operation_is_described() -> None:
     ],
 )
 def test_misleading_settings_are_reported(settings: dict[str, Any], notes: list[tuple[object, ...]]) -> None:
-    """Angles that look like fractions, factors without 1 and operations without effect each give a warning."""
+    """Angles that look like fractions, factor ranges that exclude 1, and operations without effect are reported."""
     found = augmentation_notes(AugmentationConfig.model_validate(settings))
     facts = [(note.code, *map(note.facts.get, ("key", "received", "expected"))) for note in found]
     assert facts == notes

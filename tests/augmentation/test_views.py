@@ -1,4 +1,4 @@
-"""The views and the order of images of an epoch, and the keys of cached views."""
+"""The choice of views, the order of images in an epoch, and the cache keys of views."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ DIGESTS = [hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range
 def test_the_number_of_views_follows_the_settings(
     settings: dict[str, Any], trunk_is_empty: bool, views: int | Literal["fresh"]
 ) -> None:
-    """Without operations there is one view; the default is 2, or fresh if nothing is frozen."""
+    """There is one view without operations; otherwise the default is 2, or `fresh` if nothing is frozen."""
     assert number_of_views(AugmentationConfig(**settings), trunk_is_empty) == views
 
 
 def test_view_0_is_the_image_itself() -> None:
-    """View 0 is the image itself, not a copy."""
+    """View 0 is the input array itself, not a copy."""
     assert render_view(IMAGE, SETTINGS, DIGESTS[0], 0) is IMAGE
 
 
-def test_views_of_an_image_differ_and_stay() -> None:
-    """View k depends on the seed of the augmentation, the digest and k, but not on the number of views."""
+def test_views_of_an_image_differ_and_are_reproducible() -> None:
+    """A view depends on the augmentation seed, the image digest and its index, but not on the number of views."""
     view = render_view(IMAGE, SETTINGS, DIGESTS[0], 1)
     more = SETTINGS.model_copy(update={"views": 9})
     np.testing.assert_array_equal(view, render_view(IMAGE, more, DIGESTS[0], 1))
@@ -67,8 +67,8 @@ def test_views_of_an_image_differ_and_stay() -> None:
         assert not np.array_equal(view, other)
 
 
-def test_fresh_views_belong_to_one_epoch() -> None:
-    """Another epoch, stage, seed or image gives another view; the seed of the augmentation does not matter."""
+def test_fresh_views_differ_between_epochs() -> None:
+    """Fresh views depend on epoch, stage, training seed and image, but not on the augmentation seed."""
     fresh = render_fresh(IMAGE, SETTINGS, DIGESTS[0], 0, "head", 0)
     other_seed = SETTINGS.model_copy(update={"seed": 3})
     np.testing.assert_array_equal(fresh, render_fresh(IMAGE, other_seed, DIGESTS[0], 0, "head", 0))
@@ -82,12 +82,12 @@ def test_fresh_views_belong_to_one_epoch() -> None:
 
 
 def test_the_key_of_view_0_is_empty() -> None:
-    """Runs with and without augmentation share the features of the images themselves."""
+    """The key of view 0 is empty, so that runs with and without augmentation share the features of images."""
     assert view_key(SETTINGS, 0) == view_key(AugmentationConfig(), 0) == {}
 
 
 def test_settings_that_change_no_pixel_are_not_in_the_key() -> None:
-    """The number of views and mixing are not in the key, and `cval` is only with its fill mode."""
+    """The key excludes the number of views, MixUp and CutMix; it includes `cval` only for constant fill."""
     others = {"views": 9, "cval": 5, "mixup": 0.2, "cutmix": 1.0}
     assert view_key(SETTINGS, 1) == view_key(SETTINGS.model_copy(update=others), 1)
     constant = SETTINGS.model_copy(update={"fill_mode": "constant"})
@@ -95,8 +95,8 @@ def test_settings_that_change_no_pixel_are_not_in_the_key() -> None:
     assert view_key(SETTINGS, 1) != view_key(SETTINGS, 2)
 
 
-def test_the_key_of_older_operations_stays() -> None:
-    """A later operation is in the key only if it is used, so that views cached before it existed are found."""
+def test_newer_operations_do_not_change_older_keys() -> None:
+    """Newer operations are in the key only if active, so that views cached by earlier versions are still found."""
     key = view_key(SETTINGS, 1)
     assert key == {
         "view": 1,
@@ -116,8 +116,8 @@ def test_the_key_of_older_operations_stays() -> None:
     }
 
 
-def test_the_hash_of_a_key_stays() -> None:
-    """The key has the same hash as in the first version, apart from the version of OpenCV."""
+def test_the_hash_of_a_key_never_changes() -> None:
+    """A key has the same hash as in the first version, given the same version of OpenCV."""
     key = {**view_key(SETTINGS, 3), "opencv": "5.0.0"}
     text = json.dumps(key, sort_keys=True)
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "02eae0a9aebfae86"
@@ -141,13 +141,13 @@ OTHER_VALUES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", sorted(set(AugmentationConfig.model_fields) - {"views", "cval", "mixup", "cutmix"}))
 def test_every_other_setting_is_in_the_key(name: str) -> None:
-    """A setting that can change pixels changes the key of cached views."""
+    """Every setting that can change pixels changes the key of cached views."""
     other = OTHER_VALUES.get(name, 0.125)
     assert view_key(SETTINGS, 1) != view_key(SETTINGS.model_copy(update={name: other}), 1)
 
 
 def test_the_settings_of_a_group_are_in_the_key() -> None:
-    """The settings of an operation with a group of its own are in the key."""
+    """Changing a nested setting, such as `rand_augment.magnitude`, changes the key."""
     first, second = (SETTINGS.model_copy(update={"rand_augment": RandAugmentConfig(magnitude=m)}) for m in (5.0, 6.0))
     assert view_key(first, 1) != view_key(second, 1)
 
@@ -159,7 +159,7 @@ def test_the_settings_of_a_group_are_in_the_key() -> None:
     stage=st.sampled_from(["head", "fine-tune"]),
 )
 def test_a_block_of_epochs_shows_every_view_once(views: int, block: int, seed: int, stage: str) -> None:
-    """Every K epochs, an image shows each of its K views once."""
+    """In each block of K epochs, every image is shown once in each of its K views."""
     epochs = range(block * views, (block + 1) * views)
     chosen = np.stack([choose_views(DIGESTS[:40], seed, stage, epoch, views) for epoch in epochs])
     assert chosen.dtype == np.int64
@@ -168,7 +168,7 @@ def test_a_block_of_epochs_shows_every_view_once(views: int, block: int, seed: i
 
 @pytest.mark.parametrize("views", [2, 4, 7])
 def test_the_choice_of_views_is_uniform(views: int) -> None:
-    """In any epoch each view is chosen for the same fraction of images, and blocks are independent."""
+    """In every epoch, each view is chosen for the same fraction of images, and blocks are independent."""
     chosen = np.stack([choose_views(DIGESTS, 0, "head", epoch, views) for epoch in range(3 * views)])
     fraction, spread = 1 / views, np.sqrt((1 / views) * (1 - 1 / views) / len(DIGESTS))
     for view in range(views):
@@ -177,8 +177,8 @@ def test_the_choice_of_views_is_uniform(views: int) -> None:
     assert abs(again - fraction) < 4.5 * spread
 
 
-def test_the_choice_depends_on_every_word() -> None:
-    """Another seed, stage, epoch or block chooses other views."""
+def test_the_choice_depends_on_seed_stage_and_epoch() -> None:
+    """The choice of views is reproducible and changes with seed, stage, epoch and block."""
     chosen = choose_views(DIGESTS, 0, "head", 0, 4)
     np.testing.assert_array_equal(chosen, choose_views(DIGESTS, 0, "head", 0, 4))
     for other in [(1, "head", 0), (0, "top", 0), (0, "head", 1), (0, "head", 4)]:
@@ -187,7 +187,7 @@ def test_the_choice_depends_on_every_word() -> None:
 
 @given(seed=st.integers(0, 2**31), epoch=st.integers(0, 1000), shuffle=st.randoms(use_true_random=False))
 def test_order_and_views_follow_the_digests_not_the_list(seed: int, epoch: int, shuffle: Any) -> None:
-    """An epoch uses the same images in the same order with the same views, however the images are listed."""
+    """The order and the views of an epoch do not depend on the order in which the images are listed."""
     listed = DIGESTS[:60]
     relisted = list(listed)
     shuffle.shuffle(relisted)
@@ -197,8 +197,8 @@ def test_order_and_views_follow_the_digests_not_the_list(seed: int, epoch: int, 
     assert dict(zip(listed, views, strict=True)) == dict(zip(relisted, review, strict=True))
 
 
-def test_an_order_takes_every_image_once() -> None:
-    """The order is a permutation, a different one in every epoch, and equal digests keep the order of the list."""
+def test_an_order_contains_every_image_once() -> None:
+    """The order is a permutation that differs between epochs and keeps the order of images with equal digests."""
     order = order_of_epoch(DIGESTS, 0, "head", 0)
     assert order.dtype == np.int64
     np.testing.assert_array_equal(np.sort(order), np.arange(len(DIGESTS)))
@@ -206,14 +206,14 @@ def test_an_order_takes_every_image_once() -> None:
     np.testing.assert_array_equal(order_of_epoch([DIGESTS[0]] * 5, 0, "head", 0), np.arange(5))
 
 
-def test_no_images_have_an_order_and_views() -> None:
-    """An empty list of images is not an error."""
+def test_an_empty_list_of_images_is_accepted() -> None:
+    """An empty list of images has an empty order and no views."""
     assert order_of_epoch([], 0, "head", 0).shape == (0,)
     assert choose_views([], 0, "head", 0, 4).shape == (0,)
 
 
 def test_orders_of_epochs_are_even() -> None:
-    """An image comes early as often as late, and the orders of two epochs are independent."""
+    """Every image is equally likely at any position, and the orders of two epochs are independent."""
     ranks = np.stack([np.argsort(order_of_epoch(DIGESTS[:200], 0, "head", epoch)) for epoch in range(300)])
     assert np.abs(ranks.mean(axis=0) - 99.5).max() < 4.5 * 57.7 / np.sqrt(300)
     assert abs(np.corrcoef(ranks[:-1].ravel(), ranks[1:].ravel())[0, 1]) < 4.5 / np.sqrt(299 * 200)

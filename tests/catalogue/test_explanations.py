@@ -1,4 +1,4 @@
-"""Every message has a code, and every code an explanation."""
+"""The explanations of message codes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_codes_begin_with_their_domain() -> None:
 
 
 @pytest.mark.parametrize("explanation", EXPLANATIONS.values(), ids=lambda explanation: explanation.code)
-def test_an_explanation_is_two_sentences(explanation: Explanation) -> None:
-    """Cause and remedy are sentences on one line."""
+def test_causes_and_remedies_are_sentences_on_one_line(explanation: Explanation) -> None:
+    """The cause and the remedy of an explanation are each written on one line and end with a period."""
     for text in (explanation.cause, explanation.remedy):
         assert re.fullmatch(r"([A-Z`~-]|[a-z]+\.[a-z])[^\n]*\.", text), text
 
 
 def test_the_search_finds_messages_of_every_kind(tmp_path: Path) -> None:
-    """Literal text, f-strings, sums, choices, named texts and tables are all found."""
+    """Messages are found in literals, f-strings, concatenations, conditional codes, named constants and tables."""
     source = tmp_path / "module.py"
     source.write_text(
         "ROWS = {1: ('data-a', 'text')}\n"
@@ -57,8 +57,8 @@ def test_the_search_finds_messages_of_every_kind(tmp_path: Path) -> None:
     ]
 
 
-def test_an_entry_in_a_file_of_another_domain_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A code is found in the file of its domain."""
+def test_an_entry_in_the_file_of_a_different_domain_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading fails if a file contains the code of a different domain."""
     (tmp_path / "messages").mkdir()
     (tmp_path / "messages" / "data.yaml").write_text("run-c: {cause: A., remedy: B.}\n")
     monkeypatch.setattr(module, "files", lambda package: tmp_path)

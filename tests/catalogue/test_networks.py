@@ -14,7 +14,7 @@ from cnncli.networks.architectures.efficientnet_lite import build_efficientnet_l
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backend import import_keras
 
-# Published by Keras (keras.io, the table of 2020 that had exact figures).
+# Published on keras.io in 2020; later versions of the table are rounded.
 PUBLISHED_PARAMETERS = {
     "Xception": 22_910_480,
     "VGG16": 138_357_544,
@@ -40,14 +40,14 @@ APPLICATIONS = [info for info in NETWORKS.values() if info.module == "keras_appl
 
 
 def _tiers(networks: list[NetworkInfo]) -> list[Any]:
-    """One parameter set per network; networks that take long to build belong to the slow tier."""
+    """Return one test parameter per network, marked as slow if the network takes long to build."""
     return [
         pytest.param(info, id=info.name, marks=[] if info.name in QUICK else [pytest.mark.slow]) for info in networks
     ]
 
 
 def test_catalogue_is_every_network_of_keras_applications() -> None:
-    """This fails if Keras adds or removes a network."""
+    """The catalogue contains exactly the networks of `keras.applications`."""
     applications = import_keras().applications
     public = {name for name in dir(applications) if name[0].isupper() and callable(getattr(applications, name))}
     assert {info.name for info in APPLICATIONS} == public
@@ -55,20 +55,20 @@ def test_catalogue_is_every_network_of_keras_applications() -> None:
 
 @pytest.mark.parametrize(("name", "parameters"), PUBLISHED_PARAMETERS.items())
 def test_parameters_are_the_published_ones(name: str, parameters: int) -> None:
-    """Keras has published exact counts of eighteen networks."""
+    """Parameter counts equal the exact numbers that Keras published for eighteen networks."""
     assert NETWORKS[name].parameters == parameters
 
 
 @pytest.mark.parametrize("info", _tiers(APPLICATIONS))
-def test_counts_are_those_of_the_network_that_keras_builds(info: NetworkInfo) -> None:
-    """Parameters with and without top, depth and default input are those of the network itself."""
+def test_counts_match_the_network_that_keras_builds(info: NetworkInfo) -> None:
+    """Parameter counts with and without the top, depth and default input size match the model that Keras builds."""
     keras = import_keras()
     build = getattr(keras.applications, info.name)
     whole = build(weights=None)
     assert whole.count_params() == info.parameters
     if info.depth is not None:
         assert sum(1 for layer in whole.layers if layer.weights) == info.depth
-    if not info.name.startswith("MobileNetV3"):  # which takes any
+    if not info.name.startswith("MobileNetV3"):  # accepts any size
         assert whole.input_shape == (None, info.input_size, info.input_size, 3)
     del whole
     side = info.min_size
@@ -77,7 +77,7 @@ def test_counts_are_those_of_the_network_that_keras_builds(info: NetworkInfo) ->
 
 
 def test_efficientnet_lite0_has_the_parameters_of_the_catalogue() -> None:
-    """The authors count trainable parameters, without the statistics of batch norm."""
+    """The parameter count of EfficientNetLite0 excludes batch normalization statistics, as in the authors' table."""
     info = NETWORKS["EfficientNetLite0"]
     backbone = build_efficientnet_lite0((224, 224, 3))
     trained = sum(variable.value.shape.num_elements() for variable in backbone.trainable_variables)
@@ -88,16 +88,16 @@ def test_efficientnet_lite0_has_the_parameters_of_the_catalogue() -> None:
 
 
 @pytest.mark.parametrize("info", APPLICATIONS, ids=lambda info: info.name)
-def test_smallest_input_is_the_one_keras_takes(info: NetworkInfo) -> None:
-    """Keras refuses one pixel less."""
+def test_smallest_input_is_the_smallest_that_keras_accepts(info: NetworkInfo) -> None:
+    """Keras rejects images one pixel smaller than the minimum size in the catalogue."""
     build = getattr(import_keras().applications, info.name)
     with pytest.raises(ValueError, match=f"at least {info.min_size}x{info.min_size}"):
         build(weights=None, include_top=False, input_shape=(info.min_size - 1, info.min_size - 1, 3))
 
 
 @pytest.mark.parametrize("info", _tiers(APPLICATIONS))
-def test_file_of_weights_is_the_one_keras_asks_for(info: NetworkInfo) -> None:
-    """The cached file has the name that Keras gives it at the default size."""
+def test_the_weights_file_has_the_name_that_keras_uses(info: NetworkInfo) -> None:
+    """The catalogue names the same weights file as Keras at the default input size."""
     side = info.input_size
     _, published = build_for_imagenet(info.name, (side, side, 3), {})
     assert info.weights_file() == published.name
@@ -120,10 +120,10 @@ def test_file_of_weights_is_the_one_keras_asks_for(info: NetworkInfo) -> None:
         ),
     ],
 )
-def test_options_and_size_choose_the_file_of_weights(
+def test_options_and_size_select_the_weights_file(
     name: str, options: dict[str, Any], size: tuple[int, int], file: str
 ) -> None:
-    """MobileNets have files for each width, and the first two for several sizes."""
+    """The weights file of a MobileNet depends on its options and, for the first two versions, on the image size."""
     info = network(name)
     assert info.weights_file(options, size) == file
     given = {key: float(value) if key == "alpha" else value for key, value in options.items()}
@@ -131,8 +131,8 @@ def test_options_and_size_choose_the_file_of_weights(
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite0", "ConvNet"])
-def test_networks_that_keras_does_not_have_have_no_weights_file(name: str) -> None:
-    """The weights of EfficientNetLite0 are part of a package, and ConvNet has none."""
+def test_networks_outside_keras_have_no_weights_file(name: str) -> None:
+    """EfficientNetLite0, whose weights are part of a package, and ConvNet, which has none, have no weights file."""
     assert network(name).weights_file() is None
 
 
@@ -162,15 +162,13 @@ def test_networks_that_keras_does_not_have_have_no_weights_file(name: str) -> No
         ("EfficientNetLite0", {}, None),
     ],
 )
-def test_options_without_imagenet_weights_are_a_problem(
-    name: str, options: dict[str, Any], problem: str | None
-) -> None:
-    """The sentence contains the option, its value, and the values that have weights."""
+def test_options_without_imagenet_weights_are_reported(name: str, options: dict[str, Any], problem: str | None) -> None:
+    """Options without ImageNet weights are reported with the value received and the values that have weights."""
     assert network(name).imagenet_problem(options) == problem
 
 
-def test_networks_are_found_whatever_the_case() -> None:
-    """The name may be in any case, and the name of the catalogue is returned."""
+def test_network_names_are_case_insensitive() -> None:
+    """Network names are matched case-insensitively and returned as spelled in the catalogue."""
     assert network("efficientnetlite0").name == "EfficientNetLite0"
 
 
@@ -178,7 +176,7 @@ def test_networks_are_found_whatever_the_case() -> None:
     ("name", "hint"), [("VGG17", "Did you mean VGG16 or VGG19?"), ("zzz", "`cnncli backbones` lists all networks.")]
 )
 def test_unknown_network_has_a_hint(name: str, hint: str) -> None:
-    """Close names are suggested."""
+    """The error for an unknown network suggests similar names, or the command that lists all networks."""
     with pytest.raises(ConfigError) as error:
         network(name)
     assert error.value.code == "config-unknown-name"
@@ -186,7 +184,7 @@ def test_unknown_network_has_a_hint(name: str, hint: str) -> None:
 
 
 def test_catalogue_imports_neither_keras_nor_tensorflow() -> None:
-    """Listing networks and checking a config need neither."""
+    """Importing the catalogue imports neither Keras nor TensorFlow."""
     code = "import sys, cnncli.catalogue.networks; print([m for m in ('keras', 'tensorflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -15,20 +15,20 @@ NOT_OFFERED = {"self", "learning_rate", "name", "kwargs", "loss_scale_factor", "
 
 
 def _signature(class_name: str) -> dict[str, Any]:
-    """The arguments of an optimizer of Keras with their defaults."""
+    """Return the arguments of a Keras optimizer and their defaults."""
     parameters = inspect.signature(getattr(import_keras().optimizers, class_name).__init__).parameters
     return {name: parameter.default for name, parameter in parameters.items() if name not in NOT_OFFERED}
 
 
 def test_catalogue_is_every_optimizer_of_keras() -> None:
-    """This fails if Keras adds or removes an optimizer."""
+    """The catalogue contains exactly the optimizers of Keras, without wrappers."""
     public = {name for name, thing in vars(import_keras().optimizers).items() if inspect.isclass(thing)}
     assert {info.class_name for info in OPTIMIZERS.values()} == public - WRAPPERS
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_arguments_and_defaults_are_those_of_keras(name: str) -> None:
-    """The catalogue has every argument of the class with its default."""
+    """The catalogue lists every argument of the Keras class with the same default."""
     info = OPTIMIZERS[name]
     assert name == info.class_name.lower()
     assert {argument: option.default for argument, option in info.arguments.items()} == _signature(info.class_name)
@@ -36,14 +36,14 @@ def test_arguments_and_defaults_are_those_of_keras(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_default_is_a_value_the_catalogue_accepts(name: str) -> None:
-    """Ranges contain the defaults, and null stands for None."""
+    """Every default lies within the range of its option or is None."""
     for argument, option in OPTIMIZERS[name].arguments.items():
         assert option.default is None or option.accepts(option.default), argument
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_keras_builds_each_optimizer_with_its_arguments_spelled_out(name: str) -> None:
-    """The class accepts every argument in the catalogue."""
+    """Keras creates each optimizer when every argument in the catalogue is passed explicitly."""
     info = OPTIMIZERS[name]
     arguments = {argument: option.default for argument, option in info.arguments.items()}
     optimizer = getattr(import_keras().optimizers, info.class_name)(learning_rate=0.01, **arguments)

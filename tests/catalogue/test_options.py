@@ -1,4 +1,4 @@
-"""Options accept the values that builders accept."""
+"""Types, ranges and defaults of the options of networks and optimizers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ DECAY = Option(NotNegative, None, "decay")
         (LIST, [[1], (4, 4)], [[], [0], 3, ["a"], None, [1.5]]),
     ],
 )
-def test_option_accepts_only_its_kind(option: Option, good: list[Any], bad: list[Any]) -> None:
-    """Types are strict: true is not a number, and a number is not a list."""
+def test_an_option_accepts_only_its_type_and_range(option: Option, good: list[Any], bad: list[Any]) -> None:
+    """Options accept only values of their own type and range: `true` is not a number, and a number is not a list."""
     assert [value for value in good if not option.accepts(value)] == []
     assert [value for value in bad if option.accepts(value)] == []
 
 
 def test_defaults_complete_options_in_the_types_of_builders() -> None:
-    """Numbers become floats, and lists become tuples."""
+    """Missing options are filled in with defaults; integers become floats and lists become tuples where needed."""
     given = with_defaults({"alpha": WIDTH, "count": COUNT, "list": LIST}, {"alpha": 1, "list": [3]})
     assert given == {"alpha": 1.0, "count": 3, "list": (3,)}
     assert isinstance(given["alpha"], float)
