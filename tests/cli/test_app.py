@@ -1,4 +1,4 @@
-"""The command line as a whole: commands, help, messages, exit codes."""
+"""The command-line interface as a whole: commands, help, messages and exit codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Verb = Callable[[Callable[[], None]], None]
 
 @pytest.fixture
 def verb(monkeypatch: pytest.MonkeyPatch) -> Verb:
-    """Return a function that replaces `cnncli train`."""
+    """Return a function that replaces every command with the given action."""
 
     def replace(action: Callable[..., None]) -> None:
         command = action if isinstance(action, click.Command) else click.command()(action)
@@ -38,7 +38,7 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Verb:
 
 
 def raising(error: BaseException) -> Callable[[], None]:
-    """Return an action that raises."""
+    """Return an action that raises the given error."""
 
     def action() -> None:
         raise error
@@ -47,7 +47,7 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yield every command and group with the words that call it."""
+    """Yield every command and group, preceded by the words that call it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -62,13 +62,13 @@ EVERY_COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 
 def help_of(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what `--help` of a command prints."""
+    """Return the help text that a command prints for `--help`."""
     assert main([*words, "--help"]) == 0
     return capsys.readouterr().out
 
 
 def test_commands_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
-    """Help lists the commands in the order of the table, which begins with training, and ends with an example."""
+    """The main help lists the commands in the order of `VERBS`, starting with `train`, and ends with an example."""
     text = help_of((), capsys)
 
     assert re.findall(r"^  ([a-z]+)  ", text[text.index("Commands:") :], re.M) == list(VERBS)
@@ -77,16 +77,16 @@ def test_commands_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_the_listed_help_is_the_commands_own(name: str) -> None:
-    """The list of commands, which imports none of them, repeats the first sentence of each command's help."""
+def test_the_short_help_is_the_first_sentence_of_the_help(name: str) -> None:
+    """The short help in the list of commands equals the first sentence of the command's own help."""
     command = app.get_command(click.Context(app), name)
 
     assert command is not None
     assert command.get_short_help_str(limit=200) == VERBS[name]
 
 
-def test_a_short_help_fits_its_line() -> None:
-    """The list of commands has one line per command on 80 columns."""
+def test_a_short_help_fits_on_one_line() -> None:
+    """Each command's entry in the list of commands fits on one line of 80 columns."""
     assert max(len(text) for text in VERBS.values()) <= 80 - 2 - max(len(name) for name in VERBS) - 2
 
 
@@ -94,7 +94,7 @@ def test_a_short_help_fits_its_line() -> None:
 def test_every_command_has_help_that_ends_with_an_example(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The last line of a command's help is an example that calls this command."""
+    """The help of every command ends with an example that calls this command."""
     text = help_of(words, capsys)
 
     assert len(text.splitlines()) > 6
@@ -103,14 +103,14 @@ def test_every_command_has_help_that_ends_with_an_example(
 
 @EVERY_COMMAND
 def test_every_option_of_every_command_has_help(words: tuple[str, ...]) -> None:
-    """Every option has a description."""
+    """No option of any command lacks a help text."""
     options = [option for option in COMMANDS[words].params if isinstance(option, click.Option)]
 
     assert [option.name for option in options if not option.help] == []
 
 
 @EVERY_COMMAND
-def test_every_command_takes_the_shared_options(words: tuple[str, ...]) -> None:
+def test_every_command_accepts_the_shared_options(words: tuple[str, ...]) -> None:
     """--quiet, --verbose and --no-color are accepted after every command."""
     names = {name for option in COMMANDS[words].params for name in option.opts}
 
@@ -119,7 +119,7 @@ def test_every_command_takes_the_shared_options(words: tuple[str, ...]) -> None:
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """--version prints one line with name and version."""
+    """--version prints one line with the program name and the version."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"cnncli {cnncli_version()}\n"
 
@@ -127,15 +127,15 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "command", [["-m", "cnncli"], ["-c", "import sys; from cnncli.cli import main; sys.exit(main())"]]
 )
-def test_both_ways_to_call_it(command: list[str]) -> None:
-    """`python -m cnncli` does the same as `cnncli`."""
+def test_python_m_cnncli_equals_the_entry_point(command: list[str]) -> None:
+    """`python -m cnncli` and the `cnncli` entry point behave identically."""
     done = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=True)
 
     assert (done.stdout, done.stderr) == (f"cnncli {cnncli_version()}\n", "")
 
 
 def test_no_arguments_print_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """`cnncli` without arguments is an error that shows the help on stderr."""
+    """`cnncli` without arguments exits with 2 and prints its help to stderr."""
     assert main([]) == 2
     captured = capsys.readouterr()
 
@@ -144,7 +144,7 @@ def test_no_arguments_print_the_help(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def last_code(err: str) -> str:
-    """Return the code at the end of the last error in what was written to stderr."""
+    """Return the error code of the last error line in the given stderr output."""
     return re.findall(r"^error: .* \[([a-z-]+)\]$", err, re.M)[-1]
 
 
@@ -157,10 +157,10 @@ def last_code(err: str) -> str:
     ],
     ids=" ".join,
 )
-def test_an_unknown_command_names_the_nearest(
+def test_an_unknown_command_suggests_the_closest_one(
     words: list[str], suggestion: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mistyped command is corrected, within groups too."""
+    """For a mistyped command or subcommand, the closest name is suggested."""
     assert main(words) == 2
     first, second = capsys.readouterr().err.splitlines()
 
@@ -170,7 +170,7 @@ def test_an_unknown_command_names_the_nearest(
 
 
 def test_an_unknown_command_without_a_close_one_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
-    """If no command is close, all are listed."""
+    """If no command is similar to the unknown one, the error lists all commands."""
     assert main(["xyzzy"]) == 2
     err = capsys.readouterr().err
     assert [name for name in VERBS if name not in err] == []
@@ -180,10 +180,10 @@ def test_an_unknown_command_without_a_close_one_lists_all(capsys: pytest.Capture
     ("option", "suggestion"),
     [("--jsn", "--json"), ("--verbos", "--verbose"), ("--quite", "--quiet"), ("--errors", ""), ("--wrong", "")],
 )
-def test_an_unknown_option_names_only_a_close_one(
+def test_an_unknown_option_suggests_only_a_similar_one(
     option: str, suggestion: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An option that is not close is not suggested."""
+    """For an unknown option, only a similar option is suggested."""
     assert main(["runs", option]) == 2
     err = capsys.readouterr().err
 
@@ -205,10 +205,10 @@ def test_an_unknown_option_names_only_a_close_one(
     ],
     ids=str,
 )
-def test_a_wrong_option_is_one_line_and_the_way_to_help(
+def test_a_usage_error_is_one_line_and_a_pointer_to_help(
     words: list[str], code: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Usage errors exit with 2 and have a code."""
+    """A usage error exits with 2 and prints one line with its code and one line that points to --help."""
     assert main(words) == 2
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
@@ -219,8 +219,8 @@ def test_a_wrong_option_is_one_line_and_the_way_to_help(
     assert lines[1].startswith("Try 'cnncli")
 
 
-def test_every_problem_is_a_line(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    """All problems of a phase are printed without a traceback, and the exit code is 2."""
+def test_every_problem_is_printed_on_its_own_line(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    """All problems of a phase are printed, one per line and without a traceback, and the exit code is 2."""
     problems = [Message("config-key-unknown", "a.yaml:1:1: one"), "a.yaml:2:1: two"]
     verb(raising(ConfigError(problems)))
 
@@ -229,7 +229,7 @@ def test_every_problem_is_a_line(verb: Verb, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_missed_minimum_exits_with_3(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    """A script can distinguish an insufficient accuracy from a mistake."""
+    """An accuracy below the required minimum exits with 3, so that scripts can tell it from a usage error."""
     verb(raising(MinimumMissedError("0.93 is below 0.95")))
 
     assert main(["train"]) == 3
@@ -237,8 +237,8 @@ def test_a_missed_minimum_exits_with_3(verb: Verb, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_an_error_of_the_system_is_not_a_bug(number: int, verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    """A full disk is reported in one line that names the file, with exit code 2."""
+def test_an_operating_system_error_is_not_a_bug(number: int, verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    """An operating system error, such as a full disk, is reported in one line that names the file, with exit code 2."""
     verb(raising(OSError(number, os.strerror(number), "/disk/model.keras")))
 
     assert main(["train"]) == 2
@@ -260,7 +260,7 @@ def test_an_error_of_the_system_is_not_a_bug(number: int, verb: Verb, capsys: py
 def test_an_unknown_home_folder_is_not_a_bug(
     words: list[str], variable: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mistyped `~user` is reported in one line with exit code 2, in every option and variable that names a folder."""
+    """An unknown `~user` in an option, argument or environment variable is reported in one line with exit code 2."""
     if variable:
         monkeypatch.setenv(variable, "~nosuch/x")
 
@@ -271,7 +271,7 @@ def test_an_unknown_home_folder_is_not_a_bug(
 
 
 def test_a_lack_of_memory_is_not_a_bug(verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A command that runs out of memory ends with one line, exit code 2 and no log of a bug."""
+    """A command that runs out of memory prints one error line, exits with 2 and writes no bug log."""
     verb(raising(MemoryError("Unable to allocate 28 GiB")))
 
     assert main(["train"]) == 2
@@ -282,7 +282,7 @@ def test_a_lack_of_memory_is_not_a_bug(verb: Verb, capsys: pytest.CaptureFixture
 def test_a_bug_is_one_line_and_its_traceback_is_in_a_log(
     verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exit code is 1, and the line names the log in the directory of the runs."""
+    """An unexpected exception exits with 1 and names the log in the runs directory that contains its traceback."""
     monkeypatch.setenv("CNNCLI_RUNS", str(tmp_path / "runs"))
     verb(raising(ZeroDivisionError("first line\nsecond line")))
 
@@ -297,7 +297,7 @@ def test_a_bug_is_one_line_and_its_traceback_is_in_a_log(
 
 
 def test_a_bug_in_a_command_with_runs_dir_is_logged_there(verb: Verb, tmp_path: Path) -> None:
-    """The log of a bug is written below --runs-dir."""
+    """The log of a bug is written inside the folder given by --runs-dir."""
 
     @click.command()
     @runs_dir_option
@@ -313,7 +313,7 @@ def test_a_bug_in_a_command_with_runs_dir_is_logged_there(verb: Verb, tmp_path: 
 def test_a_bug_in_a_run_is_in_the_log_of_the_run(
     verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A bug during a run is logged in the run, and nowhere else."""
+    """The traceback of a bug during a run is written only to the log of that run."""
     run = create_run(tmp_path / "runs", "a", {"config.yaml": ""})
 
     def action() -> None:
@@ -331,7 +331,7 @@ def test_a_bug_in_a_run_is_in_the_log_of_the_run(
 def test_a_bug_is_printed_if_no_log_can_be_written(
     verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The traceback goes to stderr, and `main` does not raise."""
+    """If no log can be written, the traceback of a bug is printed to stderr, and `main` still does not raise."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CNNCLI_RUNS", str(tmp_path / "file" / "runs"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
@@ -345,7 +345,7 @@ def test_a_bug_is_printed_if_no_log_can_be_written(
 
 
 def test_ctrl_c_exits_with_130(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C ends with a word and the exit code that shells expect."""
+    """Ctrl-C prints "Interrupted." and exits with 130, the code that shells expect."""
     verb(raising(KeyboardInterrupt()))
 
     assert main(["train"]) == 130
@@ -370,11 +370,11 @@ print(main(["train"]), signal.getsignal(signal.SIGTERM) is before)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM handlers")
 def test_sigterm_exits_with_143_after_cleaning_up() -> None:
-    """Cleanup runs before the process ends, and the previous handler of the signal is restored.
+    """SIGTERM lets a command clean up before it exits with 143, and the previous signal handler is restored.
 
-    The test needs its own process, since other tests have left libraries and threads in this one.
+    The test uses a separate process, because libraries and threads of other tests are still active in this one.
     """
     done = subprocess.run(
         [sys.executable, "-c", SIGTERM_IN_A_COMMAND], capture_output=True, text=True, timeout=60, check=False
@@ -384,7 +384,7 @@ def test_sigterm_exits_with_143_after_cleaning_up() -> None:
 
 
 def test_a_command_may_run_in_a_thread() -> None:
-    """A command also runs in a thread, where signal handlers cannot be set."""
+    """A command can run in a thread, where signal handlers cannot be set."""
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(main(["--version"])))
     thread.start()
@@ -396,7 +396,7 @@ def test_a_command_may_run_in_a_thread() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
 @pytest.mark.parametrize("words", [["--help"], ["runs", "--json"]], ids=" ".join)
 def test_a_closed_pipe_is_not_an_error(words: list[str], tmp_path: Path) -> None:
-    """`cnncli … | head -1` ends without a message, with the exit code of a program that SIGPIPE ended."""
+    """Writing to a closed pipe, as in `cnncli … | head -1`, exits silently with 141, the exit code for SIGPIPE."""
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-m", "cnncli", *words], stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path)
@@ -406,10 +406,10 @@ def test_a_closed_pipe_is_not_an_error(words: list[str], tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes them")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_are_not_a_bug(closed: str, tmp_path: Path) -> None:
-    """A command succeeds without stdout or stderr."""
+    """A command succeeds even if stdout or stderr is closed."""
     command = f'"{sys.executable}" -m cnncli runs {closed}'
     done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True)
 
@@ -419,7 +419,7 @@ def test_closed_streams_are_not_a_bug(closed: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
 def test_a_name_of_raw_bytes_can_be_printed(encoding: str) -> None:
-    """Characters that stdout's encoding lacks are escaped."""
+    """Characters that the encoding of stdout cannot represent are escaped."""
     code = (
         "import sys, click; from cnncli import cli\n"
         "cli._run = lambda words, invocation: click.echo('\\udcff \\u732b') or print('\\udcff') or 0\n"
@@ -448,7 +448,7 @@ def test_a_name_of_raw_bytes_can_be_printed(encoding: str) -> None:
 def test_shared_options_before_or_after_the_command(
     words: list[str], quiet: bool, verbose: bool, color: bool, verb: Verb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shared options have the same effect before and after the command."""
+    """Shared options have the same effect before and after the command name."""
     monkeypatch.setattr("cnncli.terminal.console.is_terminal", lambda stream: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     consoles: list[Console] = []
@@ -466,13 +466,13 @@ def test_shared_options_before_or_after_the_command(
 
 @pytest.mark.parametrize("words", [["-q", "runs", "-v"], ["-q", "-v", "runs"], ["runs", "-qv"]])
 def test_quiet_and_verbose_exclude_each_other(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """--quiet and --verbose together are an error, wherever they stand."""
+    """--quiet and --verbose cannot be used together, before or after the command name."""
     assert main(words) == 2
     assert last_code(capsys.readouterr().err) == "usage-options-conflict"
 
 
 def test_shared_options_of_one_call_do_not_reach_the_next(verb: Verb) -> None:
-    """The options of one call are not kept in global state."""
+    """Shared options of one call to `main` do not affect the next call."""
     seen: list[bool] = []
 
     @click.command()
@@ -489,7 +489,7 @@ def test_shared_options_of_one_call_do_not_reach_the_next(verb: Verb) -> None:
 
 
 def test_a_command_can_be_called_without_main() -> None:
-    """A command called by click's test runner, without `main`, gets its console too."""
+    """A command invoked directly by click, without `main`, also receives a console."""
     from click.testing import CliRunner
 
     @click.command()
@@ -505,7 +505,7 @@ def test_a_command_can_be_called_without_main() -> None:
 def test_errors_are_red_only_on_a_terminal(
     color: dict[str, str], escapes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """NO_COLOR turns colors off on a terminal, and a file never gets any."""
+    """Errors are colored only on a terminal, and not if NO_COLOR is set."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     main(["trian"])
     assert "\x1b" not in capsys.readouterr().err
@@ -517,8 +517,8 @@ def test_errors_are_red_only_on_a_terminal(
     assert ("\x1b" in capsys.readouterr().err) == escapes
 
 
-def test_json_is_always_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Paths become text, NumPy's numbers numbers, NaN and Inf null, and a message an object with its code."""
+def test_json_output_is_valid_for_every_type(capsys: pytest.CaptureFixture[str]) -> None:
+    """Paths are written as strings, NumPy scalars as numbers, NaN and Inf as null, and messages as objects."""
     import numpy as np
 
     print_json(
@@ -534,7 +534,7 @@ def test_json_is_always_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_shell_completes_commands() -> None:
-    """Click's shell completion completes the names of commands."""
+    """The shell completion of click completes command names."""
     variables = {"_CNNCLI_COMPLETE": "bash_complete", "COMP_WORDS": "cnncli ru", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "cnncli"], env={**os.environ, **variables}, capture_output=True, text=True, check=True

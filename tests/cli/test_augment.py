@@ -1,4 +1,4 @@
-"""`cnncli augment`: the sheet shows exactly the views that training would use."""
+"""`cnncli augment`: a sheet of exactly the views that training would use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AUGMENTATION = (
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a config with augmentation and three classes of four training images, in an empty current folder."""
+    """Return a config with augmentation and three classes of four training images, and change to an empty folder."""
     random = np.random.default_rng(0)
     for split, count in [("train", 4), ("validation", 2)]:
         for label in ("ants", "bees", "cats"):
@@ -48,7 +48,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def on_sheet(path: Path, pixels: NDArray[np.uint8]) -> bool:
-    """Return whether an image is on a sheet, pixel by pixel."""
+    """Return whether a sheet contains exactly the given pixels."""
     with Image.open(path) as image:
         sheet = np.asarray(image.convert("RGB"))
     height, width, _ = pixels.shape
@@ -57,13 +57,13 @@ def on_sheet(path: Path, pixels: NDArray[np.uint8]) -> bool:
 
 
 def rows_of(config: Path) -> dict[str, ImageRecord]:
-    """Return the training images by path."""
+    """Return the training images of a config by path."""
     settings = load_config(config)
     return {str(row.path): row for row in build_manifest(settings.data, settings.seed).split("train")}
 
 
 def test_the_sheet_shows_the_views_of_training(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each chosen image is on the sheet in all its views, at the config's image size."""
+    """The sheet shows each chosen image in all its views, at the image size of the config."""
     assert main(["augment", str(config), "--json", "--images", "4"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert Path(document["path"]) == Path.cwd() / "insects-augmentation.png"
@@ -78,7 +78,7 @@ def test_the_sheet_shows_the_views_of_training(config: Path, capsys: pytest.Capt
 
 
 def test_the_sheet_shows_fresh_views_by_epoch(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With fresh views the columns are the first epochs, for the seed and the first stage of the config."""
+    """With fresh views, the columns show the first epochs of the config's first stage with its seed."""
     words = ["augmentation.views=fresh", "seed=7", "--json", "--views", "3", "--images", "1"]
     assert main(["augment", str(config), *words]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -91,7 +91,7 @@ def test_the_sheet_shows_fresh_views_by_epoch(config: Path, capsys: pytest.Captu
 
 
 def test_grayscale_images_have_a_sheet(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Grayscale images are augmented and drawn with one channel."""
+    """A sheet of grayscale images is written to the file given by --out."""
     assert main(["augment", str(config), "data.color=grayscale", "--out", "gray.png", "--images", "1"]) == 0
     path = Path(capsys.readouterr().out.strip())
     assert path == Path.cwd() / "gray.png"
@@ -100,7 +100,7 @@ def test_grayscale_images_have_a_sheet(config: Path, capsys: pytest.CaptureFixtu
 
 
 def test_stdout_has_only_the_path(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Warnings about the settings go to stderr, and a second call replaces the sheet."""
+    """Only the path of the sheet is printed to stdout; warnings go to stderr, and a second call replaces the sheet."""
     for _ in range(2):
         assert (
             main(["augment", str(config), "augmentation.shear_range=0.2", "augmentation.mixup=0.2", "--views", "9"])
@@ -114,7 +114,7 @@ def test_stdout_has_only_the_path(config: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_the_same_config_gives_the_same_sheet(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Sheets are reproducible byte for byte."""
+    """Two sheets of the same config are identical byte for byte."""
     assert main(["augment", str(config), "--out", "one.png"]) == 0
     assert main(["augment", str(config), "--out", "two.png"]) == 0
     assert Path("one.png").read_bytes() == Path("two.png").read_bytes()
@@ -129,7 +129,7 @@ def test_the_same_config_gives_the_same_sheet(config: Path, capsys: pytest.Captu
     ],
 )
 def test_an_error_is_one_line(words: list[str], code: str, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A mistake gives one line on stderr with its code, exit code 2, and no file."""
+    """An invalid request prints one line with its code to stderr, exits with 2 and writes no file."""
     assert main(["augment", str(config), *words]) == 2
     out, err = capsys.readouterr()
     assert (out, re.findall(r"^error: .*\[(\S+)\]$", err, re.M)) == ("", [code])
@@ -139,7 +139,7 @@ def test_an_error_is_one_line(words: list[str], code: str, config: Path, capsys:
 
 @pytest.mark.parametrize(("count", "labels"), [(2, 2), (3, 3), (7, 3), (99, 3)])
 def test_images_are_spread_over_the_classes(count: int, labels: int) -> None:
-    """Every class has the same number of images as far as possible, and no image appears twice."""
+    """Images are chosen from all classes as evenly as possible, without repetition, and depend only on the seed."""
     rows = [
         ImageRecord(f"/{label}/{n}", label, "train", ImageFacts(f"{n:02}{ord(label):02x}" * 16, 1))
         for label in "abc"
@@ -156,7 +156,7 @@ def test_images_are_spread_over_the_classes(count: int, labels: int) -> None:
 
 
 def test_a_sheet_needs_no_tensorflow(config: Path) -> None:
-    """Drawing augmented images imports neither TensorFlow nor Keras."""
+    """`cnncli augment` imports neither TensorFlow, Keras nor OpenVINO."""
     program = (
         f"import sys; from cnncli.cli import main; code = main(['augment', {str(config)!r}]); "
         "print(code, [name for name in ('tensorflow', 'keras', 'openvino') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""`cnncli backbones` lists the catalogue."""
+"""`cnncli backbones`, the list of available networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _listed(*arguments: str) -> str:
 
 
 def test_json_has_one_object_for_each_network() -> None:
-    """All the networks, all the keys, nothing else on stdout."""
+    """--json prints one object with all keys per network, and nothing else, to stdout."""
     listed = json.loads(_listed("--json"))
     assert [row["name"] for row in listed] == list(NETWORKS)
     assert all(set(row) == KEYS for row in listed)
@@ -41,15 +41,15 @@ def test_json_has_one_object_for_each_network() -> None:
 
 
 def test_table_has_a_line_for_each_network() -> None:
-    """Figures are grouped; what is unknown is a dash."""
+    """The table has one line per network; large numbers have thousands separators, and unknown values are dashes."""
     lines = _listed().splitlines()
     assert len(lines) == 1 + len(NETWORKS)
     convnext = next(line.split() for line in lines if line.startswith("ConvNeXtTiny"))
     assert convnext == ["ConvNeXtTiny", "28,589,128", "109", "–", "81.3", "–", "224", "no"]
 
 
-def test_weights_are_here_when_their_file_is_in_keras_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """$KERAS_HOME/models is looked into; EfficientNetLite0's weights come with its package."""
+def test_weights_are_here_if_their_file_is_in_the_keras_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Weights are available if their file is in `$KERAS_HOME/models`, or for EfficientNetLite0, in its package."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "nasnet_mobile_no_top.h5").write_bytes(b"weights")
@@ -58,7 +58,7 @@ def test_weights_are_here_when_their_file_is_in_keras_folder(monkeypatch: pytest
 
 
 def test_listing_imports_neither_keras_nor_tensorflow() -> None:
-    """The list appears at once."""
+    """Listing the networks imports neither Keras nor TensorFlow, which would take seconds."""
     code = (
         "import sys; from cnncli.cli.app import app; app(['backbones'], standalone_mode=False); "
         "print([m for m in ('keras', 'tensorflow', 'h5py') if m in sys.modules], file=sys.stderr)"

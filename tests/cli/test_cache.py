@@ -1,4 +1,4 @@
-"""`cnncli cache`."""
+"""`cnncli cache`: locating, listing and clearing the feature cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.features.storing import KEY, digests_of, features_of
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder, with the features of fifty images."""
+    """Return the cache folder, with the features of fifty images."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))
     monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "1.5")
     with FeatureStore(tmp_path / "features") as store:
@@ -24,13 +24,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_where_prints_only_a_path(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It can be used in `du -sh "$(cnncli cache where)"`."""
+    """`cache where` prints only the path, so that it works in `du -sh "$(cnncli cache where)"`."""
     assert main(["cache", "where"]) == 0
     assert capsys.readouterr() == (f"{cache}\n", "")
 
 
 def test_the_list_ends_with_the_total(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table and one line for the whole cache are printed to stdout."""
+    """`cache list` prints a table, followed by the total size and its limit, to stdout."""
     assert main(["cache", "list"]) == 0
     captured = capsys.readouterr()
     header, line, total = captured.out.splitlines()
@@ -42,13 +42,13 @@ def test_the_list_ends_with_the_total(cache: Path, capsys: pytest.CaptureFixture
 
 
 def test_an_empty_cache_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """There is no heading without rows."""
+    """For an empty cache, only the line with the total is printed, without a table header."""
     assert main(["cache", "list"]) == 0
     assert re.fullmatch(r"features 0 B of at most \S+ .B\n", capsys.readouterr().out)
 
 
 def test_json_has_every_fact(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Sizes are in bytes."""
+    """`cache list --json` contains the folder, the limit in bytes, and the name and images of each entry."""
     assert main(["cache", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
 
@@ -58,7 +58,7 @@ def test_json_has_every_fact(cache: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_clear_prints_what_was_freed(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Entries in use by a running command are kept and counted."""
+    """`cache clear` reports the size it freed, and keeps and reports entries in use by running commands."""
     with FeatureStore(cache / "features") as store:
         store.missing(KEY, digests_of(1))
         assert main(["cache", "clear"]) == 0
@@ -71,7 +71,7 @@ def test_clear_prints_what_was_freed(cache: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_negative_age_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is cleared."""
+    """A negative --older-than is refused with exit code 2."""
     assert main(["cache", "clear", "--older-than", "-1"]) == 2
     assert "--older-than" in capsys.readouterr().err
 
@@ -81,7 +81,7 @@ def test_a_negative_age_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_file_is_not_an_empty_cache(
     verb: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The error names the folder of CNNCLI_CACHE, and nothing is cleared."""
+    """If CNNCLI_CACHE is a file or lies inside a file, the command reports this path in one line and exits with 2."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "file" / below))
 

@@ -1,4 +1,4 @@
-"""`cnncli config`: show, validate, schema, and errors that cost no TensorFlow."""
+"""`cnncli config`: `show`, `validate`, `schema`, and errors reported without importing TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PATH = "data: {path: images}\n"
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change into a folder with a config and its images."""
+    """Change into a folder with a config and a folder for its images."""
     (tmp_path / "images").mkdir()
     (tmp_path / "a.yaml").write_text(PATH)
     monkeypatch.chdir(tmp_path)
 
 
 def test_show_prints_a_config_with_every_setting(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The printed config is equivalent to the original, wherever it is read."""
+    """The printed config contains every setting and loads to the same config from any folder."""
     assert main(["config", "show", "a.yaml", "training.epochs=7", "head.layers=[{dropout: 0.3}]"]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -39,21 +39,21 @@ def test_show_prints_a_config_with_every_setting(capsys: pytest.CaptureFixture[s
 
 
 def test_show_as_json_is_one_document(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """--json prints the same settings."""
+    """`config show --json` prints all settings as one JSON document."""
     assert main(["config", "show", "a.yaml", "--json"]) == 0
     settings = json.loads(capsys.readouterr().out)
     assert settings["data"]["path"] == str(tmp_path / "images")
     assert settings["training"]["batch_size"] == 32
 
 
-def test_show_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
-    """A config can be shown before its data exists; `validate` checks whether it does."""
+def test_show_does_not_need_the_data_to_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """`config show` accepts a data path that does not exist."""
     assert main(["config", "show", "a.yaml", "data.path=/not/there/yet"]) == 0
     assert "  path: /not/there/yet\n" in capsys.readouterr().out
 
 
 def test_validate_prints_ok_or_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
-    """Valid configs are named on stdout, the problems of the others on stderr, and the exit code is 2."""
+    """`config validate` prints valid configs to stdout and all problems of invalid ones to stderr, and exits with 2."""
     Path("b.yaml").write_text("sede: 1\ndata: {path: nowhere}\n")
     Path("c.yaml").write_text("seed: [\n")
     assert main(["config", "validate", "a.yaml", "b.yaml", "c.yaml", "d.yaml"]) == 2
@@ -69,8 +69,8 @@ def test_validate_prints_ok_or_every_problem(capsys: pytest.CaptureFixture[str])
     assert main(["config", "validate", "a.yaml"]) == 0
 
 
-def test_validate_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
-    """Overrides apply to every config, and an existing file with an equals sign in its name is a file."""
+def test_validate_accepts_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    """Overrides apply to every config, and the name of an existing file may contain an equals sign."""
     Path("b=c.yaml").write_text(PATH)
     assert main(["config", "validate", "a.yaml", "b=c.yaml", "training.epochs=3"]) == 0
     assert capsys.readouterr().out == "a.yaml: ok\nb=c.yaml: ok\n"
@@ -81,10 +81,10 @@ def test_validate_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("verb", ["show", "validate"])
-def test_variables_that_are_not_settings_have_a_warning(
+def test_variables_that_are_not_settings_are_reported(
     verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One underscore does not stand for a dot."""
+    """An environment variable with a single underscore in place of a double one gives one warning."""
     monkeypatch.setenv("CNNCLI_TRAINING_EPOCHS", "1")
     assert main(["config", verb, "a.yaml"]) == 0
     (note,) = variable_notes()
@@ -93,7 +93,7 @@ def test_variables_that_are_not_settings_have_a_warning(
 
 
 def test_validate_shows_notes(capsys: pytest.CaptureFixture[str]) -> None:
-    """A warm-up longer than its stage is allowed, with a warning."""
+    """`config validate` accepts a warm-up that is longer than its stage, but prints a warning."""
     Path("a.yaml").write_text(PATH + "training: {epochs: 2, schedule: {warmup_epochs: 3}}")
     (note,) = notes_of(load_config("a.yaml"))
     assert main(["config", "validate", "a.yaml"]) == 0
@@ -101,7 +101,7 @@ def test_validate_shows_notes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_schema_is_a_json_schema_of_configs(capsys: pytest.CaptureFixture[str]) -> None:
-    """An independent validator accepts the schema and applies it."""
+    """The printed schema is valid and makes an independent validator accept correct configs and reject unknown keys."""
     assert main(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     Draft202012Validator.check_schema(schema)
@@ -109,8 +109,8 @@ def test_schema_is_a_json_schema_of_configs(capsys: pytest.CaptureFixture[str]) 
     assert not Draft202012Validator(schema).is_valid({"data": {"path": "x"}, "sede": 1})
 
 
-def test_bare_group_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """`cnncli config` shows its three commands and an example."""
+def test_the_group_without_a_subcommand_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`cnncli config` without a subcommand shows its three subcommands and an example."""
     main(["config"])
     printed = capsys.readouterr()
     for word in ("show", "validate", "schema", "Example:"):
@@ -119,7 +119,7 @@ def test_bare_group_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("words", [["config", "validate", "b.yaml"], ["train", "b.yaml"], ["config", "show", "a.yaml"]])
 def test_config_errors_import_nothing_heavy(words: list[str]) -> None:
-    """A wrong config is reported without importing TensorFlow."""
+    """An invalid config is reported without importing TensorFlow or another slow library."""
     Path("b.yaml").write_text("sede: 1\nbackbone: {name: VGG17}\n")
     program = (
         "import sys\n"

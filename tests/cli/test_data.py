@@ -15,14 +15,14 @@ from tests.images.making import jpeg, write_classes, write_tree
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder of two splits of two classes without problems."""
+    """Return a folder with two splits of two classes, without problems."""
     write_classes(tmp_path / "data" / "train", {"cats": 12, "dogs": 14})
     write_classes(tmp_path / "data" / "test", {"cats": 5, "dogs": 5}, first_seed=100)
     return tmp_path / "data"
 
 
 def test_check_of_a_folder_without_problems(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit code is 0, and stdout has the tables without progress."""
+    """For a folder without problems, `data check` prints the report without progress bars and exits with 0."""
     write_tree(folder, {"train/notes.txt": b"x", "train/cats/again.jpg": jpeg(0, 12, 16)})
     assert main(["data", "check", str(folder)]) == 0
     out = capsys.readouterr().out
@@ -46,12 +46,12 @@ def test_check_of_a_folder_without_problems(folder: Path, capsys: pytest.Capture
 
 
 def codes_of(out: str, severity: str = "error") -> list[str]:
-    """Return the codes of the printed lines of one severity."""
+    """Return the codes of the printed messages with the given severity."""
     return [line.rpartition("[")[2].rstrip("]") for line in out.splitlines() if line.startswith(f"{severity}: ")]
 
 
 def test_check_lists_all_errors_first_and_exits_with_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Unreadable images, a missing class and an image in two splits are reported together, before the tables."""
+    """Unreadable images, differing classes and leaked images are reported together, before the tables."""
     write_tree(folder, {"train/cats/bad.jpg": b"", "test/dogs/leak.jpg": jpeg(0, 12, 16)})
     write_classes(folder / "train", {"owls": 12}, first_seed=500)
     assert main(["data", "check", str(folder)]) == 2
@@ -63,10 +63,10 @@ def test_check_lists_all_errors_first_and_exits_with_2(folder: Path, capsys: pyt
     assert "error" not in err
 
 
-def test_check_of_a_folder_without_images_prints_no_table_of_zeros(
+def test_check_of_a_folder_without_images_prints_no_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """There is nothing to count."""
+    """For a folder without images, `data check` reports an error and prints no tables."""
     assert main(["data", "check", str(tmp_path)]) == 2
     out = capsys.readouterr().out
     assert codes_of(out) == ["data-no-class-folders"]
@@ -74,7 +74,7 @@ def test_check_of_a_folder_without_images_prints_no_table_of_zeros(
 
 
 def test_check_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One document is on stdout, and the exit code is the same as without --json."""
+    """With --json, `data check` prints one document with all issues; the exit code is the same as without --json."""
     assert main(["data", "check", str(folder), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["counts"] == {"train": {"cats": 12, "dogs": 14}, "test": {"cats": 5, "dogs": 5}}
@@ -90,7 +90,7 @@ def test_check_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_check_without_a_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The error is on stderr, and stdout is empty."""
+    """If the folder does not exist, `data check` prints one error line to stderr and nothing to stdout."""
     assert main(["--no-color", "data", "check", str(tmp_path / "none")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -98,8 +98,8 @@ def test_check_without_a_folder_is_one_line(tmp_path: Path, capsys: pytest.Captu
     assert err.splitlines()[-1].endswith("[data-path-missing]")
 
 
-def test_class_names_never_reach_the_terminal_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Control characters in names are escaped."""
+def test_control_characters_in_class_names_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters in class names are escaped when printed."""
     write_classes(tmp_path, {"a\nb\x1b[31m": 20, "c\rd": 20})
     assert main(["data", "check", str(tmp_path)]) == 0
     out = capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_class_names_never_reach_the_terminal_raw(tmp_path: Path, capsys: pytest
 
 
 def test_prepare_prints_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Broken files are reported on stderr."""
+    """`data prepare` prints the created folder to stdout and reports broken files on stderr."""
     files = {
         f"PetImages/{name}/{k}.jpg": jpeg(k + n, 12, 16) for name, n in (("Cat", 0), ("Dog", 50)) for k in range(4)
     }
@@ -124,8 +124,8 @@ def test_prepare_prints_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out)["counts"]["train"] == {"cats": 2, "dogs": 2}
 
 
-def test_prepare_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit code is 2, and nothing is created."""
+def test_prepare_refuses_too_few_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If there are too few images, `data prepare` prints one error line per class, exits with 2 and creates nothing."""
     write_tree(tmp_path / "source", {"cat.0.jpg": jpeg(0), "dog.0.jpg": jpeg(1)})
     words = ["data", "prepare", "dogs-vs-cats", str(tmp_path / "source"), "--out", str(tmp_path / "out")]
     assert main(["--no-color", *words]) == 2
@@ -135,8 +135,8 @@ def test_prepare_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "out").exists()
 
 
-def test_neither_command_imports_tensorflow(folder: Path) -> None:
-    """Checking images has to start quickly."""
+def test_check_imports_no_slow_library(folder: Path) -> None:
+    """`data check` imports neither TensorFlow, Keras, OpenVINO nor Matplotlib, so that it starts quickly."""
     code = (
         "import sys; from cnncli.cli import main; main(['data', 'check', sys.argv[1]]);"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'openvino', 'matplotlib')))"
@@ -147,7 +147,7 @@ def test_neither_command_imports_tensorflow(folder: Path) -> None:
 def test_check_reports_a_class_that_is_too_small_to_be_split(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever `train` refuses is an error here too."""
+    """`data check` reports a class that is too small to be split, because `train` would refuse it."""
     write_classes(tmp_path, {"cats": 12, "dogs": 1})
 
     assert main(["data", "check", str(tmp_path)]) == 2

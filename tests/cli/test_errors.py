@@ -1,4 +1,4 @@
-"""`cnncli errors`: what the codes of errors and warnings mean."""
+"""`cnncli errors`: explanations of error and warning codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CODE = "machine-disk-full"
 
 
 def test_all_codes_are_listed_with_their_cause(capsys: pytest.CaptureFixture[str]) -> None:
-    """Piped, a code and its cause are one line."""
+    """If stdout is not a terminal, each code is listed with its cause on one line."""
     assert main(["errors"]) == 0
     lines = capsys.readouterr().out.splitlines()
 
@@ -25,7 +25,7 @@ def test_all_codes_are_listed_with_their_cause(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("code", [CODE, f"[{CODE}]"])
 def test_a_code_is_explained(code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Cause and remedy are printed; the code may be pasted with its brackets."""
+    """The cause and remedy of a code are printed, whether or not the code is enclosed in brackets."""
     assert main(["errors", code]) == 0
     explanation = load_explanations()[CODE]
 
@@ -38,7 +38,7 @@ def test_a_code_is_explained(code: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_explanations_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """The document is the entry of the given code, or the list of all entries."""
+    """--json prints the entry of the given code, or the list of all entries."""
     assert main(["errors", CODE, "--json"]) == 0
     entry = json.loads(capsys.readouterr().out)
     assert main(["errors", "--json"]) == 0
@@ -51,7 +51,7 @@ def test_the_explanations_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("code", "suggestion"), [("machine-disk-ful", CODE), ("xyzzy", "cnncli errors")])
 def test_an_unknown_code_is_refused(code: str, suggestion: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, with a close code if there is one."""
+    """An unknown code exits with 2 and suggests a similar code or the command that lists all codes."""
     assert main(["errors", code]) == 2
     captured = capsys.readouterr()
 

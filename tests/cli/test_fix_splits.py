@@ -15,7 +15,7 @@ from tests.images.making import drawn_image, encoded, jpeg, write_classes, write
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder of two splits that share an identical image and a similar one."""
+    """Return a folder whose two splits share one pair of identical images and one pair of similar images."""
     write_classes(tmp_path / "data" / "train", {"cats": 12, "dogs": 14})
     write_classes(tmp_path / "data" / "test", {"cats": 11, "dogs": 11}, first_seed=100)
     like = drawn_image(96, 128, seed=999)
@@ -31,18 +31,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def moves_of(folder: Path) -> list[str]:
-    """Return the lines that announce the moves."""
+    """Return the lines that `--fix-splits` prints for the images it moves."""
     pairs = [("test/cats/leak.jpg", "train/cats/leak.jpg"), ("test/dogs/small.jpg", "train/dogs/small.jpg")]
     return [f"move {folder / source} to {folder / target}" for source, target in pairs]
 
 
 def names(folder: Path) -> list[str]:
-    """Return all files of a folder."""
+    """Return the sorted relative paths of all files in a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_check_names_the_command_that_helps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Identical images are an error, similar ones a warning."""
+def test_check_suggests_fix_splits_for_similar_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Similar images in different splits are reported in one warning that suggests the --fix-splits command."""
     assert main(["data", "check", str(folder)]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert "pairs of similar images in different splits: 1" in lines
@@ -52,7 +52,7 @@ def test_check_names_the_command_that_helps(folder: Path, capsys: pytest.Capture
 
 
 def test_images_are_moved_and_the_folder_is_checked_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The moves are announced on stderr, and the report describes the folder afterwards."""
+    """The moves are printed to stderr, and the report describes the folder after the moves."""
     assert main(["--no-color", "data", "check", str(folder), "--fix-splits"]) == 0
     out, err = capsys.readouterr()
     assert [line for line in err.splitlines() if line.startswith("move ")] == moves_of(folder)
@@ -63,7 +63,7 @@ def test_images_are_moved_and_the_folder_is_checked_again(folder: Path, capsys: 
 
 
 def test_dry_run_moves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It shows the moves, and the problems as they are."""
+    """--dry-run prints the moves and the problems of the folder, but moves nothing."""
     before = names(folder)
     assert main(["data", "check", str(folder), "--fix-splits", "--dry-run"]) == 2
     out, err = capsys.readouterr()
@@ -73,7 +73,7 @@ def test_dry_run_moves_nothing(folder: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_moves_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One document has the report and the moves."""
+    """With --json, one document contains both the report and the moves."""
     assert main(["data", "check", str(folder), "--fix-splits", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["moves"][0] == {
@@ -86,10 +86,10 @@ def test_moves_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(("answer", "moved"), [("y\n", True), ("n\n", False), ("", None)])
-def test_on_a_terminal_it_asks_for_confirmation(
+def test_fix_splits_asks_for_confirmation_on_a_terminal(
     folder: Path, answer: str, moved: bool | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Images are moved after a yes only."""
+    """On a terminal, images are moved only after the user answers yes."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -103,14 +103,14 @@ def test_on_a_terminal_it_asks_for_confirmation(
     assert code == {True: 0, False: 2, None: 130}[moved]
 
 
-def test_yes_does_not_ask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The option answers the question."""
+def test_yes_skips_the_confirmation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --yes, images are moved without a confirmation prompt."""
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     assert main(["data", "check", str(folder), "--fix-splits", "--yes"]) == 0
 
 
-def test_without_split_folders_there_is_nothing_to_move(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit code is 2, and the error has a code."""
+def test_a_folder_without_splits_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--fix-splits on a folder without split folders fails with exit code 2 and an error code."""
     write_classes(tmp_path, {"cats": 3, "dogs": 3})
     assert main(["--no-color", "data", "check", str(tmp_path), "--fix-splits"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("[data-fix-no-splits]")
@@ -118,6 +118,6 @@ def test_without_split_folders_there_is_nothing_to_move(tmp_path: Path, capsys: 
 
 @pytest.mark.parametrize("word", ["--dry-run", "--yes"])
 def test_options_of_the_moves_require_fix_splits(folder: Path, word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An option without effect is a mistake."""
+    """--dry-run and --yes are refused without --fix-splits."""
     assert main(["--no-color", "data", "check", str(folder), word]) == 2
     assert "--fix-splits" in capsys.readouterr().err

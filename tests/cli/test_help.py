@@ -1,4 +1,4 @@
-"""Help shows what can be typed, and the documentation shows every command."""
+"""Examples in help texts are valid, and the documentation shows every command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def leaves(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the words of every command that is not a group."""
+    """Yield the words that call each command that is not a group."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -28,9 +28,9 @@ def leaves(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 
 def help_of(words: tuple[str, ...]) -> str:
-    """Return the help of a command, or of `cnncli` itself."""
+    """Return the help text of a command, or of `cnncli` itself."""
     command: click.Command | None = app
-    context = click.Context(app, info_name="cnncli", help_option_names=["-h", "--help"])  # as `cnncli` itself has it
+    context = click.Context(app, info_name="cnncli", help_option_names=["-h", "--help"])  # as in `cnncli` itself
     for word in words:
         assert isinstance(command, click.Group)
         command = command.get_command(context, word)
@@ -45,7 +45,7 @@ EVERY_COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 
 def test_command_lines_are_found() -> None:
-    """Command lines are found after a prompt, in a comment, joined by && and redirected."""
+    """Command lines are found after a prompt, in comments, joined by `&&`, and with a redirection."""
     text = (
         "$ cnncli train a.yaml 'b=[1, 2]' && cnncli evaluate --json > c.json\n#   cnncli runs  # all\nof cnncli train\n"
     )
@@ -53,15 +53,15 @@ def test_command_lines_are_found() -> None:
     assert command_lines(text) == [["train", "a.yaml", "b=[1, 2]"], ["evaluate", "--json"], ["runs"]]
 
 
-def test_there_are_commands() -> None:
-    """The search for commands also finds those within groups."""
+def test_subcommands_of_groups_are_found() -> None:
+    """The search for commands includes the subcommands of groups."""
     assert len(COMMANDS) > 10
     assert ("config", "validate") in COMMANDS
 
 
 @EVERY_COMMAND
-def test_the_example_of_a_command_can_be_typed(words: tuple[str, ...]) -> None:
-    """The example in the help has only arguments and options that the command takes."""
+def test_the_example_of_a_command_is_valid(words: tuple[str, ...]) -> None:
+    """The example in the help of a command contains only arguments and options that the command accepts."""
     (example,) = command_lines(help_of(words).rpartition("Example:")[2])
 
     context = parse(example)
@@ -70,8 +70,8 @@ def test_the_example_of_a_command_can_be_typed(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
-def test_configs_named_in_examples_are_there(words: tuple[str, ...]) -> None:
-    """Configs that examples name exist in a checkout."""
+def test_configs_named_in_examples_exist(words: tuple[str, ...]) -> None:
+    """Every config named in an example exists in the repository."""
     for example in command_lines(help_of(words).rpartition("Example:")[2]):
         for word in example:
             if word.startswith("configs/"):
@@ -80,7 +80,7 @@ def test_configs_named_in_examples_are_there(words: tuple[str, ...]) -> None:
 
 @EVERY_COMMAND
 def test_every_command_is_in_the_documentation(words: tuple[str, ...]) -> None:
-    """README or docs/ show every command at least once, in a line that can be typed."""
+    """The README or docs/ show every command in at least one valid command line."""
     lines = [line for path in PAGES.values() for line in command_lines(path.read_text(encoding="utf-8"))]
 
     assert " ".join(words) in [" ".join(line[: len(words)]) for line in lines]
@@ -103,10 +103,10 @@ def test_every_command_is_in_the_documentation(words: tuple[str, ...]) -> None:
     ],
     ids=" ".join,
 )
-def test_an_empty_path_touches_nothing(
+def test_an_empty_path_is_refused(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unset shell variable must not stand for the current folder, whose files a command might move."""
+    """An empty path, such as an unset shell variable, is refused instead of being read as the current folder."""
     for split in ("train", "test"):
         for label in ("a", "b"):
             (tmp_path / split / label).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""`cnncli init`: a config fitted to a folder, which trains as it stands."""
+"""`cnncli init`: writing a config for a folder of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnncli.config.reader import load_config
 
 
 def draw(folder: Path, n: int, size: tuple[int, int] = (300, 200), mode: str = "RGB") -> None:
-    """Fill a folder with images of noise, each of its own."""
+    """Fill a folder with different noise images."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(len(str(folder)))
     for number in range(n):
@@ -23,7 +23,7 @@ def draw(folder: Path, n: int, size: tuple[int, int] = (300, 200), mode: str = "
 
 @pytest.fixture
 def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two uneven classes in class folders, next to the current folder."""
+    """Return a folder with two classes of different sizes, inside the current folder."""
     draw(tmp_path / "flowers/roses", 9)
     draw(tmp_path / "flowers/tulips", 4)
     monkeypatch.chdir(tmp_path)
@@ -31,7 +31,7 @@ def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_config_is_fitted_to_the_folder(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Classes, numbers, layout, sizes; it loads, and its path is relative to the file."""
+    """The written config describes the classes and images of the folder, loads, and contains a relative data path."""
     (flowers.parent / "configs").mkdir()
     assert main(["init", "flowers", "--out", "configs/flowers.yaml"]) == 0
     assert capsys.readouterr().out == f"{Path('configs/flowers.yaml')}\n"
@@ -54,8 +54,8 @@ def test_config_is_fitted_to_the_folder(flowers: Path, capsys: pytest.CaptureFix
     )
 
 
-def test_splits_colors_sizes_and_damage_are_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Small gray images in split folders, one of them broken."""
+def test_splits_colors_sizes_and_damage_are_detected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The config reflects split folders, grayscale, small images and a broken image, which is reported."""
     for split in ("train", "test"):
         for label in ("a", "b"):
             draw(tmp_path / "digits" / split / label, 3, (28, 28), "L")
@@ -70,7 +70,7 @@ def test_splits_colors_sizes_and_damage_are_seen(tmp_path: Path, capsys: pytest.
 
 
 def test_an_existing_file_is_kept_unless_forced(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The file is replaced with --force only."""
+    """An existing file is replaced only with --force."""
     Path("config.yaml").write_text("mine")
     assert main(["init", "flowers"]) == 2
     assert capsys.readouterr().err.rstrip().endswith("[usage-out-exists]")
@@ -91,14 +91,14 @@ def test_an_existing_file_is_kept_unless_forced(flowers: Path, capsys: pytest.Ca
 def test_impossible_requests_are_refused(
     flowers: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: str
 ) -> None:
-    """Without a folder, classes or a place to write, nothing is written."""
+    """If the images folder, its classes or the output folder is missing, an error is reported and no file written."""
     assert main(["init", *words]) == 2
     assert capsys.readouterr().err.rstrip().endswith(f"[{code}]")
     assert not list(flowers.parent.glob("*.yaml"))
 
 
-def test_odd_folder_names_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spaces, a tilde, quotes and a hash are quoted, and the run has a name that any system takes."""
+def test_special_characters_in_folder_names_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folder names with spaces, tildes, quotes or hashes are quoted in the config, so that it loads."""
     monkeypatch.chdir(tmp_path)
     for name in ("~my 'pets' #1", "1e3", "ünï"):
         draw(tmp_path / name / "a", 1)

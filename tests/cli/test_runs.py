@@ -1,4 +1,4 @@
-"""`cnncli runs`."""
+"""`cnncli runs`: listing and pruning runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CREATED = "2026-11-21T12:00:00.000Z"
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """A folder with a finished run and a broken one."""
+    """Return a folder with one finished and one broken run."""
     facts = {"mode": "feature-extraction", "backbone": "VGG16"}
     run = create_run(tmp_path / "runs", "a", {"config.yaml": "", "model.keras": ""}, facts=facts)
     test = {"n": 1000, "loss": 0.1, "top1": 0.98, "top1_ci95": [0.9693, 0.987]}
@@ -30,7 +30,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_a_table_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each run is a row, the oldest first; broken runs are listed, too."""
+    """Each run is listed in one row; a broken run is listed, too, with a warning on stderr."""
     assert main(["runs", "--runs-dir", str(runs)]) == 0
     captured = capsys.readouterr()
     header, *lines = captured.out.splitlines()
@@ -47,7 +47,7 @@ def test_a_table_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_json_has_every_fact_and_absolute_paths(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One document is printed to stdout, and nothing to stderr."""
+    """--json prints one document with all facts and absolute paths to stdout, and nothing to stderr."""
     monkeypatch.chdir(runs.parent)
     assert main(["runs", "--json", "--runs-dir", "runs"]) == 0
     captured = capsys.readouterr()
@@ -76,15 +76,15 @@ def test_json_has_every_fact_and_absolute_paths(
 def test_the_environment_names_the_folder(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CNNCLI_RUNS is used if the option is not given."""
+    """Runs are listed from the folder in CNNCLI_RUNS if --runs-dir is not given."""
     monkeypatch.setenv("CNNCLI_RUNS", str(runs))
 
     assert main(["runs"]) == 0
     assert "2026-11-21T120000Z_a" in capsys.readouterr().out
 
 
-def test_an_empty_folder_is_reported_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The result is empty, and no folder is created."""
+def test_a_missing_runs_folder_is_reported_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing runs folder gives an empty list and a note on stderr, and is not created."""
     folder = tmp_path / "runs"
 
     assert main(["runs", "--runs-dir", str(folder)]) == 0
@@ -95,7 +95,7 @@ def test_an_empty_folder_is_reported_on_stderr(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_file_is_not_a_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The option is refused."""
+    """--runs-dir is refused if it is a file."""
     (tmp_path / "runs").write_text("")
 
     assert main(["runs", "--runs-dir", str(tmp_path / "runs")]) == 2
@@ -103,7 +103,7 @@ def test_a_file_is_not_a_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_hundred_runs_are_listed_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The time of creation decides, also for many runs."""
+    """A hundred runs are listed in the order in which they were created."""
     for k in range(100):
         run: RunFolder = create_run(tmp_path, f"r{k}", {"config.yaml": "mode: from-scratch\n"})
         update_facts(run, {"created": f"2026-11-{1 + k % 28:02}T{k // 28:02}:00:00.000Z"})
@@ -116,7 +116,7 @@ def test_a_hundred_runs_are_listed_in_their_order(tmp_path: Path, capsys: pytest
 
 @pytest.fixture
 def finished(tmp_path: Path) -> RunFolder:
-    """A finished run with checkpoints of 3,000 bytes, a model and metrics."""
+    """Return a finished run with a model, metrics and 3,000 bytes of checkpoints."""
     files = {"config.yaml": "", "model.keras": "weights", "metrics.json": "{}", "state/config.yaml": ""}
     run = create_run(tmp_path / "runs", "a", files)
     for number in ("000001", "000002"):
@@ -141,7 +141,7 @@ def test_prune_deletes_checkpoints_only(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Models, metrics and configs stay; --runs-dir may stand before or after the subcommand."""
+    """`runs prune` deletes only checkpoints; --runs-dir is accepted before and after `prune`."""
     monkeypatch.chdir(tmp_path)
     option = [] if "--runs-dir" in words else ["--runs-dir", "runs"]
 
@@ -151,7 +151,7 @@ def test_prune_deletes_checkpoints_only(
 
 
 def test_a_dry_run_deletes_nothing(finished: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    """It reports what would be deleted; a run named twice counts once."""
+    """--dry-run reports the bytes that would be deleted, counting a run named twice only once, and deletes nothing."""
     before = _files(finished)
     words = ["runs", "prune", str(finished.path), str(finished.path), "--dry-run", "--json"]
 
@@ -167,7 +167,7 @@ def test_a_dry_run_deletes_nothing(finished: RunFolder, capsys: pytest.CaptureFi
 def test_prune_needs_confirmation(
     finished: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a terminal it is refused; an answer other than yes deletes nothing."""
+    """Pruning requires --yes without a terminal; on a terminal, it requires the answer yes."""
     before = _files(finished)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert main(["runs", "prune", str(finished.path)]) == 2
@@ -186,7 +186,7 @@ def test_prune_needs_confirmation(
 
 
 def test_only_finished_runs_are_pruned(finished: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    """The checkpoints of other runs are what they resume from. All problems are reported, and nothing is deleted."""
+    """If a run is unfinished or missing, all such problems are reported and no run is pruned."""
     create_run(finished.path.parent, "b", {"config.yaml": ""})
     before = _files(finished)
 
@@ -199,7 +199,7 @@ def test_only_finished_runs_are_pruned(finished: RunFolder, capsys: pytest.Captu
 
 
 def test_a_run_in_training_is_not_pruned(finished: RunFolder) -> None:
-    """A finished run may be extended by more epochs at this moment."""
+    """A finished run that is locked, because it may be training more epochs, is not pruned."""
     with locked(finished):
         assert main(["runs", "prune", str(finished.path), "--yes"]) == 2
     assert "state/000001/arrays.npz" in _files(finished)

@@ -1,4 +1,4 @@
-"""train, finetune, evaluate, predict and summary as a user types them: what is printed, and the exit code."""
+"""Output and exit codes of `train`, `finetune`, `evaluate`, `predict` and `summary`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Change into that folder."""
+    """Change into the folder of `place` and return it."""
     monkeypatch.chdir(place)
     monkeypatch.delenv("CNNCLI_RUNS")
     monkeypatch.setenv("CNNCLI_CACHE", str(place / "cache"))
@@ -51,7 +51,7 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 
 def test_train_prints_metrics_and_three_commands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Metrics go to stdout, and commands to predict, evaluate and fine-tune go to stderr."""
+    """`train` prints metrics to stdout, and commands to predict, evaluate and fine-tune the run to stderr."""
     assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "others"]) == 0
     out, err = capsys.readouterr()
 
@@ -65,7 +65,7 @@ def test_train_prints_metrics_and_three_commands(here: Path, capsys: pytest.Capt
 
 
 def test_finetune_is_not_suggested_if_everything_has_trained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A network trained from scratch has no layer left to unfreeze."""
+    """`finetune` is not suggested after training from scratch, because no layers are left to unfreeze."""
     assert main(["train", "tiny.yaml", "mode=from-scratch", "training.epochs=1", "--runs-dir", "others"]) == 0
     err = capsys.readouterr().err.splitlines()
 
@@ -74,8 +74,8 @@ def test_finetune_is_not_suggested_if_everything_has_trained(here: Path, capsys:
     assert not [line for line in err if "finetune" in line]
 
 
-def test_the_commands_to_copy_can_be_typed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The suggested commands run as printed: paths are quoted, and no more layers are named than there are."""
+def test_the_suggested_commands_run_as_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The suggested `finetune` command runs as printed, even if its path contains a space; --quiet suppresses it."""
     assert main(["train", "tiny.yaml", "training.epochs=1", "--runs-dir", "my runs"]) == 0
     words = shlex.split(capsys.readouterr().err.splitlines()[-1])
 
@@ -87,7 +87,7 @@ def test_the_commands_to_copy_can_be_typed(here: Path, capsys: pytest.CaptureFix
 
 
 def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--json prints one document, and a second run reuses the features of the first."""
+    """`train --json` prints one document, which reports that the features of the first run were reused."""
     document = _json(capsys, "train", "tiny.yaml", "--runs-dir", "others")
 
     assert document["features"] == {"computed": 0, "reused": 48}
@@ -95,7 +95,7 @@ def test_train_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_evaluate_json_has_the_documented_keys(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a run, the newest one is evaluated, and its document has the documented keys."""
+    """If no run is given, `evaluate` uses the newest, and --json prints a document with the documented keys."""
     document = _json(capsys, "evaluate")
 
     assert set(document) == {
@@ -116,7 +116,7 @@ def test_evaluate_json_has_the_documented_keys(here: Path, capsys: pytest.Captur
 def test_the_run_is_reported_unless_its_directory_was_named(
     words: list[str], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Several runs may have the same name, so the command reports which one it uses."""
+    """`evaluate` prints the directory of the run that it uses, unless that directory was given as the argument."""
     (run,) = (here / "runs").iterdir()
     name = json.loads((run / "run.json").read_text())["name"]
 
@@ -125,7 +125,7 @@ def test_the_run_is_reported_unless_its_directory_was_named(
 
 
 def test_a_missed_minimum_exits_with_3(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The metrics are printed before the command fails."""
+    """If the accuracy is below --min-accuracy, `evaluate` prints the metrics and exits with 3."""
     (here / "wrong").mkdir(exist_ok=True)
     for name, other in (("dots", "stripes"), ("stripes", "dots")):
         if not (here / "wrong" / name).exists():
@@ -139,7 +139,7 @@ def test_a_missed_minimum_exits_with_3(here: Path, capsys: pytest.CaptureFixture
 
 
 def test_predict_reports_a_bad_image_and_continues(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Predictions go to stdout, the bad image is named on stderr, and the exit code is 2."""
+    """`predict` reports an unreadable image on stderr, still predicts the other images, and exits with 2."""
     (here / "bad.jpg").write_bytes(b"nothing")
     good = "data/test/dots/dots-00.png"
 
@@ -150,7 +150,7 @@ def test_predict_reports_a_bad_image_and_continues(here: Path, capsys: pytest.Ca
 
 
 def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON and CSV have the same labels, and the same probabilities to the last digit."""
+    """The JSON and CSV output of `predict` contain the same paths and exactly the same probabilities."""
     document = _json(capsys, "predict", "data/test/dots")
     assert main(["predict", "data/test/dots", "--csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -162,8 +162,8 @@ def test_predict_json_and_csv_agree(here: Path, capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_names_with_control_characters_keep_predictions_in_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Line breaks and escape sequences in names are quoted in CSV, and escaped in text."""
+def test_control_characters_in_predictions_are_quoted_or_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters in file names and labels are quoted in CSV output and escaped in text output."""
     prediction = Prediction("a\r\n\x1b[31m.jpg", ("b\rc", 'd"\ne'), (0.75, 0.25))
     predict._csv_lines()(prediction)
     table = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
@@ -179,16 +179,16 @@ def test_names_with_control_characters_keep_predictions_in_their_lines(capsys: p
     assert line[:-1].isprintable()
 
 
-def test_without_a_run_predict_prints_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If the run does not exist, not even the header of the CSV is printed."""
+def test_predict_prints_nothing_if_the_run_does_not_exist(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the run does not exist, `predict` prints nothing to stdout, not even the CSV header."""
     assert main(["predict", "data/test/dots", "--csv", "--run", "absent"]) == 2
     assert capsys.readouterr().out == ""
 
 
-def test_an_image_on_standard_input_is_named_by_its_dash(
+def test_an_image_on_standard_input_has_the_path_dash(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An image on standard input is predicted like the file itself."""
+    """An image read from standard input has the path `-` and the same predictions as the file itself."""
     image = (here / "data/test/dots/dots-00.png").read_bytes()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(image)))
     document = _json(capsys, "predict", "-")
@@ -197,8 +197,8 @@ def test_an_image_on_standard_input_is_named_by_its_dash(
     assert document[0]["predictions"] == _json(capsys, "predict", "data/test/dots/dots-00.png")[0]["predictions"]
 
 
-def test_a_plan_is_printed_and_nothing_trained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--plan prints the trainable layers, the parameters and the features at the cut."""
+def test_a_plan_is_printed_without_training(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`finetune --plan` prints the trainable layers, the parameters and the features at the cut, and creates no run."""
     assert main(["finetune", "--unfreeze", "1", "--plan"]) == 0
     out = capsys.readouterr().out
 
@@ -209,7 +209,7 @@ def test_a_plan_is_printed_and_nothing_trained(here: Path, capsys: pytest.Captur
 
 
 def test_finetune_creates_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The new run names its parent."""
+    """`finetune` creates a fine-tuning run that records its parent."""
     document = _json(capsys, "finetune", "--unfreeze", "all", "--epochs", "1", "--runs-dir", "runs")
     facts = json.loads((Path(document["run"]) / "run.json").read_text())
 
@@ -221,8 +221,8 @@ def test_finetune_creates_a_run(here: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("source", ["tiny.yaml", "MobileNetV2"])
-def test_summary_takes_a_config_or_a_backbone(here: Path, capsys: pytest.CaptureFixture[str], source: str) -> None:
-    """The parameters of the layers add up to the totals."""
+def test_summary_accepts_a_config_or_a_backbone(here: Path, capsys: pytest.CaptureFixture[str], source: str) -> None:
+    """`summary` of a config or backbone lists layers whose parameters add up to the totals."""
     document = _json(capsys, "summary", source)
 
     assert document["parameters"] == sum(layer["parameters"] for layer in document["layers"])
@@ -230,7 +230,7 @@ def test_summary_takes_a_config_or_a_backbone(here: Path, capsys: pytest.Capture
 
 
 def test_three_mistakes_are_reported_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown key, a wrong type and a missing folder are three lines, and nothing is written."""
+    """An unknown key, a wrong type and a missing folder are reported together in three lines, and no run is created."""
     (here / "wrong.yaml").write_text("data: {path: nowhere}\ntraining: {epochs: ten}\nbackbon: {name: VGG16}\n")
 
     assert main(["train", "wrong.yaml", "--runs-dir", "none"]) == 2
@@ -240,10 +240,10 @@ def test_three_mistakes_are_reported_at_once(here: Path, capsys: pytest.CaptureF
     assert not (here / "none").exists()
 
 
-def test_training_data_with_bad_images_names_all_of_them(
+def test_every_bad_training_image_is_reported(
     here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """All bad images are named before anything is written; on_bad_image=skip trains on the others."""
+    """Every unreadable image is reported before a run is created; with on_bad_image=skip, the others are used."""
     data = draw_dataset(tmp_path / "data", 4, 2, 2)
     for name in ("a.jpg", "b.jpg"):
         (data / "train" / "dots" / name).write_bytes(b"\xff\xd8\xff broken")
@@ -258,7 +258,7 @@ def test_training_data_with_bad_images_names_all_of_them(
 
 
 def test_training_a_finished_run_shows_its_metrics(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A finished run is recognized and not taken for a folder of images."""
+    """`train` on a finished run prints its metrics instead of training or treating it as a folder of images."""
     run = next((here / "runs").iterdir())
 
     assert main(["train", str(run)]) == 0
@@ -268,7 +268,7 @@ def test_training_a_finished_run_shows_its_metrics(here: Path, capsys: pytest.Ca
 
 
 def test_settings_cannot_be_changed_on_resuming(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run resumes with the settings it was started with."""
+    """Overrides are refused when a run is resumed, because it keeps the settings it was started with."""
     run = next((here / "runs").iterdir())
 
     assert main(["train", str(run), "seed=3"]) == 2
@@ -278,7 +278,7 @@ def test_settings_cannot_be_changed_on_resuming(here: Path, capsys: pytest.Captu
 
 
 def test_a_missing_source_is_reported_with_what_is_expected(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`train` expects a config, a folder or a run, and `augment` a config."""
+    """A missing source is reported in one line; only for `train`, which accepts folders, does the line mention them."""
     for name, expects_folder in (("train", True), ("augment", False)):
         assert main([name, "nowhere/at-all"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -288,7 +288,7 @@ def test_a_missing_source_is_reported_with_what_is_expected(here: Path, capsys: 
 
 
 def test_predicting_many_images_reports_progress(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`predict` into a file shows progress on stderr for many images, and none for a few."""
+    """When stdout is not a terminal, `predict` shows progress on stderr for many images, but not for a few."""
     few, many = ["data/test/dots/dots-00.png"], ["data/test/dots/dots-00.png"] * 100
     assert main(["predict", *few]) == 0
     assert "predicting" not in capsys.readouterr().err

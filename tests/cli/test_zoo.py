@@ -1,4 +1,4 @@
-"""Every kind of sample file has the same outcome in `data check`, `train`, `evaluate` and `predict`."""
+"""The outcome of every kind of sample file in `data check`, `train`, `evaluate` and `predict`."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ class Finished:
 
     @property
     def document(self) -> Any:
-        """Return the document that --json printed."""
+        """Return the JSON document in the output."""
         return json.loads(self.out)
 
     def reason(self, path: Path) -> str | None:
-        """Return what a message on stderr says about a file, without its code, or None."""
+        """Return the text of the message about a file on stderr, without its code, or None."""
         name = f"{printable(path)}: "
         found = next((line.split(name, 1)[1] for line in self.err.splitlines() if name in line), None)
         return found and re.sub(r" \[[a-z0-9-]+\]$", "", found)
 
 
 def command(*words: str | Path) -> Finished:
-    """Run a command."""
+    """Run a cnncli command and return its output and exit code."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(["--no-color", *map(str, words)])
@@ -69,16 +69,16 @@ class Results:
     """Results of all commands on the sample files.
 
     Attributes:
-        paths: each kind of file, all in the folder of one class.
+        paths: path of each kind of file, all in the folder of one class.
         check: `data check` of a folder in which each kind has its own class.
         classes: the class of each kind in that folder.
-        checked_paths: each kind of file in that folder.
+        checked_paths: path of each kind of file in that folder.
         strict: `train` with on_bad_image=error.
         lenient: `train` with on_bad_image=skip.
         strict_evaluation: `evaluate` of a run with on_bad_image=error.
         lenient_evaluation: `evaluate` of a run with on_bad_image=skip.
         predicted: `predict` of every kind named on the command line.
-        arguments: the names of the kinds on that command line.
+        arguments: argument for each kind on that command line.
     """
 
     paths: dict[Kind, Path]
@@ -94,13 +94,13 @@ class Results:
 
     @property
     def run(self) -> Path:
-        """Return the run that the lenient training made."""
+        """Return the run directory of the lenient training run."""
         return Path(self.lenient.document["run"])
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Run all commands, once each."""
+    """Return the results of running every command on the sample files."""
     place = tmp_path_factory.mktemp("zoo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(place / "cache"))
@@ -138,7 +138,7 @@ def _run_all(place: Path) -> Results:
 
 
 def _draw(folder: Path) -> None:
-    """Draw a class of images that no other folder has."""
+    """Draw a class of images that differ from those of every other folder."""
     from PIL import Image
 
     folder.mkdir(parents=True)
@@ -149,13 +149,13 @@ def _draw(folder: Path) -> None:
 
 
 def each(wanted: Callable[[Outcome], bool] = lambda outcome: True) -> Any:
-    """Parametrize a test by the kinds that have a certain outcome."""
+    """Return a decorator that parametrizes a test by the kinds with the wanted outcomes."""
     kinds = [one for one in zoo() if wanted(one.outcome)]
     return pytest.mark.parametrize("one", kinds, ids=lambda one: one.name)
 
 
 def require(outcome: Outcome, path: Path, is_used: bool, reason: str | None) -> None:
-    """Assert that a file was used, refused with the decoder's reason, or passed over, as its kind states."""
+    """Check that a file was used, refused with the decoder's reason, or passed over, as its kind specifies."""
     if not isinstance(outcome, Refused):
         assert reason is None
         assert is_used == isinstance(outcome, Used)
@@ -170,8 +170,8 @@ def require(outcome: Outcome, path: Path, is_used: bool, reason: str | None) -> 
 
 
 @each()
-def test_data_check_gives_the_stated_outcome(results: Results, one: Kind) -> None:
-    """A file is counted in its class, among the unreadable ones, or not at all."""
+def test_data_check_gives_the_specified_outcome(results: Results, one: Kind) -> None:
+    """`data check` counts a used file in its class, lists a refused file as unreadable, and ignores any other file."""
     document = results.check.document
     reasons = {entry["path"]: entry["reason"] for entry in document["unreadable"]}
     path = results.checked_paths[one]
@@ -179,8 +179,8 @@ def test_data_check_gives_the_stated_outcome(results: Results, one: Kind) -> Non
 
 
 @each()
-def test_train_gives_the_stated_outcome(results: Results, one: Kind) -> None:
-    """A file is in the manifest, in skipped.csv or in neither; on_bad_image=error reports it in an error."""
+def test_train_gives_the_specified_outcome(results: Results, one: Kind) -> None:
+    """A used file is in the manifest and a refused one in skipped.csv; on_bad_image=error reports the same reason."""
     row = {row.file: row for row in Manifest.from_csv(results.run / "manifest.csv").rows}.get(str(results.paths[one]))
     text = (results.run / "skipped.csv").read_bytes().decode("utf-8", "surrogateescape")
     skipped = {line["path"]: line["reason"] for line in csv.DictReader(io.StringIO(text, newline=""))}
@@ -192,16 +192,16 @@ def test_train_gives_the_stated_outcome(results: Results, one: Kind) -> None:
 
 
 @each()
-def test_evaluate_gives_the_stated_outcome(results: Results, one: Kind) -> None:
-    """A refused file is reported under both policies, and any other file is not."""
+def test_evaluate_gives_the_specified_outcome(results: Results, one: Kind) -> None:
+    """`evaluate` reports refused files, and no other files, under both values of on_bad_image."""
     reason = results.strict_evaluation.reason(results.paths[one])
     assert reason == results.lenient_evaluation.reason(results.paths[one])
     require(one.outcome, results.paths[one], isinstance(one.outcome, Used), reason)
 
 
 @each()
-def test_predict_gives_the_stated_outcome(results: Results, one: Kind) -> None:
-    """Every named file has a prediction or a message, even if it would be passed over in a folder."""
+def test_predict_gives_the_specified_outcome(results: Results, one: Kind) -> None:
+    """Every file named on the command line is predicted or reported, even if it would be passed over in a folder."""
     outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
     predicted = {entry["path"] for entry in results.predicted.document}
     require(
@@ -213,7 +213,7 @@ def test_predict_gives_the_stated_outcome(results: Results, one: Kind) -> None:
 
 
 def test_numbers_and_exit_codes_agree(results: Results) -> None:
-    """The numbers of used, refused and passed-over files agree between commands."""
+    """All commands agree on the numbers of used, refused and passed-over files, and exit without a bug."""
     used = sum(isinstance(one.outcome, Used) for one in zoo())
     refused = sum(isinstance(one.outcome, Refused) for one in zoo())
     left_out = Counter(one.outcome.reason for one in zoo() if isinstance(one.outcome, PassedOver))
@@ -243,7 +243,7 @@ def test_numbers_and_exit_codes_agree(results: Results) -> None:
 
 
 def test_a_name_that_is_too_long_is_reported(results: Results) -> None:
-    """A name that is too long is reported in one line, and other files are predicted."""
+    """A file name that is too long is reported in one line, and the other files are still predicted."""
     endless, good = "x" * 300 + ".jpg", next(str(path) for one, path in results.paths.items() if one.file == "gray.png")
     error = command("data", "check", endless).err
     assert error.startswith(f"error: {endless}: ")
@@ -258,7 +258,7 @@ def test_a_name_that_is_too_long_is_reported(results: Results) -> None:
 def test_a_folder_without_permission_is_reported(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that cannot be listed is not taken for an empty one, and other images are predicted."""
+    """A folder that cannot be listed is reported instead of being treated as empty; other images are predicted."""
     closed = tmp_path / "holiday" / "closed"
     closed.mkdir(parents=True)
     shutil.copy(results.run.parents[1] / "plain" / "drawn" / "0.png", tmp_path / "holiday")
@@ -302,10 +302,10 @@ class _Stream(io.RawIOBase):
         (b"BM" + bytes(12) + b"\x28\0\0\0", "image-too-many-bytes", 27_000_000),
     ],
 )
-def test_standard_input_without_an_end_is_refused(
+def test_endless_standard_input_is_refused(
     results: Results, monkeypatch: pytest.MonkeyPatch, beginning: bytes, code: str, most: int
 ) -> None:
-    """Endless input is refused at once if it is not an image, else when it exceeds the limit."""
+    """Endless standard input is refused early if it is not an image, and otherwise when it exceeds the size limit."""
     stream = _Stream(beginning)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(stream)))
     monkeypatch.setattr("cnncli.recipes.predict.MAX_STREAM_BYTES", 25_000_000)
