@@ -1,1 +1,1 @@
-"""Development tools. The docstring of each says what it is for and how to call it."""
+"""Development tools. Each module's docstring says what it does and how to call it."""

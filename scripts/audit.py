@@ -32,8 +32,8 @@ class Finding:
 
     Attributes:
         package: Name and version.
-        names: Identifiers, that of pip-audit first.
-        fixed_in: Fixed versions.
+        names: Identifiers; the first is the one that pip-audit uses.
+        fixed_in: Versions in which it is fixed.
     """
 
     package: str
@@ -42,7 +42,7 @@ class Finding:
 
     @property
     def reason(self) -> str | None:
-        """Why it is accepted, or None."""
+        """Reason for accepting the vulnerability, or None."""
         return next((ACCEPTED[name] for name in self.names if name in ACCEPTED), None)
 
     @property
@@ -77,10 +77,10 @@ def main() -> int:
 
 
 def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield the vulnerabilities in a report of pip-audit.
+    """Yield the vulnerabilities in a pip-audit report.
 
     Raises:
-        LookupError: The report has no answer for any package.
+        LookupError: The report contains no result for any package.
     """
     dependencies = report.get("dependencies") or ()
     if not any("vulns" in one for one in dependencies):

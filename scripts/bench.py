@@ -1,13 +1,13 @@
-"""Compare cnncli with its alternatives. Each benchmark is one command and measures both sides in turns.
+"""Compare cnncli with its alternatives. Each benchmark is one command that measures both sides alternately.
 
     python scripts/bench.py forward MobileNet     one benchmark
     python scripts/bench.py forward               the benchmarks of a group
-    python scripts/bench.py all                   all benchmarks, each group in a process of its own
+    python scripts/bench.py all                   all benchmarks, each group in a separate process
     python scripts/bench.py table                 write scripts/BENCHMARKS.md from the results
 
 The other side is plain Keras as its guides write it (`image_dataset_from_directory`, `cache`, `prefetch`, compiled
-`predict` and `fit`), or what the benchmark names. Photographs and weights are looked up in ../shared; the fallback is
-the drawn sample and random weights. Results are appended to JSON lines in --results.
+`predict` and `fit`), unless the benchmark names a different one. Photographs and weights are read from ../shared; if it
+is absent, the drawn sample and random weights are used. Results are appended to JSON lines in --results.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def measure(
     weights: Path | None,
     results: Path,
 ) -> None:
-    """Run some benchmarks of a group, or all."""
+    """Run the given benchmarks of a group, or all of them."""
     module = import_module(f"scripts.benchmarks.{group}")
     if unknown := [benchmark for benchmark in benchmarks if benchmark not in module.BENCHMARKS]:
         raise click.UsageError(
@@ -84,7 +84,7 @@ def measure(
 
 
 def measure_all(**options: Any) -> None:
-    """Run each group in a process of its own; a failure does not stop the others."""
+    """Run each group in a separate process; a failure does not stop the other groups."""
     words = [word for name, value in options.items() if value for word in _option(name, value)]
     codes = {group: subprocess.run([sys.executable, __file__, group, *words]).returncode for group in GROUPS}
     if failed := [group for group, code in codes.items() if code]:

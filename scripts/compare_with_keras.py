@@ -81,7 +81,7 @@ Row = Sequence[str]
 
 
 def _print_table(rows: Iterator[Row]) -> None:
-    """Print rows as they come. The first is the heading, which sets the widths of the columns to at least 12."""
+    """Print rows as they arrive. The first row is the heading and sets the column widths (at least 12 characters)."""
     widths: list[int] = []
     for row in rows:
         widths = widths or [max(len(cell), 12) for cell in row]
@@ -89,7 +89,7 @@ def _print_table(rows: Iterator[Row]) -> None:
 
 
 def compare_parity(options: argparse.Namespace) -> Iterator[Row]:
-    """Compare the named networks for every format of weights, on both engines."""
+    """Compare the named networks for every format of weights and both engines."""
     from tests.support import parity
 
     real = dict(pair.split("=", 1) for pair in options.weights)
@@ -126,7 +126,7 @@ def _parity_values(case: Any, file: Path, folder: Path, engine: Any) -> Iterator
 
 
 def compare_recipe(options: argparse.Namespace) -> Iterator[Row]:
-    """Train the recipe with the command line of cnncli and in plain Keras."""
+    """Train the recipe with cnncli's command line and in plain Keras."""
     yield ("seed", "cnncli, test accuracy         ", "plain Keras, test accuracy")
     features = _features(options, plain_keras.read_split)
     for seed in range(options.seeds):
@@ -160,7 +160,7 @@ def _features(options: argparse.Namespace, read: Callable[[Path, int], Images]) 
 
 
 def _base(options: argparse.Namespace) -> Any:
-    """Build the backbone in plain Keras. EfficientNetLite0, which Keras lacks, comes from a file that cnncli writes."""
+    """Build the backbone in plain Keras. Keras lacks EfficientNetLite0, so cnncli writes it to a file."""
     if options.backbone != "EfficientNetLite0":
         return plain_keras.build_base(options.backbone, options.size, options.weights)
     import keras
@@ -174,7 +174,7 @@ def _base(options: argparse.Namespace) -> Any:
 
 
 def _train_plain(features: dict[str, Images], seed: int, test: str = "test") -> tuple[int, int]:
-    """Train a head on features, and return the numbers of correct answers and of images."""
+    """Train a head on features, and return the number of correct predictions and the number of images."""
     n_classes = int(features["train"][1].max()) + 1
     head = plain_keras.train_head(features["train"], features["validation"], n_classes, seed)
     inputs, labels = features[test]

@@ -29,7 +29,7 @@ def main(out: Path, names: list[str]) -> None:
 
 
 def draw_curves_side_by_side(runs: Sequence[tuple[str, Sequence[HistoryRow], int]], path: Path) -> None:
-    """Draw the title, history and best epoch of at least one run as a PNG, a column for each, on common scales."""
+    """Draw title, history and best epoch of each run as a PNG, one column per run, with common scales."""
     width, height = PANEL_INCHES
     epochs = max(len(rows) for _, rows, _ in runs)
     room_for_stages = 26 if any(len({row.stage for row in rows}) > 1 for _, rows, _ in runs) else 8

@@ -52,7 +52,7 @@ DARK: Color = (38, 32, 34)
 
 
 class Dice:
-    """Random numbers for one purpose, from a frozen stream."""
+    """Random numbers for one purpose, from a fixed stream."""
 
     def __init__(self, *words: int) -> None:
         self._state = np.random.RandomState([SEED, *words])
@@ -120,7 +120,7 @@ class Pen:
         self.shape(color, [(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in circle])
 
     def line(self, color: Color, points: Sequence[Point], width: float) -> None:
-        """Draw a line with a width in pixels of the final image."""
+        """Draw a line; `width` is in pixels of the final image."""
         path = [self._pose(x + self.shift, y) for x, y in points]
         self._draw.line(path, fill=color, width=max(1, round(width * FINE)), joint="curve")
 
@@ -267,7 +267,7 @@ def draw_image(split: int, index: int, animal: Animal) -> bytes:
 
 
 def encode(image: Image.Image, quality: int) -> bytes:
-    """Encode a JPEG in the highest quality up to `quality` that fits into `MAX_BYTES`."""
+    """Encode a JPEG with the highest quality, up to `quality`, at which it fits into `MAX_BYTES`."""
     while True:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality, optimize=True)
@@ -277,7 +277,7 @@ def encode(image: Image.Image, quality: int) -> bytes:
 
 
 def draw_all() -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of every file."""
+    """Yield the name and bytes of every file."""
     for place, (split, pairs) in enumerate(PAIRS.items()):
         for index in range(pairs):
             for animal in ("cat", "dog"):

@@ -1,11 +1,11 @@
-"""Measure how much the validation loss changes when the cut of a finished run moves and nothing is trained.
+"""Measure how much the validation loss changes if the cut of a finished run is moved without training.
 
     python scripts/measure_hand_over.py RUN [UNFREEZE ...]
 
-A fine-tuning stage starts from the weights of the stage before, with another trunk and tail: layers that the engine
-computed in the trunk are computed by Keras in the tail, in the precision in which that stage trains. In float32 the
-loss must stay (1e-4); in bfloat16 this is the measurement behind `START_TOLERANCE`
-in cnncli/training/stage_report.py.
+A fine-tuning stage starts from the weights of the previous stage, but with a different trunk and tail: layers that the
+engine computed as part of the trunk are now computed by Keras as part of the tail, in the precision of that stage. In
+float32 the loss must not change (1e-4); in bfloat16 this measurement is the basis of `START_TOLERANCE` in
+cnncli/training/stage_report.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cnncli.training.steps import TrainStep
 
 
 def main(run_name: str, depths: list[str]) -> None:
-    """Print one line per depth: the loss, and its difference from the frozen backbone's."""
+    """Print one line per depth: the loss, and its difference from that of the frozen backbone."""
     run = open_run(run_name, runs_dir_from(None))
     config, spec = load_resolved(run.config), load_spec(run.engine)
     context = TrainingContext.for_this_machine(config, Manifest.from_csv(run.manifest), Console())

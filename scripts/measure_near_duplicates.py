@@ -75,7 +75,7 @@ CHANGES: dict[str, tuple[Change, int]] = {
 @click.option("--count", default=1000, show_default=True, help="Number of images to copy.")
 @click.option("--speed", type=int, help="Number of random thumbnails to search.")
 def main(folder: Path | None, count: int, speed: int | None) -> None:
-    """Print the tables."""
+    """Print tables of the similarity of modified copies and of the search speed."""
     if folder:
         paths, _ = images_below(folder)
         measure(paths, count)
@@ -84,7 +84,7 @@ def main(folder: Path | None, count: int, speed: int | None) -> None:
 
 
 def measure(paths: list[Path], count: int) -> None:
-    """Search copies of some images, and all pairs of images."""
+    """Search for copies of some images, and for similar pairs among all images."""
     looks = looks_of([path.read_bytes() for path in paths])
     some = np.random.default_rng(0).permutation(len(paths))[:count]
     click.echo(f"{len(paths):,} images, without structure {np.count_nonzero(~looks.has_structure):,}\n")
@@ -107,7 +107,7 @@ def measure(paths: list[Path], count: int) -> None:
 def row_of(
     name: str, looks: Looks, some: NDArray[np.int64], paths: list[Path], change: Change, quality: int
 ) -> tuple[str, ...]:
-    """Return the table row for one kind of copies."""
+    """Return the table row of one kind of copies."""
     copies = looks_of(list(map_ordered(lambda path: encode_changed(path, change, quality), paths)))
     bits = np.bitwise_count(looks.hashes[some] ^ copies.hashes)
     correlation = correlations(looks.gray[some], copies.gray)
@@ -128,7 +128,7 @@ def row_of(
 def all_pairs(
     looks: Looks, widest: int = BITS[-1]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], tuple[tuple[int, int, float], ...]]:
-    """Return bits and correlation of all pairs with similar hashes, and the near-duplicates."""
+    """Return bits and correlation of all pairs with similar hashes, and the near-duplicates among them."""
     bits, correlation = [], []
     for place in range(len(looks.hashes) - 1):
         others = np.bitwise_count(looks.hashes[place] ^ looks.hashes[place + 1 :])
@@ -140,7 +140,7 @@ def all_pairs(
 
 
 def looks_of(files: list[bytes]) -> Looks:
-    """Compute the looks of encoded images."""
+    """Compute the perceptual hashes and thumbnails of encoded images."""
     return Looks.of([facts.thumbnail for facts in map_ordered(lambda one: verify(one, MAX_PIXELS), files)])
 
 

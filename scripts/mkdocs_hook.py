@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def on_startup(**_: Any) -> None:
-    """Make `scripts` importable: mkdocs imports a hook from its file, wherever it was started."""
+    """Make `scripts` importable, because mkdocs imports a hook by its file name."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
 
@@ -27,7 +27,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in the generated tables of hand-written pages."""
+    """Insert the generated tables into hand-written pages."""
     from scripts.write_reference import fill_in
 
     return fill_in(markdown)

@@ -1,7 +1,7 @@
 """Write the output of commands into the pages that show it: `python -m scripts.write_outputs [PAGE …]`.
 
-In each `console` block, the commands (lines with a prompt) run in a temporary folder, and the text below a command is
-replaced by its real output. A line `…` stands for left-out output: the lines before and after it keep their number.
+In each `console` block, the commands (lines with a prompt) run in a temporary folder, and the text below each command
+is replaced by its real output. A line `…` stands for omitted output; the number of lines before and after it is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INSTALL = "python3 -m venv"
 
 
 def with_outputs(text: str, folder: Path) -> str:
-    """Return a page with the current outputs of its commands, which run in a folder, in their order."""
+    """Return a page with the current output of its commands, which run in the given folder in the order of the page."""
     state = _State(folder)
 
     def block(match: re.Match[str]) -> str:
@@ -54,7 +54,7 @@ def _refreshed(body: str, state: _State) -> str:
 
 
 def _like(shown: list[str], output: list[str]) -> list[str]:
-    """Shorten an output as it was shown before.
+    """Shorten an output to the lines that were shown before.
 
     >>> _like(["a", "…", "y", "z"], ["1", "2", "3", "4", "5"])
     ['1', '…', '4', '5']
@@ -67,7 +67,7 @@ def _like(shown: list[str], output: list[str]) -> list[str]:
 
 
 def main(names: list[str]) -> None:
-    """Refresh the pages."""
+    """Update the pages."""
     for name in names or PAGES:
         page = ROOT / name
         with workspace() as folder:

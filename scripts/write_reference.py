@@ -58,7 +58,7 @@ def settings_page() -> str:
 
 
 def _with_headings(text: str) -> str:
-    """Turn the bold names of groups into headings, which the table of contents and links need."""
+    """Convert the bold names of groups to headings, for the table of contents and links."""
     lines = []
     for line in text.splitlines():
         if line.startswith("**`") and "`**" in line:
@@ -80,7 +80,7 @@ def commands_page() -> str:
 def help_texts(
     command: click.Command, name: str, width: int, parent: click.Context | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield the command line and the help, `width` columns wide, of a command and of the commands below it."""
+    """Yield the command line and the help, `width` columns wide, of a command and its subcommands."""
     names = app.context_settings["help_option_names"]  # a command remembers the help option that it was first asked for
     context = click.Context(command, parent, name, terminal_width=width, help_option_names=names)
     yield context.command_path, command.get_help(context)
@@ -199,7 +199,7 @@ def _signature(name: str, function: Any) -> str:
 
 
 def _docstring(function: Any) -> str:
-    """Return a docstring in Google style as Markdown: the names of its sections bold, their entries as lists."""
+    """Convert a Google-style docstring to Markdown, with bold section names and lists of entries."""
     lines: list[str] = []
     for line in (inspect.getdoc(function) or "").splitlines():
         text = line.strip()
@@ -227,12 +227,12 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def packages_table() -> str:
-    """Return the packages of cnncli, in import order, as a table."""
+    """Return a table of cnncli's packages, in import order."""
     return _table(("package", "contents"), [(f"`{name}`", doc) for name, doc in package_docs().items()])
 
 
 def run_files_table() -> str:
-    """Return the files of a run directory, as a table."""
+    """Return a table of the files in a run directory."""
     rows = [(f"`{file.name}`", file.contents) for file in run_files()]
     return _table(("file or folder", "contents"), rows)
 
@@ -242,7 +242,7 @@ TABLES = {"<!-- packages -->": packages_table, "<!-- run files -->": run_files_t
 
 
 def fill_in(markdown: str) -> str:
-    """Return a hand-written page with its generated tables."""
+    """Return a hand-written page with its generated tables inserted."""
     for placeholder, table in TABLES.items():
         if placeholder in markdown:
             markdown = markdown.replace(placeholder, table())
@@ -250,7 +250,7 @@ def fill_in(markdown: str) -> str:
 
 
 def pages() -> dict[str, str]:
-    """Return the generated files by their path in the documentation."""
+    """Return the generated files by their path below docs/."""
     return {
         "reference/settings.md": settings_page(),
         "reference/commands.md": commands_page(),

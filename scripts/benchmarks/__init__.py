@@ -1,4 +1,4 @@
-"""Benchmarks of `scripts/bench.py`: a module for each group, and their tools.
+"""Benchmarks of `scripts/bench.py`, one module per group, and their tools.
 
 The module of a group has `BENCHMARKS`, the names for the command line, and `measure(bench)`, which runs the benchmark
 that `bench.benchmark` names and records its findings.

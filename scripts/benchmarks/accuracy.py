@@ -1,4 +1,4 @@
-"""Accuracy: bfloat16 and float32, cached and fresh views and none, the engine and Keras."""
+"""Compare accuracies: bfloat16 and float32; cached, fresh and no views; the engine and Keras."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Scored:
 
 
 def measure(bench: Workbench) -> None:
-    """Measure accuracies; each round is a seed."""
+    """Measure accuracies, with a different seed in each round."""
     measures: dict[str, Callable[[Workbench], None]] = {
         "engine": _measure_engine,
         "precision": _measure_precision,
@@ -110,9 +110,9 @@ def _measure_precision(bench: Workbench) -> None:
 
 
 def _measure_views(bench: Workbench, images: int) -> None:
-    """Compare views of training images with no augmentation.
+    """Compare the accuracy with several kinds of views to that without augmentation.
 
-    Each kind begins with an empty cache. All seeds share the views, so only the first seed computes them.
+    Each kind starts with an empty cache. All seeds share the views, so only the first seed computes them.
     """
     folder = bench.splits(train=images)
     for name in VIEWED:
@@ -144,7 +144,7 @@ def _record_views(bench: Workbench, title: str, kind: str, ours: list[Scored], n
 
 
 def _cost(kind: str, ours: list[Scored]) -> str:
-    """Return how often the trunk ran, a cost that does not depend on the load of the machine."""
+    """Return how often the trunk ran: a cost that does not depend on the machine's load."""
     if kind == "views: fresh":
         return "the trunk ran on every training image in every epoch"
     return f"the trunk ran on {ours[0].computed:,} images and views"
@@ -153,7 +153,7 @@ def _cost(kind: str, ours: list[Scored]) -> str:
 def _trainings(
     bench: Workbench, folder: Path, name: str, settings: Sequence[str], kind: str = ""
 ) -> Callable[[], Scored]:
-    """Return a function that trains with the next seed; trainings of a network and kind share a cache."""
+    """Return a function that trains with the next seed. Runs with the same network and kind of views share a cache."""
     seeds = iter(SEEDS)
     words = [
         f"backbone.name={name}",

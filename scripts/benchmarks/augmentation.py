@@ -56,7 +56,7 @@ def measure(bench: Workbench) -> None:
 
 
 def _in_pipeline(pixels: np.ndarray) -> Callable[[], object]:
-    """Augment several batches at the same time, as for `fit`."""
+    """Augment several batches concurrently, as `fit` does."""
     import tensorflow as tf
 
     layers = parts.seven_augmentations()
@@ -72,7 +72,7 @@ def _in_pipeline(pixels: np.ndarray) -> Callable[[], object]:
 
 
 def _compiled(pixels: np.ndarray) -> Callable[[], object]:
-    """Augment one batch after the other, each on all cores."""
+    """Augment batches one after the other, each on all cores."""
     import tensorflow as tf
 
     layers = parts.seven_augmentations()

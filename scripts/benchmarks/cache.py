@@ -1,4 +1,4 @@
-"""Time saved by the feature cache: a second run with another head, and one with ten more images."""
+"""Measure the time saved by the feature cache: a second run with a different head, and a run with ten more images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OTHER_HEAD = "head.layers=[{dense: 64}, {dropout: 0.3}]"
 
 
 def measure(bench: Workbench) -> None:
-    """Measure rounds of three runs: with an empty cache, with another head, and with ten more images."""
+    """Measure three runs per round: with an empty cache, with a different head, and with ten more images."""
     found = in_turns(_Rounds(bench).sides, bench.rounds)
     cold = _seconds(found["cold"])
     for side, title in (
@@ -36,7 +36,7 @@ def measure(bench: Workbench) -> None:
 
 
 class _Rounds:
-    """The three runs of a round, on a folder that is restored before each round."""
+    """The three runs of a round. The folder of images is restored before each round."""
 
     def __init__(self, bench: Workbench) -> None:
         self.sides = {"cold": self._cold, "warm": self._warm, "added": self._added}

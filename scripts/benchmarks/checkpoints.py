@@ -1,4 +1,4 @@
-"""Fraction of the training time that checkpoints take: a small network from scratch, and a head on cached features."""
+"""Measure how much of the training time checkpoints take: small network from scratch, head on cached features."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BENCHMARKS = tuple(CASES)
 
 
 def measure(bench: Workbench) -> None:
-    """Train once per round, and compare the seconds of all saves with those of all epochs."""
+    """Train once per round, and compare the total time of saves with that of epochs."""
     file, title, epochs = CASES[bench.benchmark]
     data = bench.splits()
     settings = [f"data.path={data}", f"training.epochs={bench.count(epochs, 2)}", "training.early_stopping=null"]

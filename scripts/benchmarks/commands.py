@@ -1,4 +1,4 @@
-"""Run commands in processes of their own, and measure their time and memory."""
+"""Run commands in separate processes, and measure their time and memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ POLL_S = 0.02
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that exited as expected."""
+    """A command that exited with the expected code."""
 
     seconds: float
     stdout: str
 
     @property
     def document(self) -> Any:
-        """JSON document in the last line or in the whole output."""
+        """JSON document in the output, or in its last line."""
         lines = self.stdout.strip().splitlines()
         return json.loads(lines[-1] if lines[-1].startswith("{") and lines[-1].endswith("}") else self.stdout)
 
@@ -40,12 +40,12 @@ def cnncli_command(*arguments: str | Path) -> list[str]:
 
 
 def plain_command(script: str, *arguments: str | Path) -> list[str]:
-    """Return the command line of a script in plain Keras."""
+    """Return the command line of a plain Keras script."""
     return [sys.executable, "-m", f"scripts.benchmarks.plain.{script}", *map(str, arguments)]
 
 
 def environment(cache: Path | None = None) -> Mapping[str, str]:
-    """Return the environment of a command with the given cache of cnncli."""
+    """Return the environment for a command that uses the given feature cache."""
     changes = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return {**os.environ, **changes, **({"CNNCLI_CACHE": str(cache)} if cache else {})}
 
@@ -59,7 +59,7 @@ def run(command: Sequence[str], cache: Path | None = None, code: int = 0) -> Fin
         code: Expected exit code.
 
     Raises:
-        RuntimeError: The exit code is another one. The message has the last lines of stderr.
+        RuntimeError: The exit code is not the expected one. The message has the last lines of stderr.
     """
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, env=environment(cache), stdin=subprocess.DEVNULL)
@@ -82,7 +82,7 @@ class Watched:
     Attributes:
         seconds: Duration.
         peak_mb: Peak of the anonymous memory in MB (10⁶ bytes), without mapped files.
-        problem: Why it failed, or None.
+        problem: Reason for a failure, or None.
     """
 
     seconds: float
@@ -116,7 +116,7 @@ class _Peak(threading.Thread):
         self._status = Path(f"/proc/{pid}/status")
 
     def run(self) -> None:
-        """Sample repeatedly."""
+        """Sample until the process ends."""
         while (now := self._anonymous()) is not None:
             self.bytes = max(self.bytes, now)
             time.sleep(POLL_S)
@@ -132,7 +132,7 @@ class _Peak(threading.Thread):
 
 
 def limit_command(limit_bytes: int) -> list[str]:
-    """Return the words before a command that limit its memory."""
+    """Return the prefix of a command line that limits the command's memory."""
     if limit_name() == "cgroup":
         return [
             "systemd-run",
@@ -149,7 +149,7 @@ def limit_command(limit_bytes: int) -> list[str]:
 
 @cache
 def limit_name() -> str:
-    """Return how memory is limited: by a cgroup of the user's systemd, else by RLIMIT_DATA.
+    """Return how memory is limited: by a cgroup of the user's systemd if possible, otherwise by RLIMIT_DATA.
 
     RLIMIT_DATA counts all private writable memory, resident or not, and is therefore stricter.
     """

@@ -1,4 +1,4 @@
-"""Frozen networks on JPEG files, compared with decoding and the forward pass on their own, and with plain Keras."""
+"""Measure frozen networks on JPEG files: decoding alone, the forward pass alone, both together, and plain Keras."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _decoding(network: FrozenNetwork, rows: Sequence[ImageRecord]) -> Callable[[
 
 
 def _keras(model: Any, folder: Path) -> Callable[[], object]:
-    """Return a call of `predict` on a folder, which decodes the next batches in the meantime."""
+    """Return a call of `predict` on a folder, which decodes the next batches concurrently."""
     import keras
 
     data = keras.utils.image_dataset_from_directory(
@@ -67,7 +67,7 @@ def _keras(model: Any, folder: Path) -> Callable[[], object]:
 
 
 class EmptyCacheExtraction:
-    """Each call fills an empty cache. `busy` has the CPU utilization of each call in percent."""
+    """Extraction of all features into an empty cache. `busy` has the CPU utilization of each call in percent."""
 
     def __init__(self, extraction: Extraction, rows: Sequence[ImageRecord], work: Path) -> None:
         self.busy: list[float] = []
@@ -75,7 +75,7 @@ class EmptyCacheExtraction:
         self._stores = (work / f"store-{number}" for number in itertools.count())
 
     def __call__(self) -> None:
-        """Extract all features."""
+        """Empty the cache, and compute all features."""
         started, used = time.perf_counter(), _processor_seconds()
         with FeatureStore(next(self._stores)) as store:
             extract(FeatureSet(self._extraction, self._rows), store, Console(quiet=True))
@@ -84,7 +84,7 @@ class EmptyCacheExtraction:
 
 
 def _processor_seconds() -> float:
-    """Return the CPU time of this process and its children, of all threads."""
+    """Return the CPU time of this process and its children, summed over threads."""
     return sum(os.times()[:4])
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning the last block: cnncli's tail on cached features, and the whole network with Keras's `fit`."""
+"""Fine-tune the last block: cnncli's tail on cached features, and the whole network with Keras's `fit`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIGS = ROOT / "configs" / "dogs-vs-cats"
 
 @dataclass(frozen=True)
 class Case:
-    """A network whose top trains.
+    """A network and the part of it that is trained.
 
     Attributes:
         config: File in `configs/` with the head and the optimizer.
@@ -26,7 +26,7 @@ class Case:
         first_trained: First trainable layer.
         dense: Units of the hidden layer on flattened features, or 0 for dropout on averaged features.
         optimizer: Class in keras.optimizers, as in the config.
-        images: Images per epoch, so that a round of plain Keras takes about 30 s.
+        images: Images per epoch, chosen so that a round of plain Keras takes about 30 s.
         least: Minimum ratio of the rates of cnncli and plain Keras.
     """
 
@@ -52,7 +52,7 @@ def measure(bench: Workbench) -> None:
 
 
 def measure_case(bench: Workbench, name: str) -> None:
-    """Training images a second over whole epochs; features and decoded images are there before."""
+    """Measure training images per second over whole epochs; features and decoded images are prepared beforehand."""
     import_keras()
     case = CASES[name]
     folder = bench.splits(train=case.images, validation=16, test=16)
@@ -94,7 +94,7 @@ def _fit(bench: Workbench, name: str, folder: Path) -> Callable[[], object]:
 
 
 def _head(case: Case) -> list[Any]:
-    """Return the head of the config: a dense layer on flattened features, or dropout on averaged features."""
+    """Build the head of the config: a dense layer on flattened features, or dropout on averaged features."""
     import keras
 
     layers = keras.layers

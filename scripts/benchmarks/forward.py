@@ -1,4 +1,4 @@
-"""Forward passes of frozen networks: cnncli's engine, Keras's `predict`, OpenVINO itself, and the peak of the CPU."""
+"""Measure forward passes of frozen networks: cnncli's engine, Keras's `predict`, plain OpenVINO, and the CPU's peak."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Sides = dict[str, Callable[[], object]]
 
 
 def measure(bench: Workbench) -> None:
-    """Measure images per second, all sides in turns on the same pixels."""
+    """Measure images per second, with all sides alternately on the same pixels."""
     network = freeze(bench, bench.benchmark)
     count = bench.count(IMAGES.get(bench.benchmark, OTHERS), 64)
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
@@ -70,7 +70,7 @@ def _raw_name(network: FrozenNetwork, streams: int) -> str:
 
 
 def _products(network: FrozenNetwork) -> tuple[Sides, dict[str, int]]:
-    """Return matrix products in the engine's precision and in float32, and the operations in each."""
+    """Return matrix products in the engine's precision and in float32, with the number of operations of each."""
     sides: Sides = {}
     operations: dict[str, int] = {}
     precision = network.engine.choice.precision
@@ -165,12 +165,12 @@ def numpy_product() -> tuple[Callable[[], object], int]:
 
 
 class RawOpenVino:
-    """A converted graph in an asynchronous queue, as the guides of OpenVINO use it for throughput.
+    """A converted graph in an asynchronous queue, as OpenVINO's guides recommend for throughput.
 
     Args:
         graph: `.xml` file of a graph with one output.
         precision: float32 or bfloat16.
-        streams: Number of batches that are computed at the same time.
+        streams: Number of batches computed concurrently.
         batch: Batch size.
     """
 

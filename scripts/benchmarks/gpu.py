@@ -12,7 +12,7 @@ BENCHMARKS = (*forward.BENCHMARKS, "fine-tuning", "cache")
 
 
 def measure(bench: Workbench) -> None:
-    """Run the benchmarks of the CPU with the engine that cnncli chooses on a GPU."""
+    """Run the CPU benchmarks with the engine that cnncli selects on a GPU."""
     if not gpus():
         click.echo(f"gpu {bench.benchmark}: skipped, TensorFlow sees no GPU")
     elif bench.benchmark == "fine-tuning":

@@ -27,7 +27,7 @@ class Images:
 
 
 def find_images(given: Path | None = None) -> Images:
-    """Return the given folder, else the shared photographs, else the sample that comes with the project."""
+    """Return the given folder, else the shared photographs, else the project's sample."""
     if given is not None:
         return Images(given.resolve(), given.resolve().name)
     photographs = SHARED / "data" / "dogs-vs-cats"
@@ -37,7 +37,7 @@ def find_images(given: Path | None = None) -> Images:
 
 
 def part(images: Images, counts: Mapping[str, int], out: Path) -> Path:
-    """Copy images into a new folder.
+    """Copy some of the images to a new folder.
 
     Args:
         images: Source.

@@ -1,4 +1,4 @@
-"""Run plain Keras in the process of cnncli with Keras's own settings."""
+"""Run plain Keras in the process of cnncli with Keras's default settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def default_tensorflow() -> Iterator[None]:
 
 @contextmanager
 def mixed_bfloat16() -> Iterator[None]:
-    """Let Keras build layers that compute in bfloat16 with float32 weights inside the block."""
+    """Set Keras's dtype policy to `mixed_bfloat16` inside the block: compute in bfloat16, keep weights in float32."""
     keras = import_keras()
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -39,7 +39,7 @@ def mixed_bfloat16() -> Iterator[None]:
 
 
 def plain(side: Callable[[], object]) -> Callable[[], None]:
-    """Return the same call with TensorFlow's default settings."""
+    """Wrap a call so that it runs with TensorFlow's default settings."""
 
     def call() -> None:
         with default_tensorflow():

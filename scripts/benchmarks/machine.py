@@ -22,7 +22,7 @@ PACKAGES = {
 
 
 def describe() -> Mapping[str, str]:
-    """Return processor, memory, system and versions by their names in the table."""
+    """Return the processor, memory, system and library versions by their names in the table."""
     facts = cpu()
     return {
         "processor": str(facts["model"]),
@@ -42,7 +42,7 @@ def load() -> float:
 
 
 def commit() -> str:
-    """Return the commit of cnncli, followed by + if files have been changed."""
+    """Return the commit of cnncli, followed by + if files were changed."""
     facts = git()
     return "unknown" if facts is None else facts["commit"][:12] + ("+" if facts["modified"] else "")
 

@@ -1,4 +1,4 @@
-"""Measure sides in turns, and keep the findings as JSON lines: one file per group, one line per finding."""
+"""Measure sides alternately, and store the findings as JSON lines: one file per group, one line per finding."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Samples:
 
 
 def in_turns(sides: Mapping[str, Callable[[], R]], rounds: int) -> dict[str, list[R]]:
-    """Call every side once per round, in order, so that the load of the machine affects all alike.
+    """Call every side once per round, in order, so that the machine's load affects all sides equally.
 
     Returns:
         Results of each side, one per round.
@@ -56,7 +56,7 @@ def in_turns(sides: Mapping[str, Callable[[], R]], rounds: int) -> dict[str, lis
 def seconds_in_turns(
     sides: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter
 ) -> dict[str, Samples]:
-    """Measure the seconds of each side in turns, after one uncounted call that compiles, traces and fills caches."""
+    """Measure the seconds of each side alternately, after one uncounted call that compiles, traces and fills caches."""
     for side in sides.values():
         side()
     found = in_turns({name: timed(side, clock) for name, side in sides.items()}, rounds)
@@ -64,7 +64,7 @@ def seconds_in_turns(
 
 
 def timed(side: Callable[[], object], clock: Clock = time.perf_counter) -> Callable[[], float]:
-    """Return a function that makes the same call and returns its seconds."""
+    """Return a function that makes the call and returns its duration in seconds."""
 
     def call() -> float:
         started = clock()
@@ -84,7 +84,7 @@ class Target:
     """Target of a finding.
 
     Attributes:
-        of: The comparison of both sides, or cnncli's own median.
+        of: Value to which the bounds apply: the ratio of both sides, or cnncli's median.
         least: Lower bound, or None.
         most: Upper bound, or None.
     """
@@ -120,7 +120,7 @@ class Finding:
 
     @property
     def compared(self) -> float | None:
-        """Comparison of the two medians, or None without another side."""
+        """Ratio or difference of the two medians, or None if there is only one side."""
         if self.theirs is None:
             return None
         ours, theirs = self.ours.median, self.theirs.median
@@ -140,18 +140,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Record:
-    """A finding and its circumstances.
+    """A finding and the circumstances of its measurement.
 
     Attributes:
         group: Group of the benchmark.
         finding: Finding.
-        command: Command line that measures it again.
+        command: Command line that repeats the measurement.
         data: Name of the images.
         quick: Whether counts were tiny, which makes the values meaningless.
         time: UTC, ISO 8601.
-        load: Load average of the minute before.
+        load: Load average over the preceding minute.
         commit: Commit of cnncli.
-        machine: See `machine.describe`.
+        machine: Description returned by `machine.describe`.
     """
 
     group: str

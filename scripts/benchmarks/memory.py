@@ -1,4 +1,4 @@
-"""Peak anonymous memory and time of `cnncli train` for a growing number of images."""
+"""Measure the peak anonymous memory and the time of `cnncli train` for a growing number of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTE = "copies that differ in a few pixels, JPEGs of 200 px; EfficientNetLite0, 
 
 
 def measure(bench: Workbench) -> None:
-    """Train on each number of images in turns, or on the largest with limited memory."""
+    """Train on each number of images alternately, or on the largest number with limited memory."""
     {"growth": _measure_growth, "limit": _measure_limit}[bench.benchmark](bench)
 
 
@@ -45,7 +45,7 @@ def _measure_growth(bench: Workbench) -> None:
 
 
 def _record_linear(bench: Workbench, seconds: dict[int, Samples], counts: tuple[int, int, int]) -> None:
-    """Record the time per further image for many and for few images."""
+    """Record the time per additional image, for many and for few images."""
     small, middle, large = counts
     bench.record(
         Finding(
@@ -102,7 +102,7 @@ def _values(runs: list[Watched], name: str) -> Samples:
 
 
 def _difference(one: Samples, other: Samples) -> Samples:
-    """Subtract round by round."""
+    """Subtract two sides round by round."""
     return Samples(tuple(a - b for a, b in zip(one.values, other.values, strict=True)))
 
 

@@ -44,7 +44,7 @@ class FrozenNetwork:
 def freeze(
     bench: Workbench, name: str, side: int = SIDE_PX, engine: str = "auto", precision: str = "auto"
 ) -> FrozenNetwork:
-    """Build a network with the available weights, in the engine that cnncli chooses on this machine."""
+    """Build a network with the available weights, and the engine that cnncli selects on this machine."""
     config = Config.model_validate(
         {
             "data": {"path": bench.data.folder, "image_size": side},

@@ -1,4 +1,4 @@
-"""`cnncli predict`, compared with a script that loads the same `model.keras` with Keras."""
+"""Compare `cnncli predict` with a script that loads the same `model.keras` in Keras."""
 
 from __future__ import annotations
 

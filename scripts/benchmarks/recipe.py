@@ -1,4 +1,4 @@
-"""Complete trainings, from the command to the test metrics: cnncli on the command line, and plain Keras."""
+"""Measure complete runs, from the command to the test metrics: cnncli's command line, and plain Keras."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ACCURACY_PERCENT = 98.8
 
 @dataclass(frozen=True)
 class Trained:
-    """Total seconds of a training, and its test accuracy in 0–1 (None if epochs were extrapolated)."""
+    """Total seconds of a run, and its test accuracy in 0–1 (None if epochs were extrapolated)."""
 
     seconds: float
     accuracy: float | None
 
 
 def measure(bench: Workbench) -> None:
-    """Train both sides with an empty cache in processes of their own."""
+    """Train both sides with an empty cache, in separate processes."""
     {"VGG16": _measure_vgg16, "EfficientNetLite0": _measure_default}[bench.benchmark](bench)
 
 
@@ -105,14 +105,14 @@ def _accuracies(trained: list[Trained]) -> Samples:
 
 
 class ColdTraining:
-    """Each call runs `cnncli train` with an empty cache.
+    """Run of `cnncli train` with an empty cache.
 
     Args:
         work: Folder for caches and runs.
         config: File in `configs/`, or a folder of images.
         settings: Overrides `key=value`.
         epochs: Number of epochs, or None for that of the config.
-        measured: Number of epochs to run if `epochs` takes too long. Each further epoch counts as the median of all
+        measured: Number of epochs to run if `epochs` takes too long. Each additional epoch counts as the median of all
             epochs after the first.
     """
 
@@ -134,7 +134,7 @@ class ColdTraining:
 
 
 def _plain(recipe: str, data: Path, weights: str, epochs: int, measured: int) -> Trained:
-    """Train in plain Keras; each further epoch counts as the median of all epochs after the first."""
+    """Train in plain Keras; each additional epoch counts as the median of all epochs after the first."""
     given = [] if weights == "none" else ["--weights", weights]
     done = run(plain_command("train", recipe, data, "--epochs", str(measured), *given))
     document: Any = done.document
@@ -143,7 +143,7 @@ def _plain(recipe: str, data: Path, weights: str, epochs: int, measured: int) ->
 
 
 def _vgg16_weights(bench: Workbench) -> str:
-    """Return the weights for both sides, random ones if there are no others: the speed is the same."""
+    """Return the weights for both sides: random ones if none are available, which does not change the speed."""
     given = bench.weights_of("VGG16")
     if given != "none":
         return given

@@ -1,4 +1,4 @@
-"""A small network from scratch with fresh augmentation in every epoch: cnncli, and Keras's `fit`."""
+"""Train a small network from scratch with fresh augmentation in every epoch: cnncli, and Keras's `fit`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start-up time: the help, and the errors of a config."""
+"""Measure the start-up time of the help and of config errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Format findings: one line while measuring, and `BENCHMARKS.md` for all of them."""
+"""Format findings: one line while measuring, and `BENCHMARKS.md` with all results."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def document(records: Sequence[Record], known: Mapping[str, Any]) -> str:
 
     Args:
         records: One record per row.
-        known: `limits`, explanations of rows that miss their target: `{group, title, other, limit}`, of which `title`
-            and `other` are optional; and `flags` of the machine for which they hold.
+        known: `limits`, a list of reasons why rows miss their target (`{group, title, other, limit}`, where `title` and
+            `other` are optional), and `flags`, the processor features to which they apply.
     """
     sections = [INTRODUCTION]
     for machine in _in_order(str(sorted(record.machine.items())) for record in records):

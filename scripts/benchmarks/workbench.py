@@ -56,7 +56,7 @@ class Workbench:
         return quick if self.quick else full
 
     def splits(self, train: int = 2000, validation: int = 1000, test: int = 1000) -> Path:
-        """Copy images of each split into a new folder, 16 per split for a quick benchmark."""
+        """Copy images of each split to a new folder and return its path; a quick benchmark copies 16 per split."""
         counts = {"train": train, "validation": validation, "test": test}
         return part(self.data, {split: self.count(n, 16) for split, n in counts.items()}, self.work / "data")
 
@@ -90,7 +90,7 @@ class Workbench:
 
     @property
     def command(self) -> str:
-        """Command line that runs this benchmark again."""
+        """Command line that repeats this benchmark."""
         words = ["python scripts/bench.py", self.group, self.benchmark, *self.given]
         words += [f"--repeats {self.rounds}"] if self.rounds != usual_rounds(self.quick) else []
         words += ["--quick"] if self.quick else []

@@ -14,7 +14,7 @@ DIAGRAMS: dict[str, Callable[[Variant], str]] = {"cut": diagrams.cut_svg, "flow"
 
 
 def main(names: list[str]) -> None:
-    """Draw the named figures, or all."""
+    """Draw the named figures, or all of them."""
     from scripts.figures import plots, terminal
 
     runs = {"quickstart": terminal.draw, "curves": plots.draw_curves, "augmentation": plots.draw_augmentation}

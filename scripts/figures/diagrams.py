@@ -1,4 +1,4 @@
-"""Diagrams that explain cnncli: the cut through a classifier, and the flow of data through a training."""
+"""Diagrams of how cnncli works: the cut through a classifier, and the flow of data through training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FLOW = (
 
 
 def flow_svg(variant: Variant) -> str:
-    """Return the diagram of the objects that a training makes, in their order."""
+    """Return the diagram of the objects that training creates, in order."""
     width, gap = 100, 18
     drawing = Drawing(
         len(FLOW) * (width + gap) + 10, 104, "Config, Manifest, Classifier, Cut, Features, Run, Metrics.", variant

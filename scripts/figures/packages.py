@@ -38,7 +38,7 @@ def _doc(path: Path) -> str:
 
 
 def packages_svg(variant: Variant) -> str:
-    """Return the diagram: one row per layer, imports point down and to the left."""
+    """Return the diagram with one row per layer; imports point down and to the left."""
     docs = package_docs()
     rows = {title: [name for name in names if name in docs] for title, names in LAYERS.items()}
     rows = {title: names for title, names in rows.items() if names}

@@ -1,4 +1,4 @@
-"""Figures with data in them, from real runs: the curves of a fine-tuning, and augmented images of the sample."""
+"""Figures from real runs: the curves of a fine-tuned run, and augmented images of the sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder in which the commands of the documentation run: the configs and the sample of this checkout."""
+"""A folder in which the documentation's commands run, with the configs and the sample of this checkout."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def workspace() -> Iterator[Path]:
 
 
 def copy_inputs(folder: Path) -> Path:
-    """Copy what the commands of the documentation read, and return the folder."""
+    """Copy the files that the documentation's commands read, and return the folder."""
     shutil.copytree(ROOT / "configs", folder / "configs")
     shutil.copytree(ROOT / "data" / "sample", folder / "data" / "sample")
     return folder
 
 
 def environment(folder: Path) -> Mapping[str, str]:
-    """Return the environment of a command: `cnncli` is that of this checkout, nothing outside the folder is used."""
+    """Return the environment of a command that runs this checkout's `cnncli` and uses no files outside the folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CNNCLI_")}
     return {
         **kept,
@@ -54,7 +54,7 @@ def _command_folder(folder: Path) -> Path:
 
 
 def run(command: str, folder: Path, here: Path | None = None) -> str:
-    """Run a shell command in a workspace and return stdout and stderr together.
+    """Run a shell command in a workspace and return its stdout and stderr, combined.
 
     Args:
         command: The command.
@@ -62,7 +62,7 @@ def run(command: str, folder: Path, here: Path | None = None) -> str:
         here: Current folder of the command; default: the workspace.
 
     Raises:
-        RuntimeError: It fails.
+        RuntimeError: The command fails.
     """
     done = subprocess.run(
         ["bash", "-e", "-c", command],

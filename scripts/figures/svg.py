@@ -18,7 +18,7 @@ class Theme:
     Attributes:
         text: Color of text.
         faint: Color of secondary text and arrows.
-        fills: Fill and border of boxes, by what the box stands for.
+        fills: Fill and border colors of boxes, by the kind of thing that a box represents.
     """
 
     text: str
@@ -59,7 +59,7 @@ class Drawing:
     Attributes:
         width, height: Size in pixels.
         title: Description for screen readers.
-        variant: Which theme is used.
+        variant: Name of the theme.
     """
 
     width: int
@@ -70,7 +70,7 @@ class Drawing:
 
     @property
     def theme(self) -> Theme:
-        """Return the colors."""
+        """Colors of the drawing's variant."""
         return THEMES[self.variant]
 
     def box(self, x: float, y: float, width: float, height: float, kind: str = "plain", radius: float = 6) -> None:
@@ -114,7 +114,7 @@ class Drawing:
         )
 
     def svg(self) -> str:
-        """Return the document."""
+        """Return the SVG document as text."""
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '

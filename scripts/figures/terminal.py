@@ -1,4 +1,4 @@
-"""The terminal session of the quickstart, from a real run, as SVG."""
+"""Draw the quickstart's terminal session, from a real run, as SVG."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _svg(session: list[tuple[str, str]], variant: Variant) -> str:
 
 
 def _shorten(lines: list[str]) -> list[str]:
-    """Leave out most epochs, and the directory of temporary runs."""
+    """Omit most epochs and the temporary directory of the runs."""
     kept: list[str] = []
     for line in lines:
         epoch = re.search(r"epoch (\d+)/", line)

@@ -12,7 +12,7 @@ BATCH = 32
 
 
 def images(folder: Path, side: int) -> Any:
-    """Return a dataset of the images of class folders with their class indices, decoded once and kept in memory."""
+    """Return a dataset of the images of class folders and their class indices, decoded once and kept in memory."""
     import keras
 
     return keras.utils.image_dataset_from_directory(
@@ -49,7 +49,7 @@ def training_batches(data: Any, augmentation: Any = None) -> Any:
 
 
 def seven_augmentations() -> Any:
-    """Build rotation 40°, both shifts 0.2, shear 10°, zoom 0.2 and horizontal flip, filled with the nearest pixel."""
+    """Build rotation 40°, both shifts 0.2, shear 10°, zoom 0.2 and horizontal flip; gaps take the nearest pixel."""
     import keras
 
     layers, shear = keras.layers, math.tan(math.radians(10))

@@ -34,7 +34,7 @@ def one(model: Any, image: Path, size: tuple[int, int]) -> tuple[list[Any], Any]
 
 
 def in_folder(model: Any, folder: Path, size: tuple[int, int]) -> tuple[list[Any], Any]:
-    """Return the scores of all images of a folder, which are decoded during the computation."""
+    """Return the scores of all images of a folder; batches are decoded while the model runs."""
     import keras
 
     data = keras.utils.image_dataset_from_directory(
