@@ -63,9 +63,7 @@ def test_check_lists_all_errors_first_and_exits_with_2(folder: Path, capsys: pyt
     assert "error" not in err
 
 
-def test_check_of_a_folder_without_images_prints_no_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_of_a_folder_without_images_prints_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For a folder without images, `data check` reports an error and prints no tables."""
     assert main(["data", "check", str(tmp_path)]) == 2
     out = capsys.readouterr().out

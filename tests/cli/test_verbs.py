@@ -240,9 +240,7 @@ def test_three_mistakes_are_reported_at_once(here: Path, capsys: pytest.CaptureF
     assert not (here / "none").exists()
 
 
-def test_every_bad_training_image_is_reported(
-    here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_every_bad_training_image_is_reported(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Every unreadable image is reported before a run is created; with on_bad_image=skip, the others are used."""
     data = draw_dataset(tmp_path / "data", 4, 2, 2)
     for name in ("a.jpg", "b.jpg"):

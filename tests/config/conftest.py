@@ -1,4 +1,4 @@
-"""Fixtures of the tests of configs."""
+"""Fixtures for the tests of configs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Problems = Callable[..., tuple[Message, ...]]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, which contains a folder `images`."""
+    """Return a temporary folder that contains a folder `images` and is the current folder."""
     (tmp_path / "images").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def problems_of(folder: Path) -> Problems:
-    """The problems of a YAML text in `a.yaml`, with overrides and environment variables."""
+    """Return a function that returns the problems of a YAML text with overrides and environment variables."""
 
     def problems_of(text: str | bytes, *overrides: str, **environment: str) -> tuple[Message, ...]:
         Path("a.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -35,7 +35,7 @@ def problems_of(folder: Path) -> Problems:
 
 
 def summary(problem: Message) -> str:
-    """Code, line, column and key of a problem, such as `config-unknown-key 2:1 epochs`."""
+    """Return the code, line, column and key of a problem, such as `config-unknown-key 2:1 epochs`."""
     facts = problem.facts
     place = f"{facts['line']}:{facts['column']}" if "line" in facts else str(facts.get("source", "-"))
     return " ".join(filter(None, [problem.code, place, str(facts["key"])]))

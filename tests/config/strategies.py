@@ -1,4 +1,4 @@
-"""Random configs: everything that the schema allows and no rule forbids."""
+"""Hypothesis strategies for configs that the schema and the rules accept."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from cnncli.config.schema import (
 Mappings = st.SearchStrategy[dict[str, Any]]
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
-# Text that YAML readers take for something else, and text of any kind.
+# Text that YAML readers interpret as another type or as syntax, and arbitrary text.
 TEXTS = st.sampled_from(
     ["1e-3", "null", "~", "yes", "1:30", "010", "a: b", "# c", "- d", "", " e ", "'", '"', "<<"]
 ) | (st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
 
 
 def values(field: FieldInfo | Option) -> st.SearchStrategy[Any]:
-    """Values of an option, or of a setting that is not a group, from its type and limits."""
+    """Generate values of an option, or of a setting that is not a group, from its type and limits."""
     kinds = alternatives(field.annotation, tuple(field.metadata) if isinstance(field, FieldInfo) else ())
     return st.one_of([_of_kind(kind, metadata) for kind, metadata in kinds])
 
@@ -68,19 +68,19 @@ def _of_kind(kind: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
 
 
 def group(model: type[Settings], *names: str) -> Mappings:
-    """Some settings of a group, chosen from `names` or from all that are not groups themselves."""
+    """Generate some settings of a group, chosen from `names` or from all its settings."""
     fields = {name: model.model_fields[name] for name in names or model.model_fields}
     return st.fixed_dictionaries({}, optional={name: values(field) for name, field in fields.items()})
 
 
 def of_options(options: Mapping[str, Option]) -> Mappings:
-    """Some options with values."""
+    """Generate values for some of the options."""
     return st.fixed_dictionaries({}, optional={name: values(option) for name, option in options.items()})
 
 
 @st.composite
 def optimizers(draw: st.DrawFn) -> dict[str, Any]:
-    """An optimizer with some of its arguments."""
+    """Generate an optimizer with some of its arguments."""
     name = draw(st.sampled_from(sorted(OPTIMIZERS)))
     arguments = draw(of_options(OPTIMIZERS[name].arguments))
     for clip in [clip for clip in ("clipnorm", "clipvalue", "global_clipnorm") if clip in arguments][1:]:
@@ -93,7 +93,7 @@ def optimizers(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def schedules(draw: st.DrawFn) -> dict[str, Any]:
-    """A schedule with the parameters that it has."""
+    """Generate a schedule with its parameters."""
     name = draw(st.sampled_from(["constant", "step", "exponential", "cosine"]))
     settings = {"name": name, "warmup_epochs": draw(st.floats(0, 3))}
     if name in ("step", "exponential"):
@@ -104,7 +104,7 @@ def schedules(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def layers() -> st.SearchStrategy[list[dict[str, Any]]]:
-    """The layers of a head."""
+    """Generate the layers of a head."""
     activations = st.sampled_from(ACTIVATIONS)
     dense = st.fixed_dictionaries(
         {"dense": values(DenseLayer.model_fields["dense"])},
@@ -117,7 +117,7 @@ def layers() -> st.SearchStrategy[list[dict[str, Any]]]:
 
 @st.composite
 def augmentations(draw: st.DrawFn, color: str) -> dict[str, Any]:
-    """Operations of every kind for images of this color; views only if an operation is switched on."""
+    """Generate augmentation settings for images of a color mode; `views` is set only with an operation."""
     ignored = ("views", "cval", "cutmix", *(("saturation_range", "hue_range") if color == "grayscale" else ()))
     settings = draw(
         group(AugmentationConfig, *(name for name in AugmentationConfig.model_fields if name not in ignored))
@@ -134,7 +134,7 @@ UNFREEZE = st.integers(1, 50) | st.just("all") | TEXTS.filter(bool)
 
 @st.composite
 def stages(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Stages with unique names; early stopping may be null."""
+    """Generate stages with unique names; early stopping may be null."""
     names = draw(st.lists(NAMES, min_size=1, max_size=3, unique_by=str.lower))
     optional: dict[str, st.SearchStrategy[Any]] = {
         "unfreeze": st.just(0) | UNFREEZE,
@@ -150,7 +150,7 @@ def stages(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def trainings(draw: st.DrawFn, mode: str) -> dict[str, Any]:
-    """Training in a mode, with or without stages of its own."""
+    """Generate training settings for a mode, with or without explicit stages."""
     optional: dict[str, st.SearchStrategy[Any]] = {
         "optimizer": optimizers(),
         "schedule": schedules(),
@@ -167,7 +167,7 @@ def trainings(draw: st.DrawFn, mode: str) -> dict[str, Any]:
 
 @st.composite
 def backbones(draw: st.DrawFn, mode: str) -> dict[str, Any]:
-    """A network with options, and weights that exist for them."""
+    """Generate a network with options, and weights that exist for them."""
     name = draw(st.sampled_from(sorted(NETWORKS)))
     settings: dict[str, Any] = {"name": draw(st.sampled_from([name, name.lower(), name.upper()]))}
     options = settings["options"] = draw(of_options(NETWORKS[name].options))
@@ -180,7 +180,7 @@ def backbones(draw: st.DrawFn, mode: str) -> dict[str, Any]:
 
 @st.composite
 def configs(draw: st.DrawFn) -> dict[str, Any]:
-    """A whole config as a mapping; its folder and its weights file need not exist."""
+    """Generate a complete config as a mapping; its data folder and weights file need not exist."""
     mode = draw(st.sampled_from(["feature-extraction", "fine-tuning", "from-scratch"]))
     size = st.integers(75, 400)
     ignored = ("path", "image_size", "splits")

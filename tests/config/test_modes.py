@@ -1,4 +1,4 @@
-"""Each mode stands for stages."""
+"""The training stages of each mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnncli.config.schema import Config, EarlyStoppingConfig, OptimizerConfig, P
 
 
 def config_of(**settings: Any) -> Config:
-    """The config of these settings."""
+    """Return the config with the given settings."""
     return config_from_mapping({"data": {"path": "."}, **settings}, environment={})
 
 
@@ -21,7 +21,7 @@ HEAD = Stage("head", 0, 20, OptimizerConfig(), ScheduleConfig(), None, EarlyStop
 
 
 def changed(stage: Stage, **changes: Any) -> Stage:
-    """A copy of a stage with some fields changed."""
+    """Return a copy of a stage with some fields changed."""
     return Stage(**{**vars(stage), **changes})
 
 
@@ -42,13 +42,13 @@ def changed(stage: Stage, **changes: Any) -> Stage:
     ],
 )
 def test_each_mode_has_its_stages(mode: str, stages: tuple[Stage, ...]) -> None:
-    """The defaults are 20 epochs; fine-tuning has 10 and 10, the second at a tenth of the learning rate."""
+    """By default, fine-tuning has two stages of 10 epochs with different learning rates; other modes have one of 20."""
     assert stages_of(config_of(mode=mode)) == stages
 
 
 @pytest.mark.parametrize("mode", ["feature-extraction", "fine-tuning", "from-scratch"])
 def test_training_settings_reach_every_stage(mode: str) -> None:
-    """Epochs, optimizer, schedule, plateau, early stopping and batch norm apply to every stage."""
+    """Settings under `training`, such as epochs and optimizer, apply to every stage of a mode."""
     training: dict[str, Any] = {
         "epochs": 7,
         "optimizer": {"name": "sgd", "momentum": 0.9},
@@ -66,7 +66,7 @@ def test_training_settings_reach_every_stage(mode: str) -> None:
 
 
 def test_unfreeze_applies_to_the_second_stage() -> None:
-    """The value may be a number, a layer's name or all."""
+    """`training.unfreeze`, a number, layer name or `all`, applies only to the second stage of fine-tuning."""
     for unfreeze in (9, "block5_conv1", "all"):
         config = config_of(mode="fine-tuning", training={"unfreeze": unfreeze})
         assert [stage.unfreeze for stage in stages_of(config)] == [0, unfreeze]
@@ -74,7 +74,7 @@ def test_unfreeze_applies_to_the_second_stage() -> None:
 
 
 def test_listed_stages_replace_those_of_the_mode() -> None:
-    """A stage inherits from training, except unfreeze: a stage trains the head unless it sets unfreeze."""
+    """Listed stages replace the mode's stages and inherit all settings under `training` except `unfreeze`."""
     stages = [
         {"name": "one"},
         {"name": "two", "unfreeze": "all", "epochs": 2, "optimizer": {"learning_rate": 0.5}, "batch_norm": "train"},
@@ -87,14 +87,14 @@ def test_listed_stages_replace_those_of_the_mode() -> None:
 
 
 @pytest.mark.parametrize(("mode", "epochs"), [("feature-extraction", 20), ("fine-tuning", 10)])
-def test_listed_stage_without_epochs_has_those_of_the_mode(mode: str, epochs: int) -> None:
-    """The default of the mode applies if training has no epochs either."""
+def test_a_listed_stage_without_epochs_uses_the_default_of_the_mode(mode: str, epochs: int) -> None:
+    """A listed stage uses the mode's default number of epochs if neither it nor `training` sets one."""
     (stage,) = stages_of(config_of(mode=mode, training={"stages": [{"name": "one"}]}))
     assert stage.epochs == epochs
 
 
-def test_null_in_a_listed_stage_switches_off() -> None:
-    """Early stopping and plateau can be off in one stage; for other settings null means inherited."""
+def test_null_in_a_listed_stage_disables_early_stopping() -> None:
+    """In a listed stage, null disables early stopping; for other settings, null means inherited."""
     stages = [{"name": "one", "early_stopping": None, "epochs": None}, {"name": "two"}]
     one, two = stages_of(config_of(training={"epochs": 3, "stages": stages}))
     assert (one.early_stopping, one.epochs) == (None, 3)
@@ -102,7 +102,7 @@ def test_null_in_a_listed_stage_switches_off() -> None:
 
 
 def test_batch_norm_is_trained_with_random_weights(tmp_path: Path) -> None:
-    """This holds in every mode unless a stage sets batch_norm; weights from a file keep it frozen."""
+    """Batch normalization is trained if weights are random, but not if they are loaded or a stage freezes it."""
     weights = tmp_path / "w.weights.h5"
     weights.touch()
     frozen = {"name": "a", "batch_norm": "frozen"}

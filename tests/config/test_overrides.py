@@ -1,4 +1,4 @@
-"""Settings are read from the command line and the environment."""
+"""Settings from the command line and from environment variables."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ HERE = Origin("", Path("/"))
 
 
 def load(text: str, *overrides: str, **environment: str) -> Config:
-    """A config of a text in the current folder."""
+    """Return the config of a text in the current folder."""
     Path("a.yaml").write_text(PATH + text)
     return load_config("a.yaml", overrides, environment=environment)
 
 
 def test_values_are_yaml(folder: Path) -> None:
-    """Values may be numbers, words, null and lists of groups."""
+    """Values of overrides are parsed as YAML: numbers, words, null and lists of groups."""
     config = load(
         "",
         "head.layers=[{dropout: 0.3}]",
@@ -41,29 +41,29 @@ def test_values_are_yaml(folder: Path) -> None:
 
 
 def test_group_is_replaced_as_a_whole(folder: Path) -> None:
-    """Settings that the new group does not contain have their defaults, not the values of the file."""
+    """When an override replaces a group, settings it does not contain are reset to their defaults."""
     text = "training: {optimizer: {name: sgd, momentum: 0.9, learning_rate: 0.5}}"
     optimizer = load(text, "training.optimizer={name: rmsprop}").training.optimizer
     assert (optimizer.name, optimizer.learning_rate, optimizer.arguments) == ("rmsprop", 1e-3, {})
 
 
-def test_setting_inside_a_group_that_is_off_switches_it_on(folder: Path) -> None:
-    """The group is created if it is absent, null or an empty heading."""
+def test_overriding_a_setting_of_an_absent_group_creates_the_group(folder: Path) -> None:
+    """Overriding a setting inside a group that is absent, null or empty creates the group."""
     for text in ("", "training:\n", "training: {reduce_on_plateau: null}\n"):
         plateau = load(text, "training.reduce_on_plateau.patience=9").training.reduce_on_plateau
         assert plateau is not None
         assert plateau.patience == 9
 
 
-def test_number_is_an_index_in_a_list(folder: Path) -> None:
-    """Items count from 0 up to the length of the list."""
+def test_a_number_is_a_list_index(folder: Path) -> None:
+    """A number in a key is the index of a list item, starting at 0."""
     stages = load("training: {stages: [{name: a}, {name: b}]}", "training.stages.1.epochs=3").training.stages
     assert stages is not None
     assert [stage.epochs for stage in stages] == [None, 3]
 
 
-def test_later_override_wins_and_works_on_the_earlier(folder: Path) -> None:
-    """Overrides are applied in order."""
+def test_later_overrides_are_applied_to_earlier_ones(folder: Path) -> None:
+    """Overrides are applied in order, so a later one replaces or modifies an earlier one."""
     assert load("", "seed=1", "seed=2").seed == 2
     optimizer = load("", "training.optimizer={name: sgd}", "training.optimizer.momentum=0.5").training.optimizer
     assert (optimizer.name, optimizer.arguments) == ("sgd", {"momentum": 0.5})
@@ -91,7 +91,7 @@ def test_later_override_wins_and_works_on_the_earlier(folder: Path) -> None:
 def test_wrong_override_is_one_problem_that_quotes_it(
     problems_of: Problems, override: str, code: str, key: str
 ) -> None:
-    """The message begins with the override, shortened, and names the key once."""
+    """A wrong override gives one problem, which starts with the shortened override and names the key at most once."""
     (found,) = problems_of(PATH + "seed: 5\nhead: {layers: [{dropout: 0.5}]}\n", override)
 
     assert (found.code, found.facts["key"]) == (code, key)
@@ -101,7 +101,7 @@ def test_wrong_override_is_one_problem_that_quotes_it(
 
 
 def test_environment_names_settings_with_two_underscores_for_a_dot(folder: Path) -> None:
-    """Groups are applied before their contents, and empty variables count as absent."""
+    """Two underscores in a variable stand for a dot; groups are applied first, and empty variables are ignored."""
     config = load(
         "",
         CNNCLI_TRAINING__OPTIMIZER__LEARNING_RATE="1e-4",
@@ -115,7 +115,7 @@ def test_environment_names_settings_with_two_underscores_for_a_dot(folder: Path)
 
 
 def test_variables_that_are_not_settings_change_nothing(folder: Path) -> None:
-    """The two folders, variables of other programs, and names that only share the prefix have no effect."""
+    """Folder variables such as CNNCLI_RUNS, and variables that do not name a setting, do not change the config."""
     others = dict.fromkeys([*FOLDERS, "CNNCLI_TELEMETRY", "SEED", "XCNNCLI_SEED", "CNNCLI"], "1")
     assert load("", **others) == load("")
 
@@ -133,7 +133,7 @@ def test_variables_that_are_not_settings_change_nothing(folder: Path) -> None:
 def test_wrong_variable_is_one_problem_that_quotes_it(
     problems_of: Problems, name: str, code: str, key: str, hint: str
 ) -> None:
-    """A typing error in the name of a variable is an error."""
+    """A misspelled setting or wrong value in a variable gives one problem, which starts with the variable."""
     (found,) = problems_of(PATH, **{name: "x"})
 
     assert (found.code, found.facts["key"], found.facts["hint"]) == (code, key, hint)
@@ -151,7 +151,7 @@ def test_wrong_variable_is_one_problem_that_quotes_it(
     ],
 )
 def test_a_variable_that_is_not_a_setting_has_a_note(name: str, hint: str) -> None:
-    """The note suggests the variable that was probably meant."""
+    """The note on an unknown variable suggests the variable that was probably meant."""
     (note,) = variable_notes({name: "1"})
 
     assert (note.code, note.facts["key"], note.facts["received"]) == ("config-unknown-variable", name, "1")
@@ -159,7 +159,7 @@ def test_a_variable_that_is_not_a_setting_has_a_note(name: str, hint: str) -> No
 
 
 def test_other_variables_have_no_note() -> None:
-    """Folders, settings, variables of another program and empty variables are fine."""
+    """Folder variables, settings, variables of other programs and empty variables give no note."""
     ours = {"CNNCLI_CACHE": "x", "CNNCLI_RUNS": "y", "CNNCLI_SEED": "1", "CNNCLI_TRAINING__EPOCHS": "3"}
 
     assert variable_notes({**ours, "CNNCLI_EPOCH": "", "_CNNCLI_COMPLETE": "z", "EPOCHS": "1"}) == ()
@@ -172,8 +172,8 @@ ODD_NAMES = [
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_path_is_taken_as_given(folder: Path, name: str) -> None:
-    """Nothing in a path is interpreted as YAML, on the command line or in the environment."""
+def test_a_path_is_not_interpreted_as_yaml(folder: Path, name: str) -> None:
+    """A path on the command line or in the environment is not interpreted as YAML."""
     (folder / name).mkdir()
     assert load("", f"data.path={name}").data.path == folder / name
     assert load("", CNNCLI_DATA__PATH=name).data.path == folder / name
@@ -181,28 +181,28 @@ def test_path_is_taken_as_given(folder: Path, name: str) -> None:
 
 
 def test_quotes_around_a_whole_path_are_removed(folder: Path) -> None:
-    """A path that is quoted for YAML works as before, and spaces around `=` do not count."""
+    """Quotes around a whole path and spaces around `=` are removed."""
     (folder / "set #2").mkdir()
     for text in ('data.path="set #2"', "data.path='set #2'", "data.path = set #2", 'data={path: "set #2"}'):
         assert load("", text).data.path == folder / "set #2"
 
 
-def test_home_folder_is_a_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tilde is the home folder, not the null of YAML."""
+def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path `~` is the home folder, not YAML's null."""
     monkeypatch.setenv("HOME", str(folder / "images"))
     assert load("", "data.path=~").data.path == folder / "images"
 
 
 @pytest.mark.parametrize("name", ["42", "1e3", "yes", "2026-01-31", "off", "010"])
 def test_name_is_text(folder: Path, name: str) -> None:
-    """The name of a run may look like a number, a date or a boolean."""
+    """A run name that looks like a number, date or boolean is kept as text."""
     assert load("", f"name={name}").name == name
     assert load("", CNNCLI_NAME=name).name == name
     assert load("", f'name="{name}"').name == name
 
 
-def test_null_and_numbers_keep_their_meaning_where_they_have_one(folder: Path) -> None:
-    """A setting that may be null or a number besides text accepts both."""
+def test_null_and_numbers_are_accepted_by_settings_that_allow_them(folder: Path) -> None:
+    """Settings that accept text as well as null or a number still interpret null and numbers."""
     text = "name: x\nmode: fine-tuning\nbackbone: {output_layer: y}"
     config = load(text, "name=null", "backbone.output_layer=~", "training.unfreeze=8")
     assert (config.name, config.backbone.output_layer, config.training.unfreeze) == (None, None, 8)
@@ -212,8 +212,8 @@ def test_null_and_numbers_keep_their_meaning_where_they_have_one(folder: Path) -
     assert layer.activation is None
 
 
-def test_text_inside_a_group_needs_quotes_that_the_shell_keeps(problems_of: Problems) -> None:
-    """The hint says how to write them in a shell, where a file needs no such advice."""
+def test_text_inside_a_group_needs_shell_quoting(problems_of: Problems) -> None:
+    """For text that needs quotes inside a group, the hint explains shell quoting only for overrides, not for files."""
     (in_shell,) = problems_of(PATH, "training.stages=[{name: 42}]")
     (in_file,) = problems_of(PATH + "name: 42")
 
@@ -224,8 +224,8 @@ def test_text_inside_a_group_needs_quotes_that_the_shell_keeps(problems_of: Prob
     assert load("", 'training.stages=[{name: "42"}]').training.stages is not None
 
 
-def test_path_of_raw_bytes_is_taken_as_it_is(folder: Path) -> None:
-    """YAML cannot contain raw bytes, but the name of a folder can."""
+def test_a_path_of_raw_bytes_is_used_unchanged(folder: Path) -> None:
+    """A path override with bytes that are not UTF-8, which YAML cannot represent, is used unchanged."""
     (folder / "caf\udce9").mkdir()
     assert load("", "data.path=caf\udce9").data.path == folder / "caf\udce9"
 
@@ -236,7 +236,7 @@ def test_path_of_raw_bytes_is_taken_as_it_is(folder: Path) -> None:
     value=st.text(max_size=10),
 )
 def test_no_override_breaks_the_reader(key: list[str], value: str) -> None:
-    """Any text is assigned or is a problem, and the tree remains valid."""
+    """Any override is either assigned or reported as a problem, and the tree remains valid."""
     tree = Node({"seed": Node(5, HERE), "head": Node({"layers": Node([Node(1, HERE)], HERE)}, HERE)}, HERE)
     assignments, problems = parse_overrides([f"{'.'.join(key)}={value}"])
     for name, node in assignments:

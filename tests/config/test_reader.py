@@ -1,4 +1,4 @@
-"""File, environment and command line become one config, or all their problems are reported."""
+"""Merging the file, the environment and the command line into one config, and reporting all problems."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PATH = "data: {path: images}\n"
 
 
 def load(text: str, *overrides: str, **environment: str) -> Config:
-    """A config of a text in the current folder."""
+    """Return the config of a text in the current folder."""
     Path("a.yaml").write_text(text)
     return load_config("a.yaml", overrides, environment=environment)
 
 
 def test_only_the_path_is_required(folder: Path) -> None:
-    """Every other setting has a default."""
+    """A config that contains only `data.path` is valid, because every other setting has a default."""
     config = load(PATH)
     assert config == Config(data=DataConfig(path=folder / "images"))
     assert (config.mode, config.backbone.name, config.backbone.weights) == (
@@ -40,7 +40,7 @@ def test_only_the_path_is_required(folder: Path) -> None:
 
 
 def test_command_line_beats_environment_beats_file_beats_default(folder: Path) -> None:
-    """The value of a setting comes from the source with the highest precedence that has it."""
+    """The command line overrides the environment, which overrides the file, which overrides the defaults."""
     text, variable = PATH + "training: {epochs: 1}\n", {"CNNCLI_TRAINING__EPOCHS": "2"}
     assert load(text, "training.epochs=3", **variable).training.epochs == 3
     assert load(text, **variable).training.epochs == 2
@@ -48,8 +48,8 @@ def test_command_line_beats_environment_beats_file_beats_default(folder: Path) -
     assert load(PATH).training.epochs is None
 
 
-def test_environment_of_the_process_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables of the process are read unless others are passed."""
+def test_the_environment_of_the_process_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings are read from the environment of the process unless another environment is passed."""
     Path("a.yaml").write_text(PATH)
     monkeypatch.setenv("CNNCLI_SEED", "7")
     assert load_config("a.yaml").seed == 7
@@ -58,7 +58,7 @@ def test_environment_of_the_process_counts(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_path_is_relative_to_where_it_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths in a file are relative to its folder, all others to the current folder."""
+    """Paths in a config file are relative to its folder; all other paths are relative to the current folder."""
     for place in ("configs/images", "here/images"):
         (folder / place).mkdir(parents=True)
     for place in ("configs/w.weights.h5", "here/w.weights.h5"):
@@ -76,7 +76,7 @@ def test_path_is_relative_to_where_it_is_written(folder: Path, monkeypatch: pyte
 
 
 def test_home_folder_and_dots_are_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`~` is the home folder, and the file system resolves `..` after a link."""
+    """In paths, `~` is expanded to the home folder, and `..` after a symbolic link refers to the link's target."""
     (folder / "far/away").mkdir(parents=True)
     (folder / "far/images").mkdir()
     (folder / "link").symlink_to("far/away")
@@ -85,8 +85,8 @@ def test_home_folder_and_dots_are_followed(folder: Path, monkeypatch: pytest.Mon
     assert load("data: {path: link/../images}").data.path == folder / "far/images"
 
 
-def test_names_are_taken_in_any_case(folder: Path) -> None:
-    """Names get the spelling of the catalogue, so that equal configs are equal."""
+def test_names_are_case_insensitive(folder: Path) -> None:
+    """Names of networks and optimizers are case-insensitive and normalized to the spelling of the catalogue."""
     config = load(
         PATH
         + "backbone: {name: vgg16}\ntraining: {optimizer: {name: RMSprop}, stages: [{name: a, optimizer: {name: SGD}}]}"
@@ -99,31 +99,31 @@ def test_names_are_taken_in_any_case(folder: Path) -> None:
 
 
 def test_from_scratch_means_no_weights(folder: Path) -> None:
-    """The mode decides the default, and writing the same value is not a contradiction."""
+    """In mode `from-scratch`, the weights default to `none`, and setting them to `none` is allowed."""
     assert load(PATH + "mode: from-scratch").backbone.weights == "none"
     assert load(PATH + "mode: from-scratch\nbackbone: {weights: none}").backbone.weights == "none"
 
 
 def test_heading_without_settings_stands_for_the_defaults(folder: Path) -> None:
-    """All lines below a heading may be commented out."""
+    """A group without settings, for example with all its lines commented out, has its default values."""
     text = PATH + "head:\n  # pooling: max\n  layers:\nbackbone: {options: }\ntraining:\n  optimizer:\n"
     assert load(text) == load(PATH)
 
 
 def test_null_switches_early_stopping_off(folder: Path) -> None:
-    """Early stopping is on by default and null switches it off."""
+    """Setting `early_stopping` to null disables early stopping."""
     assert load(PATH + "training: {early_stopping: null}").training.early_stopping is None
 
 
 def test_folder_of_images_has_the_defaults(folder: Path) -> None:
-    """`cnncli train DIR` uses the defaults."""
+    """A folder of images is read as the default config with this data path."""
     assert load_config_or_folder("images", ["seed=3"]) == Config(seed=3, data=DataConfig(path=folder / "images"))
     Path("a.yaml").write_text(PATH)
     assert load_config_or_folder("a.yaml") == load_config("a.yaml")
 
 
 def test_settings_from_python(folder: Path) -> None:
-    """Nested mappings, tuples, paths and settings of the schema are accepted, and overrides as a mapping."""
+    """From Python, configs accept nested mappings, tuples, paths, schema objects and a mapping of overrides."""
     mapping: dict[str, object] = {
         "data": {"path": Path("images"), "image_size": (64, 48)},
         "training": TrainingConfig(epochs=4),
@@ -135,7 +135,7 @@ def test_settings_from_python(folder: Path) -> None:
 
 
 def test_resolved_config_is_read_unchanged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment does not change the config of a run, and its data need not exist."""
+    """The resolved config of a run is read without applying the environment or checking that its paths exist."""
     Path("a.yaml").write_text("data: {path: /gone}\nbackbone: {weights: /gone.weights.h5}")
     monkeypatch.setenv("CNNCLI_SEED", "7")
     config = load_resolved("a.yaml")
@@ -181,7 +181,7 @@ config-unknown-choice override mode=finetuning mode
 
 
 def test_all_problems_are_reported_at_once(folder: Path, problems_of: Problems) -> None:
-    """Each problem is one line, in the order of the sources: place, setting, received, expected."""
+    """Problems of all sources are reported in order, each with its place, key, received value and expected value."""
     problems = problems_of(EVERYTHING, "training.epochs=abc", "mode=finetuning", CNNCLI_TRAINING__EPOCS="3")
 
     assert [summary(problem) for problem in problems] == EVERY_PROBLEM.splitlines()
@@ -193,7 +193,7 @@ def test_all_problems_are_reported_at_once(folder: Path, problems_of: Problems) 
 
 
 def test_problems_elsewhere_are_reported_with_a_file_that_cannot_be_read(folder: Path, problems_of: Problems) -> None:
-    """A file that is not YAML does not hide the command line, and settings that it lacks are not reported."""
+    """If the file is invalid YAML, problems of overrides are still reported, but missing settings are not."""
     assert [summary(problem) for problem in problems_of("seed: [", "training.epochs=0", "data.path=nowhere")] == [
         "config-not-yaml 1:8",
         "config-out-of-range override training.epochs=0 training.epochs",
@@ -228,7 +228,7 @@ def test_problems_elsewhere_are_reported_with_a_file_that_cannot_be_read(folder:
     ],
 )
 def test_unknown_setting_has_a_hint(problems_of: Problems, text: str, hint: str) -> None:
-    """The hint is a close name in the group, the name in another group, a word of other tools, or all names."""
+    """The hint on an unknown setting is a similar name, a setting in another group, a synonym, or all names."""
     (problem,) = problems_of(text, "data.path=images")
 
     assert problem.code == "config-unknown-key"
@@ -236,8 +236,8 @@ def test_unknown_setting_has_a_hint(problems_of: Problems, text: str, hint: str)
 
 
 @pytest.mark.parametrize("text", ["errors: 1", "training: {wrong: 1}", "head: {merge: 1}", "data: {maximum: 1}"])
-def test_a_wild_guess_is_not_suggested(problems_of: Problems, text: str) -> None:
-    """Names that only share some letters are not suggested."""
+def test_dissimilar_names_are_not_suggested(problems_of: Problems, text: str) -> None:
+    """For an unknown setting without a similar name, all names are listed instead of a guess."""
     (problem,) = problems_of(text, "data.path=images")
 
     assert problem.code == "config-unknown-key"
@@ -256,15 +256,15 @@ def test_a_wild_guess_is_not_suggested(problems_of: Problems, text: str) -> None
     ],
 )
 def test_wrong_value_has_a_remedy(problems_of: Problems, override: str, code: str, hint: str) -> None:
-    """If only quotes are missing or superfluous, the hint says so."""
+    """A wrong value gives one problem, whose hint says if quotes are superfluous or the value is empty."""
     (problem,) = problems_of(PATH, override)
 
     assert str(problem.facts["source"]).startswith("override ")
     assert (problem.code, problem.facts["hint"]) == (code, hint)
 
 
-def test_error_is_short_whatever_was_received(problems_of: Problems) -> None:
-    """Long values and keys are shortened."""
+def test_long_values_and_keys_are_abbreviated(problems_of: Problems) -> None:
+    """Problems stay short because long values and keys are abbreviated."""
     (problem,) = problems_of(PATH + f"seed: {'x' * 10_000}")
     assert len(problem) < 250
     (problem,) = problems_of(PATH + f"{'x' * 1000}: [{'1, ' * 500}]")
@@ -289,7 +289,7 @@ TREES: st.SearchStrategy[Any] = st.recursive(
 @example(tree={"name": {"\n": None}})
 @given(tree=st.dictionaries(st.sampled_from(list(Config.model_fields)), TREES, max_size=6))
 def test_no_settings_break_the_reader(tree: dict[str, Any]) -> None:
-    """Any values under any keys return a config or an error with one line per problem."""
+    """Any values under any keys return a config or raise an error with one line per problem."""
     problems: tuple[Message, ...] = ()
     try:
         config_from_mapping(tree, environment={})
@@ -298,8 +298,8 @@ def test_no_settings_break_the_reader(tree: dict[str, Any]) -> None:
     assert all(len(line) < 2000 and "\n" not in line and line.code for line in problems)
 
 
-def test_the_cap_of_this_machine_comes_first() -> None:
-    """A run may come from another machine, so its recorded cap comes second."""
+def test_the_cache_limit_of_this_machine_takes_precedence() -> None:
+    """The cache limit in the environment overrides that of a run, which may come from another machine."""
     recorded = CacheConfig(max_gb=3.0)
 
     assert cache_settings(recorded, {"CNNCLI_CACHE__MAX_GB": "2", "CNNCLI_SEED": "no"}).max_gb == 2.0

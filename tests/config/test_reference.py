@@ -1,4 +1,4 @@
-"""The JSON Schema and the Markdown reference agree with the reader."""
+"""The JSON Schema and the Markdown reference of configs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMA = Draft202012Validator(json_schema())
 
 
 def test_schema_is_valid_and_describes_every_group() -> None:
-    """The schema is draft 2020-12 with a title and a one-line description for each setting."""
+    """The schema is valid under draft 2020-12 and has a title and a one-line description for each setting."""
     schema = json_schema()
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -31,7 +31,7 @@ def test_schema_is_valid_and_describes_every_group() -> None:
 
 
 def test_schema_offers_choices_and_defaults() -> None:
-    """The schema has enumerations for words, the names of the catalogues, defaults and limits."""
+    """The schema lists allowed words, catalogue names, optimizer arguments, defaults and limits."""
     schema = json_schema()
     groups = schema["$defs"]
     assert schema["properties"]["mode"]["enum"] == ["feature-extraction", "fine-tuning", "from-scratch"]
@@ -43,8 +43,8 @@ def test_schema_offers_choices_and_defaults() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(mapping=configs())
-def test_schema_accepts_what_the_reader_accepts(mapping: dict[str, Any]) -> None:
-    """Any config is accepted as written and as resolved."""
+def test_schema_accepts_every_valid_config(mapping: dict[str, Any]) -> None:
+    """The schema accepts every valid config, both as written and with all its settings resolved."""
     config = config_from_mapping(mapping, environment={}, check_paths=False)
     for document in (mapping, settings_of(config)):
         assert not [error.message for error in SCHEMA.iter_errors(document)]
@@ -52,12 +52,12 @@ def test_schema_accepts_what_the_reader_accepts(mapping: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("text", [None, {"layers": None}])
 def test_schema_accepts_headings_without_settings(text: object) -> None:
-    """All lines below a heading may be commented out."""
+    """The schema accepts null for a group or list, so that all lines below a heading can be commented out."""
     assert not list(SCHEMA.iter_errors({"data": {"path": "x"}, "head": text}))
 
 
-def test_schema_refuses_what_the_reader_refuses() -> None:
-    """Every wrong value of every setting is refused, except NaN, which JSON does not have."""
+def test_schema_refuses_wrong_values() -> None:
+    """The schema refuses every wrong value of every setting, except NaN, which JSON cannot represent."""
     missed = [
         f"{setting.key}={value!r}"
         for setting, value in CASES
@@ -67,7 +67,7 @@ def test_schema_refuses_what_the_reader_refuses() -> None:
 
 
 def test_reference_has_a_line_for_each_setting() -> None:
-    """Groups are headings, and lines too if they can be null; the groups of stages are described under training."""
+    """The reference lists every setting, except those of nested groups in stages, which are listed under `training`."""
     text = markdown_reference()
     for setting in all_settings():
         if setting.key.startswith("training.stages.N.") and setting.key.count(".") > 3:
@@ -79,8 +79,8 @@ def test_reference_has_a_line_for_each_setting() -> None:
     assert all(line.count(" | ") == 3 for line in lines if line.startswith("| `"))
 
 
-def test_defaults_of_the_reference_are_those_of_a_config() -> None:
-    """The resolved default config has the same values."""
+def test_defaults_of_the_reference_match_the_default_config() -> None:
+    """The defaults in the reference equal the values of a resolved default config."""
     resolved = settings_of(Config(data=DataConfig(path=".")))  # type: ignore[arg-type]
     text = markdown_reference()
     assert resolved["training"]["optimizer"] == {"name": "adam", "learning_rate": 0.001}

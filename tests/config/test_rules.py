@@ -1,4 +1,4 @@
-"""Rules across settings find contradictions, settings without effect and unknown names."""
+"""Rules that find contradictions between settings, settings without effect and unknown names."""
 
 from __future__ import annotations
 
@@ -99,22 +99,22 @@ CASES = [
 
 
 def with_path(text: str) -> str:
-    """A text with the one setting that is required."""
+    """Return the text with `data.path`, the only required setting, added if it is missing."""
     return text if "path: " in text else PATH + text
 
 
 @pytest.mark.parametrize(("text", "problem", "received"), CASES, ids=[text for text, *_ in CASES])
-def test_contradiction_is_reported_once_at_its_place(
+def test_a_contradiction_is_reported_once_with_its_position(
     problems_of: Problems, text: str, problem: str, received: object
 ) -> None:
-    """The problem has a code, the place where the setting was written, its key and its value."""
+    """A contradiction is reported once, with its code, line, column, key and received value."""
     found = [one for one in problems_of(with_path(text)) if summary(one) == problem]
 
     assert [one.facts["received"] for one in found] == [received]
 
 
-def test_other_settings_are_not_reported(problems_of: Problems) -> None:
-    """All but two of the cases have exactly one problem."""
+def test_cases_have_no_other_problems(problems_of: Problems) -> None:
+    """Every case but one has exactly one problem."""
     counts = {text: len(problems_of(with_path(text))) for text, *_ in CASES}
 
     assert {text for text, count in counts.items() if count > 1} == {CASES[15][0]}
@@ -133,8 +133,8 @@ def test_other_settings_are_not_reported(problems_of: Problems) -> None:
         ("backbone: {weights: ImageNet}", "imagenet?"),
     ],
 )
-def test_hint_names_what_was_probably_meant(problems_of: Problems, text: str, hint: str) -> None:
-    """A close name is suggested; otherwise all names are listed."""
+def test_hint_suggests_similar_names(problems_of: Problems, text: str, hint: str) -> None:
+    """For an unknown name, the hint suggests similar names or lists all names, and ends the message."""
     (problem,) = problems_of(with_path(text))
 
     assert hint in str(problem.facts["hint"])
@@ -142,7 +142,7 @@ def test_hint_names_what_was_probably_meant(problems_of: Problems, text: str, hi
 
 
 def test_every_code_of_a_rule_has_a_case() -> None:
-    """Each problem that a rule can report occurs in one of the cases."""
+    """Every code that a rule can report occurs in at least one of the cases."""
     codes = set(re.findall(r'draft\.problem\(\s*"([a-z-]+)"', Path(rules.__file__).read_text()))
     assert codes
     assert codes <= {problem.split()[0] for _, problem, _ in CASES}
@@ -167,7 +167,7 @@ def test_every_code_of_a_rule_has_a_case() -> None:
     ],
 )
 def test_compatible_settings_are_accepted(folder: Path, text: str) -> None:
-    """These settings are close to a contradiction without being one."""
+    """Settings that nearly contradict each other are accepted."""
     Path("a.yaml").write_text(with_path(text))
     load_config("a.yaml", environment={})
 
@@ -180,7 +180,7 @@ def test_compatible_settings_are_accepted(folder: Path, text: str) -> None:
     ],
 )
 def test_rules_ignore_settings_with_problems(problems_of: Problems, text: str, problem: str, hint: str) -> None:
-    """A wrong mode or network is one problem instead of two."""
+    """A wrong mode or network gives one problem, not further ones from rules that depend on it."""
     (found,) = problems_of(PATH + text)
 
     assert summary(found) == problem
@@ -192,7 +192,7 @@ def test_rules_ignore_settings_with_problems(problems_of: Problems, text: str, p
     [(None, "config-path-missing"), ("folder", "config-path-wrong-kind"), ("w.pt", "config-path-wrong-kind")],
 )
 def test_weights_file_must_exist(folder: Path, problems_of: Problems, make: str | None, code: str) -> None:
-    """Weights must be a file whose name has a known suffix."""
+    """A weights path that is missing, a folder or has an unknown suffix is reported."""
     name = "w.pt" if make == "w.pt" else "w.h5"
     if make == "folder":
         Path(name).mkdir()
@@ -206,7 +206,7 @@ def test_weights_file_must_exist(folder: Path, problems_of: Problems, make: str 
 
 
 def test_weights_file_is_read_relative_to_the_folder(folder: Path) -> None:
-    """A file with a known suffix is accepted, and its path becomes absolute."""
+    """A weights file with a known suffix is accepted, and its path becomes absolute."""
     Path("w.weights.h5").touch()
     config = config_from_mapping({"data": {"path": "images"}, "backbone": {"weights": "w.weights.h5"}}, environment={})
     assert config.backbone.weights == str(folder / "w.weights.h5")
@@ -225,7 +225,7 @@ def test_weights_file_is_read_relative_to_the_folder(folder: Path) -> None:
     ],
 )
 def test_data_path_must_be_a_folder(folder: Path, problems_of: Problems, path: str, code: str, hint: str) -> None:
-    """A file, an archive, a typing error, a path that ends early and an invalid name are each one problem."""
+    """A data path that is an archive, misspelled, missing or invalid gives one problem with a matching hint."""
     Path("train.zip").touch()
     (found,) = problems_of(f"data: {{path: {path}}}")
 
@@ -234,7 +234,7 @@ def test_data_path_must_be_a_folder(folder: Path, problems_of: Problems, path: s
 
 
 def test_a_frozen_backbone_of_random_weights_has_a_note() -> None:
-    """Its features are noise; in mode from-scratch nothing is frozen, and there is no note."""
+    """A frozen backbone with random weights gives a note, since its features are noise; from-scratch mode does not."""
     (note,) = notes_of(tiny_config(Path("unused")))
 
     assert note.code == "config-random-backbone-frozen"
@@ -242,8 +242,8 @@ def test_a_frozen_backbone_of_random_weights_has_a_note() -> None:
     assert notes_of(tiny_config(Path("unused"), mode="from-scratch")) == ()
 
 
-def test_monitored_metrics_of_mixed_images_have_a_note() -> None:
-    """Training metrics of mixed images say little; validation images are never mixed."""
+def test_monitored_training_metrics_of_mixed_images_have_a_note() -> None:
+    """Monitoring a training metric gives a note if images are mixed; monitoring a validation metric does not."""
     training = {"best": {"monitor": "accuracy"}, "early_stopping": {"monitor": "loss"}, "reduce_on_plateau": {}}
     config = tiny_config(Path("unused"), mode="from-scratch", training=training, augmentation={"mixup": 0.2})
     notes = notes_of(config)
@@ -256,7 +256,7 @@ def test_monitored_metrics_of_mixed_images_have_a_note() -> None:
 
 
 def test_a_warmup_longer_than_the_stage_has_a_note() -> None:
-    """The learning rate would never reach its full value."""
+    """A warm-up as long as its stage gives a note, because the learning rate never reaches its full value."""
     training = {"epochs": 3, "schedule": {"warmup_epochs": 3}}
     (note,) = notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training))
 

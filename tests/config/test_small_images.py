@@ -1,4 +1,4 @@
-"""Small images get a smaller image size and a smaller network."""
+"""The image size and the network for small images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnncli.config.writer import dump_config
 
 
 def config_of(**settings: Any) -> Config:
-    """The config of these settings, whose data need not exist."""
+    """Return the config with the given settings, without checking that its data exist."""
     return config_from_mapping({"data": {"path": "x"}, **settings}, environment={}, check_paths=False)
 
 
@@ -35,13 +35,13 @@ SCRATCH = {"mode": "from-scratch", "backbone": {"name": "ConvNet"}}
     ],
 )
 def test_size_depends_on_images_and_network(network: str, pretrained: bool, side: int, size: int) -> None:
-    """Without pretrained weights images are never enlarged beyond the minimum of the network."""
+    """With pretrained weights, the size is 128 or the default; otherwise it follows the images, within the network's limits."""
     assert size_for_images(NETWORKS[network], side, pretrained) == size
 
 
 @pytest.mark.parametrize(("side", "blocks"), [(2, 1), (8, 2), (15, 2), (28, 3), (32, 4), (45, 4)])
 def test_a_small_convnet_has_as_many_blocks_as_the_images_allow(side: int, blocks: int) -> None:
-    """Feature maps keep at least 2 × 2 pixels, except those of the tiniest images."""
+    """A ConvNet for small images has as many blocks as keep its feature maps at 2 × 2 pixels, from one to four."""
     config = adapt_to_images(config_of(**SCRATCH), side)
 
     assert config.data.image_size == side
@@ -49,7 +49,7 @@ def test_a_small_convnet_has_as_many_blocks_as_the_images_allow(side: int, block
 
 
 def test_large_images_keep_the_defaults() -> None:
-    """Nothing changes from the size on at which the folder is not searched further."""
+    """Configs are adapted only to images smaller than `largest_side_of_interest`."""
     for config in (config_of(), config_of(**SCRATCH)):
         limit = largest_side_of_interest(config)
 
@@ -59,7 +59,7 @@ def test_large_images_keep_the_defaults() -> None:
 
 
 def test_settings_of_the_user_are_kept(tmp_path: Path) -> None:
-    """An image size or options that were set are not changed."""
+    """An image size or network options set by the user are not changed."""
     sized = config_of(data={"path": "x", "image_size": 96}, **SCRATCH)
     options = config_of(mode="from-scratch", backbone={"name": "ConvNet", "options": {"filters": [4]}})
 
@@ -69,5 +69,5 @@ def test_settings_of_the_user_are_kept(tmp_path: Path) -> None:
 
 
 def test_an_adapted_config_can_be_written() -> None:
-    """The run records the settings with which it was trained."""
+    """A config adapted to small images can be written, so that the run records its image size."""
     assert "image_size: 8\n" in dump_config(adapt_to_images(config_of(**SCRATCH), 8))

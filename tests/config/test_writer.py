@@ -1,4 +1,4 @@
-"""A config that is written reads back equal."""
+"""Writing configs and reading them back."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.config.strategies import TEXTS, configs
 
 
 def resolve(mapping: dict[str, Any]) -> Config:
-    """The config of a mapping whose paths need not exist."""
+    """Return the config of a mapping, without checking that its paths exist."""
     return config_from_mapping(mapping, environment={}, check_paths=False)
 
 
 @settings(max_examples=100, deadline=None)
 @given(mapping=configs())
 def test_dumped_config_reads_back_equal(mapping: dict[str, Any], tmp_path_factory: Any) -> None:
-    """The text of any config reads back as an equal config with the same text."""
+    """Any config that is written to a file reads back as an equal config, which is written as the same text."""
     config = resolve(mapping)
     path = tmp_path_factory.getbasetemp() / "dumped.yaml"
     path.write_bytes(dump_config(config).encode())
@@ -39,17 +39,17 @@ def test_dumped_config_reads_back_equal(mapping: dict[str, Any], tmp_path_factor
 
 @settings(max_examples=30, deadline=None)
 @given(mapping=configs())
-def test_resolved_settings_are_a_mapping_that_can_be_read(mapping: dict[str, Any]) -> None:
-    """The nested dictionaries of `settings_of` stand for an equal config."""
+def test_resolved_settings_read_back_equal(mapping: dict[str, Any]) -> None:
+    """The nested dictionaries that `settings_of` returns are read as an equal config."""
     config = resolve(mapping)
     assert resolve(settings_of(config)) == config
 
 
 @settings(max_examples=300, deadline=None)
-@example(text="\x85")  # PyYAML alone loses this line break
+@example(text="\x85")  # PyYAML by itself loses this line break
 @given(text=TEXTS | st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives_in_a_value(text: str) -> None:
-    """Text that YAML would take for a number, a date, a comment or a tag is quoted."""
+    """Text that YAML would interpret as a number, date, comment or tag is quoted when it is written."""
     config = Config(
         mode="fine-tuning", data=DataConfig(path=Path("/x")), training=TrainingConfig(unfreeze=text or "all")
     )
@@ -59,7 +59,7 @@ def test_any_text_survives_in_a_value(text: str) -> None:
 
 
 def test_bytes_that_are_not_utf8_survive_in_the_path(tmp_path: Path) -> None:
-    """The name of a folder may be any bytes."""
+    """A folder name with bytes that are not UTF-8 is written and read back unchanged."""
     path = tmp_path / "caf\udce9"
     config = resolve({"data": {"path": path}})
     (tmp_path / "dumped.yaml").write_text(dump_config(config), encoding="utf-8")
@@ -67,7 +67,7 @@ def test_bytes_that_are_not_utf8_survive_in_the_path(tmp_path: Path) -> None:
 
 
 def test_settings_that_a_stage_inherits_are_left_out(tmp_path: Path) -> None:
-    """Inherited settings are not written, and an explicit null is."""
+    """Settings that a stage inherits are not written, but an explicit null is."""
     training = TrainingConfig(epochs=7, stages=(StageConfig(name="one"), StageConfig(name="two", early_stopping=None)))
     config = Config(data=DataConfig(path=tmp_path), training=training)
     written = settings_of(config)["training"]["stages"]
@@ -75,7 +75,7 @@ def test_settings_that_a_stage_inherits_are_left_out(tmp_path: Path) -> None:
 
 
 def test_settings_without_effect_are_left_out(tmp_path: Path) -> None:
-    """Settings without effect would be refused when the file is read."""
+    """Settings without effect are not written, because they would be refused when the file is read."""
     written = settings_of(Config(data=DataConfig(path=tmp_path)))
     assert "unfreeze" not in written["training"]
     assert set(written["training"]["schedule"]) == {"name", "warmup_epochs"}
@@ -83,7 +83,7 @@ def test_settings_without_effect_are_left_out(tmp_path: Path) -> None:
 
 
 def test_description_is_a_config_with_its_stages_in_comments(tmp_path: Path) -> None:
-    """Comments explain null values and list the stages, and the text is still the same config."""
+    """A described config has comments that explain null values and list the stages, and it still reads back equal."""
     config = config_from_mapping({"data": {"path": tmp_path}, "mode": "fine-tuning"}, environment={})
     text = describe_config(config)
     (size,) = re.findall(r"^  image_size: null  # (.*)$", text, re.M)

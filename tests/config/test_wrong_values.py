@@ -1,4 +1,4 @@
-"""Every setting of the schema reports every kind of wrong value by its key."""
+"""Wrong values of every kind for every setting of the schema."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from cnncli.errors import ConfigError, Message
 
 SETTINGS = tuple(all_settings())
 REQUIRED = {"dense": 8, "dropout": 0.5, "batch_norm": True, "activation": "relu", "name": "a-stage"}
-"""Values of the names that items of lists require."""
+"""Values for the settings that list items require."""
 
 
 def item_for(setting: Setting) -> dict[str, Any]:
-    """An item of a list that has the setting, with the name that it requires."""
+    """Return a list item that accepts the setting, with its required settings."""
     if setting.key.startswith("training.stages."):
         return {"name": REQUIRED["name"]}
     return {name: REQUIRED[name] for name, field in setting.group.model_fields.items() if field.is_required()}
 
 
 def nested(setting: Setting, name: str, value: object) -> dict[str, Any]:
-    """A mapping with one setting under its own or another name; its lists have one item."""
+    """Return a config mapping with one setting, under the given name; its lists have one item."""
     mapping: dict[str, Any] = {"data": {"path": "."}}
     words = setting.key.split(".")[:-1]
     node: Any = mapping
@@ -41,7 +41,7 @@ def nested(setting: Setting, name: str, value: object) -> dict[str, Any]:
 
 
 def wrong_values(setting: Setting) -> Iterator[object]:
-    """Values that no setting of this kind accepts: of another type, beyond each limit, not one of its choices."""
+    """Yield values that a setting rejects: of a wrong type, beyond each limit, or not one of its choices."""
     kinds = list(alternatives(setting.field.annotation, tuple(setting.field.metadata)))
     takes_mapping = setting.is_group or any(get_origin(kind) is dict for kind, _ in kinds)
     yield "no group" if takes_mapping else {"no": "value"}
@@ -77,21 +77,21 @@ CASES = [(setting, value) for setting in SETTINGS for value in wrong_values(sett
 
 
 def problems_of(mapping: dict[str, Any]) -> tuple[Message, ...]:
-    """The problems of a mapping."""
+    """Return the problems of a mapping."""
     with pytest.raises(ConfigError) as caught:
         config_from_mapping(mapping, environment={})
     return caught.value.problems
 
 
 def test_there_are_cases_for_every_setting() -> None:
-    """Every setting has wrong values, more than three on average."""
+    """Every setting has at least one wrong value, and the average is more than three."""
     assert {setting.key for setting, _ in CASES} == {setting.key for setting in SETTINGS}
     assert len(CASES) > 3 * len(SETTINGS)
 
 
 @pytest.mark.parametrize(("setting", "value"), CASES, ids=[f"{case[0].key}={format_value(case[1])}" for case in CASES])
-def test_wrong_value_is_reported_by_its_key(setting: Setting, value: object) -> None:
-    """There is exactly one problem, with code, key, value and expectation."""
+def test_a_wrong_value_is_reported_with_its_key(setting: Setting, value: object) -> None:
+    """A wrong value gives exactly one problem, with a code, the key, the value and the expected values."""
     key = setting.key.replace(".N", ".0")
     (problem,) = problems_of(nested(setting, setting.name, value))
     received = problem.facts["received"]
@@ -104,8 +104,8 @@ def test_wrong_value_is_reported_by_its_key(setting: Setting, value: object) -> 
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
-def test_wrong_value_is_found_in_a_file_by_line_and_column(setting: Setting, tmp_path: Path) -> None:
-    """The facts of the problem are file, line and column of the key."""
+def test_a_wrong_value_is_reported_with_line_and_column(setting: Setting, tmp_path: Path) -> None:
+    """A wrong value in a file is reported with the file, line and column of its key."""
     import yaml
 
     from cnncli.config.reader import load_config
@@ -128,7 +128,7 @@ def test_wrong_value_is_found_in_a_file_by_line_and_column(setting: Setting, tmp
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
 def test_every_setting_is_documented(setting: Setting) -> None:
-    """Each setting has documentation, words for the expected values, and a default unless there cannot be one."""
+    """Every setting has a description, a text for its expected values, and a default if it is optional."""
     assert setting.field.description
     assert "annotation" not in expectation(setting.field)
     last = setting.key.rpartition(".")[2]
@@ -138,7 +138,7 @@ def test_every_setting_is_documented(setting: Setting) -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
 def test_misspelled_setting_is_reported_with_the_right_name(setting: Setting) -> None:
-    """The name is suggested if two letters are swapped."""
+    """For a setting with two swapped letters, the correct name is suggested."""
     name = setting.name
     wrong = name[:-2] + name[:-3:-1] if len(name) > 2 and name[-1] != name[-2] else f"{name}x"
     (problem,) = problems_of(nested(setting, wrong, 1))
@@ -151,7 +151,7 @@ def test_misspelled_setting_is_reported_with_the_right_name(setting: Setting) ->
 
 @pytest.mark.parametrize("name", ["early_stopping", "reduce_on_plateau"])
 def test_a_group_that_may_be_null_expects_null_too(name: str) -> None:
-    """The message offers null in place of false; that of a group that is always present does not."""
+    """For a wrong value of a group that can be null, null is among the expected values; for others, it is not."""
     with pytest.raises(ConfigError) as caught:
         config_from_mapping({"data": {"path": "."}, "training": {name: False, "best": False}}, environment={})
     first, second = caught.value.problems
@@ -164,7 +164,7 @@ def test_a_group_that_may_be_null_expects_null_too(name: str) -> None:
 
 @pytest.mark.parametrize(("key", "item"), [("head.layers", "{dense: 4}"), ("training.stages", "{name: a}")])
 def test_a_long_list_is_one_problem(key: str, item: str, tmp_path: Path) -> None:
-    """A few aliases make thousands of entries, and a config that cannot be read again."""
+    """A list with more than the maximum number of items gives one problem, even if it is written with aliases."""
     group, name = key.split(".")
     file = tmp_path / "long.yaml"
     file.write_text(f"data: {{path: {tmp_path}}}\n{group}:\n  {name}: [&a {item}{', *a' * 500}]\n")
@@ -189,5 +189,5 @@ def test_a_long_list_is_one_problem(key: str, item: str, tmp_path: Path) -> None
     ],
 )
 def test_options_of_the_catalogue_are_described_like_settings(kind: Any, default: object, words: str) -> None:
-    """The description fits behind `expected`."""
+    """The expected values of a catalogue option are described like those of a setting."""
     assert expectation(Option(kind, default, "an option")) == words

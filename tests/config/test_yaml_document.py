@@ -1,4 +1,4 @@
-"""YAML is read with positions, and hostile texts are refused."""
+"""Reading YAML with line and column numbers, and refusing hostile texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Origin("here", Path("/"))
 
 
 def plain(text: str | bytes) -> object:
-    """The value of a valid text."""
+    """Return the value of a valid text."""
     tree, problems = parse(text, lambda _: HERE)
     assert not problems, problems
     assert tree is not None
@@ -49,8 +49,8 @@ def plain(text: str | bytes) -> object:
         (".inf", float("inf")),
     ],
 )
-def test_plain_scalars_are_what_people_mean(text: str, value: object) -> None:
-    """Numbers with an exponent are numbers; base 60, base 8 and dates are text."""
+def test_plain_scalars_are_read_as_intended(text: str, value: object) -> None:
+    """Plain scalars in exponent notation are read as numbers; base 60, base 8 and dates are read as text."""
     found = plain(f"key: {text}")
     assert found == {"key": value}
     assert isinstance(found, dict)
@@ -58,7 +58,7 @@ def test_plain_scalars_are_what_people_mean(text: str, value: object) -> None:
 
 
 def test_each_key_knows_its_line_and_column(tmp_path: Path) -> None:
-    """Lines and columns count from 1; the place of an item in a list is that of the item."""
+    """Every key and list item records its line and column, counted from 1."""
     source = tmp_path / "a.yaml"
     source.write_text("seed: 1\nhead:\n  layers:\n    - {dense: 8,  l2: 1}\n    - dropout: 0.5\n")
     tree, problems = read_document(source)
@@ -78,7 +78,7 @@ def test_each_key_knows_its_line_and_column(tmp_path: Path) -> None:
 
 
 def test_aliases_and_merges_are_resolved() -> None:
-    """Each use of an alias has a tree of its own; own entries win over merged ones, earlier merges over later."""
+    """Aliases are copied, and a mapping's own entries override merged ones, as earlier merges override later ones."""
     text = "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc: {<<: [*a, *b], x: 3}\nd: [*a, *a]\n"
     expected = {
         "a": {"x": 1, "y": 1},
@@ -92,13 +92,13 @@ def test_aliases_and_merges_are_resolved() -> None:
     assert tree.find("d.0") is not tree.find("d.1")
 
 
-def test_empty_text_sets_nothing() -> None:
-    """An empty text, comments only and a lone separator are null."""
+def test_an_empty_text_is_null() -> None:
+    """An empty text, a text with only comments and a single document separator are read as null."""
     assert plain("") is plain("# nothing\n") is plain("---\n") is None
 
 
 def test_utf16_and_byte_order_marks_are_read() -> None:
-    """Editors on other systems write them."""
+    """Text in UTF-16, or in UTF-8 with a byte order mark, is read correctly."""
     assert plain("seed: 1".encode("utf-16")) == plain("seed: 1".encode("utf-8-sig")) == {"seed": 1}
 
 
@@ -132,7 +132,7 @@ PATH = "data: {path: images}\n"
     ],
 )
 def test_each_defect_of_a_text_is_one_problem(problems_of: Problems, text: str | bytes, problem: str) -> None:
-    """The problem has the line and column of the defect, and the key if there is one."""
+    """Each defect gives one problem with its line, its column and, if known, its key."""
     (found,) = problems_of(text)
 
     assert summary(found) == problem
@@ -149,14 +149,14 @@ def test_each_defect_of_a_text_is_one_problem(problems_of: Problems, text: str |
     ],
 )
 def test_defect_of_a_text_has_a_remedy(problems_of: Problems, text: str, hint: str) -> None:
-    """The hint names the first of two settings, or the change that is needed."""
+    """The hint points to the first of two duplicate settings or explains the required change."""
     (found,) = problems_of(text)
 
     assert hint in str(found.facts["hint"])
 
 
-def test_a_few_lines_that_stand_for_billions_fail_at_once(problems_of: Problems) -> None:
-    """Ten aliases of ten aliases, ten levels deep, are refused in less than five seconds."""
+def test_aliases_that_expand_to_billions_of_values_are_refused(problems_of: Problems) -> None:
+    """Aliases that expand to billions of values are refused in less than five seconds."""
     bomb = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
     bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
     started = time.monotonic()
@@ -166,8 +166,8 @@ def test_a_few_lines_that_stand_for_billions_fail_at_once(problems_of: Problems)
     assert time.monotonic() - started < 5
 
 
-def test_deep_nesting_through_aliases_ends(problems_of: Problems) -> None:
-    """Nesting that only aliases make deep is refused."""
+def test_deep_nesting_through_aliases_is_refused(problems_of: Problems) -> None:
+    """Aliases that expand to very deep nesting are refused."""
     text = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} {'[' * 40}*a{n - 1}{']' * 40}\n" for n in range(1, 60))
     assert [summary(problem) for problem in problems_of(text)] == ["config-too-large 1:1"]
 
@@ -184,7 +184,7 @@ def test_deep_nesting_through_aliases_ends(problems_of: Problems) -> None:
     ],
 )
 def test_file_that_cannot_be_read_is_one_problem(folder: Path, name: str, code: str, hint: str) -> None:
-    """The problem suggests what exists instead."""
+    """A config file that cannot be read gives one problem, whose hint suggests an existing file or a command."""
     Path("a.yaml").write_text(PATH)
     _, problems = read_document(Path(name))
     with pytest.raises(ConfigError) as caught:
@@ -201,7 +201,7 @@ def test_file_that_cannot_be_read_is_one_problem(folder: Path, name: str, code: 
 @example(text="!<tag:yaml.org,2002:merge> <<: 1")
 @given(text=st.text(st.sampled_from("ab1 :-[]{},&*!?|>'\"#%@`\n\t~<.\x85é"), max_size=30) | st.binary(max_size=30))
 def test_no_text_breaks_the_reader(text: str | bytes) -> None:
-    """Any text returns a tree or problems and raises nothing."""
+    """Parsing any text returns a tree or problems and never raises."""
     tree, problems = parse(text, lambda _: HERE)
     assert tree is not None or problems
 
@@ -220,7 +220,7 @@ def test_no_text_breaks_the_reader(text: str | bytes) -> None:
     ids=["beyond-unicode", "long-version", "long-number", "nul-behind-dots", "nul-in-home", "long-path", "circle"],
 )
 def test_extreme_values_are_one_short_problem(problems_of: Problems, text: str, problem: str) -> None:
-    """Each of these once ended in a traceback, or took long."""
+    """Extreme values that once caused a traceback or a long delay give one short problem within seconds."""
     Path("circle").symlink_to("circle")
     started = time.monotonic()
     (found,) = problems_of(text)
