@@ -35,7 +35,7 @@ SCRATCH = {"mode": "from-scratch", "backbone": {"name": "ConvNet"}}
     ],
 )
 def test_size_depends_on_images_and_network(network: str, pretrained: bool, side: int, size: int) -> None:
-    """With pretrained weights, the size is 128 or the default; otherwise it follows the images, within the network's limits."""
+    """With pretrained weights, the size is 128 or the default; otherwise it is that of the images, within limits."""
     assert size_for_images(NETWORKS[network], side, pretrained) == size
 
 

@@ -1,4 +1,4 @@
-"""From a folder to a manifest, and everything that may be wrong on the way, reported at once."""
+"""Building the manifest of a folder, and reporting all problems of its images together."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def build(root: Path, seed: int = 0, **settings: Any) -> Manifest:
 
 
 def evaluated(root: Path, classes: tuple[str, ...], allow_missing: bool = False, **settings: Any) -> Manifest:
-    """Return the manifest of a folder for a classifier that knows some classes."""
+    """Return the manifest of a folder for evaluating a classifier with the given classes."""
     return manifest_of_folder(DataConfig(path=root, **settings), classes, allow_missing)
 
 
 def problems(do: Callable[[], object], root: Path) -> list[tuple[str, str]]:
-    """Return the code of each problem and the path it is about, relative to a folder."""
+    """Return the code and the relative path of each problem that an action raises."""
     with pytest.raises(DataError) as error:
         do()
     facts = [(one.code, one.facts.get("path")) for one in error.value.problems]
@@ -47,31 +47,31 @@ def problems(do: Callable[[], object], root: Path) -> list[tuple[str, str]]:
 
 
 def build_problems(root: Path, **settings: Any) -> list[tuple[str, str]]:
-    """Return what is wrong with a folder."""
+    """Return the code and the relative path of each problem of a folder."""
     return problems(lambda: build(root, **settings), root)
 
 
 def codes(issues: Sequence[Issue], severity: str) -> list[str]:
-    """Return the codes of the issues of one severity."""
+    """Return the codes of the issues with the given severity."""
     return [issue.code for issue in issues if issue.severity == severity]
 
 
 def the(issues: Sequence[Issue], code: str) -> Issue:
-    """Return the only issue with a code."""
+    """Return the only issue with the given code."""
     (issue,) = [issue for issue in issues if issue.code == code]
     return issue
 
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
-    """Return a folder with three splits of two classes."""
+    """Return a folder with three splits, each with two classes."""
     for k, (split, n) in enumerate({"train": 4, "validation": 2, "test": 3}.items()):
         write_classes(tmp_path / split, {"cats": n, "dogs": n}, first_seed=100 * k)
     return tmp_path
 
 
 def test_rows_describe_the_files(three: Path) -> None:
-    """Rows have path, label, split, digest and size, sorted by split in the order train, validation, test."""
+    """Rows contain the path, label, digest and size of each image and are sorted by split: train, validation, test."""
     found = build(three)
     assert found.classes == ("cats", "dogs")
     assert found.counts() == {
@@ -89,8 +89,8 @@ def test_rows_describe_the_files(three: Path) -> None:
     assert found.skipped == ()
 
 
-def test_sizes_are_those_after_orientation(tmp_path: Path) -> None:
-    """EXIF orientation is applied to width and height in every format."""
+def test_sizes_include_the_exif_orientation(tmp_path: Path) -> None:
+    """The width and height in the manifest are those after applying the EXIF orientation."""
     from PIL import Image
 
     exif = Image.Exif()
@@ -103,7 +103,7 @@ def test_sizes_are_those_after_orientation(tmp_path: Path) -> None:
 
 
 def test_class_folders_are_split_by_seed(tmp_path: Path) -> None:
-    """The split is stratified, depends on the seed, and is reported in a note."""
+    """Class folders are split by class and seed, with the given fractions, and the counts are reported in a note."""
     write_classes(tmp_path, {"cats": 20, "dogs": 10})
     found = build(tmp_path, splits={"validation": 0.2, "test": 0.1})
     assert found.counts() == {
@@ -117,7 +117,7 @@ def test_class_folders_are_split_by_seed(tmp_path: Path) -> None:
 
 
 def test_split_depends_on_the_bytes_and_not_on_the_names(tmp_path: Path) -> None:
-    """Renamed files stay in their split."""
+    """Renaming files does not change their split."""
     write_classes(tmp_path, {"cats": 20, "dogs": 20})
     before = {row.digest: row.split for row in build(tmp_path).rows}
     for k, path in enumerate(sorted(tmp_path.rglob("*.jpg"))):
@@ -126,7 +126,7 @@ def test_split_depends_on_the_bytes_and_not_on_the_names(tmp_path: Path) -> None
 
 
 def test_a_missing_test_split_is_noted(tmp_path: Path) -> None:
-    """The note appears for class folders with a fraction of 0, and for split folders without test."""
+    """A missing test split gives a note, whether its fraction is 0 or its folder is missing."""
     write_classes(tmp_path / "a", {"cats": 5, "dogs": 5})
     found = build(tmp_path / "a", splits={"validation": 0.2, "test": 0.0})
     assert list(found.counts()) == ["train", "validation"]
@@ -137,7 +137,7 @@ def test_a_missing_test_split_is_noted(tmp_path: Path) -> None:
 
 
 def test_missing_validation_is_taken_from_train_and_never_from_test(tmp_path: Path) -> None:
-    """The draw is stratified and noted."""
+    """Without a validation folder, validation images are drawn from train by class, never from test, and noted."""
     write_classes(tmp_path / "train", {"cats": 20, "dogs": 40})
     write_classes(tmp_path / "test", TWO, first_seed=100)
     found = build(tmp_path)
@@ -151,8 +151,8 @@ def test_missing_validation_is_taken_from_train_and_never_from_test(tmp_path: Pa
     assert the(found.issues, "data-split-drawn").facts["counts"] == {"train": 51, "validation": 9}
 
 
-def test_train_only_gives_train_and_validation(tmp_path: Path) -> None:
-    """A folder with a train split only has no test split, which is noted."""
+def test_a_train_folder_alone_gives_train_and_validation(tmp_path: Path) -> None:
+    """A folder with only a train split is divided into train and validation, and the missing test split is noted."""
     write_classes(tmp_path / "train", {"cats": 20, "dogs": 20})
     found = build(tmp_path)
     assert {split: sum(of.values()) for split, of in found.counts().items()} == {"train": 34, "validation": 6}
@@ -160,7 +160,7 @@ def test_train_only_gives_train_and_validation(tmp_path: Path) -> None:
 
 
 def test_fractions_of_splits_that_are_folders_are_refused(three: Path) -> None:
-    """A fraction that has no effect is a mistake; the defaults, as a run's config has them, are accepted."""
+    """Fractions of splits that exist as folders are refused, unless they equal the defaults."""
     with pytest.raises(DataError) as error:
         build(three, splits={"validation": 0.2, "test": 0.3})
     assert error.value.codes == ("data-split-without-effect",) * 2
@@ -169,7 +169,7 @@ def test_fractions_of_splits_that_are_folders_are_refused(three: Path) -> None:
 
 
 def test_the_fraction_of_validation_has_an_effect_without_such_a_folder(tmp_path: Path) -> None:
-    """Validation is taken from train; a test split never is."""
+    """Without a validation folder, the fraction of validation is applied, but a fraction of test is refused."""
     write_classes(tmp_path / "train", {"cats": 10, "dogs": 10})
 
     with pytest.raises(DataError) as error:
@@ -178,8 +178,8 @@ def test_the_fraction_of_validation_has_an_effect_without_such_a_folder(tmp_path
     assert build(tmp_path, splits={"validation": 0.2}).counts()["validation"] == {"cats": 2, "dogs": 2}
 
 
-def test_split_that_lacks_or_adds_a_class_is_reported(three: Path) -> None:
-    """Keras would renumber the classes and evaluate them against the wrong names."""
+def test_a_split_with_missing_or_extra_classes_is_reported(three: Path) -> None:
+    """A split with missing or extra classes is reported, because its labels would not match those of train."""
     (three / "validation" / "cats").rename(three / "validation" / "kittens")
     write_classes(three / "test", {"birds": 1}, first_seed=900)
     with pytest.raises(DataError) as error:
@@ -190,7 +190,7 @@ def test_split_that_lacks_or_adds_a_class_is_reported(three: Path) -> None:
 
 
 def test_empty_class_is_reported(three: Path) -> None:
-    """A class is empty if it holds nothing, or nothing that is an image."""
+    """A class folder without images is reported, whether or not it contains other files."""
     (three / "train" / "dogs" / "x").mkdir()
     for path in (three / "train" / "dogs").glob("*.jpg"):
         path.rename(path.with_suffix(".bak"))
@@ -201,7 +201,7 @@ def test_empty_class_is_reported(three: Path) -> None:
 
 
 def test_one_class_is_too_few(tmp_path: Path) -> None:
-    """A folder that wraps a dataset, into which archives unpack, is recognized."""
+    """A folder with a single class is refused; if it contains a dataset folder, the hint names that folder."""
     write_classes(tmp_path / "a", {"cats": 3})
     assert build_problems(tmp_path / "a") == [("data-single-class", ".")]
     write_classes(tmp_path / "b" / "dogs-vs-cats" / "train", TWO)
@@ -212,7 +212,7 @@ def test_one_class_is_too_few(tmp_path: Path) -> None:
 
 
 def test_folders_without_class_folders_are_refused(tmp_path: Path) -> None:
-    """The number of images outside of class folders is reported."""
+    """A folder without class folders is refused, with the number of images found outside class folders."""
     write_tree(tmp_path, {f"cat.{k}.jpg": jpeg(k) for k in range(3)})
     with pytest.raises(DataError) as error:
         build(tmp_path)
@@ -221,7 +221,7 @@ def test_folders_without_class_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_split_without_class_folders_and_splits_without_train(tmp_path: Path) -> None:
-    """Each is reported once."""
+    """A split without class folders and a dataset without a train split are each reported once."""
     write_classes(tmp_path / "a" / "train", TWO)
     (tmp_path / "a" / "test").mkdir()
     assert build_problems(tmp_path / "a") == [("data-no-class-folders", "test")]
@@ -230,7 +230,7 @@ def test_split_without_class_folders_and_splits_without_train(tmp_path: Path) ->
 
 
 def test_classes_too_small_to_split_are_reported_with_remedies(tmp_path: Path) -> None:
-    """Two images cannot fill three splits, nor can five identical ones; every remedy is named and works."""
+    """Classes with too few distinct images for all splits are reported together; min_images leaves them out."""
     write_classes(tmp_path, {"ants": 1, "cats": 9, "dogs": 2, "emus": 9})
     write_tree(tmp_path, {f"owls/{k}.jpg": jpeg(999) for k in range(5)})
     with pytest.raises(DataError) as error:
@@ -245,13 +245,13 @@ def test_classes_too_small_to_split_are_reported_with_remedies(tmp_path: Path) -
 
 
 def test_a_minimum_that_leaves_one_class_is_refused(tmp_path: Path) -> None:
-    """`data.min_images` never leaves fewer than two classes."""
+    """`data.min_images` is refused if it leaves fewer than two classes."""
     write_classes(tmp_path, {"cats": 9, "dogs": 4})
     assert build_problems(tmp_path, min_images=5) == [("data-all-classes-left-out", ".")]
 
 
 def test_all_unreadable_images_are_listed_together(three: Path) -> None:
-    """Each has the code of its damage, and a remedy follows."""
+    """All unreadable images are reported together, each with its own code, followed by a remedy."""
     write_tree(three, {"train/cats/a.jpg": b"", "test/dogs/b.png": b"<html>", "train/dogs/c.jpg": jpeg()[:-100]})
     assert build_problems(three) == [
         ("image-empty", "train/cats/a.jpg"),
@@ -262,7 +262,7 @@ def test_all_unreadable_images_are_listed_together(three: Path) -> None:
 
 
 def test_unreadable_images_can_be_skipped(three: Path) -> None:
-    """They are listed in the manifest and counted in a note."""
+    """With on_bad_image=skip, unreadable images are listed as skipped and counted in a note."""
     write_tree(three, {"train/cats/a.jpg": b"", "train/notes.txt": b"x"})
     found = build(three, on_bad_image="skip")
     ((path, reason),) = found.skipped
@@ -272,14 +272,14 @@ def test_unreadable_images_can_be_skipped(three: Path) -> None:
 
 
 def test_skipping_a_whole_class_is_an_error(tmp_path: Path) -> None:
-    """A class of which no image is readable is empty."""
+    """With on_bad_image=skip, a class without any readable image is still an error."""
     write_classes(tmp_path, {"cats": 5, "dogs": 5})
     write_tree(tmp_path, {"owls/a.jpg": b"x"})
     assert build_problems(tmp_path, on_bad_image="skip") == [("data-empty-class", "owls")]
 
 
 def test_max_pixels_applies_to_known_and_unknown_images(three: Path) -> None:
-    """The limit is applied even if an earlier look had another one."""
+    """A changed pixel limit also applies to images that were verified before with a different limit."""
     build(three)
     found = [code for code, _ in build_problems(three, max_pixels=100)]
     assert found.count("image-too-many-pixels") == 18
@@ -287,7 +287,7 @@ def test_max_pixels_applies_to_known_and_unknown_images(three: Path) -> None:
 
 
 def test_identical_images_in_two_splits_are_an_error(three: Path) -> None:
-    """All groups are listed, whatever the names of the files, and can be accepted."""
+    """Identical images in different splits are an error that lists all groups, unless allow_leakage is set."""
     write_tree(three, {"test/cats/copy.jpg": jpeg(0, 12, 16), "validation/dogs/z.jpg": jpeg(0, 12, 16)})
     write_tree(three, {"test/dogs/copy.jpg": jpeg(5, 12, 16)})
     with pytest.raises(DataError) as error:
@@ -305,7 +305,7 @@ def test_identical_images_in_two_splits_are_an_error(three: Path) -> None:
 
 
 def test_long_lists_of_groups_are_shortened_and_counted(tmp_path: Path) -> None:
-    """Twenty groups are listed, and the number of all is reported."""
+    """At most twenty groups of identical images are listed, followed by their total number."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 30})
     write_classes(tmp_path / "test", {"cats": 30, "dogs": 30})
     with pytest.raises(DataError) as error:
@@ -315,7 +315,7 @@ def test_long_lists_of_groups_are_shortened_and_counted(tmp_path: Path) -> None:
 
 
 def test_two_labels_of_one_image_are_a_warning(three: Path) -> None:
-    """Within a split they are a contradiction, not a leak."""
+    """Identical images with two labels within a split are reported as a warning."""
     write_tree(three, {"train/dogs/same.jpg": jpeg(0, 12, 16)})
     issue = the(build(three).issues, "data-two-labels")
     assert issue.severity == "warning"
@@ -323,7 +323,7 @@ def test_two_labels_of_one_image_are_a_warning(three: Path) -> None:
 
 
 def test_all_problems_are_reported_at_once(three: Path) -> None:
-    """Classes, unreadable images and leaks are in one error."""
+    """Differing classes, unreadable images and leaks are reported in one error."""
     write_classes(three / "test", {"birds": 1}, first_seed=900)
     write_tree(three, {"train/cats/a.jpg": b"", "test/cats/copy.jpg": jpeg(0, 12, 16)})
     assert [code for code, _ in build_problems(three)] == [
@@ -336,7 +336,7 @@ def test_all_problems_are_reported_at_once(three: Path) -> None:
 
 
 def test_known_files_are_not_read_again(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only new and changed files are read; files that are gone are forgotten; the result is the same."""
+    """Only new and changed files are read; the results for all other files come from the index."""
     write_tree(three, {"train/cats/bad.jpg": b"x"})
     time.sleep(0.06)
     first = build(three, on_bad_image="skip")
@@ -354,7 +354,7 @@ def test_known_files_are_not_read_again(three: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_unusable_index_changes_nothing(three: Path) -> None:
-    """A damaged index and a path that cannot be one are ignored."""
+    """A damaged index, or a folder in its place, does not change the manifest."""
     index = StatIndex().path
     index.parent.mkdir(parents=True)
     index.write_bytes(b"no database" * 100)
@@ -365,7 +365,7 @@ def test_an_unusable_index_changes_nothing(three: Path) -> None:
 
 
 def test_progress_is_shown_if_images_are_read(three: Path) -> None:
-    """Images that the index knows are not counted."""
+    """Progress is shown only while images are read, not if all of them are in the index."""
     time.sleep(0.06)
     summaries = []
     for _ in range(2):
@@ -377,14 +377,14 @@ def test_progress_is_shown_if_images_are_read(three: Path) -> None:
 
 
 def test_relative_paths_become_absolute(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A manifest can be read from any folder."""
+    """A relative data path gives the same manifest, with absolute paths."""
     monkeypatch.chdir(three.parent)
     assert build(Path(three.name)).rows == build(three).rows
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
-def test_names_of_any_bytes_survive(tmp_path: Path) -> None:
-    """They pass from the folder to the manifest, its file and back, and through the index."""
+def test_names_of_any_bytes_are_kept(tmp_path: Path) -> None:
+    """File names that are not valid UTF-8 are kept by the manifest, its CSV file and the index."""
     name = os.fsdecode(b'\xff caf\xc3\xa9\r\n"')
     write_classes(tmp_path / "data", {name: 5, "dogs": 5})
     time.sleep(0.06)
@@ -395,8 +395,8 @@ def test_names_of_any_bytes_survive(tmp_path: Path) -> None:
     assert Manifest.from_csv(tmp_path / "manifest.csv").rows == found.rows
 
 
-def test_another_folder_gives_its_test_split(three: Path) -> None:
-    """Its other splits are ignored, even if they are broken."""
+def test_an_evaluated_folder_is_reduced_to_its_test_split(three: Path) -> None:
+    """For evaluation, a folder with splits is reduced to its test split; unreadable images of others do not matter."""
     write_tree(three, {"train/cats/a.jpg": b""})
     found = evaluated(three, ("cats", "dogs"))
     assert {row.split for row in found.rows} == {"test"}
@@ -404,21 +404,21 @@ def test_another_folder_gives_its_test_split(three: Path) -> None:
     assert found.classes == ("cats", "dogs")
 
 
-def test_another_folder_of_class_folders_is_used_completely(tmp_path: Path) -> None:
-    """All its images are in the split test."""
+def test_all_images_of_evaluated_class_folders_are_used(tmp_path: Path) -> None:
+    """For evaluation, all images of a folder with class folders belong to the test split."""
     write_classes(tmp_path, TWO)
     found = evaluated(tmp_path, ("cats", "dogs"))
     assert found.counts() == {"test": TWO}
 
 
-def test_another_folder_with_splits_but_no_test_is_an_error(three: Path) -> None:
-    """The user has to choose one of the others."""
+def test_an_evaluated_folder_needs_a_test_split(three: Path) -> None:
+    """For evaluation, a folder with splits but without a test split is an error."""
     shutil.rmtree(three / "test")
     assert problems(lambda: evaluated(three, ("cats", "dogs")), three) == [("data-no-test-folder", ".")]
 
 
-def test_classes_of_another_folder_are_matched_by_name(tmp_path: Path) -> None:
-    """Unknown and missing classes are reported; missing ones can be accepted, unknown ones cannot."""
+def test_classes_of_an_evaluated_folder_are_matched_by_name(tmp_path: Path) -> None:
+    """Unknown and missing classes of an evaluated folder are reported; only missing ones can be accepted."""
     write_classes(tmp_path, {"cats": 2, "owls": 2})
     (tmp_path / "dogs").mkdir()
     classes = ("birds", "cats", "dogs")
@@ -435,15 +435,15 @@ def test_classes_of_another_folder_are_matched_by_name(tmp_path: Path) -> None:
     assert accepted.labels(accepted.rows).tolist() == [0, 0, 1, 1]
 
 
-def test_another_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    """Accepting missing classes does not accept that all are missing."""
+def test_an_evaluated_folder_needs_images(tmp_path: Path) -> None:
+    """An evaluated folder without any class is an error, even if missing classes are accepted."""
     with pytest.raises(DataError) as error:
         evaluated(tmp_path, ("cats", "dogs"), allow_missing=True)
     assert error.value.codes == ("data-class-absent",)
 
 
-def test_bad_images_of_another_folder(tmp_path: Path) -> None:
-    """They are an error that lists them, or skipped."""
+def test_unreadable_images_of_an_evaluated_folder(tmp_path: Path) -> None:
+    """Unreadable images of an evaluated folder are reported, or skipped with on_bad_image=skip."""
     write_classes(tmp_path, TWO)
     write_tree(tmp_path, {"cats/a.jpg": b""})
     found = problems(lambda: evaluated(tmp_path, ("cats", "dogs")), tmp_path)
@@ -453,7 +453,7 @@ def test_bad_images_of_another_folder(tmp_path: Path) -> None:
 
 
 def test_report_describes_a_folder(three: Path) -> None:
-    """It has counts, sizes, formats, modes, duplicates, left-out files and issues, also as JSON."""
+    """The report is valid JSON with counts, sizes, formats, modes, duplicates, left-out files and issues."""
     write_tree(
         three,
         {
@@ -492,7 +492,7 @@ def test_report_describes_a_folder(three: Path) -> None:
 
 
 def test_report_of_class_folders(tmp_path: Path) -> None:
-    """There is one column of counts, and what a training would draw is noted."""
+    """The report on class folders has one set of counts and a note on the splits that training would draw."""
     write_classes(tmp_path, {"cats": 20, "dogs": 20})
     found, issues = report_on_folder(tmp_path)
     assert (found["layout"], found["counts"]) == ("classes", {"all": {"cats": 20, "dogs": 20}})
@@ -501,14 +501,14 @@ def test_report_of_class_folders(tmp_path: Path) -> None:
 
 
 def test_training_and_report_have_the_same_issues(tmp_path: Path) -> None:
-    """One list of checks serves both."""
+    """The report on a folder contains the same issues as its manifest."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
     assert report_on_folder(tmp_path)[1] == build(tmp_path).issues
 
 
 def test_unusual_class_sizes_are_warnings(tmp_path: Path) -> None:
-    """Few images, uneven classes, another distribution than in train and swapped splits are warnings."""
+    """Small classes, uneven classes, splits distributed differently from train, and swapped splits give warnings."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "validation", {"cats": 5, "dogs": 2}, first_seed=300)
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
@@ -526,7 +526,7 @@ def test_unusual_class_sizes_are_warnings(tmp_path: Path) -> None:
 
 
 def test_chance_differences_of_class_fractions_are_not_reported(tmp_path: Path) -> None:
-    """A rare class that happens to be absent from a small split is not worth a warning."""
+    """Differences in class fractions that small counts explain are not reported."""
     write_classes(tmp_path / "train", {"cats": 40, "dogs": 40, "rare": 2})
     write_classes(tmp_path / "validation", {"cats": 10, "dogs": 10, "rare": 1}, first_seed=300)
     write_classes(tmp_path / "test", {"cats": 10, "dogs": 10, "rare": 3}, first_seed=600)
@@ -534,7 +534,7 @@ def test_chance_differences_of_class_fractions_are_not_reported(tmp_path: Path) 
 
 
 def test_class_weights_are_not_recommended_if_they_are_set(tmp_path: Path) -> None:
-    """Advice is not repeated once it is followed."""
+    """The warning about uneven classes recommends class weights only if they are not set."""
     write_classes(tmp_path, {"cats": 60, "dogs": 12})
     plain = [one for one in build(tmp_path).issues if one.code == "data-uneven-classes"]
     balanced = [one for one in build(tmp_path, class_weights="balanced").issues if one.code == "data-uneven-classes"]
@@ -543,15 +543,15 @@ def test_class_weights_are_not_recommended_if_they_are_set(tmp_path: Path) -> No
 
 
 def test_many_small_classes_are_counted(tmp_path: Path) -> None:
-    """A thousand lines would hide everything else."""
+    """Small classes are reported in one warning with their number and the smallest ones."""
     write_classes(tmp_path / "train", {f"c{k}": 4 + k % 3 for k in range(9)})
     issue = the(report_on_folder(tmp_path)[1], "data-few-images")
     assert issue.facts["n"] == 9
     assert issue.message.endswith("(c0 3, c3 3, c6 3, c1 4, c4 4, …)")
 
 
-def test_a_class_with_another_spelling_is_recognized(three: Path) -> None:
-    """Case, spaces, separators and plural: the name that is probably meant is reported."""
+def test_a_class_with_a_different_spelling_is_recognized(three: Path) -> None:
+    """If a class differs only in case, spaces or plural from one in train, the error names the likely match."""
     (three / "validation" / "cats").rename(three / "validation" / "Cats ")
     (three / "test" / "dogs").rename(three / "test" / "dog")
     with pytest.raises(DataError) as error:
@@ -564,14 +564,14 @@ def test_a_class_with_another_spelling_is_recognized(three: Path) -> None:
 
 
 def test_splits_without_a_common_class_are_one_problem(three: Path) -> None:
-    """The number of classes does not matter."""
+    """A split that shares no class with train gives one problem."""
     for k, label in enumerate(("cats", "dogs")):
         (three / "test" / label).rename(three / "test" / f"{k}")
     assert build_problems(three) == [("data-classes-differ", "test")]
 
 
 def test_classes_with_similar_names_are_a_warning(tmp_path: Path) -> None:
-    """The warning appears once for all splits; a sign before a number distinguishes classes."""
+    """Class names that differ only in case give one warning for all splits; `1` and `-1` are different names."""
     for k, split in enumerate(("train", "validation", "test")):
         write_classes(tmp_path / split, {"Cats": 12, "cats": 12, "1": 12, "-1": 12}, first_seed=100 * k)
     issue = the(build(tmp_path).issues, "data-class-names-similar")
@@ -579,7 +579,7 @@ def test_classes_with_similar_names_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_many_heic_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
-    """Phones save HEIC, which is left out: a class that mostly consists of it must not shrink silently."""
+    """A class that consists mostly of HEIC files, which are left out, gives a warning with their number."""
     write_classes(tmp_path, {"cats": 12, "dogs": 12})
     write_tree(tmp_path, {f"cats/{k}.heic": b"\0\0\0\x18ftypheic" for k in range(100)})
     issue = the(build(tmp_path).issues, "data-files-left-out")
@@ -592,7 +592,7 @@ def test_many_heic_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_12_bit_data_in_16_bit_files_are_a_warning(tmp_path: Path) -> None:
-    """Values of 0-4095 would become 16 gray levels; `data.range` is suggested, and ends the warning."""
+    """16-bit images that use only 12 bits give a warning that suggests `data.range`, unless it is set."""
     import numpy as np
     from PIL import Image
 
@@ -605,7 +605,7 @@ def test_12_bit_data_in_16_bit_files_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_report_of_an_empty_folder(tmp_path: Path) -> None:
-    """It has zeros and an error."""
+    """The report on an empty folder contains zeros and one error."""
     found, issues = report_on_folder(tmp_path)
     assert found["total"] == 0
     assert found["width"] == {"min": 0, "median": 0, "max": 0}
@@ -614,7 +614,7 @@ def test_report_of_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.shared
 def test_real_photographs_are_indexed(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """4,000 JPEGs have no errors, and the second look reads none."""
+    """A folder of 4,000 JPEGs gives a manifest without errors, and building it again reads no image."""
     first = build(shared / "data" / "dogs-vs-cats")
     assert {split: sum(of.values()) for split, of in first.counts().items()} == {
         "train": 2000,

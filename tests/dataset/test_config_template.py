@@ -1,4 +1,4 @@
-"""The config that `cnncli init` writes loads and describes the images."""
+"""The config that `cnncli init` writes."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ COUNTS = {"train": {"cats": 60, "dogs": 50}, "validation": {"cats": 20, "dogs": 
 
 
 def spread(smallest: int, median: int, largest: int) -> dict[str, int]:
-    """Return the spread of widths or heights in a report."""
+    """Return the range of widths or heights as in a report."""
     return {"min": smallest, "median": median, "max": largest}
 
 
 def report(**changes: Any) -> dict[str, Any]:
-    """Return the report on a folder of photographs, some of its facts changed."""
+    """Return a report on a folder of photographs, with some facts replaced."""
     facts = {"path": "pets", "counts": COUNTS, "modes": {"RGB": 208}, "unreadable": [], "duplicates_across": []}
     return {**facts, "width": spread(59, 447, 500), "height": spread(33, 374, 500), **changes}
 
 
 def loaded(text: str, folder: Path) -> Config:
-    """The config of a text."""
+    """Return the config that is loaded from a text."""
     (folder / "config.yaml").write_bytes(text.encode())
     return load_config(folder / "config.yaml", environment={}, check_paths=False)
 
 
-def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
-    """The config has the defaults, and its first lines describe the folder."""
+def test_a_plain_folder_gets_the_defaults(tmp_path: Path) -> None:
+    """For an ordinary folder, the config contains the defaults, and its first lines describe the folder."""
     text = template_for(report(), "images", "pets.yaml")
     config = loaded(text, tmp_path)
     assert config.data.path == tmp_path / "images"
@@ -55,7 +55,7 @@ def test_plain_folder_gets_the_defaults_spelled_out(tmp_path: Path) -> None:
 
 
 def test_uneven_classes_are_weighted(tmp_path: Path) -> None:
-    """Classes are weighted if the largest is at least twice the smallest, which is named."""
+    """Class weights are balanced if the largest class is at least twice the smallest, which is named in a comment."""
     text = template_for(report(counts={"train": {"cats": 60, "dogs": 30, "none": 0}}), "images")
     assert loaded(text, tmp_path).data.class_weights == "balanced"
     text = template_for(report(counts={"train": {"cats": 60, "dogs": 30}}), "images")
@@ -63,7 +63,7 @@ def test_uneven_classes_are_weighted(tmp_path: Path) -> None:
 
 
 def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
-    """Validation and test, or only validation if only that is missing, get a fraction."""
+    """The config contains fractions for the splits that have no folder."""
     text = template_for(report(counts={"all": {"cats": 60, "dogs": 50}}), "images")
     assert "  splits: {validation: 0.15, test: 0.15}" in text
     assert "# 110 images in class folders, 50 to 60 per class\n" in text
@@ -98,10 +98,10 @@ def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_special_images_get_a_setting_or_a_remark(
+def test_special_images_add_a_setting_or_a_comment(
     tmp_path: Path, changes: dict[str, Any], key: str, value: object, words: str
 ) -> None:
-    """Each finding has a setting or a remark."""
+    """Grayscale, small, unreadable, oddly shaped or leaked images add a setting or comment to the config."""
     text = template_for(report(**changes), "images")
     assert getattr(loaded(text, tmp_path).data, key) == value
     assert words in text
@@ -119,10 +119,10 @@ def test_special_images_get_a_setting_or_a_remark(
     numbers=st.integers(0, 10**3),
     is_grayscale=st.booleans(),
 )
-def test_text_loads_whatever_the_folder_is_called(
+def test_the_config_loads_for_any_folder_name(
     path: str, counts: Any, numbers: int, is_grayscale: bool, tmp_path_factory: Any
 ) -> None:
-    """Names of any characters stay inside their comment or their quotes."""
+    """The config loads even if names of folders and classes contain arbitrary characters."""
     modes = {"L" if is_grayscale else "RGB": 1}
     found = report(counts=counts, modes=modes, unreadable=(None,) * numbers, duplicates_across=(None,) * numbers)
     text = template_for(found, path, path)

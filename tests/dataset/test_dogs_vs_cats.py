@@ -1,4 +1,4 @@
-"""Dogs vs. Cats in every published form."""
+"""Preparing Dogs vs. Cats from every published form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAT = {f"{name}.{k}.jpg": jpeg(100 * (name == "dog") + k, 12, 16) for name in (
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """Return the bytes of a zip."""
+    """Return a zip archive of the given files as bytes."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
@@ -30,12 +30,12 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 
 
 def below(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the same files in a folder."""
+    """Return the files with their names moved into a folder."""
     return {f"{folder}/{name}": data for name, data in files.items()}
 
 
 def microsoft() -> dict[str, bytes]:
-    """Return PetImages with broken files, a file of Windows and other files."""
+    """Return the files of Microsoft's download, including broken images and other files."""
     files = {
         f"PetImages/{label}/{k}.jpg": jpeg(n + k, 12, 16) for label, n in (("Cat", 0), ("Dog", 100)) for k in range(10)
     }
@@ -44,24 +44,24 @@ def microsoft() -> dict[str, bytes]:
 
 
 def prepare(source: Path, out: Path, sizes: Mapping[str, int] = SIZES, seed: int = 0) -> Path:
-    """Arrange a download without output, and return the new folder."""
+    """Prepare a download without printing anything, and return the new folder."""
     prepare_dogs_vs_cats(source, out, sizes, seed, Console(quiet=True, live=False, stream=io.StringIO()))
     return out
 
 
 def broken(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    """Return the images that were reported as unreadable, with the code of the reason."""
+    """Return the path and the reason's code of each image that was reported as unreadable."""
     messages = [record.msg for record in caplog.records if record.levelname == "WARNING"]
     return [(one.facts["path"], one.facts["reason"].code) for one in messages if one.code == "data-prepare-left-out"]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return all files below a folder."""
+    """Return the contents of all files below a folder by relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def counts(folder: Path) -> dict[str, int]:
-    """Return the number of files in each folder that has any."""
+    """Return the number of files in each folder that contains files."""
     found: dict[str, int] = {}
     for name in tree(folder):
         found[name.rpartition("/")[0]] = found.get(name.rpartition("/")[0], 0) + 1
@@ -91,8 +91,8 @@ FORMS: dict[str, Callable[[], bytes | dict[str, bytes]]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_arranged(tmp_path: Path, form: str) -> None:
-    """Every split has half of each class, no image occurs twice, and files are unchanged, named as by Kaggle."""
+def test_every_form_is_prepared(tmp_path: Path, form: str) -> None:
+    """Every form is prepared with balanced splits, without copies, and with unchanged files named as by Kaggle."""
     content = FORMS[form]()
     source = tmp_path / "source"
     if isinstance(content, bytes):
@@ -112,7 +112,7 @@ def test_every_form_is_arranged(tmp_path: Path, form: str) -> None:
 
 
 def test_broken_files_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """They are neither used nor deleted."""
+    """Broken files are reported and left out, but not deleted from the source."""
     source = write_tree(tmp_path / "source", microsoft())
     prepare(source, tmp_path / "out")
     assert broken(caplog) == [("PetImages/Cat/666.jpg", "image-empty"), ("PetImages/Dog/11702.jpg", "image-truncated")]
@@ -120,7 +120,7 @@ def test_broken_files_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_the_selection_depends_on_the_seed_and_not_on_the_form(tmp_path: Path) -> None:
-    """The bytes of the images decide; another seed selects others."""
+    """The selected images depend on the contents of the files and the seed, but not on the form of the download."""
     (tmp_path / "a.zip").write_bytes(zipped(below("train", FLAT)))
     write_tree(tmp_path / "b", microsoft())
     chosen = [
@@ -137,8 +137,8 @@ def test_the_selection_depends_on_the_seed_and_not_on_the_form(tmp_path: Path) -
     assert chosen[0] == chosen[1] != chosen[2]
 
 
-def test_arranged_folder_keeps_its_splits(tmp_path: Path) -> None:
-    """Test images are never trained on; `val` becomes validation; fewer images can be selected."""
+def test_a_source_with_splits_keeps_them(tmp_path: Path) -> None:
+    """A source with splits keeps them, with `val` renamed to validation, and may be reduced to fewer images."""
     source = {
         f"{split}/{label}/{label[:-1]}.{k}.jpg": jpeg(1000 * s + 100 * c + k, 12, 16)
         for s, split in enumerate(("train", "val", "test"))
@@ -154,14 +154,14 @@ def test_arranged_folder_keeps_its_splits(tmp_path: Path) -> None:
 
 
 def test_copies_are_used_once(tmp_path: Path) -> None:
-    """Otherwise an image could be in train and in test."""
+    """Identical images are used only once, so that no image is in two splits."""
     copies = {f"cat.{k}.jpg": FLAT["cat.0.jpg"] for k in range(100, 130)}
     write_tree(tmp_path / "source", {**FLAT, **copies})
     assert len(set(tree(prepare(tmp_path / "source", tmp_path / "out")).values())) == 16
 
 
-def test_two_files_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    """The second is numbered."""
+def test_two_files_with_the_same_name_are_both_kept(tmp_path: Path) -> None:
+    """Of two files with the same name, the second is numbered instead of overwriting the first."""
     parts = {
         f"{part}/{name}": jpeg(10 * k + 500 * (part == "b"), 12, 16) for part in "ab" for k, name in enumerate(FLAT)
     }
@@ -173,14 +173,14 @@ def test_two_files_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> No
 
 
 def test_split_of_size_zero_is_not_created(tmp_path: Path) -> None:
-    """An empty split folder would be an error when training."""
+    """No folder is created for a split of size zero, because training would refuse an empty split."""
     write_tree(tmp_path / "source", FLAT)
     found = prepare(tmp_path / "source", tmp_path / "out", {"train": 10, "validation": 4, "test": 0})
     assert sorted(path.name for path in found.iterdir()) == ["train", "validation"]
 
 
 def errors(source: Path, out: Path, sizes: Mapping[str, int] = SIZES) -> list[Message]:
-    """Return the problems of an error; checks that nothing new is left behind."""
+    """Return the problems of a refused preparation, and check that it leaves no new files behind."""
     before = sorted(out.parent.rglob("*"))
     with pytest.raises(DataError) as error:
         prepare(source, out, sizes)
@@ -189,7 +189,7 @@ def errors(source: Path, out: Path, sizes: Mapping[str, int] = SIZES) -> list[Me
 
 
 def test_too_few_images_are_counted(tmp_path: Path) -> None:
-    """Broken images do not count; an arranged folder is counted by split."""
+    """Too few readable images give one problem per class, or per class and split if the source has splits."""
     write_tree(tmp_path / "flat", {**FLAT, "cat.99.jpg": b"x"})
     sizes = {"train": 20, "validation": 4, "test": 2}
     found = errors(tmp_path / "flat", tmp_path / "out", sizes)
@@ -201,14 +201,14 @@ def test_too_few_images_are_counted(tmp_path: Path) -> None:
 
 
 def test_odd_sizes_are_refused_before_anything_is_read(tmp_path: Path) -> None:
-    """All odd sizes are reported."""
+    """All odd sizes are reported before the source is read."""
     found = errors(tmp_path / "none", tmp_path / "out", {"train": 3, "validation": 5, "test": 2})
     facts = [(one.code, one.facts["key"]) for one in found]
     assert facts == [("data-prepare-odd-size", "--train"), ("data-prepare-odd-size", "--validation")]
 
 
-def test_target_that_is_not_empty_is_not_changed(tmp_path: Path) -> None:
-    """Folders with content and files are refused; an empty folder is accepted."""
+def test_a_target_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    """A target that is a file or a folder with contents is refused; an empty folder is accepted."""
     write_tree(tmp_path, {"out/x": b"x", "file": b"x", **below("source", FLAT)})
     for name in ("out", "file"):
         (problem,) = errors(tmp_path / "source", tmp_path / name)
@@ -217,8 +217,8 @@ def test_target_that_is_not_empty_is_not_changed(tmp_path: Path) -> None:
     assert counts(prepare(tmp_path / "source", tmp_path / "empty")) == ARRANGED
 
 
-def test_other_sources_are_refused(tmp_path: Path) -> None:
-    """Each kind of wrong source has its code."""
+def test_invalid_sources_are_refused(tmp_path: Path) -> None:
+    """A missing source, a damaged zip archive and a source without images are refused with different codes."""
     write_tree(tmp_path, {"other/a.jpg": jpeg(), "text.zip": b"no zip", "cut.zip": zipped(FLAT)[:-50]})
     (tmp_path / "inner.zip").write_bytes(zipped({"train.zip": zipped(FLAT)[:-50]}))
     (tmp_path / "foreign.zip").write_bytes(zipped({"a.txt": b"x"}))
@@ -234,7 +234,7 @@ def test_other_sources_are_refused(tmp_path: Path) -> None:
 
 
 def test_hostile_names_in_a_zip_stay_inside(tmp_path: Path) -> None:
-    """Only the last part of a name is used, so no path leads out of the folder."""
+    """Files with hostile names in a zip archive are written only inside the target folder."""
     names = [f"../../cat.{k}.jpg" for k in range(5)] + [f"/etc/cat.{k}.jpg" for k in range(5, 10)]
     files = {name: FLAT[f"cat.{k}.jpg"] for k, name in enumerate(names)}
     files |= {f"C:\\..\\..\\Dog\\{k}.jpg": FLAT[f"dog.{k}.jpg"] for k in range(10)}
@@ -249,7 +249,7 @@ def test_hostile_names_in_a_zip_stay_inside(tmp_path: Path) -> None:
 def test_damaged_encrypted_and_oversized_entries_are_broken_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They do not affect other images."""
+    """Damaged, encrypted and oversized zip entries are reported as broken images, and the others are used."""
     data = bytearray(zipped({"cat.50.jpg": encoded(drawn_image(60, 80)), **FLAT}))
     with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
         first, second = archive.infolist()[:2]
@@ -269,8 +269,8 @@ def test_damaged_encrypted_and_oversized_entries_are_broken_images(
     assert broken(caplog) == [("cat.50.jpg", "image-damaged")]
 
 
-def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder appears by one rename."""
+def test_an_interruption_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted preparation leaves no files behind; the target folder is created by a single rename."""
     write_tree(tmp_path / "source", FLAT)
     write = Path.write_bytes
     written: list[Path] = []
@@ -289,7 +289,7 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path, monkeypatch: pytes
 
 
 def test_labels_come_from_names_and_folders() -> None:
-    """Other files are ignored."""
+    """Labels and splits are derived from the names of files and folders; other files are ignored."""
     names = [
         "cat.1.jpg",
         "CAT.2.JPG",
@@ -313,7 +313,7 @@ def test_labels_come_from_names_and_folders() -> None:
 
 @pytest.mark.shared
 def test_course_folder_is_reproduced(shared: Path, tmp_path: Path) -> None:
-    """With the default sizes, all 4,000 photographs keep their places."""
+    """With the default sizes, preparing the course folder reproduces all its 4,000 photographs and their paths."""
     source = shared / "data" / "dogs-vs-cats"
     found = prepare(source, tmp_path / "out", {"train": 2000, "validation": 1000, "test": 1000})
     assert tree(found) == tree(source)

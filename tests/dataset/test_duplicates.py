@@ -1,4 +1,4 @@
-"""Similar images are reported if they are in two splits, and kept together where splits are drawn."""
+"""Reporting similar images in different splits, and keeping them together when splits are drawn."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def warned(issues: Sequence[Issue]) -> list[Issue]:
 
 
 def two_of(seed: int) -> tuple[bytes, bytes]:
-    """Return an image in two forms."""
+    """Return an image in two similar versions, a PNG and a smaller JPEG."""
     one = drawn_image(96, 128, seed)
     return encoded(one), encoded(one.resize((64, 48)), "JPEG", quality=70)
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
-    """Return a folder of three splits in which two images are in two forms in different splits."""
+    """Return a folder with three splits and two pairs of similar images in different splits."""
     for k, split in enumerate(("train", "validation", "test")):
         write_classes(tmp_path / split, {"cats": 12, "dogs": 12}, first_seed=100 * k)
     (cat, cat_again), (dog, dog_again) = two_of(500), two_of(501)
@@ -54,7 +54,7 @@ def two(tmp_path: Path) -> Path:
 
 
 def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
-    """The warning has the number of pairs, the most similar one and the command that helps; the run lists all."""
+    """Similar images in different splits give one warning with a remedy, and all pairs are listed in a CSV text."""
     found = build(two)
     (issue,) = warned(found.issues)
     assert (issue.severity, issue.facts["n"]) == ("warning", 2)
@@ -69,8 +69,8 @@ def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
     assert all(0.98 < float(row[6]) <= 1 for row in rows)
 
 
-def test_data_check_reports_the_same(two: Path) -> None:
-    """The report lists the pairs."""
+def test_the_report_lists_the_same_pairs(two: Path) -> None:
+    """The report lists the same pairs of similar images and gives the same warning."""
     report, issues = report_on_folder(two)
     assert report["ok"]
     assert [pair["paths"] for pair in report["near_duplicates"]] == [
@@ -81,7 +81,7 @@ def test_data_check_reports_the_same(two: Path) -> None:
 
 
 def test_identical_files_are_not_reported_as_similar(two: Path) -> None:
-    """They are an error of their own."""
+    """Identical files in different splits are an error and are not listed as similar images."""
     write_tree(two, {"test/cats/same.jpg": jpeg(0, 12, 16)})
     with pytest.raises(DataError) as error:
         build(two)
@@ -91,7 +91,7 @@ def test_identical_files_are_not_reported_as_similar(two: Path) -> None:
 
 
 def test_similar_images_within_a_split_are_not_reported(tmp_path: Path) -> None:
-    """They do not inflate metrics."""
+    """Similar images within a split give no warning, because they do not inflate metrics."""
     write_classes(tmp_path / "train", {"cats": 12, "dogs": 12})
     write_classes(tmp_path / "validation", {"cats": 12, "dogs": 12}, first_seed=100)
     write_tree(tmp_path, dict(zip(("train/cats/a.png", "train/cats/b.jpg"), two_of(500), strict=True)))
@@ -100,7 +100,7 @@ def test_similar_images_within_a_split_are_not_reported(tmp_path: Path) -> None:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """Return class folders in which every image occurs in two forms."""
+    """Return class folders in which every image occurs in two similar versions."""
     files = {}
     for k in range(40):
         label = ("cats", "dogs")[k % 2]
@@ -109,8 +109,8 @@ def pairs(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_split_that_is_drawn_keeps_them_together(pairs: Path, seed: int) -> None:
-    """Each class is divided exactly, and there is no warning."""
+def test_a_drawn_split_keeps_similar_images_together(pairs: Path, seed: int) -> None:
+    """A drawn split keeps similar images together, has exact counts per class, and gives no warning."""
     found = build(pairs, seed, splits={"validation": 0.2, "test": 0.1})
     split_of = {row.path.name: row.split for row in found.rows}
     assert all(split_of[f"{k}.png"] == split_of[f"{97 - k}.jpg"] for k in range(40))
@@ -120,8 +120,8 @@ def test_a_split_that_is_drawn_keeps_them_together(pairs: Path, seed: int) -> No
     assert build(pairs, seed, splits={"validation": 0.2, "test": 0.1}).rows == found.rows
 
 
-def test_validation_taken_from_train_keeps_them_together(pairs: Path) -> None:
-    """The test folder next to it is not changed."""
+def test_validation_drawn_from_train_keeps_similar_images_together(pairs: Path) -> None:
+    """Similar images stay together when validation is drawn from train."""
     for label in ("cats", "dogs"):
         (pairs / "train").mkdir(exist_ok=True)
         (pairs / label).rename(pairs / "train" / label)
@@ -131,16 +131,16 @@ def test_validation_taken_from_train_keeps_them_together(pairs: Path) -> None:
     assert found.counts()["validation"] == {"cats": 6, "dogs": 6}
 
 
-def test_names_and_order_do_not_matter_for_what_is_kept_together(pairs: Path) -> None:
-    """The draw depends on the bytes."""
+def test_groups_of_similar_images_do_not_depend_on_names(pairs: Path) -> None:
+    """Renaming files does not change how similar images are split."""
     before = {row.digest: row.split for row in build(pairs).rows}
     for k, path in enumerate(sorted(pairs.rglob("*.*"))):
         path.rename(path.with_name(f"new {61 * k % 83}{path.suffix}"))
     assert {row.digest: row.split for row in build(pairs).rows} == before
 
 
-def test_a_crowd_is_divided_with_a_warning(tmp_path: Path) -> None:
-    """Images of one scene, kept together, would leave nothing for validation."""
+def test_a_class_of_similar_images_is_divided_with_a_warning(tmp_path: Path) -> None:
+    """Similar images that make up a whole class are divided between splits, with a warning."""
     one = drawn_image(96, 128, seed=1)
     write_tree(tmp_path, {f"cats/{k}.jpg": encoded(one, "JPEG", quality=40 + k) for k in range(40)})
     write_classes(tmp_path, {"dogs": 40})
@@ -149,8 +149,8 @@ def test_a_crowd_is_divided_with_a_warning(tmp_path: Path) -> None:
     assert warned(found.issues)[0].facts["fix"] == ""
 
 
-def test_a_class_too_small_to_keep_them_together_is_divided(tmp_path: Path) -> None:
-    """Otherwise a dataset with similar images could not be trained on."""
+def test_similar_images_of_a_small_class_are_divided(tmp_path: Path) -> None:
+    """Similar images are divided if their class is too small to keep them together."""
     one = drawn_image(96, 128, seed=1)
     write_tree(tmp_path, {f"cats/{k}.jpg": encoded(one, "JPEG", quality=40 + 5 * k) for k in range(5)})
     write_classes(tmp_path, {"dogs": 12})
@@ -160,13 +160,13 @@ def test_a_class_too_small_to_keep_them_together_is_divided(tmp_path: Path) -> N
 
 
 def test_with_too_many_pairs_only_identical_files_stay_together(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search ends early, and the pairs that it found are reported."""
+    """If too many pairs are similar, splits keep only identical files together, and similar pairs are reported."""
     monkeypatch.setattr(perceptual_hash, "LIMIT", 30)
     assert warned(build(pairs).issues)
 
 
 def test_with_too_many_images_only_identical_files_are_searched(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time grows with the square of their number; a note reports what was not searched."""
+    """If there are too many images to compare, only identical files are searched, and a note reports this."""
     monkeypatch.setattr(perceptual_hash, "MOST_COMPARISONS", 100)
     found, (_, reported) = build(two), report_on_folder(two)
     moves, left = plan_moves(two)
@@ -182,7 +182,7 @@ def test_with_too_many_images_only_identical_files_are_searched(two: Path, monke
 
 
 def test_similar_images_are_found_without_reading_files_again(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second look reads no image and finds the same pairs."""
+    """Building the manifest again finds the same similar images without reading any file."""
     time.sleep(0.06)
     first = build(two)
     monkeypatch.setattr(verification, "verify", lambda path, limit: pytest.fail(f"{path} was read"))
@@ -191,25 +191,25 @@ def test_similar_images_are_found_without_reading_files_again(two: Path, monkeyp
 
 
 def test_pairs_with_two_labels_are_counted(two: Path) -> None:
-    """One of both labels is wrong."""
+    """The warning counts pairs of similar images with different labels."""
     (two / "test" / "cats" / "b.jpg").rename(two / "test" / "dogs" / "b.jpg")
     (issue,) = warned(report_on_folder(two)[1])
     assert "with two labels: 1" in issue.facts["labels"]
 
 
-def test_links_over_several_steps_make_one_group() -> None:
-    """Identical and similar images are grouped in any order."""
+def test_indirectly_linked_images_are_one_group() -> None:
+    """Images linked through other images belong to one group."""
     groups = inseparable(list("abcbd"), ["x"] * 5, [(4, 2), (0, 2)])
     assert groups == [[0, 2, 4], [1, 3]]
 
 
 def test_a_small_group_may_be_all_of_a_class() -> None:
-    """Copies in a small class are still copies."""
+    """A small group may comprise a whole class."""
     assert inseparable(list("abcd"), ["x"] * 4, [(0, 1), (1, 2), (2, 3)]) == [[0, 1, 2, 3]]
 
 
-def test_a_crowd_is_divided_into_identical_images() -> None:
-    """If a tenth of a class looks alike, the data are like that."""
+def test_a_large_group_is_divided_into_identical_images() -> None:
+    """A group that is a large part of its class is divided into groups of identical images."""
     n = CROWD + 1
     digests = [f"{k}" for k in range(n)] + ["0"]
     chain = [(k, k + 1) for k in range(n - 1)]
@@ -218,7 +218,7 @@ def test_a_crowd_is_divided_into_identical_images() -> None:
     assert inseparable(many, ["x"] * len(many), chain)[0] == list(range(n + 1))
 
 
-def test_identical_files_are_not_a_crowd() -> None:
-    """Their number does not matter, nor what one more image looks like."""
+def test_identical_files_are_never_divided() -> None:
+    """Many identical files stay in one group, together with a similar image."""
     digests = ["a"] * 50 + ["b"]
     assert inseparable(digests, ["x"] * 51, [(0, 50)]) == [list(range(51))]

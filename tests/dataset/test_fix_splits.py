@@ -1,4 +1,4 @@
-"""Images move so that no group is in two splits: nothing is lost, and nothing overwritten."""
+"""Moving identical and similar images into one split, without losing or overwriting any file."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ LARGE = drawn_image(96, 128, seed=999)
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
-    """Return a folder of three splits of two classes, the second called val."""
+    """Return a folder with the splits train, val and test, each with two classes."""
     for k, (split, n) in enumerate({"train": 8, "val": 4, "test": 4}.items()):
         write_classes(tmp_path / split, {"cats": n, "dogs": n}, first_seed=100 * k)
     return tmp_path
 
 
 def moves(root: Path) -> list[tuple[str, str]]:
-    """Return the planned moves as relative paths."""
+    """Return the planned moves as pairs of relative paths."""
     return [(str(one.source.relative_to(root)), str(one.target.relative_to(root))) for one in plan_moves(root)[0]]
 
 
 def test_nothing_moves_if_no_image_is_in_two_splits(three: Path) -> None:
-    """Copies within a split stay where they are."""
+    """Identical images within one split are not moved."""
     write_tree(three, {"train/cats/again.jpg": jpeg(0, 12, 16)})
     assert plan_moves(three) == ([], [])
 
 
 def test_a_group_goes_to_the_first_of_its_splits(three: Path) -> None:
-    """Folders keep their names, and images below a subfolder of a class stay below it."""
+    """Groups move to the first of their splits; folders keep their names, and images keep their subfolders."""
     write_tree(
         three,
         {
@@ -57,7 +57,7 @@ def test_a_group_goes_to_the_first_of_its_splits(three: Path) -> None:
 
 
 def test_names_that_are_taken_get_a_number(three: Path) -> None:
-    """Names of existing files and of images that move there are not used again, in any case."""
+    """An image whose name is taken at the target is numbered; names that differ only in case count as taken."""
     write_tree(
         three,
         {
@@ -75,7 +75,7 @@ def test_names_that_are_taken_get_a_number(three: Path) -> None:
 
 
 def test_no_class_of_a_split_loses_more_than_half(three: Path) -> None:
-    """Groups that would take too much go the other way: train gives images up, within the same limit."""
+    """If moving every group to train would take more than half of a class, later groups move out of train instead."""
     for k in range(4):
         write_tree(three, {f"test/cats/cats.{k}.jpg": jpeg(k, 12, 16)})
     found = moves(three)
@@ -84,7 +84,7 @@ def test_no_class_of_a_split_loses_more_than_half(three: Path) -> None:
 
 
 def test_groups_that_cannot_move_are_reported(tmp_path: Path) -> None:
-    """Two splits with the same few images keep half of them each."""
+    """A group is reported instead of moved if a split would lose more than half of a class."""
     for split in ("train", "test"):
         write_classes(tmp_path / split, {"cats": 1, "dogs": 12})
     planned, (message,) = plan_moves(tmp_path)
@@ -93,8 +93,8 @@ def test_groups_that_cannot_move_are_reported(tmp_path: Path) -> None:
     assert Counter(move.target.relative_to(tmp_path).parts[0] for move in planned) == {"train": 6, "test": 6}
 
 
-def test_images_behind_links_stay(three: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A link to an image or to a folder elsewhere may belong to somebody else."""
+def test_images_behind_links_are_not_moved(three: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Images reached through links are not moved, because their files may not belong to the dataset."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     write_tree(elsewhere, {"a.jpg": jpeg(0, 12, 16), "b.jpg": jpeg(1, 12, 16)})
     (three / "test" / "cats" / "link.jpg").symlink_to(elsewhere / "a.jpg")
@@ -110,8 +110,8 @@ def test_images_behind_links_stay(three: Path, tmp_path_factory: pytest.TempPath
     assert [message.code for message in left] == ["data-fix-left"] * 2
 
 
-def test_a_group_with_two_labels_is_left_to_people(three: Path) -> None:
-    """After a move, the contradiction would be hard to find."""
+def test_a_group_with_two_labels_is_not_moved(three: Path) -> None:
+    """Groups with two labels are reported instead of moved, because moving would hide the contradiction."""
     write_tree(
         three,
         {
@@ -127,8 +127,8 @@ def test_a_group_with_two_labels_is_left_to_people(three: Path) -> None:
     assert left[0].facts["labels"] == ("cats", "dogs")
 
 
-def test_after_the_moves_nothing_is_left_to_do(three: Path) -> None:
-    """No image is lost: the same bytes exist as often as before."""
+def test_moves_lose_no_image_and_leave_nothing_to_move(three: Path) -> None:
+    """After the moves, all files still exist with the same contents, and no further moves are planned."""
     write_tree(
         three,
         {
@@ -148,7 +148,7 @@ def test_after_the_moves_nothing_is_left_to_do(three: Path) -> None:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
-    """Return a folder of two splits with four images in both."""
+    """Return a folder with two splits that share four images."""
     write_classes(tmp_path / "train", {"cats": 9, "dogs": 9})
     write_classes(tmp_path / "test", {"cats": 9, "dogs": 9}, first_seed=100)
     return write_tree(tmp_path, {f"test/cats/copy {k}.jpg": jpeg(k, 12, 16) for k in range(4)})
@@ -161,7 +161,7 @@ def contents(root: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("killed_at", range(8))
 def test_a_killed_call_is_finished_by_the_next(two: Path, killed_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a kill at any call that changes a name, all images exist, and the next call finishes the moves."""
+    """If the process is killed at any file operation, no image is lost, and the next call completes the moves."""
     before, calls = contents(two), 0
 
     def or_kill(function: Any) -> Any:
@@ -186,7 +186,7 @@ def test_a_killed_call_is_finished_by_the_next(two: Path, killed_at: int, monkey
 
 
 def test_nothing_is_overwritten(two: Path) -> None:
-    """A file that has appeared at a target stays, and so does the image that should move; the others move."""
+    """If a file has appeared at a target, neither it nor the image to be moved changes; the other images move."""
     moves = plan_moves(two)[0]
     moves[1].target.write_bytes(b"mine")
     (problem,) = carry_out(moves)
@@ -198,7 +198,7 @@ def test_nothing_is_overwritten(two: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
 def test_without_hard_links_images_are_renamed(two: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rename overwrites nothing either."""
+    """On file systems without hard links, images are renamed without overwriting existing files."""
 
     def no_links(*args: Any) -> None:
         raise OSError(code, os.strerror(code))
@@ -210,8 +210,8 @@ def test_without_hard_links_images_are_renamed(two: Path, code: int, monkeypatch
     assert contents(two) == sorted([*before, b"mine"])
 
 
-def test_an_image_that_cannot_leave_its_folder_is_not_doubled(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The new name is removed if the old one has to stay."""
+def test_an_image_that_cannot_leave_its_folder_is_not_copied(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the old name of an image cannot be removed, its new name is removed, so that no copy remains."""
     before, unlink = contents(two), Path.unlink
     move = plan_moves(two)[0][0]
 
@@ -226,7 +226,7 @@ def test_an_image_that_cannot_leave_its_folder_is_not_doubled(two: Path, monkeyp
 
 
 def test_two_calls_at_once_lose_nothing(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another call may remove the old name between the link and the removal."""
+    """No image is lost if another process removes the old name after the new one was linked."""
     before, link = contents(two), os.link
 
     def link_and_be_helped(source: Path, target: Path) -> None:
@@ -238,6 +238,6 @@ def test_two_calls_at_once_lose_nothing(two: Path, monkeypatch: pytest.MonkeyPat
     assert contents(two) == before
 
 
-def test_an_image_that_has_gone_is_not_a_problem(two: Path) -> None:
-    """Another call has moved it."""
+def test_an_image_that_no_longer_exists_is_not_a_problem(two: Path) -> None:
+    """An image that no longer exists, because another call has moved it, is not reported as a problem."""
     assert carry_out([Move(two / "test" / "cats" / "gone.jpg", two / "train" / "cats" / "gone.jpg")]) == []

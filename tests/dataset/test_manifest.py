@@ -18,7 +18,7 @@ from cnncli.storage.atomic import write_atomically
 
 
 def record(file: str, label: str, split: str, digest: str, size_bytes: int, width: int, height: int) -> ImageRecord:
-    """Return a verified image."""
+    """Return the record of a verified image."""
     return ImageRecord(file, label, split, ImageFacts(digest, size_bytes, width, height))
 
 
@@ -43,7 +43,7 @@ rows = st.builds(
 
 
 def test_splits_counts_and_labels() -> None:
-    """Classes are numbered in the order of their names; a missing class counts 0, an empty split is absent."""
+    """Labels are numbered in the order of class names; counts include missing classes as 0 and omit empty splits."""
     assert MANIFEST.split("train") == ROWS[:2]
     assert MANIFEST.split("validation") == ()
     assert MANIFEST.counts() == {"train": {"cats": 1, "dogs": 1}, "test": {"cats": 0, "dogs": 1}}
@@ -58,7 +58,7 @@ def test_splits_counts_and_labels() -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rows, max_size=8))
 def test_any_file_name_survives_the_csv(tmp_path: Path, found: list[ImageRecord]) -> None:
-    """Quotes, commas, line ends, control characters and bytes that are not UTF-8 come back."""
+    """Any file name, even with quotes, line breaks or invalid UTF-8, is read back unchanged from the CSV file."""
     write_atomically(tmp_path / "manifest.csv", Manifest(tuple(found), ()).csv_text())
     back = Manifest.from_csv(tmp_path / "manifest.csv")
     assert back.rows == tuple(found)
@@ -67,7 +67,7 @@ def test_any_file_name_survives_the_csv(tmp_path: Path, found: list[ImageRecord]
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
 def test_csv_holds_the_bytes_of_the_file_system(tmp_path: Path) -> None:
-    """Other programs find and open the files by these names."""
+    """The CSV file contains the raw bytes of file names, so that other programs can open the files."""
     path = Path(os.fsdecode(b"/d/\xff\xe9t\xc3\xa9.jpg"))
     manifest = Manifest((record(str(path), "cats", "train", "0" * 64, 1, 1, 1),), ("cats",))
     write_atomically(tmp_path / "m.csv", manifest.csv_text())
@@ -75,7 +75,7 @@ def test_csv_holds_the_bytes_of_the_file_system(tmp_path: Path) -> None:
 
 
 def test_csv_has_a_line_for_each_image() -> None:
-    """The first line has the names of the columns."""
+    """The CSV file has a header and one line per image."""
     assert MANIFEST.csv_text().splitlines()[:2] == [
         '"path","label","split","digest","size_bytes","width","height"',
         f'"/d/train/cats/a.jpg","cats","train","{"0" * 64}",10,4,3',
@@ -93,7 +93,7 @@ def test_csv_has_a_line_for_each_image() -> None:
     ],
 )
 def test_damaged_csv_is_refused(tmp_path: Path, content: bytes) -> None:
-    """The error names the file."""
+    """A damaged CSV file raises an error that contains its path."""
     path = tmp_path / "m.csv"
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
@@ -102,7 +102,7 @@ def test_damaged_csv_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_csv_is_refused(tmp_path: Path) -> None:
-    """The error names the file."""
+    """A missing CSV file raises an error that contains its path."""
     with pytest.raises(DataError) as error:
         Manifest.from_csv(tmp_path / "m.csv")
     assert (error.value.code, error.value.facts["path"]) == ("data-manifest-invalid", tmp_path / "m.csv")

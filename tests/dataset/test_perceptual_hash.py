@@ -1,4 +1,4 @@
-"""The search for images that look alike: complete, sure, fast."""
+"""The search for similar images."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from cnncli.terminal.console import Console
 
 
 def random_thumbnails(n: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Thumbnails of n images that have nothing in common."""
+    """Return random thumbnails of n images: uint8, shape (n, 288)."""
     return np.random.default_rng(seed).integers(0, 256, (n, THUMBNAIL_BYTES), np.uint8)
 
 
 def looks_of(table: NDArray[np.uint8]) -> Looks:
-    """From an array of shape (n, 288)."""
+    """Return the `Looks` of thumbnails given as an array of shape (n, 288)."""
     return Looks.of([row.tobytes() for row in table])
 
 
 def noisy(table: NDArray[np.uint8], levels: float, seed: int = 1) -> NDArray[np.uint8]:
-    """The same images, a little different."""
+    """Return the thumbnails with added noise."""
     noise = np.random.default_rng(seed).normal(0, levels, table.shape)
     return (table + noise).clip(0, 255).astype(np.uint8)
 
 
 def by_definition(looks: Looks, parts: list[NDArray[np.int64]], within: list[int]) -> set[tuple[int, int]]:
-    """Every pair asked for, one by one."""
+    """Return all similar pairs, found by comparing every pair separately."""
     part_of = {place: number for number, part in enumerate(parts) for place in part.tolist()}
     pairs = set()
     for one in part_of:
@@ -57,8 +57,8 @@ def by_definition(looks: Looks, parts: list[NDArray[np.int64]], within: list[int
 
 
 @pytest.mark.parametrize("within", [[], [0], [1], [0, 1, 2]])
-def test_the_search_finds_what_the_definition_says(within: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over any borders of the blocks in which it is done, each pair once."""
+def test_the_search_finds_every_similar_pair(within: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blockwise search finds each similar pair exactly once, across all boundaries between blocks."""
     monkeypatch.setattr(alike, "_ROWS", 7)
     monkeypatch.setattr(alike, "_COLUMNS", 11)
     table = random_thumbnails(20)
@@ -73,8 +73,8 @@ def test_the_search_finds_what_the_definition_says(within: list[int], monkeypatc
     assert set(pairs) == by_definition(looks, parts, within)
 
 
-def test_more_light_or_contrast_changes_nothing() -> None:
-    """Neither in the bits nor in the correlation, as long as nothing is cut off."""
+def test_brightness_and_contrast_do_not_matter() -> None:
+    """Images that differ only in brightness and contrast are similar if no values are clipped."""
     table = random_thumbnails(1) // 2 + 20
     brighter = table.copy()
     brighter[:, : GRAY_SIDE**2] = table[:, : GRAY_SIDE**2] * 1.5 + 10
@@ -84,8 +84,8 @@ def test_more_light_or_contrast_changes_nothing() -> None:
     assert correlation > 0.999
 
 
-def test_other_colors_are_another_image() -> None:
-    """A red ball is no copy of a blue one; but an image without colors may be a copy of either."""
+def test_images_of_different_colors_are_not_similar() -> None:
+    """Images of different colors are not similar, but a grayscale image is similar to both."""
     red, blue, gray = random_thumbnails(1).repeat(3, axis=0)
     red[GRAY_SIDE**2 :], blue[GRAY_SIDE**2 :], gray[GRAY_SIDE**2 :] = 160, 90, 128
     looks = looks_of(np.stack([red, blue, gray]))
@@ -93,8 +93,8 @@ def test_other_colors_are_another_image() -> None:
     assert [(one, other) for one, other, _ in pairs] == [(0, 2), (1, 2)]
 
 
-def test_images_without_structure_are_like_nothing() -> None:
-    """A thousand blank pages, skies with an even gradient and a little noise make no half a million pairs."""
+def test_images_without_structure_are_not_similar() -> None:
+    """Blank images and even gradients with a little noise are not similar to any image."""
     ramp = np.linspace(90, 200, GRAY_SIDE)[:, None].repeat(GRAY_SIDE, axis=1).reshape(-1)
     blank = np.full((500, THUMBNAIL_BYTES), 250, np.uint8)
     sky = np.full((500, THUMBNAIL_BYTES), 140, np.uint8)
@@ -104,14 +104,14 @@ def test_images_without_structure_are_like_nothing() -> None:
     assert similar_pairs(looks, [np.arange(1000)], within=[0]).pairs == ()
 
 
-def test_images_without_a_thumbnail_are_like_nothing() -> None:
-    """Such as those from an index that knows none."""
+def test_images_without_a_thumbnail_are_not_similar() -> None:
+    """Images without a thumbnail are not similar to any image."""
     assert similar_pairs(Looks.of([b"", b""]), [np.array([0]), np.array([1])]).pairs == ()
     assert similar_pairs(Looks.of([]), []).pairs == ()
 
 
-def test_the_search_ends_where_everything_looks_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In images of one scene, more pairs would be no more informative."""
+def test_the_search_ends_at_the_maximum_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search ends at the maximum number of pairs and is then marked as incomplete."""
     table = noisy(random_thumbnails(1).repeat(400, axis=0), 4)
     monkeypatch.setattr(alike, "LIMIT", 1000)
     found = similar_pairs(looks_of(table), [np.arange(200), np.arange(200, 400)])
@@ -120,7 +120,7 @@ def test_the_search_ends_where_everything_looks_alike(monkeypatch: pytest.Monkey
 
 
 def test_a_search_that_would_take_too_long_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The result says so."""
+    """A search that needs too many comparisons is not started, and its result is marked as incomplete."""
     looks, parts = looks_of(random_thumbnails(100)), [np.arange(60), np.arange(60, 100)]
     monkeypatch.setattr(alike, "MOST_COMPARISONS", 60 * 40)
     assert similar_pairs(looks, parts) == alike.Similar()
@@ -130,7 +130,7 @@ def test_a_search_that_would_take_too_long_is_not_started(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("is_long", [False, True])
 def test_progress_is_shown_if_the_search_takes_long(is_long: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most folders are compared at once."""
+    """Progress is shown only if the search needs many comparisons."""
     monkeypatch.setattr(alike, "SHOWN_COMPARISONS", 2400 * 2600 + (not is_long))
     screen = io.StringIO()
     parts = [np.arange(2400), np.arange(2400, 5000)]
@@ -140,7 +140,7 @@ def test_progress_is_shown_if_the_search_takes_long(is_long: bool, monkeypatch: 
 
 @pytest.mark.slow
 def test_a_hundred_thousand_images_take_seconds() -> None:
-    """Under 10 s and 500 MB, with all planted copies found and nothing else, across splits and within them."""
+    """All planted copies among 100,000 images, and nothing else, are found in less than 10 s and 500 MB."""
     n, copies = 100_000, 200
     table = random_thumbnails(n)
     table[-copies:] = noisy(table[:copies], 8)

@@ -1,4 +1,4 @@
-"""The config that `cnncli train DIR` chooses for a folder of images."""
+"""The config that `cnncli train DIR` uses for a folder of images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.drawing import draw_dataset
 def test_a_folder_of_small_images_gets_a_small_image_size(
     size: int, overrides: tuple[str, ...], expected: tuple[int | None, dict[str, object]], tmp_path: Path
 ) -> None:
-    """`cnncli train DIR` chooses as `cnncli init DIR` does, and a small network from scratch."""
+    """For small images, the image size and the filters of a ConvNet are reduced unless they are overridden."""
     draw_dataset(tmp_path / "data", 1, 1, 1, size=size)
     (tmp_path / "data" / "train" / "dots" / "broken.png").write_bytes(b"broken")
     config = read_config(tmp_path / "data", overrides)

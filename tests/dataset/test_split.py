@@ -1,4 +1,4 @@
-"""Laws of the seeded split: disjoint, exact, stratified, independent of names and order, stable under additions."""
+"""Properties of the seeded split: exact, stratified, independent of names and order, stable if images are added."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ fractions_of_splits = st.fixed_dictionaries({"validation": fractions, "test": fr
 
 
 def digest(text: object) -> str:
-    """Return the digest of an image."""
+    """Return a digest that stands for an image."""
     return hashlib.sha256(str(text).encode()).hexdigest()
 
 
@@ -28,12 +28,12 @@ images = st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(["cats", "dog
 
 
 def split(found: list[tuple[str, str]], wanted: dict[str, float], seed: int = 0) -> tuple[str, ...]:
-    """Split images that are given as (digest, label)."""
+    """Return the split of each image; images are given as (digest, label)."""
     return draw_splits([one for one, _ in found], [label for _, label in found], wanted, seed)
 
 
 def test_counts_by_hand() -> None:
-    """Ten images at 15 % each are 7 + 1.5 + 1.5; equal remainders go to the split that is named first."""
+    """Counts match examples computed by hand; of equal remainders, the split that is named first is rounded up."""
     assert largest_remainder(10, FRACTIONS) == {"train": 7, "validation": 2, "test": 1}
     assert largest_remainder(1000, FRACTIONS) == {"train": 700, "validation": 150, "test": 150}
     assert largest_remainder(100, {"validation": 0.29, "test": 0.07}) == {"train": 64, "validation": 29, "test": 7}
@@ -41,8 +41,8 @@ def test_counts_by_hand() -> None:
     assert largest_remainder(10, {"validation": 0.2, "test": 0.0}) == {"train": 8, "validation": 2, "test": 0}
 
 
-def test_small_classes_give_one_to_each_split_if_they_can() -> None:
-    """A class that a split lacks would be an error."""
+def test_small_classes_give_one_image_to_each_split_if_possible() -> None:
+    """Each split gets at least one image of a class that has enough images for all splits."""
     assert largest_remainder(3, FRACTIONS) == {"train": 1, "validation": 1, "test": 1}
     assert largest_remainder(2, FRACTIONS)["train"] == 2
     assert largest_remainder(0, FRACTIONS) == {"train": 0, "validation": 0, "test": 0}
@@ -50,7 +50,7 @@ def test_small_classes_give_one_to_each_split_if_they_can() -> None:
 
 @given(st.integers(0, 5000), fractions_of_splits)
 def test_counts_add_up_and_are_off_by_less_than_one(n: int, wanted: dict[str, float]) -> None:
-    """The definition of largest remainders; the one image for tiny fractions_of_splits is the only exception."""
+    """Counts add up to n and are off by less than one, except in train if splits are topped up to one image."""
     counts = largest_remainder(n, wanted)
     exact = {name: n * Fraction(str(fraction)) for name, fraction in wanted.items()}
     assert sum(counts.values()) == n
@@ -66,7 +66,7 @@ def test_counts_add_up_and_are_off_by_less_than_one(n: int, wanted: dict[str, fl
 def test_equal_files_stay_together_and_each_class_is_divided_as_counted(
     found: list[tuple[str, str]], wanted: dict[str, float], seed: int
 ) -> None:
-    """Without copies the counts are exact; with copies no split but train gets more than its count."""
+    """Equal files share a split; counts are exact without copies, and with copies, only train can exceed its count."""
     splits = split(found, wanted, seed)
     homes = defaultdict(set)
     for (one, _), name in zip(found, splits, strict=True):
@@ -84,7 +84,7 @@ def test_equal_files_stay_together_and_each_class_is_divided_as_counted(
 @settings(deadline=None)
 @given(images, st.randoms(use_true_random=False), st.integers(0, 2**40))
 def test_order_does_not_matter(found: list[tuple[str, str]], random: object, seed: int) -> None:
-    """The split is a function of digest, label and seed."""
+    """The split of each image does not depend on the order in which images are listed."""
     before = Counter(zip(found, split(found, FRACTIONS, seed), strict=True))
     shuffled = list(found)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -94,7 +94,7 @@ def test_order_does_not_matter(found: list[tuple[str, str]], random: object, see
 @settings(deadline=None)
 @given(st.integers(3, 400), st.integers(1, 10), st.integers(0, 10**9))
 def test_added_images_move_few_of_the_others(n: int, added: int, seed: int) -> None:
-    """At most two of the old images for each new one: one at each edge between two splits."""
+    """Each added image changes the split of at most two existing images, one at each boundary between splits."""
     old = [(digest((seed, k)), "cats") for k in range(n)]
     new = [(digest((seed, "new", k)), "cats") for k in range(added)]
     before, after = split(old, FRACTIONS, seed), split(old + new, FRACTIONS, seed)[:n]
@@ -102,37 +102,37 @@ def test_added_images_move_few_of_the_others(n: int, added: int, seed: int) -> N
 
 
 def test_seeds_draw_different_splits() -> None:
-    """And each seed always the same."""
+    """Different seeds draw different splits, and the same seed always draws the same split."""
     found = [(digest(k), "cats") for k in range(200)]
     splits = {split(found, FRACTIONS, seed) for seed in range(5)}
     assert len(splits) == 5
     assert split(found, FRACTIONS, 3) == split(found, FRACTIONS, 3)
 
 
-def test_another_class_changes_nothing_in_this_one() -> None:
-    """Classes are divided one by one."""
+def test_classes_are_split_independently() -> None:
+    """Adding a class does not change how the images of another class are split."""
     cats = [(digest(k), "cats") for k in range(50)]
     dogs = [(digest((k, "dog")), "dogs") for k in range(77)]
     assert split(cats + dogs, FRACTIONS)[:50] == split(cats, FRACTIONS)
 
 
-def test_copies_fill_up_with_single_files() -> None:
-    """A group too large for the room that is left does not keep later images out of it."""
+def test_splits_are_filled_up_with_single_files() -> None:
+    """If a group of copies does not fit into a split, the split is filled with single images instead."""
     found = [(digest("copy"), "cats")] * 6 + [(digest(k), "cats") for k in range(14)]
     counts = Counter(split(found, FRACTIONS))
     assert counts == {"train": 14, "validation": 3, "test": 3}
 
 
-def test_a_file_in_two_classes_lies_in_one_split() -> None:
-    """Otherwise it would leak."""
+def test_a_file_in_two_classes_is_in_one_split() -> None:
+    """A file that occurs in two classes is assigned to one split, so that it does not leak."""
     found = [(digest(k), label) for k in range(100) for label in ("cats", "dogs")]
     splits = split(found, FRACTIONS, 1)
     assert splits[::2] == splits[1::2]
     assert Counter(splits) == {"train": 140, "validation": 30, "test": 30}
 
 
-def test_known_split_stays_what_it_was() -> None:
-    """Another sequence (tRain, vAlidation, tEst) would move images between the splits of everybody's data."""
+def test_a_known_split_never_changes() -> None:
+    """The split of given images never changes between versions; r, a and e stand for train, validation and test."""
     found = [(digest(k), "cats") for k in range(20)]
     assert "".join(name[1] for name in split(found, FRACTIONS, 0)) == "arrearraeerrrrrrrrrr"
 
@@ -144,10 +144,10 @@ def test_known_split_stays_what_it_was() -> None:
     fractions_of_splits,
     st.integers(0, 2**40),
 )
-def test_images_that_look_alike_stay_together_unless_they_are_a_crowd(
+def test_similar_images_stay_together(
     found: list[tuple[str, str]], links: list[tuple[int, int]], wanted: dict[str, float], seed: int
 ) -> None:
-    """No group is divided, and no split but train gets more than its count."""
+    """Groups of similar images are not divided between splits, and only train can exceed its count."""
     digests, labels = [one for one, _ in found], [label for _, label in found]
     alike = [(one, other) for one, other in links if max(one, other) < len(found)]
     splits = draw_splits(digests, labels, wanted, seed, alike)

@@ -1,4 +1,4 @@
-"""The index of known files: it remembers what it may, and never stands in the way."""
+"""The index of verified files, and its behavior if it is damaged, locked or outdated."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BROKEN = ImageFacts("cd" * 32, 100, problem=Message("image-truncated", "is trunc
 
 @pytest.fixture
 def index(tmp_path: Path) -> StatIndex:
-    """An index in a folder that does not exist yet."""
+    """Return an index in a folder that does not exist yet."""
     return StatIndex(tmp_path / "cache" / "images.sqlite")
 
 
-def test_what_is_remembered_comes_back(index: StatIndex) -> None:
-    """Good and bad images, below the folder that is asked for and nowhere else."""
+def test_stored_entries_are_returned(index: StatIndex) -> None:
+    """Entries of good and bad images are returned for the requested folder only, until they are removed."""
     name = "/d/a/" + os.fsdecode(b"\xff'\n.jpg")
     index.remember([(name, OLD, FACTS), ("/d/a/b.jpg", OLD, BROKEN), ("/d/ab/c.jpg", OLD, FACTS), ("/d", OLD, FACTS)])
     assert index.below(Path("/d/a")) == {name: (OLD, FACTS), "/d/a/b.jpg": (OLD, BROKEN)}
@@ -37,23 +37,23 @@ def test_what_is_remembered_comes_back(index: StatIndex) -> None:
     assert index.below(Path("/d/a")) == {"/d/a/b.jpg": (OLD, BROKEN)}
 
 
-def test_a_later_word_replaces_an_earlier_one(index: StatIndex) -> None:
-    """One row a path."""
+def test_a_later_entry_replaces_an_earlier_one(index: StatIndex) -> None:
+    """A new entry for a path replaces the earlier one."""
     index.remember([("/d/a", OLD, BROKEN)])
     index.remember([("/d/a", OLD, FACTS)])
     assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
 
 
-def test_what_may_pass_is_not_remembered(index: StatIndex) -> None:
-    """A permission may be granted, a limit raised."""
+def test_transient_problems_are_not_stored(index: StatIndex) -> None:
+    """Transient problems, such as a missing permission, are not stored."""
     index.remember(
         [("/d/a", OLD, ImageFacts("", 0, problem=Message("image-unreadable", "permission denied"), is_transient=True))]
     )
     assert index.below(Path("/d")) == {}
 
 
-def test_files_changed_just_now_are_not_remembered(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second change within the same tick of the clock would go unnoticed; a coarse clock has a long tick."""
+def test_files_changed_just_now_are_not_stored(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files modified within the last clock tick are not stored, because a second change could go unnoticed."""
     now = 1_700_000_000_000_000_000
     monkeypatch.setattr(stat_index.time, "time_ns", lambda: now)
     fine, coarse = now - 60_000_001, now - 1_000_000_000
@@ -63,7 +63,7 @@ def test_files_changed_just_now_are_not_remembered(index: StatIndex, monkeypatch
 
 
 def test_key_changes_with_content_even_if_the_time_is_set_back(tmp_path: Path) -> None:
-    """Same size and modification time: the inode's own time tells."""
+    """The key of a file changes with its content, even if size and modification time are the same."""
     path = tmp_path / "a"
     path.write_bytes(b"1")
     before, key = path.stat(), stat_key(path)
@@ -73,8 +73,8 @@ def test_key_changes_with_content_even_if_the_time_is_set_back(tmp_path: Path) -
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_another_pillow_asks_again(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may read what the first refused."""
+def test_entries_of_a_different_pillow_are_ignored(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries made with a different version of Pillow are ignored, because it may read other images."""
     index.remember([("/d/a", OLD, BROKEN)])
     monkeypatch.setattr(stat_index, "_MADE_BY", "Pillow 99")
     assert index.below(Path("/d")) == {}
@@ -84,7 +84,7 @@ def test_another_pillow_asks_again(index: StatIndex, monkeypatch: pytest.MonkeyP
     "content", [b"this is no database at all, not even nearly" * 50, b"SQLite format 3\0" + b"\xff" * 5000]
 )
 def test_damaged_file_is_replaced(index: StatIndex, content: bytes) -> None:
-    """Nothing in it is missed but time."""
+    """An index file that is not a valid database is replaced by a new one."""
     index.path.parent.mkdir()
     index.path.write_bytes(content)
     assert index.below(Path("/d")) == {}
@@ -92,8 +92,8 @@ def test_damaged_file_is_replaced(index: StatIndex, content: bytes) -> None:
     assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
 
 
-def test_damage_in_the_middle_stops_nothing(index: StatIndex) -> None:
-    """A file that opens well and breaks later."""
+def test_damage_in_the_middle_is_tolerated(index: StatIndex) -> None:
+    """An index that is damaged in the middle does not raise errors and accepts new entries."""
     index.remember([(f"/d/{k:06}", OLD, FACTS) for k in range(2000)])
     data = bytearray(index.path.read_bytes())
     data[4096:-4096] = bytes(len(data) - 8192)
@@ -103,16 +103,16 @@ def test_damage_in_the_middle_stops_nothing(index: StatIndex) -> None:
     assert "/d/a" in index.below(Path("/d"))
 
 
-def test_rows_of_another_kind_are_ignored(index: StatIndex) -> None:
-    """SQLite takes anything in any column."""
+def test_rows_with_wrong_types_are_ignored(index: StatIndex) -> None:
+    """Rows with values of a wrong type are ignored."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
         table.execute("UPDATE images_3 SET digest = 5, width = 'wide' WHERE path = ?", (b"/d/a",))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 
-def test_locked_file_stops_nothing(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process is writing, and goes on for longer than anyone likes to wait."""
+def test_a_locked_file_is_tolerated(index: StatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that another process keeps locked is treated as empty after a short wait."""
     monkeypatch.setattr(stat_index, "_WAIT_S", 0.05)
     index.remember([("/d/a", OLD, FACTS)])
     with closing(sqlite3.connect(index.path, isolation_level=None)) as other:
@@ -122,8 +122,8 @@ def test_locked_file_stops_nothing(index: StatIndex, monkeypatch: pytest.MonkeyP
     assert index.below(Path("/d")) == {"/d/a": (OLD, FACTS)}
 
 
-def test_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    """A file in the place of the folder, a folder in the place of the file."""
+def test_a_folder_that_cannot_be_written_is_tolerated(tmp_path: Path) -> None:
+    """An index that cannot be created, because a file or folder is in its place, is treated as empty."""
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file" / "images.sqlite", tmp_path):
         index = StatIndex(path)
@@ -132,8 +132,8 @@ def test_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
         assert index.below(Path("/d")) == {}
 
 
-def test_table_of_another_kind_stops_nothing(index: StatIndex) -> None:
-    """A newer cnncli would use another name for it, but who knows."""
+def test_a_table_with_different_columns_is_tolerated(index: StatIndex) -> None:
+    """A table with unexpected columns is treated as empty."""
     index.path.parent.mkdir()
     with closing(sqlite3.connect(index.path)) as table, table:
         table.execute("CREATE TABLE images_3 (other TEXT)")
@@ -141,20 +141,20 @@ def test_table_of_another_kind_stops_nothing(index: StatIndex) -> None:
     assert index.below(Path("/d")) == {}
 
 
-def test_times_beyond_the_range_of_the_table_stop_nothing(index: StatIndex) -> None:
-    """A file from the far future."""
+def test_timestamps_out_of_range_are_not_stored(index: StatIndex) -> None:
+    """Files with timestamps beyond the range of SQLite integers are not stored, and no error is raised."""
     index.remember([("/d/a", (1, 2**70, -(2**70)), FACTS)])
     index.remember([("/d/a", (1, -(2**70), 5), FACTS)])
     assert index.below(Path("/d")) == {}
 
 
-def test_default_place_is_the_cache_folder() -> None:
-    """Named so that a person knows what it is."""
+def test_the_default_index_is_in_the_cache_folder() -> None:
+    """By default, the index is the file images.sqlite in the cache folder."""
     assert StatIndex().path == cache_dir() / "images.sqlite"
 
 
-def test_what_an_older_cnncli_remembered_is_read_anew_and_left_to_it(index: StatIndex) -> None:
-    """It knows no thumbnails; its table stays in the same file."""
+def test_the_table_of_an_older_version_is_ignored_and_kept(index: StatIndex) -> None:
+    """The table of an older version of cnncli is not used, but kept in the same file."""
     index.path.parent.mkdir()
     with closing(sqlite3.connect(index.path)) as table, table:
         table.execute("CREATE TABLE images_1 (path BLOB PRIMARY KEY, digest TEXT)")
@@ -167,16 +167,16 @@ def test_what_an_older_cnncli_remembered_is_read_anew_and_left_to_it(index: Stat
 
 
 @pytest.mark.parametrize("blob", [b"too short", "text", 5, None])
-def test_thumbnails_of_another_kind_are_ignored(index: StatIndex, blob: object) -> None:
-    """The images are read anew."""
+def test_invalid_thumbnails_are_ignored(index: StatIndex, blob: object) -> None:
+    """Rows with a thumbnail of a wrong type or size are ignored."""
     index.remember([("/d/a", OLD, FACTS), ("/d/b", OLD, FACTS)])
     with closing(sqlite3.connect(index.path)) as table, table:
         table.execute("UPDATE images_3 SET thumbnail = ? WHERE path = ?", (blob, b"/d/a"))
     assert list(index.below(Path("/d"))) == ["/d/b"]
 
 
-def test_thumbnails_come_back(index: StatIndex) -> None:
-    """Byte for byte."""
+def test_thumbnails_are_returned_unchanged(index: StatIndex) -> None:
+    """Thumbnails are returned byte for byte."""
     facts = ImageFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB", thumbnail=bytes(range(256)) + bytes(32))
     index.remember([("/d/a", OLD, facts)])
     assert index.below(Path("/d")) == {"/d/a": (OLD, facts)}

@@ -1,4 +1,4 @@
-"""Which folders are splits and classes, and which files are left out."""
+"""Recognizing split folders, class folders and images, and leaving out other files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.images.making import drawn_image, encoded, jpeg, write_classes, write
 
 
 def found_paths(root: Path) -> list[str]:
-    """Return the images of a folder, relative to it."""
+    """Return the relative paths of the images that are found in a folder."""
     return [os.path.relpath(one.file, root) for one in read_folders(root).records]
 
 
 def codes(found: LabeledImages, severity: str = "error") -> list[str]:
-    """Return the codes of the issues of one severity."""
+    """Return the codes of the issues with the given severity."""
     return [issue.code for issue in found.issues if issue.severity == severity]
 
 
@@ -36,7 +36,7 @@ def codes(found: LabeledImages, severity: str = "error") -> list[str]:
     ],
 )
 def test_split_folders_have_many_names(tmp_path: Path, names: tuple[str, str, str]) -> None:
-    """Folders that hold class folders are splits under every usual name, in any case."""
+    """Common names of split folders are recognized in upper and lower case."""
     for name in names:
         write_classes(tmp_path / name, {"cats": 1, "dogs": 2})
     found = read_folders(tmp_path)
@@ -50,7 +50,7 @@ def test_split_folders_have_many_names(tmp_path: Path, names: tuple[str, str, st
 
 
 def test_class_folders_without_splits(tmp_path: Path) -> None:
-    """Their split is `all`; classes are sorted as text."""
+    """Without split folders, all images belong to the split `all`, and class names are sorted as text."""
     write_classes(tmp_path, {"b": 1, "a": 1, "10": 1, "2": 1, "B": 1})
     found = read_folders(tmp_path)
     assert not found.has_splits
@@ -58,7 +58,7 @@ def test_class_folders_without_splits(tmp_path: Path) -> None:
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    """A folder of vehicles is a class if it holds images and other classes are next to it; a warning is given."""
+    """A folder called train that contains images next to other class folders is a class, with a warning."""
     write_classes(tmp_path, {"bus": 1, "car": 1, "train": 2})
     found = read_folders(tmp_path)
     assert found.classes == {"all": ("bus", "car", "train")}
@@ -69,12 +69,12 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     "name", ["tested", "trainer", "strain", "valley", "device", "contest", "latest", "training wheels"]
 )
 def test_names_that_only_resemble_splits_are_classes(name: str) -> None:
-    """A class is not taken for a split because of a part of its name."""
+    """Names that only contain the name of a split are not split names."""
     assert split_named(name) is None
 
 
-def test_splits_next_to_another_dataset(tmp_path: Path) -> None:
-    """A folder with `training_set`, `test_set` and something else is not a dataset of three classes."""
+def test_a_dataset_next_to_the_splits_is_not_a_class(tmp_path: Path) -> None:
+    """A different dataset next to split folders is not a class and gives a note."""
     for name in ("training_set", "test_set", "other_cats"):
         write_classes(tmp_path / name, {"cats": 1, "dogs": 1})
     found = read_folders(tmp_path)
@@ -83,7 +83,7 @@ def test_splits_next_to_another_dataset(tmp_path: Path) -> None:
 
 
 def test_class_folders_with_the_same_subfolders_are_a_warning(tmp_path: Path) -> None:
-    """Sites or cameras that each hold all classes are probably not the classes."""
+    """Class folders with identical subfolders, such as one folder per camera, give a warning."""
     for site in ("north", "south"):
         write_classes(tmp_path / site, {"cats": 1, "dogs": 1})
     found = read_folders(tmp_path)
@@ -92,7 +92,7 @@ def test_class_folders_with_the_same_subfolders_are_a_warning(tmp_path: Path) ->
 
 
 def test_folders_of_annotations_and_of_systems_are_not_classes(tmp_path: Path) -> None:
-    """They are left out and counted, unless an annotation folder holds images."""
+    """Annotation and system folders are not classes, unless an annotation folder contains images."""
     write_classes(tmp_path, {"cats": 1, "dogs": 1, "masks": 1})
     write_tree(tmp_path, {"annotations/a.xml": b"x", "@eaDir/a.jpg": jpeg(), "node_modules/a.png": jpeg()})
     (tmp_path / "$RECYCLE.BIN").mkdir()
@@ -102,7 +102,7 @@ def test_folders_of_annotations_and_of_systems_are_not_classes(tmp_path: Path) -
 
 
 def test_folders_next_to_the_splits_are_left_out_with_a_note(tmp_path: Path) -> None:
-    """They are neither classes nor ignored silently."""
+    """A folder next to the split folders is left out, counted and reported in a note."""
     write_classes(tmp_path / "train", {"cats": 1, "dogs": 1})
     write_classes(tmp_path / "unlabeled", {"x": 1})
     found = read_folders(tmp_path)
@@ -112,7 +112,7 @@ def test_folders_next_to_the_splits_are_left_out_with_a_note(tmp_path: Path) -> 
 
 
 def test_two_names_of_one_split_are_a_problem(tmp_path: Path) -> None:
-    """It is impossible to know which one is meant."""
+    """Two folders that could both be the validation split are a problem."""
     for name in ("train", "val", "validation"):
         write_classes(tmp_path / name, {"cats": 1, "dogs": 1})
     (issue,) = read_folders(tmp_path).issues
@@ -120,7 +120,7 @@ def test_two_names_of_one_split_are_a_problem(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_images_are_counted_by_reason(tmp_path: Path) -> None:
-    """Hidden files, files of macOS and Windows, other files and images outside of classes are left out."""
+    """Hidden files, system files, other files and images outside class folders are counted by reason."""
     write_classes(tmp_path, {"cats": 2, "dogs": 2})
     write_tree(
         tmp_path,
@@ -150,13 +150,13 @@ def test_files_that_are_not_images_are_counted_by_reason(tmp_path: Path) -> None
 
 
 def test_images_are_found_by_content_or_by_name(tmp_path: Path) -> None:
-    """A PNG without a suffix is an image; a text named .jpg is a broken one."""
+    """Files with the content or the name of an image are found as images."""
     write_tree(tmp_path, {"a/x": encoded(drawn_image()), "a/y.dat": jpeg(), "a/z.JPG": b"text", "b/q.txt": b"text"})
     assert found_paths(tmp_path) == ["a/x", "a/y.dat", "a/z.JPG"]
 
 
 def test_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
-    """The depth does not matter."""
+    """Images in subfolders of any depth belong to their class folder."""
     deep = "/".join(["d"] * 200)
     write_tree(tmp_path, {f"cats/{deep}/a.jpg": jpeg(), "dogs/2024/may/b.jpg": jpeg(1), "dogs/c.jpg": jpeg(2)})
     found = read_folders(tmp_path)
@@ -164,7 +164,7 @@ def test_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
 
 
 def test_loops_of_links_end_and_real_paths_are_preferred(tmp_path: Path) -> None:
-    """Links to the folder itself, to its parent, to another class and to each other are followed once."""
+    """Loops of links are followed only once, and images are listed under their real paths."""
     write_classes(tmp_path, {"cats": 1, "dogs": 1})
     (tmp_path / "cats" / "again").symlink_to(tmp_path / "cats")
     (tmp_path / "cats" / "all").symlink_to(tmp_path)
@@ -181,7 +181,7 @@ def test_loops_of_links_end_and_real_paths_are_preferred(tmp_path: Path) -> None
 
 
 def test_linked_images_and_class_folders_count(tmp_path: Path) -> None:
-    """Datasets are often arranged with links."""
+    """Linked images and linked class folders are used like real ones."""
     store = write_classes(tmp_path / "store", {"cats": 2, "dogs": 1})
     root = tmp_path / "set"
     (root / "cats").mkdir(parents=True)
@@ -193,7 +193,7 @@ def test_linked_images_and_class_folders_count(tmp_path: Path) -> None:
 @pytest.mark.timeout(20)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipes_do_not_hang(tmp_path: Path) -> None:
-    """A pipe that is named like an image is refused later; another is left out."""
+    """Named pipes are never opened; those named like images are listed and refused later, others left out."""
     write_classes(tmp_path, {"cats": 1, "dogs": 1})
     os.mkfifo(tmp_path / "cats" / "pipe.jpg")
     os.mkfifo(tmp_path / "cats" / "pipe")
@@ -204,7 +204,7 @@ def test_pipes_do_not_hang(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
 def test_names_may_be_any_bytes(tmp_path: Path) -> None:
-    """Names of files and classes may hold bytes that are not UTF-8."""
+    """Names of files and classes may contain bytes that are not UTF-8."""
     name = os.fsdecode(b"\xff\xfe caf\xc3\xa9\n")
     write_classes(tmp_path, {name: 1, "dogs": 1})
     write_tree(tmp_path, {f"{name}/{name}.jpg": jpeg(7)})
@@ -213,8 +213,8 @@ def test_names_may_be_any_bytes(tmp_path: Path) -> None:
     assert len(found.records) == 3
 
 
-def test_no_such_folder_and_a_file_are_errors(tmp_path: Path) -> None:
-    """The error names the path, and for a well-known dataset the command that creates it."""
+def test_a_missing_folder_and_a_file_are_errors(tmp_path: Path) -> None:
+    """A missing folder or a file gives an error with its path; for dogs-vs-cats, it names `data prepare`."""
     (tmp_path / "file").write_bytes(b"")
     for name in ("nowhere", "file", "dogs-vs-cats"):
         with pytest.raises(DataError) as error:
@@ -224,7 +224,7 @@ def test_no_such_folder_and_a_file_are_errors(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its images would be missing silently."""
+    """A class folder that cannot be listed is an error, because its images would be missing silently."""
     write_classes(tmp_path, {"cats": 1, "dogs": 1})
     scandir = os.scandir
 
@@ -239,7 +239,7 @@ def test_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: p
 
 
 def test_images_below_a_folder(tmp_path: Path) -> None:
-    """For predictions there need not be classes, and paths stay as they were given."""
+    """`images_below` returns all images below a folder as given, without needing class folders."""
     write_tree(tmp_path, {"b/x.jpg": jpeg(), "a.png": b"", "notes.txt": b"x", ".hidden.jpg": jpeg()})
     assert images_below(tmp_path) == ([tmp_path / "a.png", tmp_path / "b" / "x.jpg"], [])
     found, issues = images_below(tmp_path / "none")
