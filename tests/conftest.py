@@ -1,4 +1,4 @@
-"""Fixtures of all tests: private folders, signals, and the folder of real photographs."""
+"""Fixtures shared by all tests: private folders, signal handling, and the folder of real photographs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c() -> None:
-    """Handle Ctrl-C as on a terminal; a shell lets background jobs and their children ignore it."""
+    """Restore the handling of Ctrl-C, which shells disable for background jobs and their children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -34,5 +34,5 @@ def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests marked `first`, the longest, so that the other processes share the rest."""
+    """Run the longest tests, marked `first`, before all others, so that all processes stay busy until the end."""
     items.sort(key=lambda item: item.get_closest_marker("first") is None)

@@ -1,4 +1,4 @@
-"""The Python API: the example of the documentation, and the cost of an import."""
+"""The Python API: the documentation's example, and the cost of the import."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMPLE = next(block.body for block in blocks(ROOT / PAGE) if block.language == 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """Run the example, and return its variables; `printed` holds what it printed."""
+    """Run the example and return its variables, with its output as `printed`."""
     folder = tmp_path_factory.mktemp("notebook")
     names: dict[str, object] = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -41,7 +41,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 def test_the_example_runs(example: dict[str, object]) -> None:
-    """The example trains, predicts, fine-tunes, evaluates and loads, and prints what it should."""
+    """The example trains, predicts, fine-tunes, evaluates, loads, and prints the expected output."""
     run, deeper, printed = example["run"], example["deeper"], example["printed"]
 
     assert isinstance(printed, list)
@@ -53,7 +53,7 @@ def test_the_example_runs(example: dict[str, object]) -> None:
 
 
 def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
-    """Five epochs are enough to classify nine of ten drawn images correctly."""
+    """Five epochs suffice to classify nine out of ten drawn images correctly."""
     run = example["run"]
 
     assert run.metrics["test"].n == 100  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
 
 
 def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
-    """In float32 the loaded Keras model and `predict` agree to 1e-5, with a bfloat16 trunk to 0.1."""
+    """The loaded Keras model and `predict` agree to 1e-5 in float32, and to 0.1 with a bfloat16 trunk."""
     model, deeper = example["model"], example["deeper"]
     image = ROOT / "data" / "sample" / "test" / "dogs" / "dog.0.jpg"
     pixels = np.asarray(Image.open(image).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR))
@@ -75,7 +75,7 @@ def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
 
 
 def test_predict_raises_with_every_image_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:
-    """In Python, images that cannot be used are raised, all of them in one error."""
+    """`cnncli.predict` raises one error that names all unusable images."""
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
 
     with pytest.raises(DataError) as caught:
@@ -95,7 +95,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_predict_takes_paths_bytes_pillow_images_and_arrays(tiny: Run, tmp_path: Path) -> None:
-    """One image or several, in any form, give the probabilities of the file, and are named by their place."""
+    """In any form, one image or several give the same probabilities as the file, and are named by their position."""
     path = tmp_path / "image.png"
     Image.fromarray(draw_image("dots", 7)).save(path)
     with Image.open(path) as opened, Image.open(path) as loaded:
@@ -115,7 +115,7 @@ def test_predict_takes_paths_bytes_pillow_images_and_arrays(tiny: Run, tmp_path:
 
 
 def test_predict_names_every_image_that_it_cannot_use(tiny: Run) -> None:
-    """Arrays and bytes that are not images are errors with their place in the list."""
+    """Arrays and bytes that are not images are reported with their positions in the list."""
     with pytest.raises(DataError) as caught:
         cnncli.predict([np.zeros((8, 8, 3)), draw_image("dots", 1), b"text"], run=tiny)
 
@@ -125,7 +125,7 @@ def test_predict_names_every_image_that_it_cannot_use(tiny: Run) -> None:
 
 @pytest.mark.parametrize("images", [5, None, [b"", 5], np.float32(3)])
 def test_predict_rejects_anything_else(images: object, tiny: Run) -> None:
-    """Numbers and None are errors with the types that are accepted."""
+    """Numbers and None raise an error that lists the accepted types."""
     with pytest.raises(CnncliError) as caught:
         cnncli.predict(images, run=tiny)  # type: ignore[arg-type]
 
@@ -133,7 +133,7 @@ def test_predict_rejects_anything_else(images: object, tiny: Run) -> None:
 
 
 def test_load_knows_the_classes(tiny: Run) -> None:
-    """A loaded classifier has the names of its classes in the order of its scores."""
+    """A loaded classifier has its class names in the order of its scores."""
     classifier = cnncli.load(tiny)
     pixels = draw_image("dots", 7)
     (prediction,) = cnncli.predict(pixels, run=tiny)
@@ -144,7 +144,7 @@ def test_load_knows_the_classes(tiny: Run) -> None:
 
 
 def test_train_resumes_a_run(tiny: Run) -> None:
-    """A run, its path or its name is resumed as on the command line: a finished one is returned or extended."""
+    """`cnncli.train` takes a run, its path or its name, and returns or extends a finished run as the CLI does."""
     by_path = cnncli.train(tiny.path)
     by_name = cnncli.train(tiny.path.name, runs_dir=tiny.path.parent)
     extended = cnncli.train(tiny, {"training.epochs": 2})
@@ -166,7 +166,7 @@ def test_train_raises_with_every_mistake_of_a_config() -> None:
 
 @pytest.mark.parametrize("verb", ["evaluate", "finetune", "load"])
 def test_a_missing_run_is_an_error(verb: str, tmp_path: Path) -> None:
-    """Without a run, the newest finished one is required."""
+    """Omitting the run is an error if there is no finished run."""
     with pytest.raises(RunError) as caught:
         getattr(cnncli, verb)(runs_dir=tmp_path)
 
@@ -174,7 +174,7 @@ def test_a_missing_run_is_an_error(verb: str, tmp_path: Path) -> None:
 
 
 def test_the_public_names() -> None:
-    """The public functions are sorted and documented."""
+    """All public functions are documented, and their names are sorted."""
     assert cnncli.__all__ == sorted(["train", "finetune", "evaluate", "predict", "load"])
     assert [name for name in cnncli.__all__ if not inspect.getdoc(getattr(cnncli, name))] == []
 
@@ -201,7 +201,7 @@ def test_an_import_costs_nothing() -> None:
     ],
 )
 def test_an_empty_path_is_refused(call: Callable[[], object]) -> None:
-    """An empty string is an error and never means the current folder."""
+    """An empty string is an error and is never taken for the current folder."""
     with pytest.raises(ConfigError) as caught:
         call()
 
@@ -212,7 +212,7 @@ def test_an_empty_path_is_refused(call: Callable[[], object]) -> None:
     "setting", [("dtype_policy", "mixed_float16"), ("floatx", "float16"), ("image_data_format", "channels_first")]
 )
 def test_keras_settings_of_the_process_do_not_reach_a_training(setting: tuple[str, str], tmp_path: Path) -> None:
-    """Every layer is float32 and channels last, and the settings of the process are the same afterwards."""
+    """Every layer is float32 and channels-last, and the process's Keras settings are unchanged afterwards."""
     keras, (name, value) = import_keras(), setting
     draw_dataset(tmp_path / "data")
     config = tiny_config(tmp_path / "data", mode="from-scratch", training={"epochs": 1})

@@ -1,4 +1,4 @@
-"""Every config of the project holds what its first lines promise."""
+"""Every config of the project keeps the promises of its header."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the configs with drawn images in place of their data."""
+    """A copy of the configs, with drawn images as their data."""
     root = tmp_path_factory.mktemp("checkout")
     for path in CONFIGS:
         copy = root / path.relative_to(ROOT)
@@ -52,19 +52,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def header(path: Path) -> str:
-    """The comment that opens a config."""
+    """The comment at the top of a config."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return "\n".join(lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))])
 
 
 def test_the_configs_exist() -> None:
-    """Each network of the course has a config, and there is one to begin with."""
+    """There is a config for each network of the course, and one for beginners."""
     assert {path.relative_to(ROOT).as_posix() for path in CONFIGS} >= NAMES
 
 
 @EVERY_CONFIG
 def test_the_first_command_of_a_config_trains_it(path: Path) -> None:
-    """The command parses and names the file itself."""
+    """The first command in a config's header is valid and names that config."""
     command = command_lines(header(path))[0]
 
     assert parse(command).command_path == "cnncli train"
@@ -73,14 +73,14 @@ def test_the_first_command_of_a_config_trains_it(path: Path) -> None:
 
 @EVERY_CONFIG
 def test_every_command_in_a_config_can_be_typed(path: Path) -> None:
-    """All commands in the first lines parse."""
+    """All commands in the header of a config are valid."""
     for command in command_lines(header(path)):
         parse(command)
 
 
 @EVERY_CONFIG
 def test_a_config_says_what_to_expect(path: Path) -> None:
-    """The first lines name images, weights and an accuracy, measured or published."""
+    """The header names the images, the weights and an accuracy, measured or published."""
     lines = re.findall(r"^# (Images|Weights|Expect)   ", header(path), re.M)
 
     assert lines == ["Images", "Weights", "Expect"]
@@ -89,7 +89,7 @@ def test_a_config_says_what_to_expect(path: Path) -> None:
 
 @EVERY_CONFIG
 def test_a_config_finds_its_images_where_it_says_to_put_them(path: Path) -> None:
-    """The folder that `data prepare` creates is the folder of the config."""
+    """The config reads the folder that `data prepare` creates."""
     data = load_config(path, environment={}, check_paths=False).data.path
     prepare = re.search(r"cnncli (data prepare .*)", header(path))
 
@@ -110,7 +110,7 @@ def test_a_config_is_valid(path: Path, checkout: Path, capsys: pytest.CaptureFix
 
 @EVERY_CONFIG
 def test_a_config_has_the_name_of_its_file(path: Path) -> None:
-    """Its runs can be distinguished, and it has no notes."""
+    """A config is named after its file, so that its runs can be told apart, and loading it gives no notes."""
     config = load_config(path, environment={}, check_paths=False)
 
     assert config.name == path.stem
@@ -119,7 +119,7 @@ def test_a_config_has_the_name_of_its_file(path: Path) -> None:
 
 @pytest.mark.parametrize("network", ["VGG16", "ResNet50", "DenseNet121", "MobileNet", "Xception", "EfficientNetLite0"])
 def test_a_features_config_freezes_its_network(network: str) -> None:
-    """There is one stage, with ImageNet weights and a frozen backbone."""
+    """A feature-extraction config has one stage with ImageNet weights and a frozen backbone."""
     path = ROOT / "configs" / "dogs-vs-cats" / f"{network.lower()}-features.yaml"
     config = load_config(path, environment={}, check_paths=False)
 
@@ -134,7 +134,7 @@ def test_a_features_config_freezes_its_network(network: str) -> None:
 def test_a_finetune_config_trains_the_top_of_its_network(
     name: str, first: str, parameters: int, checkout: Path
 ) -> None:
-    """The first stage trains the head, the second the last convolutional block too, except batch norm."""
+    """The first stage trains the head, the second also the last convolutional block, except batch normalization."""
     config = load_config(checkout / "configs" / "dogs-vs-cats" / f"{name}-finetune.yaml", environment={})
     summary = summarize_config(config)
     trained = [layer for layer in summary.layers if layer.trainable and not layer.name.startswith("head_")]

@@ -37,7 +37,7 @@ GENERATED = pages()
 
 
 def _pages_with_commands() -> Iterator[object]:
-    """Yield the pages with commands. Those of how-to/ that train are slow: README and tutorial train as well."""
+    """Yield pages with commands. How-to pages that train are slow tests; README and tutorial already cover training."""
     for name, path in PAGES.items():
         commands = [command for block in blocks(path) if not block.reason for command in block.commands]
         trains = any(command.startswith(("cnncli train", "cnncli finetune")) for command in commands)
@@ -46,7 +46,7 @@ def _pages_with_commands() -> Iterator[object]:
 
 
 def text_of(name: str) -> str:
-    """Return the text of a page of docs/, generated or not, as it is in the site."""
+    """Return the text of a page of docs/, written or generated, as on the site."""
     return GENERATED[name] if name in GENERATED else fill_in((DOCS / name).read_text(encoding="utf-8"))
 
 
@@ -70,7 +70,7 @@ def workspace(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 @pytest.mark.parametrize("name", list(_pages_with_commands()))
 def test_the_commands_of_a_page_run(name: str, workspace: Path) -> None:
-    """Every command and every Python example of a page works, in their order."""
+    """All commands and Python examples of a page run successfully in order."""
     names: dict[str, object] = {"__name__": "example"}
     for block in blocks(PAGES[name]):
         for command in block.commands if block.reason is None else ():
@@ -80,7 +80,7 @@ def test_the_commands_of_a_page_run(name: str, workspace: Path) -> None:
 
 
 def _run(line: str) -> None:
-    """Run a line of a shell; cnncli runs in this process if possible, which saves importing TensorFlow again."""
+    """Run a shell line; run cnncli in this process if possible, to avoid importing TensorFlow again."""
     if line.startswith(INSTALL):
         return  # .ci/run runs them; see test_readme.py
     for part in line.split(" && "):
@@ -97,13 +97,13 @@ def _run(line: str) -> None:
 
 
 def _folder_of(words: list[str]) -> Path:
-    """Return the folder of a command: scripts and tests run in the checkout."""
+    """Return the folder in which a command runs: the checkout for scripts and tests."""
     return ROOT if words[0] == "python" else Path.cwd()
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_commands_of_a_page_parse(name: str) -> None:
-    """Every command is one that cnncli accepts, also those that need a download, a certain run or minutes."""
+    """cnncli accepts every command, including those that need a download, a specific run or minutes."""
     for block in blocks(PAGES[name]):
         for line in block.commands:
             for words in command_lines(line):
@@ -114,7 +114,7 @@ def test_the_commands_of_a_page_parse(name: str) -> None:
 
 
 def test_examples_of_contributing_are_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The modules that CONTRIBUTING shows can be imported as they stand."""
+    """The modules shown in CONTRIBUTING can be imported unchanged."""
     examples = [block.body for block in blocks(ROOT / "CONTRIBUTING.md") if block.body.startswith('"""')]
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -126,7 +126,7 @@ def test_examples_of_contributing_are_modules(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_within_the_text_exist(name: str) -> None:
-    """A command in backticks begins with the name of a command and has its options."""
+    """Every command in backticks starts with the name of a command and has only options of that command."""
     prose = re.sub(r"^```.*?^```$", "", PAGES[name].read_text(encoding="utf-8"), flags=re.M | re.S)
     commands = {" ".join(words) for words in COMMANDS}
     for text in re.findall(r"`cnncli ([a-z][^`]*)`", prose):
@@ -135,7 +135,7 @@ def test_commands_within_the_text_exist(name: str) -> None:
 
 
 def test_every_line_of_the_installation_is_that_of_the_readme() -> None:
-    """The pages install with the beginning of the command that is tested."""
+    """The pages install cnncli with the first part of the tested command."""
     lines = [line for path in PAGES.values() for block in blocks(path) for line in block.commands]
     installing = [line for line in lines if line.startswith(INSTALL)]
 
@@ -144,14 +144,14 @@ def test_every_line_of_the_installation_is_that_of_the_readme() -> None:
 
 
 def links_of(text: str) -> list[str]:
-    """Return the targets of links and images, without those on other servers."""
+    """Return the targets of links and images, except those on other servers."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     found = re.findall(r"\]\(([^)]*)\)", prose) + re.findall(r'(?:src|srcset)="([^"]*)"', prose)
     return [target for target in found if "://" not in target]
 
 
 def anchors_of(text: str) -> set[str]:
-    """Return the anchors of the headings of a page, and those that are set by hand."""
+    """Return the anchors of a page's headings, and explicit anchors."""
     titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
     slugs = {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
     return slugs | set(re.findall(r"\{ #([\w-]+) \}", text))
@@ -159,7 +159,7 @@ def anchors_of(text: str) -> set[str]:
 
 @pytest.mark.parametrize("name", [*PAGES, *(f"docs/{name}" for name in GENERATED if name.endswith(".md"))])
 def test_links_resolve(name: str) -> None:
-    """Pages, figures and headings that are linked to exist."""
+    """All linked pages, figures and headings exist."""
     generated = name.removeprefix("docs/")
     text = GENERATED[generated] if generated in GENERATED else PAGES[name].read_text(encoding="utf-8")
     for target in links_of(text):
@@ -173,7 +173,7 @@ def test_links_resolve(name: str) -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    """mkdocs.yml names every page, written or generated, once."""
+    """mkdocs.yml lists every page, written or generated, exactly once."""
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
 
@@ -181,7 +181,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_figures_are_small_and_have_two_variants() -> None:
-    """Each figure has a light and a dark variant, of less than 200 kB."""
+    """Each figure has a light and a dark variant of less than 200 kB each."""
     figures = sorted((DOCS / "figures").iterdir())
     names = {path.name for path in figures}
 
@@ -190,7 +190,7 @@ def test_figures_are_small_and_have_two_variants() -> None:
 
 
 def test_the_packages_are_in_import_order() -> None:
-    """The layers of the diagram hold the packages in the order that imports keep, and describe each that exists."""
+    """The layers of the diagram list all packages in import order, with a description of each."""
     order = [name for layer in reversed(LAYERS.values()) for name in layer]
 
     assert order == [name for name in PACKAGES if name not in ("__main__", "cnncli")]
@@ -199,19 +199,19 @@ def test_the_packages_are_in_import_order() -> None:
 
 
 def test_every_file_of_a_run_is_described() -> None:
-    """The table of the run directory has all files that a run can have."""
+    """The table of the run directory lists all files that a run can contain."""
     assert set(first_column(text_of("reference/run-directory.md"))) == {file.name for file in run_files()}
 
 
 def test_every_command_is_in_the_reference() -> None:
-    """The reference has the help of each command."""
+    """The reference contains the help of each command."""
     titles = set(re.findall(r"^## cnncli (.*)$", text_of("reference/commands.md"), re.M))
 
     assert titles >= {" ".join(words) for words in COMMANDS}
 
 
 def test_every_setting_is_in_the_reference() -> None:
-    """The reference has each setting, as a line or as the heading of a group."""
+    """The reference contains each setting, as a line or as the heading of a group."""
     text = text_of("reference/settings.md")
     keys = [setting.key for setting in all_settings() if not re.match(r"training\.stages\.N\.\w+\.", setting.key)]
 
@@ -219,7 +219,7 @@ def test_every_setting_is_in_the_reference() -> None:
 
 
 def test_every_network_and_optimizer_is_in_the_reference() -> None:
-    """The reference has each name of the catalogue, with its options."""
+    """The reference contains each name of the catalogue, with its options."""
     networks, optimizers = text_of("reference/networks.md"), text_of("reference/optimizers.md")
 
     assert [name for name in NETWORKS if f"| `{name}` |" not in networks] == []
@@ -231,7 +231,7 @@ def test_every_network_and_optimizer_is_in_the_reference() -> None:
 
 
 def test_every_code_is_in_the_reference() -> None:
-    """The reference explains each code of an error or a warning, with an anchor of its name."""
+    """The reference explains each code of an error or a warning, at an anchor named after the code."""
     text = text_of("reference/errors.md")
 
     assert [code for code in load_explanations() if f"| `{code}`{{ #{code} }} |" not in text] == []
@@ -248,7 +248,7 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
 
 
 def test_the_environment_variables_are_described() -> None:
-    """The table has the variables that name folders, and an example of a setting."""
+    """The table contains the variables for folders, and an example of a setting."""
     shown = first_column(section(text_of("how-to/scripts.md"), "Environment variables"))
 
     assert set(shown) == {*FOLDERS, "CNNCLI_<SETTING>", "KERAS_HOME", "NO_COLOR"}
@@ -258,7 +258,7 @@ def test_the_environment_variables_are_described() -> None:
     "variable", sorted({v for name in PAGES for v in re.findall(r"`(CNNCLI_[A-Z_]+=\w+)`", PAGES[name].read_text())})
 )
 def test_a_setting_in_the_environment_is_one(variable: str) -> None:
-    """The examples of environment variables change the setting that they name."""
+    """Each example of an environment variable changes the setting that it names."""
     name, _, value = variable.partition("=")
 
     config = config_from_mapping({"data": {"path": "."}}, environment={name: value}, check_paths=False)
@@ -268,7 +268,7 @@ def test_a_setting_in_the_environment_is_one(variable: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_overrides_and_examples_of_yaml_are_settings(name: str) -> None:
-    """Every `key=value` in backticks and every block of YAML is accepted, quotes included."""
+    """Every `key=value` in backticks, quotes included, and every YAML block is accepted."""
     text = PAGES[name].read_text(encoding="utf-8")
     overrides = [shlex.split(found)[0] for found in re.findall(r"`('?[a-z_]+\.[a-z_.]+=[^`]*)`", text)]
     shown = [one for one in overrides if not one.endswith("=N")]
@@ -284,7 +284,7 @@ def test_overrides_and_examples_of_yaml_are_settings(name: str) -> None:
 
 @pytest.mark.parametrize("mode", ["feature-extraction", "fine-tuning", "from-scratch"])
 def test_the_modes_have_the_stages_of_the_table(mode: str) -> None:
-    """The table of modes names their stages in their order."""
+    """The table of modes lists the stages of each mode in order."""
     row = re.search(rf"^\| `{mode}` \| ([^|]*) \|", text_of("how-to/configure.md"), re.M)
     config = config_from_mapping({"data": {"path": "."}, "mode": mode}, environment={}, check_paths=False)
 

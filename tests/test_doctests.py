@@ -1,4 +1,4 @@
-"""The examples in docstrings are true."""
+"""Examples in docstrings produce the output that they show."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MODULES = sorted(
 
 
 def test_there_are_examples() -> None:
-    """The search for examples finds some."""
+    """At least three modules contain doctest examples."""
     assert len(MODULES) >= 3
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_give_what_they_show(module: str) -> None:
-    """Every example of the module runs and prints what stands below it."""
+    """Every doctest in the module produces the output that it shows."""
     result = doctest.testmod(importlib.import_module(module))
 
     assert result.attempted > 0

@@ -1,4 +1,4 @@
-"""Errors with their messages, codes and exit codes, and paths that are safe to print."""
+"""Errors: messages, codes, exit codes, and paths that are safe to print."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issub
 
 
 def test_an_error_carries_all_its_problems() -> None:
-    """One error has all problems of a phase, with their codes; text without a code has an empty one."""
+    """One error contains all problems of a phase with their codes; text without a code has an empty code."""
     error = ConfigError([Message("config-key-unknown", "a.yaml:1:1: one", key="one"), "a.yaml:2:1: two"])
 
     assert error.problems == ("a.yaml:1:1: one", "a.yaml:2:1: two")
@@ -28,12 +28,12 @@ def test_an_error_carries_all_its_problems() -> None:
 
 
 def test_one_problem_is_one_line() -> None:
-    """A single text is one problem, and not one per character."""
+    """A single string is one problem, not one problem per character."""
     assert DataError("no images").problems == ("no images",)
 
 
 def test_an_image_error_names_the_image_and_the_reason() -> None:
-    """The error has the path and the reason as attributes, and the code and the facts of the reason."""
+    """The error has path and reason as attributes, and the code and facts of the reason."""
     error = ImageError(Path("cats/1.jpg"), Message("image-truncated", "truncated", line=3))
 
     assert (error.path, error.reason, str(error)) == (Path("cats/1.jpg"), "truncated", "cats/1.jpg: truncated")
@@ -43,7 +43,7 @@ def test_an_image_error_names_the_image_and_the_reason() -> None:
 
 
 def test_exit_codes() -> None:
-    """A missed minimum exits with 3, every other error of the tree with 2."""
+    """A missed minimum accuracy exits with 3, every other error class with 2."""
     assert {kind: kind.exit_code for kind in TREE} == {kind: 3 if kind is MinimumMissedError else 2 for kind in TREE}
 
 
@@ -64,7 +64,7 @@ def test_every_error_is_documented(kind: type[CnncliError]) -> None:
     ],
 )
 def test_a_path_is_shown_on_one_line_without_control_characters(path: str, shown: str) -> None:
-    """Bytes that are not UTF-8 and control characters are escaped, and everything else is unchanged."""
+    """Bytes that are not UTF-8 and control characters are escaped; all other characters are unchanged."""
     assert printable(path) == shown
 
 
@@ -79,7 +79,7 @@ def test_any_path_can_be_printed(path: str) -> None:
 
 
 def test_a_message_is_a_string_with_a_code_and_facts() -> None:
-    """A message can be used like its text, and copied."""
+    """A message behaves like its text and can be copied."""
     message = Message("data-class-missing", "no class", path="cats")
 
     assert message == "no class"

@@ -1,4 +1,4 @@
-"""Imports go in one direction between packages, and heavy packages are imported only where they are used."""
+"""Packages import only earlier packages, and heavy packages are imported only where they are used."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ MEDIUM = ("numpy", "PIL", "pydantic", "yaml", "rich")
 
 
 def package(module: str) -> str:
-    """Return the part of a module's full name behind `cnncli`."""
+    """Return the part of a module's full name after `cnncli`."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "cnncli"
 
 
 def module_of(path: Path) -> str:
-    """Return the full name of a module, given by its file."""
+    """Return the full name of the module in a file."""
     return ".".join(("cnncli", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
 
 
@@ -61,7 +61,7 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def against_the_order(path: Path) -> list[str]:
-    """Return the imports of a file that point at a later package."""
+    """Return a file's imports of later packages."""
     here = PACKAGES.index(package(module_of(path)))
     return [
         f"{path.relative_to(ROOT.parent)}:{line}: {PACKAGES[here]} imports {name}"
@@ -71,14 +71,14 @@ def against_the_order(path: Path) -> list[str]:
 
 
 def test_every_package_has_a_place_in_the_order() -> None:
-    """Every folder and module at the top of the package has a place in the order."""
+    """Every top-level folder and module of the package has a place in the import order."""
     assert {package(module_of(path)) for path in FILES} <= set(PACKAGES)
     assert len(FILES) > 30
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_imports_point_to_earlier_packages(path: Path) -> None:
-    """No package imports one that comes after it."""
+    """No package imports a later package."""
     assert against_the_order(path) == []
 
 
@@ -120,7 +120,7 @@ def run_and_list_modules(words: list[str], folder: Path) -> tuple[int, set[str]]
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["-q", "--help"], ["trian"]], ids=" ".join)
 def test_help_imports_nothing_slow(words: list[str], tmp_path: Path) -> None:
-    """Help appears at once, since it imports only click."""
+    """The help imports only click, so it appears at once."""
     code, modules = run_and_list_modules(words, tmp_path)
 
     assert code == (2 if words == ["trian"] else 0)
@@ -129,7 +129,7 @@ def test_help_imports_nothing_slow(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_help_of_a_command_imports_nothing_heavy(verb: str, tmp_path: Path) -> None:
-    """The module of a command imports nothing heavy until the command runs."""
+    """The module of a command imports nothing heavy before the command runs."""
     code, modules = run_and_list_modules([verb, "--help"], tmp_path)
 
     assert code == 0
@@ -159,7 +159,7 @@ def test_the_help_of_a_command_imports_nothing_heavy(verb: str, tmp_path: Path) 
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_commands_that_train_nothing_import_nothing_heavy(words: list[str], code: int, tmp_path: Path) -> None:
-    """Lists, and errors that are found before a network is built, do not import TensorFlow."""
+    """Listing commands, and commands that fail before a network is built, do not import TensorFlow."""
     (tmp_path / "bad.yaml").write_text(
         "data: {path: nowhere}\ntraining: {optimizer: {learning_rate: fast}}\nbackbon: 1\n"
     )
@@ -170,7 +170,7 @@ def test_commands_that_train_nothing_import_nothing_heavy(words: list[str], code
 
 
 def test_config_errors_are_reported_before_anything_else_is_imported(tmp_path: Path) -> None:
-    """A wrong setting is found without NumPy and without networks."""
+    """A wrong setting is reported before NumPy and the networks are imported."""
     (tmp_path / "bad.yaml").write_text("data: {path: nowhere}\nbackbon: 1\n")
     code, modules = run_and_list_modules(["train", "bad.yaml"], tmp_path)
     packages = {package(name) for name in modules if name.startswith("cnncli.")}
@@ -182,7 +182,7 @@ def test_config_errors_are_reported_before_anything_else_is_imported(tmp_path: P
 
 
 def test_predicting_imports_no_training_code() -> None:
-    """Predicting imports neither training code nor the reader of configs."""
+    """`predict` imports neither training code nor the config reader."""
     code = (
         "import json, sys\n"
         "import cnncli.cli.render, cnncli.cli.predict, cnncli.recipes.predict\n"

@@ -1,4 +1,4 @@
-"""The README: its commands are the tested ones, its links resolve, and it is short."""
+"""The README: its commands are tested, its links resolve, and it is short."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST_COMMANDS = re.findall(r"^```sh\n(python3 [^\n]*)\n```$", README, re.M)
 
 
 def test_the_two_commands_are_one_line_each() -> None:
-    """Each of the two ways to begin is one line to copy, and installs the tested versions."""
+    """Training and testing are one line each to copy, and install the pinned versions."""
     start = "python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt "
 
     train, test = FIRST_COMMANDS
@@ -27,7 +27,7 @@ def test_the_two_commands_are_one_line_each() -> None:
 
 
 def test_continuous_integration_runs_the_two_commands() -> None:
-    """Every change is tried with the commands of the README, and a failure ends the script."""
+    """Continuous integration runs the commands of the README and stops at the first failure."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
     for command in FIRST_COMMANDS:
@@ -71,7 +71,7 @@ def test_continuous_integration_fails_where_a_command_does(failing: str, code: i
 
 
 def test_the_constraints_pin_names_and_versions_only() -> None:
-    """Every requirement is pinned to a version, without addresses, options or ranges; cnncli itself is not."""
+    """Every requirement is pinned to a version, without addresses, options or ranges; cnncli itself is not listed."""
     import tomllib
 
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
@@ -88,12 +88,12 @@ def test_the_constraints_pin_names_and_versions_only() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """It stays at about 150 lines; details belong into docs/."""
+    """The README has about 150 lines; details belong in docs/."""
     assert len(README.splitlines()) <= 160
 
 
 def test_the_networks_are_counted() -> None:
-    """The number of networks is that of the catalogue."""
+    """The README states the number of networks in the catalogue."""
     assert f"{len(NETWORKS)} networks are known by name" in " ".join(README.split())
 
 
@@ -110,7 +110,7 @@ def test_both_variants_of_a_figure_exist() -> None:
 
 @pytest.mark.parametrize("name", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"])
 def test_a_checkout_is_all_a_reader_needs(name: str) -> None:
-    """No page sends its reader to a document outside of the repository; CONTRIBUTING names data that tests can use."""
+    """No page refers to a document outside the repository, except that CONTRIBUTING names data for tests."""
     found = set(re.findall(r"\.\./shared[\w./-]*", (ROOT / name).read_text(encoding="utf-8")))
 
     assert found <= ({"../shared/data/dogs-vs-cats", "../shared/weights"} if name == "CONTRIBUTING.md" else set())

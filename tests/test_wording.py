@@ -1,4 +1,4 @@
-"""The wording of all messages and of all help is the approved one."""
+"""The wording of all messages and of all help texts is approved."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from tests.support.approve import APPROVED, wording
 
 
 def test_the_wording_is_approved() -> None:
-    """Changed wording is approved by running `python -m tests.support.approve` and reading the diff."""
+    """Messages and help texts equal the approved file, which `python -m tests.support.approve` writes."""
     assert wording().splitlines() == APPROVED.read_text(encoding="utf-8").splitlines()

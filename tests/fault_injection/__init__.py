@@ -1,6 +1,6 @@
-"""Fault injection: kill cnncli, starve it of disk, and feed it damaged and hostile files.
+"""Fault injection: kill cnncli, fill its disk, and feed it damaged and hostile files.
 
-Each module holds one kind of fault. A test is a function of a work directory and a random generator. It injects one
+Each module contains one kind of fault. A test is a function of a work directory and a random generator. It injects one
 fault and raises `AssertionError` if cnncli does not handle it.
 """
 

@@ -42,7 +42,7 @@ class Test:
     """A kind of fault.
 
     Attributes:
-        inject: Injects it once.
+        inject: Function that injects the fault once.
         count: Number of tries in a full run.
     """
 

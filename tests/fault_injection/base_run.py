@@ -1,4 +1,4 @@
-"""Write a small finished run and files of weights without training, as material for hostile files."""
+"""Write a small finished run and weights files without training, as raw material for hostile files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLACEHOLDER = "/placeholder"
 
 
 def prepare_run(work: Path) -> Path:
-    """Write a folder `here` with a run into the empty folder `work`, with a forbidden folder next to it."""
+    """Write a folder `here` with a run into the empty folder `work`, and a forbidden folder next to it."""
     base = work.parent / "base"
     if not (base / "run").is_dir():
         temporary = work.parent / f".base-{os.getpid()}"
@@ -119,7 +119,7 @@ def _finish(run: RunFolder) -> None:
 
 
 def _draw(folder: Path) -> str:
-    """Write images of noise, and return their manifest."""
+    """Write noise images, and return their manifest."""
     random, rows = np.random.default_rng(0), []
     for split, count in (("test", 2), ("train", 3), ("validation", 2)):
         for label in CLASSES:

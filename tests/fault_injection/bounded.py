@@ -31,7 +31,8 @@ def run_bounded(work: Callable[[], Result], seconds: int = SECONDS, extra_bytes:
     """Run a function in a child process.
 
     Args:
-        work: Function that can be pickled, such as a partial of a module's function. Its result must be picklable too.
+        work: Function that can be pickled, such as a `partial` of a module-level function, with a result that can be
+            pickled.
         seconds: Time limit.
         extra_bytes: Limit of the address space beyond that of an idle Python.
 
@@ -39,7 +40,7 @@ def run_bounded(work: Callable[[], Result], seconds: int = SECONDS, extra_bytes:
         The result of the function.
 
     Raises:
-        AssertionError: The function raised an exception, or a signal ended the child.
+        AssertionError: The function raised an exception, or a signal killed the child.
     """
     server = _server()
     assert server.stdin is not None

@@ -1,4 +1,4 @@
-"""`cnncli` in forked processes that can be killed. The parent has imported everything and computed nothing.
+"""`cnncli` in forked processes that can be killed. The parent imports everything and computes nothing.
 
 TensorFlow starts its threads with the first computation, and threads do not survive a fork.
 """
@@ -21,7 +21,7 @@ MODULES = ("recipes.train", "recipes.resume", "recipes.evaluate", "recipes.predi
 
 @functools.cache
 def preload() -> None:
-    """Import what a training needs, once for all children."""
+    """Import the modules that training needs, once for all children."""
     from cnncli.networks.backend import import_keras
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,9 +35,9 @@ class Child:
 
     Args:
         words: Command line without `cnncli`.
-        output: File for both output streams.
+        output: File for stdout and stderr.
         environment: Additional environment variables.
-        before: Function that is called first in the child, to inject a fault from within.
+        before: Function that runs first in the child and can inject a fault there.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Child:
         return self._code
 
     def wait(self, seconds: float = TIMEOUT_S) -> int | None:
-        """Wait at most `seconds` and return the exit code, or None if the command still runs."""
+        """Wait at most `seconds`, and return the exit code, or None if the command is still running."""
         deadline = time.monotonic() + seconds
         while self.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
@@ -81,19 +81,19 @@ class Child:
         return code
 
     def send(self, number: int) -> None:
-        """Send a signal if the command still runs."""
+        """Send a signal if the command is still running."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def printed(self) -> str:
-        """Return the output up to now."""
+        """Return the output so far."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
 def _run_command(
     words: Sequence[str], output: Path, environment: Mapping[str, str], before: Callable[[], object] | None
 ) -> None:
-    """Turn this forked process into the command; never return."""
+    """Replace this forked process by the command; never return."""
     code = 1
     try:
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)

@@ -1,4 +1,4 @@
-"""Two processes at the same time, on one run directory and on one feature cache."""
+"""Use one run directory and one feature cache from two processes at the same time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fault_injection.trainings import RunResult, prepare
 
 
 def on_one_run(work: Path, random: np.random.Generator) -> None:
-    """Resume one run in two processes: one trains, the other is refused with the id of the first."""
+    """Resume one run in two processes: one trains, the other is refused with the process id of the first."""
     trainer, reference = prepare(work, random)
     while trainer.newest_run() is None:
         trainer.signal_after(random.uniform(0.3, 0.9) * reference.seconds)
@@ -28,7 +28,7 @@ def on_one_run(work: Path, random: np.random.Generator) -> None:
 
 
 def on_one_cache(work: Path, random: np.random.Generator) -> None:
-    """Fill one empty feature cache with two trainings: both end like an undisturbed one."""
+    """Let two processes train with the same empty feature cache: both results equal that of an undisturbed run."""
     one, reference = prepare(work, random, views="2")
     other = replace(one, runs_name="other-runs", output="other.txt")
     children = [one.start()]

@@ -1,4 +1,4 @@
-"""Generate and mutate configs: each is valid, or each line of its error says where and what the problem is."""
+"""Generate and mutate configs: each is valid, or each line of its error states where the problem is and what it is."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KEYS = (
 
 
 def once(work: Path, random: Random) -> None:
-    """Check one config."""
+    """Check one generated or mutated config."""
     file = work / "config.yaml"
     file.write_bytes(_text(random))
     overrides = [_override(random) for _ in range(int(random.integers(3)))] if random.random() < 0.3 else []
@@ -60,7 +60,7 @@ def once(work: Path, random: Random) -> None:
 
 
 def _check_lines(error: ConfigError, file: Path) -> None:
-    """Check that each problem is one line that begins with the place, and has a code and a key."""
+    """Check that each problem is one line that starts with the location, and has a code and a key."""
     assert error.problems
     assert all("key" in problem.facts for problem in error.problems)
     place = re.compile(rf"{re.escape(printable(file))}(:\d+:\d+)?: \S|override .*: \S", re.DOTALL)
@@ -71,7 +71,7 @@ def _check_lines(error: ConfigError, file: Path) -> None:
 
 
 def _check_copy(config: Any, work: Path) -> None:
-    """Check that a valid config survives a round trip through its text."""
+    """Check that a valid config is unchanged after it is written and read again."""
     copy = work / "copy.yaml"
     copy.write_text(dump_config(config), encoding="utf-8", errors="surrogateescape")
     assert load_resolved(copy) == config

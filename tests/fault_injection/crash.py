@@ -1,7 +1,7 @@
-"""End a process or a machine at each disk operation of one save: the previous or the new checkpoint remains.
+"""Simulate a crash at each disk operation of a save; the previous or the new checkpoint must be valid afterwards.
 
-The save runs in a forked child. A profiler function counts the calls that reach the disk and ends the child before one
-of them; data in Python's buffers are lost, as after a kill. To simulate a crash of the machine, files without an fsync
+The save runs in a forked child. A profile function counts the calls that reach the disk and ends the child before one
+of them; data in Python's buffers is lost, as after a kill. To simulate a crash of the machine, files without an fsync
 are truncated afterwards.
 """
 
@@ -26,7 +26,7 @@ PREPARED = 4
 
 
 def every_point(work: Path, random: np.random.Generator) -> None:
-    """Crash at each operation of one save in turn."""
+    """Crash a save at each of its disk operations, one after the other."""
     n = _operations_of_a_save(work / "counted")
     assert n > 10
     for point in range(n):
@@ -76,7 +76,7 @@ def _operations_of_a_save(folder: Path) -> int:
 
 
 def with_each_operation(work: Callable[[], object], observe: Callable[[int], None]) -> None:
-    """Call `work`, and call `observe` with a running number before each disk operation; it may raise an exception."""
+    """Call `work`, and before each disk operation call `observe`, which may raise, with a running number."""
     number = 0
 
     def profile(frame: FrameType, event: str, called: Any) -> None:
@@ -93,7 +93,7 @@ def with_each_operation(work: Callable[[], object], observe: Callable[[int], Non
 
 
 def _save_and_crash(folder: Path, at: int) -> frozenset[int]:
-    """Save in a child that ends before operation `at`, and return the inodes of the files with an fsync."""
+    """Save in a child that ends before operation `at`, and return the inodes of the files that were synced."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -125,7 +125,7 @@ def _save_in_child(folder: Path, at: int, writer: int) -> None:
 
 
 def _truncate_unsynced(folder: Path, synced: frozenset[int], random: np.random.Generator) -> None:
-    """Truncate the new files without an fsync, as a crash of the machine may."""
+    """Truncate new files that were not synced, as a crash of the machine can."""
     prepared = {f"{number:06}" for number in range(1, PREPARED + 1)}
     for path in folder.rglob("*"):
         is_new = path.is_file() and not prepared & set(path.relative_to(folder).parts)

@@ -1,4 +1,4 @@
-"""Let the disk be full, fail or become read-only at any moment of a training."""
+"""Fill the disk, let it fail or make it read-only at any moment of training."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ LEAST_BYTES, MOST_BYTES = 20_000, 600_000
 
 
 def fails(work: Path, random: np.random.Generator) -> None:
-    """Let all writing calls fail from a random one on."""
+    """Let all system calls that write fail, starting at a random one."""
     code, first = FAILURES[int(random.integers(len(FAILURES)))], int(random.integers(0, MOST_OPERATIONS))
     _check(work, random, lambda: refuse_writes(first, code))
 
 
 def is_full(work: Path, random: np.random.Generator) -> None:
-    """Train on a real disk that is too small, which needs the right to mount one."""
+    """Train on a real disk that is too small. Mounting it requires privileges."""
     trainer, reference = prepare(work, random)
     size = int(random.integers(LEAST_BYTES, MOST_BYTES))
     if not may_mount(trainer.runs):
@@ -58,7 +58,7 @@ def may_mount(folder: Path) -> bool:
 
 
 def refuse_writes(first: int, code: int) -> None:
-    """Let all writing calls of this process fail from call number `first` on."""
+    """Let all system calls of this process that write fail, starting with call number `first`."""
     left, lock = first, threading.Lock()
 
     def count(where: object) -> None:

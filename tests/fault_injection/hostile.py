@@ -1,4 +1,4 @@
-"""Read hostile files: none runs code, writes elsewhere, takes two gigabytes or hangs."""
+"""Read hostile files: no file may execute code, write elsewhere, use two gigabytes of memory or hang."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ Damage = Callable[[Path, Random], None]
 
 
 def once(work: Path, _: Random) -> None:
-    """Check the kind whose number is the name of the work directory."""
+    """Check the kind of file whose number is the name of the work directory."""
     check_kind(list(KINDS)[int(work.name) % len(KINDS)], work)
 
 
 def check_kind(name: str, work: Path) -> None:
-    """Check that a kind of hostile file is refused as expected, or is harmless."""
+    """Check that a hostile file is refused with the expected error, or is harmless."""
     kind, here = KINDS[name], prepare_run(work)
     kind.make(here)
     outcome = run_sandboxed(kind.action, here, here)
@@ -65,7 +65,7 @@ def check_kind(name: str, work: Path) -> None:
 
 
 def mutant(work: Path, random: Random) -> None:
-    """Damage a good file at random: it is accepted or refused."""
+    """Damage a valid file at random, and check that it is either accepted or refused."""
     here = prepare_run(work)
     damage, action = one_of(random, MUTANTS)
     damage(here, random)
@@ -123,7 +123,7 @@ def _checkpoint(name: str) -> Damage:
 
 
 def _weights_in_keras(here: Path, random: Random) -> None:
-    """Damage a member of a `.keras` file that is loaded only for its weights."""
+    """Damage a member of a `.keras` file from which only the weights are loaded."""
     content = members(hostile_models.model_of(here))
     name = one_of(random, ("config.json", "model.weights.h5"))
     (here / "weights.weights.h5").unlink()
@@ -132,7 +132,7 @@ def _weights_in_keras(here: Path, random: Random) -> None:
 
 
 def _legacy_weights(here: Path, random: Random) -> None:
-    """Damage weights in the form of Keras 2."""
+    """Damage weights in the format of Keras 2."""
     (here / "weights.weights.h5").unlink()
     hostile_weights.write_legacy(here / "weights.h5")
     _bytes_of("weights.h5")(here, random)

@@ -1,4 +1,4 @@
-"""Hostile downloads: zips, and other files under the name of one."""
+"""Hostile downloads: zip archives, and other files with the suffix of a zip."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def drawn_image(seed: int) -> bytes:
 
 
 def images(name: Callable[[str, int], str], count: int = NEEDED + 1) -> dict[str, bytes]:
-    """Return images of cats and dogs under the names that `name` gives them."""
+    """Return images of cats and dogs by name; `name` builds the names."""
     kinds = enumerate(("cat", "dog"))
     return {name(kind, k): drawn_image(100 * number + k) for number, kind in kinds for k in range(count)}
 
@@ -57,7 +57,7 @@ def _zip(content: Callable[[], bytes], refusal: Refusal | None) -> Kind:
 def _with_images(
     more: Callable[[], Iterable[tuple[str | zipfile.ZipInfo, bytes]]], method: int = zipfile.ZIP_STORED
 ) -> Kind:
-    """Return a kind with further entries next to good images, which are still extracted."""
+    """Return a kind of archive with additional entries next to valid images, which must still be extracted."""
     return _zip(lambda: zipped([*images(flat).items(), *more()], method), None)
 
 
@@ -72,7 +72,7 @@ def _link_and_through_it() -> list[tuple[str | zipfile.ZipInfo, bytes]]:
 
 
 def _lying() -> bytes:
-    """Return a zip of good images and one that declares a kilobyte and unpacks to much more."""
+    """Return a zip of valid images with an entry that declares one kilobyte but unpacks to much more."""
     name = "train/cat.99.jpg"
     data = bytearray(zipped([*images(flat).items(), (name, b"\xff\xd8\xff" + bytes(50_000_000))], zipfile.ZIP_DEFLATED))
     for signature, size_at, name_at in ((b"PK\x03\x04", 22, 30), (b"PK\x01\x02", 24, 46)):
@@ -104,7 +104,7 @@ def _tar(names: Iterable[tuple[str, bytes, bytes]]) -> bytes:
 
 
 def _quine() -> bytes:
-    """Return a zip in a zip in a zip, of which only the second is opened."""
+    """Return three nested zips. Only the second one is opened."""
     inner = zipped(images(flat).items())
     for name in ("c.zip", "b.zip"):
         inner = zipped([(name, inner)])

@@ -21,7 +21,7 @@ def _text(text: str | bytes, code: str, mentions: str = "") -> Kind:
 
 
 def _long(content: Callable[[], str], code: str, mentions: str = "") -> Kind:
-    """Return a kind whose text is long and therefore made on demand."""
+    """Return a kind whose text is long and therefore created on demand."""
 
     def make(here: Path) -> None:
         (here / "config.yaml").write_text(content(), encoding="utf-8")

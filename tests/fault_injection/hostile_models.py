@@ -38,7 +38,7 @@ def model_of(here: Path) -> Path:
 
 
 def described(change: Callable[[Described], object], mentions: str) -> Kind:
-    """Return a kind of model with another config, which `change` modifies or replaces by a text."""
+    """Return a kind of model with a changed config: `change` modifies it or returns a text to replace it."""
 
     def make(here: Path) -> None:
         content = members(model_of(here))
@@ -55,7 +55,7 @@ def described(change: Callable[[Described], object], mentions: str) -> Kind:
 def archived(
     change: Callable[[dict[str, bytes]], object], mentions: str | None, method: int = zipfile.ZIP_STORED
 ) -> Kind:
-    """Return a kind of model with another archive, whose members `change` modifies."""
+    """Return a kind of model with a changed archive: `change` modifies its members."""
 
     def make(here: Path) -> None:
         content = members(model_of(here))
@@ -70,13 +70,13 @@ def _refused(mentions: str) -> Refusal:
 
 
 def layer_named(config: Described, start: str) -> Described:
-    """Return the first layer whose name begins with `start`."""
+    """Return the first layer whose name starts with `start`."""
     found: Described = next(layer for layer in config["config"]["layers"] if layer["name"].startswith(start))
     return found
 
 
 def _put(**entry: Any) -> Callable[[Described], None]:
-    """Replace the class of the head's activation and keep its name and inputs."""
+    """Replace the class of the head's activation, but keep its name and inputs."""
 
     def change(config: Described) -> None:
         layer = layer_named(config, "head_prob")
@@ -166,7 +166,7 @@ def _bomb(content: dict[str, bytes]) -> None:
 
 
 def _lie(here: Path) -> None:
-    """Write a member that declares a kilobyte and unpacks to much more."""
+    """Write a member that declares one kilobyte but unpacks to much more."""
     write_members(model_of(here), {**members(model_of(here)), "config.json": b" " * 20_000_000}, DEFLATED)
     data = bytearray(model_of(here).read_bytes())
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):

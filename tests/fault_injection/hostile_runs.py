@@ -27,7 +27,7 @@ DEEP = "[" * 100_000
 
 
 def _run(change: Callable[[Path], object], action: Action, refusal: Refusal | None) -> Kind:
-    """Return a kind of run, whose folder `change` modifies."""
+    """Return a kind of run; `change` modifies its folder."""
 
     def make(here: Path) -> None:
         change(here / "run")
@@ -36,7 +36,7 @@ def _run(change: Callable[[Path], object], action: Action, refusal: Refusal | No
 
 
 def _engine(change: Callable[[Path], object], refusal: Refusal) -> Kind:
-    """Return a kind of run with another engine folder under matching checksums."""
+    """Return a kind of run with a changed engine folder and matching checksums."""
 
     def make(here: Path) -> None:
         change(here / "run" / "engine")
@@ -50,7 +50,7 @@ def _spec(refusal: Refusal, **changed: Any) -> Kind:
 
 
 def _text(text: str, action: Action, refusal: Refusal | None) -> Kind:
-    """Return a kind of run with another `run.json`."""
+    """Return a kind of run with a different `run.json`."""
     return _run(lambda run: (run / "run.json").write_text(text), action, refusal)
 
 
@@ -63,7 +63,7 @@ def _graph(change: Callable[[str], str], refusal: Refusal) -> Kind:
 
 
 def _larger_constant(text: str) -> str:
-    """Let the first constant declare a terabyte and an offset beyond its file."""
+    """Declare a size of one terabyte for the first constant, and an offset beyond the end of its file."""
     return re.sub(r'offset="0" size="\d+"', f'offset="{2**40}" size="{2**40}"', text, count=1)
 
 
@@ -130,7 +130,7 @@ def _manifest(change: Callable[[str], str]) -> Callable[[Path], object]:
 
 
 def _checkpoint(**changed: Any) -> Callable[[Path], None]:
-    """Change the newest checkpoint under matching checksums."""
+    """Change the newest checkpoint and update its checksums."""
 
     def change(run: Path) -> None:
         folder = max((run / "state").iterdir())
@@ -141,7 +141,7 @@ def _checkpoint(**changed: Any) -> Callable[[Path], None]:
 
 
 def _weights_elsewhere(run: Path) -> None:
-    """Name a text as weights: it may be read, but its content must not be shown."""
+    """Give the path of a text file as the weights: it may be read, but its content must not be shown."""
     path = run / "config.yaml"
     text = path.read_text(encoding="utf-8")
     outside = run.parent / "notes.txt"

@@ -1,4 +1,4 @@
-"""Hostile files of weights, checkpoints and pickles."""
+"""Hostile weights files, checkpoints and pickles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Change = Callable[[h5py.File, Path], object]
 
 
 def _hdf5(change: Change, mentions: str | None, code: str = "weights-refused") -> Kind:
-    """Return a kind of weights, which `change` modifies; it gets the open file and the forbidden folder."""
+    """Return a kind of weights file; `change` modifies it, given the open file and the forbidden folder."""
 
     def make(here: Path) -> None:
         with h5py.File(_weights(here), "a") as file:
@@ -44,7 +44,7 @@ def _refused(mentions: str, code: str = "weights-refused") -> Refusal:
 
 
 def write_legacy(path: Path) -> None:
-    """Write the weights of the run's backbone in the form of Keras 2."""
+    """Write the weights of the run's backbone in the format of Keras 2."""
     layers: dict[str, Sequence[tuple[int, ...]]] = {"block1_conv": [(3, 3, 3, 4)], "block1_conv_bn": [(4,)] * 4}
     layers |= {"block2_conv": [(3, 3, 4, 8)], "block2_conv_bn": [(8,)] * 4}
     with h5py.File(path, "w") as file:
@@ -67,7 +67,7 @@ def _weights(here: Path) -> Path:
 
 
 def _in_place(make: Callable[[h5py.Group, Path], object]) -> Change:
-    """Replace a kernel."""
+    """Replace a kernel with a different dataset."""
 
     def change(file: h5py.File, outside: Path) -> None:
         del file[KERNEL]
@@ -168,7 +168,7 @@ def _head() -> bytes:
 
 
 def _nested_tuples() -> bytes:
-    """Return nested tuples that share their elements: 2**60 of them for a naive traversal."""
+    """Return nested tuples that share their elements, so that a naive traversal visits 2**60 of them."""
     value: Any = ()
     for _ in range(60):
         value = (value, value)
@@ -188,12 +188,12 @@ def _torch_file(here: Path) -> None:
 
 
 def arrays_of(here: Path) -> Path:
-    """Return the path of the arrays in the run's newest checkpoint."""
+    """Return the path of the arrays in the newest checkpoint of the run."""
     return max((here / "run" / "state").iterdir()) / "arrays.npz"
 
 
 def _arrays(make: Callable[[Path], object]) -> Kind:
-    """Return a kind of checkpoint with other arrays under matching checksums."""
+    """Return a kind of checkpoint with changed arrays and matching checksums."""
 
     def change(here: Path) -> None:
         make(arrays_of(here))

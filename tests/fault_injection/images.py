@@ -1,4 +1,4 @@
-"""Damage images at random: every reader agrees to use one or refuses it for the same reason."""
+"""Damage images at random: all readers must use the image, or refuse it for the same reason."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SUFFIXES = (".jpg", ".png", ".webp", ".tif", "")
 
 
 def once(work: Path, random: np.random.Generator) -> None:
-    """Check one file made of one or two good ones."""
+    """Check one file that is made from one or two valid images."""
     files = seeds()
     chosen = files[random.integers(len(files))]
     check_file(mutate(chosen, random, files), work, SUFFIXES[random.integers(len(SUFFIXES))])
@@ -62,7 +62,7 @@ def check_file(data: bytes, work: Path, suffix: str = ".jpg") -> None:
 
 
 def _stderr_of_readers(path: Path, work: Path) -> str:
-    """Run all readers in a child, and return what they write to stderr."""
+    """Run all readers in a child, and return their stderr."""
     os.environ |= {"CNNCLI_CACHE": str(work / "cache"), "CNNCLI_RUNS": str(work / "runs")}
     captured = work / "stderr.txt"
     with captured.open("w", encoding="utf-8") as stderr, contextlib.redirect_stderr(stderr):
@@ -100,7 +100,7 @@ def refusal(source: Path | bytes, spec: PixelSpec) -> str | None:
 
 @functools.cache
 def seeds() -> list[bytes]:
-    """Return valid files of every format in all of its modes."""
+    """Return valid files of every format, in every mode of the format."""
     rgb, few, gray = _drawn("RGB"), _drawn("RGB").quantize(16), _drawn("L")
     rgba, inks, bits = _drawn("RGBA"), _drawn("CMYK"), _drawn("L").convert("1")
     wide = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
@@ -138,7 +138,7 @@ def seeds() -> list[bytes]:
 
 
 def _tiled_tiff() -> bytes:
-    """Return a TIFF of four deflated tiles of 32 × 32 gray pixels, which Pillow does not write."""
+    """Return a TIFF of four deflated tiles of 32 × 32 gray pixels, a layout that Pillow cannot write."""
     tiles = [zlib.compress(bytes(range(256)) * 4)] * 4
     lengths = [len(tile) for tile in tiles]
     table = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 32, 323: 32}

@@ -1,6 +1,6 @@
-"""Check that the comparison of trainings can fail: resume from an incomplete state, and as Keras itself does.
+"""Check that the comparison of runs can fail: resume from an incomplete state, and as Keras itself does.
 
-A try passes if the harness reports a difference.
+A try passes if the comparison reports a difference.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ SAVES = 49
 
 
 def every_item(work: Path, random: np.random.Generator) -> None:
-    """Leave out each item of the state in turn."""
+    """Resume without each item of the state, one after the other."""
     missed = [item for item in ITEMS if not _is_noticed(work / item.strip("/"), item, int(random.integers(2**31)))]
     assert not missed, f"a training resumed without these items ends the same: {', '.join(missed)}"
 
 
 def _is_noticed(work: Path, item: str, seed: int) -> bool:
-    """Return whether a training that is resumed without an item of its state ends differently or fails."""
+    """Return whether a run that is resumed without an item of its state ends differently or fails."""
     trainer, reference = prepare(work, np.random.default_rng(seed))
     replace(trainer, before=save_after_each_step).kill_after_saves(SAVES)
     run = trainer.newest_run()
@@ -56,14 +56,14 @@ def _is_noticed(work: Path, item: str, seed: int) -> bool:
 
 
 def save_after_each_step() -> None:
-    """Write a checkpoint after every step, whatever it costs."""
+    """Write a checkpoint after every step, regardless of the time it takes."""
     from cnncli.runs import writer
 
     writer.CHECKPOINT_EVERY_S, writer.MAX_CHECKPOINT_FRACTION = 0.0, float("inf")
 
 
 def without(item: str, checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint with an item as it is at the beginning of a training."""
+    """Return the checkpoint with one item reset to its value at the start of training."""
     document = json.loads(json.dumps(checkpoint.document))
     arrays = {name: array * 0 if item in name else array for name, array in checkpoint.arrays.items()}
     if item in FACTS:
@@ -76,7 +76,7 @@ def without(item: str, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def keras_backup_and_restore(work: Path, random: np.random.Generator) -> None:
-    """Stop a training between two epochs and resume it in another process with Keras's BackupAndRestore."""
+    """Stop training between two epochs, and resume it in a new process with Keras's `BackupAndRestore`."""
     epochs = 4
     whole = _keras_weights(work / "whole", epochs, stop_after=None)
     stop_after = int(random.integers(1, epochs))
@@ -85,7 +85,7 @@ def keras_backup_and_restore(work: Path, random: np.random.Generator) -> None:
 
 
 def _keras_weights(folder: Path, epochs: int, stop_after: int | None) -> str:
-    """Train in a forked process and return the SHA-256 of the weights, or an empty text if it was stopped."""
+    """Train in a forked process, and return the SHA-256 of the weights, or an empty string if training was stopped."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

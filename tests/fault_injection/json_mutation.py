@@ -1,4 +1,4 @@
-"""Random changes of JSON documents."""
+"""Random mutations of JSON documents."""
 
 from __future__ import annotations
 

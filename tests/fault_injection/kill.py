@@ -1,4 +1,4 @@
-"""Stop trainings at random moments and resume them: they end as if nothing had happened."""
+"""Stop training at random moments and resume it: the result must equal that of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def once(work: Path, random: np.random.Generator) -> None:
-    """Kill a training once, in half of the tries at any moment and in the other half inside a save."""
+    """Kill training once: in half of the tries at a random moment, in the other half in the middle of a save."""
     trainer, reference = prepare(work, random)
     if random.random() < 0.5:
         trainer.signal_after(random.uniform(0, reference.seconds))
@@ -29,7 +29,7 @@ def once(work: Path, random: np.random.Generator) -> None:
 
 
 def ten_in_one_run(work: Path, random: np.random.Generator) -> None:
-    """Kill a training ten times."""
+    """Kill the same run ten times."""
     trainer, reference = prepare(work, random)
     for _ in range(10):
         trainer.signal_after(random.uniform(0, reference.seconds))
@@ -37,7 +37,7 @@ def ten_in_one_run(work: Path, random: np.random.Generator) -> None:
 
 
 def by_signal(work: Path, random: np.random.Generator) -> None:
-    """Send SIGINT or SIGTERM at any moment: the command stops soon, with its exit code and a checkpoint."""
+    """Send SIGINT or SIGTERM at a random moment: the command exits soon, with the right exit code and a checkpoint."""
     trainer, reference = prepare(work, random)
     number = signal.SIGINT if random.random() < 0.5 else signal.SIGTERM
     child = trainer.start()

@@ -1,4 +1,4 @@
-"""A kind of hostile file, and the user actions that read one."""
+"""Kinds of hostile files, and the user actions that read them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Refusal:
     """Expected error for a hostile file.
 
     Attributes:
-        code: Code of the first problem, or empty if any code will do.
-        mentions: Regular expression for a fact in the first problem, such as a name in the file.
+        code: Code of the first problem, or empty if any code is accepted.
+        mentions: Regular expression for a fact of the first problem, such as a name in the file.
     """
 
     code: str
@@ -43,8 +43,8 @@ class Kind:
     """A kind of hostile file.
 
     Attributes:
-        make: Writes it into a folder with a run, its images and weights (see `base_run`).
-        action: User action that reads it.
+        make: Function that writes the file into a folder with a run, its images and weights (see `base_run`).
+        action: User action that reads the file.
         refusal: Expected error, or None if the file is harmless.
     """
 
@@ -64,7 +64,7 @@ def read_config(here: Path) -> None:
 
 
 def load_weights(here: Path) -> None:
-    """Load `backbone.weights: FILE`, the only file in the folder whose name begins with `weights`."""
+    """Load `backbone.weights: FILE`, the only file in the folder whose name starts with `weights`."""
     from cnncli.networks.backbone import build_backbone
     from cnncli.networks.weights.load import load_file
 
@@ -112,7 +112,7 @@ def resume(here: Path) -> None:
 
 
 def newest_checkpoint(here: Path) -> None:
-    """Load the checkpoint from which a training resumes; damaged ones are ignored."""
+    """Load the checkpoint from which training resumes; damaged checkpoints are ignored."""
     if Checkpoints(here / "run" / "state").newest() is None:
         raise CnncliError(NO_CHECKPOINT)
 

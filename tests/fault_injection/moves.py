@@ -1,4 +1,4 @@
-"""Kill `data check --fix-splits` at any moment: no image is lost or duplicated, and the next call finishes the rest."""
+"""Kill `data check --fix-splits` at any moment: no image is lost or duplicated, and the next call finishes the repair."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST_S = 0.005
 
 
 def once(work: Path, random: np.random.Generator) -> None:
-    """Kill a few calls, and let one finish."""
+    """Kill some calls, and let the last one complete."""
     folder = work / "images"
     before = _write_images(folder, random)
     for _ in range(KILLS):
@@ -38,7 +38,7 @@ def once(work: Path, random: np.random.Generator) -> None:
 
 
 def two_at_once(work: Path, random: np.random.Generator) -> None:
-    """Make two calls at the same time and then one more; neither call disturbs a move that the other has begun."""
+    """Make two concurrent calls and then a third; neither of the two disturbs a move that the other has started."""
     folder = work / "images"
     before = _write_images(folder, random)
     begun, begin = os.pipe()
@@ -51,7 +51,7 @@ def two_at_once(work: Path, random: np.random.Generator) -> None:
 
 
 def _write_images(folder: Path, random: np.random.Generator) -> Counter[str]:
-    """Write images, some of them in two splits, and return the number of copies of each."""
+    """Write images, some of which are in two splits, and return the number of copies of each."""
     write_clean(folder, random)
     for label in CLASSES:
         for number in range(PER_CLASS):
@@ -61,7 +61,7 @@ def _write_images(folder: Path, random: np.random.Generator) -> Counter[str]:
 
 
 def _finish(folder: Path, before: Counter[str]) -> None:
-    """Finish the rest, and check that all images are in their place."""
+    """Complete the repair, and check that every image is in its place."""
     planned, left = plan_moves(folder)
     problems = [*carry_out(planned), *left, *messages_of(report_on_folder(folder)[1], "error")]
     if _contents(folder) != before:
@@ -76,7 +76,7 @@ def _contents(folder: Path) -> Counter[str]:
 
 
 def _kill_while_moving(folder: Path, seconds: float) -> None:
-    """Make a call in another process, and kill it `seconds` after it has begun to move images."""
+    """Make a call in a new process, and kill it `seconds` after it has started to move images."""
     begun, begin = os.pipe()
     child = _start(folder, begin)
     os.close(begin)
@@ -90,7 +90,7 @@ def _kill_while_moving(folder: Path, seconds: float) -> None:
 
 
 def _start(folder: Path, begin: int) -> int:
-    """Move all images in another process, which first writes to `begin`, and return its id."""
+    """Start a process that writes to `begin` and then moves all images, and return its id."""
     if child := os.fork():
         return child
     try:

@@ -1,4 +1,4 @@
-"""Random changes of files: bits, spans, numbers, and the chunks of image formats."""
+"""Random mutations of files: bits, spans, numbers, and the chunks of image formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADER_BYTES = 200
 
 
 def mutate(data: bytes, random: Random, others: Sequence[bytes] = ()) -> bytes:
-    """Return a file with one to four changes, such as a splice with one of `others` or with itself."""
+    """Return a file with one to four mutations, such as a splice with itself or with one of `others`."""
     for _ in range(random.integers(1, 5)):
         if random.random() < 0.1:
             data = splice(data, others[int(random.integers(len(others)))] if others else data, random)
@@ -86,7 +86,7 @@ def _number(data: bytes, random: Random) -> bytes:
 
 
 def _text(data: bytes, random: Random) -> bytes:
-    """Write text that is special in formats, paths or terminals."""
+    """Write text with a special meaning in formats, paths or terminals."""
     place, text = _place(data, random), _TEXTS[random.integers(len(_TEXTS))]
     return data[:place] + text + data[place + len(text) :]
 
@@ -109,7 +109,7 @@ _ANYWHERE: tuple[Mutator, ...] = (
 
 
 def _png_parts(data: bytes, random: Random) -> bytes:
-    """Change, duplicate, drop or move chunks, with matching checksums so that their content is read."""
+    """Change, duplicate, drop or move chunks; their checksums match, so that their content is read."""
     parts, at = list[tuple[bytes, bytes]](), _PNG_SIGNATURE_BYTES
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")

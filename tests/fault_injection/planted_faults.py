@@ -1,4 +1,4 @@
-"""Plant faults in a folder of images: each is reported before training, and nothing about a clean folder."""
+"""Plant faults in a folder of images: each is reported before training, and nothing is reported for a clean folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def reports(folder: Path) -> list[list[Message]]:
 
 
 def write_clean(folder: Path, random: np.random.Generator) -> None:
-    """Write split folders of class folders with images that do not resemble each other."""
+    """Write split folders of class folders with dissimilar images."""
     for split, count in PER_CLASS.items():
         for label in CLASSES:
             (folder / split / label).mkdir(parents=True)
@@ -61,7 +61,7 @@ def draw(random: np.random.Generator) -> Image.Image:
 
 @dataclass(frozen=True)
 class Tree:
-    """Folder in which a fault is planted."""
+    """A folder in which a fault is planted."""
 
     folder: Path
     random: np.random.Generator

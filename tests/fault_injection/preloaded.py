@@ -1,4 +1,4 @@
-"""All imports of a sandbox, done once: forks of the process that has them start at once.
+"""All imports of a sandbox, done once so that forks of this process start immediately.
 
 Nothing is computed here. TensorFlow and OpenVINO start their threads with the first computation, and threads do not
 survive a fork.

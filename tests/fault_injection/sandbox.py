@@ -62,7 +62,7 @@ class Outcome:
     exit_code: int
 
     def require_harmless(self) -> None:
-        """Raise AssertionError unless the function returned or raised a cnncli error, in time and without an escape."""
+        """Raise AssertionError unless the call returned or raised a cnncli error in time, without trying to escape."""
         assert self.exit_code == 0, f"ended by signal {-self.exit_code}" if self.exit_code < 0 else "it exited early"
         assert not self.escapes, f"attempted: {'; '.join(self.escapes)}"
         assert not self.bug, self.bug
@@ -77,7 +77,7 @@ def run_sandboxed(function: Callable[..., object], inside: Path, *args: Any, wat
         function: Function of a module. It raises CnncliError to refuse a file.
         inside: Folder that may be read and written. The folder `outside` next to it is forbidden.
         args: Arguments of the function, which must be picklable.
-        watched: Whether time, memory and operations are restricted. False for trusted work.
+        watched: Whether time, memory and operations are restricted; False for trusted work.
     """
     context = _server()
     reader, writer = context.Pipe(duplex=False)
@@ -139,7 +139,7 @@ def _run_inside(answer: Connection, function: Callable[..., object], inside: Pat
 
 @contextmanager
 def _redirect_output(inside: Path) -> Iterator[None]:
-    """Write all output to a file, that of C libraries too."""
+    """Write all output to a file, including that of C libraries."""
     with (inside.parent / "output.txt").open("ab") as output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
@@ -156,7 +156,7 @@ def _limit() -> None:
 
 
 def _watch(inside: Path, escapes: list[str]) -> None:
-    """Record each attempt to execute a program, to connect, to write elsewhere or to read the forbidden folder."""
+    """Record each attempt to run a program, open a connection, write elsewhere or read the forbidden folder."""
     allowed = str(inside.parent.resolve())
     forbidden = str((inside.parent / FORBIDDEN).resolve())
     busy = threading.local()
@@ -179,7 +179,7 @@ def _watch(inside: Path, escapes: list[str]) -> None:
 
 
 def _leaves(args: tuple[Any, ...], allowed: str, forbidden: str) -> bool:
-    """Return whether an operation modifies something outside of the sandbox."""
+    """Return whether an operation modifies files outside the sandbox."""
     if isinstance(args[-1], int) and args[-1] >= 0 and len(args) > 1:
         return False  # relative to an open folder, which was checked when it was opened
     paths = [os.path.realpath(path) for path in args[:2] if isinstance(path, str | bytes | os.PathLike)]

@@ -1,4 +1,4 @@
-"""Damage cached features: they are detected and computed again, and the result of the training stays the same."""
+"""Damage cached features: the damage is detected, the features are computed again, and the result does not change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = ("flip", "cut", "insert", "zero")
 
 
 def damaged(work: Path, random: np.random.Generator) -> None:
-    """Damage one file of one segment at a random offset, and train with it."""
+    """Damage one file of a segment at a random offset, and train with it."""
     trainer, reference = prepare(work, random, views="2")
     shutil.copytree(reference.cache, work / "cache")
     files = sorted(path for path in (work / "cache" / "features").rglob("*") if path.name in ("rows.bin", "index.json"))

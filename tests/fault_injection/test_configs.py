@@ -1,4 +1,4 @@
-"""Generated and mutated configs are valid, or each line of the error says where and what the problem is."""
+"""Generated and mutated configs are valid, or each line of the error states where the problem is and what it is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ COUNT = 200
 
 
 def test_any_config_is_valid_or_explained(tmp_path: Path) -> None:
-    """Each config is refused with a config error, or is valid and survives a round trip through its text."""
+    """Every config is refused with a config error, or is valid and unchanged after it is written and read again."""
     for number in range(COUNT):
         configs.once(tmp_path, np.random.default_rng(number))

@@ -1,4 +1,4 @@
-"""Hostile files run no code, write nowhere else, take less than two gigabytes and do not hang."""
+"""Hostile files execute no code, write nothing elsewhere, use less than two gigabytes of memory and do not hang."""
 
 from __future__ import annotations
 
@@ -67,20 +67,20 @@ def _check(name: str, sandboxes: Path) -> None:
 
 @pytest.mark.parametrize("name", EVERY_DAY)
 def test_hostile_file_has_its_stated_outcome(name: str, sandboxes: Path) -> None:
-    """Each hostile file is refused with its code, or is harmless."""
+    """Each hostile file is refused with its expected code, or is harmless."""
     _check(name, sandboxes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(hostile.KINDS) - set(EVERY_DAY)))
 def test_every_other_hostile_file_has_its_stated_outcome(name: str, sandboxes: Path) -> None:
-    """The remaining kinds of hostile files have their stated outcome too."""
+    """Each of the remaining hostile files is refused with its expected code, or is harmless."""
     _check(name, sandboxes)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_damaged_file_is_accepted_or_refused(seed: int, sandboxes: Path) -> None:
-    """A file with random damage under matching checksums is accepted or refused, and nothing else happens."""
+    """A file with random damage and matching checksums is accepted or refused, without a crash or an escape."""
     work = sandboxes / f"mutant-{seed}"
     work.mkdir()
     hostile.mutant(work, np.random.default_rng(seed))

@@ -1,4 +1,4 @@
-"""Images with random damage, and files that once failed."""
+"""Randomly damaged images, and files that used to cause failures."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FIRST = [pytest.param(first, marks=pytest.mark.slow if first else []) for first 
 
 @pytest.mark.parametrize("first", FIRST)
 def test_mutated_images_are_refused_or_used_alike_by_all(tmp_path: Path, first: int) -> None:
-    """Verification, decoding and `data check` agree, without other exceptions or output, within 10 s and 2 GB."""
+    """Verification, decoding and `data check` agree within 10 s and 2 GB, without other exceptions or output."""
     for seed in range(first, first + AT_A_TIME):
         images.once(tmp_path / str(seed), np.random.default_rng(seed))
 
 
 def test_good_images_are_used(tmp_path: Path) -> None:
-    """The undamaged files are accepted, without which the mutated files would prove nothing."""
+    """The undamaged files are accepted; otherwise the mutated files would prove nothing."""
     for number, data in enumerate(images.seeds()):
         images.check_file(data, tmp_path / str(number))
         assert images.refusal(tmp_path / str(number) / "images" / "a" / "mutant.jpg", images.SPECS[0]) is None
@@ -45,7 +45,7 @@ def _tiff_with_pixels_before_its_beginning() -> bytes:
 
 @pytest.mark.parametrize("make", [_tiff_with_a_directory_beyond_its_end, _tiff_with_pixels_before_its_beginning])
 def test_files_that_once_failed_are_refused_alike(tmp_path: Path, make: Callable[[], bytes]) -> None:
-    """Such files are refused with the same reason from disk and from memory, and the index remembers it."""
+    """Files that used to fail are refused for the same reason from disk and from memory; the index keeps the reason."""
     images.check_file(make(), tmp_path, ".tif")
 
 
@@ -72,6 +72,6 @@ def _fill_memory() -> int:
     ("work", "reason"), [(_hang, "SIGALRM"), (_crash, "SIGSEGV"), (_fill_memory, "MemoryError"), (_fail, "expected")]
 )
 def test_the_harness_notices_hangs_crashes_and_greed(work: Callable[[], object], reason: str) -> None:
-    """A child that hangs, crashes, takes too much memory or raises an exception fails with the reason."""
+    """A child that hangs, crashes, uses too much memory or raises an exception fails the test with the reason."""
     with pytest.raises(AssertionError, match=reason):
         run_bounded(work, seconds=1)

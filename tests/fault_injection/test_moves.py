@@ -1,4 +1,4 @@
-"""Nothing is lost if `data check --fix-splits` is killed."""
+"""No image is lost if `data check --fix-splits` is killed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.fault_injection import moves
 
 @pytest.mark.parametrize("number", range(3))
 def test_no_image_is_lost_if_a_call_is_killed(number: int, tmp_path: Path) -> None:
-    """The next call that is not killed finishes the rest."""
+    """The next call that is not killed completes the repair."""
     moves.once(tmp_path, np.random.default_rng(number))
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_no_image_is_lost_by_two_calls_at_once(number: int, tmp_path: Path) -> None:
-    """Each image is moved by one of the two calls."""
+    """Each image is moved by exactly one of two concurrent calls."""
     moves.two_at_once(tmp_path, np.random.default_rng(number))
 
 

@@ -1,4 +1,4 @@
-"""Each fault in a folder of images is reported before training."""
+"""Every fault planted in a folder of images is reported before training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_every_planted_fault_is_reported_before_training(number: int, tmp_path: 
 
 
 def test_the_harness_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault that nothing reports fails the test."""
+    """A fault that is not reported fails the test."""
     (tmp_path / "0").mkdir()
     monkeypatch.setattr(planted_faults, "FAULTS", {"nothing": lambda tree: ("a fault",)})
     with pytest.raises(AssertionError, match="no report"):

@@ -1,4 +1,4 @@
-"""The sandbox notices every kind of harm, without which no file in it would prove anything."""
+"""The sandbox detects every kind of harm; otherwise its results would prove nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings that are killed, stopped, damaged and starved of disk."""
+"""Training that is killed, stopped, damaged or starved of disk space."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def run_faults(tries: Mapping[str, int], folder: Path) -> dict[str, str]:
 
 
 def failed(tries: Mapping[str, int], results: Mapping[str, str]) -> list[str]:
-    """Return the tests of which not all tries passed."""
+    """Return the names of the tests with failed tries."""
     return [name for name, count in tries.items() if not results.get(name, "").startswith(f"{count} / {count}")]
 
 
 @pytest.mark.first
 @pytest.mark.timeout(1200)  # a minute and a half on an idle machine
 def test_a_few_tries_of_each_fault_pass(tmp_path: Path) -> None:
-    """Trainings that are killed, stopped or starved of disk end as if they had not been."""
+    """Runs that were killed, stopped or starved of disk space end with the same result as undisturbed runs."""
     assert failed(QUICK, run_faults(QUICK, tmp_path)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_many_tries_of_each_fault_pass(tmp_path: Path) -> None:
-    """More tries pass, and the comparison notices a state that lacks something."""
+    """More tries pass, and the comparison detects an incomplete state."""
     assert failed(THOROUGH, run_faults(THOROUGH, tmp_path)) == []

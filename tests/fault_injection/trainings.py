@@ -1,4 +1,4 @@
-"""Trainings in processes of their own that can be killed, and their results."""
+"""Training in separate processes that can be killed, and its results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ training:
 
 @dataclass(frozen=True)
 class RunResult:
-    """Result of a finished run without times. Two results are equal if two trainings agree bit for bit.
+    """Result of a finished run without times. Equal results mean that two runs agree bit for bit.
 
     Attributes:
         weights: SHA-256 of the weights.
@@ -68,7 +68,7 @@ class RunResult:
 
 
 def weights_digest(model: Path) -> str:
-    """Return the SHA-256 of all weights in a `.keras` file, whose bytes also depend on the date."""
+    """Return the SHA-256 of all weights in a `.keras` file, because the file itself also contains the date."""
     digest = hashlib.sha256()
     with zipfile.ZipFile(model) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
         names: list[str] = []
@@ -87,7 +87,7 @@ def read_history(path: Path) -> tuple[tuple[str, ...], ...]:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Starts trainings of one config.
+    """Starts processes that train a config.
 
     Attributes:
         config: Config file.
@@ -116,14 +116,14 @@ class Trainer:
         return RunFolder(found[-1]) if found else None
 
     def start(self, *words: str) -> Child:
-        """Start a training, or resume the existing run."""
+        """Start a new run, or resume the existing one."""
         run = self.newest_run()
         command = ["train", str(run.path if run else self.config), *words, "--runs-dir", str(self.runs), "--quiet"]
         self.work.mkdir(parents=True, exist_ok=True)
         return Child(command, self.work / self.output, {"CNNCLI_CACHE": str(self.work / "cache")}, self.before)
 
     def finish(self) -> RunResult:
-        """Train or resume undisturbed to the end."""
+        """Train or resume without disturbance to the end."""
         child = replace(self, before=None).start()
         code, run = child.end(), self.newest_run()
         assert code == 0, f"exit code {code}: {child.printed()}"
@@ -138,7 +138,7 @@ class Trainer:
         return child.end()
 
     def kill_after_saves(self, number: int) -> None:
-        """Start, and kill as soon as `number` checkpoints have been saved."""
+        """Start, and kill the process as soon as `number` checkpoints have been saved."""
 
         def is_saved() -> bool:
             run = self.newest_run()
@@ -147,7 +147,7 @@ class Trainer:
         self._kill_when(is_saved)
 
     def kill_inside_save(self, number: int, longest_s: float = 60.0) -> None:
-        """Start, and kill while the `number`-th checkpoint from now is being written, if there are as many."""
+        """Start, and kill the process while the `number`-th checkpoint from now is written, if it gets that far."""
         seen = set[str]()
         deadline = time.monotonic() + longest_s
 
@@ -169,12 +169,12 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Reference:
-    """An undisturbed training.
+    """An undisturbed run.
 
     Attributes:
-        result: Its result.
-        seconds: Its duration.
-        cache: Its cache directory.
+        result: Result of the run.
+        seconds: Duration.
+        cache: Cache directory.
     """
 
     result: RunResult
@@ -183,11 +183,11 @@ class Reference:
 
 
 def prepare(work: Path, random: np.random.Generator, views: str | None = None) -> tuple[Trainer, Reference]:
-    """Return a trainer in an empty directory, and the undisturbed training of the same config.
+    """Return a trainer in an empty directory, and the undisturbed run of the same config.
 
     Args:
-        work: Empty directory. The undisturbed trainings of all tests are kept next to its parent.
-        random: Chooses the precision, and the views if they are None.
+        work: Empty directory. The undisturbed runs of all tests are kept next to its parent.
+        random: Selects the precision, and the views if they are None.
         views: Views of the training images: a number that is cached, or `fresh`.
     """
     precision = "auto" if random.random() < 0.5 else "float32"

@@ -1,7 +1,7 @@
 """Write the approved wording, `tests/approved/messages.txt`: run `python -m tests.support.approve` and read the diff.
 
-The file holds the texts of all messages by code and the help of all commands. A test compares it with the source, so a
-change of wording is visible in one place and changes no other test.
+The file contains the texts of all messages by code and the help of all commands. A test compares it with the source, so
+a change of wording shows in one file and does not affect other tests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Command lines in help, configs and the README: found, and parsed as cnncli would, without being run."""
+"""Command lines in help, configs and the README: find them, and parse them as cnncli would, without running them."""
 
 from __future__ import annotations
 

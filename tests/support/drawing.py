@@ -1,4 +1,4 @@
-"""Tiny datasets and configs for the tests: drawn, seeded, learnable."""
+"""Tiny datasets and configs for the tests: seeded drawings that a small network can learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the messages that were logged in a test by their codes."""
+"""Find messages logged during a test by their codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages of the package, found in its source: their codes, and their wording as templates."""
+"""The package's messages, found in its source: codes, and wording as templates."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CODE = re.compile(rf"(?:{'|'.join(DOMAINS)})(?:-[a-z0-9]+)+")
 
 @dataclass(frozen=True, order=True)
 class Site:
-    """A place in the source that makes a message.
+    """A place in the source that creates a message.
 
     Attributes:
-        code: of the message.
-        template: its text, with expressions in braces.
-        where: file and line.
+        code: Code of the message.
+        template: Text of the message, with expressions in braces.
+        where: File and line.
     """
 
     code: str
@@ -35,12 +35,12 @@ class Site:
 
 
 def message_sites() -> list[Site]:
-    """Return all places in the package that name a code with a text, sorted by code and text."""
+    """Return all places in the package that give a text to a code, sorted by code and text."""
     return sorted(site for path in PACKAGE.rglob("*.py") for site in sites_of(path))
 
 
 def sites_of(path: Path) -> Iterator[Site]:
-    """Yield where a file names a code with a text: `Message(code, text)`, a row of a table, an item of a dictionary."""
+    """Yield the places in a file that give a text to a code: `Message(code, text)`, table rows, dictionary items."""
     tree = ast.parse(path.read_bytes())
     where = path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE) else path
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -72,7 +72,7 @@ def _with_names(scope: ast.AST) -> Iterator[tuple[Node, Mapping[str, Sequence[as
 
 
 def _messages(node: Node, names: Mapping[str, Sequence[ast.expr]]) -> Iterator[tuple[str, str]]:
-    """Yield code and text of a call or tuple that begins with a code, or of the items of a dictionary."""
+    """Yield code and text of a call or tuple that starts with a code, or of the items of a dictionary."""
     if isinstance(node, ast.Dict):
         items = [(key, value) for key, value in zip(node.keys, node.values, strict=True) if key and _is_text(value)]
         yield from ((code, template_of(value)) for key, value in items for code in _codes_of(key))
@@ -87,7 +87,7 @@ def _messages(node: Node, names: Mapping[str, Sequence[ast.expr]]) -> Iterator[t
 
 
 def template_of(node: ast.expr) -> str:
-    """Return the text of an expression, with everything that is not literal in braces.
+    """Return the text of an expression, with all parts that are not literal in braces.
 
     >>> template_of(ast.parse('f"{path}: no such file; " "did you mean" + hint', mode="eval").body)
     '{path}: no such file; did you mean{hint}'
@@ -105,7 +105,7 @@ def template_of(node: ast.expr) -> str:
 
 
 def _codes_of(node: ast.expr) -> list[str]:
-    """Return the codes that an expression may have: a literal, or literals joined by `or` or `if`."""
+    """Return the codes that an expression can have: a literal, or literals combined by `or` or `if`."""
     literals = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
     is_choice = isinstance(node, ast.Constant | ast.BoolOp | ast.IfExp)
     return [literal for literal in literals if CODE.fullmatch(literal)] if is_choice else []

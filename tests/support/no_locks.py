@@ -9,7 +9,7 @@ from portalocker import portalocker
 
 
 def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all attempts to lock a file fail, as on some network file systems."""
+    """Make all attempts to lock a file fail, as on some network file systems."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

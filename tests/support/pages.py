@@ -19,12 +19,12 @@ BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of code.
+    """A fenced code block.
 
     Attributes:
-        language: What stands behind the fence: sh, console, python, yaml, text.
-        body: Its lines.
-        reason: Why it is only parsed, not run; None for a block that runs.
+        language: Language after the fence: sh, console, python, yaml or text.
+        body: Lines of the block.
+        reason: Reason for only parsing the block; None for a block that is run.
     """
 
     language: str
@@ -33,7 +33,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Return the shell commands: all lines of `sh`, those with a prompt of `console`."""
+        """Return the shell commands: all lines of an `sh` block, and the lines with a prompt of a `console` block."""
         lines = self.body.replace("\\\n", " ").splitlines()
         if self.language == "console":
             return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
@@ -41,17 +41,17 @@ class Block:
 
 
 def blocks(path: Path) -> list[Block]:
-    """Return the blocks of code of a page, in their order."""
+    """Return the code blocks of a page in order."""
     found = BLOCK.finditer(path.read_text(encoding="utf-8"))
     return [Block(match["language"], match["body"], match["reason"]) for match in found]
 
 
 def section(text: str, title: str) -> str:
-    """Return the text below a heading, up to the next one of any level."""
+    """Return the text below a heading, up to the next heading of any level."""
     return re.split(rf"^#+ {re.escape(title)}$", text, maxsplit=1, flags=re.M)[1].split("\n#", 1)[0]
 
 
 def first_column(text: str) -> list[str]:
-    """Return what stands in backticks, and numbers, in the first cells of the tables of a text."""
+    """Return the numbers and the texts in backticks in the first column of the tables of a text."""
     cells = re.findall(r"^\| ([^|]*) \|", text, re.M)
     return [word for cell in cells for word in re.findall(r"`([^`]*)`|^([\d, ]+)$", cell) for word in word if word]

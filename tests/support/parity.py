@@ -90,7 +90,7 @@ class Steps:
 
     @property
     def moved(self) -> float:
-        """Largest relative change of a loss by training, without which the comparison proves nothing."""
+        """Largest relative change of a loss during training. Without a change, the comparison would prove nothing."""
         return float(np.max(np.abs(np.subtract(self.theirs, self.still)) / np.abs(self.still)))
 
 
@@ -115,7 +115,7 @@ def draw_images(folder: Path, side: int, classes: Sequence[str] = ("a", "b", "c"
 
 
 def write_case(case: Case, folder: Path, seed: int = 1) -> Mapping[str, Path]:
-    """Draw images into `folder/data`, and write random but settled weights in every format next to it."""
+    """Draw images into `folder/data`, and write settled random weights in every format next to it."""
     from cnncli.networks.backend import import_keras
 
     data = draw_images(folder / "data", case.side)
@@ -128,7 +128,7 @@ def write_case(case: Case, folder: Path, seed: int = 1) -> Mapping[str, Path]:
 
 @dataclass(frozen=True)
 class Bench:
-    """A classifier and its images, prepared as for a training.
+    """A classifier and its images, prepared as for training.
 
     Attributes:
         classifier: Classifier with its weights.
@@ -160,7 +160,7 @@ class Bench:
 
 
 def set_up(case: Case, weights: Path, data: Path, cache: Path, engine: EngineName) -> Bench:
-    """Build a bench in float32 with SGD and batches of `BATCH` images from a file of weights."""
+    """Build a bench from a weights file, in float32, with SGD and batches of `BATCH` images."""
     optimizer = {"name": "sgd", "learning_rate": case.learning_rate}
     config = Config.model_validate(
         {
@@ -240,7 +240,7 @@ def compare_features(bench: Bench, base: Any, case: Case) -> tuple[float, float]
 
 
 def compare_frozen(bench: Bench, base: Any, case: Case) -> Steps:
-    """Compare ten steps of the head, which trains the head of the bench."""
+    """Compare ten steps that train only the head. This changes the head of the bench."""
     stage, weights = head_of(bench), bench.head_weights
     features, batches = plain_keras.pooled_features(case.name, base, bench.pixels), bench.steps(stage.name)
     theirs = plain_keras.frozen_losses(features, bench.labels, weights, batches, case.learning_rate)
@@ -249,7 +249,7 @@ def compare_frozen(bench: Bench, base: Any, case: Case) -> Steps:
 
 
 def compare_unfrozen(bench: Bench, base: Any, case: Case) -> Steps:
-    """Compare ten steps of the head and the top of the backbone, which trains the bench and the base."""
+    """Compare ten steps that train the head and the top of the backbone. This changes the bench and the base."""
     stage, weights = top_of(bench, case.unfreeze), bench.head_weights
     features, batches = plain_keras.pooled_features(case.name, base, bench.pixels), bench.steps(stage.name)
     still = plain_keras.frozen_losses(features, bench.labels, weights, batches, 0.0)

@@ -42,7 +42,7 @@ Pixels = NDArray[np.uint8]
 def preprocess(name: str, pixels: Any) -> Any:
     """Preprocess pixels in 0–255 with the network's own `preprocess_input`.
 
-    That of networks with preprocessing inside (EfficientNet, ConvNeXt, MobileNetV3) changes nothing.
+    For networks that contain their preprocessing (EfficientNet, ConvNeXt, MobileNetV3), this changes nothing.
     """
     import keras
 
@@ -64,15 +64,15 @@ def build_base(name: str, side: int, weights: Path | str | None = None, **option
 
 
 def settle(base: Any, seed: int, inputs: NDArray[np.float32]) -> Any:
-    """Give a random network weights in which a mistake would show, and batch-norm statistics of real activations.
+    """Give a random network weights that would reveal a mistake, and batch-norm statistics of real activations.
 
-    New networks have biases of 0, scales of 1 and initial batch-norm statistics, and the blocks of ConvNeXt, scaled by
-    1e-6, have no effect.
+    New networks have biases of 0, scales of 1 and initial batch-norm statistics. ConvNeXt's blocks, scaled by 1e-6, have
+    no effect.
 
     Args:
         base: Network, which is changed and returned.
         seed: Seed of the random draws.
-        inputs: Preprocessed images, whose statistics the batch normalization takes.
+        inputs: Preprocessed images, from which the batch-norm statistics are computed.
     """
     random = np.random.default_rng(seed)
     for variable in base.trainable_variables:
@@ -91,9 +91,9 @@ def settle(base: Any, seed: int, inputs: NDArray[np.float32]) -> Any:
 
 
 def vary(base: Any, seed: int) -> Any:
-    """Vary the scales of a random network's channels, which does not amplify rounding errors.
+    """Vary the scales of a random network's channels without amplifying rounding errors.
 
-    `settle` gives activations as in a trained network, and amplifies rounding as much as a hundred random layers do.
+    `settle` creates activations as in a trained network, but amplifies rounding as much as a hundred random layers do.
     """
     random = np.random.default_rng(seed)
     for variable in base.weights:
@@ -137,7 +137,7 @@ def write_weights(base: Any, folder: Path) -> Mapping[str, Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the warning of Keras, through absl, that HDF5 is a legacy format."""
+    """Suppress Keras's warning, logged through absl, that HDF5 is a legacy format."""
     from absl import logging
 
     before = logging.get_verbosity()
@@ -182,10 +182,10 @@ def frozen_losses(
 
 
 def unfreeze_top(base: Any, n: int) -> list[str]:
-    """Freeze a base below its n-th layer from the end, not counting normalization, and all batch normalization.
+    """Unfreeze a base's last n layers, not counting normalization; freeze the others and all batch normalization.
 
     Returns:
-        Names of the layers that train.
+        Names of the layers that are trained.
     """
     base.trainable = True
     counted = 0
@@ -205,7 +205,7 @@ def unfrozen_losses(
     batches: Sequence[NDArray[np.int64]],
     learning_rate: float,
 ) -> list[float]:
-    """Return the losses of SGD steps of the whole network, of whose base the trainable layers train.
+    """Return the losses of SGD steps that train the head and the base's trainable layers.
 
     Args:
         name: Name of the base in keras.applications.
@@ -230,7 +230,7 @@ def unfrozen_losses(
 
 
 def read_split(folder: Path, side: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Read class folders with `image_dataset_from_directory`, whose bilinear resizing is not antialiased.
+    """Read class folders with `image_dataset_from_directory`, which resizes bilinearly without antialiasing.
 
     Returns:
         Pixels in 0–255 of shape (n, side, side, 3), and class indices of shape (n,), in the order of file names.

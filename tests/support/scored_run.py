@@ -1,4 +1,4 @@
-"""Score the test images of a finished run in every way that cnncli offers."""
+"""Score the test images of a finished run in every way that cnncli supports."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ assert "cnncli" not in sys.modules
 
 
 class ScoredRun:
-    """The test images of a run, or its validation images if there are none, and its predictor."""
+    """The test images of a run (its validation images if it has no test split) and its predictor."""
 
     def __init__(self, path: Path) -> None:
         """Decode the images of the run at `path`."""
@@ -54,7 +54,7 @@ class ScoredRun:
         return int((probabilities.argmax(axis=1) == self.labels).sum())
 
     def probabilities(self, precision: Precision) -> Probabilities:
-        """Return probabilities with the trunk computed in `precision` by the engine of the run."""
+        """Return probabilities with the trunk computed in `precision` by the run's engine."""
         recipe, graph = self.recipe, self._run.engine / "trunk.xml"
         if graph.exists():
             return replace(self._predictor, trunk=OpenVinoEngine(graph, precision)).probabilities(self._pixels)
@@ -63,7 +63,7 @@ class ScoredRun:
         return replace(self._predictor, trunk=engine).probabilities(self._pixels)
 
     def predicted(self) -> Probabilities:
-        """Return the probabilities of `predict`."""
+        """Return the probabilities from `predict`."""
         classes = self.recipe.classes
         found = predict(self._run, [row.path for row in self.rows], top=len(classes))
         named = [dict(zip(one.labels, one.probabilities, strict=True)) for one in found if isinstance(one, Prediction)]
@@ -77,7 +77,7 @@ class ScoredRun:
         return probabilities_of(logits, self.recipe.activation)
 
     def in_bare_keras(self, folder: Path) -> Probabilities:
-        """Return the probabilities of `model.keras`, loaded in safe mode by a process without cnncli."""
+        """Return the probabilities from `model.keras`, loaded in safe mode in a process without cnncli."""
         files = [str(self._run.model), str(folder / "pixels.npy"), str(folder / "scores.npy")]
         np.save(files[1], self._pixels)
         subprocess.run([sys.executable, "-c", BARE_KERAS, *files], check=True, cwd=folder)
