@@ -103,7 +103,7 @@ def _folder_of(words: list[str]) -> Path:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_commands_of_a_page_parse(name: str) -> None:
-    """cnncli accepts every command, including those that need a download, a specific run or minutes."""
+    """Every command is accepted by cnncli, including those that need a download, a specific run or minutes."""
     for block in blocks(PAGES[name]):
         for line in block.commands:
             for words in command_lines(line):

@@ -1,4 +1,4 @@
-"""Kill `data check --fix-splits` at any moment: no image is lost or duplicated, and the next call finishes the repair."""
+"""Kill `data check --fix-splits` at any moment: no image is lost or duplicated, and the next call completes it."""
 
 from __future__ import annotations
 

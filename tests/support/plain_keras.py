@@ -66,8 +66,8 @@ def build_base(name: str, side: int, weights: Path | str | None = None, **option
 def settle(base: Any, seed: int, inputs: NDArray[np.float32]) -> Any:
     """Give a random network weights that would reveal a mistake, and batch-norm statistics of real activations.
 
-    New networks have biases of 0, scales of 1 and initial batch-norm statistics. ConvNeXt's blocks, scaled by 1e-6, have
-    no effect.
+    New networks have biases of 0, scales of 1 and initial batch-norm statistics. ConvNeXt's blocks, scaled by 1e-6,
+    have no effect.
 
     Args:
         base: Network, which is changed and returned.
