@@ -1,4 +1,4 @@
-"""Graphs are converted once, protected by checksums, and run by Keras where OpenVINO does not support them."""
+"""Converting graphs for OpenVINO, protecting them with checksums, and falling back to Keras."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FLOAT32 = EngineChoice("openvino", "float32")
 
 @pytest.fixture(scope="module")
 def cut() -> Cut:
-    """A frozen ConvNet."""
+    """Return a ConvNet that is cut after its backbone."""
     return cut_classifier(build_classifier(tiny_config(Path("unused")), 2), 0)
 
 
 def test_a_graph_is_converted_once(cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second time it is found."""
+    """A graph that was converted before is loaded from the cache instead of being converted again."""
     first = converted_graph(cut.trunk, "a" * 64, tmp_path)
     monkeypatch.setattr("cnncli.engines.build.convert_graph", None)
 
@@ -34,7 +34,7 @@ def test_a_graph_is_converted_once(cut: Cut, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "no checksums"])
 def test_a_damaged_graph_is_converted_again(cut: Cut, tmp_path: Path, damage: str) -> None:
-    """One changed bit of a weight would give wrong features and no error."""
+    """A converted graph with a changed, truncated or missing file is converted again."""
     graph = converted_graph(cut.trunk, "a" * 64, tmp_path)
     weights = graph.with_suffix(".bin")
     original = weights.read_bytes()
@@ -54,7 +54,7 @@ def test_a_damaged_graph_is_converted_again(cut: Cut, tmp_path: Path, damage: st
 def test_keras_runs_a_graph_that_openvino_does_not_support(
     cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Keras runs the graph in float32, one warning is logged, and nothing is left in the cache."""
+    """If OpenVINO does not support a graph, Keras runs it in float32, with one warning and no files in the cache."""
 
     def refuse(*_: object, **__: object) -> None:
         raise EngineError("no such operation")
@@ -71,8 +71,8 @@ def test_keras_runs_a_graph_that_openvino_does_not_support(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_that_openvino_cannot_read_is_no_bug(cut: Cut, tmp_path: Path) -> None:
-    """A damaged graph is an EngineError, for which there is a fallback."""
+def test_a_graph_that_openvino_cannot_read_is_an_engine_error(cut: Cut, tmp_path: Path) -> None:
+    """A damaged graph raises an `EngineError` with its path, which the fallback to Keras handles."""
     from cnncli.engines.openvino import OpenVinoEngine
 
     (tmp_path / "trunk.xml").write_text("<net")
@@ -82,7 +82,7 @@ def test_a_graph_that_openvino_cannot_read_is_no_bug(cut: Cut, tmp_path: Path) -
 
 
 def test_both_engines_give_the_same_features(cut: Cut, tmp_path: Path) -> None:
-    """OpenVINO and Keras agree within the rounding errors of float32."""
+    """OpenVINO and Keras compute the same features up to rounding errors of float32."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     openvino, _ = build_engine(cut.trunk, "a" * 64, FLOAT32, tmp_path)
     keras, _ = build_engine(cut.trunk, "a" * 64, EngineChoice("keras", "float32"), tmp_path)

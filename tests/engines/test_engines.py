@@ -1,4 +1,4 @@
-"""Both engines give the features of Keras, which do not depend on the other images of a batch."""
+"""Features computed by both engines: their values, and their independence of batches and threads."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ BFLOAT16 = pytest.param(
 
 @pytest.fixture(scope="module")
 def cut() -> Cut:
-    """A network cut inside a residual block, so that two tensors cross."""
+    """Return a network that is cut inside a residual block, so that two tensors cross the cut."""
     classifier = build_classifier(tiny_config(Path("unused"), backbone=BACKBONE), 2)
     return cut_classifier(classifier, "block_15_project")
 
 
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
-    """Images that fill more than a batch, and no multiple of it."""
+    """Return more images than fit into one batch, but not a multiple of the batch size."""
     return np.random.default_rng(0).integers(0, 256, (BATCH + 5, 32, 32, 3), dtype=np.uint8)
 
 
@@ -49,8 +49,8 @@ def _engine(name: str, precision: Any, cut: Cut, folder: Path) -> Engine:
 
 
 @pytest.mark.parametrize("name", ["keras", "openvino"])
-def test_features_equal_those_of_plain_keras(name: str, cut: Cut, pixels: np.ndarray, tmp_path: Path) -> None:
-    """Float32 features of each tensor that crosses the cut agree, in the order of the cut."""
+def test_features_match_plain_keras(name: str, cut: Cut, pixels: np.ndarray, tmp_path: Path) -> None:
+    """The float32 features of both engines match plain Keras for each tensor that crosses the cut, in order."""
     features = _engine(name, "float32", cut, tmp_path).run([pixels])
     assert cut.trunk is not None
     expected = [tensor.numpy() for tensor in cut.trunk([pixels.astype(np.float32)])]
@@ -65,7 +65,7 @@ def test_features_equal_those_of_plain_keras(name: str, cut: Cut, pixels: np.nda
 def test_features_do_not_depend_on_neighbors(
     name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    """The last batch is padded, and shuffled rows give the same bits."""
+    """The features of an image are bit-identical whatever its position and the other images in the batch."""
     engine = _engine(name, precision, cut, tmp_path)
     order = np.random.default_rng(1).permutation(len(pixels))
     straight, shuffled = engine.run([pixels]), engine.run([pixels[order]])
@@ -75,7 +75,7 @@ def test_features_do_not_depend_on_neighbors(
 
 
 def test_rows_of_a_matrix_product_do_not_depend_on_neighbors() -> None:
-    """A dense layer on vectors, where a batch is the whole matrix, gives each row the same bits at every place."""
+    """The output of a dense layer on a batch of vectors is bit-identical for each row at every position."""
     keras = import_keras()
     features = keras.Input((1280,), name="features")
     engine = KerasEngine(keras.Model([features], [keras.layers.Dense(10)(features)]), "float32")
@@ -84,8 +84,8 @@ def test_rows_of_a_matrix_product_do_not_depend_on_neighbors() -> None:
     assert engine.run([rows])[0][::-1].tobytes() == engine.run([rows[::-1]])[0].tobytes()
 
 
-def test_a_tail_takes_its_tensors_in_the_cuts_order(cut: Cut, tmp_path: Path) -> None:
-    """A converted graph keeps the order of its inputs."""
+def test_a_tail_receives_its_tensors_in_the_order_of_the_cut(cut: Cut, tmp_path: Path) -> None:
+    """A converted tail receives its input tensors in the order of the cut."""
     rng = np.random.default_rng(2)
     features = [rng.normal(size=(3, *shape)).astype(np.float32) for _, shape in cut.crossing]
     convert_graph(cut.tail, tmp_path / "tail.xml", pixels=False)
@@ -95,7 +95,7 @@ def test_a_tail_takes_its_tensors_in_the_cuts_order(cut: Cut, tmp_path: Path) ->
 
 
 def test_batches_are_padded() -> None:
-    """Five rows in batches of four: four real ones, then one real one among copies."""
+    """The last batch is padded with copies of its last row, and only the real rows are part of the result."""
     first, second = padded_batches([np.arange(5)], 4)
 
     assert [first[0], second[0]] == [slice(0, 4), slice(4, 5)]
@@ -104,10 +104,10 @@ def test_batches_are_padded() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", BFLOAT16])
 @pytest.mark.parametrize("name", ["keras", "openvino"])
-def test_many_threads_may_run_an_engine(
+def test_many_threads_can_run_an_engine(
     name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    """With more threads than requests, each gets its own rows, with the bits of a single thread."""
+    """More threads than requests can run an engine at once; each gets the features that a single thread computes."""
     engine = _engine(name, precision, cut, tmp_path)
     alone = engine.run([pixels])
     parts = [np.arange(start, start + 5) for start in range(len(pixels) - 4)]
@@ -121,7 +121,7 @@ def test_many_threads_may_run_an_engine(
 
 @pytest.mark.skipif(workers() > MAX_STREAMS, reason="more cores than streams")
 def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
-    """Features do not depend on the number of cores, so those of a similar machine can be used."""
+    """Each request uses one thread, so that features do not depend on the number of cores."""
     engine = _engine("openvino", "float32", cut, tmp_path)
 
     assert (engine.streams, engine.identity["threads"]) == (workers(), 1)
@@ -129,7 +129,7 @@ def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cores", range(1, 130))
 def test_requests_share_the_cores(cores: int) -> None:
-    """At most `MAX_STREAMS` requests with as few threads as possible leave fewer cores than one of them uses."""
+    """At most `MAX_STREAMS` requests, with as few threads as possible, use all cores except for a remainder."""
     streams, threads = streams_for(cores)
 
     assert 1 <= streams <= MAX_STREAMS
@@ -138,7 +138,7 @@ def test_requests_share_the_cores(cores: int) -> None:
 
 
 def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The precision is bfloat16 if the processor supports it, else float32."""
+    """Without a GPU, `auto` selects OpenVINO, in bfloat16 if the processor supports it and otherwise in float32."""
     monkeypatch.setattr("cnncli.engines.build.gpus", lambda: ())
     monkeypatch.setattr("cnncli.engines.build.has_bfloat16", lambda: True)
     assert choose_engine("auto", "auto") == EngineChoice("openvino", "bfloat16")
@@ -149,14 +149,14 @@ def test_auto_is_openvino_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_auto_is_keras_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The precision is bfloat16, for which GPUs have fast arithmetic."""
+    """With a GPU, `auto` selects Keras in bfloat16."""
     monkeypatch.setattr("cnncli.engines.build.gpus", lambda: ("a GPU",))
 
     assert choose_engine("auto", "auto") == EngineChoice("keras", "bfloat16")
 
 
 def test_bfloat16_is_refused_without_hardware_support(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Emulating it would be slower than float32."""
+    """bfloat16 is refused if the processor does not support it, because emulation would be slower than float32."""
     monkeypatch.setattr("cnncli.engines.build.has_bfloat16", lambda: False)
     with pytest.raises(EngineError) as caught:
         choose_engine("openvino", "bfloat16")
@@ -165,7 +165,7 @@ def test_bfloat16_is_refused_without_hardware_support(monkeypatch: pytest.Monkey
 
 
 def test_importing_openvino_leaves_an_empty_home_empty(tmp_path: Path) -> None:
-    """Its telemetry, which writes an identifier there and sends an event, is switched off."""
+    """Importing OpenVINO does not write to the home folder, because its telemetry is disabled."""
     code = "from cnncli.engines.openvino import import_openvino; import_openvino().Core()"
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=environment, timeout=120)
@@ -174,7 +174,7 @@ def test_importing_openvino_leaves_an_empty_home_empty(tmp_path: Path) -> None:
 
 
 def test_signals_arrive_after_engines_were_deleted(tmp_path: Path) -> None:
-    """Deleting engines in any order leaves the process with a valid stack for signals."""
+    """After engines are deleted in any order, the process can still receive signals."""
     code = """
 import faulthandler, signal
 from pathlib import Path

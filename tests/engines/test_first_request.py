@@ -1,4 +1,4 @@
-"""On a GPU the Keras engine compiles with XLA, and distinguishes its limits from those of the GPU."""
+"""The first request of the Keras engine on a GPU, which compiles the graph with XLA."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.drawing import tiny_config
 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Any]:
-    """Return graphs of pixels and of features, by name."""
+    """Return models that receive pixels or features, by name."""
     cut = cut_classifier(build_classifier(tiny_config(Path("unused")), 2), 1)
     whole = cut_classifier(build_classifier(tiny_config(Path("unused")), 2), "all")
     return {"trunk": cut.trunk, "tail": cut.tail, "tail of an empty trunk": whole.tail}
 
 
 class Compiler:
-    """Replaces TensorFlow's compiler: records the requests of functions, which fail with XLA if there is an error."""
+    """A fake for TensorFlow's compiler whose functions record their requests and, with XLA, raise a given error."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.dtypes: set[Any] = set()
@@ -33,7 +33,7 @@ class Compiler:
         self._error = error
 
     def compile(self, engine: KerasEngine, jit: bool) -> Any:
-        """Return a function that only records its inputs."""
+        """Return a function that records the dtypes of its inputs."""
         self.jit.append(jit)
 
         def outputs(*inputs: np.ndarray) -> None:
@@ -54,10 +54,10 @@ def _engine(model: Any, compiler: Compiler, monkeypatch: pytest.MonkeyPatch, **s
 @pytest.mark.parametrize(
     ("part", "dtype"), [("trunk", np.uint8), ("tail", np.float32), ("tail of an empty trunk", np.uint8)]
 )
-def test_the_first_request_is_like_those_to_come(
+def test_the_first_request_has_the_dtype_of_later_requests(
     parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, part: str, dtype: Any, precision: str
 ) -> None:
-    """The first request has the dtype of later ones, so that it is compiled only once."""
+    """The first request has the same dtype as later requests, so that the graph is compiled only once."""
     compiler = Compiler()
     _engine(parts[part], compiler, monkeypatch, precision=precision)
 
@@ -67,7 +67,7 @@ def test_the_first_request_is_like_those_to_come(
 def test_an_operation_that_xla_lacks_is_compiled_without_it(
     parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An operation without a kernel in XLA is no error."""
+    """If XLA does not support an operation, the graph is compiled again without XLA."""
     import_keras()
     import tensorflow as tf
 
@@ -78,7 +78,7 @@ def test_an_operation_that_xla_lacks_is_compiled_without_it(
 
 
 def test_a_full_gpu_is_an_error(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The request would need the same memory without XLA, so the error has a remedy."""
+    """If GPU memory runs out, an error with the batch size is raised, and the graph is not compiled without XLA."""
     import_keras()
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""An OpenVINO graph that cnncli could not have written is not compiled."""
+"""Refusing OpenVINO graphs that cnncli could not have written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnncli.networks.backend import import_keras
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    """A converted graph of a convolution and a dense layer."""
+    """Return a converted graph with a convolution and a dense layer."""
     keras = import_keras()
     pixels = keras.Input((8, 8, 3))
     x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, padding="same")(pixels))
@@ -26,7 +26,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def test_a_converted_graph_runs(graph: Path) -> None:
-    """It passes the checks."""
+    """A graph that cnncli converted passes the checks and runs."""
     (logits,) = OpenVinoEngine(graph, "float32").run([np.zeros((3, 8, 8, 3), np.uint8)])
     assert logits.shape == (3, 2)
 
@@ -39,13 +39,13 @@ def _replacing(pattern: str, text: str) -> Change:
 
 
 def _padded(xml: str) -> str:
-    """Add a billion pixels around each image."""
+    """Return the graph with a million pixels of padding on each side of its images."""
     wide = re.sub(r"(pads_begin|pads_end)=\"[^\"]*\"", r"\1=\"1000000, 1000000\"", xml)
     return re.sub(r"auto_pad=\"[^\"]*\"", 'auto_pad="explicit"', wide)
 
 
 def _refused(path: Path, batch: int | None = None) -> str:
-    """Return the reason why a graph is refused, in one line that names the file."""
+    """Check that a graph is refused in one line with its path, and return the reason."""
     with pytest.raises(EngineError) as caught:
         OpenVinoEngine(path, "float32", batch)
     assert (caught.value.code, caught.value.facts["path"]) == ("engine-graph-unusable", path)
@@ -68,14 +68,14 @@ def _refused(path: Path, batch: int | None = None) -> str:
     ],
 )
 def test_a_graph_that_cnncli_could_not_have_written_is_refused(change: Change, graph: Path) -> None:
-    """Changed layers, sizes and offsets, and other files, are refused."""
+    """Graphs with changed layers, sizes or offsets, and files that are not graphs, are refused."""
     graph.write_text(change(graph.read_text(encoding="utf-8")), encoding="utf-8")
 
     assert _refused(graph)
 
 
-def test_constants_that_grow_are_refused_before_they_are_computed(tmp_path: Path) -> None:
-    """OpenVINO computes constant parts of a graph while it compiles it: four bytes would become a terabyte."""
+def test_huge_constants_are_refused_before_they_are_computed(tmp_path: Path) -> None:
+    """Huge constants are refused before OpenVINO computes them, which would turn four bytes into a terabyte."""
     from openvino import Model, save_model
     from openvino import opset13 as ops
 
@@ -87,8 +87,8 @@ def test_constants_that_grow_are_refused_before_they_are_computed(tmp_path: Path
     assert grown.get_friendly_name() in _refused(tmp_path / "trunk.xml")
 
 
-def test_more_values_than_any_image_has_are_refused(tmp_path: Path) -> None:
-    """A graph may not blow up its input either."""
+def test_a_huge_expansion_of_the_input_is_refused(tmp_path: Path) -> None:
+    """A graph that expands its input to more values than any image has is refused."""
     from openvino import Model, save_model
     from openvino import opset13 as ops
 

@@ -1,4 +1,4 @@
-"""Threads and signals in the midst of OpenVINO's binding."""
+"""Threads and signals inside the Python binding of OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnncli.engines.openvino import convert_graph, import_openvino
 from cnncli.networks.backend import import_keras
 from cnncli.runtime.signals import raising
 
-# Threads take turns as often as they can, so that the first looks at a tensor meet each other.
+# The short switch interval makes it likely that both threads access a tensor for the first time at once.
 RACE = """
 import sys, threading
 from pathlib import Path
@@ -39,7 +39,7 @@ for thread in threads:
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smallest trunk there is."""
+    """Return the path of a converted minimal trunk."""
     path = tmp_path_factory.mktemp("graph") / "trunk.xml"
     convert_graph(smallest_trunk(), path, pixels=True)
     return path
@@ -52,15 +52,15 @@ def smallest_trunk() -> Any:
     return keras.Model([pixels], [keras.layers.Flatten()(pixels)])
 
 
-def test_two_threads_may_be_the_first_to_look(graph: Path) -> None:
-    """Once there is an engine, two threads that look at tensors at the same moment come to an end, time after time."""
+def test_two_threads_can_access_tensors_at_once(graph: Path) -> None:
+    """Two threads that access output tensors for the first time at the same moment do not deadlock."""
     for _ in range(6):
-        # Stuck threads hold Python's lock, so that only the parent can tell.
+        # Deadlocked threads hold Python's global lock, so only the parent process can detect them.
         subprocess.run([sys.executable, "-c", RACE, str(graph)], timeout=30, check=True)
 
 
-def test_an_interrupted_conversion_is_not_an_unsupported_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenVINO replaces what its Python callbacks raise; Keras would run the graph, and the training would go on."""
+def test_an_interrupted_conversion_raises_keyboard_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C during a conversion raises KeyboardInterrupt, although OpenVINO replaces exceptions of its callbacks."""
     import_openvino()
     from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
 

@@ -1,4 +1,4 @@
-"""Many tensors cross a cut in one order, whichever engine runs the trunk."""
+"""The order of the tensors that cross a cut, in converted graphs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cnncli.engines.openvino import OpenVinoEngine, convert_graph
 from cnncli.networks.backend import import_keras
 
 MANY = 12
-"""More than ten: sorted as text, the tenth comes before the second."""
+"""Number of tensors; more than ten, so that sorting their numbers as text would change the order."""
 
 
-def test_a_converted_trunk_gives_its_tensors_in_the_cuts_order(tmp_path: Path) -> None:
-    """As many as cross inside NASNet and more, all of one shape: swapped ones would not be noticed later."""
+def test_a_converted_trunk_returns_its_tensors_in_order(tmp_path: Path) -> None:
+    """A converted trunk returns its tensors in the order of the cut, even if all of them have the same shape."""
     keras = import_keras()
     pixels = keras.Input((8, 8, 3), name="pixels")
     trunk = keras.Model([pixels], [keras.layers.Rescaling(float(k + 1))(pixels) for k in range(MANY)])
@@ -28,8 +28,8 @@ def test_a_converted_trunk_gives_its_tensors_in_the_cuts_order(tmp_path: Path) -
         np.testing.assert_array_equal(tensor, (k + 1) * images.astype(np.float32))
 
 
-def test_a_converted_tail_takes_its_tensors_in_the_cuts_order(tmp_path: Path) -> None:
-    """The other way round: each of many inputs has a weight of its own in the sum."""
+def test_a_converted_tail_receives_its_tensors_in_order(tmp_path: Path) -> None:
+    """A converted tail receives its tensors in the order of the cut, even if all of them have the same shape."""
     keras = import_keras()
     inputs = [keras.Input((4,)) for _ in range(MANY)]
     total = keras.layers.Add()([keras.layers.Rescaling(float(k + 1))(tensor) for k, tensor in enumerate(inputs)])

@@ -1,4 +1,4 @@
-"""Each call of the OpenVINO engine returns its request to the pool."""
+"""The pool of inference requests of the OpenVINO engine."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ STREAMS = 4
 
 
 class FakeRequest:
-    """Doubles its input, and fails for negative numbers."""
+    """A request that doubles its input and fails for negative numbers."""
 
     def __init__(self) -> None:
         self._rows = np.zeros(1)
 
     def infer(self, inputs: list[np.ndarray]) -> None:
-        """Keep the rows."""
+        """Store the rows, or raise an error if the first is negative."""
         self._rows = inputs[0]
         if self._rows[0] < 0:
             raise ArithmeticError(f"row {self._rows[0]:g}")
 
     def get_tensor(self, port: object) -> Any:
-        """Return the output."""
+        """Return the doubled rows as a tensor."""
         return SimpleNamespace(data=2 * self._rows)
 
 
 class FakeModel:
-    """A compiled model with one input and one output of one number."""
+    """A compiled model whose input and output have one number per row."""
 
     outputs = (SimpleNamespace(shape=(1,)),)
     create_infer_request = FakeRequest
 
     def get_property(self, name: str) -> int:
-        """Return the number of streams, whatever the property."""
+        """Return the number of streams for any property."""
         return STREAMS
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> OpenVinoEngine:
-    """An engine on the fake model, a row to a request."""
+    """Return an engine that runs the fake model with one row per request."""
     core = SimpleNamespace(compile_model=lambda *_: FakeModel())
     tensor: Callable[..., Any] = lambda array: SimpleNamespace(data=array)  # noqa: E731
     monkeypatch.setattr("cnncli.engines.openvino._read_graph", lambda path, batch: None)
@@ -57,7 +57,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> OpenVinoEngine:
 
 
 def test_a_failing_call_returns_its_request(engine: OpenVinoEngine) -> None:
-    """The next call can use it."""
+    """A failing call returns its request to the pool, so that the next call can use all requests."""
     with pytest.raises(EngineError) as caught:
         engine.run([np.float32([1, -2, 3])])
 
@@ -66,8 +66,8 @@ def test_a_failing_call_returns_its_request(engine: OpenVinoEngine) -> None:
     assert engine.run([np.float32([1, 2, 3, 4, 5])])[0].tolist() == [2, 4, 6, 8, 10]
 
 
-def test_one_caller_can_use_all_cores(engine: OpenVinoEngine) -> None:
-    """Rows come in their order, whichever request computed them; a failure is raised."""
+def test_rows_of_all_cores_are_returned_in_order(engine: OpenVinoEngine) -> None:
+    """`run_on_all_cores` returns rows in order and raises the error of a failing request."""
     numbers = np.arange(23, dtype=np.float32)
 
     assert run_on_all_cores(engine, [numbers])[0].tolist() == (2 * numbers).tolist()
