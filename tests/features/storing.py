@@ -1,4 +1,4 @@
-"""Small features for the tests of the feature cache, in this process and in others."""
+"""Helpers for the tests of the feature cache: small features, and other processes that use the cache."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ store = FeatureStore(Path(sys.argv[1]))
 
 
 def digests_of(count: int, first: int = 0) -> list[str]:
-    """Return different digests, not in ascending order."""
+    """Return distinct digests that are not in ascending order."""
     return [f"{(number * 0x9E3779B97F4A7C15) % 2**64:016x}{number:048x}" for number in range(first, first + count)]
 
 
 def features_of(count: int, first: int = 0) -> list[np.ndarray]:
-    """Return rows that identify their image: four numbers in one tensor, 2 x 2 in another."""
+    """Return features that identify their image: float32, shape (count, 4), and uint8, shape (count, 2, 2)."""
     numbers = np.arange(first, first + count)
     wide = np.repeat(numbers, 4).reshape(count, 4).astype(np.float32)
     return [wide, (np.repeat(numbers, 4).reshape(count, 2, 2) % 251).astype(np.uint8)]
 
 
 def segments_in(store: Path, key: FeatureKey = KEY) -> list[Path]:
-    """Return the segments of a key."""
+    """Return the segment folders of a key."""
     return sorted(path for path in (store / key.name).iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def remains_in(store: Path, key: FeatureKey = KEY) -> list[Path]:
-    """Return the temporary folders of a key."""
+    """Return the temporary files and folders of a key."""
     return [path for path in (store / key.name).iterdir() if path.name.startswith(".")]
 
 
 def start(store: Path, code: str) -> subprocess.Popen[str]:
-    """Run code in another process that has the cache open; stdout and stdin are pipes."""
+    """Start another process that opens the cache and runs code, and return it with stdin and stdout as pipes."""
     return subprocess.Popen(
         [sys.executable, "-c", _PREAMBLE + code, str(store)],
         stdin=subprocess.PIPE,
@@ -57,12 +57,12 @@ def start(store: Path, code: str) -> subprocess.Popen[str]:
 
 
 def wait_for(process: subprocess.Popen[str], word: str) -> None:
-    """Wait until the other process prints a word."""
+    """Wait until a process prints a line, and check that the line is the given word."""
     assert process.stdout is not None
     assert process.stdout.readline() == f"{word}\n"
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill another process."""
+    """Kill a process and wait until it has ended."""
     process.kill()
     process.communicate()

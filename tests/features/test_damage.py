@@ -1,4 +1,4 @@
-"""Damage is found, damaged features are computed again, and never read."""
+"""Detecting damaged segments and computing their features again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRIALS = 60
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with one segment of seven rows."""
+    """Return a cache with one segment of seven rows."""
     folder = tmp_path_factory.mktemp("whole")
     FeatureStore(folder).write(KEY, digests_of(7), features_of(7))
     return folder
@@ -27,8 +27,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["rows.bin", "index.json"])
 @pytest.mark.parametrize("kind", ["flip", "cut", "insert"])
-def test_damage_at_any_offset_is_found(whole: Path, tmp_path: Path, name: str, kind: str) -> None:
-    """After a flipped bit, a cut or an added byte the images count as missing, and the segment is deleted."""
+def test_damage_at_any_offset_is_detected(whole: Path, tmp_path: Path, name: str, kind: str) -> None:
+    """If a bit is flipped, or bytes are cut off or inserted, the images count as missing and the segment is deleted."""
     draw = random.Random(f"{name} {kind}")
     for trial in range(TRIALS):
         store = tmp_path / str(trial)
@@ -50,8 +50,8 @@ def test_damage_at_any_offset_is_found(whole: Path, tmp_path: Path, name: str, k
 
 
 @pytest.mark.parametrize("name", ["rows.bin", "index.json"])
-def test_a_missing_file_is_found(whole: Path, tmp_path: Path, name: str) -> None:
-    """A segment needs both of its files."""
+def test_a_missing_file_is_detected(whole: Path, tmp_path: Path, name: str) -> None:
+    """The images of a segment without its rows or its index are missing."""
     shutil.copytree(whole, tmp_path / "store")
     (segments_in(tmp_path / "store")[0] / name).unlink()
 
@@ -59,7 +59,7 @@ def test_a_missing_file_is_found(whole: Path, tmp_path: Path, name: str) -> None
 
 
 def test_damaged_features_are_computed_again(whole: Path, tmp_path: Path) -> None:
-    """They equal the original ones; other segments are unchanged."""
+    """After damage, recomputed features equal the original ones, and other segments are unchanged."""
     shutil.copytree(whole, tmp_path / "store")
     store = FeatureStore(tmp_path / "store")
     before = store.read(KEY, digests_of(7)).rows(np.arange(7))
@@ -75,7 +75,7 @@ def test_damaged_features_are_computed_again(whole: Path, tmp_path: Path) -> Non
 
 
 def test_a_valid_copy_is_used_instead_of_a_damaged_one(whole: Path, tmp_path: Path) -> None:
-    """Two runs may have computed the features of the same images."""
+    """If features are stored in a damaged and a valid segment, the valid segment is used."""
     shutil.copytree(whole, tmp_path / "store")
     (damaged,) = segments_in(tmp_path / "store")
     FeatureStore(tmp_path / "store").write(KEY, digests_of(5), features_of(5))
@@ -87,7 +87,7 @@ def test_a_valid_copy_is_used_instead_of_a_damaged_one(whole: Path, tmp_path: Pa
 
 
 def test_a_damaged_segment_in_use_is_not_deleted(whole: Path, tmp_path: Path) -> None:
-    """It is not read either, and the first process that uses the key alone deletes it."""
+    """A damaged segment is not read, and is deleted only when no other process uses its key."""
     shutil.copytree(whole, tmp_path / "store")
     (segment,) = segments_in(tmp_path / "store")
     process = start(tmp_path / "store", "store.read(KEY, digests_of(7)); print('read', flush=True); time.sleep(60)")
@@ -116,7 +116,7 @@ def test_a_segment_that_cannot_be_read_now_is_kept(
     name: str,
     number: int,
 ) -> None:
-    """Too many open files are not damage: this process computes the features, the next one finds them."""
+    """A segment that cannot be read temporarily counts as missing, but is kept for the next process."""
     shutil.copytree(whole, tmp_path / "store")
     (segment,) = segments_in(tmp_path / "store")
     plain = Path.open

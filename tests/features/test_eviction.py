@@ -1,4 +1,4 @@
-"""The cache stays below its cap, and keys in use are never deleted."""
+"""Evicting keys from the cache to stay below its cap, without deleting keys in use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _key(number: int) -> FeatureKey:
 
 
 def _fill(store: Path, *numbers: int) -> int:
-    """Write a key for each number, used that many hours ago, and return the size of one."""
+    """Write a key for each number, last used that many hours ago, and return the size of one key in bytes."""
     for number in numbers:
         with FeatureStore(store) as opened:
             opened.write(_key(number), digests_of(50), features_of(50))
@@ -33,13 +33,13 @@ def _fill(store: Path, *numbers: int) -> int:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """The messages of the feature cache."""
+    """Return `caplog` with all messages of the feature cache enabled."""
     caplog.set_level("DEBUG", "cnncli.features")
     return caplog
 
 
 def _facts(log: pytest.LogCaptureFixture) -> list[tuple[str, object, object]]:
-    """Return code, received and expected size of the messages."""
+    """Return the code, the received size and the expected size of each logged message."""
     messages = [record.msg for record in log.records if record.name.startswith("cnncli.features")]
     return [(message.code, message.facts["received"], message.facts["expected"]) for message in messages]
 
@@ -49,7 +49,7 @@ def _held(store: Path, *numbers: int) -> list[int]:
 
 
 def test_the_least_recently_used_keys_are_evicted_first(tmp_path: Path) -> None:
-    """Whole keys are deleted, no more than necessary."""
+    """The least recently used keys are evicted first and as a whole, and no more of them than necessary."""
     one = _fill(tmp_path, 3, 1, 4, 2)
 
     assert evict(tmp_path, 4 * one).freed_bytes == 0
@@ -58,7 +58,7 @@ def test_the_least_recently_used_keys_are_evicted_first(tmp_path: Path) -> None:
 
 
 def test_reading_counts_as_use(tmp_path: Path) -> None:
-    """Features that were just read stay longer than those that were written later."""
+    """Reading features updates the time of last use, so that their key is evicted later."""
     one = _fill(tmp_path, 1, 2, 3)
     with FeatureStore(tmp_path) as store:
         store.read(_key(3), digests_of(2))
@@ -68,7 +68,7 @@ def test_reading_counts_as_use(tmp_path: Path) -> None:
 
 
 def test_a_search_does_not_count_as_use(tmp_path: Path) -> None:
-    """Looking for missing features does not change the order."""
+    """Searching for missing features does not update the time of last use."""
     one = _fill(tmp_path, 1, 2)
     with FeatureStore(tmp_path) as store:
         store.missing(_key(2), digests_of(2))
@@ -78,7 +78,7 @@ def test_a_search_does_not_count_as_use(tmp_path: Path) -> None:
 
 
 def test_a_writer_keeps_the_cache_below_its_cap(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
-    """Each segment that exceeds the cap evicts an old key, whichever process wrote it."""
+    """Writing a segment that would exceed the cap evicts old keys."""
     one = _fill(tmp_path, 8, 9)
     for number in range(5):
         with FeatureStore(tmp_path, max_bytes=4 * one) as store:
@@ -89,8 +89,8 @@ def test_a_writer_keeps_the_cache_below_its_cap(tmp_path: Path, log: pytest.LogC
     assert {code for code, *_ in _facts(log)} == {"cache-evicted"}
 
 
-def test_keys_of_a_running_process_stay(tmp_path: Path) -> None:
-    """They stay until the process ends or is killed, however long ago they were used."""
+def test_keys_of_a_running_process_are_not_evicted(tmp_path: Path) -> None:
+    """Keys that a running process has opened are not evicted until the process ends or is killed."""
     _fill(tmp_path, 1, 2)
     process = start(
         tmp_path,
@@ -108,8 +108,8 @@ def test_keys_of_a_running_process_stay(tmp_path: Path) -> None:
     assert _held(tmp_path, 1, 2) == []
 
 
-def test_features_in_hand_stay(tmp_path: Path) -> None:
-    """Features that can still be read stay, even if their store does not exist anymore."""
+def test_referenced_features_are_not_evicted(tmp_path: Path) -> None:
+    """Features that are still referenced are not evicted, even if their store object was deleted."""
     _fill(tmp_path, 1)
     features = FeatureStore(tmp_path).read(_key(1), digests_of(50))
 
@@ -119,8 +119,8 @@ def test_features_in_hand_stay(tmp_path: Path) -> None:
     assert evict(tmp_path, 0).pinned_bytes == 0
 
 
-def test_more_in_use_than_the_cap_is_one_warning(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
-    """The training continues with what it needs."""
+def test_exceeding_the_cap_with_keys_in_use_is_one_warning(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    """If features in use exceed the cap, one warning is logged and they are kept."""
     with FeatureStore(tmp_path, max_bytes=1000) as store:
         for first in (0, 50, 100):
             store.write(KEY, digests_of(50, first), features_of(50, first))
@@ -130,7 +130,7 @@ def test_more_in_use_than_the_cap_is_one_warning(tmp_path: Path, log: pytest.Log
 
 
 def test_the_cap_is_enforced_when_the_cache_is_closed(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
-    """Keys that were in use are then evicted, too, and the size of what was evicted is logged."""
+    """When a cache is closed, its unused keys are evicted down to the cap, and the evicted size is logged."""
     one = _fill(tmp_path, 1, 2, 3)
     with FeatureStore(tmp_path, max_bytes=one) as store:
         store.read(_key(3), digests_of(50))
@@ -142,7 +142,7 @@ def test_the_cap_is_enforced_when_the_cache_is_closed(tmp_path: Path, log: pytes
 
 
 def test_an_eviction_is_logged_once(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
-    """The total is logged at the end; without an eviction nothing is logged."""
+    """The total evicted size is logged once, when the cache is closed, and not if nothing was evicted."""
     one = _fill(tmp_path, 1, 2)
     with FeatureStore(tmp_path, max_bytes=2 * one) as store:
         for number in (3, 4):
@@ -154,8 +154,8 @@ def test_an_eviction_is_logged_once(tmp_path: Path, log: pytest.LogCaptureFixtur
     assert _facts(log) == [("cache-evicted", 2 * one, 2 * one)]
 
 
-def test_a_closed_cache_uses_nothing(tmp_path: Path) -> None:
-    """The end of the block closes it."""
+def test_a_closed_cache_can_be_evicted(tmp_path: Path) -> None:
+    """Keys are in use inside the `with` block of a cache and can be evicted after it."""
     with FeatureStore(tmp_path) as store:
         store.write(KEY, digests_of(50), features_of(50))
         assert evict(tmp_path, 0).freed_bytes == 0
@@ -164,7 +164,7 @@ def test_a_closed_cache_uses_nothing(tmp_path: Path) -> None:
 
 
 def test_an_eviction_leaves_nothing_of_a_key(tmp_path: Path) -> None:
-    """It deletes temporary folders of killed processes and empty folders, too."""
+    """Eviction also deletes temporary folders of killed processes and empty folders."""
     _fill(tmp_path, 1)
     (tmp_path / _key(1).name / ".half").mkdir()
     (tmp_path / ".half").mkdir()
@@ -177,7 +177,7 @@ def test_an_eviction_leaves_nothing_of_a_key(tmp_path: Path) -> None:
 
 
 def test_recently_used_keys_can_be_kept(tmp_path: Path) -> None:
-    """Keys that were used after `used_before` stay, whatever their size."""
+    """Keys used after `used_before` are not evicted, even if the cap is exceeded."""
     one = _fill(tmp_path, 1, 2, 3)
 
     assert evict(tmp_path, 0, used_before=NOW - 1.5 * 3600).freed_bytes == 2 * one
@@ -185,13 +185,13 @@ def test_recently_used_keys_can_be_kept(tmp_path: Path) -> None:
 
 
 def test_a_missing_cache_has_nothing_to_evict(tmp_path: Path) -> None:
-    """It is not created by the attempt."""
+    """Evicting from a cache that does not exist frees 0 bytes and does not create the cache."""
     assert evict(tmp_path / "store", 0).freed_bytes == 0
     assert not (tmp_path / "store").exists()
 
 
-def test_the_default_cap_is_half_of_the_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The space is that of the free disk and of the cache, so the cap does not shrink as the cache grows."""
+def test_the_default_cap_is_half_of_the_available_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default cap is half of the free disk space plus cache size, and does not shrink as the cache grows."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 400, 600))
 
     assert default_cap(tmp_path, 0) == 300
@@ -199,7 +199,7 @@ def test_the_default_cap_is_half_of_the_space(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_default_cap_is_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If others fill the disk, the cache becomes smaller."""
+    """Without an explicit cap, keys are evicted to stay below the default cap."""
     one = _fill(tmp_path, 1, 2, 3)
     monkeypatch.setattr("cnncli.features.eviction.default_cap", lambda *_: 2 * one)
     with FeatureStore(tmp_path) as store:

@@ -1,4 +1,4 @@
-"""Extraction computes missing features once, and counts them."""
+"""Extracting missing features, counting them, and filling requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLIPS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True)
 
 
 class MeanEngine:
-    """A trunk that is easy to predict: the mean color. Counts the images that go through it."""
+    """A fake engine that computes the mean color and counts images and padding."""
 
     choice = EngineChoice("keras", "float32")
     identity = {"engine": "mean"}  # noqa: RUF012
@@ -44,20 +44,20 @@ class MeanEngine:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> tuple[ImageRecord, ...]:
-    """24 training images."""
+    """Return the records of 24 training images."""
     return build_manifest(tiny_config(draw_dataset(tmp_path / "data")).data, 0).split("train")
 
 
 @pytest.fixture
 def console() -> Console:
-    """A quiet console."""
+    """Return a quiet console."""
     return Console(quiet=True)
 
 
 def test_cached_features_are_not_computed_again(
     rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
 ) -> None:
-    """A second extraction runs nothing; ten more images need ten computations."""
+    """A second extraction computes only the features of images that are not cached yet."""
     engine, store = MeanEngine(), FeatureStore(tmp_path / "store")
     extraction = Extraction(engine, "mean", PIXELS)
 
@@ -70,7 +70,7 @@ def test_cached_features_are_not_computed_again(
 def test_every_view_is_rendered_from_the_decoded_image(
     rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
 ) -> None:
-    """View 0 is the image itself, the others come from `render_view`."""
+    """Features are computed from view 0, the image itself, and from the views that `render_view` returns."""
     extraction = Extraction(MeanEngine(), "mean", PIXELS, FLIPS)
     views, counts = extract(FeatureSet(extraction, rows, 3), FeatureStore(tmp_path / "store"), console)
 
@@ -81,8 +81,8 @@ def test_every_view_is_rendered_from_the_decoded_image(
             assert (stored.rows(np.array([number]))[0][0] == pixels.mean(axis=(0, 1)).astype(np.float32)).all()
 
 
-def test_more_views_reuse_those_of_fewer(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
-    """The views of a run with two are the first two of a run with three, and view 0 serves runs without any."""
+def test_more_views_reuse_cached_views(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
+    """With more views, cached features of fewer views are reused; view 0 is shared with runs without augmentation."""
     store = FeatureStore(tmp_path / "store")
     extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS), rows), store, console)
 
@@ -97,8 +97,8 @@ def test_more_views_reuse_those_of_fewer(rows: tuple[ImageRecord, ...], tmp_path
 def test_an_interrupted_extraction_keeps_its_features(
     rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are kept for every view; the next extraction computes the rest."""
-    monkeypatch.setattr("cnncli.runtime.threads.workers", lambda: 1)  # so that the third task is the third to run
+    """Features computed before an interruption are kept for every view, and the next extraction computes the rest."""
+    monkeypatch.setattr("cnncli.runtime.threads.workers", lambda: 1)  # so that tasks run in order
 
     class Interrupted(MeanEngine):
         def run(self, inputs: Any) -> list[np.ndarray]:
@@ -116,7 +116,7 @@ def test_an_interrupted_extraction_keeps_its_features(
 
 
 def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
-    """Their paths, and how often they are listed, do not matter."""
+    """The features of images that are listed several times are computed only once."""
     engine = MeanEngine()
     (features,), counts = extract(
         FeatureSet(Extraction(engine, "mean", PIXELS), rows[:2] * 3), FeatureStore(tmp_path / "store"), console
@@ -126,7 +126,7 @@ def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path:
 
 
 def test_an_empty_trunk_caches_the_pixels(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
-    """The pixels are uint8 and decoded once."""
+    """If the trunk is empty, the decoded pixels are cached."""
     (features,), _ = extract(
         FeatureSet(Extraction(None, None, PIXELS), rows), FeatureStore(tmp_path / "store"), console
     )
@@ -137,7 +137,7 @@ def test_an_empty_trunk_caches_the_pixels(rows: tuple[ImageRecord, ...], tmp_pat
 def test_all_changed_and_missing_images_are_reported(
     rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
 ) -> None:
-    """They are reported together; the features of the others are kept."""
+    """Missing and changed images are reported together, and the features of all other images are kept."""
     rows[0].path.unlink()
     rows[1].path.write_bytes(rows[2].path.read_bytes())
     store = FeatureStore(tmp_path / "store")
@@ -152,7 +152,7 @@ def test_all_changed_and_missing_images_are_reported(
 
 
 def test_a_missing_folder_is_one_problem(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
-    """It is not one problem per image."""
+    """If all images are missing, one problem is reported instead of one per image."""
     for row in rows:
         row.path.unlink()
     with pytest.raises(DataError) as caught:
@@ -165,7 +165,7 @@ def test_a_missing_folder_is_one_problem(rows: tuple[ImageRecord, ...], tmp_path
 def test_large_features_are_written_in_several_segments(
     rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are read together."""
+    """Large features are divided into several segments, which are read as one."""
     monkeypatch.setattr("cnncli.features.extract.SEGMENT_BYTES", 60)
     store = FeatureStore(tmp_path / "store")
     extraction = Extraction(MeanEngine(), "mean", PIXELS)
@@ -180,7 +180,7 @@ def test_large_features_are_written_in_several_segments(
 def test_requests_are_full_whatever_the_number_of_views(
     rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console, views: int
 ) -> None:
-    """Padding is wasted work; there is none if the number of images allows it."""
+    """Requests are filled without padding for any number of views, if the total allows it."""
     engine = MeanEngine()
     extract(
         FeatureSet(Extraction(engine, "mean", PIXELS, FLIPS), rows, views), FeatureStore(tmp_path / "store"), console
@@ -189,10 +189,8 @@ def test_requests_are_full_whatever_the_number_of_views(
     assert (engine.images, engine.padding) == (24 * views, 0)
 
 
-def test_cached_views_do_not_count_for_requests(
-    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
-) -> None:
-    """If three of four views are missing, eight images fill three requests."""
+def test_only_missing_views_count_for_requests(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
+    """Only missing views count when requests are filled, so that no request is padded."""
     store, engine = FeatureStore(tmp_path / "store"), MeanEngine()
     extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, FLIPS), rows), store, console)
     extract(FeatureSet(Extraction(engine, "mean", PIXELS, FLIPS), rows, 4), store, console)
@@ -201,8 +199,8 @@ def test_cached_views_do_not_count_for_requests(
 
 
 @pytest.mark.parametrize("batch", [8, 16, 64])
-def test_no_number_of_views_wastes_much(batch: int) -> None:
-    """At most a sixth is padding, in tasks of at most eight requests or one image."""
+def test_padding_is_at_most_a_sixth_for_any_number_of_views(batch: int) -> None:
+    """At most a sixth of each task is padding, and a task has at most eight requests unless it is a single image."""
     engine = MeanEngine()
     engine.batch = batch
     for views in range(1, 4 * batch):
@@ -213,8 +211,10 @@ def test_no_number_of_views_wastes_much(batch: int) -> None:
         assert total <= 8 * batch or images == 1
 
 
-def test_decoded_pixels_belong_to_no_network(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:
-    """They are listed as pixels; features are listed under the name of their network."""
+def test_decoded_pixels_are_listed_without_a_network(
+    rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console
+) -> None:
+    """Cached pixels are listed as `pixels`, and features under the name of their network."""
     with FeatureStore(tmp_path / "store") as store:
         extract(FeatureSet(Extraction(None, None, PIXELS, network="VGG16"), rows), store, console)
         extract(FeatureSet(Extraction(MeanEngine(), "mean", PIXELS, network="VGG16"), rows), store, console)

@@ -1,4 +1,4 @@
-"""The keys of the feature cache are listed with what is known about them."""
+"""Listing the keys of the feature cache."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _store(folder: Path, key: FeatureKey, used: float = 0.0, count: int = 3) -> 
 
 
 def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
-    """The row has network, view, engine, precision and pixels, and counts each image once."""
+    """A key is listed with its network, view, engine, precision, image size and number of distinct images."""
     key = FeatureKey({**TRUNK, "view": {"view": 2, "shear_range": 3}}, {"network": "VGG16", "cut": "block4_pool"})
     _store(tmp_path, key, count=1500)
     with FeatureStore(tmp_path) as store:
@@ -64,7 +64,7 @@ def test_a_key_is_described_by_its_recipe(tmp_path: Path) -> None:
 
 
 def test_a_network_without_a_name_is_listed_by_its_fingerprint(tmp_path: Path) -> None:
-    """Decoded pixels have no network."""
+    """Features of a network without a name are listed by its fingerprint, and decoded pixels as `pixels`."""
     _store(tmp_path, FeatureKey(TRUNK), used=1.0)
     _store(tmp_path, FeatureKey({**TRUNK, "trunk": None, "engine": None}), used=2.0)
     trunk, pixels = list_keys(tmp_path)
@@ -73,8 +73,8 @@ def test_a_network_without_a_name_is_listed_by_its_fingerprint(tmp_path: Path) -
     assert tuple(pixels.cells().values())[:7] == ("pixels", "–", "0", "–", "–", "–", "160×120")
 
 
-def test_rows_of_two_augmentations_differ(tmp_path: Path) -> None:
-    """They differ in the cell of the augmentation."""
+def test_keys_of_different_augmentations_are_distinguishable(tmp_path: Path) -> None:
+    """Keys that differ only in their augmentation are listed with different values in that column."""
     for number, degrees in enumerate((15, 20)):
         _store(tmp_path, FeatureKey({**TRUNK, "view": {"view": 1, "rotation_range": degrees}}), used=float(number))
     first, second = (key.cells() for key in list_keys(tmp_path))
@@ -83,7 +83,7 @@ def test_rows_of_two_augmentations_differ(tmp_path: Path) -> None:
 
 
 def test_the_least_recently_used_key_comes_first(tmp_path: Path) -> None:
-    """It would be evicted first."""
+    """Keys are listed in the order of their last use, starting with the one to be evicted first."""
     for used in (3.0, 1.0, 2.0):
         _store(tmp_path, FeatureKey({**TRUNK, "trunk": str(used)}), used)
 
@@ -91,7 +91,7 @@ def test_the_least_recently_used_key_comes_first(tmp_path: Path) -> None:
 
 
 def test_an_open_key_is_in_use(tmp_path: Path) -> None:
-    """It is in use until its store is closed."""
+    """A key is listed as in use until its store is closed."""
     key = FeatureKey(TRUNK)
     _store(tmp_path, key)
     with FeatureStore(tmp_path) as store:
@@ -103,7 +103,7 @@ def test_an_open_key_is_in_use(tmp_path: Path) -> None:
 
 
 def test_any_folder_is_listed(tmp_path: Path) -> None:
-    """Folders of another format and damaged descriptions are listed, too; nothing is written."""
+    """Folders in an unknown format or with a damaged description are also listed, and nothing is written."""
     for name, recipe in (("a", "{"), ("b", "[1]"), ("c", '{"recipe": {"engine": 7, "view": []}}')):
         (tmp_path / name / "segment").mkdir(parents=True)
         (tmp_path / name / "segment" / "0.bin").write_bytes(bytes(100))
@@ -123,14 +123,14 @@ def test_any_folder_is_listed(tmp_path: Path) -> None:
 
 
 def test_a_missing_cache_has_no_keys(tmp_path: Path) -> None:
-    """It is not created."""
+    """A cache that does not exist has no keys, and listing does not create it."""
     assert list_keys(tmp_path / "features") == ()
     assert not (tmp_path / "features").exists()
 
 
 @pytest.mark.parametrize("before", ["read_json", "_count_images", "is_locked"])
-def test_a_key_may_be_evicted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
-    """The others are listed."""
+def test_a_key_can_be_evicted_during_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """If a key is evicted while keys are being listed, the other keys are still listed."""
     for used in (1.0, 2.0):
         _store(tmp_path, FeatureKey({**TRUNK, "trunk": str(used)}), used)
     gone = tmp_path / FeatureKey({**TRUNK, "trunk": "1.0"}).name

@@ -1,4 +1,4 @@
-"""The rows of images are found in the segments of a key."""
+"""Finding the rows of images in the segments of a key."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def _digest(number: int) -> str:
 
 
 @given(known=st.lists(st.integers(0, 30), max_size=40), searched=st.lists(st.integers(0, 40), max_size=20))
-def test_every_digest_is_found_where_it_comes_first(known: list[int], searched: list[int]) -> None:
-    """The result is that of a search through the list."""
+def test_every_digest_is_found_at_its_first_position(known: list[int], searched: list[int]) -> None:
+    """The position of every digest equals that of its first occurrence in the list, or `ABSENT`."""
     packed = pack([_digest(number) for number in known])
     found = positions(pack([_digest(number) for number in searched]), packed, np.argsort(packed, kind="stable"))
 
     assert found.tolist() == [known.index(number) if number in known else ABSENT for number in searched]
 
 
-def test_zeros_at_the_end_of_a_digest_count() -> None:
-    """NumPy does not show them, but compares them."""
+def test_zeros_at_the_end_of_a_digest_are_significant() -> None:
+    """Digests that differ only in zeros at their end are distinguished, although NumPy hides trailing zeros."""
     digests = ["00" * 32, "ab" + "00" * 31, "ab" + "00" * 30 + "01"]
 
     found = positions(pack([*digests, "ab01" + "00" * 30]), pack(digests), np.arange(3))
@@ -36,6 +36,6 @@ def test_zeros_at_the_end_of_a_digest_count() -> None:
 
 @pytest.mark.parametrize("wrong", ["", "ab", "x" * 64, "a" * 63, "a" * 65])
 def test_an_invalid_digest_is_refused(wrong: str) -> None:
-    """Otherwise the halves of two could be taken for one."""
+    """A digest that does not consist of 64 hexadecimal digits is refused."""
     with pytest.raises(ValueError, match="hexadecimal"):
         pack([wrong])

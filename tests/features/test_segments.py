@@ -1,4 +1,4 @@
-"""Segments appear complete or not at all, whatever interrupts the process that writes them."""
+"""Writing segments completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.features.storing import KEY, OTHER, digests_of, features_of, kill, re
     [[np.zeros((3, 4), np.float32)], [np.zeros((2, 4)), np.zeros((3, 2, 2))], []],
     ids=["count", "count of one tensor", "none"],
 )
-def test_every_row_has_a_digest(tmp_path: Path, arrays: list[np.ndarray]) -> None:
-    """Otherwise the features of one image could be taken for those of another."""
+def test_features_without_a_digest_per_row_are_refused(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    """Features whose number of rows differs from the number of digests are refused."""
     with pytest.raises(ValueError, match="rows"):
         FeatureStore(tmp_path).write(KEY, digests_of(2), arrays)
 
 
-def test_the_index_is_readable(tmp_path: Path) -> None:
-    """It describes the segment, and the key has a description of its own."""
+def test_the_index_describes_the_segment(tmp_path: Path) -> None:
+    """A segment has a JSON index with its rows, tensors and digests, and its key has a JSON description."""
     FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
     (segment,) = segments_in(tmp_path)
     index = json.loads((segment / "index.json").read_text())
@@ -41,8 +41,8 @@ def test_the_index_is_readable(tmp_path: Path) -> None:
     assert json.loads((tmp_path / KEY.name / "recipe.json").read_text()) == {"recipe": dict(KEY.recipe), "facts": {}}
 
 
-def test_rows_are_stored_one_after_the_other(tmp_path: Path) -> None:
-    """In each row, one tensor follows the other; caches written by earlier versions look the same."""
+def test_rows_are_stored_in_order(tmp_path: Path) -> None:
+    """Rows are stored in order, with the tensors of each row side by side, as in earlier versions."""
     FeatureStore(tmp_path).write(KEY, digests_of(3), features_of(3))
     (segment,) = segments_in(tmp_path)
     wide, narrow = features_of(3)
@@ -62,7 +62,7 @@ store.write(KEY, digests_of(3), features_of(3))
 
 
 def test_a_killed_writer_leaves_the_cache_usable(tmp_path: Path) -> None:
-    """Its temporary folder is never read; it stays while the process lives, and the next one deletes it."""
+    """The temporary folder of a writer is never read; after the writer is killed, the next process deletes it."""
     FeatureStore(tmp_path).write(KEY, digests_of(1), features_of(1))
     process = start(tmp_path, KILLED)
     try:
@@ -81,7 +81,7 @@ def test_a_killed_writer_leaves_the_cache_usable(tmp_path: Path) -> None:
 
 
 class _Crash(BaseException):
-    """Stands for the end of the process, or for Ctrl-C."""
+    """A crash of the process, or Ctrl-C."""
 
 
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "interrupted"])
@@ -89,7 +89,7 @@ class _Crash(BaseException):
 def test_a_crash_at_any_step_leaves_all_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, is_killed: bool
 ) -> None:
-    """The crash comes before each of the writes to disk; a process that is not killed cleans up after itself."""
+    """A crash before any step of writing leaves either the whole segment or none, and the cache remains usable."""
     steps = []
     doomed = FeatureStore(tmp_path)
     doomed.write(KEY, digests_of(1, 9), features_of(1, 9))
@@ -123,7 +123,7 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
 
 
 def _failing(times: int, number: int = errno.ENOSPC, reason: str = "it is full") -> Callable[[Path, Any], object]:
-    """Return a `Path.write_bytes` that fails `times` times after half of the rows."""
+    """Return a replacement for `Path.write_bytes` that fails `times` times after writing half of the rows."""
     calls = []
     plain = Path.write_bytes
 
@@ -140,7 +140,7 @@ def _failing(times: int, number: int = errno.ENOSPC, reason: str = "it is full")
 
 
 def test_a_full_disk_causes_an_eviction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys that are not in use are deleted, and the segment is written."""
+    """If the disk is full, keys that are not in use are evicted, and the segment is written."""
     FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
     store = FeatureStore(tmp_path)
     monkeypatch.setattr(Path, "write_bytes", _failing(1))
@@ -154,7 +154,7 @@ def test_a_full_disk_causes_an_eviction(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("others", [True, False], ids=["eviction does not help", "nothing to evict"])
 def test_a_disk_that_stays_full_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
-    """No partial segment is left, and the cache is usable."""
+    """If the disk stays full, an error is raised, no partial segment is left, and the cache remains usable."""
     if others:
         FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
     store = FeatureStore(tmp_path)
@@ -174,7 +174,7 @@ def test_a_disk_that_stays_full_is_an_error(tmp_path: Path, monkeypatch: pytest.
 def test_a_disk_that_fills_up_at_the_end_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Some file systems report only then that there was no space."""
+    """A full disk that is reported only when files are synchronized raises the same error."""
 
     def full(_: Path) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
@@ -188,7 +188,7 @@ def test_a_disk_that_fills_up_at_the_end_is_an_error(
 
 
 def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is evicted."""
+    """An input/output error while writing raises an error and does not evict any keys."""
     FeatureStore(tmp_path).write(OTHER, digests_of(5), features_of(5))
     monkeypatch.setattr(Path, "write_bytes", _failing(1, errno.EIO, "Input/output error"))
     with pytest.raises(CacheError) as caught:
@@ -200,7 +200,7 @@ def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_file_in_place_of_the_cache_is_an_error(tmp_path: Path) -> None:
-    """The error names the path."""
+    """If a file is in place of the cache folder, writing raises an error with its path."""
     (tmp_path / "store").write_text("")
     with pytest.raises(CacheError) as caught:
         FeatureStore(tmp_path / "store").write(KEY, digests_of(3), features_of(3))

@@ -1,4 +1,4 @@
-"""The cache returns what was written, and never a part of it."""
+"""Writing features to the cache and reading them back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.features.storing import KEY, OTHER, digests_of, features_of, segments
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, ml_dtypes.bfloat16])
 def test_rows_are_returned_bit_for_bit(tmp_path: Path, dtype: type) -> None:
-    """This holds for every dtype, for several tensors, and in any order."""
+    """Rows of several tensors and of any dtype are read back bit for bit, in any order."""
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 200, shape).astype(dtype) for shape in ((5, 3), (5, 2, 2), (5,))]
     FeatureStore(tmp_path).write(KEY, digests_of(5), arrays)
@@ -32,7 +32,7 @@ def test_rows_are_returned_bit_for_bit(tmp_path: Path, dtype: type) -> None:
 
 
 def test_rows_may_be_strided(tmp_path: Path) -> None:
-    """An engine may return a view of its own buffer."""
+    """Strided arrays, such as views of an engine's buffer, are written correctly."""
     array = np.arange(24.0).reshape(4, 6)[::2, ::3]
     FeatureStore(tmp_path).write(KEY, digests_of(2), [array])
 
@@ -40,7 +40,7 @@ def test_rows_may_be_strided(tmp_path: Path) -> None:
 
 
 def test_images_are_found_across_segments(tmp_path: Path) -> None:
-    """Features of several runs are read together, by the process that wrote them and by another."""
+    """Features in several segments are read together, by the store that wrote them and by another store."""
     store = FeatureStore(tmp_path)
     for first in (0, 2, 4):
         store.write(KEY, digests_of(2, first), features_of(2, first))
@@ -50,8 +50,8 @@ def test_images_are_found_across_segments(tmp_path: Path) -> None:
         assert features.rows(np.arange(6))[0][:, 0].tolist() == [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
 
 
-def test_missing_images_are_named_once(tmp_path: Path) -> None:
-    """Equal images have one digest and are computed once."""
+def test_missing_images_are_returned_once(tmp_path: Path) -> None:
+    """The digest of a missing image is returned once, even if the image is requested several times."""
     store = FeatureStore(tmp_path)
 
     assert store.missing(KEY, digests_of(3) + digests_of(3)) == digests_of(3)
@@ -60,7 +60,7 @@ def test_missing_images_are_named_once(tmp_path: Path) -> None:
 
 
 def test_segments_of_another_process_are_found(tmp_path: Path) -> None:
-    """They are found although this process has looked before."""
+    """Segments written by another store are found, even after an earlier search."""
     mine, other = FeatureStore(tmp_path), FeatureStore(tmp_path)
     other.write(KEY, digests_of(1), features_of(1))
     assert mine.missing(KEY, digests_of(2)) == digests_of(2)[1:]
@@ -69,8 +69,8 @@ def test_segments_of_another_process_are_found(tmp_path: Path) -> None:
     assert mine.missing(KEY, digests_of(2)) == []
 
 
-def test_another_recipe_is_another_key(tmp_path: Path) -> None:
-    """Features of one key are not found under another; facts for people do not matter."""
+def test_a_different_recipe_is_a_different_key(tmp_path: Path) -> None:
+    """Features are found only under a key with the same recipe; descriptive facts are not part of it."""
     store = FeatureStore(tmp_path)
     store.write(KEY, digests_of(1), features_of(1))
 
@@ -78,8 +78,8 @@ def test_another_recipe_is_another_key(tmp_path: Path) -> None:
     assert store.missing(FeatureKey(KEY.recipe, {"network": "VGG16"}), digests_of(1)) == []
 
 
-def test_deleted_features_are_an_error(tmp_path: Path) -> None:
-    """The error counts them; after that they can be computed again."""
+def test_missing_features_are_an_error(tmp_path: Path) -> None:
+    """Reading missing or deleted features raises an error with their number, after which they can be written again."""
     store = FeatureStore(tmp_path)
     store.write(KEY, digests_of(2), features_of(2))
     with pytest.raises(CacheError) as caught:
@@ -96,7 +96,7 @@ def test_deleted_features_are_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_while_in_use_is_an_error(tmp_path: Path) -> None:
-    """It may be shortened by hand before its first row is read."""
+    """A segment that is truncated after it was opened raises an error when its rows are read."""
     FeatureStore(tmp_path).write(KEY, digests_of(2), features_of(2))
     features = FeatureStore(tmp_path).read(KEY, digests_of(2))
     (segment,) = segments_in(tmp_path)
@@ -108,7 +108,7 @@ def test_a_file_that_changes_while_in_use_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_cache_whose_folder_was_deleted_is_still_usable(tmp_path: Path) -> None:
-    """Only its contents are lost."""
+    """If the cache folder is deleted, an open store can still write and read new features."""
     store = FeatureStore(tmp_path / "store")
     store.write(KEY, digests_of(2), features_of(2))
     shutil.rmtree(tmp_path / "store")
@@ -118,8 +118,8 @@ def test_a_cache_whose_folder_was_deleted_is_still_usable(tmp_path: Path) -> Non
     assert len(store.read(KEY, digests_of(1)).rows(np.array([0]))) == 2
 
 
-def test_no_images_are_no_features(tmp_path: Path) -> None:
-    """No folder is created for them."""
+def test_reading_no_images_returns_no_features(tmp_path: Path) -> None:
+    """Reading no images returns empty features and creates no folder."""
     store = FeatureStore(tmp_path / "store")
     features = store.read(KEY, [])
 
@@ -127,8 +127,8 @@ def test_no_images_are_no_features(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_a_checksum_stands_for_the_features_of_images(tmp_path: Path) -> None:
-    """It does not depend on segments, but on the order and the features."""
+def test_a_checksum_depends_on_features_and_order(tmp_path: Path) -> None:
+    """A checksum depends on the features and their order, but not on their division into segments."""
     whole, divided, others = (FeatureStore(tmp_path / name) for name in ("whole", "divided", "others"))
     whole.write(KEY, digests_of(150), features_of(150))
     for first in (100, 0):
@@ -148,7 +148,7 @@ import numpy as np
 from cnncli.features import segments
 from cnncli.features.store import FeatureStore
 from tests.features.storing import KEY, digests_of, features_of
-segments.sync_file = segments.sync_folder = lambda path: None  # the disk is not what is tested here
+segments.sync_file = segments.sync_folder = lambda path: None  # skipped for speed
 store, count = FeatureStore(Path(sys.argv[1])), int(sys.argv[2])
 for number in range(count):
     store.write(KEY, digests_of(1, number), features_of(1, number))
@@ -161,8 +161,8 @@ assert (features.rows(np.arange(count))[0][:, 0] == np.arange(count)).all()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.slow)])
-def test_segments_take_no_file_descriptor_each(tmp_path: Path, count: int) -> None:
-    """Thousands of segments can be read by a process that may open 188 files."""
+def test_open_segments_use_few_file_descriptors(tmp_path: Path, count: int) -> None:
+    """A process can read more segments than it is allowed to have open files."""
     root = Path(__file__).resolve().parents[2]
 
     subprocess.run([sys.executable, "-c", MANY, str(tmp_path), str(count)], check=True, cwd=root)

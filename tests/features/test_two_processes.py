@@ -1,4 +1,4 @@
-"""Several processes fill one cache at once."""
+"""Two processes that use one cache at the same time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(__import__("hashlib").sha256(features.rows(np.arange(120))[0].tobytes()).h
 
 
 def test_two_processes_can_fill_a_cache_at_once(tmp_path: Path) -> None:
-    """Both get equal features and leave no temporary folders."""
+    """Two processes that fill a cache at once read equal features and leave no temporary folders."""
     processes = [start(tmp_path, FILL) for _ in range(2)]
     for process in processes:
         wait_for(process, "ready")
@@ -58,8 +58,8 @@ print("good", flush=True)
 """
 
 
-def test_a_cache_can_be_emptied_while_it_is_filled(tmp_path: Path) -> None:
-    """Open keys are not deleted, and a key that was just deleted can be written again."""
+def test_a_cache_can_be_evicted_while_it_is_filled(tmp_path: Path) -> None:
+    """While one process evicts all keys, another can write and read features without errors."""
     filling, emptying = start(tmp_path, CHURN), start(tmp_path, EVICT)
     for process in (filling, emptying):
         wait_for(process, "ready")
