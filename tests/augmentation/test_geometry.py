@@ -47,7 +47,7 @@ KERAS_NAMES: dict[type[AffineStep], dict[str, str]] = {
 
 
 def noise_image(height: int = SIDE, width: int = SIDE, channels: int = 3) -> NDArray[np.uint8]:
-    """Return a noise image, where any misplaced pixel changes the result."""
+    """Return a noise image, in which every misplaced pixel is noticeable."""
     return np.random.default_rng(3).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Views and their keys never change between versions, so that cached features of earlier versions stay valid."""
+"""Digests of views and of their keys, which must not change, so that cached features stay valid."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_the_same_key_gives_the_same_pixels() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_view_keeps_shape_and_type(channels: int) -> None:
-    """A view has the shape of its image, including a grayscale channel axis; the image is unchanged."""
+    """A view is uint8 and has the shape of its image, including the channel axis of grayscale images."""
     pixels = noise_image(channels)
     rendered = render(pixels, settings_of(**EVERYTHING), "key")
     assert (rendered.shape, rendered.dtype) == (pixels.shape, np.uint8)
@@ -159,7 +159,7 @@ def test_neutral_settings_change_no_pixel(channels: int, key: int) -> None:
 
 
 def test_a_key_always_draws_the_same_parameters() -> None:
-    """The parameters drawn for a key are fixed constants, because cached views are looked up by their key."""
+    """The parameters drawn for a key are the same in every version, because cached views are looked up by their key."""
     steps = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)
     assert first(steps, Rotate).degrees == 4.258702602044879
     assert (first(steps, Scale).x, first(steps, Mirror).vertical) == (1.2655529610835994, True)
@@ -245,7 +245,7 @@ def test_draws_are_uniform() -> None:
     assert abs(np.corrcoef(table["zoom"], zoom_y)[0, 1]) < 0.07
 
 
-def test_zoom_takes_a_fraction_or_two_factors() -> None:
+def test_zoom_accepts_a_fraction_or_two_factors() -> None:
     """A zoom range given as a fraction z is equivalent to the factors (1 - z, 1 + z)."""
     fraction, factors = AugmentationConfig(zoom_range=0.2), AugmentationConfig(zoom_range=(0.8, 1.2))
     assert draw(fraction, "key") == draw(factors, "key")
@@ -273,7 +273,7 @@ def test_the_number_of_opencv_threads_does_not_change_pixels(opencv_threads: Cal
 
 
 def test_concurrent_threads_render_the_same_pixels() -> None:
-    """Rendering in eight concurrent threads gives the same pixels as rendering in one, even for large images."""
+    """Eight concurrent threads render the same pixels as a single thread, even for large images."""
     large = np.random.default_rng(2).integers(0, 256, (700, 800, 3), dtype=np.uint8)
     settings = settings_of(**EVERYTHING)
     one_by_one = [render(large, settings, k) for k in range(8)]

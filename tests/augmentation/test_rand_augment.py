@@ -1,4 +1,4 @@
-"""RandAugment: which operations are drawn, how strong they are, and how their pixels compare with Pillow."""
+"""RandAugment: the operations drawn, their strength, and their results compared with Pillow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnncli.augmentation.rand_augment import CHANGES, CHOICES, MOVES, RandAugmen
 
 
 def noise_image(height: int = 40, width: int = 56, channels: int = 3) -> NDArray[np.uint8]:
-    """Return a noise image, where any misplaced pixel changes the result."""
+    """Return a noise image, in which every misplaced pixel is noticeable."""
     return np.random.default_rng(5).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 

@@ -54,7 +54,7 @@ def test_the_largest_allowed_rect_is_the_fallback() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_crop_equals_cutting_out_and_resizing(channels: int) -> None:
-    """A crop matches Pillow's crop and bilinear resize except at its edges, where the warp uses outer pixels."""
+    """A crop matches Pillow's crop and bilinear resize, except at its edges, where the warp uses adjacent pixels."""
     pixels, (left, top, right, bottom) = noise_image(channels=channels), (8, 3, 24, 15)
     rect = Rect(left / 32, top / 24, (right - left) / 32, (bottom - top) / 24)
     ours = warp(pixels, [Crop(rect)], "nearest", 0)
@@ -97,7 +97,7 @@ def test_erasing_hits_at_least_one_pixel_and_stays_inside(height: int, width: in
 
 
 @pytest.mark.parametrize("stddev", [0.4, 5.0, 30.0])
-def test_noise_has_the_spread_of_its_setting(stddev: float) -> None:
+def test_noise_has_the_configured_standard_deviation(stddev: float) -> None:
     """Noise is independent and reproducible, with mean 0 and the configured standard deviation plus rounding."""
     gray = np.full((200, 200, 3), 128, np.uint8)
     noise = add_noise(gray, stddev, ("key",)).astype(float) - 128

@@ -1,4 +1,4 @@
-"""The catalogue of activations agrees with Keras."""
+"""The catalogue of activations compared with Keras."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnncli.networks.backend import import_keras
 
 
 def test_catalogue_is_every_activation_of_keras_that_keeps_the_shape() -> None:
-    """The catalogue contains every activation of Keras except `glu`, which changes the shape, and `threshold`."""
+    """The catalogue contains every activation of Keras except `glu` and `threshold`."""
     keras = import_keras()
     public = {name for name in dir(keras.activations) if not name.startswith("_")}
     names = public - {"deserialize", "get", "serialize", "glu", "threshold"}

@@ -1,4 +1,4 @@
-"""The catalogue of networks agrees with Keras."""
+"""The catalogue of networks compared with Keras."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ APPLICATIONS = [info for info in NETWORKS.values() if info.module == "keras_appl
 
 
 def _tiers(networks: list[NetworkInfo]) -> list[Any]:
-    """Return one test parameter per network, marked as slow if the network takes long to build."""
+    """Return one test parameter per network, marked as slow if building the network is slow."""
     return [
         pytest.param(info, id=info.name, marks=[] if info.name in QUICK else [pytest.mark.slow]) for info in networks
     ]
@@ -54,14 +54,14 @@ def test_catalogue_is_every_network_of_keras_applications() -> None:
 
 
 @pytest.mark.parametrize(("name", "parameters"), PUBLISHED_PARAMETERS.items())
-def test_parameters_are_the_published_ones(name: str, parameters: int) -> None:
+def test_parameter_counts_match_the_published_ones(name: str, parameters: int) -> None:
     """Parameter counts equal the exact numbers that Keras published for eighteen networks."""
     assert NETWORKS[name].parameters == parameters
 
 
 @pytest.mark.parametrize("info", _tiers(APPLICATIONS))
 def test_counts_match_the_network_that_keras_builds(info: NetworkInfo) -> None:
-    """Parameter counts with and without the top, depth and default input size match the model that Keras builds."""
+    """Parameter counts with and without the top, the depth and the default input size match Keras's model."""
     keras = import_keras()
     build = getattr(keras.applications, info.name)
     whole = build(weights=None)
@@ -76,7 +76,7 @@ def test_counts_match_the_network_that_keras_builds(info: NetworkInfo) -> None:
     assert backbone.count_params() == info.notop_parameters
 
 
-def test_efficientnet_lite0_has_the_parameters_of_the_catalogue() -> None:
+def test_parameter_counts_of_efficientnet_lite0() -> None:
     """The parameter count of EfficientNetLite0 excludes batch normalization statistics, as in the authors' table."""
     info = NETWORKS["EfficientNetLite0"]
     backbone = build_efficientnet_lite0((224, 224, 3))
@@ -175,7 +175,7 @@ def test_network_names_are_case_insensitive() -> None:
 @pytest.mark.parametrize(
     ("name", "hint"), [("VGG17", "Did you mean VGG16 or VGG19?"), ("zzz", "`cnncli backbones` lists all networks.")]
 )
-def test_unknown_network_has_a_hint(name: str, hint: str) -> None:
+def test_an_unknown_network_is_refused_with_a_hint(name: str, hint: str) -> None:
     """The error for an unknown network suggests similar names, or the command that lists all networks."""
     with pytest.raises(ConfigError) as error:
         network(name)

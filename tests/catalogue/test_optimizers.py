@@ -1,4 +1,4 @@
-"""The catalogue of optimizers agrees with Keras."""
+"""The catalogue of optimizers compared with Keras."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_arguments_and_defaults_are_those_of_keras(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_each_default_is_a_value_the_catalogue_accepts(name: str) -> None:
+def test_every_default_is_accepted(name: str) -> None:
     """Every default lies within the range of its option or is None."""
     for argument, option in OPTIMIZERS[name].arguments.items():
         assert option.default is None or option.accepts(option.default), argument
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_keras_builds_each_optimizer_with_its_arguments_spelled_out(name: str) -> None:
+def test_keras_accepts_every_argument_of_each_optimizer(name: str) -> None:
     """Keras creates each optimizer when every argument in the catalogue is passed explicitly."""
     info = OPTIMIZERS[name]
     arguments = {argument: option.default for argument, option in info.arguments.items()}

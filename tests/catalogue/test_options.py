@@ -36,7 +36,7 @@ def test_an_option_accepts_only_its_type_and_range(option: Option, good: list[An
     assert [value for value in bad if option.accepts(value)] == []
 
 
-def test_defaults_complete_options_in_the_types_of_builders() -> None:
+def test_defaults_are_filled_in_and_types_converted() -> None:
     """Missing options are filled in with defaults; integers become floats and lists become tuples where needed."""
     given = with_defaults({"alpha": WIDTH, "count": COUNT, "list": LIST}, {"alpha": 1, "list": [3]})
     assert given == {"alpha": 1.0, "count": 3, "list": (3,)}

@@ -160,7 +160,7 @@ def last_code(err: str) -> str:
 def test_an_unknown_command_suggests_the_closest_one(
     words: list[str], suggestion: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """For a mistyped command or subcommand, the closest name is suggested."""
+    """The error for a mistyped command or subcommand suggests the closest name."""
     assert main(words) == 2
     first, second = capsys.readouterr().err.splitlines()
 
@@ -183,7 +183,7 @@ def test_an_unknown_command_without_a_close_one_lists_all(capsys: pytest.Capture
 def test_an_unknown_option_suggests_only_a_similar_one(
     option: str, suggestion: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """For an unknown option, only a similar option is suggested."""
+    """The error for an unknown option suggests a similar option if there is one."""
     assert main(["runs", option]) == 2
     err = capsys.readouterr().err
 
@@ -282,7 +282,7 @@ def test_a_lack_of_memory_is_not_a_bug(verb: Verb, capsys: pytest.CaptureFixture
 def test_a_bug_is_one_line_and_its_traceback_is_in_a_log(
     verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unexpected exception exits with 1 and names the log in the runs directory that contains its traceback."""
+    """After an unexpected exception, `main` returns 1 and prints one line with the path of the log of the traceback."""
     monkeypatch.setenv("CNNCLI_RUNS", str(tmp_path / "runs"))
     verb(raising(ZeroDivisionError("first line\nsecond line")))
 

@@ -49,7 +49,7 @@ def test_table_has_a_line_for_each_network() -> None:
 
 
 def test_weights_are_here_if_their_file_is_in_the_keras_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Weights are available if their file is in `$KERAS_HOME/models`, or for EfficientNetLite0, in its package."""
+    """Weights are available if their file is in `$KERAS_HOME/models`, or in a package, as for EfficientNetLite0."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "nasnet_mobile_no_top.h5").write_bytes(b"weights")
@@ -58,7 +58,7 @@ def test_weights_are_here_if_their_file_is_in_the_keras_folder(monkeypatch: pyte
 
 
 def test_listing_imports_neither_keras_nor_tensorflow() -> None:
-    """Listing the networks imports neither Keras nor TensorFlow, which would take seconds."""
+    """Listing the networks imports neither Keras nor TensorFlow, so that it is fast."""
     code = (
         "import sys; from cnncli.cli.app import app; app(['backbones'], standalone_mode=False); "
         "print([m for m in ('keras', 'tensorflow', 'h5py') if m in sys.modules], file=sys.stderr)"

@@ -48,7 +48,7 @@ def test_an_empty_cache_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_json_has_every_fact(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`cache list --json` contains the folder, the limit in bytes, and the name and images of each entry."""
+    """`cache list --json` prints the folder, the limit in bytes, and the name and number of images of each entry."""
     assert main(["cache", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
 
@@ -57,7 +57,7 @@ def test_json_has_every_fact(cache: Path, capsys: pytest.CaptureFixture[str]) ->
     assert listed["features"][0]["name"] == KEY.name
 
 
-def test_clear_prints_what_was_freed(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clear_prints_the_freed_size(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`cache clear` reports the size it freed, and keeps and reports entries in use by running commands."""
     with FeatureStore(cache / "features") as store:
         store.missing(KEY, digests_of(1))

@@ -28,7 +28,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_show_prints_a_config_with_every_setting(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The printed config contains every setting and loads to the same config from any folder."""
+    """The printed config contains every setting and is read as the same config from any folder."""
     assert main(["config", "show", "a.yaml", "training.epochs=7", "head.layers=[{dropout: 0.3}]"]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -84,7 +84,7 @@ def test_validate_accepts_overrides(capsys: pytest.CaptureFixture[str]) -> None:
 def test_variables_that_are_not_settings_are_reported(
     verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An environment variable with a single underscore in place of a double one gives one warning."""
+    """An environment variable with a single underscore in place of a double one is reported in one warning."""
     monkeypatch.setenv("CNNCLI_TRAINING_EPOCHS", "1")
     assert main(["config", verb, "a.yaml"]) == 0
     (note,) = variable_notes()
@@ -101,7 +101,7 @@ def test_validate_shows_notes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_schema_is_a_json_schema_of_configs(capsys: pytest.CaptureFixture[str]) -> None:
-    """The printed schema is valid and makes an independent validator accept correct configs and reject unknown keys."""
+    """The printed schema is valid, accepts a minimal config and rejects an unknown key."""
     assert main(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     Draft202012Validator.check_schema(schema)

@@ -123,7 +123,7 @@ def test_prepare_prints_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_prepare_refuses_too_few_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If there are too few images, `data prepare` prints one error line per class, exits with 2 and creates nothing."""
+    """If there are too few images, `data prepare` prints one error per class, exits with 2 and creates no folder."""
     write_tree(tmp_path / "source", {"cat.0.jpg": jpeg(0), "dog.0.jpg": jpeg(1)})
     words = ["data", "prepare", "dogs-vs-cats", str(tmp_path / "source"), "--out", str(tmp_path / "out")]
     assert main(["--no-color", *words]) == 2

@@ -42,7 +42,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_check_suggests_fix_splits_for_similar_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Similar images in different splits are reported in one warning that suggests the --fix-splits command."""
+    """A warning about similar images in different splits suggests `--fix-splits`."""
     assert main(["data", "check", str(folder)]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert "pairs of similar images in different splits: 1" in lines

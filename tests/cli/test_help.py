@@ -1,4 +1,4 @@
-"""Examples in help texts are valid, and the documentation shows every command."""
+"""Examples in help texts, and command lines in the documentation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COMMANDS = list(leaves(app))
 EVERY_COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 
-def test_command_lines_are_found() -> None:
+def test_command_lines_are_found_in_text() -> None:
     """Command lines are found after a prompt, in comments, joined by `&&`, and with a redirection."""
     text = (
         "$ cnncli train a.yaml 'b=[1, 2]' && cnncli evaluate --json > c.json\n#   cnncli runs  # all\nof cnncli train\n"
@@ -80,7 +80,7 @@ def test_configs_named_in_examples_exist(words: tuple[str, ...]) -> None:
 
 @EVERY_COMMAND
 def test_every_command_is_in_the_documentation(words: tuple[str, ...]) -> None:
-    """The README or docs/ show every command in at least one valid command line."""
+    """Every command is shown in at least one command line in the README or in docs/."""
     lines = [line for path in PAGES.values() for line in command_lines(path.read_text(encoding="utf-8"))]
 
     assert " ".join(words) in [" ".join(line[: len(words)]) for line in lines]

@@ -30,7 +30,7 @@ def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "flowers"
 
 
-def test_config_is_fitted_to_the_folder(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_config_is_adapted_to_the_folder(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The written config describes the classes and images of the folder, loads, and contains a relative data path."""
     (flowers.parent / "configs").mkdir()
     assert main(["init", "flowers", "--out", "configs/flowers.yaml"]) == 0
@@ -55,7 +55,7 @@ def test_config_is_fitted_to_the_folder(flowers: Path, capsys: pytest.CaptureFix
 
 
 def test_splits_colors_sizes_and_damage_are_detected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The config reflects split folders, grayscale, small images and a broken image, which is reported."""
+    """The config is adapted to split folders and to grayscale, small and broken images."""
     for split in ("train", "test"):
         for label in ("a", "b"):
             draw(tmp_path / "digits" / split / label, 3, (28, 28), "L")
@@ -91,7 +91,7 @@ def test_an_existing_file_is_kept_unless_forced(flowers: Path, capsys: pytest.Ca
 def test_impossible_requests_are_refused(
     flowers: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: str
 ) -> None:
-    """If the images folder, its classes or the output folder is missing, an error is reported and no file written."""
+    """If the images, their classes or the output folder are missing, an error is reported and no file is written."""
     assert main(["init", *words]) == 2
     assert capsys.readouterr().err.rstrip().endswith(f"[{code}]")
     assert not list(flowers.parent.glob("*.yaml"))

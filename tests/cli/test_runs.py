@@ -73,7 +73,7 @@ def test_json_has_every_fact_and_absolute_paths(
     assert broken["problem"]["code"] == "run-not-a-run"
 
 
-def test_the_environment_names_the_folder(
+def test_the_environment_sets_the_runs_folder(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs are listed from the folder in CNNCLI_RUNS if --runs-dir is not given."""
@@ -84,7 +84,7 @@ def test_the_environment_names_the_folder(
 
 
 def test_a_missing_runs_folder_is_reported_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing runs folder gives an empty list and a note on stderr, and is not created."""
+    """A missing runs folder is treated as empty, reported on stderr and not created."""
     folder = tmp_path / "runs"
 
     assert main(["runs", "--runs-dir", str(folder)]) == 0
@@ -102,7 +102,7 @@ def test_a_file_is_not_a_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFi
     assert "is a file" in capsys.readouterr().err
 
 
-def test_a_hundred_runs_are_listed_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hundred_runs_are_listed_in_order_of_creation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A hundred runs are listed in the order in which they were created."""
     for k in range(100):
         run: RunFolder = create_run(tmp_path, f"r{k}", {"config.yaml": "mode: from-scratch\n"})

@@ -275,8 +275,8 @@ def test_settings_cannot_be_changed_on_resuming(here: Path, capsys: pytest.Captu
     assert "seed" in err
 
 
-def test_a_missing_source_is_reported_with_what_is_expected(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing source is reported in one line; only for `train`, which accepts folders, does the line mention them."""
+def test_a_missing_source_is_reported_with_the_expected_kinds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing source is reported in one line, which mentions folders for `train`, but not for `augment`."""
     for name, expects_folder in (("train", True), ("augment", False)):
         assert main([name, "nowhere/at-all"]) == 2
         (line,) = capsys.readouterr().err.splitlines()

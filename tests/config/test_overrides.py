@@ -41,7 +41,7 @@ def test_values_are_yaml(folder: Path) -> None:
 
 
 def test_group_is_replaced_as_a_whole(folder: Path) -> None:
-    """When an override replaces a group, settings it does not contain are reset to their defaults."""
+    """If an override replaces a group, settings that it does not contain are reset to their defaults."""
     text = "training: {optimizer: {name: sgd, momentum: 0.9, learning_rate: 0.5}}"
     optimizer = load(text, "training.optimizer={name: rmsprop}").training.optimizer
     assert (optimizer.name, optimizer.learning_rate, optimizer.arguments) == ("rmsprop", 1e-3, {})
@@ -63,7 +63,7 @@ def test_a_number_is_a_list_index(folder: Path) -> None:
 
 
 def test_later_overrides_are_applied_to_earlier_ones(folder: Path) -> None:
-    """Overrides are applied in order, so a later one replaces or modifies an earlier one."""
+    """Overrides are applied in order, so that a later one replaces or modifies an earlier one."""
     assert load("", "seed=1", "seed=2").seed == 2
     optimizer = load("", "training.optimizer={name: sgd}", "training.optimizer.momentum=0.5").training.optimizer
     assert (optimizer.name, optimizer.arguments) == ("sgd", {"momentum": 0.5})
@@ -91,7 +91,7 @@ def test_later_overrides_are_applied_to_earlier_ones(folder: Path) -> None:
 def test_wrong_override_is_one_problem_that_quotes_it(
     problems_of: Problems, override: str, code: str, key: str
 ) -> None:
-    """A wrong override gives one problem, which starts with the shortened override and names the key at most once."""
+    """A wrong override is reported as one problem, which starts with the shortened override."""
     (found,) = problems_of(PATH + "seed: 5\nhead: {layers: [{dropout: 0.5}]}\n", override)
 
     assert (found.code, found.facts["key"]) == (code, key)
@@ -133,7 +133,7 @@ def test_variables_that_are_not_settings_change_nothing(folder: Path) -> None:
 def test_wrong_variable_is_one_problem_that_quotes_it(
     problems_of: Problems, name: str, code: str, key: str, hint: str
 ) -> None:
-    """A misspelled setting or wrong value in a variable gives one problem, which starts with the variable."""
+    """A misspelled setting or wrong value in a variable is reported as one problem, which starts with the variable."""
     (found,) = problems_of(PATH, **{name: "x"})
 
     assert (found.code, found.facts["key"], found.facts["hint"]) == (code, key, hint)
@@ -150,7 +150,7 @@ def test_wrong_variable_is_one_problem_that_quotes_it(
         ("CNNCLI_TELEMETRY", "Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS."),
     ],
 )
-def test_a_variable_that_is_not_a_setting_has_a_note(name: str, hint: str) -> None:
+def test_a_variable_that_is_not_a_setting_is_reported(name: str, hint: str) -> None:
     """The note on an unknown variable suggests the variable that was probably meant."""
     (note,) = variable_notes({name: "1"})
 
@@ -158,8 +158,8 @@ def test_a_variable_that_is_not_a_setting_has_a_note(name: str, hint: str) -> No
     assert note.endswith(hint)
 
 
-def test_other_variables_have_no_note() -> None:
-    """Folder variables, settings, variables of other programs and empty variables give no note."""
+def test_other_variables_are_not_reported() -> None:
+    """Folder variables, settings, variables of other programs and empty variables are not reported."""
     ours = {"CNNCLI_CACHE": "x", "CNNCLI_RUNS": "y", "CNNCLI_SEED": "1", "CNNCLI_TRAINING__EPOCHS": "3"}
 
     assert variable_notes({**ours, "CNNCLI_EPOCH": "", "_CNNCLI_COMPLETE": "z", "EPOCHS": "1"}) == ()
@@ -213,7 +213,7 @@ def test_null_and_numbers_are_accepted_by_settings_that_allow_them(folder: Path)
 
 
 def test_text_inside_a_group_needs_shell_quoting(problems_of: Problems) -> None:
-    """For text that needs quotes inside a group, the hint explains shell quoting only for overrides, not for files."""
+    """If text inside a group needs quotes, the hint explains shell quoting for overrides, but not for files."""
     (in_shell,) = problems_of(PATH, "training.stages=[{name: 42}]")
     (in_file,) = problems_of(PATH + "name: 42")
 

@@ -104,8 +104,8 @@ def test_from_scratch_means_no_weights(folder: Path) -> None:
     assert load(PATH + "mode: from-scratch\nbackbone: {weights: none}").backbone.weights == "none"
 
 
-def test_heading_without_settings_stands_for_the_defaults(folder: Path) -> None:
-    """A group without settings, for example with all its lines commented out, has its default values."""
+def test_a_group_without_settings_has_the_defaults(folder: Path) -> None:
+    """A group without settings, for example with all its lines commented out, is filled with its defaults."""
     text = PATH + "head:\n  # pooling: max\n  layers:\nbackbone: {options: }\ntraining:\n  optimizer:\n"
     assert load(text) == load(PATH)
 
@@ -192,7 +192,7 @@ def test_all_problems_are_reported_at_once(folder: Path, problems_of: Problems) 
         assert not problem.facts["expected"] or f", expected {problem.facts['expected']}." in problem
 
 
-def test_problems_elsewhere_are_reported_with_a_file_that_cannot_be_read(folder: Path, problems_of: Problems) -> None:
+def test_problems_of_overrides_are_reported_with_an_invalid_file(folder: Path, problems_of: Problems) -> None:
     """If the file is invalid YAML, problems of overrides are still reported, but missing settings are not."""
     assert [summary(problem) for problem in problems_of("seed: [", "training.epochs=0", "data.path=nowhere")] == [
         "config-not-yaml 1:8",
@@ -227,7 +227,7 @@ def test_problems_elsewhere_are_reported_with_a_file_that_cannot_be_read(folder:
         ),
     ],
 )
-def test_unknown_setting_has_a_hint(problems_of: Problems, text: str, hint: str) -> None:
+def test_an_unknown_setting_is_reported_with_a_hint(problems_of: Problems, text: str, hint: str) -> None:
     """The hint on an unknown setting is a similar name, a setting in another group, a synonym, or all names."""
     (problem,) = problems_of(text, "data.path=images")
 
@@ -255,8 +255,8 @@ def test_dissimilar_names_are_not_suggested(problems_of: Problems, text: str) ->
         ("training.batch_size=" + "9" * 5000, "config-invalid-value", ""),
     ],
 )
-def test_wrong_value_has_a_remedy(problems_of: Problems, override: str, code: str, hint: str) -> None:
-    """A wrong value gives one problem, whose hint says if quotes are superfluous or the value is empty."""
+def test_a_wrong_value_is_reported_with_a_remedy(problems_of: Problems, override: str, code: str, hint: str) -> None:
+    """A wrong value is reported as one problem, with a hint if its quotes are superfluous or it is empty."""
     (problem,) = problems_of(PATH, override)
 
     assert str(problem.facts["source"]).startswith("override ")
@@ -264,7 +264,7 @@ def test_wrong_value_has_a_remedy(problems_of: Problems, override: str, code: st
 
 
 def test_long_values_and_keys_are_abbreviated(problems_of: Problems) -> None:
-    """Problems stay short because long values and keys are abbreviated."""
+    """Long values and keys are abbreviated in problems."""
     (problem,) = problems_of(PATH + f"seed: {'x' * 10_000}")
     assert len(problem) < 250
     (problem,) = problems_of(PATH + f"{'x' * 1000}: [{'1, ' * 500}]")

@@ -66,7 +66,7 @@ def test_schema_refuses_wrong_values() -> None:
     assert not missed
 
 
-def test_reference_has_a_line_for_each_setting() -> None:
+def test_the_reference_describes_every_setting() -> None:
     """The reference lists every setting, except those of nested groups in stages, which are listed under `training`."""
     text = markdown_reference()
     for setting in all_settings():

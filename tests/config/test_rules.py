@@ -134,7 +134,7 @@ def test_cases_have_no_other_problems(problems_of: Problems) -> None:
     ],
 )
 def test_hint_suggests_similar_names(problems_of: Problems, text: str, hint: str) -> None:
-    """For an unknown name, the hint suggests similar names or lists all names, and ends the message."""
+    """The message about an unknown name ends with a hint that suggests similar names or lists all names."""
     (problem,) = problems_of(with_path(text))
 
     assert hint in str(problem.facts["hint"])
@@ -180,7 +180,7 @@ def test_compatible_settings_are_accepted(folder: Path, text: str) -> None:
     ],
 )
 def test_rules_ignore_settings_with_problems(problems_of: Problems, text: str, problem: str, hint: str) -> None:
-    """A wrong mode or network gives one problem, not further ones from rules that depend on it."""
+    """A wrong mode or network is reported once, without further problems from rules that depend on it."""
     (found,) = problems_of(PATH + text)
 
     assert summary(found) == problem
@@ -225,7 +225,7 @@ def test_weights_file_is_read_relative_to_the_folder(folder: Path) -> None:
     ],
 )
 def test_data_path_must_be_a_folder(folder: Path, problems_of: Problems, path: str, code: str, hint: str) -> None:
-    """A data path that is an archive, misspelled, missing or invalid gives one problem with a matching hint."""
+    """A data path that is an archive, misspelled, missing or invalid is reported once, with a matching hint."""
     Path("train.zip").touch()
     (found,) = problems_of(f"data: {{path: {path}}}")
 
@@ -233,8 +233,8 @@ def test_data_path_must_be_a_folder(folder: Path, problems_of: Problems, path: s
     assert hint.replace("{folder}", str(folder)) in str(found.facts["hint"])
 
 
-def test_a_frozen_backbone_of_random_weights_has_a_note() -> None:
-    """A frozen backbone with random weights gives a note, since its features are noise; from-scratch mode does not."""
+def test_a_frozen_backbone_with_random_weights_is_noted() -> None:
+    """A frozen backbone with random weights is reported in a note, because its features are noise."""
     (note,) = notes_of(tiny_config(Path("unused")))
 
     assert note.code == "config-random-backbone-frozen"
@@ -242,8 +242,8 @@ def test_a_frozen_backbone_of_random_weights_has_a_note() -> None:
     assert notes_of(tiny_config(Path("unused"), mode="from-scratch")) == ()
 
 
-def test_monitored_training_metrics_of_mixed_images_have_a_note() -> None:
-    """Monitoring a training metric gives a note if images are mixed; monitoring a validation metric does not."""
+def test_monitored_training_metrics_of_mixed_images_are_noted() -> None:
+    """Monitoring a training metric is reported in a note if images are mixed; monitoring a validation metric is not."""
     training = {"best": {"monitor": "accuracy"}, "early_stopping": {"monitor": "loss"}, "reduce_on_plateau": {}}
     config = tiny_config(Path("unused"), mode="from-scratch", training=training, augmentation={"mixup": 0.2})
     notes = notes_of(config)
@@ -255,8 +255,8 @@ def test_monitored_training_metrics_of_mixed_images_have_a_note() -> None:
     assert notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training)) == ()
 
 
-def test_a_warmup_longer_than_the_stage_has_a_note() -> None:
-    """A warm-up as long as its stage gives a note, because the learning rate never reaches its full value."""
+def test_a_warmup_as_long_as_the_stage_is_noted() -> None:
+    """A note warns that the learning rate never reaches its full value if the warm-up is as long as its stage."""
     training = {"epochs": 3, "schedule": {"warmup_epochs": 3}}
     (note,) = notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training))
 

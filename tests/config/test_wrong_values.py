@@ -91,7 +91,7 @@ def test_there_are_cases_for_every_setting() -> None:
 
 @pytest.mark.parametrize(("setting", "value"), CASES, ids=[f"{case[0].key}={format_value(case[1])}" for case in CASES])
 def test_a_wrong_value_is_reported_with_its_key(setting: Setting, value: object) -> None:
-    """A wrong value gives exactly one problem, with a code, the key, the value and the expected values."""
+    """A wrong value is reported as exactly one problem, with its code, key, received value and expected values."""
     key = setting.key.replace(".N", ".0")
     (problem,) = problems_of(nested(setting, setting.name, value))
     received = problem.facts["received"]
@@ -164,7 +164,7 @@ def test_a_group_that_may_be_null_expects_null_too(name: str) -> None:
 
 @pytest.mark.parametrize(("key", "item"), [("head.layers", "{dense: 4}"), ("training.stages", "{name: a}")])
 def test_a_long_list_is_one_problem(key: str, item: str, tmp_path: Path) -> None:
-    """A list with more than the maximum number of items gives one problem, even if it is written with aliases."""
+    """A list with more than the maximum number of items is reported once, even if it is written with aliases."""
     group, name = key.split(".")
     file = tmp_path / "long.yaml"
     file.write_text(f"data: {{path: {tmp_path}}}\n{group}:\n  {name}: [&a {item}{', *a' * 500}]\n")

@@ -57,7 +57,7 @@ def test_plain_scalars_are_read_as_intended(text: str, value: object) -> None:
     assert type(found["key"]) is type(value)
 
 
-def test_each_key_knows_its_line_and_column(tmp_path: Path) -> None:
+def test_each_key_records_its_line_and_column(tmp_path: Path) -> None:
     """Every key and list item records its line and column, counted from 1."""
     source = tmp_path / "a.yaml"
     source.write_text("seed: 1\nhead:\n  layers:\n    - {dense: 8,  l2: 1}\n    - dropout: 0.5\n")
@@ -78,7 +78,7 @@ def test_each_key_knows_its_line_and_column(tmp_path: Path) -> None:
 
 
 def test_aliases_and_merges_are_resolved() -> None:
-    """Aliases are copied, and a mapping's own entries override merged ones, as earlier merges override later ones."""
+    """Aliases are copied. A mapping's own entries override merged ones, and earlier merges override later ones."""
     text = "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc: {<<: [*a, *b], x: 3}\nd: [*a, *a]\n"
     expected = {
         "a": {"x": 1, "y": 1},
@@ -132,7 +132,7 @@ PATH = "data: {path: images}\n"
     ],
 )
 def test_each_defect_of_a_text_is_one_problem(problems_of: Problems, text: str | bytes, problem: str) -> None:
-    """Each defect gives one problem with its line, its column and, if known, its key."""
+    """Each defect is reported as one problem with its line, its column and, if known, its key."""
     (found,) = problems_of(text)
 
     assert summary(found) == problem
@@ -148,7 +148,7 @@ def test_each_defect_of_a_text_is_one_problem(problems_of: Problems, text: str |
         ("data: path: images\n", "quotes"),
     ],
 )
-def test_defect_of_a_text_has_a_remedy(problems_of: Problems, text: str, hint: str) -> None:
+def test_a_defect_is_reported_with_a_remedy(problems_of: Problems, text: str, hint: str) -> None:
     """The hint points to the first of two duplicate settings or explains the required change."""
     (found,) = problems_of(text)
 
@@ -184,7 +184,7 @@ def test_deep_nesting_through_aliases_is_refused(problems_of: Problems) -> None:
     ],
 )
 def test_file_that_cannot_be_read_is_one_problem(folder: Path, name: str, code: str, hint: str) -> None:
-    """A config file that cannot be read gives one problem, whose hint suggests an existing file or a command."""
+    """A config file that cannot be read is reported as one problem, with a hint to an existing file or a command."""
     Path("a.yaml").write_text(PATH)
     _, problems = read_document(Path(name))
     with pytest.raises(ConfigError) as caught:
@@ -220,7 +220,7 @@ def test_no_text_breaks_the_reader(text: str | bytes) -> None:
     ids=["beyond-unicode", "long-version", "long-number", "nul-behind-dots", "nul-in-home", "long-path", "circle"],
 )
 def test_extreme_values_are_one_short_problem(problems_of: Problems, text: str, problem: str) -> None:
-    """Extreme values that once caused a traceback or a long delay give one short problem within seconds."""
+    """Extreme values, which once caused tracebacks or long delays, are reported as one short problem within seconds."""
     Path("circle").symlink_to("circle")
     started = time.monotonic()
     (found,) = problems_of(text)

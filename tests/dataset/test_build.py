@@ -103,7 +103,7 @@ def test_sizes_include_the_exif_orientation(tmp_path: Path) -> None:
 
 
 def test_class_folders_are_split_by_seed(tmp_path: Path) -> None:
-    """Class folders are split by class and seed, with the given fractions, and the counts are reported in a note."""
+    """Images in class folders are divided by class, seed and fractions, and a note reports the counts."""
     write_classes(tmp_path, {"cats": 20, "dogs": 10})
     found = build(tmp_path, splits={"validation": 0.2, "test": 0.1})
     assert found.counts() == {
@@ -126,7 +126,7 @@ def test_split_depends_on_the_bytes_and_not_on_the_names(tmp_path: Path) -> None
 
 
 def test_a_missing_test_split_is_noted(tmp_path: Path) -> None:
-    """A missing test split gives a note, whether its fraction is 0 or its folder is missing."""
+    """A missing test split is reported in a note, whether its fraction is 0 or its folder is missing."""
     write_classes(tmp_path / "a", {"cats": 5, "dogs": 5})
     found = build(tmp_path / "a", splits={"validation": 0.2, "test": 0.0})
     assert list(found.counts()) == ["train", "validation"]
@@ -136,8 +136,8 @@ def test_a_missing_test_split_is_noted(tmp_path: Path) -> None:
     assert codes(build(tmp_path / "b").issues, "note") == ["data-no-test-split"]
 
 
-def test_missing_validation_is_taken_from_train_and_never_from_test(tmp_path: Path) -> None:
-    """Without a validation folder, validation images are drawn from train by class, never from test, and noted."""
+def test_missing_validation_is_drawn_from_train_and_never_from_test(tmp_path: Path) -> None:
+    """If there is no validation folder, a fraction of each class in train, but none of test, is used for validation."""
     write_classes(tmp_path / "train", {"cats": 20, "dogs": 40})
     write_classes(tmp_path / "test", TWO, first_seed=100)
     found = build(tmp_path)
@@ -168,7 +168,7 @@ def test_fractions_of_splits_that_are_folders_are_refused(three: Path) -> None:
     assert build(three, splits={"validation": 0.15, "test": 0.15}).rows == build(three).rows
 
 
-def test_the_fraction_of_validation_has_an_effect_without_such_a_folder(tmp_path: Path) -> None:
+def test_the_fraction_of_validation_is_applied_to_train(tmp_path: Path) -> None:
     """Without a validation folder, the fraction of validation is applied, but a fraction of test is refused."""
     write_classes(tmp_path / "train", {"cats": 10, "dogs": 10})
 
@@ -377,7 +377,7 @@ def test_progress_is_shown_if_images_are_read(three: Path) -> None:
 
 
 def test_relative_paths_become_absolute(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative data path gives the same manifest, with absolute paths."""
+    """The paths in a manifest are absolute, even if the data path is relative."""
     monkeypatch.chdir(three.parent)
     assert build(Path(three.name)).rows == build(three).rows
 
@@ -396,7 +396,7 @@ def test_names_of_any_bytes_are_kept(tmp_path: Path) -> None:
 
 
 def test_an_evaluated_folder_is_reduced_to_its_test_split(three: Path) -> None:
-    """For evaluation, a folder with splits is reduced to its test split; unreadable images of others do not matter."""
+    """For evaluation, only the test split of a folder is read; unreadable images in other splits are ignored."""
     write_tree(three, {"train/cats/a.jpg": b""})
     found = evaluated(three, ("cats", "dogs"))
     assert {row.split for row in found.rows} == {"test"}
@@ -436,13 +436,13 @@ def test_classes_of_an_evaluated_folder_are_matched_by_name(tmp_path: Path) -> N
 
 
 def test_an_evaluated_folder_needs_images(tmp_path: Path) -> None:
-    """An evaluated folder without any class is an error, even if missing classes are accepted."""
+    """An evaluated folder without images is an error, even if missing classes are accepted."""
     with pytest.raises(DataError) as error:
         evaluated(tmp_path, ("cats", "dogs"), allow_missing=True)
     assert error.value.codes == ("data-class-absent",)
 
 
-def test_unreadable_images_of_an_evaluated_folder(tmp_path: Path) -> None:
+def test_unreadable_images_of_an_evaluated_folder_are_reported(tmp_path: Path) -> None:
     """Unreadable images of an evaluated folder are reported, or skipped with on_bad_image=skip."""
     write_classes(tmp_path, TWO)
     write_tree(tmp_path, {"cats/a.jpg": b""})
@@ -508,7 +508,7 @@ def test_training_and_report_have_the_same_issues(tmp_path: Path) -> None:
 
 
 def test_unusual_class_sizes_are_warnings(tmp_path: Path) -> None:
-    """Small classes, uneven classes, splits distributed differently from train, and swapped splits give warnings."""
+    """Warnings report small classes, uneven classes, splits distributed differently from train, and swapped splits."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "validation", {"cats": 5, "dogs": 2}, first_seed=300)
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
@@ -564,14 +564,14 @@ def test_a_class_with_a_different_spelling_is_recognized(three: Path) -> None:
 
 
 def test_splits_without_a_common_class_are_one_problem(three: Path) -> None:
-    """A split that shares no class with train gives one problem."""
+    """A split that shares no class with train is reported as one problem."""
     for k, label in enumerate(("cats", "dogs")):
         (three / "test" / label).rename(three / "test" / f"{k}")
     assert build_problems(three) == [("data-classes-differ", "test")]
 
 
 def test_classes_with_similar_names_are_a_warning(tmp_path: Path) -> None:
-    """Class names that differ only in case give one warning for all splits; `1` and `-1` are different names."""
+    """Class names that differ only in case are reported in one warning for all splits; `1` and `-1` are not."""
     for k, split in enumerate(("train", "validation", "test")):
         write_classes(tmp_path / split, {"Cats": 12, "cats": 12, "1": 12, "-1": 12}, first_seed=100 * k)
     issue = the(build(tmp_path).issues, "data-class-names-similar")
@@ -579,7 +579,7 @@ def test_classes_with_similar_names_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_many_heic_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
-    """A class that consists mostly of HEIC files, which are left out, gives a warning with their number."""
+    """A class that consists mostly of HEIC files, which are left out, is reported in a warning with their number."""
     write_classes(tmp_path, {"cats": 12, "dogs": 12})
     write_tree(tmp_path, {f"cats/{k}.heic": b"\0\0\0\x18ftypheic" for k in range(100)})
     issue = the(build(tmp_path).issues, "data-files-left-out")
@@ -592,7 +592,7 @@ def test_many_heic_files_in_a_class_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_12_bit_data_in_16_bit_files_are_a_warning(tmp_path: Path) -> None:
-    """16-bit images that use only 12 bits give a warning that suggests `data.range`, unless it is set."""
+    """A warning suggests `data.range` for 16-bit images that use only 12 bits, unless it is set."""
     import numpy as np
     from PIL import Image
 
@@ -614,7 +614,7 @@ def test_report_of_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.shared
 def test_real_photographs_are_indexed(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of 4,000 JPEGs gives a manifest without errors, and building it again reads no image."""
+    """The manifest of 4,000 photographs is built without errors, and building it again reads no image."""
     first = build(shared / "data" / "dogs-vs-cats")
     assert {split: sum(of.values()) for split, of in first.counts().items()} == {
         "train": 2000,

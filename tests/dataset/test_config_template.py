@@ -34,7 +34,7 @@ def loaded(text: str, folder: Path) -> Config:
     return load_config(folder / "config.yaml", environment={}, check_paths=False)
 
 
-def test_a_plain_folder_gets_the_defaults(tmp_path: Path) -> None:
+def test_the_config_of_a_plain_folder_contains_the_defaults(tmp_path: Path) -> None:
     """For an ordinary folder, the config contains the defaults, and its first lines describe the folder."""
     text = template_for(report(), "images", "pets.yaml")
     config = loaded(text, tmp_path)
@@ -55,14 +55,14 @@ def test_a_plain_folder_gets_the_defaults(tmp_path: Path) -> None:
 
 
 def test_uneven_classes_are_weighted(tmp_path: Path) -> None:
-    """Class weights are balanced if the largest class is at least twice the smallest, which is named in a comment."""
+    """If the largest class is at least twice the smallest, `class_weights` is set and a comment names the smallest."""
     text = template_for(report(counts={"train": {"cats": 60, "dogs": 30, "none": 0}}), "images")
     assert loaded(text, tmp_path).data.class_weights == "balanced"
     text = template_for(report(counts={"train": {"cats": 60, "dogs": 30}}), "images")
     assert "# smallest class: dogs, 30 images\n" in text
 
 
-def test_folders_without_splits_get_fractions(tmp_path: Path) -> None:
+def test_fractions_are_written_for_missing_splits(tmp_path: Path) -> None:
     """The config contains fractions for the splits that have no folder."""
     text = template_for(report(counts={"all": {"cats": 60, "dogs": 50}}), "images")
     assert "  splits: {validation: 0.15, test: 0.15}" in text

@@ -50,7 +50,7 @@ def prepare(source: Path, out: Path, sizes: Mapping[str, int] = SIZES, seed: int
 
 
 def broken(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    """Return the path and the reason's code of each image that was reported as unreadable."""
+    """Return the path and the code of each image that was reported as unreadable."""
     messages = [record.msg for record in caplog.records if record.levelname == "WARNING"]
     return [(one.facts["path"], one.facts["reason"].code) for one in messages if one.code == "data-prepare-left-out"]
 
@@ -189,7 +189,7 @@ def errors(source: Path, out: Path, sizes: Mapping[str, int] = SIZES) -> list[Me
 
 
 def test_too_few_images_are_counted(tmp_path: Path) -> None:
-    """Too few readable images give one problem per class, or per class and split if the source has splits."""
+    """Too few readable images are reported once per class, or per class and split if the source has splits."""
     write_tree(tmp_path / "flat", {**FLAT, "cat.99.jpg": b"x"})
     sizes = {"train": 20, "validation": 4, "test": 2}
     found = errors(tmp_path / "flat", tmp_path / "out", sizes)
@@ -234,7 +234,7 @@ def test_invalid_sources_are_refused(tmp_path: Path) -> None:
 
 
 def test_hostile_names_in_a_zip_stay_inside(tmp_path: Path) -> None:
-    """Files with hostile names in a zip archive are written only inside the target folder."""
+    """Zip entries with hostile names, such as `../../cat.0.jpg`, are written only inside the target folder."""
     names = [f"../../cat.{k}.jpg" for k in range(5)] + [f"/etc/cat.{k}.jpg" for k in range(5, 10)]
     files = {name: FLAT[f"cat.{k}.jpg"] for k, name in enumerate(names)}
     files |= {f"C:\\..\\..\\Dog\\{k}.jpg": FLAT[f"dog.{k}.jpg"] for k in range(10)}

@@ -54,7 +54,7 @@ def two(tmp_path: Path) -> Path:
 
 
 def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
-    """Similar images in different splits give one warning with a remedy, and all pairs are listed in a CSV text."""
+    """One warning with a remedy reports similar images in different splits, and a CSV text lists all pairs."""
     found = build(two)
     (issue,) = warned(found.issues)
     assert (issue.severity, issue.facts["n"]) == ("warning", 2)
@@ -70,7 +70,7 @@ def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
 
 
 def test_the_report_lists_the_same_pairs(two: Path) -> None:
-    """The report lists the same pairs of similar images and gives the same warning."""
+    """The report on a folder lists the same pairs of similar images as its manifest and contains the same warning."""
     report, issues = report_on_folder(two)
     assert report["ok"]
     assert [pair["paths"] for pair in report["near_duplicates"]] == [
@@ -91,7 +91,7 @@ def test_identical_files_are_not_reported_as_similar(two: Path) -> None:
 
 
 def test_similar_images_within_a_split_are_not_reported(tmp_path: Path) -> None:
-    """Similar images within a split give no warning, because they do not inflate metrics."""
+    """Similar images within a split are not reported, because they do not inflate metrics."""
     write_classes(tmp_path / "train", {"cats": 12, "dogs": 12})
     write_classes(tmp_path / "validation", {"cats": 12, "dogs": 12}, first_seed=100)
     write_tree(tmp_path, dict(zip(("train/cats/a.png", "train/cats/b.jpg"), two_of(500), strict=True)))
@@ -110,7 +110,7 @@ def pairs(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_drawn_split_keeps_similar_images_together(pairs: Path, seed: int) -> None:
-    """A drawn split keeps similar images together, has exact counts per class, and gives no warning."""
+    """A drawn split keeps similar images together and has exact counts per class."""
     found = build(pairs, seed, splits={"validation": 0.2, "test": 0.1})
     split_of = {row.path.name: row.split for row in found.rows}
     assert all(split_of[f"{k}.png"] == split_of[f"{97 - k}.jpg"] for k in range(40))

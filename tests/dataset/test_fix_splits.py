@@ -56,7 +56,7 @@ def test_a_group_goes_to_the_first_of_its_splits(three: Path) -> None:
     ]
 
 
-def test_names_that_are_taken_get_a_number(three: Path) -> None:
+def test_names_that_are_taken_are_numbered(three: Path) -> None:
     """An image whose name is taken at the target is numbered; names that differ only in case count as taken."""
     write_tree(
         three,
@@ -75,7 +75,7 @@ def test_names_that_are_taken_get_a_number(three: Path) -> None:
 
 
 def test_no_class_of_a_split_loses_more_than_half(three: Path) -> None:
-    """If moving every group to train would take more than half of a class, later groups move out of train instead."""
+    """If moving all groups to train would remove more than half of a class from test, later groups move to test."""
     for k in range(4):
         write_tree(three, {f"test/cats/cats.{k}.jpg": jpeg(k, 12, 16)})
     found = moves(three)

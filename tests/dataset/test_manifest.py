@@ -42,7 +42,7 @@ rows = st.builds(
 )
 
 
-def test_splits_counts_and_labels() -> None:
+def test_splits_counts_and_labels_describe_the_images() -> None:
     """Labels are numbered in the order of class names; counts include missing classes as 0 and omit empty splits."""
     assert MANIFEST.split("train") == ROWS[:2]
     assert MANIFEST.split("validation") == ()
@@ -93,7 +93,7 @@ def test_csv_has_a_line_for_each_image() -> None:
     ],
 )
 def test_damaged_csv_is_refused(tmp_path: Path, content: bytes) -> None:
-    """A damaged CSV file raises an error that contains its path."""
+    """Reading a damaged CSV file raises an error with its path."""
     path = tmp_path / "m.csv"
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
@@ -102,7 +102,7 @@ def test_damaged_csv_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_csv_is_refused(tmp_path: Path) -> None:
-    """A missing CSV file raises an error that contains its path."""
+    """Reading a missing CSV file raises an error with its path."""
     with pytest.raises(DataError) as error:
         Manifest.from_csv(tmp_path / "m.csv")
     assert (error.value.code, error.value.facts["path"]) == ("data-manifest-invalid", tmp_path / "m.csv")

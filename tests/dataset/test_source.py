@@ -20,7 +20,7 @@ from tests.support.drawing import draw_dataset
         (8, ("mode=from-scratch", "backbone.name=ConvNet"), (8, {"filters": [32, 64], "padding": "same"})),
     ],
 )
-def test_a_folder_of_small_images_gets_a_small_image_size(
+def test_small_images_reduce_the_image_size(
     size: int, overrides: tuple[str, ...], expected: tuple[int | None, dict[str, object]], tmp_path: Path
 ) -> None:
     """For small images, the image size and the filters of a ConvNet are reduced unless they are overridden."""

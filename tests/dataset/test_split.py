@@ -42,7 +42,7 @@ def test_counts_by_hand() -> None:
 
 
 def test_small_classes_give_one_image_to_each_split_if_possible() -> None:
-    """Each split gets at least one image of a class that has enough images for all splits."""
+    """Each split contains at least one image of every class that has enough images for all splits."""
     assert largest_remainder(3, FRACTIONS) == {"train": 1, "validation": 1, "test": 1}
     assert largest_remainder(2, FRACTIONS)["train"] == 2
     assert largest_remainder(0, FRACTIONS) == {"train": 0, "validation": 0, "test": 0}
@@ -63,7 +63,7 @@ def test_counts_add_up_and_are_off_by_less_than_one(n: int, wanted: dict[str, fl
 
 @settings(deadline=None)
 @given(images, fractions_of_splits, st.integers(0, 2**40))
-def test_equal_files_stay_together_and_each_class_is_divided_as_counted(
+def test_equal_files_stay_together_and_counts_are_exact(
     found: list[tuple[str, str]], wanted: dict[str, float], seed: int
 ) -> None:
     """Equal files share a split; counts are exact without copies, and with copies, only train can exceed its count."""
@@ -93,7 +93,7 @@ def test_order_does_not_matter(found: list[tuple[str, str]], random: object, see
 
 @settings(deadline=None)
 @given(st.integers(3, 400), st.integers(1, 10), st.integers(0, 10**9))
-def test_added_images_move_few_of_the_others(n: int, added: int, seed: int) -> None:
+def test_added_images_move_few_existing_ones(n: int, added: int, seed: int) -> None:
     """Each added image changes the split of at most two existing images, one at each boundary between splits."""
     old = [(digest((seed, k)), "cats") for k in range(n)]
     new = [(digest((seed, "new", k)), "cats") for k in range(added)]
@@ -132,7 +132,7 @@ def test_a_file_in_two_classes_is_in_one_split() -> None:
 
 
 def test_a_known_split_never_changes() -> None:
-    """The split of given images never changes between versions; r, a and e stand for train, validation and test."""
+    """The split of given images is the same in every version; r, a and e stand for train, validation and test."""
     found = [(digest(k), "cats") for k in range(20)]
     assert "".join(name[1] for name in split(found, FRACTIONS, 0)) == "arrearraeerrrrrrrrrr"
 

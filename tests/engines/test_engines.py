@@ -107,7 +107,7 @@ def test_batches_are_padded() -> None:
 def test_many_threads_can_run_an_engine(
     name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    """More threads than requests can run an engine at once; each gets the features that a single thread computes."""
+    """More threads than requests can run an engine at once, with the same bits as a single thread."""
     engine = _engine(name, precision, cut, tmp_path)
     alone = engine.run([pixels])
     parts = [np.arange(start, start + 5) for start in range(len(pixels) - 4)]
@@ -129,7 +129,7 @@ def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cores", range(1, 130))
 def test_requests_share_the_cores(cores: int) -> None:
-    """At most `MAX_STREAMS` requests, with as few threads as possible, use all cores except for a remainder."""
+    """At most `MAX_STREAMS` requests, with as few threads as possible, leave fewer cores idle than one request uses."""
     streams, threads = streams_for(cores)
 
     assert 1 <= streams <= MAX_STREAMS

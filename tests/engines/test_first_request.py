@@ -78,7 +78,7 @@ def test_an_operation_that_xla_lacks_is_compiled_without_it(
 
 
 def test_a_full_gpu_is_an_error(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """If GPU memory runs out, an error with the batch size is raised, and the graph is not compiled without XLA."""
+    """If GPU memory is exhausted, an error with the batch size is raised, without another try without XLA."""
     import_keras()
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Writing segments completely or not at all."""
+"""Writing segments, completely or not at all, even if the writer is interrupted."""
 
 from __future__ import annotations
 

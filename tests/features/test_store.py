@@ -59,7 +59,7 @@ def test_missing_images_are_returned_once(tmp_path: Path) -> None:
     assert store.missing(KEY, digests_of(3) + digests_of(3)) == digests_of(3)[1:]
 
 
-def test_segments_of_another_process_are_found(tmp_path: Path) -> None:
+def test_segments_of_another_store_are_found(tmp_path: Path) -> None:
     """Segments written by another store are found, even after an earlier search."""
     mine, other = FeatureStore(tmp_path), FeatureStore(tmp_path)
     other.write(KEY, digests_of(1), features_of(1))
@@ -79,7 +79,7 @@ def test_a_different_recipe_is_a_different_key(tmp_path: Path) -> None:
 
 
 def test_missing_features_are_an_error(tmp_path: Path) -> None:
-    """Reading missing or deleted features raises an error with their number, after which they can be written again."""
+    """Reading deleted features raises an error with the number found; they are then reported as missing."""
     store = FeatureStore(tmp_path)
     store.write(KEY, digests_of(2), features_of(2))
     with pytest.raises(CacheError) as caught:

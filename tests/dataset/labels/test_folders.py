@@ -58,7 +58,7 @@ def test_class_folders_without_splits(tmp_path: Path) -> None:
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    """A folder called train that contains images next to other class folders is a class, with a warning."""
+    """A folder called train that contains images, next to class folders, is treated as a class, with a warning."""
     write_classes(tmp_path, {"bus": 1, "car": 1, "train": 2})
     found = read_folders(tmp_path)
     assert found.classes == {"all": ("bus", "car", "train")}
@@ -69,12 +69,12 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     "name", ["tested", "trainer", "strain", "valley", "device", "contest", "latest", "training wheels"]
 )
 def test_names_that_only_resemble_splits_are_classes(name: str) -> None:
-    """Names that only contain the name of a split are not split names."""
+    """Folder names that merely contain the name of a split are not recognized as splits."""
     assert split_named(name) is None
 
 
 def test_a_dataset_next_to_the_splits_is_not_a_class(tmp_path: Path) -> None:
-    """A different dataset next to split folders is not a class and gives a note."""
+    """A dataset folder next to split folders is not treated as a class, but reported in a note."""
     for name in ("training_set", "test_set", "other_cats"):
         write_classes(tmp_path / name, {"cats": 1, "dogs": 1})
     found = read_folders(tmp_path)
@@ -83,7 +83,7 @@ def test_a_dataset_next_to_the_splits_is_not_a_class(tmp_path: Path) -> None:
 
 
 def test_class_folders_with_the_same_subfolders_are_a_warning(tmp_path: Path) -> None:
-    """Class folders with identical subfolders, such as one folder per camera, give a warning."""
+    """Class folders with identical subfolders, such as one folder per camera, are reported in a warning."""
     for site in ("north", "south"):
         write_classes(tmp_path / site, {"cats": 1, "dogs": 1})
     found = read_folders(tmp_path)
@@ -112,7 +112,7 @@ def test_folders_next_to_the_splits_are_left_out_with_a_note(tmp_path: Path) -> 
 
 
 def test_two_names_of_one_split_are_a_problem(tmp_path: Path) -> None:
-    """Two folders that could both be the validation split are a problem."""
+    """Two folders that could both be the validation split are reported as a problem."""
     for name in ("train", "val", "validation"):
         write_classes(tmp_path / name, {"cats": 1, "dogs": 1})
     (issue,) = read_folders(tmp_path).issues
@@ -164,7 +164,7 @@ def test_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
 
 
 def test_loops_of_links_end_and_real_paths_are_preferred(tmp_path: Path) -> None:
-    """Loops of links are followed only once, and images are listed under their real paths."""
+    """Links that form loops are followed only once, and images are listed under their real paths."""
     write_classes(tmp_path, {"cats": 1, "dogs": 1})
     (tmp_path / "cats" / "again").symlink_to(tmp_path / "cats")
     (tmp_path / "cats" / "all").symlink_to(tmp_path)
@@ -180,7 +180,7 @@ def test_loops_of_links_end_and_real_paths_are_preferred(tmp_path: Path) -> None
     }
 
 
-def test_linked_images_and_class_folders_count(tmp_path: Path) -> None:
+def test_linked_images_and_class_folders_are_used(tmp_path: Path) -> None:
     """Linked images and linked class folders are used like real ones."""
     store = write_classes(tmp_path / "store", {"cats": 2, "dogs": 1})
     root = tmp_path / "set"
@@ -193,7 +193,7 @@ def test_linked_images_and_class_folders_count(tmp_path: Path) -> None:
 @pytest.mark.timeout(20)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipes_do_not_hang(tmp_path: Path) -> None:
-    """Named pipes are never opened; those named like images are listed and refused later, others left out."""
+    """Named pipes do not block the search; those named like images are listed, to be refused later, others left out."""
     write_classes(tmp_path, {"cats": 1, "dogs": 1})
     os.mkfifo(tmp_path / "cats" / "pipe.jpg")
     os.mkfifo(tmp_path / "cats" / "pipe")
@@ -214,7 +214,7 @@ def test_names_may_be_any_bytes(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_and_a_file_are_errors(tmp_path: Path) -> None:
-    """A missing folder or a file gives an error with its path; for dogs-vs-cats, it names `data prepare`."""
+    """A path that is missing or a file raises an error; for `dogs-vs-cats`, the error suggests `data prepare`."""
     (tmp_path / "file").write_bytes(b"")
     for name in ("nowhere", "file", "dogs-vs-cats"):
         with pytest.raises(DataError) as error:
