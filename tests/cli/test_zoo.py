@@ -23,7 +23,7 @@ from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import printable
 from cnncli.images.verify import verify
 from tests.images.making import encoded
-from tests.images.zoo import Kind, Outcome, PassedOver, Refused, Used, zoo
+from tests.images.zoo import Kind, LeftOut, Outcome, Refused, Used, zoo
 from tests.support.drawing import draw_image
 
 CONFIG = """
@@ -202,7 +202,7 @@ def test_evaluate_gives_the_specified_outcome(results: Results, one: Kind) -> No
 @each()
 def test_predict_gives_the_specified_outcome(results: Results, one: Kind) -> None:
     """Every file named on the command line is predicted or reported, even if it would be passed over in a folder."""
-    outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
+    outcome = one.outcome.named if isinstance(one.outcome, LeftOut) else one.outcome
     predicted = {entry["path"] for entry in results.predicted.document}
     require(
         outcome,
@@ -216,7 +216,7 @@ def test_numbers_and_exit_codes_agree(results: Results) -> None:
     """All commands agree on the numbers of used, refused and passed-over files, and none reports a bug."""
     used = sum(isinstance(one.outcome, Used) for one in zoo())
     refused = sum(isinstance(one.outcome, Refused) for one in zoo())
-    left_out = Counter(one.outcome.reason for one in zoo() if isinstance(one.outcome, PassedOver))
+    left_out = Counter(one.outcome.reason for one in zoo() if isinstance(one.outcome, LeftOut))
     document = results.check.document
     assert (document["total"], len(document["unreadable"]), document["left_out"]) == (used, refused, dict(left_out))
     assert (results.lenient_evaluation.document["n"], results.lenient_evaluation.code, results.lenient.code) == (

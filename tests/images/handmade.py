@@ -1,4 +1,4 @@
-"""Image files that Pillow cannot write, put together byte by byte."""
+"""Image files that Pillow cannot write, assembled byte by byte."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG with its sum."""
+    """Return a PNG chunk with its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -31,37 +31,37 @@ def png(
     after: Sequence[bytes] = (),
     interlaced: bool = False,
 ) -> bytes:
-    """A PNG of (width, height) from its filtered rows, with more chunks before and after the pixels."""
+    """Return a PNG of size (width, height) from its filtered rows, with extra chunks before and after the pixels."""
     header = struct.pack(">IIBBBBB", *size, bits, color, 0, 0, interlaced)
     body = (chunk(b"IHDR", header), *before, chunk(b"IDAT", zlib.compress(rows, 1)), *after, chunk(b"IEND", b""))
     return PNG_SIGNATURE + b"".join(body)
 
 
 def rows_of(pixels: NDArray[np.generic]) -> bytes:
-    """Rows of pixels as a PNG holds them without a filter; 16-bit ones must be big-endian."""
+    """Return rows of pixels in PNG's unfiltered form; 16-bit values must be big-endian."""
     return b"".join(b"\0" + row.tobytes() for row in pixels)
 
 
 def interlaced_png(pixels: NDArray[np.uint8]) -> bytes:
-    """RGB pixels (height, width, 3) in seven passes."""
+    """Return an interlaced PNG of RGB pixels of shape (height, width, 3)."""
     rows = b"".join(rows_of(pixels[y::down, x::across]) for x, y, across, down in _ADAM7)
     return png((pixels.shape[1], pixels.shape[0]), 8, RGB, rows, interlaced=True)
 
 
 def rgb_png(pixels: NDArray[np.uint8], before: Sequence[bytes] = (), after: Sequence[bytes] = ()) -> bytes:
-    """RGB pixels (height, width, 3) with more chunks."""
+    """Return a PNG of RGB pixels of shape (height, width, 3), with extra chunks."""
     return png((pixels.shape[1], pixels.shape[0]), 8, RGB, rows_of(pixels), before, after)
 
 
 def bmp(size: tuple[int, int], bits: int, data: bytes, palette: bytes = b"", compression: int = 0) -> bytes:
-    """A Windows bitmap of (width, height); a negative height has its first row first."""
+    """Return a Windows bitmap of size (width, height); if the height is negative, the first row is stored first."""
     begin = 54 + len(palette)
     header = struct.pack("<IiiHHIIiiII", 40, *size, 1, bits, compression, len(data), 0, 0, len(palette) // 4, 0)
     return b"BM" + struct.pack("<IHHI", begin + len(data), 0, 0, begin) + header + palette + data
 
 
 def run_lengths(indexes: NDArray[np.uint8]) -> bytes:
-    """Palette indexes (height, width) as the run lengths of a bitmap, each pixel a run of its own."""
+    """Return palette indexes of shape (height, width) in a bitmap's run-length encoding, with one run per pixel."""
     rows = [b"".join(bytes([1, index]) for index in row) + b"\0\0" for row in indexes[::-1]]
     return b"".join(rows) + b"\0\1"
 
@@ -75,7 +75,7 @@ def segment_at(data: bytes | bytearray, marker: int) -> int:
 
 
 def ycck_jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """A JPEG of inks whose first three are stored as brightness and chroma, as Adobe's programs write them."""
+    """Return a CMYK JPEG whose first three channels are stored as brightness and chroma, as by Adobe's programs."""
     inks = np.asarray(Image.fromarray(255 - pixels).convert("YCbCr"))
     stored = np.dstack([inks, np.full(inks.shape[:2], 255, np.uint8)])
     bands = [Image.fromarray(np.ascontiguousarray(255 - stored[..., k])) for k in range(4)]
@@ -85,21 +85,21 @@ def ycck_jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def arithmetic_jpeg(size: tuple[int, int]) -> bytes:
-    """A gray JPEG of (width, height), coded arithmetically: no difference anywhere takes no bits at all."""
+    """Return an arithmetically coded gray JPEG of size (width, height) that needs no data, as no coefficient differs."""
     quantization = b"\xff\xdb\x00\x43\x00" + b"\x01" * 64
     frame = b"\xff\xca\x00\x0b\x08" + struct.pack(">HH", size[1], size[0]) + b"\x01\x01\x11\x00"
     return b"\xff\xd8" + quantization + frame + b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00" + b"\0\0" + b"\xff\xd9"
 
 
 def many_scans(image: Image.Image, scans: int) -> bytes:
-    """A progressive JPEG whose last scan comes so often."""
+    """Return a progressive JPEG that repeats its last scan."""
     data = encoded(image, "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + b"\xff\xd9"
 
 
 def tiff(values: Mapping[int, int], lists: Mapping[int, bytes]) -> bytes:
-    """A little-endian TIFF of tags with one number, and of tags with a list of 32-bit numbers, and without pixels."""
+    """Return a little-endian TIFF without pixels: tags with a single number, and tags with a list of 32-bit numbers."""
     entries, behind = dict[int, tuple[int, int]](), b""
     begin = 8 + 2 + (len(values) + len(lists)) * 12 + 4
     for tag, numbers in lists.items():

@@ -1,4 +1,4 @@
-"""The decoder, compared with Pillow and with values computed by hand."""
+"""The decoder agrees with Pillow and with values computed by hand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FITS = ("stretch", "crop", "pad")
 
 
 def fitted(image: Image.Image, height: int, width: int, fit: str) -> NDArray[np.uint8]:
-    """Return what Pillow itself produces for a fit."""
+    """Return the result of Pillow for a fit."""
     size = (width, height)
     if fit == "stretch":
         return np.asarray(image.resize(size, BILINEAR))
@@ -43,8 +43,8 @@ def fitted(image: Image.Image, height: int, width: int, fit: str) -> NDArray[np.
 
 
 @pytest.mark.parametrize(("kind", "options"), LOSSLESS)
-def test_lossless_image_of_the_right_size_comes_back_exactly(kind: str, options: dict[str, Any]) -> None:
-    """An image of the target size is not resampled."""
+def test_lossless_image_of_the_target_size_is_decoded_exactly(kind: str, options: dict[str, Any]) -> None:
+    """A lossless image of the target size is decoded exactly, without resampling."""
     data = encoded(drawn_image(), kind, **options)
     found = decode(data, PixelSpec(24, 32))
     np.testing.assert_array_equal(found, pixels())
@@ -56,7 +56,7 @@ def test_lossless_image_of_the_right_size_comes_back_exactly(kind: str, options:
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("size", [(10, 14), (48, 24), (7, 7), (24, 32), (100, 31)])
 def test_each_fit_equals_pillows_own(fit: Any, size: tuple[int, int]) -> None:
-    """Stretch, crop and pad are `resize`, `ImageOps.fit` and `ImageOps.pad` with the antialiased bilinear filter."""
+    """Stretch, crop and pad equal `resize`, `ImageOps.fit` and `ImageOps.pad` with the antialiased bilinear filter."""
     found = decode(encoded(drawn_image()), PixelSpec(*size, fit=fit))
     np.testing.assert_array_equal(found, fitted(drawn_image(), *size, fit))
 
@@ -65,7 +65,7 @@ def test_each_fit_equals_pillows_own(fit: Any, size: tuple[int, int]) -> None:
 @example(500, 374, (224, 224))
 @settings(deadline=None, max_examples=60)
 def test_crop_takes_an_image_of_any_size(width: int, height: int, size: tuple[int, int]) -> None:
-    """Rounding never puts the box that is kept outside of the image: Pillow's own `ImageOps.fit` is the oracle."""
+    """For any image size, cropping gives the same pixels as `ImageOps.fit`; rounding never moves the box outside."""
     image = Image.effect_noise((width, height), 60).convert("RGB")
     found = decode(encoded(image), PixelSpec(*size, fit="crop"))
     expected = np.asarray(ImageOps.fit(image, size[::-1], BILINEAR))
@@ -91,7 +91,7 @@ def test_all_eight_orientations_are_turned_upright(
 
 
 def test_orientation_6_by_hand() -> None:
-    """A camera held upright: the image's first row is the file's first column read from below."""
+    """With orientation 6, the first row of the image is the first column of the file, read from the bottom up."""
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = pixels()
@@ -100,7 +100,7 @@ def test_orientation_6_by_hand() -> None:
 
 
 def test_damaged_or_foreign_exif_leaves_the_image_as_it_is() -> None:
-    """Bad metadata do not change the pixels."""
+    """Invalid EXIF metadata does not change the pixels."""
     for exif in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense", b"Exif\0\0"):
         np.testing.assert_array_equal(decode(encoded(drawn_image(), exif=exif), PixelSpec(24, 32)), pixels())
     nine = Image.Exif()
@@ -111,7 +111,7 @@ def test_damaged_or_foreign_exif_leaves_the_image_as_it_is() -> None:
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_jpeg_scaled_while_decoding_looks_the_same(fit: Any, orientation: int) -> None:
-    """For odd sizes, every orientation and fit, pixels stay within 4 levels of the full decode: no row has moved."""
+    """For odd sizes and every orientation and fit, pixels stay within 4 levels of the full decode: no row shifts."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(drawn_image(301, 403), "JPEG", quality=95, exif=exif)
@@ -135,7 +135,7 @@ def test_jpeg_scaled_while_decoding_looks_the_same(fit: Any, orientation: int) -
 def test_jpeg_is_scaled_only_where_twice_the_target_remains(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], target: int, scale: int
 ) -> None:
-    """The condition holds on both axes and for every fit."""
+    """A JPEG is scaled while decoding only if both sides keep at least twice the target size, for every fit."""
     data = encoded(drawn_image(size[1], size[0]), "JPEG")
     loaded: list[tuple[int, int]] = []
     load = JpegImageFile.load
@@ -147,7 +147,7 @@ def test_jpeg_is_scaled_only_where_twice_the_target_remains(
 
 
 def test_alpha_is_laid_on_white() -> None:
-    """RGBA in PNG, WebP and TIFF becomes color · alpha + 255 · (1 − alpha), rounded."""
+    """RGBA pixels in PNG, WebP and TIFF become color · alpha + 255 · (1 − alpha), rounded."""
     four = pixels(channels=4)
     alpha = four[..., 3:].astype(float) / 255
     expected = np.floor(four[..., :3] * alpha + 255 * (1 - alpha) + 0.5)
@@ -157,7 +157,7 @@ def test_alpha_is_laid_on_white() -> None:
 
 
 def test_gray_with_alpha_is_laid_on_white() -> None:
-    """Mode LA is composited on white, as RGB and as grayscale."""
+    """Mode LA is composited onto white, both as RGB and as grayscale."""
     two = pixels(channels=2)
     alpha = two[..., 1].astype(float) / 255
     expected = np.floor(two[..., 0] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
@@ -166,8 +166,8 @@ def test_gray_with_alpha_is_laid_on_white() -> None:
     np.testing.assert_array_equal(decode(data, PixelSpec(24, 32, "grayscale")), expected[..., None])
 
 
-def test_transparent_places_of_palettes_and_color_keys_are_white() -> None:
-    """Transparent palette entries, alpha per entry and transparent colors of PNG and GIF become white."""
+def test_transparent_palette_entries_and_color_keys_are_white() -> None:
+    """Transparent palette entries, per-entry alpha, and transparent colors of PNG and GIF become white."""
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.putpixel((1, 0), 1)
@@ -187,7 +187,7 @@ def test_transparent_places_of_palettes_and_color_keys_are_white() -> None:
 
 @pytest.mark.parametrize(("kind", "factor"), [("PNG", 256), ("PNG", 257), ("TIFF", 256), ("TIFF", 257)])
 def test_16_bit_gray_is_scaled_not_clipped(kind: str, factor: int) -> None:
-    """An 8-bit image scaled to 16 bits, by 256 or by 257, comes back exactly."""
+    """An 8-bit image stored in 16 bits, multiplied by 256 or 257, is decoded to the original values."""
     gray = pixels(channels=1)[..., 0]
     data = encoded(Image.fromarray(gray.astype(np.uint16) * factor), kind)
     np.testing.assert_array_equal(decode(data, PixelSpec(24, 32))[..., 0], gray)
@@ -195,7 +195,7 @@ def test_16_bit_gray_is_scaled_not_clipped(kind: str, factor: int) -> None:
 
 
 def test_big_endian_16_bit_and_12_bit_and_inverted_tiff_are_scaled() -> None:
-    """Big-endian, inverted and 12-bit files of 2 × 1 pixels, which Pillow cannot write, keep their brightness."""
+    """Big-endian, inverted and 12-bit TIFFs of 2 × 1 pixels keep their brightness."""
     values = [0x1234, 0xFEDC]
     raw = b"".join(value.to_bytes(2, "big") for value in values)
     assert decode(tiny_tiff(16, raw), PixelSpec(1, 2, "grayscale"))[0, :, 0].tolist() == [0x12, 0xFE]
@@ -222,7 +222,7 @@ def tiny_tiff(
 
 
 def test_the_range_of_12_bit_data_is_applied() -> None:
-    """Microscopes store 0-4095 in 16 bits: MaxSampleValue of a TIFF or `value_range` maps it to 0-255."""
+    """A TIFF's MaxSampleValue or `value_range` maps 12-bit values (0–4095, as from microscopes) to 0–255."""
     raw = b"".join(value.to_bytes(2, "little") for value in (0, 4095))
     spec = PixelSpec(1, 2, "grayscale")
     assert decode(tiny_tiff(16, raw, order="little"), spec)[0, :, 0].tolist() == [0, 15]
@@ -236,14 +236,14 @@ def test_the_range_of_12_bit_data_is_applied() -> None:
 
 
 def test_transparent_color_of_16_bit_gray_is_white() -> None:
-    """A color key is compared with 16-bit values, not with their high bytes."""
+    """A 16-bit color key is compared with all 16 bits of a value, not only with its high byte."""
     gray = np.array([[1000, 1001, 65535]], dtype=np.uint16)
     data = encoded(Image.fromarray(gray), transparency=1000)
     assert decode(data, PixelSpec(1, 3, "grayscale"))[0, :, 0].tolist() == [255, 3, 255]
 
 
 def test_16_bit_color_has_the_scale_of_16_bit_gray() -> None:
-    """The same values give the same pixels, stored as grayscale or as RGB."""
+    """The same 16-bit values give the same pixels whether they are stored as grayscale or as RGB."""
     import cv2
 
     gray = np.arange(0, 65536, 97, dtype=np.uint16)[:600].reshape(20, 30)
@@ -253,7 +253,7 @@ def test_16_bit_color_has_the_scale_of_16_bit_gray() -> None:
 
 
 def test_cmyk_ycbcr_palette_and_one_bit_are_converted() -> None:
-    """They are converted as by Pillow, before resizing, which uses the nearest neighbor in these modes."""
+    """These color modes are converted as by Pillow, and before resizing, which would use nearest neighbor for them."""
     base = drawn_image()
     for image, kind in [
         (base.convert("CMYK"), "TIFF"),
@@ -276,7 +276,7 @@ def test_cmyk_ycbcr_palette_and_one_bit_are_converted() -> None:
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_animation_gives_its_first_frame(kind: str) -> None:
-    """GIF, WebP, APNG and multi-page TIFF give their first frame or page."""
+    """Of GIF, WebP, APNG and multi-page TIFF files, the first frame or page is decoded."""
     frames = [Image.new("RGB", (8, 6), color) for color in ("red", "lime", "blue")]
     options: dict[str, Any] = {} if kind == "TIFF" else {"duration": 100}
     if kind == "WEBP":
@@ -286,7 +286,7 @@ def test_animation_gives_its_first_frame(kind: str) -> None:
 
 
 def test_phone_jpeg_with_a_second_image_is_a_jpeg() -> None:
-    """Of several images in one file (MPO) the first is used."""
+    """Of a JPEG with several images (MPO), the first one is decoded."""
     data = encoded(drawn_image(seed=1), "MPO", save_all=True, append_images=[drawn_image(seed=2)], quality=95)
     with Image.open(io.BytesIO(data)) as stored:
         assert stored.format == "MPO"
@@ -302,7 +302,7 @@ def test_format_is_found_by_content(tmp_path: Path) -> None:
 
 
 def test_path_and_bytes_give_the_same_pixels(tmp_path: Path) -> None:
-    """A file and its content are decoded alike in every format."""
+    """In every format, a path and the file's bytes give the same pixels."""
     for kind, options in [*LOSSLESS, ("JPEG", {}), ("GIF", {}), ("TIFF", {"compression": "jpeg"})]:
         data = encoded(drawn_image(), kind, **options)
         (tmp_path / "x").write_bytes(data)
@@ -310,8 +310,8 @@ def test_path_and_bytes_give_the_same_pixels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(decode(tmp_path / "x", recipe), decode(data, recipe))
 
 
-def test_many_threads_give_what_one_gives(tmp_path: Path) -> None:
-    """Eight threads that decode mixed formats return the pixels of one thread."""
+def test_many_threads_give_the_same_pixels_as_one(tmp_path: Path) -> None:
+    """Eight threads that decode mixed formats return the same pixels as a single thread."""
     exif = Image.Exif()
     exif[0x0112] = 6
     files = [
@@ -336,7 +336,7 @@ def test_key_depends_on_pixels_only() -> None:
 
 
 def test_image_size_of_a_config_is_resolved() -> None:
-    """One number is a square, a pair is height and width, and the default is the backbone's own size."""
+    """A number is a square size, a pair is height and width, and the default is the backbone's own size."""
     path = Path("x")
     assert DataConfig(path=path).pixel_spec((5, 6)) == PixelSpec(5, 6)
     assert DataConfig(path=path, image_size=7).pixel_spec((5, 6)) == PixelSpec(7, 7)
@@ -345,7 +345,7 @@ def test_image_size_of_a_config_is_resolved() -> None:
 
 
 def test_extreme_proportions_survive_every_fit() -> None:
-    """One row, one column and one pixel are decoded with every fit."""
+    """Images of one row, one column or one pixel are decoded with every fit."""
     for height, width in [(1, 500), (500, 1), (1, 1)]:
         for fit in FITS:
             for kind in ("PNG", "JPEG"):
@@ -354,7 +354,7 @@ def test_extreme_proportions_survive_every_fit() -> None:
 
 
 def test_error_names_the_image_as_the_caller_does(tmp_path: Path) -> None:
-    """Errors name the path, the given name, or `-` for bytes."""
+    """Errors name the path or the given name, or `-` for bytes."""
     with pytest.raises(ImageError) as error:
         decode(b"", PixelSpec(8, 8))
     assert (error.value.code, error.value.path) == ("image-empty", "-")
@@ -379,7 +379,7 @@ SIDEWAYS[0x0112] = 6
     ids=["sideways JPEG", "RGB", "L", "LA", "RGBA", "P"],
 )
 def test_a_pillow_image_gives_the_pixels_of_its_file(file: bytes) -> None:
-    """An image that Pillow has opened decodes exactly like its file, is not closed, and keeps its position."""
+    """An opened Pillow image is decoded exactly like its file, stays open, and keeps its position."""
     spec = PixelSpec(16, 24)
     expected = decode(file, spec)
     with Image.open(io.BytesIO(file)) as image:
@@ -395,7 +395,7 @@ def test_a_pillow_image_gives_the_pixels_of_its_file(file: bytes) -> None:
 
 
 def test_an_array_gives_the_pixels_of_a_lossless_file() -> None:
-    """RGB and grayscale arrays decode like a PNG with the same values, also if they are not contiguous."""
+    """RGB and grayscale arrays, contiguous or not, give the same pixels as a PNG with the same values."""
     spec, rgb = PixelSpec(16, 24), pixels()
     for array in (rgb, rgb[..., 0], rgb[::-1, ::2], np.asfortranarray(rgb)):
         expected = decode(encoded(Image.fromarray(np.ascontiguousarray(array)), "PNG"), spec)
@@ -416,7 +416,7 @@ def test_an_array_gives_the_pixels_of_a_lossless_file() -> None:
     ],
 )
 def test_pixels_that_are_not_an_image_are_rejected(source: Any, code: str) -> None:
-    """Arrays of another type or shape, and images without pixels, of an odd mode or too large, are errors by name."""
+    """Arrays of a wrong dtype or shape, and images that are empty, too large or of an unknown mode, are errors."""
     with pytest.raises(ImageError) as caught:
         decode(source, PixelSpec(8, 8, max_pixels=1000), name="images[3]")
 

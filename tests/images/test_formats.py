@@ -1,4 +1,4 @@
-"""Formats: which files are refused, and with which code."""
+"""File formats: which files are refused, and with which code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FORMATS = {
 
 
 def problem_of(source: bytes | Path, spec: PixelSpec = SPEC) -> Message:
-    """Return the reason with which the decoder refuses an image."""
+    """Return the reason why the decoder refuses an image."""
     with pytest.raises(ImageError) as error:
         decode(source, spec)
     return image_problem(error.value)
@@ -54,7 +54,7 @@ def code_of(source: bytes | Path, spec: PixelSpec = SPEC) -> str:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_is_known_by_its_first_bytes(kind: str) -> None:
-    """`SIGNATURE_BYTES` are enough to recognize each format."""
+    """`SIGNATURE_BYTES` bytes suffice to recognize each format."""
     assert format_of(FORMATS[kind][:SIGNATURE_BYTES]) == kind
 
 
@@ -62,19 +62,19 @@ def test_every_format_is_known_by_its_first_bytes(kind: str) -> None:
     "text", [b"BMW 320i, one owner, no rust at all", b"GIF89", b"", b"RIFF1234WAVEfmt ", b"%PDF-1.7", b"II", b"\x89PNG"]
 )
 def test_other_files_are_not_images(text: bytes) -> None:
-    """Text is not an image, even if it begins with the two letters of a BMP."""
+    """Text is not an image, even if it starts with the two letters of a BMP."""
     assert format_of(text[:SIGNATURE_BYTES]) is None
 
 
 def test_image_names_are_recognized_by_suffix() -> None:
-    """Upper and lower case make no difference."""
+    """Image suffixes are recognized in upper and lower case."""
     assert all(is_image_name(name) for name in ("a.jpg", "a.JPEG", "b.Tif", "c.webp", "d.jfif"))
     assert not any(is_image_name(name) for name in ("jpg", "a.txt", "a.jpg.txt", "a.svg", "b.heic"))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_truncated_files_are_refused_and_never_half_gray(kind: str) -> None:
-    """A file of any format that is cut in its pixels is refused, for the same reason by decoder and verification."""
+    """A file of any format that ends within its pixels is refused by decoder and verification for the same reason."""
     whole = FORMATS[kind]
     for fraction in (0.3, 0.6, 0.9):
         cut = whole[: int(len(whole) * fraction)]
@@ -104,7 +104,7 @@ def test_each_kind_of_damage_has_its_code(data: bytes, expected: str) -> None:
 
 
 def test_pillows_switch_for_truncated_files_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notebooks set it; half-gray images would be trained on and remembered as valid."""
+    """Truncated files are refused even if Pillow's LOAD_TRUNCATED_IMAGES is set, as many notebooks do."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(DataError) as error:
         decode(FORMATS["JPEG"], SPEC)
@@ -112,7 +112,7 @@ def test_pillows_switch_for_truncated_files_is_not_accepted(monkeypatch: pytest.
 
 
 def test_images_without_pixels_are_refused() -> None:
-    """A width of 0 is refused in BMP and PNG, whose decoders report it differently or not at all."""
+    """BMPs and PNGs with a width of 0 are refused, although their decoders report it differently or not at all."""
     png = bytearray(FORMATS["PNG"])
     png[16:20] = struct.pack(">I", 0)
     png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
@@ -122,7 +122,7 @@ def test_images_without_pixels_are_refused() -> None:
 
 
 def test_larger_than_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the header is read, and an image of exactly the limit is accepted."""
+    """An image above the limit is refused after reading its header; an image of exactly the limit is accepted."""
     decode(FORMATS["PNG"], PixelSpec(8, 8, max_pixels=24 * 32))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("pixels were read"))
     problem = problem_of(FORMATS["PNG"], PixelSpec(8, 8, max_pixels=767))
@@ -132,7 +132,7 @@ def test_larger_than_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_the_size_limit_admits_16_bits_per_channel(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cameras and scanners write TIFFs of six bytes per pixel, eight with transparency."""
+    """TIFFs of six bytes per pixel, or eight with transparency, are within the size limit."""
     monkeypatch.setattr(limits, "_OTHER_BYTES", 1_000)
     width, height, compression, rgb, samples, rows, alpha = 256, 257, 259, 262, 277, 278, 338
     values = {width: 64, height: 64, compression: 1, rgb: 2, samples: channels, rows: 64, 273: 0, 279: 0}
@@ -149,20 +149,20 @@ def test_the_size_limit_admits_16_bits_per_channel(channels: int, monkeypatch: p
 
 
 def test_pillows_own_pixel_limit_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow would warn above its limit and raise above twice its limit."""
+    """Images above Pillow's own limits are decoded without a warning or an error."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for kind in ("JPEG", "PNG", "BMP"):
         decode(FORMATS[kind], SPEC)
 
 
 def test_decompression_bomb_becomes_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers that check Pillow's limit themselves lead to the code for too many pixels."""
+    """If a reader enforces Pillow's limit itself, the image is refused with the code for too many pixels."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert code_of(FORMATS["WEBP"]) == "image-too-many-pixels"
 
 
 def test_decompression_bomb_is_refused_by_its_header() -> None:
-    """A PNG of 60,000 × 60,000 pixels in a few bytes is not decoded."""
+    """A small PNG that declares 60,000 × 60,000 pixels is refused without decoding."""
     png = bytearray(FORMATS["PNG"])
     png[16:24] = struct.pack(">II", 60_000, 60_000)
     png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
@@ -180,7 +180,7 @@ def test_decompression_bomb_is_refused_by_its_header() -> None:
     ],
 )
 def test_color_modes_without_a_range_are_refused(image: Image.Image, mode: str) -> None:
-    """Guessing a range from the values would give two images of one scene different brightness."""
+    """Color modes without a defined range are refused; a guessed range would change the brightness of each image."""
     data = encoded(image, "TIFF")
     problem = problem_of(data)
     assert (problem.code, problem.facts["received"]) == ("image-mode", mode)
@@ -190,13 +190,13 @@ def test_color_modes_without_a_range_are_refused(image: Image.Image, mode: str) 
 @pytest.mark.timeout(20)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
-    """Opening it would wait forever."""
+    """A named pipe is refused without opening it, which could block forever."""
     os.mkfifo(tmp_path / "x.jpg")
     assert code_of(tmp_path / "x.jpg") == "image-not-a-file"
 
 
 def test_directories_broken_links_and_missing_files_are_refused(tmp_path: Path) -> None:
-    """Each has the code that fits."""
+    """Directories, broken links and missing files are refused, each with its own code."""
     (tmp_path / "x.jpg").mkdir()
     (tmp_path / "y.jpg").symlink_to(tmp_path / "gone")
     (tmp_path / "z.jpg").symlink_to(tmp_path / "z.jpg")
@@ -207,7 +207,7 @@ def test_directories_broken_links_and_missing_files_are_refused(tmp_path: Path) 
 
 
 def test_permission_denied_is_transient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Permission may be granted without a change of the file, so the problem is not remembered."""
+    """A missing permission is not cached as a problem, because it can be granted without changing the file."""
     path = tmp_path / "x.jpg"
     path.write_bytes(jpeg())
 
@@ -222,7 +222,7 @@ def test_permission_denied_is_transient(tmp_path: Path, monkeypatch: pytest.Monk
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.integers(0, 2**32), st.integers(1, 40))
 def test_damage_never_raises_another_exception(kind: str, seed: int, flips: int) -> None:
-    """Flipped bits lead to pixels of the right shape or to an `ImageError`, and verification agrees."""
+    """Flipped bits lead to pixels of the right shape or to an `ImageError`, as in verification."""
     draw = random.Random(seed)
     data = bytearray(FORMATS[kind])
     for _ in range(flips):
@@ -240,7 +240,7 @@ def verdict_of_the_full_decode(data: bytes) -> str | None:
 
 
 def test_verification_at_one_eighth_finds_what_full_decoding_finds() -> None:
-    """Truncated and damaged JPEGs, baseline and progressive, get the same verdict."""
+    """Verification at reduced size and full decoding give the same verdict on truncated and damaged JPEGs."""
     draw = random.Random(0)
     verdicts = set()
     for options in ({}, {"progressive": True}, {"subsampling": 0}):
@@ -256,7 +256,7 @@ def test_verification_at_one_eighth_finds_what_full_decoding_finds() -> None:
 
 
 def test_only_warnings_of_pillow_are_suppressed() -> None:
-    """In all threads, even if warnings are errors, and without a change of the filters of other threads."""
+    """Only Pillow's warnings are suppressed, in all threads, even if warnings are errors; no other filter changes."""
     nothing = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\0\0\xff\xff\xff\0"
     noisy = encoded(drawn_image(), "TIFF", tiffinfo={65000: "x"}), encoded(drawn_image(), exif=nothing)
     with Image.open(io.BytesIO(noisy[1])) as stored, warnings.catch_warnings(record=True) as caught:
@@ -274,7 +274,7 @@ def test_only_warnings_of_pillow_are_suppressed() -> None:
 
 
 def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    """Its messages are written to stderr by C code, past Python."""
+    """Messages that libtiff writes to stderr from C code are suppressed."""
     whole = bytearray(encoded(drawn_image(100, 100), "TIFF", compression="tiff_lzw"))
     draw = random.Random(1)
     refused = 0
@@ -288,7 +288,7 @@ def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small images are decoded in parallel."""
+    """Large images are decoded one at a time, small images in parallel."""
     inside, most = [0], [0]
     gate = threading.Lock()
     load = ImageFile.ImageFile.load
@@ -314,13 +314,13 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_devices_are_refused() -> None:
-    """A device is not a regular file."""
+    """A device is refused because it is not a regular file."""
     if Path("/dev/null").exists() and stat.S_ISCHR(Path("/dev/null").stat().st_mode):
         assert code_of(Path("/dev/null")) == "image-not-a-file"
 
 
 def test_facts_of_bytes_equal_those_of_a_file(tmp_path: Path) -> None:
-    """The size is that of the file, not the position where reading ended."""
+    """The facts about bytes equal those about the file, including its full size."""
     (tmp_path / "x.jpg").write_bytes(FORMATS["JPEG"])
     facts = verify(tmp_path / "x.jpg", 10**6)
     assert facts == verify(FORMATS["JPEG"], 10**6)
@@ -328,13 +328,13 @@ def test_facts_of_bytes_equal_those_of_a_file(tmp_path: Path) -> None:
 
 
 def raw_preview() -> bytes:
-    """Return a DNG in the form in which cameras write it: a preview first, the photograph in a sub-directory."""
+    """Return a DNG as cameras write it, with a preview first and the photograph in a sub-directory."""
     preview = tiff({254: 1, 256: 32, 257: 24, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: 24, 279: 768, 330: 8}, {})
     return preview.ljust(200, b"\0") + bytes(768)
 
 
 def test_previews_in_raw_files_are_not_images(tmp_path: Path) -> None:
-    """NEF and DNG are TIFFs whose first directory holds a small preview, which is not the photograph."""
+    """NEF and DNG files, which are TIFFs that start with a small preview, are refused."""
     assert code_of(raw_preview()) == "image-raw"
     plain = tiff({256: 32, 257: 24, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: 24, 279: 768}, {})
     assert decode(plain.ljust(200, b"\0") + bytes(768), SPEC).shape == (8, 8, 3)
@@ -342,7 +342,7 @@ def test_previews_in_raw_files_are_not_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".nef", ".DNG", ".cr2", ".ARW"])
 def test_raw_files_are_left_out_by_name(suffix: str, tmp_path: Path) -> None:
-    """A camera RAW file in a folder of images does not stop a training and is not trained on."""
+    """A camera RAW file in a class folder is left out and does not prevent training."""
     (tmp_path / "birds").mkdir()
     (tmp_path / "birds" / f"photo{suffix}").write_bytes(raw_preview())
     (tmp_path / "birds" / "photo.jpg").write_bytes(jpeg())
@@ -352,7 +352,7 @@ def test_raw_files_are_left_out_by_name(suffix: str, tmp_path: Path) -> None:
 
 
 def test_the_peak_of_16_bit_images_is_known() -> None:
-    """Verification finds the largest value, from which 12-bit data in 16-bit files are recognized."""
+    """Verification records the largest value of a 16-bit image, which reveals 12-bit data."""
     values = np.linspace(0, 4095, 24 * 32).astype(np.uint16).reshape(24, 32)
     assert verify(encoded(Image.fromarray(values)), 10**6).peak == 4095
     assert verify(FORMATS["PNG"], 10**6).peak == 0

@@ -1,4 +1,4 @@
-"""Thumbnails: alike for one image in all its forms, different for different images."""
+"""Thumbnails are similar for copies of an image, and different for different images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def thumbnail(data: bytes) -> bytes:
 
 
 def distance(one: bytes, other: bytes) -> tuple[int, float, float]:
-    """Return the differing bits, the correlation and the color distance of two thumbnails."""
+    """Return the number of different bits, the correlation and the color distance of two thumbnails."""
     looks = Looks.of([one, other])
     bits = int(np.bitwise_count(looks.hashes[0] ^ looks.hashes[1]))
     correlation = correlations(looks.gray[:1], looks.gray[1:])[0]
@@ -50,7 +50,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_image_looks_the_same_in_every_form(form: str) -> None:
-    """Format, quality, size and aspect ratio change a thumbnail less than the limit for similar images."""
+    """Changes of format, quality, size and aspect ratio stay below the limits for similar images."""
     bits, correlation, color = distance(thumbnail(encoded(WHOLE)), thumbnail(FORMS[form]))
     assert bits <= HASH_BITS
     assert correlation > 0.99
@@ -59,7 +59,7 @@ def test_an_image_looks_the_same_in_every_form(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["16 bits", "1 bit", "gray", "gray with alpha"])
 def test_an_image_without_colors_looks_the_same_in_every_form(form: str) -> None:
-    """Brightness is enough to recognize an image."""
+    """A grayscale copy is similar to the image in color."""
     gray = WHOLE.convert("L")
     sixteen = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     forms = {"16 bits": sixteen, "1 bit": gray.convert("1"), "gray": gray, "gray with alpha": gray.convert("LA")}
@@ -80,14 +80,14 @@ def test_orientation_is_applied(kind: str) -> None:
 
 
 def test_transparency_is_laid_on_white() -> None:
-    """Colors behind transparent pixels do not count, as in training."""
+    """Colors of transparent pixels are ignored, as in training."""
     clear = WHOLE.convert("RGBA")
     clear.putalpha(0)
     assert thumbnail(encoded(clear)) == bytes([255] * GRAY_SIDE**2 + [128] * (THUMBNAIL_BYTES - GRAY_SIDE**2))
 
 
 def test_other_images_look_different() -> None:
-    """About half of the bits differ."""
+    """About half of the bits of two different images differ."""
     looks = Looks.of([thumbnail(encoded(drawn_image(seed=seed))) for seed in range(40)])
     bits = np.bitwise_count(looks.hashes[:, None] ^ looks.hashes)[np.triu_indices(40, 1)]
     assert similar_pairs(looks, [np.arange(40)], within=[0]).pairs == ()

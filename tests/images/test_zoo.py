@@ -1,4 +1,4 @@
-"""Every kind of file in the zoo, looked at by the decoder and by the check before a training."""
+"""Every kind of file in the zoo gives the expected result in the decoder and in the check before training."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tests.fault_injection.bounded import run_bounded
 from tests.fault_injection.images import refusal
 from tests.images import handmade
 from tests.images.making import drawn_image, encoded, jpeg, pixels
-from tests.images.zoo import Kind, PassedOver, Refused, Used, zoo
+from tests.images.zoo import Kind, LeftOut, Refused, Used, zoo
 
 BUSY_S = 30
 
 bounded = pytest.mark.skipif(sys.platform != "linux", reason="bounds the memory of a child as Linux does")
 
 
-def test_the_zoo_is_large_and_no_two_are_named_alike() -> None:
-    """Names of kinds and files are unique."""
+def test_the_zoo_is_large_and_names_are_unique() -> None:
+    """The zoo is large, and the names of kinds and files are unique."""
     assert len(zoo()) >= 100
     assert len({one.name for one in zoo()}) == len({one.file for one in zoo()}) == len(zoo())
 
@@ -53,9 +53,9 @@ def _look(path: Path) -> tuple[Message | None, Message | None, tuple[int, int]]:
 @bounded
 @pytest.mark.parametrize("one", zoo(), ids=lambda one: one.name)
 def test_check_and_decoder_give_the_stated_outcome_within_ten_seconds_and_2_gb(tmp_path: Path, one: Kind) -> None:
-    """Each runs in a child process with limits of time and memory."""
+    """Check and decoder give the expected outcome in a child process with limits of time and memory."""
     path = one.lay(tmp_path / "root" / "class")
-    outcome = one.outcome.named if isinstance(one.outcome, PassedOver) else one.outcome
+    outcome = one.outcome.named if isinstance(one.outcome, LeftOut) else one.outcome
     if path.is_dir():
         path = path / "no image"
         outcome = Refused("image-not-found")
@@ -71,7 +71,7 @@ def test_check_and_decoder_give_the_stated_outcome_within_ten_seconds_and_2_gb(t
 
 @pytest.mark.parametrize("one", [one for one in zoo() if isinstance(one.outcome, Used)], ids=lambda one: one.name)
 def test_pixels_are_those_that_should_be_seen(tmp_path: Path, one: Kind) -> None:
-    """Colors, transparency, turns and first frames, compared with what was drawn."""
+    """Colors, transparency, orientation and first frames equal what was drawn."""
     assert isinstance(one.outcome, Used)
     path, expected = one.lay(tmp_path / "root" / "class"), one.outcome.pixels
     found = decode(path, PixelSpec(*expected.shape[:2]))
@@ -80,7 +80,7 @@ def test_pixels_are_those_that_should_be_seen(tmp_path: Path, one: Kind) -> None
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody may look into, unlike those of pytest."""
+    """Return a folder that all users may read, unlike the folders of pytest."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -95,8 +95,8 @@ def _look_as_nobody(path: Path) -> tuple[Message | None, Message | None, tuple[i
 
 @bounded
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else, as only root may")
-def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
-    """A file without read permission is unreadable for a user who is not root."""
+def test_unreadable_file_is_refused(open_folder: Path) -> None:
+    """A file without read permission is refused as unreadable, unless the user is root."""
     path = open_folder / "x.png"
     path.write_bytes(encoded(drawn_image()))
     path.chmod(0)
@@ -106,8 +106,8 @@ def test_closed_file_is_refused_as_such(open_folder: Path) -> None:
     assert checked == decoded
 
 
-def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path) -> None:
-    """Run lengths, scans and WebP are not refused as such."""
+def test_smaller_files_of_costly_kinds_are_accepted(tmp_path: Path) -> None:
+    """Run-length bitmaps, progressive JPEGs and WebPs that are small enough are accepted."""
     for scans in (5, 900):
         path = tmp_path / f"{scans}.jpg"
         path.write_bytes(handmade.many_scans(drawn_image(), scans))
@@ -117,8 +117,8 @@ def test_what_is_refused_for_its_cost_is_taken_when_it_is_smaller(tmp_path: Path
     assert code_of(verify(path, MAX_PIXELS)) == "image-too-costly"
 
 
-def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In every format whose reader goes from part to part; the same files are fine where more parts are allowed."""
+def test_files_with_too_many_header_parts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every format that is read part by part, files with too many header parts are refused, and others accepted."""
     nothing = handmade.chunk(b"prVt", b"")
     files = {
         "png": handmade.rgb_png(pixels(), [nothing] * 1500),
@@ -136,7 +136,7 @@ def test_headers_of_too_many_parts_are_given_up(tmp_path: Path, monkeypatch: pyt
 
 
 def _with_many_numbers(kind: str, tag: int) -> bytes:
-    """An image with a value of 300,000 fractions beside its pixels, 2.4 MB."""
+    """Return an image with a tag of 300,000 fractions, 2.4 MB."""
     numbers = bytes(range(1, 9)) * 300_000
     if kind == "tif":
         whole = handmade.tiff({256: 2, 257: 1, 258: 8, 262: 1, 273: 8, 277: 1, 279: 2}, {tag: numbers})
@@ -152,8 +152,8 @@ def _with_many_numbers(kind: str, tag: int) -> bytes:
 
 
 @pytest.mark.parametrize(("kind", "tag"), [("png", 274), ("jpg", 274), ("jpg", 282), ("tif", 274), ("tif", 282)])
-def test_numbers_beside_the_pixels_become_no_objects(monkeypatch: pytest.MonkeyPatch, kind: str, tag: int) -> None:
-    """A fraction of eight bytes becomes three hundred: fifty million of them would not fit into 2 GB."""
+def test_tag_values_are_not_parsed(monkeypatch: pytest.MonkeyPatch, kind: str, tag: int) -> None:
+    """Fractions in tags are not parsed: as Python objects, fifty million of them would not fit into 2 GB."""
     data = _with_many_numbers(kind, tag)
     monkeypatch.setattr("PIL.TiffImagePlugin.IFDRational", lambda *parts: pytest.fail("a fraction was made"))
     assert code_of(verify(data, MAX_PIXELS)) == ("image-damaged" if kind == "tif" else None)
@@ -162,7 +162,7 @@ def test_numbers_beside_the_pixels_become_no_objects(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])
 @pytest.mark.parametrize("color", ["rgb", "grayscale"])
 def test_large_images_have_the_colors_of_small_ones(monkeypatch: pytest.MonkeyPatch, mode: str, color: Any) -> None:
-    """Converted in strips, so as not to hold four copies, they come out the same."""
+    """Large images are converted in strips to save memory, with the same result as in one piece."""
     four = Image.fromarray(pixels(50, 40, 4))
     image = four.quantize(16) if mode == "P" else four.convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
@@ -177,10 +177,10 @@ def test_large_images_have_the_colors_of_small_ones(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-def test_a_column_of_pixels_comes_out_the_same_whichever_way_it_is_resized_first(
+def test_narrow_images_are_resized_vertically_first_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch, fit: Any
 ) -> None:
-    """Down first where across first would take the memory of an image as wide as the target."""
+    """A narrow, tall image is resized vertically first, which saves memory and does not change the result."""
     data = encoded(drawn_image(3000, 3))
     across_first = decode(data, PixelSpec(20, 30, fit=fit)).astype(int)
     monkeypatch.setattr("cnncli.images.decode.LARGE_PIXELS", 10)
@@ -201,7 +201,7 @@ def _write_largest(kind: str, path: Path) -> None:
 
 
 def _largest(kind: str) -> bytes:
-    """An image of about as many pixels as are taken, of one color."""
+    """Return an image of a single color, just below the maximum number of pixels."""
     if kind == "PNG with alpha":
         return handmade.png((13_300, 13_300), 8, 6, bytes(1 + 4 * 13_300) * 13_300)
     if kind == "PNG of 16 bits":
@@ -224,7 +224,7 @@ def _largest(kind: str) -> bytes:
     ["PNG with alpha", "PNG of 16 bits", "column", "WebP", "progressive JPEG", "GIF", "TIFF with alpha"],
 )
 def test_the_largest_images_fit_into_2_gb(tmp_path: Path, kind: str) -> None:
-    """One to five seconds of work, which a busy machine may stretch."""
+    """Images of the maximum size are decoded within 2 GB of memory."""
     path = tmp_path / "large"
     run_bounded(functools.partial(_write_largest, kind, path), 300, 8_000_000_000)
     assert run_bounded(functools.partial(_problem, path), BUSY_S) is None

@@ -1,4 +1,4 @@
-"""Evaluation gives the same metrics whether features are cached or not."""
+"""Evaluation gives the same metrics with and without cached features."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _tested(folder: Path) -> tuple[Manifest, tuple[ImageRecord, ...]]:
 
 
 def test_metrics_are_the_same_if_features_do_not_fit(predictor: Predictor, data: Path, tmp_path: Path) -> None:
-    """Images whose features do not fit into the cache are evaluated without storing or counting any."""
+    """If features do not fit into the cache, images are evaluated without storing or counting features."""
     manifest, rows = _tested(data)
     kept, counts = evaluate_rows(predictor, manifest, rows, FeatureStore(tmp_path / "large"), CONSOLE, network="net")
     err = io.StringIO()
@@ -60,7 +60,7 @@ def test_metrics_are_the_same_if_features_do_not_fit(predictor: Predictor, data:
 
 
 def test_cached_features_are_used_in_a_full_cache(predictor: Predictor, data: Path, tmp_path: Path) -> None:
-    """Reading features needs no room in the cache."""
+    """Cached features are used even if the cache is full."""
     manifest, rows = _tested(data)
     evaluate_rows(predictor, manifest, rows, FeatureStore(tmp_path), CONSOLE, network="net")
 
@@ -70,7 +70,7 @@ def test_cached_features_are_used_in_a_full_cache(predictor: Predictor, data: Pa
 
 
 def test_features_that_do_not_fit_are_not_stored(predictor: Predictor, data: Path, tmp_path: Path) -> None:
-    """Features are stored only if they fit into the cache together with those in use, and if they may be."""
+    """Features are stored only if storing is allowed and they fit into the cache together with those in use."""
     manifest, rows = _tested(data)
     features = FeatureSet(Extraction(predictor.trunk, predictor.spec.trunk, predictor.spec.pixels), rows)
     store = FeatureStore(tmp_path, features.size_bytes())
@@ -85,7 +85,7 @@ def test_features_that_do_not_fit_are_not_stored(predictor: Predictor, data: Pat
 def test_all_images_that_cannot_be_evaluated_are_named(
     predictor: Predictor, data: Path, tmp_path: Path, max_bytes: int | None
 ) -> None:
-    """One error has all missing and changed images, whether features are stored or not."""
+    """One error names all missing and changed images, whether features are stored or not."""
     manifest, rows = _tested(Path(shutil.copytree(data, tmp_path / "data")))
     rows[0].path.unlink()
     rows[-1].path.write_bytes(b"other")

@@ -1,4 +1,4 @@
-"""The engine folder of a run: valid or rejected, and with the engines of the training."""
+"""A run's engine folder is either valid or rejected, and uses the engines of its training."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _save(classifier: Classifier, run: Path, spec: PredictorSpec = SPEC) -> Pred
 def test_every_pair_of_engines_gives_the_classifiers_probabilities(
     classifier: Classifier, tmp_path: Path, engines: tuple[str, str]
 ) -> None:
-    """Trunk and tail give the probabilities of the classifier, whichever engines run them."""
+    """Trunk and tail give the classifier's probabilities with every pair of engines."""
     _save(classifier, tmp_path, dataclasses.replace(SPEC, engine=engines[0], tail_engine=engines[1]))
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
     assert predictor.trunk is not None
@@ -79,7 +79,7 @@ FINER = 1 + 2**-10
     ],
 )
 def test_logits_of_a_bfloat16_tail_are_float32(tmp_path: Path, engine: str) -> None:
-    """Two kernels that bfloat16 cannot distinguish give logits in their exact ratio, as in training."""
+    """Two kernels that bfloat16 cannot distinguish still give logits in their exact ratio, as in training."""
     classifier = build_classifier(tiny_config(Path("unused")), 2)
     kernel = np.ones((8, 2), np.float32) * np.float32([1, FINER])
     classifier.model.get_layer("head_logits").set_weights([kernel, np.zeros(2, np.float32)])
@@ -99,7 +99,7 @@ def test_logits_of_a_bfloat16_tail_are_float32(tmp_path: Path, engine: str) -> N
 def test_prediction_finds_the_features_that_training_cached(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, gpus: tuple[str, ...]
 ) -> None:
-    """The trunk has the identity of the training, which is in the keys of the cache; a single image is a request."""
+    """The trunk has the same identity in the cache as during training, and a single image is one request."""
     monkeypatch.setattr("cnncli.engines.keras.gpus", lambda: gpus)
     _save(classifier, tmp_path, dataclasses.replace(SPEC, engine=engine, tail_engine=engine))
     trunk = cut_classifier(classifier, 0).trunk
@@ -116,7 +116,7 @@ def test_prediction_finds_the_features_that_training_cached(
 def test_a_tail_that_openvino_does_not_support_is_run_by_keras(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The spec names Keras for the tail, and the trunk keeps the engine of its features."""
+    """The spec names Keras for the tail, while the trunk keeps the engine that computed its features."""
     from cnncli.inference import predictor
 
     convert = predictor.convert_graph
@@ -136,7 +136,7 @@ def test_a_tail_that_openvino_does_not_support_is_run_by_keras(
 @pytest.mark.parametrize("name", ["scoring.json", "trunk.xml", "trunk.bin", "tail.xml", "tail.bin", "sha256.json"])
 @pytest.mark.parametrize("damage", ["truncate", "remove"])
 def test_a_damaged_folder_is_rejected(classifier: Classifier, tmp_path: Path, name: str, damage: str) -> None:
-    """Damage to any file is an error with the path, and no other engine is used instead."""
+    """Damage to any file is an error with its path; no other engine is substituted."""
     _save(classifier, tmp_path)
     file = tmp_path / "engine" / name
     file.write_bytes(file.read_bytes()[:-20]) if damage == "truncate" else file.unlink()
@@ -150,7 +150,7 @@ def test_a_damaged_folder_is_rejected(classifier: Classifier, tmp_path: Path, na
 def test_a_damaged_last_layer_is_rejected(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    """Without its last layer, a tail in bfloat16 would give features instead of logits."""
+    """A bfloat16 tail without its last layer is rejected; it would return features instead of logits."""
     monkeypatch.setattr("cnncli.inference.predictor.has_bfloat16", lambda: True)
     _save(classifier, tmp_path, dataclasses.replace(SPEC, tail_precision="bfloat16", unfreeze=1))
     file = tmp_path / "engine" / "logits.bin"
@@ -163,7 +163,7 @@ def test_a_damaged_last_layer_is_rejected(
 
 
 def test_a_damaged_model_is_rejected(classifier: Classifier, tmp_path: Path) -> None:
-    """A damaged model is an error if Keras has to read it."""
+    """A damaged model is an error if Keras needs it."""
     _save(classifier, tmp_path, dataclasses.replace(SPEC, engine="keras", tail_engine="keras"))
     model = tmp_path / "model.keras"
     model.write_bytes(model.read_bytes()[:1000])
@@ -176,7 +176,7 @@ def test_a_damaged_model_is_rejected(classifier: Classifier, tmp_path: Path) -> 
 def test_float32_replaces_a_precision_that_the_machine_lacks(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that is copied to a machine without bfloat16 predicts there in float32, with a warning."""
+    """On a machine without bfloat16, a bfloat16 run predicts in float32, with a warning."""
     _save(classifier, tmp_path, dataclasses.replace(SPEC, precision="bfloat16", tail_precision="bfloat16"))
     monkeypatch.setattr("cnncli.inference.predictor.has_bfloat16", lambda: False)
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
@@ -194,7 +194,7 @@ BFLOAT16 = dataclasses.replace(
 def test_bfloat16_of_a_gpu_is_not_emulated(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that Keras trained in bfloat16 on a GPU predicts in float32 without one, with a warning."""
+    """Without a GPU, a run that Keras trained in bfloat16 on a GPU predicts in float32, with a warning."""
     _save(classifier, tmp_path, dataclasses.replace(BFLOAT16, gpu=True))
     monkeypatch.setattr("cnncli.inference.predictor.gpus", lambda: ())
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
@@ -209,7 +209,7 @@ def test_bfloat16_of_a_gpu_is_not_emulated(
 def test_keras_predicts_in_the_bfloat16_of_the_training(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, here: tuple[str, ...]
 ) -> None:
-    """A run in bfloat16 predicts as it was trained: on a CPU, or on a GPU where there is one."""
+    """A run that was trained in bfloat16 on a CPU, or on an available GPU, predicts in bfloat16."""
     _save(classifier, tmp_path, dataclasses.replace(BFLOAT16, gpu=gpu))
     monkeypatch.setattr("cnncli.inference.predictor.gpus", lambda: here)
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
@@ -220,7 +220,7 @@ def test_keras_predicts_in_the_bfloat16_of_the_training(
 
 
 def test_a_spec_describes_its_engines() -> None:
-    """Engine and precision are named once if trunk and tail agree or the trunk is empty, else for each."""
+    """Engine and precision are given once if trunk and tail agree or the trunk is empty, and separately otherwise."""
     mixed = dataclasses.replace(SPEC, trunk="a" * 64, precision="bfloat16")
 
     assert mixed.in_words == "trunk openvino bfloat16, tail openvino float32"

@@ -1,4 +1,4 @@
-"""The spec of a predictor from elsewhere has every entry, each of its type and size, and no other."""
+"""A predictor's spec is read only if every entry is present and valid, and no other entry is."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OPTIONAL = ("tail_precision", "gpu", "cut", "value_range")
 
 
 def test_a_spec_has_every_entry() -> None:
-    """Entries that earlier versions lack are optional."""
+    """Entries that earlier versions did not write are optional."""
     assert set(PredictorSpec.__dataclass_fields__) == set(GOOD)
     assert find_problem(GOOD) is None
     assert find_problem({key: value for key, value in GOOD.items() if key not in OPTIONAL}) is None
@@ -57,7 +57,7 @@ def test_a_missing_entry_is_named(name: str) -> None:
 @pytest.mark.parametrize("value", [3.5, -1, math.nan, [], {}, [{}], "", 10**30, ["a", "a"], b"x", 0])
 @pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze", "cut"}))
 def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
-    """A spec with a value of another type or size is damaged, and the problem names the entry."""
+    """A spec with an entry of the wrong type or size is damaged, and the problem names the entry."""
     problem = find_problem({**GOOD, name: value})
 
     assert problem is not None
@@ -69,7 +69,7 @@ def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
     [("trunk", 1), ("cut", ["a"]), ("unfreeze", -1), ("unfreeze", True), ("gpu", 1), ("value_range", [0, 1, 2])],
 )
 def test_values_of_similar_types_are_invalid(name: str, value: Any) -> None:
-    """Booleans and integers are distinguished, and a range has two ends."""
+    """Booleans are not accepted as integers, and a range must have two ends."""
     problem = find_problem({**GOOD, name: value})
 
     assert problem is not None
@@ -77,7 +77,7 @@ def test_values_of_similar_types_are_invalid(name: str, value: Any) -> None:
 
 
 def test_an_unknown_entry_and_a_huge_image_are_named() -> None:
-    """Unknown entries are problems, and so is an image with too many pixels whose sides are possible."""
+    """Unknown entries are problems, and so are valid sides that give an image with too many pixels."""
     assert "evil" in (find_problem({**GOOD, "evil": 1}) or "")
     assert "height × width" in (find_problem({**GOOD, "height": 2**15, "width": 2**15}) or "")
 
@@ -93,7 +93,7 @@ def test_an_unknown_entry_and_a_huge_image_are_named() -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_rejected(text: str, code: str, tmp_path: Path) -> None:
-    """A damaged file, and one of a newer version, are errors that name the file."""
+    """A damaged spec, or one from a newer version, is an error that names the file."""
     (tmp_path / "scoring.json").write_text(text)
     with pytest.raises(RunError) as caught:
         PredictorSpec.load(tmp_path)
@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_used_is_rejected(text: str, code: str, tmp_path: 
 
 
 def test_a_spec_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
-    """Saving and loading give an equal spec."""
+    """Saving and loading a spec gives an equal spec."""
     spec = PredictorSpec(**{**GOOD, "classes": ("a", "b"), "value_range": (0, 4095)})
     spec.save(tmp_path)
 

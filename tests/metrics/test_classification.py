@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, published tables and the laws they obey."""
+"""Metrics agree with scikit-learn and published tables, and obey their laws."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLASSES = ("bird", "cat", "dog", "fish", "goat", "horse", "ibis")
 
 
 def scores(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Random probabilities without ties, and labels, some of them right."""
+    """Return random probabilities without ties, and labels of which some are predicted correctly."""
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet(np.ones(classes), n)
     labels = np.where(random.random(n) < 0.6, probabilities.argmax(1), random.integers(0, classes, n))
@@ -27,13 +27,13 @@ def scores(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 
 
 def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Metrics:
-    """Evaluate a softmax head that gives these probabilities."""
+    """Evaluate a softmax head that returns these probabilities."""
     return evaluate_logits(np.log(probabilities), labels, classes, "softmax")
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_metrics_equal_scikit_learns(classes: int) -> None:
-    """Loss, accuracy, confusion matrix and the metrics of each class are those of an independent implementation."""
+    """Loss, accuracy, confusion matrix and per-class metrics equal those of scikit-learn."""
     from sklearn import metrics as oracle
 
     probabilities, labels = scores(500, classes)
@@ -52,7 +52,7 @@ def test_metrics_equal_scikit_learns(classes: int) -> None:
 
 
 def test_top5_equals_scikit_learns() -> None:
-    """With more than five classes, the fraction among the first five is reported."""
+    """With more than five classes, top-5 accuracy equals that of scikit-learn."""
     from sklearn.metrics import top_k_accuracy_score
 
     probabilities, labels = scores(300, 7, seed=1)
@@ -64,7 +64,7 @@ def test_top5_equals_scikit_learns() -> None:
 
 @pytest.mark.parametrize(("classes", "has_top5"), [(2, False), (5, False), (6, True)])
 def test_top5_is_reported_above_five_classes(classes: int, has_top5: bool) -> None:
-    """Among five classes every class is among the first five, which says nothing."""
+    """Top-5 accuracy is reported only for more than five classes; otherwise it is always 1."""
     ours = evaluate(*scores(20, classes), CLASSES[:classes])
 
     assert (ours.top5 is not None) == has_top5
@@ -72,7 +72,7 @@ def test_top5_is_reported_above_five_classes(classes: int, has_top5: bool) -> No
 
 
 def test_a_class_without_images_has_zeros_and_n_0() -> None:
-    """A class that is absent from the data leaves an empty row, and scikit-learn's zeros."""
+    """A class without images has an empty row in the confusion matrix, and zeros as in scikit-learn."""
     from sklearn.metrics import precision_recall_fscore_support
 
     probabilities, labels = scores(60, 3)
@@ -86,21 +86,21 @@ def test_a_class_without_images_has_zeros_and_n_0() -> None:
 
 
 def test_a_class_that_is_never_predicted_has_precision_0() -> None:
-    """Nothing to divide by is zero, not an error and not a warning."""
+    """A class that is never predicted has a precision of 0, without an error or a warning."""
     ours = evaluate(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]), ["a", "b"])
 
     assert ours.per_class[1].precision == ours.per_class[1].recall == ours.per_class[1].f1 == 0.0
 
 
 def test_rows_are_true_and_columns_are_predicted() -> None:
-    """A cat taken for a dog stands in the row of cats and the column of dogs."""
+    """A cat that is predicted as a dog counts in the row of cats and the column of dogs."""
     ours = evaluate(np.array([[0.2, 0.8], [0.3, 0.7]]), np.array([0, 1]), ["cat", "dog"])
 
     assert ours.confusion_matrix == ((0, 1), (0, 1))
 
 
 def test_ties_go_to_the_class_that_comes_first() -> None:
-    """Equal probabilities: the first class is predicted, and ranks are filled in the order of the classes."""
+    """Of classes with equal probabilities, the first one is predicted and ranks first."""
     even = np.full((7, 7), 1 / 7)
     ours = evaluate(even, np.arange(7), CLASSES)
 
@@ -109,7 +109,7 @@ def test_ties_go_to_the_class_that_comes_first() -> None:
 
 
 def test_the_keys_of_the_dictionary() -> None:
-    """JSON gets exactly these keys, in plain Python types."""
+    """The dictionary has exactly these keys, and values of plain Python types."""
     document = evaluate(*scores(20, 2), ["cat", "dog"]).to_dict()
 
     assert list(document) == ["n", "loss", "top1", "top1_ci95", "classes", "confusion_matrix", "per_class"]
@@ -120,7 +120,7 @@ def test_the_keys_of_the_dictionary() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_scores_that_are_not_numbers_are_an_error(bad: float) -> None:
-    """NaN is never silently right or wrong."""
+    """NaN scores raise an error instead of counting as right or wrong."""
     logits, labels = scores(10, 2)
     logits[3, 1] = bad
 
@@ -133,7 +133,7 @@ def test_scores_that_are_not_numbers_are_an_error(bad: float) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(2, 8), st.integers(1, 30))
 def test_metrics_agree_with_each_other(data: st.DataObject, classes: int, n: int) -> None:
-    """The parts add up to the whole, also with ties."""
+    """The metrics are consistent with each other, also with ties."""
     elements = st.floats(0, 1, width=16)
     logits = data.draw(st_numpy.arrays(np.float64, (n, classes), elements=elements))
     labels = data.draw(st_numpy.arrays(np.int64, n, elements=st.integers(0, classes - 1)))
@@ -153,7 +153,7 @@ def test_metrics_agree_with_each_other(data: st.DataObject, classes: int, n: int
 @settings(max_examples=30, deadline=None)
 @given(st.permutations(range(5)), st.integers(0, 1000))
 def test_metrics_follow_the_names_of_the_classes(order: list[int], seed: int) -> None:
-    """Classes in another order have the same metrics under the same names."""
+    """Reordering the classes does not change the metrics of a class name."""
     probabilities, labels = scores(40, 5, seed)
     names = CLASSES[:5]
     there = evaluate(probabilities, labels, names)
@@ -169,13 +169,13 @@ def test_metrics_follow_the_names_of_the_classes(order: list[int], seed: int) ->
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_the_interval_equals_the_published_one(k: int, n: int, low: float, high: float) -> None:
-    """Newcombe 1998, table I, method 3."""
+    """The interval equals that in Newcombe (1998), table I, method 3."""
     assert wilson_interval(k, n) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.9, 0.95]))
 def test_the_ends_of_the_interval_solve_the_score_equation(fraction: tuple[int, int], confidence: float) -> None:
-    """At both ends the fraction lies exactly z standard errors away: that is how Wilson defined them."""
+    """At both ends of the interval, the fraction is exactly z standard errors away, which defines Wilson's interval."""
     from statistics import NormalDist
 
     (k, n), z = fraction, NormalDist().inv_cdf(0.5 + confidence / 2)
@@ -186,7 +186,7 @@ def test_the_ends_of_the_interval_solve_the_score_equation(fraction: tuple[int, 
 
 @given(st.integers(1, 1000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_interval_is_symmetric_and_holds_the_fraction(fraction: tuple[int, int]) -> None:
-    """The interval of the mistakes mirrors that of the hits, and both stay in 0-1."""
+    """The interval contains the fraction, stays in 0–1, and mirrors the interval of the errors."""
     k, n = fraction
     low, high = wilson_interval(k, n)
 
@@ -196,7 +196,7 @@ def test_the_interval_is_symmetric_and_holds_the_fraction(fraction: tuple[int, i
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_more_images_give_a_narrower_interval(fraction: tuple[int, int]) -> None:
-    """Ten times the images with the same fraction say more."""
+    """Ten times as many images with the same fraction give a narrower interval."""
     k, n = fraction
     narrow, wide = wilson_interval(10 * k, 10 * n), wilson_interval(k, n)
 

@@ -1,4 +1,4 @@
-"""Logits to probabilities and losses: equal to Keras's own, and exact where Keras clips."""
+"""Probabilities and losses from logits equal Keras's, and are exact where Keras clips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGITS = arrays(np.float64, (5, 4), elements=st.floats(-50, 50))
 
 @given(LOGITS)
 def test_softmax_probabilities_sum_to_one(logits: np.ndarray) -> None:
-    """Every probability is at least 0, for all logits."""
+    """For all logits, the probabilities are not negative and sum to 1."""
     probabilities = probabilities_of(logits, "softmax")
 
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
@@ -29,13 +29,13 @@ def test_one_sigmoid_unit_is_the_second_of_two_classes() -> None:
 
 
 def test_several_sigmoid_units_are_independent() -> None:
-    """Each its own probability; they need not sum to 1."""
+    """Several sigmoid units give independent probabilities, which need not sum to 1."""
     np.testing.assert_allclose(probabilities_of(np.zeros((1, 3)), "sigmoid"), [[0.5, 0.5, 0.5]])
 
 
 @pytest.mark.parametrize("activation", ["softmax", "linear"])
 def test_losses_equal_kerass_categorical_crossentropy(activation: str) -> None:
-    """Our losses equal those of Keras for the same logits, in float32."""
+    """Losses equal those of Keras for the same logits in float32."""
     import keras
 
     rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def test_losses_equal_kerass_categorical_crossentropy(activation: str) -> None:
 
 @pytest.mark.parametrize("units", [1, 3])
 def test_losses_equal_kerass_binary_crossentropy(units: int) -> None:
-    """With one unit for two classes, and with one per class."""
+    """Losses equal Keras's with one unit for two classes and with one unit per class."""
     import keras
 
     rng = np.random.default_rng(1)
@@ -59,5 +59,5 @@ def test_losses_equal_kerass_binary_crossentropy(units: int) -> None:
 
 
 def test_the_loss_of_a_confident_mistake_is_not_clipped() -> None:
-    """From probabilities in float32 it would be at most 16 or infinite."""
+    """The loss of a confident mistake is exact; from float32 probabilities it would be at most 16, or infinite."""
     assert plain_losses(np.array([[0.0, 300.0]]), np.array([0]), "softmax")[0] == 300.0

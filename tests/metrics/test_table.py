@@ -1,4 +1,4 @@
-"""The table of metrics: what follows from an entry."""
+"""The table of metrics determines where each metric appears."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_losses_fall_and_accuracies_rise() -> None:
-    """The direction comes from the table, and a tie is not an improvement."""
+    """The table determines whether lower or higher is better, and a tie is not an improvement."""
     assert is_better("val_loss", 0.1, 0.2)
     assert is_better("val_accuracy", 0.2, 0.1)
     assert not is_better("val_loss", 0.2, 0.2)
@@ -40,13 +40,13 @@ def test_losses_fall_and_accuracies_rise() -> None:
 
 
 def test_names_follow_from_the_table() -> None:
-    """Every metric is reported and can be monitored, on training and on validation images."""
+    """Every metric in the table is reported and can be monitored, for training and validation images."""
     assert set(monitors()) == set(result_names()) == {*METRICS, *(f"val_{name}" for name in METRICS)}
 
 
 @pytest.mark.slow
 def test_one_entry_is_a_metric_that_can_be_monitored(tmp_path: Path) -> None:
-    """Macro-F1 chooses the best epoch, and appears in history, stops early, and is evaluated."""
+    """With one table entry, macro-F1 appears in history and evaluation, and selects the best epoch and stops early."""
     data = draw_dataset(tmp_path / "data")
     words = ["data.image_size=32", "backbone={name: ConvNet, weights: none, options: {filters: [4, 8]}}", "name=f1"]
     words += ["training.epochs=2", "training.best.monitor=val_macro_f1", "augmentation.mixup=0.2"]

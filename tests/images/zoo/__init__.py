@@ -1,4 +1,4 @@
-"""A zoo of files that lie in folders of images, each with the one outcome that every command gives it."""
+"""A zoo of files found in folders of images, each with the outcome expected of every command."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import functools
 
 from tests.images.making import pixels
 from tests.images.zoo import common, damaged, entries, extreme, rarer
-from tests.images.zoo.kinds import Kind, Outcome, PassedOver, Refused, Used
+from tests.images.zoo.kinds import Kind, LeftOut, Outcome, Refused, Used
 
-__all__ = ["Kind", "Outcome", "PassedOver", "Refused", "Used", "zoo"]
+__all__ = ["Kind", "LeftOut", "Outcome", "Refused", "Used", "zoo"]
 
 
 @functools.cache
 def zoo() -> tuple[Kind, ...]:
-    """Every kind, no two images alike."""
+    """Return every kind; no two images are similar."""
     shades = (pixels(seed=seed) for seed in range(1000, 2000))
     groups = (
         damaged.damaged_kinds,

@@ -1,4 +1,4 @@
-"""PNGs and JPEGs of every form."""
+"""PNGs and JPEGs in every variant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.images.zoo.kinds import (
 
 
 def png_kinds(shades: Shades) -> Iterator[Kind]:
-    """Every color type, and what stands beside the pixels."""
+    """Return PNGs of every color type, and with every kind of additional chunk."""
     shade = next(shades)
     indexes = image(shade).quantize(16)
     seen = np.asarray(indexes.convert("RGB"))
@@ -73,7 +73,7 @@ def png_kinds(shades: Shades) -> Iterator[Kind]:
 
 
 def jpeg_kinds(shades: Shades) -> Iterator[Kind]:
-    """Every way of storing one."""
+    """Return JPEGs in every encoding."""
     for name, options in {
         "progressive": {"progressive": True},
         "subsampled": {"subsampling": 2},
@@ -109,7 +109,7 @@ def jpeg_kinds(shades: Shades) -> Iterator[Kind]:
 
 
 def turned_kinds(shades: Shades) -> Iterator[Kind]:
-    """Every turn that EXIF can ask for, and those it cannot."""
+    """Return images with every EXIF orientation, and with invalid ones."""
     upright: dict[int, Callable[[Pixels], Pixels]] = {
         1: lambda stored: stored,
         2: lambda stored: stored[:, ::-1],

@@ -1,4 +1,4 @@
-"""Damaged files, and files that are not what they are named."""
+"""Damaged files, and files whose content does not match their suffix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.images.handmade import chunk, rgb_png
 from tests.images.making import encoded, pixels
 from tests.images.zoo.kinds import (
     Kind,
-    PassedOver,
+    LeftOut,
     Refused,
     Shades,
     Used,
@@ -22,7 +22,7 @@ from tests.images.zoo.kinds import (
 
 
 def damaged_kinds(shades: Shades) -> Iterator[Kind]:
-    """Empty, cut, flipped."""
+    """Return empty and truncated files, and files with flipped bits."""
     yield kind("zero-bytes.jpg", b"", Refused("image-empty"))
     yield kind("one-byte.png", b"\x89", Refused("image-unknown-format"))
     large = pixels(96, 128, seed=1)
@@ -59,7 +59,7 @@ def damaged_kinds(shades: Shades) -> Iterator[Kind]:
 
 
 def disguised_kinds(shades: Shades) -> Iterator[Kind]:
-    """Named as what they are not."""
+    """Return files whose content does not match their suffix."""
     yield kind("text.jpg", b"This was meant to be an image.\n", Refused("image-unknown-format"))
     yield kind("page.png", b"<!DOCTYPE html><html><body>404</body></html>", Refused("image-unknown-format"))
     yield kind("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Refused("image-heic"))
@@ -88,9 +88,9 @@ def disguised_kinds(shades: Shades) -> Iterator[Kind]:
         "nothing.dat": b"",
     }
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
-    yield kind("phone.heic", heic, PassedOver("HEIC image", Refused("image-heic")))
+    yield kind("phone.heic", heic, LeftOut("HEIC image", Refused("image-heic")))
     raw = b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom"
-    yield kind("raw.cr3", raw, PassedOver("camera RAW file", Refused("image-unknown-format")))
+    yield kind("raw.cr3", raw, LeftOut("camera RAW file", Refused("image-unknown-format")))
     for file, data in others.items():
         named = Refused("image-unknown-format" if data else "image-empty")
-        yield kind(file, data, PassedOver("not an image", named))
+        yield kind(file, data, LeftOut("not an image", named))

@@ -1,4 +1,4 @@
-"""Names that file systems allow, and what lies in folders beside regular files."""
+"""Unusual file names, and entries of folders that are not regular files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.images.making import encoded
 from tests.images.zoo.kinds import (
     Kind,
-    PassedOver,
+    LeftOut,
     Refused,
     Shades,
     Used,
@@ -21,7 +21,7 @@ from tests.images.zoo.kinds import (
 
 
 def named_kinds(shades: Shades) -> Iterator[Kind]:
-    """Names that file systems allow."""
+    """Return files with unusual names that file systems allow."""
     names = (
         "größe-日本語-🐈.png",
         os.fsdecode(b"caf\xe9-\xff\xfe.png"),
@@ -41,33 +41,33 @@ def named_kinds(shades: Shades) -> Iterator[Kind]:
 
 
 def irregular_kinds(shades: Shades) -> Iterator[Kind]:
-    """Hidden and system files, links, folders, pipes, devices."""
+    """Return hidden files, system files, links, folders, pipes and devices."""
     no_image = Refused("image-unknown-format")
     hidden = "hidden file or folder"
-    yield kind("._x.jpg", b"\0\x05\x16\x07\0\x02\0\0Mac OS X", PassedOver(hidden, no_image))
-    yield kind(".DS_Store", b"\0\0\0\1Bud1\0\0\x10\0", PassedOver(hidden, no_image))
-    yield kind("Thumbs.db", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", PassedOver("system file such as Thumbs.db", no_image))
+    yield kind("._x.jpg", b"\0\x05\x16\x07\0\x02\0\0Mac OS X", LeftOut(hidden, no_image))
+    yield kind(".DS_Store", b"\0\0\0\1Bud1\0\0\x10\0", LeftOut(hidden, no_image))
+    yield kind("Thumbs.db", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", LeftOut("system file such as Thumbs.db", no_image))
     shade = next(shades)
-    yield kind(".hidden.png", encoded(image(shade)), PassedOver(hidden, Used(shade)))
+    yield kind(".hidden.png", encoded(image(shade)), LeftOut(hidden, Used(shade)))
     shade = next(shades)
-    yield kind(".hidden-folder/inside.png", encoded(image(shade)), PassedOver(hidden, Used(shade)))
+    yield kind(".hidden-folder/inside.png", encoded(image(shade)), LeftOut(hidden, Used(shade)))
     shade = next(shades)
     yield kind("folder.jpg/inside.png", encoded(image(shade)), Used(shade), "folder.jpg")
-    empty = PassedOver("empty folder named like an image", Refused("predict-no-images"))
+    empty = LeftOut("empty folder named like an image", Refused("predict-no-images"))
     yield kind("empty-folder.jpg", Path.mkdir, empty)
     shade = next(shades)
     yield kind("link-to-a-image.png", _link(encoded(image(shade))), Used(shade))
     gone = Refused("image-not-found")
     yield kind("link-to-nothing.jpg", lambda path: path.symlink_to("gone"), gone)
-    yield kind("link-to-nothing", lambda path: path.symlink_to("gone"), PassedOver("broken link", gone))
+    yield kind("link-to-nothing", lambda path: path.symlink_to("gone"), LeftOut("broken link", gone))
     loop = Refused("image-unreadable")
     yield kind("link-to-itself.jpg", lambda path: path.symlink_to(path.name), loop)
-    again = PassedOver("link to a folder that was already visited", Refused("predict-no-images"))
+    again = LeftOut("link to a folder that was already visited", Refused("predict-no-images"))
     yield kind("folder-in-itself.jpg/link", lambda path: path.symlink_to(path.parent), again, "folder-in-itself.jpg")
     yield kind("device.jpg", lambda path: path.symlink_to("/dev/zero"), Refused("image-not-a-file"))
     pipe = Refused("image-not-a-file")
     yield kind("pipe.jpg", os.mkfifo, pipe)
-    yield kind("pipe", os.mkfifo, PassedOver("not a regular file", pipe))
+    yield kind("pipe", os.mkfifo, LeftOut("not a regular file", pipe))
     yield kind("socket.png", _bind, Refused("image-not-a-file"))
     if os.geteuid() != 0:  # nothing is closed to root
         shade = next(shades)
@@ -75,7 +75,7 @@ def irregular_kinds(shades: Shades) -> Iterator[Kind]:
 
 
 def _link(data: bytes) -> Callable[[Path], object]:
-    """To a file outside of the folder of classes, which is two folders up."""
+    """Create a link to a file outside the class folders, two folders up."""
 
     def write(path: Path) -> None:
         target = path.parents[1].with_name(f"{path.parents[1].name}-linked") / path.name

@@ -1,4 +1,4 @@
-"""One pixel, millions of them, and files that would grow."""
+"""Images of a single pixel and of millions, and files that decompress to many times their size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.images.zoo.kinds import (
 
 
 def sized_kinds(shades: Shades) -> Iterator[Kind]:
-    """One pixel, lines of pixels, and more pixels than are taken."""
+    """Return images of one pixel, single rows and columns, and images with too many pixels."""
     for width, height in ((1, 1), (1, 5000), (5000, 1)):
         shade = pixels(height, width, seed=width)
         yield kind(f"{width}-by-{height}.png", encoded(image(shade)), Used(shade))
@@ -45,7 +45,7 @@ def sized_kinds(shades: Shades) -> Iterator[Kind]:
 
 
 def bomb_kinds(shades: Shades) -> Iterator[Kind]:
-    """Small files that would grow, and long ones that hold nothing."""
+    """Return small files that decompress to large images, and long files without content."""
     shade = next(shades)
     zeros = zlib.compress(bytes(5_000_000), 9)
     for name in ("iCCP", "zTXt"):

@@ -1,4 +1,4 @@
-"""Kinds of files, their outcomes, and helpers for making them."""
+"""Kinds of files, their expected outcomes, and helpers that create them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Used:
-    """Is an image.
+    """The file is used as an image.
 
     Attributes:
-        pixels: uint8 (height, width, 3), as it should be seen.
-        tolerance: mean difference in gray levels that its format may make.
+        pixels: Expected pixels, uint8 of shape (height, width, 3).
+        tolerance: Mean difference in gray levels that the format may cause.
     """
 
     pixels: Pixels
@@ -32,37 +32,37 @@ class Used:
 
 @dataclass(frozen=True)
 class Refused:
-    """Is refused with a problem of this code."""
+    """The file is refused with a problem of this code."""
 
     code: str
 
 
 @dataclass(frozen=True)
-class PassedOver:
-    """Is left out and counted in a folder.
+class LeftOut:
+    """The file is left out of a folder and counted.
 
     Attributes:
-        reason: under which it is counted.
-        named: what becomes of it where it is named on the command line.
+        reason: Reason under which it is counted.
+        named: Outcome if it is named on the command line.
     """
 
     reason: str
     named: Used | Refused
 
 
-Outcome = Used | Refused | PassedOver
+Outcome = Used | Refused | LeftOut
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of file.
+    """A kind of file.
 
     Attributes:
-        name: of the kind, in ASCII.
-        file: its path below a class folder.
-        make: writes it to a path whose folder is there.
-        outcome: of it.
-        argument: what of `file` is named on the command line.
+        name: Name of the kind, in ASCII.
+        file: Path below a class folder.
+        make: Function that writes the file to a path whose folder exists.
+        outcome: Expected outcome.
+        argument: Part of `file` that is named on the command line.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Kind:
     argument: str
 
     def lay(self, folder: Path) -> Path:
-        """Write it into a class folder; gives its path."""
+        """Write the file into a class folder, and return its path."""
         path = folder / self.file
         path.parent.mkdir(parents=True, exist_ok=True)
         self.make(path)
@@ -80,7 +80,7 @@ class Kind:
 
 
 def kind(file: str, make: bytes | Callable[[Path], object], outcome: Outcome, argument: str | None = None) -> Kind:
-    """A kind of file, from its bytes or from what writes it."""
+    """Return a kind of file, given its bytes or a function that writes it."""
     write = functools.partial(Path.write_bytes, data=make) if isinstance(make, bytes) else make
     return Kind(ascii(file)[1:-1][:50], file, write, outcome, file if argument is None else argument)
 
@@ -89,35 +89,35 @@ Shades = Iterator[Pixels]
 
 
 def image(shade: Pixels) -> Image.Image:
-    """An image of pixels."""
+    """Return a Pillow image of pixels."""
     return Image.fromarray(shade)
 
 
 def jpeg(shade: Pixels, **options: Any) -> bytes:
-    """A JPEG of pixels, as good as it gets."""
+    """Return pixels as a JPEG of the highest quality."""
     return encoded(image(shade), "JPEG", **{"quality": 95, "subsampling": 0, **options})
 
 
 def as_jpeg(shade: Pixels) -> Used:
-    """Used, with what a JPEG may lose."""
+    """Return the outcome that pixels are used, with the tolerance of a JPEG."""
     return Used(shade, 6.0)
 
 
 def gray(shade: Pixels) -> Pixels:
-    """Gray levels (height, width) of pixels."""
+    """Return the gray levels of pixels, of shape (height, width)."""
     return np.asarray(image(shade).convert("L"))
 
 
 def as_gray(levels: Pixels) -> Used:
-    """Used, as gray levels (height, width)."""
+    """Return the outcome that gray levels of shape (height, width) are used."""
     return Used(np.repeat(levels[..., None], 3, axis=-1))
 
 
 def flipped(data: bytes, at: int) -> bytes:
-    """One bit the other way."""
+    """Return data with one bit flipped."""
     return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
 
 
 def over_white(shade: Pixels, share: NDArray[np.float64]) -> Pixels:
-    """Return pixels with an opacity of 0-1, composited on white."""
+    """Return pixels composited onto white with an opacity of 0–1."""
     return np.floor(shade * share + 255 * (1 - share) + 0.5).astype(np.uint8)

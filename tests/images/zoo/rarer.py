@@ -1,4 +1,4 @@
-"""TIFFs, bitmaps, GIFs and WebPs of every form."""
+"""TIFFs, bitmaps, GIFs and WebPs in every variant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.images.zoo.kinds import (
 
 
 def tiff_kinds(shades: Shades) -> Iterator[Kind]:
-    """Compressions, colors, pages."""
+    """Return TIFFs of all compressions, color modes and numbers of pages."""
     for name, options in {
         "raw": {},
         "lzw": {"compression": "tiff_lzw"},
@@ -59,7 +59,7 @@ def tiff_kinds(shades: Shades) -> Iterator[Kind]:
 
 
 def bitmap_kinds(shades: Shades) -> Iterator[Kind]:
-    """Windows bitmaps of every depth."""
+    """Return Windows bitmaps of every bit depth."""
     bits = image(next(shades)).convert("1")
     yield kind("1-bit.bmp", encoded(bits, "BMP"), as_gray(np.asarray(bits.convert("L"))))
     levels = gray(next(shades))
@@ -89,7 +89,7 @@ def bitmap_kinds(shades: Shades) -> Iterator[Kind]:
 
 
 def gif_and_webp_kinds(shades: Shades) -> Iterator[Kind]:
-    """GIF and WebP."""
+    """Return GIFs and WebPs."""
     few = image(next(shades)).quantize(32)
     yield kind("still.gif", encoded(few, "GIF"), Used(np.asarray(few.convert("RGB"))))
     few = image(next(shades)).quantize(32)
