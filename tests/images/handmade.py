@@ -85,7 +85,7 @@ def ycck_jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def arithmetic_jpeg(size: tuple[int, int]) -> bytes:
-    """Return an arithmetically coded gray JPEG of size (width, height) that needs no data, as no coefficient differs."""
+    """Return an arithmetically coded gray JPEG of size (width, height) that needs no data, as all pixels are equal."""
     quantization = b"\xff\xdb\x00\x43\x00" + b"\x01" * 64
     frame = b"\xff\xca\x00\x0b\x08" + struct.pack(">HH", size[1], size[0]) + b"\x01\x01\x11\x00"
     return b"\xff\xd8" + quantization + frame + b"\xff\xda\x00\x08\x01\x01\x00\x00\x00\x00" + b"\0\0" + b"\xff\xd9"

@@ -1,4 +1,4 @@
-"""Networks with weights of every kind set to seeded noise, so that a weight in the wrong place shows."""
+"""Networks with all weights set to seeded noise, so that a misplaced weight changes the output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnncli.networks.backend import import_keras
 
 
 def filled(model: Any, seed: int = 0) -> Any:
-    """The model itself, its weights and batch-norm statistics drawn from a seed; variances and scales positive."""
+    """Set a model's weights and batch-norm statistics to seeded noise (variances and scales positive); return it."""
     random = np.random.default_rng(seed)
     for variable in model.weights:
         values = random.normal(0.0, 0.1, variable.shape)
@@ -24,11 +24,11 @@ def filled(model: Any, seed: int = 0) -> Any:
 
 
 def images(side: int, n: int = 2) -> NDArray[np.float32]:
-    """Preprocessed images, (n, side, side, 3) in −1 … 1."""
+    """Return preprocessed images of shape (n, side, side, 3) in −1…1."""
     return np.random.default_rng(7).uniform(-1.0, 1.0, (n, side, side, 3)).astype(np.float32)
 
 
 def features(model: Any, side: int) -> NDArray[np.float32]:
-    """What a model makes of `images(side)`, in inference mode."""
+    """Return the output of a model for `images(side)` in inference mode."""
     result: NDArray[np.float32] = import_keras().ops.convert_to_numpy(model(images(side), training=False))
     return result

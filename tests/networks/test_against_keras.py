@@ -1,4 +1,4 @@
-"""The classifier of a weights file gives what plain Keras gives: the same features and logits, on both engines."""
+"""A classifier built from a weights file gives the features and logits of plain Keras on both engines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TINY = replace(CASES["MobileNetV2"], side=32)
 
 @dataclass(frozen=True)
 class Written:
-    """A network's weights on disk, in every form, and the folder they are in."""
+    """Files of a network's weights in every format, and their folder."""
 
     folder: Path
     files: Mapping[str, Path]
@@ -31,7 +31,7 @@ class Written:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Written]:
-    """Writes a network's weights once for all forms and engines."""
+    """Write a network's weights once for all formats and engines."""
     done: dict[str, Written] = {}
 
     def write(case: Case) -> Written:
@@ -44,7 +44,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Writte
 
 
 def _differences(case: Case, weights: Path, folder: Path, engine: Any) -> tuple[float, float]:
-    """Relative differences of features and logits, of cnncli on an engine from plain Keras."""
+    """Return the relative differences between the features and logits of cnncli and those of plain Keras."""
     bench = parity.set_up(case, weights, folder / "data", folder / "cache", engine)
     base = plain_keras.build_base(case.name, case.side, weights, **case.options)
     return parity.compare_features(bench, base, case)
@@ -52,14 +52,14 @@ def _differences(case: Case, weights: Path, folder: Path, engine: Any) -> tuple[
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_features_and_logits_equal_plain_keras(engine: str, written: Callable[[Case], Written]) -> None:
-    """MobileNetV2 from a file, raw pixels in: within 1e-4 of the largest value in float32."""
+    """From a weights file and raw pixels, MobileNetV2 matches Keras within 1e-4 of the largest value in float32."""
     network = written(TINY)
     assert max(_differences(TINY, network.files[".weights.h5"], network.folder, engine)) < 1e-4
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_weights_is_read_as_keras_reads_it(form: str, written: Callable[[Case], Written]) -> None:
-    """Bit for bit: Keras 3's weights and its archive, and both legacy files."""
+    """Weights of Keras 3, a `.keras` archive and both legacy formats are read bit for bit."""
     network = written(TINY)
     bench = parity.set_up(TINY, network.files[form], network.folder / "data", network.folder / "cache", "keras")
     base = plain_keras.build_base(TINY.name, TINY.side, network.files[form], **TINY.options)
@@ -75,7 +75,7 @@ def test_every_form_of_weights_is_read_as_keras_reads_it(form: str, written: Cal
 def test_poolings_and_output_layers_are_keras_own(
     pooling: str, output_layer: str | None, written: Callable[[Case], Written]
 ) -> None:
-    """A backbone cut short, inside a block too, under each kind of pooling, beside what a Keras user builds."""
+    """A backbone that ends early, even inside a block, equals that of a Keras user for each kind of pooling."""
     network, keras = written(TINY), import_keras()
     file = network.files[".weights.h5"]
     config = Config.model_validate(
@@ -112,7 +112,7 @@ def test_poolings_and_output_layers_are_keras_own(
 def test_named_networks_equal_plain_keras(
     name: str, engine: str, form: str, written: Callable[[Case], Written]
 ) -> None:
-    """The networks for which there are no published weights at hand, in every form and on both engines."""
+    """Networks whose published weights are not available match Keras in every format and on both engines."""
     network = written(CASES[name])
     assert max(_differences(CASES[name], network.files[form], network.folder, engine)) < 1e-4
 
@@ -121,7 +121,7 @@ def test_named_networks_equal_plain_keras(
 @pytest.mark.shared
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_resnet50_with_real_weights_equals_plain_keras(engine: str, shared: Path, tmp_path: Path) -> None:
-    """Published weights: activations of the size that they have in earnest."""
+    """With published weights, and thus activations of realistic size, ResNet50 matches Keras."""
     case = CASES["ResNet50"]
     parity.draw_images(tmp_path / "data", case.side)
     assert max(_differences(case, shared / "weights" / "ResNet50_notop.weights.h5", tmp_path, engine)) < 1e-4

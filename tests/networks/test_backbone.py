@@ -1,4 +1,4 @@
-"""The backbone of a config: its layers, its names, its cut, and what it refuses."""
+"""The backbone of a config: its layers, their names, where it ends, and which configs are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _backbone(name: str, side: int = 32, **settings: Any) -> Any:
     ],
 )
 def test_layers_have_the_same_names_in_every_session(name: str, options: dict[str, Any], side: int) -> None:
-    """Numbers in generated names count from the network's first layer, and none looks like one of the classifier's."""
+    """Generated layer names are numbered from the network's first layer, and differ from the classifier's own names."""
     keras = import_keras()
     keras.layers.Conv2D(1, 1)(keras.Input((4, 4, 3)))
     first = [layer.name for layer in _backbone(name, side, options=options).layers]
@@ -43,7 +43,7 @@ def test_layers_have_the_same_names_in_every_session(name: str, options: dict[st
 
 
 def test_names_that_keras_makes_afterwards_go_on_where_they_were() -> None:
-    """Building a backbone does not make the names of a notebook's other layers collide."""
+    """Building a backbone does not change the names that Keras generates afterwards, e.g. in a notebook."""
     keras = import_keras()
     before = keras.layers.ReLU().name
     _backbone("MobileNetV3Small", options={"minimalistic": True})
@@ -51,13 +51,13 @@ def test_names_that_keras_makes_afterwards_go_on_where_they_were() -> None:
 
 
 def test_network_is_found_whatever_the_case_and_preprocessing_is_left_out() -> None:
-    """`mobilenetv3small`; the network takes preprocessed images."""
+    """Names are not case-sensitive, and the network takes preprocessed images."""
     kinds = {type(layer) for layer in _backbone("mobilenetv3small", options={"minimalistic": True}).layers}
     assert import_keras().layers.Rescaling not in kinds
 
 
 def test_output_layer_ends_the_backbone_there() -> None:
-    """The features are those of that layer, the layers behind it are gone."""
+    """With `output_layer`, the features are that layer's output, and all later layers are removed."""
     whole = _backbone("MobileNet", options={"alpha": 0.25})
     early = _backbone("MobileNet", options={"alpha": 0.25}, output_layer="conv_pw_3_relu")
     assert early.layers[-1].name == "conv_pw_3_relu"
@@ -84,13 +84,13 @@ def test_unusable_output_layer_is_refused(layer: str, code: str, hint: str) -> N
 
 
 def test_images_must_be_large_enough() -> None:
-    """The network has a smallest size."""
+    """Images below the minimum size of the network are refused."""
     with pytest.raises(ConfigError) as error:
         _backbone("MobileNet", 20)
     assert (error.value.code, error.value.facts["key"]) == ("config-image-size-too-small", "data.image_size")
 
 
 def test_images_need_not_be_square() -> None:
-    """Height and width of their own, also where ImageNet weights know squares alone."""
+    """Height and width can differ, even if the ImageNet weights require a square with the top."""
     config = BackboneConfig(name="MobileNet", weights="none", options={"alpha": 0.25})
     assert build_backbone(config, (64, 96, 3), seed=0).output_shape == (None, 2, 3, 256)

@@ -1,4 +1,4 @@
-"""Keras is imported in one way, whatever the user's settings say."""
+"""Keras is imported in the same way whatever the user's settings are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _run(code: str, home: Path, **environment: str) -> subprocess.CompletedProce
 
 
 def test_settings_of_the_user_do_not_change_the_backend(tmp_path: Path) -> None:
-    """A keras.json and a KERAS_BACKEND of somebody's else: TensorFlow, channels last, float32, deterministic."""
+    """Despite keras.json and KERAS_BACKEND, Keras uses TensorFlow, channels last, float32, deterministic operations."""
     told = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 1e-7}
     (tmp_path / "keras.json").write_text(json.dumps(told))
     code = (
@@ -33,7 +33,7 @@ def test_settings_of_the_user_do_not_change_the_backend(tmp_path: Path) -> None:
 
 
 def test_another_backend_that_was_imported_before_is_an_error(tmp_path: Path) -> None:
-    """Keras cannot change its backend, e.g. in a notebook that imported it with another one."""
+    """If Keras was imported with a different backend, e.g. in a notebook, an error says so."""
     code = (
         "import sys, types; keras = types.ModuleType('keras');"
         "keras.config = types.SimpleNamespace(backend=lambda: 'jax'); sys.modules['keras'] = keras;"
@@ -45,7 +45,7 @@ def test_another_backend_that_was_imported_before_is_an_error(tmp_path: Path) ->
 
 
 def test_python_may_write_to_stderr_while_keras_is_imported(tmp_path: Path) -> None:
-    """What TensorFlow's native side writes meanwhile is held back; messages of other threads are not."""
+    """During the import, output of TensorFlow's native code is suppressed, but messages of other threads are not."""
     code = (
         "import sys, os, threading, time\n"
         "from cnncli.networks import backend\n"
@@ -60,7 +60,7 @@ def test_python_may_write_to_stderr_while_keras_is_imported(tmp_path: Path) -> N
 
 
 def test_no_line_is_lost_when_stderr_is_turned(tmp_path: Path) -> None:
-    """That has happened when the import goes on alone: an error that comes at once meets a stderr of Python's own."""
+    """A message printed right after the import starts in the background is not lost."""
     code = (
         "import sys, time; from cnncli.networks import backend\n"
         "backend._imported = lambda: time.sleep(0.5)\n"
@@ -73,7 +73,7 @@ def test_no_line_is_lost_when_stderr_is_turned(tmp_path: Path) -> None:
 
 
 def test_a_failed_import_is_shown_to_whoever_needs_keras(tmp_path: Path) -> None:
-    """It fails once in the background, without a word, and again where it matters."""
+    """A failed background import is silent, and fails again where Keras is needed."""
     code = (
         "import sys; sys.modules['keras'] = None\n"
         "from cnncli.networks.backend import import_keras, import_keras_meanwhile\n"
@@ -87,7 +87,7 @@ def test_a_failed_import_is_shown_to_whoever_needs_keras(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("words", [["train", "no-images"], ["train", "no-images", "--quiet"]])
 def test_an_error_does_not_wait_for_keras(tmp_path: Path, words: list[str]) -> None:
-    """A command that ends while Keras is being imported ends at once, with its own code and one line."""
+    """A command that fails while Keras is being imported exits at once, with its exit code and one line."""
     (tmp_path / "no-images" / "cats").mkdir(parents=True)
     code = (
         "import sys, time; from cnncli import cli; from cnncli.networks import backend\n"
@@ -105,7 +105,7 @@ def test_an_error_does_not_wait_for_keras(tmp_path: Path, words: list[str]) -> N
 
 
 def test_a_script_that_ends_early_waits_for_the_import(tmp_path: Path) -> None:
-    """It shuts its interpreter down, which native libraries that are being loaded do not survive."""
+    """Python waits for the background import before it exits; native libraries crash if it shuts down as they load."""
     code = (
         "import time; from cnncli.networks import backend\n"
         "backend._imported = lambda: (time.sleep(0.5), print('imported'))\n"

@@ -1,4 +1,4 @@
-"""A fingerprint says what a graph computes: equal for equal graphs, different for any change."""
+"""Fingerprints identify what a graph computes: equal for equal graphs, different after any change."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def _trunk(seed: int = 0, **changes: Any) -> Any:
 
 
 def test_graphs_built_apart_from_the_same_config_agree() -> None:
-    """Whatever names Keras generated for their tensors."""
+    """Graphs built from the same config have equal fingerprints, even if Keras generated different tensor names."""
     assert fingerprint(_trunk()) == fingerprint(_trunk())
 
 
 def test_the_head_does_not_show_in_the_trunk() -> None:
-    """Another head on the same backbone finds the stored features."""
+    """Changing the head does not change the fingerprint of the trunk."""
     assert fingerprint(_trunk()) == fingerprint(_trunk(head={"layers": [{"dense": 9}]}))
 
 
 def test_weights_size_and_pooling_show() -> None:
-    """Each changes the features."""
+    """Changes of weights, image size or pooling change the fingerprint."""
     larger = _trunk(data={"path": Path("unused"), "image_size": 36})
     others = [_trunk(seed=1), larger, _trunk(head={"pooling": "max"})]
 
@@ -35,7 +35,7 @@ def test_weights_size_and_pooling_show() -> None:
 
 
 def test_a_single_changed_weight_shows() -> None:
-    """In the hash of weights and in the fingerprint."""
+    """A single changed weight changes the hash of the weights and the fingerprint."""
     trunk = _trunk()
     before, weights_before = fingerprint(trunk), hash_weights(trunk.layers)
     kernel = trunk.weights[0]

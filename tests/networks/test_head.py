@@ -1,4 +1,4 @@
-"""Heads: what a config's words become."""
+"""Heads are built as the config describes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def _model(classes: int = 3, **head: Any) -> Any:
 
 @pytest.mark.parametrize(("pooling", "features"), [("avg", 8), ("max", 8), ("flatten", 8 * 6 * 6)])
 def test_pooling_decides_the_length_of_the_vector(pooling: str, features: int) -> None:
-    """Feature maps of 6 × 6 × 8 are pooled to 8 numbers or flattened to all."""
+    """Feature maps of 6 × 6 × 8 are pooled to 8 values, or flattened to 288."""
     assert _model(pooling=pooling).get_layer("head_logits").kernel.shape == (features, 3)
 
 
 def test_layers_come_in_their_order() -> None:
-    """Each is named after its place, so that a ledger can speak of it."""
+    """Layers are built in order, and named after their position so that reports can refer to them."""
     layers = [{"dense": 5, "activation": "tanh"}, {"batch_norm": True}, {"activation": "relu"}, {"dropout": 0.3}]
     names = [op.name for op in _model(layers=layers).operations if op.name.startswith("head_")]
 
@@ -40,17 +40,17 @@ def test_layers_come_in_their_order() -> None:
 
 @pytest.mark.parametrize(("classes", "units"), [(2, 1), (3, 3)])
 def test_sigmoid_has_one_unit_for_two_classes(classes: int, units: int) -> None:
-    """With more classes each has its own unit."""
+    """A sigmoid head has one unit for two classes, and one unit per class otherwise."""
     assert _model(classes, activation="sigmoid").output_shape == (None, units)
 
 
 def test_a_linear_head_ends_in_logits() -> None:
-    """There is no activation to apply."""
+    """A head without activation returns logits."""
     assert _model(activation="linear").operations[-1].name == "head_logits"
 
 
 def test_penalties_belong_to_the_layers_that_name_them() -> None:
-    """A dense layer's own, and the output's."""
+    """L1 and L2 penalties apply to the dense layer, or to the output, in which they are set."""
     model = _model(layers=[{"dense": 5, "l2": 0.01}], l1=0.02)
 
     assert model.get_layer("head_dense_1").kernel_regularizer.l2 == pytest.approx(0.01)
@@ -58,7 +58,7 @@ def test_penalties_belong_to_the_layers_that_name_them() -> None:
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
-    """The same seed draws the same, another one differently; a layer put behind changes none of the draws."""
+    """Initial weights depend only on the seed, and adding a layer does not change those of other layers."""
 
     def kernel(seed: int, *more: Any) -> np.ndarray:
         head = {"layers": [{"dense": 5}, *more]}

@@ -1,4 +1,4 @@
-"""The copy that computes in bfloat16: the same network, with float32 weights of its own."""
+"""The bfloat16 copy of a tail is the same network with its own float32 weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACKBONE = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}
 
 @pytest.fixture
 def cut() -> Cut:
-    """Inside a residual block, so that two tensors cross, with batch normalisation that is kept."""
+    """Return a cut inside a residual block, which two tensors cross, with frozen batch normalization."""
     classifier = build_classifier(tiny_config(Path("unused"), backbone=BACKBONE), 2)
     plain_keras.vary(classifier.model, 1)
     return cut_classifier(classifier, "block_15_project")
@@ -31,7 +31,7 @@ def _features(cut: Cut) -> list[np.ndarray]:
 
 
 def test_its_logits_resemble_the_originals(cut: Cut) -> None:
-    """Up to bfloat16's two to three digits, and they are float32."""
+    """The copy's logits are float32 and equal the original's to two or three digits, the precision of bfloat16."""
     copy, features = mixed_bfloat16(cut.tail, in_float32=(LOGITS,)), _features(cut)
     expected, found = cut.tail(features).numpy(), copy(features).numpy()
 
@@ -41,7 +41,7 @@ def test_its_logits_resemble_the_originals(cut: Cut) -> None:
 
 
 def test_its_weights_are_float32_and_its_own(cut: Cut) -> None:
-    """Training moves it alone; what must not train does not train in it either."""
+    """Training changes only the copy's weights, and frozen layers are frozen in the copy, too."""
     copy = mixed_bfloat16(cut.tail)
     original = [weight.numpy() for weight in cut.tail.weights]
     for weight in copy.trainable_weights:
@@ -53,7 +53,7 @@ def test_its_weights_are_float32_and_its_own(cut: Cut) -> None:
 
 
 def test_weights_are_handed_over_by_name(cut: Cut) -> None:
-    """Bit for bit, statistics included."""
+    """The original gets the copy's weights and statistics bit for bit."""
     copy = mixed_bfloat16(cut.tail)
     for number, weight in enumerate(copy.weights):
         weight.assign(np.full(weight.shape, number, np.float32))
@@ -64,7 +64,7 @@ def test_weights_are_handed_over_by_name(cut: Cut) -> None:
 
 
 def test_the_logits_can_be_split_off(cut: Cut) -> None:
-    """One after the other, both parts give what the tail gives; the second is the last layer alone."""
+    """The tail can be split into two parts with the same result; the second part is the last layer."""
     below, logits = split_logits(cut.tail)
     features = _features(cut)
 
@@ -73,7 +73,7 @@ def test_the_logits_can_be_split_off(cut: Cut) -> None:
 
 
 def test_only_convolutions_are_worth_it(cut: Cut) -> None:
-    """A tail of dense layers goes on computing in float32."""
+    """A tail with only dense layers computes in float32."""
     head = cut_classifier(build_classifier(tiny_config(Path("unused"), backbone=BACKBONE), 2), 0)
 
     assert is_convolutional(cut.tail)

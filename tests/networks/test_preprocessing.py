@@ -1,4 +1,4 @@
-"""Preprocessing inside the graph is Keras's own, number for number."""
+"""Preprocessing in the graph equals Keras's own exactly."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ OWN = {"EfficientNetLite0", "ConvNet"}
 
 
 def _pixels(channels: int = 3) -> NDArray[np.float32]:
-    """Every value from 0 to 255 in every channel, in another order in each."""
+    """Return an image with every value from 0 to 255 in each channel, in a different order per channel."""
     values = np.stack([np.random.default_rng(channel).permutation(256) for channel in range(channels)], -1)
     return values.reshape(1, 16, 16, channels).astype(np.float32)
 
@@ -67,14 +67,14 @@ def _ours(pixels: NDArray[np.float32], kind: Preprocessing) -> Any:
 
 
 def test_every_network_is_compared() -> None:
-    """The tables of this file and the catalogue name the same networks."""
+    """The tables of this file and the catalogue list the same networks."""
     builtin = {info.name for info in NETWORKS.values() if info.preprocessing == "none"}
     assert set(MODULES) | set(INSIDE) | OWN | builtin == set(NETWORKS)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_preprocessing_is_that_of_keras(name: str) -> None:
-    """The same numbers as `preprocess_input` of the network's module."""
+    """The values equal those of `preprocess_input` in the network's module."""
     module = getattr(import_keras().applications, MODULES[name])
     expected = module.preprocess_input(_pixels())
     np.testing.assert_allclose(_ours(_pixels(), NETWORKS[name].preprocessing), expected, rtol=1e-6, atol=1e-6)
@@ -84,7 +84,7 @@ def test_preprocessing_is_that_of_keras(name: str) -> None:
     "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in INSIDE]
 )
 def test_preprocessing_is_that_which_keras_builds_into_the_network(name: str) -> None:
-    """The same numbers as Keras's network gives at the layer that ends its preprocessing."""
+    """For networks that contain their preprocessing, the values equal the output of its last layer."""
     keras = import_keras()
     whole = getattr(keras.applications, name)(
         weights=None, include_top=False, include_preprocessing=True, input_shape=(32, 32, 3)
@@ -99,7 +99,7 @@ def test_preprocessing_is_that_which_keras_builds_into_the_network(name: str) ->
     ("kind", "at_0", "at_255"), [((1 / 128, -127 / 128), -127 / 128, 1.0), ((1 / 255, 0.0), 0.0, 1.0), ("none", 0, 255)]
 )
 def test_preprocessing_of_our_own_networks(kind: Preprocessing, at_0: float, at_255: float) -> None:
-    """(x − 127)/128 for EfficientNetLite0, x/255 for ConvNet; nothing where the network has it inside."""
+    """It is (x − 127)/128 for EfficientNetLite0, x/255 for ConvNet, and none for networks that contain it."""
     extremes = np.zeros((1, 2, 2, 3), np.float32)
     extremes[0, 0] = 255.0
     expected = np.where(extremes > 0, at_255, at_0)
@@ -108,14 +108,14 @@ def test_preprocessing_of_our_own_networks(kind: Preprocessing, at_0: float, at_
 
 @pytest.mark.parametrize("kind", ["scale", "caffe", "torch", "none"])
 def test_gray_images_become_three_equal_channels(kind: Preprocessing) -> None:
-    """One channel gives what the same image in three channels gives."""
+    """A single channel gives the same result as the same image in three channels."""
     gray = _pixels(channels=1)
     np.testing.assert_array_equal(_ours(gray, kind), _ours(np.repeat(gray, 3, -1), kind))
 
 
 @pytest.mark.parametrize("kind", ["scale", "scale128", "caffe", "torch", (1 / 128, -127 / 128)])
 def test_preprocessing_is_saved_with_the_model(kind: Preprocessing, tmp_path: Path) -> None:
-    """Keras alone loads it in safe mode; every operation has a name that begins with `preprocess_`."""
+    """Keras alone loads it in safe mode, and the names of its operations start with `preprocess_`."""
     keras = import_keras()
     given = keras.Input((16, 16, 1), name="pixels")
     model = keras.Model(given, preprocess(given, kind))

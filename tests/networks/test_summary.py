@@ -1,4 +1,4 @@
-"""A summary counts what Keras counts."""
+"""A summary counts parameters as Keras does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.drawing import tiny_config
 
 
 def test_a_summary_lists_shapes_parameters_and_what_trains() -> None:
-    """Layer by layer, in the graph's order."""
+    """A summary lists shape, parameters and trainability of each layer, in graph order."""
     classifier = build_classifier(tiny_config(Path("unused")), 2)
     cut_classifier(classifier, 1)
     summary = summarize(classifier.model)

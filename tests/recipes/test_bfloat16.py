@@ -1,4 +1,4 @@
-"""Runs whose tail convolves in bfloat16: what training measured is what is measured afterwards, and is named."""
+"""Runs whose tail convolves in bfloat16 are evaluated with the same metrics as in training, and name their precision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENGINES = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes and dots."""
+    """Return a dataset of stripes and dots."""
     return draw_dataset(tmp_path_factory.mktemp("data"), 8, 8, 4)
 
 
@@ -44,7 +44,7 @@ def _best_val_loss(run: Run) -> float:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_history_says_what_evaluation_does(data: Path, tmp_path: Path, engine: str) -> None:
-    """The best epoch's validation loss is that of the saved run, although another engine may compute it."""
+    """The validation loss of the best epoch equals that of the saved run, even if a different engine computes it."""
     run = _train(data, tmp_path, engine, training={**STEEP, "stages": [{"name": "top", "unfreeze": 1}]})
 
     assert run.folder.read_facts()["training_precision"] == "bfloat16"
@@ -52,7 +52,7 @@ def test_the_history_says_what_evaluation_does(data: Path, tmp_path: Path, engin
 
 
 def test_what_computes_an_empty_trunks_run_is_named(data: Path, tmp_path: Path) -> None:
-    """Nothing is frozen, so that all of it is the tail, and its precision the run's."""
+    """If nothing is frozen, the precision of the tail is that of the run."""
     run = _train(data, tmp_path, "keras", mode="from-scratch")
     facts, screen = run.folder.read_facts(), io.StringIO()
     evaluate(run.folder, Console(screen, live=False))

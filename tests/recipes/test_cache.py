@@ -1,4 +1,4 @@
-"""The cache is listed and cleared."""
+"""The cache can be listed and cleared."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OLD = time.time() - 40 * DAY_S
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache of two keys, a converted graph and an image index; all but the second key are forty days old."""
+    """Return a cache of two keys, a converted graph and an image index; all but the second key are forty days old."""
     for key in (KEY, OTHER):
         with FeatureStore(tmp_path / "features") as store:
             store.write(key, digests_of(50), features_of(50))
@@ -42,7 +42,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def test_everything_is_listed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features are listed by key, graphs and index as a whole; the environment may set the cap."""
+    """Features are listed by key, graphs and index as a whole; the environment can set the cap."""
     monkeypatch.setenv("CNNCLI_SEED", "no")
     monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "2")
     contents = list_cache(cache)
@@ -55,14 +55,14 @@ def test_everything_is_listed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_invalid_cap_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable is checked as in every config."""
+    """An invalid cap in the environment is an error, as in a config."""
     monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "0")
     with pytest.raises(ConfigError, match=r"cache\.max_gb: out of range"):
         list_cache(Path("nowhere"))
 
 
 def test_clearing_empties_the_cache(cache: Path) -> None:
-    """The size of what was deleted is returned."""
+    """Clearing returns the size of the deleted entries."""
     contents = list_cache(cache)
     cleared = clear_cache(cache)
 
@@ -72,7 +72,7 @@ def test_clearing_empties_the_cache(cache: Path) -> None:
 
 
 def test_entries_in_use_are_kept(cache: Path) -> None:
-    """Open keys are kept, and all graphs while one is in use."""
+    """Open keys are kept, and so are all graphs while one is in use."""
     with FeatureStore(cache / "features") as store, graphs_in_use(cache / "graphs"):
         features = store.read(OTHER, digests_of(50))
         cleared = clear_cache(cache)
@@ -86,7 +86,7 @@ def test_entries_in_use_are_kept(cache: Path) -> None:
 
 
 def test_recently_used_entries_can_be_kept(cache: Path) -> None:
-    """The time of the last use decides for each entry."""
+    """Each entry is kept or deleted by the time of its last use."""
     with FeatureStore(cache / "features") as store:
         assert store.missing(OTHER, digests_of(50)) == []
     cleared = clear_cache(cache, used_before=time.time() - 30 * DAY_S)
@@ -99,7 +99,7 @@ def test_recently_used_entries_can_be_kept(cache: Path) -> None:
 
 
 def test_clearing_a_missing_cache_creates_nothing(tmp_path: Path) -> None:
-    """A missing cache is empty."""
+    """A missing cache counts as empty and is not created."""
     assert clear_cache(tmp_path / "cache") == Cleared(0, 0)
     assert list_cache(tmp_path / "cache").features == ()
     assert not (tmp_path / "cache").exists()
@@ -111,7 +111,7 @@ def _age(*paths: Path) -> None:
 
 
 def test_a_recently_used_graph_is_kept(tmp_path: Path) -> None:
-    """A trunk that was converted once and is run every day is not old."""
+    """A graph that was converted long ago but used recently is kept."""
     trunk = cut_classifier(build_classifier(tiny_config(Path("unused")), 2), 0).trunk
     used, unused = (converted_graph(trunk, name * 64, tmp_path / "graphs").parent for name in "ab")
     for folder in (used, unused):
@@ -124,7 +124,7 @@ def test_a_recently_used_graph_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_read", [True, False])
 def test_a_recently_read_index_is_kept(tmp_path: Path, is_read: bool) -> None:
-    """If no image changes, nothing is written to it."""
+    """An index that was read recently is kept, even if nothing was written to it."""
     index = StatIndex(tmp_path / "images.sqlite")
     index.below(tmp_path)
     _age(index.path)
@@ -136,7 +136,7 @@ def test_a_recently_read_index_is_kept(tmp_path: Path, is_read: bool) -> None:
 
 
 def test_entries_deleted_meanwhile_are_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process may clear the cache meanwhile."""
+    """Entries that another process deletes during the listing are omitted."""
     monkeypatch.setattr("cnncli.recipes.cache.subfolders", lambda _: [cache / "graphs" / "gone"])
 
     assert list_cache(cache).graphs_bytes == 0

@@ -1,4 +1,4 @@
-"""Fine-tuning a finished run: what it starts from, what it refuses, what it reports."""
+"""Fine-tuning a finished run: its initial weights, the errors, and the comparison with the parent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def parent(place: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 @pytest.fixture
 def child(place: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """Return its child."""
+    """Return the fine-tuned run."""
     monkeypatch.setenv("CNNCLI_CACHE", str(place / "cache"))
     return _run_in(place / "child")
 
@@ -72,7 +72,7 @@ def _rate(run: RunFolder, learning_rate: float | None = None) -> float:
 def test_images_that_have_gone_or_changed_are_all_named_before_a_run_appears(
     place: Path, parent: RunFolder, tmp_path: Path
 ) -> None:
-    """They are found although their features are cached; the same bytes with a new date are unchanged."""
+    """Missing and changed images are reported although their features are cached; a new date alone is no change."""
     dots = place / "data" / "train" / "dots"
     gone, changed, touched = (dots / f"dots-{number:02}.png" for number in range(3))
     kept = {path: path.read_bytes() for path in (gone, changed)}
@@ -92,7 +92,7 @@ def test_images_that_have_gone_or_changed_are_all_named_before_a_run_appears(
 
 
 def test_a_folder_that_has_gone_is_one_line(place: Path, parent: RunFolder, tmp_path: Path) -> None:
-    """A missing folder is one problem, not one for each of its images."""
+    """A missing folder is one problem, not one problem per image."""
     (place / "data").rename(place / "elsewhere")
     try:
         with pytest.raises(DataError) as caught:
@@ -105,7 +105,7 @@ def test_a_folder_that_has_gone_is_one_line(place: Path, parent: RunFolder, tmp_
 
 
 def test_layers_that_are_not_there_are_refused_before_a_run_appears(parent: RunFolder, tmp_path: Path) -> None:
-    """The error is raised before a run directory exists."""
+    """An unknown layer is an error before a run directory is created."""
     with pytest.raises(ConfigError) as caught:
         finetune(parent, FinetuneSettings(unfreeze=3), tmp_path / "runs", CONSOLE)
 
@@ -114,7 +114,7 @@ def test_layers_that_are_not_there_are_refused_before_a_run_appears(parent: RunF
 
 
 def test_the_log_of_a_child_begins_before_it_and_ends_with_the_comparison(child: RunFolder) -> None:
-    """The log has the check of the images first, and the comparison with the parent last."""
+    """The run's log starts with the check of the images and ends with the comparison with the parent."""
     log = child.log.read_text().splitlines()
 
     assert "INFO checking images: 48 images" in log[0]
@@ -122,7 +122,7 @@ def test_the_log_of_a_child_begins_before_it_and_ends_with_the_comparison(child:
 
 
 def test_a_child_starts_from_the_loss_its_parent_ended_with(parent: RunFolder, child: RunFolder) -> None:
-    """The stage report has both, the first as the parent measured it."""
+    """The stage report has both losses: the first equals that of the parent."""
     (entry,) = json.loads(child.stages.read_text())
 
     assert entry["inherited_val_loss"] == json.loads(parent.metrics.read_text())["validation"]["loss"]
@@ -130,19 +130,19 @@ def test_a_child_starts_from_the_loss_its_parent_ended_with(parent: RunFolder, c
 
 
 def test_a_child_has_a_valid_config_whatever_its_parent_is_called(child: RunFolder) -> None:
-    """A long name is truncated, and the config can be read again."""
+    """A long run name is shortened, and the config can be read again."""
     assert load_resolved(child.config).name == "n" * 90 + "-finetuned"
 
 
 def test_the_learning_rate_falls_to_a_tenth_once(parent: RunFolder, child: RunFolder) -> None:
-    """It falls at the first fine-tuning only, unless another learning rate is requested."""
+    """The learning rate is a tenth of the parent's only for the first fine-tuning, unless it is set."""
     assert _rate(parent) == pytest.approx(1e-4)
     assert _rate(child) == pytest.approx(1e-4)
     assert _rate(child, 3e-5) == 3e-5
 
 
 def test_a_run_of_two_stages_goes_on_at_the_rate_of_the_second(parent: RunFolder, tmp_path: Path) -> None:
-    """A run with a fine-tuning stage was fine-tuned already."""
+    """A run with a fine-tuning stage counts as fine-tuned: the child keeps the learning rate of that stage."""
     copy = RunFolder(Path(shutil.copytree(parent.path, tmp_path / "copy")))
     text = copy.config.read_text().replace("mode: feature-extraction", "mode: fine-tuning")
     copy.config.write_text(text)
@@ -163,7 +163,7 @@ def test_a_run_of_two_stages_goes_on_at_the_rate_of_the_second(parent: RunFolder
 def test_settings_that_no_stage_can_have_are_refused(
     parent: RunFolder, settings: dict[str, Any], names: list[str]
 ) -> None:
-    """All invalid values are reported together, and 0 is not the default."""
+    """All invalid values are reported together; 0 is not taken for the default."""
     with pytest.raises(ConfigError) as caught:
         cnncli.finetune(parent, **settings)
 
@@ -172,7 +172,7 @@ def test_settings_that_no_stage_can_have_are_refused(
 
 
 def test_only_the_head_can_be_continued(parent: RunFolder) -> None:
-    """With `unfreeze=0` only the head trains."""
+    """With `unfreeze=0`, only the head is trained."""
     assert plan(parent, FinetuneSettings(unfreeze=0)).trained_layers == ("head_logits",)
 
 
@@ -191,7 +191,7 @@ def test_only_the_head_can_be_continued(parent: RunFolder) -> None:
 def test_a_child_is_compared_with_its_parent_by_the_metric_of_the_best_epoch(
     monitor: str, best: int, loss: float, accuracy: float, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The parent has loss 0.5 and accuracy 0.8. Accuracies inside the interval are "no better", not "worse"."""
+    """Child and parent are compared by the monitored metric; a difference inside the interval is "no better"."""
     n_correct = round(10 * accuracy)
     scores = np.array([[0.9, 0.1]] * n_correct + [[0.1, 0.9]] * (10 - n_correct))
     found = evaluate_logits(np.log(scores), np.zeros(10, dtype=np.int64), ("a", "b"), "softmax")
@@ -203,7 +203,7 @@ def test_a_child_is_compared_with_its_parent_by_the_metric_of_the_best_epoch(
 
 
 def test_the_config_of_a_child_is_refused(parent: RunFolder, child: RunFolder) -> None:
-    """Training from it would start from other weights than the child did; the parent's config is accepted."""
+    """A fine-tuned run's config is refused, as it would start from other weights; the parent's config is accepted."""
     with pytest.raises(ConfigError) as caught:
         cnncli.train(child.config)
 
@@ -213,7 +213,7 @@ def test_the_config_of_a_child_is_refused(parent: RunFolder, child: RunFolder) -
 
 
 def test_the_cap_is_this_machines(parent: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache limit of the environment replaces the one that the parent recorded."""
+    """The cache limit in the environment replaces the one that the parent recorded."""
     assert recipe._child_config(parent, FinetuneSettings()).cache.max_gb is None
     monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "2.5")
 

@@ -1,4 +1,4 @@
-"""The figure you read is the figure you get: evaluate, predict and the saved model in bare Keras agree to 1e-5."""
+"""`evaluate`, `predict` and the saved model in bare Keras agree to 1e-5."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ assert "cnncli" not in sys.modules
 
 @dataclass(frozen=True)
 class Found:
-    """A run's test images and what its saved model gives for them in a process without cnncli."""
+    """A run's test images, and the output of its saved model for them in a process without cnncli."""
 
     run: Run
     predictor: Predictor
@@ -65,13 +65,13 @@ class Found:
 
     @property
     def paths(self) -> list[Path]:
-        """The images, in the order of the rows."""
+        """Paths of the images, in the order of the rows."""
         return [row.path for row in self.rows]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Found]:
-    """Trains every run, and asks bare Keras once for all of them."""
+    """Train all runs, and predict with all of them in one bare Keras process."""
     folder = tmp_path_factory.mktemp("parity")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
@@ -103,7 +103,7 @@ def _train(name: str, folder: Path) -> Run:
 
 
 def _found(run: Run, scores: NDArray[np.float32]) -> Found:
-    """With what bare Keras gave as probabilities of the classes."""
+    """Return a run with the class probabilities that bare Keras computed."""
     predictor = load_predictor(run.folder.engine, run.folder.model)
     bare = scores.astype(np.float64)
     if predictor.spec.activation == "linear":
@@ -124,7 +124,7 @@ def _predicted(found: Found, paths: list[Path]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_bare_keras_gives_the_probabilities_of_predict(name: str, found: Mapping[str, Found]) -> None:
-    """`model.keras` in a fresh process, from the raw array of the decoder."""
+    """`model.keras` in a new process gives the same probabilities for the decoder's pixels."""
     one = found[name]
     assert np.ptp(one.bare, axis=0).max() > 1e-3, "images that look alike would prove nothing"
     np.testing.assert_allclose(_predicted(one, one.paths), one.bare, atol=FLOAT32)
@@ -132,7 +132,7 @@ def test_bare_keras_gives_the_probabilities_of_predict(name: str, found: Mapping
 
 @pytest.mark.parametrize("name", RUNS)
 def test_one_image_gets_what_it_gets_among_many(name: str, found: Mapping[str, Found]) -> None:
-    """The engine runs a single image in one request, and many images in batches."""
+    """An image gets the same probabilities whether it is predicted alone or in a batch."""
     one = found[name]
     np.testing.assert_allclose(_predicted(one, one.paths[-1:]), _predicted(one, one.paths)[-1:], atol=FLOAT32)
 
@@ -141,7 +141,7 @@ def test_one_image_gets_what_it_gets_among_many(name: str, found: Mapping[str, F
 def test_evaluate_scores_stored_features_as_predict_scores_images(
     name: str, found: Mapping[str, Found], tmp_path: Path
 ) -> None:
-    """Each image's probabilities, and the loss that the run reported for its test split."""
+    """`evaluate` gives each image's probabilities, and the loss that the run reported for its test split."""
     one = found[name]
     spec, store = one.predictor.spec, FeatureStore(tmp_path)
     (features,), _ = extract(
@@ -157,7 +157,7 @@ def test_evaluate_scores_stored_features_as_predict_scores_images(
 
 
 def test_a_cut_inside_a_block_was_among_them(found: Mapping[str, Found]) -> None:
-    """Two tensors crossed in the last stage of the residual run."""
+    """In one of the runs, two tensors crossed the cut."""
     stages = json.loads(found["residual"].run.folder.stages.read_text())
     assert len(stages[-1]["crossing"]) == 2
     assert stages[-1]["trained_layers"][0] == "block_15_project"

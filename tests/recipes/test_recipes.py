@@ -1,4 +1,4 @@
-"""The verbs, end to end, on tiny images: every file of a run, every figure from the same path."""
+"""The recipes, end to end, on tiny images: all files of a run, and consistent metrics."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ CONSOLE = Console(quiet=True)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes and dots."""
+    """Return a dataset of stripes and dots."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run in float32, with a warm store beside it."""
+    """Return a finished run in float32, with the cache that it filled."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
@@ -57,13 +57,13 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def warm(run: Run, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """The finished run, with the store it filled."""
+    """Return a copy of the finished run, with the cache that it filled."""
     monkeypatch.setenv("CNNCLI_CACHE", str(run.path.parent.parent / "cache"))
     return run.folder
 
 
 def test_a_run_holds_everything_about_a_training(run: Run) -> None:
-    """Config, images, classes, environment, log, history, ledger, figures, model, engine."""
+    """A run contains config, images, classes, environment, log, history, stage report, curves, model and engine."""
     folder = run.folder
     files = [
         folder.config,
@@ -90,7 +90,7 @@ def test_a_run_holds_everything_about_a_training(run: Run) -> None:
 
 
 def test_the_summary_has_the_documented_keys(run: Run) -> None:
-    """As `train --json` prints it."""
+    """`train --json` prints exactly the documented keys."""
     document = run.to_dict()
 
     assert set(document) == {"run", "metrics", "seconds", "features"}
@@ -101,13 +101,13 @@ def test_the_summary_has_the_documented_keys(run: Run) -> None:
 
 
 def test_evaluate_finds_what_training_reported(warm: RunFolder, run: Run) -> None:
-    """The same images through the same engine, none of them computed again."""
+    """`evaluate` reproduces the metrics of the training run from cached features, without computing any."""
     for split in ("validation", "test"):
         assert evaluate(warm, CONSOLE, split).metrics == run.metrics[split]
 
 
 def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cap of the environment replaces the one of the training; the metrics are the same."""
+    """The cache limit in the environment replaces the one of the run, and the metrics do not change."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))
     monkeypatch.setenv("CNNCLI_CACHE__MAX_GB", "1e-9")
 
@@ -119,7 +119,7 @@ def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, mon
 def test_evaluate_names_the_images_that_are_no_longer_those_of_the_run(
     is_warm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are found whether their features are cached or not; images of other splits do not matter."""
+    """Missing and changed images are named whether their features are cached or not; other splits are ignored."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
     images = draw_dataset(tmp_path / "data", 4, 2, 3)
     folder = train(tiny_config(images, training={"epochs": 1}), tmp_path / "runs", CONSOLE).folder
@@ -146,7 +146,7 @@ def test_every_look_at_the_test_images_is_counted(warm: RunFolder) -> None:
 
 
 def test_predict_gives_the_probabilities_of_evaluate(warm: RunFolder, data: Path) -> None:
-    """And of the saved model in bare Keras, on the raw pixels: to 1e-5 in float32."""
+    """`predict` gives the probabilities of `evaluate` and of the saved model in bare Keras, to 1e-5 in float32."""
     import keras
 
     images = sorted((data / "test").rglob("*.png"))
@@ -168,7 +168,7 @@ def _predictor(folder: RunFolder) -> Any:
 
 
 def test_the_keras_engine_scores_the_same(data: Path, tmp_path: Path, run: Run) -> None:
-    """A run of the other engine has the same figures, to float32's last digits."""
+    """A run with the Keras engine has the same metrics, up to the last digits of float32."""
     other = train(tiny_config(data, engine="keras"), tmp_path, CONSOLE)
 
     assert not (other.folder.engine / "trunk.xml").exists()
@@ -176,7 +176,7 @@ def test_the_keras_engine_scores_the_same(data: Path, tmp_path: Path, run: Run) 
 
 
 def test_finetune_names_its_parent_and_starts_from_its_weights(warm: RunFolder, tmp_path: Path) -> None:
-    """The new run chooses its own best epoch."""
+    """A fine-tuned run records its parent, starts from its weights, and selects its own best epoch."""
     child = finetune(warm, FinetuneSettings(unfreeze=1, epochs=2), tmp_path, CONSOLE)
     (entry,) = json.loads(child.folder.stages.read_text())
     parent_loss = json.loads(warm.metrics.read_text())["validation"]["loss"]
@@ -188,7 +188,7 @@ def test_finetune_names_its_parent_and_starts_from_its_weights(warm: RunFolder, 
 
 
 def test_a_plan_says_what_would_train_and_does_nothing(warm: RunFolder) -> None:
-    """Layers, parameters, and the shapes that cross."""
+    """A plan lists the layers, their parameters and the shapes at the cut, and trains nothing."""
     before = sorted(warm.path.parent.iterdir())
     found = plan(warm, FinetuneSettings(unfreeze=1))
 
@@ -200,7 +200,7 @@ def test_a_plan_says_what_would_train_and_does_nothing(warm: RunFolder) -> None:
 
 
 def test_evaluating_another_folder_matches_classes_by_name(warm: RunFolder, tmp_path: Path) -> None:
-    """A folder that lacks a class is an error that names it, unless that is meant."""
+    """A folder that lacks a class is an error that names the class, unless missing classes are allowed."""
     other = draw_dataset(tmp_path / "other", train=0, validation=0, test=3)
     assert evaluate(warm, CONSOLE, data=other).metrics.n == 6
     for image in (other / "test" / "dots").iterdir():
@@ -218,7 +218,7 @@ def test_evaluating_another_folder_matches_classes_by_name(warm: RunFolder, tmp_
 def test_another_folder_is_looked_at_as_the_run_looked_at_its_own(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run's limit of pixels and its treatment of unreadable images apply; images left out are reported."""
+    """The run's pixel limit and its setting for unreadable images apply; images left out are reported."""
     settings = {"path": data, "image_size": 32, "max_pixels": 40 * 40}
     runs = {
         how: train(
@@ -250,7 +250,7 @@ def test_a_split_of_another_folder_is_refused(warm: RunFolder, data: Path) -> No
 
 
 def test_a_minimum_is_a_gate(warm: RunFolder) -> None:
-    """A minimum that is reached exactly passes, and a missed one raises."""
+    """An accuracy equal to the minimum passes, a lower one raises."""
     found = evaluate(warm, CONSOLE)
     found.require(found.metrics.top1)
     with pytest.raises(MinimumMissedError) as caught:
@@ -261,7 +261,7 @@ def test_a_minimum_is_a_gate(warm: RunFolder) -> None:
 
 
 def test_one_bad_image_stops_no_other(warm: RunFolder, data: Path, tmp_path: Path) -> None:
-    """It comes back as the error it is, in its place."""
+    """An unreadable image is returned as an error in its position, and the others are predicted."""
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
     good = data / "test" / "dots" / "dots-00.png"
@@ -282,7 +282,7 @@ def test_folders_and_patterns_are_expanded(warm: RunFolder, data: Path) -> None:
 
 
 def test_a_pattern_may_match_folders(warm: RunFolder, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their images are meant; with `**`, which reaches into them, the folders themselves are not."""
+    """A pattern that matches folders selects their images, but `**`, which reaches into them, selects only files."""
     monkeypatch.chdir(data)
     images = [str(path.relative_to(data)) for path in sorted((data / "test").rglob("*.png"))]
 
@@ -292,7 +292,7 @@ def test_a_pattern_may_match_folders(warm: RunFolder, data: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("paths", "top", "what"), [([""], 5, "empty"), (["a.png"], 0, "top: received 0")])
 def test_what_predict_cannot_mean_is_refused_at_once(warm: RunFolder, paths: list[str], top: int, what: str) -> None:
-    """No name is not the current folder, and a prediction has at least one class."""
+    """An empty path is not the current folder, and at least one class must be requested."""
     with pytest.raises(ConfigError, match=what):
         predict(warm, paths, top)
     with pytest.raises(ConfigError, match=what):
@@ -300,7 +300,7 @@ def test_what_predict_cannot_mean_is_refused_at_once(warm: RunFolder, paths: lis
 
 
 def test_a_run_that_was_moved_still_predicts(warm: RunFolder, data: Path, tmp_path: Path) -> None:
-    """It is complete: nothing in it points to where it was."""
+    """A moved run predicts, because it contains no absolute path that prediction needs."""
     import shutil
 
     image = data / "test" / "dots" / "dots-00.png"
@@ -310,7 +310,7 @@ def test_a_run_that_was_moved_still_predicts(warm: RunFolder, data: Path, tmp_pa
 
 
 def test_an_error_before_training_writes_no_run(data: Path, tmp_path: Path) -> None:
-    """Weights that cannot be read: one line, and the folder of the runs is not even made."""
+    """Unreadable weights are one error, and not even the folder of the runs is created."""
     weights = tmp_path / "broken.weights.h5"
     weights.write_bytes(b"not HDF5")
     backbone = {"name": "ConvNet", "weights": str(weights), "options": {"filters": [4, 8]}}
@@ -323,7 +323,7 @@ def test_an_error_before_training_writes_no_run(data: Path, tmp_path: Path) -> N
 def test_a_cache_that_is_a_file_stops_every_verb_at_once(
     run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before images are looked at; no run is left behind, half written."""
+    """A cache path that is a file is an error before images are read, and no run is left behind."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "file"))
     runs, screen = tmp_path / "runs", StringIO()
@@ -343,7 +343,7 @@ def test_a_cache_that_is_a_file_stops_every_verb_at_once(
 
 
 def test_a_failed_training_leaves_a_run_that_says_so(data: Path, tmp_path: Path) -> None:
-    """run.json has the reason, and the run can be neither evaluated nor fine-tuned."""
+    """run.json records the reason, and the run can be neither evaluated nor fine-tuned."""
     training = {"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-60}}
     with pytest.raises(CnncliError):
         train(tiny_config(data, training=training), tmp_path, CONSOLE)
@@ -359,7 +359,7 @@ def test_a_failed_training_leaves_a_run_that_says_so(data: Path, tmp_path: Path)
     [("grayscale", "softmax", 2), ("rgb", "sigmoid", 2), ("rgb", "sigmoid", 3), ("rgb", "linear", 6)],
 )
 def test_colors_heads_and_numbers_of_classes(tmp_path: Path, color: str, activation: str, classes: int) -> None:
-    """Train, evaluate and predict agree for each; with more than five classes there is a top-5 figure."""
+    """Training, evaluation and prediction agree for each combination; more than five classes have a top-5 accuracy."""
     names = tuple(["stripes", "dots", "c", "d", "e", "f"][:classes])
     data = draw_dataset(tmp_path / "data", 4, 2, 2, classes=names)
     config = tiny_config(
@@ -381,7 +381,7 @@ def test_colors_heads_and_numbers_of_classes(tmp_path: Path, color: str, activat
 
 
 def test_the_api_takes_paths_names_and_runs(data: Path, tmp_path: Path) -> None:
-    """The functions of `import cnncli` are the recipes, with defaults for a notebook."""
+    """The functions of `import cnncli` take paths, names and runs, with defaults for notebooks."""
     settings: dict[str, object] = {
         "data": {"path": str(data), "image_size": 32},
         "mode": "from-scratch",
@@ -401,7 +401,7 @@ def test_the_api_takes_paths_names_and_runs(data: Path, tmp_path: Path) -> None:
 
 
 def test_evaluating_on_training_images_causes_a_warning(warm: RunFolder, data: Path) -> None:
-    """Training images are recognized by their digests, wherever the files are."""
+    """Training images are recognized by their digests, wherever their files are."""
     screen = io.StringIO()
     evaluate(warm, Console(screen, quiet=True), data=_flat_copy(data / "train"))
 

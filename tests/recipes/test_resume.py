@@ -1,4 +1,4 @@
-"""Resuming runs: from where they were interrupted, with more epochs, and what is refused."""
+"""Resuming runs: after an interruption, with more epochs, and when it is refused."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ def _digest(path: Path) -> str:
 
 
 def _ended(run: RunFolder) -> tuple[Any, ...]:
-    """Return weights, history without times, and metrics."""
+    """Return the weights, the history without times, and the metrics."""
     history = [{**row.to_dict(), "seconds": 0, "images_per_s": 0} for row in read_history(run.history)]
     return weights_digest(run.model), history, json.loads(run.metrics.read_text())
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been_interrupted(stopped: RunFolder, finished: RunFolder) -> None:
-    """Weights, history and metrics are those of the run that was not interrupted."""
+    """Weights, history and metrics equal those of the uninterrupted run."""
     assert stopped.read_facts()["state"] == "stopped"
     resume(stopped, CONSOLE)
 
@@ -122,12 +122,12 @@ def test_a_finished_run_returns_its_metrics(finished: RunFolder, monkeypatch: py
 
 
 def test_a_finished_run_keeps_one_checkpoint(finished: RunFolder) -> None:
-    """It is what a resume with more epochs needs."""
+    """A finished run keeps the one checkpoint that is needed to train more epochs."""
     assert len(Checkpoints(finished.state).folders()) == 1
 
 
 def test_a_pruned_run_cannot_be_extended(finished: RunFolder) -> None:
-    """It would train from scratch; nothing is changed, and its metrics can still be shown."""
+    """Extending a pruned run is an error, and its metrics can still be shown."""
     Checkpoints(finished.state).delete()
     before = {path: _digest(path) for path in finished.path.rglob("*") if path.is_file()}
     with pytest.raises(RunError) as caught:
@@ -142,7 +142,7 @@ def test_a_pruned_run_cannot_be_extended(finished: RunFolder) -> None:
 def test_more_epochs_end_like_a_training_that_had_them_from_the_beginning(
     finished: RunFolder, data: Path, tmp_path: Path
 ) -> None:
-    """Two epochs and two more equal four, and the run's config then has four."""
+    """Two epochs and two more give the result of four epochs, and the run's config then has four."""
     whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
     resume(finished, CONSOLE, epochs=4)
 
@@ -151,7 +151,7 @@ def test_more_epochs_end_like_a_training_that_had_them_from_the_beginning(
 
 
 def test_fewer_epochs_than_are_trained_are_refused(finished: RunFolder) -> None:
-    """A run cannot be resumed with fewer epochs than are trained."""
+    """A run cannot be resumed with fewer epochs than it has trained."""
     with pytest.raises(RunError) as caught:
         resume(finished, CONSOLE, epochs=1)
 
@@ -162,7 +162,7 @@ def test_fewer_epochs_than_are_trained_are_refused(finished: RunFolder) -> None:
 def test_a_slip_in_the_number_of_epochs_can_be_taken_back(
     place: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The number can be lowered to the epochs that are trained."""
+    """The number of epochs can be lowered again, down to the number of trained epochs."""
     as_it_was = _ended(finished)
     with monkeypatch.context() as patch:
         patch.setattr("cnncli.recipes.resume.train_run", _interrupted)
@@ -178,7 +178,7 @@ def test_a_slip_in_the_number_of_epochs_can_be_taken_back(
 def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
     finished: RunFolder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whenever the process is killed, the next call resumes."""
+    """If the process is killed between writing the two configs of an extension, the next call resumes the run."""
     whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
     written = [0]
 
@@ -201,7 +201,7 @@ def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
 def test_a_stretched_schedule_is_a_warning(
     finished: RunFolder, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A cosine schedule over one epoch is not the beginning of one over two."""
+    """A warning reports that a cosine schedule over one epoch is not the start of one over two."""
     config = tiny_config(data, training={"epochs": 1, "schedule": {"name": "cosine"}})
     run = train(config, tmp_path / "runs", CONSOLE)
     resume(run.folder, CONSOLE, epochs=2)
@@ -212,7 +212,7 @@ def test_a_stretched_schedule_is_a_warning(
 
 @pytest.mark.parametrize("words", [["training.batch_size=8"], ["seed=1", "training.epochs=9"]])
 def test_other_settings_beside_a_run_are_refused(words: list[str]) -> None:
-    """The error has the keys of the settings that cannot be changed."""
+    """The error lists the keys of the settings that cannot be changed."""
     with pytest.raises(ConfigError) as caught:
         read_epochs(Path("runs/one"), words)
 
@@ -230,7 +230,7 @@ def test_epochs_that_are_no_number_are_refused(value: str) -> None:
 
 
 def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
-    """Each edited setting is named."""
+    """The error names each edited setting."""
     text = stopped.config.read_text().replace("\nseed: 0", "\nseed: 3").replace("dropout: 0.3", "dropout: 0.4")
     stopped.config.write_text(text)
     with pytest.raises(RunError) as caught:
@@ -242,7 +242,7 @@ def test_a_config_that_was_edited_is_refused(stopped: RunFolder) -> None:
 
 
 def test_images_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_path: Path) -> None:
-    """Each is named, and nothing is trained."""
+    """The error names each changed image, and nothing is trained."""
     images = Path(shutil.copytree(data, tmp_path / "data"))
     for file in (stopped.config, stopped.initial_config, stopped.manifest):
         file.write_text(file.read_text().replace(str(data), str(images)))
@@ -253,7 +253,7 @@ def test_images_that_changed_are_refused(stopped: RunFolder, data: Path, tmp_pat
 
 
 def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the process that trains it; a lock without a process is taken over."""
+    """The error names the process that is training the run; a stale lock is taken over."""
     monkeypatch.setattr("cnncli.recipes.resume.import_keras_meanwhile", lambda: pytest.fail("too late"))
     with Lock(stopped.lock) as held:
         assert held.try_alone()
@@ -265,7 +265,7 @@ def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monk
 
 
 def test_another_machine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
-    """With another processor or number of threads, the last bits can differ."""
+    """A warning reports that the processor or number of threads differs, so the last bits may differ."""
     environment = json.loads(stopped.environment.read_text())
     environment["cpu"]["threads"] = -1
     stopped.environment.write_text(json.dumps(environment))
@@ -275,7 +275,7 @@ def test_another_machine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCapt
 
 
 def test_another_engine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
-    """The engine that `auto` chose at the start may not be available any more."""
+    """A warning reports that the engine that `auto` selected at the start is no longer available."""
     facts = json.loads(stopped.facts.read_text())
     stopped.facts.write_text(json.dumps({**facts, "began_on": "keras bfloat16"}))
     resume(stopped, CONSOLE)
@@ -285,7 +285,7 @@ def test_another_engine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCaptu
 
 
 def test_a_batch_size_that_auto_found_matches_auto(stopped: RunFolder, data: Path) -> None:
-    """A run whose config has the batch size that was found matches a config with `auto`."""
+    """A run whose config has the batch size that `auto` found matches a config with `auto`."""
     config = _config(data, 2)
     auto = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": "auto"})})
 
@@ -293,7 +293,7 @@ def test_a_batch_size_that_auto_found_matches_auto(stopped: RunFolder, data: Pat
 
 
 def test_the_newest_unfinished_run_of_a_config_is_found(stopped: RunFolder, data: Path) -> None:
-    """The newest unfinished run is found by all of its settings."""
+    """The newest unfinished run with the same settings is found."""
     assert newest_unfinished(_config(data, 2), stopped.path.parent) == stopped
 
 
@@ -309,12 +309,12 @@ def test_differences_of_an_unfinished_run_are_reported(
 
 
 def test_a_finished_run_is_not_found_as_unfinished(finished: RunFolder, data: Path) -> None:
-    """A finished run is not found even if all settings are the same."""
+    """A finished run is not found, even if all settings are equal."""
     assert newest_unfinished(_config(data, 2), finished.path.parent) is None
 
 
 def test_the_checkpoint_before_a_damaged_one_is_used(stopped: RunFolder, finished: RunFolder) -> None:
-    """The run ends with the same weights, a few steps later."""
+    """If the newest checkpoint is damaged, the run resumes from the one before and ends with the same weights."""
     newest = max(path for path in stopped.state.iterdir() if path.name.isdecimal())
     arrays = newest / "arrays.npz"
     data = bytearray(arrays.read_bytes())
@@ -326,7 +326,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(stopped: RunFolder, finishe
 
 
 def test_a_run_of_an_earlier_version_needs_no_second_config(stopped: RunFolder) -> None:
-    """Without a second config there is nothing to compare with, and the config is used as it is."""
+    """Without a second config, the run's config is used without a comparison."""
     stopped.initial_config.unlink()
     resume(stopped, CONSOLE)
 
@@ -336,7 +336,7 @@ def test_a_run_of_an_earlier_version_needs_no_second_config(stopped: RunFolder) 
 def test_the_same_training_comes_out_the_same_from_a_cold_and_a_warm_cache(
     data: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights and metrics are equal bit for bit."""
+    """With a cold and a warm cache, weights and metrics are equal bit for bit."""
     warm = train(_config(data, 2), tmp_path / "warm", CONSOLE)
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
     cold = train(_config(data, 2), tmp_path / "cold", CONSOLE)
@@ -352,7 +352,7 @@ def test_features_that_were_cleared_are_computed_again_and_compared(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If they are the same, nothing is reported; if they are not, there is a warning."""
+    """Deleted features are computed again, with a warning only if they differ."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "empty"))
     copy = RunFolder(Path(shutil.copytree(stopped.path, tmp_path / "copy")))
     resume(stopped, CONSOLE)

@@ -1,4 +1,4 @@
-"""The layers that a summary lists are those that would be trained."""
+"""A summary lists the layers that would be trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.drawing import draw_dataset, tiny_config
 def test_efficientnet_has_a_layer_more_with_imagenet_weights(
     wanted: str, rescalings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The additional layer is listed, and nothing is downloaded."""
+    """The additional layer for ImageNet weights is listed, and nothing is downloaded."""
     monkeypatch.setattr(keras_applications, "fetch", lambda _: pytest.fail("a summary downloads nothing"))
     config = tiny_config(draw_dataset(tmp_path, 1, 1, 1), backbone={"name": "EfficientNetB0", "weights": wanted})
     types = [line.type for line in summarize_config(config).layers]
@@ -25,7 +25,7 @@ def test_efficientnet_has_a_layer_more_with_imagenet_weights(
 
 
 def test_a_backbone_by_its_name_is_as_for_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backbone without a config is summarized as for ImageNet weights, the default of a config."""
+    """Without a config, a backbone is summarized as for ImageNet weights, the default."""
     monkeypatch.setattr(keras_applications, "fetch", lambda _: pytest.fail("a summary downloads nothing"))
 
     assert [line.type for line in summarize_backbone("EfficientNetB0").layers].count("Rescaling") == 2

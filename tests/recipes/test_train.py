@@ -1,4 +1,4 @@
-"""The content of a finished run, and failures that do not lose the training."""
+"""The content of a finished run, and failures that do not lose a trained model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _config(data: Path, **changes: Any) -> Any:
 def test_an_evaluation_that_fails_does_not_lose_the_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error is raised, but the run is finished, has the reason and the other metrics, and predicts."""
+    """If an evaluation fails, its error is raised, but the run is finished, records the reason, and predicts."""
     evaluate = saved_run.evaluate_rows
 
     def fails_on_test(predictor: Any, manifest: Any, rows: Any, *more: Any, **cache: Any) -> Any:
@@ -70,7 +70,7 @@ def test_an_evaluation_that_fails_does_not_lose_the_training(
 def test_curves_that_cannot_be_drawn_are_a_warning(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Any exception of the drawing library is a warning, and the run is finished."""
+    """Any exception from matplotlib becomes a warning, and the run is finished."""
 
     def fails(*_: Any) -> None:
         raise ZeroDivisionError("no fonts")
@@ -83,7 +83,7 @@ def test_curves_that_cannot_be_drawn_are_a_warning(
 
 
 def test_images_left_out_and_those_that_look_alike_are_in_the_run(data: Path, tmp_path: Path) -> None:
-    """Images left out have a reason, similar images a pair; without any, there is no such file."""
+    """The run lists images left out with the reason, and pairs of similar images, if there are any."""
     run = train(_config(data), tmp_path / "some", CONSOLE).folder
     with run.skipped.open(newline="") as file:
         (row,) = csv.DictReader(file)
@@ -102,7 +102,7 @@ def test_images_left_out_and_those_that_look_alike_are_in_the_run(data: Path, tm
 
 
 def test_the_log_begins_with_the_messages_before_the_run(data: Path, tmp_path: Path) -> None:
-    """The messages about the images are in the log of the run."""
+    """The run's log includes the messages about the images."""
     log = train(_config(data), tmp_path, CONSOLE).folder.log.read_text()
 
     assert "INFO images: 2 classes · train 12, validation 6, test 6" in log
@@ -111,7 +111,7 @@ def test_the_log_begins_with_the_messages_before_the_run(data: Path, tmp_path: P
 
 @pytest.mark.parametrize(("mode", "engine"), [("feature-extraction", "openvino"), ("from-scratch", "keras")])
 def test_a_run_names_the_engine_that_ran(data: Path, tmp_path: Path, mode: str, engine: str) -> None:
-    """If nothing is frozen there is no trunk, and Keras runs everything."""
+    """If nothing is frozen, the run names Keras as its engine."""
     run = train(_config(data, mode=mode, engine="openvino"), tmp_path, CONSOLE)
     facts = run.folder.read_facts()
 
@@ -119,7 +119,7 @@ def test_a_run_names_the_engine_that_ran(data: Path, tmp_path: Path, mode: str, 
 
 
 def test_stages_that_cannot_be_trained_are_all_named_before_a_run_appears(data: Path, tmp_path: Path) -> None:
-    """The stages are checked before the first one is trained."""
+    """All stages are checked before the first one is trained."""
     stages = [
         {"name": "head", "epochs": 1},
         {"name": "deep", "unfreeze": 9, "epochs": 1},
@@ -135,7 +135,7 @@ def test_stages_that_cannot_be_trained_are_all_named_before_a_run_appears(data: 
 def test_a_cache_that_cannot_be_written_leaves_no_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache directory that cannot be written is found before the run appears."""
+    """A cache directory that is not writable is an error before a run is created."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "graphs").touch()
@@ -147,7 +147,7 @@ def test_a_cache_that_cannot_be_written_leaves_no_run(
 
 
 def test_the_stage_report_is_written_stage_by_stage(data: Path, tmp_path: Path) -> None:
-    """The report of a stage is kept if the next one fails."""
+    """The report of a stage is kept if the next stage fails."""
     stages = [
         {"name": "head", "epochs": 1},
         {"name": "wild", "unfreeze": 1, "epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-60}},
@@ -160,7 +160,7 @@ def test_the_stage_report_is_written_stage_by_stage(data: Path, tmp_path: Path) 
 
 
 def test_a_cap_evicts_first_what_no_run_uses(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Features that the run used are evicted at its end, and the last message reports how much."""
+    """Features of the run itself are evicted only at its end, and the last message reports how much."""
     store = cache_dir() / "features"
     with FeatureStore(store) as earlier:
         earlier.write(KEY, digests_of(50), features_of(50))
@@ -177,7 +177,7 @@ def test_a_cap_evicts_first_what_no_run_uses(data: Path, tmp_path: Path, caplog:
 def test_features_are_listed_by_the_names_of_their_network_and_cut(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    """Whichever command was the first to store any."""
+    """Features are listed with network and cut, whichever command stored them first."""
     run = train(_config(data), tmp_path / "runs", CONSOLE).folder
     if first == "evaluate":
         monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "cache"))
@@ -190,7 +190,7 @@ def test_features_are_listed_by_the_names_of_their_network_and_cut(
 def test_nothing_is_cached_at_the_end_if_features_did_not_fit(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The features of the evaluated images would fit, but what holds for the training holds for the whole run."""
+    """If training features did not fit into the cache, features of the final evaluation are not cached either."""
     settings = {"backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}}}
     head = {"pooling": "flatten"}
     fits = 6 * 15 * 15 * 64 * 4
@@ -210,7 +210,7 @@ def test_nothing_is_cached_at_the_end_if_features_did_not_fit(
 def test_test_images_are_not_cached_if_they_do_not_fit_in_addition(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The cache does not exceed its cap for images that are needed once."""
+    """Features of test images are not cached if the cache would exceed its cap."""
     screen = StringIO()
     settings = {"head": {"pooling": "flatten"}, "cache": {"max_gb": 26_000 / 1e9}}
     run = train(_config(data, **settings), tmp_path, Console(screen, live=False))
@@ -221,7 +221,7 @@ def test_test_images_are_not_cached_if_they_do_not_fit_in_addition(
 
 
 def test_clearing_the_cache_disturbs_no_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its features and its converted graph stay until it has ended."""
+    """Features and the converted graph of a run are kept until it has finished."""
     cleared: list[Cleared] = []
     save = saved_run.save_model
 

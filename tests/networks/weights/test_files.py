@@ -1,4 +1,4 @@
-"""A weights file that is damaged or malicious is refused with one message, unread."""
+"""A damaged or malicious weights file is refused with one message, before it is read."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Change = Callable[[h5py.File], None]
 
 @pytest.fixture(scope="module")
 def convnet() -> Any:
-    """A network of one convolution, (3, 3, 3, 4)."""
+    """Return a network of one convolution with a kernel of shape (3, 3, 3, 4)."""
     keras = import_keras()
     return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="conv")])
 
 
 def _weights(path: Path, change: Change | None = None) -> Path:
-    """A file of Keras 3 for that network, then changed."""
+    """Write a Keras 3 weights file for that network, and change it."""
     with h5py.File(path, "w") as file:
         variables = file.create_group("layers/conv2d/vars")
         variables["0"] = np.zeros((3, 3, 3, 4), np.float32)
@@ -43,7 +43,7 @@ def _weights(path: Path, change: Change | None = None) -> Path:
 
 
 def _replace(dataset: Callable[[h5py.Group], None]) -> Change:
-    """Put something else in the kernel's place."""
+    """Replace the kernel."""
 
     def change(file: h5py.File) -> None:
         del file["layers/conv2d/vars/0"]
@@ -53,7 +53,7 @@ def _replace(dataset: Callable[[h5py.Group], None]) -> Change:
 
 
 def _refusal(path: Path, model: Any) -> Message:
-    """Return the one problem of a file, whose message begins with its path."""
+    """Return the only problem of a file, whose message starts with its path."""
     with pytest.raises(WeightsError) as error:
         load_file(model, path, network("ConvNet"))
     (problem,) = error.value.problems
@@ -64,7 +64,7 @@ def _refusal(path: Path, model: Any) -> Message:
 
 
 def test_unchanged_file_loads(convnet: Any, tmp_path: Path) -> None:
-    """The file that the other tests change is valid."""
+    """The file that the other tests modify is valid."""
     load_file(convnet, _weights(tmp_path / "x.weights.h5"), network("ConvNet"))
 
 
@@ -102,7 +102,7 @@ def _truncated(fraction: float) -> Callable[[Path], None]:
 def test_file_of_another_kind_or_a_truncated_one_is_refused(
     change: Callable[[Path], object], code: str, reason: str, convnet: Any, tmp_path: Path
 ) -> None:
-    """The content decides, not the name; HDF5 records its own length; a pipe is not waited for."""
+    """Files that are not HDF5, truncated files and pipes are refused, whatever their suffix."""
     path = _weights(tmp_path / "x.weights.h5")
     change(path)
     problem = _refusal(path, convnet)
@@ -111,7 +111,7 @@ def test_file_of_another_kind_or_a_truncated_one_is_refused(
 
 
 def test_damage_in_the_middle_is_found_when_it_is_read(convnet: Any, tmp_path: Path) -> None:
-    """The array whose compressed data are damaged is named, and nothing is assigned."""
+    """The error names the array whose compressed data is damaged, and no weights are assigned."""
     path = _weights(
         tmp_path / "x.weights.h5",
         _replace(lambda group: group.create_dataset("0", data=np.random.rand(3, 3, 3, 4), compression="gzip")),
@@ -129,7 +129,7 @@ def test_damage_in_the_middle_is_found_when_it_is_read(convnet: Any, tmp_path: P
 
 @pytest.mark.parametrize("seed", range(30))
 def test_flipped_bytes_never_end_in_a_traceback(seed: int, convnet: Any, tmp_path: Path) -> None:
-    """A file with noise anywhere loads, or is refused with a WeightsError."""
+    """A file with random bytes anywhere loads or is refused with a WeightsError."""
     path = _weights(tmp_path / "x.weights.h5")
     random, data = np.random.default_rng(seed), bytearray(path.read_bytes())
     for place in random.integers(8, len(data), 20):
@@ -198,7 +198,7 @@ def _huge_chunk(group: h5py.Group) -> None:
 
 
 def test_link_out_of_the_file_is_not_even_looked_at(convnet: Any, tmp_path: Path) -> None:
-    """Opening a pipe without a writer would block forever."""
+    """External links are not opened; opening a pipe without a writer would block forever."""
     os.mkfifo(tmp_path / "pipe")
     for place in ("model_weights", "layers/conv2d", "layers/conv2d/vars", "layers/conv2d/vars/0", "layers/x"):
 
@@ -242,14 +242,14 @@ def _long_name(file: h5py.File) -> None:
 def test_content_that_keras_never_writes_is_refused(
     change: Change, place: str, reason: str, convnet: Any, tmp_path: Path
 ) -> None:
-    """Nothing outside of the file is opened, and nothing but numbers and short names is read."""
+    """Only numbers and short names are read, and no other file is opened."""
     problem = _refusal(_weights(tmp_path / "x.weights.h5", change), convnet)
     assert (problem.code, problem.facts["place"]) == ("weights-refused", place)
     assert reason in str(problem.facts["reason"])
 
 
 def test_names_that_fill_the_memory_are_refused(convnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list of texts of variable length can refer to one long text a thousand times."""
+    """A list of variable-length strings that refer to one long string a thousand times is refused."""
     path = _weights(tmp_path / "x.weights.h5")
     write_one_long_name(path, length=400_000, count=1_000)
     monkeypatch.setattr(hdf5, "MAX_TEXT_BYTES", 10_000_000)
@@ -260,7 +260,7 @@ def test_names_that_fill_the_memory_are_refused(convnet: Any, tmp_path: Path, mo
 
 
 def test_names_beside_a_long_text_are_read(tmp_path: Path) -> None:
-    """Keras 3 writes the description of a model into the heap with the names: a megabyte for NASNetLarge."""
+    """Names are read even if the heap also contains a model's description, a megabyte for NASNetLarge."""
     names = [f"layer_{number}" for number in range(1_060)]
     with h5py.File(tmp_path / "x.h5", "w") as file:
         weights = file.create_group("model_weights")
@@ -276,7 +276,7 @@ def test_names_beside_a_long_text_are_read(tmp_path: Path) -> None:
 
 
 def test_file_of_more_models_than_any_network_has_is_refused(convnet: Any, tmp_path: Path) -> None:
-    """Every model takes a walk through all layers."""
+    """A file with many nested models is refused, because each of them requires a walk through all layers."""
 
     def nest(file: h5py.File) -> None:
         for number in range(40):
@@ -289,7 +289,7 @@ def test_file_of_more_models_than_any_network_has_is_refused(convnet: Any, tmp_p
 
 @pytest.mark.parametrize("shape", [(2**20, 2**20, 3, 4), (10**15,), (0, 3, 3, 4)])
 def test_absurd_size_is_compared_before_anything_is_read(shape: tuple[int, ...], convnet: Any, tmp_path: Path) -> None:
-    """A file of a kilobyte that declares terabytes has another shape, and is not read."""
+    """A kilobyte that declares terabytes is refused by its shape, without reading the data."""
     path = _weights(
         tmp_path / "x.weights.h5",
         _replace(lambda group: group.create_dataset("0", shape, "f4", chunks=True, compression="gzip")),
@@ -310,12 +310,12 @@ def _names_without_layers(file: h5py.File) -> None:
 
 @pytest.mark.parametrize("change", [_spectra, _names_without_layers])
 def test_hdf5_of_something_else_is_refused(change: Change, convnet: Any, tmp_path: Path) -> None:
-    """An HDF5 file without layers, or with names of layers that it does not have, is not a weights file."""
+    """An HDF5 file without layers, or with names of absent layers, is not a weights file."""
     assert _refusal(_weights(tmp_path / "x.h5", change), convnet).code == "weights-wrong-format"
 
 
 def test_long_list_of_names_is_read_from_its_parts(tmp_path: Path) -> None:
-    """Keras spreads a list over several attributes when it is too long for one."""
+    """Names that Keras splits into several attributes, because the list is too long for one, are all read."""
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.attrs["layer_names0"] = np.array([b"a", b"b"])
         file.attrs["layer_names1"] = np.array([b"c"])
@@ -328,7 +328,7 @@ def test_long_list_of_names_is_read_from_its_parts(tmp_path: Path) -> None:
 
 
 def test_names_of_layers_from_keras_2_13_are_known(convnet: Any, tmp_path: Path) -> None:
-    """Keras 2.13 called the container of the layers `_layer_checkpoint_dependencies`."""
+    """Files of Keras 2.13, which call the container of the layers `_layer_checkpoint_dependencies`, are read."""
 
     def rename(file: h5py.File) -> None:
         file.move("layers", "_layer_checkpoint_dependencies")
@@ -348,7 +348,7 @@ def _content(folder: Path) -> bytes:
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_archive_may_be_compressed(compression: int, convnet: Any, tmp_path: Path) -> None:
-    """Keras stores without compression; an archive that was compressed again is read as well."""
+    """An archive that was compressed is read like one that is stored, as Keras writes it."""
     load_file(convnet, _archive(tmp_path / "x.keras", _content(tmp_path), compression), network("ConvNet"))
 
 
@@ -379,7 +379,7 @@ def _flip_a_byte(path: Path) -> None:
 def test_damaged_archive_or_bomb_is_refused(
     change: Callable[[Path], object], code: str, reason: str, convnet: Any, tmp_path: Path
 ) -> None:
-    """A zip has its list at the end and a checksum for each member; a member may not be 100 times the archive."""
+    """Archives that are truncated, have wrong checksums, or have a member 100 times their size are refused."""
     path = _archive(tmp_path / "x.keras", _content(tmp_path))
     change(path)
     problem = _refusal(path, convnet)
@@ -388,7 +388,7 @@ def test_damaged_archive_or_bomb_is_refused(
 
 
 def test_archive_with_code_in_a_layer_runs_none_of_it(tmp_path: Path) -> None:
-    """The code of a Lambda layer is not even read: Keras refuses the model, cnncli reads its weights."""
+    """The weights of a model with a Lambda layer, which Keras refuses, are read without its code."""
     keras = import_keras()
     ran = str(tmp_path / "ran")
     inputs = keras.Input((8, 8, 3))

@@ -1,4 +1,4 @@
-"""Weights of every format land where they belong, or nothing is changed and one line says why."""
+"""Weights of every format are assigned to the right layers, or nothing is changed and one line gives the reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _backbone(name: str, weights: str | Path, side: int = SIDE, **settings: Any)
 
 
 def _flat_classifier(backbone: Any) -> Any:
-    """What cnncli saves: pixels, preprocessing, the backbone's layers and a head in one flat graph."""
+    """Return a classifier as cnncli saves it: pixels, preprocessing, backbone and head in one flat graph."""
     keras = import_keras()
     pixels = keras.Input(backbone.input_shape[1:], name="pixels")
     (x,) = replay(backbone, [preprocess(pixels, "caffe")])
@@ -39,7 +39,7 @@ def _flat_classifier(backbone: Any) -> Any:
 
 
 def _nested_classifier(backbone: Any) -> Any:
-    """What Keras's guide builds: the backbone as a model inside a model."""
+    """Return a classifier as in Keras's guide, with the backbone as a nested model."""
     keras = import_keras()
     pixels = keras.Input(backbone.input_shape[1:])
     x = keras.layers.GlobalAveragePooling2D()(backbone(pixels))
@@ -47,7 +47,7 @@ def _nested_classifier(backbone: Any) -> Any:
 
 
 def _half_frozen_classifier(backbone: Any) -> Any:
-    """Frozen layers change the order in which the legacy layout lists a nested model's weights."""
+    """Return a nested classifier with frozen layers, which change the order of weights in the legacy format."""
     for layer in backbone.layers[: len(backbone.layers) // 2]:
         layer.trainable = False
     return _nested_classifier(backbone)
@@ -67,7 +67,7 @@ def _save(model: Any, path: Path) -> Path:
 
 
 def _save_legacy_weights(model: Any, path: Path) -> Path:
-    """Weights alone in the legacy layout, as Keras 2's save_weights wrote them."""
+    """Save weights in the legacy format of Keras 2's `save_weights`."""
     import h5py
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
@@ -94,7 +94,7 @@ FORMATS: dict[str, Writer] = {
 
 @pytest.fixture(scope="module")
 def mobilenet() -> Any:
-    """Plain Keras's MobileNet, narrow, with noise for weights, built after other layers took the first names."""
+    """Return plain Keras's narrow MobileNet with noise as weights, built after other layers took the first names."""
     keras = import_keras()
     keras.layers.Conv2D(1, 1)(keras.Input((4, 4, 3)))
     return filled(
@@ -104,7 +104,7 @@ def mobilenet() -> Any:
 
 @pytest.mark.parametrize("write", FORMATS.values(), ids=list(FORMATS))
 def test_features_equal_plain_keras_whatever_the_format(write: Writer, mobilenet: Any, tmp_path: Path) -> None:
-    """A file of each kind, written by Keras, gives the features of the network it was written from."""
+    """A file of each format, written by Keras, gives the features of the original network."""
     try:
         path = write(mobilenet, tmp_path)
     finally:
@@ -126,7 +126,7 @@ def test_features_equal_plain_keras_whatever_the_format(write: Writer, mobilenet
 def test_imagenet_top_in_the_file_is_passed_over(
     name: str, options: dict[str, Any], extension: str, tmp_path: Path
 ) -> None:
-    """A file of the whole network serves the backbone; MobileNets have convolutions in their top."""
+    """The top in a file of the whole network is ignored, even if it has convolutions, as in MobileNets."""
     keras = import_keras()
     inside = {"include_preprocessing": False} if name.startswith("MobileNetV3") else {}
     build = getattr(keras.applications, name)
@@ -145,7 +145,7 @@ FAMILIES = (
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def plain(request: pytest.FixtureRequest) -> Any:
-    """Plain Keras's network of each family, with noise for weights."""
+    """Return plain Keras's network of each family, with noise as weights."""
     inside = {"include_preprocessing": False} if request.param.startswith(("ConvNeXt", "EfficientNetV2")) else {}
     build = getattr(import_keras().applications, request.param)
     return request.param, filled(build(weights=None, include_top=False, input_shape=(96, 96, 3), **inside))
@@ -154,7 +154,7 @@ def plain(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("write", FORMATS.values(), ids=list(FORMATS))
 def test_features_of_each_family_equal_plain_keras(write: Writer, plain: tuple[str, Any], tmp_path: Path) -> None:
-    """Generated names (Inception), nested models (ConvNeXt), statistics of pixels (EfficientNetB): all of them."""
+    """Networks with generated names (Inception), nested models (ConvNeXt) or pixel statistics (EfficientNetB) load."""
     name, network = plain
     try:
         path = write(network, tmp_path)
@@ -167,7 +167,7 @@ def test_features_of_each_family_equal_plain_keras(write: Writer, plain: tuple[s
 
 @pytest.mark.parametrize("write", FORMATS.values(), ids=list(FORMATS))
 def test_our_own_networks_read_every_format(write: Writer, tmp_path: Path) -> None:
-    """ConvNet with batch norm, from a file that another ConvNet wrote."""
+    """A ConvNet with batch normalization reads every format written by another ConvNet."""
     options = {"filters": [4, 6], "batch_norm": True}
     written = filled(_backbone("ConvNet", "none", options=options))
     loaded = _backbone("ConvNet", write(written, tmp_path), options=options)
@@ -177,7 +177,7 @@ def test_our_own_networks_read_every_format(write: Writer, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("extension", ["weights.h5", "keras", "h5"])
 def test_file_of_a_backbone_that_was_cut_serves_the_same_cut(extension: str, mobilenet: Any, tmp_path: Path) -> None:
-    """A classifier on top of an earlier layer holds no more than that; the rest is not asked for."""
+    """A file of a backbone that ends early loads into a backbone that ends at the same layer."""
     early = import_keras().Model(mobilenet.input, mobilenet.get_layer("conv_pw_3_relu").output)
     path = _save(_flat_classifier(early), tmp_path / f"cut.{extension}")
     loaded = _backbone("MobileNet", path, options={"alpha": 0.25}, output_layer="conv_pw_3_relu")
@@ -188,7 +188,7 @@ def test_file_of_a_backbone_that_was_cut_serves_the_same_cut(extension: str, mob
 
 
 def test_classifier_that_cnncli_saved_serves_as_weights(tmp_path: Path) -> None:
-    """`weights: runs/…/model.keras` takes the backbone out of it and leaves the head."""
+    """`weights: runs/…/model.keras` loads the backbone of a run and ignores its head."""
     settings = BackboneConfig(name="MobileNet", weights="none", options={"alpha": 0.25})
     data = DataConfig(path=tmp_path, image_size=SIDE, color="grayscale")
     classifier = build_classifier(Config(data=data, backbone=settings, seed=5), n_classes=3)
@@ -211,7 +211,7 @@ def test_classifier_that_cnncli_saved_serves_as_weights(tmp_path: Path) -> None:
 def test_real_weights_give_the_features_of_plain_keras(
     name: str, file: str, options: dict[str, Any], shared: Path
 ) -> None:
-    """The packed weights beside the project, as cnncli reads them and as Keras does."""
+    """With the shared ImageNet weights, features equal those of Keras."""
     path = shared / "weights" / f"{file}.weights.h5"
     build = getattr(import_keras().applications, name)
     plain = build(weights=str(path), include_top=False, input_shape=(64, 64, 3), **options)
@@ -254,7 +254,7 @@ def test_first_layer_that_differs_is_named_with_both_shapes(
 
 @pytest.mark.parametrize("extension", ["weights.h5", "keras", "h5"])
 def test_file_of_a_deeper_network_is_refused(extension: str, tmp_path: Path) -> None:
-    """Weights that begin like ours and have further convolutions belong to another network."""
+    """Weights that start like the network's but have more convolutions are refused."""
     path = _written(tmp_path, extension, filters=[4, 6, 8])
     with pytest.raises(WeightsError) as error:
         _backbone("ConvNet", path, options={"filters": [4, 6]})
@@ -263,7 +263,7 @@ def test_file_of_a_deeper_network_is_refused(extension: str, tmp_path: Path) -> 
 
 
 def test_backbone_keeps_its_weights_when_the_file_does_not_fit(tmp_path: Path) -> None:
-    """The last layer differs: the layers before it were not touched."""
+    """If the last layer differs, the layers before it are not changed."""
     from cnncli.catalogue.networks import network
     from cnncli.networks.weights.load import load_file
 
@@ -276,7 +276,7 @@ def test_backbone_keeps_its_weights_when_the_file_does_not_fit(tmp_path: Path) -
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -> None:
-    """A training that diverged leaves NaN behind; the layer is named."""
+    """NaN weights, left by training that diverged, are refused with the layer's name."""
     model = filled(_backbone("ConvNet", "none", options={"filters": [4, 6]}))
     kernel = model.get_layer("block2_conv").kernel
     kernel.assign(np.full(kernel.shape, value))
@@ -289,7 +289,7 @@ def test_weights_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
 def test_other_precisions_are_converted(dtype: str, tmp_path: Path) -> None:
-    """Half and double precision; Keras writes bfloat16 as bytes of no kind."""
+    """Half, double and bfloat16 weights are converted; Keras stores bfloat16 as raw bytes."""
     keras = import_keras()
     written = filled(_backbone("ConvNet", "none", options={"filters": [4]}))
     with warnings.catch_warnings():
@@ -314,7 +314,7 @@ def test_other_precisions_are_converted(dtype: str, tmp_path: Path) -> None:
 def test_file_with_imagenet_statistics_asks_for_the_graph_of_imagenet_weights(
     name: str, means: tuple[float, ...], wants: bool, extension: str, tmp_path: Path
 ) -> None:
-    """Keras builds EfficientNetB0–B7 with a layer more for its ImageNet weights; a file shows whence its own come."""
+    """EfficientNetB0–B7 get an additional layer exactly if the file descends from ImageNet weights."""
     from cnncli.catalogue.networks import network
     from cnncli.networks.weights.load import wants_imagenet_graph
 
@@ -326,7 +326,7 @@ def test_file_with_imagenet_statistics_asks_for_the_graph_of_imagenet_weights(
 
 
 def test_random_weights_depend_on_the_seed_alone() -> None:
-    """Whatever was built before; another seed, other weights."""
+    """Random weights depend only on the seed, not on models built before."""
     first = _backbone("MobileNet", "none", options={"alpha": 0.25})
     import_keras().layers.Conv2D(3, 3)(import_keras().Input((9, 9, 3)))
     again = _backbone("MobileNet", "none", options={"alpha": 0.25})

@@ -1,4 +1,4 @@
-"""A `model.keras` is a classifier as cnncli saves it, or it is refused before Keras makes anything of it."""
+"""A `model.keras` is accepted if it is a classifier as cnncli saves it, else refused before Keras reads it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _config(**changed: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved classifier."""
+    """Return a saved classifier."""
     path = tmp_path_factory.mktemp("saved") / "model.keras"
     save_classifier(build_classifier(_config(), 3), path)
     return path
@@ -52,7 +52,7 @@ def _description(path: Path) -> Description:
 
 
 def test_a_classifier_comes_back_as_keras_itself_reads_it(saved: Path) -> None:
-    """Weights and all settings, in the same order and under the same names."""
+    """Weights, settings, order and names of the layers equal those that Keras loads."""
     keras = import_keras()
     ours, theirs = load_saved_model(saved), keras.saving.load_model(saved)
 
@@ -65,7 +65,7 @@ def test_a_classifier_comes_back_as_keras_itself_reads_it(saved: Path) -> None:
 
 
 def test_a_classifier_that_was_saved_frozen_can_be_trained(tmp_path: Path) -> None:
-    """TensorFlow follows its variables as it follows those that Keras itself reads: gradients reach every layer."""
+    """Gradients reach every layer of a loaded classifier that was saved with frozen layers."""
     import tensorflow as tf
 
     keras = import_keras()
@@ -98,7 +98,7 @@ def test_a_classifier_that_was_saved_frozen_can_be_trained(tmp_path: Path) -> No
     ids=["grayscale", "activations", "linear", "lite0", "vgg16", "mobilenetv3", "large images"],
 )
 def test_no_classifier_is_refused(changed: dict[str, Any], tmp_path: Path) -> None:
-    """What cnncli can build and save, it can load."""
+    """Every classifier that cnncli can build and save can be loaded."""
     save_classifier(build_classifier(_config(**changed), 2), tmp_path / "model.keras")
     load_classifier(tmp_path / "model.keras", pretrained=False)
 
@@ -106,7 +106,7 @@ def test_no_classifier_is_refused(changed: dict[str, Any], tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_no_network_of_the_catalogue_is_refused(name: str, tmp_path: Path) -> None:
-    """Its description passes, and so do its sizes."""
+    """The description and the sizes of every network in the catalogue are accepted."""
     size = max(NETWORKS[name].min_size, 64)
     config = _config(backbone={"name": name}, data={"path": ".", "image_size": size})
     save_classifier(build_classifier(config, 2), tmp_path / "model.keras")
@@ -175,7 +175,7 @@ OBJECT = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "regis
 def test_description_of_anything_else_is_refused(
     change: Callable[[Description], object], says: str, saved: Path
 ) -> None:
-    """Before Keras sees it; the message says what it asks for."""
+    """Any other description is refused before Keras reads it, with a message that names what it requests."""
     description = _description(saved)
     check_description(description)
     change(description)
@@ -185,7 +185,7 @@ def test_description_of_anything_else_is_refused(
 
 @pytest.mark.parametrize("axis", [1, [1, 2, 3], [-1, -2], None])
 def test_statistics_of_anything_but_channels_are_refused(axis: Any, saved: Path) -> None:
-    """Keras would make constants of them, of any size, while it builds the layer."""
+    """Normalization statistics that are not per channel are refused: Keras would build constants of any size from them."""
     description = _description(saved)
     normalization = json.loads(json.dumps(_layer(description, "preprocess_scale")))
     normalization.update(class_name="Normalization", name="n", config={"name": "n", "axis": axis})
@@ -196,7 +196,7 @@ def test_statistics_of_anything_but_channels_are_refused(axis: Any, saved: Path)
 
 
 def test_a_seed_may_be_any_number(saved: Path) -> None:
-    """It is no size."""
+    """Large seeds are accepted, because a seed is not a size."""
     description = _description(saved)
     _layer(description, "head_dropout_2")["config"]["seed"] = 2**31 - 1
     check_description(description)
@@ -225,7 +225,7 @@ def _size(content: dict[str, bytes]) -> None:
 
 
 def _orphan(content: dict[str, bytes]) -> None:
-    """A layer that is built and is no part of the model."""
+    """Return a layer that is built but not part of the model."""
     description = json.loads(content["config.json"])
     orphan = json.loads(json.dumps(_layer(description, "head_logits")))
     orphan.update(name="orphan", inbound_nodes=[], build_config={"input_shape": [None, 2**20]})
@@ -278,7 +278,7 @@ def _linked(file: h5py.File) -> None:
 def test_archive_of_anything_else_is_one_line(
     change: Callable[[dict[str, bytes]], object], says: str, saved: Path, tmp_path: Path
 ) -> None:
-    """It names the file and the reason, and leaves Keras as it was: the next model is loaded."""
+    """The error names the file and the reason, and the next model is loaded normally."""
     path = _rewritten(saved, tmp_path / "model.keras", change)
 
     with pytest.raises(RunError) as error:
@@ -292,7 +292,7 @@ def test_archive_of_anything_else_is_one_line(
 
 
 def test_archive_with_a_name_twice_is_refused(saved: Path, tmp_path: Path) -> None:
-    """Two readers of such an archive may see different files."""
+    """An archive with duplicate names is refused, since two readers may see different files."""
     path = _rewritten(saved, tmp_path / "model.keras", lambda _: None)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("config.json", b"{}")
@@ -302,7 +302,7 @@ def test_archive_with_a_name_twice_is_refused(saved: Path, tmp_path: Path) -> No
 
 
 def test_layer_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of a few kilobytes can describe one for every machine."""
+    """A file of a few kilobytes that describes a huge layer is refused."""
     config = _config(backbone={"name": "ConvNet", "options": {"filters": [64]}}, data={"path": ".", "image_size": 1536})
     save_classifier(build_classifier(config, 2), tmp_path / "model.keras")
     monkeypatch.setattr(saved_model, "available_bytes", lambda: 600_000_000)
@@ -312,7 +312,7 @@ def test_layer_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch
 
 
 def test_functional_model_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
-    """Layers that may be, in an order that cnncli makes nothing of."""
+    """A model of allowed layers that is not structured like a classifier of cnncli is refused."""
     keras = import_keras()
     pixels = keras.Input((8, 8, 3))
     keras.Model(pixels, keras.layers.Flatten()(pixels)).save(tmp_path / "model.keras")

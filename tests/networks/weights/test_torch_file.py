@@ -1,4 +1,4 @@
-"""Torch's legacy weight files are read without torch, and a hostile file runs nothing."""
+"""Legacy torch weights files are read without torch, and a hostile file executes no code."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ MACHINE = {"protocol_version": 1001, "little_endian": True}
 
 
 class _Named:
-    """Pickles as a call of a function that is only named: what torch's own pickles do, and hostile ones."""
+    """Pickled as a call of a function given by name, as in torch's own pickles and in hostile ones."""
 
     def __init__(self, name: str, *arguments: Any) -> None:
         self.name, self.arguments = name, arguments
 
 
 class _Storage:
-    """Pickles as a persistent reference."""
+    """Pickled as a persistent reference."""
 
     def __init__(self, *reference: Any) -> None:
         self.reference = reference
 
 
 class _Name(str):
-    """Pickles as a global name, `module name`."""
+    """Pickled as a global name, `module name`."""
 
 
 _PicklerInPython: Any = pickle._Pickler  # the one whose methods can be overridden
 
 
 class _Pickler(_PicklerInPython):  # type: ignore[misc]
-    """Writes the three, without anything of that name being there."""
+    """Pickles these three, although their names do not exist."""
 
     def persistent_id(self, obj: Any) -> Any:
         return obj.reference if isinstance(obj, _Storage) else None
@@ -83,7 +83,7 @@ def _file(tensors: Any, keys: Any = ("7",), values: bytes | None = None, machine
 
 
 def test_tensors_come_back_with_their_values_and_strides() -> None:
-    """Two tensors share a storage; one is transposed by its strides."""
+    """Tensors that share a storage, one of them transposed by its strides, are read correctly."""
     tensors = {
         "a": _tensor(_storage()),
         "b": _tensor(_storage(), 0, (3, 2), (1, 3)),
@@ -125,7 +125,7 @@ def test_tensors_come_back_with_their_values_and_strides() -> None:
     ],
 )
 def test_hostile_or_damaged_file_is_one_line_and_runs_nothing(make: Callable[[Path], bytes], tmp_path: Path) -> None:
-    """Only three names are resolved, and no tensor reaches beyond its storage."""
+    """Only three names are resolved, and no tensor may extend beyond its storage."""
     with pytest.raises(WeightsError) as error:
         read_tensors(make(tmp_path / "ran"))
     assert error.value.code == "weights-damaged"
@@ -134,7 +134,7 @@ def test_hostile_or_damaged_file_is_one_line_and_runs_nothing(make: Callable[[Pa
 
 
 def test_replacement_of_torch_cannot_be_changed_by_a_pickle() -> None:
-    """The BUILD instruction sets attributes of the object on the stack; the replacement has none."""
+    """The BUILD instruction, which sets attributes of an object, cannot change the replacement of torch."""
     for name in ("torch._utils _rebuild_tensor_v2", "torch FloatStorage", "collections OrderedDict"):
         build = b"\x80\x02c" + "\n".join(name.split(" ")).encode() + b"\n}X\x08\x00\x00\x00__call__K\x01sb."
         with pytest.raises(WeightsError):
