@@ -370,7 +370,7 @@ print(main(["train"]), signal.getsignal(signal.SIGTERM) is before)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM handlers")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 def test_sigterm_exits_with_143_after_cleaning_up() -> None:
     """SIGTERM lets a command clean up before it exits with 143, and the previous signal handler is restored.
 
