@@ -1,4 +1,4 @@
-"""Runs whose tail convolves in bfloat16 are evaluated with the same metrics as in training, and name their precision."""
+"""Runs whose tail convolves in bfloat16 are evaluated with the metrics of training, and name their precision."""
 
 from __future__ import annotations
 

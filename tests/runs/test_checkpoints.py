@@ -1,4 +1,4 @@
-"""The newest valid checkpoint counts, and a failure leaves earlier ones unchanged."""
+"""The newest valid checkpoint is used, and a failed save leaves earlier ones unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _checkpoint(number: int, between_epochs: bool = True) -> Checkpoint:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    """Three checkpoints, the last in the middle of an epoch."""
+    """Return a folder of three checkpoints, the last one in the middle of an epoch."""
     checkpoints = Checkpoints(tmp_path / "state")
     for number in (1, 2):
         checkpoints.save(_checkpoint(number))
@@ -35,7 +35,7 @@ def _folders(tmp_path: Path) -> list[Path]:
 
 
 def test_the_newest_is_read(checkpoints: Checkpoints) -> None:
-    """Its document and its arrays are equal to those written, bit for bit."""
+    """Document and arrays of the newest checkpoint are read bit for bit."""
     newest = checkpoints.newest()
 
     assert newest is not None
@@ -45,7 +45,7 @@ def test_the_newest_is_read(checkpoints: Checkpoints) -> None:
 
 
 def test_the_newest_between_epochs_is_read(checkpoints: Checkpoints) -> None:
-    """It is found behind any number of checkpoints within epochs."""
+    """The newest checkpoint between epochs is found behind any number of checkpoints within epochs."""
     for number in (4, 5, 6):
         checkpoints.save(_checkpoint(number, between_epochs=False))
     newest = checkpoints.newest(between_epochs=True)
@@ -55,7 +55,7 @@ def test_the_newest_between_epochs_is_read(checkpoints: Checkpoints) -> None:
 
 
 def test_two_are_kept_and_the_newest_between_epochs(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """Older ones are deleted, and what a killed process has left."""
+    """Older checkpoints, and files that a killed process left behind, are deleted."""
     (tmp_path / "state" / ".000009-abc").mkdir()
     for number in (4, 5, 6):
         checkpoints.save(_checkpoint(number, between_epochs=False))
@@ -66,7 +66,7 @@ def test_two_are_kept_and_the_newest_between_epochs(checkpoints: Checkpoints, tm
 @pytest.mark.parametrize("name", ["arrays.npz", "state.json", "sha256.json"])
 @pytest.mark.parametrize("kind", ["flip", "cut", "remove"])
 def test_a_damaged_checkpoint_is_skipped(checkpoints: Checkpoints, tmp_path: Path, name: str, kind: str) -> None:
-    """A flipped bit, half a file or a missing file is found by the checksums."""
+    """Checksums detect a flipped bit, a truncated file and a missing file."""
     file = _folders(tmp_path)[-1] / name
     data = bytearray(file.read_bytes())
     match kind:
@@ -86,7 +86,7 @@ def test_a_damaged_checkpoint_is_skipped(checkpoints: Checkpoints, tmp_path: Pat
 def test_damaged_checkpoints_are_logged(
     checkpoints: Checkpoints, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each has a warning with the reason, also if none is left."""
+    """Each damaged checkpoint causes a warning with the reason, even if no valid one is left."""
     for folder in _folders(tmp_path):
         (folder / "arrays.npz").unlink()
     with caplog.at_level("WARNING", "cnncli"):
@@ -98,7 +98,7 @@ def test_damaged_checkpoints_are_logged(
 
 
 def test_a_checkpoint_after_a_damaged_one_has_a_new_number(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """Nothing is written into existing checkpoints."""
+    """Existing checkpoints are never written to, so the next one gets a new number."""
     (_folders(tmp_path)[-1] / "state.json").unlink()
     checkpoints.save(_checkpoint(9))
     newest = checkpoints.newest()
@@ -112,7 +112,7 @@ def test_a_checkpoint_after_a_damaged_one_has_a_new_number(checkpoints: Checkpoi
 def test_a_failing_disk_leaves_earlier_checkpoints(
     checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, name: str
 ) -> None:
-    """The error names the path; the previous checkpoint is valid."""
+    """The error names the path, and the previous checkpoint stays valid."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(code, os.strerror(code))
@@ -132,7 +132,7 @@ def test_a_failing_disk_leaves_earlier_checkpoints(
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """It is not skipped in favor of an older one."""
+    """A checkpoint of a newer version is an error, and no older checkpoint is used instead."""
     document = {"format": 99, "between_epochs": True}
     with checksummed(tmp_path / "state" / "000004") as temporary:
         (temporary / "state.json").write_text(json.dumps(document))
@@ -143,7 +143,7 @@ def test_a_checkpoint_of_a_newer_version_is_refused(checkpoints: Checkpoints, tm
 
 
 def test_a_pickle_among_the_arrays_is_never_run(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """An array of Python objects counts as damage, with valid checksums too."""
+    """An array of Python objects counts as damage, even if its checksum is valid."""
 
     class Evil:
         def __reduce__(self) -> Any:
@@ -160,7 +160,7 @@ def test_a_pickle_among_the_arrays_is_never_run(checkpoints: Checkpoints, tmp_pa
 
 
 def test_a_finished_run_keeps_its_newest_checkpoint(tmp_path: Path) -> None:
-    """More epochs resume from it; if it is damaged, the one before it is kept."""
+    """The newest valid checkpoint is kept, so that more epochs can resume from it."""
     checkpoints = Checkpoints(tmp_path / "state")
     for number in (1, 2, 3):
         checkpoints.save(_checkpoint(number))
@@ -177,14 +177,14 @@ def test_a_finished_run_keeps_its_newest_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_within_an_epoch_is_kept_with_the_one_before_the_epoch(checkpoints: Checkpoints) -> None:
-    """A training that is extended may be rolled back to the beginning of the epoch."""
+    """Both are kept, because extended training may be rolled back to the start of the epoch."""
     checkpoints.keep_newest()
 
     assert [path.name for path in checkpoints.folders()] == ["000003", "000002"]
 
 
 def test_deleted_checkpoints_leave_the_rest_of_the_state(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    """The initial config in the same folder stays."""
+    """Deleting checkpoints keeps the initial config in the same folder."""
     (tmp_path / "state" / "config.yaml").write_text("")
     checkpoints.delete()
 

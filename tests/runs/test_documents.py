@@ -1,4 +1,4 @@
-"""run.json is read, damage is reported, and times have one form."""
+"""run.json can be read, damage is reported, and times have one format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _read(folder: Path, document: object) -> dict[str, Any]:
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    """The error has both formats."""
+    """The error states both formats."""
     with pytest.raises(RunError) as caught:
         _read(tmp_path, {**GOOD, "format": FORMAT + 1})
 
@@ -36,7 +36,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", [{"format": 0}, {"later": [1, 2]}])
 def test_an_older_format_and_unknown_facts_are_read(tmp_path: Path, other: dict[str, Any]) -> None:
-    """Files of earlier versions stay readable, and a later version may have written more."""
+    """Files of earlier versions, and unknown facts of later versions, can be read."""
     document = {**GOOD, **other}
 
     assert _read(tmp_path, document) == document
@@ -64,7 +64,7 @@ def test_an_older_format_and_unknown_facts_are_read(tmp_path: Path, other: dict[
     ],
 )
 def test_damage_is_an_error_with_its_reason(tmp_path: Path, text: str) -> None:
-    """The message is one line, whatever the file holds."""
+    """The error is one line, whatever the file contains."""
     (tmp_path / "run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
 
     with pytest.raises(RunError) as caught:
@@ -85,7 +85,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_document_gives_facts_or_a_run_error(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
-    """No document raises another exception."""
+    """No document raises an exception other than RunError."""
     try:
         facts = _read(tmp_path_factory.getbasetemp(), document)
     except RunError:
@@ -95,7 +95,7 @@ def test_any_document_gives_facts_or_a_run_error(tmp_path_factory: pytest.TempPa
 
 @given(st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1), timezones=st.just(UTC)))
 def test_times_read_back_and_stamps_have_no_colon(moment: datetime) -> None:
-    """A time keeps its milliseconds; a stamp is a valid file name on every system."""
+    """A time keeps its milliseconds, and a time stamp is a valid file name on every system."""
     assert abs((datetime.fromisoformat(time_text(moment)) - moment).total_seconds()) < 0.001
     assert datetime.strptime(stamp(moment), "%Y-%m-%dT%H%M%S%z") == moment.replace(microsecond=0)
     assert ":" not in stamp(moment)

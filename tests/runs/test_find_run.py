@@ -1,4 +1,4 @@
-"""`cnncli train` takes a run by its path or its name, and anything else as a config."""
+"""`cnncli train` interprets its argument as a run's path or name, or as a config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnncli.runs.listing import find_run
 
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the directory of the runs, in the current folder."""
+    """Return the folder of the runs, in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     return tmp_path / "runs"
@@ -27,7 +27,7 @@ def _run(runs_dir: Path, name: str, *, finished: bool = False) -> RunFolder:
 
 
 def test_a_run_is_found_by_its_path_its_directory_and_its_name(runs_dir: Path) -> None:
-    """Of several runs of a name, the newest unfinished one is resumed."""
+    """Of several runs with the same name, the newest unfinished one is resumed."""
     unfinished, finished = _run(runs_dir, "a"), _run(runs_dir, "a", finished=True)
 
     for source in (Path("a"), Path(unfinished.path.name), unfinished.path):
@@ -36,14 +36,14 @@ def test_a_run_is_found_by_its_path_its_directory_and_its_name(runs_dir: Path) -
 
 
 def test_a_finished_run_is_found_by_its_name(runs_dir: Path) -> None:
-    """Without an unfinished run of that name, the finished one is found."""
+    """If all runs with that name are finished, the newest is found."""
     run = _run(runs_dir, "a", finished=True)
 
     assert find_run(Path("a"), runs_dir) == run
 
 
 def test_files_and_folders_come_before_names(runs_dir: Path) -> None:
-    """A config or a folder of images of the same name is what the user sees in the current folder."""
+    """A config or a folder of images in the current folder takes precedence over a run of the same name."""
     for name in ("images", "config.yaml"):
         _run(runs_dir, name)
     Path("images").mkdir()

@@ -1,4 +1,4 @@
-"""A run directory appears complete, and records how the run ends."""
+"""A run directory is created completely or not at all, and records how the run ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
-    """A clock that a test sets: its only item is the time."""
+    """A clock that a test sets: a list with the time as its only item."""
     now = [NOON]
     monkeypatch.setattr(folder, "utc_now", lambda: now[0])
     return now
@@ -37,7 +37,7 @@ def finished_run(runs_dir: Path, name: str = "a", **facts: Any) -> RunFolder:
 
 
 def test_a_run_has_the_time_and_its_name(tmp_path: Path, clock: list[datetime]) -> None:
-    """The time is UTC without colons, so that names sort by time and are valid on Windows."""
+    """The directory is named by UTC time without colons, so that names sort by time and are valid on Windows."""
     run = create_run(tmp_path / "runs", "vgg16-features", FILES)
 
     assert run.path == tmp_path / "runs" / "2026-11-21T120000Z_vgg16-features"
@@ -45,7 +45,7 @@ def test_a_run_has_the_time_and_its_name(tmp_path: Path, clock: list[datetime]) 
 
 
 def test_a_run_appears_with_everything_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the rename nothing is visible, after it every file is there."""
+    """The run is not visible before the rename, and contains every file after it."""
     seen: list[list[str]] = []
     rename = Path.rename
 
@@ -62,7 +62,7 @@ def test_a_run_appears_with_everything_it_was_given(tmp_path: Path, monkeypatch:
 
 
 def test_the_first_facts_of_a_run(tmp_path: Path, clock: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
-    """run.json records the command, the time, the version, and the facts of the caller."""
+    """run.json records the command, the time, the version, and the caller's facts."""
     monkeypatch.setattr("sys.argv", ["/usr/bin/cnncli", "train", "my config.yaml"])
     run = create_run(tmp_path, "a", FILES, parent=tmp_path / "p", facts={"engine": "openvino"})
 
@@ -92,21 +92,21 @@ def test_the_first_facts_of_a_run(tmp_path: Path, clock: list[datetime], monkeyp
 def test_the_command_of_a_run_can_be_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], command: str
 ) -> None:
-    """It is quoted for a shell, however cnncli was called."""
+    """The command is quoted for a shell, however cnncli was called."""
     monkeypatch.setattr("sys.argv", argv)
 
     assert create_run(tmp_path, "a", FILES).read_facts()["command"] == command
 
 
 def test_runs_of_one_name_and_second_are_numbered(tmp_path: Path, clock: list[datetime]) -> None:
-    """The second and later ones get the suffixes -2, -3, …."""
+    """Runs with the same name and second get the suffixes -2, -3, …."""
     names = [create_run(tmp_path, "a", FILES).path.name for _ in range(3)]
 
     assert names == ["2026-11-21T120000Z_a", "2026-11-21T120000Z_a-2", "2026-11-21T120000Z_a-3"]
 
 
 def test_a_file_of_that_name_is_not_overwritten(tmp_path: Path, clock: list[datetime]) -> None:
-    """A file in the place of a run keeps its name and content."""
+    """A file with the name of a new run keeps its name and content."""
     (tmp_path / "2026-11-21T120000Z_a").write_text("mine")
 
     assert create_run(tmp_path, "a", FILES).path.name == "2026-11-21T120000Z_a-2"
@@ -114,7 +114,7 @@ def test_a_file_of_that_name_is_not_overwritten(tmp_path: Path, clock: list[date
 
 
 def test_runs_created_at_once_do_not_share_a_directory(tmp_path: Path, clock: list[datetime]) -> None:
-    """Sixteen threads that create a run of one name get sixteen complete runs."""
+    """Sixteen threads that create a run with the same name get sixteen complete runs."""
     with ThreadPoolExecutor(16) as pool:
         runs = list(pool.map(lambda k: create_run(tmp_path, "a", {"config.yaml": f"seed: {k}"}), range(16)))
 
@@ -124,7 +124,7 @@ def test_runs_created_at_once_do_not_share_a_directory(tmp_path: Path, clock: li
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
-    """The error has the folder and the reason of the system."""
+    """The error has the folder and the operating system's reason."""
     (tmp_path / "runs").write_text("a file")
 
     with pytest.raises(RunError) as caught:
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a partial run nor a temporary folder stays behind."""
+    """Neither a partial run nor a temporary folder is left behind."""
     monkeypatch.setattr(folder, "write_atomically", lambda path, text: (_ for _ in ()).throw(OSError(28, "full")))
 
     with pytest.raises(RunError) as caught:
@@ -147,7 +147,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_finished_run_says_when_and_how_long(tmp_path: Path, clock: list[datetime]) -> None:
-    """The end adds state, time, seconds and facts to those of the beginning."""
+    """State, time, seconds and facts of the end are added to the initial facts."""
     run = create_run(tmp_path, "a", FILES, facts={"engine": "keras"})
     clock[0] += timedelta(seconds=12.5)
     end_run(run, "finished", {"precision": "float32"})
@@ -158,7 +158,7 @@ def test_a_finished_run_says_when_and_how_long(tmp_path: Path, clock: list[datet
 
 
 def test_a_failed_run_says_why(tmp_path: Path) -> None:
-    """State and reason are recorded, and reported if a finished run is needed."""
+    """A failed run records its state and reason, and `require_finished` reports both."""
     run = create_run(tmp_path, "a", FILES)
     end_run(run, "failed", {"reason": "the loss is not a number"})
 
@@ -171,7 +171,7 @@ def test_a_failed_run_says_why(tmp_path: Path) -> None:
 
 
 def test_facts_can_be_added(tmp_path: Path) -> None:
-    """Facts that become known during a training do not change the state."""
+    """Adding facts during training does not change the state."""
     run = create_run(tmp_path, "a", FILES)
     update_facts(run, {"engine": "keras"})
 
@@ -184,7 +184,7 @@ def test_require_finished_gives_the_facts(tmp_path: Path) -> None:
 
 
 def test_hidden_folders_are_not_runs(tmp_path: Path) -> None:
-    """Logs, locks and runs that are being created have names with a leading dot."""
+    """Folders with a leading dot, such as logs, locks and unfinished runs, are not listed."""
     run = finished_run(tmp_path)
     shutil.copytree(run.path, tmp_path / ".creating-0123")
     (tmp_path / ".logs").mkdir()
@@ -194,7 +194,7 @@ def test_hidden_folders_are_not_runs(tmp_path: Path) -> None:
 
 
 def test_every_file_of_a_run_has_a_name_of_its_own() -> None:
-    """No two attributes share a path, all paths are inside the run, and each has a sentence for the documentation."""
+    """All paths are different and inside the run, and each has a sentence for the documentation."""
     names = [file.name for file in run_files()]
 
     assert len(set(names)) == len(names) >= 14
@@ -204,7 +204,7 @@ def test_every_file_of_a_run_has_a_name_of_its_own() -> None:
 
 
 def test_the_folder_of_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The option wins over CNNCLI_RUNS, which wins over ./runs; an empty variable counts as unset."""
+    """The option takes precedence over CNNCLI_RUNS, and that over ./runs; an empty variable counts as unset."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CNNCLI_RUNS", "from-env")
 

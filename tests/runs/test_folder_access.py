@@ -1,4 +1,4 @@
-"""One process at a time trains a run, and a run consists of its own files."""
+"""Only one process trains a run at a time, and a run consists only of its own files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_the_holder_of_a_lock_is_named(run: RunFolder) -> None:
-    """A second process learns the process ID of the first."""
+    """A second process gets the process id of the first."""
     with locked(run), pytest.raises(RunError) as caught, locked(run):
         pytest.fail("two train")
 
@@ -43,14 +43,14 @@ def test_the_holder_of_a_lock_is_named(run: RunFolder) -> None:
 
 
 def test_a_lock_is_free_after_its_block(run: RunFolder) -> None:
-    """The same process can take it again."""
+    """The same process can acquire the lock again."""
     for _ in range(2):
         with locked(run):
             pass
 
 
 def test_a_lock_released_at_the_last_moment_is_taken(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next process is refused."""
+    """A lock that is released while the refusal is prepared is acquired."""
     holder, pauses = Lock(run.lock), []
     assert holder.try_alone()
 
@@ -66,14 +66,14 @@ def test_a_lock_released_at_the_last_moment_is_taken(run: RunFolder, monkeypatch
 
 
 def test_without_locks_every_process_gets_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system without locks does not prevent training."""
+    """On a file system without locks, training is not prevented."""
     without_locks(monkeypatch)
     with locked(run), locked(run):
         pass
 
 
 def test_a_full_disk_keeps_no_process_id(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process ID is only for people: the lock is held without it."""
+    """On a full disk, the lock is held without the process id, which is only for people."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
@@ -85,7 +85,7 @@ def test_a_full_disk_keeps_no_process_id(run: RunFolder, monkeypatch: pytest.Mon
 
 
 def test_a_lock_needs_a_folder_that_can_be_written_to(tmp_path: Path) -> None:
-    """The message names it."""
+    """The error names the folder."""
     with pytest.raises(RunError) as caught, locked(RunFolder(tmp_path / "gone")):
         pytest.fail("locked nothing")
     assert caught.value.code == "run-folder-not-writable"
@@ -103,7 +103,7 @@ with locked(RunFolder(Path(sys.argv[1]))):
 
 
 def test_a_killed_run_is_interrupted(tmp_path: Path) -> None:
-    """Its run.json still says `running`; the lock, which ended with the process, tells that it is not."""
+    """A run whose run.json says `running` but whose lock is free is interrupted."""
     run = create_run(tmp_path, "a", {"config.yaml": ""})
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD_AND_DIE, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -118,13 +118,13 @@ def test_a_killed_run_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_looking_at_a_run_writes_nothing(run: RunFolder) -> None:
-    """Asking for the state of a run that was never locked creates no lock file."""
+    """Reading the state of a run that was never locked creates no lock file."""
     assert state_of(run, {"state": "running"}) == "interrupted"
     assert not run.lock.exists()
 
 
 def test_without_locks_a_run_may_be_trained(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without locks, a run is not reported as interrupted."""
+    """On a file system without locks, a running run is not reported as interrupted."""
     run.lock.touch()
     without_locks(monkeypatch)
 
@@ -132,7 +132,7 @@ def test_without_locks_a_run_may_be_trained(run: RunFolder, monkeypatch: pytest.
 
 
 def test_a_run_of_its_own_files_is_opened(run: RunFolder) -> None:
-    """Folders in folders are allowed; files that cnncli does not use may be anything."""
+    """Nested folders are allowed, and files that cnncli does not use can be of any type."""
     (run.state / "000001").mkdir(parents=True)
     (run.state / "000001" / "arrays.npz").write_bytes(b"x")
     (run.path / "notes.txt").symlink_to("/etc/hostname")
@@ -150,7 +150,7 @@ def _foreign(run: RunFolder) -> object:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_link_in_place_of_a_file_is_refused(name: str, run: RunFolder, tmp_path: Path) -> None:
-    """The message names the link."""
+    """The error names the link."""
     (tmp_path / "elsewhere").mkdir()
     (run.path / name).parent.mkdir(exist_ok=True)
     (run.path / name).unlink(missing_ok=True)
@@ -160,21 +160,21 @@ def test_a_link_in_place_of_a_file_is_refused(name: str, run: RunFolder, tmp_pat
 
 
 def test_a_link_to_nothing_is_refused(run: RunFolder) -> None:
-    """Writing to it would create a file elsewhere."""
+    """A broken link is refused, because writing to it would create a file elsewhere."""
     run.log.symlink_to(run.path / "none")
 
     assert _foreign(run) == ["log.txt"]
 
 
 def test_a_pipe_is_refused(run: RunFolder) -> None:
-    """Writing to it would wait forever."""
+    """A pipe is refused, because writing to it would block forever."""
     os.mkfifo(run.lock)
 
     assert _foreign(run) == ["lock"]
 
 
 def test_a_linked_run_directory_is_opened(run: RunFolder, tmp_path: Path) -> None:
-    """Links on the way to a run are allowed, only those inside are not."""
+    """Links in the path of a run are allowed; links inside the run are not."""
     (tmp_path / "link").symlink_to(run.path)
 
     assert open_run(tmp_path / "link", tmp_path).path == tmp_path / "link"

@@ -1,4 +1,4 @@
-"""Runs are found by path or name and listed with their results, broken ones included."""
+"""Runs are found by path or name, and listed with their results, even if some are broken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
-    """A clock that a test sets: its only item is the time."""
+    """A clock that a test sets: a list with the time as its only item."""
     now = [NOON]
     monkeypatch.setattr(folder, "utc_now", lambda: now[0])
     return now
@@ -41,7 +41,7 @@ def finished_run(runs_dir: Path, name: str = "a", **facts: Any) -> RunFolder:
 
 
 def a_run(runs_dir: Path, name: str, created: str = "2026-11-21T12:00:00.000Z") -> RunFolder:
-    """Create a run with a time of creation."""
+    """Create a run at a given time."""
     run = create_run(runs_dir, name, {"config.yaml": ""}, facts={"mode": "fine-tuning", "backbone": "VGG16"})
     update_facts(run, {"created": created})
     return run
@@ -89,7 +89,7 @@ def test_a_finished_run_has_all_its_metrics(tmp_path: Path) -> None:
 
 
 def test_a_run_without_metrics_has_dashes(tmp_path: Path) -> None:
-    """A run in progress has a state, a mode and a backbone, but no metrics yet."""
+    """A run in progress is listed with state, mode and backbone, and dashes for metrics."""
     with locked(a_run(tmp_path, "a")):
         (summary,) = list_runs(tmp_path)
 
@@ -97,12 +97,12 @@ def test_a_run_without_metrics_has_dashes(tmp_path: Path) -> None:
 
 
 def test_no_folder_is_no_runs(tmp_path: Path) -> None:
-    """A missing folder is treated like an empty one."""
+    """A missing folder gives an empty list."""
     assert list_runs(tmp_path / "nowhere") == ()
 
 
 def test_runs_are_in_the_order_of_their_creation(tmp_path: Path) -> None:
-    """The time in run.json decides, so renamed and copied runs keep their place."""
+    """Runs are sorted by the time in run.json, so renamed and copied runs keep their position."""
     for name, hour in (("b", 2), ("c", 1), ("a", 3)):
         a_run(tmp_path, name, f"2026-11-21T0{hour}:00:00.000Z")
 
@@ -118,7 +118,7 @@ def test_runs_are_in_the_order_of_their_creation(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_run_is_listed_as_such(tmp_path: Path, text: str | None, code: str) -> None:
-    """The other runs are listed as usual, and the broken one has the reason."""
+    """A broken run is listed with the reason, and the other runs as usual."""
     good, bad = a_run(tmp_path, "good"), a_run(tmp_path, "bad")
     bad.facts.unlink() if text is None else bad.facts.write_text(text)
     summaries = {run.path: run for run in list_runs(tmp_path)}
@@ -132,7 +132,7 @@ def test_a_broken_run_is_listed_as_such(tmp_path: Path, text: str | None, code: 
 
 
 def test_a_run_that_lost_a_file_is_broken(tmp_path: Path) -> None:
-    """A finished run needs its config and its model; a run in progress has no model yet."""
+    """A finished run without its config or model is broken; a run in progress needs no model."""
     finished, running = a_finished_run(tmp_path, "a"), a_run(tmp_path, "b")
     assert [run.problem for run in list_runs(tmp_path)] == [None, None]
 
@@ -149,7 +149,7 @@ def test_a_run_that_lost_a_file_is_broken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("metrics", [None, {}, {"test": None}, {"test": {}}])
 def test_metrics_that_are_not_there_are_dashes(tmp_path: Path, metrics: object) -> None:
-    """A split may not have been evaluated."""
+    """Metrics of a split that was not evaluated are shown as dashes."""
     update_facts(a_run(tmp_path, "a"), {"metrics": metrics})
     (summary,) = list_runs(tmp_path)
 
@@ -171,7 +171,7 @@ def test_metrics_that_are_not_there_are_dashes(tmp_path: Path, metrics: object) 
     ],
 )
 def test_a_run_with_facts_of_another_type_is_broken(tmp_path: Path, facts: dict[str, Any]) -> None:
-    """It is listed as such, and the other runs as usual."""
+    """A run with facts of the wrong type is listed as broken, and the other runs as usual."""
     a_run(tmp_path, "a")
     update_facts(a_run(tmp_path, "b"), facts)
     states = {run.name.partition("_")[2]: (run.state, run.problem) for run in list_runs(tmp_path)}
@@ -183,7 +183,7 @@ def test_a_run_with_facts_of_another_type_is_broken(tmp_path: Path, facts: dict[
 
 
 def test_the_newest_finished_run_is_the_default(tmp_path: Path, clock: list[datetime]) -> None:
-    """The time of creation decides, not the name or the age of files; unfinished runs do not count."""
+    """The newest run is determined by creation time, not by name or file dates; unfinished runs are ignored."""
     old = finished_run(tmp_path, "z")
     clock[0] += timedelta(seconds=0.25)
     newest = finished_run(tmp_path, "a")
@@ -195,7 +195,7 @@ def test_the_newest_finished_run_is_the_default(tmp_path: Path, clock: list[date
 
 
 def test_a_run_is_opened_by_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path may be relative and may end in a slash; the path of the run is absolute."""
+    """The path can be relative and end with a slash; the run's path is absolute."""
     run = finished_run(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
 
@@ -204,7 +204,7 @@ def test_a_run_is_opened_by_its_directory(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_current_folder_can_be_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`.` is a path like any other."""
+    """`.` opens the run in the current folder."""
     run = finished_run(tmp_path)
     monkeypatch.chdir(run.path)
 
@@ -212,14 +212,14 @@ def test_the_current_folder_can_be_a_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_run_is_opened_by_the_name_of_its_directory(tmp_path: Path) -> None:
-    """For runs in the folder of the runs, the name of the directory is enough."""
+    """Runs in the folder of the runs can be opened by the name of their directory."""
     run = finished_run(tmp_path)
 
     assert open_run(run.path.name, tmp_path) == run
 
 
 def test_a_run_is_opened_by_its_own_name(tmp_path: Path, clock: list[datetime]) -> None:
-    """The newest finished run of a name is found, else the newest unfinished one; or the other way round."""
+    """Of the runs with a name, the newest finished one is preferred, or the newest unfinished one if requested."""
     finished_run(tmp_path, "a")
     clock[0] += timedelta(seconds=1)
     newest = finished_run(tmp_path, "a")
@@ -235,7 +235,7 @@ def test_a_run_is_opened_by_its_own_name(tmp_path: Path, clock: list[datetime]) 
 
 
 def test_a_folder_of_the_same_name_does_not_hide_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder `a` in the current folder that is not a run does not stand for the run `a`."""
+    """A folder `a` in the current folder that is not a run does not hide the run `a`."""
     run = finished_run(tmp_path / "runs", "a")
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -244,7 +244,7 @@ def test_a_folder_of_the_same_name_does_not_hide_a_run(tmp_path: Path, monkeypat
 
 
 def test_a_copied_run_works_where_it_is(tmp_path: Path) -> None:
-    """A run does not depend on the folder that holds it."""
+    """A run can be opened in any folder."""
     run = finished_run(tmp_path / "runs", engine="keras")
     shutil.copytree(run.path, tmp_path / "usb" / "my-run")
     copy = open_run(tmp_path / "usb" / "my-run", tmp_path / "runs")
@@ -254,7 +254,7 @@ def test_a_copied_run_works_where_it_is(tmp_path: Path) -> None:
 
 
 def test_an_unknown_run_lists_what_there_is(tmp_path: Path, clock: list[datetime]) -> None:
-    """The nearest names come first."""
+    """The error lists existing runs, those with similar names first."""
     finished_run(tmp_path, "vgg16-features")
     create_run(tmp_path, "mobilenet", FILES)
 
@@ -269,7 +269,7 @@ def test_an_unknown_run_lists_what_there_is(tmp_path: Path, clock: list[datetime
 
 
 def test_a_long_list_of_runs_is_shortened(tmp_path: Path, clock: list[datetime]) -> None:
-    """Eight names are listed, the others are counted."""
+    """Eight names are listed, and the others are counted."""
     for k in range(11):
         create_run(tmp_path, f"r{k}", FILES)
 
@@ -281,7 +281,7 @@ def test_a_long_list_of_runs_is_shortened(tmp_path: Path, clock: list[datetime])
 
 
 def test_no_finished_run_lists_the_others(tmp_path: Path, clock: list[datetime]) -> None:
-    """If the newest finished run is needed, unfinished ones are only listed."""
+    """If a finished run is required and there is none, the error lists the unfinished ones."""
     create_run(tmp_path, "a", FILES)
 
     with pytest.raises(RunError) as caught:
@@ -293,7 +293,7 @@ def test_no_finished_run_lists_the_others(tmp_path: Path, clock: list[datetime])
 
 @pytest.mark.parametrize("folder_exists", [True, False])
 def test_an_empty_folder_of_runs_has_no_run(tmp_path: Path, folder_exists: bool) -> None:
-    """An empty folder and a missing one are treated alike."""
+    """An empty folder and a missing folder give the same error."""
     runs = tmp_path / "runs"
     if folder_exists:
         runs.mkdir()
@@ -306,7 +306,7 @@ def test_an_empty_folder_of_runs_has_no_run(tmp_path: Path, folder_exists: bool)
 
 
 def test_a_directory_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
-    """A folder of images, for example, is not a run."""
+    """A directory that is not a run, such as a folder of images, is an error."""
     (tmp_path / "images").mkdir()
 
     with pytest.raises(RunError) as caught:
@@ -317,7 +317,7 @@ def test_a_directory_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_broken_run_does_not_hide_the_others(tmp_path: Path, clock: list[datetime]) -> None:
-    """Runs that cannot be read are skipped when the newest is looked for."""
+    """Unreadable runs are skipped in the search for the newest run."""
     run = finished_run(tmp_path)
     clock[0] += timedelta(seconds=1)
     finished_run(tmp_path).facts.write_text("{")
@@ -326,7 +326,7 @@ def test_a_broken_run_does_not_hide_the_others(tmp_path: Path, clock: list[datet
 
 
 def test_an_interrupted_run_is_listed_as_such(tmp_path: Path) -> None:
-    """Its run.json says `running`, but no process holds its lock."""
+    """A run whose run.json says `running` but whose lock is free is listed as interrupted."""
     run = a_run(tmp_path, "a")
     run.lock.touch()
     (summary,) = list_runs(tmp_path)

@@ -1,4 +1,4 @@
-"""A run has a log, and the traceback of a bug is written to one."""
+"""A run has a log, and the traceback of a bug is written to a log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[RunFolder]:
-    """A new run; after the test the logger must be as before."""
+    """Create a run, and check afterwards that the logger is unchanged."""
     before = (LOGGER.level, list(LOGGER.handlers))
     yield create_run(tmp_path / "runs", "a", {"config.yaml": ""})
 
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 
 
 def lines(run: RunFolder) -> list[str]:
-    """Return the lines of the log without the times."""
+    """Return the lines of the log without their times."""
     return [re.sub(rf"^{STAMP} ", "", line) for line in run.log.read_text().splitlines()]
 
 
@@ -41,7 +41,7 @@ def raise_within(run: RunFolder, error: BaseException) -> None:
 
 
 def test_messages_are_in_the_log(run: RunFolder) -> None:
-    """The log has every message, even those that --quiet does not show."""
+    """The log contains every message, even those that --quiet hides."""
     screen = StringIO()
     with recording(run):
         console = Console(screen, quiet=True)
@@ -60,7 +60,7 @@ def test_messages_are_in_the_log(run: RunFolder) -> None:
 
 
 def test_messages_from_before_the_run_are_in_its_log(run: RunFolder) -> None:
-    """They come first, in order and once; recording the run again adds only what is logged then."""
+    """Earlier messages come first, in order and once; a second recording adds only new messages."""
     with remembering(), remembering():
         LOGGER.debug("before")
         with recording(run):
@@ -75,7 +75,7 @@ def test_messages_from_before_the_run_are_in_its_log(run: RunFolder) -> None:
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process cannot be set on Windows")
 def test_every_line_has_its_time_in_utc(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logs of machines in different time zones can be compared."""
+    """Times are in UTC, so that logs of different machines can be compared."""
     record = {"msg": "hello", "levelno": logging.INFO, "levelname": "INFO", "created": 0.25, "msecs": 250.0}
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
@@ -88,7 +88,7 @@ def test_every_line_has_its_time_in_utc(run: RunFolder, monkeypatch: pytest.Monk
 
 
 def test_a_resumed_run_appends_to_its_log(run: RunFolder) -> None:
-    """Earlier lines are kept."""
+    """Resuming a run keeps the lines of its log."""
     for text in ("first", "second"):
         with recording(run):
             LOGGER.info(text)
@@ -97,7 +97,7 @@ def test_a_resumed_run_appends_to_its_log(run: RunFolder) -> None:
 
 
 def test_messages_outside_a_run_are_in_no_log(run: RunFolder) -> None:
-    """Nothing is written after the block."""
+    """Messages after the block are not written to the log."""
     with recording(run):
         pass
     LOGGER.info("later")
@@ -106,7 +106,7 @@ def test_messages_outside_a_run_are_in_no_log(run: RunFolder) -> None:
 
 
 def test_a_user_error_makes_the_run_failed(run: RunFolder) -> None:
-    """All problems are in the log, the first one is in run.json, and there is no traceback."""
+    """The log has all problems without a traceback, and run.json has the first one."""
     with pytest.raises(ConfigError):
         raise_within(run, ConfigError(["one", "two"]))
 
@@ -127,7 +127,7 @@ def test_a_bug_makes_the_run_failed_and_leaves_its_traceback_in_the_log(run: Run
 
 
 def test_too_little_memory_makes_the_run_failed_and_is_no_bug(run: RunFolder) -> None:
-    """The reason is in run.json and in the log, without a traceback, and what is raised has a remedy."""
+    """The log and run.json have the reason without a traceback, and the error has a remedy."""
     with pytest.raises(MachineError) as error:
         raise_within(run, MemoryError("Unable to allocate 28 GiB"))
 
@@ -137,7 +137,7 @@ def test_too_little_memory_makes_the_run_failed_and_is_no_bug(run: RunFolder) ->
 
 
 def test_a_signal_makes_the_run_stopped(run: RunFolder) -> None:
-    """It can be resumed; its log names the signal."""
+    """A signal leaves a run that can be resumed, and the log names the signal."""
     with pytest.raises(KeyboardInterrupt):
         raise_within(run, KeyboardInterrupt())
 
@@ -146,7 +146,7 @@ def test_a_signal_makes_the_run_stopped(run: RunFolder) -> None:
 
 
 def test_a_deleted_run_does_not_hide_the_error(run: RunFolder) -> None:
-    """If the failure cannot be recorded, the original error is raised."""
+    """If the failure cannot be recorded, the original error is still raised."""
     shutil.rmtree(run.path)
     run.path.mkdir()
 
@@ -156,7 +156,7 @@ def test_a_deleted_run_does_not_hide_the_error(run: RunFolder) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_log_on_a_full_disk_does_not_end_the_run(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only the messages are lost."""
+    """On a full disk, only log messages are lost."""
     run.log.symlink_to("/dev/full")
     with recording(run):
         LOGGER.info("hello")
@@ -173,7 +173,7 @@ def caught(message: str) -> Exception:
 
 
 def test_a_bug_outside_a_run_is_logged_in_the_folder_of_the_runs(tmp_path: Path) -> None:
-    """The file is in a hidden folder and named by the time; two in one second have two files."""
+    """The log is in a hidden folder and named by time; two bugs in one second get two files."""
     logs = [bug_log(caught(f"number {k}"), tmp_path / "runs") for k in range(2)]
 
     assert len(set(logs)) == 2
@@ -185,7 +185,7 @@ def test_a_bug_outside_a_run_is_logged_in_the_folder_of_the_runs(tmp_path: Path)
 
 
 def test_the_temporary_folder_is_used_if_no_log_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder of the runs may be read-only, or a file."""
+    """If the folder of the runs is read-only or a file, the log is written to the temporary folder."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     (tmp_path / "runs").write_text("a file")

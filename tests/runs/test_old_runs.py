@@ -1,7 +1,7 @@
-"""Runs of an earlier version, from before names in their files changed.
+"""Runs from an earlier version, whose files use different names, still work.
 
-`tests/data/old_runs.zip` holds a dataset, a finished run and one that was interrupted inside its third epoch of six.
-`@ROOT@` stands for the folder in which they lie.
+`tests/data/old_runs.zip` contains a dataset, a finished run, and a run that was interrupted in its third epoch of six.
+`@ROOT@` is a placeholder for the folder that contains them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PLACEHOLDER = b"@ROOT@"
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with `dataset/`, `runs/finished/` and `runs/interrupted/`."""
+    """Return a folder with `dataset/`, `runs/finished/` and `runs/interrupted/`."""
     with zipfile.ZipFile(ARCHIVE) as archive:
         archive.extractall(tmp_path)
     for path in tmp_path.rglob("*"):
@@ -50,7 +50,7 @@ def test_old_runs_are_listed(root: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_old_run_predicts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The probabilities are those of the version that trained the run."""
+    """`predict` gives the probabilities of the version that trained the run."""
     assert main(["predict", str(root / "dataset/test/rings/rings0.png"), "--run", "finished", "--json"]) == 0
     (prediction,) = json.loads(capsys.readouterr().out)
     found = {one["label"]: one["probability"] for one in prediction["predictions"]}
@@ -59,7 +59,7 @@ def test_an_old_run_predicts(root: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_old_run_is_evaluated(root: Path) -> None:
-    """The test metrics are those in its metrics.json."""
+    """`evaluate` gives the test metrics in the run's metrics.json."""
     stored = json.loads((root / "runs/finished/metrics.json").read_text(encoding="utf-8"))["test"]
 
     found = cnncli.evaluate(root / "runs" / "finished").metrics
@@ -70,7 +70,7 @@ def test_an_old_run_is_evaluated(root: Path) -> None:
 
 
 def test_an_old_run_is_fine_tuned(root: Path) -> None:
-    """A new run continues the old one."""
+    """`finetune` starts a new run from the old one."""
     assert main(["finetune", "finished", "--unfreeze", "1", "--epochs", "1", "-q"]) == 0
     (new,) = {path.name for path in (root / "runs").iterdir() if not path.name.startswith(".")} - {
         "finished",
@@ -83,7 +83,7 @@ def test_an_old_run_is_fine_tuned(root: Path) -> None:
 
 
 def test_an_interrupted_old_run_is_resumed(root: Path) -> None:
-    """It continues from its checkpoint inside the third epoch; the epochs before keep their values."""
+    """The run resumes from its checkpoint in the third epoch; the values of earlier epochs do not change."""
     run = root / "runs" / "interrupted"
     before = history(run)
 
@@ -98,7 +98,7 @@ def test_an_interrupted_old_run_is_resumed(root: Path) -> None:
 
 
 def test_an_old_run_is_extended(root: Path) -> None:
-    """More epochs continue a finished old run."""
+    """A finished old run can be trained for more epochs."""
     run = root / "runs" / "finished"
     before = history(run)
 

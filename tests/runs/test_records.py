@@ -1,4 +1,4 @@
-"""History as a table and as TensorBoard's curves."""
+"""The history is written as a table and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _with(**metrics: float) -> HistoryRow:
 
 
 def test_the_columns_of_the_table(tmp_path: Path) -> None:
-    """The header names every column in order, and one line is one epoch."""
+    """The header names every column in order, and each epoch is one line."""
     write_history(tmp_path / "history.csv", [ROW])
 
     assert (tmp_path / "history.csv").read_text() == (
@@ -47,7 +47,7 @@ def test_the_columns_of_the_table(tmp_path: Path) -> None:
 
 @given(st.lists(ROWS, max_size=4))
 def test_rows_read_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, rows: list[HistoryRow]) -> None:
-    """Every number keeps all its digits."""
+    """Numbers are written with all their digits."""
     path = tmp_path_factory.getbasetemp() / "history.csv"
     write_history(path, rows)
 
@@ -55,7 +55,7 @@ def test_rows_read_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, ro
 
 
 def test_nan_and_infinity_read_back(tmp_path: Path) -> None:
-    """A loss of NaN or infinity is kept as such."""
+    """Losses of NaN and infinity are preserved."""
     write_history(tmp_path / "history.csv", [_with(loss=math.nan, val_loss=math.inf)])
     (row,) = read_history(tmp_path / "history.csv")
 
@@ -64,7 +64,7 @@ def test_nan_and_infinity_read_back(tmp_path: Path) -> None:
 
 
 def test_columns_of_a_later_version_are_left_out(tmp_path: Path) -> None:
-    """A table with more columns, in another order, gives the same rows."""
+    """Additional columns are ignored, and the order of columns does not matter."""
     names = (*reversed(columns()), "later")
     values = [*(str(value) for value in reversed(ROW.to_dict().values())), "x"]
     (tmp_path / "history.csv").write_text(",".join(names) + "\n" + ",".join(values) + "\n")
@@ -82,7 +82,7 @@ def test_columns_of_a_later_version_are_left_out(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_table_is_an_error(tmp_path: Path, text: str) -> None:
-    """Missing columns, words for numbers, cut lines and binary data are a RunError that names the file."""
+    """Missing columns, words instead of numbers, truncated lines and binary data are errors that name the file."""
     (tmp_path / "history.csv").write_bytes(text.encode("utf-8", "surrogateescape") + b"\n")
 
     if text == "\udcff":
@@ -102,7 +102,7 @@ def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
 
 
 def test_each_epoch_is_on_disk_before_the_next(tmp_path: Path) -> None:
-    """A killed run keeps its finished epochs."""
+    """The history of a killed run contains all finished epochs."""
     pytest.importorskip("tensorflow")
     run = RunFolder(tmp_path)
     rows = [ROW, replace(ROW, epoch=2)]
@@ -116,7 +116,7 @@ def test_each_epoch_is_on_disk_before_the_next(tmp_path: Path) -> None:
 
 
 def test_tensorboard_reads_the_curves(tmp_path: Path) -> None:
-    """TensorBoard itself finds training and validation under the same names, so that it draws them together."""
+    """TensorBoard finds training and validation metrics under the same names, so that it plots them together."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
@@ -140,7 +140,7 @@ def test_tensorboard_reads_the_curves(tmp_path: Path) -> None:
 def test_tensorboard_logs_that_cannot_be_written_are_only_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The history is written all the same, since the training is worth more than its curves."""
+    """If TensorBoard logs cannot be written, the history still is."""
     run = RunFolder(tmp_path)
     run.tensorboard.parent.mkdir(parents=True, exist_ok=True)
     run.tensorboard.write_text("a file in the folder's way")

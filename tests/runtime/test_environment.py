@@ -1,4 +1,4 @@
-"""The environment of a run is recorded, and recording it never fails."""
+"""The environment of a run is recorded, and recording it cannot fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnncli.runtime.environment import cnncli_version, cpu, environment, git, pa
 
 
 def test_the_environment_is_plain_data_with_the_versions_that_decide_a_result() -> None:
-    """Every package that computes is recorded with its version, as JSON."""
+    """The record is JSON with the version of every package that computes."""
     record = environment()
 
     assert json.loads(json.dumps(record)) == record
@@ -26,19 +26,19 @@ def test_the_environment_is_plain_data_with_the_versions_that_decide_a_result() 
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
-    """The version is None; no exception is raised."""
+    """The version of a missing package is None."""
     assert package_version("no-such-package-anywhere") is None
 
 
 def test_the_version_without_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the path without metadata, the version is unknown."""
+    """Without package metadata, the version of cnncli is unknown."""
     monkeypatch.setattr(module, "package_version", lambda package: None)
 
     assert cnncli_version() == "unknown"
 
 
 def test_the_processor_is_described() -> None:
-    """The record has model, cores and the threads this process may use."""
+    """The record contains the processor's model, its cores, and the threads that this process may use."""
     record = cpu()
 
     assert record["model"]
@@ -47,7 +47,7 @@ def test_the_processor_is_described() -> None:
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="other systems have no /proc/cpuinfo")
 def test_only_flags_that_matter_are_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """They decide which kernels are used."""
+    """Only processor flags that select kernels are recorded."""
     text = "processor : 0\nmodel name : Testium 1\nflags : fpu avx2 amx_bf16 avx512_bf16\n\n"
     monkeypatch.setattr(Path, "read_text", lambda self, **options: text)
 
@@ -56,7 +56,7 @@ def test_only_flags_that_matter_are_recorded(monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.mark.parametrize("text", ["", "Processor without colon\n", "processor : 0\nBogoMIPS : 50.00\n"])
 def test_a_processor_without_flags_is_accepted(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """ARM processors and containers have other lines."""
+    """ARM processors and containers, whose descriptions have no flags, are accepted."""
     monkeypatch.setattr(Path, "read_text", lambda self, **options: text)
 
     assert cpu()["flags"] is None

@@ -14,7 +14,7 @@ MEMINFO = "MemTotal: 16000 kB\nMemAvailable:    8000 kB\nSwapFree:    1000 kB\nH
 
 
 def test_a_container_has_what_its_limit_allows(tmp_path: Path) -> None:
-    """Cached pages of files can be dropped, so they count as free."""
+    """In a container, available memory follows from its limit; cached pages of files count as free."""
     (tmp_path / "meminfo").write_text(MEMINFO)
     (tmp_path / "memory.max").write_text("5000000\n")
     (tmp_path / "memory.stat").write_text("anon 2000000\nfile 2500000\n")
@@ -23,7 +23,7 @@ def test_a_container_has_what_its_limit_allows(tmp_path: Path) -> None:
 
 
 def test_without_a_limit_the_machine_decides(tmp_path: Path) -> None:
-    """Free swap space is included."""
+    """Without a limit, available memory is that of the machine, including free swap space."""
     (tmp_path / "meminfo").write_text(MEMINFO)
     (tmp_path / "memory.max").write_text("max\n")
 
@@ -32,19 +32,19 @@ def test_without_a_limit_the_machine_decides(tmp_path: Path) -> None:
 
 
 def test_swap_can_be_left_out(tmp_path: Path) -> None:
-    """A batch that is swapped takes a hundred times as long."""
+    """Swap space can be excluded, because a batch in swap takes a hundred times as long."""
     (tmp_path / "meminfo").write_text(MEMINFO)
 
     assert available_bytes(tmp_path, tmp_path, swap=False) == 8000 * 1024
 
 
 def test_available_memory_is_unknown_on_other_systems(tmp_path: Path) -> None:
-    """The result is None, not a guess."""
+    """On other systems the result is None."""
     assert available_bytes(tmp_path, tmp_path) is None
 
 
 def test_memory_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This holds only inside the block."""
+    """Allocations beyond the limit fail inside the block, and only there."""
     monkeypatch.setattr("cnncli.runtime.memory.available_bytes", lambda **_: 200 * 2**20)
     with bounded():
         np.ones(2**20)
@@ -54,7 +54,7 @@ def test_memory_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_lower_limit_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is unchanged after the block."""
+    """A lower limit that was set before is not changed."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     monkeypatch.setattr("cnncli.runtime.memory.available_bytes", lambda **_: 2**50)
     resource.setrlimit(resource.RLIMIT_DATA, (2**40, before[1]))

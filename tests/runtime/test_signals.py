@@ -1,4 +1,4 @@
-"""The first signal raises or is recorded, the second one ends the process."""
+"""The first signal is raised or recorded; the second one ends the process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXCEPTIONS = {
 
 @pytest.mark.parametrize("number", EXCEPTIONS)
 def test_the_first_signal_raises(number: signal.Signals) -> None:
-    """Ctrl-C raises KeyboardInterrupt, the others `Terminated`; no `except Exception` catches either."""
+    """Ctrl-C raises KeyboardInterrupt, other signals raise `Terminated`; `except Exception` catches neither."""
     with pytest.raises(EXCEPTIONS[number]) as caught, raising():
         signal.raise_signal(number)
 
@@ -37,7 +37,7 @@ def test_the_first_signal_raises(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", EXCEPTIONS)
 def test_a_signal_is_found_behind_the_exception_of_a_library(number: signal.Signals) -> None:
-    """An extension module that is interrupted during its import raises "initialization failed"."""
+    """A signal is recognized as the cause of "initialization failed", raised by an extension module during import."""
 
     def imported() -> None:
         try:
@@ -54,7 +54,7 @@ def test_a_signal_is_found_behind_the_exception_of_a_library(number: signal.Sign
 @pytest.mark.parametrize("number", EXCEPTIONS)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_that_a_destructor_swallows_is_obeyed_later(number: signal.Signals) -> None:
-    """Python ignores what a destructor raises; the next image or training step raises it again."""
+    """A signal raised in a destructor, which Python ignores, is raised again at the next image or training step."""
 
     class Interrupted:
         def __del__(self) -> None:
@@ -76,7 +76,7 @@ def test_a_signal_that_a_destructor_swallows_is_obeyed_later(number: signal.Sign
 
 @pytest.mark.parametrize("number", EXCEPTIONS)
 def test_a_noted_signal_raises_when_it_is_obeyed(number: signal.Signals) -> None:
-    """Nothing is raised before `obey` is called."""
+    """A noted signal is raised by `obey`, not before."""
     with noted() as stop:
         assert not stop
         stop.obey()
@@ -87,7 +87,7 @@ def test_a_noted_signal_raises_when_it_is_obeyed(number: signal.Signals) -> None
 
 
 def test_the_previous_handlers_are_restored() -> None:
-    """The handlers of an enclosing block come back as well."""
+    """Handlers are restored after the block, including those of an enclosing block."""
     before = signal.getsignal(signal.SIGINT)
     with raising():
         outside = signal.getsignal(signal.SIGINT)
@@ -115,7 +115,7 @@ with handling():
 @pytest.mark.parametrize("first", EXCEPTIONS)
 @pytest.mark.parametrize("second", EXCEPTIONS)
 def test_a_second_urgent_signal_ends_the_process(how: str, first: signal.Signals, second: signal.Signals) -> None:
-    """SIGINT and SIGTERM end it at once; SIGHUP and SIGXCPU repeat by themselves and are ignored."""
+    """A second SIGINT or SIGTERM ends the process at once; SIGHUP and SIGXCPU can repeat and are then ignored."""
     command = [sys.executable, "-c", TWO_SIGNALS, how, str(int(first)), str(int(second))]
 
     expected = 128 + second if second in (signal.SIGINT, signal.SIGTERM) else 0
@@ -127,7 +127,7 @@ def test_a_second_urgent_signal_ends_the_process(how: str, first: signal.Signals
 def test_an_ignored_signal_stays_ignored(
     handling: Callable[[], AbstractContextManager[object]], number: signal.Signals
 ) -> None:
-    """Shells and nohup start processes that way; SIGTERM is handled all the same."""
+    """Signals ignored at the start, as under nohup, stay ignored; SIGTERM is always handled."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         with handling():
@@ -139,7 +139,7 @@ def test_an_ignored_signal_stays_ignored(
 
 
 def test_another_thread_leaves_signals_alone() -> None:
-    """A notebook that runs cnncli in a thread keeps its own handlers."""
+    """Outside the main thread, as in some notebooks, signal handlers are not changed."""
     before, seen = signal.getsignal(signal.SIGINT), []
 
     def work() -> None:
@@ -154,7 +154,7 @@ def test_another_thread_leaves_signals_alone() -> None:
 
 
 def test_work_is_saved_when_the_terminal_is_closed(tmp_path: Path) -> None:
-    """The process gets SIGHUP and can write to its terminal no more, but finishes what it has open."""
+    """After SIGHUP, a process that can no longer write to its terminal still saves its work."""
     process, terminal = pty.fork()
     if process == 0:
         _work_until_stopped(tmp_path / "saved")

@@ -13,7 +13,7 @@ from cnncli.runtime.threads import batched, map_ordered
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
-    """The order holds although the first item takes longest."""
+    """Results keep the order of the items, even if the first one takes longest."""
 
     def slow_first(number: int) -> int:
         time.sleep(0.05 if number == 0 else 0.0)
@@ -23,7 +23,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 
 def test_few_results_are_computed_in_advance() -> None:
-    """Decoded images take memory until they are used."""
+    """Only a few results are computed ahead, because decoded images take memory."""
     started: list[int] = []
     lock = threading.Lock()
 
@@ -41,7 +41,7 @@ def test_few_results_are_computed_in_advance() -> None:
 
 
 def test_an_error_is_raised_in_place_of_its_result() -> None:
-    """Earlier results have been yielded."""
+    """An error is raised after all earlier results have been yielded."""
     results = map_ordered(lambda number: 1 // (3 - number), range(6))
 
     assert [next(results) for _ in range(3)] == [0, 0, 1]
@@ -52,7 +52,7 @@ def test_an_error_is_raised_in_place_of_its_result() -> None:
 @settings(deadline=None)
 @given(items=st.lists(st.integers()), size=st.integers(1, 7))
 def test_batches_hold_every_item_once(items: list[int], size: int) -> None:
-    """Batches keep the order, and all but the last one are full."""
+    """Batches keep the order, and all batches but the last are full."""
     batches = list(batched(items, size))
 
     assert [item for batch in batches for item in batch] == items

@@ -1,4 +1,4 @@
-"""The audit fails for a known vulnerability with a fix, and not for a missing answer."""
+"""The audit fails for a known vulnerability with a fix, but not for a missing answer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_vulnerability_without_a_fix_or_accepted_passes(
 def test_missing_answer_is_reported_and_passes(
     stdout: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line says why there is no answer."""
+    """A missing answer is reported in one line with the reason."""
     _answer_with(monkeypatch, stdout, "Traceback\nERROR: cannot connect")
     assert audit.main() == 0
     assert capsys.readouterr().out == f"audit skipped: {reason}\n"
@@ -78,7 +78,7 @@ def test_slow_answer_is_abandoned(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_missing_tool_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The message has the command that installs pip-audit."""
+    """The message contains the command that installs pip-audit."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert audit.main() == 0
     assert capsys.readouterr().out.startswith("audit skipped: pip-audit is not installed")

@@ -1,4 +1,4 @@
-"""The benchmarks measure sides in turns, save their findings, and write the tables from them."""
+"""The benchmarks measure sides alternately, save their findings, and write tables from them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_seconds_are_measured_after_a_warm_up() -> None:
 
 
 def test_a_side_is_its_median() -> None:
-    """One slow round changes the spread, but not the value of a side."""
+    """A slow round changes the spread, but not the value, of a side."""
     samples = Samples((1.0, 2.0, 90.0, 2.0, 3.0))
 
     assert (samples.median, samples.lowest, samples.highest) == (2.0, 1.0, 90.0)
@@ -99,14 +99,14 @@ def test_medians_are_compared(comparison: str, compared: float) -> None:
     ],
 )
 def test_targets_are_inclusive_bounds(target: Target | None, is_reached: bool | None) -> None:
-    """A target is reached at its bounds, for the comparison and for cnncli's own median."""
+    """A value equal to its bound reaches the target, for comparisons and for cnncli's own median."""
     finding = Finding("f", "u", Samples((10.0,)), "o", Samples((2.0,)), target=target)
 
     assert finding.is_reached is is_reached
 
 
 def test_records_survive_a_round_trip(tmp_path: Path) -> None:
-    """Records are read from JSON lines as they were written."""
+    """Records are unchanged after they are written to JSON lines and read again."""
     records = [_record(_finding()), _record(Finding("alone", "s", Samples((0.5,)), note="a remark"), quick=True)]
     for record in records:
         append(tmp_path / "results", record)
@@ -115,7 +115,7 @@ def test_records_survive_a_round_trip(tmp_path: Path) -> None:
 
 
 def test_the_newest_measurement_counts() -> None:
-    """The newest record counts, and a quick one only replaces an older quick one."""
+    """The newest record is used, but a quick record replaces only an older quick one."""
     old, new = _record(_finding(), time="2026-11-21T12:00:00"), _record(_finding((20.0,)), time="2026-11-21T13:00:00")
     quick = _record(_finding((1.0,)), quick=True, time="2026-11-21T14:00:00")
 
@@ -141,7 +141,7 @@ def test_the_table_has_only_values_of_records(tmp_path: Path) -> None:
 
 
 def test_a_missed_target_is_explained() -> None:
-    """The table explains a missed target with the entry in limits.yaml, or says that the cause is unknown."""
+    """For a missed target, the table shows the reason in limits.yaml, or states that it is unknown."""
     record = _record(_finding(least=6.0))
 
     assert "- forward against Keras: the cause is not known" in document([record], NOTHING_KNOWN)
@@ -169,7 +169,7 @@ def test_quick_records_are_marked() -> None:
 
 
 def test_each_machine_has_a_section() -> None:
-    """Values of two machines are never in the same table."""
+    """Values of different machines are never in the same table."""
     other = Record("startup", _finding(), "c", "p", False, "t", 0.0, "abc", {"processor": "Difference Engine"})
     text = document([_record(_finding()), other], NOTHING_KNOWN)
 

@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    """Run a comparison, and return the cells of its table row by row."""
+    """Run a comparison, and return the cells of its table by row."""
     compare_with_keras.main(arguments)
     lines = capsys.readouterr().out.splitlines()
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]

@@ -15,14 +15,14 @@ from scripts.curves_side_by_side import draw_curves_side_by_side
 
 
 def history(n: int) -> list[HistoryRow]:
-    """Return n epochs with losses that fall."""
+    """Return n epochs with falling losses."""
     values = [{"loss": 1 / k, "accuracy": k / n, "val_loss": 2 / k, "val_accuracy": k / n / 2} for k in range(1, n + 1)]
     return [HistoryRow("train", k, 1e-3, metrics, 1.0, 1.0) for k, metrics in enumerate(values, start=1)]
 
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Return the figures that are drawn, instead of writing PNGs."""
+    """Capture the drawn figures instead of writing PNGs."""
     drawn: list[Figure] = []
 
     @contextmanager
@@ -35,7 +35,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def test_runs_side_by_side_share_their_scales(figures: list[Figure]) -> None:
-    """All runs have the same scales for losses, accuracies and epochs, so that columns can be compared."""
+    """All columns have the same scales for losses, accuracies and epochs."""
     draw_curves_side_by_side([("with", history(9), 3), ("without", history(30), 0)], Path("both.png"))
     loss, other_loss, accuracy, other_accuracy = figures[0].axes
     assert loss.get_ylim() == other_loss.get_ylim()

@@ -1,4 +1,4 @@
-"""`scripts/measure_hand_over.py` computes in the same precision as the stages of a training."""
+"""`scripts/measure_hand_over.py` computes in the precision of the stages."""
 
 from __future__ import annotations
 

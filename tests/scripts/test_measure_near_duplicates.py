@@ -11,7 +11,7 @@ from tests.images.making import drawn_image, encoded, write_tree
 
 
 def test_every_kind_of_copy_is_measured(tmp_path: Path) -> None:
-    """The table has a line with the recall of each kind of copy, and copies among the images are listed."""
+    """The table has the recall of each kind of copy, and lists copies among the images."""
     files = {f"{k}.png": encoded(drawn_image(48, 64, seed=k)) for k in range(12)}
     write_tree(tmp_path, {**files, "copy.jpg": encoded(drawn_image(48, 64, seed=3), "JPEG")})
     done = CliRunner().invoke(main, [str(tmp_path), "--count", "5"], catch_exceptions=False)

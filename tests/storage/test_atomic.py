@@ -1,4 +1,4 @@
-"""A file appears complete or not at all."""
+"""A file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cnncli.storage.atomic import replacing, write_atomically
 
 
 def names(folder: Path) -> list[str]:
-    """List a folder, hidden files included."""
+    """Return the names of all files in a folder, including hidden ones."""
     return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("data", [b"\x00\xff", "naïve\r\n", ""])
 def test_a_file_holds_what_was_written(tmp_path: Path, data: bytes | str) -> None:
-    """Text is written as UTF-8 with its own line ends; no temporary file is left."""
+    """Text is written as UTF-8 with its line endings, and no temporary file is left."""
     write_atomically(tmp_path / "a.txt", data)
 
     assert (tmp_path / "a.txt").read_bytes() == (data.encode() if isinstance(data, str) else data)
@@ -27,7 +27,7 @@ def test_a_file_holds_what_was_written(tmp_path: Path, data: bytes | str) -> Non
 
 
 def test_an_old_file_is_replaced(tmp_path: Path) -> None:
-    """The new content takes the place of the old one."""
+    """New content replaces an existing file."""
     write_atomically(tmp_path / "a.txt", "old")
     write_atomically(tmp_path / "a.txt", "new")
 
@@ -35,7 +35,7 @@ def test_an_old_file_is_replaced(tmp_path: Path) -> None:
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
-    """A reader finds the old content while the new one is written."""
+    """Until the new content is complete, readers see the old content."""
     (tmp_path / "a.txt").write_text("old")
     with replacing(tmp_path / "a.txt") as temporary:
         temporary.write_text("ne")
@@ -47,7 +47,7 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
-    """The temporary file is removed, whichever exception was raised."""
+    """After any exception, the old file is unchanged and the temporary file is deleted."""
     (tmp_path / "a.txt").write_text("old")
 
     def write_half() -> None:
@@ -63,7 +63,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: t
 
 
 def test_the_temporary_file_is_hidden_and_keeps_the_suffix(tmp_path: Path) -> None:
-    """It is in the same folder, for the rename; some writers choose a format by the suffix."""
+    """The temporary file is in the same folder and has the same suffix, by which some writers choose the format."""
     with replacing(tmp_path / "model.keras") as temporary:
         temporary.write_bytes(b"")
 
@@ -73,7 +73,7 @@ def test_the_temporary_file_is_hidden_and_keeps_the_suffix(tmp_path: Path) -> No
 
 
 def test_bytes_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order is: sync the file, rename it, sync the folder; any other may leave an empty file after a crash."""
+    """The file is synced, renamed, and its folder synced, in this order, so that a crash leaves no empty file."""
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -94,7 +94,7 @@ def test_bytes_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
 def test_the_umask_sets_the_permissions(tmp_path: Path) -> None:
-    """A file has the permissions of any other new file, not those of a private temporary one."""
+    """The file has the permissions of an ordinary new file, not those of a private temporary file."""
     write_atomically(tmp_path / "a.txt", "text")
     (tmp_path / "b.txt").write_text("text")
 

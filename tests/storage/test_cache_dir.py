@@ -1,4 +1,4 @@
-"""The place of the cache folder."""
+"""The location of the cache folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnncli.storage.cache_dir import cache_dir, make_cache_dir
 
 
 def test_the_variable_wins_and_may_name_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """CNNCLI_CACHE is the folder itself."""
+    """CNNCLI_CACHE takes precedence, and `~` in it is expanded."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
     assert cache_dir() == tmp_path
@@ -23,7 +23,7 @@ def test_the_variable_wins_and_may_name_the_home_folder(monkeypatch: pytest.Monk
 
 
 def test_an_absolute_xdg_folder_comes_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A relative one is ignored, as its specification asks."""
+    """XDG_CACHE_HOME is used next, unless it is relative, as its specification requires."""
     monkeypatch.setenv("CNNCLI_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_dir() == tmp_path / "cnncli"
@@ -34,7 +34,7 @@ def test_an_absolute_xdg_folder_comes_next(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms have other folders")
 def test_the_folder_of_the_platform_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the one that every program of the platform uses for what can be computed again."""
+    """The platform's own cache folder is the default."""
     for name in ("CNNCLI_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     assert cache_dir() == Path.home() / ".cache" / "cnncli"
@@ -42,7 +42,7 @@ def test_the_folder_of_the_platform_comes_last(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("below", ["", "inside", "deep/inside"])
 def test_a_file_in_the_way_of_the_cache_is_refused(below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it has the cache's own name or that of a folder above it."""
+    """A file in place of the cache folder, or of a folder above it, is an error."""
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("CNNCLI_CACHE", str(file / below))
@@ -56,7 +56,7 @@ def test_a_file_in_the_way_of_the_cache_is_refused(below: str, tmp_path: Path, m
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that cannot be written to")
 def test_a_cache_that_cannot_be_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message has the reason that the system gives."""
+    """The error has the operating system's reason."""
     monkeypatch.setenv("CNNCLI_CACHE", "/proc/cnncli")
     with pytest.raises(CacheError) as caught:
         make_cache_dir()
@@ -67,7 +67,7 @@ def test_a_cache_that_cannot_be_made_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_cache_is_made_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is made with the folders above it; a second call changes nothing."""
+    """A missing cache is created with its parent folders; a second call changes nothing."""
     monkeypatch.setenv("CNNCLI_CACHE", str(tmp_path / "a" / "b"))
 
     assert make_cache_dir() == make_cache_dir() == tmp_path / "a" / "b"

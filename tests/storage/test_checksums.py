@@ -1,4 +1,4 @@
-"""Checksums detect damage, and lead to no file outside of the folder."""
+"""Checksums detect damage and give access to no file outside the folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnncli.storage.checksums import CHECKSUMS, checksummed, damage
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checksummed folder with one file."""
+    """Return a folder with one file and checksums."""
     with checksummed(tmp_path / "a") as temporary:
         (temporary / "x.bin").write_bytes(b"x")
     (tmp_path / "secret").write_text("secret")
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_an_unchanged_folder_is_valid(folder: Path) -> None:
-    """Files that other programs add to it do not matter."""
+    """A folder is valid even if other programs add files to it."""
     (folder / ".DS_Store").write_bytes(b"x")
 
     assert damage(folder) is None
@@ -61,7 +61,7 @@ def _pipe(folder: Path) -> None:
     ],
 )
 def test_damage_names_the_file(harm: Callable[[Path], object], named: str, folder: Path) -> None:
-    """No file outside of the folder is read, and a pipe does not block."""
+    """The error names the damaged file; no file outside the folder is read, and a pipe does not block."""
     harm(folder)
 
     problem = damage(folder) or ""

@@ -1,4 +1,4 @@
-"""Locks tell what is in use."""
+"""Locks show which files are in use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOLDER = (
 
 
 def _holder(kind: str, path: Path) -> subprocess.Popen[str]:
-    """Return another process that holds a lock."""
+    """Start a process that holds a lock, and return it."""
     process = subprocess.Popen([sys.executable, "-c", HOLDER, kind, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
@@ -37,7 +37,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["shared", "exclusive"])
 def test_a_lock_of_another_process_ends_with_it(kind: str, tmp_path: Path) -> None:
-    """Until then no other process gets the exclusive lock; a killed process leaves no lock behind."""
+    """No other process can acquire an exclusive lock until its holder ends, even if the holder is killed."""
     process = _holder(kind, tmp_path / "lock")
     try:
         assert try_exclusive(tmp_path / "lock") is None
@@ -48,7 +48,7 @@ def test_a_lock_of_another_process_ends_with_it(kind: str, tmp_path: Path) -> No
 
 
 def test_several_share_a_lock(tmp_path: Path) -> None:
-    """It is free when the last of them releases it; two holders in one process count as two."""
+    """A shared lock is free after all of its holders have released it; two holders in one process count as two."""
     first, second = shared(tmp_path / "lock"), shared(tmp_path / "lock")
 
     first.release()
@@ -59,7 +59,7 @@ def test_several_share_a_lock(tmp_path: Path) -> None:
 
 
 def test_a_lock_ends_with_its_last_reference(tmp_path: Path) -> None:
-    """A holder that forgets to release it blocks no other process."""
+    """A lock that is not released explicitly is released with its last reference."""
     lock = shared(tmp_path / "lock")
     assert try_exclusive(tmp_path / "lock") is None
     del lock
@@ -68,7 +68,7 @@ def test_a_lock_ends_with_its_last_reference(tmp_path: Path) -> None:
 
 
 def test_a_shared_lock_waits_for_the_deleting_process(tmp_path: Path) -> None:
-    """It is then on the file that exists, not on the deleted one."""
+    """The shared lock is then on the new file, not on the deleted one."""
     folder = tmp_path / "folder"
     folder.mkdir()
     deleter = exclusive(folder / "lock")
@@ -87,7 +87,7 @@ def test_a_shared_lock_waits_for_the_deleting_process(tmp_path: Path) -> None:
 
 
 def test_a_shared_lock_becomes_exclusive_only_if_nobody_shares_it(tmp_path: Path) -> None:
-    """It can be shared again after that failed."""
+    """If this fails, the lock stays shared."""
     mine, other = shared(tmp_path / "lock"), shared(tmp_path / "lock")
 
     assert not mine.try_alone()
@@ -97,7 +97,7 @@ def test_a_shared_lock_becomes_exclusive_only_if_nobody_shares_it(tmp_path: Path
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    """A lock creates its file, but no folder; without `create` it creates nothing."""
+    """A lock creates its file but not its folder, and nothing without `create`."""
     with pytest.raises(FileNotFoundError):
         shared(tmp_path / "nowhere" / "lock")
     with pytest.raises(FileNotFoundError):
@@ -106,7 +106,7 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_only_be_read_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store on a read-only disk is shared like any other."""
+    """Entries on a read-only disk can be locked for reading."""
     (tmp_path / "lock").touch()
     plain = os.open
 
@@ -123,7 +123,7 @@ def test_a_file_that_may_only_be_read_can_be_locked(tmp_path: Path, monkeypatch:
 
 
 def test_without_locks_nothing_is_held_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some network file systems have none: what might be in use there is never deleted."""
+    """On a file system without locks, nothing is locked exclusively, so that no entry in use is deleted."""
     without_locks(monkeypatch)
 
     assert shared(tmp_path / "lock").is_current

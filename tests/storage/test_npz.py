@@ -1,4 +1,4 @@
-"""Arrays are read as NumPy wrote them, and a file that declares more than it holds is refused."""
+"""Arrays are read as NumPy wrote them; a file that declares more data than it contains is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnncli.storage.npz import read_arrays
 
 
 def test_arrays_are_read(tmp_path: Path) -> None:
-    """This holds for names with slashes, all dtypes of checkpoints, both orders, and arrays without values."""
+    """Names with slashes, all dtypes of checkpoints, both memory orders and empty arrays are read correctly."""
     arrays = {
         "moved/a/0": np.arange(6, dtype=np.float32).reshape(2, 3),
         "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
@@ -36,7 +36,7 @@ def test_arrays_are_read(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_read_as_by_numpy(tmp_path: Path) -> None:
-    """NumPy reads two bytes without a type."""
+    """bfloat16 arrays are read as NumPy reads them, as two bytes without a type."""
     np.savez(tmp_path / "a.npz", a=np.ones(3, ml_dtypes.bfloat16))
 
     with np.load(tmp_path / "a.npz") as there:
@@ -67,7 +67,7 @@ def _header(descr: str, shape: str) -> str:
     ],
 )
 def test_hostile_array_is_a_value_error(data: bytes, tmp_path: Path) -> None:
-    """No memory is allocated for declared sizes, and nothing is unpickled."""
+    """A hostile array is a ValueError; no memory is allocated for declared sizes, and nothing is unpickled."""
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", data)
 
@@ -76,7 +76,7 @@ def test_hostile_array_is_a_value_error(data: bytes, tmp_path: Path) -> None:
 
 
 def test_compressed_and_foreign_entries_are_value_errors(tmp_path: Path) -> None:
-    """Checkpoints are not compressed and hold only arrays."""
+    """Compressed entries, and entries that are not arrays, are ValueErrors."""
     np.savez_compressed(tmp_path / "packed.npz", a=np.zeros(100))
     with zipfile.ZipFile(tmp_path / "foreign.npz", "w") as archive:
         archive.writestr("a.txt", "x")
@@ -87,7 +87,7 @@ def test_compressed_and_foreign_entries_are_value_errors(tmp_path: Path) -> None
 
 
 def test_a_file_that_is_not_an_archive_is_a_value_error(tmp_path: Path) -> None:
-    """A single array is not an archive."""
+    """A `.npy` file with a single array is a ValueError."""
     file = io.BytesIO()
     np.save(file, np.zeros(3))
     (tmp_path / "a.npz").write_bytes(file.getvalue())

@@ -1,4 +1,4 @@
-"""Untrusted files neither block the reader nor fill its memory."""
+"""Untrusted files can neither block the reader nor fill its memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnncli.storage.safe_io import open_regular, parse_json, read_bytes, read_js
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:
-    """Links are followed; other checks decide whether they are allowed."""
+    """Regular files are read, also through links."""
     (tmp_path / "a").write_bytes(b'{"x": 1}')
     (tmp_path / "link").symlink_to("a")
 
@@ -20,7 +20,7 @@ def test_a_regular_file_is_read(tmp_path: Path) -> None:
 
 
 def test_a_pipe_and_a_device_are_refused_at_once(tmp_path: Path) -> None:
-    """Opening a pipe would wait for a writer, and reading a device would never end."""
+    """Pipes and devices are refused at once, without waiting for data."""
     os.mkfifo(tmp_path / "pipe")
 
     for path in (tmp_path / "pipe", Path("/dev/zero")):
@@ -29,7 +29,7 @@ def test_a_pipe_and_a_device_are_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_and_a_missing_file_have_the_usual_errors(tmp_path: Path) -> None:
-    """The exceptions are those of `open`."""
+    """A folder or a missing file raises the same exception as `open`."""
     with pytest.raises(IsADirectoryError):
         open_regular(tmp_path)
     with pytest.raises(FileNotFoundError):
@@ -37,7 +37,7 @@ def test_a_folder_and_a_missing_file_have_the_usual_errors(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
-    """A sparse file of a terabyte takes no space on disk."""
+    """A file above the limit is not read, even if it is sparse and takes no space on disk."""
     with (tmp_path / "a").open("wb") as file:
         file.truncate(2**40)
 
@@ -47,6 +47,6 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000])
 def test_deeply_nested_json_is_invalid(text: bytes) -> None:
-    """It is a ValueError, not a RecursionError."""
+    """Deeply nested JSON is a ValueError, not a RecursionError."""
     with pytest.raises(ValueError, match="nested too deeply"):
         parse_json(text)

@@ -1,4 +1,4 @@
-"""Zip archives are read within bounds, whatever they declare."""
+"""Zip archives are read within limits, whatever sizes they declare."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _zip(path: Path, method: int = zipfile.ZIP_DEFLATED, data: bytes = ZEROS) ->
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_an_entry_is_read(method: int, tmp_path: Path) -> None:
-    """It may be stored or deflated, and as large as the limit."""
+    """Stored and deflated entries up to the limit are read."""
     with open_zip(_zip(tmp_path / "x.zip", method)) as archive:
         assert read_entry(archive, archive.getinfo("a"), len(ZEROS)) == ZEROS
 
 
 def test_an_entry_that_declares_more_than_allowed_is_not_unpacked(tmp_path: Path) -> None:
-    """The message has its size."""
+    """The error states the size of the entry."""
     with open_zip(_zip(tmp_path / "x.zip")) as archive, pytest.raises(ArchiveRefusedError) as error:
         read_entry(archive, archive.getinfo("a"), len(ZEROS) - 1)
     assert str(error.value) == "a would unpack to 5,000,000 bytes"
@@ -36,7 +36,7 @@ def test_an_entry_that_declares_more_than_allowed_is_not_unpacked(tmp_path: Path
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_unpack_without_a_limit_are_refused(method: int, tmp_path: Path) -> None:
-    """Python unpacks such an entry as a whole, however few bytes are requested."""
+    """Compression methods that Python can only unpack as a whole are refused."""
     with (
         open_zip(_zip(tmp_path / "x.zip", method)) as archive,
         pytest.raises(ArchiveRefusedError, match="is packed by"),
@@ -45,7 +45,7 @@ def test_methods_that_unpack_without_a_limit_are_refused(method: int, tmp_path: 
 
 
 def test_an_entry_of_a_false_size_gives_no_more_than_it_declares(tmp_path: Path) -> None:
-    """It is unpacked block by block, and its checksum does not match."""
+    """An entry with a false size yields at most its declared size, and its checksum does not match."""
     data = bytearray(_zip(tmp_path / "x.zip").read_bytes())
     data[22:26] = struct.pack("<I", 1000)
     listed = data.index(b"PK\x01\x02")
@@ -56,7 +56,7 @@ def test_an_entry_of_a_false_size_gives_no_more_than_it_declares(tmp_path: Path)
 
 
 def test_a_list_of_too_many_entries_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list would take a dozen times its size in memory."""
+    """An archive with too many entries is refused before its directory, which would fill the memory, is read."""
     monkeypatch.setattr(module, "MOST_LIST_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for number in range(100):
@@ -67,13 +67,13 @@ def test_a_list_of_too_many_entries_is_not_read(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x03\x04" * 10])
 def test_a_file_that_is_not_a_zip_is_an_archive_error(data: bytes, tmp_path: Path) -> None:
-    """The exception is one of those that callers handle."""
+    """A file that is not a zip raises one of the archive errors."""
     (tmp_path / "x.zip").write_bytes(data)
     with pytest.raises(ARCHIVE_ERRORS), open_zip(tmp_path / "x.zip"):
         pass
 
 
 def test_small_archives_may_expand_more_than_large_ones() -> None:
-    """The factor is a hundred below five megabytes and approaches four."""
+    """The allowed expansion is a hundredfold below five megabytes, and approaches fourfold for large archives."""
     assert most_unpacked(1000) == 100_000
     assert most_unpacked(10**10) == pytest.approx(4 * 10**10, rel=0.02)

@@ -1,4 +1,4 @@
-"""Messages and progress: on a terminal, in a file, in ASCII, quietly."""
+"""Messages and progress on a terminal, in a file, in ASCII, and with --quiet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Terminal(io.StringIO):
-    """A stream that claims to be a terminal."""
+    """A stream that behaves like a terminal."""
 
     def isatty(self) -> bool:
         """Return True."""
@@ -40,7 +40,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set a terminal of 80 columns, whatever the machine that runs the tests has."""
+    """Set the width of the terminal to 80 columns."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -50,7 +50,7 @@ SCORES = "loss 0.120 (val 0.100) · accuracy 95.0 % (val 98.1 %)"
 
 
 def without_styles(stream: io.StringIO) -> str:
-    """Return what a stream shows, without bold and colors."""
+    """Return a stream's text without bold and colors."""
     return re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())
 
 
@@ -95,7 +95,7 @@ def test_messages_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """The logger behind the console does not print it a second time."""
+    """A warning is not printed a second time by the logger behind the console."""
     Console()
     LOGGER.warning("look")
 
@@ -116,7 +116,7 @@ def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_colors_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], options: dict[str, bool], colored: bool
 ) -> None:
-    """A terminal has colors, unless NO_COLOR is set, it is a dumb terminal, or colors are switched off."""
+    """A terminal gets colors, unless NO_COLOR is set, it is a dumb terminal, or colors are disabled."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stream = Terminal()
@@ -135,7 +135,7 @@ def test_no_colors_in_a_file() -> None:
 
 
 def test_plain_progress_is_a_line_now_and_then_and_one_at_the_end() -> None:
-    """The first line comes after ten seconds, the others at growing intervals; the last one sums up."""
+    """The first line is printed after ten seconds, others at growing intervals, and a summary at the end."""
     console, stream, clock = plain()
     with console.progress(40_000, "decoding") as progress:
         for _ in range(400):
@@ -152,7 +152,7 @@ def test_plain_progress_is_a_line_now_and_then_and_one_at_the_end() -> None:
 
 
 def test_short_work_is_one_line() -> None:
-    """A task of less than ten seconds has only its summary."""
+    """A task of less than ten seconds prints only its summary."""
     console, stream, clock = plain()
     with console.progress(10, "hashing", "files") as progress:
         clock.now += 2
@@ -172,7 +172,7 @@ def test_progress_without_a_total() -> None:
 
 
 def test_time_left_follows_the_recent_rate() -> None:
-    """A slow beginning does not spoil the estimate."""
+    """The time left follows the recent rate, so a slow start does not distort it."""
     clock = Clock()
     progress = Progress("work", 1000, "images", clock)
     clock.now += 100
@@ -185,7 +185,7 @@ def test_time_left_follows_the_recent_rate() -> None:
 
 
 def test_a_task_that_fails_has_no_summary() -> None:
-    """A summary would claim that the task is done."""
+    """A failed task prints no summary, which would suggest that it was completed."""
     console, stream, _ = plain()
 
     with pytest.raises(KeyboardInterrupt), console.progress(10, "work"):
@@ -195,7 +195,7 @@ def test_a_task_that_fails_has_no_summary() -> None:
 
 
 def test_progress_of_nothing() -> None:
-    """Zero images in zero seconds cause neither a division by zero nor a line."""
+    """Zero images in zero seconds print no line and do not divide by zero."""
     console, stream, _ = plain()
     with console.progress(0, "work") as progress:
         progress.advance(0)
@@ -234,7 +234,7 @@ def test_the_line_of_an_epoch() -> None:
 
 
 def test_long_epochs_report_their_progress() -> None:
-    """Within an epoch of minutes there is a line after a minute, then at growing intervals."""
+    """In an epoch of several minutes, a line is printed after a minute and then at growing intervals."""
     console, stream, clock = plain()
     with console.training("head", 2, 1000) as training:
         training.epoch_done(SCORES)
@@ -261,7 +261,7 @@ def test_quiet_training_and_progress_show_nothing() -> None:
 
 
 def test_bars_on_a_terminal() -> None:
-    """A bar with counts, rate and time left moves on a terminal and disappears when the task is done."""
+    """A terminal shows a bar with counts, rate and time left, which disappears when the task is done."""
     stream, clock = Terminal(), Clock()
     console = Console(stream, clock=clock, color=False)
     with console.progress(12_000, "computing features") as progress:
@@ -318,7 +318,7 @@ def test_markup_in_a_message_is_text() -> None:
     "kind", [io.TextIOWrapper, type("TerminalWrapper", (io.TextIOWrapper,), {"isatty": Terminal.isatty})]
 )
 def test_ascii_terminals_get_ascii(kind: Callable[..., io.TextIOWrapper]) -> None:
-    """Dots and dashes that an encoding lacks are replaced by plain signs."""
+    """Dots and dashes that an encoding lacks are replaced with ASCII characters."""
     buffer = io.BytesIO()
     stream = kind(buffer, encoding="ascii", errors="strict")
     console, clock = Console(stream, clock=Clock()), Clock()
@@ -332,14 +332,14 @@ def test_ascii_terminals_get_ascii(kind: Callable[..., io.TextIOWrapper]) -> Non
 
 
 def test_a_table_in_a_file_is_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """Numbers are aligned right, words left, with two spaces between columns."""
+    """Numbers are aligned right and words left, with two spaces between columns."""
     Console().table(["run", "accuracy"], [["vgg16", "0.97"], ["a", "–"]])
 
     assert capsys.readouterr().out == "run    accuracy\nvgg16      0.97\na             –\n"
 
 
 def test_a_table_on_a_terminal_is_drawn() -> None:
-    """The headings are bold and underlined; brackets in a cell are text."""
+    """Headings are bold and underlined, and brackets in a cell are text."""
     with redirect_stdout(Terminal()) as screen:
         Console(screen).table(["run", "accuracy"], [["a[b]", "0.97"]])
 
@@ -360,7 +360,7 @@ RUNS = (
 def test_a_narrow_terminal_hides_the_least_important_columns(
     width: int, hidden: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The remaining cells are unabridged, so that they can be copied, and no line is wider than the terminal."""
+    """The remaining cells are complete, so that they can be copied, and no line is wider than the terminal."""
     monkeypatch.setenv("COLUMNS", str(width))
     columns, rows = RUNS
     with redirect_stdout(Terminal()) as screen:
@@ -373,7 +373,7 @@ def test_a_narrow_terminal_hides_the_least_important_columns(
 
 
 def test_a_long_path_is_wrapped_between_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither words nor quantities are broken; without spaces the cell is the path again."""
+    """Words and quantities are not broken, and removing the spaces from a cell gives the path again."""
     monkeypatch.setenv("COLUMNS", "30")
     path = "data/training_set/golden_retriever/1.jpg"
     with redirect_stdout(Terminal()) as screen:
@@ -386,7 +386,7 @@ def test_a_long_path_is_wrapped_between_its_parts(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_message_is_wrapped_between_words_on_a_terminal() -> None:
-    """Words, commands and the code stay whole, and a suggested command is one line, so that it can be copied."""
+    """Words, commands and the code stay whole, and a suggested command stays on one line so that it can be copied."""
     stream = Terminal()
     console = Console(stream)
     text = "After fixing this, resume with: `cnncli train runs/2026-11-28T105708Z_quickstart` or start a new run"
@@ -403,7 +403,7 @@ def test_a_message_is_wrapped_between_words_on_a_terminal() -> None:
 
 
 def test_the_text_of_a_phase_is_wrapped_between_words() -> None:
-    """On a terminal of 80 columns further lines are indented like the first; in a file the text is one line."""
+    """On a terminal, further lines are indented like the first; in a file, the text is one line."""
     text = "2,562 parameters train from head_logits on in float32 · 3,413,024 frozen, openvino float32 · 140 images"
     stream = Terminal()
     Console(stream).phase("stage head", text)
@@ -448,7 +448,7 @@ def test_control_characters_are_escaped_everywhere(kind: type[io.StringIO], caps
 
 
 def test_warnings_and_errors_end_with_their_code() -> None:
-    """The code is what `cnncli errors` explains; text without one has none."""
+    """Warnings and errors end with their code, which `cnncli errors` explains; text without a code does not."""
     console, stream, _ = plain()
     logging.getLogger("cnncli.example").warning(Message("data-class-missing", "no class"))
     console.show(logging.ERROR, Message("data-class-missing", "no class"))
@@ -464,7 +464,7 @@ def test_warnings_and_errors_end_with_their_code() -> None:
 
 
 def test_codes_are_dim_on_a_terminal() -> None:
-    """The code does not compete with the message."""
+    """Codes are dimmed, so that the message stands out."""
     stream = Terminal()
     Console(stream).show(logging.WARNING, Message("data-class-missing", "no class"))
 
@@ -482,7 +482,7 @@ def test_a_result_goes_to_stdout_even_quietly(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_closed_stderr_does_not_end_the_work() -> None:
-    """Messages to a closed stream are dropped."""
+    """If stderr is closed, messages are dropped and the work continues."""
     stream = io.StringIO()
     console = Console(stream)
     stream.close()
@@ -502,7 +502,7 @@ def test_a_process_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_bars_appear_if_only_stderr_is_a_terminal() -> None:
-    """With stdout in a pipe the bars still move, and the pipe holds only the result."""
+    """If stdout is a pipe, bars still appear on stderr, and the pipe gets only the result."""
     code = (
         "from cnncli.terminal.console import Console\n"
         "console = Console()\n"
@@ -528,7 +528,7 @@ def test_bars_appear_if_only_stderr_is_a_terminal() -> None:
 
 
 def test_plain_consoles_do_not_import_rich() -> None:
-    """Rich, which takes long to import, is imported only for terminals."""
+    """Rich is imported only for terminals, because its import takes long."""
     code = (
         "import io, sys; from cnncli.terminal.console import Console; console = Console(io.StringIO())\n"
         "with console.progress(1, 'a') as progress: progress.advance()\n"

@@ -41,7 +41,7 @@ CELLS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=5)
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    """A duration has about two digits, and never 60 seconds or minutes."""
+    """A duration has about two digits, and never 60 seconds or 60 minutes."""
     assert duration(seconds) == text
 
 
@@ -56,12 +56,12 @@ def test_rates(speed: float, text: str) -> None:
     [(1.0, "1.000"), (0.98125, "0.981"), (0.0099, "0.0099"), (0.0, "0"), (2e-5, "2e-05"), (float("nan"), "nan")],
 )
 def test_decimals(value: float, text: str) -> None:
-    """A number has three decimals, or two digits if it is small."""
+    """A number has three decimals, or two significant digits if it is small."""
     assert decimal(value) == text
 
 
 def test_accuracies_are_percentages_with_one_decimal() -> None:
-    """An accuracy and its interval are written in one way; a value that is NaN stays visible."""
+    """Accuracies and intervals have one format, and NaN stays visible."""
     assert [percent(1.0), percent(0.9934), percent(float("nan"))] == ["100.0 %", "99.3 %", "nan %"]
     assert percent_range(0.9861, 1.0) == "98.6–100.0 %"
     assert right_aligned(["99.3 %", "98.6–99.7 %"])
@@ -69,7 +69,7 @@ def test_accuracies_are_percentages_with_one_decimal() -> None:
 
 @given(st.text(), st.sampled_from(["ascii", "latin-1", "utf-8", "cp1252", None]))
 def test_any_text_can_be_encoded(text: str, encoding: str | None) -> None:
-    """The result can be encoded, and text that can be encoded is unchanged."""
+    """Characters that cannot be encoded are replaced, all others are unchanged."""
     result = encodable(text, encoding)
 
     assert result.encode(encoding or "utf-8") is not None
@@ -86,7 +86,7 @@ TABLES = st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n
 
 @given(TABLES)
 def test_the_columns_of_a_table_are_straight(columns: list[list[str]]) -> None:
-    """Every line fills the widths of the columns, counted in columns of a terminal."""
+    """Every line fills the widths of the columns, measured in terminal columns."""
     lines = plain_table(columns).split("\n")
 
     assert len(lines) == len(columns[0])
@@ -96,7 +96,7 @@ def test_the_columns_of_a_table_are_straight(columns: list[list[str]]) -> None:
 
 @given(TABLES, st.integers(1, 30))
 def test_fitting_a_table_loses_no_character_but_spaces(columns: list[list[str]], width: int) -> None:
-    """Cells are wrapped, not cut, and a table that fits stays as it is."""
+    """Cells are wrapped, not truncated, and a table that fits is unchanged."""
     fitted = fit_table(columns, width)
 
     assert [[cell.replace("\n", "") for cell in column] for column in fitted] == columns
@@ -104,7 +104,7 @@ def test_fitting_a_table_loses_no_character_but_spaces(columns: list[list[str]],
 
 
 def test_wide_letters_take_two_columns() -> None:
-    """Ideographs, which are two columns wide, keep the next column straight."""
+    """Ideographs count as two columns, so that the next column stays aligned."""
     assert plain_table([["a", "猫", "cat"], ["b", "x", "y"]]) == "a    b\n猫   x\ncat  y"
 
 
@@ -120,5 +120,5 @@ def test_wide_letters_take_two_columns() -> None:
     ],
 )
 def test_columns_of_numbers_are_aligned_right(cells: list[str], right: bool) -> None:
-    """A dash stands for an unknown number, and a name that ends in a number is text."""
+    """A dash counts as an unknown number, and a name that ends with a number as text."""
     assert right_aligned(cells) is right

@@ -1,4 +1,4 @@
-"""Suggestions help after a typing error and are silent otherwise."""
+"""Suggestions help after a typo, and only then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnncli.terminal.suggestions import closest, did_you_mean, typing_errors
     [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("seed", "sede", 1), ("nme", "name", 1), ("abcd", "dabc", 2)],
 )
 def test_typing_errors_are_counted(one: str, other: str, errors: int) -> None:
-    """A missing, additional, different or swapped character is one error."""
+    """A missing, additional, different or swapped character counts as one typo."""
     assert typing_errors(one, other) == typing_errors(other, one) == errors
 
 
@@ -28,7 +28,7 @@ def test_typing_errors_are_counted(one: str, other: str, errors: int) -> None:
     ],
 )  # fmt: skip
 def test_close_names_are_suggested(word: str, names: list[str], expected: list[str]) -> None:
-    """The names with the fewest typing errors are returned, or those that begin with the word."""
+    """The names with the fewest typos are suggested, or those that start with the word."""
     assert closest(word, names) == expected
 
 
@@ -36,14 +36,14 @@ def test_close_names_are_suggested(word: str, names: list[str], expected: list[s
     ("word", "name"),
     [("errors", "verbose"), ("wrong", "json"), ("zzz", "VGG16"), ("x", "l1"), ("", "fit"), ("bat", "batch_size")],
 )
-def test_a_wild_guess_is_not_suggested(word: str, name: str) -> None:
-    """Words that share a few letters are not taken for each other."""
+def test_names_that_are_not_close_are_not_suggested(word: str, name: str) -> None:
+    """Words that share only a few letters are not suggested."""
     assert closest(word, [name]) == []
     assert did_you_mean(word, [name]) == ""
 
 
 def test_the_question_lists_at_most_three_names() -> None:
-    """More names would not be an answer."""
+    """At most three names are suggested."""
     assert did_you_mean("resnet", [f"ResNet{n}" for n in (50, 101, 152, 200)]) == (
         "Did you mean ResNet50, ResNet101 or ResNet152?"
     )

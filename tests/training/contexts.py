@@ -1,4 +1,4 @@
-"""Trainings for tests: a context on tiny images, and a run directory that keeps its records."""
+"""Helpers that train on tiny images: a context, and a run directory for the records."""
 
 from __future__ import annotations
 

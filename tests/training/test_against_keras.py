@@ -1,4 +1,4 @@
-"""A stage takes the steps that plain Keras takes, frozen and with the top unfrozen."""
+"""The steps of a stage equal those of plain Keras, with a frozen backbone and with its top unfrozen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLOW = ("VGG16", "DenseNet121", "Xception")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with drawn images and the weights of a small network with batch norm."""
+    """Return a folder with drawn images and the weights of a small network with batch normalization."""
     folder = tmp_path_factory.mktemp("tiny")
     parity.write_case(TINY, folder)
     return folder
@@ -36,7 +36,7 @@ def _base(case: Case, weights: Path) -> Any:
 
 
 def _check(steps: Steps) -> None:
-    """Ten losses that agree, and that went somewhere."""
+    """Check that ten losses agree, and that training changed them."""
     assert len(steps.ours) == parity.STEPS
     assert steps.difference < 1e-4, steps
     assert steps.moved > 0.01
@@ -47,18 +47,18 @@ def _check(steps: Steps) -> None:
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_frozen_steps_lose_what_plain_keras_loses(engine: str, tiny: Path) -> None:
-    """A head trained on cached features loses what a Keras head on `base.predict` loses."""
+    """A head trained on cached features has the losses of a Keras head trained on `base.predict`."""
     _check(parity.compare_frozen(_bench(TINY, tiny, engine), _tiny_base(tiny), TINY))
 
 
 def test_partly_frozen_steps_lose_what_plain_keras_loses(tiny: Path) -> None:
-    """The top unfrozen and all batch norm frozen, on stored features, against the whole network in Keras."""
+    """With the top unfrozen, a tail on cached features has the losses of the whole network in Keras."""
     _check(parity.compare_unfrozen(_bench(TINY, tiny), _tiny_base(tiny), TINY))
 
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Writes a named network's weights once."""
+    """Write the weights of a network once for all tests."""
     folders: dict[str, Path] = {}
 
     def write(case: Case) -> Path:
@@ -74,7 +74,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 @pytest.mark.parametrize("name", SLOW)
 def test_steps_of_named_networks_lose_what_plain_keras_loses(name: str, engine: str, named: Any) -> None:
-    """Frozen, then with the top unfrozen."""
+    """The losses equal Keras's for each network, frozen and then with the top unfrozen."""
     folder = named(CASES[name])
     for compare in (parity.compare_frozen, parity.compare_unfrozen):
         base = _base(CASES[name], folder / "network.weights.h5")
@@ -87,7 +87,7 @@ def test_steps_of_named_networks_lose_what_plain_keras_loses(name: str, engine: 
 def test_steps_of_resnet50_with_real_weights_lose_what_plain_keras_loses(
     engine: str, shared: Path, tmp_path: Path
 ) -> None:
-    """Frozen, then with the top unfrozen, from published weights."""
+    """The losses equal Keras's with published weights, frozen and then with the top unfrozen."""
     case, weights = CASES["ResNet50"], shared / "weights" / "ResNet50_notop.weights.h5"
     parity.draw_images(tmp_path / "data", case.side)
     for compare in (parity.compare_frozen, parity.compare_unfrozen):
@@ -95,7 +95,7 @@ def test_steps_of_resnet50_with_real_weights_lose_what_plain_keras_loses(
 
 
 def test_training_from_scratch_takes_the_steps_of_plain_keras(tiny: Path) -> None:
-    """Nothing frozen and batch norm training: ten losses, and the moving statistics that they leave behind."""
+    """With nothing frozen, ten losses and the moving statistics of batch normalization equal Keras's."""
     case = Case("ConvNet", 32, 0, 0.05, {"filters": [4, 8], "batch_norm": True})
     bench = parity.set_up(case, Path("none"), tiny / "data", tiny / "cache", "keras")
     keras, stage = import_keras(), parity.top_of(bench, "all")
@@ -113,7 +113,7 @@ def test_training_from_scratch_takes_the_steps_of_plain_keras(tiny: Path) -> Non
 
 
 def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path, tmp_path: Path) -> None:
-    """A whole training of four epochs of three steps: losses of each epoch and the head at the end."""
+    """After four epochs of three steps, the losses of each epoch and the final head equal Keras's."""
     bench = _bench(TINY, tiny)
     stage = replace(parity.head_of(bench), epochs=4, early_stopping=None)
     head, features = _plain_head(bench), plain_keras.pooled_features(TINY.name, _tiny_base(tiny), bench.pixels)
@@ -139,7 +139,7 @@ def _tiny_base(folder: Path) -> Any:
 
 
 def _plain_head(bench: Bench) -> Any:
-    """A softmax layer with the weights of a bench's head, compiled with SGD."""
+    """Return a softmax layer with the weights of a bench's head, compiled with SGD."""
     keras = import_keras()
     kernel, bias = bench.head_weights
     head = keras.Sequential([keras.Input(kernel.shape[:1]), keras.layers.Dense(len(bias), activation="softmax")])

@@ -1,4 +1,4 @@
-"""Batch normalization of a pretrained backbone: statistics stay bit-equal in fine-tuning, or move where asked to."""
+"""Fine-tuning keeps batch-norm statistics of a pretrained backbone bit for bit, or updates them on request."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Statistics = dict[str, NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of two classes."""
+    """Return images of two classes."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with batch norm, its statistics those of images: as good as pretrained."""
+    """Return a small network with batch-norm statistics of images, as if it were pretrained."""
     file = tmp_path_factory.mktemp("weights") / "network.weights.h5"
     config = tiny_config(Path("unused"), backbone={"name": "ConvNet", "weights": "none", "options": OPTIONS})
     backbone = build_backbone(config.backbone, (32, 32, 3), seed=1)
@@ -43,14 +43,14 @@ def _statistics(model: Any) -> Statistics:
 
 
 def _moved(before: Statistics, after: Statistics) -> set[str]:
-    """Layers whose statistics are no longer bit-equal."""
+    """Return the layers whose statistics changed."""
     return {path.split("/")[0] for path, value in before.items() if value.tobytes() != after[path].tobytes()}
 
 
 def _fine_tune(
     data: Path, weights: Path, store: Path, batch_norm: Literal["frozen", "train"]
 ) -> tuple[Classifier, Statistics, tuple[StageReport, ...]]:
-    """Train the head, then all from the second block on; the statistics are those from before."""
+    """Train the head and then everything from the second block on, and return the earlier statistics."""
     stages = [{"name": "head", "epochs": 1}, {"name": "top", "unfreeze": "block2_conv", "epochs": 2}]
     config = tiny_config(
         data,
@@ -65,7 +65,7 @@ def _fine_tune(
 
 
 def test_statistics_are_bit_equal_after_fine_tuning(data: Path, weights: Path, tmp_path: Path) -> None:
-    """They do not change below and above the cut while kernels train; the hash in the stage report covers them."""
+    """Statistics do not change below or above the cut while kernels train; the stage report's hash covers them."""
     classifier, before, (_, top) = _fine_tune(data, weights, tmp_path, "frozen")
 
     assert _moved(before, _statistics(classifier.model)) == set()
@@ -79,7 +79,7 @@ def test_statistics_are_bit_equal_after_fine_tuning(data: Path, weights: Path, t
 
 
 def test_statistics_move_above_the_cut_where_asked_to(data: Path, weights: Path, tmp_path: Path) -> None:
-    """With `batch_norm: train`, and not below the cut."""
+    """With `batch_norm: train`, statistics change above the cut, but not below."""
     classifier, before, (head, top) = _fine_tune(data, weights, tmp_path, "train")
 
     assert _moved(before, _statistics(classifier.model)) == {"block2_conv_bn", "block3_conv_bn"}
@@ -89,7 +89,7 @@ def test_statistics_move_above_the_cut_where_asked_to(data: Path, weights: Path,
 
 @pytest.mark.parametrize("freeze", [False, True], ids=["training=False", "trainable = False"])
 def test_what_keeps_statistics_in_plain_keras(weights: Path, freeze: bool) -> None:
-    """The reason for `trainable = False`: under `fit` of Keras 3, calling the base with training=False keeps none."""
+    """In Keras 3's `fit`, `trainable = False` keeps the statistics; calling the base with training=False does not."""
     keras = import_keras()
     config = tiny_config(Path("unused"), backbone={"name": "ConvNet", "weights": str(weights), "options": OPTIONS})
     base = build_backbone(config.backbone, (32, 32, 3), seed=1)

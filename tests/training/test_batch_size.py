@@ -24,7 +24,7 @@ AUTO = {"epochs": 1, "batch_size": "auto"}
 
 
 def _batch_size(folder: Path, images: int) -> int | str:
-    """Return the batch size that `auto` gives two classes with a number of training images."""
+    """Return the batch size that `auto` selects for two classes and the given number of training images."""
     config = tiny_config(folder, training=AUTO)
     return resolve_batch_size(config, 2, images, Console(quiet=True)).training.batch_size
 
@@ -49,7 +49,7 @@ def test_the_largest_size_that_fits_is_found_and_recorded(
 def test_what_ends_the_process_that_tries_it_does_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: dict[int, bool | None], found: int
 ) -> None:
-    """If the step fails (False) or the system kills the process (None), smaller sizes are tried next."""
+    """If a step fails (False) or the system kills the process (None), smaller sizes are tried next."""
 
     def answer(command: list[str], input: bytes, **_: object) -> subprocess.CompletedProcess[bytes]:
         sizes, lines = batch_size.json.loads(input)["sizes"], []
@@ -68,7 +68,7 @@ def test_what_ends_the_process_that_tries_it_does_not_fit(
 
 
 def test_it_is_an_error_if_no_size_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If not even one image fits, the error has a code that says so."""
+    """If not even one image fits, an error with its own code is raised."""
     done = subprocess.CompletedProcess([], -9, b'{"size": 1, "fits": false}', b"")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
     with pytest.raises(TrainingError) as caught:
@@ -78,7 +78,7 @@ def test_it_is_an_error_if_no_size_fits(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure that has nothing to do with memory is reported with its reason."""
+    """A failure unrelated to memory is reported with its reason."""
     done = subprocess.CompletedProcess([], 1, b"", b"Traceback\nValueError: no such thing\n")
     monkeypatch.setattr(batch_size.subprocess, "run", lambda *_, **__: done)
     with pytest.raises(TrainingError) as caught:
@@ -89,7 +89,7 @@ def test_a_process_that_fails_for_another_reason_says_which(tmp_path: Path, monk
 
 
 def test_a_size_that_takes_too_long_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that swaps counts as one without memory, and smaller sizes are tried next."""
+    """A timeout, for example because of swapping, counts as out of memory, and smaller sizes are tried next."""
     lines = [b'{"size": 64, "fits": false}\n', b'{"size": 32, "fits": false}\n{"size": 32, "fits": true}\n']
     _never_ending(lines, monkeypatch)  # the second time, it is the end of the process that takes too long
 
@@ -98,7 +98,7 @@ def test_a_size_that_takes_too_long_does_not_fit(tmp_path: Path, monkeypatch: py
 
 
 def test_a_process_that_never_answers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timeout before anything was tried is an error."""
+    """A timeout before any size was tried is an error."""
     _never_ending([None], monkeypatch)
 
     with pytest.raises(TrainingError) as caught:
@@ -108,7 +108,7 @@ def test_a_process_that_never_answers_is_an_error(tmp_path: Path, monkeypatch: p
 
 
 def _never_ending(outputs: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each process that tries sizes print the next of these, and time out."""
+    """Make each process that tries sizes print the next of these outputs and then time out."""
 
     def run(command: list[str], timeout: float, **_: object) -> None:
         raise subprocess.TimeoutExpired(command, timeout, outputs.pop(0))
@@ -117,7 +117,7 @@ def _never_ending(outputs: list[bytes | None], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_folder_the_user_works_in_is_not_imported_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A json.py in the current folder is not run."""
+    """A json.py in the current folder is not imported."""
     (tmp_path / "json.py").write_text("raise SystemExit('json.py was run')")
     monkeypatch.chdir(tmp_path)
 
@@ -132,7 +132,7 @@ def test_what_is_tried_is_bounded_as_training_is(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The bound is the memory without swap; a GPU has its own memory."""
+    """The limit is the available memory without swap; on a GPU, its own memory is the limit."""
     bounds_used: list[tuple[float, bool]] = []
 
     def bounded(share: float, *, swap: bool) -> AbstractContextManager[None]:
@@ -151,7 +151,7 @@ def test_what_is_tried_is_bounded_as_training_is(
 
 
 def test_every_number_of_images_has_a_size() -> None:
-    """Every number of images, however small, has a size to try."""
+    """For every number of images, however small, there is a size to try."""
     assert all(sizes_for(images)[-1] == 1 for images in (1, 2, 100, 10**6))
     assert sizes_for(10**6)[0] == 128
 
@@ -166,7 +166,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_batch_that_is_too_large_ends_in_one_line(tmp_path: Path) -> None:
-    """With 600 MB left, 400 images of 256 px in 128 channels do not fit: exit code 2, and what to change."""
+    """With 600 MB left, 400 images of 256 px in 128 channels exit with code 2 and name the setting to change."""
     data = draw_dataset(tmp_path / "data", train=200, validation=1, test=1)
     words = ["data.image_size=256", "mode=from-scratch", "training.batch_size=400"]
     words += ["backbone={name: ConvNet, weights: none, options: {filters: [128]}}", "training.epochs=1"]

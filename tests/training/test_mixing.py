@@ -1,4 +1,4 @@
-"""MixUp and CutMix: what is drawn, what becomes of pixels and labels, and that a step is Keras's on mixed labels."""
+"""MixUp and CutMix: the random draws, mixed pixels and labels, and steps that equal Keras's on mixed labels."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ HEADS = [("softmax", 4), ("softmax", 2), ("sigmoid", 2), ("sigmoid", 3), ("linea
 
 
 def logits_and_labels(activation: str, classes: int, images: int = 7) -> tuple[Any, MixedLabels]:
-    """Scores of a batch with two labels for each image and a ratio of 0.3 for the first."""
+    """Return scores of a batch, and two labels per image with a ratio of 0.3 for the first."""
     units = output_units(HeadConfig(activation=activation), classes)  # type: ignore[arg-type]
     own, partners = RNG.integers(0, classes, (2, images))
     return RNG.normal(size=(images, units)).astype(np.float32), MixedLabels(own, partners, np.float32(0.3))
 
 
 def soft_targets(labels: MixedLabels, units: int, classes: int) -> np.ndarray:
-    """Mixed labels as Keras's losses take them: one-hot, or the ratio of the second class where there is one unit."""
+    """Return mixed labels as Keras's losses take them: one-hot, or the second class's ratio for a single unit."""
     one_hot = np.eye(classes, dtype=np.float32)
     targets = labels.ratio * one_hot[labels.own] + (1 - labels.ratio) * one_hot[labels.partners]
     return targets[:, 1:] if units == 1 else targets
@@ -41,7 +41,7 @@ def soft_targets(labels: MixedLabels, units: int, classes: int) -> np.ndarray:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
 def test_the_objective_is_kerass_on_mixed_labels(activation: str, classes: int, smoothing: float) -> None:
-    """Categorical or binary cross-entropy of the soft targets, smoothed as Keras smooths; the plain loss without."""
+    """The objective is Keras's cross-entropy of soft targets with label smoothing; the plain loss omits smoothing."""
     losses = import_keras().losses
     logits, labels = logits_and_labels(activation, classes)
     targets = soft_targets(labels, logits.shape[1], classes)
@@ -57,7 +57,7 @@ def test_the_objective_is_kerass_on_mixed_labels(activation: str, classes: int, 
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
 def test_class_weights_weigh_either_label_by_its_own_class(activation: str, classes: int) -> None:
-    """The ratios of two weighted losses, computed by hand from Keras's losses of hard labels."""
+    """Each label is weighted by its own class, as computed by hand from Keras's losses of hard labels."""
     losses = import_keras().losses
     logits, labels = logits_and_labels(activation, classes)
     weights = tuple(np.linspace(0.5, 2.0, classes).tolist())
@@ -74,7 +74,7 @@ def test_class_weights_weigh_either_label_by_its_own_class(activation: str, clas
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
 def test_a_ratio_of_1_is_the_plain_objective_bit_for_bit(activation: str, classes: int) -> None:
-    """Objective, plain losses and the number of right answers."""
+    """With a ratio of 1, objective, plain losses and the number of correct predictions equal those without mixing."""
     logits, labels = logits_and_labels(activation, classes)
     whole = labels._replace(ratio=np.float32(1.0))
     ours, plain = (kind(activation, classes, 0.1, (0.5,) * classes) for kind in (MixedObjective, Objective))
@@ -83,7 +83,7 @@ def test_a_ratio_of_1_is_the_plain_objective_bit_for_bit(activation: str, classe
 
 
 def test_either_label_counts_by_its_ratio() -> None:
-    """Four images classified as class 1: by the first label, the second, both, none."""
+    """For images classified as class 1, the first, the second, both or no label counts as correct, by its ratio."""
     logits = np.tile(np.array([[0.0, 1.0, 0.0]], np.float32), (4, 1))
     labels = MixedLabels(np.array([1, 0, 1, 2]), np.array([0, 1, 1, 0]), np.float32(0.25))
     assert float(MixedObjective("softmax", 3).measure(logits, labels).n_correct) == pytest.approx(0.25 + 0.75 + 1.0)
@@ -99,7 +99,7 @@ def test_either_label_counts_by_its_ratio() -> None:
     step=st.integers(1, 10**6),
 )
 def test_a_mix_is_a_function_of_its_key(mixing: Mixing, images: int, size: tuple[int, int], step: int) -> None:
-    """Permutation, ratio and rectangle depend on nothing else."""
+    """Permutation, ratio and rectangle depend only on the key."""
     mix, again = (mixing.draw(images, size, "head", 3, step) for _ in range(2))
     assert sorted(mix.partners) == list(range(images))
     assert 0 <= mix.ratio <= 1
@@ -108,7 +108,7 @@ def test_a_mix_is_a_function_of_its_key(mixing: Mixing, images: int, size: tuple
 
 
 def test_another_seed_stage_epoch_or_step_mixes_otherwise() -> None:
-    """Every word of the key counts."""
+    """A change of any word of the key changes the mix."""
     mix = BOTH.draw(32, (9, 9), "head", 1, 1)
     others = [
         dataclasses.replace(BOTH, seed=1).draw(32, (9, 9), "head", 1, 1),
@@ -122,7 +122,7 @@ def test_another_seed_stage_epoch_or_step_mixes_otherwise() -> None:
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_ratios_of_mixup_follow_the_beta_distribution(alpha: float) -> None:
-    """Mean 1/2 and variance 1 / (4 (2 alpha + 1))."""
+    """The ratios have a mean of 1/2 and a variance of 1 / (4 (2 alpha + 1))."""
     ratios = np.array([Mixing(alpha, 0.0, 0).draw(2, (1, 1), "head", 1, step).ratio for step in range(4000)])
     variance = 1 / (4 * (2 * alpha + 1))
     assert abs(ratios.mean() - 0.5) < 4.5 * np.sqrt(variance / 4000)
@@ -130,7 +130,7 @@ def test_ratios_of_mixup_follow_the_beta_distribution(alpha: float) -> None:
 
 
 def test_both_are_drawn_equally_often_and_partners_evenly() -> None:
-    """As in timm; every image is every other's partner as often as its own."""
+    """MixUp and CutMix are equally frequent, as in timm, and so is every partner of an image, including itself."""
     drawn = [BOTH.draw(5, (8, 8), "head", 1, step) for step in range(4000)]
     assert abs(np.mean([mix.box is not None for mix in drawn]) - 0.5) < 4.5 * 0.5 / np.sqrt(4000)
     partners = np.stack([mix.partners for mix in drawn])
@@ -140,7 +140,7 @@ def test_both_are_drawn_equally_often_and_partners_evenly() -> None:
 
 
 def test_the_ratio_of_cutmix_is_what_is_left_of_the_image() -> None:
-    """Rectangles are cut off at the edges, and the ratio counts the pixels that are really pasted."""
+    """Rectangles are clipped at the edges, and the ratio is computed from the pixels that are actually pasted."""
     for step in range(200):
         mix = CUTMIX.draw(2, (13, 17), "head", 1, step)
         assert mix.box is not None
@@ -156,7 +156,7 @@ def test_the_ratio_of_cutmix_is_what_is_left_of_the_image() -> None:
 
 @given(ratio=st.floats(0, 1, width=32), seed=st.integers(0, 2**32))
 def test_mixup_blends_all_tensors_with_the_same_partners(ratio: float, seed: int) -> None:
-    """Every tensor that crosses the cut, as floating point, up to the rounding of one blend."""
+    """All tensors at the cut are blended in floating point with the same partners."""
     random = np.random.default_rng(seed)
     inputs = [random.normal(size=(6, 3, 2, 4)).astype(np.float32), random.integers(0, 256, (6, 5), dtype=np.uint8)]
     before = [array.copy() for array in inputs]
@@ -168,7 +168,7 @@ def test_mixup_blends_all_tensors_with_the_same_partners(ratio: float, seed: int
 
 
 def test_a_ratio_of_1_changes_no_bit() -> None:
-    """Nor does an image that is its own partner, whatever the ratio."""
+    """A ratio of 1 changes no bit, and neither does an image that is its own partner."""
     array = RNG.normal(size=(4, 3)).astype(np.float32)
     np.testing.assert_array_equal(mix_inputs([array], Mix(np.array([1, 2, 3, 0]), np.float32(1.0)))[0], array)
     np.testing.assert_array_equal(mix_inputs([array], Mix(np.arange(4), np.float32(0.3)))[0], array)
@@ -176,7 +176,7 @@ def test_a_ratio_of_1_changes_no_bit() -> None:
 
 @pytest.mark.parametrize("mixing", [MIXUP, CUTMIX, BOTH])
 def test_a_batch_of_one_stays_as_it_is(mixing: Mixing) -> None:
-    """It would be mixed with itself."""
+    """A batch of one image is not changed, as it would be mixed with itself."""
     pixels, labels = RNG.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8), np.array([2])
     for step, ((inputs, mixed_labels),) in enumerate([mixing.epoch([([pixels], labels)], "head", n) for n in range(9)]):
         np.testing.assert_array_equal(inputs[0], pixels, err_msg=str(step))
@@ -184,7 +184,7 @@ def test_a_batch_of_one_stays_as_it_is(mixing: Mixing) -> None:
 
 
 def test_cutmix_pastes_the_rectangle_of_the_partner() -> None:
-    """Rows 1-2 and columns 0-1, uint8 as before."""
+    """Rows 1–2 and columns 0–1 come from the partner, and the pixels stay uint8."""
     pixels = RNG.integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
     partners = np.array([2, 0, 1])
     (result,) = mix_inputs([pixels], Mix(partners, np.float32(0.8), (slice(1, 3), slice(0, 2))))
@@ -194,7 +194,7 @@ def test_cutmix_pastes_the_rectangle_of_the_partner() -> None:
 
 
 def test_settings_without_an_alpha_mix_nothing() -> None:
-    """And one of them is enough."""
+    """Nothing is mixed if both alphas are 0; one of them suffices to mix."""
     assert Mixing.from_config(AugmentationConfig(horizontal_flip=True), 0) is None
     assert Mixing.from_config(AugmentationConfig(mixup=0.2), 5) == Mixing(0.2, 0.0, 5)
     assert not AugmentationConfig(mixup=0.2, cutmix=1.0).is_active
@@ -219,7 +219,7 @@ def _weights_after(trainer: TrainStep, batches: Any) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
 def test_steps_with_a_ratio_of_1_are_plain_steps_bit_for_bit(activation: str, classes: int) -> None:
-    """The compiled steps of both objectives leave the same weights."""
+    """The compiled steps of both objectives give the same weights."""
     features = RNG.normal(size=(12, 5)).astype(np.float32)
     labels, partners = RNG.integers(0, classes, (2, 12))
     rows = [slice(0, 5), slice(5, 10), slice(10, 12)]
@@ -235,7 +235,7 @@ def test_steps_with_a_ratio_of_1_are_plain_steps_bit_for_bit(activation: str, cl
 
 @pytest.mark.parametrize(("activation", "classes"), HEADS)
 def test_mixed_steps_are_kerass_steps_on_soft_labels(activation: str, classes: int) -> None:
-    """An epoch of MixUp leaves the weights that `train_on_batch` leaves on the same mixed features and labels."""
+    """An epoch of MixUp gives the weights of `train_on_batch` with the same mixed features and labels."""
     keras = import_keras()
     features = RNG.normal(size=(20, 5)).astype(np.float32)
     labels = RNG.integers(0, classes, 20)

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.mark.parametrize(("activation", "classes", "units"), [("softmax", 4, 4), ("sigmoid", 2, 1), ("sigmoid", 4, 4)])
 def test_smoothing_equals_kerass(activation: str, classes: int, units: int) -> None:
-    """Categorical with softmax, binary with sigmoid."""
+    """Label smoothing equals Keras's, for softmax and for sigmoid."""
     import keras
 
     logits, labels = RNG.normal(size=(6, units)).astype(np.float32), RNG.integers(0, classes, 6)
@@ -40,7 +40,7 @@ def test_class_weights_weigh_as_in_fit() -> None:
 
 
 def test_the_plain_loss_knows_neither_smoothing_nor_weights() -> None:
-    """It is what history, validation and `evaluate` report."""
+    """The loss in history, validation and `evaluate` has neither smoothing nor class weights."""
     logits, labels = RNG.normal(size=(5, 3)).astype(np.float32), RNG.integers(0, 3, 5)
     dressed = Objective("softmax", 3, label_smoothing=0.3, class_weights=(1.0, 2.0, 3.0))
 
@@ -49,7 +49,7 @@ def test_the_plain_loss_knows_neither_smoothing_nor_weights() -> None:
 
 
 def test_balanced_weights_equal_scikit_learns() -> None:
-    """N / (classes · n of the class)."""
+    """Balanced weights equal scikit-learn's: n / (number of classes · n of the class)."""
     from sklearn.utils.class_weight import compute_class_weight
 
     labels = np.array([0, 0, 0, 1, 2, 2])

@@ -1,4 +1,4 @@
-"""Patience, early stopping and plateaus count as Keras counts."""
+"""Early stopping and plateaus count epochs as Keras does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _epochs_until_stop(settings: EarlyStoppingConfig, values: list[float]) -> in
 
 
 def test_early_stopping_waits_its_patience() -> None:
-    """Training stops two epochs after the best one if the patience is 2."""
+    """With a patience of 2, training stops two epochs after the best one."""
     settings = EarlyStoppingConfig(monitor="val_loss", patience=2)
 
     assert _epochs_until_stop(settings, [0.5, 0.4, 0.45, 0.41, 0.3]) == 4

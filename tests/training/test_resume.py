@@ -1,4 +1,4 @@
-"""A training that is killed at any moment and resumed ends with the same weights, history and stage report."""
+"""Training that is killed at any moment and resumed gives the same weights, history and stage report."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ BFLOAT16 = pytest.param(
 
 
 class KilledError(BaseException):
-    """The process is gone."""
+    """The simulated process was killed."""
 
 
 class KilledAfter(RunWriter):
-    """The writer of a process that is killed after a number of checkpoints."""
+    """A writer that simulates a kill after a number of checkpoints."""
 
     def __init__(self, folder: Path, saves: int) -> None:
         folder.mkdir(exist_ok=True)
@@ -65,7 +65,7 @@ class KilledAfter(RunWriter):
         self.left = saves
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write it, and die if it was the last."""
+        """Save a checkpoint, and raise KilledError after the last one."""
         super().save_checkpoint(checkpoint)
         self.left -= 1
         if self.left == 0:
@@ -74,7 +74,7 @@ class KilledAfter(RunWriter):
 
 @dataclass(frozen=True)
 class Ended:
-    """The results of a training, except for times."""
+    """Results of training without times."""
 
     weights: str
     history: tuple[tuple[Any, ...], ...]
@@ -84,13 +84,13 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw twenty-four images to train on and twelve for validation."""
+    """Draw twenty-four images for training and twelve for validation."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(autouse=True)
 def checkpoint_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a checkpoint after every step, however short the steps are."""
+    """Write a checkpoint after every step, regardless of its duration."""
     _checkpoint_after_every_step(monkeypatch)
 
 
@@ -105,7 +105,7 @@ def _writer(folder: Path) -> RunWriter:
 
 
 def _train(config: Config, store: Path, writer: RunWriter | None = None) -> Ended:
-    """Train as in a new process: nothing is shared but the files."""
+    """Train as a new process would: only files are shared."""
     context, classifier = context_for(config, store), build_classifier(config, 2)
     with writer or _writer(store / f"run-{len(list(store.iterdir()))}") as writer:
         outcome = Trainer(classifier, context, writer).train()
@@ -150,7 +150,7 @@ def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_killed_training_ends_as_if_it_had_not_been_killed(
     data: Path, tmp_path: Path, precision: str, whole: Ended
 ) -> None:
-    """It is killed again and again, with dropout, fresh views, MixUp, plateau, early stopping and two stages."""
+    """Training with dropout, fresh views, MixUp, plateau, early stopping and two stages survives repeated kills."""
     config = tiny_config(data, precision=precision, **EVERYTHING)
     expected = whole if precision == "float32" else _train(config, tmp_path)
     for saves in (1, 9, 12):
@@ -162,7 +162,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been_killed(
 
 @pytest.mark.slow
 def test_every_checkpoint_leads_to_the_same_end(data: Path, tmp_path: Path, whole: Ended) -> None:
-    """The training is killed after its first checkpoint, its second, its third … and resumed."""
+    """Killed after its first, second, third … checkpoint and resumed, training gives the same result."""
     config = tiny_config(data, **EVERYTHING)
     saves = 0
     while True:
@@ -177,7 +177,7 @@ def test_every_checkpoint_leads_to_the_same_end(data: Path, tmp_path: Path, whol
 
 
 def test_a_finished_training_is_not_trained_again(data: Path, tmp_path: Path) -> None:
-    """Resumed from its last checkpoint it only returns what it has, and writes no other checkpoint."""
+    """Resuming from the last checkpoint returns the result without training or writing another checkpoint."""
     config = tiny_config(data)
     first = _train(config, tmp_path, _writer(tmp_path / "run"))
 
@@ -185,7 +185,7 @@ def test_a_finished_training_is_not_trained_again(data: Path, tmp_path: Path) ->
 
 
 def test_resuming_reports_stage_epoch_and_step(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The number of steps done is reported, too, in the middle of an epoch."""
+    """In the middle of an epoch, the number of completed steps is reported, too."""
     config = tiny_config(data, training={"epochs": 3, "batch_size": 8})
     with pytest.raises(KilledError):
         _train(config, tmp_path, KilledInSecondEpoch(tmp_path / "run"))
@@ -202,7 +202,7 @@ def test_resuming_reports_stage_epoch_and_step(data: Path, tmp_path: Path, caplo
 def test_a_state_that_lacks_something_ends_elsewhere(
     data: Path, tmp_path: Path, zeroed: str, whole: Ended, killed: Path
 ) -> None:
-    """The comparison can fail: without this part of the state, it does."""
+    """Without any one part of the state, the result differs, so the comparison can fail."""
     run = Path(shutil.copytree(killed, tmp_path / "run"))
     newest = _newest(run)
     arrays = {name: array * 0 if zeroed in name else array for name, array in newest.arrays.items()}
@@ -212,7 +212,7 @@ def test_a_state_that_lacks_something_ends_elsewhere(
 
 
 def test_weights_that_are_nan_are_never_saved(data: Path, tmp_path: Path) -> None:
-    """The newest checkpoint is from before the loss became NaN, and finite."""
+    """The newest checkpoint is from before the loss became NaN, and is finite."""
     config = tiny_config(data, training={"epochs": 3, "optimizer": {"name": "sgd", "learning_rate": 1e38}})
     with pytest.raises(NonFiniteError) as caught:
         _train(config, tmp_path, _writer(tmp_path / "run"))
@@ -232,7 +232,7 @@ def test_a_training_is_rolled_back_at_most_twice(data: Path, tmp_path: Path) -> 
 
 
 def _failing_once(epoch: str, after: bool) -> Callable[..., EpochTotals]:
-    """Return a `train_epoch` that fails once in an epoch, before or after training it."""
+    """Return a `train_epoch` that fails once, before or after training an epoch."""
     train_epoch, failures = TrainStep.train_epoch, [Message("training-not-finite", "The loss became NaN.")]
 
     def train(step: TrainStep, batches: Any, rates: Any, where: str, *more: Any) -> EpochTotals:
@@ -249,7 +249,7 @@ def _failing_once(epoch: str, after: bool) -> Callable[..., EpochTotals]:
 def test_a_rollback_repeats_the_epoch_with_a_tenth_of_the_learning_rate(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The history has the repeated epoch once, and earlier epochs are unchanged."""
+    """The history contains the repeated epoch once, and earlier epochs are unchanged."""
     config = tiny_config(data, training={"epochs": 3, "on_nan": "rollback"})
     whole = _train(config, tmp_path)
     monkeypatch.setattr(TrainStep, "train_epoch", _failing_once("epoch 2", after=True))
@@ -262,13 +262,13 @@ def test_a_rollback_repeats_the_epoch_with_a_tenth_of_the_learning_rate(
 
 
 class KilledInSecondEpoch(KilledAfter):
-    """The writer of a process that is killed after the first checkpoint in the middle of its second epoch."""
+    """A writer that simulates a kill after the first checkpoint within the second epoch."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, saves=10**9)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write it, and die if it is that one."""
+        """Save a checkpoint, and raise KilledError if it is that one."""
         super().save_checkpoint(checkpoint)
         if checkpoint.document["stage"]["epoch"] == 2 and not checkpoint.is_between_epochs:
             raise KilledError
@@ -277,7 +277,7 @@ class KilledInSecondEpoch(KilledAfter):
 def test_a_rollback_right_after_a_resume_lowers_the_learning_rate_of_no_earlier_epoch(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does not matter whether the process that meets NaN has trained that epoch from its beginning."""
+    """The result does not depend on whether the process that meets NaN started the epoch itself."""
     config = tiny_config(data, training={"epochs": 3, "on_nan": "rollback", "batch_size": 8})
     with pytest.raises(KilledError):
         _train(config, tmp_path, KilledInSecondEpoch(tmp_path / "run"))
@@ -289,7 +289,7 @@ def test_a_rollback_right_after_a_resume_lowers_the_learning_rate_of_no_earlier_
 
 @pytest.mark.parametrize("change", ["less", "more", "another shape", "no state"])
 def test_a_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path, change: str, killed: Path) -> None:
-    """Its checksums are valid, but it was copied from elsewhere, or another version of Keras wrote it."""
+    """A valid checkpoint that belongs to a different run or Keras version is refused."""
     config, folder = tiny_config(data, **EVERYTHING), Path(shutil.copytree(killed, tmp_path / "run"))
     newest = _newest(folder)
     name = "trainer/optimizer/0002"
@@ -310,7 +310,7 @@ def test_a_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path,
 
 
 def test_a_checkpoint_of_the_format_before_resumes(data: Path, tmp_path: Path, whole: Ended) -> None:
-    """A state written before metrics came from a table ends with the same weights, history and stage report."""
+    """A checkpoint in the previous format resumes with the same weights, history and stage report."""
     config = tiny_config(data, **EVERYTHING)
     with pytest.raises(KilledError):
         _train(config, tmp_path, KilledAfter(tmp_path / "run", 15))
@@ -323,7 +323,7 @@ def test_a_checkpoint_of_the_format_before_resumes(data: Path, tmp_path: Path, w
 
 
 def _as_format_1(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document with the keys that format 1 had."""
+    """Return a document with the keys of format 1."""
 
     def report(values: dict[str, Any]) -> dict[str, Any]:
         plain = {**values, **values["plan"]}

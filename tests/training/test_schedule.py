@@ -1,4 +1,4 @@
-"""Schedules: the factor of the learning rate, step by step."""
+"""Learning rate schedules: the factor at each step."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def _factors(epochs: int, **settings: object) -> list[float]:
 
 
 def test_constant_is_one() -> None:
-    """From the first step to the last."""
+    """The factor is 1 from the first step to the last."""
     assert set(_factors(3)) == {1.0}
 
 
 def test_warmup_rises_linearly_and_never_stands_at_zero() -> None:
-    """The first of ten steps has a tenth, the tenth the whole rate."""
+    """With ten warm-up steps, the first has a tenth of the rate and the tenth the full rate."""
     factors = _factors(2, warmup_epochs=1.0)
 
     assert factors[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
@@ -31,14 +31,14 @@ def test_warmup_rises_linearly_and_never_stands_at_zero() -> None:
 
 
 def test_step_drops_every_so_many_epochs() -> None:
-    """Counted from the end of the warm-up."""
+    """The rate drops every few epochs, counted from the end of the warm-up."""
     factors = _factors(5, name="step", every_epochs=2.0, factor=0.5, warmup_epochs=1.0)
 
     assert [factors[epoch * STEPS + 5] for epoch in range(1, 5)] == [1.0, 1.0, 0.5, 0.5]
 
 
 def test_exponential_equals_kerass_exponential_decay() -> None:
-    """The rate is multiplied once by the factor in every_epochs epochs, smoothly."""
+    """The rate falls smoothly by the factor every `every_epochs` epochs, as Keras's does."""
     import keras
 
     keras_schedule = keras.optimizers.schedules.ExponentialDecay(1.0, decay_steps=2 * STEPS, decay_rate=0.3)
@@ -48,7 +48,7 @@ def test_exponential_equals_kerass_exponential_decay() -> None:
 
 
 def test_cosine_equals_kerass_cosine_decay() -> None:
-    """Down to the fraction that is left at the end."""
+    """The rate falls to the final fraction at the last step, as Keras's does."""
     import keras
 
     keras_schedule = keras.optimizers.schedules.CosineDecay(1.0, decay_steps=4 * STEPS, alpha=0.1)
@@ -64,5 +64,5 @@ def test_cosine_equals_kerass_cosine_decay() -> None:
     epochs=st.integers(1, 5),
 )
 def test_a_factor_is_above_zero_and_at_most_one(name: str, warmup: float, epochs: int) -> None:
-    """The cosine without a remainder approaches zero and does not reach it."""
+    """Factors are in (0, 1]; a cosine that ends at 0 approaches it without reaching it."""
     assert all(0 < factor <= 1 for factor in _factors(epochs, name=name, warmup_epochs=warmup))

@@ -1,4 +1,4 @@
-"""A step is Keras's own step: every optimizer, output, penalty and weight, beside `train_on_batch`."""
+"""A training step equals Keras's `train_on_batch` for every optimizer, output, penalty and class weight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANNELS, IMAGES, BATCH, EPOCHS = 6, 20, 8, 2
 
 @dataclass(frozen=True)
 class Problem:
-    """Features with labels, some classes rarer than others."""
+    """Features with labels from unequal classes."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -30,21 +30,21 @@ class Problem:
 
     @classmethod
     def draw(cls, n_classes: int) -> Problem:
-        """Seeded; the first class has about half of the images."""
+        """Draw a problem from a seed; the first class has about half of the images."""
         random = np.random.default_rng(n_classes)
         labels = random.integers(0, n_classes, IMAGES) * (random.random(IMAGES) < 0.7)
         features = random.normal(size=(IMAGES, CHANNELS)) + labels[:, None] * np.linspace(-1, 1, CHANNELS)
         return cls(features.astype(np.float32), labels.astype(np.int64), n_classes)
 
     def batches(self) -> list[slice]:
-        """The rows of each step."""
+        """Rows of each step."""
         return [slice(start, start + BATCH) for _ in range(EPOCHS) for start in range(0, IMAGES, BATCH)]
 
 
 def _ours(
     problem: Problem, head: HeadConfig, optimizer: OptimizerConfig, smoothing: float = 0.0, balanced: bool = False
 ) -> tuple[TrainStep, list[np.ndarray]]:
-    """The training step of a head, and its initial weights."""
+    """Return the training step of a head, and its initial weights."""
     keras = import_keras()
     features = keras.Input((CHANNELS,))
     scores = build_head(features, head, problem.n_classes, seed=3)
@@ -61,7 +61,7 @@ def _train(step: TrainStep, problem: Problem) -> None:
 
 
 def _keras_model(problem: Problem, head: HeadConfig, start: list[np.ndarray]) -> Any:
-    """The same head as a Keras user writes it, the activation in the last layer."""
+    """Return the same head as a Keras user would write it, with the activation in the last layer."""
     layers, regularizers = import_keras().layers, import_keras().regularizers
     stack: list[Any] = [import_keras().Input((CHANNELS,))]
     for layer in head.layers:
@@ -99,7 +99,7 @@ def _fit_keras(model: Any, problem: Problem, targets: np.ndarray, class_weight: 
 
 
 def _same(step: TrainStep, model: Any, start: list[np.ndarray]) -> None:
-    """The weights agree, and they are not those of the start."""
+    """Check that the weights agree and differ from the initial ones."""
     pairs = list(zip(step.tail.weights, model.weights, start, strict=True))
     assert any(np.abs(theirs.numpy() - before).max() > 1e-4 for _, theirs, before in pairs)
     for ours, theirs, _ in pairs:
@@ -119,7 +119,7 @@ HEADS = [
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "smoothed and balanced"])
 @pytest.mark.parametrize(("head", "n_classes"), HEADS)
 def test_outputs_train_as_in_keras(head: HeadConfig, n_classes: int, weighted: bool) -> None:
-    """Loss of each kind of output, with penalties, label smoothing and class weights as Keras applies them."""
+    """Each kind of output trains as in Keras, with penalties, label smoothing and class weights."""
     problem, smoothing = Problem.draw(n_classes), 0.1 if weighted else 0.0
     step, start = _ours(problem, head, OptimizerConfig(name="sgd", learning_rate=0.05), smoothing, balanced=weighted)
     model = _keras_model(problem, head, start)
@@ -134,7 +134,7 @@ def test_outputs_train_as_in_keras(head: HeadConfig, n_classes: int, weighted: b
 
 @pytest.mark.parametrize(("head", "n_classes"), HEADS[:-1])
 def test_scores_are_what_keras_evaluates(head: HeadConfig, n_classes: int) -> None:
-    """Plain loss and accuracy over batches of unequal size, as `evaluate` of a model without penalties gives them."""
+    """Plain loss and accuracy over batches of unequal size equal Keras's `evaluate` of a model without penalties."""
     problem = Problem.draw(n_classes)
     step, start = _ours(problem, head, OptimizerConfig())
     model = _keras_model(problem, head, start)
@@ -166,7 +166,7 @@ OPTIMIZER_SETTINGS = [
 
 @pytest.mark.parametrize("settings", OPTIMIZER_SETTINGS, ids=lambda settings: " ".join(map(str, settings.values())))
 def test_optimizers_step_as_in_keras(settings: dict[str, Any]) -> None:
-    """Every optimizer of the catalogue, and each argument that works on gradients or weights rather than on slots."""
+    """Every optimizer, and each argument that affects gradients or weights, steps as in Keras."""
     problem, head = Problem.draw(3), HeadConfig()
     step, start = _ours(problem, head, OptimizerConfig(**settings, learning_rate=0.01))
     model = _keras_model(problem, head, start)
@@ -184,7 +184,7 @@ def test_optimizers_step_as_in_keras(settings: dict[str, Any]) -> None:
 
 
 def test_a_last_batch_of_one_counts_once() -> None:
-    """The metrics of an epoch are means over images, whatever the size of the last batch."""
+    """Epoch metrics are means over images, whatever the size of the last batch."""
     problem = Problem.draw(3)
     step, _ = _ours(problem, HeadConfig(), OptimizerConfig())
     rows = [slice(0, IMAGES - 1), slice(IMAGES - 1, IMAGES)]

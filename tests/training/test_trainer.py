@@ -1,4 +1,4 @@
-"""Whole trainings on tiny images: what changes, what is kept, what is proven, and that it is reproducible."""
+"""Training on tiny images: what changes, what does not, the stage reports, and reproducibility."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MOBILENET = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35
 
 @dataclass(frozen=True)
 class Trained:
-    """The results of a training."""
+    """Results of training."""
 
     classifier: Classifier
     outcome: Outcome
@@ -51,7 +51,7 @@ class Trained:
 
     @property
     def digest(self) -> str:
-        """Hash of all weights."""
+        """SHA-256 of all weights."""
         arrays = [weight.numpy() for weight in self.classifier.model.weights]
         return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
@@ -61,7 +61,7 @@ Train = Callable[..., Trained]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw twenty-four images to train on and twelve for validation."""
+    """Draw twenty-four images for training and twelve for validation."""
     return draw_dataset(tmp_path_factory.mktemp("data"))
 
 
@@ -89,7 +89,7 @@ def default(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def test_a_stage_starts_from_the_weights_and_loss_of_the_one_before(train: Train) -> None:
-    """The second stage measures the validation loss of the best epoch before with its own trunk and tail."""
+    """With its own trunk and tail, the second stage reproduces the validation loss of the previous best epoch."""
     training = {"stages": [{"name": "head", "epochs": 3}, {"name": "top", "unfreeze": 1, "epochs": 2}]}
     trained = train(training=training)
     head, top = trained.outcome.stages
@@ -102,7 +102,7 @@ def test_a_stage_starts_from_the_weights_and_loss_of_the_one_before(train: Train
 
 
 def test_the_model_is_the_best_epoch_not_the_last(train: Train) -> None:
-    """A second stage whose learning rate is far too high leaves the weights of the first."""
+    """If the learning rate of the second stage is far too high, the weights of the first stage are kept."""
     wild = {"name": "wild", "unfreeze": "all", "epochs": 2, "optimizer": {"name": "sgd", "learning_rate": 30.0}}
     training = {"stages": [{"name": "head", "epochs": 3}, wild]}
     trained = train(training=training)
@@ -129,7 +129,7 @@ def test_moving_statistics_of_a_pretrained_backbone_stay_bit_equal(train: Train)
 
 
 def test_the_stage_report_proves_what_changed(default: Trained) -> None:
-    """Hashes of frozen weights are equal before and after, those of trained weights differ."""
+    """Hashes of frozen weights are equal before and after training, and those of trained weights differ."""
     (entry,) = default.outcome.stages
 
     assert entry.frozen_weights_sha256[0] == entry.frozen_weights_sha256[1]
@@ -138,7 +138,7 @@ def test_the_stage_report_proves_what_changed(default: Trained) -> None:
 
 
 def test_a_stage_is_described_in_one_line(train: Train, default: Trained) -> None:
-    """The line fits a terminal, and mentions frozen weights only if there are any."""
+    """The line fits a terminal and mentions frozen weights only if there are any."""
     (scratch,) = train(mode="from-scratch", training={"epochs": 1}).outcome.stages
     (head,) = default.outcome.stages
 
@@ -164,7 +164,7 @@ def test_a_stage_is_described_in_one_line(train: Train, default: Trained) -> Non
 def test_a_stage_that_changes_no_weights_is_an_error_that_names_the_cause(
     train: Train, stages: list[Any], learning_rate: float, reason: str
 ) -> None:
-    """Steps of a tiny learning rate round to nothing, and one that is far too high leaves no gradient."""
+    """The causes are a learning rate so low that steps round to zero, or so high that gradients vanish."""
     with pytest.raises(TrainingError) as caught:
         train(training={"stages": stages, "optimizer": {"name": "sgd", "learning_rate": learning_rate}})
 
@@ -173,7 +173,7 @@ def test_a_stage_that_changes_no_weights_is_an_error_that_names_the_cause(
 
 
 def test_a_loss_that_becomes_nan_names_stage_epoch_and_step(train: Train) -> None:
-    """The error has a code, the place, and a remedy."""
+    """The error has a code, the stage, epoch and step, and a remedy."""
     optimizer = {"name": "sgd", "learning_rate": 1e30}
     with pytest.raises(TrainingError) as caught:
         train(training={"epochs": 3, "batch_size": 4, "optimizer": optimizer}, head={"layers": [{"dense": 8}]})
@@ -202,12 +202,12 @@ def test_the_same_config_gives_the_same_weights(train: Train, settings: Any, tmp
 
 
 def test_another_seed_gives_other_weights_and_another_cache_the_same(default: Trained, train: Train) -> None:
-    """Nothing but the config decides, and the seed is a part of it."""
+    """The weights depend on the config, including the seed, but not on the cache."""
     assert train().digest == default.digest != train(seed=1).digest
 
 
 def test_early_stopping_ends_a_stage(train: Train) -> None:
-    """A stage stops when nothing improves by `min_delta` for `patience` epochs."""
+    """A stage stops if the metric has not improved by `min_delta` for `patience` epochs."""
     training = {
         "epochs": 9,
         "optimizer": {"learning_rate": 1e-6},
@@ -219,7 +219,7 @@ def test_early_stopping_ends_a_stage(train: Train) -> None:
 
 @pytest.mark.parametrize("head", [{"activation": "sigmoid"}, {"activation": "linear"}, {"pooling": "flatten"}])
 def test_every_kind_of_head_learns(train: Train, head: Any) -> None:
-    """The loss falls when the whole network is trained for a few epochs to distinguish stripes from dots."""
+    """With each kind of head, the loss falls within a few epochs of training the whole network."""
     training = {"epochs": 8, "optimizer": {"name": "adam", "learning_rate": 3e-3}, "batch_size": 8}
     trained = train(mode="from-scratch", head=head, training=training)
 
@@ -234,7 +234,7 @@ class TamperingWriter(RunWriter):
         self._kernel, self._value = classifier.model.get_layer(layer).kernel, value
 
     def write_epoch(self, history: Any) -> None:
-        """Write an epoch, and tamper."""
+        """Write an epoch, then change a weight."""
         super().write_epoch(history)
         self._kernel.assign(np.full(self._kernel.shape, self._value, np.float32))
 
@@ -247,7 +247,7 @@ def _train_with_tampering(data: Path, folder: Path, layer: str, value: float) ->
 
 
 def test_a_frozen_weight_that_changes_is_an_error(data: Path, tmp_path: Path) -> None:
-    """The proof can fail: tampering with a frozen kernel during training is detected."""
+    """A frozen kernel that is changed during training is detected."""
     with pytest.raises(TrainingError) as caught:
         _train_with_tampering(data, tmp_path, "block1_conv", 0.5)
 
@@ -255,7 +255,7 @@ def test_a_frozen_weight_that_changes_is_an_error(data: Path, tmp_path: Path) ->
 
 
 def test_weights_that_become_nan_end_a_stage(data: Path, tmp_path: Path) -> None:
-    """They are detected before they are kept, since a loss of NaN would stay the best."""
+    """NaN weights are detected before they are kept as the best, even if the loss was finite."""
     with pytest.raises(TrainingError) as caught:
         _train_with_tampering(data, tmp_path, "head_logits", float("nan"))
 
@@ -280,7 +280,7 @@ def test_all_stages_are_checked_before_the_first_is_trained(data: Path) -> None:
 
 
 def test_cutmix_needs_pixels_in_every_stage(data: Path) -> None:
-    """Whether a layer's name means the whole backbone is known only once the network is built."""
+    """A layer name that leaves part of the backbone frozen is refused with CutMix once the network is built."""
     stages = [{"name": "all", "unfreeze": "block1_conv"}, {"name": "top", "unfreeze": 1}]
     config = tiny_config(data, augmentation={"cutmix": 1.0}, training={"stages": stages})
     with pytest.raises(ConfigError) as caught:
@@ -291,12 +291,12 @@ def test_cutmix_needs_pixels_in_every_stage(data: Path) -> None:
 
 
 def test_the_line_before_a_stage_shows_what_it_mixes(data: Path, tmp_path: Path) -> None:
-    """MixUp blends features if something is frozen."""
+    """The line states that MixUp blends features if part of the network is frozen."""
     assert " · MixUp 0.25 of features · " in _output(data, tmp_path, None, augmentation={"mixup": 0.25})
 
 
 def test_mixing_changes_neither_validation_nor_features(default: Trained, train: Train) -> None:
-    """The cached features and the loss before the first step are the same, the trained weights are not."""
+    """With mixing, cached features and the initial loss do not change, but the trained weights do."""
     mixed = train(default.outcome.inputs.context.graphs.parent, augmentation={"mixup": 0.4})
 
     assert mixed.outcome.features.computed == 0
@@ -307,7 +307,7 @@ def test_mixing_changes_neither_validation_nor_features(default: Trained, train:
 def test_a_start_that_differs_from_what_the_parent_measured_is_a_warning(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The inherited loss is in the report, and a difference that the precision does not explain is a warning."""
+    """A difference from the inherited loss that the precision does not explain is a warning."""
     config = tiny_config(data)
     parent = {"loss": 5.0, "accuracy": 0.5}
     outcome = train_in(context_for(config, tmp_path), build_classifier(config, 2), tmp_path / "run", parent)
@@ -318,7 +318,7 @@ def test_a_start_that_differs_from_what_the_parent_measured_is_a_warning(
 
 
 def test_the_start_of_a_fine_tuning_can_remain_the_best(data: Path, tmp_path: Path) -> None:
-    """The parent's weights count as epoch 0: if every epoch is worse, they become the model, bit for bit."""
+    """The parent's weights count as epoch 0; if every epoch is worse, they become the model, bit for bit."""
     config = tiny_config(data, training={"epochs": 4})
     classifier = build_classifier(config, 2)
     parent = train_in(context_for(config, tmp_path), classifier, tmp_path / "parent").best.validation
@@ -334,7 +334,7 @@ def test_the_start_of_a_fine_tuning_can_remain_the_best(data: Path, tmp_path: Pa
 
 
 def test_the_start_does_not_compete_if_a_training_metric_is_monitored(data: Path, tmp_path: Path) -> None:
-    """The parent's weights have no loss on the training images, so the first epoch beats them."""
+    """If a training metric is monitored, the parent's weights have no value, so the first epoch is better."""
     training = {"epochs": 1, "best": {"monitor": "loss"}, "optimizer": {"name": "sgd", "learning_rate": 30.0}}
     config = tiny_config(data, training=training)
     context, parent = context_for(config, tmp_path), {"loss": 0.1, "accuracy": 1.0}
@@ -343,7 +343,7 @@ def test_the_start_does_not_compete_if_a_training_metric_is_monitored(data: Path
 
 
 def test_a_layer_that_cannot_learn_is_a_warning(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No gradient flows through a hidden layer whose units are dead; training continues."""
+    """A hidden layer of dead units gets no gradient, which is a warning; training continues."""
     config = tiny_config(data, head={"layers": [{"dense": 4, "activation": "relu"}]}, training={"epochs": 1})
     classifier = build_classifier(config, 2)
     classifier.model.get_layer("head_dense_1").bias.assign(np.full(4, -1e6, np.float32))
@@ -353,7 +353,7 @@ def test_a_layer_that_cannot_learn_is_a_warning(data: Path, tmp_path: Path, capl
 
 
 def test_a_convolutional_tail_learns_in_bfloat16(train: Train, tmp_path: Path) -> None:
-    """The classifier gets its weights in float32, and training twice gives the same bits."""
+    """The classifier's weights stay float32, and training twice gives the same bits."""
     first, second = (train(tmp_path / name, mode="from-scratch", precision="bfloat16") for name in "ab")
     (entry,) = first.outcome.stages
 
@@ -365,7 +365,7 @@ def test_a_convolutional_tail_learns_in_bfloat16(train: Train, tmp_path: Path) -
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
 def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
-    """Without a convolution bfloat16 would gain nothing, whatever the precision of the trunk."""
+    """A head without convolutions trains in float32, whatever the precision of the trunk."""
     trained = train(tmp_path / "a", precision="bfloat16")
 
     graph = trained.outcome.inputs.graph
@@ -374,7 +374,7 @@ def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("views", [3, "fresh"])
 def test_the_same_weights_come_out_where_features_do_not_fit(train: Train, tmp_path: Path, views: Any) -> None:
-    """Cached features, cached pixels and images that are decoded in every epoch give the same weights."""
+    """Cached features, cached pixels, and images decoded in every epoch give the same weights."""
     pixels = (24 + 12) * 32 * 32 * 3
     settings = {
         "backbone": {"name": "ConvNet", "weights": "none", "options": {"filters": [64]}},
@@ -394,7 +394,7 @@ def test_the_same_weights_come_out_where_features_do_not_fit(train: Train, tmp_p
 
 
 def _output(data: Path, store: Path, max_bytes: int | None, **settings: Any) -> str:
-    """Return what a training of one epoch prints."""
+    """Return the output of training for one epoch."""
     stream = io.StringIO()
     config = tiny_config(data, **{"head": {"pooling": "flatten"}, "training": {"epochs": 1}, **settings})
     context = context_for(config, store, max_bytes, console=Console(stream, live=False))
@@ -425,7 +425,7 @@ def test_features_that_do_not_fit_are_reported(
     cached: str,
     needed: int,
 ) -> None:
-    """The message has what they would take, the room there is, what is cached instead, and a cap that is enough."""
+    """The message has the required size, the available space, what is cached instead, and a sufficient cap."""
     output = _output(data, tmp_path, max_bytes, **settings)
     facts = message_in(caplog, "cache-features-do-not-fit").facts
     caplog.clear()
@@ -442,7 +442,7 @@ def test_features_that_do_not_fit_are_reported(
 def test_the_number_of_cached_features_is_reported_if_the_rest_does_not_fit(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They are not used then, so the reader learns how little more room is needed."""
+    """The message has the number of cached features, which shows how much space is missing."""
     _output(data, tmp_path, None)
     more = Path(shutil.copytree(data, tmp_path / "more"))
     Image.fromarray(draw_image("dots", 999)).save(more / "train" / "dots" / "one-more.png")
@@ -460,7 +460,7 @@ def test_a_full_disk_is_not_remedied_by_a_higher_cap(
     caplog: pytest.LogCaptureFixture,
     max_bytes: int | None,
 ) -> None:
-    """If no cap is set, or one that the disk does not allow, the message names no cap."""
+    """If the disk is too small, the message does not suggest a higher cap."""
     monkeypatch.setattr("cnncli.features.eviction.default_cap", lambda *_: 0)
     _output(data, tmp_path, max_bytes)
 
@@ -471,7 +471,7 @@ def test_a_full_disk_is_not_remedied_by_a_higher_cap(
 def test_cached_features_are_used_in_a_cache_that_became_too_small(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, views: Any
 ) -> None:
-    """A lower cap or a full disk does not take away what is cached already."""
+    """Features that are already cached are used despite a lower cap or a full disk."""
     settings = {"augmentation": {"horizontal_flip": True, "views": views}}
     _output(data, tmp_path, None, **settings)
     output = _output(data, tmp_path, 0, **settings)
@@ -483,7 +483,7 @@ def test_cached_features_are_used_in_a_cache_that_became_too_small(
 def test_the_line_before_a_stage_shows_that_fresh_views_go_through_the_frozen_layers(
     data: Path, tmp_path: Path
 ) -> None:
-    """It also shows how long that takes in every epoch; before the first one only pixels are cached."""
+    """The line states that the frozen layers run in every epoch and how long that takes; only pixels are cached."""
     output = _output(data, tmp_path, None, augmentation={"horizontal_flip": True, "views": "fresh"})
 
     assert "in every epoch, about 1 s · 36 images: 0 cached · about 1 s" in output
@@ -492,7 +492,7 @@ def test_the_line_before_a_stage_shows_that_fresh_views_go_through_the_frozen_la
 
 
 def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The features of a finished stage are evicted if those of both stages do not fit."""
+    """Features of a finished stage are evicted if those of both stages do not fit."""
     stages = [{"name": "head", "epochs": 1}, {"name": "top", "unfreeze": 1, "epochs": 1}]
     config = tiny_config(data, head={"pooling": "flatten"}, training={"stages": stages})
 
@@ -514,7 +514,7 @@ def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path, caplog: pyt
 
 
 def test_random_layers_start_from_a_keyed_state(data: Path) -> None:
-    """A backbone's own dropout has no seed in its config, so two processes would draw differently without this."""
+    """A backbone's own dropout starts from a keyed state; its config has no seed, so two processes would differ."""
     config = tiny_config(data, backbone={"name": "EfficientNetB0", "weights": "none"})
     states = []
     for _ in range(2):

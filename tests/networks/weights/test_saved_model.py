@@ -185,7 +185,7 @@ def test_description_of_anything_else_is_refused(
 
 @pytest.mark.parametrize("axis", [1, [1, 2, 3], [-1, -2], None])
 def test_statistics_of_anything_but_channels_are_refused(axis: Any, saved: Path) -> None:
-    """Normalization statistics that are not per channel are refused: Keras would build constants of any size from them."""
+    """Normalization statistics that are not per channel are refused; Keras would build constants of any size."""
     description = _description(saved)
     normalization = json.loads(json.dumps(_layer(description, "preprocess_scale")))
     normalization.update(class_name="Normalization", name="n", config={"name": "n", "axis": axis})
