@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cnncli.dataset.labels.folders import images_below
 from cnncli.dataset.perceptual_hash import Looks, color_distances, correlations, similar_pairs
-from cnncli.dataset.verification import MAX_PIXELS
+from cnncli.images.limits import MAX_PIXELS
 from cnncli.images.thumbnail import THUMBNAIL_BYTES
 from cnncli.images.verify import verify
 from cnncli.runtime.threads import map_ordered

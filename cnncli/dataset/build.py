@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cnncli.dataset.checks import FOLDER_CHECKS, SPLIT_CHECKS, contradicting_labels, run_checks, unreadable_images
 from cnncli.dataset.dataset import Dataset, read_dataset
 from cnncli.dataset.duplicates import Group, across_labels, across_splits, within_splits
-from cnncli.dataset.issues import Issue, messages_of
+from cnncli.dataset.issues import Issue, error, messages_of
 from cnncli.dataset.labels.folders import read_folders
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, count_images
@@ -132,11 +132,11 @@ def _class_issues(dataset: Dataset, split: str, classes: Sequence[str], allow_mi
     folder, filled = dataset.found.folders[split], {one.label for one in dataset.good}
     unknown = tuple(name for name in dataset.found.classes[split] if name not in classes)
     if unknown:
-        yield Issue("error", "data-class-unknown", (folder,), {"labels": unknown, "known": tuple(classes)})
+        yield error("data-class-unknown", folder, labels=unknown, known=tuple(classes))
     absent = tuple(sorted(set(classes) - filled))
     if absent and not (allow_missing and filled):
         hint = "" if allow_missing else "; --allow-missing accepts this"
-        yield Issue("error", "data-class-absent", (folder,), {"labels": absent, "hint": hint})
+        yield error("data-class-absent", folder, labels=absent, hint=hint)
 
 
 def _raise_errors(issues: Sequence[Issue]) -> None:

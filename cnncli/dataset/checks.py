@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cnncli.dataset.dataset import Dataset
 from cnncli.dataset.duplicates import across_labels, across_splits
-from cnncli.dataset.issues import Issue
+from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.labels.folders import HEIC, OUTSIDE_CLASSES, RAW, folder_names, split_named
 
 FEW_IMAGES = 10  # classes with fewer training images are reported
@@ -38,9 +38,9 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
     found = dataset.found
     for split, folder in found.folders.items():
         if not found.classes[split]:
-            yield Issue("error", "data-no-class-folders", (folder,), {"n": found.left_out[OUTSIDE_CLASSES]})
+            yield error("data-no-class-folders", folder, n=found.left_out[OUTSIDE_CLASSES])
     if found.has_splits and "train" not in found.folders:
-        yield Issue("error", "data-no-train-split", (found.root,), {"splits": tuple(found.folders)})
+        yield error("data-no-train-split", found.root, splits=tuple(found.folders))
     first, folder = next(iter(found.folders.items()))
     if len(found.classes[first]) == 1:
         only = found.classes[first][0]
@@ -48,7 +48,7 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
         # Archives often unpack into one folder around everything.
         is_dataset = len(inside) > 1 or any(split_named(name) == "train" for name in inside)
         hint = f". Did you mean {folder / only}?" if is_dataset else ""
-        yield Issue("error", "data-single-class", (folder,), {"label": only, "hint": hint})
+        yield error("data-single-class", folder, label=only, hint=hint)
 
 
 def empty_classes(dataset: Dataset) -> Iterator[Issue]:
@@ -57,8 +57,7 @@ def empty_classes(dataset: Dataset) -> Iterator[Issue]:
     for split, labels in dataset.found.classes.items():
         for label in labels:
             if (split, label) not in filled:
-                folder = dataset.found.folders[split] / label
-                yield Issue("error", "data-empty-class", (folder,), {"label": label})
+                yield error("data-empty-class", dataset.found.folders[split] / label, label=label)
 
 
 def different_classes(dataset: Dataset) -> Iterator[Issue]:
@@ -71,9 +70,8 @@ def different_classes(dataset: Dataset) -> Iterator[Issue]:
         missing = tuple(name for name in expected if name not in received)
         additional = tuple(name for name in received if name not in expected)
         if expected and received and (missing or additional):
-            facts = {"other": first, "missing": missing, "additional": additional}
-            facts["renamed"] = _renamed(missing, additional)
-            yield Issue("error", "data-classes-differ", (found.folders[split],), facts)
+            facts = {"missing": missing, "additional": additional, "renamed": _renamed(missing, additional)}
+            yield error("data-classes-differ", found.folders[split], other=first, **facts)
 
 
 def splits_without_effect(dataset: Dataset) -> Iterator[Issue]:
@@ -82,41 +80,38 @@ def splits_without_effect(dataset: Dataset) -> Iterator[Issue]:
     usual = type(fractions)()
     for name in ("validation", "test"):
         is_idle = found.has_splits and (name == "test" or name in found.folders)
-        if is_idle and getattr(fractions, name) != getattr(usual, name):
-            facts = {"key": f"data.splits.{name}", "received": getattr(fractions, name)}
-            yield Issue("error", "data-split-without-effect", (found.root,), facts)
+        if is_idle and (received := getattr(fractions, name)) != getattr(usual, name):
+            yield error("data-split-without-effect", found.root, key=f"data.splits.{name}", received=received)
 
 
 def unreadable_images(dataset: Dataset) -> Iterator[Issue]:
     """Yield unreadable images, as errors or as the number of those that are left out."""
     if dataset.bad and dataset.data.on_bad_image == "skip":
-        yield Issue("note", "data-skipped-images", facts={"n": len(dataset.bad)})
+        yield note("data-skipped-images", n=len(dataset.bad))
     elif dataset.bad:
         for path, problem in dataset.bad:
-            yield Issue("error", problem.code, (path,), {"reason": str(problem)})
-        yield Issue("error", "data-bad-images", facts={"n": len(dataset.bad)})
+            yield error(problem.code, path, reason=str(problem))
+        yield error("data-bad-images", n=len(dataset.bad))
 
 
 def leaked_images(dataset: Dataset) -> Iterator[Issue]:
     """Yield identical images in several splits of the source."""
     leaks = across_splits(dataset.identical)
     if leaks and dataset.data.allow_leakage:
-        yield Issue("note", "data-leaks-accepted", facts={"n": len(leaks)})
+        yield note("data-leaks-accepted", n=len(leaks))
         return
     for leak in leaks[:MAX_LEAKS]:
         labels = tuple(sorted({one.label for one in leak}))
-        facts = {"splits": tuple(one.split for one in leak), "labels": labels}
-        yield Issue("error", "data-leak", tuple(one.path for one in leak), facts)
+        yield error("data-leak", *(one.path for one in leak), splits=tuple(one.split for one in leak), labels=labels)
     if leaks:
-        yield Issue("error", "data-leaks", (dataset.found.root,), {"n": len(leaks), "fix": _fix_command(dataset)})
+        yield error("data-leaks", dataset.found.root, n=len(leaks), fix=_fix_command(dataset))
 
 
 def contradicting_labels(dataset: Dataset) -> Iterator[Issue]:
     """Yield identical images that have two labels within a split."""
     found = across_labels(dataset.identical)
     if found:
-        paths = tuple(one.path for one in found[0])
-        yield Issue("warning", "data-two-labels", paths, {"n": len(found)})
+        yield warning("data-two-labels", *(one.path for one in found[0]), n=len(found))
 
 
 def similar_class_names(dataset: Dataset) -> Iterator[Issue]:
@@ -125,7 +120,7 @@ def similar_class_names(dataset: Dataset) -> Iterator[Issue]:
     for other in dataset.found.labels:
         one = names.setdefault(_plain_name(other), other)
         if one != other:
-            yield Issue("warning", "data-class-names-similar", (dataset.found.root,), {"one": one, "other": other})
+            yield warning("data-class-names-similar", dataset.found.root, one=one, other=other)
 
 
 def left_out_files(dataset: Dataset) -> Iterator[Issue]:
@@ -137,8 +132,7 @@ def left_out_files(dataset: Dataset) -> Iterator[Issue]:
         n = sum(photographs.values())
         total = n + sizes[split, label]
         if n > LEFT_OUT_FRACTION * total:
-            facts = {"n": n, "total": total, "reasons": photographs}
-            yield Issue("warning", "data-files-left-out", (found.folders[split] / label,), facts)
+            yield warning("data-files-left-out", found.folders[split] / label, n=n, total=total, reasons=photographs)
 
 
 def narrow_ranges(dataset: Dataset) -> Iterator[Issue]:
@@ -146,8 +140,8 @@ def narrow_ranges(dataset: Dataset) -> Iterator[Issue]:
     deep = [one for one in dataset.good if one.facts.peak]
     peak = max((one.facts.peak for one in deep), default=0)
     if deep and dataset.data.range is None and peak <= NARROW_PEAK:
-        facts = {"peak": peak, "suggested": str(2 ** peak.bit_length() - 1), "n": len(deep)}
-        yield Issue("warning", "data-narrow-range", (dataset.found.root,), facts)
+        suggested = str(2 ** peak.bit_length() - 1)
+        yield warning("data-narrow-range", dataset.found.root, peak=peak, suggested=suggested, n=len(deep))
 
 
 def split_issues(dataset: Dataset) -> Iterator[Issue]:
@@ -164,15 +158,16 @@ def similar_images(dataset: Dataset) -> Iterator[Issue]:
     if pairs:
         *places, similarity = max(contradicting or pairs, key=lambda pair: pair[2])
         one, other = (images[place] for place in places)
-        facts = {
-            "n": len(pairs),
-            "labels": f", with two labels: {len(contradicting):,}" if contradicting else "",
-            "one": f"{one.file} ({one.split})",
-            "other": f"{other.file} ({other.split})",
-            "similarity": f"{similarity:.0%}",
-            "fix": _fix_command(dataset),
-        }
-        yield Issue("warning", "data-near-duplicates", (one.path, other.path), facts)
+        yield warning(
+            "data-near-duplicates",
+            *(one.path, other.path),
+            n=len(pairs),
+            labels=f", with two labels: {len(contradicting):,}" if contradicting else "",
+            one=f"{one.file} ({one.split})",
+            other=f"{other.file} ({other.split})",
+            similarity=f"{similarity:.0%}",
+            fix=_fix_command(dataset),
+        )
 
 
 def few_images(dataset: Dataset) -> Iterator[Issue]:
@@ -180,8 +175,7 @@ def few_images(dataset: Dataset) -> Iterator[Issue]:
     training = sorted(dataset.counts()["train"].items(), key=lambda item: item[1])
     small = {label: n for label, n in training if 0 < n < FEW_IMAGES}
     if small:
-        facts = {"minimum": FEW_IMAGES, "n": len(small), "counts": small}
-        yield Issue("warning", "data-few-images", (dataset.found.root,), facts)
+        yield warning("data-few-images", dataset.found.root, minimum=FEW_IMAGES, n=len(small), counts=small)
 
 
 def uneven_classes(dataset: Dataset) -> Iterator[Issue]:
@@ -192,8 +186,8 @@ def uneven_classes(dataset: Dataset) -> Iterator[Issue]:
             (n_small, small), (n_large, large) = filled[0], filled[-1]
             is_advised = split == "train" and dataset.data.class_weights == "none"
             remedy = "; data.class_weights=balanced compensates for this in training" if is_advised else ""
-            facts = {"split": split, "large": large, "small": small, "n_large": n_large, "n_small": n_small}
-            yield Issue("warning", "data-uneven-classes", (dataset.found.root,), {**facts, "remedy": remedy})
+            facts = {"large": large, "small": small, "n_large": n_large, "n_small": n_small, "remedy": remedy}
+            yield warning("data-uneven-classes", dataset.found.root, split=split, **facts)
 
 
 def class_distributions(dataset: Dataset) -> Iterator[Issue]:
@@ -202,10 +196,9 @@ def class_distributions(dataset: Dataset) -> Iterator[Issue]:
     The standard error is that of a difference of two binomial fractions; a class of 1 % in a split of 100 images that
     has none of 2,000 in train is not worth a warning.
     """
-    others = dataset.counts()
-    training = others.pop("train")
+    (_, training), *others = dataset.counts().items()
     n_training = sum(training.values())
-    for split, counts in others.items():
+    for split, counts in others:
         n, odd = sum(counts.values()), {}
         for label, there in training.items():
             if not n or not there:
@@ -217,20 +210,19 @@ def class_distributions(dataset: Dataset) -> Iterator[Issue]:
             if ratio >= UNEVEN_RATIO and abs(fraction - expected) > SIGNIFICANT_Z * error:
                 odd[label] = f"{fraction:.0%} vs. {expected:.0%}"
         if odd:
-            facts = {"split": split, "fractions": odd, "n": len(odd)}
-            yield Issue("warning", "data-class-distribution", (dataset.found.root,), facts)
+            yield warning("data-class-distribution", dataset.found.root, split=split, fractions=odd, n=len(odd))
 
 
 def swapped_splits(dataset: Dataset) -> Iterator[Issue]:
     """Yield splits with more images than train."""
-    others = dataset.counts()
-    training = others.pop("train")
+    (_, training), *others = dataset.counts().items()
     n_training = sum(training.values())
-    for split, counts in others.items():
+    for split, counts in others:
         n = sum(counts.values())
         if n_training and n > SWAPPED_RATIO * n_training:
-            facts = {"split": split, "n": n, "first": "train", "n_first": n_training}
-            yield Issue("warning", "data-splits-swapped", (dataset.found.root,), facts)
+            yield warning(
+                "data-splits-swapped", dataset.found.root, split=split, n=n, first="train", n_first=n_training
+            )
 
 
 LAYOUT_CHECKS: tuple[Check, ...] = (missing_classes, empty_classes, different_classes)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.duplicates import Group, identical
-from cnncli.dataset.issues import Issue
+from cnncli.dataset.issues import error, note
 from cnncli.dataset.labels.folders import read_folders
 from cnncli.dataset.records import ImageRecord, LabeledImages, count_images
 from cnncli.dataset.split import SplitImages, assign_splits
@@ -86,10 +86,9 @@ def _without_small_classes(found: LabeledImages, images: list[ImageRecord], mini
     if not small:
         return images
     if len(found.labels) - len(small) < 2:
-        found.issues.append(Issue("error", "data-all-classes-left-out", (found.root,), {"minimum": minimum}))
+        found.issues.append(error("data-all-classes-left-out", found.root, minimum=minimum))
         return images
-    facts = {"minimum": minimum, "n": len(small), "counts": small}
-    found.issues.append(Issue("note", "data-classes-left-out", (found.root,), facts))
+    found.issues.append(note("data-classes-left-out", found.root, minimum=minimum, n=len(small), counts=small))
     for split, names in found.classes.items():
         found.classes[split] = tuple(name for name in names if name not in small)
     return [one for one in images if one.label not in small]

@@ -11,15 +11,15 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice, product
 from pathlib import Path, PurePosixPath
 
 from cnncli.dataset.labels.folders import split_named
-from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.formats import is_image_name
+from cnncli.images.limits import MAX_PIXELS
 from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.random_keys import key_of
 from cnncli.runtime.threads import map_ordered
@@ -50,7 +50,6 @@ class LabeledFile:
     label: str
     split: str | None  # the split in which it is already
     name: str  # its new name, such as cat.0.jpg, as from Kaggle
-    digest: str = ""  # SHA-256, hexadecimal, once it is verified
 
 
 @contextmanager
@@ -79,11 +78,24 @@ def label_files(names: Iterable[str]) -> list[LabeledFile]:
     >>> [(one.label, one.name) for one in label_files(["train/dog.7.jpg", "PetImages/Cat/3.jpg", "test1/9.jpg"])]
     [('cats', 'cat.3.jpg'), ('dogs', 'dog.7.jpg')]
     """
-    return [one for one in map(_label_file, sorted(names)) if one is not None]
+    found = []
+    for source in sorted(names):
+        *folders, name = PurePosixPath(source).parts
+        above = folders[-1].lower() if folders else ""
+        if flat := _FLAT_NAME.fullmatch(name):
+            label = _CLASS_FOLDERS[flat[1].lower()]
+        elif above in _CLASS_FOLDERS and is_image_name(name):
+            label = _CLASS_FOLDERS[above]
+            name = f"{label[:-1]}.{name}"
+        else:
+            continue
+        split = split_named(folders[-2]) if len(folders) > 1 and above in _CLASS_FOLDERS else None
+        found.append(LabeledFile(source, label, split, name))
+    return found
 
 
-def verify_files(files: Files, found: Sequence[LabeledFile], console: Console) -> list[LabeledFile]:
-    """Read and fully decode every file once; return the readable ones without copies, and report the others."""
+def verify_files(files: Files, found: Sequence[LabeledFile], console: Console) -> dict[str, LabeledFile]:
+    """Read and fully decode every file once; return the readable ones by SHA-256, and report the others."""
     good: dict[str, LabeledFile] = {}
     n_copies = 0
     with console.progress(len(found), "images") as bar:
@@ -94,15 +106,15 @@ def verify_files(files: Files, found: Sequence[LabeledFile], console: Console) -
             elif facts.digest in good:
                 n_copies += 1
             else:
-                good[facts.digest] = replace(one, digest=facts.digest)
+                good[facts.digest] = one
             bar.advance()
     if n_copies:
         log.info(Message("data-prepare-copies", f"copies left out: {n_copies:,}", n=n_copies))
-    return list(good.values())
+    return good
 
 
 def select_files(
-    good: Sequence[LabeledFile], sizes: Mapping[str, int], seed: int
+    good: Mapping[str, LabeledFile], sizes: Mapping[str, int], seed: int
 ) -> dict[tuple[str, str], list[LabeledFile]]:
     """Draw the images of each split and class with the seed; names do not matter.
 
@@ -111,8 +123,8 @@ def select_files(
     Raises:
         DataError: there are too few.
     """
-    ranked = sorted(good, key=lambda one: key_of("prepare", seed, one.digest))
-    is_arranged = any(one.split for one in good)
+    ranked = [good[digest] for digest in sorted(good, key=lambda digest: key_of("prepare", seed, digest))]
+    is_arranged = any(one.split for one in ranked)
     chosen: dict[tuple[str, str], list[LabeledFile]] = {}
     problems: list[Message] = []
     shared_pools = [(split,) for split in sizes] if is_arranged else [tuple(sizes)]
@@ -139,20 +151,6 @@ def write_files(files: Files, chosen: Mapping[tuple[str, str], Sequence[LabeledF
             target = folder / split / label / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(files[one.source]())
-
-
-def _label_file(source: str) -> LabeledFile | None:
-    *folders, name = PurePosixPath(source).parts
-    above = folders[-1].lower() if folders else ""
-    if flat := _FLAT_NAME.fullmatch(name):
-        label = _CLASS_FOLDERS[flat[1].lower()]
-    elif above in _CLASS_FOLDERS and is_image_name(name):
-        label = _CLASS_FOLDERS[above]
-        name = f"{label[:-1]}.{name}"
-    else:
-        return None
-    split = split_named(folders[-2]) if len(folders) > 1 and above in _CLASS_FOLDERS else None
-    return LabeledFile(source, label, split, name)
 
 
 def _facts(files: Files, one: LabeledFile) -> ImageFacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ class Issue:
     """One finding about a dataset.
 
     Attributes:
-        severity: error (cannot be trained on), warning (probably a mistake, or inflates metrics) or note.
+        severity: see the functions below, which create issues.
         code: code of the message.
         paths: files and directories concerned, most important first.
         facts: values for the wording and for programs, as JSON has them.
@@ -27,8 +27,8 @@ class Issue:
 
     severity: Severity
     code: str
-    paths: tuple[Path, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    paths: tuple[Path, ...]
+    facts: Mapping[str, Any]
 
     @property
     def message(self) -> Message:
@@ -48,6 +48,21 @@ class Issue:
             "paths": [str(path) for path in self.paths],
             "facts": dict(self.facts),
         }
+
+
+def error(code: str, *paths: Path, **facts: Any) -> Issue:
+    """Return an issue that keeps a dataset from being trained on."""
+    return Issue("error", code, paths, facts)
+
+
+def warning(code: str, *paths: Path, **facts: Any) -> Issue:
+    """Return an issue that is probably a mistake, or inflates metrics."""
+    return Issue("warning", code, paths, facts)
+
+
+def note(code: str, *paths: Path, **facts: Any) -> Issue:
+    """Return an issue that is worth knowing."""
+    return Issue("note", code, paths, facts)
 
 
 def messages_of(issues: Iterable[Issue], severity: Severity) -> list[Message]:

@@ -1,15 +1,14 @@
 """Similar images: find thumbnails that show the same image after resizing, recompression, brightening or cropping.
 
-In two steps. A 63-bit hash of each thumbnail, from its lowest frequencies, is compared with every other hash: few bits
-differ between copies, about half between different images. The few pairs that remain are compared by their thumbnails:
-brightness by its correlation, which does not depend on exposure and contrast, and colors by their distance. Images
-without structure, such as a blank page or a clear sky, resemble all others of their kind and are left out.
+The hash of each thumbnail is compared with every other hash; the few pairs that differ in few bits are compared by the
+correlation of their brightness, which does not depend on exposure and contrast, and by their colors. Images without
+structure, such as a blank page, resemble all others of their kind and are left out. The time grows with the square of
+the number of images: 60,000 take seconds, a million would take an hour.
 
-Measured by scripts/measure_near_duplicates.py on 4,000 photographs of cats and dogs: 99.9 to 100 % of the
-copies that were recompressed, resized, stretched, brightened, darkened, blurred, converted to grayscale or cropped by
-2 % are found; 99 % of those rotated by 2 degrees, 96 % of those cropped by 5 %, 23 % by 10 %, and none of the mirrored.
-Of 8 million pairs of photographs two pass, and both are the same image. The time grows with the square of the number
-of images: 60,000 take seconds and a million would take an hour, so the search is skipped above `MOST_COMPARISONS`.
+On 4,000 photographs of cats and dogs (scripts/measure_near_duplicates.py), 99.9 to 100 % of the copies are found that
+were recompressed, resized, stretched, brightened, darkened, blurred, converted to grayscale or cropped by 2 %; 99 % of
+those rotated by 2 degrees, 96 % cropped by 5 %, 23 % by 10 %, none mirrored. Of 8 million pairs two pass, and both are
+the same image.
 """
 
 from __future__ import annotations
@@ -44,15 +43,10 @@ _ROWS, _COLUMNS = 64, 4096  # hashes compared at a time: intermediate results st
 _BATCH = 4096
 
 
-def _cosines() -> NDArray[np.float32]:
-    """Return the lowest frequencies of the orthonormal cosine transform of 16 values, shape (8, 16)."""
-    places, frequencies = np.arange(GRAY_SIDE), np.arange(_FREQUENCIES)[:, None]
-    table = np.cos(np.pi * (2 * places + 1) * frequencies / (2 * GRAY_SIDE)) * np.sqrt(2 / GRAY_SIDE)
-    table[0] /= np.sqrt(2)
-    return np.asarray(table, dtype=np.float32)
-
-
-_COSINES = _cosines()
+# The lowest frequencies of the orthonormal cosine transform of 16 values, shape (8, 16).
+_WAVES = np.arange(_FREQUENCIES)[:, None]
+_ANGLES = np.pi * (2 * np.arange(GRAY_SIDE) + 1) * _WAVES / (2 * GRAY_SIDE)
+_COSINES = (np.cos(_ANGLES) * np.sqrt(np.where(_WAVES, 2, 1) / GRAY_SIDE)).astype(np.float32)
 
 Places = NDArray[np.int64]
 Pair = tuple[int, int, float]

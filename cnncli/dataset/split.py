@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.duplicates import inseparable, similar
-from cnncli.dataset.issues import Issue
+from cnncli.dataset.issues import Issue, error, note
 from cnncli.dataset.perceptual_hash import Pair
 from cnncli.dataset.records import UNSPLIT, ImageRecord, LabeledImages
 from cnncli.runtime.random_keys import digest_words, uniform_words
@@ -46,26 +46,23 @@ def assign_splits(
 
     Similar images stay together unless that leaves a class without images in a split.
     """
-    wanted = {"validation": fractions.validation, "test": fractions.test}
-    if found.has_splits:
-        wanted = {} if "validation" in found.folders else {"validation": fractions.validation}
-    wanted = {name: fraction for name, fraction in wanted.items() if fraction > 0}
+    names = ["validation"] if found.has_splits else ["validation", "test"]
+    missing = {name: getattr(fractions, name) for name in names if name not in found.folders}
+    missing = {name: fraction for name, fraction in missing.items() if fraction > 0}
     pool = REST if found.has_splits else UNSPLIT
-    near = similar(images, [pool] if wanted else [], console)
+    near = similar(images, [pool] if missing else [], console)
     final, issues = list(images), list[Issue]()
-    if wanted:
-        places = [place for place, one in enumerate(images) if one.split == pool]
-        numbers = {place: number for number, place in enumerate(places)}
+    if missing:
+        divided = [one for one in images if one.split == pool]  # the first ones
         pairs = near.pairs if near.is_complete else ()
-        alike = [(numbers[one], numbers[other]) for one, other, _ in pairs if one in numbers and other in numbers]
-        drawn, issue = _draw(found, [images[place] for place in places], wanted, seed, alike)
+        alike = [(one, other) for one, other, _ in pairs if max(one, other) < len(divided)]
+        drawn, issue = _draw(found, divided, missing, seed, alike)
         issues.append(issue)
-        for place, split in zip(places, drawn, strict=True):
-            final[place] = replace(final[place], split=split)
-    if "test" not in (found.folders if found.has_splits else wanted):
-        issues.append(Issue("note", "data-no-test-split"))
+        final[: len(divided)] = [replace(one, split=split) for one, split in zip(divided, drawn, strict=True)]
+    if "test" not in (found.folders if found.has_splits else missing):
+        issues.append(note("data-no-test-split"))
     if not near.is_complete:
-        issues.append(Issue("note", "data-too-many-to-compare", facts={"n": len(images)}))
+        issues.append(note("data-too-many-to-compare", n=len(images)))
     across = tuple(pair for pair in near.pairs if final[pair[0]].split != final[pair[1]].split)
     return SplitImages(tuple(final), across, tuple(issues))
 
@@ -146,15 +143,13 @@ def _draw(
             f"Remedies: add images, {without_test}leave small classes out (data.min_images={max(small.values()) + 1}), "
             "or put the images into split folders"
         )
-        facts = {"counts": small, "splits": names, "remedies": remedies}
-        return drawn, Issue("error", "data-class-too-small", (folder, *(folder / label for label in small)), facts)
-    facts = {
-        "missing": "validation folder" if found.has_splits else "split folders",
-        "source": "taken from train" if found.has_splits else "images divided",
-        "seed": str(seed),
-        "counts": {name: drawn.count(name) for name in names},
-    }
-    return drawn, Issue("note", "data-split-drawn", (found.root,), facts)
+        paths = (folder, *(folder / label for label in small))
+        return drawn, error("data-class-too-small", *paths, counts=small, splits=names, remedies=remedies)
+    missing, source = (
+        ("validation folder", "taken from train") if found.has_splits else ("split folders", "images divided")
+    )
+    counts = {name: drawn.count(name) for name in names}
+    return drawn, note("data-split-drawn", found.root, missing=missing, source=source, seed=str(seed), counts=counts)
 
 
 def _incomplete_classes(labels: Sequence[str], splits: Sequence[str], names: Iterable[str]) -> list[str]:

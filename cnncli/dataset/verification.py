@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.records import ImageRecord, LabeledImages
-from cnncli.dataset.stat_index import StatIndex, StatKey, stat_key
+from cnncli.dataset.stat_index import StatIndex, stat_key
 from cnncli.errors import DataError, Message, printable
 from cnncli.images.verify import ImageFacts, verify
 from cnncli.runtime.threads import batched, map_ordered
@@ -18,22 +18,14 @@ from cnncli.terminal.console import Console
 if TYPE_CHECKING:
     from cnncli.config.schema import DataConfig
 
-MAX_PIXELS = 178_000_000  # Pillow's limit against decompression bombs, and the default of `data.max_pixels`
-
 _BATCH = 2_000  # files verified before the results are written to the index, so that a kill loses little
 
 
 def verify_records(
-    found: LabeledImages,
-    records: Sequence[ImageRecord],
-    max_pixels: int = MAX_PIXELS,
-    console: Console | None = None,
+    found: LabeledImages, records: Sequence[ImageRecord], max_pixels: int, console: Console | None
 ) -> list[ImageRecord]:
     """Add facts to some or all records of a source. Only files that the index does not know are read."""
-    index = StatIndex()
-    known = index.below(found.root)
-    index.forget(sorted(known.keys() - {one.file for one in found.records}))
-    facts = _facts_of(records, index, known, max_pixels, console)
+    facts = _facts_of(records, found.root, max_pixels, console)
     return [replace(one, facts=facts[one.file].within(max_pixels)) for one in records]
 
 
@@ -44,8 +36,7 @@ def require_unchanged(records: Sequence[ImageRecord], data: DataConfig, remedy: 
         DataError: images are missing or have changed, one message each, and `remedy` for those that cannot be restored;
             one message if none is left.
     """
-    index = StatIndex()
-    facts = _facts_of(records, index, index.below(data.path.resolve()), data.max_pixels, console)
+    facts = _facts_of(records, data.path.resolve(), data.max_pixels, console)
     if records and not any(facts[one.file].digest for one in records):
         text = f"{printable(data.path)}: none of the images of the run can be read ({len(records):,}); {remedy}"
         raise DataError(Message("data-images-missing", text, path=data.path, n=len(records)))
@@ -59,13 +50,11 @@ def require_unchanged(records: Sequence[ImageRecord], data: DataConfig, remedy: 
 
 
 def _facts_of(
-    records: Sequence[ImageRecord],
-    index: StatIndex,
-    known: Mapping[str, tuple[StatKey, ImageFacts]],
-    max_pixels: int,
-    console: Console | None,
+    records: Sequence[ImageRecord], root: Path, max_pixels: int, console: Console | None
 ) -> dict[str, ImageFacts]:
-    """Return the facts of files by path, from the index where the file has not changed."""
+    """Return the facts of files below `root` by path, from the index where the file has not changed."""
+    index = StatIndex()
+    known = index.below(root)
     keys = {one.file: stat_key(one.path) for one in records}
     facts = {file: known[file][1] for file, key in keys.items() if file in known and known[file][0] == key}
     unknown = [file for file in keys if file not in facts]

@@ -23,7 +23,7 @@ from cnncli.errors import ImageError, Message
 from cnncli.images.color_modes import flat_color
 from cnncli.images.exif_orientation import orientation_of
 from cnncli.images.formats import image_errors, open_image, regular_file, require_usable
-from cnncli.images.limits import LARGE_PIXELS
+from cnncli.images.limits import LARGE_PIXELS, MAX_PIXELS
 from cnncli.images.readers import load_scaled
 
 DECODER_VERSION = 2
@@ -53,7 +53,7 @@ class PixelSpec:
     width: int
     color: Literal["rgb", "grayscale"] = "rgb"
     fit: Literal["stretch", "crop", "pad"] = "stretch"
-    max_pixels: int = 178_000_000
+    max_pixels: int = MAX_PIXELS
     value_range: tuple[int, int] | None = None
 
     @property

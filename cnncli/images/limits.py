@@ -12,6 +12,9 @@ from cnncli.errors import Message
 
 BinaryFile = io.BufferedReader | io.BytesIO
 
+MAX_PIXELS = 178_000_000
+"""Pillow's limit against decompression bombs, and the default of `data.max_pixels`."""
+
 LARGE_PIXELS = 20_000_000
 """Images of more pixels are decoded one at a time, so that panoramas in several threads do not fill the memory."""
 

@@ -19,8 +19,8 @@ import pytest
 
 from cnncli.cli import main
 from cnncli.dataset.manifest import Manifest
-from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import printable
+from cnncli.images.limits import MAX_PIXELS
 from cnncli.images.verify import verify
 from tests.images.making import encoded
 from tests.images.zoo import Kind, LeftOut, Outcome, Refused, Used, zoo

@@ -33,8 +33,6 @@ def test_stored_entries_are_returned(index: StatIndex) -> None:
     assert index.below(Path("/d/a")) == {name: (OLD, FACTS), "/d/a/b.jpg": (OLD, BROKEN)}
     assert len(index.below(Path("/d"))) == 3
     assert len(index.below(Path("/"))) == 4
-    index.forget([name])
-    assert index.below(Path("/d/a")) == {"/d/a/b.jpg": (OLD, BROKEN)}
 
 
 def test_a_later_entry_replaces_an_earlier_one(index: StatIndex) -> None:
@@ -128,7 +126,6 @@ def test_a_folder_that_cannot_be_written_is_tolerated(tmp_path: Path) -> None:
     for path in (tmp_path / "file" / "images.sqlite", tmp_path):
         index = StatIndex(path)
         index.remember([("/d/a", OLD, FACTS)])
-        index.forget(["/d/a"])
         assert index.below(Path("/d")) == {}
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 from cnncli.cli import data, main
 from cnncli.dataset import build, fix_splits
-from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import EXIT_DONE, EXIT_USER, ImageError
 from cnncli.images.decode import PixelSpec, decode
+from cnncli.images.limits import MAX_PIXELS
 from cnncli.images.verify import verify
 from tests.fault_injection.bounded import run_bounded
 from tests.fault_injection.mutation import mutate

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncli.dataset.verification import MAX_PIXELS
 from cnncli.errors import ImageError, Message
 from cnncli.images import limits, readers
 from cnncli.images.color_modes import flat_color
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.images.formats import image_problem
+from cnncli.images.limits import MAX_PIXELS
 from cnncli.images.verify import ImageFacts, verify
 from tests.fault_injection.bounded import run_bounded
 from tests.fault_injection.images import refusal

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cnncli.dataset.issues import Issue
+from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name, is_raw_name
@@ -58,9 +58,9 @@ def read_folders(root: Path) -> LabeledImages:
     """
     try:
         os.scandir(root).close()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as problem:
         remedy = "; `cnncli data prepare dogs-vs-cats` creates it" if root.name == "dogs-vs-cats" else ""
-        text = f"{printable(root)}: cannot be read as a folder ({reason_of(error)}){remedy}"
+        text = f"{printable(root)}: cannot be read as a folder ({reason_of(problem)}){remedy}"
         raise DataError(Message("data-path-missing", text, path=root)) from None
     found = LabeledImages(root.resolve())
     folders = _subfolders(found.root, found)
@@ -72,7 +72,7 @@ def read_folders(root: Path) -> LabeledImages:
     others = tuple(name for name in folders if split_named(name) is None)
     if others:
         found.left_out["folder next to the split folders"] += len(others)
-        found.issues.append(Issue("note", "data-beside-splits", (found.root,), {"names": others}))
+        found.issues.append(note("data-beside-splits", found.root, names=others))
     for split in SPLITS:
         if split in splits:
             _read_split(found, split, splits[split], _subfolders(splits[split], found))
@@ -105,8 +105,8 @@ def _split_folders(folders: Mapping[str, Path], found: LabeledImages) -> dict[st
     splits: dict[str, Path] = {}
     for name, split in named.items():
         if split in splits:
-            facts = {"first": splits[split].name, "second": name, "split": split}
-            found.issues.append(Issue("error", "data-duplicate-split", (found.root,), facts))
+            first = splits[split].name
+            found.issues.append(error("data-duplicate-split", found.root, first=first, second=name, split=split))
         splits.setdefault(split, folders[name])
     return splits
 
@@ -114,14 +114,13 @@ def _split_folders(folders: Mapping[str, Path], found: LabeledImages) -> dict[st
 def _layout_issues(root: Path, folders: Mapping[str, Path]) -> Iterator[Issue]:
     """Warn of class folders that are probably something else."""
     if names := tuple(name for name in folders if split_named(name)):
-        yield Issue("warning", "data-class-named-like-split", (root,), {"names": names})
+        yield warning("data-class-named-like-split", root, names=names)
     inside = {label: folder_names(path) for label, path in folders.items()}
     counts = Counter(name for names in inside.values() for name in names)
     repeated = {name for name, n in counts.items() if n > 1}
     labels = tuple(label for label, names in inside.items() if len(names & repeated) > 1)
     if len(labels) > 1:
-        facts = {"labels": labels, "names": tuple(sorted(repeated))}
-        yield Issue("warning", "data-repeated-subfolders", (root,), facts)
+        yield warning("data-repeated-subfolders", root, labels=labels, names=tuple(sorted(repeated)))
 
 
 def _read_split(found: LabeledImages, split: str, folder: Path, class_folders: Mapping[str, Path]) -> None:
@@ -180,24 +179,19 @@ def _entries(folder: str, found: LabeledImages) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as scanned:
             entries = sorted(scanned, key=lambda entry: entry.name)
-    except OSError as error:
-        facts = {"reason": f"cannot be listed ({error.strerror})"}
-        found.issues.append(Issue("error", "data-folder-unreadable", (Path(folder),), facts))
+    except OSError as problem:
+        text = f"cannot be listed ({problem.strerror})"
+        found.issues.append(error("data-folder-unreadable", Path(folder), reason=text))
         return
     for entry in entries:
-        if reason := _ignored_by_name(entry.name):
-            found.left_out[reason] += 1
+        if entry.name.startswith("."):
+            found.left_out["hidden file or folder"] += 1
+        elif entry.name.casefold() in _SYSTEM_FOLDERS:
+            found.left_out[f"{entry.name} folder"] += 1
+        elif entry.name.casefold() in _SYSTEM_FILES:
+            found.left_out["system file such as Thumbs.db"] += 1
         else:
             yield entry
-
-
-def _ignored_by_name(name: str) -> str | None:
-    """Return the reason for leaving a file or folder out by its name, or None."""
-    if name.startswith("."):
-        return "hidden file or folder"
-    if name.casefold() in _SYSTEM_FOLDERS:
-        return f"{name} folder"
-    return "system file such as Thumbs.db" if name.lower() in _SYSTEM_FILES else None
 
 
 def _why_not_an_image(entry: os.DirEntry[str]) -> str | None:
