@@ -90,8 +90,8 @@ def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[s
 
     Returns:
         The report as `data check --json` prints it, and the issues, of which the report has the texts. Everything but
-        `unreadable` and `left_out` is about readable images. Width, height and size have minimum, median and maximum.
-        Of identical files across splits, or with two labels in one split, the first of each is listed.
+        `unreadable` and `left_out` is about readable images. Of identical files across splits, or with two labels in
+        one split, the first of each is listed.
 
     Raises:
         DataError: there is no such folder; everything else is an issue.

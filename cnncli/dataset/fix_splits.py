@@ -4,8 +4,8 @@ A group goes to the first of train, validation and test in which it is found: wh
 If that would take more than half of a class from a split, or move something behind a link, the group goes to the last
 of its splits instead; if that fails too, it stays. So does a group with two labels, which people have to judge.
 
-A move is a hard link at the new place and then the removal of the old name, so it never overwrites a file. A call that
-is killed leaves groups that are still divided, and at most one image under both names; the next call finishes both.
+A move is a hard link and then the removal of the old name, so it never overwrites a file. A call that is killed leaves
+at most one image under both names; the next call finishes.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Issue:
 
 
 def error(code: str, *paths: Path, **facts: Any) -> Issue:
-    """Return an issue that keeps a dataset from being trained on."""
+    """Return an issue that prevents training."""
     return Issue("error", code, paths, facts)
 
 

@@ -1,8 +1,7 @@
 """Splits: which images of data without split folders become validation and test.
 
-A seeded, stratified draw that depends on the images' bytes and the seed only, not on their names or order. Identical
-files stay together, and so do similar images. Each class is divided exactly, by largest remainders. When images are
-added, only those at the edges between two splits change sides.
+A seeded, stratified draw by the images' bytes, not by their names or order. Identical and similar images stay together.
+When images are added, only those at the edges between two splits change sides.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The decoder: a file becomes a uint8 array of the size that the network expects.
 
-Training, evaluation and prediction all call `decode`, so they see the same pixels. Order of operations: header and
-limits · JPEG scaled while it is decoded, if at least twice the target size remains · EXIF orientation · alpha on white
-and color conversion · fit and antialiased bilinear resize. Color profiles (ICC) are ignored, as in Keras and
-torchvision, whose pretrained networks were trained that way.
+Training, evaluation and prediction all call `decode`, so they see the same pixels. A JPEG is scaled while decoded, if
+at least twice the target size remains. Color profiles (ICC) are ignored, as in Keras and torchvision, whose pretrained
+networks were trained that way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The six image formats: recognized by content, opened by Pillow, refused with a reason.
+"""JPEG, PNG, BMP, GIF, WebP and TIFF: recognized by content, opened by Pillow, refused with a reason.
 
-Formats: JPEG, PNG, BMP, GIF, WebP and TIFF. Camera RAW files, most of which are TIFF inside, are not images here: what
-a TIFF reader finds first in them is a preview.
+Camera RAW files, most of which are TIFF inside, are not images here: the first image in them is a preview.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Verification: every byte of a file is hashed and every pixel decoded once, before anything relies on it.
 
-A first run therefore decodes each image twice, here and for its features. That is deliberate: all errors are reported
-before training starts, and what is found is remembered (`dataset/stat_index.py`), so later runs do not verify again.
+A first run therefore decodes each image twice, so that all errors are reported before training starts. Later runs use
+the facts remembered by `dataset/stat_index.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Curves of the metrics over the epochs of a run, as a PNG.
 
-Training and validation differ in color (blue and vermilion of Okabe and Ito's palette, which color-blind readers can
-distinguish), dash and marker. Stages are separated by labeled lines, and the best epoch is circled and labeled.
+Training and validation differ in color (of Okabe and Ito's palette, for color-blind readers), dash and marker.
 """
 
 from __future__ import annotations
