@@ -20,7 +20,7 @@ from PIL import Image
 from cnncli.dataset.labels.folders import images_below
 from cnncli.errors import ConfigError, ImageError, Message
 from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, image_problem
+from cnncli.images.formats import SIGNATURE_BYTES, format_of, image_errors
 from cnncli.images.limits import most_bytes
 from cnncli.inference.predictor import Predictor, load_predictor
 from cnncli.runs.folder import RunFolder
@@ -41,8 +41,8 @@ SHOW_PROGRESS_FROM = 100
 
 log = logging.getLogger(__name__)
 
-NamedSource = tuple[str, ImageSource] | ImageError
-"""An image and its name in results, or why there is none."""
+NamedSource = tuple[str, ImageSource | ImageError]
+"""The name of an image in results, and the image or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def _predictions(
     sources: Sequence[NamedSource], predictor: Predictor, top: int, console: Console | None
 ) -> Iterator[Prediction | ImageError]:
     """Predict in threads, each of which decodes a few images and runs the classifier on them."""
-    tasks = batched(map(_load_lazy_image, sources), max(IMAGES_AT_A_TIME, predictor.tail.batch))
+    loaded = ((name, _load_lazy_image(name, source)) for name, source in sources)
+    tasks = batched(loaded, max(IMAGES_AT_A_TIME, predictor.tail.batch))
     with console.progress(len(sources), "predicting") if console else nullcontext() as progress:
         for results in map_ordered(lambda task: _predict_some(task, predictor, top), tasks, ahead=2 * workers()):
             if progress is not None:
@@ -99,31 +100,27 @@ def _predictions(
             yield from results
 
 
-def _load_lazy_image(source: NamedSource) -> NamedSource:
+def _load_lazy_image(name: str, source: ImageSource | ImageError) -> ImageSource | ImageError:
     """Load a Pillow image that is still in its file, before threads use it: Pillow's files have one position."""
-    if isinstance(source, ImageError):
-        return source
-    name, image = source
-    if not isinstance(image, Image.Image):
+    if not isinstance(source, Image.Image):
         return source
     try:
-        if (content := file_content(image)) is not None:
-            return name, content
-        image.load()
-    except Exception as error:  # a damaged file can make Pillow raise anything
-        return ImageError(name, image_problem(error))
-    return source
+        with image_errors(name):
+            content = file_content(source)
+            if content is None:
+                source.load()
+            return content or source
+    except ImageError as error:
+        return error
 
 
 def _predict_some(sources: Sequence[NamedSource], predictor: Predictor, top: int) -> list[Prediction | ImageError]:
-    decoded = [
-        source if isinstance(source, ImageError) else _decode(*source, predictor.spec.pixels) for source in sources
-    ]
-    pixels = [found[1] for found in decoded if not isinstance(found, ImageError)]
+    decoded = [_decode(name, source, predictor.spec.pixels) for name, source in sources]
+    pixels = [found for found in decoded if not isinstance(found, ImageError)]
     scores = iter(predictor.probabilities(np.stack(pixels)) if pixels else ())
     return [
-        found if isinstance(found, ImageError) else _prediction(found[0], next(scores), predictor, top)
-        for found in decoded
+        found if isinstance(found, ImageError) else _prediction(name, next(scores), predictor, top)
+        for (name, _), found in zip(sources, decoded, strict=True)
     ]
 
 
@@ -132,11 +129,13 @@ def _prediction(name: str, probabilities: NDArray[np.float64], predictor: Predic
     return Prediction(name, tuple(predictor.spec.classes[n] for n in order), tuple(probabilities[order].tolist()))
 
 
-def _decode(name: str, source: ImageSource, spec: PixelSpec) -> tuple[str, NDArray[np.uint8]] | ImageError:
+def _decode(name: str, source: ImageSource | ImageError, spec: PixelSpec) -> NDArray[np.uint8] | ImageError:
+    if isinstance(source, ImageError):
+        return source
     try:
         if name == STDIN:
             source = _read_stdin(min(most_bytes(spec.max_pixels), MAX_STREAM_BYTES))
-        return name, decode(source, spec, name=name)
+        return decode(source, spec, name=name)
     except ImageError as error:
         return error
 
@@ -155,28 +154,36 @@ def _read_stdin(max_bytes: int) -> bytes:
 
 
 def _expand(images: Iterable[str | ImageSource]) -> Iterator[NamedSource]:
-    """Yield the images of folders and patterns, and any other source itself. A path need not exist."""
+    """Yield the images of folders and patterns, and any other source itself."""
     for number, image in enumerate(images):
-        path = str(image) if isinstance(image, str | Path) else f"images[{number}]"
+        name = str(image) if isinstance(image, str | Path) else f"images[{number}]"
         if isinstance(image, bytes | Image.Image | np.ndarray):
-            yield path, image
-        elif not isinstance(image, str | Path):
-            raise _invalid(path, type(image).__name__, "a path, bytes, a Pillow image or a NumPy array")
-        elif not path:
-            raise _invalid(f"images[{number}]", "an empty path", "a path; `.` stands for the current folder")
-        elif path == STDIN:
-            yield path, b""
-        elif _is_folder(path):
-            yield from _in_folder(path)
-        elif not os.path.lexists(path) and glob.has_magic(path):
-            yield from _matches(path)
+            yield name, image
+        elif not isinstance(image, str | Path) or image == "":
+            received = "an empty path" if isinstance(image, str) else type(image).__name__
+            raise _invalid(f"images[{number}]", received, "a path, bytes, a Pillow image or a NumPy array")
+        elif name == STDIN:
+            yield name, b""
         else:
-            yield path, Path(path)
+            yield from _files_of(name)
 
 
 def _invalid(name: str, received: object, expected: str) -> ConfigError:
     text = f"{name}: received {received}, expected {expected}."
     return ConfigError(Message("usage-value-invalid", text, key=name, received=received, expected=expected))
+
+
+def _files_of(path: str) -> Iterator[NamedSource]:
+    """Yield a file, which need not exist, or the images of a folder, or those that match a pattern."""
+    matches = [path]
+    if glob.has_magic(path) and not os.path.lexists(path):
+        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
+        if "**" in Path(path).parts:  # matches the content of folders too
+            matches = [match for match in matches if not _is_folder(match)]
+        if not matches:
+            yield path, ImageError(path, Message("image-pattern-without-match", "matches no file"))
+    for match in matches:
+        yield from _in_folder(match) if _is_folder(match) else [(match, Path(match))]
 
 
 def _is_folder(path: str) -> bool:
@@ -188,18 +195,6 @@ def _in_folder(path: str) -> Iterator[NamedSource]:
     images, issues = images_below(Path(path))
     yield from ((str(image), image) for image in images)
     for issue in issues:
-        yield ImageError(issue.paths[0], Message(issue.code, str(issue.facts["reason"])))
+        yield path, ImageError(issue.paths[0], Message(issue.code, str(issue.facts["reason"])))
     if not images and not issues:
-        yield ImageError(path, Message("image-none-in-folder", "no images in this folder"))
-
-
-def _matches(pattern: str) -> Iterator[NamedSource]:
-    """Yield the matches of a pattern: files, and the images of folders unless `**` matches their content anyway."""
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
-    folders = {match for match in matches if _is_folder(match)}
-    if "**" in Path(pattern).parts:
-        matches, folders = [match for match in matches if match not in folders], set()
-    for match in matches:
-        yield from _in_folder(match) if match in folders else [(match, Path(match))]
-    if not matches:
-        yield ImageError(pattern, Message("image-pattern-without-match", "matches no file"))
+        yield path, ImageError(path, Message("image-none-in-folder", "no images in this folder"))
