@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def list_cache(folder: Path) -> CacheContents:
     """
     require_no_file(folder)
     keys = list_keys(folder / FEATURES)
-    graphs = list(subfolders(folder / GRAPHS))
+    graphs = _sizes_of(subfolders(folder / GRAPHS))
     features_bytes = sum(key.size_bytes for key in keys)
     cap = cache_settings().max_bytes
     return CacheContents(
@@ -48,8 +49,8 @@ def list_cache(folder: Path) -> CacheContents:
         features_bytes=features_bytes,
         features=keys,
         graphs=len(graphs),
-        graphs_bytes=sum(map(_size_of, graphs)),
-        index_bytes=sum(map(_size_of, folder.glob(f"{IMAGES}*"))),
+        graphs_bytes=sum(graphs.values()),
+        index_bytes=sum(_sizes_of(folder.glob(f"{IMAGES}*")).values()),
     )
 
 
@@ -66,44 +67,33 @@ def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
     require_no_file(folder)
     features = evict(folder / FEATURES, 0, used_before)
     graphs = _clear_graphs(folder / GRAPHS, used_before)
-    index_bytes = _clear_index(folder, used_before)
-    return Cleared(features.freed_bytes + graphs.freed_bytes + index_bytes, features.pinned_bytes + graphs.pinned_bytes)
+    index = _sizes_of(folder.glob(f"{IMAGES}*"), used_before)
+    for path in index:
+        path.unlink(missing_ok=True)
+    freed_bytes = features.freed_bytes + graphs.freed_bytes + sum(index.values())
+    return Cleared(freed_bytes, features.pinned_bytes + graphs.pinned_bytes)
 
 
 def _clear_graphs(graphs: Path, used_before: float) -> Cleared:
     """Delete converted graphs. If one is in use, all of them are."""
-    old = {path: _size_of(path) for path in subfolders(graphs) if _last_use(path) < used_before}
+    sizes = _sizes_of(subfolders(graphs), used_before)
     lock = try_exclusive(graphs / GRAPHS_LOCK) if graphs.is_dir() else None
     if lock is None:
-        return Cleared(0, sum(old.values()))
+        return Cleared(0, sum(sizes.values()))
     with lock:
-        for path in old:
+        for path in sizes:
             delete(path)
         sweep(graphs)
-    return Cleared(sum(old.values()), 0)
+    return Cleared(sum(sizes.values()), 0)
 
 
-def _clear_index(folder: Path, used_before: float) -> int:
-    """Delete the image index and return its size. It is only a cache and will be rebuilt."""
-    old = {path: _size_of(path) for path in folder.glob(f"{IMAGES}*") if _last_use(path) < used_before}
-    for path in old:
-        path.unlink(missing_ok=True)
-    return sum(old.values())
-
-
-def _status_of_files(path: Path) -> list[os.stat_result]:
-    """Return the status of a file, or of all files in a folder, as far as they do not disappear meanwhile."""
-    found = []
-    with suppress(OSError):
-        for file in path.iterdir() if path.is_dir() else [path]:
-            found.append(file.stat())
-    return found
-
-
-def _size_of(path: Path) -> int:
-    return sum(file.st_size for file in _status_of_files(path))
-
-
-def _last_use(path: Path) -> float:
-    """Return when a file or folder was last used, in seconds since 1970."""
-    return max((file.st_mtime for file in _status_of_files(path)), default=0.0)
+def _sizes_of(paths: Iterable[Path], used_before: float = math.inf) -> dict[Path, int]:
+    """Return the sizes of files and folders last used before a time; another process may delete them."""
+    sizes = {}
+    for path in paths:
+        files: list[os.stat_result] = []
+        with suppress(OSError):
+            files.extend(file.stat() for file in (path.iterdir() if path.is_dir() else [path]))
+        if max((file.st_mtime for file in files), default=0.0) < used_before:
+            sizes[path] = sum(file.st_size for file in files)
+    return sizes
