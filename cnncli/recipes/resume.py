@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,31 +172,15 @@ _RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variab
 
 def _warn_about_differences(run: RunFolder, facts: dict[str, Any], choice: EngineChoice) -> None:
     """Warn if engine, processor, number of threads or library versions are not those of the start of the run."""
-    try:
-        recorded = read_json(run.environment)
-    except (OSError, ValueError):
-        recorded = None
-    then = {"engine": facts.get("began_on", choice.in_words), **_relevant(recorded)}
-    now = {"engine": choice.in_words, **_relevant(environment())}
-    changes = [
-        f"{name} was {_value_text(value)}, is {_value_text(now[name])}"
-        for name, value in then.items()
-        if value != now[name]
-    ]
+    values = [("engine", facts.get("began_on", choice.in_words), choice.in_words)]
+    with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):  # the file may be damaged
+        then, now = read_json(run.environment), environment()
+        for group, names in _RELEVANT.items():
+            values += [(name, then[group].get(name), now[group].get(name)) for name in names]
+    changes = [f"{name} was {_value_text(old)}, is {_value_text(new)}" for name, old, new in values if old != new]
     if changes:
         text = f"The run started with another engine, hardware or library versions: {'; '.join(changes)}."
         log.warning(Message("run-machine-differs", f"{text} Results will not be bit-identical.", changes=changes))
-
-
-def _relevant(environment: Any) -> dict[str, Any]:
-    """Return the relevant facts of an environment.json by name, those of the groups that it has."""
-    groups = environment if isinstance(environment, dict) else {}
-    return {
-        name: group.get(name)
-        for key, names in _RELEVANT.items()
-        if isinstance(group := groups.get(key), dict)
-        for name in names
-    }
 
 
 def _value_text(value: Any) -> str:
