@@ -6,6 +6,7 @@ needs neither TensorFlow nor Keras. Whatever Keras runs is cut from `model.keras
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from cnncli.networks.cut import Cut
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -40,14 +43,12 @@ class Predictor:
         trunk: Maps pixels to features; None if the trunk is empty.
         tail: Maps features to logits.
         last_layer: Maps what the tail gives to logits, where OpenVINO runs a tail in bfloat16; see `LOGITS`.
-        note: Warning for the user of its results.
     """
 
     spec: PredictorSpec
     trunk: Engine | None
     tail: Engine
     last_layer: Engine | None = None
-    note: Message | None = None
 
     def logits(self, features: Sequence[Array]) -> Array:
         """Return the logits of features of the trunk, float32 (n, units)."""
@@ -131,13 +132,14 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
             which features that the training cached are found.
 
     Returns:
-        The predictor. If this machine lacks the run's precision, it uses float32 and has a note about it.
+        The predictor. If this machine lacks the run's precision, it uses float32, with a warning.
 
     Raises:
         RunError: The folder is missing or damaged.
     """
     spec = load_spec(folder)
     if (note := _precision_note(spec)) is not None:
+        log.warning(note)
         spec = replace(spec, precision="float32", tail_precision="float32")
     cut: Cut | None = None
     if "keras" in (spec.tail_engine, spec.trunk and spec.engine):
@@ -161,7 +163,6 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
         trunk=engine(spec.engine, spec.precision, TRUNK) if spec.trunk else None,
         tail=engine(spec.tail_engine, spec.tail_precision, TAIL, "float32"),
         last_layer=engine("openvino", "float32", LOGITS) if (folder / LOGITS).exists() else None,
-        note=note,
     )
 
 

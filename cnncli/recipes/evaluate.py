@@ -79,8 +79,6 @@ def evaluate(
     for note in variable_notes():
         log.warning(note)
     config, predictor = load_resolved(run.config), load_predictor(run.engine, run.model)
-    if predictor.note:
-        log.warning(predictor.note)
     if data is None:
         manifest = Manifest.from_csv(run.manifest)
         if manifest.classes != predictor.spec.classes:
@@ -125,10 +123,8 @@ def _warn_about_known_images(manifest: Manifest, run: RunFolder) -> None:
 
 def _record(run: RunFolder, evaluation: Evaluation) -> None:
     """Record the evaluation in the run: choosing between runs by their test metrics makes these too optimistic."""
-    line = {"time": time_text(utc_now()), "split": evaluation.split, "data": evaluation.data and str(evaluation.data)}
-    metrics = {"n": evaluation.metrics.n, "loss": evaluation.metrics.loss, "top1": evaluation.metrics.top1}
-    with (
-        suppress(OSError),  # a run on a read-only disk can be evaluated all the same
-        run.evaluations.open("a", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        file.write(json.dumps({**line, **metrics}) + "\n")
+    data, metrics = evaluation.data and str(evaluation.data), evaluation.metrics
+    line = {"time": time_text(utc_now()), "split": evaluation.split, "data": data}
+    text = json.dumps({**line, "n": metrics.n, "loss": metrics.loss, "top1": metrics.top1}) + "\n"
+    with suppress(OSError), run.evaluations.open("a", encoding="utf-8") as file:  # a run may be on a read-only disk
+        file.write(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import io
-import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,8 +37,6 @@ IMAGES_AT_A_TIME = 16
 
 SHOW_PROGRESS_FROM = 100
 """Smallest number of images for which progress is shown."""
-
-log = logging.getLogger(__name__)
 
 NamedSource = tuple[str, ImageSource | ImageError]
 """The name of an image in results, and the image or why there is none."""
@@ -82,8 +79,6 @@ def predict(
     require_finished(run)
     sources = list(_expand(images))
     predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
-    if predictor.note:
-        log.warning(predictor.note)
     return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
 
 

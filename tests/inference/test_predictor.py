@@ -18,6 +18,7 @@ from cnncli.networks.classifier import Classifier, build_classifier, save_classi
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import fingerprint
 from tests.support.drawing import tiny_config
+from tests.support.logged import codes_in
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 SPEC = PredictorSpec(
@@ -174,7 +175,7 @@ def test_a_damaged_model_is_rejected(classifier: Classifier, tmp_path: Path) -> 
 
 
 def test_float32_replaces_a_precision_that_the_machine_lacks(
-    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On a machine without bfloat16, a bfloat16 run predicts in float32, with a warning."""
     _save(classifier, tmp_path, dataclasses.replace(SPEC, precision="bfloat16", tail_precision="bfloat16"))
@@ -182,8 +183,7 @@ def test_float32_replaces_a_precision_that_the_machine_lacks(
     predictor = load_predictor(tmp_path / "engine", tmp_path / "model.keras")
 
     assert (predictor.spec.precision, predictor.spec.tail_precision) == ("float32", "float32")
-    assert predictor.note is not None
-    assert predictor.note.code == "engine-other-precision"
+    assert codes_in(caplog) == ["engine-other-precision"]
 
 
 BFLOAT16 = dataclasses.replace(
@@ -192,7 +192,7 @@ BFLOAT16 = dataclasses.replace(
 
 
 def test_bfloat16_of_a_gpu_is_not_emulated(
-    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a GPU, a run that Keras trained in bfloat16 on a GPU predicts in float32, with a warning."""
     _save(classifier, tmp_path, dataclasses.replace(BFLOAT16, gpu=True))
@@ -201,13 +201,17 @@ def test_bfloat16_of_a_gpu_is_not_emulated(
     assert predictor.trunk is not None
 
     assert (predictor.trunk.choice.precision, predictor.tail.choice.precision) == ("float32", "float32")
-    assert predictor.note is not None
-    assert predictor.note.code == "engine-other-precision"
+    assert codes_in(caplog) == ["engine-other-precision"]
 
 
 @pytest.mark.parametrize(("gpu", "here"), [(False, ()), (True, ("a GPU",))], ids=["on a CPU", "on a GPU"])
 def test_keras_predicts_in_the_bfloat16_of_the_training(
-    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, here: tuple[str, ...]
+    classifier: Classifier,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    gpu: bool,
+    here: tuple[str, ...],
 ) -> None:
     """A run that was trained in bfloat16 on a CPU, or on an available GPU, predicts in bfloat16."""
     _save(classifier, tmp_path, dataclasses.replace(BFLOAT16, gpu=gpu))
@@ -216,7 +220,7 @@ def test_keras_predicts_in_the_bfloat16_of_the_training(
     assert predictor.trunk is not None
 
     assert (predictor.trunk.choice.precision, predictor.tail.choice.precision) == ("bfloat16", "bfloat16")
-    assert predictor.note is None
+    assert codes_in(caplog) == []
 
 
 def test_a_spec_describes_its_engines() -> None:
