@@ -38,7 +38,8 @@ class NetworkInfo:
         depth: Number of layers with parameters, or None if it depends on the options.
         top1, top5: ImageNet validation accuracy in percent, or None if not published.
         input_size, min_size: Default and minimum height and width in pixels.
-        weights_pattern: Name of the cached Keras file of ImageNet weights without top, with {alpha}, {rows}.
+        weights_file: Name under $KERAS_HOME/models of the ImageNet weights without top, for default options and size;
+            None if Keras has none.
         has_imagenet: Whether ImageNet weights are published for at least some options.
         module: Module of `cnncli.networks.architectures` that builds it.
         top_convolutions: Number of convolutions in its ImageNet top (other top layers are dense).
@@ -55,7 +56,7 @@ class NetworkInfo:
     preprocessing: Preprocessing
     min_size: int
     options: Mapping[str, Option] = field(default_factory=dict)
-    weights_pattern: str | None = None
+    weights_file: str | None = None
     has_imagenet: bool = True
     module: str = "keras_applications"
     top_convolutions: int = 0
@@ -73,27 +74,6 @@ class NetworkInfo:
                     "choose one of these, a file, or weights: none"
                 )
         return None
-
-    def weights_file(self, options: Mapping[str, Any] | None = None, size: tuple[int, int] | None = None) -> str | None:
-        """Return the name of the file under $KERAS_HOME/models for `weights: imagenet`, or None if Keras has none.
-
-        Args:
-            options: Options of the config.
-            size: Height and width of the images in pixels; MobileNet and MobileNetV2 have weights for several sizes.
-        """
-        if self.weights_pattern is None or self.imagenet_problem(options or {}):
-            return None
-        given = with_defaults(self.options, options or {})
-        height, width = size or (self.input_size, self.input_size)
-        rows = height if height == width and height in _ROWS.get(self.name, ()) else 224
-        alpha = float(given.get("alpha", 1.0))
-        written = _MOBILENET_ALPHAS[alpha] if self.name == "MobileNet" else str(alpha)
-        kind = "_minimalistic" if given.get("minimalistic") else ""
-        return self.weights_pattern.format(alpha=written, rows=rows, kind=kind)
-
-
-_MOBILENET_ALPHAS = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
-_ROWS = {"MobileNet": (128, 160, 192, 224), "MobileNetV2": (96, 128, 160, 192, 224)}
 
 
 def _imagenet_values(name: str, given: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
@@ -125,8 +105,8 @@ _CONVNET = {
 }
 
 
-_V2_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{rows}_no_top.h5"
-_V3_FILE = "weights_mobilenet_v3_{size}{{kind}}_224_{{alpha}}_float_no_top_v2.h5"
+_V2_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+_V3_FILE = "weights_mobilenet_v3_{}_224_1.0_float_no_top_v2.h5"
 _KERNELS_FILE = "{}_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 # fmt: off
@@ -143,10 +123,10 @@ _KERAS_ROWS: tuple[tuple[str, int, int, float, int | None, float, float | None, 
     ("ResNet152V2", 60_380_648, 58_331_648, 232, 307, 78.0, 94.2, 224, "scale", "resnet152v2"),
     ("InceptionV3", 23_851_784, 21_802_784, 92, 189, 77.9, 93.7, 299, "scale", "inception_v3"),
     ("InceptionResNetV2", 55_873_736, 54_336_736, 215, 449, 80.3, 95.3, 299, "scale", "inception_resnet_v2"),
-    ("MobileNet", 4_253_864, 3_228_864, 16, 55, 70.4, 89.5, 224, "scale", "mobilenet_{alpha}_{rows}_tf_no_top.h5"),
+    ("MobileNet", 4_253_864, 3_228_864, 16, 55, 70.4, 89.5, 224, "scale", "mobilenet_1_0_224_tf_no_top.h5"),
     ("MobileNetV2", 3_538_984, 2_257_984, 14, 105, 71.3, 90.1, 224, "scale", _V2_FILE),
-    ("MobileNetV3Small", 2_554_968, 939_120, 10, 88, 68.1, None, 224, "scale", _V3_FILE.format(size="small")),
-    ("MobileNetV3Large", 5_507_432, 2_996_352, 21, 110, 75.6, None, 224, "scale", _V3_FILE.format(size="large")),
+    ("MobileNetV3Small", 2_554_968, 939_120, 10, 88, 68.1, None, 224, "scale", _V3_FILE.format("small")),
+    ("MobileNetV3Large", 5_507_432, 2_996_352, 21, 110, 75.6, None, 224, "scale", _V3_FILE.format("large")),
     ("DenseNet121", 8_062_504, 7_037_504, 33, 242, 75.0, 92.3, 224, "torch", "densenet121"),
     ("DenseNet169", 14_307_880, 12_642_880, 57, 338, 76.2, 93.2, 224, "torch", "densenet169"),
     ("DenseNet201", 20_242_984, 18_321_984, 80, 402, 77.3, 93.6, 224, "torch", "densenet201"),
@@ -188,9 +168,8 @@ _MORE: Mapping[str, Mapping[str, Any]] = {
 
 def _keras_network(name: str, *row: Any) -> NetworkInfo:
     *figures, file = row
-    pattern = file if file.endswith(".h5") else _KERNELS_FILE.format(file)
-    more = {"min_size": 32, "weights_pattern": pattern, **_MORE.get(name, {})}
-    return NetworkInfo(name, *figures, **more)
+    weights_file = file if file.endswith(".h5") else _KERNELS_FILE.format(file)
+    return NetworkInfo(name, *figures, **{"min_size": 32, "weights_file": weights_file, **_MORE.get(name, {})})
 
 
 _EFFICIENTNET_LITE0 = NetworkInfo(

@@ -100,7 +100,7 @@ def test_the_weights_file_has_the_name_that_keras_uses(info: NetworkInfo) -> Non
     """The catalogue names the same weights file as Keras at the default input size."""
     side = info.input_size
     _, published = build_for_imagenet(info.name, (side, side, 3), {})
-    assert info.weights_file() == published.name
+    assert info.weights_file == published.name
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,6 @@ def test_options_and_size_select_the_weights_file(
     name: str, options: dict[str, Any], size: tuple[int, int], file: str
 ) -> None:
     """The weights file of a MobileNet depends on its options and, for the first two versions, on the image size."""
-    info = network(name)
-    assert info.weights_file(options, size) == file
     given = {key: float(value) if key == "alpha" else value for key, value in options.items()}
     assert build_for_imagenet(name, (*size, 3), given)[1].name == file
 
@@ -133,7 +131,7 @@ def test_options_and_size_select_the_weights_file(
 @pytest.mark.parametrize("name", ["EfficientNetLite0", "ConvNet"])
 def test_networks_outside_keras_have_no_weights_file(name: str) -> None:
     """EfficientNetLite0, whose weights are part of a package, and ConvNet, which has none, have no weights file."""
-    assert network(name).weights_file() is None
+    assert network(name).weights_file is None
 
 
 @pytest.mark.parametrize(

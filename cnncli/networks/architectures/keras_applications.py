@@ -48,8 +48,7 @@ def build_for_imagenet(
 
 def has_local_weights(info: NetworkInfo) -> bool:
     """Return whether Keras has downloaded the ImageNet weights before."""
-    name = info.weights_file()
-    return name is not None and (weights_folder() / name).is_file()
+    return info.weights_file is not None and (weights_folder() / info.weights_file).is_file()
 
 
 def _call(name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any], weights: str | None) -> keras.Model:

@@ -295,7 +295,7 @@ def test_weights_are_local_once_downloaded(server: Server, published: tuple[byte
     """After the download, `cnncli backbones` lists the weights as local."""
     server.content = published[0]
     assert not has_local_weights(network("MobileNet"))
-    fetch(PublishedFile(str(network("MobileNet").weights_file()), server.url, None))
+    fetch(PublishedFile(str(network("MobileNet").weights_file), server.url, None))
     assert has_local_weights(network("MobileNet"))
 
 
