@@ -5,35 +5,9 @@ Left out are `glu`, which halves the channels, and `threshold`, which needs argu
 
 from __future__ import annotations
 
-ACTIVATIONS: tuple[str, ...] = (
-    "celu",
-    "elu",
-    "exponential",
-    "gelu",
-    "hard_shrink",
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_swish",
-    "hard_tanh",
-    "leaky_relu",
-    "linear",
-    "log_sigmoid",
-    "log_softmax",
-    "mish",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "soft_shrink",
-    "softmax",
-    "softplus",
-    "softsign",
-    "sparse_plus",
-    "sparse_sigmoid",
-    "sparsemax",
-    "squareplus",
-    "swish",
-    "tanh",
-    "tanh_shrink",
-)
+_RECTIFIERS = ("celu", "elu", "gelu", "leaky_relu", "mish", "relu", "relu6", "selu", "silu", "swish")
+_SQUASHERS = ("log_sigmoid", "log_softmax", "sigmoid", "softmax", "softplus", "softsign", "squareplus", "tanh")
+_HARD = ("hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "soft_shrink", "tanh_shrink")
+_SPARSE = ("sparse_plus", "sparse_sigmoid", "sparsemax")
+
+ACTIVATIONS = tuple(sorted(("linear", "exponential", *_RECTIFIERS, *_SQUASHERS, *_HARD, *_SPARSE)))
