@@ -51,14 +51,12 @@ def command(
     """
     from cnncli.cli.render import open_named_run, print_plan, print_run
     from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
-    from cnncli.runs.log import remembering
 
-    with remembering():
-        parent = open_named_run(run, runs_dir)
-        settings = FinetuneSettings(unfreeze, epochs, learning_rate)
-        if not plan_only:
-            print_run(finetune(parent, settings, runs_dir, console), as_json, console)
-        elif as_json:
-            print_json(plan(parent, settings))
-        else:
-            print_plan(plan(parent, settings), console)
+    parent = open_named_run(run, runs_dir)
+    settings = FinetuneSettings(unfreeze, epochs, learning_rate)
+    if not plan_only:
+        print_run(finetune(parent, settings, runs_dir, console), as_json, console)
+    elif as_json:
+        print_json(plan(parent, settings))
+    else:
+        print_plan(plan(parent, settings), console)

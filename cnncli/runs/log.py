@@ -39,11 +39,8 @@ class LogFile(logging.FileHandler):
 def remembering() -> Iterator[None]:
     """Keep messages, so that the log of the first run recorded inside the block begins with them.
 
-    Serves as a decorator too. Inside another such block it does nothing.
+    Serves as a decorator too.
     """
-    if any(isinstance(handler, MemoryHandler) for handler in LOGGER.handlers):
-        yield
-        return
     memory = MemoryHandler(MAX_REMEMBERED, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
     LOGGER.addHandler(memory)
     try:

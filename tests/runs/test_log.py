@@ -61,7 +61,7 @@ def test_messages_are_in_the_log(run: RunFolder) -> None:
 
 def test_messages_from_before_the_run_are_in_its_log(run: RunFolder) -> None:
     """Earlier messages come first, in order and once; a second recording adds only new messages."""
-    with remembering(), remembering():
+    with remembering():
         LOGGER.debug("before")
         with recording(run):
             LOGGER.info("during")
