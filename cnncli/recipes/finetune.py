@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cnncli.config.modes import FINE_TUNING_EPOCHS, fine_tuning_stage, stages_of
 from cnncli.config.overrides import variable_notes
 from cnncli.config.reader import cache_settings, load_resolved
-from cnncli.config.schema import Config, OptimizerConfig, StageConfig
+from cnncli.config.schema import Config, StageConfig
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, Message, printable
@@ -119,8 +119,10 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
 
 
 def _stage(config: Config, settings: FinetuneSettings) -> StageConfig:
-    default = fine_tuning_stage(config)
-    optimizer = _default_optimizer(config).model_dump()
+    """Return the stage of a child: the second of mode fine-tuning, or like the last of a parent that was fine-tuned."""
+    default, last = fine_tuning_stage(config), stages_of(config)[-1]
+    is_tuned = config.mode == "fine-tuning" or (config.mode == "feature-extraction" and last.unfreeze != 0)
+    optimizer = (last if is_tuned else default).optimizer.model_dump()
     if settings.learning_rate is not None:
         optimizer["learning_rate"] = settings.learning_rate
     values = {
@@ -139,10 +141,3 @@ def _stage(config: Config, settings: FinetuneSettings) -> StageConfig:
 def _invalid(name: str, value: object) -> Message:
     text = f"{name}: received {value!r}, expected {EXPECTED[name]}."
     return Message("usage-finetune-value", text, key=name, received=value, expected=EXPECTED[name])
-
-
-def _default_optimizer(config: Config) -> OptimizerConfig:
-    """Return the optimizer of a second stage in mode fine-tuning, or of the last stage of a run that was fine-tuned."""
-    last = stages_of(config)[-1]
-    is_tuned = config.mode == "fine-tuning" or (config.mode == "feature-extraction" and last.unfreeze != 0)
-    return last.optimizer if is_tuned else fine_tuning_stage(config).optimizer
