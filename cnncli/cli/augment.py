@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cnncli.cli.options import PATH, console_options, example, json_option, overrides_argument, print_json
+from cnncli.cli.options import OUT_FILE, PATH, console_options, example, json_option, overrides_argument, print_json
 from cnncli.terminal.console import Console
 
 
@@ -15,7 +15,7 @@ from cnncli.terminal.console import Console
 @overrides_argument
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUT_FILE,
     metavar="FILE.png",
     help="PNG file to write.  [default: NAME-augmentation.png in the current folder]",
 )

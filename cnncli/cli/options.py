@@ -18,7 +18,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 PATH = click.Path(path_type=Path)
-"""A path, which need not exist; `cnncli.cli.main` refuses empty ones."""
+OUT_FILE = click.Path(dir_okay=False, path_type=Path)
+"""A path, which need not exist, and one that must not be a folder. `cnncli.cli.main` refuses empty ones."""
 
 
 @dataclass

@@ -48,9 +48,6 @@ def _check_target(out: Path, force: bool) -> None:
     if not out.parent.is_dir():
         text = f"{printable(out.parent)}: no such folder to write {printable(out.name)} into"
         raise CnncliError(Message("usage-out-folder-missing", text, path=out.parent))
-    if out.is_dir():
-        text = f"{printable(out)}: is a folder; --out expects a file"
-        raise CnncliError(Message("usage-out-is-a-folder", text, path=out))
     if out.exists() and not force:
         text = f"{printable(out)}: exists already; replace it with --force, or name another file with --out"
         raise CnncliError(Message("usage-out-exists", text, path=out))

@@ -85,7 +85,7 @@ def test_an_existing_file_is_kept_unless_forced(flowers: Path, capsys: pytest.Ca
         (["nowhere"], "data-path-missing"),
         (["flowers/roses"], "data-no-class-folders"),
         (["flowers", "--out", "far/away.yaml"], "usage-out-folder-missing"),
-        (["flowers", "--out", "flowers"], "usage-out-is-a-folder"),
+        (["flowers", "--out", "flowers"], "usage-value-invalid"),
     ],
 )
 def test_impossible_requests_are_refused(
