@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 from cnncli.catalogue.options import Option, with_defaults
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Positive
-from cnncli.errors import ConfigError, Message
-from cnncli.terminal.suggestions import did_you_mean
 
 Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
 """Conversion of pixels x in 0–255 to the input of the network. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe:
@@ -186,17 +184,3 @@ _CONVNET_INFO = NetworkInfo(
 NETWORKS: Mapping[str, NetworkInfo] = {
     info.name: info for info in (_EFFICIENTNET_LITE0, _CONVNET_INFO, *(_keras_network(*row) for row in _KERAS_ROWS))
 }
-
-
-def network(name: str) -> NetworkInfo:
-    """Return the network of this name, in upper or lower case.
-
-    Raises:
-        ConfigError: There is none; the message suggests close names.
-    """
-    for known, info in NETWORKS.items():
-        if known.lower() == name.lower():
-            return info
-    hint = did_you_mean(name, NETWORKS) or "`cnncli backbones` lists all networks."
-    text = f"backbone.name: unknown network {name!r}. {hint}"
-    raise ConfigError(Message("config-unknown-name", text, key="backbone.name", received=name, hint=hint))

@@ -5,9 +5,9 @@ Weights are not loaded: names, shapes and counts do not depend on them, and noth
 
 from __future__ import annotations
 
-from cnncli.catalogue.networks import network
 from cnncli.config.modes import stages_of
-from cnncli.config.schema import BackboneConfig, Config
+from cnncli.config.reader import config_from_mapping
+from cnncli.config.schema import Config
 from cnncli.dataset.labels.folders import read_folders
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.classifier import build_classifier
@@ -24,10 +24,17 @@ def summarize_config(config: Config) -> Summary:
 
 
 def summarize_backbone(name: str) -> Summary:
-    """Summarize a backbone of the catalogue without top, at its default image size, as built for ImageNet weights."""
-    info = network(name)
-    config = BackboneConfig(name=info.name, weights="imagenet" if info.has_imagenet else "none")
-    return summarize(build_backbone(config, (info.input_size, info.input_size, 3), seed=0, load_weights=False))
+    """Summarize a backbone without top, at its default image size, as built for ImageNet weights if there are any.
+
+    Raises:
+        ConfigError: the catalogue has no such network.
+    """
+    settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": "."}}
+    config = config_from_mapping(settings, environment={}, check_paths=False).backbone
+    size = config.network.input_size
+    if config.network.has_imagenet:
+        config = config.model_copy(update={"weights": "imagenet"})
+    return summarize(build_backbone(config, (size, size, 3), seed=0, load_weights=False))
 
 
 def _count_classes(config: Config) -> int:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from cnncli.catalogue.networks import NETWORKS, NetworkInfo, network
-from cnncli.errors import ConfigError
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.networks.architectures.efficientnet_lite import build_efficientnet_lite0
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backend import import_keras
@@ -131,7 +130,7 @@ def test_options_and_size_select_the_weights_file(
 @pytest.mark.parametrize("name", ["EfficientNetLite0", "ConvNet"])
 def test_networks_outside_keras_have_no_weights_file(name: str) -> None:
     """EfficientNetLite0, whose weights are part of a package, and ConvNet, which has none, have no weights file."""
-    assert network(name).weights_file is None
+    assert NETWORKS[name].weights_file is None
 
 
 @pytest.mark.parametrize(
@@ -162,23 +161,7 @@ def test_networks_outside_keras_have_no_weights_file(name: str) -> None:
 )
 def test_options_without_imagenet_weights_are_reported(name: str, options: dict[str, Any], problem: str | None) -> None:
     """Options without ImageNet weights are reported with the value received and the values that have weights."""
-    assert network(name).imagenet_problem(options) == problem
-
-
-def test_network_names_are_case_insensitive() -> None:
-    """Network names are matched case-insensitively and returned as spelled in the catalogue."""
-    assert network("efficientnetlite0").name == "EfficientNetLite0"
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"), [("VGG17", "Did you mean VGG16 or VGG19?"), ("zzz", "`cnncli backbones` lists all networks.")]
-)
-def test_an_unknown_network_is_refused_with_a_hint(name: str, hint: str) -> None:
-    """The error for an unknown network suggests similar names, or the command that lists all networks."""
-    with pytest.raises(ConfigError) as error:
-        network(name)
-    assert error.value.code == "config-unknown-name"
-    assert error.value.facts == {"key": "backbone.name", "received": name, "hint": hint}
+    assert NETWORKS[name].imagenet_problem(options) == problem
 
 
 def test_catalogue_imports_neither_keras_nor_tensorflow() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.catalogue.networks import network
+from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.errors import CnncliError, ImageError, Message
 from cnncli.networks.weights.torch_file import read_tensors
@@ -72,7 +72,7 @@ def load_weights(here: Path) -> None:
     options = {"filters": [4, 8], "batch_norm": True}
     config = {"data": {"path": str(here)}, "backbone": {"name": "ConvNet", "weights": "none", "options": options}}
     backbone = build_backbone(config_from_mapping(config, environment={}).backbone, (16, 16, 3), 0)
-    load_file(backbone, path, network("ConvNet"))
+    load_file(backbone, path, NETWORKS["ConvNet"])
 
 
 def load_model(here: Path) -> None:

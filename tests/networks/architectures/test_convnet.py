@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cnncli.catalogue.networks import network
+from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.options import with_defaults
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError
@@ -16,7 +16,7 @@ from cnncli.networks.backend import import_keras
 
 
 def _build(side: int = 32, **options: Any) -> Any:
-    info = network("ConvNet")
+    info = NETWORKS["ConvNet"]
     return build(info, (side, side, 3), with_defaults(info.options, options), False).model
 
 
@@ -30,7 +30,7 @@ def test_course_network_has_its_parameters() -> None:
     whole = keras.Model(backbone.input, keras.layers.Dense(1)(x))
     assert whole.count_params() == 3_453_121
     assert backbone.output.shape == (None, 7, 7, 128)
-    assert backbone.count_params() == network("ConvNet").parameters
+    assert backbone.count_params() == NETWORKS["ConvNet"].parameters
 
 
 def test_blocks_hold_what_the_options_say() -> None:

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from cnncli.catalogue.networks import network
+from cnncli.catalogue.networks import NETWORKS
 from cnncli.networks.architectures.keras_applications import build, build_for_imagenet
 from cnncli.networks.backend import import_keras
 from cnncli.networks.weights.download import PublishedFile
@@ -18,7 +18,7 @@ def test_network_is_the_one_keras_builds() -> None:
     """With the same seed, the features equal those of Keras's own function."""
     keras = import_keras()
     keras.utils.set_random_seed(1)
-    ours = build(network("MobileNet"), (32, 32, 3), {"alpha": 0.25}, imagenet=False).model
+    ours = build(NETWORKS["MobileNet"], (32, 32, 3), {"alpha": 0.25}, imagenet=False).model
     keras.utils.set_random_seed(1)
     plain = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3))
     np.testing.assert_array_equal(features(ours, 32), features(plain, 32))

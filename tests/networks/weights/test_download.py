@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.catalogue.networks import network
+from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import WeightsError
 from cnncli.networks.architectures import has_local_weights
@@ -294,9 +294,9 @@ def test_folder_is_the_one_of_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_weights_are_local_once_downloaded(server: Server, published: tuple[bytes, Any]) -> None:
     """After the download, `cnncli backbones` lists the weights as local."""
     server.content = published[0]
-    assert not has_local_weights(network("MobileNet"))
-    fetch(PublishedFile(str(network("MobileNet").weights_file), server.url, None))
-    assert has_local_weights(network("MobileNet"))
+    assert not has_local_weights(NETWORKS["MobileNet"])
+    fetch(PublishedFile(str(NETWORKS["MobileNet"].weights_file), server.url, None))
+    assert has_local_weights(NETWORKS["MobileNet"])
 
 
 @pytest.mark.slow

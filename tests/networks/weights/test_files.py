@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cnncli.catalogue.networks import network
+from cnncli.catalogue.networks import NETWORKS
 from cnncli.errors import Message, WeightsError
 from cnncli.networks.backend import import_keras
 from cnncli.networks.weights import hdf5
@@ -55,7 +55,7 @@ def _replace(dataset: Callable[[h5py.Group], None]) -> Change:
 def _refusal(path: Path, model: Any) -> Message:
     """Return the only problem of a file, whose message starts with its path."""
     with pytest.raises(WeightsError) as error:
-        load_file(model, path, network("ConvNet"))
+        load_file(model, path, NETWORKS["ConvNet"])
     (problem,) = error.value.problems
     assert len(problem.splitlines()) == 1
     assert problem.startswith(f"{path}: ")
@@ -65,7 +65,7 @@ def _refusal(path: Path, model: Any) -> Message:
 
 def test_unchanged_file_loads(convnet: Any, tmp_path: Path) -> None:
     """The file that the other tests modify is valid."""
-    load_file(convnet, _weights(tmp_path / "x.weights.h5"), network("ConvNet"))
+    load_file(convnet, _weights(tmp_path / "x.weights.h5"), NETWORKS["ConvNet"])
 
 
 def _missing(path: Path) -> None:
@@ -136,7 +136,7 @@ def test_flipped_bytes_never_end_in_a_traceback(seed: int, convnet: Any, tmp_pat
         data[place] = int(random.integers(256))
     path.write_bytes(data)
     with suppress(WeightsError):
-        load_file(convnet, path, network("ConvNet"))
+        load_file(convnet, path, NETWORKS["ConvNet"])
 
 
 def _external_link(file: h5py.File) -> None:
@@ -333,7 +333,7 @@ def test_names_of_layers_from_keras_2_13_are_known(convnet: Any, tmp_path: Path)
     def rename(file: h5py.File) -> None:
         file.move("layers", "_layer_checkpoint_dependencies")
 
-    load_file(convnet, _weights(tmp_path / "x.weights.h5", rename), network("ConvNet"))
+    load_file(convnet, _weights(tmp_path / "x.weights.h5", rename), NETWORKS["ConvNet"])
 
 
 def _archive(path: Path, weights: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
@@ -349,7 +349,7 @@ def _content(folder: Path) -> bytes:
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_archive_may_be_compressed(compression: int, convnet: Any, tmp_path: Path) -> None:
     """An archive that was compressed is read like one that is stored, as Keras writes it."""
-    load_file(convnet, _archive(tmp_path / "x.keras", _content(tmp_path), compression), network("ConvNet"))
+    load_file(convnet, _archive(tmp_path / "x.keras", _content(tmp_path), compression), NETWORKS["ConvNet"])
 
 
 def _without_weights(path: Path) -> None:
@@ -399,6 +399,6 @@ def test_archive_with_code_in_a_layer_runs_none_of_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unsafe"):
         keras.saving.load_model(tmp_path / "x.keras", safe_mode=True)
     target = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="conv")])
-    load_file(target, tmp_path / "x.keras", network("ConvNet"))
+    load_file(target, tmp_path / "x.keras", NETWORKS["ConvNet"])
     np.testing.assert_array_equal(target.get_weights()[0], model.get_weights()[0])
     assert not Path(ran).exists()

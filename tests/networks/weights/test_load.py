@@ -264,13 +264,13 @@ def test_file_of_a_deeper_network_is_refused(extension: str, tmp_path: Path) -> 
 
 def test_backbone_keeps_its_weights_when_the_file_does_not_fit(tmp_path: Path) -> None:
     """If the last layer differs, the layers before it are not changed."""
-    from cnncli.catalogue.networks import network
+    from cnncli.catalogue.networks import NETWORKS
     from cnncli.networks.weights.load import load_file
 
     backbone = _backbone("ConvNet", "none", options={"filters": [4, 6]})
     before = features(backbone, SIDE)
     with pytest.raises(WeightsError):
-        load_file(backbone, _written(tmp_path, "weights.h5", filters=[4, 8]), network("ConvNet"))
+        load_file(backbone, _written(tmp_path, "weights.h5", filters=[4, 8]), NETWORKS["ConvNet"])
     np.testing.assert_array_equal(features(backbone, SIDE), before)
 
 
@@ -315,14 +315,14 @@ def test_file_with_imagenet_statistics_asks_for_the_graph_of_imagenet_weights(
     name: str, means: tuple[float, ...], wants: bool, extension: str, tmp_path: Path
 ) -> None:
     """EfficientNetB0–B7 get an additional layer exactly if the file descends from ImageNet weights."""
-    from cnncli.catalogue.networks import network
+    from cnncli.catalogue.networks import NETWORKS
     from cnncli.networks.weights.load import wants_imagenet_graph
 
     keras = import_keras()
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Normalization(), keras.layers.Conv2D(2, 3)])
     model.layers[0].adapt_mean.assign(means)
     config = BackboneConfig(name=name, weights=str(_save(model, tmp_path / f"x.{extension}")))
-    assert wants_imagenet_graph(network(name), config) is wants
+    assert wants_imagenet_graph(NETWORKS[name], config) is wants
 
 
 def test_random_weights_depend_on_the_seed_alone() -> None:
