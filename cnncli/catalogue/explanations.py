@@ -22,10 +22,6 @@ def load_explanations() -> dict[str, Explanation]:
     """Return the explanations of all codes by code, sorted."""
     import yaml
 
-    explanations: dict[str, Explanation] = {}
-    for file in files("cnncli.catalogue").joinpath("messages").iterdir():
-        for code, entry in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
-            if f"{code.partition('-')[0]}.yaml" != file.name:
-                raise ValueError(f"{code} does not belong into {file.name}")
-            explanations[code] = Explanation(code, **entry)
-    return dict(sorted(explanations.items()))
+    texts = [file.read_text(encoding="utf-8") for file in files("cnncli.catalogue").joinpath("messages").iterdir()]
+    entries = [item for text in texts for item in yaml.safe_load(text).items()]
+    return {code: Explanation(code, **entry) for code, entry in sorted(entries)}

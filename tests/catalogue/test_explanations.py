@@ -57,11 +57,10 @@ def test_the_search_finds_messages_of_every_kind(tmp_path: Path) -> None:
     ]
 
 
-def test_an_entry_in_the_file_of_a_different_domain_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading fails if a file contains the code of a different domain."""
-    (tmp_path / "messages").mkdir()
-    (tmp_path / "messages" / "data.yaml").write_text("run-c: {cause: A., remedy: B.}\n")
-    monkeypatch.setattr(module, "files", lambda package: tmp_path)
+def test_entries_are_in_the_file_of_their_domain() -> None:
+    """A code is found in the file of its domain, and once."""
+    messages = Path(module.__file__).parent / "messages"
+    codes = {file.stem: re.findall(r"(?m)^([\w-]+):", file.read_text(encoding="utf-8")) for file in messages.iterdir()}
 
-    with pytest.raises(ValueError, match="run-c"):
-        load_explanations()
+    assert {code for domain, found in codes.items() for code in found if code.partition("-")[0] != domain} == set()
+    assert sum(map(len, codes.values())) == len(EXPLANATIONS)
