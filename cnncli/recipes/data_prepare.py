@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cnncli.dataset.dogs_vs_cats import files_of, label_files, select_files, verify_files, write_files
 from cnncli.errors import DataError, Message, printable
@@ -26,10 +25,9 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
     Raises:
         DataError: a size is odd, the source has no such images or too few of them, or `out` is not empty.
     """
-    odd = {f"--{split}": n for split, n in sizes.items() if n % 2}
-    if odd:
-        texts = {key: f"{key} {n}: expected an even number, half of it for each class" for key, n in odd.items()}
-        raise DataError([Message("data-prepare-odd-size", text, key=key) for key, text in texts.items()])
+    if odd := {f"--{split}": n for split, n in sizes.items() if n % 2}:
+        expected = "expected an even number, half of it for each class"
+        raise DataError([Message("data-prepare-odd-size", f"{key} {n}: {expected}", key=key) for key, n in odd.items()])
     with _atomic_folder(out) as (folder, scratch), files_of(source, scratch) as files:
         found = label_files(files)
         if not found:
@@ -47,13 +45,13 @@ def _atomic_folder(out: Path) -> Iterator[tuple[Path, Path]]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         text = f"{printable(out)}: exists already and is not empty; name a new folder"
         raise DataError(Message("data-prepare-not-empty", text, path=out))
-    work = out.absolute().parent / f".{out.name}.{secrets.token_hex(4)}"
-    try:
-        for name in ("out", "scratch"):
-            (work / name).mkdir(parents=True)
-        yield work / "out", work / "scratch"
+    parent = out.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=parent, ignore_cleanup_errors=True) as work:
+        folder, scratch = Path(work, "out"), Path(work, "scratch")
+        folder.mkdir()
+        scratch.mkdir()
+        yield folder, scratch
         if out.is_dir():
             out.rmdir()
-        (work / "out").rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        folder.rename(out)
