@@ -9,11 +9,10 @@ Each function imports what it needs when it is called, so `import cnncli` is fas
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,24 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "finetune", "load", "predict", "train"]
 __version__ = "0.1.0"
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-def _with_standard_settings(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function with Keras's default dtype and data format, and restore those of the caller's process."""
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        from cnncli.networks.backend import standard_settings
-
-        with standard_settings():
-            return function(*args, **kwargs)
-
-    return wrapper
-
-
-@_with_standard_settings
 def train(
     config: AnyPath | Mapping[str, object],
     overrides: Mapping[str, object] = {},
@@ -88,7 +70,6 @@ def train(
     return recipe(read_config(source, overrides), directory, _console())
 
 
-@_with_standard_settings
 def finetune(
     run: AnyPath | None = None,
     unfreeze: int | str | None = None,
@@ -116,7 +97,6 @@ def finetune(
     return recipe(_open(run, runs_dir), settings, _runs_dir(runs_dir), _console())
 
 
-@_with_standard_settings
 def evaluate(
     run: AnyPath | None = None,
     *,
@@ -146,7 +126,6 @@ def evaluate(
     return recipe(_open(run, runs_dir), _console(), split, folder, allow_missing)
 
 
-@_with_standard_settings
 def predict(
     images: AnyImage | Iterable[AnyImage],
     *,
@@ -172,16 +151,17 @@ def predict(
         ConfigError: `top` is below 1, or a path is empty.
     """
     from cnncli.errors import DataError, ImageError
+    from cnncli.networks.backend import standard_settings
     from cnncli.recipes.predict import predict as recipe
 
-    results = list(recipe(_open(run, runs_dir), _list_of(images), top))
+    with standard_settings():
+        results = list(recipe(_open(run, runs_dir), _list_of(images), top))
     problems = [problem for result in results if isinstance(result, ImageError) for problem in result.problems]
     if problems:
         raise DataError(problems)
     return [result for result in results if not isinstance(result, ImageError)]
 
 
-@_with_standard_settings
 def load(run: AnyPath | None = None, *, runs_dir: AnyPath | None = None) -> TrainedClassifier:
     """Load the classifier of a run.
 

@@ -21,7 +21,7 @@ from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert
 from cnncli.errors import EngineError, Message, RunError
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import probabilities_of
-from cnncli.networks.backend import gpus
+from cnncli.networks.backend import gpus, standard_settings
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
@@ -79,6 +79,7 @@ class TrainedClassifier:
     classes: tuple[str, ...]
 
 
+@standard_settings()
 def load_trained(run: RunFolder) -> TrainedClassifier:
     """Load the classifier of a run with Keras. Raises RunError if the run is not finished, or damaged."""
     from cnncli.networks.classifier import load_classifier

@@ -20,6 +20,7 @@ from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import evaluate_rows
 from cnncli.inference.predictor import load_predictor
 from cnncli.metrics.classification import Metrics
+from cnncli.networks.backend import standard_settings
 from cnncli.runs.documents import damaged, time_text, utc_now
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
@@ -56,6 +57,7 @@ class Evaluation:
             raise MinimumMissedError(Message("metrics-minimum-missed", text, **facts))
 
 
+@standard_settings()
 def evaluate(
     run: RunFolder,
     console: Console,

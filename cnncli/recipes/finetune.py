@@ -18,7 +18,7 @@ from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, Message, printable
 from cnncli.inference.predictor import load_spec
 from cnncli.metrics.classification import table_metrics
-from cnncli.networks.backend import import_keras_meanwhile
+from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, load_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.recipes.train import Run, train_run
@@ -57,6 +57,7 @@ class FinetuneSettings:
 
 
 @remembering()
+@standard_settings()
 def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, console: Console) -> Run:
     """Continue a finished run in a new one. The parent's weights count as its epoch 0 and can remain the best.
 

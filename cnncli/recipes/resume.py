@@ -16,7 +16,7 @@ from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.verification import require_unchanged
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message, RunError, printable
-from cnncli.networks.backend import import_keras_meanwhile
+from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @remembering()
+@standard_settings()
 def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
     """Resume a run from its newest valid checkpoint; return a finished one as it is.
 

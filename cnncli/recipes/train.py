@@ -20,7 +20,7 @@ from cnncli.errors import Message, printable
 from cnncli.features.extract import Counts
 from cnncli.inference.saved_run import SavedRunEvaluation, evaluate_saved_run, save_model
 from cnncli.metrics.classification import Metrics
-from cnncli.networks.backend import import_keras_meanwhile
+from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.report.curves import draw_curves
@@ -92,6 +92,7 @@ class Run:
 
 
 @remembering()
+@standard_settings()
 def train(config: Config, runs_dir: Path, console: Console) -> Run:
     """Train the stages of a config in a new run, and evaluate the result.
 
