@@ -35,16 +35,12 @@ def command(
     epochs = read_epochs(source, overrides) if run else None
     config = None if run else read_config(source, overrides)  # reports mistakes before heavy imports
     from cnncli.cli.render import print_run
+    from cnncli.recipes.resume import newest_unfinished, resume
+    from cnncli.recipes.train import train
 
     if resumes and config is not None:
-        from cnncli.recipes.resume import newest_unfinished
-
         run = newest_unfinished(config, runs_dir)
     if run is not None:
-        from cnncli.recipes.resume import resume
-
         print_run(resume(run, console, epochs), as_json, console)
     elif config is not None:
-        from cnncli.recipes.train import train
-
         print_run(train(config, runs_dir, console), as_json, console)
