@@ -25,7 +25,6 @@ from cnncli.cli.options import Invocation
 from cnncli.errors import EXIT_BUG, EXIT_DONE, EXIT_USER, CnncliError, Message, printable
 from cnncli.runtime.machine import machine_problem
 from cnncli.runtime.signals import Terminated, is_reported, raising
-from cnncli.terminal.console import Console
 from cnncli.terminal.suggestions import did_you_mean
 
 EXIT_INTERRUPTED = 130
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _stopped(stop, stop.exit_code)
     except CnncliError as error:
         return _show_errors(error.problems, error.exit_code, invocation)
-    except click.ClickException as error:
+    except click.UsageError as error:
         return _show_usage_error(error, invocation)
     except Exception as error:
         problem = machine_problem(error)
@@ -102,33 +101,32 @@ def _write(text: str) -> None:
 
 
 def _show_errors(problems: Sequence[str], code: int, invocation: Invocation) -> int:
-    console = Console(color=False if invocation.no_color else None)
+    console = invocation.console()
     for problem in problems:
         console.show(logging.ERROR, problem)
     return code
 
 
-def _show_usage_error(error: click.ClickException, invocation: Invocation) -> int:
+def _show_usage_error(error: click.UsageError, invocation: Invocation) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         _write(error.format_message())
         return EXIT_USER
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    _show_errors([_usage_message(error, context)], EXIT_USER, invocation)
-    _write(f"Try '{context.command_path if context else 'cnncli'} --help' for help.")
+    _show_errors([_usage_message(error)], EXIT_USER, invocation)
+    _write(f"Try '{error.ctx.command_path if error.ctx else 'cnncli'} --help' for help.")
     return EXIT_USER
 
 
-def _usage_message(error: click.ClickException, context: click.Context | None) -> Message:
-    """Convert click's error. An error that was raised with a message keeps its code."""
-    text = error.format_message()
+def _usage_message(error: click.UsageError) -> Message:
+    """Convert click's error. An error that was raised with a message is returned as it is."""
+    text, context = error.format_message(), error.ctx
     if isinstance(text, Message):
         return text
     if isinstance(error, click.NoSuchOption) and context is not None:
         options = [option for parameter in context.command.get_params(context) for option in parameter.opts]
         return Message("usage-option-unknown", f"{error.message} {did_you_mean(error.option_name, options)}".rstrip())
     if isinstance(error, click.exceptions.NoSuchCommand) and context is not None:
-        commands = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
-        hint = did_you_mean(error.command_name, commands) or f"Commands: {', '.join(commands)}."
+        names = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
+        hint = did_you_mean(error.command_name, names) or f"Commands: {', '.join(names)}."
         return Message("usage-command-unknown", f"{error.message} {hint}")
     if isinstance(error, click.MissingParameter):
         return Message("usage-argument-missing", text)
@@ -165,6 +163,4 @@ def _escape_what_stdout_cannot_encode() -> None:
 def _drop_stdout() -> None:
     """Redirect stdout to the null device, so that Python's last flush does not complain about the closed pipe."""
     with suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

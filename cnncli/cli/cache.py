@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from cnncli.cli.options import console_flags, console_options, example, json_option, print_json
@@ -70,8 +72,6 @@ def clear(older_than: float | None, as_json: bool, console: Console) -> None:
 
     No results are lost: cached data is computed again when it is needed.
     """
-    import time
-
     from cnncli.recipes.cache import clear_cache
     from cnncli.storage.cache_dir import cache_dir
     from cnncli.terminal.formatting import size

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from cnncli.errors import Message
+from cnncli.terminal.console import Console
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -31,6 +32,10 @@ class Invocation:
     no_color: bool = False
     runs_dir: Path | None = None
 
+    def console(self) -> Console:
+        """Return a console that obeys the options."""
+        return Console(quiet=self.quiet, verbose=self.verbose, color=False if self.no_color else None)
+
 
 def _remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
@@ -41,19 +46,12 @@ def _remember(context: click.Context, parameter: click.Parameter, value: bool) -
             raise click.UsageError(Message("usage-options-conflict", text), context)
 
 
-_flag = functools.partial(click.option, is_flag=True, expose_value=False, callback=_remember)
-_FLAGS = (
-    _flag("--no-color", help="Do not use colors; NO_COLOR does the same."),
-    _flag("-v", "--verbose", help="Show debug output."),
-    _flag("-q", "--quiet", help="Only show warnings and errors."),
-)
-
-
 def console_flags(function: Function) -> Function:
     """Add --quiet, --verbose and --no-color, the last options in a help. A group passes them on to its commands."""
-    for flag in _FLAGS:
-        function = flag(function)
-    return function
+    flag = functools.partial(click.option, is_flag=True, expose_value=False, callback=_remember)
+    function = flag("--no-color", help="Do not use colors; NO_COLOR does the same.")(function)
+    function = flag("-v", "--verbose", help="Show debug output.")(function)
+    return flag("-q", "--quiet", help="Only show warnings and errors.")(function)
 
 
 def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,10 +59,7 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_console(*args: Any, **kwargs: Any) -> Any:
-        from cnncli.terminal.console import Console
-
-        given = click.get_current_context().ensure_object(Invocation)
-        console = Console(quiet=given.quiet, verbose=given.verbose, color=False if given.no_color else None)
+        console = click.get_current_context().ensure_object(Invocation).console()
         return function(*args, console=console, **kwargs)
 
     return console_flags(with_console)
