@@ -81,8 +81,8 @@ def help_texts(
     command: click.Command, name: str, width: int, parent: click.Context | None = None
 ) -> Iterator[tuple[str, str]]:
     """Yield the command line and the help, `width` columns wide, of a command and its subcommands."""
-    names = app.context_settings["help_option_names"]  # a command remembers the help option that it was first asked for
-    context = click.Context(command, parent, name, terminal_width=width, help_option_names=names)
+    # A command remembers the help option that it was first asked for.
+    context = click.Context(command, parent, name, terminal_width=width, **app.context_settings)
     yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):

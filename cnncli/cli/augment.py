@@ -20,11 +20,7 @@ from cnncli.terminal.console import Console
     help="PNG file to write.  [default: NAME-augmentation.png in the current folder]",
 )
 @click.option(
-    "--images",
-    type=click.IntRange(1, 100),
-    default=6,
-    show_default=True,
-    help="Number of images (rows), spread over the classes.",
+    "--images", type=click.IntRange(1, 100), default=6, help="Number of images (rows), spread over the classes."
 )
 @click.option(
     "--views",

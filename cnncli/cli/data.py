@@ -149,12 +149,10 @@ def prepare() -> None:
 )
 @click.argument("source", metavar="ZIP|DIR", type=PATH)
 @click.option("--out", required=True, type=PATH, metavar="DIR", help="Folder to create.")
-@click.option(
-    "--train", type=click.IntRange(2), default=2000, show_default=True, help="Training images, half of each class."
-)
-@click.option("--validation", type=click.IntRange(0), default=1000, show_default=True, help="Validation images.")
-@click.option("--test", type=click.IntRange(0), default=1000, show_default=True, help="Test images.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed used to select images.")
+@click.option("--train", type=click.IntRange(2), default=2000, help="Training images, half of each class.")
+@click.option("--validation", type=click.IntRange(0), default=1000, help="Validation images.")
+@click.option("--test", type=click.IntRange(0), default=1000, help="Test images.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed used to select images.")
 @console_options
 def dogs_vs_cats(source: Path, out: Path, train: int, validation: int, test: int, seed: int, console: Console) -> None:
     """Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft.

@@ -12,7 +12,7 @@ from cnncli.terminal.console import Console
 
 @click.command(epilog=example("cnncli init flowers --out flowers.yaml"))
 @click.argument("folder", metavar="DIR", type=PATH)
-@click.option("--out", type=OUT_FILE, default="config.yaml", show_default=True, metavar="FILE", help="File to write.")
+@click.option("--out", type=OUT_FILE, default="config.yaml", metavar="FILE", help="File to write.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @console_options
 def command(folder: Path, out: Path, force: bool, console: Console) -> None:

@@ -25,14 +25,7 @@ log = logging.getLogger(__name__)
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--run", metavar="RUN", help="Run directory or name of a run.  [default: the newest finished run]")
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    default=5,
-    metavar="K",
-    show_default=True,
-    help="Maximum number of classes per image.",
-)
+@click.option("--top", type=click.IntRange(min=1), default=5, metavar="K", help="Maximum number of classes per image.")
 @json_option
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV, a line per image and class: path, rank, label, probability."

@@ -30,7 +30,7 @@ def leaves(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[st
 def help_of(words: tuple[str, ...]) -> str:
     """Return the help text of a command, or of `cnncli` itself."""
     command: click.Command | None = app
-    context = click.Context(app, info_name="cnncli", help_option_names=["-h", "--help"])  # as in `cnncli` itself
+    context = click.Context(app, info_name="cnncli", **app.context_settings)  # as in `cnncli` itself
     for word in words:
         assert isinstance(command, click.Group)
         command = command.get_command(context, word)
