@@ -40,10 +40,6 @@ class Message(str):
         """Return the arguments of `__new__`, for copies and pickles."""
         return (self.code, str(self)), dict(self.facts)
 
-    def prefixed(self, prefix: str) -> Message:
-        """Return the message with other text in front of it, such as the file that it is about."""
-        return Message(self.code, prefix + self, **self.facts)
-
     @classmethod
     def of(cls, text: str) -> Message:
         """Return `text` itself if it is a message, else a message without a code."""

@@ -79,7 +79,7 @@ def validate(words: tuple[str, ...], console: Console) -> None:
         else:
             click.echo(f"{printable(source)}: ok")
             for note in notes:
-                log.warning(note.prefixed(f"{printable(source)}: "))
+                log.warning(Message(note.code, f"{printable(source)}: {note}", **note.facts))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
 
