@@ -14,6 +14,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnncli.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     AnyImage = AnyPath | bytes | Image | NDArray[Any]
 
 __all__ = ["evaluate", "finetune", "load", "predict", "train"]
-__version__ = "0.1.0"
 
 
 def train(

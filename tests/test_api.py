@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,3 +233,10 @@ def test_keras_settings_of_the_process_do_not_reach_a_training(setting: tuple[st
     assert {getattr(layer, "data_format", "channels_last") for layer in model.layers} == {"channels_last"}
     for weight, same in zip(model.weights, expected.weights, strict=True):
         assert weight.numpy().tobytes() == same.numpy().tobytes()
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    """The version is written in two files, which agree."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert cnncli.__version__ == project["version"]

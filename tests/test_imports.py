@@ -19,9 +19,9 @@ ROOT = Path(cnncli.__file__).parent
 
 # The packages in their order: each may import those before it. The last is cnncli itself.
 PACKAGES = (
-    *("errors", "runtime", "terminal", "storage", "catalogue", "metrics", "images", "augmentation", "config", "runs"),
-    *("dataset", "networks", "engines", "features", "training", "evaluation", "inference", "explanation", "report"),
-    *("export", "serving", "cluster", "recipes", "cli", "__main__", "cnncli"),
+    *("version", "errors", "runtime", "terminal", "storage", "catalogue", "metrics", "images", "augmentation"),
+    *("config", "runs", "dataset", "networks", "engines", "features", "training", "evaluation", "inference"),
+    *("explanation", "report", "export", "serving", "cluster", "recipes", "cli", "__main__", "cnncli"),
 )
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 from cnncli.cli.options import console_flags, example
+from cnncli.version import __version__
 
 VERBS = {
     "train": "Train from a config or a folder of images, or resume a run.",
@@ -49,23 +50,13 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        from cnncli.runtime.environment import cnncli_version
-
-        click.echo(f"cnncli {cnncli_version()}")
-        context.exit()
-
-
 @click.group(
     cls=LazyGroup,
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog=example("cnncli train configs/quickstart.yaml"),
 )
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
-)
+@click.version_option(__version__, message="cnncli %(version)s", help="Print the version.")
 @console_flags
 def app() -> None:
     """Transfer learning for image classification: nothing frozen is computed twice."""

@@ -25,10 +25,10 @@ from typing import Any, Literal
 
 from cnncli.errors import Message, RunError, printable
 from cnncli.runs.documents import damaged, read_document, stamp, time_text, utc_now
-from cnncli.runtime.environment import cnncli_version
 from cnncli.runtime.machine import expand_home, require_utf8
 from cnncli.storage.atomic import sync_folder, write_atomically
 from cnncli.storage.locks import Lock, is_locked
+from cnncli.version import __version__
 
 VARIABLE = "CNNCLI_RUNS"
 
@@ -165,7 +165,7 @@ def create_run(
         "finished": None,
         "seconds": None,
         "command": _command(),
-        "cnncli": cnncli_version(),
+        "cnncli": __version__,
         **(facts or {}),
     }
     temporary = runs_dir / f".creating-{os.urandom(8).hex()}"

@@ -15,8 +15,8 @@ from pathlib import Path
 from cnncli.errors import CnncliError, MachineError, RunError
 from cnncli.runs.documents import stamp, utc_now
 from cnncli.runs.folder import EndState, RunFolder, end_run
-from cnncli.runtime.environment import cnncli_version
 from cnncli.runtime.machine import machine_problem
+from cnncli.version import __version__
 
 LOGGER = logging.getLogger("cnncli")
 MAX_REMEMBERED = 100_000
@@ -71,7 +71,7 @@ def recording(run: RunFolder) -> Iterator[None]:
         for problem in problems:
             LOGGER.error(problem, extra=_SHOWN)
         if not problems:
-            LOGGER.exception("exception in cnncli %s", cnncli_version(), extra=_SHOWN)
+            LOGGER.exception("exception in cnncli %s", __version__, extra=_SHOWN)
             error.cnncli_log = run.log  # type: ignore[attr-defined]  # for `bug_log`
         _record_end(run, "failed", problems[0] if problems else f"{type(error).__name__}: {error}")
         if lack:
@@ -98,7 +98,7 @@ def bug_log(error: BaseException, runs_dir: Path) -> Path:
     log = getattr(error, "cnncli_log", None)
     if isinstance(log, Path):
         return log
-    text = f"cnncli {cnncli_version()}\n" + "".join(traceback.format_exception(error))
+    text = f"cnncli {__version__}\n" + "".join(traceback.format_exception(error))
     try:
         (runs_dir / ".logs").mkdir(parents=True, exist_ok=True)
         return _write_log(runs_dir / ".logs", text)

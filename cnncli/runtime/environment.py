@@ -41,11 +41,6 @@ def package_version(package: str) -> str | None:
         return None
 
 
-def cnncli_version() -> str:
-    """Return the version of cnncli, or `unknown` if it is on the path without being installed."""
-    return package_version("cnncli") or "unknown"
-
-
 def cpu() -> dict[str, Any]:
     """Return model, flags and number of cores of the processor, and the number of threads this process may use."""
     fields = _cpuinfo()

@@ -20,8 +20,8 @@ from cnncli.cli.options import Invocation, console_options, json_option, print_j
 from cnncli.errors import ConfigError, Message, MinimumMissedError
 from cnncli.runs.folder import create_run
 from cnncli.runs.log import recording
-from cnncli.runtime.environment import cnncli_version
 from cnncli.terminal.console import Console
+from cnncli.version import __version__
 
 Verb = Callable[[Callable[[], None]], None]
 
@@ -121,7 +121,7 @@ def test_every_command_accepts_the_shared_options(words: tuple[str, ...]) -> Non
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     """--version prints one line with the program name and the version."""
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"cnncli {cnncli_version()}\n"
+    assert capsys.readouterr().out == f"cnncli {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_python_m_cnncli_equals_the_entry_point(command: list[str]) -> None:
     """`python -m cnncli` and the `cnncli` entry point behave identically."""
     done = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=True)
 
-    assert (done.stdout, done.stderr) == (f"cnncli {cnncli_version()}\n", "")
+    assert (done.stdout, done.stderr) == (f"cnncli {__version__}\n", "")
 
 
 def test_no_arguments_print_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from cnncli.errors import RunError
 from cnncli.runs import folder
 from cnncli.runs.folder import RunFolder, create_run, end_run, run_files, run_folders, runs_dir_from, update_facts
 from cnncli.runs.listing import require_finished
-from cnncli.runtime.environment import cnncli_version
+from cnncli.version import __version__
 
 FILES = {"config.yaml": "name: a\n"}
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -75,7 +75,7 @@ def test_the_first_facts_of_a_run(tmp_path: Path, clock: list[datetime], monkeyp
         "finished": None,
         "seconds": None,
         "command": "cnncli train 'my config.yaml'",
-        "cnncli": cnncli_version(),
+        "cnncli": __version__,
         "engine": "openvino",
     }
 

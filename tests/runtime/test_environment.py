@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.runtime import environment as module
-from cnncli.runtime.environment import cnncli_version, cpu, environment, git, package_version
+from cnncli.runtime.environment import cpu, environment, git, package_version
 
 
 def test_the_environment_is_plain_data_with_the_versions_that_decide_a_result() -> None:
@@ -28,13 +27,6 @@ def test_the_environment_is_plain_data_with_the_versions_that_decide_a_result() 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     """The version of a missing package is None."""
     assert package_version("no-such-package-anywhere") is None
-
-
-def test_the_version_without_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without package metadata, the version of cnncli is unknown."""
-    monkeypatch.setattr(module, "package_version", lambda package: None)
-
-    assert cnncli_version() == "unknown"
 
 
 def test_the_processor_is_described() -> None:
