@@ -93,7 +93,7 @@ def test_impossible_requests_are_refused(
 ) -> None:
     """If the images, their classes or the output folder are missing, an error is reported and no file is written."""
     assert main(["init", *words]) == 2
-    assert capsys.readouterr().err.rstrip().endswith(f"[{code}]")
+    assert f"[{code}]" in capsys.readouterr().err
     assert not list(flowers.parent.glob("*.yaml"))
 
 
