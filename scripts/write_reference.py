@@ -12,6 +12,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import click
@@ -22,9 +23,10 @@ from cnncli.catalogue.explanations import load_explanations
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.options import Option
+from cnncli.catalogue.settings import Settings
 from cnncli.cli.app import app
-from cnncli.config.fields import expectation
-from cnncli.config.reference import markdown_reference
+from cnncli.config.fields import Setting, all_settings, alternatives, expectation, groups_in, settings_by_key
+from cnncli.config.tree import format_value
 from cnncli.runs.folder import run_files
 from scripts.figures.packages import package_docs, packages_svg
 
@@ -48,25 +50,54 @@ DOMAINS = {
 
 
 def settings_page() -> str:
-    """Return the page of all settings."""
-    intro = (
-        "# Settings\n\nEvery key of a config file, generated from the schema. Only `data.path` has no default. "
+    """Return the page of all settings: one table per group, one line per key."""
+    tables: dict[str, list[Setting]] = {"": []}
+    for setting in all_settings():
+        ends = [end for end, _ in groups_in(setting.field)]
+        if ends:
+            tables[setting.key] = []
+        if not ends or any(ends) or _takes_null(setting):
+            tables.setdefault(setting.key.rpartition(".")[0], []).append(setting)
+    parts = [
+        "# Settings",
+        "Every key of a config file, generated from the schema. Only `data.path` has no default. "
         "`cnncli config schema` prints the same as JSON Schema for editors, and "
-        "[Configure a training](../how-to/configure.md) explains files, overrides and environment variables.\n\n"
-    )
-    return intro + _with_headings(markdown_reference())
+        "[Configure a training](../how-to/configure.md) explains files, overrides and environment variables.",
+    ]
+    for group, settings in tables.items():
+        # The settings of a stage that `training` has too are described there.
+        if not settings or group.startswith("training.stages.N."):
+            continue
+        if group:
+            parts += [f"## {group}", _description(settings_by_key()[group.removesuffix(".N")][0])]
+        rows = [(f"`{one.key}`", _accepted(one), _default(one), _description(one)) for one in settings]
+        parts.append(_table(("Key", "Values", "Default", "Description"), rows))
+    return "\n\n".join(parts) + "\n"
 
 
-def _with_headings(text: str) -> str:
-    """Convert the bold names of groups to headings, for the table of contents and links."""
-    lines = []
-    for line in text.splitlines():
-        if line.startswith("**`") and "`**" in line:
-            name, _, doc = line.removeprefix("**`").partition("`**")
-            lines += [f"## {name}", "", doc.strip()]
-        else:
-            lines.append(line)
-    return "\n".join(lines) + "\n"
+def _takes_null(setting: Setting) -> bool:
+    return any(kind is NoneType for kind, _ in alternatives(setting.field.annotation))
+
+
+def _description(setting: Setting) -> str:
+    return " ".join((setting.field.description or "").split())
+
+
+def _accepted(setting: Setting) -> str:
+    words = expectation(setting.field)
+    if not words.startswith("a group of settings ("):
+        return words
+    return f"a group as `training.{setting.name}` or null" if ".N." in setting.key else "the group below or null"
+
+
+def _default(setting: Setting) -> str:
+    if setting.field.is_required():
+        return "names the layer" if setting.key.startswith("head.layers.") else "required"
+    if setting.key.startswith("training.stages.N.") and _takes_null(setting):
+        return f"that of `training.{setting.name}`"
+    default = setting.field.get_default(call_default_factory=True, validated_data={})
+    plain = default.model_dump() if isinstance(default, Settings) else default
+    return f"`{plain if isinstance(plain, str) else format_value(plain)}`"
 
 
 def commands_page() -> str:

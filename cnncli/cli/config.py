@@ -92,6 +92,6 @@ def schema() -> None:
     Editors with the YAML language server complete, document and check a config that begins with the line
     `# yaml-language-server: $schema=cnncli.schema.json`.
     """
-    from cnncli.config.reference import json_schema
+    from cnncli.config.schema import json_schema
 
     print_json(json_schema())

@@ -32,16 +32,6 @@ class Setting:
         """Last word of the key."""
         return self.key.rpartition(".")[2]
 
-    @property
-    def is_group(self) -> bool:
-        """Whether the setting contains further settings."""
-        return any(groups_in(self.field))
-
-    @property
-    def is_list(self) -> bool:
-        """Whether the setting is a list of groups."""
-        return any(end for end, _ in groups_in(self.field))
-
 
 def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Setting]:
     """Yield every setting in the order of the schema, groups before their contents."""
@@ -81,11 +71,6 @@ def groups_in(field: FieldInfo) -> Iterator[tuple[str, type[Settings]]]:
             yield "", kind
         elif get_origin(kind) is tuple:
             yield from ((".N", item) for item, _ in alternatives(get_args(kind)[0]) if _is_group(item))
-
-
-def takes_null(field: FieldInfo) -> bool:
-    """Return whether the field accepts null."""
-    return any(kind is NoneType for kind, _ in alternatives(field.annotation))
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:

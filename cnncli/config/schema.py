@@ -7,11 +7,12 @@ frozen; `config.reader` returns one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnncli.augmentation.settings import AugmentationConfig
@@ -418,3 +419,32 @@ class Config(Settings):
     float32."""
     cache: CacheConfig = CacheConfig()
     """Feature cache settings."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a config file, with which editors complete and check.
+
+    It checks each setting on its own; contradictions and missing files are found by `cnncli config validate`.
+    """
+    # Descriptions have the line breaks of the source.
+    schema: dict[str, Any] = json.loads(json.dumps(Config.model_json_schema()).replace("\\n", " "))
+    groups = schema["$defs"]
+    arguments = {name: option for info in OPTIMIZERS.values() for name, option in info.arguments.items()}
+    groups["OptimizerConfig"]["properties"].update(
+        {
+            name: {**TypeAdapter(option.annotation).json_schema(), "description": option.doc}
+            for name, option in arguments.items()
+        }
+    )
+    groups["OptimizerConfig"]["additionalProperties"] = False
+    # A heading whose lines are all commented out is null and stands for the defaults.
+    for group in (schema, *groups.values()):
+        for field in group["properties"].values():
+            if "$ref" in field:
+                group_name = field["$ref"].rpartition("/")[2]
+                field.setdefault("description", groups[group_name]["description"])
+                field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}]
+    for group, name in (("HeadConfig", "layers"), ("BackboneConfig", "options")):
+        field = groups[group]["properties"][name]
+        field["type"] = [field["type"], "null"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "cnncli config"}

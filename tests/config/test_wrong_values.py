@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_origin
 
 import pytest
 
 from cnncli.catalogue.options import Option
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Positive
-from cnncli.config.fields import Setting, all_settings, alternatives, expectation, takes_null
+from cnncli.config.fields import Setting, all_settings, alternatives, expectation, groups_in
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.schema import MAX_ITEMS
 from cnncli.config.tree import format_value
@@ -43,11 +44,12 @@ def nested(setting: Setting, name: str, value: object) -> dict[str, Any]:
 def wrong_values(setting: Setting) -> Iterator[object]:
     """Yield values that a setting rejects: of a wrong type, beyond each limit, or not one of its choices."""
     kinds = list(alternatives(setting.field.annotation, tuple(setting.field.metadata)))
-    takes_mapping = setting.is_group or any(get_origin(kind) is dict for kind, _ in kinds)
+    groups = list(groups_in(setting.field))
+    takes_mapping = bool(groups) or any(get_origin(kind) is dict for kind, _ in kinds)
     yield "no group" if takes_mapping else {"no": "value"}
-    if not setting.is_list:
+    if not any(end for end, _ in groups):
         yield ["a", "list"]
-    if not takes_null(setting.field) and not takes_mapping:
+    if NoneType not in dict(kinds) and not takes_mapping:
         yield None
     for kind, metadata in kinds:
         if kind in (int, float) and str not in dict(kinds):

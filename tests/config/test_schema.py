@@ -1,4 +1,4 @@
-"""The JSON Schema and the Markdown reference of configs."""
+"""The JSON Schema of configs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
-from cnncli.config.fields import all_settings
 from cnncli.config.reader import config_from_mapping
-from cnncli.config.reference import json_schema, markdown_reference
-from cnncli.config.schema import Config, DataConfig
+from cnncli.config.schema import json_schema
 from cnncli.config.writer import settings_of
 from tests.config.strategies import configs
 from tests.config.test_wrong_values import CASES, nested
@@ -64,24 +62,3 @@ def test_schema_refuses_wrong_values() -> None:
         if value == value and not list(SCHEMA.iter_errors(nested(setting, setting.name, value)))
     ]
     assert not missed
-
-
-def test_the_reference_describes_every_setting() -> None:
-    """The reference lists every setting, except those of nested groups in stages, which are listed under `training`."""
-    text = markdown_reference()
-    for setting in all_settings():
-        if setting.key.startswith("training.stages.N.") and setting.key.count(".") > 3:
-            continue
-        assert f"| `{setting.key}` |" in text or f"**`{setting.key}`**" in text, setting.key
-    lines = text.splitlines()
-    assert "| `data.path` | a folder of images | required | " in text
-    assert "| `data.fit` | stretch, crop or pad | `stretch` | " in text
-    assert all(line.count(" | ") == 3 for line in lines if line.startswith("| `"))
-
-
-def test_defaults_of_the_reference_match_the_default_config() -> None:
-    """The defaults in the reference equal the values of a resolved default config."""
-    resolved = settings_of(Config(data=DataConfig(path=".")))  # type: ignore[arg-type]
-    text = markdown_reference()
-    assert resolved["training"]["optimizer"] == {"name": "adam", "learning_rate": 0.001}
-    assert "| `training.optimizer.learning_rate` | a number above 0 | `0.001` |" in text
