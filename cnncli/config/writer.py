@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cnncli.catalogue.settings import Settings
 from cnncli.config.modes import default_epochs, stages_of
 from cnncli.config.rules import idle_settings
-from cnncli.config.schema import Config, StageConfig
-from cnncli.config.tree import join
+from cnncli.config.schema import Config
+from cnncli.config.tree import format_value
 from cnncli.config.yaml_document import ConfigDumper
 
 
@@ -50,28 +47,19 @@ def describe_config(config: Config) -> str:
 
 def settings_of(config: Config) -> dict[str, Any]:
     """Return a config as nested dictionaries, lists and plain values, as `dump_config` writes it."""
-    return _group(config, "", idle_settings(config))
-
-
-def _group(group: Settings, key: str, idle: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    written = {}
-    defaults = type(group).model_construct()
-    names = [*type(group).model_fields, *(group.model_extra or {})]
-    for name in names:
-        value = getattr(group, name)
-        is_idle = join(key, name) in idle and value == getattr(defaults, name, None)
-        is_inherited = isinstance(group, StageConfig) and name not in group.model_fields_set and name != "unfreeze"
-        if not is_idle and not is_inherited:
-            written[name] = _plain(value, join(key, name), idle)
-    return written
-
-
-def _plain(value: Any, key: str, idle: dict[str, tuple[str, str]]) -> Any:
-    if isinstance(value, Settings):
-        return _group(value, key, idle)
-    if isinstance(value, list | tuple):
-        return [_plain(item, join(key, str(number)), idle) for number, item in enumerate(value)]
-    return str(value) if isinstance(value, Path) else value
+    settings = config.model_dump(mode="json")
+    if config.training.stages is not None:
+        settings["training"]["stages"] = [
+            stage.model_dump(mode="json", include=stage.model_fields_set | {"unfreeze"})
+            for stage in config.training.stages
+        ]
+    for key in idle_settings(config):
+        *groups, name = key.split(".")
+        inner: Any = settings
+        for group in groups:
+            inner = inner[int(group) if isinstance(inner, list) else group]
+        del inner[name]
+    return settings
 
 
 def differences(before: Config, now: Config) -> list[str]:
@@ -83,7 +71,7 @@ def differences(before: Config, now: Config) -> list[str]:
     """
     old, new = (dict(_leaves("", config.model_dump(mode="json"))) for config in (before, now))
     return [
-        f"{key}: was {_as_json(old.get(key))}, is {_as_json(new.get(key))}"
+        f"{key}: was {format_value(old.get(key))}, is {format_value(new.get(key))}"
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     ]
@@ -95,7 +83,3 @@ def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
             yield from _leaves(f"{prefix}{name}.", value)
         else:
             yield f"{prefix}{name}", value
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
