@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,17 +62,13 @@ class RunFolder:
     initial_config = RunFile("state/config.yaml", "A second copy of the resolved config, to detect edits.")
     manifest = RunFile("manifest.csv", "The table of images: path, label, split, digest, size.")
     skipped = RunFile("skipped.csv", "The unreadable images that were left out, with reasons; only if there are any.")
-    near_duplicates = RunFile(
-        "near_duplicates.csv", "Pairs of similar images in different splits; only if there are any."
-    )
+    near_duplicates = RunFile("near_duplicates.csv", "Similar images in different splits; only if there are any.")
     classes = RunFile("classes.json", "The class names, in the order of the classifier's outputs.")
     facts = RunFile("run.json", "State, name, parent, times, engine, precision.")
     environment = RunFile("environment.json", "Versions, processor, git commit.")
     log = RunFile("log.txt", "All messages, with their time in UTC.")
     history = RunFile("history.csv", "One row per epoch.")
-    stages = RunFile(
-        "stages.json", "A report of each stage, with hashes that prove that frozen weights did not change."
-    )
+    stages = RunFile("stages.json", "A report of each stage, with hashes of its frozen weights.")
     metrics = RunFile("metrics.json", "The metrics of each split at the end of the training.")
     curves = RunFile("figures/curves.png", "Loss and accuracy over the epochs, as an image.")
     tensorboard = RunFile("tensorboard", "TensorBoard's logs.")
@@ -193,18 +189,16 @@ def _publish(temporary: Path, first_choice: Path) -> Path:
 
     Renaming onto a run fails, since no run is empty: two processes that want one name cannot both get it.
     """
-    number, path = 1, first_choice
-    while True:
+    for number in count(1):
+        path = first_choice if number == 1 else first_choice.with_name(f"{first_choice.name}-{number}")
         try:
             temporary.rename(path)
+            break
         except OSError:
             if not os.path.lexists(path):
                 raise
-            number += 1
-            path = first_choice.with_name(f"{first_choice.name}-{number}")
-        else:
-            sync_folder(path.parent)
-            return path
+    sync_folder(path.parent)
+    return path
 
 
 def update_facts(run: RunFolder, facts: Mapping[str, Any]) -> None:

@@ -89,17 +89,17 @@ def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> M
     """Return the message that lists the runs that exist, those with similar names first, then the newest."""
     similar = {folder for folder in states if name and closest(name, [folder, folder.partition("_")[2]])}
     ordered = sorted(states, key=lambda folder: (folder in similar, folder), reverse=True)
-    if ordered:
-        listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in ordered[:MAX_LISTED])
-        more = f" and {len(ordered) - MAX_LISTED} more" if len(ordered) > MAX_LISTED else ""
-        existing = f". Runs there: {listed}{more}"
-    else:
-        existing = ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."
-    facts = {"path": runs_dir, "received": name, "expected": tuple(ordered[:MAX_LISTED])}
-    if name is None:
-        return Message("run-none-finished", f"no finished run in {printable(runs_dir)}{existing}", **facts)
-    text = f"{printable(name)}: no such run in {printable(runs_dir)}{existing}"
-    return Message("run-not-found", text, **facts)
+    listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in ordered[:MAX_LISTED])
+    more = f" and {len(ordered) - MAX_LISTED} more" if len(ordered) > MAX_LISTED else ""
+    remedy = ", which has no runs. `cnncli train` creates one; --runs-dir selects another folder."
+    subject = "no finished run" if name is None else f"{printable(name)}: no such run"
+    return Message(
+        "run-none-finished" if name is None else "run-not-found",
+        f"{subject} in {printable(runs_dir)}{f'. Runs there: {listed}{more}' if ordered else remedy}",
+        path=runs_dir,
+        received=name,
+        expected=tuple(ordered[:MAX_LISTED]),
+    )
 
 
 def require_finished(run: RunFolder) -> dict[str, Any]:
@@ -165,15 +165,11 @@ def _summarize(run: RunFolder) -> RunSummary:
             run.path.name,
             run.path,
             state_of(run, facts),
-            created=facts["created"],
-            parent=facts.get("parent"),
-            mode=facts.get("mode"),
-            backbone=facts.get("backbone"),
+            **{name: facts.get(name) for name in ("created", "parent", "mode", "backbone", "seconds")},
             val_accuracy=validation.get("top1"),
             test_accuracy=test.get("top1"),
             test_ci95=None if interval is None else tuple(interval),
             test_n=test.get("n"),
-            seconds=facts.get("seconds"),
             problem=_missing_files(run, facts["state"]),
         )
         summary.cells()  # fails if a result is not a number

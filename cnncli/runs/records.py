@@ -51,8 +51,7 @@ class HistoryRow:
     @property
     def validation(self) -> dict[str, float]:
         """The metrics of the validation images, without the prefix of their names."""
-        names = {name: VALIDATION + name for name in METRICS}
-        return {name: self.metrics[key] for name, key in names.items() if key in self.metrics}
+        return {name: self.metrics[VALIDATION + name] for name in METRICS if VALIDATION + name in self.metrics}
 
     def scores(self) -> str:
         """Return the metrics as text for a line about the epoch: `loss 0.120 (val 0.101) · accuracy 97.4 % (val …)`."""
