@@ -67,7 +67,7 @@ def train(
         return recipe(config_from_mapping(config, overrides), directory, _console())
     source = _path(config, "config")
     if (run := find_run(source, directory)) is not None:
-        return resume(run, _console(), read_epochs(source, overrides))
+        return resume(run, _console(), read_epochs(overrides))
     return recipe(read_config(source, overrides), directory, _console())
 
 

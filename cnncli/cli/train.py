@@ -32,7 +32,7 @@ def command(
     from cnncli.runs.listing import find_run
 
     run = find_run(source, runs_dir)
-    epochs = read_epochs(source, overrides) if run else None
+    epochs = read_epochs(overrides) if run else None
     config = None if run else read_config(source, overrides)  # reports mistakes before heavy imports
     from cnncli.cli.render import print_run
     from cnncli.recipes.resume import newest_unfinished, resume

@@ -56,7 +56,8 @@ def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *more = get_args(annotation)
-        yield from alternatives(inner, (*metadata, *_flat(more)))
+        flat = [part for item in more for part in (item.metadata if isinstance(item, FieldInfo) else [item])]
+        yield from alternatives(inner, (*metadata, *flat))
     elif origin in (Union, UnionType):
         for member in get_args(annotation):
             yield from alternatives(member, metadata)
@@ -93,11 +94,6 @@ def group_words(group: type[Settings]) -> str:
 
 def _is_group(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Settings)
-
-
-def _flat(metadata: list[Any]) -> Iterator[Any]:
-    for item in metadata:
-        yield from item.metadata if isinstance(item, FieldInfo) else [item]
 
 
 def _own_words(metadata: Sequence[Any]) -> str:

@@ -24,7 +24,7 @@ from cnncli.config.schema import Config
 from cnncli.config.suggestions import variable_hint
 from cnncli.config.tree import Node, Origin, Problem, raise_all, shorten, tree_of
 from cnncli.config.yaml_document import parse, unquoted
-from cnncli.errors import ConfigError, Message, printable
+from cnncli.errors import Message, printable
 from cnncli.terminal.suggestions import closest
 
 PREFIX = "CNNCLI_"
@@ -62,15 +62,12 @@ def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Proble
 def parse_environment(environment: Mapping[str, str] | None) -> tuple[list[Assignment], list[Problem]]:
     """Return the settings in variables (default: of this process), groups first, and the problems with their form."""
     environment = os.environ if environment is None else environment
-    named = {
-        name: name.removeprefix(PREFIX).lower().replace("__", ".")
+    entries: list[_Entry] = [
+        (f"{name}={value}", name.removeprefix(PREFIX).lower().replace("__", "."), value)
         for name, value in environment.items()
         if value and _is_setting(name)
-    }
-    entries: list[_Entry] = [
-        (f"{name}={environment[name]}", key, environment[name])
-        for name, key in sorted(named.items(), key=lambda item: (item[1].count("."), item[1]))
     ]
+    entries.sort(key=lambda entry: (entry[1].count("."), entry[1]))
     return _assignments("environment", 1, entries, "a name such as CNNCLI_TRAINING__EPOCHS")
 
 
@@ -110,30 +107,23 @@ def _read_text(key: str, text: str, origin: Origin) -> tuple[Node | None, list[P
     return Node(text, origin), []
 
 
-def read_epochs(source: Path, overrides: Overrides) -> int | None:
+def read_epochs(overrides: Overrides) -> int | None:
     """Return the number of epochs that the last stage of a run is to have; None: as many as it has.
 
     Raises:
         ConfigError: Other settings are given for the run, or the number of epochs is not an integer above 0.
     """
     assignments, problems = parse_overrides(overrides)
+    for key, node in assignments:
+        if key != EPOCHS:
+            what = f"cannot be changed when a run is resumed; only {EPOCHS} can"
+            hint = "Leave it out, or train a new run from the config.yaml of this one."
+            problems.append(Problem("usage-settings-of-run", node.origin, key, what, hint=hint))
+        elif type(node.value) is not int or node.value < 1:
+            expected = "an integer of at least 1"
+            problems.append(Problem("config-out-of-range", node.origin, key, "out of range", node.plain(), expected))
     raise_all(problems)
-    if others := [key for key, _ in assignments if key != EPOCHS]:
-        raise ConfigError(
-            Message(
-                "usage-settings-of-run",
-                f"{printable(source)}: is a run, and its settings cannot be changed when resuming it, except for "
-                f"{EPOCHS}. Leave out {', '.join(others)}, or train a new run from its config.yaml.",
-                path=source,
-                keys=others,
-            )
-        )
-    values = [node.plain() for _, node in assignments]
-    if any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in values):
-        expected = "an integer of at least 1"
-        text = f"{EPOCHS}: received {values[-1]!r}, expected {expected}."
-        raise ConfigError(Message("config-out-of-range", text, key=EPOCHS, received=values[-1], expected=expected))
-    return values[-1] if values else None
+    return assignments[-1][1].plain() if assignments else None
 
 
 def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Message, ...]:
@@ -155,25 +145,20 @@ def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Messag
 def assign(tree: Node, key: str, value: Node) -> Problem | None:
     """Put a value into a tree, creating groups on the way, or return why the node at this place cannot contain it."""
     *groups, name = key.split(".")
-    node, origin = tree, value.origin
-    for depth, group in enumerate(groups):
-        below = node.child(group)
-        if below is None and isinstance(node.value, dict):
-            below = node.value[group] = Node({}, origin)
-        if below is not None and below.value is None:
-            below.value = {}
-        if below is None or not isinstance(below.value, dict | list):
-            what = f"cannot be set inside {'.'.join(groups[: depth + 1])}, which is not a group"
-            return Problem("config-override-misplaced", origin, key, what, below.plain() if below else None)
-        node = below
-    if isinstance(node.value, dict):
+    node: Node | None = tree
+    for group in groups:
+        if node and isinstance(node.value, dict):
+            node.value.setdefault(group, Node({}, value.origin))
+        node = node.child(group) if node else None
+        if node and node.value is None:
+            node.value = {}
+    if node and isinstance(node.value, dict):
         node.value[name] = value
-    elif isinstance(node.value, list):
-        if node.child(name) is None:
-            n = len(node.value)
-            what, expected = f"cannot be set in a list of {n}", f"a number below {n}"
-            return Problem("config-override-misplaced", origin, key, what, expected=expected)
+    elif node and isinstance(node.value, list) and node.child(name):
         node.value[int(name)] = value
+    else:
+        what = "neither in a group of settings nor an existing item of a list"
+        return Problem("config-override-misplaced", value.origin, key, what)
     return None
 
 

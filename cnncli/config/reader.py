@@ -7,18 +7,25 @@ files; images and weights are read later. No TensorFlow.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
-from cnncli.config.paths import WEIGHTS_WORDS, absolute, missing_paths
 from cnncli.config.rules import RULES, Draft
 from cnncli.config.schema import CacheConfig, Config
+from cnncli.config.suggestions import names_beside
 from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
-from cnncli.config.yaml_document import A_CONFIG, read_document
-from cnncli.errors import ConfigError, Message, printable
+from cnncli.config.yaml_document import read_document
+from cnncli.errors import ConfigError, Message, printable, reason_of
+from cnncli.terminal.suggestions import did_you_mean
+
+WEIGHTS_WORDS = ("imagenet", "none")
+WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
+MAX_PARTS, MAX_SHOWN = 256, 2_000
+"""Outermost parents of a path that are looked for if it does not exist; characters of a path that are shown."""
 
 
 def load_config(
@@ -61,7 +68,7 @@ def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Conf
         raise ConfigError(Message("config-is-run", text, path=Path(source), expected="a config or a folder of images"))
     if Path(source).is_dir():
         return config_from_mapping({"data": {"path": source}}, overrides)
-    tree, problems = read_document(Path(source), f"{A_CONFIG} or a folder of images")
+    tree, problems = read_document(Path(source), "a config in YAML or a folder of images")
     return _resolve(tree, problems, overrides, None, check_paths=True)
 
 
@@ -90,7 +97,7 @@ def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str
 
 def _resolve(
     tree: Node | None,
-    problems: Sequence[Problem],
+    problems: list[Problem],
     overrides: Overrides,
     environment: Mapping[str, str] | None,
     check_paths: bool,
@@ -99,7 +106,6 @@ def _resolve(
 
     Without a tree (the file is not YAML), problems of the other sources are still reported, but no missing settings.
     """
-    problems = list(problems)
     whole = tree or Node({}, Origin("", Path.cwd()))
     if whole.value is None:
         whole.value = {}
@@ -117,7 +123,7 @@ def _resolve(
     for rule in RULES:
         problems += rule(draft)
     if check_paths:
-        problems += missing_paths(draft)
+        problems += _missing_paths(draft)
     raise_all(problems)
     return draft.config
 
@@ -132,3 +138,52 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
     elif weights is not None and weights not in WEIGHTS_WORDS:
         backbone["weights"] = str(absolute(weights, tree.nearest(["backbone", "weights"]).origin.folder))
     return Config.model_validate({**values, "data": data, "backbone": backbone})
+
+
+def absolute(written: str, folder: Path) -> Path:
+    """Return the absolute form of a path: `~` is the home folder, and relative is relative to `folder`."""
+    path = Path(written)
+    # `~somebody` without an account here, and text that cannot be a path, are taken literally.
+    with suppress(RuntimeError, ValueError):
+        path = path.expanduser()
+    path = folder / path
+    with suppress(RuntimeError, ValueError, OSError):  # circular links
+        # `..` after a link is resolved by the file system, not textually.
+        return path.resolve() if ".." in path.parts else path.absolute()
+    return path.absolute()
+
+
+def _missing_paths(draft: Draft) -> Iterator[Problem]:
+    """Yield a problem for each path of a config that does not exist or is of the wrong kind."""
+    yield from _check(draft, "data.path", draft.config.data.path, "a folder", "a folder of images")
+    weights, expected = draft.config.backbone.weights, f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
+    if weights not in WEIGHTS_WORDS:
+        yield from _check(draft, "backbone.weights", Path(weights), "a file", expected)
+
+
+def _check(draft: Draft, key: str, path: Path, right_kind: str, expected: str) -> Iterator[Problem]:
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+        reason = "does not exist" if is_absent else reason_of(error).lower()
+        what = f"{reason}: {printable(path)[:MAX_SHOWN]}"
+        yield from draft.problem("config-path-missing", key, what, expected, _hint_for_missing(path, key))
+        return
+    kind = "a folder" if path.is_dir() else "a file"
+    if kind != right_kind:
+        hint = "`cnncli data prepare` arranges known archives." if path.suffix == ".zip" else ""
+        yield from draft.problem("config-path-wrong-kind", key, kind, expected, hint)
+    elif kind == "a file" and not path.name.endswith(WEIGHTS_SUFFIXES):
+        yield from draft.problem("config-path-wrong-kind", key, "not the name of a weights file", expected)
+
+
+def _hint_for_missing(path: Path, key: str) -> str:
+    if key == "data.path" and path.name == "dogs-vs-cats":
+        return f"Create it with: cnncli data prepare {path.name} DOWNLOAD --out {printable(path)}"
+    if key == "backbone.weights" and (hint := did_you_mean(path.name, WEIGHTS_WORDS)):
+        return hint
+    there = next(filter(os.path.isdir, path.parents[-MAX_PARTS:]), None)
+    if there == path.parent:
+        return names_beside(path)
+    return f"The path exists up to {printable(there)}." if there else ""

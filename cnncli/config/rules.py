@@ -5,9 +5,10 @@ A rule is a function that takes a `Draft` and yields problems; `RULES` lists the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from itertools import product
 from typing import Any
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
@@ -33,28 +34,19 @@ class Draft:
     tree: Node
     wrong: frozenset[str]
 
-    def is_valid(self, *keys: str) -> bool:
-        """Return whether these settings, the groups around them and the settings inside them have no problems."""
-        return not any(
-            key == wrong or key.startswith(f"{wrong}.") or wrong.startswith(f"{key}.")
-            for key in keys
-            for wrong in self.wrong
-        )
-
     def problem(
         self, code: str, key: str, what: str, expected: str = "", hint: str = "", needs: tuple[str, ...] = ()
     ) -> Iterator[Problem]:
         """Yield a problem where a setting, or the innermost group around it, was written.
 
-        Nothing is yielded if the setting, or one in `needs` on which the rule depends, has a problem of its own.
+        Nothing is yielded if the setting, or one in `needs` on which the rule depends, has a problem of its own, or is
+        inside or around one that has.
         """
-        if self.is_valid(key, *needs):
+        pairs = product((key, *needs), self.wrong)
+        if not any(f"{one}.".startswith(f"{wrong}.") or wrong.startswith(f"{one}.") for one, wrong in pairs):
             node, names = self.tree.find(key), key.split(".")
             received = node.plain() if node else reduce(getattr, names, self.config)
             yield Problem(code, self.tree.nearest(names).origin, key, what, received, expected, hint)
-
-
-Rule = Callable[[Draft], Iterator[Problem]]
 
 
 def _frozen_stages(stages: tuple[Stage, ...]) -> list[str]:
@@ -199,7 +191,7 @@ def _imagenet(draft: Draft) -> Iterator[Problem]:
         yield from draft.problem("config-no-imagenet-weights", "backbone.weights", what, needs=needs)
 
 
-RULES: tuple[Rule, ...] = (_contradictions, _stage_names, _without_effect, _options, _imagenet, _optimizers)
+RULES = (_contradictions, _stage_names, _without_effect, _options, _imagenet, _optimizers)
 
 
 # Settings that are allowed but probably not intended
@@ -207,11 +199,10 @@ RULES: tuple[Rule, ...] = (_contradictions, _stage_names, _without_effect, _opti
 
 def notes_of(config: Config) -> tuple[Message, ...]:
     """Return notes about settings that are allowed but probably not intended."""
-    stages = stages_of(config)
-    return (*_warmup_notes(stages), *_random_trunk_notes(config, stages), *_mixing_notes(config, stages))
+    return tuple(_notes(config, stages_of(config)))
 
 
-def _warmup_notes(stages: tuple[Stage, ...]) -> Iterator[Message]:
+def _notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
     for stage in stages:
         if (warmup := stage.schedule.warmup_epochs) >= stage.epochs:
             text = (
@@ -219,22 +210,15 @@ def _warmup_notes(stages: tuple[Stage, ...]) -> Iterator[Message]:
                 "reaches its full value."
             )
             yield Message("config-warmup-too-long", text, stage=stage.name, received=warmup, epochs=stage.epochs)
-
-
-def _random_trunk_notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
-    frozen = _frozen_stages(stages)
-    if config.backbone.weights == "none" and frozen:
+    if config.backbone.weights == "none" and (frozen := _frozen_stages(stages)):
         text = (
             f"stage {frozen[0]}: backbone.weights is none, so features come from random weights that stay frozen. "
             "mode: from-scratch trains all weights."
         )
         yield Message("config-random-backbone-frozen", text, stage=frozen[0], key="backbone.weights")
-
-
-def _mixing_notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
-    """Yield a note for each decision that depends on a metric of mixed training images, which says little."""
     if not config.augmentation.mixes:
         return
+    # A decision that depends on a metric of mixed training images
     monitors = {"training.best.monitor": config.training.best.monitor}
     for stage in stages:
         if stage.early_stopping:

@@ -26,13 +26,11 @@ from cnncli.terminal.suggestions import did_you_mean
 if TYPE_CHECKING:
     from cnncli.images.decode import PixelSpec
 
-Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
-if TYPE_CHECKING:
     Monitor = str
 else:
     Monitor = Literal[monitors()]
 
-
+Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 MAX_LISTED_NAMES = 30
 
 
@@ -380,9 +378,8 @@ class CacheConfig(Settings):
     @property
     def max_bytes(self) -> int | None:
         """Maximum size of the feature cache in bytes, or None."""
-        if self.max_gb is None:
-            return None
-        return int(min(self.max_gb, 1e9) * 1e9)  # no disk is larger, and no integer infinite
+        # No disk is larger than 1e9 GB, and no integer is infinite.
+        return None if self.max_gb is None else int(min(self.max_gb, 1e9) * 1e9)
 
 
 RunName = Annotated[

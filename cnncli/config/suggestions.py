@@ -69,13 +69,12 @@ def variable_hint(word: str) -> str:
     return question(named) or "Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS."
 
 
-def names_beside(path: Path, suffixes: tuple[str, ...] = ("",)) -> str:
-    """Suggest a close name in the folder of a path that does not exist, else list the names that end in `suffixes`."""
+def names_beside(path: Path) -> str:
+    """Suggest a close name in the folder of a path that does not exist, else list what is there."""
     try:
-        entries = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
+        names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
     except OSError:
         return ""
-    names = [name for name in entries if name.endswith(suffixes)]
     close = [printable(path.parent / name) for name in closest(path.name, names, limit=1)]
     return question(close) or (f"This folder contains {', '.join(map(printable, names[:6]))}." if names else "")
 

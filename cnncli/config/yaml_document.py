@@ -16,14 +16,11 @@ import yaml
 
 from cnncli.config.suggestions import names_beside
 from cnncli.config.tree import Node, Origin, Problem, join
-from cnncli.errors import printable
+from cnncli.errors import printable, reason_of
 
 MAX_BYTES = 128 * 1024
 MAX_VALUES = 10_000
 """Values of one text, counting each repetition by an alias: a few lines of YAML can stand for billions."""
-
-A_CONFIG = "a config in YAML"
-"""Expectation where only a file is accepted."""
 
 Place = Callable[[yaml.Mark | None], Origin]
 Scalar = bool | int | float | str | None
@@ -74,13 +71,8 @@ for _name, (_pattern, _first) in _PLAIN.items():
         _class.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"^(?:{_pattern})$"), _characters)
 
 
-def read_document(source: Path, expected: str = A_CONFIG) -> tuple[Node | None, list[Problem]]:
-    """Read a file; the tree is None if it cannot be read or is not YAML.
-
-    Args:
-        source: The file.
-        expected: Description of what could be there, for the message if there is nothing.
-    """
+def read_document(source: Path, expected: str = "a config in YAML") -> tuple[Node | None, list[Problem]]:
+    """Read a file that is `expected` there; the tree is None if it cannot be read or is not YAML."""
     folder, name = source.parent.absolute(), printable(source)
     whole = Origin(name, folder, file=source)
 
@@ -92,14 +84,13 @@ def read_document(source: Path, expected: str = A_CONFIG) -> tuple[Node | None, 
         with source.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        hint = names_beside(source, (".yaml", ".yml"))
+        hint = names_beside(source)
         return None, [Problem("config-file-missing", whole, "", "does not exist", expected=expected, hint=hint)]
     except IsADirectoryError:
         hint = f"`cnncli init {printable(shlex.quote(str(source)))}` writes one for a folder of images."
-        return None, [Problem("config-is-folder", whole, "", "a folder", expected=A_CONFIG, hint=hint)]
+        return None, [Problem("config-is-folder", whole, "", "a folder", expected="a config in YAML", hint=hint)]
     except (OSError, ValueError) as error:  # ValueError: not a valid file name
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        return None, [Problem("config-unreadable", whole, "", f"cannot be read: {reason}")]
+        return None, [Problem("config-unreadable", whole, "", f"cannot be read: {reason_of(error).lower()}")]
     if len(data) > MAX_BYTES:
         return None, [Problem("config-too-large", whole, "", "too large for a config", expected="at most 128 KiB")]
     return parse(data, place)
@@ -126,7 +117,7 @@ def parse(text: bytes | str, place: Place, key: str = "") -> tuple[Node | None, 
         hint = next((remedy for sign, remedy in _REMEDIES.items() if sign in reason), "")
     except yaml.reader.ReaderError as error:
         code, what = "config-not-utf8", f"not text in UTF-8: {error.reason} at position {error.position}"
-    except (RecursionError, _TooManyValuesError):
+    except RecursionError:
         code, what = "config-too-large", f"nested too deeply, or more than {MAX_VALUES:,} values, counting aliases"
     except (ValueError, OverflowError) as error:  # raised by PyYAML for "\UFFFFFFFF" and a version of 5,000 digits
         what = f"not valid YAML: {error}"
@@ -140,10 +131,6 @@ _REMEDIES = {
 }
 
 
-class _TooManyValuesError(Exception):
-    """Aliases multiply the values beyond any config."""
-
-
 class _Converter:
     """Converts PyYAML's nodes to a tree and collects problems."""
 
@@ -154,9 +141,9 @@ class _Converter:
 
     def convert(self, node: yaml.Node, key: str, origin: Origin) -> Node:
         """Convert a node and everything below it; `origin` is the place of its key, or of the item in a list."""
-        self.n_values += 1  # an alias that contains itself is counted until there are too many
-        if self.n_values > MAX_VALUES:
-            raise _TooManyValuesError
+        self.n_values += 1
+        if self.n_values > MAX_VALUES:  # aliases multiply values, and one that contains itself would never end
+            raise RecursionError
         if node.tag.removeprefix(_TAG) not in _TAGS[type(node)]:
             self._report(node, key, f"the tag {node.tag.replace(_TAG, '!!')} is not allowed")
         elif isinstance(node, yaml.MappingNode):

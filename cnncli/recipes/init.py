@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from cnncli.config.paths import absolute
+from cnncli.config.reader import absolute
 from cnncli.dataset.build import report_on_folder
 from cnncli.dataset.config_template import template_for
 from cnncli.dataset.issues import messages_of

@@ -176,7 +176,7 @@ def test_deep_nesting_through_aliases_is_refused(problems_of: Problems) -> None:
     ("name", "code", "hint"),
     [
         ("b.yaml", "config-file-missing", "Did you mean a.yaml?"),
-        ("quite-another.txt", "config-file-missing", "This folder contains a.yaml."),
+        ("quite-another.txt", "config-file-missing", "This folder contains a.yaml, images."),
         ("nowhere/b.yaml", "config-file-missing", ""),
         ("images", "config-is-folder", "`cnncli init images` writes one for a folder of images."),
         ("a.yaml/b.yaml", "config-unreadable", ""),

@@ -214,16 +214,16 @@ def test_a_stretched_schedule_is_a_warning(
 def test_other_settings_beside_a_run_are_refused(words: list[str]) -> None:
     """The error lists the keys of the settings that cannot be changed."""
     with pytest.raises(ConfigError) as caught:
-        read_epochs(Path("runs/one"), words)
+        read_epochs(words)
 
-    assert (caught.value.code, caught.value.facts["keys"]) == ("usage-settings-of-run", [words[0].partition("=")[0]])
+    assert (caught.value.codes, caught.value.facts["key"]) == (("usage-settings-of-run",), words[0].partition("=")[0])
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "many", "1.5", "true", "null"])
 def test_epochs_that_are_no_number_are_refused(value: str) -> None:
     """A number of epochs that is not a positive integer is one problem."""
     with pytest.raises(ConfigError) as caught:
-        read_epochs(Path("runs/one"), [f"training.epochs={value}"])
+        read_epochs([f"training.epochs={value}"])
 
     assert len(caught.value.problems) == 1
     assert caught.value.facts["key"] == "training.epochs"
