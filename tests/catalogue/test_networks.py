@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
-from cnncli.networks.architectures.efficientnet_lite import build_efficientnet_lite0
+from cnncli.networks.architectures import efficientnet_lite
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backend import import_keras
 
@@ -78,7 +78,7 @@ def test_counts_match_the_network_that_keras_builds(info: NetworkInfo) -> None:
 def test_parameter_counts_of_efficientnet_lite0() -> None:
     """The parameter count of EfficientNetLite0 excludes batch normalization statistics, as in the authors' table."""
     info = NETWORKS["EfficientNetLite0"]
-    backbone = build_efficientnet_lite0((224, 224, 3))
+    backbone = efficientnet_lite.build(info, (224, 224, 3), {}, True).model
     trained = sum(variable.value.shape.num_elements() for variable in backbone.trainable_variables)
     assert trained == info.notop_parameters
     assert trained + 1000 * 1281 == info.parameters == 4_652_008

@@ -13,7 +13,6 @@ from typing import Any
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.errors import CnncliError, ImageError, Message
-from cnncli.networks.weights.torch_file import read_tensors
 from cnncli.runs.checkpoints import Checkpoints
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
@@ -80,11 +79,6 @@ def load_model(here: Path) -> None:
     from cnncli.networks.classifier import load_classifier
 
     load_classifier(here / "run" / "model.keras", pretrained=True)
-
-
-def load_tensors(here: Path) -> None:
-    """Read the weights of EfficientNetLite0."""
-    read_tensors((here / "weights.pth").read_bytes())
 
 
 def predict(here: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from importlib import util
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,24 +65,19 @@ BLOCKS = tuple(
 def build(
     _info: NetworkInfo, input_shape: tuple[int, int, int], _options: Mapping[str, Any], _imagenet: bool
 ) -> Network:
-    """Build EfficientNetLite0 without top; see `architectures`."""
-    model = build_efficientnet_lite0(input_shape)
+    """Build EfficientNetLite0 without top, whose output is (batch, height/32, width/32, 1280); see `architectures`."""
+    keras = import_keras()
+    images = keras.Input(input_shape, name="input_layer")
+    x = _convolution(images, STEM_FILTERS, 3, 2, "stem")
+    for block in BLOCKS:
+        x = _block(x, block)
+    model = keras.Model(images, _convolution(x, TOP_FILTERS, 1, 1, "top"), name="efficientnetlite0")
     return Network(model, load_imagenet=lambda: load_lite0_weights(model))
 
 
 def has_local_weights(_info: NetworkInfo) -> bool:
     """Return whether the package with the weights is installed."""
     return package_file() is not None
-
-
-def build_efficientnet_lite0(input_shape: tuple[int, int, int]) -> keras.Model:
-    """Build a model from preprocessed images (batch, height, width, 3) to (batch, height/32, width/32, 1280)."""
-    keras = import_keras()
-    images = keras.Input(input_shape, name="input_layer")
-    x = _convolution(images, STEM_FILTERS, 3, 2, "stem")
-    for block in BLOCKS:
-        x = _block(x, block)
-    return keras.Model(images, _convolution(x, TOP_FILTERS, 1, 1, "top"), name="efficientnetlite0")
 
 
 def _block(x: keras.KerasTensor, block: Block) -> keras.KerasTensor:
@@ -137,9 +133,10 @@ def load_lite0_weights(model: keras.Model) -> None:
         WeightsError: The package is not installed, or its file is not the expected one.
     """
     tensors = read_tensors(_read_package_file())
-    for layer_name, names in keras_layers().items():
-        layer = model.get_layer(layer_name)
-        layer.set_weights([_to_keras(tensors[name], layer) for name in names])
+    # The file has the tensors of each layer in Keras's order, and after all layers those of its top.
+    values = (tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked"))
+    for layer in model.layers:
+        layer.set_weights([_to_keras(value, layer) for value in islice(values, len(layer.weights))])
 
 
 def _read_package_file() -> bytes:
@@ -155,26 +152,6 @@ def _read_package_file() -> bytes:
         text = f"{printable(path)}: not the published file (SHA-256 is {digest}, expected {SHA256}): {remedy}"
         raise WeightsError(Message("weights-package-modified", text, path=path, received=digest, expected=SHA256))
     return data
-
-
-def keras_layers() -> dict[str, tuple[str, ...]]:
-    """Return for each of our layers the names of its tensors in the file, in Keras's order."""
-    names = _conv("stem", "_conv_stem", "_bn0")
-    for number, block in enumerate(BLOCKS):
-        prefix, torch = block.name, f"_blocks.{number}."
-        if block.expansion > 1:
-            names |= _conv(f"{prefix}expand", f"{torch}_expand_conv", f"{torch}_bn0")
-        names |= {f"{prefix}dwconv": (f"{torch}_depthwise_conv.weight",), f"{prefix}bn": _norm(f"{torch}_bn1")}
-        names |= _conv(f"{prefix}project", f"{torch}_project_conv", f"{torch}_bn2")
-    return names | _conv("top", "_conv_head", "_bn1")
-
-
-def _conv(layer: str, convolution: str, norm: str) -> dict[str, tuple[str, ...]]:
-    return {f"{layer}_conv": (f"{convolution}.weight",), f"{layer}_bn": _norm(norm)}
-
-
-def _norm(name: str) -> tuple[str, ...]:
-    return tuple(f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
 
 
 def _to_keras(values: NDArray[Any], layer: keras.layers.Layer) -> NDArray[Any]:
