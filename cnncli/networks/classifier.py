@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.config.schema import Config
-from cnncli.errors import CnncliError, reason_of
+from cnncli.errors import reason_of
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
@@ -100,6 +100,5 @@ def load_classifier(path: Path, pretrained: bool) -> Classifier:
         if len(model.outputs) != 1 or names[0] != PIXELS or LOGITS not in names:
             raise ValueError(f"it has no input {PIXELS}, no layer {LOGITS}, or several outputs")
     except Exception as error:  # Keras may raise anything for a file that is not a classifier
-        reason = "; ".join(error.problems) if isinstance(error, CnncliError) else reason_of(error)
-        raise damaged(path, f"cannot be read ({reason})") from error
+        raise damaged(path, f"cannot be read ({reason_of(error)})") from error
     return Classifier(model, pretrained)

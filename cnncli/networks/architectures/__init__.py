@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from cnncli.catalogue.networks import NETWORKS, NetworkInfo
+from cnncli.catalogue.networks import NetworkInfo
 
 if TYPE_CHECKING:
     import keras
@@ -47,12 +47,3 @@ def architecture_of(info: NetworkInfo) -> ModuleType:
 def has_local_weights(info: NetworkInfo) -> bool:
     """Return whether the ImageNet weights of a network, with default options and size, are on this machine."""
     return bool(getattr(architecture_of(info), "has_local_weights", lambda _: False)(info))
-
-
-def special_layers() -> dict[str, frozenset[str]]:
-    """Return the classes of layers that only some architectures use, by module."""
-    layers: dict[str, frozenset[str]] = {}
-    for architecture in map(architecture_of, NETWORKS.values()):
-        for module, classes in getattr(architecture, "LAYERS", {}).items():
-            layers[module] = layers.get(module, frozenset()) | classes
-    return layers

@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.errors import Message, WeightsError, printable, reason_of
-from cnncli.networks.weights.hdf5 import is_hdf5
+from cnncli.errors import Message, WeightsError, printable
+from cnncli.networks.weights.hdf5 import open_hdf5
 from cnncli.storage.atomic import replacing
 from cnncli.terminal.console import is_terminal
 
@@ -56,16 +55,15 @@ def fetch(file: PublishedFile) -> Path:
     target = weights_folder() / file.name
     if target.is_file() and _is_complete(target, file):
         return target
-    _prepare_folder(target)
     log.info(f"downloading {file.name} from {file.url}")
     try:
+        _prepare_folder(target)
         with replacing(target) as temporary:
             _download(file.url, temporary)
             if not _is_complete(temporary, file):
                 raise ValueError("the downloaded file is not the one that Keras published")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        cause = error.reason if type(error) is urllib.error.URLError else error
-        reason = reason_of(cause) if isinstance(cause, BaseException) else cause
+        reason = printable(str(error.reason if type(error) is urllib.error.URLError else error))
         key, remedy = "backbone.weights", f"put the file at {printable(target)}, or name another weights file"
         text = f"{key}: {file.name} cannot be downloaded from {file.url} ({reason}): {remedy}"
         facts = {"key": key, "url": file.url, "path": target, "reason": reason}
@@ -76,7 +74,9 @@ def fetch(file: PublishedFile) -> Path:
 def _is_complete(path: Path, file: PublishedFile) -> bool:
     """Return whether a file has the hash that Keras expects, or without a hash, is not truncated."""
     if file.digest is None:
-        return is_hdf5(path)
+        with suppress(OSError, ValueError), open_hdf5(path):
+            return True
+        return False
     with path.open("rb") as content:
         algorithm = "md5" if len(file.digest) == 32 else "sha256"
         return hashlib.file_digest(content, algorithm).hexdigest() == file.digest
@@ -84,12 +84,7 @@ def _is_complete(path: Path, file: PublishedFile) -> bool:
 
 def _prepare_folder(target: Path) -> None:
     """Create the folder of a file, and remove what killed downloads have left there."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=target.parent).close()
-    except OSError as error:
-        text = f"{printable(target.parent)}: {error.strerror}. Set KERAS_HOME to a folder that can be written."
-        raise WeightsError(Message("weights-folder-unusable", text, path=target.parent)) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
     for temporary in target.parent.glob(f".{target.stem}.*{target.suffix}"):
         with suppress(OSError):
             if time.time() - temporary.stat().st_mtime > ABANDONED_S:

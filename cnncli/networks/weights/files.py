@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.errors import Message, WeightsError, printable, reason_of
-from cnncli.networks.weights.hdf5 import as_array, longest_text_in, name_in, names_in, open_hdf5, refused
+from cnncli.networks.weights.hdf5 import as_array, longest_text_in, name_in, names_in, open_hdf5
 from cnncli.storage.safe_io import open_regular
 from cnncli.storage.zips import ARCHIVE_ERRORS, most_unpacked, open_zip, unpack_entry
 
@@ -63,12 +62,9 @@ def open_weights(path: Path) -> Iterator[list[StoredModel]]:
         raise WeightsError(
             [Message(one.code, f"{name}: {one}", **{**one.facts, "path": path}) for one in error.problems]
         ) from error
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        text = f"{name}: cannot be read ({reason_of(error)}): copy or download it again"
-        raise WeightsError(Message("weights-unreadable", text, path=path, reason=reason_of(error))) from error
     except (*ARCHIVE_ERRORS, KeyError, TypeError, AttributeError) as error:
-        text = f"{name}: not a weights file as Keras writes it ({reason_of(error)})"
-        raise WeightsError(Message("weights-wrong-format", text, path=path, reason=reason_of(error))) from error
+        text = f"{name}: cannot be read as a weights file ({reason_of(error)})"
+        raise WeightsError(Message("weights-unreadable", text, path=path, reason=reason_of(error))) from error
 
 
 @contextmanager
@@ -87,11 +83,7 @@ def _open(path: Path) -> Iterator[list[StoredModel]]:
             with open_hdf5(unpacked) as file:
                 yield _keras_models(file)
     else:
-        raise _wrong_format("neither HDF5 nor a .keras archive; expected .weights.h5 (Keras 3), .h5 (legacy) or .keras")
-
-
-def _wrong_format(text: str) -> WeightsError:
-    return WeightsError(Message("weights-wrong-format", text))
+        raise ValueError("neither HDF5 nor a .keras archive; expected .weights.h5 (Keras 3), .h5 (legacy) or .keras")
 
 
 def _legacy_model(root: h5py.Group, longest_text: int) -> StoredModel:
@@ -118,12 +110,12 @@ def _keras_models(file: h5py.File) -> list[StoredModel]:
         if match := _WEIGHT.fullmatch(place.replace(_KERAS_2_13_LAYERS, "layers/")):
             weights.setdefault(match[1], {})[int(match[2])] = as_array(file[place])
     if not weights:
-        raise _wrong_format("HDF5, but not weights that Keras wrote: it has neither layers nor layer_names")
+        raise ValueError("HDF5, but not weights that Keras wrote: it has neither layers nor layer_names")
     layers = {place: [array for _, array in sorted(numbered.items())] for place, numbered in weights.items()}
     names = {place: name_in(arrays[0].parent, "name") for place, arrays in layers.items()}
     prefixes = sorted({place[: place.rindex("layers/")] for place in layers} | {""})
     if len(prefixes) > MAX_MODELS:
-        raise refused("it", f"has {len(layers):,} layers in {len(prefixes):,} models")
+        raise ValueError(f"{len(layers):,} layers in {len(prefixes):,} models")
     return [
         StoredModel(
             by_place={place.removeprefix(prefix): layers[place] for place in layers if place.startswith(prefix)},

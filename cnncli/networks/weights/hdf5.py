@@ -1,4 +1,4 @@
-"""HDF5 files from anywhere: no links out of the file, no data outside of it, nothing but numbers and short names.
+"""HDF5 files from anywhere: no links out of the file, no data outside of it, nothing but numbers and names.
 
 A file of a kilobyte can declare an array of a terabyte, so arrays are not read before their shapes were compared.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, takewhile
@@ -16,21 +17,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.errors import Message, WeightsError, printable, reason_of
-
 if TYPE_CHECKING:
     import h5py
 
 MAX_OBJECTS = 200_000
 MAX_CHUNK_ITEMS = 2**24
-MAX_NAMES = 2**20
-MAX_NAME_BYTES = 1_000
 MAX_TEXT_BYTES = 1_200_000_000
 """Maximum size of a list of names. NASNetLarge has 1,041 names in the same heap as its description of a megabyte."""
 
 # Deflate, shuffle, Fletcher's checksum, szip, n-bit, scale and offset, LZF: part of h5py. Others are plug-ins.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
-_HEAP_SIGNATURE = b"GCOL\x01\0\0\0"
+_HEAP = re.compile(rb"GCOL\x01\0\0\0(?=(.{8}))", re.DOTALL)
 
 
 @contextmanager
@@ -39,17 +36,17 @@ def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
 
     Raises:
         OSError: It is missing, truncated or not HDF5.
-        WeightsError: A link leads out of the file, or two lead to the same place, as in a circle.
+        ValueError: A link leads out of the file, or two lead to the same place, as in a circle.
     """
     import h5py
 
     with h5py.File(source, "r") as file:
         addresses = {h5py.h5o.get_info(file.id).addr}
 
-        def check(name: bytes, link: Any) -> WeightsError | None:
+        def check(name: bytes, link: Any) -> ValueError | None:
             place = f"/{name.decode(errors='replace')}"
             if link.type != h5py.h5l.TYPE_HARD or link.u in addresses or len(addresses) > MAX_OBJECTS:
-                return refused(place, "is a link as Keras never writes it")
+                return ValueError(f"{place} is a link as Keras never writes it")
             addresses.add(link.u)
             return None
 
@@ -59,24 +56,13 @@ def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
         yield file
 
 
-def is_hdf5(path: Path) -> bool:
-    """Return whether a file is HDF5 and not truncated."""
-    import h5py
-
-    try:
-        h5py.File(path, "r").close()
-    except OSError:
-        return False
-    return True
-
-
 def check_plain(path: Path) -> None:
     """Check that a file has only groups and arrays of numbers, each stored uncompressed and in full.
 
     Such a file takes no more memory than it has bytes, even in a reader that does not compare shapes first.
 
     Raises:
-        WeightsError: It contains something else.
+        ValueError: It contains something else.
     """
     import h5py
 
@@ -84,18 +70,18 @@ def check_plain(path: Path) -> None:
         if not isinstance(found, h5py.Group):
             array = as_array(found)
             if array.chunks is not None or array.id.get_storage_size() != array.size * array.dtype.itemsize:
-                raise refused(array.name, "declares more than is stored")
+                raise ValueError(f"{array.name} declares more than is stored")
 
     with open_hdf5(path) as file:
         file.visititems(check)
 
 
 def as_array(found: Any) -> h5py.Dataset:
-    """Return an object of a file, unread, if it is an array of numbers in the file itself. Raises WeightsError."""
+    """Return an object of a file, unread, if it is an array of numbers in the file itself. Raises ValueError."""
     import h5py
 
     if not isinstance(found, h5py.Dataset) or not _is_plain(found):
-        raise refused(found.name, "is not an array of numbers as Keras writes it")
+        raise ValueError(f"{found.name} is not an array of numbers as Keras writes it")
     return found
 
 
@@ -112,13 +98,8 @@ def _is_plain(array: h5py.Dataset) -> bool:
 
 
 def read_array(array: h5py.Dataset) -> NDArray[np.float32]:
-    """Read an array whose shape is the expected one. Raises WeightsError."""
-    try:
-        values = array[()]
-    except (OSError, ValueError) as error:
-        text = f"{printable(array.name)} cannot be read ({reason_of(error)}): copy or download the file again"
-        facts = {"place": array.name, "reason": reason_of(error)}
-        raise WeightsError(Message("weights-damaged", text, **facts)) from error
+    """Read an array whose shape is the expected one. Raises OSError or ValueError if it is damaged."""
+    values = array[()]
     if _is_bfloat16(array):
         import ml_dtypes
 
@@ -141,7 +122,7 @@ def name_in(where: h5py.Group | h5py.Dataset, attribute: str) -> str | None:
 def names_in(group: h5py.Group, attribute: str, longest_text: int) -> list[str]:
     """Return the list of names in an attribute, or in `attribute0`, `attribute1` … if it is too long for one.
 
-    `longest_text` is an upper bound for each of them, see `longest_text_in`. Raises WeightsError.
+    `longest_text` is an upper bound for each of them, see `longest_text_in`. Raises ValueError.
     """
     parts = takewhile(group.attrs.__contains__, (f"{attribute}{number}" for number in count()))
     return [
@@ -158,15 +139,13 @@ def _texts(where: h5py.Group | h5py.Dataset, attribute: str, longest_text: int) 
     n_texts = math.prod(stored.shape)
     if n_texts == 0:
         return []
-    if h5py.check_string_dtype(stored.dtype) is None or n_texts > MAX_NAMES:
-        raise refused(where.name, "has names as Keras never writes them")
+    if h5py.check_string_dtype(stored.dtype) is None:
+        raise ValueError(f"{where.name} has names as Keras never writes them")
     if n_texts * longest_text > MAX_TEXT_BYTES:
         remedy = "save the model again with model.save_weights('NAME.weights.h5')"
-        raise refused(where.name, f"has {n_texts:,} names that could fill the memory ({remedy})")
+        raise ValueError(f"{where.name} has {n_texts:,} names that could fill the memory ({remedy})")
     texts = np.empty(stored.shape, stored.dtype)
     stored.read(texts)
-    if any(len(text) > MAX_NAME_BYTES for text in texts.flat):
-        raise refused(where.name, f"has a name of more than {MAX_NAME_BYTES:,} bytes")
     return [text.decode("utf-8") for text in texts.flat]
 
 
@@ -176,17 +155,6 @@ def longest_text_in(path: Path) -> int:
     A list of texts is a list of references to these heaps, so a thousand names can be the same long text.
     (HDF5 file format specification, III.E, "Disk Format: Level 1E - Global Heap".)
     """
-    longest = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at = content.find(_HEAP_SIGNATURE)
-        while at >= 0:
-            declared = int.from_bytes(content[at + 8 : at + 16], "little")
-            longest = max(longest, min(declared, len(content)))
-            at = content.find(_HEAP_SIGNATURE, at + 1)
-    return longest
-
-
-def refused(place: str, reason: str) -> WeightsError:
-    """Return the error for content that Keras never writes; `reason` is the predicate of the message."""
-    text = f"{printable(place)} {reason}: refused"
-    return WeightsError(Message("weights-refused", text, place=place, reason=reason))
+        sizes = [int.from_bytes(size, "little") for size in _HEAP.findall(content)]
+        return min(max(sizes, default=0), len(content))

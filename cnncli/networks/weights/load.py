@@ -45,16 +45,16 @@ class _Match:
 def load_file(backbone: keras.Model, path: Path, info: NetworkInfo, part: keras.Model | None = None) -> None:
     """Load the weights of a file into a network without top, or into a part of it, after comparing all shapes.
 
-    A file that ends at the output layer of the part is enough.
+    A file that ends at the output layer of the part is enough. If nothing fits, the error is about the attempt that
+    matched most layers.
 
     Raises:
         WeightsError: The file cannot be read, or holds another network; nothing was assigned.
     """
+    models = [backbone] if part is None else [backbone, part]
     with open_weights(path) as stored:
-        match = _match(stored, backbone, backbone, info)
-        if match.problem is not None and part is not None:
-            in_part = _match(stored, part, backbone, info)
-            match = in_part if in_part.problem is None else match
+        attempts = [attempt for model in models for attempt in _attempts(stored, model, backbone, info)]
+        match = max(attempts, key=lambda attempt: (attempt.problem is None, len(attempt.layers)))
         if match.problem is not None:
             raise WeightsError(match.problem)
         values = [(slot, _read(slot, arrays)) for slot, arrays in match.layers]
@@ -93,20 +93,14 @@ def wants_imagenet_graph(info: NetworkInfo, config: BackboneConfig) -> bool:
         )
 
 
-def _match(stored: Sequence[StoredModel], backbone: keras.Model, whole: keras.Model, info: NetworkInfo) -> _Match:
-    """Match the arrays of a file with the weights of a backbone.
-
-    Attempts, for each model in the file: layers by name if all names exist, else layers by order, as in Keras. Layers
-    above the backbone (its top, another head) are skipped. If nothing fits, the attempt that matched most is returned.
-    `backbone` may be a part of the whole network without top.
-    """
-    attempts = list(_attempts(stored, backbone, whole, info))
-    return max(attempts, key=lambda attempt: (attempt.problem is None, len(attempt.layers)))
-
-
 def _attempts(
     stored: Sequence[StoredModel], backbone: keras.Model, whole: keras.Model, info: NetworkInfo
 ) -> Iterator[_Match]:
+    """Match the arrays of each model in a file with the weights of a backbone, or of a part of the `whole` backbone.
+
+    By name if all names exist, and by order, as in Keras. Layers above the backbone (its top, another head) are
+    skipped.
+    """
     slots = list(_keras_slots(backbone))
     # Keras numbers the names it makes (`conv2d_7`) through a whole session, so the same network has other numbers.
     for model in stored:
@@ -192,5 +186,5 @@ def _mismatch(info: NetworkInfo, text: str, **facts: object) -> Message:
 
 
 def _text_of(shapes: Sequence[Sequence[int]]) -> str:
-    words = ["(" + ", ".join(map(str, shape)) + ")" for shape in shapes[:4]]
-    return " and ".join([*words, f"{len(shapes) - 4} more"] if len(shapes) > 4 else words) or "nothing"
+    others = [f"{len(shapes) - 4} more"] if len(shapes) > 4 else []
+    return " and ".join([*map(str, shapes[:4]), *others]) or "nothing"

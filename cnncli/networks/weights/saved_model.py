@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncli.networks.architectures import special_layers
+from cnncli.catalogue.networks import NETWORKS
+from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backend import import_keras
 from cnncli.networks.graph import nodes_in_order
 from cnncli.networks.weights.hdf5 import check_plain
@@ -37,10 +38,7 @@ MAX_LAYERS = 4_000
 MAX_NUMBER = 2**24
 """Maximum of any size, length or count; a flattened feature map has a few million values."""
 MAX_ACTIVATIONS = 2**27
-"""Values that a layer may give for an image of any size, and that an image may have: half a gigabyte."""
-MAX_CHANNELS = 1024
-"""Values per pixel that a layer may give for a larger image, as long as they fit into memory: VGG16 gives 64."""
-MAX_IMAGE_SHAPE = (2**15, 2**15, 4)
+"""Values that an image may have, and that a layer may give for it on any machine: half a gigabyte."""
 
 _LAYERS = """
     Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense DepthwiseConv2D Dropout
@@ -52,7 +50,9 @@ _INITIALIZERS = """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal LecunUniform Ones RandomNormal RandomUniform
     TruncatedNormal VarianceScaling Zeros
 """
+_TENSOR = "__keras_tensor__"
 _CLASSES = {
+    "": frozenset({_TENSOR}),
     "keras": frozenset({"DTypePolicy"}),
     "keras.layers": frozenset(_LAYERS.split()),
     "keras.initializers": frozenset(_INITIALIZERS.split()),
@@ -60,7 +60,6 @@ _CLASSES = {
     "keras.src.ops.numpy": frozenset(_OPERATIONS.split()),
 }
 _MODEL = {("keras.src.models.functional", "Functional"), ("keras", "Functional"), ("keras.models", "Functional")}
-_TENSOR = "__keras_tensor__"
 _BELOW_NORMALIZATION = {"InputLayer", "Rescaling", "Normalization", "Concatenate"}
 """Layers between pixels and a Normalization. Keras makes constants of that layer's weights while it builds it, before
 their sizes can be compared with the file, so they have to be small."""
@@ -73,7 +72,11 @@ def load_saved_model(path: Path) -> keras.Model:
         Exception: Of any kind, if the archive is not a classifier as cnncli saves it.
     """
     with open_zip(path) as archive, tempfile.TemporaryDirectory(prefix="cnncli-") as folder:
-        description = _read_description(archive)
+        # Two readers of an archive that has a name twice may see different files.
+        if others := Counter(archive.namelist()) - Counter(_MEMBERS):
+            raise ValueError(f"{min(others)[:80]} is in the archive, too, which no classifier has")
+        description = parse_json(read_entry(archive, archive.getinfo(DESCRIPTION), MAX_DESCRIPTION_BYTES))
+        check_description(description)
         weights = Path(folder, WEIGHTS)  # Keras expects this suffix
         with weights.open("wb") as file:
             unpack_entry(archive, archive.getinfo(WEIGHTS), file, most_unpacked(path.stat().st_size))
@@ -81,17 +84,6 @@ def load_saved_model(path: Path) -> keras.Model:
         model = _build(description, weights.stat().st_size)
         model.load_weights(weights)
     return model
-
-
-def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
-    names = archive.namelist()
-    if len(names) > len(set(names)):  # two readers of such an archive may see different files
-        raise ValueError("a file is in the archive twice")
-    if others := set(names) - _MEMBERS:
-        raise ValueError(f"{min(others)[:80]} is in the archive, which no classifier has")
-    description: dict[str, Any] = parse_json(read_entry(archive, archive.getinfo(DESCRIPTION), MAX_DESCRIPTION_BYTES))
-    check_description(description)
-    return description
 
 
 def check_description(description: Any) -> None:
@@ -124,10 +116,9 @@ def _check_objects(values: Sequence[object]) -> None:
     for key, value in _walk(values):
         if isinstance(value, dict) and not {"class_name", "module", "registered_name"}.isdisjoint(value):
             module, name, registered = value.get("module"), value.get("class_name"), value.get("registered_name")
-            is_tensor = (module, name, registered) == (None, _TENSOR, None)
-            is_allowed = (str(module), str(name)) in _allowed_classes() and registered in (None, name)
+            is_allowed = (str(module or ""), str(name)) in _allowed_classes() and registered in (None, name)
             shown = ".".join(str(part)[:80] for part in (module, name) if part is not None)
-            _require(is_tensor or is_allowed, f"has {shown or 'an object without a name'}, which no classifier needs")
+            _require(is_allowed, f"has {shown or 'an object without a name'}, which no classifier needs")
         elif type(value) is int and key not in ("seed", "shared_object_id"):
             _require(abs(value) <= MAX_NUMBER, f"has a {str(value)[:30]} in {key[:80]}")
 
@@ -146,8 +137,9 @@ def _walk(value: object) -> Iterator[tuple[str, object]]:
 
 @cache
 def _allowed_classes() -> frozenset[tuple[str, str]]:
-    """Return module and name of each class that may be described."""
-    classes = [*_CLASSES.items(), *special_layers().items()]
+    """Return module and name of each class that may be described; some architectures have layers of their own."""
+    own_layers = [getattr(architecture_of(info), "LAYERS", {}) for info in NETWORKS.values()]
+    classes = [entry for table in (_CLASSES, *own_layers) for entry in table.items()]
     return frozenset((module, name) for module, names in classes for name in names)
 
 
@@ -159,9 +151,8 @@ def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
         classes[0] == "InputLayer"
         and classes.count("InputLayer") == 1
         and isinstance(shape, list)
-        and len(shape) == 4
-        and shape[0] is None
-        and all(type(n) is int and 0 < n <= most for n, most in zip(shape[1:], MAX_IMAGE_SHAPE, strict=True)),
+        and [type(size) for size in shape] == [type(None), int, int, int]
+        and min(shape[1:]) > 0,
         "does not describe a model of images",
     )
     above = max((number for number, name in enumerate(classes) if name == "Normalization"), default=-1)
@@ -213,15 +204,11 @@ def _check_sizes(model: keras.Model, weights_bytes: int) -> None:
     declared = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in _variables_without_values())
     if declared > weights_bytes:
         raise ValueError(f"it declares {declared:,} bytes of weights, and its file has {weights_bytes:,}")
-    _, height, width, _ = model.inputs[0].shape
-    fitting = MAX_CHANNELS * height * width
-    available = available_bytes()
-    if available is not None:
-        fitting = min(fitting, available // 4)  # more could not be trained in this memory
+    most = max(MAX_ACTIVATIONS, (available_bytes() or 0) // 4)  # float32: more could not be computed in this memory
     for node in nodes_in_order(model):
         for tensor in node.outputs:
             values = math.prod(size for size in tensor.shape if size is not None)
-            if values > (MAX_ACTIVATIONS if node.is_input else max(MAX_ACTIVATIONS, fitting)):
+            if values > (MAX_ACTIVATIONS if node.is_input else most):
                 raise ValueError(f"{node.operation.name} gives {values:,} values for each image")
 
 

@@ -268,10 +268,10 @@ def test_folder_that_cannot_be_made_is_one_line(
     """A KERAS_HOME that is a file is an error; Keras itself would fall back to /tmp/.keras, which any user can fill."""
     (tmp_path / "home").write_text("a file")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    with pytest.raises(WeightsError) as error:
-        fetch(_file(server))
-    assert error.value.code == "weights-folder-unusable"
-    assert error.value.facts["path"] == tmp_path / "home" / "models"
+    facts = _refusal(lambda: fetch(_file(server)))
+    assert facts["path"] == tmp_path / "home" / "models" / "some.h5"
+    assert str(tmp_path / "home" / "models") in str(facts["reason"])
+    assert server.asked == 0
 
 
 def test_options_without_weights_are_refused_before_anything_is_fetched(server: Server) -> None:

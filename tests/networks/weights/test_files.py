@@ -63,6 +63,13 @@ def _refusal(path: Path, model: Any) -> Message:
     return problem
 
 
+def _unreadable(path: Path, model: Any) -> str:
+    """Return the reason why a file is refused before its arrays are compared with the network."""
+    problem = _refusal(path, model)
+    assert problem.code == "weights-unreadable"
+    return str(problem.facts["reason"])
+
+
 def test_unchanged_file_loads(convnet: Any, tmp_path: Path) -> None:
     """The file that the other tests modify is valid."""
     load_file(convnet, _weights(tmp_path / "x.weights.h5"), NETWORKS["ConvNet"])
@@ -87,31 +94,29 @@ def _truncated(fraction: float) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "reason"),
+    ("change", "reason"),
     [
-        (_missing, "weights-unreadable", "No such file or directory"),
-        (_folder, "weights-unreadable", "Is a directory"),
-        (_pipe, "weights-unreadable", "not a regular file"),
-        *((_truncated(fraction), "weights-unreadable", "") for fraction in (0.01, 0.3, 0.9, 0.999)),
+        (_missing, "No such file or directory"),
+        (_folder, "Is a directory"),
+        (_pipe, "not a regular file"),
+        *((_truncated(fraction), "") for fraction in (0.01, 0.3, 0.9, 0.999)),
         *(
-            (lambda path, content=content: path.write_bytes(content), "weights-wrong-format", "")
+            (lambda path, content=content: path.write_bytes(content), "neither HDF5 nor a .keras archive")
             for content in (b"", b"\x80\x02}q\x00.", b"<html>captive portal</html>", b"\x89PNG\r\n\x1a\n" * 9)
         ),
     ],
 )
 def test_file_of_another_kind_or_a_truncated_one_is_refused(
-    change: Callable[[Path], object], code: str, reason: str, convnet: Any, tmp_path: Path
+    change: Callable[[Path], object], reason: str, convnet: Any, tmp_path: Path
 ) -> None:
     """Files that are not HDF5, truncated files and pipes are refused, whatever their suffix."""
     path = _weights(tmp_path / "x.weights.h5")
     change(path)
-    problem = _refusal(path, convnet)
-    assert problem.code == code
-    assert str(problem.facts.get("reason", "")).startswith(reason)
+    assert _unreadable(path, convnet).startswith(reason)
 
 
 def test_damage_in_the_middle_is_found_when_it_is_read(convnet: Any, tmp_path: Path) -> None:
-    """The error names the array whose compressed data is damaged, and no weights are assigned."""
+    """Compressed data may be damaged although shapes and names are not; nothing is assigned."""
     path = _weights(
         tmp_path / "x.weights.h5",
         _replace(lambda group: group.create_dataset("0", data=np.random.rand(3, 3, 3, 4), compression="gzip")),
@@ -122,8 +127,7 @@ def test_damage_in_the_middle_is_found_when_it_is_read(convnet: Any, tmp_path: P
     data[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
     path.write_bytes(data)
     before = convnet.layers[0].get_weights()[0].copy()
-    problem = _refusal(path, convnet)
-    assert (problem.code, problem.facts["place"]) == ("weights-damaged", "/layers/conv2d/vars/0")
+    assert _unreadable(path, convnet)
     np.testing.assert_array_equal(convnet.layers[0].get_weights()[0], before)
 
 
@@ -207,16 +211,8 @@ def test_link_out_of_the_file_is_not_even_looked_at(convnet: Any, tmp_path: Path
                 del file[place]
             file[place] = h5py.ExternalLink(str(tmp_path / "pipe"), "/")
 
-        problem = _refusal(_weights(tmp_path / "x.weights.h5", link), convnet)
-        assert (problem.code, problem.facts["place"]) == ("weights-refused", f"/{place}")
-
-
-def _long_names(file: h5py.File) -> None:
-    file.attrs.create("layer_names", ["x" * 3000] * 9, dtype=h5py.string_dtype())
-
-
-def _long_name(file: h5py.File) -> None:
-    file["layers/conv2d/vars"].attrs["name"] = "x" * 3000
+        reason = _unreadable(_weights(tmp_path / "x.weights.h5", link), convnet)
+        assert reason.startswith(f"/{place} is a link")
 
 
 @pytest.mark.parametrize(
@@ -235,17 +231,15 @@ def _long_name(file: h5py.File) -> None:
         (_replace(_nothing), "/layers/conv2d/vars/0", "numbers"),
         (_replace(_a_group), "/layers/conv2d/vars/0", "numbers"),
         (_replace(_huge_chunk), "/layers/conv2d/vars/0", "numbers"),
-        (_long_names, "/", "1,000 bytes"),
-        (_long_name, "/layers/conv2d/vars", "1,000 bytes"),
     ],
 )
 def test_content_that_keras_never_writes_is_refused(
     change: Change, place: str, reason: str, convnet: Any, tmp_path: Path
 ) -> None:
-    """Only numbers and short names are read, and no other file is opened."""
-    problem = _refusal(_weights(tmp_path / "x.weights.h5", change), convnet)
-    assert (problem.code, problem.facts["place"]) == ("weights-refused", place)
-    assert reason in str(problem.facts["reason"])
+    """Nothing outside of the file is opened, and nothing but numbers and names is read."""
+    found = _unreadable(_weights(tmp_path / "x.weights.h5", change), convnet)
+    assert found.startswith(place)
+    assert reason in found
 
 
 def test_names_that_fill_the_memory_are_refused(convnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,9 +248,7 @@ def test_names_that_fill_the_memory_are_refused(convnet: Any, tmp_path: Path, mo
     write_one_long_name(path, length=400_000, count=1_000)
     monkeypatch.setattr(hdf5, "MAX_TEXT_BYTES", 10_000_000)
 
-    problem = _refusal(path, convnet)
-    assert (problem.code, problem.facts["place"]) == ("weights-refused", "/")
-    assert "1,000 names" in str(problem.facts["reason"])
+    assert "1,000 names" in _unreadable(path, convnet)
 
 
 def test_names_beside_a_long_text_are_read(tmp_path: Path) -> None:
@@ -282,9 +274,7 @@ def test_file_of_more_models_than_any_network_has_is_refused(convnet: Any, tmp_p
         for number in range(40):
             file[f"layers/sequential_{number}/layers/dense/vars/0"] = np.zeros(2)
 
-    problem = _refusal(_weights(tmp_path / "x.weights.h5", nest), convnet)
-    assert problem.code == "weights-refused"
-    assert "41 models" in str(problem.facts["reason"])
+    assert "41 models" in _unreadable(_weights(tmp_path / "x.weights.h5", nest), convnet)
 
 
 @pytest.mark.parametrize("shape", [(2**20, 2**20, 3, 4), (10**15,), (0, 3, 3, 4)])
@@ -310,8 +300,8 @@ def _names_without_layers(file: h5py.File) -> None:
 
 @pytest.mark.parametrize("change", [_spectra, _names_without_layers])
 def test_hdf5_of_something_else_is_refused(change: Change, convnet: Any, tmp_path: Path) -> None:
-    """An HDF5 file without layers, or with names of absent layers, is not a weights file."""
-    assert _refusal(_weights(tmp_path / "x.h5", change), convnet).code == "weights-wrong-format"
+    """An HDF5 file without layers, or with names of layers that it does not have, is not a weights file."""
+    assert _unreadable(_weights(tmp_path / "x.h5", change), convnet)
 
 
 def test_long_list_of_names_is_read_from_its_parts(tmp_path: Path) -> None:
@@ -364,27 +354,24 @@ def _flip_a_byte(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "reason"),
+    ("change", "reason"),
     [
-        (_without_weights, "weights-wrong-format", "There is no item named 'model.weights.h5'"),
-        (lambda path: os.truncate(path, path.stat().st_size - 200), "weights-unreadable", "File is not a zip file"),
-        (_flip_a_byte, "weights-unreadable", "Bad CRC-32 for file 'model.weights.h5'"),
+        (_without_weights, "There is no item named 'model.weights.h5'"),
+        (lambda path: os.truncate(path, path.stat().st_size - 200), "File is not a zip file"),
+        (_flip_a_byte, "Bad CRC-32 for file 'model.weights.h5'"),
         (
             lambda path: _archive(path, b"\0" * 5_000_000, zipfile.ZIP_DEFLATED),
-            "weights-wrong-format",
             "model.weights.h5 would unpack to 5,000,000 bytes",
         ),
     ],
 )
 def test_damaged_archive_or_bomb_is_refused(
-    change: Callable[[Path], object], code: str, reason: str, convnet: Any, tmp_path: Path
+    change: Callable[[Path], object], reason: str, convnet: Any, tmp_path: Path
 ) -> None:
     """Archives that are truncated, have wrong checksums, or have a member 100 times their size are refused."""
     path = _archive(tmp_path / "x.keras", _content(tmp_path))
     change(path)
-    problem = _refusal(path, convnet)
-    assert problem.code == code
-    assert str(problem.facts["reason"]).startswith(reason)
+    assert _unreadable(path, convnet).startswith(reason)
 
 
 def test_archive_with_code_in_a_layer_runs_none_of_it(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ OBJECT = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "regis
         (_setting("head_logits", x={"registered_name": "a>b"}), "an object without a name"),
         (_setting("head_logits", units=2**25), "a 33554432 in units"),
         (_setting("head_logits", units=-(2**60)), "a -1152921504606846976 in units"),
-        (_setting("pixels", batch_shape=[None, 2**16, 16, 3]), "does not describe a model of images"),
+        (_setting("pixels", batch_shape=[None, -16, 16, 3]), "does not describe a model of images"),
         (_setting("pixels", batch_shape=[None, 16, 3]), "does not describe a model of images"),
         (_setting("pixels", batch_shape="x"), "does not describe a model of images"),
         (lambda description: description["config"]["layers"].reverse(), "before"),
@@ -264,10 +264,13 @@ def _linked(file: h5py.File) -> None:
         (_units, "it declares 234,"),
         (_size, "pixels gives 805,306,368 values for each image"),
         (_orphan, "it declares 4,398,"),
-        (_weights(_packed), "/layers/dense/vars/0 declares more than is stored: refused"),
-        (_weights(_linked), "/layers/dense/vars/0 is a link as Keras never writes it: refused"),
+        (_weights(_packed), "/layers/dense/vars/0 declares more than is stored"),
+        (_weights(_linked), "/layers/dense/vars/0 is a link as Keras never writes it"),
         (_weights(lambda file: file.__delitem__("layers/dense")), ""),
-        (lambda content: content.update({"assets/x": b"x"}), "assets/x is in the archive, which no classifier has"),
+        (
+            lambda content: content.update({"assets/x": b"x"}),
+            "assets/x is in the archive",
+        ),
         (lambda content: content.update({"../x": b"x"}), "../x is in the archive"),
         (lambda content: content.pop("config.json"), "There is no item named 'config.json' in the archive"),
         (lambda content: content.update({"config.json": b"[" * 100_000}), "nested too deeply"),
@@ -297,7 +300,7 @@ def test_archive_with_a_name_twice_is_refused(saved: Path, tmp_path: Path) -> No
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("config.json", b"{}")
 
-    with pytest.raises(RunError, match="is in the archive twice"):
+    with pytest.raises(RunError, match=r"config\.json is in the archive, too"):
         load_classifier(path, pretrained=False)
 
 
