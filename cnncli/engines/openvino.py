@@ -128,18 +128,17 @@ class OpenVinoEngine:
         path: Path,
         precision: Precision,
         batch: int | None = None,
-        streams: int | None = None,
         dtype: Precision | None = None,
     ) -> None:
         """Read and compile the `.xml` file that `convert_graph` wrote. Raises EngineError.
 
-        By default, `BATCH` rows are a request, `streams_for` gives the number of parallel requests, which share the
-        cores, and `dtype`, that of the arrays that come out, is the precision of the arithmetic.
+        By default, `BATCH` rows are a request, and `dtype`, that of the arrays that come out, is the precision of the
+        arithmetic. `streams_for` gives the number of parallel requests, which share the cores; a single image uses all.
         """
         self.choice = EngineChoice("openvino", precision)
         self.batch = batch or BATCH
         self._path, self._dtype = path, _NUMPY[dtype or precision]
-        n, threads = (streams, workers() // streams) if streams else streams_for(workers())
+        n, threads = (1, workers()) if self.batch == 1 else streams_for(workers())
         settings = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
             "NUM_STREAMS": str(n),

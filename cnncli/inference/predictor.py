@@ -148,11 +148,10 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
         from cnncli.networks.cut import cut_classifier
 
         cut = cut_classifier(load_classifier(model, spec.pretrained), spec.unfreeze, spec.batch_norm)
-    streams = 1 if batch == 1 else None  # a single image uses all cores
 
     def engine(name: EngineName, precision: Precision, graph: str, dtype: Precision | None = None) -> Engine:
         if name == "openvino":
-            return OpenVinoEngine(folder / graph, precision, batch, streams, dtype)
+            return OpenVinoEngine(folder / graph, precision, batch, dtype)
         from cnncli.engines.keras import KerasEngine
         from cnncli.networks.head import LOGITS as LAST_LAYER
 

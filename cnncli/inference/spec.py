@@ -13,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from cnncli.engines.engine import EngineChoice, EngineName, Precision
+from cnncli.engines.engine import EngineName, Precision
 from cnncli.images.decode import PixelSpec
 from cnncli.runs.documents import damaged, read_document
 from cnncli.storage.atomic import write_atomically
@@ -65,8 +65,7 @@ class PredictorSpec:
     @property
     def in_words(self) -> str:
         """Engine and precision; those of trunk and tail if they differ."""
-        trunk = EngineChoice(self.engine, self.precision).in_words
-        tail = EngineChoice(self.tail_engine, self.tail_precision).in_words
+        trunk, tail = f"{self.engine} {self.precision}", f"{self.tail_engine} {self.tail_precision}"
         return tail if self.trunk is None or trunk == tail else f"trunk {trunk}, tail {tail}"
 
     @property

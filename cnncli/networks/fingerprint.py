@@ -42,22 +42,16 @@ def _structure(model: keras.Model) -> list[Any]:
     tensors: dict[int, str] = {}
     structure = []
     for position, node in enumerate(nodes_in_order(model)):
-        structure.append(
-            [
-                type(node.operation).__name__,
-                _settings(node.operation),
-                _arguments(node, tensors),
-                [f"{tuple(tensor.shape[1:])}{tensor.dtype}" for tensor in node.outputs],
-            ]
-        )
+        # An input has no settings that matter, and its arguments are its shape.
+        settings, arguments = (None, None) if node.is_input else (_settings(node.operation), _arguments(node, tensors))
+        shapes = [f"{tuple(tensor.shape[1:])}{tensor.dtype}" for tensor in node.outputs]
+        structure.append([type(node.operation).__name__, settings, arguments, shapes])
         tensors.update({id(tensor): f"{position}:{index}" for index, tensor in enumerate(node.outputs)})
     return [structure, [tensors[id(tensor)] for tensor in model.outputs]]
 
 
 def _arguments(node: Any, tensors: dict[int, str]) -> Any:
-    """Return the arguments of a call, tensors by their position in the graph; those of an input are its shape."""
-    if node.is_input:
-        return None
+    """Return the arguments of a call, tensors by their position in the graph."""
     return import_keras().tree.map_structure(
         lambda value: tensors.get(id(value)) or _described(value),
         [list(node.arguments.args), dict(node.arguments.kwargs)],
@@ -72,7 +66,4 @@ def _described(value: Any) -> str:
 
 
 def _settings(operation: Any) -> Any:
-    config = operation.get_config()
-    if type(operation).__name__ == "InputLayer":
-        return None
-    return {key: value for key, value in config.items() if not key.endswith(_WITHOUT_EFFECT)}
+    return {key: value for key, value in operation.get_config().items() if not key.endswith(_WITHOUT_EFFECT)}

@@ -7,7 +7,7 @@ offers through underscored names only. They are touched in this module and nowhe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnncli.networks.backend import import_keras
@@ -47,15 +47,10 @@ def crossing_tensors(model: keras.Model, at: int) -> list[keras.KerasTensor]:
     ]
 
 
-def replay(
-    model: keras.Model,
-    inputs: Sequence[keras.KerasTensor],
-    substitute: Callable[[Any], Any] = lambda operation: operation,
-) -> list[keras.KerasTensor]:
+def replay(model: keras.Model, inputs: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:
     """Call every layer of a model again, on other inputs: the same weights in a new graph.
 
-    Models nested inside (ConvNeXt has four) are opened, so that the new graph is flat. `substitute` may give another
-    operation to call in an operation's place.
+    Models nested inside (ConvNeXt has four) are opened, so that the new graph is flat.
     """
     library = import_keras()
 
@@ -65,8 +60,8 @@ def replay(
                 args = call(layer, args, {})
             return list(args)
         if isinstance(operation, library.Model):
-            return replay(operation, library.tree.flatten(args), substitute)
-        return list(library.tree.flatten(substitute(operation)(*args, **kwargs)))
+            return replay(operation, library.tree.flatten(args))
+        return list(library.tree.flatten(operation(*args, **kwargs)))
 
     given = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
     for node in nodes_in_order(model):

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from cnncli.networks.backend import import_keras
-from cnncli.networks.graph import crossing_tensors, replay
+from cnncli.networks.graph import crossing_tensors
 from cnncli.networks.head import LOGITS
 
 if TYPE_CHECKING:
@@ -18,26 +18,19 @@ def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> kera
 
     The copy has its own weights with the same values; its layers have the names and the `trainable` of the originals.
     """
-    library = import_keras()
-    copies: dict[int, Any] = {}
+    keras = import_keras()
 
     def copy_of(operation: Any) -> Any:
-        if not isinstance(operation, library.Layer):
-            return operation
-        if id(operation) not in copies:
-            policy = "float32" if operation.name in in_float32 else "mixed_bfloat16"
-            copies[id(operation)] = type(operation).from_config({**operation.get_config(), "dtype": policy})
-        return copies[id(operation)]
+        policy = "float32" if operation.name in in_float32 else "mixed_bfloat16"
+        dtype = {"dtype": policy} if isinstance(operation, keras.Layer) else {}
+        return type(operation).from_config({**operation.get_config(), **dtype})
 
-    inputs = [library.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in model.inputs]
-    copy = library.Model(inputs, replay(model, inputs, copy_of))
-    for layer in model.layers:
-        if id(layer) in copies:
-            twin = copies[id(layer)]
-            twin.set_weights(layer.get_weights())
-            twin.trainable = layer.trainable
-            if hasattr(twin, "finalize_state"):  # Normalization computes with constants made of its weights
-                twin.finalize_state()
+    copy = keras.models.clone_model(model, clone_function=copy_of)
+    for layer, twin in zip(model.layers, copy.layers, strict=True):
+        twin.set_weights(layer.get_weights())
+        twin.trainable = layer.trainable
+        if hasattr(twin, "finalize_state"):  # Normalization computes with constants made of its weights
+            twin.finalize_state()
     return copy
 
 

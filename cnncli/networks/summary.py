@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnncli.networks.graph import nodes_in_order
 
@@ -41,15 +41,14 @@ def summarize(model: keras.Model) -> Summary:
     """List the layers of a functional model, as `trainable` is set at this moment."""
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     total = sum(math.prod(weight.shape) for weight in model.weights)
-    return Summary(tuple(_line(node) for node in nodes_in_order(model)), trainable, total - trainable)
-
-
-def _line(node: Any) -> LayerLine:
-    operation = node.operation
-    return LayerLine(
-        name=operation.name,
-        type=type(operation).__name__,
-        output_shape=tuple(node.outputs[0].shape[1:]),
-        parameters=sum(math.prod(weight.shape) for weight in getattr(operation, "weights", ())),
-        trainable=bool(getattr(operation, "trainable_weights", ())),
+    layers = tuple(
+        LayerLine(
+            name=node.operation.name,
+            type=type(node.operation).__name__,
+            output_shape=tuple(node.outputs[0].shape[1:]),
+            parameters=sum(math.prod(weight.shape) for weight in getattr(node.operation, "weights", ())),
+            trainable=bool(getattr(node.operation, "trainable_weights", ())),
+        )
+        for node in nodes_in_order(model)
     )
+    return Summary(layers, trainable, total - trainable)

@@ -21,7 +21,7 @@ from pathlib import Path
 from cnncli.engines.openvino import OpenVinoEngine
 
 sys.setswitchinterval(1e-6)
-engine = OpenVinoEngine(Path(sys.argv[1]), "float32", batch=1, streams=2)
+engine = OpenVinoEngine(Path(sys.argv[1]), "float32", batch=2)
 tensors = [engine._idle.get().get_output_tensor(0) for _ in range(2)]
 together = threading.Barrier(2)
 
