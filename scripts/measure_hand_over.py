@@ -22,8 +22,7 @@ from cnncli.networks.classifier import load_classifier
 from cnncli.runs.folder import runs_dir_from
 from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
-from cnncli.training.context import StageGraph, TrainingContext
-from cnncli.training.inputs import StageInputs
+from cnncli.training.context import StageSetup, TrainingContext
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TrainStep
@@ -38,15 +37,15 @@ def main(run_name: str, depths: list[str]) -> None:
     first: float | None = None
     for depth in ["0", *depths]:
         stage = replace(fine_tuning_stage(config), unfreeze=int(depth) if depth.isdecimal() else depth)
-        graph = StageGraph.build(classifier, stage, context)
-        validation, _ = StageInputs.plan(graph, context).load("validation")
+        setup = StageSetup.build(classifier, stage, context)
+        validation, _ = setup.load("validation")
         objective = Objective(spec.activation, len(spec.classes))
-        step = TrainStep(graph.cut.tail, build_optimizer(stage.optimizer), objective, graph.precision)
+        step = TrainStep(setup.cut.tail, build_optimizer(stage.optimizer), objective, setup.precision)
         loss = step.evaluate(validation.in_order(32), f"unfreeze {depth}")["loss"]
         first = loss if first is None else first
-        engine = graph.extraction.engine
+        engine = setup.extraction.engine
         trunk = engine.choice.precision if engine else "no"
-        where = f"{config.backbone.name} {trunk} trunk, {graph.precision} tail, unfreeze {depth:>5}"
+        where = f"{config.backbone.name} {trunk} trunk, {setup.precision} tail, unfreeze {depth:>5}"
         print(f"{where}: val_loss {loss:.6f}, difference {abs(loss - first):.1e}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import shutil
 from contextlib import suppress
@@ -10,15 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cnncli.errors import Message
 from cnncli.features.segments import DESCRIPTION, LOCK, delete, subfolders, sweep
 from cnncli.storage.locks import exclusive, try_exclusive
-from cnncli.terminal.formatting import size
-
-log = logging.getLogger(__name__)
-
-ROOM_BYTES = 2**29
-"""Freed when the disk is full, if that much can be freed: more than a segment takes."""
 
 
 class StoredKey(NamedTuple):
@@ -96,50 +88,3 @@ def _clean(key: Path, is_surplus: bool) -> bool:
                     delete(key)
                     return True
     return False
-
-
-class CacheLimit:
-    """Keeps a cache below its cap, by default `default_cap`, while one process writes into it."""
-
-    def __init__(self, cache: Path, max_bytes: int | None) -> None:
-        self._cache, self._max_bytes = cache, max_bytes
-        self._freed_bytes = 0
-        self._has_warned = False
-
-    def capacity(self) -> int:
-        """Return the cap, or what the disk allows if that is less."""
-        allowed = default_cap(self._cache, self._measure())
-        return allowed if self._max_bytes is None else min(self._max_bytes, allowed)
-
-    def enforce(self) -> None:
-        """Evict keys if the cap is exceeded, whichever process has written them."""
-        held = self._measure()
-        cap = self._cap(held)
-        if held <= cap:
-            return
-        freed = evict(self._cache, cap).freed_bytes
-        self._freed_bytes += freed
-        if (left := held - freed) > cap and not self._has_warned:
-            self._has_warned = True
-            text = f"Cached features in use take {size(left)}, more than the cap of {size(cap)}"
-            log.warning(Message("cache-over-cap", text, received=left, expected=cap))
-
-    def settle(self) -> None:
-        """Evict down to the cap when this process uses nothing anymore, and log how much was evicted in all."""
-        with suppress(OSError):  # the cache may be read-only
-            self.enforce()
-        if self._freed_bytes:
-            cap = self._cap(self._measure())
-            text = f"Removed {size(self._freed_bytes)} from the feature cache to stay below its cap of {size(cap)}"
-            log.info(Message("cache-evicted", text, received=self._freed_bytes, expected=cap))
-            self._freed_bytes = 0
-
-    def make_room(self) -> bool:
-        """Evict keys because the disk is full; return whether anything was deleted."""
-        return evict(self._cache, self._measure() - ROOM_BYTES).freed_bytes > 0
-
-    def _measure(self) -> int:
-        return sum(key.size_bytes for key in stored_keys(self._cache))
-
-    def _cap(self, held_bytes: int) -> int:
-        return default_cap(self._cache, held_bytes) if self._max_bytes is None else self._max_bytes

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,17 @@ import numpy as np
 
 from cnncli.engines.engine import Array
 from cnncli.errors import CacheError, Message, printable
-from cnncli.features.eviction import CacheLimit
+from cnncli.features.eviction import default_cap, evict, stored_keys
 from cnncli.features.open_key import ABSENT, OpenKey, StoredFeatures
 from cnncli.features.segments import DESCRIPTION, FORMAT, map_rows, pack, write_segment
 from cnncli.storage.atomic import touch, write_atomically
 from cnncli.storage.cache_dir import DISK_FULL, not_writable
+from cnncli.terminal.formatting import size
+
+log = logging.getLogger(__name__)
+
+ROOM_BYTES = 2**29
+"""Freed when the disk is full, if that much can be freed: more than a segment takes."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +64,25 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
     def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
         self.max_bytes = max_bytes
         self._folder = folder
-        self._limit = CacheLimit(folder, max_bytes)
+        self._evicted_bytes = 0
+        self._has_warned = False
         self._opened: dict[str, OpenKey] = {}
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Release all keys, and evict what exceeds the cap."""
+        """Release all keys, evict what exceeds the cap, and log how much was evicted in all."""
         for opened in self._opened.values():
             opened.pin.release()
         self.keep_only([])
-        self._limit.settle()
+        with suppress(OSError):  # the cache may be read-only
+            self._evict_surplus()
+        if self._evicted_bytes:
+            _, cap = self._held_and_cap()
+            text = f"Removed {size(self._evicted_bytes)} from the feature cache to stay below its cap of {size(cap)}"
+            log.info(Message("cache-evicted", text, received=self._evicted_bytes, expected=cap))
+            self._evicted_bytes = 0
 
     def keep_only(self, keys: Iterable[FeatureKey]) -> None:
         """Release all keys but these. They may be evicted when no `StoredFeatures` of them exist anymore."""
@@ -77,8 +91,9 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         map_rows.cache_clear()  # a mapped file takes up space after it was deleted, too
 
     def capacity(self) -> int:
-        """Return how many bytes the cache can hold if everything in it may be deleted."""
-        return self._limit.capacity()
+        """Return how many bytes the cache can hold: its cap, or what the disk allows if that is less."""
+        held, cap = self._held_and_cap()
+        return min(cap, default_cap(self._folder, held))
 
     def missing(self, key: FeatureKey, digests: Sequence[str]) -> list[str]:
         """Return the digests that are not cached under a key, each once, in the given order."""
@@ -114,14 +129,31 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             try:
                 segment = write_segment(self._create(key).folder, packed, arrays)
             except OSError as error:
-                if error.errno not in DISK_FULL or not self._limit.make_room():
+                held, _ = self._held_and_cap()
+                if error.errno not in DISK_FULL or not evict(self._folder, held - ROOM_BYTES).freed_bytes:
                     raise
                 segment = write_segment(self._create(key).folder, packed, arrays)
         except OSError as error:
             raise not_writable(error, folder) from error
         self._opened[key.name].add(segment)
         touch(folder / DESCRIPTION)
-        self._limit.enforce()
+        self._evict_surplus()
+
+    def _evict_surplus(self) -> None:
+        """Evict keys if the cap is exceeded, whichever process has written them."""
+        held, cap = self._held_and_cap()
+        if held <= cap:
+            return
+        freed = evict(self._folder, cap).freed_bytes
+        self._evicted_bytes += freed
+        if (left := held - freed) > cap and not self._has_warned:
+            self._has_warned = True
+            text = f"Cached features in use take {size(left)}, more than the cap of {size(cap)}"
+            log.warning(Message("cache-over-cap", text, received=left, expected=cap))
+
+    def _held_and_cap(self) -> tuple[int, int]:
+        held = sum(key.size_bytes for key in stored_keys(self._folder))
+        return held, default_cap(self._folder, held) if self.max_bytes is None else self.max_bytes
 
     def _find(self, key: FeatureKey, digests: Sequence[str]) -> StoredFeatures:
         opened = self._open(key)

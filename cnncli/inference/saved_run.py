@@ -33,27 +33,27 @@ class SavedRunEvaluation:
 
 def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext, outcome: Outcome) -> None:
     """Save a classifier as Keras loads it, and as its engine runs it fastest."""
-    graph = outcome.inputs.graph
-    engine = graph.extraction.engine
-    choice = engine.choice if engine else EngineChoice(context.choice.engine, graph.precision)
+    last = outcome.last
+    engine = last.extraction.engine
+    choice = engine.choice if engine else EngineChoice(context.choice.engine, last.precision)
     spec = PredictorSpec(
         engine=choice.engine,
         precision=choice.precision,
         tail_engine=choice.engine,
-        trunk=graph.extraction.trunk,
-        unfreeze=graph.stage.unfreeze,
-        batch_norm=graph.stage.batch_norm,
+        trunk=last.extraction.trunk,
+        unfreeze=last.stage.unfreeze,
+        batch_norm=last.stage.batch_norm,
         pretrained=classifier.pretrained,
         activation=context.config.head.activation,
         classes=context.manifest.classes,
         **asdict(context.pixels),
-        tail_precision=graph.precision,
+        tail_precision=last.precision,
         gpu=bool(gpus()),
-        cut=graph.cut.after,
+        cut=last.cut.after,
     )
     save_classifier(classifier, run.model)
     shutil.rmtree(run.engine, ignore_errors=True)  # left by a run that was killed here
-    save_predictor(run.engine, spec, graph.cut, graph.converted)
+    save_predictor(run.engine, spec, last.cut, last.converted)
 
 
 def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcome) -> SavedRunEvaluation:
@@ -62,7 +62,7 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
     If the last stage's features were not to be cached, those of the test images are not either: they are needed once,
     and what is in use would outgrow the cache.
     """
-    manifest, inputs = context.manifest, outcome.inputs
+    manifest, last = context.manifest, outcome.last
     metrics: dict[str, Metrics] = {}
     features = Counts()
     try:
@@ -76,8 +76,8 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
                     context.store,
                     context.console,
                     network=context.config.backbone.name,
-                    in_use=inputs.feature_sets(),
-                    may_store=inputs.cached == "features",
+                    in_use=last.feature_sets(),
+                    may_store=last.cached == "features",
                 )
                 # The last stage has counted what it found in the cache of the validation images.
                 features = features + (Counts(counts.computed, 0) if split == "validation" else counts)

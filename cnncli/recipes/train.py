@@ -152,7 +152,7 @@ def train_run(
         writer.checkpoints.keep_newest()
     if evaluation.error is not None:
         raise evaluation.error
-    layers = len(countable_layers(classifier)) if outcome.inputs.graph.cut.trunk else 0
+    layers = len(countable_layers(classifier)) if outcome.last.cut.trunk else 0
     return Run(run, evaluation.metrics, seconds, outcome.features + evaluation.features, layers)
 
 
@@ -177,16 +177,15 @@ def _draw(run: RunFolder, outcome: Outcome) -> None:
 
 
 def _finish(writer: RunWriter, outcome: Outcome, evaluation: SavedRunEvaluation, seconds: float) -> None:
-    graph = outcome.inputs.graph
     document = {split: metrics.to_dict() for split, metrics in evaluation.metrics.items()}
     write_atomically(writer.run.metrics, json.dumps(document, indent=2) + "\n")
     end_run(
         writer.run,
         "finished",
         {
-            "engine": graph.choice.engine,
-            "precision": graph.choice.precision,
-            "training_precision": graph.precision,
+            "engine": outcome.last.choice.engine,
+            "precision": outcome.last.choice.precision,
+            "training_precision": outcome.last.precision,
             "metrics": {split: metrics.summary() for split, metrics in evaluation.metrics.items()},
             "best_epoch": outcome.best.epoch,
             "seconds": round(seconds, 3),

@@ -1,17 +1,20 @@
-"""The context of a training on this machine, and a classifier cut for one of its stages."""
+"""The context of a training on this machine, and the setup of one of its stages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from cnncli.augmentation.views import number_of_views
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.manifest import Manifest
 from cnncli.engines.build import build_engine, choose_engine
 from cnncli.engines.engine import EngineChoice, Precision
 from cnncli.errors import CnncliError, ConfigError, Message
-from cnncli.features.extract import Extraction
+from cnncli.features.extract import Counts, DecodedImages, Extraction, FeatureSet, extract, fits
 from cnncli.features.store import FeatureStore
 from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import Classifier, image_size
@@ -20,8 +23,16 @@ from cnncli.networks.fingerprint import fingerprint
 from cnncli.networks.mixed_precision import is_convolutional
 from cnncli.storage.cache_dir import FEATURES, GRAPHS, cache_dir
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import size
+from cnncli.training.inputs import BatchSource, CachedFeatures, StreamedPixels, Views
+from cnncli.training.mixing import Mixing
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.stage_report import StagePlan
+
+CAP_MARGIN = 1.2
+"""Factor of the suggested size of the cache: for the index of the features, and for rounding to two digits."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,25 +72,32 @@ class TrainingContext:
 
 
 @dataclass(frozen=True)
-class StageGraph:
-    """A classifier cut for a stage, with the engine that runs its trunk.
+class StageSetup:
+    """A classifier cut for a stage, the engine of its trunk, and what the cache holds of the stage's images.
+
+    The cache holds the first of these that fits: the features of all views; decoded pixels; nothing. Entries that would
+    not fit are not computed: they would evict those of other runs and their own. Entries that exist are always used.
 
     Attributes:
         precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
         extraction: How features at the cut are computed, with the engine of the trunk.
         converted: File of the converted trunk, if there is one.
+        cached: Kind of entries in the cache; fresh views have at best pixels there.
     """
 
+    context: TrainingContext
     stage: Stage
     plan: StagePlan
     cut: Cut
     precision: Precision
     extraction: Extraction
     converted: Path | None
+    views: Views
+    cached: Literal["features", "pixels", "nothing"]
 
     @classmethod
-    def build(cls, classifier: Classifier, stage: Stage, context: TrainingContext) -> StageGraph:
-        """Cut a classifier for a stage, and build the engine of its trunk."""
+    def build(cls, classifier: Classifier, stage: Stage, context: TrainingContext) -> StageSetup:
+        """Cut a classifier for a stage, build the engine of its trunk, and decide what is cached."""
         cut = cut_classifier(classifier, stage.unfreeze, stage.batch_norm)
         plan = StagePlan.of(stage, classifier, cut)
         precision = context.choice.precision if is_convolutional(cut.tail) else "float32"
@@ -89,13 +107,94 @@ class StageGraph:
             engine, converted = build_engine(cut.trunk, name, context.choice, context.graphs)
         augmentation, network = context.config.augmentation, context.config.backbone.name
         extraction = Extraction(engine, name, context.pixels, augmentation, network, cut.after)
-        return cls(stage, plan, cut, precision, extraction, converted)
+        views = number_of_views(augmentation, trunk_is_empty=cut.trunk is None)
+        features = cls(context, stage, plan, cut, precision, extraction, converted, views, "features")
+        setups = (features, replace(features, cached="pixels"), replace(features, cached="nothing"))
+        return next(setup for setup in setups if fits(setup.feature_sets(), context.store))
 
     @property
     def choice(self) -> EngineChoice:
         """Engine and precision of the trunk, or of Keras if the trunk is empty."""
         engine = self.extraction.engine
         return engine.choice if engine else EngineChoice("keras", self.precision)
+
+    def load(self, split: str) -> tuple[BatchSource, Counts]:
+        """Return the images of the train or validation split, and how many features were computed for them now."""
+        context, features = self.context, self._features_of(split)
+        stored, counts = extract(features, context.store, context.console)
+        labels, seed = context.manifest.labels(features.images), context.config.seed
+        if features.extraction is self.extraction:
+            return CachedFeatures(features.digests, labels, seed, stored), counts
+        pixels = stored[0] if stored else DecodedImages(features.images, context.pixels)
+        return StreamedPixels(features.digests, labels, seed, pixels, self.extraction, self._views(split)), counts
+
+    def feature_sets(self) -> list[FeatureSet]:
+        """Return what is to be in the cache for training and validation images."""
+        return [self._features_of("train"), self._features_of("validation")]
+
+    def announce(self) -> None:
+        """Print one line before the stage: what trains, what is frozen and which engine runs it, what is cached."""
+        config, plan, trunk, choice = self.context.config, self.plan, self.cut.trunk, self.choice
+        parts = [
+            f"training {plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {self.precision}"
+        ]
+        if trunk is None:
+            parts.append("nothing is frozen")
+        else:
+            parts.append(
+                f"{plan.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}"
+            )
+        if mixing := Mixing.from_config(config.augmentation, config.seed):
+            parts.append(mixing.describe(on_features=trunk is not None))
+        self.context.console.phase(f"stage {plan.name}", " · ".join([*parts, *self._describe_cache()]))
+        if self.cached != "features":
+            log.info(self._reason())
+
+    def _describe_cache(self) -> list[str]:
+        """Describe what has to be computed before the first epoch and in every epoch, with rough times."""
+        sets, parts = self.feature_sets(), []
+        total, missing = sum(one.total for one in sets), [one.missing(self.context.store) for one in sets]
+        if streamed := [one for one in sets if self.extraction.engine and not one.extraction.engine]:
+            seconds = sum(len(one.images) for one in streamed) * self.extraction.seconds_per_image
+            parts.append(f"the frozen layers run again in every epoch, about {_seconds(seconds)}")
+        if total:
+            has_views = self.cached == "features" and self.views not in (1, "fresh")
+            views = f" and augmented views ({self.views} versions of each training image)" if has_views else ""
+            parts.append(f"{total:,} images{views}: {total - sum(missing):,} cached")
+        if any(missing):
+            seconds = sum(n * one.extraction.seconds_per_image for n, one in zip(missing, sets, strict=True) if n)
+            parts.append(f"about {_seconds(seconds)} for the others")
+        return parts
+
+    def _reason(self) -> Message:
+        """Explain why features are not cached, what happens instead, and what would help."""
+        store, sets = self.context.store, replace(self, cached="features").feature_sets()
+        needed, capacity = sum(one.size_bytes() for one in sets), store.capacity()
+        total = sum(one.total for one in sets)
+        n_cached = total - sum(one.missing(store) for one in sets)
+        enough_gb = f"{CAP_MARGIN * needed / 1e9:.2g}" if capacity == store.max_bytes else None
+        instead = "only decoded pixels are cached" if self.cached == "pixels" else "nothing is cached"
+        remedy = f"cache.max_gb={enough_gb} is enough." if enough_gb else "Free disk space, or set CNNCLI_CACHE."
+        return Message(
+            "cache-features-do-not-fit",
+            f"Its images would take {size(needed)} ({n_cached:,} of {total:,} are cached), but the cache has room "
+            f"for {size(capacity)}: {instead}, and all else is computed again in every epoch. {remedy}",
+            needed_bytes=needed,
+            capacity_bytes=capacity,
+            total=total,
+            n_cached=n_cached,
+            cached=self.cached,
+            enough_gb=enough_gb,
+        )
+
+    def _views(self, split: str) -> Views:
+        return self.views if split == "train" else 1
+
+    def _features_of(self, split: str) -> FeatureSet:
+        images = self.context.manifest.split(split)
+        if self.cached == "features" and (views := self._views(split)) != "fresh":
+            return FeatureSet(self.extraction, images, views)
+        return FeatureSet(Extraction(None, None, self.context.pixels), images, 0 if self.cached == "nothing" else 1)
 
 
 def check_stages(classifier: Classifier, config: Config) -> None:
@@ -119,3 +218,8 @@ def check_stages(classifier: Classifier, config: Config) -> None:
                 problems.append(Message(problem.code, text, **{**problem.facts, "stage": stage.name}))
     if problems:
         raise ConfigError(problems)
+
+
+def _seconds(seconds: float) -> str:
+    """Format a rough time in whole seconds, at least one."""
+    return f"{max(1, round(seconds)):,} s"

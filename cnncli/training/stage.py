@@ -16,7 +16,7 @@ from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.npz import Arrays
-from cnncli.training.inputs import StageInputs
+from cnncli.training.context import StageSetup
 from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.optimizer import Patience, Plateau, build_optimizer, learning_rate_factor
@@ -45,16 +45,16 @@ class StageRun:
         features: Number of features that were computed for it and found in the cache.
     """
 
-    def __init__(self, classifier: Classifier, inputs: StageInputs, state: TrainState, writer: RunWriter) -> None:
+    def __init__(self, classifier: Classifier, setup: StageSetup, state: TrainState, writer: RunWriter) -> None:
         """Load the images, and build the optimizer and the training step.
 
         The classifier has the weights of the best epoch so far. The stage updates the state of the training.
         """
-        config, graph = inputs.context.config, inputs.graph
-        self._classifier, self._graph, self._stage = classifier, graph, graph.stage
-        self._context, self._state, self._writer = inputs.context, state, writer
-        self._train, train_counts = inputs.load("train")
-        self._validation, validation_counts = inputs.load("validation")
+        config = setup.context.config
+        self._classifier, self._setup, self._stage = classifier, setup, setup.stage
+        self._context, self._state, self._writer = setup.context, state, writer
+        self._train, train_counts = setup.load("train")
+        self._validation, validation_counts = setup.load("validation")
         self.features = train_counts + validation_counts
         self._checksums = [*self._train.checksums(), *self._validation.checksums()]
         self._monitor = config.training.best.monitor
@@ -62,7 +62,7 @@ class StageRun:
         kind, n_classes = MixedObjective if self._mixing else Objective, len(self._context.manifest.classes)
         weights = balanced_weights(self._train.labels, n_classes) if config.data.class_weights == "balanced" else None
         objective = kind(config.head.activation, n_classes, config.training.label_smoothing, weights)
-        self._step = TrainStep(graph.cut.tail, build_optimizer(self._stage.optimizer), objective, graph.precision)
+        self._step = TrainStep(setup.cut.tail, build_optimizer(self._stage.optimizer), objective, setup.precision)
         self._best_weights: list[Array] = []
         self._stop = Stop()
 
@@ -94,13 +94,13 @@ class StageRun:
     def _begin(self) -> None:
         stage, best = self._stage, self._state.best
         self._step.seed(self._context.config.seed, stage.name)
-        before = WeightHashes.of(self._classifier, self._graph.cut.trained)
+        before = WeightHashes.of(self._classifier, self._setup.cut.trained)
         where = f"stage {stage.name}, before its first epoch"
         start = self._step.evaluate(self._validation.in_order(self._context.batch_size), where)
         self._step.check_weights(where)
         self._best_weights = self._step.weights()
         if best and "loss" in best.validation:
-            precisions = (self._context.choice.precision, self._graph.choice.precision)
+            precisions = (self._context.choice.precision, self._setup.choice.precision)
             precision = "bfloat16" if "bfloat16" in precisions else "float32"
             warn_about_start(stage.name, start["loss"], best.validation["loss"], precision)
         if best:  # the same weights, measured with this stage's trunk and tail
@@ -132,12 +132,12 @@ class StageRun:
         if state.best is None:
             raise RuntimeError("a stage has at least one epoch")
         self._step.hand_over()
-        after = WeightHashes.of(self._classifier, self._graph.cut.trained)
+        after = WeightHashes.of(self._classifier, self._setup.cut.trained)
         check_changes(state.before, after, stage, self._step.weights())
         self._step.load_weights(self._best_weights)
         self._state.best, self._state.stage = state.best, None
         return StageReport(
-            plan=self._graph.plan,
+            plan=self._setup.plan,
             learning_rate=stage.optimizer.learning_rate,
             epochs=state.epoch - 1,
             best_epoch=state.best.epoch,

@@ -12,9 +12,7 @@ from cnncli.features.extract import Counts
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.records import HistoryRow, RunWriter
-from cnncli.training.context import StageGraph, TrainingContext
-from cnncli.training.inputs import StageInputs
-from cnncli.training.mixing import Mixing
+from cnncli.training.context import StageSetup, TrainingContext
 from cnncli.training.stage import StageRun
 from cnncli.training.stage_report import StageReport
 from cnncli.training.state import BestEpoch, TrainState, layer_arrays, load_layer_arrays, matching_checkpoint
@@ -30,14 +28,14 @@ class Outcome:
 
     Attributes:
         features: Number of features that were computed for it and found in the cache.
-        inputs: Cut and images of the last stage.
+        last: Setup of the last stage.
     """
 
     best: BestEpoch
     history: tuple[HistoryRow, ...]
     stages: tuple[StageReport, ...]
     features: Counts
-    inputs: StageInputs
+    last: StageSetup
 
 
 class Trainer:
@@ -80,17 +78,14 @@ class Trainer:
                     raise
 
     def _train_stages(self) -> Outcome:
-        stages, inputs = self._context.stages, None
+        stages, setup = self._context.stages, None
         state = self._state = self._restore()
         while len(state.stages) < len(stages):
-            inputs = self._train_stage(stages[len(state.stages)])
+            setup = self._train_stage(stages[len(state.stages)])
         if state.best is None:
             raise ValueError("a training has at least one stage")
-        inputs = inputs or self._inputs_of(stages[-1])
-        return Outcome(state.best, tuple(state.history), tuple(state.stages), self._features, inputs)
-
-    def _inputs_of(self, stage: Stage) -> StageInputs:
-        return StageInputs.plan(StageGraph.build(self._classifier, stage, self._context), self._context)
+        setup = setup or StageSetup.build(self._classifier, stages[-1], self._context)
+        return Outcome(state.best, tuple(state.history), tuple(state.stages), self._features, setup)
 
     def _restore(self) -> TrainState:
         """Return the state to start from: that of the checkpoint, or of a new training."""
@@ -115,12 +110,13 @@ class Trainer:
         text = f"Resuming in stage {stage.name}, {where}" + (f", after step {step}." if step else ".")
         log.info(Message("training-resumed", text, stage=stage.name, epoch=epoch, step=step))
 
-    def _train_stage(self, stage: Stage) -> StageInputs:
-        context, state, inputs = self._context, self._state, self._inputs_of(stage)
-        context.store.keep_only(key for features in inputs.feature_sets() for key in features.keys)
-        announce(inputs)
+    def _train_stage(self, stage: Stage) -> StageSetup:
+        context, state = self._context, self._state
+        setup = StageSetup.build(self._classifier, stage, context)
+        context.store.keep_only(key for features in setup.feature_sets() for key in features.keys)
+        setup.announce()
         resumed, self._resumed = self._resumed, None
-        stage_run = StageRun(self._classifier, inputs, state, self._writer)
+        stage_run = StageRun(self._classifier, setup, state, self._writer)
         self._features = self._features + stage_run.features
         report = stage_run.run(resumed.arrays if resumed else None)
         state.stages.append(report)
@@ -130,7 +126,7 @@ class Trainer:
         if len(state.stages) < len(context.stages):  # the last stage's checkpoint stays, to resume it with more epochs
             arrays = layer_arrays(self._classifier, state.trained_layers)
             self._writer.save_checkpoint(Checkpoint(state.to_document(), arrays, is_between_epochs=True))
-        return inputs
+        return setup
 
     def _roll_back(self, error: NonFiniteError) -> bool:
         """Prepare to repeat the failed epoch with a lower learning rate; return whether that is possible.
@@ -150,21 +146,3 @@ class Trainer:
         text = f"{error.problems[0]} Rolled back to the start of the epoch, with a tenth of the learning rate."
         log.warning(Message("training-rolled-back", text, stage=stage, epoch=epoch))
         return True
-
-
-def announce(inputs: StageInputs) -> None:
-    """Print one line before a stage: what trains, what is frozen and which engine runs it, what is cached."""
-    context, graph, plan = inputs.context, inputs.graph, inputs.graph.plan
-    parts = [
-        f"training {plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {graph.precision}"
-    ]
-    if graph.cut.trunk is None:
-        parts.append("nothing is frozen")
-    else:
-        choice = graph.choice
-        parts.append(f"{plan.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}")
-    if mixing := Mixing.from_config(context.config.augmentation, context.config.seed):
-        parts.append(mixing.describe(on_features=graph.cut.trunk is not None))
-    context.console.phase(f"stage {plan.name}", " · ".join([*parts, *inputs.describe()]))
-    if inputs.cached != "features":
-        log.info(inputs.reason())

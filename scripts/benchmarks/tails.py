@@ -15,8 +15,7 @@ from cnncli.dataset.build import build_manifest
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import build_classifier
 from cnncli.terminal.console import Console
-from cnncli.training.context import StageGraph, TrainingContext
-from cnncli.training.inputs import StageInputs
+from cnncli.training.context import StageSetup, TrainingContext
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer, learning_rate_factor
 from cnncli.training.steps import TrainStep
@@ -43,13 +42,13 @@ class TailEpochs:
             graphs=work / "graphs",
         )
         self._stage, self._batch_size = stages_of(config)[-1], context.batch_size
-        graph = StageGraph.build(build_classifier(config, len(manifest.classes)), self._stage, context)
-        self._source, _ = StageInputs.plan(graph, context).load("train")
+        setup = StageSetup.build(build_classifier(config, len(manifest.classes)), self._stage, context)
+        self._source, _ = setup.load("train")
         self.images = len(self._source.labels)
-        self.precision = graph.precision
+        self.precision = setup.precision
         objective = Objective(config.head.activation, len(manifest.classes))
         optimizer = build_optimizer(self._stage.optimizer)
-        self._step = TrainStep(graph.cut.tail, optimizer, objective, graph.precision)
+        self._step = TrainStep(setup.cut.tail, optimizer, objective, setup.precision)
         self._epochs = itertools.count(1)
 
     def __call__(self) -> Any:

@@ -201,7 +201,7 @@ def test_the_default_cap_is_half_of_the_available_space(tmp_path: Path, monkeypa
 def test_the_default_cap_is_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an explicit cap, keys are evicted to stay below the default cap."""
     one = _fill(tmp_path, 1, 2, 3)
-    monkeypatch.setattr("cnncli.features.eviction.default_cap", lambda *_: 2 * one)
+    monkeypatch.setattr("cnncli.features.store.default_cap", lambda *_: 2 * one)
     with FeatureStore(tmp_path) as store:
         store.write(OTHER, digests_of(50), features_of(50))
 

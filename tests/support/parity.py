@@ -25,7 +25,7 @@ from cnncli.images.decode import PixelSpec, decode
 from cnncli.networks.classifier import Classifier, build_classifier, image_size
 from cnncli.networks.head import LOGITS
 from cnncli.terminal.console import Console
-from cnncli.training.context import StageGraph, TrainingContext
+from cnncli.training.context import StageSetup, TrainingContext
 from cnncli.training.inputs import CachedFeatures
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
@@ -199,21 +199,21 @@ def top_of(bench: Bench, unfreeze: int | str) -> Stage:
     return Stage(**{**vars(stage), "optimizer": config.training.optimizer})
 
 
-def features_and_logits(bench: Bench, graph: StageGraph) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+def features_and_logits(bench: Bench, setup: StageSetup) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """Return the cached features of the training images, and the logits of the tail for them."""
-    stored = _stored(bench, graph)
+    stored = _stored(bench, setup)
     features = stored.rows(np.arange(len(bench.labels)))
-    return features, KerasEngine(graph.cut.tail, "float32").run(features)[0]
+    return features, KerasEngine(setup.cut.tail, "float32").run(features)[0]
 
 
-def step_losses(bench: Bench, stage: Stage, graph: StageGraph | None = None) -> list[float]:
+def step_losses(bench: Bench, stage: Stage, setup: StageSetup | None = None) -> list[float]:
     """Return the losses of the first steps of a stage in cnncli."""
-    graph = graph or StageGraph.build(bench.classifier, stage, bench.context)
+    setup = setup or StageSetup.build(bench.classifier, stage, bench.context)
     manifest: Manifest = bench.context.manifest
     digests = [row.digest for row in manifest.split("train")]
-    source = CachedFeatures(digests, bench.labels, bench.context.config.seed, [_stored(bench, graph)])
+    source = CachedFeatures(digests, bench.labels, bench.context.config.seed, [_stored(bench, setup)])
     step = TrainStep(
-        graph.cut.tail,
+        setup.cut.tail,
         build_optimizer(stage.optimizer),
         Objective(bench.context.config.head.activation, len(manifest.classes)),
     )
@@ -222,18 +222,18 @@ def step_losses(bench: Bench, stage: Stage, graph: StageGraph | None = None) -> 
     return [total.loss / total.images for total in totals]
 
 
-def _stored(bench: Bench, graph: StageGraph) -> Any:
+def _stored(bench: Bench, setup: StageSetup) -> Any:
     context = bench.context
     (features,), _ = extract(
-        FeatureSet(graph.extraction, context.manifest.split("train")), context.store, context.console
+        FeatureSet(setup.extraction, context.manifest.split("train")), context.store, context.console
     )
     return features
 
 
 def compare_features(bench: Bench, base: Any, case: Case) -> tuple[float, float]:
     """Return the relative differences of pooled features and of logits for the same head weights."""
-    graph = StageGraph.build(bench.classifier, head_of(bench), bench.context)
-    (features,), logits = features_and_logits(bench, graph)
+    setup = StageSetup.build(bench.classifier, head_of(bench), bench.context)
+    (features,), logits = features_and_logits(bench, setup)
     expected = plain_keras.pooled_features(case.name, base, bench.pixels)
     kernel, bias = bench.head_weights
     return relative(features, expected), relative(logits, expected @ kernel + bias)

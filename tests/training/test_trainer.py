@@ -297,7 +297,7 @@ def test_the_line_before_a_stage_shows_what_it_mixes(data: Path, tmp_path: Path)
 
 def test_mixing_changes_neither_validation_nor_features(default: Trained, train: Train) -> None:
     """With mixing, cached features and the initial loss do not change, but the trained weights do."""
-    mixed = train(default.outcome.inputs.context.graphs.parent, augmentation={"mixup": 0.4})
+    mixed = train(default.outcome.last.context.graphs.parent, augmentation={"mixup": 0.4})
 
     assert mixed.outcome.features.computed == 0
     assert mixed.outcome.stages[0].start_val_loss == default.outcome.stages[0].start_val_loss
@@ -357,7 +357,7 @@ def test_a_convolutional_tail_learns_in_bfloat16(train: Train, tmp_path: Path) -
     first, second = (train(tmp_path / name, mode="from-scratch", precision="bfloat16") for name in "ab")
     (entry,) = first.outcome.stages
 
-    assert first.outcome.inputs.graph.precision == "bfloat16"
+    assert first.outcome.last.precision == "bfloat16"
     assert {str(weight.dtype) for weight in first.classifier.model.weights} == {"float32"}
     assert entry.trained_weights_sha256[0] != entry.trained_weights_sha256[1]
     assert first.digest == second.digest
@@ -368,7 +368,7 @@ def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
     """A head without convolutions trains in float32, whatever the precision of the trunk."""
     trained = train(tmp_path / "a", precision="bfloat16")
 
-    graph = trained.outcome.inputs.graph
+    graph = trained.outcome.last
     assert (graph.choice.precision, graph.precision) == ("bfloat16", "float32")
 
 
@@ -461,7 +461,7 @@ def test_a_full_disk_is_not_remedied_by_a_higher_cap(
     max_bytes: int | None,
 ) -> None:
     """If the disk is too small, the message does not suggest a higher cap."""
-    monkeypatch.setattr("cnncli.features.eviction.default_cap", lambda *_: 0)
+    monkeypatch.setattr("cnncli.features.store.default_cap", lambda *_: 0)
     _output(data, tmp_path, max_bytes)
 
     assert message_in(caplog, "cache-features-do-not-fit").facts["enough_gb"] is None
