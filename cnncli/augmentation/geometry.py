@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import groupby
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -51,9 +50,10 @@ class Rotation(Operation):
     unit = Unit("degrees", "a fraction of a full turn", 360)
     description = "rotation ±{rotation_range:g}°"
 
-    def draw(self, random: ViewRandom) -> Sequence[Rotate]:
+    def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw the angle."""
-        return (Rotate(plus_minus(self.rotation_range, random.shared["rotation"])),)
+        degrees = plus_minus(self.rotation_range, random.shared["rotation"])
+        return (AffineStep(partial(rotate, degrees=degrees), "center"),)
 
 
 class Shift(Operation):
@@ -64,10 +64,11 @@ class Shift(Operation):
     height_shift_range: Fraction = 0.0
     """Maximum vertical shift as a fraction of the height, in both directions."""
 
-    def draw(self, random: ViewRandom) -> Sequence[Translate]:
+    def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw both shifts."""
         x = plus_minus(self.width_shift_range, random.shared["width_shift"])
-        return (Translate(x, plus_minus(self.height_shift_range, random.shared["height_shift"])),)
+        y = plus_minus(self.height_shift_range, random.shared["height_shift"])
+        return (AffineStep(partial(translate, x=x, y=y), "center"),)
 
     def describe(self) -> str:
         """Describe both ranges."""
@@ -83,9 +84,10 @@ class Shear(Operation):
     unit = Unit("degrees, as in Keras", "radians", math.degrees(1.0))
     description = "shear ±{shear_range:g}°"
 
-    def draw(self, random: ViewRandom) -> Sequence[ShearColumns]:
+    def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw the angle."""
-        return (ShearColumns(plus_minus(self.shear_range, random.shared["shear"])),)
+        degrees = plus_minus(self.shear_range, random.shared["shear"])
+        return (AffineStep(partial(shear_columns, degrees=degrees), "center"),)
 
 
 class Zoom(FactorOperation):
@@ -100,9 +102,10 @@ class Zoom(FactorOperation):
         zoom = self.zoom_range
         return zoom if isinstance(zoom, tuple) else (1.0 - zoom, 1.0 + zoom)
 
-    def draw(self, random: ViewRandom) -> Sequence[Scale]:
+    def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw a factor for each axis."""
-        return (Scale(self.factor(random.shared["zoom_x"]), self.factor(random.shared["zoom_y"])),)
+        x, y = self.factor(random.shared["zoom_x"]), self.factor(random.shared["zoom_y"])
+        return (AffineStep(partial(scale, x=x, y=y), "center"),)
 
 
 class Flip(Operation):
@@ -113,11 +116,13 @@ class Flip(Operation):
     vertical_flip: bool = False
     """Flip top and bottom with a probability of 0.5."""
 
-    def draw(self, random: ViewRandom) -> Sequence[Mirror]:
+    def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw whether to flip."""
         horizontal = self.horizontal_flip and random.shared["horizontal_flip"] < 0.5
         vertical = self.vertical_flip and random.shared["vertical_flip"] < 0.5
-        return (Mirror(horizontal, vertical),) if horizontal or vertical else ()
+        if not horizontal and not vertical:
+            return ()
+        return (AffineStep(partial(mirror, horizontal=horizontal, vertical=vertical)),)
 
     def describe(self) -> str:
         """Name the axes."""
@@ -125,98 +130,59 @@ class Flip(Operation):
         return " · ".join(f"{axis} flip" for axis, is_on in axes.items() if is_on)
 
 
-@dataclass(frozen=True)
-class Rotate(AffineStep):
-    """Rotation about the center, counter-clockwise as one looks at the image."""
+def rotate(_height: int, _width: int, degrees: float) -> Matrix:
+    """Return the matrix of the inverse of a rotation, counter-clockwise as one looks at the image."""
+    import numpy as np
 
-    degrees: float
-    about_center: ClassVar[bool] = True
-
-    def matrix(self, height: int, width: int) -> Matrix:  # noqa: ARG002 - the same for every size
-        """Return the matrix of the inverse rotation."""
-        return _rotation(self.degrees)
+    angle = np.deg2rad(degrees)
+    return affine((np.cos(angle), -np.sin(angle), 0.0), (np.sin(angle), np.cos(angle), 0.0))
 
 
-@dataclass(frozen=True)
-class Translate(AffineStep):
-    """Shift by fractions of the width and height; positive values move the image to the left and up."""
-
-    x: float
-    y: float
-    about_center: ClassVar[bool] = True
-
-    def matrix(self, height: int, width: int) -> Matrix:
-        """Return the matrix of the translation in pixels."""
-        return _translation(self.x * width, self.y * height)
+def translate(height: int, width: int, x: float, y: float) -> Matrix:
+    """Return the matrix of a shift by fractions of width and height; positive values move the image left and up."""
+    return _translation(x * width, y * height)
 
 
-@dataclass(frozen=True)
-class ShearColumns(AffineStep):
-    """Shear: `degrees` is the angle between the old columns and the new ones."""
+def shear_columns(_height: int, _width: int, degrees: float) -> Matrix:
+    """Return the matrix of a shear; `degrees` is the angle between the old columns and the new ones."""
+    import numpy as np
 
-    degrees: float
-    about_center: ClassVar[bool] = True
-
-    def matrix(self, height: int, width: int) -> Matrix:  # noqa: ARG002 - the same for every size
-        """Return the matrix of the shear."""
-        import numpy as np
-
-        angle = np.deg2rad(self.degrees)
-        return affine((1.0, -np.sin(angle), 0.0), (0.0, np.cos(angle), 0.0))
+    angle = np.deg2rad(degrees)
+    return affine((1.0, -np.sin(angle), 0.0), (0.0, np.cos(angle), 0.0))
 
 
-@dataclass(frozen=True)
-class Scale(AffineStep):
-    """Zoom about the center: the number of old columns and rows per new one; above 1 the image shrinks."""
-
-    x: float
-    y: float
-    about_center: ClassVar[bool] = True
-
-    def matrix(self, height: int, width: int) -> Matrix:  # noqa: ARG002 - the same for every size
-        """Return the diagonal matrix of both factors."""
-        return affine((self.x, 0.0, 0.0), (0.0, self.y, 0.0))
+def scale(_height: int, _width: int, x: float, y: float) -> Matrix:
+    """Return the matrix of a zoom: old columns and rows per new one; above 1 the image shrinks."""
+    return affine((x, 0.0, 0.0), (0.0, y, 0.0))
 
 
-@dataclass(frozen=True)
-class Mirror(AffineStep):
-    """Flip: left and right change places, or top and bottom, or both."""
-
-    horizontal: bool = False
-    vertical: bool = False
-
-    def matrix(self, height: int, width: int) -> Matrix:
-        """Return a matrix of integers, so that a flip without other steps copies pixels exactly."""
-        return affine(
-            (-1.0, 0.0, width - 1.0) if self.horizontal else (1.0, 0.0, 0.0),
-            (0.0, -1.0, height - 1.0) if self.vertical else (0.0, 1.0, 0.0),
-        )
+def mirror(height: int, width: int, horizontal: bool, vertical: bool) -> Matrix:
+    """Return the matrix of a flip, of integers, so that a flip without other steps copies pixels exactly."""
+    return affine(
+        (-1.0, 0.0, width - 1.0) if horizontal else (1.0, 0.0, 0.0),
+        (0.0, -1.0, height - 1.0) if vertical else (0.0, 1.0, 0.0),
+    )
 
 
-@dataclass(frozen=True)
-class Move(AffineStep):
-    """Geometric operation of RandAugment, one of `MOVES`: as in Pillow, about the corner of the image.
+def move(height: int, width: int, kind: str, amount: float) -> Matrix:
+    """Return the matrix of a geometric operation of RandAugment, one of `MOVES`: as in Pillow, about the corner.
 
-    The amount is in degrees of the rotation, the tangent of the shear, or a fraction of the width or height.
+    The amount is in degrees of the rotation, the tangent of the shear, or a fraction of the width or height. The corner
+    of the image is half a pixel off the center of the first pixel.
     """
-
-    kind: str
-    amount: float
-
-    def matrix(self, height: int, width: int) -> Matrix:
-        """Return the matrix. The corner of the image is half a pixel off the center of the first pixel."""
-        center_x, center_y, amount = (width - 1) / 2, (height - 1) / 2, self.amount
-        match self.kind:
-            case "rotate":
-                return _translation(center_x, center_y) @ _rotation(amount) @ _translation(-center_x, -center_y)
-            case "translate_x":
-                return _translation(amount * width, 0.0)
-            case "translate_y":
-                return _translation(0.0, amount * height)
-            case "shear_x":
-                return affine((1.0, amount, amount / 2), (0.0, 1.0, 0.0))
-            case _:
-                return affine((1.0, 0.0, 0.0), (amount, 1.0, amount / 2))
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    match kind:
+        case "rotate":
+            rotation = rotate(height, width, amount)
+            return _translation(center_x, center_y) @ rotation @ _translation(-center_x, -center_y)
+        case "translate_x":
+            return translate(height, width, amount, 0.0)
+        case "translate_y":
+            return translate(height, width, 0.0, amount)
+        case "shear_x":
+            return affine((1.0, amount, amount / 2), (0.0, 1.0, 0.0))
+        case _:
+            return affine((1.0, 0.0, 0.0), (amount, 1.0, amount / 2))
 
 
 def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval: int) -> Pixels:
@@ -249,7 +215,7 @@ def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matri
     """
     import numpy as np
 
-    first_move = next((n for n, step in enumerate(steps) if isinstance(step, Move)), len(steps))
+    first_move = next((n for n, step in enumerate(steps) if step.origin == "corner"), len(steps))
     before, after = (_factors(part, height, width) for part in (steps[:first_move], steps[first_move:]))
     product = reduce(lambda product, factor: factor @ product, reversed(list(before)), np.eye(3))
     return reduce(np.matmul, after, product)[:2]
@@ -258,9 +224,9 @@ def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matri
 def _factors(steps: Sequence[AffineStep], height: int, width: int) -> Iterator[Matrix]:
     """Yield the matrices of steps, and the translations before and after those about the center."""
     x, y = (width - 1) / 2, (height - 1) / 2
-    for about_center, group in groupby(steps, key=lambda step: step.about_center):
+    for origin, group in groupby(steps, key=lambda step: step.origin):
         matrices = [step.matrix(height, width) for step in group]
-        yield from [_translation(x, y), *matrices, _translation(-x, -y)] if about_center else matrices
+        yield from [_translation(x, y), *matrices, _translation(-x, -y)] if origin == "center" else matrices
 
 
 def affine(first: tuple[float, float, float], second: tuple[float, float, float]) -> Matrix:
@@ -273,11 +239,3 @@ def affine(first: tuple[float, float, float], second: tuple[float, float, float]
 def _translation(x: float, y: float) -> Matrix:
     """Return the matrix that adds (x, y)."""
     return affine((1.0, 0.0, x), (0.0, 1.0, y))
-
-
-def _rotation(degrees: float) -> Matrix:
-    """Return the matrix of the inverse of a counter-clockwise rotation about the origin."""
-    import numpy as np
-
-    angle = np.deg2rad(degrees)
-    return affine((np.cos(angle), -np.sin(angle), 0.0), (np.sin(angle), np.cos(angle), 0.0))

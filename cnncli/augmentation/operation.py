@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from cnncli.catalogue.settings import Settings
 from cnncli.errors import Message
@@ -48,15 +49,19 @@ class ViewRandom:
         return generator(*name, *self.key)
 
 
-class AffineStep(ABC):
-    """Step that moves pixels. All affine steps of a view are composed into one warp, before its other steps."""
+@dataclass(frozen=True)
+class AffineStep:
+    """Step that moves pixels. All affine steps of a view are composed into one warp, before its other steps.
 
-    about_center: ClassVar[bool] = False
-    """Whether the origin of `matrix` is the center of the image instead of its first pixel."""
+    Attributes:
+        matrix: Returns the 3×3 matrix from (x, y, 1) of a pixel of the view to (x, y, 1) in the image, in pixels, for
+            the height and width of the image.
+        origin: Origin of these coordinates: the center of the image, or that of its first pixel. `corner` is the latter
+            for a step of RandAugment, which is about the corner of the first pixel.
+    """
 
-    @abstractmethod
-    def matrix(self, height: int, width: int) -> Matrix:
-        """Return the 3×3 matrix from (x, y, 1) of a pixel of the view to (x, y, 1) in the image, in pixels."""
+    matrix: Callable[[int, int], Matrix]
+    origin: Literal["center", "first pixel", "corner"] = "first pixel"
 
 
 PixelStep: TypeAlias = "Callable[[Pixels], Pixels]"

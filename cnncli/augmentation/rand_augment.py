@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cnncli.augmentation.color import look_up, scale_brightness, scale_contrast, scale_saturation
-from cnncli.augmentation.geometry import Move
-from cnncli.augmentation.operation import Operation, Pixels, Step, ViewRandom
+from cnncli.augmentation.geometry import move
+from cnncli.augmentation.operation import AffineStep, Operation, Pixels, Step, ViewRandom
 from cnncli.catalogue.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class RandAugment(Operation):
             if kind in CHANGES[1:]:
                 steps.append(partial(change, kind=kind, strength=strength))
             elif kind in MOVES and strength:
-                steps.append(Move(kind, MOVES[kind] * strength))
+                steps.append(AffineStep(partial(move, kind=kind, amount=MOVES[kind] * strength), "corner"))
         return steps
 
     def describe(self) -> str:
@@ -77,7 +77,7 @@ class RandAugment(Operation):
 
 
 def change(pixels: Pixels, kind: str, strength: float) -> Pixels:
-    """Apply one of `CHANGES` with a strength from -1 to 1; the sign counts only for factors."""
+    """Apply one of `CHANGES` but the identity with a strength from -1 to 1; the sign counts only for factors."""
     import numpy as np
     from PIL import ImageOps
 
@@ -97,10 +97,8 @@ def change(pixels: Pixels, kind: str, strength: float) -> Pixels:
             return scale_contrast(pixels, factor)
         case "brightness":
             return scale_brightness(pixels, factor)
-        case "sharpness":
-            return sharpen(pixels, factor)
         case _:
-            return pixels
+            return sharpen(pixels, factor)
 
 
 def sharpen(pixels: Pixels, factor: float) -> Pixels:

@@ -63,18 +63,18 @@ class RandomResizedCrop(Operation):
     random_resized_crop: RandomResizedCropConfig | None = None
     """Random crop, resized to the image size; {}: the ranges of torchvision."""
 
-    def draw(self, random: ViewRandom) -> Sequence[Crop]:
+    def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw the rectangle."""
-        if (crop := self.random_resized_crop) is None:
+        if (ranges := self.random_resized_crop) is None:
             return ()
         stream = random.stream("random_resized_crop")
-        rect = draw_rect(stream, crop.scale, crop.ratio) or largest_rect(crop.ratio)
-        return (Crop(rect),) if rect != WHOLE else ()
+        rect = draw_rect(stream, ranges.scale, ranges.ratio) or largest_rect(ranges.ratio)
+        return (AffineStep(partial(crop, rect=rect)),) if rect != WHOLE else ()
 
     def describe(self) -> str:
         """Describe area and aspect ratio."""
-        crop = self.random_resized_crop
-        return f"crop {_area(crop.scale)}, shape {span(crop.ratio)}" if crop else ""
+        ranges = self.random_resized_crop
+        return f"crop {_area(ranges.scale)}, shape {span(ranges.ratio)}" if ranges else ""
 
 
 class RandomErasingConfig(Settings):
@@ -113,19 +113,12 @@ class RandomErasing(Operation):
         return f"erasing {_area(erasing.scale)}, {100 * erasing.probability:g} % of the time" if erasing else ""
 
 
-@dataclass(frozen=True)
-class Crop(AffineStep):
-    """Crop that is enlarged to the size of the image."""
-
-    rect: Rect
-
-    def matrix(self, height: int, width: int) -> Matrix:
-        """Return the matrix that maps edges to edges, which are half a pixel off the centers."""
-        rect = self.rect
-        return affine(
-            (rect.width, 0.0, rect.left * width + (rect.width - 1.0) / 2),
-            (0.0, rect.height, rect.top * height + (rect.height - 1.0) / 2),
-        )
+def crop(height: int, width: int, rect: Rect) -> Matrix:
+    """Return the matrix that maps the edges of the image, half a pixel off the centers, to those of a rectangle."""
+    return affine(
+        (rect.width, 0.0, rect.left * width + (rect.width - 1.0) / 2),
+        (0.0, rect.height, rect.top * height + (rect.height - 1.0) / 2),
+    )
 
 
 def erase(pixels: Pixels, rect: Rect, value: int | Literal["random"], key: Key = ()) -> Pixels:

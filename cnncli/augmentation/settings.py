@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, create_model
 
@@ -34,10 +34,8 @@ OPERATIONS: tuple[type[Operation], ...] = (
 )
 """All operations, in the order in which they are applied; affine steps are applied first, as one warp."""
 
-Group = TypeVar("Group", bound=Settings)
 
-
-def _with_operations(group: type[Group]) -> type[Group]:
+def _with_operations(group: type[AugmentationConfig]) -> type[AugmentationConfig]:
     """Put the settings of all operations in front of a group's own."""
     fields = {name: field for operation in OPERATIONS for name, field in operation.model_fields.items()}
     first = create_model("Operations", __base__=Settings, **{n: (f.annotation, f) for n, f in fields.items()})  # type: ignore[call-overload] # pydantic's stubs know no computed fields

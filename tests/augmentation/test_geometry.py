@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,12 +14,12 @@ from scipy import ndimage
 from cnncli.augmentation.color import scale_contrast
 from cnncli.augmentation.geometry import (
     FillMode,
-    Mirror,
-    Rotate,
-    Scale,
-    ShearColumns,
-    Translate,
+    mirror,
+    rotate,
+    scale,
+    shear_columns,
     source_matrix,
+    translate,
     warp,
 )
 from cnncli.augmentation.operation import AffineStep
@@ -25,24 +29,42 @@ ROUNDING = 0.51
 FILL_MODES: tuple[FillMode, ...] = ("nearest", "reflect", "wrap", "constant")
 PERIODIC = {"nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap", "constant": "grid-constant"}
 Steps = list[AffineStep]
+
+
+def centered(matrix: Callable[..., Any], **arguments: float) -> AffineStep:
+    """Return a step about the center of the image."""
+    return AffineStep(partial(matrix, **arguments), "center")
+
+
+def flip(horizontal: bool, vertical: bool) -> AffineStep:
+    """Return a flip."""
+    return AffineStep(partial(mirror, horizontal=horizontal, vertical=vertical))
+
+
 GEOMETRIES: dict[str, Steps] = {
-    "rotation": [Rotate(33.0)],
-    "half turn": [Rotate(180.0)],
-    "width shift": [Translate(0.13, 0.0)],
-    "height shift": [Translate(0.0, -0.21)],
-    "shear": [ShearColumns(25.0)],
-    "zoom in": [Scale(0.7, 0.9)],
-    "zoom out": [Scale(1.4, 1.1)],
-    "horizontal flip": [Mirror(horizontal=True)],
-    "vertical flip": [Mirror(vertical=True)],
-    "all": [Rotate(17.3), Translate(0.11, -0.23), ShearColumns(12.1), Scale(0.83, 1.17), Mirror(True, True)],
+    "rotation": [centered(rotate, degrees=33.0)],
+    "half turn": [centered(rotate, degrees=180.0)],
+    "width shift": [centered(translate, x=0.13, y=0.0)],
+    "height shift": [centered(translate, x=0.0, y=-0.21)],
+    "shear": [centered(shear_columns, degrees=25.0)],
+    "zoom in": [centered(scale, x=0.7, y=0.9)],
+    "zoom out": [centered(scale, x=1.4, y=1.1)],
+    "horizontal flip": [flip(True, False)],
+    "vertical flip": [flip(False, True)],
+    "all": [
+        centered(rotate, degrees=17.3),
+        centered(translate, x=0.11, y=-0.23),
+        centered(shear_columns, degrees=12.1),
+        centered(scale, x=0.83, y=1.17),
+        flip(True, True),
+    ],
 }
-KERAS_NAMES: dict[type[AffineStep], dict[str, str]] = {
-    Rotate: {"degrees": "theta"},
-    Translate: {"x": "ty", "y": "tx"},
-    ShearColumns: {"degrees": "shear"},
-    Scale: {"x": "zx", "y": "zy"},
-    Mirror: {"horizontal": "flip_horizontal", "vertical": "flip_vertical"},
+KERAS_NAMES: dict[Callable[..., Any], dict[str, str]] = {
+    rotate: {"degrees": "theta"},
+    translate: {"x": "ty", "y": "tx"},
+    shear_columns: {"degrees": "shear"},
+    scale: {"x": "zx", "y": "zy"},
+    mirror: {"horizontal": "flip_horizontal", "vertical": "flip_vertical"},
 }
 
 
@@ -59,7 +81,8 @@ def with_keras(pixels: NDArray[np.uint8], steps: Steps, fill_mode: FillMode, cva
     generator = ImageDataGenerator(fill_mode=fill_mode, cval=cval)
     parameters: dict[str, float] = {"tx": 0.0, "ty": 0.0}
     for step in steps:
-        parameters |= {KERAS_NAMES[type(step)][name]: value for name, value in vars(step).items()}
+        assert isinstance(step.matrix, partial)
+        parameters |= {KERAS_NAMES[step.matrix.func][name]: value for name, value in step.matrix.keywords.items()}
     parameters["tx"], parameters["ty"] = parameters["ty"] * width, parameters["tx"] * height
     return np.asarray(generator.apply_transform(pixels.astype(np.float32), parameters))
 
@@ -119,13 +142,13 @@ def test_every_pixel_matches_exact_interpolation(name: str, fill_mode: FillMode,
 @pytest.mark.parametrize(
     ("steps", "landmark"),
     [
-        ([Rotate(90.0)], (4, 1)),
-        ([Translate(2 / 9, 0.0)], (1, 2)),
-        ([Translate(0.0, 1 / 9)], (0, 4)),
-        ([Mirror(horizontal=True)], (1, 4)),
-        ([Mirror(vertical=True)], (7, 4)),
-        ([Scale(1.0, 1.5)], (2, 4)),
-        ([Scale(1.0, 0.75)], (0, 4)),
+        ([centered(rotate, degrees=90.0)], (4, 1)),
+        ([centered(translate, x=2 / 9, y=0.0)], (1, 2)),
+        ([centered(translate, x=0.0, y=1 / 9)], (0, 4)),
+        ([flip(True, False)], (1, 4)),
+        ([flip(False, True)], (7, 4)),
+        ([centered(scale, x=1.0, y=1.5)], (2, 4)),
+        ([centered(scale, x=1.0, y=0.75)], (0, 4)),
     ],
 )
 def test_a_landmark_moves_as_documented(steps: Steps, landmark: tuple[int, int]) -> None:
@@ -141,15 +164,19 @@ def test_a_landmark_moves_as_documented(steps: Steps, landmark: tuple[int, int])
 def test_flips_copy_pixels_exactly(shape: tuple[int, int, int]) -> None:
     """A flip without other steps equals reversing the array with NumPy, bit for bit."""
     pixels = noise_image(*shape)
-    np.testing.assert_array_equal(warp(pixels, [Mirror(horizontal=True)], "wrap", 0), pixels[:, ::-1])
-    np.testing.assert_array_equal(warp(pixels, [Mirror(vertical=True)], "nearest", 0), pixels[::-1])
+    np.testing.assert_array_equal(warp(pixels, [flip(True, False)], "wrap", 0), pixels[:, ::-1])
+    np.testing.assert_array_equal(warp(pixels, [flip(False, True)], "nearest", 0), pixels[::-1])
 
 
 def test_a_width_shift_moves_columns() -> None:
     """A width shift moves columns by a fraction of the width; a height shift moves rows by a fraction of the height."""
     pixels = noise_image(6, 12)
-    np.testing.assert_array_equal(warp(pixels, [Translate(0.25, 0.0)], "wrap", 0), np.roll(pixels, -3, axis=1))
-    np.testing.assert_array_equal(warp(pixels, [Translate(0.0, -0.5)], "wrap", 0), np.roll(pixels, 3, axis=0))
+    np.testing.assert_array_equal(
+        warp(pixels, [centered(translate, x=0.25, y=0.0)], "wrap", 0), np.roll(pixels, -3, axis=1)
+    )
+    np.testing.assert_array_equal(
+        warp(pixels, [centered(translate, x=0.0, y=-0.5)], "wrap", 0), np.roll(pixels, 3, axis=0)
+    )
 
 
 def test_without_steps_the_image_itself_is_returned() -> None:

@@ -22,10 +22,11 @@ from cnncli.augmentation.color import (
     scale_saturation,
     shift_channels,
 )
-from cnncli.augmentation.geometry import Mirror, Move, Rotate, Scale, ShearColumns, Translate
+from cnncli.augmentation.geometry import mirror, move, rotate, scale, shear_columns, translate
 from cnncli.augmentation.noise import add_noise
+from cnncli.augmentation.operation import AffineStep
 from cnncli.augmentation.rand_augment import change
-from cnncli.augmentation.random_rect import Crop, erase
+from cnncli.augmentation.random_rect import crop, erase
 from cnncli.augmentation.settings import OPERATIONS, AugmentationConfig
 from cnncli.augmentation.views import draw as draw_steps
 from cnncli.augmentation.views import render
@@ -49,24 +50,24 @@ EVERYTHING: dict[str, Any] = {
     "rand_augment": {"num_ops": 3},
 }
 STEPS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "rotation_range": (Rotate,),
-    "width_shift_range": (Translate,),
-    "height_shift_range": (Translate,),
-    "shear_range": (ShearColumns,),
-    "zoom_range": (Scale,),
-    "horizontal_flip": (Mirror,),
-    "vertical_flip": (Mirror,),
+    "rotation_range": (rotate,),
+    "width_shift_range": (translate,),
+    "height_shift_range": (translate,),
+    "shear_range": (shear_columns,),
+    "zoom_range": (scale,),
+    "horizontal_flip": (mirror,),
+    "vertical_flip": (mirror,),
     "contrast_range": (scale_contrast,),
     "brightness_range": (scale_brightness,),
     "saturation_range": (scale_saturation,),
     "hue_range": (rotate_hue,),
     "channel_shift_range": (shift_channels,),
     "noise_stddev": (add_noise,),
-    "random_resized_crop": (Crop,),
+    "random_resized_crop": (crop,),
     "random_erasing": (erase,),
-    "rand_augment": (Move, change),
+    "rand_augment": (move, change),
 }
-"""The classes and functions of the steps that each setting can draw."""
+"""The functions of the steps that each setting can draw."""
 NEUTRAL: dict[str, Any] = {
     "zoom_range": (1.0, 1.0),
     "brightness_range": (1.0, 1.0),
@@ -83,7 +84,7 @@ def noise_image(channels: int = 3) -> NDArray[np.uint8]:
 
 
 class Drawn(NamedTuple):
-    """A step as a comparable pair: its class or function, and its arguments."""
+    """A step as a comparable pair: its function, and its arguments."""
 
     kind: Callable[..., Any]
     arguments: dict[str, Any]
@@ -91,11 +92,8 @@ class Drawn(NamedTuple):
 
 def draw(settings: AugmentationConfig, *key: str | int) -> list[Drawn]:
     """Return the steps drawn for a key."""
-    steps = draw_steps(settings, *key)
-    return [
-        Drawn(step.func, step.keywords) if isinstance(step, partial) else Drawn(type(step), vars(step))
-        for step in steps
-    ]
+    functions = [step.matrix if isinstance(step, AffineStep) else step for step in draw_steps(settings, *key)]
+    return [Drawn(function.func, function.keywords) for function in functions if isinstance(function, partial)]
 
 
 def first(steps: list[Drawn], kind: Callable[..., Any]) -> SimpleNamespace:
@@ -105,7 +103,7 @@ def first(steps: list[Drawn], kind: Callable[..., Any]) -> SimpleNamespace:
 
 def is_flipped(steps: list[Drawn]) -> bool:
     """Return whether the steps flip the image horizontally."""
-    return any(step.kind is Mirror and step.arguments["horizontal"] for step in steps)
+    return any(step.kind is mirror and step.arguments["horizontal"] for step in steps)
 
 
 def settings_of(**operations: Any) -> AugmentationConfig:
@@ -161,8 +159,8 @@ def test_neutral_settings_change_no_pixel(channels: int, key: int) -> None:
 def test_a_key_always_draws_the_same_parameters() -> None:
     """The parameters drawn for a key are the same in every version, because cached views are looked up by their key."""
     steps = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)
-    assert first(steps, Rotate).degrees == 4.258702602044879
-    assert (first(steps, Scale).x, first(steps, Mirror).vertical) == (1.2655529610835994, True)
+    assert first(steps, rotate).degrees == 4.258702602044879
+    assert (first(steps, scale).x, first(steps, mirror).vertical) == (1.2655529610835994, True)
     assert first(steps, scale_contrast).factor == 0.9836006396973931
     assert first(steps, scale_brightness).factor == 0.6129816872453143
 
@@ -192,8 +190,8 @@ def test_both_axes_of_a_shift_and_a_flip_are_independent() -> None:
     for key in range(9):
         both = draw(settings_of(**EVERYTHING), "key", key)
         (shift,) = draw(settings_of(width_shift_range=0.2), "key", key)
-        assert shift.arguments == {"x": first(both, Translate).x, "y": 0.0}
-        flip = Drawn(Mirror, {"horizontal": True, "vertical": False})
+        assert shift.arguments == {"x": first(both, translate).x, "y": 0.0}
+        flip = Drawn(mirror, {"horizontal": True, "vertical": False})
         assert draw(settings_of(horizontal_flip=True), "key", key) == [flip] * is_flipped(both)
 
 
@@ -203,7 +201,7 @@ def test_steps_come_in_the_order_of_the_operations() -> None:
     assert sorted(fields) == sorted(EVERYTHING)
     order = list(dict.fromkeys(kind for name in fields for kind in STEPS[name]))
     steps = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)
-    places = [order.index(step.kind) for step in steps if step.kind not in (Move, change)]
+    places = [order.index(step.kind) for step in steps if step.kind not in (move, change)]
     assert places == sorted(places)
 
 
@@ -211,18 +209,18 @@ def test_steps_come_in_the_order_of_the_operations() -> None:
 def test_draws_stay_in_their_ranges(key: int) -> None:
     """Every drawn parameter lies within the range of its setting."""
     steps = draw(settings_of(**EVERYTHING), key)
-    assert abs(first(steps, Rotate).degrees) <= 40
-    assert abs(first(steps, Translate).x) <= 0.2
-    assert abs(first(steps, Translate).y) <= 0.1
-    assert abs(first(steps, ShearColumns).degrees) <= 12
-    assert 0.7 <= first(steps, Scale).x <= 1.3
-    assert 0.7 <= first(steps, Scale).y <= 1.3
+    assert abs(first(steps, rotate).degrees) <= 40
+    assert abs(first(steps, translate).x) <= 0.2
+    assert abs(first(steps, translate).y) <= 0.1
+    assert abs(first(steps, shear_columns).degrees) <= 12
+    assert 0.7 <= first(steps, scale).x <= 1.3
+    assert 0.7 <= first(steps, scale).y <= 1.3
     assert 0.7 <= first(steps, scale_contrast).factor <= 1.3
     assert 0.6 <= first(steps, scale_brightness).factor <= 1.2
     assert 0.5 <= first(steps, scale_saturation).factor <= 1.5
     assert abs(first(steps, rotate_hue).fraction) <= 0.1
     assert np.abs(first(steps, shift_channels).levels).max() <= 20
-    rect = first(steps, Crop).rect
+    rect = first(steps, crop).rect
     assert 0.3 <= rect.width * rect.height <= 0.9 + 1e-9
 
 
@@ -231,8 +229,8 @@ def test_draws_are_uniform() -> None:
     settings = settings_of(**EVERYTHING)
     drawn = [draw(settings, "view", 0, "digest", k) for k in range(2000)]
     table = {
-        "rotation": np.array([first(steps, Rotate).degrees for steps in drawn]),
-        "zoom": np.array([first(steps, Scale).x for steps in drawn]),
+        "rotation": np.array([first(steps, rotate).degrees for steps in drawn]),
+        "zoom": np.array([first(steps, scale).x for steps in drawn]),
         "brightness": np.array([first(steps, scale_brightness).factor for steps in drawn]),
         "hue": np.array([first(steps, rotate_hue).fraction for steps in drawn]),
     }
@@ -241,7 +239,7 @@ def test_draws_are_uniform() -> None:
         assert abs(table[name].std() * np.sqrt(3) / half - 1) < 0.04
     flips = [is_flipped(steps) for steps in drawn]
     assert abs(np.mean(flips) - 0.5) < 0.04
-    zoom_y = [first(steps, Scale).y for steps in drawn]
+    zoom_y = [first(steps, scale).y for steps in drawn]
     assert abs(np.corrcoef(table["zoom"], zoom_y)[0, 1]) < 0.07
 
 
@@ -249,7 +247,7 @@ def test_zoom_accepts_a_fraction_or_two_factors() -> None:
     """A zoom range given as a fraction z is equivalent to the factors (1 - z, 1 + z)."""
     fraction, factors = AugmentationConfig(zoom_range=0.2), AugmentationConfig(zoom_range=(0.8, 1.2))
     assert draw(fraction, "key") == draw(factors, "key")
-    assert first(draw(fraction, "key"), Scale).x != 1.0
+    assert first(draw(fraction, "key"), scale).x != 1.0
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from cnncli.augmentation.geometry import Move, warp
-from cnncli.augmentation.operation import ViewRandom
+from cnncli.augmentation.geometry import move, warp
+from cnncli.augmentation.operation import AffineStep, ViewRandom
 from cnncli.augmentation.rand_augment import CHANGES, CHOICES, MOVES, RandAugment, RandAugmentConfig, change
 
 
@@ -21,11 +21,20 @@ def noise_image(height: int = 40, width: int = 56, channels: int = 3) -> NDArray
     return np.random.default_rng(5).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
-def draw(key: str | int, **settings: float) -> tuple[list[Move], list[dict[str, Any]]]:
-    """Return the geometric operations drawn for a key, and the arguments of the other operations."""
+def draw(key: str | int, **settings: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the arguments of the geometric operations drawn for a key, and those of the other operations."""
     operation = RandAugment.model_construct(rand_augment=RandAugmentConfig.model_validate(settings))
     steps = operation.draw(ViewRandom(("test", key)))
-    return [s for s in steps if isinstance(s, Move)], [s.keywords for s in steps if isinstance(s, partial)]
+    moves = [step.matrix for step in steps if isinstance(step, AffineStep)]
+    return (
+        [one.keywords for one in moves if isinstance(one, partial)],
+        [one.keywords for one in steps if isinstance(one, partial)],
+    )
+
+
+def moved(kind: str, amount: float) -> AffineStep:
+    """Return a geometric operation."""
+    return AffineStep(partial(move, kind=kind, amount=amount), "corner")
 
 
 def test_the_fourteen_operations_of_the_paper() -> None:
@@ -42,8 +51,8 @@ def test_operations_are_drawn_evenly_with_either_sign() -> None:
     seen, signs = Counter[str](), Counter[bool]()
     for key in range(4000):
         moves, changes = draw(key, num_ops=3)
-        seen.update([*(move.kind for move in moves), *(one["kind"] for one in changes)])
-        signs.update(move.amount > 0 for move in moves)
+        seen.update([*(move["kind"] for move in moves), *(one["kind"] for one in changes)])
+        signs.update(move["amount"] > 0 for move in moves)
         assert len(moves) + len(changes) <= 3
     seen["identity"] = 12_000 - seen.total()
     for kind in CHOICES:
@@ -55,7 +64,7 @@ def test_operations_are_drawn_evenly_with_either_sign() -> None:
 def test_strength_is_proportional_to_magnitude(magnitude: float) -> None:
     """The strength of an operation is its maximum in the paper times a tenth of the magnitude."""
     moves, changes = draw("strength", num_ops=30, magnitude=magnitude)
-    assert all(abs(move.amount) == pytest.approx(MOVES[move.kind] * magnitude / 10) for move in moves)
+    assert all(abs(move["amount"]) == pytest.approx(MOVES[move["kind"]] * magnitude / 10) for move in moves)
     assert all(abs(one["strength"]) == magnitude / 10 for one in changes)
     assert bool(moves) == bool(magnitude)
 
@@ -108,9 +117,9 @@ def test_moves_match_pillow(kind: str, fraction: float) -> None:
         moved = image.transform(image.size, Image.Transform.AFFINE, matrices[kind], bilinear)
         return np.asarray(moved, dtype=np.int64)
 
-    ours = warp(pixels, [Move(kind, amount)], "constant", 0)
+    ours = warp(pixels, [moved(kind, amount)], "constant", 0)
     white = np.full_like(pixels, 255)
-    shown = warp(white, [Move(kind, amount)], "constant", 0) == 255
+    shown = warp(white, [moved(kind, amount)], "constant", 0) == 255
     shown &= with_pillow(white) == 255
     assert shown.mean() > 0.4
     assert np.abs(ours - with_pillow(pixels))[shown].max() <= 1
@@ -121,6 +130,6 @@ def test_moves_are_applied_in_the_order_drawn(rotated_first: bool, place: list[i
     """Translating and then rotating by 180° puts a pixel in a different place than rotating first."""
     pixels = np.zeros((8, 8, 1), np.uint8)
     pixels[3, 1 if rotated_first else 3] = 255
-    moves = [Move("translate_x", -0.125), Move("rotate", 180.0)]
+    moves = [moved("translate_x", -0.125), moved("rotate", 180.0)]
     warped = warp(pixels, moves[::-1] if rotated_first else moves, "constant", 0)
     assert np.argwhere(warped[..., 0] > 128).tolist() == [place]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,9 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnncli.augmentation.geometry import Mirror, warp
+from cnncli.augmentation.geometry import mirror, warp
 from cnncli.augmentation.noise import add_noise
-from cnncli.augmentation.random_rect import WHOLE, Crop, Rect, draw_rect, erase, largest_rect
+from cnncli.augmentation.operation import AffineStep
+from cnncli.augmentation.random_rect import WHOLE, Rect, crop, draw_rect, erase, largest_rect
 from cnncli.runtime.random_keys import generator
 
 
@@ -57,7 +60,7 @@ def test_a_crop_equals_cutting_out_and_resizing(channels: int) -> None:
     """A crop matches Pillow's crop and bilinear resize, except at its edges, where the warp uses adjacent pixels."""
     pixels, (left, top, right, bottom) = noise_image(channels=channels), (8, 3, 24, 15)
     rect = Rect(left / 32, top / 24, (right - left) / 32, (bottom - top) / 24)
-    ours = warp(pixels, [Crop(rect)], "nearest", 0)
+    ours = warp(pixels, [AffineStep(partial(crop, rect=rect))], "nearest", 0)
     image = Image.fromarray(pixels if channels == 3 else pixels[..., 0]).crop((left, top, right, bottom))
     theirs = np.asarray(image.resize((32, 24), Image.Resampling.BILINEAR)).reshape(ours.shape)
     assert np.abs(ours.astype(int) - theirs)[1:-1, 1:-1].max() <= 1
@@ -65,9 +68,10 @@ def test_a_crop_equals_cutting_out_and_resizing(channels: int) -> None:
 
 def test_a_crop_and_a_flip_are_one_warp() -> None:
     """A crop and a flip in one warp equal the mirrored crop exactly."""
-    crop = Rect(0.25, 0.0, 0.5, 0.5)
-    cropped = warp(noise_image(), [Crop(crop)], "nearest", 0)
-    both = warp(noise_image(), [Crop(crop), Mirror(horizontal=True)], "nearest", 0)
+    crop_step = AffineStep(partial(crop, rect=Rect(0.25, 0.0, 0.5, 0.5)))
+    flip_step = AffineStep(partial(mirror, horizontal=True, vertical=False))
+    cropped = warp(noise_image(), [crop_step], "nearest", 0)
+    both = warp(noise_image(), [crop_step, flip_step], "nearest", 0)
     np.testing.assert_array_equal(both, cropped[:, ::-1])
 
 
