@@ -77,16 +77,13 @@ class StoredFeatures:
         gathered = np.empty(len(indexes), self.segments[0].record)
         for number in np.unique(segment_of):
             here = segment_of == number
-            gathered[here] = _mapped(self.segments[number])[row_of[here]]
+            segment = self.segments[number]
+            try:
+                gathered[here] = map_rows(segment)[row_of[here]]
+            except (OSError, ValueError) as error:
+                text = f"{printable(segment.path)}: deleted or changed while in use. Start again."
+                raise CacheError(Message("cache-features-missing", text, path=segment.path)) from error
         return [np.ascontiguousarray(gathered[name]) for name in gathered.dtype.names or ()]
-
-
-def _mapped(segment: Segment) -> Array:
-    try:
-        return map_rows(segment)
-    except (OSError, ValueError) as error:
-        text = f"{printable(segment.path)}: deleted or changed while in use. Start again."
-        raise CacheError(Message("cache-features-missing", text, path=segment.path)) from error
 
 
 class OpenKey:

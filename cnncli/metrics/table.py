@@ -69,11 +69,6 @@ def compute_metrics(predictions: Predictions) -> dict[str, float]:
     return {name: metric.compute(predictions) for name, metric in METRICS.items()}
 
 
-def need_scores() -> bool:
-    """Return whether any metric needs the scores of all images."""
-    return any(metric.needs_scores for metric in METRICS.values())
-
-
 def result_names() -> tuple[str, ...]:
     """Return the names of an epoch's results, training before validation."""
     return (*METRICS, *(VALIDATION + name for name in METRICS))

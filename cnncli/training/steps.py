@@ -17,7 +17,7 @@ from pydantic import Field
 from cnncli.engines.engine import Array, Precision
 from cnncli.errors import Message, NonFiniteError
 from cnncli.metrics.classification import plain_losses, ranking_scores
-from cnncli.metrics.table import Predictions, compute_metrics, need_scores
+from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 from cnncli.networks.head import LOGITS
 from cnncli.networks.mixed_precision import hand_weights_over, mixed_bfloat16
 from cnncli.runtime.random_keys import key_of
@@ -57,7 +57,7 @@ class EpochTotals:
         self.loss += loss
         self.n_correct += n_correct
         self.images += len(logits)
-        if need_scores():
+        if any(metric.needs_scores for metric in METRICS.values()):
             self.logits.append(logits)
             self.labels.append(labels.dominant if isinstance(labels, MixedLabels) else labels)
 

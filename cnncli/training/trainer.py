@@ -100,11 +100,11 @@ class Trainer:
         return state
 
     def _report_resume(self, state: TrainState) -> None:
-        stages, done = self._context.stages, len(state.stages)
-        if done == len(stages):
+        stages, n_done = self._context.stages, len(state.stages)
+        if n_done == len(stages):
             log.info(Message("training-resumed", "Resuming after the last epoch."))
             return
-        stage = stages[done]
+        stage = stages[n_done]
         epoch, step = (state.stage.epoch, state.stage.totals.steps) if state.stage else (1, 0)
         where = f"epoch {epoch} of {stage.epochs}" if epoch <= stage.epochs else "at its end"
         text = f"Resuming in stage {stage.name}, {where}" + (f", after step {step}." if step else ".")
@@ -133,11 +133,9 @@ class Trainer:
 
         It is reached from the newest checkpoint between two epochs: what lies between comes out the same again.
         """
-        state = self._state
-        if self._context.config.training.on_nan != "rollback" or len(state.lowered) >= MAX_ROLLBACKS:
-            return False
+        state, is_allowed = self._state, self._context.config.training.on_nan == "rollback"
         checkpoint = self._writer.checkpoints.newest(between_epochs=True)
-        if checkpoint is None:
+        if not is_allowed or len(state.lowered) >= MAX_ROLLBACKS or checkpoint is None:
             return False
         stage, epoch = len(state.stages), state.stage.epoch if state.stage else 1
         lowered = [*map(list, state.lowered), [stage, epoch]]
