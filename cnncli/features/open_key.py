@@ -42,9 +42,6 @@ class StoredFeatures:
     rows_of: NDArray[np.int64]
     pin: Lock | None
 
-    def __len__(self) -> int:
-        return len(self.rows_of)
-
     @property
     def absent(self) -> NDArray[np.int64]:
         """Positions of the images that are not cached."""
@@ -62,7 +59,7 @@ class StoredFeatures:
     def checksum(self) -> str:
         """Return the SHA-256 of all rows in their order, whatever their segments. For errors, see `rows`."""
         digest = hashlib.sha256()
-        for indexes in batched(range(len(self)), HASHED_ROWS):
+        for indexes in batched(range(len(self.rows_of)), HASHED_ROWS):
             for tensor in self.rows(np.array(indexes)):
                 digest.update(tensor.tobytes())
         return digest.hexdigest()

@@ -216,7 +216,7 @@ class StageRun:
 
     def _save_if_due(self) -> None:
         """Write a checkpoint if one is due, the stage is over or a signal asks to stop; then obey the signal."""
-        if self._stop or self._is_over or self._writer.is_checkpoint_due(self._is_in_epoch):
+        if self._stop or self._is_over or self._writer.is_checkpoint_due(in_epoch=self._current.totals.steps > 0):
             self._check_weights()
             self._save()
         self._stop.obey()
@@ -228,15 +228,12 @@ class StageRun:
     def _save(self) -> None:
         arrays = layer_arrays(self._classifier, self._state.trained_layers)
         arrays.update(stage_arrays(self._step, self._best_weights, self._current.totals))
-        self._writer.save_checkpoint(Checkpoint(self._state.to_document(), arrays, not self._is_in_epoch))
+        is_between_epochs = self._current.totals.steps == 0
+        self._writer.save_checkpoint(Checkpoint(self._state.to_document(), arrays, is_between_epochs))
 
     def _check_weights(self) -> None:
         steps = self._current.totals.steps
         self._step.check_weights(f"{self._where}, step {steps}" if steps else self._where)
-
-    @property
-    def _is_in_epoch(self) -> bool:
-        return self._current.totals.steps > 0
 
     @property
     def _is_over(self) -> bool:

@@ -122,7 +122,7 @@ def test_equal_images_are_computed_once(rows: tuple[ImageRecord, ...], tmp_path:
         FeatureSet(Extraction(engine, "mean", PIXELS), rows[:2] * 3), FeatureStore(tmp_path / "store"), console
     )
 
-    assert (engine.images, counts, len(features)) == (2, Counts(2, 0), 6)
+    assert (engine.images, counts, len(features.rows_of)) == (2, Counts(2, 0), 6)
 
 
 def test_an_empty_trunk_caches_the_pixels(rows: tuple[ImageRecord, ...], tmp_path: Path, console: Console) -> None:

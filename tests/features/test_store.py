@@ -123,7 +123,7 @@ def test_reading_no_images_returns_no_features(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "store")
     features = store.read(KEY, [])
 
-    assert len(features) == 0
+    assert len(features.rows_of) == 0
     assert not (tmp_path / "store").exists()
 
 
