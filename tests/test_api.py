@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,17 +210,28 @@ def test_an_empty_path_is_refused(call: Callable[[], object]) -> None:
     assert caught.value.codes == ("usage-empty",)
 
 
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """Return the settings of a small training."""
+    data = draw_dataset(tmp_path_factory.mktemp("settings") / "data")
+    return tiny_config(data, mode="from-scratch", training={"epochs": 1}).model_dump(exclude_unset=True, mode="json")
+
+
+@pytest.fixture(scope="module")
+def expected(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the model that is trained with the default settings of Keras."""
+    return cnncli.load(cnncli.train(settings, runs_dir=tmp_path_factory.mktemp("expected"))).model
+
+
 @pytest.mark.parametrize(
     "setting", [("dtype_policy", "mixed_float16"), ("floatx", "float16"), ("image_data_format", "channels_first")]
 )
-def test_keras_settings_of_the_process_do_not_reach_a_training(setting: tuple[str, str], tmp_path: Path) -> None:
+def test_keras_settings_of_the_process_do_not_reach_a_training(
+    setting: tuple[str, str], settings: dict[str, object], expected: Any, tmp_path: Path
+) -> None:
     """Every layer is float32 and channels-last, and the process's Keras settings are unchanged afterwards."""
     keras, (name, value) = import_keras(), setting
-    draw_dataset(tmp_path / "data")
-    config = tiny_config(tmp_path / "data", mode="from-scratch", training={"epochs": 1})
-    settings = config.model_dump(exclude_unset=True, mode="json")
     get, set_ = getattr(keras.config, name), getattr(keras.config, f"set_{name}")
-    expected = cnncli.load(cnncli.train(settings, runs_dir=tmp_path / "plain")).model
     before = get()
     set_(value)
     try:

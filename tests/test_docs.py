@@ -37,12 +37,13 @@ GENERATED = pages()
 
 
 def _pages_with_commands() -> Iterator[object]:
-    """Yield pages with commands. How-to pages that train are slow tests; README and tutorial already cover training."""
+    """Yield pages with commands. Pages of docs/ that train are slow tests: the README covers training."""
     for name, path in PAGES.items():
         commands = [command for block in blocks(path) if not block.reason for command in block.commands]
         trains = any(command.startswith(("cnncli train", "cnncli finetune")) for command in commands)
         if commands:
-            yield pytest.param(name, marks=pytest.mark.slow) if trains and name.startswith("docs/how-to/") else name
+            tier = pytest.mark.slow if name.startswith("docs/") else pytest.mark.first
+            yield pytest.param(name, marks=tier) if trains else name
 
 
 def text_of(name: str) -> str:

@@ -77,6 +77,7 @@ def test_batch_norm_trains_where_it_is_asked_to(mobilenet: Classifier) -> None:
     assert cut.trained == ("Conv_1", "Conv_1_bn", "head_logits")
 
 
+@pytest.mark.slow
 def test_a_cut_inside_a_dense_block_crosses_several_tensors() -> None:
     """With several tensors at the cut, tail(trunk(x)) still equals the uncut classifier."""
     classifier = build_classifier(tiny_config(Path("unused"), backbone=DENSE), 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,15 @@ BACKBONE = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}
 
 
 @pytest.fixture
-def cut() -> Cut:
+def cut(built: Cut) -> Iterator[Cut]:
+    """Return the cut, whose weights a test may change."""
+    weights = built.tail.get_weights()
+    yield built
+    built.tail.set_weights(weights)
+
+
+@pytest.fixture(scope="module")
+def built() -> Cut:
     """Return a cut inside a residual block, which two tensors cross, with frozen batch normalization."""
     classifier = build_classifier(tiny_config(Path("unused"), backbone=BACKBONE), 2)
     plain_keras.vary(classifier.model, 1)

@@ -51,6 +51,14 @@ def place(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(data: Path, place: Path) -> RunFolder:
+    """Train a run of four epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNCLI_CACHE", str(place / "cache"))
+        return train(_config(data, 4), place / "whole", CONSOLE).folder
+
+
 def _config(data: Path, epochs: int) -> Config:
     return tiny_config(data, name="tiny", training={"epochs": epochs}, **SETTINGS)
 
@@ -140,13 +148,12 @@ def test_a_pruned_run_cannot_be_extended(finished: RunFolder) -> None:
 
 
 def test_more_epochs_end_like_a_training_that_had_them_from_the_beginning(
-    finished: RunFolder, data: Path, tmp_path: Path
+    finished: RunFolder, whole: RunFolder
 ) -> None:
     """Two epochs and two more give the result of four epochs, and the run's config then has four."""
-    whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
     resume(finished, CONSOLE, epochs=4)
 
-    assert _ended(finished) == _ended(whole.folder)
+    assert _ended(finished) == _ended(whole)
     assert "epochs: 4" in finished.config.read_text()
 
 
@@ -176,10 +183,9 @@ def test_a_slip_in_the_number_of_epochs_can_be_taken_back(
 
 
 def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
-    finished: RunFolder, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: RunFolder, whole: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the process is killed between writing the two configs of an extension, the next call resumes the run."""
-    whole = train(_config(data, 4), tmp_path / "whole", CONSOLE)
     written = [0]
 
     def one(path: Path, text: str) -> None:
@@ -195,7 +201,7 @@ def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
     assert "epochs: 2" in finished.config.read_text()
     resume(finished, CONSOLE)
 
-    assert _ended(finished) == _ended(whole.folder)
+    assert _ended(finished) == _ended(whole)
 
 
 def test_a_stretched_schedule_is_a_warning(

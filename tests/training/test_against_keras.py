@@ -27,6 +27,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def tiny_base(tiny: Path) -> Any:
+    """Return the small network in plain Keras, for tests that do not train it."""
+    return _base(TINY, tiny / "network.weights.h5")
+
+
 def _bench(case: Case, folder: Path, engine: Any = "keras", weights: Path | None = None) -> Bench:
     return parity.set_up(case, weights or folder / "network.weights.h5", folder / "data", folder / "cache", engine)
 
@@ -45,15 +51,15 @@ def _check(steps: Steps) -> None:
 # --- Ten steps of SGD from the same head on the same batches, the last of each epoch smaller than the others. ---
 
 
-@pytest.mark.parametrize("engine", ["keras", "openvino"])
-def test_frozen_steps_lose_what_plain_keras_loses(engine: str, tiny: Path) -> None:
+@pytest.mark.parametrize("engine", [pytest.param("keras", marks=pytest.mark.slow), "openvino"])
+def test_frozen_steps_lose_what_plain_keras_loses(engine: str, tiny: Path, tiny_base: Any) -> None:
     """A head trained on cached features has the losses of a Keras head trained on `base.predict`."""
-    _check(parity.compare_frozen(_bench(TINY, tiny, engine), _tiny_base(tiny), TINY))
+    _check(parity.compare_frozen(_bench(TINY, tiny, engine), tiny_base, TINY))
 
 
 def test_partly_frozen_steps_lose_what_plain_keras_loses(tiny: Path) -> None:
     """With the top unfrozen, a tail on cached features has the losses of the whole network in Keras."""
-    _check(parity.compare_unfrozen(_bench(TINY, tiny), _tiny_base(tiny), TINY))
+    _check(parity.compare_unfrozen(_bench(TINY, tiny), _base(TINY, tiny / "network.weights.h5"), TINY))
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +118,11 @@ def test_training_from_scratch_takes_the_steps_of_plain_keras(tiny: Path) -> Non
         np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4, err_msg=found.path)
 
 
-def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path, tmp_path: Path) -> None:
+def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path, tiny_base: Any, tmp_path: Path) -> None:
     """After four epochs of three steps, the losses of each epoch and the final head equal Keras's."""
     bench = _bench(TINY, tiny)
     stage = replace(parity.head_of(bench), epochs=4, early_stopping=None)
-    head, features = _plain_head(bench), plain_keras.pooled_features(TINY.name, _tiny_base(tiny), bench.pixels)
+    head, features = _plain_head(bench), plain_keras.pooled_features(TINY.name, tiny_base, bench.pixels)
     training = bench.context.config.training.model_copy(update={"stages": (StageConfig.model_validate(vars(stage)),)})
     context = replace(bench.context, config=bench.context.config.model_copy(update={"training": training}))
     outcome = train_in(context, bench.classifier, tmp_path)
@@ -132,10 +138,6 @@ def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path, tm
     assert outcome.best.epoch == 4, "the weights compared below are those of the last epoch"
     for found, expected in zip(bench.head_weights, head.layers[-1].get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-
-
-def _tiny_base(folder: Path) -> Any:
-    return _base(TINY, folder / "network.weights.h5")
 
 
 def _plain_head(bench: Bench) -> Any:

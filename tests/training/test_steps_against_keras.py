@@ -116,7 +116,11 @@ HEADS = [
 ]
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "smoothed and balanced"])
+PLAIN = pytest.param(False, id="plain", marks=pytest.mark.slow)
+WEIGHTED = pytest.param(True, id="smoothed and balanced")
+
+
+@pytest.mark.parametrize("weighted", [PLAIN, WEIGHTED])
 @pytest.mark.parametrize(("head", "n_classes"), HEADS)
 def test_outputs_train_as_in_keras(head: HeadConfig, n_classes: int, weighted: bool) -> None:
     """Each kind of output trains as in Keras, with penalties, label smoothing and class weights."""
@@ -151,8 +155,10 @@ def test_scores_are_what_keras_evaluates(head: HeadConfig, n_classes: int) -> No
     assert found["accuracy"] == pytest.approx(expected[metric])
 
 
+QUICK = {"adam", "adamw", "sgd", "schedulefreeadamw"}
+"""The optimizers that are used most, and the one whose slots begin as copies of the weights."""
 OPTIMIZER_SETTINGS = [
-    *({"name": name} for name in OPTIMIZERS),
+    *(pytest.param({"name": name}, marks=[] if name in QUICK else [pytest.mark.slow]) for name in OPTIMIZERS),
     {"name": "sgd", "momentum": 0.9, "nesterov": True},
     {"name": "adam", "amsgrad": True, "beta_1": 0.8},
     {"name": "sgd", "weight_decay": 0.1},

@@ -92,6 +92,10 @@ FORMATS: dict[str, Writer] = {
 }
 
 
+QUICK = ("Keras 3 weights", "legacy model", "flat classifier, Keras 3 model", "half frozen, legacy", "in a Sequential")
+"""Formats that a network of keras.applications is read from in the default tier, ConvNet is from all of them."""
+
+
 @pytest.fixture(scope="module")
 def mobilenet() -> Any:
     """Return plain Keras's narrow MobileNet with noise as weights, built after other layers took the first names."""
@@ -102,7 +106,10 @@ def mobilenet() -> Any:
     )
 
 
-@pytest.mark.parametrize("write", FORMATS.values(), ids=list(FORMATS))
+@pytest.mark.parametrize(
+    "write",
+    [pytest.param(FORMATS[name], id=name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in FORMATS],
+)
 def test_features_equal_plain_keras_whatever_the_format(write: Writer, mobilenet: Any, tmp_path: Path) -> None:
     """A file of each format, written by Keras, gives the features of the original network."""
     try:
@@ -116,7 +123,7 @@ def test_features_equal_plain_keras_whatever_the_format(write: Writer, mobilenet
 @pytest.mark.parametrize(
     ("name", "options", "extension"),
     [
-        ("MobileNet", {"alpha": 0.25}, "weights.h5"),
+        pytest.param("MobileNet", {"alpha": 0.25}, "weights.h5", marks=pytest.mark.slow),
         ("MobileNet", {"alpha": 0.25}, "h5"),
         ("MobileNetV3Small", {}, "keras"),
         pytest.param("MobileNetV3Small", {}, "h5", marks=pytest.mark.slow),
@@ -175,7 +182,7 @@ def test_our_own_networks_read_every_format(write: Writer, tmp_path: Path) -> No
     np.testing.assert_array_equal(features(loaded, SIDE), features(written, SIDE))
 
 
-@pytest.mark.parametrize("extension", ["weights.h5", "keras", "h5"])
+@pytest.mark.parametrize("extension", ["weights.h5", "h5"])
 def test_file_of_a_backbone_that_was_cut_serves_the_same_cut(extension: str, mobilenet: Any, tmp_path: Path) -> None:
     """A file of a backbone that ends early loads into a backbone that ends at the same layer."""
     early = import_keras().Model(mobilenet.input, mobilenet.get_layer("conv_pw_3_relu").output)
