@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnncli.errors import Message, WeightsError, printable
+from cnncli.errors import Message, WeightsError, printable, reason_of
 from cnncli.networks.weights.hdf5 import open_hdf5
 from cnncli.storage.atomic import replacing
 from cnncli.terminal.console import is_terminal
@@ -63,7 +63,8 @@ def fetch(file: PublishedFile) -> Path:
             if not _is_complete(temporary, file):
                 raise ValueError("the downloaded file is not the one that Keras published")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = printable(str(error.reason if type(error) is urllib.error.URLError else error))
+        cause = error.reason if type(error) is urllib.error.URLError else error
+        reason = reason_of(cause) if isinstance(cause, BaseException) else cause
         key, remedy = "backbone.weights", f"put the file at {printable(target)}, or name another weights file"
         text = f"{key}: {file.name} cannot be downloaded from {file.url} ({reason}): {remedy}"
         facts = {"key": key, "url": file.url, "path": target, "reason": reason}
