@@ -25,12 +25,11 @@ from cnncli.networks.cut import cut_classifier
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.terminal.console import Console
-from cnncli.training.context import StageGraph, TrainingContext, check_stages
-from cnncli.training.inputs import StageInputs
+from cnncli.training.context import StageSetup, TrainingContext, check_stages
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TrainStep
-from cnncli.training.trainer import Outcome, Trainer, announce
+from cnncli.training.trainer import Outcome, Trainer
 from tests.support.drawing import draw_dataset, draw_image, tiny_config
 from tests.support.logged import codes_in, message_in
 from tests.training.contexts import context_for, train_in
@@ -399,10 +398,10 @@ def _announced(data: Path, store: Path, max_bytes: int | None, **settings: Any) 
     stream = io.StringIO()
     config = tiny_config(data, **{"head": {"pooling": "flatten"}, "training": {"epochs": 1}, **settings})
     context = context_for(config, store, max_bytes, console=Console(stream, live=False))
-    inputs = StageInputs.plan(StageGraph.build(build_classifier(config, 2), context.stages[0], context), context)
-    announce(inputs)
+    setup = StageSetup.build(build_classifier(config, 2), context.stages[0], context)
+    setup.announce()
     for split in ("train", "validation"):
-        inputs.load(split)
+        setup.load(split)
     return stream.getvalue()
 
 
