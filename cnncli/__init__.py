@@ -43,17 +43,17 @@ def train(
     """Train a classifier, or resume a run.
 
     Args:
-        config: a YAML file, a folder of images, or settings as nested mappings; or a run or its name: an interrupted
-            training is resumed, and a finished one is returned as it is.
-        overrides: settings by their dotted key, e.g. `{"training.optimizer.learning_rate": 1e-4}`; for a run only
+        config: A YAML file, a folder of images, settings as nested mappings, or a run or its name. An interrupted run
+            is resumed; a finished one is returned unchanged.
+        overrides: Settings by dotted key, e.g. `{"training.optimizer.learning_rate": 1e-4}`; for a run only
             `training.epochs`, which extends its last stage.
-        runs_dir: directory of the runs; default: `CNNCLI_RUNS`, else `runs` in the current folder.
+        runs_dir: Folder of the runs; default: `CNNCLI_RUNS`, else `runs` in the current folder.
 
     Returns:
         The finished run: `run.path`, `run.metrics["test"].top1`, `run.seconds`.
 
     Raises:
-        CnncliError: problems that the user can fix; `error.problems` has a message for each, with code and facts.
+        CnncliError: Problems that the user can fix; `error.problems` has a message for each, with code and facts.
     """
     from cnncli.config.overrides import read_epochs
     from cnncli.config.reader import config_from_mapping
@@ -79,17 +79,17 @@ def finetune(
     learning_rate: float | None = None,
     runs_dir: AnyPath | None = None,
 ) -> Run:
-    """Continue a finished run with more of its backbone trained, in a new run, which names it as its parent.
+    """Continue a finished run in a new run that trains more of its backbone and records it as its parent.
 
     Args:
-        run: a run (its directory, or what `train` returned) or its name; default: the newest finished one.
-        unfreeze: N weighted layers from the end of the backbone, a layer's name, or `all`; default: 4.
-        epochs: largest number of epochs; default: 10.
-        learning_rate: default: a tenth of the parent's, or that of its last stage if the parent was fine-tuned itself.
-        runs_dir: as in `train`.
+        run: A run (its directory, or the result of `train`) or its name; default: the newest finished one.
+        unfreeze: N layers with weights from the end of the backbone, a layer's name, or `all`; default: 4.
+        epochs: Maximum number of epochs; default: 10.
+        learning_rate: Default: a tenth of the parent's, or that of its last stage if the parent was fine-tuned itself.
+        runs_dir: As in `train`.
 
     Raises:
-        CnncliError: invalid settings, unknown layers, or images that are missing or have changed.
+        CnncliError: Invalid settings, unknown layers, or images that are missing or have changed.
     """
     from cnncli.recipes.finetune import FinetuneSettings
     from cnncli.recipes.finetune import finetune as recipe
@@ -106,20 +106,20 @@ def evaluate(
     allow_missing: bool = False,
     runs_dir: AnyPath | None = None,
 ) -> Evaluation:
-    """Evaluate a run on its test split (else validation), on a named split, or on another folder.
+    """Evaluate a run on its test split (else validation), on a named split, or on a different folder.
 
     Args:
-        run: as in `finetune`.
+        run: As in `finetune`.
         split: `train`, `validation` or `test` of the run's own dataset.
-        data: another folder, of which the test split is used, or all images if it has no splits.
-        allow_missing: whether `data` may lack classes of the run.
-        runs_dir: as in `train`.
+        data: Folder to evaluate instead: its test split, or all images if it has no splits.
+        allow_missing: Whether `data` may lack classes of the run.
+        runs_dir: As in `train`.
 
     Returns:
         `evaluation.metrics` with loss, top1, its interval, metrics per class and the confusion matrix.
 
     Raises:
-        CnncliError: a run, a split or images that cannot be used.
+        CnncliError: The run, the split or the images cannot be used.
     """
     from cnncli.recipes.evaluate import evaluate as recipe
 
@@ -137,18 +137,18 @@ def predict(
     """Predict the class probabilities of images.
 
     Args:
-        images: one or more images: files, folders or patterns as paths, the content of a file as bytes, Pillow images,
-            or arrays: uint8 (0-255) of shape (height, width, 3), RGB, or (height, width). All are decoded like files:
-            orientation from EXIF, transparency on white, resized as in training.
-        run: as in `finetune`.
-        top: number of classes per image, the most probable first.
-        runs_dir: as in `train`.
+        images: One or more images: files, folders or patterns as paths, the content of a file as bytes, Pillow images,
+            or arrays: uint8 (0-255) of shape (height, width, 3), RGB, or (height, width). All are processed like files:
+            EXIF orientation, transparency on white, resized as in training.
+        run: As in `finetune`.
+        top: Number of classes per image, the most probable first.
+        runs_dir: As in `train`.
 
     Returns:
         A prediction per image, in order.
 
     Raises:
-        DataError: images that cannot be used; it has a message for each.
+        DataError: Images cannot be used, one message each.
         ConfigError: `top` is below 1, or a path is empty.
     """
     from cnncli.errors import DataError, ImageError
@@ -167,15 +167,15 @@ def load(run: AnyPath | None = None, *, runs_dir: AnyPath | None = None) -> Trai
     """Load the classifier of a run.
 
     Args:
-        run: as in `finetune`.
-        runs_dir: as in `train`.
+        run: As in `finetune`.
+        runs_dir: As in `train`.
 
     Returns:
         The Keras model, `classifier.model`, from raw RGB pixels (0-255) to class scores, and the class names in the
         order of the scores, `classifier.classes`.
 
     Raises:
-        RunError: the run is missing, not finished or damaged.
+        RunError: The run is missing, unfinished or damaged.
     """
     from cnncli.inference.predictor import load_trained
 
@@ -183,7 +183,7 @@ def load(run: AnyPath | None = None, *, runs_dir: AnyPath | None = None) -> Trai
 
 
 def _list_of(images: AnyImage | Iterable[AnyImage]) -> list[str | ImageSource]:
-    """Return one image, or several, as a list. Bytes and arrays are iterable too, but are one image each."""
+    """Return one or several images as a list. Bytes and arrays are iterable, but count as one image."""
     is_one = isinstance(images, str | bytes | PathLike) or hasattr(images, "shape") or not isinstance(images, Iterable)
     several: Iterable[Any] = [images] if is_one else images  # type: ignore[assignment]  # checked above
     return [fspath(image) if isinstance(image, PathLike) else image for image in several]
@@ -202,7 +202,7 @@ def _open(run: AnyPath | None, runs_dir: AnyPath | None) -> RunFolder:
 
 
 def _path(value: AnyPath, argument: str) -> Path:
-    """Convert an argument to a path. An empty one must not stand for the current folder."""
+    """Convert an argument to a path. An empty path must not stand for the current folder."""
     from cnncli.errors import ConfigError, Message
 
     if not fspath(value):

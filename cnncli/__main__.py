@@ -1,4 +1,4 @@
-"""`python -m cnncli`: the same as `cnncli`."""
+"""Run `cnncli` as `python -m cnncli`."""
 
 from __future__ import annotations
 

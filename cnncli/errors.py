@@ -1,4 +1,4 @@
-"""Exceptions with their exit codes, and messages with stable codes, which `catalogue/messages/` explains.
+"""Exceptions with exit codes, and messages with stable codes that are explained in `catalogue/messages/`.
 
 Every error that a user can fix is a `CnncliError`, reported without a traceback. Any other exception that reaches the
 command line is a bug: exit code 1, with the traceback in a log.
@@ -18,13 +18,13 @@ EXIT_MINIMUM_MISSED = 3
 class Message(str):
     """Text for the user, with a stable code and the facts it reports.
 
-    A string in every respect; what is derived from it (`+`, `format`) is plain text. One line: where, what was
-    received, what is allowed, what to do next.
+    A `str` in every respect; strings derived from it (`+`, `format`) are plain. One line: location, received value,
+    allowed values, next step.
 
     Attributes:
-        code: identifier in kebab case that begins with its domain, e.g. `data-class-missing`; empty for plain text.
-        facts: values that the text reports, by name. By convention `path` (file or directory), `key` (dotted setting),
-            `received`, `expected`, `line`, `column`.
+        code: Identifier in kebab case that starts with its domain, e.g. `data-class-missing`; empty for plain text.
+        facts: Values in the text, by name. By convention `path` (file or folder), `key` (dotted setting), `received`,
+            `expected`, `line`, `column`.
     """
 
     code: str
@@ -50,11 +50,11 @@ class CnncliError(Exception):
     """One or more problems that the user can fix.
 
     Args:
-        problems: a message, or all messages of one phase.
+        problems: A message, or all messages of one phase.
 
     Attributes:
-        problems: the messages.
-        exit_code: exit code of the command.
+        problems: The messages.
+        exit_code: Exit code of the command.
     """
 
     exit_code = EXIT_USER
@@ -83,8 +83,8 @@ class CnncliError(Exception):
 class ConfigError(CnncliError):
     """A config has unknown keys, wrong values or contradictions, or names files that do not exist.
 
-    The facts of a problem include `key`, `received` and `expected`, and where it was written: `path`, `line` and
-    `column` of the file, or `source`, the override or variable.
+    The facts of a problem include `key`, `received` and `expected`, and its position: `path`, `line` and `column` of
+    the file, or `source`, the override or variable.
     """
 
 
@@ -96,12 +96,12 @@ class ImageError(DataError):
     """An image cannot be used.
 
     Args:
-        path: the image, or a name such as `-` for standard input.
-        reason: a message, or text, that fits behind the path and a colon.
+        path: The image, or a name such as `-` for standard input.
+        reason: A message, or text, that follows the path and a colon.
 
     Attributes:
-        path: as given.
-        reason: as given.
+        path: As given.
+        reason: As given.
     """
 
     def __init__(self, path: str | Path, reason: str) -> None:
@@ -113,7 +113,7 @@ class ImageError(DataError):
 
 
 class WeightsError(CnncliError):
-    """Weights cannot be downloaded or read, or belong to another network."""
+    """Weights cannot be downloaded or read, or belong to a different network."""
 
 
 class CutError(CnncliError):
@@ -129,7 +129,7 @@ class CacheError(CnncliError):
 
 
 class TrainingError(CnncliError):
-    """Training became non-finite, or changed frozen weights, or changed no weights."""
+    """Training became non-finite, changed frozen weights, or changed no weights."""
 
 
 class NonFiniteError(TrainingError):
@@ -151,13 +151,13 @@ class MinimumMissedError(CnncliError):
 
 
 def printable(path: str | Path) -> str:
-    """Return text that is safe on any terminal: bytes that are not UTF-8 and control characters are escaped."""
+    """Return text that is safe on any terminal, with control characters and bytes that are not UTF-8 escaped."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line why a call failed: the words of the system if there are any, else those of the error."""
+    """Return the reason of an exception in one line: the operating system's text, or else that of the exception."""
     # The text of a KeyError is quoted, and that of a TimeoutError is lost when it gets a file name.
     text = error.args[0] if isinstance(error, KeyError | TimeoutError) and error.args else error
     words = str(getattr(error, "strerror", None) or text).split()

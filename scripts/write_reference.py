@@ -62,7 +62,7 @@ def settings_page() -> str:
         "# Settings",
         "Every key of a config file, generated from the schema. Only `data.path` has no default. "
         "`cnncli config schema` prints the same as JSON Schema for editors, and "
-        "[Configure a training](../how-to/configure.md) explains files, overrides and environment variables.",
+        "[Configure training](../how-to/configure.md) explains files, overrides and environment variables.",
     ]
     for group, settings in tables.items():
         # The settings of a stage that `training` has too are described there.

@@ -1,1 +1,1 @@
-"""Random views of an image: operations, pipeline, views."""
+"""Random views of an image: operations, their composition, and the views of each epoch."""

@@ -26,7 +26,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 class Contrast(FactorOperation):
-    """Contrast about the mean."""
+    """Contrast around the mean gray value."""
 
     contrast_range: Range | None = None
     """[lowest, highest] contrast factor about the mean of the image; 1 is unchanged."""
@@ -37,7 +37,7 @@ class Contrast(FactorOperation):
 
 
 class ChannelShift(Operation):
-    """Shift of each channel."""
+    """Shift of each color channel."""
 
     channel_shift_range: float = Field(default=0.0, ge=0.0, le=255.0)
     """Maximum value added to each channel, in both directions, drawn per channel."""
@@ -45,7 +45,7 @@ class ChannelShift(Operation):
     description = "channel shift ±{channel_shift_range:g}"
 
     def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
-        """Draw a number for each channel."""
+        """Draw a shift for each channel."""
         numbers = (random.shared[f"{channel}_shift"] for channel in ("red", "green", "blue"))
         levels = tuple(plus_minus(self.channel_shift_range, number) for number in numbers)
         return (partial(shift_channels, levels=levels),)
@@ -86,7 +86,7 @@ class Hue(Operation):
 
 
 def scale_contrast(pixels: Pixels, factor: float) -> Pixels:
-    """Multiply each value's distance to the mean gray value of the image by `factor`."""
+    """Multiply each value's distance from the image's mean gray value by `factor`."""
     import cv2
     import numpy as np
 
@@ -102,14 +102,14 @@ def scale_brightness(pixels: Pixels, factor: float) -> Pixels:
 
 
 def shift_channels(pixels: Pixels, levels: tuple[float, ...]) -> Pixels:
-    """Add `levels` to red, green and blue, rounded and clipped to 0-255; a gray image uses the first."""
+    """Add `levels` to red, green and blue, rounded and clipped to 0–255; grayscale images use the first level."""
     import numpy as np
 
     return look_up(pixels, np.rint(np.arange(256) + np.array(levels[: pixels.shape[-1]])[:, None]))
 
 
 def scale_saturation(pixels: Pixels, factor: float) -> Pixels:
-    """Multiply each pixel's distance to its gray value by `factor`; images with one channel have no color."""
+    """Multiply each pixel's distance from its gray value by `factor`; grayscale images are unchanged."""
     if pixels.shape[-1] == 1 or factor == 1.0:
         return pixels
     import cv2
@@ -120,7 +120,7 @@ def scale_saturation(pixels: Pixels, factor: float) -> Pixels:
 
 
 def rotate_hue(pixels: Pixels, fraction: float) -> Pixels:
-    """Rotate the color circle by a `fraction` of it; 1/3 makes red green. Value and saturation stay the same."""
+    """Rotate the hue by a `fraction` of the color circle (1/3 turns red into green); keep value and saturation."""
     if pixels.shape[-1] == 1 or not fraction % 1.0:
         return pixels
     import cv2
@@ -133,7 +133,7 @@ def rotate_hue(pixels: Pixels, fraction: float) -> Pixels:
 
 
 def look_up(pixels: Pixels, table: NDArray[Any]) -> Pixels:
-    """Replace each value by its entry, clipped to 0-255, in a table of shape (256,) or (channels, 256)."""
+    """Replace each value by its entry, clipped to 0–255, in a table of shape (256,) or (channels, 256)."""
     import cv2
     import numpy as np
 
@@ -143,7 +143,7 @@ def look_up(pixels: Pixels, table: NDArray[Any]) -> Pixels:
 
 
 def _blend(ground: int, pixels: Pixels, factor: float) -> Pixels:
-    """Return Pillow's `Image.blend(ground, image, factor)`: clipped to 0-255, fractions dropped."""
+    """Return Pillow's `Image.blend(ground, image, factor)`, clipped to 0–255 and truncated to integers."""
     import numpy as np
 
     levels = np.arange(256, dtype=np.float32)

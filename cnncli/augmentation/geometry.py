@@ -1,7 +1,7 @@
 """Geometric operations: rotation, shift, shear, zoom and flip, composed with all other affine steps into one warp.
 
-The settings mean what they mean in Keras's ImageDataGenerator: about the center of the image, in the order rotation,
-shift, shear, zoom, flip. Where Keras 3.15 computes something other than it documents, this follows the documentation:
+The settings have the meaning of those in Keras's ImageDataGenerator: about the center of the image, in the order
+rotation, shift, shear, zoom, flip. Where Keras 3.15 differs from its documentation, the documentation is followed:
 
 - a width shift moves columns (in Keras it moves rows);
 - the center of an image that is not square is its center (in Keras its x and y are swapped);
@@ -91,14 +91,14 @@ class Shear(Operation):
 
 
 class Zoom(FactorOperation):
-    """Zoom of each axis by a factor of its own."""
+    """Zoom of each axis by its own factor."""
 
     zoom_range: Annotated[float, Field(ge=0.0, lt=1.0)] | ZoomRange = 0.0
     """Zoom of each axis: a fraction z for factors in [1 − z, 1 + z], or [lowest, highest] factor."""
 
     @property
     def limits(self) -> Limits:
-        """Lowest and highest factor."""
+        """Lowest and highest zoom factor."""
         zoom = self.zoom_range
         return zoom if isinstance(zoom, tuple) else (1.0 - zoom, 1.0 + zoom)
 
@@ -131,7 +131,7 @@ class Flip(Operation):
 
 
 def rotate(_height: int, _width: int, degrees: float) -> Matrix:
-    """Return the matrix of the inverse of a rotation, counter-clockwise as one looks at the image."""
+    """Return the inverse of a counter-clockwise rotation by `degrees`."""
     import numpy as np
 
     angle = np.deg2rad(degrees)
@@ -139,12 +139,12 @@ def rotate(_height: int, _width: int, degrees: float) -> Matrix:
 
 
 def translate(height: int, width: int, x: float, y: float) -> Matrix:
-    """Return the matrix of a shift by fractions of width and height; positive values move the image left and up."""
+    """Return a shift by fractions of the width and height; positive values move the content to the left and up."""
     return _translation(x * width, y * height)
 
 
 def shear_columns(_height: int, _width: int, degrees: float) -> Matrix:
-    """Return the matrix of a shear; `degrees` is the angle between the old columns and the new ones."""
+    """Return a shear; `degrees` is the angle between the original and the sheared columns."""
     import numpy as np
 
     angle = np.deg2rad(degrees)
@@ -152,12 +152,12 @@ def shear_columns(_height: int, _width: int, degrees: float) -> Matrix:
 
 
 def scale(_height: int, _width: int, x: float, y: float) -> Matrix:
-    """Return the matrix of a zoom: old columns and rows per new one; above 1 the image shrinks."""
+    """Return a zoom by the number of input columns and rows per output pixel (above 1, the image shrinks)."""
     return affine((x, 0.0, 0.0), (0.0, y, 0.0))
 
 
 def mirror(height: int, width: int, horizontal: bool, vertical: bool) -> Matrix:
-    """Return the matrix of a flip, of integers, so that a flip without other steps copies pixels exactly."""
+    """Return a flip as a matrix of integers, so that a flip without other steps copies pixels exactly."""
     return affine(
         (-1.0, 0.0, width - 1.0) if horizontal else (1.0, 0.0, 0.0),
         (0.0, -1.0, height - 1.0) if vertical else (0.0, 1.0, 0.0),
@@ -165,10 +165,10 @@ def mirror(height: int, width: int, horizontal: bool, vertical: bool) -> Matrix:
 
 
 def move(height: int, width: int, kind: str, amount: float) -> Matrix:
-    """Return the matrix of a geometric operation of RandAugment, one of `MOVES`: as in Pillow, about the corner.
+    """Return a geometric operation of RandAugment, one of `MOVES`, relative to the corner of the image as in Pillow.
 
-    The amount is in degrees of the rotation, the tangent of the shear, or a fraction of the width or height. The corner
-    of the image is half a pixel off the center of the first pixel.
+    The amount is the rotation in degrees, the tangent of the shear, or a fraction of the width or height. The corner is
+    half a pixel away from the center of the first pixel.
     """
     center_x, center_y = (width - 1) / 2, (height - 1) / 2
     match kind:
@@ -186,10 +186,10 @@ def move(height: int, width: int, kind: str, amount: float) -> Matrix:
 
 
 def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval: int) -> Pixels:
-    """Apply affine steps, in order, as one bilinear warp; without any, return `pixels` itself.
+    """Apply affine steps in order as a single bilinear warp; without steps, return `pixels` itself.
 
-    OpenCV 5 interpolates in floating point: the exact value, rounded. (OpenCV 4 rounds coordinates to 1/32 pixel, which
-    is up to 5 intensity levels on noise.)
+    OpenCV 5 interpolates in floating point and rounds the exact value. OpenCV 4 rounds coordinates to 1/32 pixel, which
+    changes noise by up to 5 intensity levels.
     """
     if not steps:
         return pixels
@@ -208,9 +208,9 @@ def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval:
 
 
 def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matrix:
-    """Return the matrix of shape (2, 3) from (x, y, 1) of the center of a pixel of the view to (x, y) in the image.
+    """Return the (2, 3) matrix from the center (x, y, 1) of a pixel in the view to (x, y) in the image.
 
-    The order of the multiplications decides the last bits of views, which must not change: from the right up to the
+    The order of the multiplications determines the last bits of views, which must not change: from the right up to the
     first move of RandAugment, then from the left.
     """
     import numpy as np
@@ -222,7 +222,7 @@ def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matri
 
 
 def _factors(steps: Sequence[AffineStep], height: int, width: int) -> Iterator[Matrix]:
-    """Yield the matrices of steps, and the translations before and after those about the center."""
+    """Yield the matrices of the steps, with translations around those that are about the center."""
     x, y = (width - 1) / 2, (height - 1) / 2
     for origin, group in groupby(steps, key=lambda step: step.origin):
         matrices = [step.matrix(height, width) for step in group]

@@ -31,12 +31,12 @@ class Noise(Operation):
     description = "noise {noise_stddev:g}"
 
     def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
-        """Return the noise of the view."""
+        """Draw the noise."""
         return (partial(add_noise, stddev=self.noise_stddev, key=("noise", *random.key)),)
 
 
 def add_noise(pixels: Pixels, stddev: float, key: Key) -> Pixels:
-    """Add the noise of a key to every value, with a standard deviation in intensity levels, clipped to 0-255."""
+    """Add seeded noise to every value, clipped to 0–255; the standard deviation is in intensity levels."""
     import cv2
     import numpy as np
 

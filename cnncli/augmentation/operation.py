@@ -1,6 +1,6 @@
-"""Base classes of augmentation: an operation holds settings and draws steps, which hold the parameters of one view.
+"""Base classes of augmentation: an operation holds settings and draws the steps of a view.
 
-The settings are part of the config, which is read before NumPy is imported: operations import it only in functions.
+The settings are part of the config, which is read before NumPy is imported, so operations import NumPy in functions.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ always drawn, so that what an operation draws does not depend on which others ar
 
 
 class ViewRandom:
-    """Random numbers of one view, as a pure function of the view's key, such as ("view", 0, digest, 2).
+    """Random numbers of a view, a pure function of its key, such as ("view", 0, digest, 2).
 
-    `shared` are numbers in [0, 1) of the stream that the first operations share, by name.
+    `shared` maps the names of the first operations to numbers in [0, 1) from one stream that they share.
     """
 
     def __init__(self, key: Key) -> None:
@@ -43,7 +43,7 @@ class ViewRandom:
         self.shared: dict[str, float] = dict(zip(_SHARED_NUMBERS, numbers, strict=True))
 
     def stream(self, *name: str) -> np.random.Generator:
-        """Return the random stream of an operation. An operation has its own, named after its setting."""
+        """Return the random stream of an operation, named after its setting."""
         from cnncli.runtime.random_keys import generator
 
         return generator(*name, *self.key)
@@ -51,14 +51,7 @@ class ViewRandom:
 
 @dataclass(frozen=True)
 class AffineStep:
-    """Step that moves pixels. All affine steps of a view are composed into one warp, before its other steps.
-
-    Attributes:
-        matrix: Returns the 3×3 matrix from (x, y, 1) of a pixel of the view to (x, y, 1) in the image, in pixels, for
-            the height and width of the image.
-        origin: Origin of these coordinates: the center of the image, or that of its first pixel. `corner` is the latter
-            for a step of RandAugment, which is about the corner of the first pixel.
-    """
+    """Step that moves pixels. All affine steps of a view are composed into one warp, which precedes its other steps."""
 
     matrix: Callable[[int, int], Matrix]
     origin: Literal["center", "first pixel", "corner"] = "first pixel"
@@ -70,7 +63,7 @@ Step: TypeAlias = "AffineStep | PixelStep"
 
 
 class Unit(NamedTuple):
-    """Unit of a setting, one it is often mistaken for, in which values are below 1, and the factor between them."""
+    """Unit of a setting, a unit it is often confused with (values below 1), and the factor between the two."""
 
     name: str
     mistaken_for: str
@@ -81,7 +74,7 @@ LEVELS = Unit("intensity levels (0–255)", "a fraction of the range", 255)
 
 
 class Operation(Settings, ABC):
-    """Operation of augmentation. Its fields are settings of the group `augmentation`; with the defaults it is off."""
+    """Augmentation operation. Its fields are settings of the group `augmentation`; with the defaults it is off."""
 
     description: ClassVar[str]
     """Short description with the settings in braces, such as `rotation ±{rotation_range:g}°`."""
@@ -95,14 +88,14 @@ class Operation(Settings, ABC):
 
     @abstractmethod
     def draw(self, random: ViewRandom) -> Sequence[Step]:
-        """Return the steps of one view, in order; empty if this view remains unchanged."""
+        """Return the steps of a view in order; empty if the view is not changed."""
 
     def describe(self) -> str:
-        """Return a short description of the active operation with its range, or "" if its range is no change."""
+        """Return a short description of the active operation and its range, or "" if it changes nothing."""
         return self.description.format_map(dict(self))
 
     def notes(self) -> Sequence[Message]:
-        """Return warnings about settings that probably do not do what the user expects."""
+        """Return warnings about settings that are probably unintended."""
         (setting, value), *_ = self
         if self.unit is None or not 0 < value < 1:
             return ()
@@ -114,7 +107,7 @@ class Operation(Settings, ABC):
 
 
 class FactorOperation(Operation):
-    """Operation with one setting, `NAME_range`: the lowest and highest value of a factor, where 1 is no change."""
+    """Operation with one setting, `NAME_range`: the lowest and highest factor, where 1 means no change."""
 
     @property
     def limits(self) -> Limits:
@@ -133,21 +126,21 @@ class FactorOperation(Operation):
         return f"{setting.removesuffix('_range')} {span(self.limits)}" if self.limits != (1.0, 1.0) else ""
 
     def notes(self) -> Sequence[Message]:
-        """Warn of limits that exclude 1, so that every view is changed."""
+        """Warn of limits that exclude 1, since every view is then changed."""
         lowest, highest = self.limits
         if lowest <= 1.0 <= highest:
             return ()
         (setting,) = type(self).model_fields
         key = f"augmentation.{setting}"
-        text = f"{key}: [{lowest:g}, {highest:g}] is a range of factors without 1 (no change)."
+        text = f"{key}: [{lowest:g}, {highest:g}] does not include the factor 1 (no change)."
         return (Message("augmentation-factor", text, key=key, received=self.limits),)
 
 
 def plus_minus(limit: float, number: float) -> float:
-    """Scale a number in [0, 1) to ± `limit`; exactly 0 for 0."""
+    """Scale a number in [0, 1) to ±`limit`; the result is exactly 0 if `limit` is 0."""
     return limit * (2.0 * number - 1.0) if limit else 0.0
 
 
 def span(limits: Limits) -> str:
-    """Return limits as text, such as `0.8–1.2`."""
+    """Format limits, such as `0.8–1.2`."""
     return f"{limits[0]:.3g}–{limits[1]:.3g}"

@@ -1,8 +1,8 @@
 """RandAugment (Cubuk et al. 2019, arXiv 1909.13719): a few of 14 operations, drawn for each view.
 
-The operations and their largest strengths are those of the paper, which took them from AutoAugment (arXiv 1805.09501).
-The strength grows with the magnitude from 0, with a random sign, as in torchvision. Geometric operations become part of
-the one warp of the view; those on intensity and color follow after it, each in the order drawn.
+The operations and their maximum strengths are those of the paper, which adopted them from AutoAugment (arXiv
+1805.09501). The strength is proportional to the magnitude and has a random sign, as in torchvision. Geometric
+operations are part of the view's warp; the others follow it in the order drawn.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LARGEST_MAGNITUDE = 10.0
 
 
 class RandAugmentConfig(Settings):
-    """RandAugment: a few of 14 operations, drawn with replacement, with the same strength (Cubuk et al. 2019)."""
+    """RandAugment: a few of 14 operations, drawn with replacement, of equal strength (Cubuk et al. 2019)."""
 
     num_ops: int = Field(default=2, ge=1)
     """Number of operations per view; one of the 14 is the identity."""
@@ -56,7 +56,7 @@ class RandAugment(Operation):
     """RandAugment, after the operations above and before noise and erasing; {}: 2 operations of magnitude 9."""
 
     def draw(self, random: ViewRandom) -> Sequence[Step]:
-        """Draw the operations with their signs, without those that change nothing."""
+        """Draw the operations with their signs, except those that change nothing."""
         policy = self.rand_augment
         if policy is None:
             return ()
@@ -71,13 +71,13 @@ class RandAugment(Operation):
         return steps
 
     def describe(self) -> str:
-        """Describe number and magnitude."""
+        """Describe the number of operations and the magnitude."""
         policy = self.rand_augment
         return f"RandAugment {policy.num_ops} × magnitude {policy.magnitude:g}" if policy else ""
 
 
 def change(pixels: Pixels, kind: str, strength: float) -> Pixels:
-    """Apply one of `CHANGES` but the identity with a strength from -1 to 1; the sign counts only for factors."""
+    """Apply one of `CHANGES` with a strength from -1 to 1; the sign matters only for factors."""
     import numpy as np
     from PIL import ImageOps
 
@@ -102,9 +102,9 @@ def change(pixels: Pixels, kind: str, strength: float) -> Pixels:
 
 
 def sharpen(pixels: Pixels, factor: float) -> Pixels:
-    """Blend an image with a smoothed copy: 0 is smooth, 1 is unchanged, 2 is sharp. Border pixels stay.
+    """Blend an image with a smoothed copy: 0 is smooth, 1 unchanged, 2 sharp. Border pixels are unchanged.
 
-    This is one linear filter. It differs from Pillow's ImageEnhance.Sharpness by at most one level, since Pillow rounds
+    This is a single linear filter. It differs by at most one level from Pillow's ImageEnhance.Sharpness, which rounds
     the smoothed image before blending.
     """
     import cv2

@@ -1,8 +1,7 @@
 """Operations on a random rectangle: a crop that is resized to the image, and an area that is erased.
 
-Random crops as in Szegedy et al. 2015, random erasing as in Zhong et al. 2017 (arXiv 1708.04896); both follow
-torchvision. Pixels that later steps bring in from outside of the crop are those of the image; only outside of the image
-they are filled.
+Random crops follow Szegedy et al. 2015, random erasing Zhong et al. 2017 (arXiv 1708.04896), both as in torchvision.
+Later steps can bring in pixels from outside the crop; only pixels from outside the image are filled.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ class RandomErasing(Operation):
 
 
 def crop(height: int, width: int, rect: Rect) -> Matrix:
-    """Return the matrix that maps the edges of the image, half a pixel off the centers, to those of a rectangle."""
+    """Return the matrix that maps the edges of the image, half a pixel outside the centers, to those of a rectangle."""
     return affine(
         (rect.width, 0.0, rect.left * width + (rect.width - 1.0) / 2),
         (0.0, rect.height, rect.top * height + (rect.height - 1.0) / 2),
@@ -122,7 +121,7 @@ def crop(height: int, width: int, rect: Rect) -> Matrix:
 
 
 def erase(pixels: Pixels, rect: Rect, value: int | Literal["random"], key: Key = ()) -> Pixels:
-    """Return a copy with a rectangle painted over, with an intensity or with random values of a key."""
+    """Return a copy with a rectangle filled with an intensity, or with random values of a key."""
     from cnncli.runtime.random_keys import generator
 
     erased = pixels.copy()
@@ -138,8 +137,8 @@ def erase(pixels: Pixels, rect: Rect, value: int | Literal["random"], key: Key =
 def draw_rect(random: np.random.Generator, scale: Limits, ratio: Limits) -> Rect | None:
     """Draw a rectangle anywhere in the image; return None if no attempt fits.
 
-    Its fraction of the area is uniform, its ratio of width to height relative to the image log-uniform. However many
-    attempts it takes, the same count of random numbers is drawn.
+    Its fraction of the area is uniform, and its aspect ratio relative to the image log-uniform. The number of random
+    numbers drawn does not depend on the number of attempts.
     """
     import numpy as np
 

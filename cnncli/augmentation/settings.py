@@ -1,4 +1,4 @@
-"""Settings of `augmentation`: those of all operations, which `OPERATIONS` lists, and what concerns them together."""
+"""Settings of `augmentation`: those of all operations in `OPERATIONS`, and those that concern all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OPERATIONS: tuple[type[Operation], ...] = (
 
 
 def _with_operations(group: type[AugmentationConfig]) -> type[AugmentationConfig]:
-    """Put the settings of all operations in front of a group's own."""
+    """Insert the settings of all operations before a group's own."""
     fields = {name: field for operation in OPERATIONS for name, field in operation.model_fields.items()}
     first = create_model("Operations", __base__=Settings, **{n: (f.annotation, f) for n, f in fields.items()})  # type: ignore[call-overload] # pydantic's stubs know no computed fields
     return create_model(group.__name__, __base__=(group, first), __module__=__name__, __doc__=group.__doc__)
@@ -44,7 +44,7 @@ def _with_operations(group: type[AugmentationConfig]) -> type[AugmentationConfig
 
 @_with_operations
 class AugmentationConfig(Settings):
-    """Random changes to training images, with the names and units of the ImageDataGenerator of Keras."""
+    """Random changes to training images, with the names and units of Keras's ImageDataGenerator."""
 
     fill_mode: FillMode = "nearest"
     """How pixels outside of the image are filled."""
@@ -66,18 +66,18 @@ class AugmentationConfig(Settings):
 
     @property
     def is_active(self) -> bool:
-        """Whether any operation is active, so that a view differs from its image."""
+        """Whether any operation is active, so that views differ from the image."""
         return bool(active_operations(self))
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed in training; mixing is not part of a view."""
+        """Whether training mixes images; mixing is not part of a view."""
         return self.mixup > 0 or self.cutmix > 0
 
 
 @lru_cache(maxsize=64)
 def active_operations(settings: AugmentationConfig) -> tuple[Operation, ...]:
-    """Return the operations that the settings switch on, in the order of `OPERATIONS`."""
+    """Return the enabled operations in the order of `OPERATIONS`."""
     operations = (
         operation.model_construct(**{name: getattr(settings, name) for name in operation.model_fields})
         for operation in OPERATIONS
@@ -96,7 +96,7 @@ def describe(settings: AugmentationConfig) -> tuple[str, ...]:
 
 
 def augmentation_notes(settings: AugmentationConfig) -> tuple[Message, ...]:
-    """Return warnings about settings that probably do not do what the user expects."""
+    """Return warnings about settings that are probably unintended."""
     operations = active_operations(settings)
     notes = [note for operation in operations for note in operation.notes()]
     if {RandomResizedCrop, Zoom} <= {type(operation) for operation in operations if operation.describe()}:

@@ -1,8 +1,8 @@
-"""Views of an image: their pixels and number, which one an epoch uses, and the order of the images in an epoch.
+"""Views of an image: their pixels, their number, the view used in each epoch, and the order of the images in an epoch.
 
-A view is one random variant of an image; view 0 is the image itself. View k depends only on the seed of the
-augmentation, the digest of the image and k, so that runs with other seeds, stages or epochs share it. Everything here
-is a pure function of its arguments: threads, interruptions and the order in which images are listed change nothing.
+A view is a random variant of an image; view 0 is the image itself. View k depends only on the augmentation seed, the
+image's digest and k, so runs with different seeds, stages or epochs share it. Every function here is pure: threads,
+interruptions and the order in which images are listed do not matter.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ stay valid."""
 
 
 def number_of_views(settings: AugmentationConfig, trunk_is_empty: bool) -> int | Literal["fresh"]:
-    """Return the number of views of each training image, or `fresh` for a new one every epoch.
+    """Return the number of views of each training image, or `fresh` for a new view in every epoch.
 
-    The default is `fresh` if nothing is frozen, since cached views would save nothing.
+    The default is `fresh` if nothing is frozen, because caching views would then save nothing.
     """
     if not settings.is_active:
         return 1
@@ -44,9 +44,9 @@ def render_view(pixels: Pixels, settings: AugmentationConfig, digest: str, k: in
     """Return view k of an image.
 
     Args:
-        pixels: The decoded image; the result has its shape.
+        pixels: The decoded image; the result has the same shape.
         settings: The operations and their ranges.
-        digest: Digest of the bytes of the image, hexadecimal.
+        digest: Digest of the image's bytes, hexadecimal.
         k: Number of the view; 0 is the image itself.
     """
     return pixels if k == 0 else render(pixels, settings, "view", settings.seed, digest, k)
@@ -55,12 +55,12 @@ def render_view(pixels: Pixels, settings: AugmentationConfig, digest: str, k: in
 def render_fresh(
     pixels: Pixels, settings: AugmentationConfig, digest: str, seed: int, stage: str, epoch: int
 ) -> Pixels:
-    """Return the view of an image that only one epoch of a run uses; see `render_view`."""
+    """Return a view of an image for a single epoch of a run; see `render_view`."""
     return render(pixels, settings, "fresh", seed, stage, epoch, digest)
 
 
 def render(pixels: Pixels, settings: AugmentationConfig, *key: str | int) -> Pixels:
-    """Return the random view of an image with a key: one warp for all affine steps, then the other steps in order.
+    """Return the random view of an image for a key: one warp for all affine steps, then the other steps in order.
 
     If no operation is active, `pixels` itself is returned.
     """
@@ -74,16 +74,16 @@ def render(pixels: Pixels, settings: AugmentationConfig, *key: str | int) -> Pix
 
 
 def draw(settings: AugmentationConfig, *key: str | int) -> list[Step]:
-    """Return the steps of one view, in the order of the operations."""
+    """Return the steps of a view, in the order of the operations."""
     random = ViewRandom(key)
     return [step for operation in active_operations(settings) for step in operation.draw(random)]
 
 
 def view_key(settings: AugmentationConfig, k: int) -> dict[str, Any]:
-    """Return everything that decides the pixels of view k in addition to the image, for the key of its features.
+    """Return the part of the feature key that describes view k: all that determines its pixels but the image.
 
-    View 0 has an empty key, so that runs with and without augmentation share it. The number of views is not in the key:
-    runs with 4 and 8 views share the first four.
+    View 0 has an empty key, so that runs with and without augmentation share it. The number of views is not part of the
+    key, so runs with 4 and 8 views share the first four.
     """
     if k == 0 or not settings.is_active:
         return {}
@@ -98,7 +98,7 @@ def view_key(settings: AugmentationConfig, k: int) -> dict[str, Any]:
 
 
 def _without_effect(settings: AugmentationConfig) -> set[str]:
-    """Return the settings that change no pixel: the number of views, mixing, an unused fill, unused later settings."""
+    """Return the settings that change no pixels: number of views, mixing, unused fill, unused later settings."""
     unused_fill = set() if settings.fill_mode == "constant" else {"cval"}
     fields = type(settings).model_fields
     unused = {name for name in set(fields) - _ALWAYS_IN_KEY if getattr(settings, name) == fields[name].default}
@@ -108,8 +108,8 @@ def _without_effect(settings: AugmentationConfig) -> set[str]:
 def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, views: int) -> NDArray[np.int64]:
     """Choose the view of each image for an epoch.
 
-    Epochs, counted from 0 within a stage, come in blocks of `views`. Within a block an image shows each of its views
-    once, in a random order for every image and block, so that no view is used much more often than another.
+    Epochs, counted from 0 within a stage, form blocks of `views`. Within a block, each image uses each of its views
+    once, in a random order per image and block, so that all views are used about equally often.
 
     Returns:
         Number of a view for each image, shape (n,), each in 0 … views - 1.
@@ -124,7 +124,7 @@ def choose_views(digests: Sequence[str], seed: int, stage: str, epoch: int, view
 def order_of_epoch(digests: Sequence[str], seed: int, stage: str, epoch: int) -> NDArray[np.int64]:
     """Return the order of the images in an epoch of a stage as indexes into their digests, shape (n,).
 
-    However the images are listed, the same digests come in the same order.
+    The order of the same digests does not depend on the order in which they are listed.
     """
     words = uniform_words(digest_words(list(digests)), "order of pictures", seed, stage, epoch)
     return np.asarray(np.argsort(words, kind="stable"), dtype=np.int64)

@@ -1,1 +1,1 @@
-"""Networks, optimizers and activations that a config can name, and explanations of messages. No TensorFlow."""
+"""Networks, optimizers and activations for configs, and explanations of messages. Does not import TensorFlow."""

@@ -1,6 +1,6 @@
-"""The activations of Keras 3.15 that a layer of the head can name: those that keep the shape. No TensorFlow.
+"""Activations of Keras 3.15 for layers of the head: all that keep the shape. Does not import TensorFlow.
 
-Left out are `glu`, which halves the channels, and `threshold`, which needs arguments. A test compares with Keras.
+Omitted are `glu`, which halves the channels, and `threshold`, which needs arguments. A test compares them with Keras.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Explanations of the codes of errors and warnings, read from `messages/*.yaml`.
+"""Explanations of error and warning codes, read from `messages/*.yaml`.
 
 There is one file per domain, the part of a code before its first hyphen.
 """
@@ -11,7 +11,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Explanation:
-    """When the message of a code appears, and what the user can do, each in a sentence."""
+    """Cause of a message and remedy, one sentence each."""
 
     code: str
     cause: str
@@ -19,7 +19,7 @@ class Explanation:
 
 
 def load_explanations() -> dict[str, Explanation]:
-    """Return the explanations of all codes by code, sorted."""
+    """Return the explanations of all codes, sorted by code."""
     import yaml
 
     texts = [file.read_text(encoding="utf-8") for file in files("cnncli.catalogue").joinpath("messages").iterdir()]

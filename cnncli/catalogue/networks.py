@@ -1,8 +1,8 @@
-"""The networks that a config can name, with sizes, parameter counts and preprocessing. No TensorFlow.
+"""Networks for configs, with sizes, parameter counts and preprocessing. Does not import TensorFlow.
 
-Parameters and depth are those of Keras 3.15 (tests build the networks and count); sizes and ImageNet accuracies are
-from the Keras documentation (keras.io/api/applications), for MobileNetV3 from the table in its docstring. If the table
-has no depth, it is counted in the same way: the number of layers with parameters.
+Parameters and depth are those of Keras 3.15, as tests confirm by building the networks. Sizes and ImageNet accuracies
+are from the Keras documentation (keras.io/api/applications), for MobileNetV3 from the table in its docstring. Where
+that has no depth, layers with parameters are counted.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class NetworkInfo:
         depth: Number of layers with parameters, or None if it depends on the options.
         top1, top5: ImageNet validation accuracy in percent, or None if not published.
         input_size, min_size: Default and minimum height and width in pixels.
-        weights_file: Name under $KERAS_HOME/models of the ImageNet weights without top, for default options and size;
-            None if Keras has none.
+        weights_pattern: Name of Keras's file of ImageNet weights without top, with {alpha}, {rows}.
         has_imagenet: Whether ImageNet weights are published for at least some options.
         module: Module of `cnncli.networks.architectures` that builds it.
         top_convolutions: Number of convolutions in its ImageNet top (other top layers are dense).
@@ -60,7 +59,7 @@ class NetworkInfo:
     top_convolutions: int = 0
 
     def imagenet_problem(self, options: Mapping[str, Any]) -> str | None:
-        """Return why there are no ImageNet weights for these options, or None if there are."""
+        """Return the reason why there are no ImageNet weights for these options, or None if there are."""
         if not self.has_imagenet:
             return f"{self.name} has no ImageNet weights: it is for training from scratch (weights: none)"
         given = with_defaults(self.options, options)
@@ -68,14 +67,14 @@ class NetworkInfo:
             if given[name] not in allowed:
                 values = ", ".join(f"{value:g}" for value in allowed)
                 return (
-                    f"{self.name} has no ImageNet weights for {name}: {given[name]:g} (there are some for {values}); "
+                    f"{self.name} has no ImageNet weights for {name}: {given[name]:g} (available for {values}); "
                     "choose one of these, a file, or weights: none"
                 )
         return None
 
 
 def _imagenet_values(name: str, given: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """Return the options, and their values, for which Keras has ImageNet weights."""
+    """Return the values of each option for which Keras has ImageNet weights."""
     if name == "MobileNet":
         return {"alpha": (0.25, 0.5, 0.75, 1.0), "depth_multiplier": (1,)}
     if name == "MobileNetV2":

@@ -1,8 +1,8 @@
-"""The optimizers of Keras 3.15 that a config can name, with their arguments. No TensorFlow.
+"""Optimizers of Keras 3.15 for configs, with their arguments. Does not import TensorFlow.
 
-Left out are classes that wrap other optimizers (LossScaleOptimizer, MultiOptimizer); the argument `name`, which is the
-class here; `loss_scale_factor`, for float16 only; and `exclude_layers` of Muon, a list of patterns. A test compares
-the rest with Keras, including defaults.
+Omitted are classes that wrap other optimizers (LossScaleOptimizer, MultiOptimizer), the argument `name`, which selects
+the class here, `loss_scale_factor`, which is for float16 only, and `exclude_layers` of Muon, a list of patterns. A test
+compares the rest with Keras, including defaults.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _OWN: Mapping[str, Option] = {
 
 
 def _optimizer(class_name: str, *names: str, **defaults: object) -> OptimizerInfo:
-    """Return an optimizer with some of the arguments above, and defaults of its own."""
+    """Return an optimizer with some of the arguments above, and its own defaults."""
     known = {**_SHARED, **_OWN}
     arguments = {**_SHARED, **{name: known[name] for name in names}}
     own = {name: replace(known[name], default=default) for name, default in defaults.items()}

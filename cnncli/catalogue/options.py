@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 @dataclass(frozen=True)
 class Option:
-    """One argument of a network or optimizer; null is allowed if it is the default.
+    """An argument of a network or optimizer; null is allowed if it is the default.
 
     Attributes:
         kind: Type with limits, as in a group of settings.
@@ -27,7 +27,7 @@ class Option:
         return self.kind if self.default is not None else self.kind | None
 
     def validate(self, value: object) -> Any:
-        """Return a value in the type that builders expect: Keras has a weights file for alpha 1.0 but not for 1."""
+        """Return a value in the type that builders expect: Keras has a weights file for alpha 1.0, but not for 1."""
         config = ConfigDict(strict=True, allow_inf_nan=False)
         return TypeAdapter(self.annotation, config=config).validate_python(value)
 
@@ -41,5 +41,5 @@ class Option:
 
 
 def with_defaults(allowed: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a network, completed with defaults; lists become tuples."""
+    """Return all options of a network, with defaults for those that are not set; lists become tuples."""
     return {name: option.validate(given[name]) if name in given else option.default for name, option in allowed.items()}

@@ -1,4 +1,4 @@
-"""The base class of all groups of settings, and the types of values that several groups share."""
+"""Base class of all groups of settings, and types of values that several groups share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidato
 
 
 class Settings(BaseModel):
-    """Base class of groups of settings: frozen, with strict types, without unknown keys, NaN and infinity."""
+    """Base class of groups of settings: frozen, strictly typed, without unknown keys, NaN or infinity."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -19,19 +19,19 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_empty_group(cls, values: Any) -> Any:
-        """Accept null as a group of defaults: a heading whose lines are all commented out."""
+        """Accept null as a group of defaults, as when all lines below a heading are commented out."""
         return {} if values is None else values
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Description of the accepted values that fits behind `expected`, for types that do not explain themselves."""
+    """Description of the accepted values, to follow `expected`, for types that do not explain themselves."""
 
     words: str
 
 
 def as_tuple(value: object) -> object:
-    """Convert a list of YAML to the tuple of frozen settings."""
+    """Convert a YAML list to a tuple, as frozen settings require."""
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -1,8 +1,8 @@
 """The command line: one module per command, which parses, calls a recipe and prints.
 
-`main` is the only place where an exception becomes a message and an exit code:
+`main` is the only place that converts exceptions to messages and exit codes:
 
-    CnncliError, a wrong option, a full disk     2   a line per problem (3 for a missed minimum)
+    CnncliError, a wrong option, a full disk     2   one line per problem (3 for a missed minimum)
     Ctrl-C, SIGTERM                      130, 143
     stdout was closed (SIGPIPE)                141   no message
     anything else is a bug                       1   one line; the traceback is in a log
@@ -32,7 +32,7 @@ EXIT_PIPE_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the words after `cnncli`, by default those of this process, and return the exit code; never raises."""
+    """Run the words after `cnncli`, by default those of this process, and return the exit code. Never raises."""
     invocation = Invocation()
     _escape_what_stdout_cannot_encode()
     try:
@@ -69,7 +69,7 @@ def end(code: int) -> NoReturn:
 
 
 def run() -> NoReturn:
-    """Run the command line of this process: the entry point `cnncli`."""
+    """Run the command line of this process, as the entry point `cnncli`."""
     end(main())
 
 
@@ -88,7 +88,7 @@ def _run(words: list[str], invocation: Invocation) -> int:
 
 
 def _refuse_empty(words: Sequence[str]) -> None:
-    """Refuse empty arguments and values: an unset shell variable must not stand for the current folder."""
+    """Refuse empty arguments and values, because an unset shell variable must not stand for the current folder."""
     for previous, word in pairwise(["cnncli", *words]):
         if not word or (word.startswith("--") and word.endswith("=")):
             text = f"The value after {word or previous} is empty; . stands for the current folder."
@@ -117,7 +117,7 @@ def _show_usage_error(error: click.UsageError, invocation: Invocation) -> int:
 
 
 def _usage_message(error: click.UsageError) -> Message:
-    """Convert click's error. An error that was raised with a message is returned as it is."""
+    """Return the message of click's error, or the message it was raised with, which has a code."""
     text, context = error.format_message(), error.ctx
     if isinstance(text, Message):
         return text
@@ -155,12 +155,12 @@ def _show_bug(error: Exception, invocation: Invocation) -> int:
 
 
 def _escape_what_stdout_cannot_encode() -> None:
-    """Let characters that stdout's encoding lacks, such as raw bytes of a file name, be escaped."""
+    """Escape characters that stdout's encoding lacks, such as raw bytes of a file name."""
     if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_stdout() -> None:
-    """Redirect stdout to the null device, so that Python's last flush does not complain about the closed pipe."""
+    """Redirect stdout to the null device, so that Python's final flush does not fail on the closed pipe."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
-"""The commands, in the order in which a new user meets them. Each is imported when it is called.
+"""The commands, in the order in which a new user needs them. Each is imported when it is called.
 
-Help lists a command without importing its module, so it appears at once; a test compares the two texts. A command is a
-module `cnncli.cli.<name>` with a click command named `command`.
+The help lists commands without importing their modules, so it appears at once; a test compares the texts. A command is
+a module `cnncli.cli.<name>` with a click command named `command`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ VERBS = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows the names and short help of its commands and imports a command when it is called."""
+    """Group that knows the names and short help of its commands, and imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in their order."""
+        """Return the commands in order."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; return None if there is no such command."""
+        """Import a command and return it, or None if there is no such command."""
         if cmd_name not in VERBS:
             return None
         command: click.Command = import_module(f"cnncli.cli.{cmd_name}").command
@@ -59,4 +59,4 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, message="cnncli %(version)s", help="Print the version.")
 @console_flags
 def app() -> None:
-    """Transfer learning for image classification: nothing frozen is computed twice."""
+    """Transfer learning for image classification that never computes anything frozen twice."""

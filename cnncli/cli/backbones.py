@@ -1,4 +1,4 @@
-"""`cnncli backbones`: the networks that a config can name."""
+"""`cnncli backbones`: list the networks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ COLUMNS = ("network", "parameters", "MB", "depth", "top-1 %", "top-5 %", "input 
 def command(as_json: bool, console: Console) -> None:
     """List the networks that a config can name.
 
-    Parameters and size are those with the ImageNet top of 1,000 classes, top-1 and top-5 the accuracy on ImageNet's
-    validation images, the input its default height and width. The last column says whether the ImageNet weights are
-    on this machine already; others are fetched when they are first needed.
+    Parameters and size include the ImageNet top of 1,000 classes. Top-1 and top-5 are accuracies on ImageNet's
+    validation images, and input is the default height and width. The last column shows whether the ImageNet weights are
+    already on this machine; others are downloaded when they are first needed.
     """
     from cnncli.networks.architectures import has_local_weights
 

@@ -1,4 +1,4 @@
-"""`cnncli cache`: the cache of features, converted graphs and known images."""
+"""`cnncli cache`: show or clear cached features, converted graphs and the image index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def command() -> None:
 def where() -> None:
     """Print the cache folder.
 
-    It is $CNNCLI_CACHE if set, else the cache folder of the platform, such as ~/.cache/cnncli.
+    It is $CNNCLI_CACHE if set, otherwise the platform's cache folder, such as ~/.cache/cnncli.
     """
     from cnncli.storage.cache_dir import cache_dir
 
@@ -35,8 +35,8 @@ def where() -> None:
 def list_(as_json: bool, console: Console) -> None:
     """List the cached features and the size of the cache.
 
-    There is a line for each network, cut, view, augmentation (as a short hash; --json has its settings), engine,
-    precision and image size. Least recently used entries come first; they are evicted first if the cache exceeds
+    There is one line for each network, cut, view, augmentation (as a short hash; --json has its settings), engine,
+    precision and image size. The least recently used entries come first and are evicted first if the cache exceeds
     cache.max_gb. Entries in use are kept.
     """
     from cnncli.features.listing import OPTIONAL
@@ -70,7 +70,7 @@ def list_(as_json: bool, console: Console) -> None:
 def clear(older_than: float | None, as_json: bool, console: Console) -> None:
     """Delete cached data that no running command uses.
 
-    No results are lost: cached data is computed again when it is needed.
+    No results are lost; cached data is computed again when it is needed.
     """
     from cnncli.recipes.cache import clear_cache
     from cnncli.storage.cache_dir import cache_dir

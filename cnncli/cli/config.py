@@ -58,7 +58,7 @@ def validate(words: tuple[str, ...], console: Console) -> None:
     """Check configs and report all problems.
 
     Checks names, types, ranges and contradictions, and whether data and weights exist. KEY=VALUE overrides a setting
-    of every CONFIG. Prints `CONFIG: ok` for valid configs; the exit code is 2 if there are problems.
+    of every CONFIG. Prints `CONFIG: ok` for valid configs; exits with 2 if there are problems.
     """
     from cnncli.config.overrides import variable_notes
     from cnncli.config.reader import load_config
@@ -89,7 +89,7 @@ def validate(words: tuple[str, ...], console: Console) -> None:
 def schema() -> None:
     """Print the JSON Schema of configs, for editors.
 
-    Editors with the YAML language server complete, document and check a config that begins with the line
+    Editors with the YAML language server use it to complete, document and check a config that starts with the line
     `# yaml-language-server: $schema=cnncli.schema.json`.
     """
     from cnncli.config.schema import json_schema

@@ -46,10 +46,10 @@ def check(
     """Check every image of a folder.
 
     Reports counts per split and class, sizes, formats, unreadable images, identical files, similar images in different
-    splits, class sizes, and everything that keeps the folder from being trained on. Exits with 2 if there is an error.
+    splits, class sizes, and all problems that prevent training. Exits with 2 if there is an error.
 
-    --fix-splits moves images that are in several splits to the first of train, validation and test in which they are
-    found, so that the test split keeps only images that occur nowhere else. No class of a split loses more than half of
+    --fix-splits moves images that are in several splits to the first of train, validation and test that contains them,
+    so that the test split keeps only images that are in no other split. No class of a split loses more than half of
     its images, no file is overwritten, and nothing behind a link is moved; images left in place are reported. Asks for
     confirmation on a terminal.
     """
@@ -81,7 +81,7 @@ def check(
 
 
 def _confirm(moves: Sequence[Move], dry_run: bool, yes: bool) -> bool:
-    """Show the moves, also with --quiet, and return whether to make them."""
+    """Show the moves, even with --quiet, and return whether they are confirmed."""
     for move in moves:
         click.echo(f"move {printable(move.source)} to {printable(move.target)}", err=True)
     if dry_run or yes or not sys.stdin.isatty():
@@ -115,7 +115,7 @@ def _print_report(document: Mapping[str, Any], issues: Sequence[Issue], console:
 
 
 def _print_tables(document: Mapping[str, Any], console: Console) -> None:
-    """Print the images of each class and split, and the ranges of their sizes."""
+    """Print the number of images per class and split, and the ranges of their sizes."""
     splits = document["counts"]
     rows = [
         (label, *(f"{n[label]:,}" if label in n else "–" for n in splits.values())) for label in document["classes"]
@@ -157,8 +157,8 @@ def prepare() -> None:
 def dogs_vs_cats(source: Path, out: Path, train: int, validation: int, test: int, seed: int, console: Console) -> None:
     """Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft.
 
-    ZIP or DIR holds Kaggle's cat.0.jpg and dog.0.jpg (train.zip, or dogs-vs-cats.zip around it), Microsoft's
-    PetImages/Cat and PetImages/Dog, or train, validation and test folders. Broken files and copies are left out and
+    ZIP or DIR contains Kaggle's cat.0.jpg and dog.0.jpg (train.zip, or dogs-vs-cats.zip around it), Microsoft's
+    PetImages/Cat and PetImages/Dog, or train, validation and test folders. Damaged files and copies are left out and
     reported. Prints the path of the folder.
     """
     from cnncli.recipes.data_prepare import prepare_dogs_vs_cats

@@ -1,4 +1,4 @@
-"""`cnncli errors`: what the codes of errors and warnings mean."""
+"""`cnncli errors`: explain the codes of errors and warnings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cnncli.terminal.suggestions import did_you_mean
 @json_option
 @console_options
 def command(code: str | None, as_json: bool, console: Console) -> None:
-    """Explain the codes of errors and warnings.
+    """Explain error and warning codes.
 
-    Every error and warning ends with its code in brackets. With CODE, print what causes it and what to do about it;
-    without, list all codes.
+    Every error and warning ends with its code in brackets. With CODE, print its cause and remedy; without CODE, list
+    all codes.
     """
     from cnncli.catalogue.explanations import load_explanations
 

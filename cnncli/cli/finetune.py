@@ -44,10 +44,10 @@ def command(
     as_json: bool,
     console: Console,
 ) -> None:
-    """Continue a finished run with more of its backbone trained.
+    """Continue a finished run and train more of its backbone.
 
-    RUN is a run directory or its name; default: the newest finished one. The new run names it as its parent, and keeps
-    its weights if no epoch is better.
+    RUN is a run directory or its name; default: the newest finished run. The new run records it as its parent, and
+    keeps its weights if no epoch is better.
     """
     from cnncli.cli.render import open_named_run, print_plan, print_run
     from cnncli.recipes.finetune import FinetuneSettings, finetune, plan

@@ -1,4 +1,4 @@
-"""`cnncli init`: write a commented config fitted to a folder."""
+"""`cnncli init`: write a commented config for a folder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from cnncli.terminal.console import Console
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @console_options
 def command(folder: Path, out: Path, force: bool, console: Console) -> None:
-    """Write a commented config fitted to a folder of images.
+    """Write a commented config for a folder of images.
 
-    DIR holds class folders, or train, validation and test with class folders. The comments describe its classes,
-    image sizes and splits, and suggest settings that suit them, such as weights for uneven classes.
+    DIR contains class folders, or train, validation and test folders with class folders. The comments describe its
+    classes, image sizes and splits, and suggest suitable settings, such as class weights for classes of different
+    sizes.
     """
     from cnncli.recipes.init import write_config
 

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and how JSON is printed."""
+"""Options and arguments shared by several commands, and JSON output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 
 @dataclass
 class Invocation:
-    """Values of the shared options of one command line, given before or after the command."""
+    """Values of the shared options of a command line, given before or after the command."""
 
     quiet: bool = False
     verbose: bool = False
@@ -47,7 +47,7 @@ def _remember(context: click.Context, parameter: click.Parameter, value: bool) -
 
 
 def console_flags(function: Function) -> Function:
-    """Add --quiet, --verbose and --no-color, the last options in a help. A group passes them on to its commands."""
+    """Add --quiet, --verbose and --no-color as a command's last options. A group passes them on to its commands."""
     flag = functools.partial(click.option, is_flag=True, expose_value=False, callback=_remember)
     function = flag("--no-color", help="Do not use colors; NO_COLOR does the same.")(function)
     function = flag("-v", "--verbose", help="Show debug output.")(function)
@@ -55,7 +55,7 @@ def console_flags(function: Function) -> Function:
 
 
 def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the console flags, and pass the command a `console: Console` that obeys them."""
+    """Add the console flags, and pass the command a `console: Console` that follows them."""
 
     @functools.wraps(function)
     def with_console(*args: Any, **kwargs: Any) -> Any:
@@ -91,7 +91,7 @@ overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs
 
 
 def example(line: str) -> str:
-    """Return the end of a command's help, for `epilog=`: an example to copy."""
+    """Return an example to copy, as the `epilog=` of a command's help."""
     return f"\b\nExample:\n  {line}"
 
 
@@ -101,7 +101,7 @@ def print_json(document: object) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a value to what JSON has. NaN becomes null, and a result what its `to_dict` returns, or its fields."""
+    """Convert a value to JSON types. NaN becomes null, and a result becomes its `to_dict()` or its fields."""
     if isinstance(value, Message) and value.code:
         return {"code": value.code, "message": str(value)}
     if hasattr(value, "to_dict"):

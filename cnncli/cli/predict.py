@@ -71,7 +71,7 @@ def _print_line(prediction: Prediction) -> None:
 def _csv_lines() -> Callable[[Prediction], None]:
     """Print the header of a CSV in long form, and return a function that prints a prediction.
 
-    All text is quoted, because a carriage return in a name would otherwise end its line.
+    All text is quoted, because a carriage return in a name would otherwise end the line.
     """
     table = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     table.writerow(["path", "rank", "label", "probability"])

@@ -1,4 +1,4 @@
-"""How runs, plans and metrics are printed."""
+"""Print runs, plans and metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def open_named_run(name: str | Path | None, runs_dir: Path) -> RunFolder:
-    """Open a run, by default the newest finished one, and report which one it is unless `name` is its directory."""
+    """Open a run, by default the newest finished one, and report its name unless `name` is its directory."""
     run = open_run(name, runs_dir)
     if name is None or Path(name).name != run.path.name:
         log.info(f"run {run.path.name}")
@@ -37,7 +37,7 @@ def open_named_run(name: str | Path | None, runs_dir: Path) -> RunFolder:
 
 
 def print_run(run: Run, as_json: bool, console: Console) -> None:
-    """Print the metrics of a finished training on stdout, and on stderr commands to continue with."""
+    """Print the metrics of a finished run to stdout, and the next commands to stderr."""
     if as_json:
         print_json(run)
         return
@@ -73,7 +73,7 @@ def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
 
 
 def print_plan(plan: StagePlan, console: Console) -> None:
-    """Print what a stage would train, and where it would cut the classifier."""
+    """Print the layers that a stage would train, and where it would cut the classifier."""
     layers = zip(plan.trained_layers, plan.layer_parameters, strict=True)
     console.table(("trainable layer", "parameters"), [(name, f"{size:,}") for name, size in layers])
     console.print(f"trainable parameters {plan.trainable_parameters:,}, frozen {plan.frozen_parameters:,}")

@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 def command(context: click.Context, runs_dir: Path, as_json: bool, console: Console) -> None:
     """List the runs with their results.
 
-    Oldest first: name, state, mode and backbone, accuracy on the validation and the test images, the latter with its
-    95 % interval and their number, and the duration. A run is `interrupted` if its process was killed; it can be
-    resumed.
+    The oldest run comes first. Columns are name, state, mode, backbone, validation and test accuracy, the 95 %
+    interval and number of images of the latter, and the duration. A run is `interrupted` if its process was killed; it
+    can be resumed.
     """
     if context.invoked_subcommand is not None:
         return

@@ -19,8 +19,8 @@ from cnncli.terminal.console import Console
 def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Console) -> None:
     """Print the layers of a config's classifier or of a backbone.
 
-    For a config, the last column shows which layers its last stage trains. training.unfreeze and
-    backbone.output_layer take the names of layers.
+    For a config, the last column shows which layers the last stage trains. The names of layers can be used in
+    training.unfreeze and backbone.output_layer.
     """
     from cnncli.recipes.summary import summarize_backbone, summarize_config
 
@@ -30,7 +30,9 @@ def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Con
         summary = summarize_config(load_config(Path(source), overrides))
     elif overrides:
         raise click.UsageError(
-            Message("usage-options-conflict", "KEY=VALUE changes a setting of a config; a backbone has no settings.")
+            Message(
+                "usage-options-conflict", "KEY=VALUE changes a setting of a config, but a backbone has no settings."
+            )
         )
     else:
         summary = summarize_backbone(source)

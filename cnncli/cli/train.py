@@ -1,4 +1,4 @@
-"""`cnncli train`: from a config or a folder of images to a finished run."""
+"""`cnncli train`: train from a config or a folder of images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def command(
 ) -> None:
     """Train from a config or a folder of images, or resume a run.
 
-    CONFIG is a YAML file. DIR is a folder of class folders, or of train, validation and test folders, which is trained
-    on with default settings. RUN is a run directory or the name of a run: an interrupted training resumes from its last
-    checkpoint, a finished one shows its results; training.epochs=N trains the last stage further, up to N epochs.
-    Any setting can be given as KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
+    CONFIG is a YAML file. DIR is a folder of class folders, or of train, validation and test folders, to train on with
+    default settings. RUN is a run directory or the name of a run: an interrupted run resumes from its last checkpoint,
+    a finished one shows its results; training.epochs=N extends the last stage to N epochs. Any setting can be given as
+    KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
     """
     from cnncli.config.overrides import read_epochs
     from cnncli.dataset.source import read_config

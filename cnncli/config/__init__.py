@@ -1,1 +1,1 @@
-"""Settings: schema, YAML with positions, overrides, rules across settings, modes as stages."""
+"""Configs: schema, YAML with positions, overrides, rules across settings, stages of each mode."""

@@ -1,6 +1,6 @@
-"""Check a tree against the schema and find all unknown keys, missing keys, wrong types, ranges and choices.
+"""Check a tree against the schema, and find all unknown keys, missing keys, wrong types, ranges and choices.
 
-pydantic finds what is wrong; the messages come from the schema, so that a setting with several forms (a number or
+pydantic finds the problems; the messages are built from the schema, so that a setting with several forms (a number or
 `all`) has one message instead of one per form.
 """
 
@@ -26,7 +26,7 @@ _LAYER_KINDS = {kind.__name__ for kind in LAYERS.values()}
 
 
 def check(tree: Node) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the valid settings, and a problem for each other one; a list with a problem is left out as a whole."""
+    """Return the valid settings, and a problem for each invalid one; a list with a problem is omitted as a whole."""
     values = {} if tree.value is None else tree.plain()
     if isinstance(values, dict):
         values.setdefault("data", {})
@@ -47,7 +47,7 @@ def check(tree: Node) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def _location(error: ErrorDetails) -> Location:
-    """Return the names and numbers that lead to a setting, without those of the forms and parts of its value."""
+    """Return the names and numbers that lead to a setting, without pydantic's names for forms and parts of a value."""
     location = tuple(part for part in error["loc"] if part not in _LAYER_KINDS)
     if error["type"] == "extra_forbidden":
         return location
@@ -63,7 +63,7 @@ def _general_key(location: Sequence[int | str]) -> str:
 
 
 def _without(values: dict[str, Any], locations: Iterable[Location]) -> dict[str, Any]:
-    """Remove values, each with the whole list that it belongs to."""
+    """Remove values, each with the list that contains it."""
     for location in locations:
         *groups, name = map(str, takewhile(lambda part: isinstance(part, str), location))
         holder = values
@@ -74,7 +74,7 @@ def _without(values: dict[str, Any], locations: Iterable[Location]) -> dict[str,
 
 
 def _problem(tree: Node, location: Location, errors: list[ErrorDetails]) -> Problem:
-    """Return one problem for all that pydantic says about a value: one error for each form that it could have."""
+    """Combine pydantic's errors about a value, one for each form it could have, into one problem."""
     key, node = ".".join(map(str, location)), tree.nearest(map(str, location))
     kinds = {error["type"] for error in errors}
     if "extra_forbidden" in kinds:
@@ -96,7 +96,7 @@ def _problem(tree: Node, location: Location, errors: list[ErrorDetails]) -> Prob
 
 
 def _setting(location: Location, errors: list[ErrorDetails]) -> Setting | None:
-    """Return the setting at a location, or the list of an item; layers of several kinds have settings of one name."""
+    """Return the setting at a location, or the list around an item; several layer kinds have settings of one name."""
     if location and isinstance(location[-1], int):
         location = location[:-1]
     settings = settings_by_key().get(_general_key(location), [])
@@ -104,7 +104,7 @@ def _setting(location: Location, errors: list[ErrorDetails]) -> Setting | None:
 
 
 def _verdict(errors: list[ErrorDetails], value: object) -> tuple[str, str, str]:
-    """Return code, description and hint; in a setting of several forms, the form that came closest decides."""
+    """Return code, description and hint; if a setting has several forms, use the closest one."""
     kinds = {error["type"]: error for error in errors}
     if unknown := kinds.get("config-unknown-name"):
         return "config-unknown-name", unknown["msg"], unknown["ctx"]["hint"]
@@ -125,7 +125,7 @@ def _verdict(errors: list[ErrorDetails], value: object) -> tuple[str, str, str]:
 
 
 def _hint_for_unknown(location: Location) -> str:
-    """Return a hint for an unknown name; a second layer in one item of the head needs an item of its own."""
+    """Return a hint for an unknown name; each layer of the head must be its own list item."""
     *groups, name = location
     key = _general_key(groups)
     siblings = [setting.name for setting in all_settings() if setting.key.rpartition(".")[0] == key]
@@ -135,7 +135,7 @@ def _hint_for_unknown(location: Location) -> str:
 
 
 def _quotes_hint(setting: Setting, node: Node) -> str:
-    """Return a sentence if missing or superfluous quotes are all that is wrong."""
+    """Return a sentence if the only mistake is missing or superfluous quotes."""
     value = node.value
     if isinstance(value, int | float) and not isinstance(value, bool) and _accepts(setting, format_value(value)):
         in_shell = node.origin.where and node.origin.file is None
@@ -147,7 +147,7 @@ def _quotes_hint(setting: Setting, node: Node) -> str:
 
 
 def _accepts(setting: Setting, value: object) -> bool:
-    """Return whether a value is valid for a setting, whatever the other settings of its group."""
+    """Return whether a value is valid for a setting, independent of other settings in its group."""
     try:
         setting.group.model_validate({setting.name: value})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Describe the fields of the schema: accepted values in words, choices, and the settings inside a group."""
+"""Describe the fields of the schema: accepted values in words, choices, and settings inside a group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Metadata = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of a group, with its dotted key; an item of a list is `N`, as in `training.stages.N.epochs`."""
+    """A field of a group, with its dotted key; a list item is `N`, as in `training.stages.N.epochs`."""
 
     key: str
     group: type[Settings]
@@ -34,7 +34,7 @@ class Setting:
 
 
 def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Setting]:
-    """Yield every setting in the order of the schema, groups before their contents."""
+    """Yield every setting in the order of the schema, with groups before their contents."""
     for name, field in group.model_fields.items():
         setting = Setting(join(key, name), group, field)
         yield setting
@@ -44,7 +44,7 @@ def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Sett
 
 @cache
 def settings_by_key() -> Mapping[str, list[Setting]]:
-    """Return every setting by key; layers of several kinds have settings of the same key."""
+    """Return all settings by key; several layer kinds have settings with the same key."""
     found: dict[str, list[Setting]] = {}
     for setting in all_settings():
         found.setdefault(setting.key, []).append(setting)
@@ -52,7 +52,7 @@ def settings_by_key() -> Mapping[str, list[Setting]]:
 
 
 def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any, Metadata]]:
-    """Yield the types that a value may have, each with its constraints."""
+    """Yield the types that a value can have, each with its constraints."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *more = get_args(annotation)
@@ -66,7 +66,7 @@ def alternatives(annotation: Any, metadata: Metadata = ()) -> Iterator[tuple[Any
 
 
 def groups_in(field: FieldInfo) -> Iterator[tuple[str, type[Settings]]]:
-    """Yield the groups of settings that a field may contain, each with the end of its key: `.N` in a list."""
+    """Yield the groups that a field can contain, each with the suffix of its key (`.N` in a list)."""
     for kind, _ in alternatives(field.annotation):
         if _is_group(kind):
             yield "", kind
@@ -75,20 +75,20 @@ def groups_in(field: FieldInfo) -> Iterator[tuple[str, type[Settings]]]:
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:
-    """Return the words that a field offers; empty if it accepts other values only."""
+    """Return the choices of a field, or nothing if it also accepts other values."""
     found = [get_args(kind) for kind, _ in alternatives(field.annotation) if get_origin(kind) is Literal]
     return tuple(word for words in found for word in words if isinstance(word, str))
 
 
 def expectation(field: FieldInfo | Option) -> str:
-    """Describe the values that a field or an option accepts, in words that fit behind `expected`."""
+    """Describe the values that a field or an option accepts, in words that follow `expected`."""
     metadata = tuple(field.metadata) if isinstance(field, FieldInfo) else ()
     kinds = alternatives(field.annotation, metadata)
     return _own_words(metadata) or " or ".join(dict.fromkeys(_words(*kind) for kind in kinds))
 
 
 def group_words(group: type[Settings]) -> str:
-    """Return what is expected in place of something that is no group."""
+    """Describe a group, as the expectation for a value that is not a group."""
     return f"a group of settings ({', '.join(group.model_fields)})"
 
 

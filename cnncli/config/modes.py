@@ -1,4 +1,4 @@
-"""The stages that the modes feature-extraction, fine-tuning and from-scratch stand for."""
+"""The stages of the modes feature-extraction, fine-tuning and from-scratch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FINE_TUNING_LEARNING_RATE_FACTOR = 0.1
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage with all settings resolved; fields as in `StageConfig`."""
+    """A stage with all settings resolved; the fields are those of `StageConfig`."""
 
     name: str
     unfreeze: int | str
@@ -34,7 +34,7 @@ class Stage:
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
-    """Return the stages of a config in order: those it lists, else those of its mode."""
+    """Return the stages of a config in order: its listed stages, or those of its mode."""
     if config.training.stages is not None:
         return tuple(_explicit_stage(config, stage) for stage in config.training.stages)
     match config.mode:
@@ -47,7 +47,7 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
 
 
 def with_epochs(config: Config, epochs: int) -> Config:
-    """Return a copy of a config whose last stage has this number of epochs."""
+    """Return a copy of a config whose last stage has the given number of epochs."""
     stages = stages_of(config)
     if config.training.stages is None and len(stages) == 1:
         changed: dict[str, object] = {"epochs": epochs}
@@ -58,7 +58,7 @@ def with_epochs(config: Config, epochs: int) -> Config:
 
 
 def run_name(config: Config) -> str:
-    """Return the name of a config's run: its own, else one of the backbone and the mode."""
+    """Return the name of a config's run: the one it sets, or one made of backbone and mode."""
     return config.name or f"{config.backbone.name}-{config.mode}".lower()
 
 
@@ -79,7 +79,7 @@ def head_stage(config: Config) -> Stage:
 
 
 def fine_tuning_stage(config: Config) -> Stage:
-    """Return the stage that trains the head and the top of the backbone at a tenth of the learning rate.
+    """Return the stage that trains the head and the top of the backbone with a tenth of the learning rate.
 
     It is the second stage of mode fine-tuning, and the stage of `cnncli finetune`.
     """
@@ -95,12 +95,12 @@ def fine_tuning_stage(config: Config) -> Stage:
 
 
 def default_epochs(config: Config) -> int:
-    """Return the epochs of a stage if neither the stage nor `training.epochs` is set."""
+    """Return the epochs of a stage if neither the stage nor `training.epochs` sets them."""
     return FINE_TUNING_EPOCHS if config.mode == "fine-tuning" else DEFAULT_EPOCHS
 
 
 def _explicit_stage(config: Config, stage: StageConfig) -> Stage:
-    """Return a listed stage, completed from `training`; null for plateau or early stopping means off."""
+    """Return a listed stage, completed from `training`; null disables plateau or early stopping."""
     given = {name: getattr(stage, name) for name in stage.model_fields_set}
     may_be_null = {"reduce_on_plateau", "early_stopping"}
     own = {name: value for name, value in given.items() if value is not None or name in may_be_null}

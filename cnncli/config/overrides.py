@@ -1,11 +1,11 @@
-"""Settings given outside the file: `key=value` on the command line, `CNNCLI_*` in the environment, mappings in Python.
+"""Settings outside the file: `key=value` on the command line, `CNNCLI_*` in the environment, mappings in Python.
 
-An environment variable names a setting in capitals with two underscores for a dot: `CNNCLI_TRAINING__EPOCHS=3` is
-`training.epochs=3`, `CNNCLI_SEED=1` is `seed=1`. An empty variable counts as absent. `CNNCLI_CACHE` and `CNNCLI_RUNS`
-name folders and are not settings. A number in a key is an index in a list: `training.stages.0.epochs=3`.
+An environment variable is a key in capitals with two underscores for each dot: `CNNCLI_TRAINING__EPOCHS=3` is
+`training.epochs=3`, `CNNCLI_SEED=1` is `seed=1`. Empty variables are ignored. `CNNCLI_CACHE` and `CNNCLI_RUNS` name
+folders and are not settings. A number in a key is a list index: `training.stages.0.epochs=3`.
 
-Values are YAML. The value of a setting that is text, such as a path, is taken as given instead, with `#`, `: `, `~` and
-everything else that YAML would interpret; only quotes around the whole value are removed.
+Values are YAML. For settings that are text, such as a path, the value is taken literally instead, including `#`, `: `
+and `~`; only quotes around the whole value are removed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _Entry = tuple[str, str, Any]
 
 
 def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Problem]]:
-    """Return the overrides in order, and the problems with their form."""
+    """Return the overrides in order, and problems with their syntax."""
     if isinstance(overrides, Mapping):
         entries: list[_Entry] = [(f"{key}={value}", key, value) for key, value in overrides.items()]
         return _assignments("override", 2, entries, "a key such as training.epochs", is_text=False)
@@ -60,7 +60,7 @@ def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Proble
 
 
 def parse_environment(environment: Mapping[str, str] | None) -> tuple[list[Assignment], list[Problem]]:
-    """Return the settings in variables (default: of this process), groups first, and the problems with their form."""
+    """Return the settings in variables (default: of this process), groups first, and problems with their syntax."""
     environment = os.environ if environment is None else environment
     entries: list[_Entry] = [
         (f"{name}={value}", name.removeprefix(PREFIX).lower().replace("__", "."), value)
@@ -90,7 +90,7 @@ def _assignments(
 
 
 def _read_text(key: str, text: str, origin: Origin) -> tuple[Node | None, list[Problem]]:
-    """Convert the text of a value: YAML, or text as given, without quotes around all of it."""
+    """Convert the text of a value: YAML, or literal text without quotes around all of it."""
     general_key = re.sub(r"(?<=\.)[0-9]+(?=\.)", "N", key)
     settings = settings_by_key().get(general_key, ())
     kinds = {kind for setting in settings for kind, _ in alternatives(setting.field.annotation)}
@@ -108,7 +108,7 @@ def _read_text(key: str, text: str, origin: Origin) -> tuple[Node | None, list[P
 
 
 def read_epochs(overrides: Overrides) -> int | None:
-    """Return the number of epochs that the last stage of a run is to have; None: as many as it has.
+    """Return the requested number of epochs for the last stage of a run, or None to keep its number.
 
     Raises:
         ConfigError: Other settings are given for the run, or the number of epochs is not an integer above 0.
@@ -127,7 +127,7 @@ def read_epochs(overrides: Overrides) -> int | None:
 
 
 def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Message, ...]:
-    """Return a note for each variable (default: of this process) that looks like a setting but is not."""
+    """Return a note for each variable (default: of this process) that looks like a setting but is none."""
     environment = os.environ if environment is None else environment
     return tuple(
         Message(
@@ -143,7 +143,7 @@ def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Messag
 
 
 def assign(tree: Node, key: str, value: Node) -> Problem | None:
-    """Put a value into a tree, creating groups on the way, or return why the node at this place cannot contain it."""
+    """Insert a value into a tree, creating groups as needed, or return the reason why it cannot be inserted."""
     *groups, name = key.split(".")
     node: Node | None = tree
     for group in groups:
@@ -167,7 +167,7 @@ def _quote(text: str) -> str:
 
 
 def _is_setting(name: str) -> bool:
-    """Return whether a variable is certainly meant as a setting, so that a typing error in it is an error."""
+    """Return whether a variable is certainly meant as a setting, so that a typo in it is an error."""
     if not name.startswith(PREFIX) or name in FOLDERS:
         return False
     word = name.removeprefix(PREFIX).lower()

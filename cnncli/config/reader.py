@@ -1,7 +1,7 @@
 """Read a file, the command line and the environment into one checked `Config`.
 
 Precedence: command line, environment, file, default. All problems are reported together, including missing folders and
-files; images and weights are read later. No TensorFlow.
+files; images and weights are read later. Does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ def load_config(
 
 
 def load_resolved(source: str | Path) -> Config:
-    """Read a config that `dump_config` wrote, without overrides, and without requiring that its data exists."""
+    """Read a config written by `dump_config`, without overrides; its data need not exist."""
     return load_config(source, environment={}, check_paths=False)
 
 
 def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Config:
-    """Read a config, or return the defaults for a folder of images; a run is a ConfigError."""
+    """Read a config, or return the defaults for a folder of images; a run raises ConfigError."""
     if (Path(source) / "run.json").is_file():
         run = printable(source)
         text = (
-            f"{run}: a run, expected a config or a folder of images. "
-            f"`cnncli finetune {run}` continues it, `cnncli evaluate {run}` shows its metrics."
+            f"{run}: is a run directory; expected a config or a folder of images. "
+            f"Use `cnncli finetune {run}` to continue it, or `cnncli evaluate {run}` to see its metrics."
         )
         raise ConfigError(Message("config-is-run", text, path=Path(source), expected="a config or a folder of images"))
     if Path(source).is_dir():
@@ -81,14 +81,14 @@ def config_from_mapping(
 ) -> Config:
     """Return the config of nested settings, such as `{"data": {"path": "flowers"}, "training": {"epochs": 5}}`.
 
-    Relative paths are relative to the current folder. The other arguments are those of `load_config`.
+    Relative paths are relative to the current folder. For the other arguments, see `load_config`.
     """
     tree = tree_of(mapping, Origin("", Path.cwd()))
     return _resolve(tree, [], overrides, environment, check_paths)
 
 
 def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] | None = None) -> CacheConfig:
-    """Return the cache settings of this machine: its environment's, else those recorded in a run, else the defaults."""
+    """Return the cache settings of the environment, or else of a run, or else the defaults."""
     environment = os.environ if environment is None else environment
     ours = {name: value for name, value in environment.items() if name.startswith("CNNCLI_CACHE__")}
     settings = {"data": {"path": "."}, "cache": recorded.model_dump() if recorded else {}}
@@ -104,7 +104,7 @@ def _resolve(
 ) -> Config:
     """Merge the sources, check the result, and complete it.
 
-    Without a tree (the file is not YAML), problems of the other sources are still reported, but no missing settings.
+    Without a tree (the file is not YAML), problems of the other sources are still reported, but not missing settings.
     """
     whole = tree or Node({}, Origin("", Path.cwd()))
     if whole.value is None:
@@ -129,7 +129,7 @@ def _resolve(
 
 
 def _complete(values: dict[str, Any], tree: Node) -> Config:
-    """Return the config of valid values, with absolute paths and the weights of the mode."""
+    """Return the config of valid values, with absolute paths and the mode's default weights."""
     data, backbone = (values.setdefault(name, {}) or {} for name in ("data", "backbone"))
     data["path"] = absolute(str(data.get("path", ".")), tree.nearest(["data", "path"]).origin.folder)
     weights = backbone.get("weights")
@@ -141,7 +141,7 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
 
 
 def absolute(written: str, folder: Path) -> Path:
-    """Return the absolute form of a path: `~` is the home folder, and relative is relative to `folder`."""
+    """Return the absolute form of a path: `~` is the home folder, and relative paths start at `folder`."""
     path = Path(written)
     # `~somebody` without an account here, and text that cannot be a path, are taken literally.
     with suppress(RuntimeError, ValueError):

@@ -1,6 +1,6 @@
-"""Rules across settings: contradictions, settings without effect, names outside the catalogues, and notes.
+"""Rules across settings: contradictions, settings without effect, unknown names, and notes.
 
-A rule is a function that takes a `Draft` and yields problems; `RULES` lists them all.
+A rule is a function that takes a `Draft` and yields problems; `RULES` lists all rules.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from cnncli.errors import Message
 
 @dataclass(frozen=True)
 class Draft:
-    """A config as far as it is valid, together with how it was written.
+    """The valid part of a config, and how it was written.
 
     Attributes:
-        config: The complete config; a setting that was wrong has its default.
+        config: The complete config; invalid settings have their defaults.
         wrong: Keys with problems; rules ignore their values.
     """
 
@@ -37,10 +37,9 @@ class Draft:
     def problem(
         self, code: str, key: str, what: str, expected: str = "", hint: str = "", needs: tuple[str, ...] = ()
     ) -> Iterator[Problem]:
-        """Yield a problem where a setting, or the innermost group around it, was written.
+        """Yield a problem at the position of a setting, or of the innermost group around it.
 
-        Nothing is yielded if the setting, or one in `needs` on which the rule depends, has a problem of its own, or is
-        inside or around one that has.
+        Nothing is yielded if the setting itself, or one in `needs`, has a problem.
         """
         pairs = product((key, *needs), self.wrong)
         if not any(f"{one}.".startswith(f"{wrong}.") or wrong.startswith(f"{one}.") for one, wrong in pairs):
@@ -50,12 +49,12 @@ class Draft:
 
 
 def _frozen_stages(stages: tuple[Stage, ...]) -> list[str]:
-    """Return the names of the stages that train the head only."""
+    """Return the names of the stages that train only the head."""
     return [stage.name for stage in stages if stage.unfreeze == 0]
 
 
 def _in_every_stage(config: Config, name: str) -> dict[str, Any]:
-    """Return a group of `training`, and that of each stage that has its own, by key."""
+    """Return a group of `training`, and that of each stage that sets it, by key."""
     stages = enumerate(config.training.stages or ())
     own = {f"training.stages.{number}.{name}": group for number, stage in stages if (group := getattr(stage, name))}
     return {f"training.{name}": getattr(config.training, name), **own}
@@ -65,7 +64,7 @@ def _in_every_stage(config: Config, name: str) -> dict[str, Any]:
 
 
 def _contradictions(draft: Draft) -> Iterator[Problem]:
-    """Yield single settings that exclude each other."""
+    """Yield settings that exclude each other."""
     config = draft.config
     info, training = config.backbone.network, config.training
     if config.mode == "from-scratch" and config.backbone.weights != "none":
@@ -114,7 +113,7 @@ _SCHEDULES = {
 
 
 def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
-    """Return the settings that have no effect, each with the reason and what is expected instead."""
+    """Return the settings without effect, each with the reason and the expected value."""
     idle: dict[str, tuple[str, str]] = {}
     training, augmentation = config.training, config.augmentation
     mode_trains = {"feature-extraction": 0, "from-scratch": "all"}
@@ -161,7 +160,7 @@ def _optimizers(draft: Draft) -> Iterator[Problem]:
             what = f"cannot be combined with {clips[0]}"
             yield from draft.problem("config-contradiction-clipping", second, what, "only one of them", needs=(key,))
         if given.get("use_ema") is True and not given.get("ema_overwrite_frequency"):
-            what = "computes an average that never replaces the weights"
+            what = "computes an average that is never used as the weights"
             expected = "ema_overwrite_frequency as well"
             yield from draft.problem("config-contradiction-ema", f"{key}.use_ema", what, expected, needs=(key,))
 
@@ -213,7 +212,7 @@ def _notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
     if config.backbone.weights == "none" and (frozen := _frozen_stages(stages)):
         text = (
             f"stage {frozen[0]}: backbone.weights is none, so features come from random weights that stay frozen. "
-            "mode: from-scratch trains all weights."
+            "Use mode: from-scratch to train all weights."
         )
         yield Message("config-random-backbone-frozen", text, stage=frozen[0], key="backbone.weights")
     if not config.augmentation.mixes:

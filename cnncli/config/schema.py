@@ -1,8 +1,8 @@
 """The settings of a config: names, types, ranges, defaults and documentation.
 
-Together with `augmentation.settings` this is the only definition of the settings: the reader, error messages,
-`cnncli config schema` and the settings reference are generated from it. Plain pydantic, no TensorFlow. A `Config` is
-frozen; `config.reader` returns one.
+Together with `augmentation.settings`, this is the only definition of the settings; the reader, error messages,
+`cnncli config schema` and the settings reference are generated from it. Plain pydantic, without TensorFlow. A `Config`
+is frozen and is created by `config.reader`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _not_empty(path: object) -> object:
 
 
 def _name_in(names: Iterable[str], kind: str) -> AfterValidator:
-    """Return a validator that spells names, written in upper or lower case, as the catalogue does."""
+    """Return a validator that ignores case and returns names as spelled in the catalogue."""
 
     def validate(name: str) -> str:
         by_lower = {known.lower(): known for known in names}
@@ -57,7 +57,7 @@ def _name_in(names: Iterable[str], kind: str) -> AfterValidator:
 
 
 def _suggest(names: Iterable[str]) -> WithJsonSchema:
-    """Offer names to editors without forbidding others: they may be written in upper or lower case."""
+    """Suggest names to editors without forbidding others, because case is ignored."""
     return WithJsonSchema({"anyOf": [{"enum": list(names)}, {"type": "string", "minLength": 1}]})
 
 
@@ -71,7 +71,7 @@ class SplitFractions(Settings):
 
 
 class DataConfig(Settings):
-    """Images, and how they are decoded."""
+    """Images and how they are decoded."""
 
     path: Annotated[Path, BeforeValidator(_not_empty), Expected("a folder of images")] = Field(
         strict=False, json_schema_extra={"minLength": 1}
@@ -114,7 +114,7 @@ NetworkName = Annotated[
 
 
 class BackboneConfig(Settings):
-    """Pretrained network without its classification layers."""
+    """Network without its classification layers."""
 
     name: NetworkName = "EfficientNetLite0"
     """Name of a network; `cnncli backbones` lists them."""
@@ -174,7 +174,7 @@ class ActivationLayer(Settings):
 
 
 MAX_ITEMS = 100
-"""Maximum number of layers in a head and of stages in a training."""
+"""Maximum number of layers in a head, and of stages in a run."""
 
 LAYERS = {"dense": DenseLayer, "dropout": DropoutLayer, "batch_norm": BatchNormLayer, "activation": ActivationLayer}
 """Kinds of layers by the name that an item requires; the first that is written decides."""
@@ -204,7 +204,7 @@ HeadLayers = Annotated[
 
 
 class HeadConfig(Settings):
-    """Layers on top of the backbone; the output layer with one unit per class is added automatically."""
+    """Layers on top of the backbone; the output layer is added automatically."""
 
     pooling: Literal["avg", "max", "flatten"] = "avg"
     """How the last feature maps are reduced to a vector."""
@@ -286,7 +286,7 @@ class EarlyStoppingConfig(Settings):
 
 
 class BestConfig(Settings):
-    """Epoch whose weights become the model."""
+    """Selection of the epoch whose weights become the model."""
 
     monitor: Monitor = "val_loss"
     """Metric that selects the best epoch of all stages of a run."""
@@ -304,7 +304,7 @@ StageName = Annotated[
 
 
 class StageConfig(Settings):
-    """Span of training with one cut, one optimizer and one schedule. Absent settings are inherited from `training`."""
+    """Part of training with one cut, optimizer and schedule. Settings that are not set come from `training`."""
 
     name: StageName
     """Name in stages.json, in the history and on the screen."""

@@ -1,7 +1,7 @@
-"""Choose image size and network options for small images, the same for `cnncli init` and for `cnncli train DIR`.
+"""Choose image size and network options for small images, for both `cnncli init` and `cnncli train DIR`.
 
-Pretrained networks see more in small images that are enlarged moderately; a network that is trained from scratch needs
-the pixels that there are, and no more blocks than they can pass.
+Pretrained networks recognize more in small images that are moderately enlarged. A network trained from scratch uses the
+original pixels, and has only as many blocks as these allow.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ def size_for_images(info: NetworkInfo, largest_side: int, pretrained: bool = Tru
 
 
 def largest_side_of_interest(config: Config) -> int:
-    """Return a side in pixels: no image that is at least as large is small."""
+    """Return the side in pixels from which on an image is not small for the config's network."""
     return SMALL_PX + 1 if config.backbone.weights != "none" else config.backbone.network.input_size
 
 
 def adapt_to_images(config: Config, largest_side: int) -> Config:
-    """Return a config for images that are small for its network; settings that it has are kept."""
+    """Return a config for images that are small for its network; settings that are set explicitly are kept."""
     info = config.backbone.network
     if largest_side < 1 or "image_size" in config.data.model_fields_set:
         return config
     size = size_for_images(info, largest_side, pretrained=config.backbone.weights != "none")
     if size >= info.input_size:
         return config
-    text = f"images are at most {largest_side} pixels: data.image_size is {size} instead of {info.input_size}"
+    text = f"no side is longer than {largest_side} pixels, so data.image_size is {size} instead of {info.input_size}"
     log.info(Message("config-small-images", text, key="data.image_size", received=largest_side, size=size))
     data = config.data.model_copy(update={"image_size": size})
     options = config.backbone.options or (small_convnet(info, size) if "filters" in info.options else {})
@@ -50,7 +50,7 @@ def adapt_to_images(config: Config, largest_side: int) -> Config:
 
 
 def small_convnet(info: NetworkInfo, size: int) -> dict[str, Any]:
-    """Return the options of a ConvNet for an image size: as many blocks as leave at least 2 × 2 pixels."""
+    """Return the options of a ConvNet with as many blocks as leave at least 2 × 2 pixels."""
     filters = info.options["filters"].default
     blocks = max(1, size.bit_length() - 2)
     return {"filters": list(filters[:blocks]), "padding": "same"} if blocks <= len(filters) else {}

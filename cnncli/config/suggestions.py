@@ -1,4 +1,4 @@
-"""Hints for unknown settings: close names in the same group, the same name in another group, words of other tools."""
+"""Hints for unknown settings: similar names in the same group, the same name elsewhere, names from other tools."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SYNONYMS = {
 
 
 def setting_hint(name: str, group: str, siblings: Iterable[str]) -> str:
-    """Return a sentence that helps with a name that is not a setting of a group.
+    """Return a hint for a name that is not a setting of a group.
 
     Args:
         name: Name as written.
         group: Dotted key of the group; empty for the whole config.
-        siblings: Names that the group has.
+        siblings: Names in the group.
     """
     siblings, key = tuple(siblings), join(group, name)
     if key in settings_by_key():  # `training.epochs:` written as one name
@@ -55,7 +55,7 @@ def setting_hint(name: str, group: str, siblings: Iterable[str]) -> str:
 
 
 def variable_hint(word: str) -> str:
-    """Return a sentence that helps with a variable's name, without its prefix, that is not a setting.
+    """Return a hint for an environment variable that is not a setting, given its name without prefix.
 
     >>> variable_hint("TRAINING_EPOCHS"), variable_hint("EPOCH")
     ('Did you mean CNNCLI_TRAINING__EPOCHS?', 'Did you mean CNNCLI_TRAINING__EPOCHS?')
@@ -70,7 +70,7 @@ def variable_hint(word: str) -> str:
 
 
 def names_beside(path: Path) -> str:
-    """Suggest a close name in the folder of a path that does not exist, else list what is there."""
+    """Suggest a similar name in the folder of a missing path, or list the names that end with `suffixes`."""
     try:
         names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
     except OSError:

@@ -1,6 +1,6 @@
-"""Values that know where they were written, and problems reported at that place.
+"""Values with the position where they were written, and problems reported at that position.
 
-Every source of settings becomes a tree of nodes before it is checked.
+Every source of settings is converted to a tree of nodes before it is checked.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _NOTHING: Final = object()
 
 @dataclass(frozen=True)
 class Origin:
-    """The place where a value was written.
+    """The position where a value was written.
 
     Attributes:
         where: `FILE:LINE:COLUMN`, `override KEY=VALUE`, `environment NAME=VALUE`, or empty for values from Python.
-        folder: Folder to which a relative path written there is relative.
+        folder: Folder at which relative paths start.
         order: Source, line and column; sorts messages in reading order.
         file: Name of the file, or None.
     """
@@ -38,7 +38,7 @@ class Origin:
 
     @property
     def facts(self) -> dict[str, object]:
-        """The file with line and column, as facts of a message; otherwise the source."""
+        """File, line and column as facts of a message, or the source if it is not a file."""
         if self.file is None:
             return {"source": self.where} if self.where else {}
         _, line, column = self.order
@@ -47,7 +47,7 @@ class Origin:
 
 @dataclass
 class Node:
-    """A value with its origin; `value` is a dict or a list of nodes, or plain."""
+    """A value with its origin; `value` is a dict of nodes, a list of nodes, or a plain value."""
 
     value: Value
     origin: Origin = field(repr=False)
@@ -61,7 +61,7 @@ class Node:
         return self.value
 
     def child(self, name: str) -> Node | None:
-        """Return the node one step down, by name in a group or by number in a list, or None."""
+        """Return the node one level down, by name in a group or by number in a list, or None."""
         if isinstance(self.value, dict):
             return self.value.get(name)
         if isinstance(self.value, list) and name.isdecimal() and len(name) < 9:
@@ -76,7 +76,7 @@ class Node:
         return node
 
     def nearest(self, names: Iterable[str]) -> Node:
-        """Return the node to which names lead or, if it was not written, the innermost group around it."""
+        """Return the node at a path of names or, if it was not written, the innermost group around it."""
         node = self
         for name in names:
             if (below := node.child(name)) is None:
@@ -86,7 +86,7 @@ class Node:
 
 
 def tree_of(value: object, origin: Origin) -> Node:
-    """Convert a Python value (settings, mapping, list, tuple, NumPy scalar, path) to a tree with one origin."""
+    """Convert a Python value (settings, mapping, list, tuple, NumPy scalar, path) to a tree with a single origin."""
     if hasattr(value, "model_dump"):
         value = value.model_dump(exclude_unset=True)
     if hasattr(value, "tolist"):
@@ -105,13 +105,13 @@ def join(group: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a config.
+    """A problem with a config.
 
     Attributes:
         key: Dotted setting; empty if the problem is not about a setting.
-        what: Description that fits behind `key:`.
-        expected: Description of correct values that fits behind `expected`.
-        hint: Further sentence, such as `Did you mean …?`.
+        what: Description that follows `key:`.
+        expected: Description of valid values that follows `expected`.
+        hint: Additional sentence, such as `Did you mean …?`.
     """
 
     code: str
@@ -139,14 +139,14 @@ class Problem:
 
 
 def raise_all(problems: Iterable[Problem]) -> None:
-    """Raise a ConfigError if there are problems, in the order in which they stand in the sources."""
+    """Raise a ConfigError if there are problems, in the order of their positions."""
     ordered = sorted(problems, key=lambda problem: problem.origin.order)
     if ordered:
         raise ConfigError(list(dict.fromkeys(problem.message for problem in ordered)))
 
 
 def format_value(value: object) -> str:
-    """Return a value as a config would write it, on one line, shortened."""
+    """Return a value as it would be written in a config, shortened to one line."""
     return shorten(_format(value))
 
 

@@ -17,8 +17,7 @@ from cnncli.config.yaml_document import ConfigDumper
 def dump_config(config: Config) -> str:
     """Return a resolved config as YAML; reading it returns an equal config.
 
-    Left out are settings without effect, which would be refused when the file is read, and settings that a stage
-    inherits from `training`.
+    Settings without effect, which the reader refuses, and settings that a stage inherits from `training` are omitted.
     """
     return to_yaml(settings_of(config), default_flow_style=False, allow_unicode=True)
 
@@ -46,7 +45,7 @@ def describe_config(config: Config) -> str:
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """Return a config as nested dictionaries, lists and plain values, as `dump_config` writes it."""
+    """Return a config as nested dictionaries, lists and plain values, as written by `dump_config`."""
     settings = config.model_dump(mode="json")
     if config.training.stages is not None:
         settings["training"]["stages"] = [
@@ -63,7 +62,7 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 
 def differences(before: Config, now: Config) -> list[str]:
-    """Return a line for each setting that differs, with its key and both values.
+    """Return one line for each setting that differs, with its key and both values.
 
     >>> one = Config.model_validate({"data": {"path": "images"}})
     >>> differences(one, one.model_copy(update={"seed": 7}))

@@ -1,7 +1,7 @@
-"""Read YAML with positions, and report what is wrong with the text itself.
+"""Read YAML with positions, and report problems of the text itself.
 
-Configs are YAML 1.1 without its traps: `1e-3` is a number (PyYAML alone reads text); `150:150` (base 60), `010` (base
-8) and `2026-01-31` are text. `yes` and `on` are true, as in YAML 1.1. No tag creates an object.
+Configs are YAML 1.1 without its traps: `1e-3` is a number, which PyYAML alone reads as text; `150:150` (base 60), `010`
+(base 8) and `2026-01-31` are text. `yes` and `on` are true, as in YAML 1.1. No tag creates an object.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ _PLAIN = {
 
 
 class ConfigLoader(yaml.SafeLoader):
-    """Composes nodes, with the plain scalars described above."""
+    """YAML loader that composes nodes, with the plain scalars described above."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own way to replace the table
 
 
 class ConfigDumper(yaml.SafeDumper):
-    """Writes text that `ConfigLoader` reads back equal, quoting whatever another YAML reader would not take as text."""
+    """YAML dumper whose output `ConfigLoader` reads back unchanged, with quotes around text that others misread."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Put text with line breaks in double quotes and escape them: PyYAML loses the rare ones in other styles."""
+    """Write text with line breaks in double quotes with escapes; PyYAML loses rare line breaks in other styles."""
     style = '"' if any(character in text for character in "\n\r\x85\u2028\u2029") else None
     return dumper.represent_scalar(f"{_TAG}str", text, style=style)
 
@@ -72,7 +72,12 @@ for _name, (_pattern, _first) in _PLAIN.items():
 
 
 def read_document(source: Path, expected: str = "a config in YAML") -> tuple[Node | None, list[Problem]]:
-    """Read a file that is `expected` there; the tree is None if it cannot be read or is not YAML."""
+    """Read a file; the tree is None if it cannot be read or is not YAML.
+
+    Args:
+        source: The file.
+        expected: Description of what the file may be, for the message if it does not exist.
+    """
     folder, name = source.parent.absolute(), printable(source)
     whole = Origin(name, folder, file=source)
 
@@ -97,11 +102,11 @@ def read_document(source: Path, expected: str = "a config in YAML") -> tuple[Nod
 
 
 def parse(text: bytes | str, place: Place, key: str = "") -> tuple[Node | None, list[Problem]]:
-    """Parse one YAML document; the tree is None if the text is not YAML, and holds null for an empty text.
+    """Parse one YAML document; the tree is None if the text is not YAML, and contains null for an empty text.
 
     Args:
         text: The document; bytes are UTF-8 (or UTF-16 with a byte order mark).
-        place: Returns the origin of a position; None is the text as a whole.
+        place: Returns the origin of a position, or of the whole text for None.
         key: Dotted setting whose value the document is; empty for a whole config.
     """
     code, hint, mark = "config-not-yaml", "", None
@@ -140,7 +145,7 @@ class _Converter:
         self.n_values = 0
 
     def convert(self, node: yaml.Node, key: str, origin: Origin) -> Node:
-        """Convert a node and everything below it; `origin` is the place of its key, or of the item in a list."""
+        """Convert a node and its contents; `origin` is the position of its key or list item."""
         self.n_values += 1
         if self.n_values > MAX_VALUES:  # aliases multiply values, and one that contains itself would never end
             raise RecursionError
@@ -181,7 +186,7 @@ class _Converter:
         return {**merged, **own}
 
     def _merged(self, node: yaml.Node, key: str) -> dict[str, Node]:
-        """Return the entries that `<<` adds; of several mappings, the first that has a name wins."""
+        """Return the entries that `<<` adds; if several mappings have a name, the first takes precedence."""
         found = self.convert(node, key, self.place(node.start_mark))
         entries: dict[str, Node] = {}
         for source in found.value if isinstance(found.value, list) else [found]:
@@ -196,7 +201,11 @@ class _Converter:
 
 
 def _scalar_value(node: yaml.ScalarNode) -> Scalar:
-    """Return the value of a scalar; a ValueError if it does not fit its tag, or has more digits than Python reads."""
+    """Return the value of a scalar.
+
+    Raises:
+        ValueError: The text does not match its tag, or has more digits than Python can parse.
+    """
     try:
         value: Scalar = yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, LookupError) as error:

@@ -1,4 +1,4 @@
-"""From a folder of images to a manifest for training or evaluation, or to a report."""
+"""Build the manifest of a folder of images, for training or evaluation, or a report on it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def build_manifest(data: DataConfig, seed: int, console: Console | None = None) 
     validation is taken from train. Both are drawn with the seed. Identical and similar images stay together.
 
     Args:
-        data: settings of the data.
-        seed: seed of the split.
-        console: shows progress.
+        data: Settings of the data.
+        seed: Seed of the split.
+        console: Console for progress.
 
     Raises:
-        DataError: everything that is wrong, a message each.
+        DataError: All problems, one message each.
     """
     dataset = read_dataset(data, seed, console)
     issues: list[Issue] = []
@@ -58,22 +58,22 @@ def build_manifest(data: DataConfig, seed: int, console: Console | None = None) 
 def manifest_of_folder(
     data: DataConfig, classes: Sequence[str], allow_missing: bool = False, console: Console | None = None
 ) -> Manifest:
-    """Build the manifest of another folder for a classifier that knows `classes`; all images are in the split test.
+    """Build the manifest of a different folder for a classifier; all images are in the test split.
 
     Args:
-        data: its path is the folder, whose test folder is taken if it has split folders, else all its class folders.
-        classes: classes of the classifier, matched by name.
-        allow_missing: accept that some of them do not occur.
-        console: shows progress.
+        data: Settings with the folder as path: its test folder is used, or all class folders if it has no splits.
+        classes: Classes of the classifier, matched by name.
+        allow_missing: Whether some of the classes may be missing.
+        console: Console for progress.
 
     Raises:
-        DataError: everything that is wrong, a message each.
+        DataError: All problems, one message each.
     """
     found = read_folders(data.path)
     split = "test" if found.has_splits else UNSPLIT
     if split not in found.folders:
         others = ", ".join(printable(folder) for folder in found.folders.values())
-        text = f"{printable(found.root)}: no test folder; name one of its other splits: {others}"
+        text = f"{printable(found.root)}: no test folder; pass one of the split folders instead: {others}"
         raise DataError(Message("data-no-test-folder", text, path=found.root))
     chosen = [one for one in found.records if one.split == split]
     dataset = Dataset(found, verify_records(found, chosen, data.max_pixels, console), data)
@@ -86,15 +86,15 @@ def manifest_of_folder(
 
 
 def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[str, Any], tuple[Issue, ...]]:
-    """Describe a folder and check it as a training with the default settings would.
+    """Describe a folder, and check it as training with default settings would.
 
     Returns:
-        The report as `data check --json` prints it, and the issues, of which the report has the texts. Everything but
-        `unreadable` and `left_out` is about readable images. Of identical files across splits, or with two labels in
-        one split, the first of each is listed.
+        The report, as printed by `data check --json`, and the issues whose texts it contains. Everything except
+        `unreadable` and `left_out` covers readable images. Of identical files across splits, or with two labels in one
+        split, the first of each is listed.
 
     Raises:
-        DataError: there is no such folder; everything else is an issue.
+        DataError: There is no such folder; all other problems are issues.
     """
     from cnncli.config.schema import DataConfig
 
@@ -128,7 +128,7 @@ def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[s
 
 
 def _class_issues(dataset: Dataset, split: str, classes: Sequence[str], allow_missing: bool) -> Iterator[Issue]:
-    """Yield what keeps the images from being evaluated with a classifier that knows `classes`."""
+    """Yield problems that prevent evaluation with a classifier that has the given classes."""
     folder, filled = dataset.found.folders[split], {one.label for one in dataset.good}
     unknown = tuple(name for name in dataset.found.classes[split] if name not in classes)
     if unknown:
@@ -145,7 +145,7 @@ def _raise_errors(issues: Sequence[Issue]) -> None:
 
 
 def _row(image: ImageRecord) -> ImageRecord:
-    """Drop what is only needed to compare images: a manifest of a million rows stays in memory."""
+    """Drop facts that are only needed to compare images, so that a million rows fit in memory."""
     facts = image.facts
     return replace(image, facts=ImageFacts(facts.digest, facts.size_bytes, facts.width, facts.height))
 

@@ -1,6 +1,6 @@
 """Dataset checks, shared by `train` and `data check`.
 
-A check is a function that takes a `Dataset` and yields issues. To add one, write the function, put it into
+A check is a function that takes a `Dataset` and yields issues. To add one, write the function, add it to
 `FOLDER_CHECKS` or `SPLIT_CHECKS`, and word its code in `issues.py`.
 """
 
@@ -29,12 +29,12 @@ Check = Callable[[Dataset], Iterator[Issue]]
 
 
 def source_issues(dataset: Dataset) -> Iterator[Issue]:
-    """Yield what the label source found wrong with itself."""
+    """Yield the issues that the label source found."""
     yield from dataset.found.issues
 
 
 def missing_classes(dataset: Dataset) -> Iterator[Issue]:
-    """Yield splits without class folders, a missing train split, and data of fewer than two classes."""
+    """Yield splits without class folders, a missing train split, and datasets with fewer than two classes."""
     found = dataset.found
     for split, folder in found.folders.items():
         if not found.classes[split]:
@@ -61,7 +61,7 @@ def empty_classes(dataset: Dataset) -> Iterator[Issue]:
 
 
 def different_classes(dataset: Dataset) -> Iterator[Issue]:
-    """Yield splits whose classes are not those of the first split. Classes are matched by name."""
+    """Yield splits whose classes differ from those of the first split, matched by name."""
     found = dataset.found
     first, *others = found.folders
     expected = found.classes[first]
@@ -75,7 +75,7 @@ def different_classes(dataset: Dataset) -> Iterator[Issue]:
 
 
 def splits_without_effect(dataset: Dataset) -> Iterator[Issue]:
-    """Yield fractions that were set although the split is a folder, or is not drawn next to split folders."""
+    """Yield fractions that are set for a split that has a folder, or that is never drawn next to split folders."""
     found, fractions = dataset.found, dataset.data.splits
     usual = type(fractions)()
     for name in ("validation", "test"):
@@ -85,7 +85,7 @@ def splits_without_effect(dataset: Dataset) -> Iterator[Issue]:
 
 
 def unreadable_images(dataset: Dataset) -> Iterator[Issue]:
-    """Yield unreadable images, as errors or as the number of those that are left out."""
+    """Yield an error for each unreadable image, or a note with the number of those left out."""
     if dataset.bad and dataset.data.on_bad_image == "skip":
         yield note("data-skipped-images", n=len(dataset.bad))
     elif dataset.bad:
@@ -108,7 +108,7 @@ def leaked_images(dataset: Dataset) -> Iterator[Issue]:
 
 
 def contradicting_labels(dataset: Dataset) -> Iterator[Issue]:
-    """Yield identical images that have two labels within a split."""
+    """Yield identical images with two labels in one split."""
     found = across_labels(dataset.identical)
     if found:
         yield warning("data-two-labels", *(one.path for one in found[0]), n=len(found))
@@ -124,7 +124,7 @@ def similar_class_names(dataset: Dataset) -> Iterator[Issue]:
 
 
 def left_out_files(dataset: Dataset) -> Iterator[Issue]:
-    """Yield classes of which many files are left out that are photographs, in formats that are not read."""
+    """Yield classes with many photographs that are left out because their format cannot be read."""
     found = dataset.found
     sizes = Counter((one.split, one.label) for one in dataset.images)
     for (split, label), reasons in found.left_out_of_class.items():
@@ -136,7 +136,7 @@ def left_out_files(dataset: Dataset) -> Iterator[Issue]:
 
 
 def narrow_ranges(dataset: Dataset) -> Iterator[Issue]:
-    """Yield 16-bit datasets of which no image uses more than 14 bits, such as 12-bit microscopy."""
+    """Yield datasets of 16-bit images that use at most 14 bits, such as 12-bit microscopy."""
     deep = [one for one in dataset.good if one.facts.peak]
     peak = max((one.facts.peak for one in deep), default=0)
     if deep and dataset.data.range is None and peak <= NARROW_PEAK:
@@ -145,7 +145,7 @@ def narrow_ranges(dataset: Dataset) -> Iterator[Issue]:
 
 
 def split_issues(dataset: Dataset) -> Iterator[Issue]:
-    """Yield what the draw of splits reports: classes that are too small, or what was drawn."""
+    """Yield the issues of drawing splits: classes that are too small, or what was drawn."""
     # If classes are missing or empty, the sizes of the others do not matter.
     if not run_checks(dataset, LAYOUT_CHECKS):
         yield from dataset.assigned.issues
@@ -171,7 +171,7 @@ def similar_images(dataset: Dataset) -> Iterator[Issue]:
 
 
 def few_images(dataset: Dataset) -> Iterator[Issue]:
-    """Yield classes with few images to train on."""
+    """Yield classes with few training images."""
     training = sorted(dataset.counts()["train"].items(), key=lambda item: item[1])
     small = {label: n for label, n in training if 0 < n < FEW_IMAGES}
     if small:
@@ -179,7 +179,7 @@ def few_images(dataset: Dataset) -> Iterator[Issue]:
 
 
 def uneven_classes(dataset: Dataset) -> Iterator[Issue]:
-    """Yield splits whose largest class has several times the images of the smallest."""
+    """Yield splits whose largest class has several times as many images as the smallest."""
     for split, counts in dataset.counts().items():
         filled = sorted((n, label) for label, n in counts.items() if n)
         if filled and filled[-1][0] >= UNEVEN_RATIO * filled[0][0]:
@@ -191,10 +191,10 @@ def uneven_classes(dataset: Dataset) -> Iterator[Issue]:
 
 
 def class_distributions(dataset: Dataset) -> Iterator[Issue]:
-    """Yield splits whose class fractions differ from train by a large ratio and more than chance explains.
+    """Yield splits whose class fractions differ from train by a large ratio that chance does not explain.
 
-    The standard error is that of a difference of two binomial fractions; a class of 1 % in a split of 100 images that
-    has none of 2,000 in train is not worth a warning.
+    The standard error is that of a difference of two binomial fractions. No warning is given if, for example, a class
+    with 1 % in a split of 100 images is absent from 2,000 training images.
     """
     (_, training), *others = dataset.counts().items()
     n_training = sum(training.values())
@@ -214,7 +214,7 @@ def class_distributions(dataset: Dataset) -> Iterator[Issue]:
 
 
 def swapped_splits(dataset: Dataset) -> Iterator[Issue]:
-    """Yield splits with more images than train."""
+    """Yield splits with clearly more images than train."""
     (_, training), *others = dataset.counts().items()
     n_training = sum(training.values())
     for split, counts in others:
@@ -253,25 +253,25 @@ SPLIT_CHECKS: tuple[Check, ...] = (
 
 
 def run_checks(dataset: Dataset, checks: Sequence[Check]) -> list[Issue]:
-    """Return the issues that checks find, in order."""
+    """Return the issues that the checks find, in order."""
     return [issue for check in checks for issue in check(dataset)]
 
 
 def _renamed(missing: Iterable[str], additional: Iterable[str]) -> str:
-    """Return which additional classes seem to be the missing ones under another name."""
+    """Return hints about additional classes that seem to be missing classes under a different name."""
     plain = {_plain_name(name).rstrip("s"): name for name in additional}
     pairs = [(name, plain.get(_plain_name(name).rstrip("s"))) for name in missing]
     return "".join(f'. "{other}" is probably "{name}"' for name, other in pairs if other is not None)
 
 
 def _plain_name(name: str) -> str:
-    """Return a name without case, spaces, separators and differences in the encoding of accents."""
+    """Return a name without case, spaces, separators and differences in how accents are encoded."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     kept = [sign for place, sign in enumerate(plain) if sign not in " _\t" and (sign != "-" or not place)]
     return "".join(kept) or plain
 
 
 def _fix_command(dataset: Dataset) -> str:
-    """Return the advice to move images together, if there are split folders to move them between."""
+    """Return the advice to move similar images into one split, if there are split folders."""
     command = f"cnncli data check {shlex.quote(str(dataset.found.root))} --fix-splits"
-    return f"; `{command}` moves them together" if dataset.found.has_splits else ""
+    return f"; `{command}` moves each group into one split" if dataset.found.has_splits else ""

@@ -1,4 +1,4 @@
-"""The commented config for a folder of images that `cnncli init` writes."""
+"""Write the commented config of `cnncli init` for a folder of images."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Counts = Mapping[str, int]
 
 
 def template_for(report: Mapping[str, Any], path: str, config_name: str = "config.yaml") -> str:
-    """Return the text of a config.
+    """Return the text of a commented config for a dataset.
 
     Args:
-        report: Facts about the images, as `report_on_folder` returns them.
+        report: Report on the images, from `report_on_folder`.
         path: Path of the folder as written in the config.
-        config_name: Name of the file, for the commands in its first lines.
+        config_name: Name of the config file, used in the commands at its top.
     """
     counts = {split: by_class for split, by_class in report["counts"].items() if by_class}
     training = counts.get("train") or next(iter(counts.values()))
@@ -92,7 +92,7 @@ def _head(report: Mapping[str, Any], counts: Mapping[str, Counts], training: Cou
 def _data(
     report: Mapping[str, Any], counts: Mapping[str, Counts], training: Counts, network: NetworkInfo
 ) -> Iterator[Row]:
-    """Yield the settings of the data after its path."""
+    """Yield the data settings after the path."""
     width, height = report["width"], report["height"]
     size = size_for_images(network, max(width["max"], height["max"]))
     size_remark = "pixels, the default of the network; 160 takes half as long"

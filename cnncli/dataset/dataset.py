@@ -1,4 +1,4 @@
-"""A dataset as the checks and the manifest see it: found, verified, and assigned to splits."""
+"""A dataset for the checks and the manifest: found, verified, and assigned to splits."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Dataset:
     """A verified dataset.
 
     Attributes:
-        found: what the label source found.
-        images: its records with facts, unreadable ones included.
-        data: settings of the config.
-        seed: seed of the splits that are drawn.
-        console: shows progress.
+        found: Result of the label source.
+        images: Its records with facts, including unreadable images.
+        data: Settings of the config.
+        seed: Seed for drawing splits.
+        console: Console for progress.
     """
 
     found: LabeledImages
@@ -57,11 +57,11 @@ class Dataset:
 
     @cached_property
     def assigned(self) -> SplitImages:
-        """Readable images in their final splits; compares all images when first used."""
+        """Readable images in their final splits; all images are compared at the first access."""
         return assign_splits(self.found, self.good, self.data.splits, self.seed, self.console)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of readable images by final split and class; the training split comes first."""
+        """Return the number of readable images by final split and class, with the training split first."""
         images, labels = self.assigned.images, sorted({one.label for one in self.good})
         return count_images(images, dict.fromkeys(["train", *(one.split for one in images)], labels))
 
@@ -70,7 +70,7 @@ def read_dataset(data: DataConfig, seed: int = 0, console: Console | None = None
     """Find and verify the images of a config's data.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: There is no such folder.
     """
     found = read_folders(data.path)
     images = verify_records(found, found.records, data.max_pixels, console)
@@ -80,7 +80,7 @@ def read_dataset(data: DataConfig, seed: int = 0, console: Console | None = None
 
 
 def _without_small_classes(found: LabeledImages, images: list[ImageRecord], minimum: int) -> list[ImageRecord]:
-    """Leave out classes with fewer readable images than the minimum, in all splits together."""
+    """Leave out classes with fewer readable images, over all splits, than the minimum."""
     sizes = Counter(one.label for one in images if one.facts.problem is None)
     small = {label: sizes[label] for label in found.labels if sizes[label] < minimum}
     if not small:

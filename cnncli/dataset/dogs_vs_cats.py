@@ -1,7 +1,7 @@
-"""Dogs vs. Cats in its published forms, arranged into train, validation and test folders of class folders.
+"""Arrange Dogs vs. Cats in any of its published forms into train, validation and test folders of class folders.
 
-Kaggle has flat `cat.0.jpg` and `dog.0.jpg`, in a folder, a zip or a zip within a zip; Microsoft has
-`PetImages/Cat/0.jpg` with some broken files; courses distribute split folders.
+Kaggle distributes flat `cat.0.jpg` and `dog.0.jpg` in a folder, a zip or a zip within a zip, Microsoft
+`PetImages/Cat/0.jpg` with some damaged files, and courses split folders.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Files = Mapping[str, Callable[[], bytes]]
 
 @dataclass(frozen=True)
 class LabeledFile:
-    """A file of the download that should be a cat or a dog."""
+    """A file of the download whose name is that of a cat or a dog."""
 
     source: str  # its name in the download
     label: str
@@ -54,12 +54,12 @@ class LabeledFile:
 
 @contextmanager
 def files_of(source: Path, scratch: Path) -> Iterator[Files]:
-    """Yield the files of a folder or zip; those that cannot be read raise one of `ARCHIVE_ERRORS` when they are read.
+    """Yield the files of a folder or zip. Reading an unreadable file raises one of `ARCHIVE_ERRORS`.
 
-    Hidden files are left out. Zips inside the zip are unpacked into the folder `scratch`.
+    Hidden files are skipped. Zips inside the zip are unpacked into the folder `scratch`.
 
     Raises:
-        DataError: the source does not exist or is not a zip.
+        DataError: The source does not exist or is not a zip.
     """
     with ExitStack() as archives:
         try:
@@ -95,7 +95,7 @@ def label_files(names: Iterable[str]) -> list[LabeledFile]:
 
 
 def verify_files(files: Files, found: Sequence[LabeledFile], console: Console) -> dict[str, LabeledFile]:
-    """Read and fully decode every file once; return the readable ones by SHA-256, and report the others."""
+    """Read and fully decode every file once; return readable files by SHA-256, and report the others."""
     good: dict[str, LabeledFile] = {}
     n_copies = 0
     with console.progress(len(found), "images") as bar:
@@ -116,12 +116,12 @@ def verify_files(files: Files, found: Sequence[LabeledFile], console: Console) -
 def select_files(
     good: Mapping[str, LabeledFile], sizes: Mapping[str, int], seed: int
 ) -> dict[tuple[str, str], list[LabeledFile]]:
-    """Draw the images of each split and class with the seed; names do not matter.
+    """Draw the images of each split and class with the seed, independent of their names.
 
-    Images that are in splits already stay in them, so that test images are never trained on.
+    Images that are already in splits stay in them, so that test images are never used for training.
 
     Raises:
-        DataError: there are too few.
+        DataError: There are too few images.
     """
     ranked = [good[digest] for digest in sorted(good, key=lambda digest: key_of("prepare", seed, digest))]
     is_arranged = any(one.split for one in ranked)
@@ -162,7 +162,7 @@ def _facts(files: Files, one: LabeledFile) -> ImageFacts:
 
 
 def _unique(names: Iterable[str]) -> Iterator[str]:
-    """Yield the names, shortened if they are long, and numbered if one occurs again in upper or lower case."""
+    """Yield the names, shortened if they are long, and numbered if they repeat (ignoring case)."""
     taken: set[str] = set()
     for name in names:
         stem, dot, suffix = name.rpartition(".")
@@ -202,7 +202,7 @@ def _is_visible(name: str) -> bool:
 
 
 def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, scratch: Path, source: Path) -> Path:
-    """Unpack a zip inside a zip into a file with a safe name."""
+    """Unpack a zip inside a zip to a file with a safe name."""
     others = [path.stat().st_size for path in scratch.iterdir()]
     if len(others) == MOST_ZIPS:
         raise ArchiveRefusedError(f"it has more than {MOST_ZIPS} zips")

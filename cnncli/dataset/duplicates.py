@@ -1,4 +1,4 @@
-"""Identical files, similar images, and groups of images that belong on one side of every split."""
+"""Identical files, similar images, and groups of images that must stay in the same split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CROWD_FRACTION = 0.1  # more than `CROWD` different images that are more than th
 
 
 def identical(images: Iterable[ImageRecord]) -> list[Group]:
-    """Return the groups of two and more images with the same bytes, in the order of their first members."""
+    """Return groups of at least two images with the same bytes, in the order of their first members."""
     groups: dict[str, list[ImageRecord]] = defaultdict(list)
     for image in images:
         groups[image.digest].append(image)
@@ -27,12 +27,12 @@ def identical(images: Iterable[ImageRecord]) -> list[Group]:
 
 
 def across_splits(groups: Iterable[Group]) -> list[Group]:
-    """Return the first image of each split for each group that is in several splits."""
+    """Return the first image of each split, for each group that is in several splits."""
     return _firsts(groups, lambda one: one.split)
 
 
 def within_splits(groups: Iterable[Group]) -> list[Group]:
-    """Return the parts of groups that have two and more members in one split."""
+    """Return the parts of groups that have at least two members in one split."""
     parts = [
         tuple(one for one in group if one.split == split)
         for group in groups
@@ -42,18 +42,18 @@ def within_splits(groups: Iterable[Group]) -> list[Group]:
 
 
 def across_labels(groups: Iterable[Group]) -> list[Group]:
-    """Return the first image of each label for each group that has several labels within one split."""
+    """Return the first image of each label, for each group with several labels in one split."""
     return _firsts(within_splits(groups), lambda one: one.label)
 
 
 def _firsts(groups: Iterable[Group], key: Callable[[ImageRecord], str]) -> list[Group]:
-    """Return the first image for each value of a key, for each group that has several values."""
+    """Return the first image for each value of a key, for each group with several values."""
     found = [tuple({key(one): one for one in reversed(group)}.values())[::-1] for group in groups]
     return [group for group in found if len(group) > 1]
 
 
 def similar(images: Sequence[ImageRecord], pools: Collection[str] = (), console: Console | None = None) -> Similar:
-    """Find similar images in different splits, or within one of `pools`; identical files are left out."""
+    """Find similar images in different splits or within one of `pools`, except identical files."""
     distinct = {(one.split, one.digest): place for place, one in reversed(list(enumerate(images)))}
     places: dict[str, list[int]] = {one.split: [] for one in images}
     for place in sorted(distinct.values()):
@@ -66,13 +66,13 @@ def similar(images: Sequence[ImageRecord], pools: Collection[str] = (), console:
 
 
 def inseparable(digests: Sequence[str], labels: Sequence[str], alike: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Group images that must not be divided between splits: identical and similar ones.
+    """Group images that must not be divided between splits because they are identical or similar.
 
-    If many images of a class look alike, such as those of one scene, only identical ones form a group: kept together,
-    they would leave a split with nothing but images unlike them.
+    If many images of a class are similar, such as images of one scene, only identical ones form a group. Otherwise a
+    split would be left only with images unlike them.
 
-    `alike` has the indexes of similar images. Returned are the indexes of all images in groups, in the order of their
-    first members.
+    `alike` has the indexes of similar images. Returns the indexes of all images in groups, in the order of their first
+    members.
 
     >>> inseparable(["a", "b", "a", "c"], ["x"] * 4, [(1, 3)])
     [[0, 2], [1, 3]]
@@ -91,7 +91,7 @@ def inseparable(digests: Sequence[str], labels: Sequence[str], alike: Iterable[t
 
 
 def _connected(n: int, links: Iterable[tuple[int, int]]) -> list[int]:
-    """Return for each of n places the first place it is connected to, over any number of links."""
+    """Return for each of n items the first item it is connected to, directly or through others."""
     parents = list(range(n))
 
     def root(place: int) -> int:

@@ -1,11 +1,12 @@
 """Move identical and similar images into one split.
 
-A group goes to the first of train, validation and test in which it is found: what stays in test was seen nowhere else.
-If that would take more than half of a class from a split, or move something behind a link, the group goes to the last
-of its splits instead; if that fails too, it stays. So does a group with two labels, which people have to judge.
+A group moves to the first of train, validation and test that contains one of its images, so that the test split keeps
+only images that are in no other split. If that would take more than half of a class from a split, or move a file behind
+a link, the group moves to the last of its splits instead, or stays if that fails, too. Groups with two labels also
+stay, because people must decide which label is right.
 
-A move is a hard link and then the removal of the old name, so it never overwrites a file. A call that is killed leaves
-at most one image under both names; the next call finishes.
+A move creates a hard link and then removes the old name, so it never overwrites a file. If the process is killed, at
+most one image has both names; the next call completes the move.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from cnncli.terminal.console import Console
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An image that changes its split: `source` and `target` are absolute paths."""
+    """An image that changes its split; `source` and `target` are absolute paths."""
 
     source: Path
     target: Path
 
 
 def plan_moves(folder: Path, console: Console | None = None) -> tuple[list[Move], list[Message]]:
-    """Plan the moves after which no group is in two splits, as far as the rules allow.
+    """Plan moves after which no group is in two splits, as far as the rules allow.
 
     Returns:
-        The moves, and a message about each group that stays in several splits.
+        The moves, and a message for each group that stays in several splits.
 
     Raises:
-        DataError: there is no such folder, or it has no split folders.
+        DataError: There is no such folder, or it has no split folders.
     """
     from cnncli.config.schema import DataConfig
 
@@ -51,7 +52,7 @@ def plan_moves(folder: Path, console: Console | None = None) -> tuple[list[Move]
     near = similar(images, SPLITS, console)
     planner = _Planner(found, images)
     if not near.is_complete:
-        text = "too many images, or too many similar ones, to compare: only identical images are moved"
+        text = "too many images or too many similar pairs to compare; only identical images are moved"
         planner.left.append(Message("data-fix-identical-only", text))
     alike = [(one, other) for one, other, _ in near.pairs] if near.is_complete else []
     for group in inseparable([one.digest for one in images], [one.label for one in images], alike):
@@ -60,7 +61,7 @@ def plan_moves(folder: Path, console: Console | None = None) -> tuple[list[Move]
 
 
 def carry_out(moves: Sequence[Move]) -> list[Message]:
-    """Move the images; return a message about each that could not be moved."""
+    """Move the images, and return a message for each one that could not be moved."""
     problems = []
     for move in moves:
         try:
@@ -101,7 +102,7 @@ def _is_same_file(source: Path, target: Path) -> bool:
 
 
 class _Planner:
-    """Plans group after group, and keeps account of what remains of each class of each split."""
+    """Plans moves group by group, and tracks the number of images left in each class of each split."""
 
     def __init__(self, found: LabeledImages, images: Sequence[ImageRecord]) -> None:
         self.moves: list[Move] = []
@@ -112,7 +113,7 @@ class _Planner:
         self._taken: set[str] = set()
 
     def add(self, members: Sequence[ImageRecord]) -> None:
-        """Plan the moves of a group, or the message that it stays."""
+        """Plan the moves of a group, or add a message that it stays."""
         splits = [split for split in SPLITS if any(one.split == split for one in members)]
         if len(splits) < 2:
             return
@@ -145,7 +146,7 @@ class _Planner:
         return None
 
     def _free_path(self, path: Path, source: Path) -> Path:
-        """Return the first free path among name, name-2, name-3, …, or one that already is a link to the source."""
+        """Return the first of name, name-2, name-3, … that is free or already a link to the source."""
         number, free = 1, path
         while not _is_same_file(source, free) and (os.path.lexists(free) or os.fspath(free).casefold() in self._taken):
             number += 1

@@ -1,4 +1,4 @@
-"""Issues of a dataset: what the checks find, and how it is worded."""
+"""Issues found by dataset checks, and their wording."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MAX_NAMES = 5  # maximum number of names in a list; more are abbreviated
 
 @dataclass(frozen=True)
 class Issue:
-    """One finding about a dataset.
+    """A finding about a dataset.
 
     Attributes:
-        severity: see the functions below, which create issues.
-        code: code of the message.
-        paths: files and directories concerned, most important first.
-        facts: values for the wording and for programs, as JSON has them.
+        severity: Severity; see the functions below, which create issues.
+        code: Code of the message.
+        paths: Files and folders concerned, most important first.
+        facts: Values for the wording and for programs, in JSON types.
     """
 
     severity: Severity
@@ -40,7 +40,7 @@ class Issue:
         return Message(self.code, text, **{**self.facts, **path})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the issue as `data check --json` prints it."""
+        """Return the issue as printed by `data check --json`."""
         return {
             "severity": self.severity,
             "code": self.code,
@@ -56,12 +56,12 @@ def error(code: str, *paths: Path, **facts: Any) -> Issue:
 
 
 def warning(code: str, *paths: Path, **facts: Any) -> Issue:
-    """Return an issue that is probably a mistake, or inflates metrics."""
+    """Return an issue that is probably a mistake or inflates metrics."""
     return Issue("warning", code, paths, facts)
 
 
 def note(code: str, *paths: Path, **facts: Any) -> Issue:
-    """Return an issue that is worth knowing."""
+    """Return an issue that the user should know about."""
     return Issue("note", code, paths, facts)
 
 
@@ -71,7 +71,7 @@ def messages_of(issues: Iterable[Issue], severity: Severity) -> list[Message]:
 
 
 def _text(value: object, separator: str = ", ") -> str:
-    """Return a fact as text that is safe on a terminal: lists are abbreviated, and large integers have commas."""
+    """Format a fact for a terminal: lists are abbreviated, and large integers have commas."""
     if isinstance(value, Mapping):
         value = tuple(f"{name} {_text(one)}" for name, one in value.items())
     if isinstance(value, tuple):
@@ -85,38 +85,38 @@ def _text(value: object, separator: str = ", ") -> str:
 _WORDING: Mapping[str, str] = {
     "data-folder-unreadable": "{path}: {reason}",
     "data-duplicate-split": "{path}: {first}/ and {second}/ are both the {split} split; keep one",
-    "data-no-class-folders": "{path}: no class folders (images found: {n}); put those of each class into one folder",
+    "data-no-class-folders": "{path}: no class folders (images found: {n}); put each class into its own folder",
     "data-empty-class": "{path}: no readable image in this class",
-    "data-no-train-split": "{path}: has the splits {splits} but no train folder",
-    "data-classes-differ": "{path}: other classes than {other}. Missing: {missing}. Additional: {additional}{renamed}",
+    "data-no-train-split": "{path}: has split folders ({splits}) but no train folder",
+    "data-classes-differ": "{path}: classes differ from {other}. Missing: {missing}. Extra: {additional}{renamed}",
     "data-single-class": "{path}: only one class, {label}; at least two are needed{hint}",
-    "data-class-unknown": "{path}: classes that the run does not know: {labels}; it knows {known}",
-    "data-class-absent": "{path}: no images of classes that the run knows: {labels}{hint}",
-    "data-class-too-small": "{path}: classes too small to give an image to each of {splits}: {counts}. {remedies}",
-    "data-bad-images": "images that cannot be read: {n}; data.on_bad_image=skip leaves them out",
+    "data-class-unknown": "{path}: classes unknown to this run: {labels}; it was trained on {known}",
+    "data-class-absent": "{path}: no images of these classes of the run: {labels}{hint}",
+    "data-class-too-small": "{path}: classes with too few images for the splits {splits}: {counts}. {remedies}",
+    "data-bad-images": "unreadable images: {n}; use data.on_bad_image=skip to leave them out",
     "data-leak": "{paths}: the same image in {splits}, labeled {labels}",
-    "data-leaks": "images that are in several splits: {n}; data.allow_leakage=true accepts them{fix}",
-    "data-split-without-effect": "{key}: has no effect (received {received}), as {path} has split folders; remove it",
-    "data-all-classes-left-out": "{path}: fewer than two classes have at least data.min_images={minimum} images",
+    "data-leaks": "images in several splits: {n}; use data.allow_leakage=true to accept them{fix}",
+    "data-split-without-effect": "{key}: has no effect (received {received}); {path} has split folders; remove it",
+    "data-all-classes-left-out": "{path}: fewer than two classes have data.min_images={minimum} or more images",
     "data-class-names-similar": '{path}: the classes "{one}" and "{other}" differ only in case, spaces or accents',
-    "data-class-named-like-split": "{path}: classes are named like splits: {names}; split folders hold class folders",
-    "data-repeated-subfolders": "{path}: the class folders {labels} contain folders {names}; are those the classes?",
+    "data-class-named-like-split": "{path}: classes named like splits: {names}; split folders contain class folders",
+    "data-repeated-subfolders": "{path}: the class folders {labels} contain {names}; are these the classes?",
     "data-files-left-out": "{path}: {n} of {total} files are left out ({reasons})",
-    "data-two-labels": "{paths}: the same image with two labels in one split; images of this kind: {n}",
-    "data-few-images": "classes with fewer than {minimum} images to train on: {n} ({counts})",
+    "data-two-labels": "{paths}: the same image with two labels in one split; number of such images: {n}",
+    "data-few-images": "classes with fewer than {minimum} training images: {n} ({counts})",
     "data-uneven-classes": "{split}: {large} has {n_large} images, {small} has {n_small}{remedy}",
-    "data-class-distribution": "{split}: class fractions differ from train (fraction here, in train): {fractions}",
+    "data-class-distribution": "{split}: class fractions differ from train ({split} vs. train): {fractions}",
     "data-splits-swapped": "{split} has more images ({n}) than {first} ({n_first}); are the folders swapped?",
     "data-near-duplicates": (
         "pairs of similar images in different splits: {n}{labels}, e.g. {one} and {other} ({similarity} similar); they "
         "inflate metrics{fix}"
     ),
-    "data-narrow-range": "{path}: 16-bit values up to {peak} only; data.range=[0,{suggested}] uses the whole range",
+    "data-narrow-range": "{path}: 16-bit values only go up to {peak}; data.range=[0,{suggested}] uses the full range",
     "data-split-drawn": "no {missing}: {source} with seed {seed}, stratified ({counts})",
-    "data-no-test-split": "no test split: metrics are for validation, which also chooses the best epoch",
-    "data-beside-splits": "{path}: folders next to the split folders are left out: {names}",
+    "data-no-test-split": "no test split: metrics are those of validation, which also selects the best epoch",
+    "data-beside-splits": "{path}: ignored folders next to the split folders: {names}",
     "data-skipped-images": "unreadable images left out: {n}",
     "data-leaks-accepted": "images in several splits, accepted by data.allow_leakage: {n}",
-    "data-too-many-to-compare": "too many images ({n}), or too many similar ones: not all similar ones were found",
+    "data-too-many-to-compare": "too many images ({n}) or similar pairs to compare; some may not have been found",
     "data-classes-left-out": "classes with fewer than data.min_images={minimum} images left out: {n} ({counts})",
 }

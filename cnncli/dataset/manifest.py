@@ -1,4 +1,4 @@
-"""The manifest: the table of a run's images with the path, label, split and digest of each."""
+"""The manifest: a table of a run's images with path, label, split and digest."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Manifest:
     """All images of a run.
 
     Attributes:
-        rows: images, sorted by split, label and path.
-        classes: names, sorted; the index of a class in the scores is its index here.
-        skipped: unreadable images that were left out, with the reason of each.
-        issues: warnings and notes about the dataset.
-        similar: pairs of similar images in different splits, with the correlation of their brightness (0-1).
+        rows: Images, sorted by split, label and path.
+        classes: Names, sorted; a class's index in the scores is its index here.
+        skipped: Unreadable images that were left out, with reasons.
+        issues: Warnings and notes about the dataset.
+        similar: Pairs of similar images in different splits, with the correlation of their brightness (0-1).
     """
 
     rows: tuple[ImageRecord, ...]
@@ -47,7 +47,7 @@ class Manifest:
     similar: tuple[tuple[ImageRecord, ImageRecord, float], ...] = ()
 
     def log_issues(self) -> None:
-        """Log warnings and notes about the dataset, and at debug level each image that was left out."""
+        """Log warnings and notes about the dataset and, at debug level, each image that was left out."""
         for issue in self.issues:
             log.log(logging.WARNING if issue.severity == "warning" else logging.INFO, issue.message)
         for path, reason in self.skipped:
@@ -55,11 +55,11 @@ class Manifest:
             log.debug(Message("data-image-left-out", text, path=path, reason=reason))
 
     def split(self, name: str) -> tuple[ImageRecord, ...]:
-        """Return the images of one split; none if there is no such split."""
+        """Return the images of one split, or none if there is no such split."""
         return tuple(row for row in self.rows if row.split == name)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of images by split and class; splits without images are absent."""
+        """Return the number of images by split and class, without empty splits."""
         return count_images(self.rows, {name: self.classes for name in SPLITS if self.split(name)})
 
     def labels(self, rows: Sequence[ImageRecord]) -> NDArray[np.int64]:
@@ -68,11 +68,11 @@ class Manifest:
         return np.array([index[row.label] for row in rows], dtype=np.int64)
 
     def csv_text(self) -> str:
-        """Return the rows as CSV with a header; bytes of a path that are not UTF-8 stay surrogate escapes."""
+        """Return the rows as CSV with a header; path bytes that are not UTF-8 remain surrogate escapes."""
         return _table(COLUMNS, map(_cells, self.rows))
 
     def skipped_text(self) -> str:
-        """Return the images that were left out as CSV with a header: path, reason and code."""
+        """Return the images that were left out as CSV with a header (path, reason, code)."""
         return _table(("path", "reason", "code"), ((path, reason, reason.code) for path, reason in self.skipped))
 
     def similar_text(self) -> str:
@@ -86,7 +86,7 @@ class Manifest:
         """Read a manifest; its classes are those of the rows.
 
         Raises:
-            DataError: the file is missing, damaged, or not a manifest.
+            DataError: The file is missing, damaged, or not a manifest.
         """
         try:
             text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())

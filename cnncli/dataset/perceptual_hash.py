@@ -1,14 +1,14 @@
-"""Similar images: find thumbnails that show the same image after resizing, recompression, brightening or cropping.
+"""Find thumbnails that show the same image after resizing, recompression, brightening or cropping.
 
-The hash of each thumbnail is compared with every other hash; the few pairs that differ in few bits are compared by the
-correlation of their brightness, which does not depend on exposure and contrast, and by their colors. Images without
-structure, such as a blank page, resemble all others of their kind and are left out. The time grows with the square of
-the number of images: 60,000 take seconds, a million would take an hour.
+Every pair of perceptual hashes is compared. The few pairs with similar hashes are compared by the correlation of their
+brightness, which does not depend on exposure and contrast, and by their colors. Images without structure, such as blank
+pages, are left out, because they resemble each other. The time grows quadratically with the number of images: 60,000
+take seconds, a million would take an hour.
 
-On 4,000 photographs of cats and dogs (scripts/measure_near_duplicates.py), 99.9 to 100 % of the copies are found that
-were recompressed, resized, stretched, brightened, darkened, blurred, converted to grayscale or cropped by 2 %; 99 % of
-those rotated by 2 degrees, 96 % cropped by 5 %, 23 % by 10 %, none mirrored. Of 8 million pairs two pass, and both are
-the same image.
+On 4,000 photographs of cats and dogs (scripts/measure_near_duplicates.py), the search finds 99.9 to 100 % of copies
+that were recompressed, resized, stretched, brightened, darkened, blurred, converted to grayscale or cropped by 2 %; 99
+% of those rotated by 2 degrees, 96 % of those cropped by 5 %, 23 % of those cropped by 10 %, and none that were
+mirrored. Of 8 million pairs of photographs it reports two, and both show the same image.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Looks:
 
     @classmethod
     def of(cls, thumbnails: Sequence[bytes]) -> Looks:
-        """Create from thumbnails, see `thumbnail_of`; empty ones have no structure."""
+        """Create from thumbnails, see `thumbnail_of`; empty thumbnails have no structure."""
         blank = bytes(THUMBNAIL_BYTES)
         table = np.frombuffer(b"".join(one or blank for one in thumbnails), np.uint8).reshape(-1, THUMBNAIL_BYTES)
         gray, color = np.split(table, [GRAY_SIDE**2], axis=1)
@@ -76,16 +76,16 @@ class Looks:
 
 @dataclass(frozen=True)
 class Similar:
-    """Pairs of similar images, the image of the earlier part first."""
+    """Pairs of similar images; the image of the earlier part comes first."""
 
     pairs: tuple[Pair, ...] = ()
     is_complete: bool = True  # False if there are too many images, or more than `LIMIT` pairs
 
 
 def hashes_of(gray: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Compute perceptual hashes of brightness, shape (n, 256): uint64, shape (n,).
+    """Compute perceptual hashes (uint64, shape (n,)) of brightness of shape (n, 256).
 
-    One bit for each of the 8 × 8 lowest frequencies of the discrete cosine transform except the mean: whether it is
+    Each bit tells whether one of the 8 × 8 lowest frequencies of the discrete cosine transform, except the mean, is
     above their median (Zauner, Implementation and benchmarking of perceptual image hash functions, 2010).
     """
     square = gray.reshape(-1, GRAY_SIDE, GRAY_SIDE).astype(np.float32)
@@ -100,7 +100,7 @@ def similar_pairs(
 ) -> Similar:
     """Find pairs of similar images in different parts, and within the parts whose numbers are in `within`.
 
-    Each part has the indexes of its images, ascending. Progress is shown if the search takes long.
+    Each part contains the indexes of its images in ascending order. Progress is shown if the search takes long.
     """
     structured = [part[looks.has_structure[part]] for part in parts]
     blocks = list(_blocks(structured, within))
@@ -123,7 +123,7 @@ def similar_pairs(
 
 
 def _has_structure(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return whether brightness of shape (n, 256) is more than an even gradient."""
+    """Return whether brightness of shape (n, 256) has more than a uniform gradient."""
     ramp = np.linspace(-1.0, 1.0, GRAY_SIDE, dtype=np.float32)
     across, down = np.tile(ramp, GRAY_SIDE), np.repeat(ramp, GRAY_SIDE)
     plane = np.stack([np.ones_like(across), across, down])
@@ -134,7 +134,7 @@ def _has_structure(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _blocks(parts: Sequence[Places], within: Collection[int]) -> Iterator[tuple[Places, Places]]:
-    """Yield a few indexes and all those they are compared with; within a part, a block with itself and what follows."""
+    """Yield small blocks of indexes, each with all indexes to compare it with."""
     for number, part in enumerate(parts):
         for start in range(0, len(part), _ROWS):
             few = part[start : start + _ROWS]
@@ -145,7 +145,7 @@ def _blocks(parts: Sequence[Places], within: Collection[int]) -> Iterator[tuple[
 
 
 def _similar_in(looks: Looks, block: tuple[Places, Places]) -> list[Pair]:
-    """Return the similar pairs of a block; slightly more than `LIMIT` at most."""
+    """Return the similar pairs of a block, slightly more than `LIMIT` at most."""
     few, many = block
     is_itself = len(many) > 0 and few[0] == many[0]
     differences = np.empty((len(few), _COLUMNS), np.uint64)
@@ -176,25 +176,25 @@ def _confirm(looks: Looks, left: Places, right: Places) -> Iterator[Pair]:
 
 
 def correlations(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the correlations of brightness (n, 256) with that of as many other images: float32, shape (n,)."""
+    """Return row-wise correlations of two arrays of brightness (n, 256): float32, shape (n,)."""
     return np.asarray((_shapes(left) * _shapes(right)).sum(axis=1), dtype=np.float32)
 
 
 def color_distances(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the root mean square distances of colors (n, 32) from those of other images: float32, shape (n,)."""
+    """Return row-wise root mean square distances of two arrays of colors (n, 32): float32, shape (n,)."""
     difference = left.astype(np.float32) - right
     return np.asarray(np.sqrt((difference * difference).mean(axis=1)), dtype=np.float32)
 
 
 def _shapes(gray: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return brightness as vectors whose products are correlations."""
+    """Return zero-mean, unit-norm brightness vectors, so that dot products are correlations."""
     values = gray.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1.0), dtype=np.float32)
 
 
 def _same_colors(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return whether colors are close to each other or one of the images is grayscale: bool, shape (n,)."""
+    """Return whether the colors are similar or one of the images is grayscale: bool, shape (n,)."""
     none = np.full((1, left.shape[1]), 128, np.uint8)
     without = (color_distances(left, none) <= GRAY_LEVELS) | (color_distances(right, none) <= GRAY_LEVELS)
     return np.asarray((color_distances(left, right) <= COLOR_LEVELS) | without)

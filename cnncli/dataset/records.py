@@ -1,4 +1,4 @@
-"""The record of one image, from the first look at a folder to the manifest, and what a label source returns."""
+"""The record of an image, used from the first scan to the manifest, and the result of a label source."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NOT_VERIFIED = ImageFacts("", 0)
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of a dataset.
+    """An image of a dataset.
 
     Attributes:
-        file: absolute path as text, which takes a quarter of the memory of a `Path`.
-        label: name of its class.
+        file: Absolute path as text, which takes a quarter of the memory of a `Path`.
+        label: Name of its class.
         split: train, validation, test, or `UNSPLIT`.
-        facts: digest, size and more, once the file has been verified.
+        facts: Digest, size and more, once the file has been verified.
     """
 
     file: str
@@ -44,23 +44,23 @@ class ImageRecord:
 
 
 def count_images(images: Iterable[ImageRecord], classes: Mapping[str, Iterable[str]]) -> dict[str, dict[str, int]]:
-    """Return the number of images of each class in each split, given the classes of each split."""
+    """Return the number of images of each class in each split, for the given classes of each split."""
     found = Counter((one.split, one.label) for one in images)
     return {split: {label: found[split, label] for label in labels} for split, labels in classes.items()}
 
 
 @dataclass
 class LabeledImages:
-    """Images and their labels, as a label source found them.
+    """Images and their labels, as found by a label source.
 
     Attributes:
-        root: where the images are, resolved.
-        folders: for each split the directory that stands for it in messages; the root for `UNSPLIT`.
-        classes: for each split its class names, sorted.
-        records: images, not verified, sorted by split, class and path.
-        left_out: number of files and folders that were not taken, by reason.
-        left_out_of_class: the same for each (split, class).
-        issues: problems with the source itself.
+        root: Folder of the images, resolved.
+        folders: Folder of each split, for messages; the root for `UNSPLIT`.
+        classes: Class names of each split, sorted.
+        records: Images, not verified, sorted by split, class and path.
+        left_out: Number of files and folders that were left out, by reason.
+        left_out_of_class: The same for each (split, class).
+        issues: Problems with the source itself.
     """
 
     root: Path

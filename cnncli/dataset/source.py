@@ -1,6 +1,6 @@
-"""The config to train from: that of a file, or the defaults for a folder of images.
+"""The config to train from: a file, or defaults for a folder of images.
 
-It is read and checked before anything that takes long to import.
+It is read and checked before slow imports.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from cnncli.runs.folder import RunFolder
 
 
 def read_config(source: Path, overrides: Overrides = ()) -> Config:
-    """Return the config to train from; that of a folder suits the size of its images.
+    """Return the config to train from; for a folder, it is adapted to the size of its images.
 
     Raises:
-        ConfigError: All its problems; or it is the config of a run that started from another run's weights, which a
-            config cannot express.
+        ConfigError: All problems of the config; or it is the config of a fine-tuned run, which cannot express the run's
+            initial weights.
     """
     run = RunFolder(source.parent)
     if source.name == run.config.name and run.facts.is_file() and (parent := run.read_facts().get("parent")):
@@ -39,7 +39,7 @@ def read_config(source: Path, overrides: Overrides = ()) -> Config:
 
 
 def _largest_side(config: Config, limit: int) -> int:
-    """Return the longest side of all images in pixels; the search ends at the first image of at least `limit`."""
+    """Return the longest side of all images in pixels; stop at the first image of at least `limit`."""
     from cnncli.dataset.labels.folders import images_below
     from cnncli.images.formats import open_image, regular_file
 

@@ -1,7 +1,7 @@
-"""Splits: which images of data without split folders become validation and test.
+"""Draw validation and test splits of data without split folders.
 
-A seeded, stratified draw by the images' bytes, not by their names or order. Identical and similar images stay together.
-When images are added, only those at the edges between two splits change sides.
+The draw is seeded and stratified, and depends on the bytes of the images, not on their names or order. Identical and
+similar images stay together. Adding images changes only the splits of images at the edges between two splits.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def assign_splits(
     seed: int,
     console: Console | None = None,
 ) -> SplitImages:
-    """Give the readable images of a source their final splits.
+    """Assign the readable images of a source to their final splits.
 
-    Similar images stay together unless that leaves a class without images in a split.
+    Similar images stay together unless that would leave a split without images of a class.
     """
     names = ["validation"] if found.has_splits else ["validation", "test"]
     missing = {name: getattr(fractions, name) for name in names if name not in found.folders}
@@ -67,10 +67,10 @@ def assign_splits(
 
 
 def largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """Divide n images of a class between the splits in `fractions`, and train.
+    """Divide n images of a class between the splits in `fractions` and train.
 
-    Every split gets its fraction rounded down, and those with the largest remainders one more, train first among
-    equals. A fraction above 0 gets at least one image if there is one for each split.
+    Every split gets its fraction rounded down, and the splits with the largest remainders get one more, train first
+    among equals. A fraction above 0 gets at least one image if there are enough for all splits.
 
     >>> largest_remainder(10, {"validation": 0.15, "test": 0.15})
     {'train': 7, 'validation': 2, 'test': 1}
@@ -99,15 +99,15 @@ def draw_splits(
 
     Args:
         digests: SHA-256 of each image, hexadecimal.
-        labels: class of each image.
-        fractions: 0-1 for each split except train, in the order in which they are filled.
-        seed: another seed draws another split.
-        alike: indexes of two similar images, which stay together, see `inseparable`.
+        labels: Class of each image.
+        fractions: 0-1 for each split except train, in the order in which splits are filled.
+        seed: Seed of the draw.
+        alike: Pairs of indexes of similar images, which stay together; see `inseparable`.
     """
     ranks = uniform_words(digest_words(list(digests)), "split", seed)
 
     def order(group: Sequence[int]) -> tuple[bool, tuple[int, str]]:
-        """Sort by rank, and groups of several classes first, while there is room for them in each class."""
+        """Sort groups by rank, and those of several classes first, while there is room in each class."""
         first = min((int(ranks[index]), digests[index]) for index in group)
         return len({labels[index] for index in group}) == 1, first
 
@@ -129,7 +129,7 @@ def _draw(
     seed: int,
     alike: Sequence[tuple[int, int]],
 ) -> tuple[tuple[str, ...], Issue]:
-    """Draw the split of each image; return a note about the draw, or an error if classes are too small, too."""
+    """Draw the split of each image; return it with a note about the draw, or an error if classes are too small."""
     digests, labels = [one.digest for one in images], [one.label for one in images]
     names, sizes = (REST, *fractions), Counter(labels)
     drawn = draw_splits(digests, labels, fractions, seed, alike)
@@ -152,6 +152,6 @@ def _draw(
 
 
 def _incomplete_classes(labels: Sequence[str], splits: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Return the classes that got no image in one of the splits."""
+    """Return the classes without images in one of the splits."""
     filled = set(zip(labels, splits, strict=True))
     return sorted({label for label in labels for split in names if (label, split) not in filled})

@@ -1,7 +1,7 @@
-"""Index of known images: facts about files, remembered by their stat, so that unchanged files are not read again.
+"""Index of known images: facts about files by their stat, so that unchanged files are not read again.
 
-A SQLite file in the cache directory. It only saves time: if it is locked, read-only, damaged or of another format, work
-continues without it.
+The index is a SQLite file in the cache directory and only saves time: if it is locked, read-only, damaged or of a
+different format, it is not used.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _INSERT = "INSERT OR REPLACE INTO images_3 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 
 
 def stat_key(path: Path) -> StatKey | None:
-    """Return a key that changes when the file does, or None for a file whose problem is found by reading it."""
+    """Return a key that changes with the file, or None for a file whose problem is found by reading it."""
     try:
         facts = path.stat()
     except OSError:
@@ -54,14 +54,14 @@ def stat_key(path: Path) -> StatKey | None:
 
 
 class StatIndex:
-    """Table of path → (stat, facts). No method raises if the file is unusable."""
+    """Table of path → (stat, facts). Its methods do not raise if the file is unusable."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Use the file at `path`; default: `images.sqlite` in the cache directory."""
         self.path = path or cache_dir() / "images.sqlite"
 
     def below(self, folder: Path) -> dict[str, tuple[StatKey, ImageFacts]]:
-        """Return what is known about files below a folder, by path."""
+        """Return the entries of files below a folder, by path."""
         start = os.fsencode(folder).rstrip(os.fsencode(os.sep))
         bounds = (start + os.fsencode(os.sep), start + bytes([ord(os.sep) + 1]))
         rows = self._with_table(lambda table: table.execute(_SELECT, (*bounds, _MADE_BY)).fetchall())
@@ -69,7 +69,7 @@ class StatIndex:
         return {os.fsdecode(row[0]): entry for row in rows or () if (entry := _entry_of(row[1:]))}
 
     def remember(self, found: Iterable[tuple[str, StatKey, ImageFacts]]) -> None:
-        """Add or replace entries, except for transient problems and files that changed just now."""
+        """Add or replace entries, except for transient problems and files that changed a moment ago."""
         now_ns = time.time_ns()
         rows = [
             (os.fsencode(path), *key, _MADE_BY, *_columns(facts))
@@ -106,7 +106,7 @@ def _columns(facts: ImageFacts) -> tuple[str | int | bytes | None, ...]:
 
 
 def _entry_of(row: Sequence[Any]) -> tuple[StatKey, ImageFacts] | None:
-    """Return what a row holds, or None if its values are of other types; SQLite accepts any value in any column."""
+    """Return the entry in a row, or None if its values have other types; SQLite accepts any value in any column."""
     if tuple(map(type, row)) != _TYPES or len(row[-1]) not in (0, THUMBNAIL_BYTES):
         return None
     size, mtime_ns, ctime_ns, digest, width, height, kind, mode, problem, code, peak, thumbnail = row

@@ -1,4 +1,4 @@
-"""Verified images: facts come from the index of known images, or from reading the file now on all processors."""
+"""Verify images: facts come from the index of known images, or from reading the file in parallel."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _BATCH = 2_000  # files verified before the results are written to the index, so
 def verify_records(
     found: LabeledImages, records: Sequence[ImageRecord], max_pixels: int, console: Console | None
 ) -> list[ImageRecord]:
-    """Add facts to some or all records of a source. Only files that the index does not know are read."""
+    """Add facts to some or all records of a source. Only files that are not in the index are read."""
     facts = _facts_of(records, found.root, max_pixels, console)
     return [replace(one, facts=facts[one.file].within(max_pixels)) for one in records]
 
 
 def require_unchanged(records: Sequence[ImageRecord], data: DataConfig, remedy: str, console: Console) -> None:
-    """Check that images of a run are where they were, byte for byte.
+    """Check that images of a run exist and are unchanged byte for byte.
 
     Raises:
-        DataError: images are missing or have changed, one message each, and `remedy` for those that cannot be restored;
-            one message if none is left.
+        DataError: Images are missing or have changed, one message each, followed by `remedy`; a single message if all
+            are missing.
     """
     facts = _facts_of(records, data.path.resolve(), data.max_pixels, console)
     if records and not any(facts[one.file].digest for one in records):
-        text = f"{printable(data.path)}: none of the images of the run can be read ({len(records):,}); {remedy}"
+        text = f"{printable(data.path)}: none of the run's {len(records):,} images can be read; {remedy}"
         raise DataError(Message("data-images-missing", text, path=data.path, n=len(records)))
     problems = []
     for one in records:
@@ -52,7 +52,7 @@ def require_unchanged(records: Sequence[ImageRecord], data: DataConfig, remedy: 
 def _facts_of(
     records: Sequence[ImageRecord], root: Path, max_pixels: int, console: Console | None
 ) -> dict[str, ImageFacts]:
-    """Return the facts of files below `root` by path, from the index where the file has not changed."""
+    """Return the facts of files below `root` by path, from the index if the file has not changed."""
     index = StatIndex()
     known = index.below(root)
     keys = {one.file: stat_key(one.path) for one in records}

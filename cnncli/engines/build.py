@@ -1,4 +1,4 @@
-"""Choice of an engine, and its construction from a graph."""
+"""Choose an engine, and build it from a graph."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ GRAPHS_LOCK = "lock"
 
 
 def choose_engine(engine: str, precision: str) -> EngineChoice:
-    """Decide what `auto` means on this machine: Keras where TensorFlow sees a GPU, bfloat16 where hardware has it.
+    """Return the engine and precision to use.
+
+    `auto` selects Keras if TensorFlow sees a GPU, otherwise OpenVINO, and bfloat16 if the hardware supports it.
 
     Raises:
-        EngineError: bfloat16 was requested of OpenVINO on a processor that does not have it.
+        EngineError: bfloat16 was requested for OpenVINO, but the processor does not support it.
     """
     chosen: EngineName = "keras" if engine == "keras" or (engine == "auto" and gpus()) else "openvino"
     available = has_bfloat16() if chosen == "openvino" else bool(gpus())
@@ -43,7 +45,7 @@ def choose_engine(engine: str, precision: str) -> EngineChoice:
 
 
 def graphs_in_use(graphs: Path) -> Lock:
-    """Keep the converted graphs in a directory from being deleted until the lock is released. Raises CacheError."""
+    """Lock the converted graphs in a directory, so that they are not deleted. Raises CacheError."""
     try:
         graphs.mkdir(parents=True, exist_ok=True)
         return shared(graphs / GRAPHS_LOCK)
@@ -56,10 +58,10 @@ def build_engine(
 ) -> tuple[Engine, Path | None]:
     """Build an engine for a trunk, a functional model from pixels to features.
 
-    If OpenVINO cannot convert the graph, a warning is logged and Keras runs it in float32, whatever was chosen.
+    If OpenVINO cannot convert the graph, a warning is logged and Keras runs it in float32, regardless of the choice.
 
     Returns:
-        The engine, and the `.xml` file of the converted graph or None if Keras runs the trunk.
+        The engine, and the `.xml` file of the converted graph, or None if Keras runs the trunk.
     """
     if choice.engine == "keras":
         return KerasEngine(trunk, choice.precision), None
@@ -67,12 +69,12 @@ def build_engine(
         graph = converted_graph(trunk, fingerprint, graphs)
         return OpenVinoEngine(graph, choice.precision), graph
     except EngineError as error:
-        log.warning(Message("engine-fallback", f"{error}. Keras runs it, in float32.", reason=str(error)))
+        log.warning(Message("engine-fallback", f"{error}. Keras is used instead, in float32.", reason=str(error)))
         return KerasEngine(trunk, "float32"), None
 
 
 def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
-    """Return the `.xml` file of a trunk's OpenVINO graph, converted if it is missing or damaged."""
+    """Return the `.xml` file of a trunk's OpenVINO graph; convert the trunk if the file is missing or damaged."""
     folder = graphs / f"{fingerprint[:32]}-{conversion_versions()}"
     if damage(folder) is not None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -29,16 +29,16 @@ class EngineChoice:
 
     @property
     def in_words(self) -> str:
-        """Both."""
+        """Engine and precision as text."""
         return f"{self.engine} {self.precision}"
 
 
 class Engine(Protocol):
-    """Runs one graph, for any number of threads at once.
+    """Runs one graph; can be called from several threads at once.
 
     Attributes:
-        choice: Which engine this is, and its precision.
-        batch: Rows in a request.
+        choice: The engine and its precision.
+        batch: Rows per request.
         streams: Number of requests that run in parallel.
     """
 
@@ -48,7 +48,7 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> Mapping[str, str | int]:
-        """Everything except graph and weights that the bits of the result depend on."""
+        """Everything besides graph and weights that determines the bits of the result."""
         ...
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -58,20 +58,20 @@ class Engine(Protocol):
             inputs: One array (n, …) per input of the graph: uint8 pixels for a trunk, features for a tail.
 
         Returns:
-            One array (n, …) per output, in the precision of the arithmetic unless the engine was made to give another.
+            One array (n, …) per output, in the engine's precision unless it was built with a different `dtype`.
         """
         ...
 
 
 def run_on_all_cores(engine: Engine, inputs: Sequence[Array]) -> list[Array]:
-    """Run an engine on all cores: the rows are divided among threads. The result equals that of `engine.run`."""
+    """Run an engine on all cores by dividing the rows among threads. The result equals that of `engine.run`."""
     parts = _slices(len(inputs[0]), engine.batch)
     results = map_ordered(lambda rows: engine.run([array[rows] for array in inputs]), parts)
     return [np.concatenate(tensors) for tensors in zip(*results, strict=True)]
 
 
 def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice, list[Array]]]:
-    """Yield batches of equal size, each with the slice of its rows; the last one is padded with its last row."""
+    """Yield batches of equal size, each with the slice of its rows; the last batch is padded with its last row."""
     for rows in _slices(len(inputs[0]), batch):
         parts, missing = [array[rows] for array in inputs], batch - (rows.stop - rows.start)
         if missing:

@@ -1,7 +1,7 @@
-"""Checks of an OpenVINO graph from anywhere: no loops, no constants that grow, no shapes beyond images.
+"""Check untrusted OpenVINO graphs: no loops, no growing constants, no shapes larger than images.
 
-OpenVINO computes constant parts of a graph while it compiles it, so a file of a kilobyte could take any memory and any
-time. A classifier's graph has its constants in its file, and sizes that follow from the image's.
+OpenVINO computes constant parts of a graph while compiling it, so a file of one kilobyte could use any amount of memory
+and time. A classifier's graph stores its constants in a file, and its sizes follow from the image size.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def check_graph_file(path: Path) -> None:
 
 
 def check_graph(model: Any, batch: int, weights_bytes: int) -> None:
-    """Compare the sizes in an OpenVINO model, whose inputs have their final shapes, with those of a classifier.
+    """Check that no size in an OpenVINO model, whose inputs have their final shapes, exceeds that of a classifier.
 
-    Raises ValueError if something is larger or has no size. `weights_bytes` is the size of the file of constants.
+    Raises ValueError if a size is too large or unknown. `weights_bytes` is the size of the file of constants.
     """
     depend_on_pixels: set[str] = set()
     constants = 0.0

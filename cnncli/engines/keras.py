@@ -1,4 +1,4 @@
-"""The Keras engine: a graph run by TensorFlow, on a GPU where it sees one."""
+"""The Keras engine: a graph run by TensorFlow, on a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ GPU_BATCH = 64
 
 
 class KerasEngine:
-    """A compiled TensorFlow function over a Keras graph.
+    """A compiled TensorFlow function of a Keras graph.
 
-    Features of an image do not depend on the other images of its batch: where TensorFlow's kernels on this processor
-    do not promise that for this graph, images are computed one at a time, several of them in parallel.
+    Features of an image do not depend on the other images in its batch. If TensorFlow's kernels do not guarantee that
+    for this graph and processor, images are computed one at a time, several of them in parallel.
     """
 
     streams = 1  # TensorFlow spreads each request over all cores
@@ -40,10 +40,10 @@ class KerasEngine:
         dtype: Precision | None = None,
         in_float32: Collection[str] = (),
     ) -> None:
-        """Trace the graph of a functional model, which stays unchanged. Raises EngineError if a GPU lacks memory.
+        """Trace the graph of a functional model, which is not changed. Raises EngineError if a GPU lacks memory.
 
-        By default, `BATCH` rows are a request (`GPU_BATCH` on a GPU), and `dtype`, that of the arrays that come out, is
-        `precision`; bfloat16 is Keras's policy `mixed_bfloat16` on all layers except those named in `in_float32`.
+        By default, a request has `BATCH` rows (`GPU_BATCH` on a GPU), and `dtype`, that of the results, is `precision`.
+        bfloat16 is Keras's policy `mixed_bfloat16` for all layers except those named in `in_float32`.
         """
         self.choice = EngineChoice("keras", precision)
         self._dtype = dtype or precision
@@ -79,10 +79,10 @@ class KerasEngine:
 
     @cached_property
     def _rows_are_independent(self) -> bool:
-        """Whether a row of a batch gets the same bits at every place in the batch, measured with copies of one row.
+        """Whether a row has the same bits at every position in a batch, measured with copies of one row.
 
-        Eigen's matrix products, which TensorFlow uses on processors without AVX-512 VNNI, sum the last rows of a
-        matrix in another order. oneDNN's convolutions do not. The result depends only on the graph, the processor, the
+        Eigen's matrix products, which TensorFlow uses on processors without AVX-512 VNNI, sum the last rows of a matrix
+        in a different order; oneDNN's convolutions do not. The result depends only on the graph, the processor, the
         versions and the number of threads, all of which are part of the feature key.
         """
         batch = [np.repeat(row, self.batch, axis=0) for row in self._example(1)]
@@ -90,7 +90,7 @@ class KerasEngine:
         return all(len({row.tobytes() for row in output}) == 1 for output in outputs)
 
     def _run_batch(self, rows: slice, batch: Sequence[Array]) -> list[Array]:
-        """Run the compiled function once; return the rows that are not padding."""
+        """Run the compiled function once, and return the rows without padding."""
         return [output.numpy()[: rows.stop - rows.start] for output in self._function(*batch)]
 
     def _example(self, n: int) -> list[Array]:
@@ -102,7 +102,7 @@ class KerasEngine:
         return [rng.standard_normal(shape, np.float32) for shape in shapes]
 
     def _fall_back_from_xla(self) -> None:
-        """Compile without XLA if XLA lacks an operation or a deterministic kernel, which the first request shows."""
+        """Compile without XLA if the first request shows that XLA lacks an operation or a deterministic kernel."""
         import tensorflow as tf
 
         try:

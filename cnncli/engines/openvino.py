@@ -1,4 +1,4 @@
-"""The OpenVINO engine: a graph converted once, compiled for this processor, in float32 or bfloat16."""
+"""The OpenVINO engine: a graph that is converted once and compiled for this processor, in float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NUMPY: dict[Precision, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfl
 
 
 def streams_for(cores: int) -> tuple[int, int]:
-    """Return the number of parallel requests, and the threads of each: as few as leave at most `MAX_STREAMS`.
+    """Return the number of parallel requests and the threads of each, with at most `MAX_STREAMS` requests.
 
     >>> streams_for(8), streams_for(12)
     ((8, 1), (6, 2))
@@ -46,7 +46,7 @@ def streams_for(cores: int) -> tuple[int, int]:
 
 
 def import_openvino() -> Any:
-    """Import openvino without its telemetry, which sends a usage event and writes into the home folder."""
+    """Import openvino without its telemetry, which sends a usage event and writes to the home folder."""
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
@@ -56,16 +56,16 @@ def import_openvino() -> Any:
 
 @cache
 def the_core() -> Any:
-    """Return OpenVINO's core, one for the whole process, which is never released.
+    """Return OpenVINO's core, one per process, which is never released.
 
-    Its CPU plug-in sets a stack for signals when a core is made, and frees it with the core: after the first of two
-    cores is gone, the next Ctrl-C would be a segmentation fault.
+    Its CPU plug-in sets a signal stack when a core is created and frees it with the core. After the first of two cores
+    is released, the next Ctrl-C would cause a segmentation fault.
     """
     return import_openvino().Core()
 
 
 def conversion_versions() -> str:
-    """Return the versions of the packages that convert a Keras graph; other versions may give another graph."""
+    """Return the versions of the packages that convert a Keras graph, since they determine the converted graph."""
     return "-".join(f"{name}{package_version(name)}" for name in ("openvino", "tensorflow", "keras"))
 
 
@@ -75,16 +75,16 @@ def has_bfloat16() -> bool:
 
 
 def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
-    """Write a Keras graph as an OpenVINO model, `path` and the `.bin` beside it.
+    """Write a Keras graph as an OpenVINO model to `path` and a `.bin` file next to it.
 
     Args:
         model: Any functional model.
         path: An `.xml` file in an existing folder.
-        pixels: Whether its only input are images: then it takes uint8, and the conversion is part of the graph.
+        pixels: Whether the only input is images; the graph then takes uint8 and includes the conversion to float.
 
     Raises:
         EngineError: OpenVINO does not support the graph; the message names the operation if it is known.
-        OSError: It cannot be written.
+        OSError: The files cannot be written.
     """
     import tensorflow as tf
 
@@ -117,10 +117,10 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
 
 
 class OpenVinoEngine:
-    """A compiled OpenVINO model whose requests run side by side, one on a core.
+    """A compiled OpenVINO model that runs several requests in parallel, one per core.
 
-    That is faster than one request on all cores, leaves no core waiting while another thread decodes, and makes the
-    bits of a result independent of the number of cores (up to `MAX_STREAMS` of them).
+    This is faster than one request on all cores, keeps all cores busy while another thread decodes, and makes the bits
+    of a result independent of the number of cores (up to `MAX_STREAMS`).
     """
 
     def __init__(
@@ -130,10 +130,10 @@ class OpenVinoEngine:
         batch: int | None = None,
         dtype: Precision | None = None,
     ) -> None:
-        """Read and compile the `.xml` file that `convert_graph` wrote. Raises EngineError.
+        """Read and compile the `.xml` file written by `convert_graph`. Raises EngineError.
 
-        By default, `BATCH` rows are a request, and `dtype`, that of the arrays that come out, is the precision of the
-        arithmetic. `streams_for` gives the number of parallel requests, which share the cores; a single image uses all.
+        By default, a request has `BATCH` rows, `streams_for` sets the number of parallel requests, which share the
+        cores, and `dtype`, that of the results, is the engine's precision.
         """
         self.choice = EngineChoice("openvino", precision)
         self.batch = batch or BATCH
@@ -203,5 +203,5 @@ def _last_line(error: Exception) -> str:
 
 
 def _as_input(array: Array) -> Array:
-    """Return uint8 as it is, anything else (NumPy has no bfloat16 of its own) as float32."""
+    """Return uint8 unchanged, and everything else as float32, since NumPy has no bfloat16."""
     return np.ascontiguousarray(array, np.uint8 if array.dtype == np.uint8 else np.float32)

@@ -1,1 +1,1 @@
-"""The feature cache: features at the cut, computed once, stored, read back."""
+"""The feature cache: compute features at the cut once, store them, and read them."""

@@ -1,4 +1,4 @@
-"""The cap of the feature cache: the least recently used keys are deleted first, those in use never."""
+"""The cap of the feature cache: the least recently used keys are deleted first, and keys in use are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnncli.storage.locks import exclusive, try_exclusive
 
 
 class StoredKey(NamedTuple):
-    """A key on disk: its folder, the size of its segments, and when it was last used, in seconds since 1970."""
+    """A key on disk: its folder, the size of its segments, and the time of its last use, in seconds since 1970."""
 
     path: Path
     size_bytes: int
@@ -23,14 +23,14 @@ class StoredKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Cleared:
-    """Size of what was deleted, and of what would have been deleted, but is in use."""
+    """Size of deleted entries, and of entries that were kept because they are in use."""
 
     freed_bytes: int
     pinned_bytes: int
 
 
 def stored_keys(cache: Path) -> list[StoredKey]:
-    """Return the keys of a cache; those that another process deletes meanwhile are left out."""
+    """Return the keys of a cache, except those that another process is deleting."""
     found = []
     for path in subfolders(cache):
         with suppress(OSError):
@@ -47,7 +47,7 @@ def _segment_bytes(segment: Path) -> int:
 
 
 def default_cap(cache: Path, held_bytes: int) -> int:
-    """Return the cap that holds if none is set: half of the free disk space and what the cache holds already."""
+    """Return the cap if none is set: half the sum of the cache's size and the free disk space."""
     folder = next(folder for folder in (cache, *cache.parents) if folder.exists())
     return (shutil.disk_usage(folder).free + held_bytes) // 2
 
@@ -56,9 +56,9 @@ def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Cleare
     """Delete keys, the least recently used first, until a cache is small enough.
 
     Args:
-        cache: folder of the feature cache.
-        keep_bytes: size that may be left.
-        used_before: keys that were used since then, in seconds since 1970, stay in any case.
+        cache: Folder of the feature cache.
+        keep_bytes: Size that may remain.
+        used_before: Keys used since then, in seconds since 1970, are kept in any case.
     """
     if not cache.is_dir():
         return Cleared(0, 0)
@@ -78,7 +78,7 @@ def evict(cache: Path, keep_bytes: int, used_before: float = math.inf) -> Cleare
 
 
 def _clean(key: Path, is_surplus: bool) -> bool:
-    """Delete what killed processes have left in an unused key; if it is surplus or empty, delete it and return True."""
+    """Delete leftovers of killed processes in an unused key; if it is surplus or empty, delete it and return True."""
     with suppress(OSError):
         lock = try_exclusive(key / LOCK)
         if lock is not None:

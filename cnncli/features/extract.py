@@ -1,7 +1,7 @@
-"""Filling the feature cache: decode, render views, run the trunk. Cached features are not computed again.
+"""Fill the feature cache: decode images, render views, run the trunk. Cached features are not computed again.
 
-The work is divided by images: each thread decodes a few images, renders their views and runs the trunk on them. No core
-waits for another, whichever of the three steps is the slowest.
+The work is divided by images: each thread decodes a few images, renders their views and runs the trunk on them, so that
+no core waits for another, whichever step is the slowest.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class Extraction:
     """How the features of an image are computed.
 
     Attributes:
-        engine: runs the trunk; None if the trunk is empty: then the features are the uint8 pixels.
-        trunk: fingerprint of the trunk, None if it is empty.
-        pixels: how a file is decoded.
-        augmentation: how views 1, 2, … are rendered.
-        network: name of the network, for people only. Not used for pixels.
-        cut: name of the layer where the trunk ends, for people only.
+        engine: Engine of the trunk; None if the trunk is empty, in which case features are the uint8 pixels.
+        trunk: Fingerprint of the trunk, None if it is empty.
+        pixels: How a file is decoded.
+        augmentation: How views 1, 2, … are rendered.
+        network: Name of the network, for information only. Not used for pixels.
+        cut: Name of the layer where the trunk ends, for information only.
     """
 
     engine: Engine | None
@@ -72,7 +72,7 @@ class Extraction:
     cut: str | None = None
 
     def key(self, view: int) -> FeatureKey:
-        """Return the key of one view in the cache. The key of view 0 does not depend on the augmentation."""
+        """Return the cache key of a view. The key of view 0 does not depend on the augmentation."""
         return FeatureKey(
             {
                 "trunk": self.trunk,
@@ -106,7 +106,7 @@ class Extraction:
         return np.zeros((n, self.pixels.height, self.pixels.width, self.pixels.channels), np.uint8)
 
     def images_at_a_time(self, views: int) -> int:
-        """Return how many images a thread processes together, so that an engine pads its requests least."""
+        """Return the number of images that a thread processes together, so that requests need the least padding."""
         batch = self.engine.batch if self.engine else 1
         least = max(1, max(TASK_VIEWS, batch) // views)
         most = max(least, TASK_REQUESTS * batch // views)
@@ -115,7 +115,7 @@ class Extraction:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The features of images in views 0 … views − 1; equal images count once, and without views there are none."""
+    """The features of images in views 0 … views − 1. Identical images count once, and with 0 views there are none."""
 
     extraction: Extraction
     images: Sequence[ImageRecord]
@@ -128,7 +128,7 @@ class FeatureSet:
 
     @property
     def keys(self) -> list[FeatureKey]:
-        """Their keys in the cache, one for each view."""
+        """Cache keys of the features, one for each view."""
         return [self.extraction.key(view) for view in range(self.views)]
 
     @property
@@ -137,18 +137,18 @@ class FeatureSet:
         return self.views * len(set(self.digests))
 
     def missing(self, store: FeatureStore) -> int:
-        """Return how many of them are not cached."""
+        """Return the number of features that are not cached."""
         return sum(len(store.missing(key, self.digests)) for key in self.keys)
 
     def size_bytes(self) -> int:
-        """Return the size of all of them, including those that are cached already."""
+        """Return the total size of the features, including those that are already cached."""
         return self.total * self.extraction.bytes_per_image if self.total else 0
 
 
 def fits(sets: Sequence[FeatureSet], store: FeatureStore) -> bool:
-    """Return whether features are all cached already, or fit into the cache.
+    """Return whether all features are cached already or fit into the cache.
 
-    Cached features are used however small the cache has become: reading them takes no space.
+    Cached features are used however small the cache has become, because reading them takes no space.
     """
     if not any(one.missing(store) for one in sets):
         return True
@@ -157,7 +157,7 @@ def fits(sets: Sequence[FeatureSet], store: FeatureStore) -> bool:
 
 @dataclass(frozen=True)
 class Counts:
-    """Number of features (images times views), or of decoded images, that were cached now and before."""
+    """Numbers of features (images times views), or of decoded images, that were computed and found in the cache."""
 
     computed: int = 0
     reused: int = 0
@@ -170,8 +170,8 @@ def extract(features: FeatureSet, store: FeatureStore, console: Console) -> tupl
     """Return the features of each view, and how many were computed and reused.
 
     Raises:
-        DataError: images that cannot be decoded or have changed since they were indexed, all of them.
-        CacheError: features cannot be cached.
+        DataError: All images that cannot be decoded or have changed since they were indexed.
+        CacheError: Features cannot be cached.
     """
     missing = [set(store.missing(key, features.digests)) for key in features.keys]
     computed = sum(map(len, missing))
@@ -182,12 +182,12 @@ def extract(features: FeatureSet, store: FeatureStore, console: Console) -> tupl
 
 
 def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
-    """Decode an image of a manifest if it is still the one that was indexed.
+    """Decode an image of a manifest if it is unchanged.
 
     Raises:
-        ImageError: it cannot be read, or its digest is not that of the manifest.
+        ImageError: The image cannot be read, or its digest is not that of the manifest.
     """
-    changed = Message("image-changed", "changed since it was indexed. Start again.")
+    changed = Message("image-changed", "changed since it was indexed. Run the command again.")
     try:
         data = read_bytes(row.path, min(row.facts.size_bytes, MAX_IMAGE_BYTES))
     except FileNotFoundError as error:
@@ -201,7 +201,7 @@ def read_pixels(row: ImageRecord, spec: PixelSpec) -> Pixels:
 
 
 def read_all(rows: Sequence[ImageRecord], spec: PixelSpec) -> tuple[list[tuple[ImageRecord, Pixels]], list[ImageError]]:
-    """Decode images; return those that can be decoded with their pixels, and the errors of the others."""
+    """Decode images; return the usable ones with their pixels, and the errors of the others."""
     pixels: list[tuple[ImageRecord, Pixels]] = []
     errors: list[ImageError] = []
     for row in rows:
@@ -223,7 +223,7 @@ class DecodedImages:
         """Return the pixels of the images at some positions as one array, uint8, shape (n, height, width, channels).
 
         Raises:
-            DataError: images that cannot be decoded anymore, all of them.
+            DataError: All images that can no longer be decoded.
         """
         decoded, errors = read_all([self.images[index] for index in indexes], self.spec)
         if errors:
@@ -232,7 +232,7 @@ class DecodedImages:
 
 
 def _fill(features: FeatureSet, missing: list[set[str]], store: FeatureStore, console: Console) -> None:
-    """Compute and cache the features of which `missing` has the digests by view; decode an image once for all views."""
+    """Compute and cache missing features. `missing` holds the digests of each view; each image is decoded once."""
     extraction, all_missing = features.extraction, set().union(*missing)
     images = {image.digest: image for image in features.images if image.digest in all_missing}
     tasks = batched(images.values(), extraction.images_at_a_time(sum(map(bool, missing))))
@@ -257,7 +257,7 @@ def _compute(
 ) -> tuple[list[tuple[int, list[str], list[Array]]], list[ImageError]]:
     """Decode images, render their missing views and run the trunk, in one thread.
 
-    Returns number, digests and features of each view, and the errors of images that cannot be used.
+    Returns number, digests and features of each view, and the errors of unusable images.
     """
     decoded, errors = read_all(rows, extraction.pixels)
     pixels = {row.digest: one for row, one in decoded}
@@ -273,7 +273,7 @@ def _compute(
 
 
 class _PendingRows:
-    """Rows of one view, which are written as a segment when they have `max_bytes` or `SEGMENT_ROWS`."""
+    """Rows of one view, which are written as a segment once they reach `max_bytes` or `SEGMENT_ROWS`."""
 
     def __init__(self, key: FeatureKey, store: FeatureStore, max_bytes: int) -> None:
         self._key, self._store, self._max_bytes = key, store, max_bytes
@@ -294,7 +294,7 @@ class _PendingRows:
 
 
 def summarize(errors: Sequence[ImageError], rows: Sequence[ImageRecord]) -> list[Message]:
-    """Return one message per image, or a single one if all images of a folder are gone."""
+    """Return one message per image, or a single message if all images of a folder are missing."""
     if len(errors) > 1 and not any(row.path.exists() for row in rows):
         text = f"{printable(rows[0].path)} and {len(errors) - 1:,} other images that are needed do not exist."
         facts = {"path": rows[0].path, "received": len(errors)}

@@ -1,4 +1,4 @@
-"""The keys of the feature cache, with what is known about them."""
+"""List the keys of the feature cache with their descriptions."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class KeySummary:
-    """One key of the feature cache. Unknown values are None.
+    """A key of the feature cache. Unknown values are None.
 
     Attributes:
-        name: name of the key's folder.
-        network: network that computed the features; `pixels` for decoded pixels.
-        cut: layer whose output they are.
-        trunk: fingerprint of the network up to there; None for pixels.
-        view: number of the view; 0: the images themselves.
-        augmentation: settings by which the view was rendered.
-        images: number of different images.
-        used: when the key was last read or written, in seconds since 1970.
+        name: Name of the key's folder.
+        network: Network that computed the features; `pixels` for decoded pixels.
+        cut: Layer whose output they are.
+        trunk: Fingerprint of the network up to that layer; None for pixels.
+        view: Number of the view; 0 for the images themselves.
+        augmentation: Settings with which the view was rendered.
+        images: Number of different images.
+        used: Time of the key's last use, in seconds since 1970.
     """
 
     name: str
@@ -65,7 +65,7 @@ class KeySummary:
         return {**asdict(self), "used": time_text(datetime.fromtimestamp(self.used, UTC))}
 
     def cells(self) -> dict[str, str]:
-        """Return the row of a table, by column, in local time."""
+        """Return the row of a table by column, with times in the local time zone."""
         gray = " grayscale" if self.color == "grayscale" else ""
         return {
             "features of": self.network or "–",
@@ -83,12 +83,12 @@ class KeySummary:
 
 
 def list_keys(cache: Path) -> tuple[KeySummary, ...]:
-    """Return the keys of a cache, the least recently used ones first, which are evicted first."""
+    """Return the keys of a cache in the order in which they are evicted, the least recently used first."""
     return tuple(_summarize(key) for key in sorted(stored_keys(cache), key=lambda key: (key.used, key.path.name)))
 
 
 def _summarize(key: StoredKey) -> KeySummary:
-    """Summarize a key, whatever its folder holds; another process may delete it meanwhile."""
+    """Summarize a key, whatever its folder contains; another process may be deleting it."""
     try:
         description = read_json(key.path / DESCRIPTION)
     except (OSError, ValueError):
@@ -117,14 +117,14 @@ def _summarize(key: StoredKey) -> KeySummary:
 
 
 def _value(document: Any, kind: type[T], *names: str) -> T | None:
-    """Return a value in nested mappings, or None if it is missing or of another type."""
+    """Return a value in nested mappings, or None if it is missing or has the wrong type."""
     for name in names:
         document = document.get(name) if isinstance(document, dict) else None
     return document if isinstance(document, kind) else None
 
 
 def _count_images(key: Path) -> int:
-    """Return the number of images in a key, each counted once."""
+    """Return the number of different images in a key."""
     found = [np.empty(0, "S32")]
     for folder in subfolders(key):
         with suppress(OSError, ValueError):
@@ -133,5 +133,5 @@ def _count_images(key: Path) -> int:
 
 
 def _short_hash(augmentation: Mapping[str, Any]) -> str:
-    """Return a short hash of an augmentation, whose settings do not fit into a cell."""
+    """Return a short hash of an augmentation, because its settings do not fit into a cell."""
     return hashlib.sha256(json.dumps(augmentation, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]

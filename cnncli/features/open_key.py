@@ -1,4 +1,4 @@
-"""An open key of the feature cache: locked, its segments known, their rows checked on first use."""
+"""An open key of the feature cache, which is locked, and whose rows are verified when they are first used."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ HASHED_ROWS = 64
 class StoredFeatures:
     """The features of a sequence of images, read from segments on demand.
 
-    As long as this object exists and its cache is open, they are not deleted. Threads may share it.
+    They are not deleted while this object exists and its cache is open. Threads can share it.
 
     Attributes:
-        segments: the segments of the key.
-        rows_of: row of each image, counted through all segments, shape (n,); `ABSENT` if it is not cached.
-        pin: lock that keeps the key from being deleted.
+        segments: The segments of the key.
+        rows_of: Row of each image, counted through all segments, shape (n,); `ABSENT` if it is not cached.
+        pin: Lock that keeps the key from being deleted.
     """
 
     segments: Sequence[Segment]
@@ -48,7 +48,7 @@ class StoredFeatures:
         return np.flatnonzero(self.rows_of == ABSENT)
 
     def locate(self, indexes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return number of the segment, and row in it, of some of the images, which must be cached."""
+        """Return the segment number and the row in it of some of the images, which must be cached."""
         segment_of = np.searchsorted(self._starts, self.rows_of[indexes], side="right") - 1
         return segment_of, self.rows_of[indexes] - self._starts[segment_of]
 
@@ -57,7 +57,7 @@ class StoredFeatures:
         return np.cumsum([0, *(len(segment.digests) for segment in self.segments)])
 
     def checksum(self) -> str:
-        """Return the SHA-256 of all rows in their order, whatever their segments. For errors, see `rows`."""
+        """Return the SHA-256 of all rows in order, independent of their segments. For errors, see `rows`."""
         digest = hashlib.sha256()
         for indexes in batched(range(len(self.rows_of)), HASHED_ROWS):
             for tensor in self.rows(np.array(indexes)):
@@ -68,7 +68,7 @@ class StoredFeatures:
         """Return the features of the images at some positions, shape (n,): one array of shape (n, …) per tensor.
 
         Raises:
-            CacheError: the files were deleted by hand.
+            CacheError: The files were deleted.
         """
         segment_of, row_of = self.locate(indexes)
         gathered = np.empty(len(indexes), self.segments[0].record)
@@ -78,16 +78,16 @@ class StoredFeatures:
             try:
                 gathered[here] = map_rows(segment)[row_of[here]]
             except (OSError, ValueError) as error:
-                text = f"{printable(segment.path)}: deleted or changed while in use. Start again."
+                text = f"{printable(segment.path)}: deleted or changed while in use. Run the command again."
                 raise CacheError(Message("cache-features-missing", text, path=segment.path)) from error
         return [np.ascontiguousarray(gathered[name]) for name in gathered.dtype.names or ()]
 
 
 class OpenKey:
-    """A key, given by its folder, that other processes do not delete for as long as this object lives.
+    """A key, given by its folder, that other processes do not delete while this object exists.
 
     Raises:
-        OSError: the folder does not exist.
+        OSError: The folder does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +99,7 @@ class OpenKey:
             self._as_only_user(lambda: sweep(folder))
 
     def find(self, digests: Digests) -> StoredFeatures:
-        """Find the rows of images in valid segments. Of equal digests, the first one that was added is found."""
+        """Find the rows of images in valid segments. Of identical digests, the first one is found."""
         self._refresh()
         while True:
             segments = [segment for segment in self._segments.values() if segment]
@@ -120,7 +120,7 @@ class OpenKey:
         self._segments[segment.path.name], self._sorted = segment, None
 
     def _refresh(self) -> None:
-        """Read the segments that other processes have added, and forget those that were deleted by hand."""
+        """Read segments that other processes have added, and drop those that were deleted."""
         present = {path.name: path for path in subfolders(self.folder)}
         if present.keys() == self._segments.keys():
             return
@@ -133,10 +133,10 @@ class OpenKey:
                 self._drop(path.name, error)
 
     def _drop(self, name: str, error: OSError | ValueError) -> None:
-        """Do not use a segment anymore; delete it if it is damaged, unless another process uses the key."""
+        """Stop using a segment, and delete it if it is damaged and no other process uses the key."""
         self._segments[name], self._sorted = None, None
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):  # too many open files, for example
-            text = f"Part of the feature cache cannot be read and is not used: {error}"
+            text = f"Part of the feature cache cannot be read and is ignored: {error}"
             log.warning(Message("cache-segment-unreadable", text, path=error.filename, reason=error.strerror))
         else:
             self._as_only_user(lambda: delete(self.folder / name))
@@ -144,7 +144,8 @@ class OpenKey:
     def _as_only_user(self, action: Callable[[], object]) -> None:
         """Run an action unless another process uses the key.
 
-        The cache's lock keeps others from deleting it after the shared lock was given up for an exclusive one.
+        While the shared lock is exchanged for an exclusive one, the cache's lock keeps other processes from deleting
+        the key.
         """
         with suppress(OSError), exclusive(self.folder.parent / LOCK):
             try:
@@ -155,7 +156,7 @@ class OpenKey:
 
 
 def positions(digests: Digests, known: Digests, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the first position of each digest in `known`, which `order` sorts, shape (n,); `ABSENT` for others."""
+    """Return the first position of each digest in `known`, whose order is `order`, shape (n,); `ABSENT` for others."""
     if not len(known):
         return np.full(len(digests), ABSENT)
     nearest = order[np.minimum(np.searchsorted(known, digests, sorter=order), len(known) - 1)]

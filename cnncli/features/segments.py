@@ -1,13 +1,12 @@
 """Segments of the feature cache: rows of features that were written together and never change.
 
-    <cache>/lock                           held alone by a process that deletes something
+    <cache>/lock                           held exclusively by a process that deletes entries
     <cache>/<key>/lock                     shared by all processes that have opened the key
-    <cache>/<key>/recipe.json              description of the key; its time is when the key was last used
+    <cache>/<key>/recipe.json              description of the key; its modification time is that of the last use
     <cache>/<key>/<segment>/index.json     digests, shapes, dtypes, checksum of the rows
     <cache>/<key>/<segment>/rows.bin       one row per digest, in the order of the index
 
-The name of a segment's folder is the checksum of its index. Temporary folders have a name with a leading dot and are
-never read.
+A segment's folder is named by the checksum of its index. Temporary folders have a leading dot and are never read.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ Digests = NDArray[np.bytes_]
 
 
 def pack(digests: Sequence[str]) -> Digests:
-    """Return hexadecimal SHA-256 digests as 32 bytes each, shape (n,); ValueError for anything else."""
+    """Return hexadecimal SHA-256 digests as 32 bytes each, shape (n,); raise ValueError for other texts."""
     if any(len(digest) != 64 for digest in digests):
         raise ValueError("a SHA-256 digest has 64 hexadecimal digits")
     return np.frombuffer(bytes.fromhex("".join(digests)), "S32")
@@ -59,11 +58,11 @@ class Segment:
     """The index of a segment.
 
     Attributes:
-        path: folder of the segment.
-        digests: digest of the image of each row, shape (n,).
+        path: Folder of the segment.
+        digests: Digest of the image of each row, shape (n,).
         record: dtype of a row, with a field for each tensor.
         rows_checksum: SHA-256 of the rows.
-        is_checked: whether this process has written the rows, or has compared them with the checksum.
+        is_checked: Whether this process has written the rows or verified their checksum.
     """
 
     path: Path
@@ -73,7 +72,7 @@ class Segment:
     is_checked: bool = False
 
     def problem_of_rows(self) -> OSError | ValueError | None:
-        """Compare the rows with their checksum; return why they cannot be used, if so."""
+        """Verify the checksum of the rows; return the reason if they cannot be used."""
         try:
             with (self.path / ROWS).open("rb") as file:
                 self.is_checked = hashlib.file_digest(file, "sha256").hexdigest() == self.rows_checksum
@@ -87,8 +86,8 @@ def map_rows(segment: Segment) -> Array:
     """Map the rows of a segment into memory, dtype `Segment.record`, shape (n,).
 
     Raises:
-        OSError: the file is gone.
-        ValueError: the file has become shorter.
+        OSError: The file is missing.
+        ValueError: The file is too short.
     """
     return np.asarray(np.memmap(segment.path / ROWS, segment.record, "r", shape=(len(segment.digests),)))
 
@@ -97,8 +96,8 @@ def read_segment(folder: Path) -> Segment:
     """Read the index of a segment, but not its rows.
 
     Raises:
-        OSError: the index cannot be read.
-        ValueError: the index is damaged.
+        OSError: The index cannot be read.
+        ValueError: The index is damaged.
     """
     data = (folder / INDEX).read_bytes()
     if _segment_name(data) != folder.name:
@@ -110,10 +109,10 @@ def read_segment(folder: Path) -> Segment:
 
 
 def write_segment(key: Path, digests: Digests, arrays: Sequence[Array]) -> Segment:
-    """Write a segment into the folder of an open key: one array per tensor, shape (n, …). It appears in one step.
+    """Write a segment to the folder of an open key atomically: one array per tensor, shape (n, …).
 
     Raises:
-        OSError: it cannot be written; nothing is left of it.
+        OSError: The segment cannot be written; no part of it is left.
     """
     record = np.dtype([(str(number), array.dtype, array.shape[1:]) for number, array in enumerate(arrays)])
     rows = np.empty(len(digests), record)
@@ -155,7 +154,7 @@ def _segment_name(index: bytes) -> str:
 
 
 def subfolders(folder: Path, *, temporary: bool = False) -> list[Path]:
-    """Return the keys of a cache or the segments of a key by name, or the temporary folders there."""
+    """Return the keys of a cache or the segments of a key by name, or their temporary folders."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         found = sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
         return [path for path in found if path.name.startswith(".") == temporary]
@@ -163,14 +162,14 @@ def subfolders(folder: Path, *, temporary: bool = False) -> list[Path]:
 
 
 def delete(path: Path) -> None:
-    """Delete a key or a segment. It disappears in one step; if the process is killed, `sweep` deletes the rest."""
+    """Delete a key or a segment. It disappears atomically; if the process is killed, `sweep` deletes the rest."""
     temporary = _temporary_in(path.parent)
     path.rename(temporary)
     shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
-    """Delete the temporary folders in a folder, of which the caller holds the exclusive lock."""
+    """Delete the temporary folders in a folder whose exclusive lock the caller holds."""
     for path in subfolders(folder, temporary=True):
         shutil.rmtree(path, ignore_errors=True)
 

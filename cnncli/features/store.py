@@ -1,9 +1,9 @@
-"""The feature cache: the output of a frozen trunk for each image, stored under what it was computed from.
+"""The feature cache: the output of a frozen trunk for each image, stored under a key of its inputs.
 
-A key describes everything that the values depend on except the image: trunk, weights, engine, pixels, view. It holds
-immutable segments, which are mapped into memory when they are read. A reader never finds a partial segment, and two
-processes may fill the cache at once. Keys in use are never deleted; of the others, the least recently used ones are
-evicted when the cache exceeds its cap.
+A key describes everything that determines the values except the image: trunk, weights, engine, pixels, view. It
+contains immutable segments, which are mapped into memory for reading. Readers never see a partial segment, and several
+processes can fill the cache at once. Keys in use are never deleted; the least recently used others are evicted when the
+cache exceeds its cap.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ ROOM_BYTES = 2**29
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """A description of the inputs of features. Any change of the recipe gives another key.
+    """Description of the inputs of features. Any change of the recipe gives a different key.
 
     Attributes:
-        recipe: everything that the values depend on except the image.
-        facts: further information for people.
+        recipe: Everything that determines the values except the image.
+        facts: Additional information for people.
     """
 
     recipe: Mapping[str, Any]
@@ -54,11 +54,11 @@ class FeatureKey:
 
 
 class FeatureStore(AbstractContextManager["FeatureStore"]):
-    """The feature cache in one folder. Only one thread may use it; threads may share the features that it returns.
+    """The feature cache in a folder. Only one thread may use it; threads can share the features that it returns.
 
     Args:
-        folder: folder of the cache; created with the first segment.
-        max_bytes: the cap; None: half of the free disk space and what the cache holds already.
+        folder: Folder of the cache; created with the first segment.
+        max_bytes: The cap; None: half the sum of the cache's size and the free disk space.
     """
 
     def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
@@ -72,7 +72,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         self.close()
 
     def close(self) -> None:
-        """Release all keys, evict what exceeds the cap, and log how much was evicted in all."""
+        """Release all keys, and evict entries above the cap."""
         for opened in self._opened.values():
             opened.pin.release()
         self.keep_only([])
@@ -85,13 +85,13 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
             self._evicted_bytes = 0
 
     def keep_only(self, keys: Iterable[FeatureKey]) -> None:
-        """Release all keys but these. They may be evicted when no `StoredFeatures` of them exist anymore."""
+        """Release all other keys. They can be evicted once none of their `StoredFeatures` exists."""
         names = {key.name for key in keys}
         self._opened = {name: opened for name, opened in self._opened.items() if name in names}
         map_rows.cache_clear()  # a mapped file takes up space after it was deleted, too
 
     def capacity(self) -> int:
-        """Return how many bytes the cache can hold: its cap, or what the disk allows if that is less."""
+        """Return the number of bytes that the cache can hold if all of its entries may be evicted."""
         held, cap = self._held_and_cap()
         return min(cap, default_cap(self._folder, held))
 
@@ -101,26 +101,26 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         return [unique[number] for number in self._find(key, unique).absent]
 
     def read(self, key: FeatureKey, digests: Sequence[str]) -> StoredFeatures:
-        """Return the features of images that are all cached.
+        """Return the features of images, all of which must be cached.
 
         Raises:
-            CacheError: some of them are not cached anymore.
+            CacheError: Some of them are no longer cached.
         """
         found, path = self._find(key, digests), self._folder / key.name
         if n_absent := len(found.absent):
             count = f"{n_absent:,} of {len(digests):,}"
-            text = f"{printable(path)}: the features of {count} images were deleted. Start again."
+            text = f"{printable(path)}: the features of {count} images were deleted. Run the command again."
             facts = {"path": path, "received": len(digests) - n_absent, "expected": len(digests)}
             raise CacheError(Message("cache-features-missing", text, **facts))
         touch(path / DESCRIPTION)
         return found
 
     def write(self, key: FeatureKey, digests: Sequence[str], arrays: Sequence[Array]) -> None:
-        """Write a segment of features: one array per tensor, with a row for each digest. Makes room on a full disk.
+        """Write a segment: one array per tensor, with one row per digest. Evicts entries if the disk is full.
 
         Raises:
-            CacheError: it cannot be written; nothing is left of it.
-            ValueError: the numbers of digests and rows differ.
+            CacheError: The segment cannot be written; no part of it is left.
+            ValueError: The numbers of digests and rows differ.
         """
         if not arrays or any(len(array) != len(digests) for array in arrays):
             raise ValueError(f"{len(digests)} digests for arrays of {[len(array) for array in arrays]} rows")
@@ -140,7 +140,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         self._evict_surplus()
 
     def _evict_surplus(self) -> None:
-        """Evict keys if the cap is exceeded, whichever process has written them."""
+        """Evict keys if the cap is exceeded, including those that other processes wrote."""
         held, cap = self._held_and_cap()
         if held <= cap:
             return
@@ -173,7 +173,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         return opened
 
     def _create(self, key: FeatureKey) -> OpenKey:
-        """Open a key, and create its folder and description if they are missing."""
+        """Open a key; create its folder and description if they are missing."""
         folder = self._folder / key.name
         opened = None
         while opened is None:  # an eviction may delete the empty folder before it is opened

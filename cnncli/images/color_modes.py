@@ -1,4 +1,4 @@
-"""Color conversion: any color mode becomes 8-bit RGB or grayscale without alpha."""
+"""Convert any color mode to 8-bit RGB or grayscale without alpha."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def flat_color(
 ) -> Image.Image:
     """Convert a loaded image to mode RGB or L.
 
-    Alpha, including that of palettes and color keys, is composited on white. 16-bit values lose their low byte, as in
-    Pillow's 16-bit RGB; an 8-bit image whose values were multiplied by 256 or by 257 comes back exactly. CMYK and YCbCr
-    are converted by Pillow's formulas. `value_range` is that of `PixelSpec`.
+    Alpha, including that of palettes and color keys, is composited onto white. 16-bit values lose their low byte, as in
+    Pillow's 16-bit RGB; 8-bit values that were multiplied by 256 or 257 are restored exactly. CMYK and YCbCr are
+    converted by Pillow's formulas. `value_range` is that of `PixelSpec`.
     """
     mode = "RGB" if color == "rgb" else "L"
     tags = getattr(image, "tag_v2", {})
@@ -52,7 +52,7 @@ def _flatten(
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to a mode. Pillow would copy an image that already has it, in a quarter of the time of decoding."""
+    """Convert to a mode, unless the image has it already; Pillow's copy takes a quarter of the decoding time."""
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -65,7 +65,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image, tags: Mapping[int, Any], value_range: tuple[int, int] | None) -> Image.Image:
-    """Convert grayscale of 16 bits, or of 12 in some TIFFs. Pillow does not apply inverted photometry to these."""
+    """Convert 16-bit grayscale, or 12-bit in some TIFFs, for which Pillow does not apply inverted photometry."""
     values = np.asarray(image)
     bits = tags.get(BITSPERSAMPLE, (16,))[0]
     low, high = value_range or _stated_range(tags, bits)
@@ -82,7 +82,7 @@ def _from_16_bits(image: Image.Image, tags: Mapping[int, Any], value_range: tupl
 
 
 def _stated_range(tags: Mapping[int, Any], bits: int) -> tuple[int, int]:
-    """Return the value range that a TIFF states for its samples, else the full range of its bits."""
+    """Return the value range that a TIFF states for its samples, or the full range of its bits."""
     full = 2**bits - 1
     low, high = (int(np.ravel(tags.get(tag, default))[0]) for tag, default in ((_MIN_SAMPLE, 0), (_MAX_SAMPLE, full)))
     return (low, high) if 0 <= low < high <= full else (0, full)

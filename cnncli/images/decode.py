@@ -1,8 +1,8 @@
-"""The decoder: a file becomes a uint8 array of the size that the network expects.
+"""The decoder, which converts a file to a uint8 array of the network's input size.
 
-Training, evaluation and prediction all call `decode`, so they see the same pixels. A JPEG is scaled while decoded, if
-at least twice the target size remains. Color profiles (ICC) are ignored, as in Keras and torchvision, whose pretrained
-networks were trained that way.
+Training, evaluation and prediction all call `decode`, so they use the same pixels. A JPEG is scaled while it is decoded
+if at least twice the target size remains. Color profiles (ICC) are ignored, as in Keras and torchvision, whose
+pretrained networks were trained that way.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class PixelSpec:
     """Size, colors and fit of decoded pixels.
 
     Attributes:
-        height, width: size of the result in pixels.
+        height, width: Size of the result in pixels.
         color: rgb (three channels) or grayscale (one).
-        fit: stretch (both axes scaled to the size), crop (the largest centered part with the target's aspect ratio) or
+        fit: stretch (scale both axes to the size), crop (the largest centered part with the target's aspect ratio) or
             pad (the whole image with its aspect ratio, centered on black).
-        max_pixels: larger images are refused; the pixels of the others do not depend on it.
-        value_range: values of 16-bit grayscale images that become black and white; None: the range stated in the file,
+        max_pixels: Larger images are refused; the pixels of others do not depend on it.
+        value_range: Values of 16-bit grayscale images that become black and white; None: the range stated in the file,
             else 0-65535.
     """
 
@@ -61,7 +61,7 @@ class PixelSpec:
         return 3 if self.color == "rgb" else 1
 
     def key(self) -> dict[str, str | int]:
-        """Return everything, apart from the file, on which the pixels depend, including decoder versions."""
+        """Everything besides the file that determines the pixels, including decoder versions."""
         key: dict[str, str | int] = {
             "decoder": DECODER_VERSION,
             "height": self.height,
@@ -80,8 +80,8 @@ def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDA
     """Decode an image.
 
     Args:
-        source: A file, the content of one, a Pillow image, or an array: uint8 of shape (height, width) or (height,
-            width, 3), RGB.
+        source: A file, its content, a Pillow image, or an array: uint8 of shape (height, width) or (height, width, 3),
+            RGB.
         spec: Size, colors and fit.
         name: Name of the image in errors; default: the path, or `-` for other sources.
 
@@ -89,7 +89,7 @@ def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDA
         uint8 array in 0-255 of shape (spec.height, spec.width, spec.channels).
 
     Raises:
-        ImageError: not a usable image; `error.code` says why.
+        ImageError: The image cannot be used; `error.code` gives the reason.
     """
     label = name or (source if isinstance(source, Path) else "-")
     if isinstance(source, np.ndarray):
@@ -104,10 +104,9 @@ def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDA
 
 
 def file_content(image: Image.Image) -> bytes | None:
-    """Return the content of the file of a Pillow image whose pixels are not loaded; None if they are.
+    """Return the content of the file of a Pillow image whose pixels are not loaded, or None if they are.
 
-    Decoding the content gives exactly the same pixels as decoding the file: a JPEG, for instance, is scaled while it is
-    decoded.
+    Decoding the content gives the same pixels as decoding the file; a JPEG, for example, is scaled while it is decoded.
     """
     file = getattr(image, "fp", None)
     if file is None or not getattr(image, "tile", None) or image.tell() != 0:
@@ -120,7 +119,7 @@ def file_content(image: Image.Image) -> bytes | None:
 
 
 def _image_of(array: NDArray[Any], name: str | Path) -> Image.Image:
-    """Convert an array to an image, or raise ImageError for another type or shape."""
+    """Convert an array to an image; raise ImageError for a wrong dtype or shape."""
     if array.dtype == np.uint8 and array.size and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
         return Image.fromarray(array)
     received, expected = f"{array.dtype} {array.shape}", "uint8 (0-255) of shape (height, width, 3) or (height, width)"

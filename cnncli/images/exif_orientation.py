@@ -1,4 +1,4 @@
-"""EXIF orientation: the rotation and mirroring to apply to the pixels of a file."""
+"""EXIF orientation: the rotation and mirroring of a file's pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXIF_NAMES = ("exif", "Raw profile type exif")
 
 @dataclass(frozen=True)
 class Orientation:
-    """Rotation or mirroring of an image: the axes are swapped, then each may be mirrored."""
+    """Rotation or mirroring of an image: optionally swap the axes, then mirror either one."""
 
     method: Transpose | None
     swaps_axes: bool
@@ -28,7 +28,7 @@ class Orientation:
         return image if self.method is None else image.transpose(self.method)
 
     def box(self, width: float, height: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Return the place of [0, width] × [0, height] of an image of `size` after the orientation is applied."""
+        """Return the box of [0, width] × [0, height] of an image of `size` after applying the orientation."""
         spare_x, spare_y = size[0] - width, size[1] - height
         if self.swaps_axes:
             width, height, spare_x, spare_y = height, width, spare_y, spare_x
@@ -49,9 +49,9 @@ _ORIENTATIONS = {
 
 
 def orientation_of(image: Image.Image) -> Orientation:
-    """Return the orientation in an image's EXIF or XMP data; upright if there is none, or damaged or oversized data.
+    """Return the orientation in an image's EXIF or XMP data; upright if the data is missing, damaged or oversized.
 
-    Call this after `load`, except for JPEG: a PNG may have the orientation after its pixels, and Pillow applies that of
+    Call this after `load`, except for JPEG: a PNG can have the orientation after its pixels, and Pillow applies that of
     a TIFF while loading.
     """
     try:

@@ -1,6 +1,6 @@
-"""JPEG, PNG, BMP, GIF, WebP and TIFF: recognized by content, opened by Pillow, refused with a reason.
+"""Recognize JPEG, PNG, BMP, GIF, WebP and TIFF by content, open them with Pillow, or refuse them with a reason.
 
-Camera RAW files, most of which are TIFF inside, are not images here: the first image in them is a preview.
+Camera RAW files, most of which are TIFFs, are refused, because the first image in them is a preview.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise logging 
 
 
 class TransientImageError(ImageError):
-    """An image that may become usable without a change of the file: a limit, a permission, free memory."""
+    """An image that can become usable without a change of its file, e.g. if a permission or free memory was missing."""
 
 
 def format_of(first_bytes: bytes) -> str | None:
-    """Return JPEG, PNG, BMP, GIF, WEBP or TIFF for the first `SIGNATURE_BYTES` of a file, else None."""
+    """Return JPEG, PNG, BMP, GIF, WEBP or TIFF for the first `SIGNATURE_BYTES` of a file, or None."""
     kinds = (kind for kind, pattern in _SIGNATURES.items() if re.match(pattern, first_bytes, re.DOTALL))
     return next(kinds, None)
 
@@ -78,7 +78,7 @@ def is_raw_name(name: str) -> bool:
 
 @contextmanager
 def regular_file(path: Path) -> Iterator[BinaryFile]:
-    """Open a regular file for reading; never waits for a named pipe. Raises ImageError."""
+    """Open a regular file for reading, without blocking on a named pipe. Raises ImageError."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "a directory" if path.is_dir() else "a pipe, socket or device"
@@ -95,15 +95,15 @@ def regular_file(path: Path) -> Iterator[BinaryFile]:
 
 @contextmanager
 def open_image(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """Open the image in a file; its header is read, its pixels are not.
+    """Open the image in a file, and read its header but not its pixels.
 
-    Exceptions of Pillow inside the context become `ImageError`, its warnings and libtiff's output are suppressed, and
+    Inside the context, Pillow's exceptions become `ImageError`, its warnings and libtiff's output are suppressed, and
     images of more than `LARGE_PIXELS` are processed one at a time.
 
     Raises:
-        ImageError: not one of the six formats, damaged, too large, too costly to decode, or of a color mode without a
+        ImageError: Not one of the six formats, damaged, too large, too costly to decode, or of a color mode without a
             defined range.
-        DataError: this process has set Pillow to accept truncated files.
+        DataError: This process has configured Pillow to accept truncated files.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         text = "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process, which would hide damaged images"
@@ -137,11 +137,11 @@ def require_acceptable_size(file: BinaryFile, name: str | Path, max_pixels: int)
 
 
 def image_problem(error: Exception) -> Message:
-    """Return what an exception says about a file, worded to follow the file's name and a colon."""
+    """Return the message for an exception about a file, phrased to follow the path and a colon."""
     if isinstance(error, ImageError):
         return Message.of(error.reason)
     if isinstance(error, MemoryError):
-        return Message("image-out-of-memory", "does not fit into the free memory")
+        return Message("image-out-of-memory", "does not fit in the available memory")
     if isinstance(error, Image.DecompressionBombError):
         return Message("image-too-many-pixels", f"is larger than Pillow accepts in this format ({error})")
     if isinstance(error, OSError) and error.strerror:
@@ -156,7 +156,7 @@ def image_problem(error: Exception) -> Message:
 
 @contextmanager
 def image_errors(name: str | Path) -> Iterator[None]:
-    """Convert all exceptions: a hostile file can make a decoder raise anything."""
+    """Convert every exception to `ImageError`; a hostile file can make a decoder raise anything."""
     try:
         yield
     except ImageError:
@@ -167,7 +167,7 @@ def image_errors(name: str | Path) -> Iterator[None]:
 
 
 def require_usable(image: Image.Image, name: str | Path, max_pixels: int) -> None:
-    """Check number of pixels, color mode, and that the image is not the preview in a RAW file."""
+    """Check the number of pixels and the color mode, and that the image is not the preview in a RAW file."""
     if reason := too_large(max_pixels, size=image.size):
         raise TransientImageError(name, reason)
     if 0 in image.size:

@@ -1,4 +1,4 @@
-"""Limits: a file whose decoding would take far more time or memory than an image should is refused by its header."""
+"""Limits that refuse a file by its header if decoding would take far more time or memory than an image should."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def most_bytes(max_pixels: int) -> int:
 
 
 def too_large(max_pixels: int, size_bytes: int = 0, size: tuple[int, int] = (0, 0)) -> Message | None:
-    """Return the reason for refusing a file by its bytes or an image by its (width, height), or None."""
+    """Return the reason for refusing a file by its size in bytes, or an image by its (width, height), or None."""
     width, height = size
     if size_bytes > (most := most_bytes(max_pixels)):
         text = f"has {size_bytes:,} bytes, more than an image of data.max_pixels = {max_pixels:,} needs"
@@ -57,7 +57,7 @@ def too_large(max_pixels: int, size_bytes: int = 0, size: tuple[int, int] = (0, 
 
 
 def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> Message | None:
-    """Return the reason for refusing an image whose decoding would take too long, or None. Its header has been read."""
+    """Return the reason for refusing an image, whose header has been read, if decoding would take too long, or None."""
     pixels, size_bytes = image.width * image.height, file.seek(0, io.SEEK_END)
     is_run_length = bool(image.tile) and image.tile[0][0] == "bmp_rle"
     costs = (
@@ -75,7 +75,7 @@ def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> Message | None:
 
 
 def _part_bytes(image: TiffImageFile) -> int:
-    """Return the bytes that libtiff holds in addition to the image: those of a strip or tile, which may be larger."""
+    """Return the bytes of a strip or tile, which libtiff holds in addition to the image and which can be larger."""
     tags = image.tag_v2
     pixels = image.width * min(tags.get(ROWSPERSTRIP, image.height), image.height)
     if TILEWIDTH in tags:
@@ -85,6 +85,6 @@ def _part_bytes(image: TiffImageFile) -> int:
 
 
 def _scans(file: BinaryFile) -> int:
-    """Count the scans of a JPEG, including its thumbnail's; the marker cannot occur in encoded pixels."""
+    """Count the scans of a JPEG, including those of its thumbnail; the marker cannot occur in encoded pixels."""
     file.seek(0)
     return sum(block.count(_START_OF_SCAN) for block in iter(partial(file.read, BLOCK_BYTES), b""))

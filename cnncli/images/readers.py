@@ -1,4 +1,4 @@
-"""Pillow's readers of the six formats, with the checks and limits that Pillow leaves out."""
+"""Pillow's readers for the six formats, with additional checks and limits."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2,
 
 
 def read_header(file: BinaryFile, kind: str) -> ImageFile.ImageFile:
-    """Return the image in a file of a known format; its pixels are not read.
+    """Return the image in a file of a known format without reading its pixels.
 
-    `Image.open` has its own limit of 179 million pixels and opens the two images in a phone's JPEG as another format.
+    `Image.open` has its own limit of 179 million pixels, and opens phone JPEGs with two images as a different format.
     """
     if kind == "TIFF":
         _silence_libtiff()
@@ -52,10 +52,10 @@ def read_header(file: BinaryFile, kind: str) -> ImageFile.ImageFile:
 
 
 def load_scaled(image: Image.Image, least: tuple[int, int]) -> tuple[float, float]:
-    """Decode the pixels, a JPEG at 1/2, 1/4 or 1/8 if at least the (width, height) `least` remains.
+    """Decode the pixels; scale a JPEG to 1/2, 1/4 or 1/8 if at least the (width, height) `least` remains.
 
-    Return the (width, height) of the part of the pixels that is the image: if the size of a JPEG is not a multiple of
-    the factor, the last column and row extend past its edge by a fraction of a pixel.
+    Return the (width, height) of the pixels that belong to the image: if the size of a JPEG is not a multiple of the
+    factor, the last column and row extend past its edge by a fraction of a pixel.
     """
     drafted = image.draft(None, least)
     image.load()
@@ -63,14 +63,14 @@ def load_scaled(image: Image.Image, least: tuple[int, int]) -> tuple[float, floa
 
 
 class LimitedReads:
-    """File that allows a number of small reads: Pillow skips garbage byte by byte, a gigabyte of it in minutes."""
+    """File with a limited number of small reads: Pillow skips garbage byte by byte, a gigabyte in minutes."""
 
     def __init__(self, file: BinaryFile, remaining: int) -> None:
         self._file = file
         self.remaining = remaining
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read from the file; raises SyntaxError, as Pillow's readers do, after too many small reads."""
+        """Read from the file; after too many small reads, raise SyntaxError as Pillow's readers do."""
         if size is not None and 0 <= size <= _SMALL_BYTES:
             self.remaining -= 1
             if self.remaining < 0:
@@ -78,7 +78,7 @@ class LimitedReads:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Seek with the same result on disk and in memory, which treat impossible positions differently."""
+        """Seek with the same result on disk and in memory, which handle invalid positions differently."""
         if whence == io.SEEK_SET and offset < 0:
             raise SyntaxError("a part lies before the beginning of the file")
         return self._file.seek(min(offset, _PAST_ANY_END), whence)
@@ -88,14 +88,14 @@ class LimitedReads:
 
 
 class PlainJpegFile(JpegImageFile):
-    """JPEG reader that does not look up the print resolution, for which Pillow parses all EXIF data."""
+    """JPEG reader that does not read the print resolution, for which Pillow would parse all EXIF data."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
 
 
 class BoundedTiffFile(TiffImageFile):
-    """TIFF reader that limits the values per tag, each of which becomes an object, and refuses missing strips."""
+    """TIFF reader that limits the number of values per tag, which become objects, and refuses missing strips."""
 
     def _setup(self) -> None:
         tags = self.tag_v2
@@ -108,7 +108,7 @@ class BoundedTiffFile(TiffImageFile):
             raise SyntaxError(f"strips or tiles hold {held:,} of {self.width * self.height:,} pixels")
 
     def load_end(self) -> None:
-        """Apply the EXIF orientation. Pillow would also parse all other EXIF data, with an object for every number."""
+        """Apply the EXIF orientation; Pillow would also parse all other EXIF data, with one object per number."""
         ImageOps.exif_transpose(self, in_place=True)
 
 
@@ -116,7 +116,7 @@ class CompletePngFile(PngImageFile):
     """PNG reader that raises EOFError if rows are missing; Pillow leaves them black."""
 
     def load_end(self) -> None:
-        """Count the rows if some may be missing, which is rare: the last row is black then."""
+        """Count the rows if some may be missing, which is the case only if the last row is black."""
         super().load_end()
         width, height = self.size
         if self.info.get("interlace") or self.im.crop((0, height - 1, width, height)).getbbox(False) is None:
@@ -133,13 +133,13 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 
 
 def require_checksums(file: BinaryFile) -> None:
-    """Check all chunks of a PNG up to its end; Pillow only checks those before the pixels."""
+    """Check all chunks of a PNG to its end; Pillow only checks those before the pixels."""
     for _ in _png_blocks(file):
         pass
 
 
 def _require_rows(file: BinaryFile) -> None:
-    """Raise EOFError if the pixel data of a PNG expand to fewer bytes than its rows, each with one for its filter."""
+    """Raise EOFError if the pixel data of a PNG expands to fewer bytes than its rows and their filter bytes need."""
     file.seek(_PNG_SIGNATURE_BYTES + 8)
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
     needed = found = 0
@@ -157,7 +157,7 @@ def _require_rows(file: BinaryFile) -> None:
 
 
 def _png_blocks(file: BinaryFile) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the kind of each chunk with its data in blocks, since one may be as long as the file.
+    """Yield the kind of each chunk and its data in blocks, since a chunk can be as long as the file.
 
     Raises SyntaxError for wrong checksums and too many chunks, EOFError if the end chunk is missing.
     """
@@ -186,7 +186,7 @@ def _read_exactly(file: BinaryFile, length: int) -> bytes:
 
 @functools.cache
 def _silence_libtiff() -> None:
-    """Stop Pillow's libtiff, if it is found, from printing to stderr. Its errors still reach Python as exceptions."""
+    """Stop Pillow's libtiff from printing to stderr, if the library is found; its errors still raise exceptions."""
     package = Path(PIL.__file__).parent
     for library in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
         try:

@@ -1,4 +1,4 @@
-"""Thumbnails: 288 bytes by which an image is recognized after resizing, recompression or brightening."""
+"""Thumbnails of 288 bytes that identify an image after resizing, recompression or brightening."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _AVERAGED = ("L", "La", "RGB", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 
 def thumbnail_of(image: Image.Image, size: tuple[float, float], orientation: Orientation) -> bytes:
-    """Return brightness as 16 × 16 values in 0-255, then the color differences Cb and Cr as 4 × 4 each: 288 bytes.
+    """Return brightness (16 × 16 values in 0-255) and the color differences Cb and Cr (4 × 4 each) as 288 bytes.
 
-    `size` is the (width, height) of the part of the pixels that is the image, see `load_scaled`.
+    `size` is the (width, height) of the pixels that belong to the image; see `load_scaled`.
     """
     small = orientation.apply(flat_color(_shrink(image, size), "rgb")).convert("YCbCr")
     gray, *colors = small.split()
@@ -32,7 +32,7 @@ def thumbnail_of(image: Image.Image, size: tuple[float, float], orientation: Ori
 
 
 def _shrink(image: Image.Image, size: tuple[float, float]) -> Image.Image:
-    """Return the image in 16 × 16 pixels, in a small fraction of the time and memory of decoding."""
+    """Return the image in 16 × 16 pixels, at a fraction of the time and memory of decoding."""
     small, bilinear = (GRAY_SIDE, GRAY_SIDE), Image.Resampling.BILINEAR
     if image.mode in _AVERAGED and "transparency" not in image.info:
         return image.resize(small, bilinear, (0, 0, *size), reducing_gap=3.0)

@@ -1,7 +1,7 @@
-"""Verification: every byte of a file is hashed and every pixel decoded once, before anything relies on it.
+"""Verification: hash every byte and decode every pixel of a file once, before it is used.
 
-A first run therefore decodes each image twice, so that all errors are reported before training starts. Later runs use
-the facts remembered by `dataset/stat_index.py`.
+A first run therefore decodes each image twice, so that all errors are reported before training. Later runs use the
+facts stored by `dataset/stat_index.py`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from cnncli.images.thumbnail import LEAST_PX, thumbnail_of
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """Facts about one file.
+    """Facts about a file.
 
     Attributes:
         digest: SHA-256 of its bytes, hexadecimal; empty if they could not be read.
-        size_bytes: size of the file.
-        width, height: pixels after EXIF orientation; 0 if the image is refused.
+        size_bytes: Size of the file.
+        width, height: Pixels after EXIF orientation; 0 if the image is refused.
         format: JPEG, PNG, BMP, GIF, WEBP or TIFF; empty if refused.
         mode: Pillow's color mode of the file; empty if refused.
-        problem: why the image is refused, or None.
-        is_transient: the problem may disappear without a change of the file, so it must not be remembered.
-        thumbnail: see `thumbnail_of`; empty if refused.
-        peak: largest value of a 16-bit grayscale image, 0-65535; 0 for all others.
+        problem: Reason for refusing the image, or None.
+        is_transient: Whether the problem can disappear without a change of the file, so that it must not be stored.
+        thumbnail: See `thumbnail_of`; empty if refused.
+        peak: Largest value of a 16-bit grayscale image, 0-65535; 0 for all others.
     """
 
     digest: str
@@ -50,13 +50,13 @@ class ImageFacts:
     peak: int = 0
 
     def within(self, max_pixels: int) -> ImageFacts:
-        """Return the facts under a limit that was not known when they were found."""
+        """Return the facts for a limit that was not known when they were collected."""
         problem = None if self.problem else too_large(max_pixels, self.size_bytes, (self.width, self.height))
         return replace(self, problem=problem, is_transient=True) if problem else self
 
 
 def verify(source: Path | bytes, max_pixels: int) -> ImageFacts:
-    """Read, hash and fully decode a file or its content; does not raise for a bad file."""
+    """Read, hash and fully decode a file or its content. Does not raise for an unusable image."""
     facts = ImageFacts("", 0)
     opened = io.BytesIO(source) if isinstance(source, bytes) else regular_file(source)
     try:

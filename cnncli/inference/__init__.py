@@ -1,1 +1,1 @@
-"""The prediction bundle of a run: load, predict, evaluate rows."""
+"""Load a run's predictor, predict, and evaluate."""

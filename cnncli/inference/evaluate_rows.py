@@ -1,4 +1,4 @@
-"""Evaluation of images of a manifest with a saved run: the last step of `train`, and all of `evaluate`."""
+"""Evaluate images of a manifest with a saved run: the last step of `train`, and all of `evaluate`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def evaluate_rows(
     in_use: Sequence[FeatureSet] = (),
     may_store: bool = True,
 ) -> tuple[Metrics, Counts]:
-    """Return the metrics of images of a manifest, and the number of features that were computed and found for them.
+    """Return the metrics of images of a manifest, and how many features were computed and found in the cache.
 
-    Features that may not be stored, or do not fit into the cache together with those of `in_use`, are not cached: the
-    images go through the whole network. `network` is the name under which the cache lists the features.
+    If storing is not allowed, or features do not fit into the cache together with those of `in_use`, the whole network
+    runs without caching. `network` is the name under which the cache lists the features.
 
     Raises:
         DataError: All images that cannot be decoded or have changed since they were indexed.
@@ -56,7 +56,7 @@ def evaluate_rows(
 
 
 def _stream_logits(predictor: Predictor, features: FeatureSet, console: Console) -> NDArray[np.float32]:
-    """Return logits of the whole network, without storing features."""
+    """Return the logits of the whole network without storing features."""
     extraction, images = features.extraction, features.images
 
     def predict(task: list[ImageRecord]) -> NDArray[np.float32] | list[ImageError]:

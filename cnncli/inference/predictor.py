@@ -1,7 +1,7 @@
-"""From images to class probabilities: the one path of training, evaluation and prediction.
+"""From images to class probabilities: the single path of training, evaluation and prediction.
 
-The folder `engine/` of a run holds, with checksums, the spec and the graphs that OpenVINO runs, so that predicting
-needs neither TensorFlow nor Keras. Whatever Keras runs is cut from `model.keras` again.
+The folder `engine/` of a run contains, with checksums, the spec and the graphs that OpenVINO runs, so that prediction
+needs neither TensorFlow nor Keras. Parts that Keras runs are cut from `model.keras` again.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class Predictor:
     """Classifier of a run, ready to predict.
 
     Attributes:
-        trunk: Maps pixels to features; None if the trunk is empty.
-        tail: Maps features to logits.
-        last_layer: Maps what the tail gives to logits, where OpenVINO runs a tail in bfloat16; see `LOGITS`.
+        trunk: Engine from pixels to features; None if the trunk is empty.
+        tail: Engine from features to logits.
+        last_layer: Engine from the tail's output to logits, if OpenVINO runs a tail in bfloat16; see `LOGITS`.
+        note: Warning about its results for the user.
     """
 
     spec: PredictorSpec
@@ -81,7 +82,7 @@ class TrainedClassifier:
 
 @standard_settings()
 def load_trained(run: RunFolder) -> TrainedClassifier:
-    """Load the classifier of a run with Keras. Raises RunError if the run is not finished, or damaged."""
+    """Load the classifier of a run with Keras. Raises RunError if the run is unfinished or damaged."""
     from cnncli.networks.classifier import load_classifier
 
     require_finished(run)
@@ -90,9 +91,9 @@ def load_trained(run: RunFolder) -> TrainedClassifier:
 
 
 def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Path | None) -> PredictorSpec:
-    """Write a run's engine folder, which must not exist yet, in one step; `trunk_graph` is the trunk for OpenVINO.
+    """Write a run's engine folder, which must not exist, atomically; `trunk_graph` is the trunk for OpenVINO.
 
-    Return the spec with the engines that the run does use: Keras runs a tail that OpenVINO does not support.
+    Return the spec with the engines that the run actually uses: Keras runs a tail that OpenVINO does not support.
     """
     with checksummed(folder) as temporary:
         if trunk_graph is not None:
@@ -129,11 +130,11 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
     Args:
         folder: The run's engine folder.
         model: The run's `model.keras`, read only if Keras runs the trunk or the tail.
-        batch: Images per request; 1 for a single image, which then uses all cores; default: the engine's own, with
-            which features that the training cached are found.
+        batch: Images per request; 1 for a single image, which then uses all cores. By default, the engine's own, which
+            finds features that training cached.
 
     Returns:
-        The predictor. If this machine lacks the run's precision, it uses float32, with a warning.
+        The predictor. If this machine does not support the run's precision, it uses float32 and has a note about it.
 
     Raises:
         RunError: The folder is missing or damaged.

@@ -1,4 +1,4 @@
-"""The end of a training: save its classifier, and evaluate it from the saved files."""
+"""The end of training: save the classifier, and evaluate it from the saved files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SavedRunEvaluation:
-    """Metrics of the splits that could be evaluated, features used, and what kept a split from being evaluated."""
+    """Metrics of the splits that could be evaluated, features used, and the error that prevented evaluating a split."""
 
     metrics: dict[str, Metrics]
     features: Counts
@@ -32,7 +32,7 @@ class SavedRunEvaluation:
 
 
 def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext, outcome: Outcome) -> None:
-    """Save a classifier as Keras loads it, and as its engine runs it fastest."""
+    """Save a classifier as a Keras model, and as graphs for its engine."""
     last = outcome.last
     engine = last.extraction.engine
     choice = engine.choice if engine else EngineChoice(context.choice.engine, last.precision)
@@ -59,8 +59,8 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
 def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcome) -> SavedRunEvaluation:
     """Evaluate validation and test split from the saved files. The test images are used only here, once.
 
-    If the last stage's features were not to be cached, those of the test images are not either: they are needed once,
-    and what is in use would outgrow the cache.
+    If the last stage's features were not cached, those of the test images are not cached either, because they are
+    needed only once and the cache would exceed its cap.
     """
     manifest, last = context.manifest, outcome.last
     metrics: dict[str, Metrics] = {}

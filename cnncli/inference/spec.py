@@ -1,7 +1,7 @@
-"""Settings that determine, with the weights, how a run classifies an image: `engine/scoring.json`.
+"""Settings that, together with the weights, determine how a run classifies an image: `engine/scoring.json`.
 
-The file may come from elsewhere, so every entry is checked before it is used: by its annotation, since predicting one
-image should not have to wait for pydantic.
+The file can come from an untrusted source, so every entry is checked by its annotation before use. pydantic is not
+used, because its import would delay prediction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_PIXELS = 2**26
 
 @dataclass(frozen=True)
 class PredictorSpec:
-    """Engines, precisions, cut, pixels and classes of a predictor. Files of earlier versions lack those with a default.
+    """Engines, precisions, cut, pixels and classes of a predictor. Earlier versions lack fields with a default.
 
     Attributes:
         engine, precision: Engine and precision of the trunk.
@@ -38,9 +38,9 @@ class PredictorSpec:
         activation: Activation of the head.
         classes: Class names, in the order of the probabilities.
         height, width, color, fit, max_pixels, value_range: See `PixelSpec`.
-        gpu: Whether TensorFlow saw a GPU in training. Without one, Keras would emulate the bfloat16 of such a run; the
-            bfloat16 of a run that was trained on a CPU is emulated as it was then.
-        cut: Name of the layer where the trunk ends, for people only.
+        gpu: Whether TensorFlow saw a GPU in training. Without a GPU, such a run is not computed in bfloat16, which
+            Keras would emulate; a run that was trained on a CPU is emulated as in its training.
+        cut: Name of the layer where the trunk ends, for information only.
     """
 
     engine: EngineName
@@ -64,7 +64,7 @@ class PredictorSpec:
 
     @property
     def in_words(self) -> str:
-        """Engine and precision; those of trunk and tail if they differ."""
+        """Engine and precision as text, separately for trunk and tail if they differ."""
         trunk, tail = f"{self.engine} {self.precision}", f"{self.tail_engine} {self.tail_precision}"
         return tail if self.trunk is None or trunk == tail else f"trunk {trunk}, tail {tail}"
 
@@ -84,7 +84,7 @@ class PredictorSpec:
 
     @classmethod
     def load(cls, folder: Path) -> PredictorSpec:
-        """Read the spec of a run's engine folder. Raises RunError if it is damaged, or a newer cnncli wrote it."""
+        """Read the spec of a run's engine folder. Raises RunError if it is damaged or from a newer cnncli."""
         facts = read_document(folder / FILE, FORMAT)
         del facts["format"]
         if (problem := find_problem(facts)) is not None:
@@ -119,7 +119,7 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Return whether a JSON value has the type of an annotation; a list is a tuple, and a boolean is no integer."""
+    """Return whether a JSON value has the type of an annotation; a list counts as a tuple, a bool not as an int."""
     parts = get_args(kind)
     if get_origin(kind) is Literal:
         return value in parts

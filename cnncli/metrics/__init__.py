@@ -1,1 +1,1 @@
-"""Metrics of a classifier: what they are called, which direction is better, and how they are computed."""
+"""Metrics of a classifier: names, direction of improvement, and computation."""

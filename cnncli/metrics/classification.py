@@ -1,7 +1,7 @@
-"""The evaluation of a classifier from its logits: probabilities, loss, metrics, confidence interval, classes.
+"""Evaluate a classifier from its logits: probabilities, loss, metrics, confidence interval, per-class results.
 
-Ties: among equal scores the class that comes first ranks higher, as in NumPy's `argmax`. A metric with a zero
-denominator (the recall of a class without images) is 0, as with scikit-learn's `zero_division=0`.
+Of equal scores, the class that comes first ranks higher, as in NumPy's `argmax`. A metric with a zero denominator (the
+recall of a class without images) is 0, as with scikit-learn's `zero_division=0`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _JSON_NAMES = {"accuracy": "top1"}
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Precision, recall and F1 of one class, each 0-1, and the number of its images."""
+    """Precision, recall and F1 of a class, each 0-1, and the number of its images."""
 
     precision: float
     recall: float
@@ -40,9 +40,9 @@ class Metrics:
     Attributes:
         values: The metrics of `cnncli.metrics.table`, by name.
         top1_ci95: 95 % Wilson interval of `top1`.
-        top5: Fraction of the images whose class is among the first five; None for up to five classes.
+        top5: Fraction of the images whose class is among the top five; None for up to five classes.
         classes: Names, in the order of the logits.
-        confusion_matrix: Rows are true classes, columns predicted ones, in the order of `classes`.
+        confusion_matrix: Rows are true classes and columns predicted classes, in the order of `classes`.
         per_class: Results of each class, in the order of `classes`.
     """
 
@@ -56,7 +56,7 @@ class Metrics:
 
     @property
     def loss(self) -> float:
-        """Plain cross-entropy, mean in nats, without smoothing, weights or penalties."""
+        """Mean plain cross-entropy in nats, without smoothing, weights or penalties."""
         return self.values["loss"]
 
     @property
@@ -66,7 +66,7 @@ class Metrics:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Metrics:
-        """Return the metrics that `to_dict` made."""
+        """Return metrics from the result of `to_dict`."""
         low, high = facts["top1_ci95"]
         return cls(
             n=facts["n"],
@@ -89,13 +89,13 @@ class Metrics:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Return the key metrics, which run.json and `train --json` have too."""
+        """Return the key metrics, as in run.json and `train --json`."""
         values = {_JSON_NAMES.get(name, name): value for name, value in self.values.items()}
         return {"n": self.n, **values, "top1_ci95": list(self.top1_ci95)}
 
 
 def table_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of the table from a `Metrics.summary`, by their names there; those it lacks are left out."""
+    """Return the metrics of the table from a `Metrics.summary`, by their names in the table, if it has them."""
     names = {name: _JSON_NAMES.get(name, name) for name in METRICS}
     return {name: float(summary[key]) for name, key in names.items() if key in summary}
 
@@ -109,7 +109,7 @@ def evaluate_logits(
         logits: (n, units), any float dtype; at least one image.
         labels: (n,) indices into `classes`; a class may have no image.
         classes: Names, in the order of the logits.
-        activation: The head's, see `probabilities_of`.
+        activation: Activation of the head, see `probabilities_of`.
 
     Raises:
         DataError: Some logits are NaN or Inf.
@@ -142,8 +142,9 @@ def probabilities_of(logits: NDArray[Any], activation: str) -> NDArray[np.float6
 
     Args:
         logits: (n, units), any float dtype.
-        activation: The head's. `softmax` and `linear` distribute the probability over the classes. `sigmoid` with one
-            unit is the probability of the second of two classes; with several units, one independent probability each.
+        activation: Activation of the head. `softmax` and `linear` distribute the probability over the classes.
+            `sigmoid` with one unit is the probability of the second of two classes; with several units, the
+            probabilities are independent.
 
     Returns:
         Float64 (n, classes) in 0-1.
@@ -158,7 +159,7 @@ def probabilities_of(logits: NDArray[Any], activation: str) -> NDArray[np.float6
 
 
 def ranking_scores(logits: NDArray[Any], activation: str) -> NDArray[np.float64]:
-    """Return scores (n, classes) that rank the classes as their probabilities do, without saturating at 1."""
+    """Return scores (n, classes) with the ranking of the probabilities, which do not saturate at 1."""
     z = logits.astype(np.float64)
     return np.concatenate([-z, z], axis=1) if activation == "sigmoid" and z.shape[1] == 1 else z
 
@@ -193,7 +194,7 @@ def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
 
 
 def _ranks(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each image the number of classes that rank before the true one."""
+    """Return for each image the number of classes that rank above the true one."""
     true = scores[np.arange(len(truth)), truth][:, None]
     before = np.arange(scores.shape[1])[None] < truth[:, None]
     return np.asarray(((scores > true) | ((scores == true) & before)).sum(axis=1))

@@ -1,7 +1,7 @@
-"""The metrics that training reports and monitors and that `evaluate` computes.
+"""The metrics that training reports and monitors, and that `evaluate` computes.
 
-An entry of `METRICS` is all that a new one needs: history.csv, TensorBoard, curves, `monitor` settings and `evaluate`
-follow from it. The table is available without NumPy, so that a config can be read without it.
+A new metric needs only an entry in `METRICS`; history.csv, TensorBoard, curves, `monitor` settings and `evaluate` use
+the table. It does not import NumPy, so that a config can be read without it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Predictions:
     Attributes:
         loss: Mean plain cross-entropy in nats, computed from the logits.
         n_correct: Number of images whose own class ranks first; mixed images count for both labels, in proportion.
-        scores: Float (n, classes) that rank the classes as their probabilities do, without saturating.
-        labels: Int64 (n,) class indices; of a mixed image, the label with the larger proportion.
+        scores: Float (n, classes) with the ranking of the probabilities, which do not saturate.
+        labels: Int64 (n,) class indices; for a mixed image, the label with the larger proportion.
     """
 
     n: int
@@ -38,13 +38,13 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """A metric.
 
     Attributes:
-        name: As in history.csv and the config; the metric of the validation images has the prefix `val_` there.
-        compute: Returns the value for the predictions of a pass.
+        name: Name in history.csv and the config; for validation images, it has the prefix `val_` there.
+        compute: Function that returns the value for the predictions of a pass.
         lower_is_better: Direction of improvement.
-        is_fraction: Whether values lie in 0-1 and are shown as percentages.
+        is_fraction: Whether values are in 0-1 and shown as percentages.
         needs_scores: Whether `compute` reads `scores` and `labels`, which are empty if no metric does.
     """
 
@@ -75,17 +75,17 @@ def result_names() -> tuple[str, ...]:
 
 
 def monitors() -> tuple[str, ...]:
-    """Return what a `monitor` setting can name, validation before training."""
+    """Return the names that a `monitor` setting accepts, validation before training."""
     return (*(VALIDATION + name for name in METRICS), *METRICS)
 
 
 def as_validation(results: Mapping[str, float]) -> dict[str, float]:
-    """Return results with the names that those of validation images have in an epoch's results."""
+    """Return results under the names of validation metrics."""
     return {VALIDATION + name: value for name, value in results.items()}
 
 
 def is_better(monitor: str, value: float, than: float | None, min_delta: float = 0.0) -> bool:
-    """Return whether a monitored value beats another by more than `min_delta`. Any value beats None."""
+    """Return whether a monitored value beats another one by more than `min_delta`. Any value beats None."""
     if than is None:
         return True
     is_lower_better = METRICS[monitor.removeprefix(VALIDATION)].lower_is_better

@@ -1,4 +1,4 @@
-"""Building the backbone of a config: the network without top, with its weights, up to the output layer."""
+"""Build the backbone of a config: the network without top, with its weights, up to the output layer."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def build_backbone(
     """Build the backbone of a config and load its weights.
 
     Layers have the same names in every process: generated names (`conv2d_7`) count from the network's first layer.
-    Random weights depend only on the seed. To ensure this, the global generators of Python, NumPy and TensorFlow are
+    Random weights depend only on the seed; to ensure this, the global generators of Python, NumPy and TensorFlow are
     seeded.
 
     Args:
         config: Name, weights, output layer and options.
         input_shape: (height, width, 3).
         seed: Seed of random weights.
-        load_weights: Whether to load the weights. Without, the graph is the same and all weights are random.
+        load_weights: Whether to load the weights. Otherwise, the graph is the same with random weights.
 
     Returns:
         Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps
@@ -64,10 +64,10 @@ def build_backbone(
 
 
 def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Model:
-    """Return the model up to one of its layers, which it shares with the whole network.
+    """Return the model up to one of its layers, sharing these layers.
 
     Raises:
-        ConfigError: There is no layer of this name, or its output is neither feature maps nor a vector.
+        ConfigError: There is no layer with this name, or its output is neither feature maps nor a vector.
     """
     if output_layer is None:
         return model
@@ -94,7 +94,7 @@ def _check_size(info: NetworkInfo, input_shape: tuple[int, int, int]) -> None:
 
 @contextmanager
 def _own_layer_names() -> Iterator[None]:
-    """Restart the numbering of the names that Keras generates inside the block."""
+    """Restart the numbering of Keras's generated names inside the block."""
     from keras.src.backend.common import global_state
 
     before = global_state.get_global_attribute("object_name_uids")

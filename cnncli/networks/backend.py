@@ -1,4 +1,4 @@
-"""Keras, imported once and in one way: TensorFlow, channels last, deterministic operations."""
+"""The only import of Keras: TensorFlow, channels last, deterministic operations."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _lock = threading.Lock()
 def import_keras() -> ModuleType:
     """Import `keras` on TensorFlow, with channels last, float32 and deterministic operations.
 
-    The backend is chosen before the first import, because Keras cannot change it afterwards. Determinism stays on for
-    the whole process: two trainings with the same seed give the same weights.
+    The backend is selected before the first import, because Keras cannot change it afterwards. Determinism stays
+    enabled for the whole process, so that runs with the same seed give the same weights.
 
     Raises:
-        EngineError: Keras was already imported with another backend.
+        EngineError: Keras was already imported with a different backend.
     """
     with _lock:
         return _imported()
 
 
 def import_keras_meanwhile() -> None:
-    """Import Keras, which takes seconds, in the background; `import_keras` waits for the end of it."""
+    """Start importing Keras, which takes seconds, in the background; `import_keras` waits until it is done."""
     is_held_back = threading.Event()
 
     def begin() -> None:
@@ -53,7 +53,7 @@ def import_keras_meanwhile() -> None:
 
 
 def is_importing_keras() -> bool:
-    """Return whether the import in the background is running."""
+    """Return whether the background import is running."""
     return any(thread.name == _IN_BACKGROUND for thread in threading.enumerate())
 
 
@@ -84,10 +84,10 @@ def _imported() -> ModuleType:
 
 @contextmanager
 def standard_settings() -> Iterator[None]:
-    """Use float32 and channels last inside the block, whatever the process has set; restore its settings afterwards.
+    """Use float32 and channels last inside the block, and restore the process's settings afterwards. Also a decorator.
 
-    Layers take their dtype policy and data format from these settings when they are made, and Keras's operations their
-    default dtype when they run. Also a decorator.
+    Layers take their dtype policy and data format from these settings when they are created, and Keras's operations
+    take their default dtype from them when they run.
     """
     if "keras" not in sys.modules:
         yield
@@ -120,10 +120,10 @@ def gpus() -> tuple[str, ...]:
 
 @contextmanager
 def _without_native_logs() -> Iterator[None]:
-    """Hold back lines that TensorFlow's C++ side writes to stderr inside the block; show them if the block fails.
+    """Suppress lines that TensorFlow's C++ code writes to stderr inside the block; show them if the block fails.
 
-    TensorFlow writes them (instruction sets, a missing GPU) before it reads its log level. Python's `sys.stderr` works
-    as usual, for other threads.
+    TensorFlow writes them (instruction sets, a missing GPU) before it reads its log level. Python's `sys.stderr` still
+    works for other threads.
     """
     with tempfile.TemporaryFile() as held_back, _own_stderr_for_python() as stderr:
         os.dup2(held_back.fileno(), 2)
@@ -139,7 +139,7 @@ def _without_native_logs() -> Iterator[None]:
 
 @contextmanager
 def _own_stderr_for_python() -> Iterator[int]:
-    """Give `sys.stderr` a descriptor of its own, so that descriptor 2 can be redirected, and yield it.
+    """Give `sys.stderr` its own file descriptor, so that descriptor 2 can be redirected, and yield it.
 
     It stays open for progress bars that were started inside the block.
     """

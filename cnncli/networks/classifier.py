@@ -1,4 +1,4 @@
-"""The classifier: raw RGB pixels in, class scores out, one flat graph with the preprocessing inside."""
+"""The classifier: raw RGB pixels in, class scores out, as one flat graph that includes the preprocessing."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Classifier:
     """A backbone with its head as one functional model.
 
     Attributes:
-        model: float32 (batch, height, width, 3 or 1) in 0-255 to scores (batch, units). Its operations are, in
-            order: the input `pixels`; preprocessing, whose layers' names start with `preprocess_`; the backbone's
-            under their own names; the head's, whose names start with `head_`.
-        pretrained: whether the backbone's weights came from elsewhere; decides whether its batch norm is kept.
+        model: float32 (batch, height, width, 3 or 1) in 0-255 to scores (batch, units). Its operations are, in order:
+            the input `pixels`; preprocessing, with names that start with `preprocess_`; the backbone, with its own
+            names; the head, with names that start with `head_`.
+        pretrained: Whether the backbone's weights are pretrained; determines whether its batch norm stays frozen.
     """
 
     model: keras.Model
@@ -41,7 +41,7 @@ class Classifier:
 
     @property
     def backbone_layers(self) -> list[Any]:
-        """The backbone's operations, in the order of the graph."""
+        """Operations of the backbone, in graph order."""
         names = [operation.name for operation in self.model.operations]
         below = max(index for index, name in enumerate(names) if name == PIXELS or name.startswith(PREPROCESSING))
         above = next(index for index, name in enumerate(names) if name.startswith(HEAD))
@@ -49,7 +49,7 @@ class Classifier:
 
 
 def image_size(config: Config) -> tuple[int, int]:
-    """Return height and width in pixels of the classifier's input; default: those of the backbone."""
+    """Return height and width of the classifier's input in pixels; default: those of the backbone."""
     size = config.data.image_size
     if size is None:
         size = config.backbone.network.input_size
@@ -63,11 +63,11 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     Args:
         config: Its `data`, `backbone`, `head` and `seed` are used.
         n_classes: Number of classes, at least 2.
-        load_weights: Whether to load the backbone's weights. Without, the graph is the same and its weights are random.
+        load_weights: Whether to load the backbone's weights. Otherwise, the graph is the same with random weights.
 
     Raises:
-        WeightsError: the weights cannot be fetched or read, or belong to another network.
-        ConfigError: a setting that only the network itself can refuse, such as an unknown `output_layer`.
+        WeightsError: The weights cannot be downloaded or read, or belong to a different network.
+        ConfigError: A setting is invalid for this network, such as an unknown `output_layer`.
     """
     keras = import_keras()
     height, width = image_size(config)
@@ -81,17 +81,17 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
 
 
 def save_classifier(classifier: Classifier, path: Path) -> None:
-    """Write the classifier as `.keras` in one step; bare Keras loads it in safe mode."""
+    """Write the classifier atomically as `.keras`; bare Keras loads it in safe mode."""
     with replacing(path) as temporary:
         classifier.model.save(temporary)
 
 
 @standard_settings()
 def load_classifier(path: Path, pretrained: bool) -> Classifier:
-    """Load the classifier that a run saved as `model.keras`; only such a classifier is accepted, whatever its origin.
+    """Load the classifier that a run saved as `model.keras`; other models are refused.
 
     Raises:
-        RunError: the file is missing, damaged, or holds something else.
+        RunError: The file is missing, damaged, or not such a classifier.
     """
     import_keras()
     try:

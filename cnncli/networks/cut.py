@@ -1,7 +1,7 @@
-"""The cut: a classifier divided into a frozen trunk (pixels to features) and a trainable tail (features to logits).
+"""The cut: divide a classifier into a frozen trunk (pixels to features) and a trainable tail (features to logits).
 
-Both share their weights with the classifier, so training the tail trains the classifier, and
-`tail(trunk(pixels))` equals the uncut graph exactly in float32. A cut may cross several tensors.
+Both share their weights with the classifier, so training the tail trains the classifier, and `tail(trunk(pixels))`
+equals the uncut graph exactly in float32. Several tensors can cross the cut.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Cut:
         trunk: Pixels (batch, height, width, channels) to the features, a list of tensors; None if it is empty.
         tail: The features, or the pixels if the trunk is empty, to logits (batch, units).
         at: Name of the tail's first operation.
-        crossing: Name and shape (without the batch) of each tensor that crosses.
-        trained: Names of the layers that train, in the order of the graph.
+        crossing: Name and shape (without the batch) of each tensor that crosses the cut.
+        trained: Names of the trained layers, in graph order.
     """
 
     trunk: keras.Model | None
@@ -40,7 +40,7 @@ class Cut:
 
     @property
     def after(self) -> str:
-        """Short text for the operations whose outputs cross."""
+        """Short text for the operations whose outputs cross the cut."""
         (first, *others) = (name for name, _ in self.crossing)
         return f"{first} and {len(others)} more" if others else first
 
@@ -48,14 +48,14 @@ class Cut:
 def cut_classifier(
     classifier: Classifier, unfreeze: int | str, batch_norm: Literal["frozen", "train"] = "frozen"
 ) -> Cut:
-    """Freeze a classifier's lower part and divide it there; sets `trainable` on every layer.
+    """Freeze the lower part of a classifier and divide it there; sets `trainable` on every layer.
 
     Args:
         classifier: The whole graph.
-        unfreeze: How much of the backbone trains: N of its layers with trainable weights, counted from the end,
-            normalization not counted; a layer and all after it; `all`; 0 for only the head.
+        unfreeze: How much of the backbone is trained: the last N layers with trainable weights, not counting
+            normalization; a layer and all layers after it; `all`; 0 for only the head.
         batch_norm: `frozen` keeps statistics and scale of a pretrained backbone's batch normalization by
-            `trainable = False`, which in Keras 3 is the only way that holds them (`training=False` does not).
+            `trainable = False`, the only way to keep them in Keras 3 (`training=False` does not).
 
     Raises:
         CutError: There is no such layer, or there are fewer layers.
@@ -79,12 +79,12 @@ def cut_classifier(
 
 
 def countable_layers(classifier: Classifier) -> list[Any]:
-    """Return the backbone's layers that `unfreeze: N` counts: those with trainable weights, normalization excluded."""
+    """Return the backbone's layers that `unfreeze: N` counts: those with trainable weights, except normalization."""
     return [operation for operation in classifier.backbone_layers if _counts(operation)]
 
 
 def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
-    """Return the index of the first operation of the graph that trains."""
+    """Return the index of the first trained operation in the graph."""
     names = [operation.name for operation in classifier.model.operations]
     if unfreeze == 0:
         return next(index for index, name in enumerate(names) if name.startswith(HEAD))
@@ -115,7 +115,7 @@ def _set_trainable(classifier: Classifier, trained: list[Any], keep_batch_norm: 
 
 
 def _move_past_fixed(operations: list[Any], index: int) -> int:
-    """Move the cut up past operations that have no weights and draw nothing at random, such as global pooling."""
+    """Move the cut up past operations without weights and randomness, such as global pooling."""
     while index + 1 < len(operations) and not _has_weights(operations[index]) and not _is_random(operations[index]):
         index += 1
     return index
@@ -126,7 +126,7 @@ def _has_weights(operation: Any) -> bool:
 
 
 def _counts(operation: Any) -> bool:
-    """Return whether a layer, frozen or not, has weights and is not a normalization."""
+    """Return whether a layer, frozen or not, has weights and is not a normalization layer."""
     return _has_weights(operation) and not type(operation).__name__.endswith("Normalization")
 
 

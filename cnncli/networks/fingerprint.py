@@ -1,4 +1,4 @@
-"""Hashes of the computation of a graph: structure, settings and weights, but not generated names."""
+"""Hashes of a graph's computation: structure, settings and weights, but not generated names."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _WITHOUT_EFFECT = ("name", "trainable", "seed", "_initializer", "_regularizer", 
 
 
 def fingerprint(model: keras.Model) -> str:
-    """Return the SHA-256 of a functional model, equal for equal computations whatever the names of the layers."""
+    """Return the SHA-256 of a functional model, equal for equal computations, whatever the layers are called."""
     digest = hashlib.sha256(json.dumps(_structure(model), sort_keys=True, default=str).encode())
     digest.update(bytes.fromhex(hash_weights(model.operations)))
     return digest.hexdigest()
 
 
 def hash_weights(layers: Iterable[Any]) -> str:
-    """Return the SHA-256 of the weights of layers in order, with shapes and dtypes, but not names."""
+    """Return the SHA-256 of the weights of layers in order, with shapes and dtypes, but without names."""
     digest = hashlib.sha256()
     for layer in layers:
         for weight in getattr(layer, "weights", ()):
@@ -51,7 +51,7 @@ def _structure(model: keras.Model) -> list[Any]:
 
 
 def _arguments(node: Any, tensors: dict[int, str]) -> Any:
-    """Return the arguments of a call, tensors by their position in the graph."""
+    """Return the arguments of a call, with tensors given by their position in the graph; for an input, its shape."""
     return import_keras().tree.map_structure(
         lambda value: tensors.get(id(value)) or _described(value),
         [list(node.arguments.args), dict(node.arguments.kwargs)],
@@ -59,7 +59,7 @@ def _arguments(node: Any, tensors: dict[int, str]) -> Any:
 
 
 def _described(value: Any) -> str:
-    """Describe a constant argument; an array by the digest of its bytes, since text abbreviates long arrays."""
+    """Describe a constant argument, an array by the digest of its bytes, because its text would be abbreviated."""
     if isinstance(value, np.ndarray):
         return f"{value.shape}{value.dtype}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     return str(value)

@@ -1,8 +1,8 @@
-"""Reading and replaying the graph of a functional Keras model.
+"""Read and replay the graph of a functional Keras model.
 
-Keras keeps, per layer, one node for each time the layer was called; sub-models made from a model add nodes to the
-same layers. So `layer.output` may belong to another model: everything here goes by a model's own nodes, which Keras
-offers through underscored names only. They are touched in this module and nowhere else (keras is pinned for it).
+Keras keeps, per layer, one node for each call of the layer, and sub-models add nodes to the same layers. `layer.output`
+can thus belong to a different model, so this module uses a model's own nodes. Keras offers them only through
+underscored names, which are used in this module and nowhere else (keras is pinned for this reason).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def nodes_in_order(model: keras.Model) -> list[Any]:
-    """Return the model's nodes, inputs included, in the order of `model.operations`: producers before consumers."""
+    """Return the model's nodes, including inputs, in the order of `model.operations`: producers before consumers."""
     position = {id(operation): index for index, operation in enumerate(model.operations)}
     nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
     return sorted(nodes, key=lambda node: position[id(node.operation)])
@@ -32,7 +32,7 @@ def output_of(model: keras.Model, layer_name: str) -> keras.KerasTensor:
 
 
 def crossing_tensors(model: keras.Model, at: int) -> list[keras.KerasTensor]:
-    """Return the tensors that `model.operations[:at]` pass to the rest, in the order in which they are created."""
+    """Return the tensors that `model.operations[:at]` pass to later operations, in the order of their creation."""
     below = {id(operation) for operation in model.operations[:at]}
     wanted = {id(tensor) for tensor in model.outputs}
     for node in nodes_in_order(model):
@@ -48,9 +48,9 @@ def crossing_tensors(model: keras.Model, at: int) -> list[keras.KerasTensor]:
 
 
 def replay(model: keras.Model, inputs: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:
-    """Call every layer of a model again, on other inputs: the same weights in a new graph.
+    """Call every layer of a model again on different inputs, which gives a new graph with the same weights.
 
-    Models nested inside (ConvNeXt has four) are opened, so that the new graph is flat.
+    Nested models (ConvNeXt has four) are expanded, so that the new graph is flat.
     """
     library = import_keras()
 

@@ -1,4 +1,4 @@
-"""The head: pooling, the layers of a config, and an output with one score per class."""
+"""Build the head: pooling, the layers of a config, and an output with one score per class."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LOGITS = "head_logits"
 
 
 def output_units(head: HeadConfig, n_classes: int) -> int:
-    """Return the number of scores: one per class, or a single one for two classes with sigmoid."""
+    """Return the number of scores: one per class, or a single score for two classes with sigmoid."""
     return 1 if head.activation == "sigmoid" and n_classes == 2 else n_classes
 
 
 def build_head(features: keras.KerasTensor, head: HeadConfig, n_classes: int, seed: int) -> keras.KerasTensor:
     """Put pooling, layers and output on top of a backbone's features.
 
-    The last dense layer gives logits; the output's activation is a layer of its own, so that training computes the loss
-    from logits. Features are float32 (batch, height, width, channels), or (batch, channels) if there is nothing to
+    The last dense layer gives logits, and the output's activation is a separate layer, so that training computes the
+    loss from logits. Features are float32 (batch, height, width, channels), or (batch, channels) if there is nothing to
     pool; scores are float32 (batch, `output_units`).
     """
     keras = import_keras()
@@ -77,5 +77,5 @@ def _penalty(l1: float, l2: float) -> keras.regularizers.Regularizer | None:
 
 
 def _seed_of(seed: int, layer_name: str) -> int:
-    """Return the seed of one layer: layers draw independently, so adding one does not change the others."""
+    """Return the seed of a layer. Layers have independent seeds, so adding a layer does not change the others."""
     return key_of("initial weights", seed, layer_name) & 0x7FFFFFFF

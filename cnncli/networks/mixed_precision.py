@@ -1,4 +1,4 @@
-"""A copy of a network that computes in bfloat16 and keeps its weights in float32."""
+"""Copy a network so that it computes in bfloat16 and keeps its weights in float32."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> keras.Model:
     """Copy a graph with Keras's dtype policy `mixed_bfloat16`, except for the layers named in `in_float32`.
 
-    The copy has its own weights with the same values; its layers have the names and the `trainable` of the originals.
+    The copy has its own weights with the same values; names and `trainable` of its layers are those of the originals.
     """
     keras = import_keras()
 
@@ -35,12 +35,12 @@ def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> kera
 
 
 def is_convolutional(model: keras.Model) -> bool:
-    """Return whether a graph has convolutions, for which bfloat16 saves time."""
+    """Return whether a graph contains convolutions, for which bfloat16 saves time."""
     return any("Conv" in type(operation).__name__ for operation in model.operations)
 
 
 def split_logits(tail: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Return a tail's model below its last layer, and this layer, for engines with one precision per graph."""
+    """Return the part of a tail below its last layer, and this layer, for engines with one precision per graph."""
     library = import_keras()
     below = crossing_tensors(tail, [operation.name for operation in tail.operations].index(LOGITS))
     return library.Model(tail.inputs, below), library.Model(below, tail.outputs)

@@ -18,9 +18,9 @@ _TORCH_DEVIATIONS_RGB = (0.229, 0.224, 0.225)
 
 
 def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTensor:
-    """Add preprocessing layers, equal to Keras's own preprocessing of that kind; their names start with `preprocess_`.
+    """Add preprocessing layers that equal Keras's own preprocessing of that kind; their names start with `preprocess_`.
 
-    Pixels are float32 (batch, height, width, 3 or 1); one channel is repeated to three.
+    Pixels are float32 (batch, height, width, 3 or 1); a single channel is repeated to three.
     """
     keras = import_keras()
     if pixels.shape[-1] == 1:
@@ -36,7 +36,7 @@ def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTen
 
 
 def _scale_and_offset(kind: Preprocessing) -> tuple[float | list[float], float | list[float]]:
-    """Return the factor and the offset of the pixels, each a number or one number per channel."""
+    """Return factor and offset of the pixels, each as a number or as one number per channel."""
     if isinstance(kind, tuple):
         return kind
     if kind == "caffe":

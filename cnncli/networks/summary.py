@@ -1,4 +1,4 @@
-"""A table of a network's layers: class, output shape, parameters and whether each trains."""
+"""A table of a network's layers: class, output shape, parameters, and whether each is trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerLine:
-    """One layer, or operation, of a graph: its name and class, the shape of its first output without the batch."""
+    """A layer or operation of a graph, with its name, class and the shape of its first output without the batch."""
 
     name: str
     type: str
@@ -25,7 +25,7 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class Summary:
-    """The layers of a network in the order of its graph, and their totals."""
+    """The layers of a network in graph order, and their totals."""
 
     layers: tuple[LayerLine, ...]
     trainable_parameters: int
@@ -33,12 +33,12 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Number of all parameters."""
+        """Total number of parameters."""
         return self.trainable_parameters + self.frozen_parameters
 
 
 def summarize(model: keras.Model) -> Summary:
-    """List the layers of a functional model, as `trainable` is set at this moment."""
+    """List the layers of a functional model with their current `trainable`."""
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     total = sum(math.prod(weight.shape) for weight in model.weights)
     layers = tuple(

@@ -1,1 +1,1 @@
-"""One module per command, which tells its story in calls."""
+"""The steps of each command, one module per command."""

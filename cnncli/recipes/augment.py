@@ -1,4 +1,4 @@
-"""`cnncli augment`: a contact sheet of the views that training would use."""
+"""`cnncli augment`: draw a contact sheet of the views that training would use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sheet:
-    """A contact sheet that was written: its images row by row, headings of the columns, and warnings about settings."""
+    """A contact sheet that was written: its images by row, the column headings, and warnings about settings."""
 
     path: Path
     images: tuple[Path, ...]
@@ -49,10 +49,10 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
         out: Path of the PNG, which is replaced if it exists; default: named after the config, in the current folder.
         images: Maximum number of images.
         views: Maximum number of columns, including the image itself; default: 6.
-        console: Shows progress.
+        console: Console for progress.
 
     Raises:
-        ConfigError: No operation is switched on.
+        ConfigError: No operation is enabled.
         DataError: The images cannot be used.
         CnncliError: `out` is not the name of a PNG, or its folder does not exist.
     """
@@ -82,7 +82,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
 
 
 def choose_images(rows: Sequence[ImageRecord], count: int, seed: int) -> list[ImageRecord]:
-    """Choose at most `count` images, the same number of each class as far as possible.
+    """Choose at most `count` images, an equal number of each class if possible.
 
     The choice depends on the seed and the images, not on the order of `rows`.
     """
@@ -97,12 +97,12 @@ def choose_images(rows: Sequence[ImageRecord], count: int, seed: int) -> list[Im
 
 
 def _notes(config: Config, views: int | None, available: int | Literal["fresh"]) -> Iterator[Message]:
-    """Yield what the sheet cannot show: mixed images, and more views than training uses."""
+    """Yield notes about views that the sheet does not show: mixed images, and more views than training uses."""
     if config.augmentation.mixes:
-        text = "augmentation: MixUp and CutMix mix the images of a batch, which the sheet does not show."
+        text = "augmentation: MixUp and CutMix mix the images of a batch, and are not shown on the sheet."
         yield Message("augmentation-mixing-not-shown", text, key="augmentation")
     if views is not None and available != "fresh" and views > available:
-        text = f"Training uses {available} views of each image, so no more are shown; see augmentation.views."
+        text = f"Only {available} views are shown, because training uses no more; see augmentation.views."
         yield Message("augmentation-fewer-views", text, key="augmentation.views", received=views, expected=available)
 
 

@@ -20,7 +20,7 @@ from cnncli.storage.locks import try_exclusive
 
 @dataclass(frozen=True)
 class CacheContents:
-    """The contents of the cache: features by key with their total size and cap, converted graphs, the image index."""
+    """Contents of the cache: features by key with their total size and cap, converted graphs, the image index."""
 
     folder: Path
     max_bytes: int
@@ -32,11 +32,11 @@ class CacheContents:
 
 
 def list_cache(folder: Path) -> CacheContents:
-    """Return the contents of a cache folder, which may not exist.
+    """Return the contents of a cache folder, which need not exist.
 
     Raises:
-        CacheError: it is a file, or would be below one.
-        ConfigError: the cap in the environment is invalid.
+        CacheError: The folder is a file, or below a file.
+        ConfigError: The cap in the environment is invalid.
     """
     require_no_file(folder)
     keys = list_keys(folder / FEATURES)
@@ -58,11 +58,11 @@ def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
     """Delete everything in a cache folder that is not in use.
 
     Args:
-        folder: the cache folder.
-        used_before: what was used since then (seconds since 1970) is kept.
+        folder: The cache folder.
+        used_before: Entries used since then (seconds since 1970) are kept.
 
     Raises:
-        CacheError: it is a file, or would be below one.
+        CacheError: The folder is a file, or below a file.
     """
     require_no_file(folder)
     features = evict(folder / FEATURES, 0, used_before)
@@ -75,7 +75,7 @@ def clear_cache(folder: Path, used_before: float = math.inf) -> Cleared:
 
 
 def _clear_graphs(graphs: Path, used_before: float) -> Cleared:
-    """Delete converted graphs. If one is in use, all of them are."""
+    """Delete converted graphs, unless one of them is in use."""
     sizes = _sizes_of(subfolders(graphs), used_before)
     lock = try_exclusive(graphs / GRAPHS_LOCK) if graphs.is_dir() else None
     if lock is None:
@@ -88,7 +88,7 @@ def _clear_graphs(graphs: Path, used_before: float) -> Cleared:
 
 
 def _sizes_of(paths: Iterable[Path], used_before: float = math.inf) -> dict[Path, int]:
-    """Return the sizes of files and folders last used before a time; another process may delete them."""
+    """Return the sizes of files and folders last used before a time; another process may be deleting them."""
     sizes = {}
     for path in paths:
         files: list[os.stat_result] = []

@@ -16,14 +16,14 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
     """Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft; unreadable images and copies are reported.
 
     Args:
-        source: the zip, or the folder into which it was unpacked; an arranged folder keeps its splits.
-        out: folder to create; it appears complete or not at all.
-        sizes: number of images of each split, half of each class.
-        seed: seed of the selection.
-        console: shows progress.
+        source: The zip, or a folder with its contents; if it has split folders, they are kept.
+        out: Folder to create; it is created completely or not at all.
+        sizes: Number of images of each split, half of them from each class.
+        seed: Seed of the selection.
+        console: Console for progress.
 
     Raises:
-        DataError: a size is odd, the source has no such images or too few of them, or `out` is not empty.
+        DataError: A size is odd, the source has no such images or too few of them, or `out` is not empty.
     """
     if odd := {f"--{split}": n for split, n in sizes.items() if n % 2}:
         expected = "expected an even number, half of it for each class"
@@ -41,7 +41,7 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
 
 @contextmanager
 def _atomic_folder(out: Path) -> Iterator[tuple[Path, Path]]:
-    """Provide a folder that becomes `out` in one step at the end of the block, and a scratch folder."""
+    """Provide a folder that is renamed to `out` at the end of the block, and a scratch folder."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         text = f"{printable(out)}: exists already and is not empty; name a new folder"
         raise DataError(Message("data-prepare-not-empty", text, path=out))

@@ -1,4 +1,4 @@
-"""`cnncli evaluate`: evaluate a run on a split, or on another folder."""
+"""`cnncli evaluate`: evaluate a run on a split or on a different folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of a run on a split (`train`, `validation` or `test`), or on another folder, whose path is in `data`."""
+    """Metrics of a run on a split (`train`, `validation` or `test`), or on the folder in `data`."""
 
     run: Path
     split: str
@@ -44,7 +44,7 @@ class Evaluation:
     metrics: Metrics
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the document that `evaluate --json` prints."""
+        """Return the document printed by `evaluate --json`."""
         where = {} if self.data is None else {"data": str(self.data)}
         return {"run": str(self.run), "split": self.split, **where, **self.metrics.to_dict()}
 
@@ -65,16 +65,18 @@ def evaluate(
     data: Path | None = None,
     allow_missing: bool = False,
 ) -> Evaluation:
-    """Evaluate a run with its own engine and precision; arguments as in `cnncli.evaluate`.
+    """Evaluate a run with its own engine and precision; for the arguments, see `cnncli.evaluate`.
 
     Raises:
-        CacheError: the cache folder cannot be created.
-        ConfigError: both `split` and `data` are given.
-        DataError: the classes do not match, or images are unreadable, missing or changed; it has all of them.
-        RunError: the run is not finished, or has no such split.
+        CacheError: The cache folder cannot be created.
+        ConfigError: Both `split` and `data` are given.
+        DataError: The classes do not match, or images are unreadable, missing or changed; the error lists all of them.
+        RunError: The run is unfinished, or has no such split.
     """
     if data is not None and split is not None:
-        text = "data and split cannot be used together: of another folder, the test split is used, or all images."
+        text = (
+            "data and split cannot be used together: With data, the test split of that folder is used, or all images."
+        )
         raise ConfigError(Message("usage-options-conflict", text, key="split", received=split))
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES
@@ -104,7 +106,7 @@ def evaluate(
 
 
 def _rows(manifest: Manifest, split: str, run: RunFolder) -> tuple[ImageRecord, ...]:
-    """Return the images of a split, of which there must be some."""
+    """Return the images of a split, which must not be empty."""
     if not (rows := manifest.split(split)):
         splits = list(manifest.counts())
         text = f"{printable(run.path)}: the dataset has no {split} split, only {', '.join(splits)}."
@@ -113,18 +115,18 @@ def _rows(manifest: Manifest, split: str, run: RunFolder) -> tuple[ImageRecord, 
 
 
 def _warn_about_known_images(manifest: Manifest, run: RunFolder) -> None:
-    """Warn if the run was trained on some of the images, or chose its best epoch by them."""
+    """Warn if the run was trained on some of the images, or selected its best epoch with them."""
     digests = {row.digest for row in manifest.rows}
     known = Manifest.from_csv(run.manifest)
     for split, did in (("train", "was trained on"), ("validation", "chose its best epoch by")):
         count = len(digests & {row.digest for row in known.split(split)})
         if count:
-            text = f"the run {did} {count:,} of these {len(digests):,} images, so its metrics are too good."
+            text = f"the run {did} {count:,} of these {len(digests):,} images, so its metrics are too optimistic."
             log.warning(Message("metrics-known-images", text, path=run.path, split=split, received=count))
 
 
 def _record(run: RunFolder, evaluation: Evaluation) -> None:
-    """Record the evaluation in the run: choosing between runs by their test metrics makes these too optimistic."""
+    """Record the evaluation in the run, since test metrics become optimistic when runs are selected by them."""
     data, metrics = evaluation.data and str(evaluation.data), evaluation.metrics
     line = {"time": time_text(utc_now()), "split": evaluation.split, "data": data}
     text = json.dumps({**line, "n": metrics.n, "loss": metrics.loss, "top1": metrics.top1}) + "\n"

@@ -1,4 +1,4 @@
-"""`cnncli finetune`: continue a finished run in a new one, with more of its backbone trained."""
+"""`cnncli finetune`: continue a finished run in a new run that trains more of its backbone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """Settings that can differ from the parent, as in `cnncli.finetune`; None: the default."""
+    """Settings that can differ from the parent's, as in `cnncli.finetune`; None for the default."""
 
     unfreeze: int | str | None = None
     epochs: int | None = None
@@ -59,13 +59,13 @@ class FinetuneSettings:
 @remembering()
 @standard_settings()
 def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, console: Console) -> Run:
-    """Continue a finished run in a new one. The parent's weights count as its epoch 0 and can remain the best.
+    """Continue a finished run in a new one. The parent's weights count as epoch 0 and can remain the best.
 
     Raises:
         CacheError: The cache directory cannot be created.
-        RunError: The parent is not finished, or damaged.
+        RunError: The parent is unfinished or damaged.
         DataError: All images of the parent that are missing or have changed, before anything is written.
-        ConfigError: All values that a stage cannot have, or there are no such layers, before anything is written.
+        ConfigError: All invalid values of the stage, or unknown layers, before anything is written.
     """
     started = time.monotonic()
     make_cache_dir()
@@ -84,7 +84,7 @@ def finetune(parent: RunFolder, settings: FinetuneSettings, runs_dir: Path, cons
 
 
 def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
-    """Return what `finetune` would train: layers, parameters, and the shapes that cross the cut."""
+    """Return what `finetune` would train: layers, parameters, and the shapes at the cut."""
     config = _child_config(parent, settings)
     classifier = parent_classifier(parent)
     (stage,) = stages_of(config)
@@ -93,7 +93,7 @@ def plan(parent: RunFolder, settings: FinetuneSettings) -> StagePlan:
 
 
 def parent_classifier(parent: RunFolder) -> Classifier:
-    """Load the classifier whose weights a fine-tuning starts from."""
+    """Load the classifier whose weights are the initial weights of fine-tuning."""
     return load_classifier(parent.model, load_spec(parent.engine).pretrained)
 
 
@@ -101,7 +101,7 @@ def validation_metrics(run: RunFolder) -> dict[str, float]:
     """Return the validation metrics of a finished run by name; empty if they could not be computed.
 
     Raises:
-        RunError: They are damaged in run.json.
+        RunError: The metrics in run.json are damaged.
     """
     try:
         return table_metrics((run.read_facts().get("metrics") or {}).get("validation") or {})
@@ -110,7 +110,7 @@ def validation_metrics(run: RunFolder) -> dict[str, float]:
 
 
 def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
-    """Return the parent's config with one stage of its own."""
+    """Return the parent's config with a single stage."""
     require_finished(parent)
     config = load_resolved(parent.config)
     name = f"{config.name[: MAX_NAME_LENGTH - len(SUFFIX)]}{SUFFIX}" if config.name else None
@@ -120,7 +120,7 @@ def _child_config(parent: RunFolder, settings: FinetuneSettings) -> Config:
 
 
 def _stage(config: Config, settings: FinetuneSettings) -> StageConfig:
-    """Return the stage of a child: the second of mode fine-tuning, or like the last of a parent that was fine-tuned."""
+    """Return the stage of a child: the second of mode fine-tuning, or like the last stage of a fine-tuned parent."""
     default, last = fine_tuning_stage(config), stages_of(config)[-1]
     is_tuned = config.mode == "fine-tuning" or (config.mode == "feature-extraction" and last.unfreeze != 0)
     optimizer = (last if is_tuned else default).optimizer.model_dump()

@@ -1,4 +1,4 @@
-"""`cnncli init`: from a folder of images to a commented config."""
+"""`cnncli init`: write a commented config for a folder of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_LINES = 10
 
 
 def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path:
-    """Write a config that fits a folder of images.
+    """Write a config that suits a folder of images.
 
     Raises:
         DataError: The folder has fewer than two classes of readable images.
@@ -46,7 +46,7 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
 
 def _check_target(out: Path, force: bool) -> None:
     if not out.parent.is_dir():
-        text = f"{printable(out.parent)}: no such folder to write {printable(out.name)} into"
+        text = f"{printable(out.parent)}: folder does not exist; cannot write {printable(out.name)}"
         raise CnncliError(Message("usage-out-folder-missing", text, path=out.parent))
     if out.exists() and not force:
         text = f"{printable(out)}: exists already; replace it with --force, or name another file with --out"
@@ -54,7 +54,7 @@ def _check_target(out: Path, force: bool) -> None:
 
 
 def _path_from(folder: Path, start: Path) -> str:
-    """Return a folder relative to another; absolute if that is impossible, as between drives."""
+    """Return a folder relative to another one, or as an absolute path if they are on different drives."""
     try:
         relative = os.path.relpath(folder.resolve(), start.resolve())
     except ValueError:

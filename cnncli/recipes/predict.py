@@ -1,4 +1,4 @@
-"""`cnncli predict`: class probabilities of any images."""
+"""`cnncli predict`: predict class probabilities of images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NamedSource = tuple[str, ImageSource | ImageError]
 class Prediction:
     """Classes of an image with their probabilities (0-1), the most probable first.
 
-    An image that was not given as a path is called `images[N]`.
+    An image that was not given as a path is named `images[N]`.
     """
 
     path: str
@@ -62,17 +62,17 @@ class Prediction:
 def predict(
     run: RunFolder, images: Sequence[str | ImageSource], top: int = 5, console: Console | None = None
 ) -> Iterator[Prediction | ImageError]:
-    """Predict images one after another, in the order given; arguments as in `cnncli.predict`.
+    """Predict images one after another, in the order given; for the arguments, see `cnncli.predict`.
 
-    The path `-` stands for an image on standard input. The console shows the progress of many images.
+    The path `-` stands for an image on standard input. The console shows progress if there are many images.
 
     Returns:
-        An iterator with a `Prediction` per image, or the `ImageError` of an image that cannot be used. The run is
-        opened when this function is called.
+        An iterator with a `Prediction` per image, or the `ImageError` of an unusable image. The run is opened when this
+        function is called.
 
     Raises:
         ConfigError: `top` is below 1, or a path is empty.
-        RunError: The run is not finished, or damaged.
+        RunError: The run is unfinished or damaged.
     """
     if top < 1:
         raise _invalid("top", top, "a number of classes of at least 1")
@@ -96,7 +96,7 @@ def _predictions(
 
 
 def _load_lazy_image(name: str, source: ImageSource | ImageError) -> ImageSource | ImageError:
-    """Load a Pillow image that is still in its file, before threads use it: Pillow's files have one position."""
+    """Load a Pillow image whose file is still open before threads use it, since its file has a single position."""
     if not isinstance(source, Image.Image):
         return source
     try:
@@ -136,7 +136,7 @@ def _decode(name: str, source: ImageSource | ImageError, spec: PixelSpec) -> NDA
 
 
 def _read_stdin(max_bytes: int) -> bytes:
-    """Read standard input, or as much of it as shows that it is not an image: a stream may be endless."""
+    """Read standard input, up to a size that shows that it is not an image, since a stream can be endless."""
     data = io.BytesIO()
     while (block := sys.stdin.buffer.read(BLOCK_BYTES)) and data.tell() <= max_bytes:
         data.write(block)
@@ -149,7 +149,7 @@ def _read_stdin(max_bytes: int) -> bytes:
 
 
 def _expand(images: Iterable[str | ImageSource]) -> Iterator[NamedSource]:
-    """Yield the images of folders and patterns, and any other source itself."""
+    """Yield the images of folders and patterns, and all other sources themselves."""
     for number, image in enumerate(images):
         name = str(image) if isinstance(image, str | Path) else f"images[{number}]"
         if isinstance(image, bytes | Image.Image | np.ndarray):
@@ -169,7 +169,7 @@ def _invalid(name: str, received: object, expected: str) -> ConfigError:
 
 
 def _files_of(path: str) -> Iterator[NamedSource]:
-    """Yield a file, which need not exist, or the images of a folder, or those that match a pattern."""
+    """Yield a file, which need not exist, or the images in a folder or matching a pattern."""
     matches = [path]
     if glob.has_magic(path) and not os.path.lexists(path):
         matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike
@@ -182,7 +182,7 @@ def _files_of(path: str) -> Iterator[NamedSource]:
 
 
 def _is_folder(path: str) -> bool:
-    """Return whether a folder exists. `Path.is_dir` raises if a name is too long, or if a parent is not readable."""
+    """Return whether a folder exists. `Path.is_dir` raises if a name is too long or a parent is not readable."""
     return os.path.isdir(path)  # noqa: PTH112 - see above
 
 

@@ -15,11 +15,11 @@ def find_prunable(names: Sequence[str | Path], runs_dir: Path) -> dict[RunFolder
     """Return the size of the checkpoints of runs in bytes, by run.
 
     Args:
-        names: Paths or names of finished runs; a run named twice counts once.
+        names: Paths or names of finished runs; duplicates count once.
         runs_dir: Folder of the runs.
 
     Raises:
-        RunError: Runs that do not exist or are not finished, all of them.
+        RunError: All runs that do not exist or are unfinished.
     """
     sizes: dict[RunFolder, int] = {}
     problems: list[str] = []
@@ -38,7 +38,7 @@ def find_prunable(names: Sequence[str | Path], runs_dir: Path) -> dict[RunFolder
 
 
 def prune(runs: Iterable[RunFolder]) -> None:
-    """Delete the checkpoints of runs. Models, metrics and everything else stays.
+    """Delete the checkpoints of runs, but no models, metrics or other files.
 
     Raises:
         RunError: A run is being trained, or its checkpoints cannot be deleted.

@@ -1,4 +1,4 @@
-"""`cnncli train RUN`: resume an interrupted training, which ends as if it had not been interrupted."""
+"""`cnncli train RUN`: resume an interrupted run, with the result of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ log = logging.getLogger(__name__)
 @remembering()
 @standard_settings()
 def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
-    """Resume a run from its newest valid checkpoint; return a finished one as it is.
+    """Resume a run from its newest valid checkpoint; return a finished run unchanged.
 
-    On the same machine, weights, history and metrics are those of a training that was never interrupted.
+    On the same machine, weights, history and metrics equal those of an uninterrupted run.
 
     Args:
         run: A run.
-        console: Shows progress.
+        console: Console for progress.
         epochs: New number of epochs of the last stage, at least as many as are trained; None: as configured. The run
-            ends like one that was configured with it, unless a schedule depends on that number.
+            ends like one configured with this number from the start, unless a schedule depends on it.
 
     Raises:
-        RunError: Another process trains it, its config was edited, or the weights that it started from have changed.
+        RunError: Another process trains the run, its config was edited, or its initial weights have changed.
         DataError: All images that are missing or have changed.
     """
     started = time.monotonic()
@@ -80,7 +80,7 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
 def _load_config(run: RunFolder) -> Config:
     """Load a run's config. Raises RunError if it was edited after the run started, except for more epochs.
 
-    More epochs in one of its two copies are an extension: requested in config.yaml, or interrupted while writing it.
+    More epochs in one of its two copies are an extension, requested in config.yaml or interrupted while writing it.
     """
     config = load_resolved(run.config)
     if not run.initial_config.is_file():
@@ -89,7 +89,7 @@ def _load_config(run: RunFolder) -> Config:
     epochs = max(_epochs(config), _epochs(original))
     extended = with_epochs(config, epochs)
     if changes := differences(with_epochs(original, epochs), extended):
-        text = f"{printable(run.config)}: was edited after the run started: {'; '.join(changes)}. Undo it to resume."
+        text = f"{printable(run.config)}: was edited after the run started: {'; '.join(changes)}. Undo this to resume."
         raise RunError(Message("run-config-edited", text, path=run.config, changes=changes))
     return config if epochs == _epochs(config) else extended
 
@@ -99,7 +99,7 @@ def _epochs(config: Config) -> int:
 
 
 def _change_epochs(config: Config, epochs: int, run: RunFolder) -> Config:
-    """Change the number of epochs of the last stage to any number that is not below those that are trained."""
+    """Change the number of epochs of the last stage to any number that is not below the trained epochs."""
     last = stages_of(config)[-1]
     trained = sum(row.stage == last.name for row in read_history(run.history)) if run.history.is_file() else 0
     if epochs < max(trained, 1):
@@ -108,7 +108,7 @@ def _change_epochs(config: Config, epochs: int, run: RunFolder) -> Config:
         raise RunError(Message("run-epochs-already-trained", text, **facts))
     if epochs != last.epochs and last.schedule.name != "constant":
         name = last.schedule.name
-        text = f"The schedule {name} is stretched from {last.epochs} to {epochs} epochs: the learning rate jumps."
+        text = f"The schedule {name} is stretched from {last.epochs} to {epochs} epochs, so the learning rate jumps."
         log.warning(Message("training-schedule-stretched", text, received=epochs, expected=last.epochs))
     return with_epochs(config, epochs) if epochs != last.epochs else config
 
@@ -122,9 +122,9 @@ def _require_checkpoints(run: RunFolder) -> None:
 
 
 def newest_unfinished(config: Config, runs_dir: Path) -> RunFolder | None:
-    """Return the newest unfinished run of a resolved config, or None.
+    """Return the newest unfinished run with a resolved config, or None.
 
-    If there is none, differences to the newest unfinished run of the same name are logged.
+    If there is none, differences from the newest unfinished run with the same name are logged.
     """
     changed: tuple[RunFolder, list[str]] | None = None
     for run in reversed(list(run_folders(runs_dir))):
@@ -141,14 +141,14 @@ def newest_unfinished(config: Config, runs_dir: Path) -> RunFolder | None:
             changed = changed or (run, changes)
     if changed:
         run, changes = changed
-        text = f"{printable(run.path.name)} is unfinished, but has other settings: {'; '.join(changes)}"
+        text = f"{printable(run.path.name)} is unfinished, but has different settings: {'; '.join(changes)}"
         log.info(Message("run-settings-differ", text, path=run.path, changes=changes))
     log.info(Message("run-none-unfinished", "There is no unfinished run of this config; starting a new one."))
     return None
 
 
 def _with_batch_size_of(other: Config, config: Config) -> Config:
-    """Return a config with the batch size that `auto` was resolved to in another one."""
+    """Return a config with the batch size that `auto` was resolved to in another config."""
     if config.training.batch_size != "auto":
         return config
     batch_size = {"batch_size": other.training.batch_size}
@@ -156,14 +156,14 @@ def _with_batch_size_of(other: Config, config: Config) -> Config:
 
 
 def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunFolder) -> None:
-    """Raise RunError if the initial weights are not those that the run started from."""
+    """Raise RunError if the initial weights are not those of the start of the run."""
     if hash_weights(classifier.model.layers) == facts.get("initial_weights_sha256"):
         return
     if parent := facts.get("parent"):
         reason = f"its parent {printable(str(parent))} was trained further"
     else:
         reason = "backbone.weights names a different file, or another version of Keras initializes differently"
-    text = f"{printable(run.path)}: the weights that it started from have changed: {reason}. Start a new run."
+    text = f"{printable(run.path)}: the initial weights have changed: {reason}. Start a new run."
     raise RunError(Message("run-initial-weights-changed", text, path=run.path, parent=parent))
 
 
@@ -172,7 +172,7 @@ _RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variab
 
 
 def _warn_about_differences(run: RunFolder, facts: dict[str, Any], choice: EngineChoice) -> None:
-    """Warn if engine, processor, number of threads or library versions are not those of the start of the run."""
+    """Warn if engine, processor, number of threads or library versions differ from those at the start of the run."""
     values = [("engine", facts.get("began_on", choice.in_words), choice.in_words)]
     with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):  # the file may be damaged
         then, now = read_json(run.environment), environment()

@@ -1,6 +1,6 @@
-"""`cnncli summary`: the layers of a config's classifier, or of a backbone.
+"""`cnncli summary`: list the layers of a config's classifier or of a backbone.
 
-Weights are not loaded: names, shapes and counts do not depend on them, and nothing has to be downloaded.
+Weights are not loaded, because names, shapes and counts do not depend on them, so nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cnncli.networks.summary import Summary, summarize
 
 
 def summarize_config(config: Config) -> Summary:
-    """Summarize the classifier of a config, with layers marked as its last stage trains them."""
+    """Summarize the classifier of a config, with layers marked as trained if its last stage trains them."""
     classifier = build_classifier(config, _count_classes(config), load_weights=False)
     last = stages_of(config)[-1]
     cut_classifier(classifier, last.unfreeze, last.batch_norm)
@@ -24,10 +24,10 @@ def summarize_config(config: Config) -> Summary:
 
 
 def summarize_backbone(name: str) -> Summary:
-    """Summarize a backbone without top, at its default image size, as built for ImageNet weights if there are any.
+    """Summarize a backbone without top at its default image size, as built for ImageNet weights if there are any.
 
     Raises:
-        ConfigError: the catalogue has no such network.
+        ConfigError: The catalogue has no such network.
     """
     settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": "."}}
     config = config_from_mapping(settings, environment={}, check_paths=False).backbone

@@ -1,4 +1,4 @@
-"""`cnncli train`: from a config to a finished run."""
+"""`cnncli train`: train a config."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training.
+    """A finished run.
 
     Attributes:
         folder: The run directory.
-        metrics: Metrics of validation and test split, as far as there are any.
+        metrics: Metrics of the validation and test splits that exist.
         seconds: Duration of the command.
-        features: Number of features, or decoded pixels, that were computed for it and found in the cache.
-        layers: Number of backbone layers that `unfreeze` counts; 0 if all of them have trained, or if unknown.
+        features: Numbers of features, or decoded images, that were computed and found in the cache.
+        layers: Number of backbone layers that `unfreeze` counts; 0 if all of them were trained, or if unknown.
     """
 
     folder: RunFolder
@@ -61,7 +61,7 @@ class Run:
 
     @classmethod
     def load(cls, folder: RunFolder) -> Run:
-        """Load a finished training from its files.
+        """Load a finished run from its files.
 
         Raises:
             RunError: Its metrics cannot be read.
@@ -75,14 +75,14 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """The run directory, absolute."""
+        """Absolute path of the run directory."""
         return self.folder.path
 
     def __fspath__(self) -> str:
         return str(self.path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `train --json` prints."""
+        """Return the document printed by `train --json`."""
         return {
             "run": str(self.path),
             "metrics": {split: metrics.summary() for split, metrics in self.metrics.items()},
@@ -123,13 +123,13 @@ def train_run(
     started: float,
     parent_metrics: Mapping[str, float] | None = None,
 ) -> Run:
-    """Train a run from its newest checkpoint or its beginning, save the classifier, and evaluate what was saved.
+    """Train a run from its newest checkpoint or its start, save the classifier, and evaluate the saved files.
 
-    Once the classifier is saved the run is finished: if its evaluation fails, the error is raised after that.
+    The run is finished once the classifier is saved; an error of its evaluation is raised after that.
 
     Args:
         run: A run whose lock this process holds.
-        classifier: The weights that the run starts from.
+        classifier: The classifier with the initial weights of the run.
         context: Config, images, engine and cache.
         started: `time.monotonic()` at the start of the command.
         parent_metrics: Validation metrics of the parent run, if there is one.
@@ -157,7 +157,7 @@ def train_run(
 
 
 def index_images(config: Config, console: Console) -> Manifest:
-    """Build the manifest of a config's data, and report what there is to know about it."""
+    """Build the manifest of a config's data, and report its splits and issues."""
     manifest = build_manifest(config.data, config.seed, console)
     counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
     sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())

@@ -1,4 +1,4 @@
-"""A contact sheet: images in rows, their views in columns, with labels, as one PNG."""
+"""Draw a contact sheet as a PNG: one row per image, one column per view, with labels."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TILE_SIDES = (96, 224)
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One row of a sheet.
+    """A row of a sheet.
 
     Attributes:
         label: Text in black, such as the class.
-        detail: Text below it in gray, such as the name of the file.
-        images: One image per column, uint8 (height, width, 1 or 3), all of one size in the whole sheet.
+        detail: Text below it in gray, such as the file name.
+        images: One image per column, uint8 (height, width, 1 or 3), all of the same size in the whole sheet.
     """
 
     label: str
@@ -41,7 +41,7 @@ class SheetRow:
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str, path: Path) -> None:
-    """Draw rows with an image per column as a PNG; `lines` is the small print below the title."""
+    """Draw rows with one image per column as a PNG; `lines` is the small text below the title."""
     tile = _tile_size(*rows[0].images[0].shape[:2])
     texts = [_font(15).getlength(row.label) for row in rows] + [_font(12).getlength(row.detail) for row in rows]
     label_width = int(np.clip(max(texts), *LABEL_WIDTHS))
@@ -83,7 +83,7 @@ def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Shorten a text to a width by leaving out its middle: names differ at both ends."""
+    """Shorten a text to a width by omitting its middle, since names differ at both ends."""
     kept = len(text)
     shown = text
     while font.getlength(shown) > width and kept > 2:
@@ -94,7 +94,7 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans from matplotlib: the same everywhere, while Pillow's own font lacks even ×, – and ä."""
+    """Load DejaVu Sans from matplotlib, which is the same everywhere; Pillow's own font lacks even ×, – and ä."""
     with quiet_matplotlib():
         import matplotlib
 

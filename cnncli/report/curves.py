@@ -1,6 +1,6 @@
-"""Curves of the metrics over the epochs of a run, as a PNG.
+"""Draw the metrics over the epochs of a run as a PNG.
 
-Training and validation differ in color (of Okabe and Ito's palette, for color-blind readers), dash and marker.
+Training and validation differ in color (from Okabe and Ito's palette for color-blind readers), dash and marker.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def draw_curves(rows: Sequence[HistoryRow], path: Path, best: int) -> None:
 
 
 def draw_panel(axes: Axes, metric: Metric, rows: Sequence[HistoryRow], last_epoch: int, best: int) -> None:
-    """Draw one metric of one run: training and validation, stages, best epoch (from 1, or 0: none)."""
+    """Draw one metric of a run: training and validation, stages, best epoch (from 1, or 0 for none)."""
     for name, width, style in ((metric.name, 1.6, TRAIN), (VALIDATION + metric.name, 1.8, VALIDATION_LINE)):
         values = [row.metrics.get(name, math.nan) for row in rows]
         markersize = 4.0 if last_epoch <= MAX_MARKERS else 0.0
@@ -69,7 +69,7 @@ def _format_axes(axes: Axes, metric: Metric, last_epoch: int) -> None:
 
 
 def _separate_stages(axes: Axes, rows: Sequence[HistoryRow], last_epoch: int) -> None:
-    """Draw a line where a stage begins, with its name above; the names of short stages alternate in height."""
+    """Draw a line at the start of each stage, with its name above; the names of short stages alternate in height."""
     groups = groupby(enumerate(rows, start=1), key=lambda item: item[1].stage)
     starts = [(stage, next(items)[0]) for stage, items in groups]
     if len(starts) < 2:

@@ -1,4 +1,4 @@
-"""A matplotlib figure without windows, pyplot or the user's own style, written atomically as a PNG."""
+"""A matplotlib figure without windows, pyplot or the user's style, written atomically as a PNG."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _WARNINGS = IgnoredWarnings(UserWarning, "cnncli.report.")  # matplotlib blames 
 
 @contextmanager
 def quiet_matplotlib() -> Iterator[None]:
-    """Keep matplotlib from printing inside the block, in which it must be imported.
+    """Keep matplotlib, which must be imported inside the block, from printing.
 
-    It prints about its list of fonts if the home folder is not writable, and which characters a font lacks.
+    It prints about its font list if the home folder is not writable, and about characters that a font lacks.
     """
     log = logging.getLogger("matplotlib")
     level = log.level
@@ -37,9 +37,9 @@ def quiet_matplotlib() -> Iterator[None]:
 
 @contextmanager
 def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
-    """Provide an empty figure in the default style that is written as a PNG to `path` at the end of the block.
+    """Provide an empty figure in the default style, and write it as a PNG to `path` at the end of the block.
 
-    pyplot is not used, since it keeps figures and a backend for the whole process.
+    pyplot is not used, because it keeps figures and a backend for the whole process.
     """
     with quiet_matplotlib():
         from matplotlib import style

@@ -1,1 +1,1 @@
-"""The run directory: layout, lock, records, checkpoints, log, listing."""
+"""The run directory: files, lock, records, checkpoints, log, listing."""

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: each a new folder in `state/`, protected by checksums. The newest valid one counts.
+"""Checkpoints of a run: folders in `state/`, protected by checksums, of which the newest valid one is used.
 
-state.json has the progress of the training, arrays.npz the weights, optimizer slots and states of random layers. A
-checkpoint appears by one rename, so after a crash there are the old ones or the new one. Two are kept, and the newest
-one between two epochs, to which a training can be rolled back. A finished run keeps what more epochs resume from.
+state.json contains the progress of training, arrays.npz the weights, optimizer slots and states of random layers. A
+checkpoint is created by a single rename, so after a crash there are the old ones or the new one. Two are kept, and also
+the newest one between two epochs, for a rollback. A finished run keeps those needed for more epochs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_DOCUMENT_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training at one moment: plain data for JSON, arrays by name, and whether no epoch was in progress."""
+    """Training at one moment: plain data for JSON, arrays by name, and whether it is between two epochs."""
 
     document: Mapping[str, Any]
     arrays: Arrays
@@ -41,7 +41,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in its state folder, which is created with the first one."""
+    """The checkpoints of a run, in its state folder, which is created with the first one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,7 +50,7 @@ class Checkpoints:
         """Write a checkpoint to disk and delete older ones.
 
         Raises:
-            RunError: it cannot be written; earlier ones are unchanged.
+            RunError: The checkpoint cannot be written; earlier ones are unchanged.
         """
         number = max((int(path.name) for path in self.folders()), default=0) + 1
         facts = {"format": FORMAT, "between_epochs": checkpoint.is_between_epochs, **checkpoint.document}
@@ -68,7 +68,7 @@ class Checkpoints:
         """Return the newest valid checkpoint, or the newest between epochs, or None. Damaged ones cause warnings.
 
         Raises:
-            RunError: a newer cnncli wrote it.
+            RunError: It was written by a newer version of cnncli.
         """
         for path in self.folders():
             try:
@@ -85,7 +85,7 @@ class Checkpoints:
         return None
 
     def keep_newest(self) -> None:
-        """Delete all checkpoints but the newest valid one (and the newest between epochs), once a run is finished."""
+        """Delete all checkpoints of a finished run except the newest valid one (and the newest between epochs)."""
         if valid := next((path for path in self.folders() if damage(path) is None), None):
             self._delete_all_but([valid])
 
@@ -95,13 +95,13 @@ class Checkpoints:
             shutil.rmtree(path)
 
     def folders(self) -> list[Path]:
-        """Return the folders of the checkpoints, the newest first."""
+        """Return the folders of the checkpoints, newest first."""
         if not self._folder.is_dir():
             return []
         return sorted((path for path in self._folder.iterdir() if path.name.isdecimal()), reverse=True)
 
     def _delete_all_but(self, kept: list[Path]) -> None:
-        """Delete checkpoints, except some and the newest between epochs, and what a killed process has left."""
+        """Delete checkpoints except some and the newest between epochs, and temporary files of killed processes."""
         between = next((path for path in self.folders() if _is_between_epochs(path)), None)
         old = [path for path in self.folders() if path not in kept and path != between]
         for path in (*old, *self._folder.glob(".*")):
@@ -109,7 +109,7 @@ class Checkpoints:
 
 
 def _read(folder: Path) -> Checkpoint:
-    """Read a checkpoint. Raises RunError if it is damaged or a newer cnncli wrote it."""
+    """Read a checkpoint. Raises RunError if it is damaged or from a newer version of cnncli."""
     if (problem := damage(folder)) is not None:
         raise damaged(folder, problem)
     document = read_document(folder / DOCUMENT, FORMAT, MAX_DOCUMENT_BYTES)

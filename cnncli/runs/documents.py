@@ -1,4 +1,4 @@
-"""Common to the files of a run: JSON documents with a format number, times in UTC, and errors about damage."""
+"""Common parts of a run's files: JSON documents with a format number, times in UTC, and errors about damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def utc_now() -> datetime:
 
 
 def time_text(moment: datetime) -> str:
-    """Format a time as it stands in run.json.
+    """Format a time as in run.json.
 
     >>> time_text(datetime(2026, 11, 21, 15, 12, 0, 42_000, tzinfo=UTC))
     '2026-11-21T15:12:00.042Z'
@@ -28,7 +28,7 @@ def time_text(moment: datetime) -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """Format a time for the name of a run or a log: without colons, which Windows forbids, and sortable.
+    """Format a time for the name of a run or a log: sortable, and without colons, which Windows forbids.
 
     >>> stamp(datetime(2026, 11, 21, 15, 12, tzinfo=UTC))
     '2026-11-21T151200Z'
@@ -37,16 +37,16 @@ def stamp(moment: datetime) -> str:
 
 
 def damaged(path: Path, problem: str) -> RunError:
-    """Return the error about a file or folder of a run that cannot be used."""
+    """Return the error about a damaged file or folder of a run."""
     text = f"{printable(path)} is damaged: {printable(problem)}. Copy the run again, or train a new one."
     return RunError(Message("run-file-damaged", text, path=path, reason=problem))
 
 
 def read_document(path: Path, newest_format: int, max_bytes: int = MOST_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON object with a format number. Older formats are read.
+    """Read a JSON object with a format number. Older formats are accepted.
 
     Raises:
-        RunError: it is missing or damaged, or a newer cnncli wrote it.
+        RunError: The file is missing, damaged, or from a newer version of cnncli.
     """
     try:
         document = read_json(path, max_bytes)
@@ -55,7 +55,7 @@ def read_document(path: Path, newest_format: int, max_bytes: int = MOST_JSON_BYT
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise damaged(path, "has no format number")
     if document["format"] > newest_format:
-        text = f"{printable(path)}: written by a newer cnncli. Update cnncli."
+        text = f"{printable(path)}: written by a newer version of cnncli. Update cnncli."
         facts = {"path": path, "received": document["format"], "expected": newest_format}
         raise RunError(Message("run-newer-format", text, **facts))
     return document
@@ -64,7 +64,7 @@ def read_document(path: Path, newest_format: int, max_bytes: int = MOST_JSON_BYT
 def with_current_names(values: Any) -> Any:
     """Return JSON values in which numbers have their current names, at any depth.
 
-    Only names of numbers are replaced: a layer may be called "pictures".
+    Only names of numbers are replaced, because a layer can be called "pictures".
     """
     if isinstance(values, dict):
         return {

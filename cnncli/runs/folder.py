@@ -1,7 +1,7 @@
-"""The run directory: what is in it, how it appears, how its state changes, and its lock.
+"""The run directory: its files, its creation, its state, and its lock.
 
-A run directory appears by one rename with its resolved config in it. Everything else in the folder of the runs has a
-name with a leading dot. run.json has the state and the key facts:
+A run directory is created by a single rename and already contains its resolved config. All other entries in the folder
+of the runs have a leading dot. run.json contains the state and the key facts:
 
     {"format": 1, "state": "running" | "stopped" | "finished" | "failed", "name", "parent", "created", "finished",
      "seconds", "command", "cnncli", "engine", "precision", "stages", …}
@@ -54,7 +54,7 @@ class RunFile:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One directory with everything about one training."""
+    """Directory of a run."""
 
     path: Path
 
@@ -74,7 +74,7 @@ class RunFolder:
     tensorboard = RunFile("tensorboard", "TensorBoard's logs.")
     model = RunFile("model.keras", "The classifier: raw RGB in, probabilities out.")
     engine = RunFile("engine", "The classifier in the form that its engine runs fastest.")
-    state = RunFile("state", "The checkpoints from which a training resumes.")
+    state = RunFile("state", "The checkpoints from which training resumes.")
     lock = RunFile("lock", "Held by the process that trains the run; holds its process ID.")
     evaluations = RunFile("evaluations.jsonl", "One JSON line per evaluation after the training.")
 
@@ -82,7 +82,7 @@ class RunFolder:
         return str(self.path)
 
     def read_facts(self) -> dict[str, Any]:
-        """Read run.json. Raises RunError if it is missing or damaged, or a newer cnncli wrote it."""
+        """Read run.json. Raises RunError if it is missing, damaged, or from a newer version of cnncli."""
         if not self.facts.exists():
             raise not_a_run(self.path)
         facts = read_document(self.facts, FORMAT)
@@ -93,12 +93,12 @@ class RunFolder:
 
 def not_a_run(folder: Path) -> RunError:
     """Return the error about a folder that is not a run directory."""
-    text = f"{printable(folder)}: not a run directory, it has no run.json"
+    text = f"{printable(folder)}: not a run directory (no run.json)"
     return RunError(Message("run-not-a-run", text, path=folder))
 
 
 def _problem(facts: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the content of a run.json, or None."""
+    """Return the problem with the content of a run.json, or None."""
     if facts.get("state") not in STATES:
         return f"its state is not one of {', '.join(STATES)}"
     if wrong := [name for name in OPTIONAL_TEXTS if not isinstance(facts.get(name), str | None)]:
@@ -113,22 +113,22 @@ def _problem(facts: Mapping[str, Any]) -> str | None:
 
 
 def _facts_text(facts: Mapping[str, Any]) -> str:
-    """Return the text of a run.json."""
+    """Return the text of run.json."""
     return json.dumps({"format": FORMAT, **facts}, indent=2, allow_nan=False) + "\n"
 
 
 def run_files() -> list[RunFile]:
-    """Return what a run directory can hold."""
+    """Return the files that a run directory can contain."""
     return [file for file in vars(RunFolder).values() if isinstance(file, RunFile)]
 
 
 def runs_dir_from(option: str | Path | None) -> Path:
-    """Return the folder of the runs as an absolute path: the option, else `CNNCLI_RUNS`, else `./runs`."""
+    """Return the absolute path of the folder of the runs: the option, else `CNNCLI_RUNS`, else `./runs`."""
     return expand_home(option) if option else expand_home(os.environ.get(VARIABLE) or "runs", VARIABLE)
 
 
 def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
-    """Yield the directories in the folder of the runs whose names have no leading dot, in the order of their names."""
+    """Yield the directories in the folder of the runs without a leading dot, sorted by name."""
     if runs_dir.is_dir():
         for path in sorted(runs_dir.iterdir()):
             if not path.name.startswith(".") and path.is_dir():
@@ -142,9 +142,9 @@ def create_run(
     parent: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> RunFolder:
-    """Create a run directory `<UTC time>_<name>`, which appears together with its first files.
+    """Create a run directory `<UTC time>_<name>` together with its first files.
 
-    Runs of the same name and second get the suffixes -2, -3, …. `files` are texts by name inside the run, `parent` is
+    Runs with the same name and second get the suffixes -2, -3, …. `files` are texts by name inside the run, `parent` is
     the run that this one continues, and `facts` are added to run.json.
 
     Raises:
@@ -187,7 +187,7 @@ def _command() -> str:
 def _publish(temporary: Path, first_choice: Path) -> Path:
     """Rename a filled folder to the first free name among NAME, NAME-2, NAME-3, … and return that path.
 
-    Renaming onto a run fails, since no run is empty: two processes that want one name cannot both get it.
+    Renaming to an existing run fails, since no run is empty, so two processes cannot both get the same name.
     """
     for number in count(1):
         path = first_choice if number == 1 else first_choice.with_name(f"{first_choice.name}-{number}")
@@ -202,12 +202,12 @@ def _publish(temporary: Path, first_choice: Path) -> Path:
 
 
 def update_facts(run: RunFolder, facts: Mapping[str, Any]) -> None:
-    """Add facts to run.json, replacing those of the same name."""
+    """Add facts to run.json, replacing those with the same name."""
     write_atomically(run.facts, _facts_text({**run.read_facts(), **facts}))
 
 
 def end_run(run: RunFolder, state: EndState, facts: Mapping[str, Any] | None = None) -> None:
-    """Record that a run has ended, in which state, and the facts known at its end."""
+    """Record that a run has ended, with its state and final facts."""
     now = utc_now()
     seconds = round((now - datetime.fromisoformat(run.read_facts()["created"])).total_seconds(), 3)
     update_facts(run, {"finished": time_text(now), "seconds": seconds, "state": state, **(facts or {})})
@@ -220,17 +220,17 @@ def restart_run(run: RunFolder) -> None:
 
 @contextmanager
 def locked(run: RunFolder) -> Iterator[None]:
-    """Hold a run's lock inside the block. The system frees it with the process, however that ends.
+    """Hold a run's lock inside the block. The operating system releases it when the process ends, even after a crash.
 
-    On a file system without locks, every process gets it.
+    On file systems without locks, every process acquires it.
 
     Raises:
-        RunError: another process holds it, or the run's directory cannot be written to.
+        RunError: Another process holds it, or the run's directory cannot be written to.
     """
     try:
         lock = Lock(run.lock)
     except OSError as error:
-        text = f"{printable(run.lock)}: {error.strerror}. A run can only be trained in a folder that can be written to."
+        text = f"{printable(run.lock)}: {error.strerror}. Training needs write access to the folder of the run."
         raise RunError(Message("run-folder-not-writable", text, path=run.path, reason=error.strerror)) from error
     with lock:
         for attempt in range(ATTEMPTS):  # another process may be releasing it
@@ -242,7 +242,7 @@ def locked(run: RunFolder) -> Iterator[None]:
             holder = "(unknown)"
             with suppress(OSError):
                 holder = run.lock.read_text().strip() or holder
-            text = f"{printable(run.path)}: is being trained by process {holder}. Wait for it, or stop it."
+            text = f"{printable(run.path)}: is being trained by process {holder}. Wait for that process, or stop it."
             raise RunError(Message("run-locked", text, path=run.path, received=holder))
         with suppress(OSError):  # the process ID is only for people, and the disk may be full
             run.lock.write_text(f"{os.getpid()}\n")
@@ -250,15 +250,15 @@ def locked(run: RunFolder) -> Iterator[None]:
 
 
 def state_of(run: RunFolder, facts: Mapping[str, Any]) -> str:
-    """Return the state of a run: that of run.json, or `interrupted` if it says `running` and no process trains it."""
+    """Return the state in run.json, or `interrupted` if it is `running` but no process trains the run."""
     return "interrupted" if facts["state"] == "running" and not is_locked(run.lock) else str(facts["state"])
 
 
 def require_own_files(run: RunFolder) -> None:
-    """Check that everything cnncli reads or writes in a run is its own: a link could lead a writer to other files.
+    """Check that all files that cnncli reads or writes in a run belong to it, since a link could redirect a write.
 
     Raises:
-        RunError: a link, a pipe or a device is in the place of one of them.
+        RunError: A link, a pipe or a device is in place of one of them.
     """
     foreign = [path.relative_to(run.path).as_posix() for path in islice(_foreign(run), MAX_LISTED)]
     if foreign:

@@ -1,4 +1,4 @@
-"""Finding runs: one by path or name, or all of them with their results. Broken runs are listed as broken."""
+"""Find a run by path or name, or list all runs with their results. Broken runs are listed as broken."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finis
         name: A run directory anywhere, the name of a directory in `runs_dir`, or the name of a run. None: the newest
             finished run.
         runs_dir: Folder of the runs.
-        prefer: Which of the runs of one name to take, if there are such: the newest finished or unfinished one.
+        prefer: Which of several runs with the same name to return: the newest finished or the newest unfinished one.
 
     Raises:
-        RunError: There is no such run; the message lists those that exist. Or it holds links in place of files.
-        MachineError: The path begins with `~` and there is no such home folder, or it is not UTF-8.
+        RunError: There is no such run (the message lists existing runs), or it contains links in place of files.
+        MachineError: The path starts with `~` and there is no such home folder, or it is not UTF-8.
     """
     run = _find(name, runs_dir, prefer)
     require_utf8(run.path)
@@ -45,9 +45,9 @@ def open_run(name: str | Path | None, runs_dir: Path, prefer: Preferred = "finis
 
 
 def find_run(source: Path, runs_dir: Path) -> RunFolder | None:
-    """Return the run that `train` is to resume, or None if `source` is a config or a folder of images.
+    """Return the run that `train` should resume, or None if `source` is a config or a folder of images.
 
-    An existing path comes before a run of that name. Raises RunError if the run is damaged.
+    An existing path takes precedence over a run with that name. Raises RunError if the run is damaged.
     """
     if os.path.lexists(source) and not RunFolder(source).facts.is_file():
         return None
@@ -86,7 +86,7 @@ def _newest(runs_dir: Path, name: str | None, prefer: Preferred) -> RunFolder:
 
 
 def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> Message:
-    """Return the message that lists the runs that exist, those with similar names first, then the newest."""
+    """Return a message that lists existing runs, those with similar names first, then the newest."""
     similar = {folder for folder in states if name and closest(name, [folder, folder.partition("_")[2]])}
     ordered = sorted(states, key=lambda folder: (folder in similar, folder), reverse=True)
     listed = ", ".join(f"{printable(folder)} ({states[folder]})" for folder in ordered[:MAX_LISTED])
@@ -103,18 +103,18 @@ def _not_found(runs_dir: Path, name: str | None, states: Mapping[str, str]) -> M
 
 
 def require_finished(run: RunFolder) -> dict[str, Any]:
-    """Return the facts of a run. Raises RunError if it is not finished."""
+    """Return the facts of a run. Raises RunError if it is unfinished."""
     facts = run.read_facts()
     if (state := state_of(run, facts)) != "finished":
         reason = f" ({printable(str(facts['reason']))})" if facts.get("reason") else ""
-        text = f"{printable(run.path)}: this run is not finished, its state is {state}{reason}."
+        text = f"{printable(run.path)}: the run is not finished (state: {state}){reason}."
         raise RunError(Message("run-not-finished", text, path=run.path, received=state, reason=facts.get("reason")))
     return facts
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run with its results. Unknown values are None.
+    """A run with its results. Unknown values are None.
 
     The state can also be `interrupted` or `broken`. Accuracies are 0-1, `test_ci95` is the 95 % Wilson interval.
     """
@@ -134,7 +134,7 @@ class RunSummary:
     problem: Message | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """Return the fields as a row of a table with the columns `COLUMNS`."""
+        """Return the fields as a table row with the columns `COLUMNS`."""
         return (
             self.name,
             "broken" if self.problem else self.state,
@@ -149,13 +149,13 @@ class RunSummary:
 
 
 def list_runs(runs_dir: Path) -> tuple[RunSummary, ...]:
-    """Return the runs of a folder, oldest first, after those that cannot be read."""
+    """Return the runs of a folder, first those that cannot be read, then the oldest."""
     summaries = map(_summarize, run_folders(runs_dir))
     return tuple(sorted(summaries, key=lambda run: (run.created or "", run.name)))
 
 
 def _summarize(run: RunFolder) -> RunSummary:
-    """Summarize a run from its run.json. Never fails, whatever the directory holds."""
+    """Summarize a run from its run.json, without failing, whatever the directory contains."""
     try:
         facts = run.read_facts()
         metrics = facts.get("metrics") or {}

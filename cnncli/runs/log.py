@@ -1,4 +1,4 @@
-"""log.txt: the messages of a run, from before it existed too, with their time in UTC; and the traceback of a bug."""
+"""log.txt: the messages of a run, including those before its creation, with times in UTC; and tracebacks of bugs."""
 
 from __future__ import annotations
 
@@ -29,18 +29,15 @@ _FORMATTER.converter = time.gmtime
 
 
 class LogFile(logging.FileHandler):
-    """A log file. If it cannot be written, on a full disk for example, the run continues without it."""
+    """A log file. If it cannot be written, for example on a full disk, the run continues without it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so
-        """Ignore the record."""
+        """Drop the record."""
 
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Keep messages, so that the log of the first run recorded inside the block begins with them.
-
-    Serves as a decorator too.
-    """
+    """Keep messages, so that the log of the first run recorded inside the block starts with them. Also a decorator."""
     memory = MemoryHandler(MAX_REMEMBERED, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
     LOGGER.addHandler(memory)
     try:
@@ -51,10 +48,10 @@ def remembering() -> Iterator[None]:
 
 @contextmanager
 def recording(run: RunFolder) -> Iterator[None]:
-    """Write the log of a run while the block runs, and record in run.json if it fails or is stopped by a signal.
+    """Write the log of a run inside the block, and record in run.json if it fails or is stopped by a signal.
 
     Raises:
-        MachineError: The machine lacks something, such as memory.
+        MachineError: The machine lacks a resource, such as memory.
     """
     handler = LogFile(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_FORMATTER)
@@ -88,7 +85,7 @@ def recording(run: RunFolder) -> Iterator[None]:
 
 
 def _record_end(run: RunFolder, state: EndState, reason: str | None = None) -> None:
-    """Record the end in run.json. If that fails too, the first exception is the one to report."""
+    """Record the end in run.json. If that fails, too, the first exception is reported."""
     with suppress(OSError, RunError):
         end_run(run, state, {"reason": reason} if reason else {})
 

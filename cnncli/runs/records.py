@@ -1,4 +1,4 @@
-"""Records that a run gets while it trains: history, TensorBoard logs, stage report, checkpoints."""
+"""Records written during training: history, TensorBoard logs, stage reports, checkpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One epoch.
+    """An epoch.
 
     Attributes:
         epoch: Number from 1, counted across the stages of the run.
@@ -50,11 +50,11 @@ class HistoryRow:
 
     @property
     def validation(self) -> dict[str, float]:
-        """The metrics of the validation images, without the prefix of their names."""
+        """The metrics of the validation images, without the prefix."""
         return {name: self.metrics[VALIDATION + name] for name in METRICS if VALIDATION + name in self.metrics}
 
     def scores(self) -> str:
-        """Return the metrics as text for a line about the epoch: `loss 0.120 (val 0.101) · accuracy 97.4 % (val …)`."""
+        """Return the metrics as text for an epoch line: `loss 0.120 (val 0.101) · accuracy 97.4 % (val …)`."""
         parts = []
         for name, metric in METRICS.items():
             as_text = percent if metric.is_fraction else decimal
@@ -63,13 +63,13 @@ class HistoryRow:
         return " · ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row as one level of names and values, in the order of the columns."""
+        """Return the row as a flat mapping of names to values, in the order of the columns."""
         values = {**vars(self), **self.metrics}
         return {name: values[name] for name in columns() if name in values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HistoryRow:
-        """Return the row that `to_dict` made, also from text. Raises KeyError, TypeError or ValueError if it cannot."""
+        """Return the row from the result of `to_dict`, also as text. Raises KeyError, TypeError or ValueError."""
         return cls(
             stage=values["stage"],
             epoch=int(values["epoch"]),
@@ -86,7 +86,7 @@ def columns() -> tuple[str, ...]:
 
 
 def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
-    """Write history.csv atomically, every number with all its digits."""
+    """Write history.csv atomically, with all digits of every number."""
     text = io.StringIO()
     table = csv.DictWriter(text, columns(), lineterminator="\n")
     table.writeheader()
@@ -106,10 +106,10 @@ def read_history(path: Path) -> tuple[HistoryRow, ...]:
 
 
 class RunWriter:
-    """Writes the records of a run. What a method writes is on disk when it returns. A context manager."""
+    """Writes the records of a run, as a context manager. When a method returns, its data is on disk."""
 
     def __init__(self, run: RunFolder) -> None:
-        """Create a writer for a run directory that exists."""
+        """Create a writer for an existing run directory."""
         import tensorflow as tf
 
         self.run = run
@@ -133,7 +133,7 @@ class RunWriter:
             log.warning(Message("run-tensorboard-unwritable", text, path=self.run.tensorboard))
 
     def _write_scalars(self, split: str, epoch: int, scalars: Mapping[str, float]) -> None:
-        """Write the scalars of one epoch for TensorBoard, which draws training and validation in one chart."""
+        """Write the scalars of an epoch for TensorBoard, which plots training and validation in one chart."""
         if split not in self._tensorboards:
             self._tensorboards[split] = self._tf.summary.create_file_writer(str(self.run.tensorboard / split))
         with self._tensorboards[split].as_default(step=epoch):
@@ -142,21 +142,21 @@ class RunWriter:
         self._tensorboards[split].flush()
 
     def write_stages(self, stages: Sequence[Mapping[str, Any]]) -> None:
-        """Write the stage report: one record for each stage that is over."""
+        """Write the stage reports, one record for each finished stage."""
         write_atomically(self.run.stages, json.dumps(list(stages), indent=2) + "\n")
 
     def restore(self, history: Sequence[HistoryRow], stages: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the records of a run that had proceeded further than the checkpoint from which it resumes."""
+        """Replace the records of a run that had progressed beyond the checkpoint from which it resumes."""
         write_history(self.run.history, history)
         self.write_stages(stages)
 
     def is_checkpoint_due(self, in_epoch: bool) -> bool:
-        """Return whether enough time has passed since the last one; between epochs, as soon as its cost allows."""
+        """Return whether enough time has passed since the last one or, between epochs, whether it costs little."""
         passed = time.monotonic() - self._saved_at
         return passed >= max(CHECKPOINT_EVERY_S if in_epoch else 0.0, self._last_cost_s / MAX_CHECKPOINT_FRACTION)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint as `Checkpoints.save` does, and measure the time that takes."""
+        """Write a checkpoint as `Checkpoints.save` does, and measure the time it takes."""
         started = time.monotonic()
         self.checkpoints.save(checkpoint)
         self._saved_at = time.monotonic()

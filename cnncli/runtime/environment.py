@@ -1,4 +1,4 @@
-"""The environment of a run: versions, processor, threads, git commit. Imports none of the packages."""
+"""The environment of a run: versions, processor, threads, git commit. Does not import the packages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GIT_TIMEOUT_S = 5.0
 
 
 def environment() -> dict[str, Any]:
-    """Return versions, platform, processor, threads and git commit of this process; unknown values are None."""
+    """Return versions, platform, processor, threads and git commit of this process, with None for unknown values."""
     return {
         "python": platform.python_version(),
         "packages": {package: package_version(package) for package in PACKAGES},
@@ -54,13 +54,13 @@ def cpu() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return model and instruction sets of the processor, which decide how sums are computed, as one string."""
+    """Return the processor's model and instruction sets, which determine the order of sums, as one string."""
     facts = cpu()
     return " ".join([str(facts["model"]), *(facts["flags"] or ())])
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Return what Linux says about the first core; ARM has neither a model name nor flags."""
+    """Return Linux's description of the first core; ARM has neither a model name nor flags."""
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         lines = [line.split(":", 1) for line in reversed(text.splitlines()) if ":" in line]

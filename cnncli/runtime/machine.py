@@ -1,4 +1,4 @@
-"""Problems of the machine, not of cnncli: memory, disk, rights, home folder, names of paths, Python's own options."""
+"""Problems of the machine, not of cnncli: memory, disk, permissions, home folder, paths, Python's options."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cnncli.errors import MachineError, Message, printable
 # Code and remedy by names of error numbers, of which a platform may lack some.
 _REMEDIES = {
     ("ENOSPC", "EDQUOT"): Message("machine-disk-full", "Free disk space, or ask for a larger quota."),
-    ("EROFS",): Message("machine-not-writable", "Choose a folder that can be written to."),
+    ("EROFS",): Message("machine-not-writable", "Choose a folder with write access."),
     ("EACCES", "EPERM"): Message("machine-not-permitted", "Change its permissions, or choose another path."),
     ("EMFILE", "ENFILE"): Message("machine-open-files", "Raise the limit of open files (ulimit -n)."),
     ("EIO",): Message("machine-disk-failing", "Check the disk or the network drive."),
     ("ENAMETOOLONG", "ELOOP"): Message("machine-path-unusable", "Choose a shorter path without circular links."),
-    ("ENOMEM",): Message("machine-memory", "Free memory, or raise its limit (ulimit -v)."),
+    ("ENOMEM",): Message("machine-memory", "Free up memory, or raise the memory limit (ulimit -v)."),
 }
 _REMEDY_OF = {
     getattr(errno, name): remedy for names, remedy in _REMEDIES.items() for name in names if hasattr(errno, name)
@@ -41,7 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def machine_problem(error: BaseException) -> Message | None:
-    """Return a message if an exception is due to the machine, or None if it may be a bug."""
+    """Return a message if the machine caused an exception, or None if it may be a bug."""
     if isinstance(error, OSError) and error.errno in _REMEDY_OF:
         remedy = _REMEDY_OF[error.errno]
         where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
@@ -53,7 +53,7 @@ def machine_problem(error: BaseException) -> Message | None:
         return Message("machine-memory", f"Not enough memory{reason}. {_MEMORY_REMEDY}", received=text)
     if isinstance(error, RuntimeError) and "can't start new thread" in text:
         limits = "Raise the limit of processes (ulimit -u) or of memory (ulimit -v)."
-        return Message("machine-threads", f"No further thread can be started. {limits}")
+        return Message("machine-threads", f"Cannot start another thread. {limits}")
     if sys.warnoptions and (warning := next((one for one in causes(error) if isinstance(one, Warning)), None)):
         options = "Unset PYTHONWARNINGS, or leave out -W, which turn warnings into errors."
         text = f"A library warns: {text}. {options}"
@@ -62,10 +62,10 @@ def machine_problem(error: BaseException) -> Message | None:
 
 
 def expand_home(path: str | Path, source: str = "") -> Path:
-    """Return an absolute path, with the home folder in place of `~` or `~user`; `source` is its variable or option.
+    """Return an absolute path with `~` or `~user` replaced by the home folder; `source` is its variable or option.
 
     Raises:
-        MachineError: there is no such user, or no home folder.
+        MachineError: There is no such user, or no home folder.
     """
     try:
         return Path(path).expanduser().absolute()
@@ -76,10 +76,10 @@ def expand_home(path: str | Path, source: str = "") -> Path:
 
 
 def require_utf8(path: Path) -> Path:
-    """Return a path if it is valid UTF-8, as TensorFlow and OpenVINO require of files that they write.
+    """Return a path if it is valid UTF-8, which TensorFlow and OpenVINO require for files that they write.
 
     Raises:
-        MachineError: it is not.
+        MachineError: The path is not valid UTF-8.
     """
     try:
         str(path).encode()
@@ -90,7 +90,7 @@ def require_utf8(path: Path) -> Path:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those that led to it."""
+    """Yield an exception and its causes."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

@@ -1,7 +1,7 @@
 """Available memory, and a limit that makes allocations fail before the system kills the process.
 
-Linux grants more memory than there is, and later kills a process that uses it. Under a limit the allocation fails, and
-the failure can be reported.
+Linux grants more memory than it has, and later kills a process that uses it. With a limit, the allocation fails
+instead, which can be reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = True) -> int | None:
-    """Return the memory that the machine or the container can still provide; None if the system does not report it."""
+    """Return the available memory of the machine or container, or None if the system does not report it."""
     meminfo = _read_sizes(proc / "meminfo", 1024)
     if "MemAvailable" not in meminfo:
         return None
@@ -32,9 +32,9 @@ def available_bytes(proc: Path = PROC, cgroup: Path = CGROUP, *, swap: bool = Tr
 
 @contextmanager
 def bounded(fraction: float = 1.0, *, swap: bool = True) -> Iterator[None]:
-    """Limit the private memory of this process inside the block to what it has and a fraction of what is available.
+    """Limit the private memory of this process inside the block to its use plus a fraction of what is available.
 
-    A lower limit that was set before stays. There is no limit on a system that does not report its memory.
+    A lower existing limit is kept. There is no limit on a system that does not report its memory.
     """
     available, taken = available_bytes(swap=swap), _read_sizes(PROC / "self/status", 1024).get("VmData")
     if resource is None or available is None or taken is None:
@@ -52,7 +52,7 @@ def bounded(fraction: float = 1.0, *, swap: bool = True) -> Iterator[None]:
 
 
 def _read_sizes(path: Path, unit: int) -> dict[str, int]:
-    """Read `name: number` or `name number` lines of a kernel file, in bytes; empty if there is no such file."""
+    """Read `name: number` or `name number` lines of a kernel file, in bytes; empty if the file does not exist."""
     sizes: dict[str, int] = {}
     with suppress(OSError):
         for line in path.read_text().splitlines():

@@ -1,7 +1,7 @@
 """Counter-based random numbers: every draw is a pure function of its key.
 
-A key is made of words such as seed, stage, epoch and the digest of an image. So a draw depends neither on threads, nor
-on the order of images, nor on interruptions.
+A key consists of words such as seed, stage, epoch and the digest of an image. Draws therefore do not depend on threads,
+the order of images, or interruptions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def key_of(*words: str | int) -> int:
-    """Return a 128-bit key for a sequence of words; any change of a word, or of its boundaries, changes the key."""
+    """Return a 128-bit key for a sequence of words; any change of a word or of its boundaries changes the key."""
     # The length before each word keeps one word from being taken for two.
     text = "".join(f"{type(word).__name__}:{len(str(word))}:{word}" for word in words)
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big")

@@ -1,7 +1,7 @@
-"""Signals that ask the process to stop: the first one lets open work be closed, a second one ends the process at once.
+"""Signals that ask the process to stop: the first lets it finish open work, the second ends it at once.
 
-Outside a training, the first signal raises wherever the program is. A training records it instead and stops at the next
-point where no step is half done. SIGQUIT keeps its default, which ends a process without cleaning up.
+Outside training, the first signal raises immediately. Training records it instead and stops after the current step.
+SIGQUIT keeps its default, which ends a process without cleaning up.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Stop:
 def raising() -> Iterator[None]:
     """Raise on the first signal: KeyboardInterrupt for SIGINT, `Terminated` for the others.
 
-    Signals that the process was started to ignore stay ignored, except SIGTERM: `nohup` ignores SIGHUP, and shells
-    ignore SIGINT in the background jobs of scripts.
+    Signals that were ignored when the process started stay ignored, except SIGTERM: `nohup` ignores SIGHUP, and shells
+    ignore SIGINT in background jobs of scripts.
     """
     stop = Stop()
     _raising.append(stop)
@@ -78,9 +78,9 @@ _raising: list[Stop] = []
 
 
 def obey_again() -> None:
-    """Raise a signal's exception again if the code that it interrupted swallowed it.
+    """Raise a signal's exception again if the interrupted code swallowed it.
 
-    Python ignores exceptions in destructors, and libraries turn those of callbacks into errors of their own.
+    Python ignores exceptions in destructors, and libraries convert those of callbacks to their own errors.
     """
     if _raising and threading.current_thread() is threading.main_thread():
         _raising[-1].obey()
@@ -88,7 +88,7 @@ def obey_again() -> None:
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raise a signal's exception instead of the one a library replaced it with, such as an interrupted import."""
+    """Raise a signal's exception instead of the one that replaced it, such as after an interrupted import."""
     try:
         yield
     except Exception as error:
@@ -100,7 +100,7 @@ def unwrapped() -> Iterator[None]:
 
 @contextmanager
 def noted() -> Iterator[Stop]:
-    """Record the first signal in the yielded `Stop` and raise nothing."""
+    """Record the first signal in the yielded `Stop` instead of raising."""
     obey_again()
     stop = Stop()
     with _handling(stop, lambda: None):

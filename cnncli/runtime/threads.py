@@ -1,4 +1,4 @@
-"""Work in batches, distributed over threads in order."""
+"""Distribute work in batches over threads, in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def workers() -> int:
-    """Return the number of threads for decoding and rendering: one per processor this process may use."""
+    """Return the number of threads for decoding and rendering: one per processor that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,7 +1,7 @@
-"""Files that appear complete or not at all: written to a temporary name, forced to disk, renamed.
+"""Write files completely or not at all: to a temporary name, synced to disk, then renamed.
 
-A temporary name has a leading dot and the suffix of the final name, since some writers choose their format by it. A
-reader never finds a partial file, and after a crash there is the old file or the new one.
+A temporary name has a leading dot and the suffix of the final name, from which some writers derive the format. Readers
+never see a partial file, and after a crash there is the old file or the new one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file in one step; text as UTF-8 with its own line ends."""
+    """Write a file atomically. Text is encoded as UTF-8 and its line endings are kept."""
     with replacing(path) as temporary:
         temporary.write_bytes(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to, which replaces `path` in one step after the block, unless that raises."""
+    """Yield a temporary path to write to, which replaces `path` after the block unless that raises."""
     temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
     try:
         with naming(path):
@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError raised inside the block name `path` if it names no path, as that of fsync, or a temporary one."""
+    """Make an OSError raised inside the block name `path` if it names no path, as from fsync, or a temporary one."""
     try:
         yield
     except OSError as error:
@@ -52,7 +52,7 @@ def touch(path: Path) -> None:
 
 
 def sync_file(path: Path, flags: int = os.O_RDWR) -> None:
-    """Force a file's bytes to disk."""
+    """Force a file's content to disk."""
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
@@ -61,6 +61,6 @@ def sync_file(path: Path, flags: int = os.O_RDWR) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Force a folder's list of names to disk, so that a rename survives a crash, as far as the platform can."""
+    """Force a folder's entries to disk, if the platform allows it, so that a rename survives a crash."""
     with suppress(OSError):  # Windows cannot open folders, and some network file systems cannot sync them
         sync_file(path, os.O_RDONLY)

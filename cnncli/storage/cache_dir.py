@@ -1,4 +1,4 @@
-"""The cache folder, for what cnncli can compute again."""
+"""The cache folder, for data that cnncli can compute again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: `CNNCLI_CACHE`, else `$XDG_CACHE_HOME/cnncli`, else the platform's. It may not exist.
+    """Return the cache folder: `CNNCLI_CACHE`, else `$XDG_CACHE_HOME/cnncli`, else the platform's. It need not exist.
 
-    An empty variable counts as unset, and so does a relative `XDG_CACHE_HOME`, as its specification asks.
+    An empty variable counts as unset, and so does a relative `XDG_CACHE_HOME`, as its specification requires.
 
     Raises:
-        MachineError: there is no home folder.
+        MachineError: There is no home folder.
     """
     if named := os.environ.get(VARIABLE):
         return expand_home(named, VARIABLE)
@@ -36,11 +36,11 @@ def cache_dir() -> Path:
 
 
 def make_cache_dir() -> Path:
-    """Create the cache folder and return it, so that commands fail before they have done work.
+    """Create the cache folder and return it, so that commands fail before they start to work.
 
     Raises:
-        CacheError: it cannot be created.
-        MachineError: its path is unknown or not UTF-8.
+        CacheError: The folder cannot be created.
+        MachineError: Its path is unknown or not UTF-8.
     """
     folder = require_utf8(require_no_file(cache_dir()))
     try:
@@ -51,7 +51,7 @@ def make_cache_dir() -> Path:
 
 
 def require_no_file(folder: Path) -> Path:
-    """Return the cache folder, which may not exist; CacheError if it or a folder above it is a file."""
+    """Return the cache folder, which need not exist; raise CacheError if it or a folder above it is a file."""
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise _unusable(folder, "not a folder" if existing == folder else f"{printable(existing)} is not a folder")
@@ -59,7 +59,7 @@ def require_no_file(folder: Path) -> Path:
 
 
 def not_writable(error: OSError, folder: Path) -> CacheError:
-    """Return what to tell a user whose disk has refused a file in a folder of the cache."""
+    """Return the error for a file that could not be written to the cache."""
     path, reason = error.filename or folder, reason_of(error)
     code, remedy = "cache-not-writable", f"Set {VARIABLE} to another folder."
     if error.errno in DISK_FULL:

@@ -1,6 +1,6 @@
-"""Folders with the checksums of their files, so that damaged ones are never used.
+"""Folders with checksums of their files, so that damaged files are never used.
 
-A flipped bit in the weights of a graph or a checkpoint would raise no error: it would give wrong results.
+A flipped bit in the weights of a graph or a checkpoint would not raise an error, but give wrong results.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MAX_NAMED = 8
 
 @contextmanager
 def checksummed(folder: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder to fill; after the block it gets checksums and is renamed to `folder`.
+    """Yield an empty temporary folder to fill; after the block, checksums are added and it is renamed to `folder`.
 
-    An exception inside the block leaves nothing.
+    If the block raises, no folder is left.
 
     Raises:
         OSError: `folder` exists, or cannot be written to.
@@ -48,9 +48,9 @@ def checksummed(folder: Path) -> Iterator[Path]:
 
 
 def damage(folder: Path) -> str | None:
-    """Return what is wrong with a checksummed folder, or None if its files are as they were written.
+    """Return the problem with a checksummed folder, or None if its files are unchanged.
 
-    Only plain files of the folder itself count: no paths outside of it, links or pipes.
+    Only regular files in the folder itself are read: no outside paths, links or pipes.
     """
     try:
         checksums = read_json(folder / CHECKSUMS)

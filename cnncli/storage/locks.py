@@ -1,8 +1,8 @@
-"""Advisory locks on files: users of something share its lock, and a process that deletes it holds the exclusive lock.
+"""Advisory file locks: users of an entry share its lock, and a process that deletes it holds the lock exclusively.
 
-The system frees a lock when its process ends, however it ends. portalocker locks a file on every platform (`flock` on
-Linux and macOS, `LockFileEx` on Windows). On a file system without locks, a shared lock always succeeds and an
-exclusive one never does, so nothing is deleted there.
+The operating system releases a lock when its process ends, even after a crash. portalocker works on every platform
+(`flock` on Linux and macOS, `LockFileEx` on Windows). On file systems without locks, a shared lock always succeeds and
+an exclusive lock never does, so nothing is deleted there.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class Lock(AbstractContextManager["Lock"]):
     """A lock that is held until it is released, its last reference is gone, or the process ends.
 
     Args:
-        path: file of the lock.
-        create: create the file if it is missing.
+        path: File of the lock.
+        create: Whether to create the file if it is missing.
 
     Attributes:
-        is_possible: False once the file system has turned out to have no locks.
-        release: Release the lock; a second call does nothing.
+        is_possible: False if the file system does not support locks.
+        release: Release the lock; a second call has no effect.
 
     Raises:
-        OSError: the folder does not exist, or the file cannot be opened.
+        OSError: The folder does not exist, or the file cannot be opened.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -49,11 +49,11 @@ class Lock(AbstractContextManager["Lock"]):
         return os.path.samestat(current, os.fstat(self._descriptor))
 
     def try_alone(self) -> bool:
-        """Take the exclusive lock if no other process holds the lock; otherwise a shared lock is lost, too."""
+        """Acquire the exclusive lock if no other process holds the lock; otherwise a shared lock is lost, too."""
         return self.acquire(exclusive=True, wait=False)
 
     def acquire(self, exclusive: bool, wait: bool) -> bool:
-        """Return whether the lock is held now; on a file system without locks it is not."""
+        """Return whether the lock is held now, which is never the case on a file system without locks."""
         import portalocker
         from portalocker import LockFlags
 
@@ -92,7 +92,7 @@ def try_exclusive(path: Path) -> Lock | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds a lock; True if that cannot be known."""
+    """Return whether a process holds a lock, or True if that is unknown."""
     try:
         with Lock(path, create=False) as lock:
             return not lock.try_alone()

@@ -1,4 +1,4 @@
-"""Files written by `numpy.savez`, read so that no file takes more memory than its own size."""
+"""Read files written by `numpy.savez` such that no file takes more memory than its own size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SUFFIX = ".npy"
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Read the arrays of an uncompressed `.npz`, by name.
+    """Read the arrays of an uncompressed `.npz` by name.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not such a file, or an array is compressed, holds objects, or is longer than its data.
+        OSError: The file cannot be read.
+        ValueError: The file is not an `.npz`, or an array is compressed, contains objects, or exceeds its data.
     """
     try:
         with open_zip(path) as archive:

@@ -1,7 +1,7 @@
-"""Untrusted files, read so that none of them blocks the reader or fills its memory.
+"""Read untrusted files so that they can neither block the reader nor fill its memory.
 
-A folder from elsewhere may hold a named pipe in place of a file, a gigabyte instead of a kilobyte, or a hundred
-thousand nested brackets.
+An untrusted folder can contain a named pipe in place of a file, a gigabyte instead of a kilobyte, or a hundred thousand
+nested brackets.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MOST_JSON_BYTES = 16 * 2**20
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a file for reading; never waits for a writer, as opening a pipe does.
+    """Open a regular file for reading, without blocking on a named pipe.
 
     Raises:
-        OSError: it does not exist, may not be read, or is not a regular file.
+        OSError: The file does not exist, may not be read, or is not a regular file.
     """
     kind = path.stat().st_mode
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # `open` itself refuses a folder
@@ -33,7 +33,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     """Read a file of at most `most` bytes.
 
     Raises:
-        OSError: it is larger, or cannot be read.
+        OSError: The file is larger, or cannot be read.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -47,8 +47,8 @@ def read_json(path: Path, most: int = MOST_JSON_BYTES) -> Any:
     """Read a JSON file of at most `most` bytes.
 
     Raises:
-        OSError: it is larger, or cannot be read.
-        ValueError: it is not valid JSON, or nested too deeply.
+        OSError: The file is larger, or cannot be read.
+        ValueError: The content is not valid JSON, or nested too deeply.
     """
     return parse_json(read_bytes(path, most))
 
@@ -57,7 +57,7 @@ def parse_json(data: bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: it is not valid JSON, or nested too deeply.
+        ValueError: The text is not valid JSON, or nested too deeply.
     """
     try:
         return json.loads(data)

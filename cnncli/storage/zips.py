@@ -1,7 +1,7 @@
-"""Untrusted zip archives, read within bounds, whatever they declare.
+"""Read untrusted zip archives within limits, whatever sizes they declare.
 
-An archive may declare a kilobyte and unpack to gigabytes, list millions of entries, or list a name twice so that two
-readers see different files. Nothing is ever written under a name from an archive.
+An archive can declare a kilobyte and unpack to gigabytes, list millions of entries, or list a name twice so that two
+readers see different files. Names from an archive are never used for writing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_LIST_BYTES = 32 * 2**20
 
 
 class ArchiveRefusedError(ValueError):
-    """An archive or an entry is out of bounds; the message says how."""
+    """An archive or an entry exceeds a limit, which the message states."""
 
 
 class _Bounded(io.BufferedReader):
@@ -47,7 +47,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open an archive for reading.
 
     Raises:
-        Exception: one of `ARCHIVE_ERRORS`: it is not a zip archive, is truncated, or lists too many entries.
+        Exception: One of `ARCHIVE_ERRORS`: the file is not a zip archive, is truncated, or lists too many entries.
     """
     with _Bounded(open_regular(path).detach()) as file, zipfile.ZipFile(file) as archive:
         yield archive
@@ -64,7 +64,7 @@ def unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Binar
     """Write the bytes of an entry, at most `most`, to an open file, block by block.
 
     Raises:
-        Exception: one of `ARCHIVE_ERRORS`: the entry is larger, whatever it declares, or cannot be unpacked.
+        Exception: One of `ARCHIVE_ERRORS`: the entry is too large, whatever it declares, or cannot be unpacked.
     """
     name = printable(entry.filename)[:80]
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -77,8 +77,8 @@ def unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Binar
 
 
 def most_unpacked(archive_bytes: int) -> int:
-    """Return the maximum size of an entry of an archive: beyond half a gigabyte, four times the size of the archive.
+    """Return the maximum size of an entry of an archive: half a gigabyte, or four times a larger archive's size.
 
-    Weights and photographs are hardly compressed, and small archives are harmless anyway.
+    Weights and photographs are hardly compressible, and small archives are harmless.
     """
     return min(100 * archive_bytes, 2**29 + 4 * archive_bytes)

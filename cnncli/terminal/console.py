@@ -1,8 +1,8 @@
 """Messages and progress on stderr: bars on a terminal, plain lines otherwise. stdout is for results.
 
-Messages go through `logging`: any module logs to a logger below `cnncli`, and the console that was created last shows
-the records (info unless quiet, debug if verbose, warnings and errors always). Control characters, which a class or file
-name may contain, are escaped here, so that no other module has to.
+Messages go through `logging`: every module logs to a logger below `cnncli`, and the newest console shows the records
+(info unless quiet, debug if verbose, warnings and errors always). Control characters, which class and file names can
+contain, are escaped here, so that no other module has to.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _ConsoleHandler(logging.Handler):
     console: Console | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, unless there is no console or it was written by `Console.phase`."""
+        """Write a record, unless there is no console or `Console.phase` has written it."""
         if self.console is not None and not getattr(record, "is_shown", False):
             text = record.msg if isinstance(record.msg, Message) and not record.args else record.getMessage()
             self.console.show(record.levelno, text)
@@ -59,12 +59,12 @@ class Console:
     """Shows messages, tables and progress.
 
     Args:
-        stream: a text stream; default: stderr.
-        quiet: only show warnings and errors.
-        verbose: also show debug messages.
-        color: default: on a terminal, unless NO_COLOR is set.
-        live: whether progress is a moving bar; default: on a terminal. `Console(live=False)` suits notebooks.
-        clock: returns seconds, for rates and the time left.
+        stream: A text stream; default: stderr.
+        quiet: Only show warnings and errors.
+        verbose: Also show debug messages.
+        color: Default: on a terminal, unless NO_COLOR is set.
+        live: Whether progress is a moving bar; default: on a terminal. `Console(live=False)` suits notebooks.
+        clock: Function that returns seconds, for rates and the time left.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Console:
         return self._stream if self._stream is not None else sys.stderr
 
     def show(self, level: int, text: str) -> None:
-        """Write a message if its level, one of `logging`, is shown: a warning or an error with its code."""
+        """Write a message if its `logging` level is shown; warnings and errors include their code."""
         if level >= logging.WARNING:
             word, color = ("error:", _RED) if level >= logging.ERROR else ("warning:", _YELLOW)
             code = f"[{text.code}]" if isinstance(text, Message) and text.code else ""
@@ -102,7 +102,7 @@ class Console:
             self._write(self._wrap(printable(text)))
 
     def phase(self, title: str, text: str = "") -> None:
-        """Report the beginning or the outcome of a phase of the work, under a title of a word or two."""
+        """Report the start or the result of a phase, under a title of one or two words."""
         LOGGER.info("%s: %s" if text else "%s%s", title, text, extra=_SHOWN)
         if not self.quiet:
             head = self._style(title, _BOLD)
@@ -110,9 +110,9 @@ class Console:
             self._write(head + lines.removeprefix(title).rstrip())
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str] = ()) -> None:
-        """Write a table to stdout: on a terminal fitted to its width, elsewhere complete.
+        """Write a table to stdout, fitted to the width of a terminal, or complete if stdout is a file.
 
-        A narrow terminal does not show the columns with the headings `optional`, the least important first.
+        A narrow terminal omits the columns with the headings `optional`, the least important first.
         """
         table = [[printable(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
         text = plain_table(table)
@@ -130,7 +130,7 @@ class Console:
 
     @contextmanager
     def progress(self, total: int | None, description: str, unit: str = "images") -> Iterator[Progress]:
-        """Show the progress of a task of `total` items, None if unknown, and at the end a summary."""
+        """Show the progress of a task of `total` items (None if unknown), and a summary at the end."""
         progress = Progress(printable(description), total, unit, self.clock)
         with self._show_progress(progress, FIRST_LINE_S):
             yield progress
@@ -139,9 +139,9 @@ class Console:
 
     @contextmanager
     def training(self, stage: str, epochs: int, images: int, done: int = 0) -> Iterator[EpochProgress]:
-        """Show the training of a stage: on a terminal a bar for each epoch, and a line when an epoch is done.
+        """Show the training of a stage: a line per epoch and, on a terminal, a bar for the current one.
 
-        `images` is the number of images in one epoch, `done` the number of epochs that are done already.
+        `images` is the number of images per epoch, and `done` the number of completed epochs.
         """
         progress = EpochProgress(printable(stage), epochs, images, done, self.clock)
         with self._show_progress(progress, FIRST_EPOCH_LINE_S):
@@ -149,7 +149,7 @@ class Console:
 
     @contextmanager
     def _show_progress(self, progress: Progress, first_line_s: float) -> Iterator[None]:
-        """Show progress while the block runs."""
+        """Show progress inside the block."""
         if self.quiet:
             yield
         elif self.live:
@@ -173,7 +173,7 @@ class Console:
 
     @contextmanager
     def _rich(self) -> Iterator[RichProgress]:
-        """Yield the bars on the terminal; a task within a task adds a bar to those that are there."""
+        """Yield the bars on the terminal; a nested task adds a bar to the existing ones."""
         if self._bars is not None:
             yield self._bars
             return
@@ -202,7 +202,7 @@ class Console:
                 _write_line(self.stream, line)
 
     def _wrap(self, text: str, indent: str = "", head: str = "") -> str:
-        """Wrap a message between words on a terminal; in a file it stays one line."""
+        """Wrap a message between words on a terminal; in a file it remains one line."""
         if not is_terminal(self.stream):
             return head + text
         return "\n".join(wrap_text(text, shutil.get_terminal_size().columns, indent, head))

@@ -1,4 +1,4 @@
-"""Numbers, durations and tables as text for people. One function for each kind, used everywhere."""
+"""Format numbers, durations and tables as text. There is one function for each kind, used everywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ASCII = str.maketrans(
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    r"""Return text that an encoding can represent: unchanged if possible, else with plain signs and escapes.
+    r"""Return text that an encoding can represent, with ASCII characters and escapes in place of others.
 
     >>> encodable("3 × 4 · é", "ascii")
     '3 x 4 - \\xe9'
@@ -78,7 +78,7 @@ def decimal(value: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction as a percentage such as `99.3 %`. JSON and CSV have the fraction itself."""
+    """Return a fraction as a percentage such as `99.3 %`. JSON and CSV contain the fraction itself."""
     return f"{fraction:.1%}".replace("%", " %")
 
 
@@ -93,7 +93,7 @@ def short_path(path: Path) -> Path:
 
 
 def cell_width(text: str) -> int:
-    """Return the number of terminal columns of a text: ideographs take two, combining marks none."""
+    """Return the width of a text in terminal columns: ideographs take two, combining marks none."""
     return sum(
         0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
     )
@@ -138,8 +138,8 @@ def _align(cell: str, width: int, right: bool) -> str:
 def fit_table(columns: Sequence[Column], width: int, optional: Sequence[str] = ()) -> list[Column]:
     r"""Fit a table into the width of a terminal.
 
-    Optional columns are dropped first, then long cells are wrapped: behind spaces, commas and slashes, and only if that
-    is not enough behind dashes and underscores too. Words and quantities stay whole, so a table may remain too wide.
+    Optional columns are dropped first. Then long cells are wrapped after spaces, commas and slashes and, only if that
+    is not enough, after dashes and underscores. Words and quantities stay whole, so a table may remain too wide.
 
     >>> fit_table([["path", "data/cats/1.jpg"], ["n", "2,000"], ["size", "1.2 GB"]], 20, ["size"])
     [['path', 'data/cats/\n1.jpg'], ['n', '2,000']]
@@ -158,7 +158,7 @@ def fit_table(columns: Sequence[Column], width: int, optional: Sequence[str] = (
 
 
 def table_width(columns: Sequence[Column]) -> int:
-    """Return the width of a table, with two spaces between columns."""
+    """Return the width of a table, including two spaces between columns."""
     return sum(map(_column_width, columns)) + 2 * (len(columns) - 1)
 
 

@@ -1,7 +1,7 @@
-"""Names that the user probably meant: commands, options, settings, networks and files.
+"""Suggest names that the user probably meant: commands, options, settings, networks and files.
 
-Only what is close is suggested: one typing error per four characters, or a name that begins like the word. A wild guess
-is worse than none.
+A name is suggested only if it has at most one typo per four characters, or starts with the word; a wild guess would be
+worse than none.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ LONGEST = 80
 
 
 def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """Return the candidates equal to `word`, else those that begin with it, else those with the fewest typing errors.
+    """Return the candidates equal to `word`, else those that start with it, else those with the fewest typos.
 
-    Upper and lower case, and `-`, `_` and spaces, count as equal.
+    Case does not matter, and `-`, `_` and spaces count as equal.
 
     >>> closest("nme", ["name", "weights"]), closest("errors", ["verbose", "quiet"])
     (['name'], [])
@@ -37,7 +37,7 @@ def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return `Did you mean A or B?`, or an empty text if no candidate is close.
+    """Return `Did you mean A or B?`, or an empty string if no candidate is similar.
 
     >>> did_you_mean("trian", ["train", "predict"])
     'Did you mean train?'
@@ -46,18 +46,18 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
 
 
 def question(names: Iterable[str]) -> str:
-    """Return `Did you mean A, B or C?`, or an empty text without names."""
+    """Return `Did you mean A, B or C?`, or an empty string without names."""
     *first, last = [*names] or [""]
     return f"Did you mean {', '.join(first)} or {last}?" if first else f"Did you mean {last}?" if last else ""
 
 
 def normalize(name: str) -> str:
-    """Return a name in the form in which names are compared."""
+    """Return a name in the form used for comparison."""
     return name.strip().lower().replace("-", "_").replace(" ", "_")[:LONGEST]
 
 
 def typing_errors(one: str, other: str) -> int:
-    """Return the optimal string alignment distance: characters missing, additional, different or swapped."""
+    """Return the optimal string alignment distance: missing, additional, different or swapped characters."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, character in enumerate(one, 1):

@@ -1,1 +1,1 @@
-"""Training of the tail: stages, steps, callbacks, state."""
+"""Train the tail: stages, steps, state."""

@@ -30,7 +30,7 @@ def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> None:
 
 
 def _is_still_improving(outcome: Outcome, monitor: str, last: Stage) -> bool:
-    """Return whether the last planned epoch is the best, and better than the one before it."""
+    """Return whether the last planned epoch is the best one, and better than the one before it."""
     rows = [row for row in outcome.history if row.stage == last.name]
     if len(rows) < max(2, last.epochs) or outcome.best.epoch != rows[-1].epoch:
         return False
@@ -38,9 +38,10 @@ def _is_still_improving(outcome: Outcome, monitor: str, last: Stage) -> bool:
 
 
 def compare_with_parent(before: Mapping[str, float], best_epoch: int, after: Metrics, monitor: str) -> None:
-    """Log how a fine-tuned run compares with its parent on the validation images.
+    """Log a comparison of a fine-tuned run with its parent on the validation images.
 
-    The monitored metric decides, or the loss if that is one of the training images. Best epoch 0 is the parent's.
+    They are compared by the monitored metric, or by the loss if that is a training metric. Best epoch 0 is the
+    parent's.
     """
     accuracy, loss = before["accuracy"], before["loss"]
     facts = {"accuracy": after.top1, "parent_accuracy": accuracy, "loss": after.loss, "parent_loss": loss}
@@ -51,14 +52,16 @@ def compare_with_parent(before: Mapping[str, float], best_epoch: int, after: Met
     name = monitor.removeprefix(VALIDATION) if monitor.startswith(VALIDATION) else "loss"
     low, high = after.top1_ci95
     if best_epoch > 0 and (name not in before or is_better(name, after.values[name], before[name])):
-        log.info(Message("training-compared-with-parent", f"Compared with its parent: {text}", **facts))
+        log.info(Message("training-compared-with-parent", f"Compared with the parent run: {text}", **facts))
         return
     text += ". A lower --learning-rate or a smaller --unfreeze may help."
     if best_epoch == 0:
         log.warning(
-            Message("training-parent-kept", f"No epoch was better than its parent, which is kept: {text}", **facts)
+            Message(
+                "training-parent-kept", f"No epoch improved on the parent run, so its weights are kept: {text}", **facts
+            )
         )
     elif low <= accuracy <= high:
-        log.warning(Message("training-no-better-than-parent", f"No better than its parent: {text}", **facts))
+        log.warning(Message("training-no-better-than-parent", f"No better than the parent run: {text}", **facts))
     else:
-        log.warning(Message("training-worse-than-parent", f"Worse than its parent: {text}", **facts))
+        log.warning(Message("training-worse-than-parent", f"Worse than the parent run: {text}", **facts))

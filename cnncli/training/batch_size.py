@@ -1,7 +1,7 @@
-"""`training.batch_size: auto`: the largest batch whose step fits into memory.
+"""`training.batch_size: auto`: find the largest batch whose step fits into memory.
 
-A step that takes too much memory can end its process, so sizes are tried in another one, `python -m
-cnncli.training.batch_size`, which reads the config on stdin and prints what it tries and what fits.
+A step that uses too much memory can end its process, so sizes are tried in a separate one, `python -m
+cnncli.training.batch_size`, which reads the config on stdin and prints each size and whether it fits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def sizes_for(images: int) -> list[int]:
 
 
 def resolve_batch_size(config: Config, n_classes: int, images: int, console: Console) -> Config:
-    """Return the config with a number as `training.batch_size`: for `auto`, the largest that fits in every stage."""
+    """Return the config with a number as `training.batch_size`, for `auto` the largest that fits in every stage."""
     if config.training.batch_size != "auto":
         return config
     sizes = sizes_for(images)
@@ -65,7 +65,7 @@ def resolve_batch_size(config: Config, n_classes: int, images: int, console: Con
 
 
 def _try_sizes(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[int, bool]:
-    """Return the size that was tried last, and whether it fits: not if it ended the process or timed out."""
+    """Return the last size that was tried, and whether it fits; it does not if the process was killed or timed out."""
     question = {"config": config.model_dump(mode="json"), "n_classes": n_classes, "sizes": list(sizes)}
     command = [sys.executable, "-P", "-m", "cnncli.training.batch_size"]  # -P: the user's folder may hold a json.py
     try:
@@ -82,7 +82,7 @@ def _try_sizes(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[in
 
 
 def main() -> None:
-    """Read the config on stdin, and print what fits."""
+    """Read the config on stdin, and print the sizes that fit."""
     question = json.load(sys.stdin)
     config = Config.model_validate(question["config"])
     with nullcontext() if gpus() else bounded(MEMORY_FRACTION, swap=False):  # on a GPU, its own memory counts
@@ -109,7 +109,7 @@ def _steps(config: Config, n_classes: int) -> list[TrainStep]:
 
 
 def _fits(step: TrainStep, size: int) -> bool:
-    """Return whether one step with this batch size gets the memory it needs."""
+    """Return whether there is enough memory for a step with this batch size."""
     try:
         inputs = [np.zeros((size, *tensor.shape[1:]), np.float32) for tensor in step.tail.inputs]
         step.train_epoch([(inputs, np.zeros(size, np.int64))], iter([1.0]), "trying")

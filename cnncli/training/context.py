@@ -1,4 +1,4 @@
-"""The context of a training on this machine, and the setup of one of its stages."""
+"""The context of training on this machine, and a classifier cut for one of its stages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TrainingContext:
 
     @classmethod
     def for_this_machine(cls, config: Config, manifest: Manifest, console: Console) -> TrainingContext:
-        """Choose the engine that this machine has, and use the cache directory."""
+        """Select the engine for this machine, and use the cache directory."""
         return cls(
             config=config,
             manifest=manifest,
@@ -67,22 +67,23 @@ class TrainingContext:
 
     @property
     def batch_size(self) -> int:
-        """Number of images in a step. A run's config has the number that was found for `auto`."""
+        """Number of images per step. A run's config contains the number that was found for `auto`."""
         return int(self.config.training.batch_size)
 
 
 @dataclass(frozen=True)
 class StageSetup:
-    """A classifier cut for a stage, the engine of its trunk, and what the cache holds of the stage's images.
+    """A classifier cut for a stage, the engine of its trunk, and what is cached for the stage's images.
 
-    The cache holds the first of these that fits: the features of all views; decoded pixels; nothing. Entries that would
-    not fit are not computed: they would evict those of other runs and their own. Entries that exist are always used.
+    The cache contains the first of these that fits: the features of all views, decoded pixels, or nothing. Entries that
+    would not fit are not computed, because they would evict those of other runs and each other. Existing entries are
+    always used.
 
     Attributes:
         precision: Precision of the tail: bfloat16 if the trunk's is and the tail has convolutions.
         extraction: How features at the cut are computed, with the engine of the trunk.
         converted: File of the converted trunk, if there is one.
-        cached: Kind of entries in the cache; fresh views have at best pixels there.
+        cached: Kind of entries in the cache; for fresh views, at most pixels.
     """
 
     context: TrainingContext
@@ -119,7 +120,7 @@ class StageSetup:
         return engine.choice if engine else EngineChoice("keras", self.precision)
 
     def load(self, split: str) -> tuple[BatchSource, Counts]:
-        """Return the images of the train or validation split, and how many features were computed for them now."""
+        """Return the images of the train or validation split, and how many features were computed for them."""
         context, features = self.context, self._features_of(split)
         stored, counts = extract(features, context.store, context.console)
         labels, seed = context.manifest.labels(features.images), context.config.seed
@@ -129,11 +130,11 @@ class StageSetup:
         return StreamedPixels(features.digests, labels, seed, pixels, self.extraction, self._views(split)), counts
 
     def feature_sets(self) -> list[FeatureSet]:
-        """Return what is to be in the cache for training and validation images."""
+        """Return the features of training and validation images that should be in the cache."""
         return [self._features_of("train"), self._features_of("validation")]
 
     def announce(self) -> None:
-        """Print one line before the stage: what trains, what is frozen and which engine runs it, what is cached."""
+        """Print one line before the stage: trained layers, frozen layers and their engine, cached features."""
         config, plan, trunk, choice = self.context.config, self.plan, self.cut.trunk, self.choice
         parts = [
             f"training {plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {self.precision}"
@@ -151,7 +152,7 @@ class StageSetup:
             log.info(self._reason())
 
     def _describe_cache(self) -> list[str]:
-        """Describe what has to be computed before the first epoch and in every epoch, with rough times."""
+        """Describe the computations before the first epoch and in every epoch, with rough times."""
         sets, parts = self.feature_sets(), []
         total, missing = sum(one.total for one in sets), [one.missing(self.context.store) for one in sets]
         if streamed := [one for one in sets if self.extraction.engine and not one.extraction.engine]:
@@ -167,7 +168,7 @@ class StageSetup:
         return parts
 
     def _reason(self) -> Message:
-        """Explain why features are not cached, what happens instead, and what would help."""
+        """Explain why features are not cached, what is cached instead, and what would help."""
         store, sets = self.context.store, replace(self, cached="features").feature_sets()
         needed, capacity = sum(one.size_bytes() for one in sets), store.capacity()
         total = sum(one.total for one in sets)
@@ -177,8 +178,8 @@ class StageSetup:
         remedy = f"cache.max_gb={enough_gb} is enough." if enough_gb else "Free disk space, or set CNNCLI_CACHE."
         return Message(
             "cache-features-do-not-fit",
-            f"Its images would take {size(needed)} ({n_cached:,} of {total:,} are cached), but the cache has room "
-            f"for {size(capacity)}: {instead}, and all else is computed again in every epoch. {remedy}",
+            f"Their features would take {size(needed)} ({n_cached:,} of {total:,} are cached), but the cache has room "
+            f"for {size(capacity)}: {instead}, and everything else is computed again in every epoch. {remedy}",
             needed_bytes=needed,
             capacity_bytes=capacity,
             total=total,
@@ -198,7 +199,7 @@ class StageSetup:
 
 
 def check_stages(classifier: Classifier, config: Config) -> None:
-    """Check before training whether every stage can be cut and has an optimizer that Keras accepts.
+    """Check before training that every stage can be cut and has an optimizer that Keras accepts.
 
     Raises:
         ConfigError: All problems of all stages.

@@ -1,7 +1,8 @@
-"""The batches of a stage: cached features, or pixels that go through the trunk in every epoch.
+"""The batches of a stage: cached features, or pixels that run through the trunk in every epoch.
 
-Training sees the same numbers in both cases. Order, choice of views and augmented images are keyed by seed, stage,
-epoch and image, not drawn from a stream.
+The cache contains the first of these that fits: the features of all views, decoded pixels, or nothing. Training uses
+the same numbers in all three cases. Order, choice of views and augmented images are keyed by seed, stage, epoch and
+image, not drawn from a stream.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ Views = int | Literal["fresh"]
 
 @dataclass(frozen=True)
 class BatchSource(ABC):
-    """Provides the batches of the images of one split, given their digests and class indices and the run's seed."""
+    """Provides the batches of the images of a split, given their digests and class indices and the run's seed."""
 
     digests: Sequence[str]
     labels: NDArray[np.int64]
     seed: int
 
     def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, counted from 1 within the stage, except for the first `done` batches."""
+        """Yield the batches of an epoch, counted from 1 within the stage, except the first `done` batches."""
         order = order_of_epoch(self.digests, self.seed, stage, epoch - 1)[done * batch_size :]
         return self._batches(order, batch_size, (stage, epoch - 1))
 
@@ -44,12 +45,12 @@ class BatchSource(ABC):
         return self._batches(np.arange(len(self.labels)), batch_size, None)
 
     def checksums(self) -> list[str]:
-        """Return the checksum of the cached features of each view; none if no features are cached."""
+        """Return the checksum of the cached features of each view, or none if no features are cached."""
         return []
 
     @abstractmethod
     def _batches(self, order: NDArray[np.int64], batch_size: int, epoch: tuple[str, int] | None) -> Iterator[Batch]:
-        """Yield batches of the rows in `order`, in the views of an epoch (stage, number from 0) or without one."""
+        """Yield batches of the rows in `order`, with the views of an epoch (stage, number from 0) or without views."""
 
     def _views_of(self, epoch: tuple[str, int] | None, n_views: int) -> NDArray[np.int64]:
         """Return the number of the view of each image."""
@@ -89,7 +90,7 @@ class CachedFeatures(BatchSource):
 
 @dataclass(frozen=True)
 class StreamedPixels(BatchSource):
-    """Pixels that are augmented and go through the trunk, if there is one, in every epoch."""
+    """Pixels that are augmented and run through the trunk, if there is one, in every epoch."""
 
     pixels: StoredFeatures | DecodedImages
     extraction: Extraction

@@ -1,4 +1,4 @@
-"""MixUp and CutMix: each image of a batch is mixed with another image of it, and its label in the same proportion.
+"""MixUp and CutMix: mix each image of a batch with another one, and their labels in the same proportion.
 
 MixUp (Zhang et al. 2017, arXiv 1710.09412) blends the inputs of the tail: pixels if nothing is frozen, otherwise the
 features at the cut, which is manifold mixup (Verma et al. 2019, arXiv 1806.05236) at that one layer. CutMix (Yun et al.
@@ -6,8 +6,8 @@ features at the cut, which is manifold mixup (Verma et al. 2019, arXiv 1806.0523
 uses one of them with equal probability, as in timm.
 
 Partners, ratios and rectangles are keyed by seed, stage, epoch and step. The loss of a mixed image is `ratio` times the
-loss for its own label plus `1 - ratio` times that for its partner's, each with its class weight: since cross-entropy is
-linear in its targets, that of the mixed label. The reported loss and accuracy are mixed in the same way.
+loss for its own label plus `1 - ratio` times that for its partner's, each with its class weight. This equals the loss
+for the mixed label, because cross-entropy is linear in its targets. The reported loss and accuracy are mixed likewise.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cnncli.training.objective import Measures, Objective
 
 
 class MixedLabels(NamedTuple):
-    """Class indices (n,) of the images of a batch and of those mixed in, and the proportion 0-1 of the own image."""
+    """Class indices (n,) of a batch and of the partners, and the proportion 0-1 of each image's own label."""
 
     own: Any
     partners: Any
@@ -44,7 +44,7 @@ MixedBatch = tuple[list[Array], MixedLabels]
 
 @dataclass(frozen=True)
 class Mix:
-    """The row of each image's partner (n,), the proportion 0-1 of the own image, and the rectangle that is pasted."""
+    """Row of each image's partner (n,), proportion 0-1 of the image itself, and the rectangle that is pasted."""
 
     partners: NDArray[np.int64]
     ratio: np.float32
@@ -65,18 +65,18 @@ class Mixing:
         return cls(settings.mixup, settings.cutmix, seed) if settings.mixes else None
 
     def describe(self, on_features: bool) -> str:
-        """Describe what is mixed, such as `MixUp 0.2 and CutMix 1 of pixels`."""
+        """Describe the mixing, such as `MixUp 0.2 and CutMix 1 of pixels`."""
         names = [f"{name} {alpha:g}" for name, alpha in (("MixUp", self.mixup), ("CutMix", self.cutmix)) if alpha]
         return f"{' and '.join(names)} of {'features' if on_features else 'pixels'}"
 
     def epoch(self, batches: Iterable[Batch], stage: str, epoch: int, done: int = 0) -> Iterator[MixedBatch]:
-        """Mix the batches of an epoch (counted from 1 within the stage), of which `done` were left out."""
+        """Mix the batches of an epoch (counted from 1 within the stage), the first `done` of which were skipped."""
         for step, (inputs, labels) in enumerate(batches, start=1 + done):
             mix = self.draw(len(labels), inputs[0].shape[1:3], stage, epoch, step)
             yield mix_inputs(inputs, mix), MixedLabels(labels, labels[mix.partners], mix.ratio)
 
     def draw(self, images: int, size: tuple[int, ...], stage: str, epoch: int, step: int) -> Mix:
-        """Draw how the batch of a step (counted from 1 within the epoch) is mixed.
+        """Draw the mix for the batch of a step (counted from 1 within the epoch).
 
         A single image is its own partner, which changes nothing. `size` is height and width of the inputs, for CutMix.
         """
@@ -134,7 +134,7 @@ def _blend(array: Array, mix: Mix) -> Array:
 
 
 def _span(center: float, length: int, area: float) -> slice:
-    """Return one side of CutMix's rectangle: sqrt(area) of the length around a center, clipped at the edges."""
+    """Return one side of CutMix's rectangle: sqrt(area) of the length, around a center, clipped at the edges."""
     side, middle = int(length * np.sqrt(area)), int(length * center)
     first = middle - side // 2
     return slice(max(first, 0), min(first + side, length))

@@ -12,7 +12,7 @@ from cnncli.networks.backend import import_keras
 
 
 class Measures(NamedTuple):
-    """Objective of a batch (scalar), plain loss of each image (n,), number of correctly classified images; float32."""
+    """Objective of a batch (scalar), plain loss of each image (n,), number of correct predictions; float32."""
 
     objective: Any
     plain_losses: Any
@@ -21,10 +21,10 @@ class Measures(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """The training objective, without the weight penalties, which are losses of the tail's layers.
+    """The training objective without weight penalties, which are losses of the tail's layers.
 
     Attributes:
-        activation: The head's; `sigmoid` means binary cross-entropy.
+        activation: Activation of the head; `sigmoid` means binary cross-entropy.
         label_smoothing: Fraction of the label that is spread over all classes, as in Keras's losses.
         class_weights: Weight of each class, or None. The weighted losses of a batch are divided by its size.
     """
@@ -65,6 +65,6 @@ class Objective:
 
 
 def balanced_weights(labels: NDArray[np.int64], n_classes: int) -> tuple[float, ...]:
-    """Return n / (n_classes · n of the class) for each class, as scikit-learn's `balanced`."""
+    """Return n / (number of classes · n of the class) for each class, as scikit-learn's `balanced`."""
     counts = np.bincount(labels, minlength=n_classes)
     return tuple(float(weight) for weight in len(labels) / (n_classes * np.maximum(counts, 1)))

@@ -1,4 +1,4 @@
-"""The optimizer of a stage, its learning rate over the stage, and what depends on a metric that stops improving."""
+"""The optimizer of a stage, its learning rate schedule, and the patience of plateaus and early stopping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def build_optimizer(settings: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """Build a new Keras optimizer. Raises ConfigError if Keras rejects the value of an argument."""
+    """Build a new Keras optimizer. Raises ConfigError if Keras rejects an argument."""
     name = OPTIMIZERS[settings.name.lower()].class_name
     try:
         return getattr(import_keras().optimizers, name)(learning_rate=settings.learning_rate, **settings.arguments)
@@ -58,7 +58,7 @@ class Patience:
     waited: int = 0
 
     def update(self, settings: EarlyStoppingConfig | PlateauConfig, results: Mapping[str, float]) -> int:
-        """Take the results of an epoch and return the number of epochs without improvement."""
+        """Add the results of an epoch, and return the number of epochs without improvement."""
         value = results[settings.monitor]
         if is_better(settings.monitor, value, self.best, settings.min_delta):
             self.best, self.waited = value, 0
@@ -76,7 +76,7 @@ class Plateau:
     factor: float = 1.0
 
     def update(self, settings: PlateauConfig, results: Mapping[str, float], learning_rate: float) -> None:
-        """Take the results of an epoch and update `factor`, given the optimizer's learning rate before any factor."""
+        """Add the results of an epoch and update `factor`, given the optimizer's learning rate before any factor."""
         if self.cooldown > 0:
             self.cooldown -= 1
             self.patience.waited = 0

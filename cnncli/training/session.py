@@ -1,4 +1,4 @@
-"""A run in which a training takes place: how it is created, and what surrounds the training in it."""
+"""The run around training: its creation, log, locks and limits."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def new_run(
 
 @contextmanager
 def training_session(run: RunFolder, context: TrainingContext) -> Iterator[RunWriter]:
-    """Provide the writer of a run whose lock this process holds, and everything that lasts as long as its training.
+    """Provide the writer of a run, whose lock this process holds, and everything else needed during training.
 
-    Messages go to the run's log, cached features and graphs stay, memory is bounded, errors are recorded in run.json,
-    and the command that resumes the run is shown.
+    Messages go to the run's log, cached features and graphs are kept, memory is limited, errors are recorded in
+    run.json, and the command that resumes the run is shown.
     """
     with (
         recording(run),
@@ -76,7 +76,7 @@ def training_session(run: RunFolder, context: TrainingContext) -> Iterator[RunWr
 
 @contextmanager
 def _resume_hint(run: RunFolder) -> Iterator[None]:
-    """Show the command that resumes the run if something that can be overcome ends the block."""
+    """Show the command that resumes the run if the block ends with an error that can be fixed."""
     command = f"cnncli train {printable(shlex.quote(str(short_path(run.path))))}"
     try:
         yield

@@ -1,4 +1,4 @@
-"""One stage: the epochs of one cut, one optimizer and one schedule, monitored and verified."""
+"""A stage: the epochs of one cut, one optimizer and one schedule, monitored and verified."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ log = logging.getLogger(__name__)
 
 
 class StageRun:
-    """The epochs of one stage, from where the training's state says to the last one or until early stopping.
+    """The remaining epochs of a stage, up to the last one or until early stopping.
 
     Attributes:
-        features: Number of features that were computed for it and found in the cache.
+        features: Numbers of features that were computed for it and found in the cache.
     """
 
     def __init__(self, classifier: Classifier, setup: StageSetup, state: TrainState, writer: RunWriter) -> None:
         """Load the images, and build the optimizer and the training step.
 
-        The classifier has the weights of the best epoch so far. The stage updates the state of the training.
+        The classifier has the best weights so far. The stage updates the state of training.
         """
         config = setup.context.config
         self._classifier, self._setup, self._stage = classifier, setup, setup.stage
@@ -67,10 +67,10 @@ class StageRun:
         self._stop = Stop()
 
     def run(self, arrays: Arrays | None) -> StageReport:
-        """Train the stage, and leave the classifier with the weights of the best epoch so far.
+        """Train the stage, and leave the classifier with the best weights so far.
 
-        A signal that asks to stop is obeyed between two steps, after writing a checkpoint. `arrays` are those of the
-        checkpoint that the training resumes from. Raises as `Trainer.train`.
+        A signal is obeyed between two steps, after writing a checkpoint. `arrays` are those of the checkpoint from
+        which training resumes. For errors, see `Trainer.train`.
         """
         try:
             if self._state.stage is None or arrays is None:
@@ -124,7 +124,7 @@ class StageRun:
             text = f"stage {name}: recomputed features are not bit-identical; the final weights may differ slightly."
             log.warning(Message("training-features-differ", text, stage=name))
         if state.has_stopped and (trained := state.epoch - 1) < self._stage.epochs:
-            text = f"stage {name} was stopped early after {trained} epochs; more epochs change nothing."
+            text = f"stage {name} was stopped early after {trained} epochs; more epochs have no effect."
             log.info(Message("training-stopped-early-before", text, stage=name, epochs=trained))
 
     def _end(self) -> StageReport:
@@ -162,7 +162,7 @@ class StageRun:
                 self._save_if_due()
 
     def _train_epoch(self, advance: Callable[[int], None]) -> None:
-        """Train the remaining steps of the epoch under way."""
+        """Train the remaining steps of the current epoch."""
         stage, state, batch_size = self._stage, self._current, self._context.batch_size
         done = state.totals.steps
 
@@ -199,7 +199,7 @@ class StageRun:
         )
 
     def _update(self, row: HistoryRow) -> None:
-        """Let a finished epoch decide about the best epoch, the plateau and early stopping."""
+        """Update the best epoch, the plateau and early stopping after an epoch."""
         state, stage = self._current, self._stage
         value = row.metrics[self._monitor]
         if state.best is None or is_better(self._monitor, value, state.best.value):
@@ -215,7 +215,7 @@ class StageRun:
         state.epoch, state.totals = state.epoch + 1, EpochTotals()
 
     def _save_if_due(self) -> None:
-        """Write a checkpoint if one is due, the stage is over or a signal asks to stop; then obey the signal."""
+        """Write a checkpoint if one is due, the stage is over or a signal has arrived; then obey the signal."""
         if self._stop or self._is_over or self._writer.is_checkpoint_due(in_epoch=self._current.totals.steps > 0):
             self._check_weights()
             self._save()

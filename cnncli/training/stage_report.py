@@ -1,4 +1,4 @@
-"""The report of a stage: what it trained, and the proof that it changed nothing else."""
+"""The report of a stage: what it trained, and proof that nothing else changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ float32 sums the same numbers in another order. In bfloat16, layers that move fr
 round elsewhere: at any depth of four networks, 1,000 photographs, that changed the loss by at most 2.1e-3 (see
 scripts/measure_hand_over.py)."""
 DIVERGED = 1e4
-"""Weights above this are those of a training that diverged."""
+"""Larger weights indicate that training diverged."""
 SMALL_LEARNING_RATE = 1e-7
 """Steps of such a learning rate can be too small to change a float32 weight."""
 
@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Plan of a stage: its cut, and the layers that train in the graph's order.
+    """Plan of a stage: its cut, and the trained layers in graph order.
 
     Attributes:
         cut_at: First operation of the tail.
         crossing: Name and shape of each tensor that crosses the cut.
-        layer_parameters: Number of weights of each trained layer, with the statistics of batch normalization.
+        layer_parameters: Number of weights of each trained layer, including batch-norm statistics.
     """
 
     name: str
@@ -66,9 +66,9 @@ class StageReport:
     """Report of a finished stage.
 
     Attributes:
-        learning_rate: The optimizer's, before the schedule.
+        learning_rate: Learning rate of the optimizer, before the schedule.
         best_epoch: Epoch whose weights the stage ends with, counted across the run; 0: those of a parent.
-        inherited_val_loss: Validation loss of the initial weights as the stage or run before measured it, if any.
+        inherited_val_loss: Validation loss of the initial weights as measured by the previous stage or run, if any.
         start_val_loss: The same, measured with this stage's trunk and tail.
         frozen_weights_sha256: Hash of all frozen weights, before and after; equal.
         trained_weights_sha256: Hash of all trained weights, before and after the last epoch; different.
@@ -90,7 +90,7 @@ class StageReport:
         return {**record.pop("plan"), **record}
 
     def describe(self) -> str:
-        """Return one line for the screen; stages.json has the rest."""
+        """Return one line for the screen; stages.json contains the rest."""
         frozen = self.frozen_weights_sha256[1]
         unchanged = "" if frozen == hash_weights([]) else f"frozen weights unchanged ({frozen[:8]}), "
         return (
@@ -102,14 +102,14 @@ class StageReport:
 
 @dataclass(frozen=True)
 class WeightHashes:
-    """SHA-256 hashes of the weights that a stage must not change, and of each layer that it must, by name."""
+    """SHA-256 hashes of all frozen weights, and of each trained layer by name."""
 
     frozen: str
     layers: dict[str, str]
 
     @classmethod
     def of(cls, classifier: Classifier, trained: Sequence[str]) -> WeightHashes:
-        """Hash all weights of a classifier, given the names of the layers that train."""
+        """Hash all weights of a classifier, given the names of the trained layers."""
         layers = classifier.model.layers
         return cls(
             frozen=hash_weights(layer for layer in layers if layer.name not in trained),
@@ -118,7 +118,7 @@ class WeightHashes:
 
     @property
     def trained(self) -> str:
-        """One hash of all layers that train."""
+        """A single hash of all trained layers."""
         return hashlib.sha256("".join(self.layers.values()).encode()).hexdigest()
 
 
@@ -135,9 +135,9 @@ def warn_about_start(stage: str, loss: float, inherited: float, precision: str) 
 
 
 def check_changes(before: WeightHashes, after: WeightHashes, stage: Stage, weights: Sequence[Array]) -> None:
-    """Check that a stage changed what it was to train, and nothing else; `weights` are those of the tail.
+    """Check that a stage changed its trained layers and nothing else; `weights` are those of the tail.
 
-    A layer that did not change is a warning: no gradient flows through a layer whose units are all dead.
+    A layer that did not change causes a warning: if all its units are dead, it gets no gradient.
 
     Raises:
         TrainingError: Frozen weights changed, or no weights did.
@@ -149,7 +149,7 @@ def check_changes(before: WeightHashes, after: WeightHashes, stage: Stage, weigh
     if len(unchanged) == len(before.layers):
         raise TrainingError(_nothing_changed(stage, weights))
     if unchanged:
-        text = f"stage {stage.name}: training did not change these layers: {', '.join(unchanged)}"
+        text = f"stage {stage.name}: training did not change the weights of these layers: {', '.join(unchanged)}"
         log.warning(Message("training-layers-unchanged", text, stage=stage.name, layers=unchanged))
 
 

@@ -1,11 +1,11 @@
-"""The state of a training: everything that decides how it continues, with one codec.
+"""Training state: everything that determines how training continues, with one codec.
 
-A checkpoint holds the state as JSON (`TrainState.to_document`) and these arrays:
+A checkpoint contains the state as JSON (`TrainState.to_document`) and these arrays:
 
-    moved/LAYER/NUMBER       weights of layers that finished stages have trained
+    moved/LAYER/NUMBER       weights of layers trained by finished stages
     best/NUMBER              weights of the tail at the best epoch
     trainer/NAME             weights, optimizer variables and random states of the training step
-    epoch/logits, /labels    predictions of the epoch under way, if a metric needs them
+    epoch/logits, /labels    predictions of the current epoch, if a metric needs them
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ BEST, STEP, EPOCH = "best/", "trainer/", "epoch/"
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """The best epoch of a run so far, counted across stages; 0 are the weights that a fine-tuning started from.
+    """The best epoch of a run so far, counted across stages; 0 stands for the initial weights of fine-tuning.
 
     Attributes:
-        value: Value of the monitored metric; None if the start of a fine-tuning has none.
+        value: Value of the monitored metric; None if the initial weights of fine-tuning have none.
         validation: Its validation metrics, by name without prefix.
     """
 
@@ -46,14 +46,14 @@ class BestEpoch:
 
 @dataclass
 class StageState:
-    """The state of the stage under way, except for arrays.
+    """The state of the current stage, except arrays.
 
     Attributes:
         start: Validation metrics of the initial weights, measured with this stage's trunk and tail.
         before: Hashes of the initial weights.
         best: Best epoch of the run so far; None before the first.
-        features: Checksums of the cached features it trains and validates on.
-        epoch: Epoch under way, counted from 1 within the stage.
+        features: Checksums of the cached features used for training and validation.
+        epoch: Current epoch, counted from 1 within the stage.
         has_stopped: Whether early stopping has ended the stage.
     """
 
@@ -70,13 +70,13 @@ class StageState:
 
 @dataclass
 class TrainState:
-    """The state of a training, except for arrays.
+    """The state of training, except arrays.
 
     Attributes:
-        stages: Reports of the stages that are over.
-        best: Best epoch of these, or of the parent.
+        stages: Reports of finished stages.
+        best: Best epoch of these stages, or of the parent.
         lowered: Stage (counted from 0) and epoch of each rollback, from which on the stage's learning rate is lower.
-        stage: The stage under way; None between two stages.
+        stage: The current stage; None between two stages.
     """
 
     history: list[HistoryRow] = field(default_factory=list)
@@ -86,20 +86,20 @@ class TrainState:
     stage: StageState | None = None
 
     def to_document(self) -> dict[str, Any]:
-        """Return the state as JSON has it."""
+        """Return the state as a JSON document."""
         document: dict[str, Any] = _CODEC.dump_python(self, mode="json")
         return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> TrainState:
-        """Return the state that `to_document` made, in this version or one whose checkpoints have format 1."""
+        """Return the state from the result of `to_document`, or from a checkpoint of format 1."""
         if document.get("format", 1) == 1:
             document = _from_format_1(document)
         return _CODEC.validate_python(document)
 
     @property
     def trained_layers(self) -> list[str]:
-        """The layers that finished stages have trained."""
+        """Layers trained by finished stages."""
         return list(dict.fromkeys(layer for report in self.stages for layer in report.plan.trained_layers))
 
 
@@ -128,14 +128,14 @@ def layer_arrays(classifier: Classifier, layers: Sequence[str]) -> Arrays:
 
 
 def load_layer_arrays(classifier: Classifier, layers: Sequence[str], arrays: Arrays) -> None:
-    """Give layers the weights that `layer_arrays` returned."""
+    """Load the result of `layer_arrays` into layers."""
     for name in layers:
         layer = classifier.model.get_layer(name)
         layer.set_weights([arrays[f"moved/{name}/{number}"] for number in range(len(layer.weights))])
 
 
 def stage_arrays(step: TrainStep, best_weights: Sequence[Array], totals: EpochTotals) -> Arrays:
-    """Return the arrays of the stage under way."""
+    """Return the arrays of the current stage."""
     predictions = {"logits": totals.logits, "labels": totals.labels} if totals.logits else {}
     return {
         **{f"{BEST}{number:04}": weight for number, weight in enumerate(best_weights)},
@@ -145,7 +145,7 @@ def stage_arrays(step: TrainStep, best_weights: Sequence[Array], totals: EpochTo
 
 
 def load_stage_arrays(step: TrainStep, totals: EpochTotals, arrays: Arrays) -> list[Array]:
-    """Load what `stage_arrays` returned; return the weights of the best epoch."""
+    """Load the result of `stage_arrays`, and return the weights of the best epoch."""
     step.load_arrays({name.removeprefix(STEP): array for name, array in arrays.items() if name.startswith(STEP)})
     if f"{EPOCH}logits" in arrays:
         totals.logits, totals.labels = [arrays[f"{EPOCH}logits"]], [arrays[f"{EPOCH}labels"]]
@@ -154,10 +154,10 @@ def load_stage_arrays(step: TrainStep, totals: EpochTotals, arrays: Arrays) -> l
 
 @contextmanager
 def matching_checkpoint() -> Iterator[None]:
-    """Turn errors in the block into a RunError: a checkpoint with valid checksums can be of another training."""
+    """Convert errors in the block to RunError: a valid checkpoint can belong to a different run."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = printable(" ".join(str(error).split()))[:200]
-        text = f"A checkpoint in state/ belongs to another training ({reason}). Delete state/ to train again."
+        text = f"A checkpoint in state/ belongs to a different run ({reason}). Delete state/ to train from scratch."
         raise RunError(Message("run-checkpoint-mismatch", text, reason=reason)) from error

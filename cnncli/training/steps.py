@@ -1,6 +1,6 @@
-"""The compiled steps of a stage: one that trains on a batch, one that only predicts.
+"""The compiled steps of a stage: one that trains on a batch, and one that only predicts.
 
-Keras's `fit` can neither resume exactly nor report at which step a loss became NaN.
+Keras's `fit` can neither resume exactly nor report the step at which a loss became NaN.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EpochTotals:
         loss: Sum of plain losses.
         n_correct: Number of correctly classified images; mixed images count in fractions.
         seconds: Duration of all steps, including those before an interruption.
-        logits, labels: Of each step, if a metric needs them.
+        logits, labels: Predictions and labels of each step, if a metric needs them.
     """
 
     steps: int = 0
@@ -62,7 +62,7 @@ class EpochTotals:
             self.labels.append(labels.dominant if isinstance(labels, MixedLabels) else labels)
 
     def metrics(self, activation: str) -> dict[str, float]:
-        """Return the metrics of a pass whose steps are all done, by name, for the activation of the head."""
+        """Return the metrics of a completed pass by name, for the activation of the head."""
         scores, labels = np.empty((0, 0)), np.empty(0, np.int64)
         if self.logits:
             scores = ranking_scores(np.concatenate(self.logits), activation)
@@ -71,11 +71,11 @@ class EpochTotals:
 
 
 class TrainStep:
-    """A tail with its optimizer, compiled. Keras and TensorFlow fix what trains when they trace it.
+    """A compiled tail with its optimizer. Trainable variables are fixed when Keras and TensorFlow trace the tail.
 
     Attributes:
-        tail: The model that trains: in bfloat16 a copy of the given tail, which gets its weights from `hand_over`.
-        base_learning_rate: The optimizer's learning rate before schedule and plateau.
+        tail: The model that is trained: in bfloat16 a copy of the given tail, which gets its weights from `hand_over`.
+        base_learning_rate: Learning rate of the optimizer before schedule and plateau.
         learning_rate: Learning rate of the last step.
     """
 
@@ -103,13 +103,13 @@ class TrainStep:
         totals: EpochTotals | None = None,
         after_step: Callable[[int], None] = lambda _: None,
     ) -> EpochTotals:
-        """Train on the batches of an epoch, or on those that are left of it; update and return its totals.
+        """Train on the remaining batches of an epoch; update and return its totals.
 
         Args:
             batches: Batches; mixed ones if the objective is a `MixedObjective`.
-            learning_rates: For each of them the factor of the base learning rate.
+            learning_rates: Factor of the base learning rate for each batch.
             where: Stage and epoch, for error messages.
-            totals: Totals of the steps that were done before.
+            totals: Totals of earlier steps of the epoch.
             after_step: Called after each step with its number of images. If it raises, the step remains done.
 
         Raises:
@@ -132,7 +132,7 @@ class TrainStep:
     def evaluate(
         self, batches: Iterable[Batch], where: str, after_batch: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        """Return the metrics of a pass that changes nothing, as `cnncli evaluate` does. Raises NonFiniteError."""
+        """Return the metrics of a pass without training, as `cnncli evaluate` does. Raises NonFiniteError."""
         totals, activation = EpochTotals(), self._objective.activation
         for inputs, labels in batches:
             logits = self._functions(inputs)[1](inputs).numpy()
@@ -153,7 +153,8 @@ class TrainStep:
     def seed(self, *key: str | int) -> None:
         """Start every random layer of the tail, such as dropout, from a state that depends only on this key.
 
-        Keras draws the seed of a backbone's own dropout from a global generator whenever the model is built or loaded.
+        Otherwise, Keras draws the seed of a backbone's own dropout from a global generator when the model is built or
+        loaded.
         """
         for name, state in self._random_states().items():
             first = key_of("random layer", *key, name) & 0x7FFFFFFF
@@ -165,7 +166,7 @@ class TrainStep:
         return {**arrays, "learning_rate": np.array(self.learning_rate)}
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
-        """Load what `arrays` returned. Raises ValueError if the arrays are those of another training step."""
+        """Load the result of `arrays`. Raises ValueError if the arrays belong to a different training step."""
         variables = self._variables()
         if odd := arrays.keys() ^ {*variables, "learning_rate"}:
             raise ValueError(f"{min(odd)} is only in one of the two")
@@ -181,7 +182,7 @@ class TrainStep:
         }
 
     def _random_states(self) -> dict[str, Any]:
-        """Return the states of random layers, by the layer's name."""
+        """Return the states of random layers by layer name."""
         generators = {operation.name: getattr(operation, "seed_generator", None) for operation in self.tail.operations}
         return {name: generator.state for name, generator in generators.items() if generator is not None}
 
@@ -190,13 +191,13 @@ class TrainStep:
         return [weight.numpy().copy() for weight in self.tail.weights]
 
     def load_weights(self, weights: Sequence[Array]) -> None:
-        """Load what `weights` returned, and hand them over."""
+        """Load the result of `weights`, and hand them over."""
         for weight, value in zip(self.tail.weights, weights, strict=True):
             weight.assign(value)
         self.hand_over()
 
     def hand_over(self) -> None:
-        """Give the trained weights to the original tail, and thereby to the classifier."""
+        """Copy the trained weights to the original tail, and thereby to the classifier."""
         if self.tail is not self._tail:
             hand_weights_over(self.tail, self._tail)
 

@@ -1,4 +1,4 @@
-"""A whole training: stage after stage of one classifier, and the weights of the best epoch at the end."""
+"""Train the stages of a classifier one after another, and end with the weights of the best epoch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a training, in addition to the weights in the classifier.
+    """Result of training, in addition to the weights in the classifier.
 
     Attributes:
-        features: Number of features that were computed for it and found in the cache.
+        features: Numbers of features that were computed and found in the cache.
         last: Setup of the last stage.
     """
 
@@ -50,7 +50,7 @@ class Trainer:
     ) -> None:
         """Prepare to resume from the newest checkpoint of the run, if there is one.
 
-        The classifier has the initial weights. With `parent_metrics` they are those of a parent run, and count as epoch
+        The classifier has the initial weights. With `parent_metrics`, they are those of a parent run and count as epoch
         0, which can remain the best; its validation metrics may be empty.
         """
         self._classifier, self._context, self._writer = classifier, context, writer
@@ -60,15 +60,15 @@ class Trainer:
         self._resumed = writer.checkpoints.newest()
 
     def train(self) -> Outcome:
-        """Train the stages that are left. The classifier ends with the weights of the best epoch.
+        """Train the remaining stages. The classifier ends with the weights of the best epoch.
 
-        A training that resumes from a checkpoint ends with the same weights as one that was not interrupted.
+        Resumed training ends with the same weights as uninterrupted training.
 
         Raises:
             TrainingError: NaN or Inf even with a lower learning rate, no weights changed, or a batch is too large.
             DataError: Images can no longer be decoded.
-            RunError: A checkpoint cannot be written, or belongs to another training.
-            KeyboardInterrupt, Terminated: By a signal; there is a checkpoint then.
+            RunError: A checkpoint cannot be written, or belongs to a different run.
+            KeyboardInterrupt, Terminated: By a signal, after a checkpoint was written.
         """
         while True:
             try:
@@ -88,7 +88,7 @@ class Trainer:
         return Outcome(state.best, tuple(state.history), tuple(state.stages), self._features, setup)
 
     def _restore(self) -> TrainState:
-        """Return the state to start from: that of the checkpoint, or of a new training."""
+        """Return the initial state: that of the checkpoint, or of a new run."""
         checkpoint, parent = self._resumed, self._parent_metrics
         if checkpoint is None:
             return TrainState(best=None if parent is None else BestEpoch(0, None, dict(parent)))
@@ -131,7 +131,7 @@ class Trainer:
     def _roll_back(self, error: NonFiniteError) -> bool:
         """Prepare to repeat the failed epoch with a lower learning rate; return whether that is possible.
 
-        It is reached from the newest checkpoint between two epochs: what lies between comes out the same again.
+        Training continues from the newest checkpoint between two epochs; the epochs since then are reproduced exactly.
         """
         state, is_allowed = self._state, self._context.config.training.on_nan == "rollback"
         checkpoint = self._writer.checkpoints.newest(between_epochs=True)

@@ -1,1 +1,1 @@
-"""Label sources: where images and their labels come from. Each module returns `LabeledImages`."""
+"""Label sources, which find images and their labels. Each module returns `LabeledImages`."""

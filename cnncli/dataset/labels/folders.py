@@ -1,6 +1,6 @@
-"""Folders as the source of labels: class folders, with or without split folders above them.
+"""Class folders as a label source, with or without split folders above them.
 
-Nothing is decoded here. A file that is not an image is left out and counted by reason.
+No image is decoded here. Files that are not images are left out and counted by reason.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def split_named(name: str) -> str | None:
 
 
 def read_folders(root: Path) -> LabeledImages:
-    """Find the splits, the classes and the files that are or claim to be images.
+    """Find the splits, the classes, and all files that look like images.
 
     Raises:
-        DataError: there is no such directory.
+        DataError: There is no such folder.
     """
     try:
         os.scandir(root).close()
@@ -80,10 +80,10 @@ def read_folders(root: Path) -> LabeledImages:
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[Issue]]:
-    """Find every file below a directory that is or claims to be an image, whatever its folders.
+    """Find every file below a folder that looks like an image.
 
     Returns:
-        The files, sorted, and an issue for each directory that cannot be read.
+        The files, sorted, and an issue for each folder that cannot be read.
     """
     found = LabeledImages(folder)
     return [Path(path) for path in sorted(_files_below(folder, found))], found.issues
@@ -95,9 +95,9 @@ def folder_names(folder: Path) -> set[str]:
 
 
 def _split_folders(folders: Mapping[str, Path], found: LabeledImages) -> dict[str, Path]:
-    """Return the split folders by split; none if the folders are classes.
+    """Return the split folders by split, or nothing if the folders are classes.
 
-    A folder named like a split may be a class, of vehicles for instance. Split folders hold folders of their own.
+    A folder named like a split can be a class, e.g. of vehicles. Split folders contain folders.
     """
     named = {name: split for name in folders if (split := split_named(name))}
     if len(named) < len(folders) and not any(folder_names(folders[name]) for name in named):
@@ -112,7 +112,7 @@ def _split_folders(folders: Mapping[str, Path], found: LabeledImages) -> dict[st
 
 
 def _layout_issues(root: Path, folders: Mapping[str, Path]) -> Iterator[Issue]:
-    """Warn of class folders that are probably something else."""
+    """Warn of class folders that suggest a different layout."""
     if names := tuple(name for name in folders if split_named(name)):
         yield warning("data-class-named-like-split", root, names=names)
     inside = {label: folder_names(path) for label, path in folders.items()}
@@ -139,7 +139,7 @@ def _read_split(found: LabeledImages, split: str, folder: Path, class_folders: M
 
 
 def _subfolders(folder: Path, found: LabeledImages) -> dict[str, Path]:
-    """Return the visible folders in a folder by name, sorted; everything else in it is counted as left out."""
+    """Return the visible folders in a folder by name, sorted; count all other entries as left out."""
     folders: dict[str, Path] = {}
     for entry in _entries(os.fspath(folder), found):
         if _is_folder(entry):
@@ -150,7 +150,7 @@ def _subfolders(folder: Path, found: LabeledImages) -> dict[str, Path]:
 
 
 def _files_below(folder: Path, found: LabeledImages) -> Iterator[str]:
-    """Yield the images in a folder and below it; each folder is entered once, so circular links end."""
+    """Yield all images below a folder. Each folder is visited once, so circular links are harmless."""
     # A link back to the root or above would bring the images of all classes into this one.
     visited = {os.path.realpath(parent) for parent in folder.parents}
     # Links are followed after all real folders, so that the path of an image is the one without a link.
@@ -175,7 +175,7 @@ def _files_below(folder: Path, found: LabeledImages) -> Iterator[str]:
 
 
 def _entries(folder: str, found: LabeledImages) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of a folder, sorted; those ignored by name are counted as left out."""
+    """Yield the entries of a folder, sorted; count those ignored by name as left out."""
     try:
         with os.scandir(folder) as scanned:
             entries = sorted(scanned, key=lambda entry: entry.name)

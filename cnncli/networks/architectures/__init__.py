@@ -1,13 +1,13 @@
 """Architectures, one module each. The catalogue names the module of a network (`NetworkInfo.module`).
 
-A module has:
+A module defines:
 
     build(info, input_shape, options, imagenet) -> Network     the network without top
     LAYERS: Mapping[str, frozenset[str]]        optional: layer classes beyond those of `saved_model`, by module
     has_local_weights(info) -> bool             optional: whether ImageNet weights are on this machine; default: no
 
 `build` gets a `NetworkInfo`, the shape (height, width, 3), all options with their defaults, and whether the network is
-built for ImageNet weights, which for some networks have a graph of their own. It loads nothing; random weights come
+built for ImageNet weights, for which some networks have a different graph. It loads no weights; random weights come
 from Keras's seeded global generator.
 """
 
@@ -31,7 +31,7 @@ class Network:
 
     Attributes:
         model: Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps.
-        load_imagenet: Puts the ImageNet weights into `model`, or raises WeightsError and leaves it unchanged. None for
+        load_imagenet: Loads the ImageNet weights into `model`, or raises WeightsError and leaves it unchanged. None for
             a network without ImageNet weights.
     """
 

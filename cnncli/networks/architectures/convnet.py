@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def build(info: NetworkInfo, input_shape: tuple[int, int, int], options: Mapping[str, Any], _imagenet: bool) -> Network:
-    """Build a plain convolutional network with as many output channels as the last of `filters`; see `architectures`.
+    """Build a plain convolutional network of blocks with the given `filters`; see `architectures`.
 
     Raises:
         ConfigError: The image is too small for the number of blocks.
@@ -55,7 +55,7 @@ def _check_size(name: str, input_shape: tuple[int, int, int], options: Mapping[s
         if side < 1:
             text = (
                 f"data.image_size: too small for {name} (received {list(input_shape[:2])}): no pixels are left after "
-                f"block {number}. Use larger images, fewer filters or padding: same"
+                f"block {number}. Increase data.image_size, use fewer blocks, or set padding: same"
             )
             facts = {"key": "data.image_size", "received": input_shape[:2], "block": number}
             raise ConfigError(Message("config-image-size-too-small", text, **facts))

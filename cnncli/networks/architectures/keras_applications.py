@@ -1,4 +1,4 @@
-"""Networks of keras.applications, without top and without preprocessing, and the files of their ImageNet weights."""
+"""Networks of keras.applications, without top and preprocessing, and their files of ImageNet weights."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def build_for_imagenet(
 ) -> tuple[keras.Model, PublishedFile]:
     """Build a network as Keras builds it for its ImageNet weights; return it with the file of these weights.
 
-    Keras's function is called with weights="imagenet", with its download and its loading disabled: so the graph is the
-    one for these weights (EfficientNetB has a layer more than without), and address, file name and hash are those of
-    the installed version of Keras.
+    Keras's function is called with weights="imagenet", but with downloading and loading disabled. The graph is thus the
+    one for these weights (EfficientNetB has one more layer), and URL, file name and hash are those of the installed
+    Keras.
     """
     with _no_download() as requested:
         model = _call(name, input_shape, options, weights="imagenet")
@@ -47,7 +47,7 @@ def build_for_imagenet(
 
 
 def has_local_weights(info: NetworkInfo) -> bool:
-    """Return whether Keras has downloaded the ImageNet weights before."""
+    """Return whether Keras's ImageNet weights have been downloaded."""
     return info.weights_file is not None and (weights_folder() / info.weights_file).is_file()
 
 
@@ -65,7 +65,7 @@ def _call(name: str, input_shape: tuple[int, int, int], options: Mapping[str, An
 
 @contextmanager
 def _no_download() -> Iterator[list[PublishedFile]]:
-    """Record what Keras would download, and download and load nothing, inside the block."""
+    """Record the file that Keras would download, without downloading or loading it, inside the block."""
     from keras.src.models import Functional
     from keras.src.utils import file_utils
 

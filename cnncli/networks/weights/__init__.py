@@ -1,1 +1,1 @@
-"""Finding, downloading, reading and matching weight files."""
+"""Find, download, read and match weights files."""

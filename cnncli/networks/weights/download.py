@@ -1,4 +1,4 @@
-"""ImageNet weights that Keras publishes, downloaded into Keras's own folder."""
+"""Download ImageNet weights published by Keras to Keras's own folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ABANDONED_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of ImageNet weights as Keras would request it; `digest` is an MD5 or SHA-256 in hexadecimal digits."""
+    """A file of ImageNet weights that Keras would download; `digest` is an MD5 or SHA-256 in hexadecimal digits."""
 
     name: str
     url: str
@@ -36,7 +36,7 @@ class PublishedFile:
 
 
 def weights_folder() -> Path:
-    """Return the folder of downloaded weights by Keras's rule: `$KERAS_HOME/models`, else `~/.keras/models`."""
+    """Return Keras's folder of downloaded weights: `$KERAS_HOME/models`, else `~/.keras/models`."""
     home = os.environ.get("KERAS_HOME")
     if home is None:
         user = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails where there is no home folder
@@ -47,10 +47,10 @@ def weights_folder() -> Path:
 def fetch(file: PublishedFile) -> Path:
     """Return the path of a published file in Keras's folder, after downloading it if it is missing or incomplete.
 
-    An interrupted download is never taken for weights: for MobileNet and MobileNetV2, Keras has no hash to check.
+    An interrupted download is never used as weights, although Keras has no hash for MobileNet and MobileNetV2.
 
     Raises:
-        WeightsError: The file cannot be downloaded, is incomplete, or has another hash than Keras expects.
+        WeightsError: The file cannot be downloaded, is incomplete, or does not have the hash that Keras expects.
     """
     target = weights_folder() / file.name
     if target.is_file() and _is_complete(target, file):
@@ -73,7 +73,7 @@ def fetch(file: PublishedFile) -> Path:
 
 
 def _is_complete(path: Path, file: PublishedFile) -> bool:
-    """Return whether a file has the hash that Keras expects, or without a hash, is not truncated."""
+    """Return whether a file has the hash that Keras expects or, without a hash, is not truncated."""
     if file.digest is None:
         with suppress(OSError, ValueError), open_hdf5(path):
             return True
@@ -84,7 +84,7 @@ def _is_complete(path: Path, file: PublishedFile) -> bool:
 
 
 def _prepare_folder(target: Path) -> None:
-    """Create the folder of a file, and remove what killed downloads have left there."""
+    """Create the folder of a file, and delete old partial downloads in it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for temporary in target.parent.glob(f".{target.stem}.*{target.suffix}"):
         with suppress(OSError):

@@ -1,8 +1,8 @@
-"""Weights files of Keras as arrays by layer, without building, running or unpickling anything.
+"""Keras weights files as arrays by layer, without building, running or unpickling anything.
 
 Keras 3 (`.weights.h5`, and `model.weights.h5` in a `.keras` archive) places a layer by its class and its number among
-the layers of this class: `layers/conv2d_3/vars/0`; a nested model has `layers` of its own. Legacy HDF5 (`.h5`, weights
-only or a whole model with `model_weights`) lists layers and their weights in order. The content decides which it is.
+the layers of this class: `layers/conv2d_3/vars/0`; a nested model has its own `layers`. Legacy HDF5 (`.h5`, weights
+only or a whole model with `model_weights`) lists layers and their weights in order. The content determines the format.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _KERAS_2_13_LAYERS = "_layer_checkpoint_dependencies/"
 
 @dataclass(frozen=True)
 class StoredModel:
-    """The layers of a model in a file, or of a model nested in it; layers without arrays are left out.
+    """The layers of a model in a file, or of a model nested in it; layers without arrays are omitted.
 
     Attributes:
-        by_place: place → arrays. Keras 3: path in the model (`layers/conv2d_3`). Legacy: position (`0`, `1` …), a
+        by_place: Place → arrays. Keras 3: path in the model (`layers/conv2d_3`). Legacy: position (`0`, `1` …), where a
             nested model counts as one layer.
-        by_name: layer name → arrays, for layers whose names are in the file; legacy: those of nested models too.
-        is_legacy: Whether the file has the legacy layout.
+        by_name: Layer name → arrays, for layers whose names are in the file; legacy: including those of nested models.
+        is_legacy: Whether the file has the legacy format.
     """
 
     by_place: Mapping[str, Sequence[h5py.Dataset]]
@@ -48,11 +48,11 @@ class StoredModel:
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[list[StoredModel]]:
-    """Open a weights file: a model and the models nested in it. Arrays can be read inside the block.
+    """Open a weights file with a model and the models nested in it. Arrays can be read inside the block.
 
     Raises:
         WeightsError: The file is missing, neither HDF5 nor a `.keras` archive, damaged, truncated or malicious, or the
-            block raised the error; the messages begin with the path.
+            block raised the error; the messages start with the path.
     """
     name = printable(path)
     try:
@@ -102,7 +102,7 @@ def _legacy_model(root: h5py.Group, longest_text: int) -> StoredModel:
 
 
 def _keras_models(file: h5py.File) -> list[StoredModel]:
-    """Return the model and the models nested in it."""
+    """Return the model and its nested models."""
     places: list[str] = []
     file.visit(places.append)
     weights: dict[str, dict[int, h5py.Dataset]] = {}

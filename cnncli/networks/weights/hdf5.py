@@ -1,6 +1,6 @@
-"""HDF5 files from anywhere: no links out of the file, no data outside of it, nothing but numbers and names.
+"""Untrusted HDF5 files: no external links, no external data, only numbers and short names.
 
-A file of a kilobyte can declare an array of a terabyte, so arrays are not read before their shapes were compared.
+A file of one kilobyte can declare an array of a terabyte, so arrays are read only after their shapes were compared.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading inside the block.
 
     Raises:
-        OSError: It is missing, truncated or not HDF5.
-        ValueError: A link leads out of the file, or two lead to the same place, as in a circle.
+        OSError: The file is missing, truncated or not HDF5.
+        WeightsError: A link leads outside the file, or two links lead to the same object, as in a cycle.
     """
     import h5py
 
@@ -57,12 +57,12 @@ def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
 
 
 def check_plain(path: Path) -> None:
-    """Check that a file has only groups and arrays of numbers, each stored uncompressed and in full.
+    """Check that a file contains only groups and arrays of numbers, each stored uncompressed and in full.
 
-    Such a file takes no more memory than it has bytes, even in a reader that does not compare shapes first.
+    Such a file takes no more memory than its size, even in a reader that does not compare shapes first.
 
     Raises:
-        ValueError: It contains something else.
+        WeightsError: The file contains something else.
     """
     import h5py
 
@@ -77,7 +77,7 @@ def check_plain(path: Path) -> None:
 
 
 def as_array(found: Any) -> h5py.Dataset:
-    """Return an object of a file, unread, if it is an array of numbers in the file itself. Raises ValueError."""
+    """Return an object of a file, unread, if it is an array of numbers in that file. Raises WeightsError."""
     import h5py
 
     if not isinstance(found, h5py.Dataset) or not _is_plain(found):
@@ -86,7 +86,7 @@ def as_array(found: Any) -> h5py.Dataset:
 
 
 def _is_plain(array: h5py.Dataset) -> bool:
-    """Return whether the data are numbers in this file, without plug-ins and without chunks that fill the memory."""
+    """Return whether the data is numbers in this file, without plug-ins and chunks that would fill the memory."""
     plan = array.id.get_create_plist()
     filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
     return (
@@ -98,7 +98,7 @@ def _is_plain(array: h5py.Dataset) -> bool:
 
 
 def read_array(array: h5py.Dataset) -> NDArray[np.float32]:
-    """Read an array whose shape is the expected one. Raises OSError or ValueError if it is damaged."""
+    """Read an array if it has the expected shape. Raises WeightsError."""
     values = array[()]
     if _is_bfloat16(array):
         import ml_dtypes
@@ -108,21 +108,21 @@ def read_array(array: h5py.Dataset) -> NDArray[np.float32]:
 
 
 def _is_bfloat16(array: h5py.Dataset) -> bool:
-    """Return whether an array holds bfloat16, which Keras writes as two bytes without a type, named in an attribute."""
+    """Return whether an array is bfloat16, which Keras writes as two raw bytes with the type in an attribute."""
     return array.dtype.kind == "V" and array.dtype.itemsize == 2 and name_in(array, "dtype") == "bfloat16"
 
 
 def name_in(where: h5py.Group | h5py.Dataset, attribute: str) -> str | None:
-    """Return the only name in an attribute, or None."""
+    """Return the single name in an attribute, or None."""
     if attribute not in where.attrs or where.attrs.get_id(attribute).shape != ():
         return None
     return _texts(where, attribute, 0)[0]
 
 
 def names_in(group: h5py.Group, attribute: str, longest_text: int) -> list[str]:
-    """Return the list of names in an attribute, or in `attribute0`, `attribute1` … if it is too long for one.
+    """Return the names in an attribute, or in `attribute0`, `attribute1` … if the list is too long for one attribute.
 
-    `longest_text` is an upper bound for each of them, see `longest_text_in`. Raises ValueError.
+    `longest_text` is an upper bound for each name; see `longest_text_in`. Raises WeightsError.
     """
     parts = takewhile(group.attrs.__contains__, (f"{attribute}{number}" for number in count()))
     return [
@@ -150,9 +150,9 @@ def _texts(where: h5py.Group | h5py.Dataset, attribute: str, longest_text: int) 
 
 
 def longest_text_in(path: Path) -> int:
-    """Return an upper bound in bytes for a text of variable length: the size of the largest heap with such texts.
+    """Return an upper bound in bytes for variable-length strings: the size of the largest heap that contains them.
 
-    A list of texts is a list of references to these heaps, so a thousand names can be the same long text.
+    A list of strings is a list of references to these heaps, so a thousand names can be the same long string.
     (HDF5 file format specification, III.E, "Disk Format: Level 1E - Global Heap".)
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

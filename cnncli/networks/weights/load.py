@@ -1,4 +1,4 @@
-"""Loading a weights file into a backbone: which array belongs to which weight, and what differs."""
+"""Load a weights file into a backbone: match arrays with weights, and report differences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGENET_MEANS = (0.485, 0.456, 0.406)
 
 @dataclass(frozen=True)
 class _Slot:
-    """A layer with its place in a file, see `StoredModel.by_place`, and its weights in the file's order."""
+    """A layer, its place in a file (see `StoredModel.by_place`), and its weights in the order of the file."""
 
     place: str
     layer: keras.layers.Layer
@@ -36,7 +36,7 @@ class _Slot:
 
 @dataclass(frozen=True)
 class _Match:
-    """Layers with their arrays, up to the first that does not match, and how that one differs."""
+    """Matching layers with their arrays, and a description of the first layer that does not match."""
 
     layers: Sequence[tuple[_Slot, Sequence[h5py.Dataset]]]
     problem: Message | None
@@ -45,11 +45,10 @@ class _Match:
 def load_file(backbone: keras.Model, path: Path, info: NetworkInfo, part: keras.Model | None = None) -> None:
     """Load the weights of a file into a network without top, or into a part of it, after comparing all shapes.
 
-    A file that ends at the output layer of the part is enough. If nothing fits, the error is about the attempt that
-    matched most layers.
+    The file may end at the output layer of the part.
 
     Raises:
-        WeightsError: The file cannot be read, or holds another network; nothing was assigned.
+        WeightsError: The file cannot be read, or contains a different network; no weights were assigned.
     """
     models = [backbone] if part is None else [backbone, part]
     with open_weights(path) as stored:
@@ -74,10 +73,10 @@ def _read(slot: _Slot, arrays: Sequence[h5py.Dataset]) -> list[NDArray[np.float3
 
 
 def wants_imagenet_graph(info: NetworkInfo, config: BackboneConfig) -> bool:
-    """Return whether the network is built as Keras builds it for its ImageNet weights.
+    """Return whether the network must be built as Keras builds it for its ImageNet weights.
 
-    It is for `imagenet`, and for files with weights derived from them: EfficientNetB0–B7 then have an additional layer,
-    which corrects the normalization of the pixels and which Keras builds only with weights="imagenet".
+    This is the case for `imagenet`, and for files with weights derived from it: EfficientNetB0–B7 then have an
+    additional layer that corrects the normalization of the pixels, which Keras builds only with weights="imagenet".
 
     Raises:
         WeightsError: The file cannot be read.
@@ -114,7 +113,7 @@ def _attempts(
 
 
 def _keras_slots(model: keras.Model, prefix: str = "") -> Iterator[_Slot]:
-    """Yield the layers with weights, those of nested models included, placed as Keras 3 does it."""
+    """Yield the layers with weights, including those of nested models, with their places in Keras 3's format."""
     from keras.src.utils.naming import to_snake_case
 
     used: Counter[str] = Counter()
@@ -138,7 +137,7 @@ def _legacy_slots(model: keras.Model) -> list[_Slot]:
 
 
 def _renumbered(by_name: Mapping[str, Sequence[h5py.Dataset]], stems: Set[str]) -> dict[str, Sequence[h5py.Dataset]]:
-    """Return layers by the names of a new session: `conv2d_94`, `conv2d_95` → `conv2d`, `conv2d_1`."""
+    """Return layers by the names they have in a new session: `conv2d_94`, `conv2d_95` → `conv2d`, `conv2d_1`."""
     renumbered: dict[str, Sequence[h5py.Dataset]] = {}
     for stem in stems:
         numbered = {_stem_and_number(name)[1]: name for name in by_name if _stem_and_number(name)[0] == stem}
@@ -148,7 +147,7 @@ def _renumbered(by_name: Mapping[str, Sequence[h5py.Dataset]], stems: Set[str]) 
 
 
 def _stem_and_number(name: str) -> tuple[str, int]:
-    """Return (`conv2d`, 94) for `conv2d_94`; the number of a name without one is 0."""
+    """Return (`conv2d`, 94) for `conv2d_94`; a name without a number has the number 0."""
     stem, _, number = name.rpartition("_")
     return (stem, int(number)) if stem and re.fullmatch("[0-9]{1,9}", number) else (name, 0)
 
@@ -160,9 +159,9 @@ def _compare(
     whole: keras.Model,
     info: NetworkInfo,
 ) -> _Match:
-    """Compare layer by layer, until the first whose arrays have other shapes.
+    """Compare layer by layer, up to the first layer whose arrays have different shapes.
 
-    A file with further convolutions after the end of the network does not match: VGG19 has all layers of VGG16.
+    A file with more convolutions than the network does not match: VGG19 contains all layers of VGG16.
     """
     layers: list[tuple[_Slot, Sequence[h5py.Dataset]]] = []
     for slot, arrays in zip(slots, found, strict=True):

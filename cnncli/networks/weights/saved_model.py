@@ -1,8 +1,8 @@
-"""A `.keras` archive from anywhere as a model: described as cnncli does it, as large as its file, built by Keras.
+"""Load untrusted `.keras` archives: described as cnncli writes them, no larger than their file, built by Keras.
 
-Three gates, each before what it guards. The description is checked before Keras sees it: Keras's safe mode was wrong
-more than once, and few classes are needed. The model is built without values, and its size is compared with that of the
-file before a value is made. The weights are plain arrays, each stored in full, before Keras reads them.
+Three gates protect the next step. The description is checked before Keras reads it, since Keras's safe mode has had
+vulnerabilities and few classes are needed. The model is built without values, and its size is compared with that of the
+file before memory is allocated. The weights must be plain arrays, each stored in full, before Keras reads them.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _require(condition: bool, problem: str) -> None:
 
 
 def _check_objects(values: Sequence[object]) -> None:
-    """Check that each object is of a class that is allowed, and each number of a size that is possible."""
+    """Check that each object has an allowed class and each number a plausible size."""
     for key, value in _walk(values):
         if isinstance(value, dict) and not {"class_name", "module", "registered_name"}.isdisjoint(value):
             module, name, registered = value.get("module"), value.get("class_name"), value.get("registered_name")
@@ -124,7 +124,7 @@ def _check_objects(values: Sequence[object]) -> None:
 
 
 def _walk(value: object) -> Iterator[tuple[str, object]]:
-    """Yield every value inside a JSON value with the name it has, without recursion, whatever the depth."""
+    """Yield every value inside a JSON value with its name, without recursion, at any depth."""
     pending: list[tuple[str, object]] = [("", value)]
     while pending:
         key, value = pending.pop()
@@ -137,14 +137,14 @@ def _walk(value: object) -> Iterator[tuple[str, object]]:
 
 @cache
 def _allowed_classes() -> frozenset[tuple[str, str]]:
-    """Return module and name of each class that may be described; some architectures have layers of their own."""
+    """Return module and name of each class that a description may contain."""
     own_layers = [getattr(architecture_of(info), "LAYERS", {}) for info in NETWORKS.values()]
     classes = [entry for table in (_CLASSES, *own_layers) for entry in table.items()]
     return frozenset((module, name) for module, names in classes for name in names)
 
 
 def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
-    """Check that there is one input of images, and that statistics are only those of their channels."""
+    """Check that the only input is images, and that normalization statistics are per channel."""
     classes = [layer.get("class_name") for layer in layers]
     shape = _entries_of(layers[0]).get("batch_shape")
     _require(
@@ -168,7 +168,7 @@ def _entries_of(described: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _sources(layer: Mapping[str, Any]) -> Iterator[object]:
-    """Yield the names of the layers whose outputs a layer takes."""
+    """Yield the names of the layers whose outputs are inputs of a layer."""
     for key, value in _walk(layer.get("inbound_nodes")):
         if key == "keras_history" and isinstance(value, list):
             yield value[0] if value else None
@@ -196,7 +196,7 @@ def _build(description: Mapping[str, Any], weights_bytes: int) -> keras.Model:
 
 
 def _trainable(layer: dict[str, Any]) -> dict[str, Any]:
-    """Return a layer description with `trainable`: TensorFlow only tracks variables that were created as trainable."""
+    """Return a layer description with `trainable`, because TensorFlow only tracks variables created as trainable."""
     return {**layer, "config": {**layer["config"], "trainable": True}} if "trainable" in layer["config"] else layer
 
 
@@ -213,7 +213,7 @@ def _check_sizes(model: keras.Model, weights_bytes: int) -> None:
 
 
 def _variables_without_values() -> list[Any]:
-    """Return this thread's variables that wait for Keras to give them a value, also those outside of the model."""
+    """Return this thread's variables that Keras has not initialized yet, including those outside the model."""
     from keras.src.backend.common import global_state
 
     waiting: list[Any] = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)

@@ -1,7 +1,7 @@
-"""Reader of PyTorch's legacy weights files, without PyTorch, for files whose digest was compared before.
+"""Read PyTorch's legacy weights files without PyTorch.
 
-The format: four pickles (magic number, version, machine, tensors), a pickle with the keys of the storages, then each
-storage as its length (8 bytes, little-endian) and its values.
+The format is four pickles (magic number, version, machine, tensors), a pickle with the keys of the storages, and for
+each storage its length (8 bytes, little-endian) and its values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 class _Tensor(NamedTuple):
-    """Replacement for PyTorch's function of the same arguments, which makes a tensor."""
+    """Replacement for PyTorch's function with the same arguments that rebuilds a tensor."""
 
     storage: tuple[str, np.dtype[Any]]
     offset: int
@@ -29,7 +29,7 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Unpickler of dictionaries, numbers, strings and descriptions of tensors; refuses all other names."""
+    """Unpickler for dictionaries, numbers, strings and descriptions of tensors; refuses all other names."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -46,7 +46,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_tensors(data: bytes) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a file by name, in the order of the file, as read-only views of its bytes."""
+    """Return the tensors of a file by name, as read-only views of its bytes.
+
+    Raises:
+        WeightsError: The data is not in PyTorch's legacy format with float32 and int64 tensors.
+    """
     file = io.BytesIO(data)
     _magic, _version, _machine, tensors, keys = (_Unpickler(file).load() for _ in range(5))
     dtypes = dict(tensor.storage for tensor in tensors.values())
