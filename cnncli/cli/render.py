@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.cli.options import print_json
+from cnncli.metrics.table import METRICS
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
@@ -83,8 +84,19 @@ def print_plan(plan: StagePlan, console: Console) -> None:
 
 
 def _print_splits(splits: Mapping[str, Metrics], console: Console) -> None:
+    others = tuple(name for name in METRICS if name not in ("loss", "accuracy"))
     rows = [
-        (split, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95))
+        (
+            *(split, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95)),
+            *(_number(name, one.values.get(name)) for name in others),
+        )
         for split, one in splits.items()
     ]
-    console.table(("split", "images", "loss", "accuracy", "95 % interval"), rows)
+    console.table(("split", "images", "loss", "accuracy", "95 % interval", *others), rows, optional=others)
+
+
+def _number(metric: str, value: float | None) -> str:
+    """Format a metric; runs from before it was added do not have it."""
+    if value is None:
+        return "–"
+    return percent(value) if METRICS[metric].is_fraction else decimal(value)

@@ -197,7 +197,7 @@ def test_both_axes_of_a_shift_and_a_flip_are_independent() -> None:
 
 def test_steps_come_in_the_order_of_the_operations() -> None:
     """Steps are applied in the order of `OPERATIONS`, regardless of the order of the settings."""
-    fields = [name for operation in OPERATIONS for name in operation.model_fields]
+    fields = [name for operation in OPERATIONS for name in operation.model_fields if name in STEPS]
     assert sorted(fields) == sorted(EVERYTHING)
     order = list(dict.fromkeys(kind for name in fields for kind in STEPS[name]))
     steps = draw(settings_of(**EVERYTHING), "view", 0, "ab", 1)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
-from cnncli.networks.architectures import efficientnet_lite
+from cnncli.catalogue.options import with_defaults
+from cnncli.networks.architectures import architecture_of, efficientnet_lite
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backend import import_keras
 
@@ -73,6 +74,17 @@ def test_counts_match_the_network_that_keras_builds(info: NetworkInfo) -> None:
     side = info.min_size
     backbone = build(weights=None, include_top=False, input_shape=(side, side, 3))
     assert backbone.count_params() == info.notop_parameters
+
+
+@pytest.mark.parametrize(
+    "info", [info for info in NETWORKS.values() if info not in APPLICATIONS], ids=lambda info: info.name
+)
+def test_counts_match_the_network_that_cnncli_builds(info: NetworkInfo) -> None:
+    """The parameter count of a network outside `keras.applications` is that of its backbone, or its trainable part."""
+    side = info.input_size
+    backbone = architecture_of(info).build(info, (side, side, 3), with_defaults(info.options, {}), False).model
+    trainable = sum(variable.value.shape.num_elements() for variable in backbone.trainable_variables)
+    assert info.notop_parameters in (backbone.count_params(), trainable)
 
 
 def test_parameter_counts_of_efficientnet_lite0() -> None:

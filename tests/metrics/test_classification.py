@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as st_numpy
 
 from cnncli.errors import DataError
 from cnncli.metrics.classification import Metrics, evaluate_logits, wilson_interval
+from cnncli.metrics.table import METRICS
 
 CLASSES = ("bird", "cat", "dog", "fish", "goat", "horse", "ibis")
 
@@ -112,7 +113,8 @@ def test_the_keys_of_the_dictionary() -> None:
     """The dictionary has exactly these keys, and values of plain Python types."""
     document = evaluate(*scores(20, 2), ["cat", "dog"]).to_dict()
 
-    assert list(document) == ["n", "loss", "top1", "top1_ci95", "classes", "confusion_matrix", "per_class"]
+    values = ["top1" if name == "accuracy" else name for name in METRICS]
+    assert list(document) == ["n", *values, "top1_ci95", "classes", "confusion_matrix", "per_class"]
     assert list(document["per_class"]) == ["cat", "dog"]
     assert list(document["per_class"]["cat"]) == ["precision", "recall", "f1", "n"]
     assert json.loads(json.dumps(document)) == document

@@ -16,6 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from cnncli.metrics.table import result_names
 from cnncli.report import curves
 from cnncli.report.curves import draw_curves
 from cnncli.runs.records import HistoryRow
@@ -24,7 +25,7 @@ from cnncli.runs.records import HistoryRow
 def epoch(stage: str, loss: float, accuracy: float, val_loss: float, val_accuracy: float) -> HistoryRow:
     """Return one row of a history."""
     metrics = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-    return HistoryRow(stage, 1, 1e-3, metrics, 1.0, 1.0)
+    return HistoryRow(stage, 1, 1e-3, dict.fromkeys(result_names(), 0.5) | metrics, 1.0, 1.0)
 
 
 def history(*stages: tuple[str, int]) -> list[HistoryRow]:
@@ -62,7 +63,7 @@ def legends(figure: Figure) -> list[list[str]]:
 
 
 def test_curves_are_a_png(tmp_path: Path) -> None:
-    """The result is a PNG with two panels, and the same history gives the same bytes."""
+    """The result is a PNG with panels side by side, and the same history gives the same bytes."""
     draw_curves(history(("head", 3)), tmp_path / "curves.png", best=1)
     data = (tmp_path / "curves.png").read_bytes()
     with Image.open(io.BytesIO(data)) as image:
@@ -95,7 +96,7 @@ def test_both_quantities_show_train_and_validation(figures: list[Figure]) -> Non
     """The left panel shows losses, the right panel accuracies, over epochs counted from 1."""
     rows = history(("head", 4), ("fine-tune", 6))
     draw_curves(rows, Path("curves.png"), best=1)
-    loss, accuracy = figures[0].axes
+    loss, accuracy = figures[0].axes[:2]
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
     for axes, quantity in [(loss, "loss"), (accuracy, "accuracy")]:
         lines: dict[Any, Any] = {line.get_label(): line for line in axes.lines}
@@ -108,8 +109,8 @@ def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
     """The legend gives the validation metrics of the best epoch, if there is one."""
     draw_curves(history(("head", 12)), Path("curves.png"), best=3)
     draw_curves(history(("head", 12)), Path("curves.png"), best=0)
-    assert [legend[-1] for legend in legends(figures[0])] == ["best epoch 3: 0.5500", "best epoch 3: 72.5 %"]
-    assert legends(figures[1]) == [["train", "validation"]] * 2
+    assert [legend[-1] for legend in legends(figures[0])][:2] == ["best epoch 3: 0.5500", "best epoch 3: 72.5 %"]
+    assert legends(figures[1])[:2] == [["train", "validation"]] * 2
 
 
 def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
@@ -117,8 +118,8 @@ def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
     draw_curves(history(("head", 4), ("fine-tune", 6)), Path("curves.png"), best=1)
     draw_curves(history(("head", 4)), Path("curves.png"), best=1)
     staged, plain = figures
-    assert texts(staged) == [["head", "fine-tune"]] * 2
-    assert texts(plain) == [[], []]
+    assert texts(staged)[:2] == [["head", "fine-tune"]] * 2
+    assert texts(plain)[:2] == [[], []]
     assert len(staged.axes[0].lines) == len(plain.axes[0].lines) + 1
     divider: Any = staged.axes[0].lines[-1]
     assert list(divider.get_xdata()) == [4.5, 4.5]

@@ -16,7 +16,7 @@ from cnncli.runs.folder import RunFolder
 from cnncli.runs.records import HistoryRow, RunWriter, columns, read_history, write_history
 from tests.support.logged import codes_in
 
-METRICS = {"loss": 0.5, "accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.875}
+METRICS = {name: 0.5 + number / 8 for number, name in enumerate(result_names())}
 ROW = HistoryRow("head", 1, 1e-3, METRICS, 2.5, 800.0)
 NUMBERS = st.floats(allow_nan=False)
 ROWS = st.builds(
@@ -39,8 +39,8 @@ def test_the_columns_of_the_table(tmp_path: Path) -> None:
     write_history(tmp_path / "history.csv", [ROW])
 
     assert (tmp_path / "history.csv").read_text() == (
-        "stage,epoch,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds,images_per_s\n"
-        "head,1,0.001,0.5,0.75,0.25,0.875,2.5,800.0\n"
+        f"stage,epoch,learning_rate,{','.join(METRICS)},seconds,images_per_s\n"
+        f"head,1,0.001,{','.join(map(str, METRICS.values()))},2.5,800.0\n"
     )
     assert tuple(ROW.to_dict()) == columns()
 

@@ -34,6 +34,8 @@ QUICK = {*QUICKEST, "ConvNeXtTiny"}
 """With nested models and layers of its own."""
 CONVERTED = {"ConvNet", "MobileNetV3Small"}
 """For tests that convert or save a network."""
+SMALL = 500_000
+"""Networks with fewer parameters are in the default tier of every test."""
 SLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]
 IMAGES = 3
 FLOAT32 = 1e-5
@@ -104,7 +106,8 @@ def _images(side: int) -> NDArray[np.float32]:
 def _tiers(quick: set[str]) -> pytest.MarkDecorator:
     """Parametrize a test with every network; networks that take long are marked slow."""
     names = sorted(NETWORKS, key=lambda name: NETWORKS[name].notop_parameters)
-    parameters = [pytest.param(name, marks=[] if name in quick else SLOW) for name in names]
+    small = {info.name for info in NETWORKS.values() if info.notop_parameters < SMALL}
+    parameters = [pytest.param(name, marks=[] if name in quick | small else SLOW) for name in names]
     return pytest.mark.parametrize("network", parameters, indirect=True, scope="module")
 
 
