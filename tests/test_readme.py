@@ -94,7 +94,7 @@ def test_the_readme_is_short() -> None:
 
 def test_the_networks_are_counted() -> None:
     """The README states the number of networks in the catalogue."""
-    assert f"{len(NETWORKS)} networks are known by name" in " ".join(README.split())
+    assert f"{len(NETWORKS)} networks are available by name" in " ".join(README.split())
 
 
 def test_both_variants_of_a_figure_exist() -> None:
