@@ -151,19 +151,19 @@ def test_networks_outside_keras_have_no_weights_file(name: str) -> None:
         (
             "MobileNet",
             {"alpha": 0.3},
-            "MobileNet has no ImageNet weights for alpha: 0.3 (there are some for 0.25, 0.5, 0.75, 1); "
+            "MobileNet has no ImageNet weights for alpha: 0.3 (available for 0.25, 0.5, 0.75, 1); "
             "choose one of these, a file, or weights: none",
         ),
         (
             "MobileNet",
             {"depth_multiplier": 2},
-            "MobileNet has no ImageNet weights for depth_multiplier: 2 (there are some for 1); "
+            "MobileNet has no ImageNet weights for depth_multiplier: 2 (available for 1); "
             "choose one of these, a file, or weights: none",
         ),
         (
             "MobileNetV3Large",
             {"alpha": 0.75, "minimalistic": True},
-            "MobileNetV3Large has no ImageNet weights for alpha: 0.75 (there are some for 1); "
+            "MobileNetV3Large has no ImageNet weights for alpha: 0.75 (available for 1); "
             "choose one of these, a file, or weights: none",
         ),
         ("ConvNet", {}, "ConvNet has no ImageNet weights: it is for training from scratch (weights: none)"),
