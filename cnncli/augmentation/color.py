@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from cnncli.augmentation.operation import LEVELS, FactorOperation, Operation, Pixels, PixelStep, ViewRandom, plus_minus
+from cnncli.augmentation.operation import LEVELS, FactorOperation, Operation, Pixels, PixelStep, ViewRandom
 from cnncli.catalogue.settings import Range
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class ChannelShift(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Draw a shift for each channel."""
-        numbers = (random.shared[f"{channel}_shift"] for channel in ("red", "green", "blue"))
-        levels = tuple(plus_minus(self.channel_shift_range, number) for number in numbers)
+        names = ("red_shift", "green_shift", "blue_shift")
+        levels = tuple(random.plus_minus(name, self.channel_shift_range) for name in names)
         return (partial(shift_channels, levels=levels),)
 
 
@@ -82,7 +82,7 @@ class Hue(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
         """Draw the angle."""
-        return (partial(rotate_hue, fraction=plus_minus(self.hue_range, random.shared["hue"])),)
+        return (partial(rotate_hue, fraction=random.plus_minus("hue", self.hue_range)),)
 
 
 def scale_contrast(pixels: Pixels, factor: float) -> Pixels:

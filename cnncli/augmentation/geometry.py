@@ -19,17 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cnncli.augmentation.operation import (
-    AffineStep,
-    FactorOperation,
-    Limits,
-    Matrix,
-    Operation,
-    Pixels,
-    Unit,
-    ViewRandom,
-    plus_minus,
-)
+from cnncli.augmentation.operation import AffineStep, FactorOperation, Matrix, Operation, Pixels, Unit, ViewRandom
 from cnncli.catalogue.settings import Fraction, ZoomRange
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
@@ -52,7 +42,7 @@ class Rotation(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw the angle."""
-        degrees = plus_minus(self.rotation_range, random.shared["rotation"])
+        degrees = random.plus_minus("rotation", self.rotation_range)
         return (AffineStep(partial(rotate, degrees=degrees), "center"),)
 
 
@@ -66,8 +56,8 @@ class Shift(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw both shifts."""
-        x = plus_minus(self.width_shift_range, random.shared["width_shift"])
-        y = plus_minus(self.height_shift_range, random.shared["height_shift"])
+        x = random.plus_minus("width_shift", self.width_shift_range)
+        y = random.plus_minus("height_shift", self.height_shift_range)
         return (AffineStep(partial(translate, x=x, y=y), "center"),)
 
     def describe(self) -> str:
@@ -86,7 +76,7 @@ class Shear(Operation):
 
     def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
         """Draw the angle."""
-        degrees = plus_minus(self.shear_range, random.shared["shear"])
+        degrees = random.plus_minus("shear", self.shear_range)
         return (AffineStep(partial(shear_columns, degrees=degrees), "center"),)
 
 
@@ -97,7 +87,7 @@ class Zoom(FactorOperation):
     """Zoom of each axis: a fraction z for factors in [1 − z, 1 + z], or [lowest, highest] factor."""
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ZoomRange:
         """Lowest and highest zoom factor."""
         zoom = self.zoom_range
         return zoom if isinstance(zoom, tuple) else (1.0 - zoom, 1.0 + zoom)
@@ -196,14 +186,9 @@ def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval:
     import cv2
 
     height, width, _ = pixels.shape
-    warped: Pixels = cv2.warpAffine(
-        pixels,
-        source_matrix(steps, height, width),
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=getattr(cv2, _BORDERS[fill_mode]),
-        borderValue=(cval, cval, cval),
-    )
+    matrix, flags = source_matrix(steps, height, width), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    border = {"borderMode": getattr(cv2, _BORDERS[fill_mode]), "borderValue": (cval, cval, cval)}
+    warped: Pixels = cv2.warpAffine(pixels, matrix, (width, height), flags=flags, **border)
     return warped.reshape(pixels.shape)  # OpenCV drops the axis of a single channel
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
-from cnncli.catalogue.settings import Settings
+from cnncli.catalogue.settings import Range, Settings
 from cnncli.errors import Message
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Key = tuple[str | int, ...]
-Limits = tuple[float, float]
 Matrix: TypeAlias = "NDArray[np.float64]"
 Pixels: TypeAlias = "NDArray[np.uint8]"
 """Pixels of an image, shape (height, width, channels), with one channel or three."""
@@ -41,6 +40,10 @@ class ViewRandom:
         self.key = key
         numbers = self.stream().random(len(_SHARED_NUMBERS)).tolist()
         self.shared: dict[str, float] = dict(zip(_SHARED_NUMBERS, numbers, strict=True))
+
+    def plus_minus(self, name: str, limit: float) -> float:
+        """Scale the shared number `name` to ±`limit`; the result is exactly 0 if `limit` is 0."""
+        return limit * (2.0 * self.shared[name] - 1.0) if limit else 0.0
 
     def stream(self, *name: str) -> np.random.Generator:
         """Return the random stream of an operation, named after its setting."""
@@ -110,7 +113,7 @@ class FactorOperation(Operation):
     """Operation with one setting, `NAME_range`: the lowest and highest factor, where 1 means no change."""
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> Range:
         """Lowest and highest factor."""
         ((_, limits),) = self
         return limits or (1.0, 1.0)
@@ -136,11 +139,6 @@ class FactorOperation(Operation):
         return (Message("augmentation-factor", text, key=key, received=self.limits),)
 
 
-def plus_minus(limit: float, number: float) -> float:
-    """Scale a number in [0, 1) to ±`limit`; the result is exactly 0 if `limit` is 0."""
-    return limit * (2.0 * number - 1.0) if limit else 0.0
-
-
-def span(limits: Limits) -> str:
+def span(limits: tuple[float, float]) -> str:
     """Format limits, such as `0.8–1.2`."""
     return f"{limits[0]:.3g}–{limits[1]:.3g}"

@@ -14,17 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from cnncli.augmentation.geometry import affine
-from cnncli.augmentation.operation import (
-    AffineStep,
-    Key,
-    Limits,
-    Matrix,
-    Operation,
-    Pixels,
-    PixelStep,
-    ViewRandom,
-    span,
-)
+from cnncli.augmentation.operation import AffineStep, Key, Matrix, Operation, Pixels, PixelStep, ViewRandom, span
 from cnncli.catalogue.settings import AreaRange, Fraction, Settings, ZoomRange
 
 if TYPE_CHECKING:
@@ -42,9 +32,6 @@ class Rect:
     top: float = 0.0
     width: float = 1.0
     height: float = 1.0
-
-
-WHOLE = Rect()
 
 
 class RandomResizedCropConfig(Settings):
@@ -68,7 +55,7 @@ class RandomResizedCrop(Operation):
             return ()
         stream = random.stream("random_resized_crop")
         rect = draw_rect(stream, ranges.scale, ranges.ratio) or largest_rect(ranges.ratio)
-        return (AffineStep(partial(crop, rect=rect)),) if rect != WHOLE else ()
+        return (AffineStep(partial(crop, rect=rect)),) if rect != Rect() else ()
 
     def describe(self) -> str:
         """Describe area and aspect ratio."""
@@ -134,7 +121,7 @@ def erase(pixels: Pixels, rect: Rect, value: int | Literal["random"], key: Key =
     return erased
 
 
-def draw_rect(random: np.random.Generator, scale: Limits, ratio: Limits) -> Rect | None:
+def draw_rect(random: np.random.Generator, scale: AreaRange, ratio: ZoomRange) -> Rect | None:
     """Draw a rectangle anywhere in the image; return None if no attempt fits.
 
     Its fraction of the area is uniform, and its aspect ratio relative to the image log-uniform. The number of random
@@ -153,7 +140,7 @@ def draw_rect(random: np.random.Generator, scale: Limits, ratio: Limits) -> Rect
     return Rect(float(numbers[0, 0]) * (1.0 - width), float(numbers[0, 1]) * (1.0 - height), width, height)
 
 
-def largest_rect(ratio: Limits) -> Rect:
+def largest_rect(ratio: ZoomRange) -> Rect:
     """Return the largest centered rectangle with an allowed aspect ratio."""
     shape = min(max(1.0, ratio[0]), ratio[1])
     width, height = min(1.0, shape), min(1.0, 1.0 / shape)
@@ -166,5 +153,5 @@ def _range(start: float, length: float, pixels: int) -> slice:
     return slice(first, max(first + 1, round((start + length) * pixels)))
 
 
-def _area(scale: Limits) -> str:
+def _area(scale: AreaRange) -> str:
     return f"{100 * scale[0]:.3g}–{100 * scale[1]:.3g} % of the area"

@@ -40,7 +40,7 @@ def build_manifest(data: DataConfig, seed: int, console: Console | None = None) 
         DataError: All problems, one message each.
     """
     dataset = read_dataset(data, seed, console)
-    issues: list[Issue] = []
+    issues = list(dataset.found.issues)
     for checks in (FOLDER_CHECKS, SPLIT_CHECKS):
         issues += run_checks(dataset, checks)
         _raise_errors(issues)
@@ -99,7 +99,7 @@ def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[s
     from cnncli.config.schema import DataConfig
 
     dataset = read_dataset(DataConfig(path=path), console=console)
-    issues = tuple(run_checks(dataset, [*FOLDER_CHECKS, *SPLIT_CHECKS]))
+    issues = (*dataset.found.issues, *run_checks(dataset, [*FOLDER_CHECKS, *SPLIT_CHECKS]))
     found, good, groups = dataset.found, dataset.good, dataset.identical
     document = {
         "path": str(found.root),

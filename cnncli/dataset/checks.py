@@ -28,11 +28,6 @@ NARROW_PEAK = 16_383  # 16-bit images whose largest value is at most this (14 bi
 Check = Callable[[Dataset], Iterator[Issue]]
 
 
-def source_issues(dataset: Dataset) -> Iterator[Issue]:
-    """Yield the issues that the label source found."""
-    yield from dataset.found.issues
-
-
 def missing_classes(dataset: Dataset) -> Iterator[Issue]:
     """Yield splits without class folders, a missing train split, and datasets with fewer than two classes."""
     found = dataset.found
@@ -220,16 +215,13 @@ def swapped_splits(dataset: Dataset) -> Iterator[Issue]:
     for split, counts in others:
         n = sum(counts.values())
         if n_training and n > SWAPPED_RATIO * n_training:
-            yield warning(
-                "data-splits-swapped", dataset.found.root, split=split, n=n, first="train", n_first=n_training
-            )
+            yield warning("data-splits-swapped", dataset.found.root, split=split, n=n, n_train=n_training)
 
 
 LAYOUT_CHECKS: tuple[Check, ...] = (missing_classes, empty_classes, different_classes)
 """Checks of the class folders."""
 
 FOLDER_CHECKS: tuple[Check, ...] = (
-    source_issues,
     *LAYOUT_CHECKS,
     splits_without_effect,
     unreadable_images,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cnncli.dataset.perceptual_hash import Looks, Similar, similar_pairs
+from cnncli.dataset.perceptual_hash import Looks, Pair, Similar, similar_pairs
 from cnncli.dataset.records import ImageRecord
 from cnncli.terminal.console import Console
 
@@ -65,21 +65,21 @@ def similar(images: Sequence[ImageRecord], pools: Collection[str] = (), console:
     return replace(found, pairs=tuple(pairs))
 
 
-def inseparable(digests: Sequence[str], labels: Sequence[str], alike: Iterable[tuple[int, int]]) -> list[list[int]]:
+def inseparable(digests: Sequence[str], labels: Sequence[str], alike: Iterable[Pair]) -> list[list[int]]:
     """Group images that must not be divided between splits because they are identical or similar.
 
     If many images of a class are similar, such as images of one scene, only identical ones form a group. Otherwise a
     split would be left only with images unlike them.
 
-    `alike` has the indexes of similar images. Returns the indexes of all images in groups, in the order of their first
+    `alike` has the pairs of similar images. Returns the indexes of all images in groups, in the order of their first
     members.
 
-    >>> inseparable(["a", "b", "a", "c"], ["x"] * 4, [(1, 3)])
+    >>> inseparable(["a", "b", "a", "c"], ["x"] * 4, [(1, 3, 0.95)])
     [[0, 2], [1, 3]]
     """
     first: dict[str, int] = {}
     heads = [first.setdefault(digest, place) for place, digest in enumerate(digests)]
-    roots = _connected(len(heads), ((heads[one], heads[other]) for one, other in alike))
+    roots = _connected(len(heads), ((heads[one], heads[other]) for one, other, _ in alike))
     sizes = Counter(labels)
     parts: list[list[int]] = []
     for group in _group_by(range(len(heads)), [roots[head] for head in heads]):

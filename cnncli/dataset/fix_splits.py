@@ -54,7 +54,7 @@ def plan_moves(folder: Path, console: Console | None = None) -> tuple[list[Move]
     if not near.is_complete:
         text = "too many images or too many similar pairs to compare; only identical images are moved"
         planner.left.append(Message("data-fix-identical-only", text))
-    alike = [(one, other) for one, other, _ in near.pairs] if near.is_complete else []
+    alike = near.pairs if near.is_complete else ()
     for group in inseparable([one.digest for one in images], [one.label for one in images], alike):
         planner.add([images[place] for place in group])
     return planner.moves, planner.left

@@ -106,7 +106,7 @@ _WORDING: Mapping[str, str] = {
     "data-few-images": "classes with fewer than {minimum} training images: {n} ({counts})",
     "data-uneven-classes": "{split}: {large} has {n_large} images, {small} has {n_small}{remedy}",
     "data-class-distribution": "{split}: class fractions differ from train ({split} vs. train): {fractions}",
-    "data-splits-swapped": "{split} has more images ({n}) than {first} ({n_first}); are the folders swapped?",
+    "data-splits-swapped": "{split} has more images ({n}) than train ({n_train}); are the folders swapped?",
     "data-near-duplicates": (
         "pairs of similar images in different splits: {n}{labels}, e.g. {one} and {other} ({similarity} similar); they "
         "inflate metrics{fix}"

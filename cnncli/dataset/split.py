@@ -35,11 +35,7 @@ class SplitImages:
 
 
 def assign_splits(
-    found: LabeledImages,
-    images: Sequence[ImageRecord],
-    fractions: SplitFractions,
-    seed: int,
-    console: Console | None = None,
+    found: LabeledImages, images: Sequence[ImageRecord], fractions: SplitFractions, seed: int, console: Console | None
 ) -> SplitImages:
     """Assign the readable images of a source to their final splits.
 
@@ -54,7 +50,7 @@ def assign_splits(
     if missing:
         divided = [one for one in images if one.split == pool]  # the first ones
         pairs = near.pairs if near.is_complete else ()
-        alike = [(one, other) for one, other, _ in pairs if max(one, other) < len(divided)]
+        alike = [pair for pair in pairs if max(pair[:2]) < len(divided)]
         drawn, issue = _draw(found, divided, missing, seed, alike)
         issues.append(issue)
         final[: len(divided)] = [replace(one, split=split) for one, split in zip(divided, drawn, strict=True)]
@@ -89,11 +85,7 @@ def largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 
 def draw_splits(
-    digests: Sequence[str],
-    labels: Sequence[str],
-    fractions: Mapping[str, float],
-    seed: int,
-    alike: Iterable[tuple[int, int]] = (),
+    digests: Sequence[str], labels: Sequence[str], fractions: Mapping[str, float], seed: int, alike: Iterable[Pair] = ()
 ) -> tuple[str, ...]:
     """Draw the split of each image.
 
@@ -102,7 +94,7 @@ def draw_splits(
         labels: Class of each image.
         fractions: 0-1 for each split except train, in the order in which splits are filled.
         seed: Seed of the draw.
-        alike: Pairs of indexes of similar images, which stay together; see `inseparable`.
+        alike: Pairs of similar images, which stay together; see `inseparable`.
     """
     ranks = uniform_words(digest_words(list(digests)), "split", seed)
 
@@ -123,11 +115,7 @@ def draw_splits(
 
 
 def _draw(
-    found: LabeledImages,
-    images: Sequence[ImageRecord],
-    fractions: Mapping[str, float],
-    seed: int,
-    alike: Sequence[tuple[int, int]],
+    found: LabeledImages, images: Sequence[ImageRecord], fractions: dict[str, float], seed: int, alike: Sequence[Pair]
 ) -> tuple[tuple[str, ...], Issue]:
     """Draw the split of each image; return it with a note about the draw, or an error if classes are too small."""
     digests, labels = [one.digest for one in images], [one.label for one in images]

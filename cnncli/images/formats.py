@@ -71,11 +71,6 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def is_raw_name(name: str) -> bool:
-    """Return whether the suffix of a file name is that of a camera RAW file."""
-    return name.lower().endswith(RAW_SUFFIXES)
-
-
 @contextmanager
 def regular_file(path: Path) -> Iterator[BinaryFile]:
     """Open a regular file for reading, without blocking on a named pipe. Raises ImageError."""

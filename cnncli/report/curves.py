@@ -78,12 +78,5 @@ def _separate_stages(axes: Axes, rows: Sequence[HistoryRow], last_epoch: int) ->
     for place, (stage, start) in enumerate(starts):
         if place:
             axes.axvline(start - 0.5, color="#595959", linewidth=1.1, linestyle=(0, (1, 1.5)))
-        axes.annotate(
-            stage,
-            xy=(start - 0.5, 1.0),
-            xycoords=axes.get_xaxis_transform(),
-            xytext=(2, 3 + (11 if is_narrow and place % 2 else 0)),
-            textcoords="offset points",
-            fontsize=9,
-            color="#404040",
-        )
+        offset, at_top = (2, 14 if is_narrow and place % 2 else 3), axes.get_xaxis_transform()
+        axes.annotate(stage, (start - 0.5, 1.0), offset, at_top, "offset points", fontsize=9, color="#404040")

@@ -14,7 +14,7 @@ from PIL import Image
 from cnncli.augmentation.geometry import mirror, warp
 from cnncli.augmentation.noise import add_noise
 from cnncli.augmentation.operation import AffineStep
-from cnncli.augmentation.random_rect import WHOLE, Rect, crop, draw_rect, erase, largest_rect
+from cnncli.augmentation.random_rect import Rect, crop, draw_rect, erase, largest_rect
 from cnncli.runtime.random_keys import generator
 
 
@@ -50,7 +50,7 @@ def test_rects_are_drawn_evenly() -> None:
 def test_the_largest_allowed_rect_is_the_fallback() -> None:
     """If no attempt fits, the largest allowed rectangle is the whole image or a centered part of it."""
     assert draw_rect(generator("none"), (1.0, 1.0), (2.0, 4.0)) is None
-    assert largest_rect((0.5, 2.0)) == WHOLE
+    assert largest_rect((0.5, 2.0)) == Rect()
     assert largest_rect((2.0, 4.0)) == Rect(0.0, 0.25, 1.0, 0.5)
     assert largest_rect((0.25, 0.5)) == Rect(0.25, 0.0, 0.5, 1.0)
 

@@ -199,20 +199,20 @@ def test_pairs_with_two_labels_are_counted(two: Path) -> None:
 
 def test_indirectly_linked_images_are_one_group() -> None:
     """Images linked through other images belong to one group."""
-    groups = inseparable(list("abcbd"), ["x"] * 5, [(4, 2), (0, 2)])
+    groups = inseparable(list("abcbd"), ["x"] * 5, [(4, 2, 1.0), (0, 2, 1.0)])
     assert groups == [[0, 2, 4], [1, 3]]
 
 
 def test_a_small_group_may_be_all_of_a_class() -> None:
     """A small group may comprise a whole class."""
-    assert inseparable(list("abcd"), ["x"] * 4, [(0, 1), (1, 2), (2, 3)]) == [[0, 1, 2, 3]]
+    assert inseparable(list("abcd"), ["x"] * 4, [(0, 1, 1.0), (1, 2, 1.0), (2, 3, 1.0)]) == [[0, 1, 2, 3]]
 
 
 def test_a_large_group_is_divided_into_identical_images() -> None:
     """A group that is a large part of its class is divided into groups of identical images."""
     n = CROWD + 1
     digests = [f"{k}" for k in range(n)] + ["0"]
-    chain = [(k, k + 1) for k in range(n - 1)]
+    chain = [(k, k + 1, 1.0) for k in range(n - 1)]
     assert inseparable(digests, ["x"] * (n + 1), chain) == [[0, n], *([k] for k in range(1, n))]
     many = [*digests, *(f"other {k}" for k in range(200))]
     assert inseparable(many, ["x"] * len(many), chain)[0] == list(range(n + 1))
@@ -221,4 +221,4 @@ def test_a_large_group_is_divided_into_identical_images() -> None:
 def test_identical_files_are_never_divided() -> None:
     """Many identical files stay in one group, together with a similar image."""
     digests = ["a"] * 50 + ["b"]
-    assert inseparable(digests, ["x"] * 51, [(0, 50)]) == [list(range(51))]
+    assert inseparable(digests, ["x"] * 51, [(0, 50, 1.0)]) == [list(range(51))]

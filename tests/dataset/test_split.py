@@ -149,7 +149,7 @@ def test_similar_images_stay_together(
 ) -> None:
     """Groups of similar images are not divided between splits, and only train can exceed its count."""
     digests, labels = [one for one, _ in found], [label for _, label in found]
-    alike = [(one, other) for one, other in links if max(one, other) < len(found)]
+    alike = [(one, other, 1.0) for one, other in links if max(one, other) < len(found)]
     splits = draw_splits(digests, labels, wanted, seed, alike)
     for group in inseparable(digests, labels, alike):
         assert len({splits[place] for place in group}) == 1

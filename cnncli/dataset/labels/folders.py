@@ -15,7 +15,7 @@ from pathlib import Path
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, is_image_name, is_raw_name
+from cnncli.images.formats import RAW_SUFFIXES, SIGNATURE_BYTES, format_of, is_image_name
 
 OUTSIDE_CLASSES = "image outside the class folders"
 HEIC = "HEIC image"
@@ -198,7 +198,7 @@ def _why_not_an_image(entry: os.DirEntry[str]) -> str | None:
     """Return the reason for leaving a file out, or None if its name or its first bytes are those of an image."""
     if is_image_name(entry.name):
         return None
-    if is_raw_name(entry.name):
+    if entry.name.lower().endswith(RAW_SUFFIXES):
         return RAW
     if entry.name.lower().endswith((".heic", ".heif")):
         return HEIC
