@@ -79,13 +79,13 @@ def finetune(
     learning_rate: float | None = None,
     runs_dir: AnyPath | None = None,
 ) -> Run:
-    """Continue a finished run in a new run that trains more of its backbone and records it as its parent.
+    """Fine-tune a finished run: train more of its backbone in a new run that records it as its parent.
 
     Args:
         run: A run (its directory, or the result of `train`) or its name; default: the newest finished one.
-        unfreeze: N layers with weights from the end of the backbone, a layer's name, or `all`; default: 4.
+        unfreeze: N for the last N backbone layers with weights, a layer's name, or `all`; default: 4.
         epochs: Maximum number of epochs; default: 10.
-        learning_rate: Default: a tenth of the parent's, or that of its last stage if the parent was fine-tuned itself.
+        learning_rate: Default: a tenth of the parent's or, if that was fine-tuned, that of its last stage.
         runs_dir: As in `train`.
 
     Raises:

@@ -107,7 +107,7 @@ class Flip(Operation):
     """Flip top and bottom with a probability of 0.5."""
 
     def draw(self, random: ViewRandom) -> Sequence[AffineStep]:
-        """Draw whether to flip."""
+        """Decide at random whether to flip."""
         horizontal = self.horizontal_flip and random.shared["horizontal_flip"] < 0.5
         vertical = self.vertical_flip and random.shared["vertical_flip"] < 0.5
         if not horizontal and not vertical:

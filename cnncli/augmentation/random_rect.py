@@ -83,7 +83,7 @@ class RandomErasing(Operation):
     """Erase a random rectangle; {}: with a probability of 0.5, filled with noise."""
 
     def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
-        """Draw whether to erase, and the rectangle."""
+        """Decide at random whether to erase, and draw the rectangle."""
         if (erasing := self.random_erasing) is None:
             return ()
         stream = random.stream("random_erasing")

@@ -91,7 +91,7 @@ def _refuse_empty(words: Sequence[str]) -> None:
     """Refuse empty arguments and values, because an unset shell variable must not stand for the current folder."""
     for previous, word in pairwise(["cnncli", *words]):
         if not word or (word.startswith("--") and word.endswith("=")):
-            text = f"The value after {word or previous} is empty; . stands for the current folder."
+            text = f"The value after {word or previous} is empty. Write . for the current folder."
             raise click.UsageError(Message("usage-empty", text, received=""))
 
 

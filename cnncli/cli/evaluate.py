@@ -17,7 +17,9 @@ from cnncli.terminal.console import Console
     type=click.Choice(["train", "validation", "test"]),
     help="Split of the run's dataset to evaluate.  [default: test, else validation]",
 )
-@click.option("--data", type=PATH, metavar="DIR", help="Evaluate another folder: its test split, else all its images.")
+@click.option(
+    "--data", type=PATH, metavar="DIR", help="Evaluate a different folder: its test split, else all its images."
+)
 @click.option("--allow-missing", is_flag=True, help="With --data: accept a folder that lacks classes of the run.")
 @click.option(
     "--min-accuracy",

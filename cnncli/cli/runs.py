@@ -65,7 +65,7 @@ def prune(names: tuple[str, ...], dry_run: bool, yes: bool, runs_dir: Path, as_j
         log.info(f"{run.path}: checkpoints {size(n_bytes)}")
     if total and not dry_run:
         if not yes and not sys.stdin.isatty():
-            text = "Deletion needs confirmation, and there is no terminal to ask on. Use --yes or --dry-run."
+            text = "Deletion needs confirmation, but there is no terminal to prompt on. Use --yes or --dry-run."
             raise click.UsageError(Message("usage-confirmation-needed", text))
         if not yes:
             click.confirm(f"Delete {size(total)} of checkpoints?", abort=True, err=True)

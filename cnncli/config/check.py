@@ -125,7 +125,7 @@ def _verdict(errors: list[ErrorDetails], value: object) -> tuple[str, str, str]:
 
 
 def _hint_for_unknown(location: Location) -> str:
-    """Return a hint for an unknown name; each layer of the head must be its own list item."""
+    """Return a hint for an unknown name: a similar setting, or that each layer of the head is its own list item."""
     *groups, name = location
     key = _general_key(groups)
     siblings = [setting.name for setting in all_settings() if setting.key.rpartition(".")[0] == key]
@@ -135,7 +135,7 @@ def _hint_for_unknown(location: Location) -> str:
 
 
 def _quotes_hint(setting: Setting, node: Node) -> str:
-    """Return a sentence if the only mistake is missing or superfluous quotes."""
+    """Return a hint if the only mistake is missing or extra quotes, else an empty string."""
     value = node.value
     if isinstance(value, int | float) and not isinstance(value, bool) and _accepts(setting, format_value(value)):
         in_shell = node.origin.where and node.origin.file is None

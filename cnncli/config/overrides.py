@@ -127,12 +127,12 @@ def read_epochs(overrides: Overrides) -> int | None:
 
 
 def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Message, ...]:
-    """Return a note for each variable (default: of this process) that looks like a setting but is none."""
+    """Return a note for each variable (default: of this process) that looks like a setting but is not one."""
     environment = os.environ if environment is None else environment
     return tuple(
         Message(
             "config-unknown-variable",
-            f"environment {_quote(f'{name}={environment[name]}')}: not a setting and without effect. "
+            f"environment {_quote(f'{name}={environment[name]}')}: not a setting, so it has no effect. "
             f"{variable_hint(name.removeprefix(PREFIX))}",
             key=name,
             received=environment[name],

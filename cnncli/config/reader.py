@@ -172,7 +172,7 @@ def _check(draft: Draft, key: str, path: Path, right_kind: str, expected: str) -
         return
     kind = "a folder" if path.is_dir() else "a file"
     if kind != right_kind:
-        hint = "`cnncli data prepare` arranges known archives." if path.suffix == ".zip" else ""
+        hint = "`cnncli data prepare` unpacks archives of known datasets." if path.suffix == ".zip" else ""
         yield from draft.problem("config-path-wrong-kind", key, kind, expected, hint)
     elif kind == "a file" and not path.name.endswith(WEIGHTS_SUFFIXES):
         yield from draft.problem("config-path-wrong-kind", key, "not the name of a weights file", expected)

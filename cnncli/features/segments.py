@@ -47,7 +47,7 @@ Digests = NDArray[np.bytes_]
 
 
 def pack(digests: Sequence[str]) -> Digests:
-    """Return hexadecimal SHA-256 digests as 32 bytes each, shape (n,); raise ValueError for other texts."""
+    """Return hexadecimal SHA-256 digests as 32 bytes each, shape (n,); raise ValueError if one is not a digest."""
     if any(len(digest) != 64 for digest in digests):
         raise ValueError("a SHA-256 digest has 64 hexadecimal digits")
     return np.frombuffer(bytes.fromhex("".join(digests)), "S32")

@@ -123,7 +123,7 @@ def _image_of(array: NDArray[Any], name: str | Path) -> Image.Image:
     if array.dtype == np.uint8 and array.size and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
         return Image.fromarray(array)
     received, expected = f"{array.dtype} {array.shape}", "uint8 (0-255) of shape (height, width, 3) or (height, width)"
-    text = f"is an array of {received}, expected {expected}; give several images as a list"
+    text = f"is an array of {received}, expected {expected}; pass several images as a list"
     raise ImageError(name, Message("image-array", text, received=received, expected=expected))
 
 

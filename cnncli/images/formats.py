@@ -123,7 +123,10 @@ def open_image(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[
 
 
 def require_acceptable_size(file: BinaryFile, name: str | Path, max_pixels: int) -> int:
-    """Return the size of a file in bytes and rewind it; raise ImageError if no image of `max_pixels` is as large."""
+    """Return the size of a file in bytes and rewind it.
+
+    Raises ImageError if the file is larger than any image of `max_pixels` pixels could be.
+    """
     size_bytes = file.seek(0, io.SEEK_END)
     if reason := too_large(max_pixels, size_bytes):
         raise TransientImageError(name, reason)

@@ -75,7 +75,7 @@ def too_costly(image: ImageFile.ImageFile, file: BinaryFile) -> Message | None:
 
 
 def _part_bytes(image: TiffImageFile) -> int:
-    """Return the bytes of a strip or tile, which libtiff holds in addition to the image and which can be larger."""
+    """Return the size of a strip or tile in bytes; libtiff buffers one, which can be larger than the image."""
     tags = image.tag_v2
     pixels = image.width * min(tags.get(ROWSPERSTRIP, image.height), image.height)
     if TILEWIDTH in tags:

@@ -79,7 +79,7 @@ def cut_at(model: keras.Model, output_layer: str | None, name: str) -> keras.Mod
     layer = model.get_layer(output_layer)
     output = layer.output
     if isinstance(output, list | tuple) or len(output.shape) not in (2, 4) or layer is model.layers[0]:
-        text = f"{key}: {output_layer} gives neither feature maps nor a vector; choose another layer"
+        text = f"{key}: {output_layer} has neither feature maps nor a vector as output; choose a different layer"
         raise ConfigError(Message("config-unusable-layer", text, key=key, received=output_layer))
     return import_keras().Model(model.input, output, name=model.name)
 

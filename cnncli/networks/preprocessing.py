@@ -36,7 +36,7 @@ def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTen
 
 
 def _scale_and_offset(kind: Preprocessing) -> tuple[float | list[float], float | list[float]]:
-    """Return factor and offset of the pixels, each as a number or as one number per channel."""
+    """Return the scale and the offset of pixels, each a number or a list with one number per channel."""
     if isinstance(kind, tuple):
         return kind
     if kind == "caffe":

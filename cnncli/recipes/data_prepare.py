@@ -43,7 +43,7 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
 def _atomic_folder(out: Path) -> Iterator[tuple[Path, Path]]:
     """Provide a folder that is renamed to `out` at the end of the block, and a scratch folder."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        text = f"{printable(out)}: exists already and is not empty; name a new folder"
+        text = f"{printable(out)}: already exists and is not empty; choose a new folder"
         raise DataError(Message("data-prepare-not-empty", text, path=out))
     parent = out.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)

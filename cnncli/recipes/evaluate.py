@@ -28,7 +28,7 @@ from cnncli.storage.cache_dir import FEATURES, make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent
 
-REMEDY = "`cnncli evaluate --data DIR` takes the images that a folder holds now"
+REMEDY = "use `cnncli evaluate --data DIR` to evaluate the current images of a folder"
 """Remedy if images of the run are missing or have changed."""
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,7 @@ def evaluate(
         RunError: The run is unfinished, or has no such split.
     """
     if data is not None and split is not None:
-        text = (
-            "data and split cannot be used together: With data, the test split of that folder is used, or all images."
-        )
+        text = "data and split cannot be used together: data selects the test split of a folder, or all of its images."
         raise ConfigError(Message("usage-options-conflict", text, key="split", received=split))
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES

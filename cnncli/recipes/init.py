@@ -24,7 +24,7 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
 
     Raises:
         DataError: The folder has fewer than two classes of readable images.
-        CnncliError: `out` exists already, or its parent directory does not.
+        CnncliError: `out` already exists, or its parent directory does not.
     """
     _check_target(out, force)
     report, issues = report_on_folder(absolute(str(folder), Path.cwd()), console)
@@ -49,7 +49,7 @@ def _check_target(out: Path, force: bool) -> None:
         text = f"{printable(out.parent)}: folder does not exist; cannot write {printable(out.name)}"
         raise CnncliError(Message("usage-out-folder-missing", text, path=out.parent))
     if out.exists() and not force:
-        text = f"{printable(out)}: exists already; replace it with --force, or name another file with --out"
+        text = f"{printable(out)}: already exists; replace it with --force, or choose a different file with --out"
         raise CnncliError(Message("usage-out-exists", text, path=out))
 
 

@@ -149,7 +149,7 @@ def _read_stdin(max_bytes: int) -> bytes:
 
 
 def _expand(images: Iterable[str | ImageSource]) -> Iterator[NamedSource]:
-    """Yield the images of folders and patterns, and all other sources themselves."""
+    """Yield each image with its name; folders and patterns are expanded, other sources are yielded unchanged."""
     for number, image in enumerate(images):
         name = str(image) if isinstance(image, str | Path) else f"images[{number}]"
         if isinstance(image, bytes | Image.Image | np.ndarray):

@@ -99,7 +99,7 @@ def _epochs(config: Config) -> int:
 
 
 def _change_epochs(config: Config, epochs: int, run: RunFolder) -> Config:
-    """Change the number of epochs of the last stage to any number that is not below the trained epochs."""
+    """Change the number of epochs of the last stage, which must not be below the number already trained."""
     last = stages_of(config)[-1]
     trained = sum(row.stage == last.name for row in read_history(run.history)) if run.history.is_file() else 0
     if epochs < max(trained, 1):

@@ -230,7 +230,7 @@ def locked(run: RunFolder) -> Iterator[None]:
     try:
         lock = Lock(run.lock)
     except OSError as error:
-        text = f"{printable(run.lock)}: {error.strerror}. Training needs write access to the folder of the run."
+        text = f"{printable(run.lock)}: {error.strerror}. Training needs write access to the run directory."
         raise RunError(Message("run-folder-not-writable", text, path=run.path, reason=error.strerror)) from error
     with lock:
         for attempt in range(ATTEMPTS):  # another process may be releasing it

@@ -116,7 +116,8 @@ def require_finished(run: RunFolder) -> dict[str, Any]:
 class RunSummary:
     """A run with its results. Unknown values are None.
 
-    The state can also be `interrupted` or `broken`. Accuracies are 0-1, `test_ci95` is the 95 % Wilson interval.
+    `state` is that of run.json, `interrupted` or `broken`. Accuracies are 0-1, and `test_ci95` is the 95 % Wilson
+    interval.
     """
 
     name: str

@@ -84,7 +84,7 @@ def require_utf8(path: Path) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        text = f"{printable(path)}: not valid UTF-8, which TensorFlow and OpenVINO require. Choose another folder."
+        text = f"{printable(path)}: not valid UTF-8, which TensorFlow and OpenVINO require. Choose a different folder."
         raise MachineError(Message("machine-path-not-utf8", text, path=path)) from error
     return path
 

@@ -61,12 +61,12 @@ def require_no_file(folder: Path) -> Path:
 def not_writable(error: OSError, folder: Path) -> CacheError:
     """Return the error for a file that could not be written to the cache."""
     path, reason = error.filename or folder, reason_of(error)
-    code, remedy = "cache-not-writable", f"Set {VARIABLE} to another folder."
+    code, remedy = "cache-not-writable", f"Set {VARIABLE} to a different folder."
     if error.errno in DISK_FULL:
         code, remedy = "cache-disk-full", "Free disk space with `cnncli cache clear`, or set a smaller cache.max_gb."
     return CacheError(Message(code, f"{printable(path)}: {reason}. {remedy}", path=path, reason=reason))
 
 
 def _unusable(folder: Path, reason: str) -> CacheError:
-    text = f"{printable(folder)}: cannot be used as the cache folder ({reason}). Set {VARIABLE} to another folder."
+    text = f"{printable(folder)}: cannot be used as the cache folder ({reason}). Set {VARIABLE} to a different folder."
     return CacheError(Message("cache-folder-unusable", text, path=folder, reason=reason))

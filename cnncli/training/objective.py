@@ -65,6 +65,6 @@ class Objective:
 
 
 def balanced_weights(labels: NDArray[np.int64], n_classes: int) -> tuple[float, ...]:
-    """Return n / (number of classes · n of the class) for each class, as scikit-learn's `balanced`."""
+    """Return n / (n_classes · n of the class) for each class, like scikit-learn's `class_weight="balanced"`."""
     counts = np.bincount(labels, minlength=n_classes)
     return tuple(float(weight) for weight in len(labels) / (n_classes * np.maximum(counts, 1)))

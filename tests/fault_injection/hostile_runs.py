@@ -50,7 +50,7 @@ def _spec(refusal: Refusal, **changed: Any) -> Kind:
 
 
 def _text(text: str, action: Action, refusal: Refusal | None) -> Kind:
-    """Return a kind of run with a different `run.json`."""
+    """Return a kind of run whose `run.json` contains the given text."""
     return _run(lambda run: (run / "run.json").write_text(text), action, refusal)
 
 

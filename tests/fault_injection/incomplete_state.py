@@ -34,7 +34,7 @@ SAVES = 49
 
 
 def every_item(work: Path, random: np.random.Generator) -> None:
-    """Resume without each item of the state, one after the other."""
+    """Resume once for each item of the state, with that item missing."""
     missed = [item for item in ITEMS if not _is_noticed(work / item.strip("/"), item, int(random.integers(2**31)))]
     assert not missed, f"a training resumed without these items ends the same: {', '.join(missed)}"
 

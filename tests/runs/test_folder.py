@@ -204,7 +204,7 @@ def test_every_file_of_a_run_has_a_name_of_its_own() -> None:
 
 
 def test_the_folder_of_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The option takes precedence over CNNCLI_RUNS, and that over ./runs; an empty variable counts as unset."""
+    """The option takes precedence over CNNCLI_RUNS, which takes precedence over ./runs; empty variables are ignored."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CNNCLI_RUNS", "from-env")
 

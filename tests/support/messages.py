@@ -1,4 +1,4 @@
-"""The package's messages, found in its source: codes, and wording as templates."""
+"""Extract the codes and templates of the package's messages from its source."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def fetch(file: PublishedFile) -> Path:
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = error.reason if type(error) is urllib.error.URLError else error
         reason = reason_of(cause) if isinstance(cause, BaseException) else cause
-        key, remedy = "backbone.weights", f"put the file at {printable(target)}, or name another weights file"
+        key, remedy = "backbone.weights", f"put the file at {printable(target)}, or use a different weights file"
         text = f"{key}: {file.name} cannot be downloaded from {file.url} ({reason}): {remedy}"
         facts = {"key": key, "url": file.url, "path": target, "reason": reason}
         raise WeightsError(Message("weights-download-failed", text, **facts)) from error

@@ -97,7 +97,7 @@ def _attempts(
 ) -> Iterator[_Match]:
     """Match the arrays of each model in a file with the weights of a backbone, or of a part of the `whole` backbone.
 
-    By name if all names exist, and by order, as in Keras. Layers above the backbone (its top, another head) are
+    By name if all names exist, and by order, as in Keras. Layers above the backbone (its top, a different head) are
     skipped.
     """
     slots = list(_keras_slots(backbone))
@@ -175,13 +175,13 @@ def _compare(
     theirs = sum(len(array.shape) == 4 for arrays in model.by_place.values() for array in arrays)
     ours = sum(len(variable.shape) == 4 for variable in whole.weights)
     if theirs > ours + info.top_convolutions:
-        text = f"it has {theirs} kernels of convolutions, {info.name} has {ours}"
+        text = f"it has {theirs} convolution kernels, {info.name} has {ours}"
         return _Match(layers[:1], _mismatch(info, text, expected=ours, received=theirs))
     return _Match(layers, None)
 
 
 def _mismatch(info: NetworkInfo, text: str, **facts: object) -> Message:
-    return Message("weights-mismatch", f"does not hold {info.name}: {text}", network=info.name, **facts)
+    return Message("weights-mismatch", f"is not a weights file for {info.name}: {text}", network=info.name, **facts)
 
 
 def _text_of(shapes: Sequence[Sequence[int]]) -> str:

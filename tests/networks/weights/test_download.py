@@ -51,7 +51,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         """Suppress messages on stderr."""
 
     def do_GET(self) -> None:
-        """Send the whole file, or fail in the server's manner."""
+        """Send the whole file, or fail as the server is configured to."""
         server, content = self.server, self.server.content
         server.asked += 1
         if server.manner == "missing":
@@ -223,7 +223,7 @@ def test_file_that_lies_there_damaged_is_fetched_again(server: Server) -> None:
 
 
 def test_file_that_lies_there_cut_off_is_fetched_again(server: Server, published: tuple[bytes, Any]) -> None:
-    """An existing truncated file without a hash is detected by HDF5's own length, and downloaded again."""
+    """A truncated file without a published hash is detected by the length in its HDF5 header, and replaced."""
     server.content = published[0]
     weights_folder().mkdir(parents=True)
     (weights_folder() / "some.h5").write_bytes(published[0][:-100])
