@@ -34,7 +34,7 @@ from cnncli.training.stage_report import StagePlan
 
 SUFFIX = "-finetuned"
 MAX_NAME_LENGTH = 100
-IMAGES_REMEDY = "`cnncli train` starts a new run with the images as they are now"
+IMAGES_REMEDY = "use `cnncli train` to start a new run with the current images"
 
 log = logging.getLogger(__name__)
 
