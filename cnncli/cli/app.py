@@ -15,7 +15,7 @@ from cnncli.version import __version__
 
 VERBS = {
     "train": "Train from a config or a folder of images, or resume a run.",
-    "finetune": "Continue a finished run with more of its backbone trained.",
+    "finetune": "Continue a finished run and train more of its backbone.",
     "evaluate": "Evaluate a run: loss, accuracy with its interval, each class.",
     "predict": "Classify images with a run.",
     "summary": "Print the layers of a config's classifier or of a backbone.",
@@ -23,10 +23,10 @@ VERBS = {
     "backbones": "List the networks that a config can name.",
     "data": "Check a folder of images, or arrange a known dataset.",
     "config": "Show, validate or describe a config.",
-    "init": "Write a commented config fitted to a folder of images.",
+    "init": "Write a commented config for a folder of images.",
     "runs": "List the runs with their results.",
     "cache": "Show or clear the cache.",
-    "errors": "Explain the codes of errors and warnings.",
+    "errors": "Explain error and warning codes.",
 }
 
 
