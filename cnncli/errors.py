@@ -158,7 +158,7 @@ def printable(path: str | Path) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return the reason of an exception in one line: the operating system's text, or else that of the exception."""
-    # The text of a KeyError is quoted, and that of a TimeoutError is lost when it gets a file name.
+    # The text of a KeyError is quoted, and a TimeoutError loses its text when it gets a file name.
     text = error.args[0] if isinstance(error, KeyError | TimeoutError) and error.args else error
     words = str(getattr(error, "strerror", None) or text).split()
     return printable(" ".join(words))[:200] or type(error).__name__

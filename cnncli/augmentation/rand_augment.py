@@ -46,14 +46,14 @@ class RandAugmentConfig(Settings):
     """Number of operations per view; one of the 14 is the identity."""
     magnitude: float = Field(default=9.0, ge=0.0, le=10.0)
     """Strength on the scale of the paper: 10 is ±30°, shear ±0.3, shift ±45 %, factors 1 ± 0.9, posterize to 4 bits.
-    (torchvision counts to 30: its 9 is 3 here.)"""
+    (The scale of torchvision ends at 30; its 9 is 3 here.)"""
 
 
 class RandAugment(Operation):
     """RandAugment."""
 
     rand_augment: RandAugmentConfig | None = None
-    """RandAugment, after the operations above and before noise and erasing; {}: 2 operations of magnitude 9."""
+    """RandAugment, after the operations above and before noise and erasing; {}: 2 operations with magnitude 9."""
 
     def draw(self, random: ViewRandom) -> Sequence[Step]:
         """Draw the operations with their signs, except those that change nothing."""

@@ -96,7 +96,7 @@ def _refuse_empty(words: Sequence[str]) -> None:
 
 
 def _write(text: str) -> None:
-    with suppress(OSError, ValueError):  # a closed stderr is no reason for another exit code
+    with suppress(OSError, ValueError):  # a closed stderr must not change the exit code
         click.echo(text, err=True)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cnncli.dataset.issues import Issue
 
 MAX_GROUPS = 20
-"""Number of groups of identical files and pairs of similar images that are listed; `--json` has all."""
+"""Maximum number of groups of identical files and pairs of similar images to list; `--json` lists all."""
 
 
 @click.group(epilog=example("cnncli data check data/sample"))

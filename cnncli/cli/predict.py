@@ -45,7 +45,7 @@ def command(
     from cnncli.cli.render import open_named_run
     from cnncli.recipes.predict import predict
 
-    prints_lines = not as_json and is_terminal(sys.stdout)  # which show the progress, and a bar would garble them
+    prints_lines = not as_json and is_terminal(sys.stdout)  # results show the progress, and a bar would garble them
     results = predict(open_named_run(run, runs_dir), paths, top, None if prints_lines else console)
     found: list[Prediction] = []
     refused = 0

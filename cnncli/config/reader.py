@@ -25,7 +25,7 @@ from cnncli.terminal.suggestions import did_you_mean
 WEIGHTS_WORDS = ("imagenet", "none")
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
 MAX_PARTS, MAX_SHOWN = 256, 2_000
-"""Outermost parents of a path that are looked for if it does not exist; characters of a path that are shown."""
+"""Number of parents to search for a missing path, and number of its characters to show."""
 
 
 def load_config(

@@ -38,7 +38,7 @@ def _not_empty(path: object) -> object:
     """Refuse an empty path, which would stand for the current folder."""
     if path == "":
         raise ValueError("it is empty")
-    # Converted here because pydantic accepts text in UTF-8 only, but a file name may be any bytes.
+    # Converted here because pydantic accepts only UTF-8 text, but a file name can be any bytes.
     return Path(path) if isinstance(path, str) else path
 
 
@@ -82,9 +82,9 @@ class DataConfig(Settings):
     color: Literal["rgb", "grayscale"] = "rgb"
     """Color mode of decoded images; grayscale is repeated to three channels inside the classifier."""
     fit: Literal["stretch", "crop", "pad"] = "stretch"
-    """How an image is fitted to the image size: distorted, center-cropped, or padded with black."""
+    """How an image is fitted to the image size: stretched, center-cropped, or padded with black."""
     splits: SplitFractions = SplitFractions()
-    """Random stratified split for data without split folders; equal and near-duplicate images stay together."""
+    """Random stratified split for data without split folders; identical and similar images stay together."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weights each class by n / (number of classes · n of the class) in the training objective."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -177,7 +177,7 @@ MAX_ITEMS = 100
 """Maximum number of layers in a head, and of stages in a run."""
 
 LAYERS = {"dense": DenseLayer, "dropout": DropoutLayer, "batch_norm": BatchNormLayer, "activation": ActivationLayer}
-"""Kinds of layers by the name that an item requires; the first that is written decides."""
+"""Kinds of layers by the name that an item must contain; the first name in it decides."""
 
 
 def _kind_of_layer(layer: object) -> str | None:
@@ -207,7 +207,7 @@ class HeadConfig(Settings):
     """Layers on top of the backbone; the output layer is added automatically."""
 
     pooling: Literal["avg", "max", "flatten"] = "avg"
-    """How the last feature maps are reduced to a vector."""
+    """How the feature maps of the backbone are reduced to a vector."""
     layers: HeadLayers = ()
     """Layers between pooling and output: dense (with activation, l1, l2), dropout, batch_norm, activation."""
     activation: Literal["softmax", "sigmoid", "linear"] = "softmax"
@@ -232,7 +232,7 @@ class OptimizerConfig(Settings):
     model_config = ConfigDict(extra="allow")
 
     name: OptimizerName = "adam"
-    """Name of a class in keras.optimizers, in upper or lower case: adam, adamw, sgd, rmsprop, nadam, lion, ..."""
+    """Name of a class in keras.optimizers (case is ignored): adam, adamw, sgd, rmsprop, nadam, lion, ..."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
     """Learning rate, which the schedule scales."""
 
@@ -393,7 +393,7 @@ class Config(Settings):
     """All settings of one run; only `data.path` has no default."""
 
     name: RunName | None = None
-    """Name of the run; default: made of the names of backbone and mode."""
+    """Name of the run; default: the names of backbone and mode."""
     mode: Mode = "feature-extraction"
     """feature-extraction: train the head; fine-tuning: the head first, then the top of the backbone as well;
     from-scratch: all layers, from random weights."""

@@ -29,7 +29,7 @@ SYNONYMS = {
     "re_prob": "augmentation.random_erasing",
     "randaugment": "augmentation.rand_augment",
 }
-"""Settings by the words that other tools have for them."""
+"""Settings by their names in other tools."""
 
 
 def setting_hint(name: str, group: str, siblings: Iterable[str]) -> str:

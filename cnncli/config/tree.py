@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from cnncli.errors import ConfigError, Message, printable
 
 LONGEST = 80
-"""Characters of a value that a message shows."""
+"""Maximum number of characters of a value in a message."""
 
 Value: TypeAlias = "dict[str, Node] | list[Node] | object"
 _NOTHING: Final = object()
@@ -162,7 +162,7 @@ def _format(value: object) -> str:
         case bool():
             return str(value).lower()
         case str() | Path():
-            # Long text is cut before it is escaped, so that a megabyte of it costs nothing.
+            # Long text is cut before it is escaped, so that a megabyte of text takes no time.
             return repr(printable(str(value)[: 2 * LONGEST])).replace("\\\\", "\\")
         case dict():
             return "{" + ", ".join(f"{printable(str(name))}: {_format(item)}" for name, item in value.items()) + "}"

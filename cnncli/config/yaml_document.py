@@ -20,7 +20,7 @@ from cnncli.errors import printable, reason_of
 
 MAX_BYTES = 128 * 1024
 MAX_VALUES = 10_000
-"""Values of one text, counting each repetition by an alias: a few lines of YAML can stand for billions."""
+"""Maximum number of values in a text, counting aliases: a few lines of YAML can stand for billions of values."""
 
 Place = Callable[[yaml.Mark | None], Origin]
 Scalar = bool | int | float | str | None
@@ -31,7 +31,7 @@ _TAGS: dict[type[yaml.Node], set[str]] = {
     yaml.SequenceNode: {"seq"},
     yaml.MappingNode: {"map"},
 }
-"""Allowed tags by kind of node: none that creates another object."""
+"""Allowed tags by kind of node; none of them creates an object of a class."""
 _INTEGER = r"(?:0|[1-9](?:_?[0-9])*)"
 _PLAIN = {
     "bool": (r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
@@ -147,7 +147,7 @@ class _Converter:
     def convert(self, node: yaml.Node, key: str, origin: Origin) -> Node:
         """Convert a node and its contents; `origin` is the position of its key or list item."""
         self.n_values += 1
-        if self.n_values > MAX_VALUES:  # aliases multiply values, and one that contains itself would never end
+        if self.n_values > MAX_VALUES:  # aliases multiply values, and a circular alias would never end
             raise RecursionError
         if node.tag.removeprefix(_TAG) not in _TAGS[type(node)]:
             self._report(node, key, f"the tag {node.tag.replace(_TAG, '!!')} is not allowed")

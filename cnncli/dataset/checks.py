@@ -40,7 +40,7 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
     if len(found.classes[first]) == 1:
         only = found.classes[first][0]
         inside = folder_names(folder / only)
-        # Archives often unpack into one folder around everything.
+        # Archives are often unpacked into a single folder that contains the dataset.
         is_dataset = len(inside) > 1 or any(split_named(name) == "train" for name in inside)
         hint = f". Did you mean {folder / only}?" if is_dataset else ""
         yield error("data-single-class", folder, label=only, hint=hint)

@@ -79,9 +79,9 @@ def _move(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except FileNotFoundError:
-        return  # another call, at the same time, has moved it
+        return  # a concurrent call has moved it
     except FileExistsError:
-        if not _is_same_file(source, target):  # else a call was killed before the removal of the old name
+        if not _is_same_file(source, target):  # otherwise a call was killed before it removed the old name
             raise
     except OSError:  # a file system without hard links
         if os.path.lexists(target):
@@ -118,7 +118,7 @@ class _Planner:
         if len(splits) < 2:
             return
         labels = sorted({one.label for one in members})
-        # After a move, the contradiction of two labels would be hard to find.
+        # After a move, contradicting labels would be hard to find.
         reasons = [f"which label is right, {' or '.join(map(printable, labels))}?"] if len(labels) > 1 else []
         for target in (splits[0], splits[-1]) if len(labels) == 1 else ():
             if not (reason := self._plan(members, target)):

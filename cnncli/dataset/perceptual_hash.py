@@ -32,9 +32,9 @@ LEAST_CORRELATION = 0.92  # minimum correlation of the brightness of two similar
 COLOR_LEVELS = 20.0
 GRAY_LEVELS = 2.0  # root mean square distance from gray below which an image counts as grayscale
 FLAT_LEVELS = 4.0  # root mean square distance from an even gradient below which an image has no structure
-LIMIT = 100_000  # number of pairs at which the search ends: then similarity is in the nature of the images
+LIMIT = 100_000  # number of pairs at which the search ends, since the images are then similar by nature
 
-# Maximum number of comparisons: 200,000 images with each other, or a million with 20,000; two minutes on two cores.
+# Maximum number of comparisons, two minutes on two cores: 200,000 images, or a million images with 20,000.
 MOST_COMPARISONS = 20_000_000_000
 SHOWN_COMPARISONS = 500_000_000  # minimum number of comparisons whose progress is shown, about three seconds
 
@@ -68,7 +68,7 @@ class Looks:
         blank = bytes(THUMBNAIL_BYTES)
         table = np.frombuffer(b"".join(one or blank for one in thumbnails), np.uint8).reshape(-1, THUMBNAIL_BYTES)
         gray, color = np.split(table, [GRAY_SIDE**2], axis=1)
-        batches = np.split(gray, range(_BATCH, len(gray), _BATCH))  # all together would take four times the memory
+        batches = np.split(gray, range(_BATCH, len(gray), _BATCH))  # all at once would take four times the memory
         hashes = np.concatenate([hashes_of(one) for one in batches])
         has_structure = np.concatenate([_has_structure(one) for one in batches])
         return cls(hashes, gray, color, has_structure)

@@ -22,7 +22,7 @@ from cnncli.terminal.console import Console
 if TYPE_CHECKING:
     from cnncli.config.schema import SplitFractions
 
-REST = "train"  # split of every image that no other split takes
+REST = "train"  # split of all remaining images
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 StatKey = tuple[int, int, int]
 """Size in bytes, and the times of the last change of content and inode in nanoseconds."""
 
-# Another version of Pillow may read what this one refuses, and vice versa. Change the text if cnncli itself does.
+# Other versions of Pillow may refuse different files. Change the text when cnncli does.
 _MADE_BY = f"Pillow {PIL.__version__}, PNG by its sums, thumbnail {THUMBNAIL_VERSION}"
 _WAIT_S = 2.0
 # A file that changes twice within one tick of its file system's clock looks unchanged the second time, so files that
@@ -90,7 +90,7 @@ class StatIndex:
                 return None  # locked, read-only, no folder, or times beyond the range of SQLite
             except sqlite3.DatabaseError:
                 with suppress(OSError):
-                    self.path.unlink()  # damaged: only time is lost
+                    self.path.unlink()  # damaged; only time is lost
         return None
 
 

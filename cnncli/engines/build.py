@@ -81,7 +81,7 @@ def converted_graph(trunk: keras.Model, fingerprint: str, graphs: Path) -> Path:
         try:
             with checksummed(folder) as temporary:
                 convert_graph(trunk, temporary / TRUNK, pixels=True)
-        except OSError:  # where another run was faster its graph is the same, and stays
+        except OSError:  # another process has written the same graph in the meantime
             if damage(folder) is not None:
                 raise
     touch(folder / CHECKSUMS)

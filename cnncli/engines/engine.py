@@ -16,8 +16,8 @@ EngineName = Literal["keras", "openvino"]
 Precision = Literal["float32", "bfloat16"]
 
 BATCH = 8
-"""Images in a request on a CPU. Always the same, the last one padded, so that features do not depend on neighbors.
-Requests run side by side, one on a core, and what eight images need fits into a core's cache better than more."""
+"""Images per request on a CPU. The number is fixed and the last request padded, so that features do not depend on
+neighbors. Requests run in parallel, one per core, and eight images fit into a core's cache better than more."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 GPU_BATCH = 64
-"""Rows in a request on a GPU, which a few images would leave idle."""
+"""Rows per request on a GPU, which fewer images would leave idle."""
 
 
 class KerasEngine:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 TRUNK, TAIL, LOGITS = "trunk.xml", "tail.xml", "logits.xml"
 """Names of the parts of a classifier, in a run and in the cache. A tail in bfloat16 ends below its last layer, which
-follows as a part of its own: OpenVINO has one precision for a graph, and logits are float32."""
+is a separate part, because OpenVINO has one precision per graph, and logits are float32."""
 
 MAX_STREAMS = 8
-"""Each stream has the memory of its own activations; more cores than this share streams."""
+"""Each stream needs memory for its activations, so additional cores share streams."""
 
 _NUMPY: dict[Precision, Any] = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 
@@ -92,7 +92,7 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
     shapes = [tensor.shape[1:] for tensor in model.inputs]
     function = tf.function(lambda *inputs: model(list(inputs), training=False), autograph=False)
     concrete = function.get_concrete_function(*(tf.TensorSpec((None, *shape), tf.float32) for shape in shapes))
-    with noted() as stop:  # OpenVINO calls Python, and would report an interrupt there as a graph it cannot convert
+    with noted() as stop:  # OpenVINO calls Python, and would report a signal there as a graph that it cannot convert
         try:
             converted = openvino.convert_model(concrete)
             # Conversion may lose static shapes, and sorts outputs by name: Identity_10 before Identity_2.
@@ -111,7 +111,7 @@ def convert_graph(model: keras.Model, path: Path, *, pixels: bool) -> None:
     stop.obey()
     try:
         openvino.save_model(converted, path, compress_to_fp16=False)
-    except RuntimeError as error:  # a full disk, as C++ says it: basic_ios::clear
+    except RuntimeError as error:  # C++'s message for a full disk: basic_ios::clear
         code = errno.ENOSPC if shutil.disk_usage(path.parent).free < 2**20 else errno.EIO
         raise OSError(code, os.strerror(code), str(path)) from error
 
@@ -177,7 +177,7 @@ class OpenVinoEngine:
                 request.infer([_as_input(array) for array in batch])
                 for output, port in zip(outputs, self._compiled.outputs, strict=True):
                     output[rows] = request.get_tensor(port).data[: rows.stop - rows.start]
-        except Exception as error:  # an input of another shape, in a graph that was put in place of the run's
+        except Exception as error:  # a graph that replaced the run's has an input of a different shape
             raise self._cannot_run(error) from error
         finally:
             self._idle.put(request)

@@ -34,7 +34,7 @@ DECODING_S = 1 / 600
 
 SEGMENT_BYTES = 64 * 2**20
 SEGMENT_ROWS = 2048
-"""A segment is written when it has this many bytes or rows, which is what a killed extraction loses."""
+"""A segment is written when it has this many bytes or rows, the most that a killed extraction loses."""
 
 PENDING_BYTES = 2 * SEGMENT_BYTES
 """Maximum size of the rows of all views that are computed, but not yet written."""

@@ -95,7 +95,9 @@ class OpenKey:
         self.pin = shared(folder / LOCK)
         self._segments: dict[str, Segment | None] = {}  # by name; None: this process does not use it
         self._sorted: tuple[Digests, NDArray[np.int64]] | None = None
-        if subfolders(folder, temporary=True):  # before this process writes: its own temporary folders look the same
+        if subfolders(
+            folder, temporary=True
+        ):  # before this process writes, because its own temporary folders look the same
             self._as_only_user(lambda: sweep(folder))
 
     def find(self, digests: Digests) -> StoredFeatures:

@@ -43,7 +43,7 @@ MAX_MAPPED = 128
 """Number of segments mapped at a time: each holds a file descriptor, and some systems allow a process only 256."""
 
 Digests = NDArray[np.bytes_]
-"""SHA-256 digests of images, dtype S32, shape (n,): 32 bytes each, where a str takes 113."""
+"""SHA-256 digests of images, dtype S32, shape (n,); each takes 32 bytes instead of 113 as a str."""
 
 
 def pack(digests: Sequence[str]) -> Digests:

@@ -31,7 +31,7 @@ from cnncli.terminal.formatting import size
 log = logging.getLogger(__name__)
 
 ROOM_BYTES = 2**29
-"""Freed when the disk is full, if that much can be freed: more than a segment takes."""
+"""Size to free if the disk is full and that much can be freed; larger than a segment."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from cnncli.images.limits import LARGE_PIXELS, MAX_PIXELS
 from cnncli.images.readers import load_scaled
 
 DECODER_VERSION = 2
-"""Part of every key: raised whenever this module would return other pixels for the same file."""
+"""Part of every key; increased whenever this module returns different pixels for the same file."""
 
 Box = tuple[float, float, float, float]
 

@@ -59,5 +59,5 @@ def orientation_of(image: Image.Image) -> Orientation:
             return UPRIGHT
         value = image.getexif().get(ExifTags.Base.Orientation)
         return _ORIENTATIONS.get(value, UPRIGHT)  # type: ignore[arg-type]
-    except Exception:  # bad metadata do not make an image unusable
+    except Exception:  # invalid metadata must not make an image unusable
         return UPRIGHT

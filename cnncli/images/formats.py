@@ -26,13 +26,13 @@ SIGNATURE_BYTES = 18
 """Number of leading bytes that identify a format."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
-"""Suffixes of image files. A file with such a name that is not an image is an error; it is not passed over."""
+"""Suffixes of image files. A file with such a suffix that is not an image is an error and not skipped."""
 
 RAW_SUFFIXES = (
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw"),
     *(".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
 )
-"""Suffixes of camera RAW files. Many are TIFF inside, so their names decide before their content."""
+"""Suffixes of camera RAW files. Many are TIFFs, so the suffix is checked before the content."""
 
 _TIFF = rb"(?:II[*+]\0|MM\0[*+]|MM\*\0|II\0\*)"  # the last two have the wrong byte order; Pillow reads such files
 _CANON_RAW = _TIFF + rb".{4}CR"
@@ -43,7 +43,7 @@ _SIGNATURES = {
     "GIF": rb"GIF8[79]a",
     "WEBP": rb"RIFF.{4}WEBP",
     "TIFF": rb"(?!" + _CANON_RAW + rb")" + _TIFF,
-    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # a text may begin with "BMW": the size of the header too
+    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # text can start with "BM", too
 }
 _NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION, _REDUCED_RESOLUTION = 254, 330, 50706, 1  # TIFF tags and a value
 _MODES = (
@@ -110,7 +110,7 @@ def open_image(file: BinaryFile, name: str | Path, max_pixels: int) -> Iterator[
         if kind is None:
             raise ImageError(name, _unknown_format(first_bytes))
         if kind == "WEBP" and size_bytes < (stated := 8 + int.from_bytes(first_bytes[4:8], "little")):
-            raise EOFError(f"{size_bytes:,} of {stated:,} bytes")  # libwebp has one name for all errors
+            raise EOFError(f"{size_bytes:,} of {stated:,} bytes")  # libwebp's only name for all errors
         file.seek(0)
         image = read_header(file, kind)
         require_usable(image, name, max_pixels)

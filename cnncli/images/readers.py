@@ -43,7 +43,7 @@ def read_header(file: BinaryFile, kind: str) -> ImageFile.ImageFile:
     """
     if kind == "TIFF":
         _silence_libtiff()
-    if kind == "BMP":  # its header is not a list of parts, and its run lengths are two bytes each
+    if kind == "BMP":  # its header is not a list of parts, and each run length has two bytes
         return BmpImageFile(file)
     source = LimitedReads(file, HEADER_READS.get(kind, SMALL_READS))
     image = _READERS[kind](source)  # type: ignore[arg-type] # Pillow reads from any object with its methods

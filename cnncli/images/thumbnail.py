@@ -8,9 +8,9 @@ from cnncli.images.color_modes import flat_color
 from cnncli.images.exif_orientation import Orientation
 
 THUMBNAIL_VERSION = 1
-"""Raised whenever this module would return other bytes for the same file; remembered facts depend on it."""
+"""Increased whenever this module returns different bytes for the same file; stored facts depend on it."""
 GRAY_SIDE, COLOR_SIDE = 16, 4
-"""Brightness distinguishes images best, so it has more pixels than the two color differences."""
+"""Brightness has more pixels than the color differences, because it distinguishes images best."""
 THUMBNAIL_BYTES = GRAY_SIDE**2 + 2 * COLOR_SIDE**2
 LEAST_PX = 2 * GRAY_SIDE
 """Minimum width and height to which a JPEG may be scaled while it is decoded."""
@@ -38,6 +38,6 @@ def _shrink(image: Image.Image, size: tuple[float, float]) -> Image.Image:
         return image.resize(small, bilinear, (0, 0, *size), reducing_gap=3.0)
     if image.mode.startswith("I;16"):  # how many bits are used depends on the tags
         return flat_color(image, "grayscale").resize(small, bilinear)
-    # 256 pixels for each that remains are enough: converting all would take several times the image's memory.
+    # 256 pixels per remaining pixel suffice; converting all would take several times the image's memory.
     width, height = (min(side, _COARSE_PX) for side in image.size)
     return flat_color(image.resize((width, height), Image.Resampling.NEAREST), "rgb").resize(small, bilinear)

@@ -52,7 +52,7 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
         cut=last.cut.after,
     )
     save_classifier(classifier, run.model)
-    shutil.rmtree(run.engine, ignore_errors=True)  # left by a run that was killed here
+    shutil.rmtree(run.engine, ignore_errors=True)  # left by a process that was killed here
     save_predictor(run.engine, spec, last.cut, last.converted)
 
 
@@ -79,7 +79,7 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
                     in_use=last.feature_sets(),
                     may_store=last.cached == "features",
                 )
-                # The last stage has counted what it found in the cache of the validation images.
+                # The last stage has already counted the validation images' features.
                 features = features + (Counts(counts.computed, 0) if split == "validation" else counts)
     except CnncliError as error:
         problem = error.problems[0]

@@ -21,7 +21,7 @@ from cnncli.storage.atomic import write_atomically
 FILE = "scoring.json"
 FORMAT = 1
 MAX_PIXELS = 2**26
-"""Pixels that a classifier may take; the largest that any network was made for has a hundredth of it."""
+"""Maximum number of input pixels of a classifier, a hundred times that of the largest network."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 
 TOP_K = 5
 _JSON_NAMES = {"accuracy": "top1"}
-"""Names in JSON of metrics that have another one in the table."""
+"""JSON names of metrics that have a different name in the table."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def import_keras_meanwhile() -> None:
     thread = threading.Thread(target=begin, name=_IN_BACKGROUND, daemon=True)
     atexit.register(thread.join)  # an interpreter that shuts down while native libraries are loaded may crash
     thread.start()
-    # A line that the caller writes while stderr is being redirected would be held back with TensorFlow's.
+    # A line written while stderr is being redirected would be suppressed together with TensorFlow's.
     is_held_back.wait()
 
 
@@ -70,7 +70,7 @@ def _imported() -> ModuleType:
         name = keras.config.backend()
         text = f"Keras was imported with the {name} backend. Set KERAS_BACKEND=tensorflow, or import cnncli first."
         raise EngineError(Message("engine-keras-backend", text, received=name, expected="tensorflow"))
-    if is_first:  # else the process has settings of its own, see `standard_settings`
+    if is_first:  # otherwise the process has its own settings, see `standard_settings`
         keras.config.set_image_data_format("channels_last")
         keras.config.set_floatx("float32")
     import tensorflow as tf

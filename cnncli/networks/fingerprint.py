@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 _WITHOUT_EFFECT = ("name", "trainable", "seed", "_initializer", "_regularizer", "_constraint")
-"""Ends of the names of settings that change nothing once the weights are loaded."""
+"""Suffixes of settings that have no effect once the weights are loaded."""
 
 
 def fingerprint(model: keras.Model) -> str:
@@ -42,7 +42,7 @@ def _structure(model: keras.Model) -> list[Any]:
     tensors: dict[int, str] = {}
     structure = []
     for position, node in enumerate(nodes_in_order(model)):
-        # An input has no settings that matter, and its arguments are its shape.
+        # An input has no relevant settings, and its arguments are its shape.
         settings, arguments = (None, None) if node.is_input else (_settings(node.operation), _arguments(node, tensors))
         shapes = [f"{tuple(tensor.shape[1:])}{tensor.dtype}" for tensor in node.outputs]
         structure.append([type(node.operation).__name__, settings, arguments, shapes])

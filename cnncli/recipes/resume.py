@@ -168,7 +168,7 @@ def _require_same_start(classifier: Classifier, facts: dict[str, Any], run: RunF
 
 
 _RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variables": VARIABLES}
-"""Facts that the last bits of sums depend on, by their group in environment.json."""
+"""Facts that determine the last bits of sums, by their group in environment.json."""
 
 
 def _warn_about_differences(run: RunFolder, facts: dict[str, Any], choice: EngineChoice) -> None:

@@ -170,7 +170,7 @@ def _draw(run: RunFolder, outcome: Outcome) -> None:
     try:
         run.curves.parent.mkdir(exist_ok=True)
         draw_curves(outcome.history, run.curves, outcome.best.epoch)
-    except Exception as error:  # the training is worth more than its curves
+    except Exception as error:  # a failed plot must not fail the run
         reason = printable(f"{type(error).__name__}: {error}")
         text = f"The curves could not be drawn ({reason})."
         log.warning(Message("training-curves-not-drawn", text, path=run.curves, reason=reason))

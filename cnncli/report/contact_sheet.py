@@ -18,7 +18,7 @@ from cnncli.storage.atomic import replacing
 INK, GRAY, PAPER = "#1a1a1a", "#6b6b6b", "white"
 MARGIN, GAP, LINE = 24, 6, 20
 AFTER_FIRST = 14
-"""Extra gap after the first column, from which the others were made, in pixels."""
+"""Extra gap in pixels after the first column, the original image."""
 LABEL_WIDTHS = (90, 190)
 """Smallest and largest width of the labels, in pixels."""
 TILE_SIDES = (96, 224)

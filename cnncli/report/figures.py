@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH = 120
 
-_WARNINGS = IgnoredWarnings(UserWarning, "cnncli.report.")  # matplotlib blames the module that calls it
+_WARNINGS = IgnoredWarnings(UserWarning, "cnncli.report.")  # matplotlib attributes the warning to the calling module
 
 
 @contextmanager

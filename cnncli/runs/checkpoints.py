@@ -28,7 +28,7 @@ FORMAT = 2
 KEPT = 2
 DOCUMENT, ARRAYS = "state.json", "arrays.npz"
 MAX_DOCUMENT_BYTES = 64 * 2**20
-"""Largest state.json, which takes a few hundred bytes per epoch."""
+"""Maximum size of state.json, which has a few hundred bytes per epoch."""
 
 
 @dataclass(frozen=True)

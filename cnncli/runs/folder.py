@@ -37,7 +37,7 @@ STATES = ("running", "stopped", "finished", "failed")
 OPTIONAL_TEXTS = ("name", "parent", "reason", "mode", "backbone")
 EndState = Literal["finished", "failed", "stopped"]
 FOLDERS = ("state", "engine", "figures", "tensorboard")
-"""Names in a run directory that are folders; the others are files."""
+"""Names of the folders in a run directory; all others are files."""
 ATTEMPTS, ATTEMPT_EVERY_S = 5, 0.05
 MAX_LISTED = 8
 

@@ -21,7 +21,7 @@ from cnncli.version import __version__
 LOGGER = logging.getLogger("cnncli")
 MAX_REMEMBERED = 100_000
 _SHOWN = {"is_shown": True}
-"""Marks records that the command line shows in another form, so that the console does not."""
+"""Marks records that the console skips, because the command line shows them in a different form."""
 
 # 2026-11-21T15:12:00.042Z INFO message
 _FORMATTER = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")

@@ -25,7 +25,7 @@ from cnncli.terminal.formatting import decimal, percent
 CHECKPOINT_EVERY_S = 60.0
 """Time after which a checkpoint is due in the middle of an epoch."""
 MAX_CHECKPOINT_FRACTION = 0.05
-"""Largest fraction of the training time that checkpoints may take. If writing one takes long, fewer are written."""
+"""Maximum fraction of the training time for checkpoints. If writing one takes long, fewer are written."""
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class RunWriter:
         try:
             self._write_scalars("train", row.epoch, {**train, "learning_rate": row.learning_rate})
             self._write_scalars("validation", row.epoch, row.validation)
-        except self._tensorboard_errors as error:  # the training is worth more than its curves
+        except self._tensorboard_errors as error:  # a failed plot must not fail the run
             text = f"{printable(self.run.tensorboard)}: TensorBoard logs cannot be written ({error})."
             log.warning(Message("run-tensorboard-unwritable", text, path=self.run.tensorboard))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnncli.errors import MachineError, Message, printable
 
-# Code and remedy by names of error numbers, of which a platform may lack some.
+# Code and remedy by name of the error number; platforms may lack some of them.
 _REMEDIES = {
     ("ENOSPC", "EDQUOT"): Message("machine-disk-full", "Free disk space, or ask for a larger quota."),
     ("EROFS",): Message("machine-not-writable", "Choose a folder with write access."),
@@ -30,9 +30,9 @@ _OUT_OF_MEMORY = (
     *("bad_alloc", "bad allocation"),  # C++
     *("out of memory", "oom when", "failed to allocate memory"),  # TensorFlow
     "could not create a memory",  # oneDNN
-    "no reason supplied",  # OpenSSL, which has no other words for it
+    "no reason supplied",  # OpenSSL's only message for it
 )
-"""Parts of messages about a lack of memory, in lower case."""
+"""Parts of messages that report a lack of memory, in lower case."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 def key_of(*words: str | int) -> int:
     """Return a 128-bit key for a sequence of words; any change of a word or of its boundaries changes the key."""
-    # The length before each word keeps one word from being taken for two.
+    # The length before each word makes the boundaries between words part of the key.
     text = "".join(f"{type(word).__name__}:{len(str(word))}:{word}" for word in words)
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big")
 

@@ -18,8 +18,8 @@ from cnncli.runtime.machine import causes
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
-# These end the process when they arrive second. The others repeat by themselves: a closed terminal sends SIGHUP from
-# the kernel and from the shell, and SIGXCPU comes every second.
+# These end the process when they arrive second. The others repeat on their own: when a terminal is closed, kernel and
+# shell both send SIGHUP, and SIGXCPU is sent every second.
 _URGENT = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -115,11 +115,13 @@ def _handling(stop: Stop, on_first: Callable[[], None]) -> Iterator[None]:
             on_first()
         elif number in _URGENT:
             with suppress(OSError):  # the terminal may be closed
-                os.write(2, b"ended at once\n")  # a print may be what was interrupted
+                os.write(2, b"ended at once\n")  # a print may have been interrupted
             os._exit(128 + number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    if threading.current_thread() is not threading.main_thread():  # of another program, which keeps its handlers
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # the thread of another program, which keeps its handlers
         before = {}
     handled = {n: old for n, old in before.items() if n == signal.SIGTERM or old is not signal.SIG_IGN}
     for number in handled:

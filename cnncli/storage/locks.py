@@ -108,7 +108,7 @@ def _acquired(path: Path, exclusive: bool) -> Lock:
         lock.acquire(exclusive, wait=True)
         if lock.is_current:
             return lock
-        lock.release()  # the file was deleted meanwhile; there may be a new one
+        lock.release()  # the file was deleted in the meantime; there may be a new one
 
 
 def _open(path: Path, create: bool) -> int:
@@ -117,4 +117,4 @@ def _open(path: Path, create: bool) -> int:
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        return os.open(path, os.O_RDONLY)  # files that may only be read can still be in use
+        return os.open(path, os.O_RDONLY)  # read-only files can still be in use

@@ -37,7 +37,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(min(size, most) + 1)  # allocates no more than this
+        data = file.read(min(size, most) + 1)  # allocates at most this
     if size > most or len(data) > most:
         raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
     return data

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 FIRST_LINE_S, FIRST_EPOCH_LINE_S, LAST_LINE_S = 10.0, 60.0, 300.0
-"""Time until plain progress writes its first line, the same within an epoch, whose end is a line anyway, and the
-longest time between two lines."""
+"""Time until plain progress writes its first line, the same within an epoch (whose end is always a line), and the
+maximum time between two lines."""
 BAR_EVERY_S = 0.1
 BAR_WIDTH = 16
 PHASE_INDENT = 12
@@ -49,7 +49,7 @@ class _ConsoleHandler(logging.Handler):
             self.console.show(record.levelno, text)
 
 
-_HANDLER = _ConsoleHandler()  # also keeps logging's last resort from printing warnings a second time
+_HANDLER = _ConsoleHandler()  # also keeps logging's last-resort handler from printing warnings again
 LOGGER.addHandler(_HANDLER)
 LOGGER.setLevel(logging.DEBUG)
 _SHOWN = {"is_shown": True}
@@ -185,8 +185,7 @@ class Console:
         words = TextColumn("{task.description}", markup=False)
         bar = BarColumn(BAR_WIDTH, complete_style="green", finished_style="green")
         columns = (words, bar, TextColumn("{task.fields[text]}", markup=False))
-        # No refreshing thread: each change refreshes. What is printed to stdout meanwhile stays a result; rich would
-        # redirect it to stderr.
+        # There is no refreshing thread, because each change refreshes. Rich must not redirect stdout to stderr.
         bars = RichProgress(*columns, console=screen, transient=True, auto_refresh=False, redirect_stdout=False)
         with bars as self._bars:
             try:
@@ -198,7 +197,7 @@ class Console:
         if self._bars is not None:
             self._bars.console.out(self._encodable(line), highlight=False)
         else:
-            with suppress(OSError, ValueError):  # a closed stderr is no reason to end the work
+            with suppress(OSError, ValueError):  # a closed stderr must not end the work
                 _write_line(self.stream, line)
 
     def _wrap(self, text: str, indent: str = "", head: str = "") -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 SHORTEST_PREFIX = 4
 LONGEST = 80
-"""Characters of a word that are compared."""
+"""Maximum number of characters of a word to compare."""
 
 
 def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:

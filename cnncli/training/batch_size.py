@@ -32,7 +32,7 @@ from cnncli.training.steps import TrainStep
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Sizes to try. More than 128 images in a step make training on a few thousand images worse, not faster."""
 MIN_STEPS = 16
-"""Minimum number of steps in an epoch: with fewer, little is learned."""
+"""Minimum number of steps per epoch, since too few steps learn little."""
 MEMORY_FRACTION = 0.8
 """Fraction of the available memory that a step may take. The rest is for the images and for other processes."""
 TIMEOUT_S = 900.0
@@ -67,14 +67,19 @@ def resolve_batch_size(config: Config, n_classes: int, images: int, console: Con
 def _try_sizes(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[int, bool]:
     """Return the last size that was tried, and whether it fits; it does not if the process was killed or timed out."""
     question = {"config": config.model_dump(mode="json"), "n_classes": n_classes, "sizes": list(sizes)}
-    command = [sys.executable, "-P", "-m", "cnncli.training.batch_size"]  # -P: the user's folder may hold a json.py
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "cnncli.training.batch_size",
+    ]  # -P, because the user's folder may contain a json.py
     try:
         done = subprocess.run(command, input=json.dumps(question).encode(), capture_output=True, timeout=TIMEOUT_S)
         output, errors = done.stdout, done.stderr.decode(errors="replace")
     except subprocess.TimeoutExpired as error:
         output, errors = error.stdout or b"", f"no answer within {TIMEOUT_S:g} s"
     answers = [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
-    if not answers:  # it did not get as far as trying, so memory is not the problem
+    if not answers:  # it did not start trying, so memory is not the problem
         reason = (errors.strip() or "the process printed nothing").splitlines()[-1]
         text = f"training.batch_size: auto failed: {reason}. Give a number instead."
         raise TrainingError(Message("training-batch-size-unknown", text, key="training.batch_size", reason=reason))
@@ -96,7 +101,7 @@ def main() -> None:
 
 def _steps(config: Config, n_classes: int) -> list[TrainStep]:
     """Return the training step of each stage."""
-    backbone = config.backbone.model_copy(update={"weights": "none"})  # as large as any
+    backbone = config.backbone.model_copy(update={"weights": "none"})  # the same size as any image
     classifier = build_classifier(config.model_copy(update={"backbone": backbone}), n_classes)
     objective = Objective(config.head.activation, n_classes)
     convolutional = choose_engine(config.engine, config.precision).precision

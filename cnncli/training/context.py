@@ -30,7 +30,7 @@ from cnncli.training.optimizer import build_optimizer
 from cnncli.training.stage_report import StagePlan
 
 CAP_MARGIN = 1.2
-"""Factor of the suggested size of the cache: for the index of the features, and for rounding to two digits."""
+"""Factor for the suggested cache size, which allows for the index of the features and for rounding to two digits."""
 
 log = logging.getLogger(__name__)
 

@@ -110,5 +110,5 @@ class StreamedPixels(BatchSource):
             rendered = np.stack([render(one, row) for one, row in zip(pixels, rows, strict=True)])
             return self.extraction.run(rendered), self.labels[rows]
 
-        # While a batch is trained on, the next ones are rendered and go through the trunk.
+        # While a batch is being trained on, the next ones are rendered and run through the trunk.
         return map_ordered(batch, batched(order.tolist(), batch_size), ahead=1 + workers())

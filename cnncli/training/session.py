@@ -49,7 +49,7 @@ def new_run(
         "stages": [stage.name for stage in context.stages],
         "initial_weights_sha256": hash_weights(classifier.model.layers),
     }
-    with graphs_in_use(context.graphs):  # can fail, and a run that appears is one that trains
+    with graphs_in_use(context.graphs):  # before the run is created, because it can fail
         run = create_run(runs_dir, run_name(context.config), _files(context), parent, facts)
         with locked(run):
             yield run
@@ -85,7 +85,7 @@ def _resume_hint(run: RunFolder) -> Iterator[None]:
         mark_reported(stop)
         raise
     except TrainingError:
-        raise  # it would end the same way again
+        raise  # resuming would fail again in the same way
     except (CnncliError, OSError):
         log.warning(Message("training-failed", f"After fixing this, resume with: {command}", path=run.path))
         raise

@@ -119,7 +119,7 @@ class StageRun:
         self._current, name = state, self._stage.name
         with matching_checkpoint():
             self._best_weights = load_stage_arrays(self._step, state.totals, arrays)
-        arrays.clear()  # other references would keep them in memory for the whole stage
+        arrays.clear()  # otherwise they would stay in memory for the whole stage
         if state.features != self._checksums:
             text = f"stage {name}: recomputed features are not bit-identical; the final weights may differ slightly."
             log.warning(Message("training-features-differ", text, stage=name))

@@ -20,15 +20,15 @@ from cnncli.networks.fingerprint import hash_weights
 from cnncli.terminal.formatting import decimal
 
 START_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
-"""Largest difference between a stage's first validation loss and the one that was measured for the same weights before.
+"""Maximum difference between a stage's first validation loss and the earlier one of the same weights.
 
-float32 sums the same numbers in another order. In bfloat16, layers that move from the engine of the trunk to Keras
-round elsewhere: at any depth of four networks, 1,000 photographs, that changed the loss by at most 2.1e-3 (see
+float32 sums the same numbers in another order. In bfloat16, layers that move from the trunk's engine to Keras are
+rounded differently: at any depth of four networks, this changed the loss of 1,000 photographs by at most 2.1e-3 (see
 scripts/measure_hand_over.py)."""
 DIVERGED = 1e4
 """Larger weights indicate that training diverged."""
 SMALL_LEARNING_RATE = 1e-7
-"""Steps of such a learning rate can be too small to change a float32 weight."""
+"""With such a learning rate, steps can be too small to change a float32 weight."""
 
 log = logging.getLogger(__name__)
 

@@ -119,7 +119,7 @@ class TrainStep:
         started = time.monotonic() - totals.seconds
         for (inputs, labels), factor in zip(batches, learning_rates, strict=True):
             rate = self.base_learning_rate * factor
-            if rate != self.learning_rate:  # assigning costs as much as a small step
+            if rate != self.learning_rate:  # an assignment takes as long as a small step
                 self.optimizer.learning_rate = self.learning_rate = rate
             objective, loss, n_correct, logits = self._functions(inputs)[0](inputs, labels)
             if not np.isfinite(float(objective)):

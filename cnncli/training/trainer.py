@@ -123,7 +123,7 @@ class Trainer:
         self._writer.write_stages([report.to_dict() for report in state.stages])
         text = f"stage {stage.name}: {report.describe()}"
         log.info(Message("training-stage-finished", text, stage=stage.name, best_epoch=report.best_epoch))
-        if len(state.stages) < len(context.stages):  # the last stage's checkpoint stays, to resume it with more epochs
+        if len(state.stages) < len(context.stages):  # the last stage's checkpoint is kept, so that it can be extended
             arrays = layer_arrays(self._classifier, state.trained_layers)
             self._writer.save_checkpoint(Checkpoint(state.to_document(), arrays, is_between_epochs=True))
         return setup

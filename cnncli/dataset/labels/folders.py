@@ -151,9 +151,9 @@ def _subfolders(folder: Path, found: LabeledImages) -> dict[str, Path]:
 
 def _files_below(folder: Path, found: LabeledImages) -> Iterator[str]:
     """Yield all images below a folder. Each folder is visited once, so circular links are harmless."""
-    # A link back to the root or above would bring the images of all classes into this one.
+    # A link to the root or above would add the images of all classes to this class.
     visited = {os.path.realpath(parent) for parent in folder.parents}
-    # Links are followed after all real folders, so that the path of an image is the one without a link.
+    # Links are followed after all real folders, so that images get a path without links if they have one.
     folders, links = [os.fspath(folder)], list[str]()
     while folders or links:
         path = (folders or links).pop()

@@ -58,7 +58,7 @@ def _call(name: str, input_shape: tuple[int, int, int], options: Mapping[str, An
     if "include_preprocessing" in inspect.signature(function).parameters:
         arguments["include_preprocessing"] = False
     with warnings.catch_warnings():
-        # "Weights for input shape (224, 224) will be loaded as the default": known, the catalogue says the same.
+        # "Weights for input shape (224, 224) will be loaded as the default": known from the catalogue.
         warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square", category=UserWarning)
         return function(include_top=False, weights=weights, input_shape=input_shape, pooling=None, **arguments)
 

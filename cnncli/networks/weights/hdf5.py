@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_OBJECTS = 200_000
 MAX_CHUNK_ITEMS = 2**24
 MAX_TEXT_BYTES = 1_200_000_000
-"""Maximum size of a list of names. NASNetLarge has 1,041 names in the same heap as its description of a megabyte."""
+"""Maximum size of a list of names. NASNetLarge's 1,041 names share a heap with its description, a megabyte of text."""
 
 # Deflate, shuffle, Fletcher's checksum, szip, n-bit, scale and offset, LZF: part of h5py. Others are plug-ins.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})

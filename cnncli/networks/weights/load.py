@@ -101,7 +101,7 @@ def _attempts(
     skipped.
     """
     slots = list(_keras_slots(backbone))
-    # Keras numbers the names it makes (`conv2d_7`) through a whole session, so the same network has other numbers.
+    # Keras numbers generated names (`conv2d_7`) throughout a session, so the same network can have other numbers.
     for model in stored:
         missing = {_stem_and_number(slot.layer.name)[0] for slot in slots if slot.layer.name not in model.by_name}
         by_name = {**model.by_name, **_renumbered(model.by_name, missing)}

@@ -38,7 +38,7 @@ MAX_LAYERS = 4_000
 MAX_NUMBER = 2**24
 """Maximum of any size, length or count; a flattened feature map has a few million values."""
 MAX_ACTIVATIONS = 2**27
-"""Values that an image may have, and that a layer may give for it on any machine: half a gigabyte."""
+"""Maximum number of values of an image, and of a layer's output for it: half a gigabyte."""
 
 _LAYERS = """
     Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense DepthwiseConv2D Dropout
@@ -100,7 +100,7 @@ def check_description(description: Any) -> None:
         _require(isinstance(name, str) and name not in names, "has a layer without a name of its own")
         _require(layer.get("class_name") != _TENSOR, f"describes a tensor in the place of the layer {name}")
         for source in _sources(layer):
-            # Keras would go through the list again and again until each layer has its inputs.
+            # Otherwise, Keras would process the list repeatedly until each layer has its inputs.
             _require(source in names, f"describes {name} before {str(source)[:80]}, whose output it takes")
         names.add(name)
     _check_pixels(layers)
@@ -182,7 +182,7 @@ def _build(description: Mapping[str, Any], weights_bytes: int) -> keras.Model:
     layers = description["config"]["layers"]
     settings = {**description["config"], "layers": [_trainable(layer) for layer in layers]}
     try:
-        with keras.StatelessScope(initialize_variables=False):  # variables have a shape in here, and no value
+        with keras.StatelessScope(initialize_variables=False):  # variables have a shape here, but no value
             described = {**description, "config": settings, "compile_config": None}
             model = keras.saving.deserialize_keras_object(described, safe_mode=True)
         _check_sizes(model, weights_bytes)
@@ -204,7 +204,7 @@ def _check_sizes(model: keras.Model, weights_bytes: int) -> None:
     declared = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in _variables_without_values())
     if declared > weights_bytes:
         raise ValueError(f"it declares {declared:,} bytes of weights, and its file has {weights_bytes:,}")
-    most = max(MAX_ACTIVATIONS, (available_bytes() or 0) // 4)  # float32: more could not be computed in this memory
+    most = max(MAX_ACTIVATIONS, (available_bytes() or 0) // 4)  # float32; larger models do not fit in this memory
     for node in nodes_in_order(model):
         for tensor in node.outputs:
             values = math.prod(size for size in tensor.shape if size is not None)
