@@ -42,6 +42,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return {**names, "printed": printed}
 
 
+@pytest.mark.slow
 def test_the_example_runs(example: dict[str, object]) -> None:
     """The example trains, predicts, fine-tunes, evaluates, loads, and prints the expected output."""
     run, deeper, printed = example["run"], example["deeper"], example["printed"]
@@ -54,6 +55,7 @@ def test_the_example_runs(example: dict[str, object]) -> None:
     assert deeper.folder.read_facts()["parent"] == str(run.path)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
     """Five epochs suffice to classify nine out of ten drawn images correctly."""
     run = example["run"]
@@ -62,6 +64,7 @@ def test_the_example_tells_cats_from_dogs(example: dict[str, object]) -> None:
     assert run.metrics["test"].top1 >= 0.9  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
     """The loaded Keras model and `predict` agree to 1e-5 in float32, and to 0.1 with a bfloat16 trunk."""
     model, deeper = example["model"], example["deeper"]
@@ -76,12 +79,12 @@ def test_the_model_gives_what_predict_gives(example: dict[str, object]) -> None:
     assert [scores["cats"], scores["dogs"]] == pytest.approx(expected.tolist(), abs=tolerance)
 
 
-def test_predict_raises_with_every_image_it_cannot_use(example: dict[str, object], tmp_path: Path) -> None:
+def test_predict_raises_with_every_image_it_cannot_use(tiny: Run, tmp_path: Path) -> None:
     """`cnncli.predict` raises one error that names all unusable images."""
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
 
     with pytest.raises(DataError) as caught:
-        cnncli.predict([tmp_path / "broken.jpg", tmp_path / "absent.jpg"], run=example["run"])  # type: ignore[arg-type]
+        cnncli.predict([tmp_path / "broken.jpg", tmp_path / "absent.jpg"], run=tiny)
 
     assert len(caught.value.problems) == 2
 

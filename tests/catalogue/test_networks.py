@@ -35,7 +35,7 @@ PUBLISHED_PARAMETERS = {
     "NASNetMobile": 5_326_716,
     "NASNetLarge": 88_949_818,
 }
-QUICK = {"MobileNet", "MobileNetV3Small"}
+QUICK = {"MobileNet"}
 APPLICATIONS = [info for info in NETWORKS.values() if info.module == "keras_applications"]
 
 
@@ -121,12 +121,18 @@ def test_the_weights_file_has_the_name_that_keras_uses(info: NetworkInfo) -> Non
         ("MobileNet", {"alpha": 0.75}, (150, 150), "mobilenet_7_5_224_tf_no_top.h5"),
         ("MobileNet", {"alpha": 1}, (160, 192), "mobilenet_1_0_224_tf_no_top.h5"),
         ("MobileNetV2", {"alpha": 0.35}, (96, 96), "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"),
-        ("MobileNetV2", {"alpha": 1}, (90, 90), "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
-        ("MobileNetV3Small", {"alpha": 0.75}, (64, 64), "weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5"),
+        pytest.param(
+            *("MobileNetV2", {"alpha": 1}, (90, 90)),
+            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("MobileNetV3Small", {"alpha": 0.75}, (64, 64)),
+            "weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5",
+            marks=pytest.mark.slow,
+        ),
         (
-            "MobileNetV3Small",
-            {"minimalistic": True},
-            (64, 64),
+            *("MobileNetV3Small", {"minimalistic": True}, (64, 64)),
             "weights_mobilenet_v3_small_minimalistic_224_1.0_float_no_top_v2.h5",
         ),
     ],

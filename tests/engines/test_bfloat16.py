@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,16 @@ from tests.support.parity import relative
 IMAGES = 4
 
 
-@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small"])
-def test_bfloat16_features_are_close_to_float32_features(name: str) -> None:
+NETWORKS = [
+    pytest.param("ConvNet", {"filters": [8, 16], "batch_norm": True}, id="ConvNet"),
+    *(pytest.param(name, {}, marks=pytest.mark.slow, id=name) for name in ("EfficientNetB0", "MobileNetV3Small")),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), NETWORKS)
+def test_bfloat16_features_are_close_to_float32_features(name: str, options: dict[str, Any]) -> None:
     """bfloat16 features equal float32 features within 5 %, even if the normalization statistics are weights."""
-    config = tiny_config(Path("unused"), backbone={"name": name, "weights": "none"})
+    config = tiny_config(Path("unused"), backbone={"name": name, "weights": "none", "options": options})
     classifier = build_classifier(config, 2)
     plain_keras.vary(classifier.model, 1)
     for layer in classifier.model.layers:

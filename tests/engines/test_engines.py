@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from cnncli.networks.cut import Cut, cut_classifier
 from cnncli.runtime.threads import workers
 from tests.support.drawing import tiny_config
 
+Build = Callable[[str, Any], Engine]
 BACKBONE = {"name": "MobileNetV2", "weights": "none", "options": {"alpha": 0.35}}
 BFLOAT16 = pytest.param(
     "bfloat16", marks=pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
@@ -41,17 +44,26 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (BATCH + 5, 32, 32, 3), dtype=np.uint8)
 
 
-def _engine(name: str, precision: Any, cut: Cut, folder: Path) -> Engine:
-    if name == "keras":
-        return KerasEngine(cut.trunk, precision)
-    convert_graph(cut.trunk, folder / "trunk.xml", pixels=True)
-    return OpenVinoEngine(folder / "trunk.xml", precision)
+@pytest.fixture(scope="module")
+def build(cut: Cut, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Return a function that builds each engine once, of a trunk that is converted once."""
+    graph = tmp_path_factory.mktemp("graph") / "trunk.xml"
+
+    @functools.cache
+    def engine(name: str, precision: Any) -> Engine:
+        if name == "keras":
+            return KerasEngine(cut.trunk, precision)
+        if not graph.exists():
+            convert_graph(cut.trunk, graph, pixels=True)
+        return OpenVinoEngine(graph, precision)
+
+    return engine
 
 
 @pytest.mark.parametrize("name", ["keras", "openvino"])
-def test_features_match_plain_keras(name: str, cut: Cut, pixels: np.ndarray, tmp_path: Path) -> None:
+def test_features_match_plain_keras(name: str, cut: Cut, pixels: np.ndarray, build: Build) -> None:
     """The float32 features of both engines match plain Keras for each tensor that crosses the cut, in order."""
-    features = _engine(name, "float32", cut, tmp_path).run([pixels])
+    features = build(name, "float32").run([pixels])
     assert cut.trunk is not None
     expected = [tensor.numpy() for tensor in cut.trunk([pixels.astype(np.float32)])]
 
@@ -62,11 +74,9 @@ def test_features_match_plain_keras(name: str, cut: Cut, pixels: np.ndarray, tmp
 
 @pytest.mark.parametrize("precision", ["float32", BFLOAT16])
 @pytest.mark.parametrize("name", ["keras", "openvino"])
-def test_features_do_not_depend_on_neighbors(
-    name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
-) -> None:
+def test_features_do_not_depend_on_neighbors(name: str, precision: str, pixels: np.ndarray, build: Build) -> None:
     """The features of an image are bit-identical whatever its position and the other images in the batch."""
-    engine = _engine(name, precision, cut, tmp_path)
+    engine = build(name, precision)
     order = np.random.default_rng(1).permutation(len(pixels))
     straight, shuffled = engine.run([pixels]), engine.run([pixels[order]])
 
@@ -104,11 +114,9 @@ def test_batches_are_padded() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", BFLOAT16])
 @pytest.mark.parametrize("name", ["keras", "openvino"])
-def test_many_threads_can_run_an_engine(
-    name: str, precision: str, cut: Cut, pixels: np.ndarray, tmp_path: Path
-) -> None:
+def test_many_threads_can_run_an_engine(name: str, precision: str, pixels: np.ndarray, build: Build) -> None:
     """More threads than requests can run an engine at once, with the same bits as a single thread."""
-    engine = _engine(name, precision, cut, tmp_path)
+    engine = build(name, precision)
     alone = engine.run([pixels])
     parts = [np.arange(start, start + 5) for start in range(len(pixels) - 4)]
     with ThreadPoolExecutor(4 * engine.streams) as pool:
@@ -120,9 +128,9 @@ def test_many_threads_can_run_an_engine(
 
 
 @pytest.mark.skipif(workers() > MAX_STREAMS, reason="more cores than streams")
-def test_each_request_is_computed_by_one_core(cut: Cut, tmp_path: Path) -> None:
+def test_each_request_is_computed_by_one_core(build: Build) -> None:
     """Each request uses one thread, so that features do not depend on the number of cores."""
-    engine = _engine("openvino", "float32", cut, tmp_path)
+    engine = build("openvino", "float32")
 
     assert (engine.streams, engine.identity["threads"]) == (workers(), 1)
 

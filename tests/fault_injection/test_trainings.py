@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = {"kill": 2, "signals": 1, "crash-points": 1, "failing-disk": 1, "one-run": 1, "one-cache": 1, "segments": 3}
+QUICK = {"kill": 1, "signals": 1, "crash-points": 1, "failing-disk": 1}
 THOROUGH = {
     "kill": 20,
     "ten-kills": 2,
     "signals": 6,
+    "crash-points": 2,
     "incomplete-state": 1,
     "backup-and-restore": 1,
     "failing-disk": 6,
@@ -45,7 +46,7 @@ def failed(tries: Mapping[str, int], results: Mapping[str, str]) -> list[str]:
 
 
 @pytest.mark.first
-@pytest.mark.timeout(1200)  # a minute on an idle machine
+@pytest.mark.timeout(1200)  # half a minute on an idle machine
 def test_a_few_tries_of_each_fault_pass(tmp_path: Path) -> None:
     """Runs that were killed, stopped or starved of disk space end with the same result as undisturbed runs."""
     assert failed(QUICK, run_faults(QUICK, tmp_path)) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from tests.support import parity, plain_keras
 from tests.support.parity import CASES, Case
 
 FORMS = (".weights.h5", ".keras", ".h5 (weights)", ".h5 (model)")
-SLOW = ("VGG16", "DenseNet121", "Xception")
-TINY = replace(CASES["MobileNetV2"], side=32)
+SLOW = ("MobileNetV2", "VGG16", "DenseNet121", "Xception")
+TINY = CASES["MobileNet"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _differences(case: Case, weights: Path, folder: Path, engine: Any, base: Any
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_features_and_logits_equal_plain_keras(engine: str, written: Callable[[Case], Written], plain: Any) -> None:
-    """From a weights file and raw pixels, MobileNetV2 matches Keras within 1e-4 of the largest value in float32."""
+    """From a weights file and raw pixels, MobileNet matches Keras within 1e-4 of the largest value in float32."""
     network = written(TINY)
     assert max(_differences(TINY, network.files[".weights.h5"], network.folder, engine, plain)) < 1e-4
 
@@ -77,13 +77,11 @@ def test_every_form_of_weights_is_read_as_keras_reads_it(
     ours = [weight.numpy() for layer in bench.classifier.backbone_layers for weight in getattr(layer, "weights", ())]
     theirs = [weight.numpy() for layer in plain.layers for weight in layer.weights]
 
-    assert len(ours) == len(theirs) > 200
+    assert len(ours) == len(theirs) > 100
     assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("pooling", "output_layer"), [("avg", "block_6_depthwise"), ("max", None), ("flatten", "block_6_depthwise")]
-)
+@pytest.mark.parametrize(("pooling", "output_layer"), [("avg", "conv_dw_6"), ("max", None), ("flatten", "conv_dw_6")])
 def test_poolings_and_output_layers_are_keras_own(
     pooling: str, output_layer: str | None, written: Callable[[Case], Written], plain: Any
 ) -> None:

@@ -22,9 +22,9 @@ def _backbone(name: str, side: int = 32, **settings: Any) -> Any:
     ("name", "options", "side"),
     [
         ("MobileNet", {"alpha": 0.25}, 32),
-        ("MobileNetV3Small", {"minimalistic": True}, 32),
+        pytest.param("MobileNetV3Small", {"minimalistic": True}, 32, marks=pytest.mark.slow),
         ("ConvNet", {"filters": [4, 4]}, 32),
-        ("EfficientNetLite0", {}, 32),
+        pytest.param("EfficientNetLite0", {}, 32, marks=pytest.mark.slow),
         pytest.param("InceptionV3", {}, 75, marks=pytest.mark.slow),
         pytest.param("ConvNeXtTiny", {}, 32, marks=pytest.mark.slow),
         pytest.param("EfficientNetV2S", {}, 32, marks=pytest.mark.slow),

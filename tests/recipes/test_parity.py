@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,14 @@ RESIDUAL = {
 RUNS: Mapping[str, Mapping[str, Any]] = {
     "residual": RESIDUAL,
     "grayscale": {"data": {"color": "grayscale"}, "head": {"activation": "sigmoid"}, "engine": "keras"},
-    "oblong": {"data": {"image_size": (32, 40), "fit": "crop"}, "head": {"activation": "linear"}},
+    "oblong": {
+        "data": {"image_size": (32, 40), "fit": "crop"},
+        "head": {"activation": "linear"},
+        "training": {"epochs": 1, "stages": [{"name": "head"}, {"name": "top", "unfreeze": 1}]},
+    },
 }
+TIERS = {"default": ("grayscale", "oblong"), "slow": ("residual",)}
+NAMES = [*TIERS["default"], *(pytest.param(name, marks=pytest.mark.slow) for name in TIERS["slow"])]
 BARE_KERAS = """
 import json, sys
 import keras, numpy as np
@@ -70,12 +76,24 @@ class Found:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Found]:
-    """Train all runs, and predict with all of them in one bare Keras process."""
-    folder = tmp_path_factory.mktemp("parity")
+def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Found]:
+    """Return a function that trains a run, along with all others of its tier."""
+    done: dict[str, Found] = {}
+
+    def find(name: str) -> Found:
+        if name not in done:
+            names = next(names for names in TIERS.values() if name in names)
+            done.update(_find(names, tmp_path_factory.mktemp("parity")))
+        return done[name]
+
+    return find
+
+
+def _find(names: Sequence[str], folder: Path) -> Mapping[str, Found]:
+    """Train runs, and predict with all of them in one bare Keras process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNCLI_CACHE", str(folder / "cache"))
-        runs = {name: _train(name, folder) for name in RUNS}
+        runs = {name: _train(name, folder) for name in names}
     work = []
     for name, run in runs.items():
         predictor, files = load_predictor(run.folder.engine, run.folder.model), _files(folder, name)
@@ -122,27 +140,27 @@ def _predicted(found: Found, paths: list[Path]) -> NDArray[np.float64]:
     return np.array([[one[label] for label in classes] for one in named])
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_bare_keras_gives_the_probabilities_of_predict(name: str, found: Mapping[str, Found]) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_bare_keras_gives_the_probabilities_of_predict(name: str, find: Callable[[str], Found]) -> None:
     """`model.keras` in a new process gives the same probabilities for the decoder's pixels."""
-    one = found[name]
+    one = find(name)
     assert np.ptp(one.bare, axis=0).max() > 1e-3, "images that look alike would prove nothing"
     np.testing.assert_allclose(_predicted(one, one.paths), one.bare, atol=FLOAT32)
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_one_image_gets_what_it_gets_among_many(name: str, found: Mapping[str, Found]) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_one_image_gets_what_it_gets_among_many(name: str, find: Callable[[str], Found]) -> None:
     """An image gets the same probabilities whether it is predicted alone or in a batch."""
-    one = found[name]
+    one = find(name)
     np.testing.assert_allclose(_predicted(one, one.paths[-1:]), _predicted(one, one.paths)[-1:], atol=FLOAT32)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", NAMES)
 def test_evaluate_scores_stored_features_as_predict_scores_images(
-    name: str, found: Mapping[str, Found], tmp_path: Path
+    name: str, find: Callable[[str], Found], tmp_path: Path
 ) -> None:
     """`evaluate` gives each image's probabilities, and the loss that the run reported for its test split."""
-    one = found[name]
+    one = find(name)
     spec, store = one.predictor.spec, FeatureStore(tmp_path)
     (features,), _ = extract(
         FeatureSet(Extraction(one.predictor.trunk, spec.trunk, spec.pixels), one.rows), store, CONSOLE
@@ -156,8 +174,9 @@ def test_evaluate_scores_stored_features_as_predict_scores_images(
     assert reported.top1 == np.mean(one.bare.argmax(axis=1) == labels)
 
 
-def test_a_cut_inside_a_block_was_among_them(found: Mapping[str, Found]) -> None:
+@pytest.mark.slow
+def test_a_cut_inside_a_block_was_among_them(find: Callable[[str], Found]) -> None:
     """In one of the runs, two tensors crossed the cut."""
-    stages = json.loads(found["residual"].run.folder.stages.read_text())
+    stages = json.loads(find("residual").run.folder.stages.read_text())
     assert len(stages[-1]["crossing"]) == 2
     assert stages[-1]["trained_layers"][0] == "block_15_project"

@@ -339,6 +339,7 @@ def test_a_run_of_an_earlier_version_needs_no_second_config(stopped: RunFolder) 
     assert stopped.read_facts()["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_the_same_training_comes_out_the_same_from_a_cold_and_a_warm_cache(
     data: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

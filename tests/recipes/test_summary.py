@@ -11,7 +11,7 @@ from cnncli.recipes.summary import summarize_backbone, summarize_config
 from tests.support.drawing import draw_dataset, tiny_config
 
 
-@pytest.mark.parametrize(("wanted", "rescalings"), [("imagenet", 2), ("none", 1)])
+@pytest.mark.parametrize(("wanted", "rescalings"), [("imagenet", 2), pytest.param("none", 1, marks=pytest.mark.slow)])
 def test_efficientnet_has_a_layer_more_with_imagenet_weights(
     wanted: str, rescalings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

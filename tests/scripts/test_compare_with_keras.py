@@ -31,6 +31,7 @@ def _printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[l
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
 
+@pytest.mark.slow
 def test_predictions_of_a_run_agree(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Probabilities of `predict`, `evaluate` and Keras without cnncli differ by less than 1e-5."""
     heading, row = _printed(["predictions", str(run)], capsys)

@@ -60,6 +60,7 @@ class Case:
 CASES = {
     case.name: case
     for case in (
+        Case("MobileNet", 32, 4, 1e-3, {"alpha": 0.25}),
         Case("MobileNetV2", 64, 4, 1e-3, {"alpha": 0.35}),
         Case("VGG16", 64, 3, 3e-3),
         Case("DenseNet121", 64, 4, 1e-3),

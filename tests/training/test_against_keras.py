@@ -15,8 +15,8 @@ from tests.support import parity, plain_keras
 from tests.support.parity import CASES, Bench, Case, Steps
 from tests.training.contexts import train_in
 
-TINY = replace(CASES["MobileNetV2"], side=32)
-SLOW = ("VGG16", "DenseNet121", "Xception")
+TINY = CASES["MobileNet"]
+SLOW = ("MobileNetV2", "VGG16", "DenseNet121", "Xception")
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,7 @@ def test_training_from_scratch_takes_the_steps_of_plain_keras(tiny: Path) -> Non
         np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4, err_msg=found.path)
 
 
+@pytest.mark.slow
 def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path, tiny_base: Any, tmp_path: Path) -> None:
     """After four epochs of three steps, the losses of each epoch and the final head equal Keras's."""
     bench = _bench(TINY, tiny)

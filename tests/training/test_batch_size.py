@@ -159,6 +159,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_too_large_ends_in_one_line(tmp_path: Path) -> None:
     """With 600 MB left, 100 images of 256 px in 128 channels exit with code 2 and name the setting to change."""
     data = draw_dataset(tmp_path / "data", train=50, validation=1, test=1)

@@ -22,6 +22,10 @@ from cnncli.training.steps import TrainStep
 RNG = np.random.default_rng(0)
 MIXUP, CUTMIX, BOTH = Mixing(0.4, 0.0, 0), Mixing(0.0, 1.0, 0), Mixing(0.4, 1.0, 0)
 HEADS = [("softmax", 4), ("softmax", 2), ("sigmoid", 2), ("sigmoid", 3), ("linear", 3)]
+TRAINED = [
+    pytest.param(*head, marks=[] if head in (("softmax", 4), ("sigmoid", 2)) else pytest.mark.slow) for head in HEADS
+]
+"""Heads of tests that train, most of them in the slow tier."""
 
 
 def logits_and_labels(activation: str, classes: int, images: int = 7) -> tuple[Any, MixedLabels]:
@@ -217,7 +221,7 @@ def _weights_after(trainer: TrainStep, batches: Any) -> list[np.ndarray]:
     return trainer.weights()
 
 
-@pytest.mark.parametrize(("activation", "classes"), HEADS)
+@pytest.mark.parametrize(("activation", "classes"), TRAINED)
 def test_steps_with_a_ratio_of_1_are_plain_steps_bit_for_bit(activation: str, classes: int) -> None:
     """The compiled steps of both objectives give the same weights."""
     features = RNG.normal(size=(12, 5)).astype(np.float32)
@@ -233,7 +237,7 @@ def test_steps_with_a_ratio_of_1_are_plain_steps_bit_for_bit(activation: str, cl
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("activation", "classes"), HEADS)
+@pytest.mark.parametrize(("activation", "classes"), TRAINED)
 def test_mixed_steps_are_kerass_steps_on_soft_labels(activation: str, classes: int) -> None:
     """An epoch of MixUp gives the weights of `train_on_batch` with the same mixed features and labels."""
     keras = import_keras()

@@ -198,7 +198,10 @@ def test_resuming_reports_stage_epoch_and_step(data: Path, tmp_path: Path, caplo
     assert "training-resumed" in codes_in(caplog)
 
 
-@pytest.mark.parametrize("zeroed", ["optimizer/", "random/", "weight/", "best/"])
+SLOW_PARTS = [pytest.param(part, marks=pytest.mark.slow) for part in ("random/", "weight/", "best/")]
+
+
+@pytest.mark.parametrize("zeroed", ["optimizer/", *SLOW_PARTS])
 def test_a_state_that_lacks_something_ends_elsewhere(
     data: Path, tmp_path: Path, zeroed: str, whole: Ended, killed: Path
 ) -> None:

@@ -189,8 +189,12 @@ RANDOM: dict[str, Any] = {"horizontal_flip": True, "rotation_range": 20.0, "rand
     "settings",
     [
         pytest.param({"augmentation": {**RANDOM, "views": 3}, "head": {"layers": [{"dropout": 0.5}]}}, id="views"),
-        pytest.param({"augmentation": {"horizontal_flip": True, "views": "fresh"}}, id="fresh through the trunk"),
-        pytest.param({"mode": "from-scratch", "augmentation": {**RANDOM, "cutmix": 1.0}}, id="from scratch"),
+        pytest.param({"augmentation": {"horizontal_flip": True, "views": "fresh"}}, id="fresh", marks=pytest.mark.slow),
+        pytest.param(
+            {"mode": "from-scratch", "augmentation": {**RANDOM, "cutmix": 1.0}},
+            id="from scratch",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_same_config_gives_the_same_weights(train: Train, settings: Any, tmp_path: Path) -> None:
@@ -372,7 +376,7 @@ def test_a_head_learns_in_float32(train: Train, tmp_path: Path) -> None:
     assert (graph.choice.precision, graph.precision) == ("bfloat16", "float32")
 
 
-@pytest.mark.parametrize("views", [3, "fresh"])
+@pytest.mark.parametrize("views", [3, pytest.param("fresh", marks=pytest.mark.slow)])
 def test_the_same_weights_come_out_where_features_do_not_fit(train: Train, tmp_path: Path, views: Any) -> None:
     """Cached features, cached pixels, and images decoded in every epoch give the same weights."""
     pixels = (24 + 12) * 32 * 32 * 3
@@ -515,6 +519,7 @@ def test_a_stage_makes_room_for_the_next(data: Path, tmp_path: Path, caplog: pyt
     assert [key.size_bytes for key in left] == sizes[1:]
 
 
+@pytest.mark.slow
 def test_random_layers_start_from_a_keyed_state(data: Path) -> None:
     """A backbone's own dropout starts from a keyed state; its config has no seed, so two processes would differ."""
     config = tiny_config(data, backbone={"name": "EfficientNetB0", "weights": "none"})

@@ -115,7 +115,7 @@ def _nothing_left() -> bool:
     return not folder.exists() or list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("manner", ["whole", "without length"])
+@pytest.mark.parametrize("manner", ["whole", pytest.param("without length", marks=pytest.mark.slow)])
 def test_download_gives_the_features_of_plain_keras(manner: str, server: Server, published: tuple[bytes, Any]) -> None:
     """The file is downloaded once to Keras's folder, under Keras's name, and reused afterwards."""
     server.content, expected = published
@@ -139,7 +139,10 @@ def test_progress_keeps_away_from_stdout(
     assert f"{server.url}{MOBILENET}" in line
 
 
-@pytest.mark.parametrize("manner", ["cut off", "reset", "dropped"])
+SLOW = [pytest.param(manner, marks=pytest.mark.slow) for manner in ("reset", "dropped")]
+
+
+@pytest.mark.parametrize("manner", ["cut off", *SLOW])
 def test_download_that_broke_off_leaves_nothing_and_works_the_next_time(
     manner: str, server: Server, published: tuple[bytes, Any]
 ) -> None:
