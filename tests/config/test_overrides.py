@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.config.overrides import FOLDERS, assign, parse_environment, parse_overrides, variable_notes
@@ -230,7 +230,6 @@ def test_a_path_of_raw_bytes_is_used_unchanged(folder: Path) -> None:
     assert load("", "data.path=caf\udce9").data.path == folder / "caf\udce9"
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     key=st.lists(st.sampled_from(["data", "head", "layers", "0", "7", "seed", "x", ""]), min_size=1, max_size=4),
     value=st.text(max_size=10),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cnncli.config.fields import all_settings
@@ -285,7 +285,6 @@ TREES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @example(tree={"name": {"\n": None}})
 @given(tree=st.dictionaries(st.sampled_from(list(Config.model_fields)), TREES, max_size=6))
 def test_no_settings_break_the_reader(tree: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from jsonschema import Draft202012Validator
 
 from cnncli.config.reader import config_from_mapping
@@ -39,7 +39,6 @@ def test_schema_offers_choices_and_defaults() -> None:
     assert "momentum" in groups["OptimizerConfig"]["properties"]
 
 
-@settings(max_examples=30, deadline=None)
 @given(mapping=configs())
 def test_schema_accepts_every_valid_config(mapping: dict[str, Any]) -> None:
     """The schema accepts every valid config, both as written and with all its settings resolved."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cnncli.config.reader import config_from_mapping, load_config, load_resolved
@@ -22,7 +22,6 @@ def resolve(mapping: dict[str, Any]) -> Config:
     return config_from_mapping(mapping, environment={}, check_paths=False)
 
 
-@settings(max_examples=100, deadline=None)
 @given(mapping=configs())
 def test_dumped_config_reads_back_equal(mapping: dict[str, Any], tmp_path_factory: Any) -> None:
     """Any config that is written to a file reads back as an equal config, which is written as the same text."""
@@ -37,7 +36,6 @@ def test_dumped_config_reads_back_equal(mapping: dict[str, Any], tmp_path_factor
     ]
 
 
-@settings(max_examples=30, deadline=None)
 @given(mapping=configs())
 def test_resolved_settings_read_back_equal(mapping: dict[str, Any]) -> None:
     """The nested dictionaries that `settings_of` returns are read as an equal config."""
@@ -45,7 +43,6 @@ def test_resolved_settings_read_back_equal(mapping: dict[str, Any]) -> None:
     assert resolve(settings_of(config)) == config
 
 
-@settings(max_examples=300, deadline=None)
 @example(text="\x85")  # PyYAML by itself loses this line break
 @given(text=TEXTS | st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives_in_a_value(text: str) -> None:

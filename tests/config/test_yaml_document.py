@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cnncli.config.tree import Origin, raise_all
@@ -194,7 +194,6 @@ def test_file_that_cannot_be_read_is_one_problem(folder: Path, name: str, code: 
     assert caught.value.facts["hint"] == hint
 
 
-@settings(max_examples=300, deadline=None)
 @example(text="? ")
 @example(text="!!set {a}")
 @example(text="&a [*a]")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.config.reader import load_config
@@ -108,7 +108,6 @@ def test_special_images_add_a_setting_or_a_comment(
     assert words not in template_for(report(), "images")
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     path=st.text(min_size=1),
     counts=st.dictionaries(

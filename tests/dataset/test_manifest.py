@@ -55,7 +55,7 @@ def test_splits_counts_and_labels_describe_the_images() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rows, max_size=8))
 def test_any_file_name_survives_the_csv(tmp_path: Path, found: list[ImageRecord]) -> None:
     """Any file name, even with quotes, line breaks or invalid UTF-8, is read back unchanged from the CSV file."""

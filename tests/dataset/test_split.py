@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from fractions import Fraction
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.dataset.duplicates import inseparable
@@ -61,7 +61,6 @@ def test_counts_add_up_and_are_off_by_less_than_one(n: int, wanted: dict[str, fl
     assert abs(counts["train"] - (n - sum(exact.values()))) < 1 + topped_up
 
 
-@settings(deadline=None)
 @given(images, fractions_of_splits, st.integers(0, 2**40))
 def test_equal_files_stay_together_and_counts_are_exact(
     found: list[tuple[str, str]], wanted: dict[str, float], seed: int
@@ -81,7 +80,6 @@ def test_equal_files_stay_together_and_counts_are_exact(
                 assert counts[label, name] <= count
 
 
-@settings(deadline=None)
 @given(images, st.randoms(use_true_random=False), st.integers(0, 2**40))
 def test_order_does_not_matter(found: list[tuple[str, str]], random: object, seed: int) -> None:
     """The split of each image does not depend on the order in which images are listed."""
@@ -91,7 +89,6 @@ def test_order_does_not_matter(found: list[tuple[str, str]], random: object, see
     assert Counter(zip(shuffled, split(shuffled, FRACTIONS, seed), strict=True)) == before
 
 
-@settings(deadline=None)
 @given(st.integers(3, 400), st.integers(1, 10), st.integers(0, 10**9))
 def test_added_images_move_few_existing_ones(n: int, added: int, seed: int) -> None:
     """Each added image changes the split of at most two existing images, one at each boundary between splits."""
@@ -137,7 +134,6 @@ def test_a_known_split_never_changes() -> None:
     assert "".join(name[1] for name in split(found, FRACTIONS, 0)) == "arrearraeerrrrrrrrrr"
 
 
-@settings(deadline=None)
 @given(
     images,
     st.lists(st.tuples(st.integers(0, 119), st.integers(0, 119)), max_size=30),

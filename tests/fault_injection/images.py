@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cnncli.cli import data, main
+from cnncli.cli import app, data, main
+from cnncli.config import schema
 from cnncli.dataset import build, fix_splits
 from cnncli.errors import EXIT_DONE, EXIT_USER, ImageError
 from cnncli.images.decode import PixelSpec, decode
@@ -31,7 +32,7 @@ SPECS = (
 )
 """Pixel specs that take different ways through the decoder."""
 
-IMPORTED_ONCE = (data, build, fix_splits)
+IMPORTED_ONCE = (app, data, schema, build, fix_splits)
 """Lazy imports of the command, done once by the parent of all children."""
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", "")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import PIL
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -63,7 +63,6 @@ def test_each_fit_equals_pillows_own(fit: Any, size: tuple[int, int]) -> None:
 
 @given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([(224, 224), (64, 64), (160, 160), (96, 128)]))
 @example(500, 374, (224, 224))
-@settings(deadline=None, max_examples=60)
 def test_crop_takes_an_image_of_any_size(width: int, height: int, size: tuple[int, int]) -> None:
     """For any image size, cropping gives the same pixels as `ImageOps.fit`; rounding never moves the box outside."""
     image = Image.effect_noise((width, height), 60).convert("RGB")

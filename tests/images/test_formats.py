@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
@@ -219,7 +219,6 @@ def test_permission_denied_is_transient(tmp_path: Path, monkeypatch: pytest.Monk
     assert verify(path, 10**6).is_transient
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.integers(0, 2**32), st.integers(1, 40))
 def test_damage_never_raises_another_exception(kind: str, seed: int, flips: int) -> None:
     """Flipped bits lead to pixels of the right shape or to an `ImageError`, as in verification."""

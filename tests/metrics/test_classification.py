@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
@@ -132,7 +132,6 @@ def test_scores_that_are_not_numbers_are_an_error(bad: float) -> None:
     assert (caught.value.code, caught.value.facts["received"]) == ("metrics-not-finite", 1)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(2, 8), st.integers(1, 30))
 def test_metrics_agree_with_each_other(data: st.DataObject, classes: int, n: int) -> None:
     """The metrics are consistent with each other, also with ties."""
@@ -152,7 +151,6 @@ def test_metrics_agree_with_each_other(data: st.DataObject, classes: int, n: int
         assert ours.top1 <= ours.top5 <= 1
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.permutations(range(5)), st.integers(0, 1000))
 def test_metrics_follow_the_names_of_the_classes(order: list[int], seed: int) -> None:
     """Reordering the classes does not change the metrics of a class name."""

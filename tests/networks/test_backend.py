@@ -17,19 +17,29 @@ def _run(code: str, home: Path, **environment: str) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=settings, check=False)
 
 
-def test_settings_of_the_user_do_not_change_the_backend(tmp_path: Path) -> None:
-    """Despite keras.json and KERAS_BACKEND, Keras uses TensorFlow, channels last, float32, deterministic operations."""
-    told = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 1e-7}
-    (tmp_path / "keras.json").write_text(json.dumps(told))
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """Import Keras in the background of a process with other settings, which writes to stderr meanwhile."""
+    home = tmp_path_factory.mktemp("home")
+    changed = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 1e-7}
+    (home / "keras.json").write_text(json.dumps(changed))
     code = (
-        "from cnncli.networks.backend import import_keras; keras = import_keras(); import tensorflow as tf;"
-        "from tensorflow.python.framework.config import is_op_determinism_enabled;"
-        "print(keras.config.backend(), keras.config.image_data_format(), keras.config.floatx(),"
-        " is_op_determinism_enabled())"
+        "import sys, os, threading, time\n"
+        "from cnncli.networks import backend\n"
+        "backend.import_keras_meanwhile()\n"
+        "while not (sys.stderr.fileno() != 2 or 'keras' in sys.modules): time.sleep(0.001)\n"
+        "print('said', file=sys.stderr); os.write(2, b'native line\\n')\n"
+        "keras = backend.import_keras(); print('after', file=sys.stderr); print(sys.stderr is sys.__stderr__)\n"
+        "from tensorflow.python.framework.config import is_op_determinism_enabled\n"
+        "print(keras.config.backend(), keras.config.image_data_format(), keras.config.floatx())\n"
+        "print(is_op_determinism_enabled())"
     )
-    done = _run(code, tmp_path, KERAS_BACKEND="torch")
-    assert done.stdout.strip() == "tensorflow channels_last float32 True"
-    assert done.stderr == ""
+    return _run(code, home, KERAS_BACKEND="torch")
+
+
+def test_settings_of_the_user_do_not_change_the_backend(imported: subprocess.CompletedProcess[str]) -> None:
+    """Despite keras.json and KERAS_BACKEND, Keras uses TensorFlow, channels last, float32, deterministic operations."""
+    assert imported.stdout.splitlines()[1:] == ["tensorflow channels_last float32", "True"]
 
 
 def test_another_backend_that_was_imported_before_is_an_error(tmp_path: Path) -> None:
@@ -44,19 +54,10 @@ def test_another_backend_that_was_imported_before_is_an_error(tmp_path: Path) ->
     assert done.stdout.strip() == "engine-keras-backend jax"
 
 
-def test_python_may_write_to_stderr_while_keras_is_imported(tmp_path: Path) -> None:
+def test_python_may_write_to_stderr_while_keras_is_imported(imported: subprocess.CompletedProcess[str]) -> None:
     """During the import, output of TensorFlow's native code is suppressed, but messages of other threads are not."""
-    code = (
-        "import sys, os, threading, time\n"
-        "from cnncli.networks import backend\n"
-        "backend.import_keras_meanwhile()\n"
-        "while not (sys.stderr.fileno() != 2 or 'keras' in sys.modules): time.sleep(0.001)\n"
-        "print('said', file=sys.stderr); os.write(2, b'native line\\n')\n"
-        "backend.import_keras(); print('after', file=sys.stderr); print(sys.stderr is sys.__stderr__)"
-    )
-    done = _run(code, tmp_path)
-
-    assert (done.stdout, done.stderr) == ("True\n", "said\nafter\n")
+    assert imported.stdout.startswith("True\n")
+    assert imported.stderr == "said\nafter\n"
 
 
 def test_no_line_is_lost_when_stderr_is_turned(tmp_path: Path) -> None:

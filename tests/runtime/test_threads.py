@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.runtime.threads import batched, map_ordered
@@ -49,7 +49,6 @@ def test_an_error_is_raised_in_place_of_its_result() -> None:
         next(results)
 
 
-@settings(deadline=None)
 @given(items=st.lists(st.integers()), size=st.integers(1, 7))
 def test_batches_hold_every_item_once(items: list[int], size: int) -> None:
     """Batches keep the order, and all batches but the last are full."""
