@@ -115,7 +115,9 @@ def test_evaluate_keeps_to_the_cap_of_this_machine(run: Run, tmp_path: Path, mon
     assert list_cache(tmp_path).features == ()
 
 
-@pytest.mark.parametrize("is_warm", [True, False], ids=["stored", "empty cache"])
+@pytest.mark.parametrize(
+    "is_warm", [pytest.param(True, id="stored"), pytest.param(False, id="empty cache", marks=pytest.mark.slow)]
+)
 def test_evaluate_names_the_images_that_are_no_longer_those_of_the_run(
     is_warm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,7 +358,12 @@ def test_a_failed_training_leaves_a_run_that_says_so(data: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("color", "activation", "classes"),
-    [("grayscale", "softmax", 2), ("rgb", "sigmoid", 2), ("rgb", "sigmoid", 3), ("rgb", "linear", 6)],
+    [
+        ("grayscale", "softmax", 2),
+        pytest.param("rgb", "sigmoid", 2, marks=pytest.mark.slow),
+        pytest.param("rgb", "sigmoid", 3, marks=pytest.mark.slow),
+        ("rgb", "linear", 6),
+    ],
 )
 def test_colors_heads_and_numbers_of_classes(tmp_path: Path, color: str, activation: str, classes: int) -> None:
     """Training, evaluation and prediction agree for each combination; more than five classes have a top-5 accuracy."""

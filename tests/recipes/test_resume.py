@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cnncli.config.overrides import read_epochs
+from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.errors import ConfigError, DataError, RunError
 from cnncli.recipes.resume import newest_unfinished, resume
@@ -270,21 +271,32 @@ def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monk
         resume(stopped, CONSOLE)
 
 
-def test_another_machine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+def _resume_until_training(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resume a run, and interrupt it before the first step."""
+    monkeypatch.setattr("cnncli.recipes.resume.train_run", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        resume(run, CONSOLE)
+
+
+def test_another_machine_is_a_warning(
+    stopped: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A warning reports that the processor or number of threads differs, so the last bits may differ."""
     environment = json.loads(stopped.environment.read_text())
     environment["cpu"]["threads"] = -1
     stopped.environment.write_text(json.dumps(environment))
-    resume(stopped, CONSOLE)
+    _resume_until_training(stopped, monkeypatch)
 
     assert message_in(caplog, "run-machine-differs").facts["changes"][0].startswith("threads was -1")
 
 
-def test_another_engine_is_a_warning(stopped: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_engine_is_a_warning(
+    stopped: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A warning reports that the engine that `auto` selected at the start is no longer available."""
     facts = json.loads(stopped.facts.read_text())
     stopped.facts.write_text(json.dumps({**facts, "began_on": "keras bfloat16"}))
-    resume(stopped, CONSOLE)
+    _resume_until_training(stopped, monkeypatch)
 
     (change,) = message_in(caplog, "run-machine-differs").facts["changes"]
     assert change.startswith("engine was keras bfloat16, is ")
@@ -331,12 +343,14 @@ def test_the_checkpoint_before_a_damaged_one_is_used(stopped: RunFolder, finishe
     assert _ended(stopped) == _ended(finished)
 
 
-def test_a_run_of_an_earlier_version_needs_no_second_config(stopped: RunFolder) -> None:
+def test_a_run_of_an_earlier_version_needs_no_second_config(
+    stopped: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a second config, the run's config is used without a comparison."""
     stopped.initial_config.unlink()
-    resume(stopped, CONSOLE)
+    _resume_until_training(stopped, monkeypatch)
 
-    assert stopped.read_facts()["state"] == "finished"
+    assert load_resolved(stopped.initial_config) == load_resolved(stopped.config)
 
 
 @pytest.mark.slow

@@ -173,7 +173,7 @@ def test_a_cap_evicts_first_what_no_run_uses(data: Path, tmp_path: Path, caplog:
     assert message_in(caplog, "cache-evicted") in run.log.read_text()
 
 
-@pytest.mark.parametrize("first", ["train", "evaluate"])
+@pytest.mark.parametrize("first", ["train", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_features_are_listed_by_the_names_of_their_network_and_cut(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
