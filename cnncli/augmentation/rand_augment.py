@@ -54,6 +54,7 @@ class RandAugment(Operation):
 
     rand_augment: RandAugmentConfig | None = None
     """RandAugment, after the operations above and before noise and erasing; {}: 2 operations with magnitude 9."""
+    description = "RandAugment {rand_augment.num_ops} × magnitude {rand_augment.magnitude:g}"
 
     def draw(self, random: ViewRandom) -> Sequence[Step]:
         """Draw the operations with their signs, except those that change nothing."""
@@ -69,11 +70,6 @@ class RandAugment(Operation):
             elif kind in MOVES and strength:
                 steps.append(AffineStep(partial(move, kind=kind, amount=MOVES[kind] * strength), "corner"))
         return steps
-
-    def describe(self) -> str:
-        """Describe the number of operations and the magnitude."""
-        policy = self.rand_augment
-        return f"RandAugment {policy.num_ops} × magnitude {policy.magnitude:g}" if policy else ""
 
 
 def change(pixels: Pixels, kind: str, strength: float) -> Pixels:

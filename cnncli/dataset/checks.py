@@ -185,8 +185,8 @@ def uneven_classes(dataset: Dataset) -> Iterator[Issue]:
             yield warning("data-uneven-classes", dataset.found.root, split=split, **facts)
 
 
-def class_distributions(dataset: Dataset) -> Iterator[Issue]:
-    """Yield splits whose class fractions differ from train by a large ratio that chance does not explain.
+def splits_unlike_train(dataset: Dataset) -> Iterator[Issue]:
+    """Yield splits that have clearly more images than train, or class fractions that differ by more than chance.
 
     The standard error is that of a difference of two binomial fractions. No warning is given if, for example, a class
     with 1 % in a split of 100 images is absent from 2,000 training images.
@@ -206,14 +206,6 @@ def class_distributions(dataset: Dataset) -> Iterator[Issue]:
                 odd[label] = f"{fraction:.0%} vs. {expected:.0%}"
         if odd:
             yield warning("data-class-distribution", dataset.found.root, split=split, fractions=odd, n=len(odd))
-
-
-def swapped_splits(dataset: Dataset) -> Iterator[Issue]:
-    """Yield splits with clearly more images than train."""
-    (_, training), *others = dataset.counts().items()
-    n_training = sum(training.values())
-    for split, counts in others:
-        n = sum(counts.values())
         if n_training and n > SWAPPED_RATIO * n_training:
             yield warning("data-splits-swapped", dataset.found.root, split=split, n=n, n_train=n_training)
 
@@ -238,8 +230,7 @@ SPLIT_CHECKS: tuple[Check, ...] = (
     similar_images,
     few_images,
     uneven_classes,
-    class_distributions,
-    swapped_splits,
+    splits_unlike_train,
 )
 """Checks of the final splits."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.terminal.console import Console
 
 Group = tuple[ImageRecord, ...]
+Item = TypeVar("Item")
 
 CROWD = 10
 CROWD_FRACTION = 0.1  # more than `CROWD` different images that are more than this fraction of a class are not copies
@@ -20,10 +22,7 @@ CROWD_FRACTION = 0.1  # more than `CROWD` different images that are more than th
 
 def identical(images: Iterable[ImageRecord]) -> list[Group]:
     """Return groups of at least two images with the same bytes, in the order of their first members."""
-    groups: dict[str, list[ImageRecord]] = defaultdict(list)
-    for image in images:
-        groups[image.digest].append(image)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
+    return [tuple(group) for group in _group_by(images, lambda one: one.digest) if len(group) > 1]
 
 
 def across_splits(groups: Iterable[Group]) -> list[Group]:
@@ -33,12 +32,8 @@ def across_splits(groups: Iterable[Group]) -> list[Group]:
 
 def within_splits(groups: Iterable[Group]) -> list[Group]:
     """Return the parts of groups that have at least two members in one split."""
-    parts = [
-        tuple(one for one in group if one.split == split)
-        for group in groups
-        for split in dict.fromkeys(one.split for one in group)
-    ]
-    return [part for part in parts if len(part) > 1]
+    parts = (part for group in groups for part in _group_by(group, lambda one: one.split))
+    return [tuple(part) for part in parts if len(part) > 1]
 
 
 def across_labels(groups: Iterable[Group]) -> list[Group]:
@@ -55,11 +50,8 @@ def _firsts(groups: Iterable[Group], key: Callable[[ImageRecord], str]) -> list[
 def similar(images: Sequence[ImageRecord], pools: Collection[str] = (), console: Console | None = None) -> Similar:
     """Find similar images in different splits or within one of `pools`, except identical files."""
     distinct = {(one.split, one.digest): place for place, one in reversed(list(enumerate(images)))}
-    places: dict[str, list[int]] = {one.split: [] for one in images}
-    for place in sorted(distinct.values()):
-        places[images[place].split].append(place)
-    within = [number for number, split in enumerate(places) if split in pools]
-    parts = [np.array(part, np.int64) for part in places.values()]
+    parts = [np.array(part) for part in _group_by(sorted(distinct.values()), lambda place: images[place].split)]
+    within = [number for number, part in enumerate(parts) if images[part[0]].split in pools]
     found = similar_pairs(Looks.of([one.facts.thumbnail for one in images]), parts, within, console)
     pairs = [pair for pair in found.pairs if images[pair[0]].digest != images[pair[1]].digest]
     return replace(found, pairs=tuple(pairs))
@@ -82,11 +74,11 @@ def inseparable(digests: Sequence[str], labels: Sequence[str], alike: Iterable[P
     roots = _connected(len(heads), ((heads[one], heads[other]) for one, other, _ in alike))
     sizes = Counter(labels)
     parts: list[list[int]] = []
-    for group in _group_by(range(len(heads)), [roots[head] for head in heads]):
+    for group in _group_by(range(len(heads)), lambda place: roots[heads[place]]):
         is_crowd = len({heads[place] for place in group}) > CROWD and any(
             count > CROWD_FRACTION * sizes[label] for label, count in Counter(labels[place] for place in group).items()
         )
-        parts += _group_by(group, heads) if is_crowd else [group]
+        parts += _group_by(group, heads.__getitem__) if is_crowd else [group]
     return sorted(parts, key=lambda group: group[0])
 
 
@@ -106,8 +98,9 @@ def _connected(n: int, links: Iterable[tuple[int, int]]) -> list[int]:
     return [root(place) for place in range(n)]
 
 
-def _group_by(places: Iterable[int], keys: Sequence[int]) -> list[list[int]]:
-    groups: dict[int, list[int]] = defaultdict(list)
-    for place in places:
-        groups[keys[place]].append(place)
+def _group_by(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """Group items by a key, in the order of the first items."""
+    groups: dict[Hashable, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
     return list(groups.values())
