@@ -153,16 +153,10 @@ def similar_images(dataset: Dataset) -> Iterator[Issue]:
     if pairs:
         *places, similarity = max(contradicting or pairs, key=lambda pair: pair[2])
         one, other = (images[place] for place in places)
-        yield warning(
-            "data-near-duplicates",
-            *(one.path, other.path),
-            n=len(pairs),
-            labels=f", with two labels: {len(contradicting):,}" if contradicting else "",
-            one=f"{one.file} ({one.split})",
-            other=f"{other.file} ({other.split})",
-            similarity=f"{similarity:.0%}",
-            fix=_fix_command(dataset),
-        )
+        labels = f", with two labels: {len(contradicting):,}" if contradicting else ""
+        example = {"one": f"{one.file} ({one.split})", "other": f"{other.file} ({other.split})"}
+        facts = {"n": len(pairs), "labels": labels, **example, "similarity": f"{similarity:.0%}"}
+        yield warning("data-near-duplicates", one.path, other.path, fix=_fix_command(dataset), **facts)
 
 
 def few_images(dataset: Dataset) -> Iterator[Issue]:
@@ -225,13 +219,7 @@ FOLDER_CHECKS: tuple[Check, ...] = (
 )
 """Checks of folders and files, made before splits are assigned."""
 
-SPLIT_CHECKS: tuple[Check, ...] = (
-    split_issues,
-    similar_images,
-    few_images,
-    uneven_classes,
-    splits_unlike_train,
-)
+SPLIT_CHECKS: tuple[Check, ...] = (split_issues, similar_images, few_images, uneven_classes, splits_unlike_train)
 """Checks of the final splits."""
 
 
