@@ -22,8 +22,7 @@ from cnncli.catalogue.activations import ACTIVATIONS
 from cnncli.catalogue.explanations import load_explanations
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.catalogue.options import Option
-from cnncli.catalogue.settings import Settings
+from cnncli.catalogue.settings import Option, Settings
 from cnncli.cli.app import app
 from cnncli.config.fields import Setting, all_settings, alternatives, expectation, groups_in, settings_by_key
 from cnncli.config.tree import format_value

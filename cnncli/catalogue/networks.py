@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnncli.catalogue.options import Option, with_defaults
-from cnncli.catalogue.settings import BelowOne, Count, Counts, Positive
+from cnncli.catalogue.settings import BelowOne, Count, Counts, Option, Positive, with_defaults
 
 Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
 """Conversion of pixels x in 0–255 to the input of the network. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe:

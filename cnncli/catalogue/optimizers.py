@@ -13,8 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cnncli.catalogue.options import Option
-from cnncli.catalogue.settings import BelowOne, Count, NotNegative, Positive
+from cnncli.catalogue.settings import BelowOne, Count, NotNegative, Option, Positive
 
 
 @dataclass(frozen=True)

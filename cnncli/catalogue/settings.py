@@ -1,12 +1,12 @@
-"""Base class of all groups of settings, and types of values that several groups share."""
+"""Base class of all groups of settings, types that several groups share, and arguments of networks and optimizers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WrapValidator, model_validator
 
 
 class Settings(BaseModel):
@@ -51,6 +51,42 @@ def _increasing(value: object, validate: Callable[[object], tuple[int, int]]) ->
     return first, second
 
 
+@dataclass(frozen=True)
+class Option:
+    """An argument of a network or optimizer; null is allowed if it is the default.
+
+    Attributes:
+        kind: Type with limits, as in a group of settings.
+    """
+
+    kind: Any
+    default: Any
+    doc: str
+
+    @property
+    def annotation(self) -> Any:
+        """Type of the allowed values."""
+        return self.kind if self.default is not None else self.kind | None
+
+    def validate(self, value: object) -> Any:
+        """Return a value in the type that builders expect: Keras has a weights file for alpha 1.0, but not for 1."""
+        config = ConfigDict(strict=True, allow_inf_nan=False)
+        return TypeAdapter(self.annotation, config=config).validate_python(value)
+
+    def accepts(self, value: object) -> bool:
+        """Return whether a value is allowed."""
+        try:
+            self.validate(value)
+        except ValueError:
+            return False
+        return True
+
+
+def with_defaults(allowed: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a network, with defaults for those that are not set; lists become tuples."""
+    return {name: option.validate(given[name]) if name in given else option.default for name, option in allowed.items()}
+
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # Keras keeps seeds in 32 bits
 BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -58,10 +94,7 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[
-    tuple[Count, ...],
-    Field(min_length=1),
-    BeforeValidator(as_tuple),
-    Expected("a list of integers of at least 1"),
+    tuple[Count, ...], Field(min_length=1), BeforeValidator(as_tuple), Expected("a list of integers of at least 1")
 ]
 Pixels = Count
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(as_tuple), Expected("[height, width]")]

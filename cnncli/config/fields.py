@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from cnncli.catalogue.options import Option
-from cnncli.catalogue.settings import Expected, Settings
+from cnncli.catalogue.settings import Expected, Option, Settings
 from cnncli.config.schema import Config
 from cnncli.config.tree import join
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
-from cnncli.catalogue.options import with_defaults
+from cnncli.catalogue.settings import with_defaults
 from cnncli.networks.architectures import architecture_of, efficientnet_lite
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backend import import_keras

@@ -12,8 +12,7 @@ from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.catalogue.options import Option
-from cnncli.catalogue.settings import Settings
+from cnncli.catalogue.settings import Option, Settings
 from cnncli.config.fields import alternatives
 from cnncli.config.schema import (
     BestConfig,

@@ -9,8 +9,7 @@ from typing import Any, Literal, get_origin
 
 import pytest
 
-from cnncli.catalogue.options import Option
-from cnncli.catalogue.settings import BelowOne, Count, Counts, Positive
+from cnncli.catalogue.settings import BelowOne, Count, Counts, Option, Positive
 from cnncli.config.fields import Setting, all_settings, alternatives, expectation, groups_in
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.schema import MAX_ITEMS

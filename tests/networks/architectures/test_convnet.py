@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cnncli.catalogue.networks import NETWORKS
-from cnncli.catalogue.options import with_defaults
+from cnncli.catalogue.settings import with_defaults
 from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError
 from cnncli.networks.architectures.convnet import build

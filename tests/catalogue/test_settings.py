@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from cnncli.catalogue.options import Option, with_defaults
-from cnncli.catalogue.settings import BelowOne, Count, Counts, NotNegative, Positive
+from cnncli.catalogue.settings import BelowOne, Count, Counts, NotNegative, Option, Positive, with_defaults
 
 WIDTH = Option(Positive, 1.0, "width")
 FRACTION = Option(BelowOne, 0.0, "fraction")
