@@ -16,12 +16,10 @@ from cnncli.errors import CnncliError, MachineError, RunError
 from cnncli.runs.documents import stamp, utc_now
 from cnncli.runs.folder import EndState, RunFolder, end_run
 from cnncli.runtime.machine import machine_problem
+from cnncli.terminal.console import LOGGER, SHOWN
 from cnncli.version import __version__
 
-LOGGER = logging.getLogger("cnncli")
 MAX_REMEMBERED = 100_000
-_SHOWN = {"is_shown": True}
-"""Marks records that the console skips, because the command line shows them in a different form."""
 
 # 2026-11-21T15:12:00.042Z INFO message
 _FORMATTER = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -66,16 +64,16 @@ def recording(run: RunFolder) -> Iterator[None]:
         lack = None if isinstance(error, CnncliError) else machine_problem(error)
         problems = error.problems if isinstance(error, CnncliError) else (lack,) if lack else ()
         for problem in problems:
-            LOGGER.error(problem, extra=_SHOWN)
+            LOGGER.error(problem, extra=SHOWN)
         if not problems:
-            LOGGER.exception("exception in cnncli %s", __version__, extra=_SHOWN)
+            LOGGER.exception("exception in cnncli %s", __version__, extra=SHOWN)
             error.cnncli_log = run.log  # type: ignore[attr-defined]  # for `bug_log`
         _record_end(run, "failed", problems[0] if problems else f"{type(error).__name__}: {error}")
         if lack:
             raise MachineError(lack) from error
         raise
     except BaseException as stop:
-        LOGGER.info("stopped by %s", type(stop).__name__, extra=_SHOWN)
+        LOGGER.info("stopped by %s", type(stop).__name__, extra=SHOWN)
         _record_end(run, "stopped")
         raise
     finally:

@@ -15,8 +15,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from cnncli.errors import Message
-from cnncli.terminal.console import FIRST_LINE_S, LOGGER, Console
-from cnncli.terminal.progress import Progress
+from cnncli.terminal.console import FIRST_LINE_S, LOGGER, Console, Progress
 
 
 class Clock:
