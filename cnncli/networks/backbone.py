@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.catalogue.networks import NetworkInfo
-from cnncli.catalogue.options import with_defaults
+from cnncli.catalogue.settings import with_defaults
 from cnncli.config.schema import BackboneConfig
-from cnncli.errors import ConfigError, Message, WeightsError
+from cnncli.errors import ConfigError, Message
 from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.weights.load import load_file, wants_imagenet_graph
@@ -47,9 +47,6 @@ def build_backbone(
     """
     info = config.network
     _check_size(info, input_shape)
-    if load_weights and config.weights == "imagenet" and (problem := info.imagenet_problem(config.options)):
-        text = f"backbone.weights: {problem}"
-        raise WeightsError(Message("config-no-imagenet-weights", text, key="backbone.weights"))
     import_keras().utils.set_random_seed(seed)
     with _own_layer_names():
         built = architecture_of(info).build(

@@ -277,14 +277,6 @@ def test_folder_that_cannot_be_made_is_one_line(
     assert server.asked == 0
 
 
-def test_options_without_weights_are_refused_before_anything_is_fetched(server: Server) -> None:
-    """A width of MobileNet without published weights is refused before a download."""
-    with pytest.raises(WeightsError) as error:
-        build_backbone(BackboneConfig(name="MobileNet", options={"alpha": 0.3}), (32, 32, 3), seed=0)
-    assert error.value.code == "config-no-imagenet-weights"
-    assert server.asked == 0
-
-
 def test_folder_is_the_one_of_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The folder is KERAS_HOME or, by default, `.keras` in the user's home."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "elsewhere"))
