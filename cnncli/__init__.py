@@ -35,10 +35,7 @@ __all__ = ["evaluate", "finetune", "load", "predict", "train"]
 
 
 def train(
-    config: AnyPath | Mapping[str, object],
-    overrides: Mapping[str, object] = {},
-    *,
-    runs_dir: AnyPath | None = None,
+    config: AnyPath | Mapping[str, object], overrides: Mapping[str, object] = {}, *, runs_dir: AnyPath | None = None
 ) -> Run:
     """Train a classifier, or resume a run.
 
@@ -128,11 +125,7 @@ def evaluate(
 
 
 def predict(
-    images: AnyImage | Iterable[AnyImage],
-    *,
-    run: AnyPath | None = None,
-    top: int = 5,
-    runs_dir: AnyPath | None = None,
+    images: AnyImage | Iterable[AnyImage], *, run: AnyPath | None = None, top: int = 5, runs_dir: AnyPath | None = None
 ) -> list[Prediction]:
     """Predict the class probabilities of images.
 

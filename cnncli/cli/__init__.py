@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_stdout()
         return EXIT_PIPE_CLOSED
-    except (KeyboardInterrupt, click.Abort) as stop:
-        return _stopped(stop, EXIT_INTERRUPTED)
-    except Terminated as stop:
-        return _stopped(stop, stop.exit_code)
+    except (KeyboardInterrupt, click.Abort, Terminated) as stop:
+        if not is_reported(stop):
+            _write("Interrupted.")
+        return stop.exit_code if isinstance(stop, Terminated) else EXIT_INTERRUPTED
     except CnncliError as error:
         return _show_errors(error.problems, error.exit_code, invocation)
     except click.UsageError as error:
@@ -133,12 +133,6 @@ def _usage_message(error: click.UsageError) -> Message:
     if isinstance(error, click.BadParameter):
         return Message("usage-value-invalid", text)
     return Message("usage-invalid", text)
-
-
-def _stopped(stop: BaseException, code: int) -> int:
-    if not is_reported(stop):
-        _write("Interrupted.")
-    return code
 
 
 def _show_bug(error: Exception, invocation: Invocation) -> int:

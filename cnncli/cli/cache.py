@@ -7,7 +7,9 @@ import time
 import click
 
 from cnncli.cli.options import console_flags, console_options, example, json_option, print_json
+from cnncli.storage.cache_dir import cache_dir
 from cnncli.terminal.console import Console
+from cnncli.terminal.formatting import size
 
 SECONDS_A_DAY = 86400.0
 
@@ -24,8 +26,6 @@ def where() -> None:
 
     It is $CNNCLI_CACHE if set, otherwise the platform's cache folder, such as ~/.cache/cnncli.
     """
-    from cnncli.storage.cache_dir import cache_dir
-
     click.echo(cache_dir())
 
 
@@ -41,8 +41,6 @@ def list_(as_json: bool, console: Console) -> None:
     """
     from cnncli.features.listing import OPTIONAL
     from cnncli.recipes.cache import list_cache
-    from cnncli.storage.cache_dir import cache_dir
-    from cnncli.terminal.formatting import size
 
     contents = list_cache(cache_dir())
     if as_json:
@@ -73,8 +71,6 @@ def clear(older_than: float | None, as_json: bool, console: Console) -> None:
     No results are lost; cached data is computed again when it is needed.
     """
     from cnncli.recipes.cache import clear_cache
-    from cnncli.storage.cache_dir import cache_dir
-    from cnncli.terminal.formatting import size
 
     used_before = float("inf") if older_than is None else time.time() - older_than * SECONDS_A_DAY
     cleared = clear_cache(cache_dir(), used_before)

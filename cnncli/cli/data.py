@@ -35,13 +35,7 @@ def command() -> None:
 @console_options
 @click.pass_context
 def check(
-    context: click.Context,
-    folder: Path,
-    fix_splits: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    console: Console,
+    context: click.Context, folder: Path, fix_splits: bool, dry_run: bool, yes: bool, as_json: bool, console: Console
 ) -> None:
     """Check every image of a folder.
 

@@ -8,15 +8,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 
 PATH = click.Path(path_type=Path)
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -46,7 +43,7 @@ def _remember(context: click.Context, parameter: click.Parameter, value: bool) -
             raise click.UsageError(Message("usage-options-conflict", text), context)
 
 
-def console_flags(function: Function) -> Function:
+def console_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --quiet, --verbose and --no-color as a command's last options. A group passes them on to its commands."""
     flag = functools.partial(click.option, is_flag=True, expose_value=False, callback=_remember)
     function = flag("--no-color", help="Do not use colors; NO_COLOR does the same.")(function)

@@ -29,11 +29,8 @@ def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Con
 
         summary = summarize_config(load_config(Path(source), overrides))
     elif overrides:
-        raise click.UsageError(
-            Message(
-                "usage-options-conflict", "KEY=VALUE changes a setting of a config, but a backbone has no settings."
-            )
-        )
+        text = "KEY=VALUE changes a setting of a config, but a backbone has no settings."
+        raise click.UsageError(Message("usage-options-conflict", text))
     else:
         summary = summarize_backbone(source)
     if as_json:

@@ -59,9 +59,8 @@ def parse_overrides(overrides: Overrides) -> tuple[list[Assignment], list[Proble
     return _assignments("override", 2, entries, "key=value, such as training.epochs=3")
 
 
-def parse_environment(environment: Mapping[str, str] | None) -> tuple[list[Assignment], list[Problem]]:
-    """Return the settings in variables (default: of this process), groups first, and problems with their syntax."""
-    environment = os.environ if environment is None else environment
+def parse_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], list[Problem]]:
+    """Return the settings in variables, groups first, and problems with their syntax."""
     entries: list[_Entry] = [
         (f"{name}={value}", name.removeprefix(PREFIX).lower().replace("__", "."), value)
         for name, value in environment.items()
@@ -77,7 +76,7 @@ def _assignments(
     assignments: list[Assignment] = []
     problems: list[Problem] = []
     for number, (written, key, value) in enumerate(entries):
-        origin = Origin(f"{source} {_quote(written)}", Path.cwd(), (rank, number, 0))
+        origin = Origin(f"{source} {shorten(printable(written))}", Path.cwd(), (rank, number, 0))
         names = key.split(".")
         if not all(names) or len(names) > MAX_DEPTH:
             problems.append(Problem("config-override-malformed", origin, "", "not a setting", expected=expected))
@@ -126,13 +125,12 @@ def read_epochs(overrides: Overrides) -> int | None:
     return assignments[-1][1].plain() if assignments else None
 
 
-def variable_notes(environment: Mapping[str, str] | None = None) -> tuple[Message, ...]:
+def variable_notes(environment: Mapping[str, str] = os.environ) -> tuple[Message, ...]:
     """Return a note for each variable (default: of this process) that looks like a setting but is not one."""
-    environment = os.environ if environment is None else environment
     return tuple(
         Message(
             "config-unknown-variable",
-            f"environment {_quote(f'{name}={environment[name]}')}: not a setting, so it has no effect. "
+            f"environment {shorten(printable(f'{name}={environment[name]}'))}: not a setting, so it has no effect. "
             f"{variable_hint(name.removeprefix(PREFIX))}",
             key=name,
             received=environment[name],
@@ -160,10 +158,6 @@ def assign(tree: Node, key: str, value: Node) -> Problem | None:
         what = "neither in a group of settings nor an existing item of a list"
         return Problem("config-override-misplaced", value.origin, key, what)
     return None
-
-
-def _quote(text: str) -> str:
-    return shorten(printable(text))
 
 
 def _is_setting(name: str) -> bool:

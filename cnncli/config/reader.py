@@ -32,7 +32,7 @@ def load_config(
     source: str | Path,
     overrides: Overrides = (),
     *,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] = os.environ,
     check_paths: bool = True,
 ) -> Config:
     """Read a YAML file; relative paths in it are relative to its folder.
@@ -61,22 +61,21 @@ def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Conf
     """Read a config, or return the defaults for a folder of images; a run raises ConfigError."""
     if (Path(source) / "run.json").is_file():
         run = printable(source)
-        text = (
-            f"{run}: is a run directory; expected a config or a folder of images. "
-            f"Use `cnncli finetune {run}` to continue it, or `cnncli evaluate {run}` to see its metrics."
-        )
-        raise ConfigError(Message("config-is-run", text, path=Path(source), expected="a config or a folder of images"))
+        expected = "a config or a folder of images"
+        remedy = f"Use `cnncli finetune {run}` to continue it, or `cnncli evaluate {run}` to see its metrics."
+        text = f"{run}: is a run directory; expected {expected}. {remedy}"
+        raise ConfigError(Message("config-is-run", text, path=Path(source), expected=expected))
     if Path(source).is_dir():
         return config_from_mapping({"data": {"path": source}}, overrides)
     tree, problems = read_document(Path(source), "a config in YAML or a folder of images")
-    return _resolve(tree, problems, overrides, None, check_paths=True)
+    return _resolve(tree, problems, overrides, os.environ, check_paths=True)
 
 
 def config_from_mapping(
     mapping: Mapping[str, object],
     overrides: Overrides = (),
     *,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] = os.environ,
     check_paths: bool = True,
 ) -> Config:
     """Return the config of nested settings, such as `{"data": {"path": "flowers"}, "training": {"epochs": 5}}`.
@@ -87,20 +86,15 @@ def config_from_mapping(
     return _resolve(tree, [], overrides, environment, check_paths)
 
 
-def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] | None = None) -> CacheConfig:
+def cache_settings(recorded: CacheConfig | None = None, environment: Mapping[str, str] = os.environ) -> CacheConfig:
     """Return the cache settings of the environment, or else of a run, or else the defaults."""
-    environment = os.environ if environment is None else environment
     ours = {name: value for name, value in environment.items() if name.startswith("CNNCLI_CACHE__")}
     settings = {"data": {"path": "."}, "cache": recorded.model_dump() if recorded else {}}
     return config_from_mapping(settings, environment=ours, check_paths=False).cache
 
 
 def _resolve(
-    tree: Node | None,
-    problems: list[Problem],
-    overrides: Overrides,
-    environment: Mapping[str, str] | None,
-    check_paths: bool,
+    tree: Node | None, problems: list[Problem], overrides: Overrides, environment: Mapping[str, str], check_paths: bool
 ) -> Config:
     """Merge the sources, check the result, and complete it.
 

@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 from cnncli.catalogue.optimizers import OPTIMIZERS
-from cnncli.catalogue.options import Option
+from cnncli.catalogue.settings import Option
 from cnncli.config.fields import expectation
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
@@ -204,16 +204,12 @@ def notes_of(config: Config) -> tuple[Message, ...]:
 def _notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
     for stage in stages:
         if (warmup := stage.schedule.warmup_epochs) >= stage.epochs:
-            text = (
-                f"stage {stage.name}: warm-up takes {warmup:g} of {stage.epochs} epochs: the learning rate never "
-                "reaches its full value."
-            )
+            effect = "the learning rate never reaches its full value."
+            text = f"stage {stage.name}: warm-up takes {warmup:g} of {stage.epochs} epochs: {effect}"
             yield Message("config-warmup-too-long", text, stage=stage.name, received=warmup, epochs=stage.epochs)
     if config.backbone.weights == "none" and (frozen := _frozen_stages(stages)):
-        text = (
-            f"stage {frozen[0]}: backbone.weights is none, so features come from random weights that stay frozen. "
-            "Use mode: from-scratch to train all weights."
-        )
+        remedy = "Use mode: from-scratch to train all weights."
+        text = f"stage {frozen[0]}: with backbone.weights: none, features come from frozen random weights. {remedy}"
         yield Message("config-random-backbone-frozen", text, stage=frozen[0], key="backbone.weights")
     if not config.augmentation.mixes:
         return

@@ -70,7 +70,7 @@ def variable_hint(word: str) -> str:
 
 
 def names_beside(path: Path) -> str:
-    """Suggest a similar name in the folder of a missing path, or list the names that end with `suffixes`."""
+    """Suggest a similar name in the folder of a missing path, or list its names."""
     try:
         names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
     except OSError:

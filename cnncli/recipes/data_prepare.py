@@ -31,10 +31,8 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
     with _atomic_folder(out) as (folder, scratch), files_of(source, scratch) as files:
         found = label_files(files)
         if not found:
-            text = (
-                f"{printable(source)}: has no images of Dogs vs. Cats; expected cat.0.jpg, dog.0.jpg … as from Kaggle, "
-                "PetImages/Cat/0.jpg … as from Microsoft, or train/cats, train/dogs …"
-            )
+            expected = "cat.0.jpg … as from Kaggle, PetImages/Cat/0.jpg … as from Microsoft, or train/cats …"
+            text = f"{printable(source)}: has no images of Dogs vs. Cats; expected {expected}"
             raise DataError(Message("data-prepare-nothing-found", text, path=source))
         write_files(files, select_files(verify_files(files, found, console), sizes, seed), folder)
 

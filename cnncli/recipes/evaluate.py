@@ -59,11 +59,7 @@ class Evaluation:
 
 @standard_settings()
 def evaluate(
-    run: RunFolder,
-    console: Console,
-    split: str | None = None,
-    data: Path | None = None,
-    allow_missing: bool = False,
+    run: RunFolder, console: Console, split: str | None = None, data: Path | None = None, allow_missing: bool = False
 ) -> Evaluation:
     """Evaluate a run with its own engine and precision; for the arguments, see `cnncli.evaluate`.
 

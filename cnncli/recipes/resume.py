@@ -22,7 +22,7 @@ from cnncli.networks.fingerprint import hash_weights
 from cnncli.recipes.finetune import IMAGES_REMEDY, parent_classifier, validation_metrics
 from cnncli.recipes.train import Run, train_run
 from cnncli.runs.checkpoints import Checkpoints
-from cnncli.runs.folder import RunFolder, locked, require_own_files, restart_run, run_folders
+from cnncli.runs.folder import RunFolder, locked, require_own_files, run_folders, update_facts
 from cnncli.runs.log import remembering
 from cnncli.runs.records import read_history
 from cnncli.runtime.environment import PACKAGES, VARIABLES, environment
@@ -71,7 +71,7 @@ def resume(run: RunFolder, console: Console, epochs: int | None = None) -> Run:
         context = TrainingContext.for_this_machine(config, manifest, console)
         _warn_about_differences(run, facts, context.choice)
         parent_metrics = validation_metrics(parent) if parent else None
-        restart_run(run)
+        update_facts(run, {"state": "running", "finished": None, "reason": None})
         for file in (run.initial_config, run.config):  # in this order: see _load_config
             write_atomically(file, dump_config(config))
         return train_run(run, classifier, context, started, parent_metrics)

@@ -213,11 +213,6 @@ def end_run(run: RunFolder, state: EndState, facts: Mapping[str, Any] | None = N
     update_facts(run, {"finished": time_text(now), "seconds": seconds, "state": state, **(facts or {})})
 
 
-def restart_run(run: RunFolder) -> None:
-    """Record that a run was resumed."""
-    update_facts(run, {"state": "running", "finished": None, "reason": None})
-
-
 @contextmanager
 def locked(run: RunFolder) -> Iterator[None]:
     """Hold a run's lock inside the block. The operating system releases it when the process ends, even after a crash.

@@ -8,10 +8,9 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from cnncli.errors import Message, printable
@@ -105,7 +104,7 @@ def read_history(path: Path) -> tuple[HistoryRow, ...]:
         raise damaged(path, f"{type(error).__name__}: {error}") from None
 
 
-class RunWriter:
+class RunWriter(AbstractContextManager["RunWriter"]):
     """Writes the records of a run, as a context manager. When a method returns, its data is on disk."""
 
     def __init__(self, run: RunFolder) -> None:
@@ -163,12 +162,7 @@ class RunWriter:
         self._last_cost_s = self._saved_at - started
         self.checkpoint_s += self._last_cost_s
 
-    def __enter__(self) -> RunWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for writer in self._tensorboards.values():
             with suppress(*self._tensorboard_errors):
                 writer.close()
