@@ -48,7 +48,7 @@ def assign_splits(
     near = similar(images, [pool] if missing else [], console)
     final, issues = list(images), list[Issue]()
     if missing:
-        divided = [one for one in images if one.split == pool]  # the first ones
+        divided = [one for one in images if one.split == pool]  # they come first in `images`
         pairs = near.pairs if near.is_complete else ()
         alike = [pair for pair in pairs if max(pair[:2]) < len(divided)]
         drawn, issue = _draw(found, divided, missing, seed, alike)

@@ -42,6 +42,7 @@ _SELECT = """SELECT path, size, mtime_ns, ctime_ns, digest, width, height, forma
     coalesce(code, ''), peak, thumbnail FROM images_3 WHERE path >= ? AND path < ? AND made_by = ?"""
 _TYPES = (int, int, int, str, int, int, str, str, str, str, int, bytes)
 _INSERT = "INSERT OR REPLACE INTO images_3 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM images_3 WHERE path = ?"
 
 
 def stat_key(path: Path) -> StatKey | None:
@@ -78,6 +79,11 @@ class StatIndex:
         ]
         if rows:
             self._with_table(lambda table: table.executemany(_INSERT, rows))
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Delete the entries of files."""
+        if rows := [(os.fsencode(path),) for path in paths]:
+            self._with_table(lambda table: table.executemany(_DELETE, rows))
 
     def _with_table(self, work: Callable[[sqlite3.Connection], Result]) -> Result | None:
         for _ in range(2):

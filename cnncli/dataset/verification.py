@@ -56,6 +56,7 @@ def _facts_of(
     index = StatIndex()
     known = index.below(root)
     keys = {one.file: stat_key(one.path) for one in records}
+    index.forget(file for file in known if file not in keys and stat_key(Path(file)) is None)
     facts = {file: known[file][1] for file, key in keys.items() if file in known and known[file][0] == key}
     unknown = [file for file in keys if file not in facts]
     with console.progress(len(unknown), "checking images") if console and unknown else nullcontext() as bar:

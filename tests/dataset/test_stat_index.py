@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from cnncli.config.schema import DataConfig
 from cnncli.dataset import stat_index
+from cnncli.dataset.dataset import read_dataset
 from cnncli.dataset.stat_index import StatIndex, StatKey, stat_key
 from cnncli.errors import Message
 from cnncli.images.verify import ImageFacts
 from cnncli.storage.cache_dir import cache_dir
+from tests.images.making import write_classes
 
 OLD: StatKey = (100, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789)
 FACTS = ImageFacts("ab" * 32, 100, 4, 3, "JPEG", "RGB")
@@ -33,6 +36,23 @@ def test_stored_entries_are_returned(index: StatIndex) -> None:
     assert index.below(Path("/d/a")) == {name: (OLD, FACTS), "/d/a/b.jpg": (OLD, BROKEN)}
     assert len(index.below(Path("/d"))) == 3
     assert len(index.below(Path("/"))) == 4
+    index.forget([name, "/d/unknown"])
+    assert list(index.below(Path("/d/a"))) == ["/d/a/b.jpg"]
+
+
+def test_entries_of_deleted_files_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifying a folder deletes the entries of files that no longer exist, and no others."""
+    monkeypatch.setattr(stat_index, "_is_settled", lambda *_: True)
+    root = write_classes(tmp_path / "data", {"cats": 2, "dogs": 2}).resolve()
+    read_dataset(DataConfig(path=root))
+    before = StatIndex().below(root)
+    deleted, *kept = sorted(before)
+    Path(deleted).unlink()
+    read_dataset(DataConfig(path=root / "dogs"))
+    assert len(before) == 4
+    assert sorted(StatIndex().below(root)) == sorted(before)
+    read_dataset(DataConfig(path=root))
+    assert sorted(StatIndex().below(root)) == kept
 
 
 def test_a_later_entry_replaces_an_earlier_one(index: StatIndex) -> None:
