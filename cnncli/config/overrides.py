@@ -143,20 +143,24 @@ def variable_notes(environment: Mapping[str, str] = os.environ) -> tuple[Message
 def assign(tree: Node, key: str, value: Node) -> Problem | None:
     """Insert a value into a tree, creating groups as needed, or return the reason why it cannot be inserted."""
     *groups, name = key.split(".")
-    node: Node | None = tree
-    for group in groups:
-        if node and isinstance(node.value, dict):
+    node, code = tree, "config-override-misplaced"
+    for depth, group in enumerate(groups):
+        if isinstance(node.value, dict):
             node.value.setdefault(group, Node({}, value.origin))
-        node = node.child(group) if node else None
-        if node and node.value is None:
-            node.value = {}
-    if node and isinstance(node.value, dict):
+        below = node.child(group)
+        if below and below.value is None:
+            below.value = {}
+        if not below or not isinstance(below.value, dict | list):
+            what = f"cannot be set inside {'.'.join(groups[: depth + 1])}, which is not a group"
+            return Problem(code, value.origin, key, what, below.plain() if below else None)
+        node = below
+    if isinstance(node.value, dict):
         node.value[name] = value
-    elif node and isinstance(node.value, list) and node.child(name):
+    elif node.child(name):
         node.value[int(name)] = value
     else:
-        what = "neither in a group of settings nor an existing item of a list"
-        return Problem("config-override-misplaced", value.origin, key, what)
+        n = len(node.value)
+        return Problem(code, value.origin, key, f"cannot be set in a list of {n}", expected=f"a number below {n}")
     return None
 
 

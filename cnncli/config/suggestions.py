@@ -69,14 +69,15 @@ def variable_hint(word: str) -> str:
     return question(named) or "Two underscores stand for a dot, as in CNNCLI_TRAINING__EPOCHS."
 
 
-def names_beside(path: Path) -> str:
-    """Suggest a similar name in the folder of a missing path, or list its names."""
+def names_beside(path: Path, suffixes: tuple[str, ...] = ("",)) -> str:
+    """Suggest a similar name in the folder of a missing path, or list its folders and the names with `suffixes`."""
     try:
         names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
     except OSError:
         return ""
     close = [printable(path.parent / name) for name in closest(path.name, names, limit=1)]
-    return question(close) or (f"This folder contains {', '.join(map(printable, names[:6]))}." if names else "")
+    listed = [printable(name) for name in names if name.endswith(suffixes) or (path.parent / name).is_dir()][:6]
+    return question(close) or (f"This folder contains {', '.join(listed)}." if listed else "")
 
 
 def _keys_by_name(group: str = "") -> dict[str, list[str]]:

@@ -89,7 +89,7 @@ def read_document(source: Path, expected: str = "a config in YAML") -> tuple[Nod
         with source.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        hint = names_beside(source)
+        hint = names_beside(source, (".yaml", ".yml"))
         return None, [Problem("config-file-missing", whole, "", "does not exist", expected=expected, hint=hint)]
     except IsADirectoryError:
         hint = f"`cnncli init {printable(shlex.quote(str(source)))}` writes one for a folder of images."

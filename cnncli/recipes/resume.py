@@ -174,10 +174,11 @@ _RELEVANT = {"cpu": ("model", "flags", "threads"), "packages": PACKAGES, "variab
 def _warn_about_differences(run: RunFolder, facts: dict[str, Any], choice: EngineChoice) -> None:
     """Warn if engine, processor, number of threads or library versions differ from those at the start of the run."""
     values = [("engine", facts.get("began_on", choice.in_words), choice.in_words)]
-    with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):  # the file may be damaged
-        then, now = read_json(run.environment), environment()
+    now = environment()
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # the file may be damaged
+        then = read_json(run.environment)
         for group, names in _RELEVANT.items():
-            values += [(name, then[group].get(name), now[group].get(name)) for name in names]
+            values += [(name, then.get(group, {}).get(name), now[group].get(name)) for name in names]
     changes = [f"{name} was {_value_text(old)}, is {_value_text(new)}" for name, old, new in values if old != new]
     if changes:
         text = f"The run started with another engine, hardware or library versions: {'; '.join(changes)}."

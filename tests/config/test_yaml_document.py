@@ -186,6 +186,7 @@ def test_deep_nesting_through_aliases_is_refused(problems_of: Problems) -> None:
 def test_file_that_cannot_be_read_is_one_problem(folder: Path, name: str, code: str, hint: str) -> None:
     """A config file that cannot be read is reported as one problem, with a hint to an existing file or a command."""
     Path("a.yaml").write_text(PATH)
+    Path("README.txt").touch()
     _, problems = read_document(Path(name))
     with pytest.raises(ConfigError) as caught:
         raise_all(problems)
