@@ -20,7 +20,7 @@ import numpy as np
 from cnncli.errors import Message, RunError, printable, reason_of
 from cnncli.runs.documents import damaged, read_document, with_current_names
 from cnncli.storage.checksums import checksummed, damage
-from cnncli.storage.npz import Arrays, read_arrays
+from cnncli.storage.zips import Arrays, read_arrays
 
 log = logging.getLogger(__name__)
 

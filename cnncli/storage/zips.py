@@ -1,4 +1,4 @@
-"""Read untrusted zip archives within limits, whatever sizes they declare.
+"""Read untrusted zip archives, and the arrays of NumPy's `.npz`, within limits, whatever sizes they declare.
 
 An archive can declare a kilobyte and unpack to gigabytes, list millions of entries, or list a name twice so that two
 readers see different files. Names from an archive are never used for writing.
@@ -14,10 +14,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cnncli.errors import printable
 from cnncli.storage.safe_io import open_regular
+
+Arrays = dict[str, NDArray[Any]]
+
+SUFFIX = ".npy"
 
 ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
@@ -82,3 +89,32 @@ def most_unpacked(archive_bytes: int) -> int:
     Weights and photographs are hardly compressible, and small archives are harmless.
     """
     return min(100 * archive_bytes, 2**29 + 4 * archive_bytes)
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Read the arrays of an uncompressed `.npz` by name.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is not an `.npz`, or an array is compressed, contains objects, or exceeds its data.
+    """
+    try:
+        with open_zip(path) as archive:
+            return {entry.filename.removesuffix(SUFFIX): _array(archive, entry) for entry in archive.infolist()}
+    except (OSError, ValueError):
+        raise
+    except ARCHIVE_ERRORS as error:
+        raise ValueError(str(error)) from error
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.endswith(SUFFIX):
+        raise ValueError(f"{entry.filename} is not an uncompressed array")
+    try:
+        with archive.open(entry) as file:  # NumPy reads it in blocks: memory is used only for data that is there
+            values: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # NumPy parses the header as a Python literal, which may raise anything
+        raise ValueError(f"{entry.filename} is not a valid array") from error
+    if not values.dtype.itemsize:
+        raise ValueError(f"{entry.filename} has values without bytes")
+    return values

@@ -15,7 +15,7 @@ from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.signals import Stop, noted
-from cnncli.storage.npz import Arrays
+from cnncli.storage.zips import Arrays
 from cnncli.training.context import StageSetup
 from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights

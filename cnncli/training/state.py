@@ -22,7 +22,7 @@ from cnncli.engines.engine import Array
 from cnncli.errors import Message, RunError, printable
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.records import HistoryRow
-from cnncli.storage.npz import Arrays
+from cnncli.storage.zips import Arrays
 from cnncli.training.optimizer import Patience, Plateau
 from cnncli.training.stage_report import StageReport, WeightHashes
 from cnncli.training.steps import EpochTotals, TrainStep
