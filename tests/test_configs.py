@@ -114,7 +114,7 @@ def test_a_config_has_the_name_of_its_file(path: Path) -> None:
     config = load_config(path, environment={}, check_paths=False)
 
     assert config.name == path.stem
-    assert notes_of(config) == ()
+    assert not list(notes_of(config))
 
 
 @pytest.mark.parametrize("network", ["VGG16", "ResNet50", "DenseNet121", "MobileNet", "Xception", "EfficientNetLite0"])

@@ -196,12 +196,9 @@ RULES = (_contradictions, _stage_names, _without_effect, _options, _imagenet, _o
 # Settings that are allowed but probably not intended
 
 
-def notes_of(config: Config) -> tuple[Message, ...]:
-    """Return notes about settings that are allowed but probably not intended."""
-    return tuple(_notes(config, stages_of(config)))
-
-
-def _notes(config: Config, stages: tuple[Stage, ...]) -> Iterator[Message]:
+def notes_of(config: Config) -> Iterator[Message]:
+    """Yield notes about settings that are allowed but probably not intended."""
+    stages = stages_of(config)
     for stage in stages:
         if (warmup := stage.schedule.warmup_epochs) >= stage.epochs:
             effect = "the learning rate never reaches its full value."

@@ -239,20 +239,20 @@ def test_a_frozen_backbone_with_random_weights_is_noted() -> None:
 
     assert note.code == "config-random-backbone-frozen"
     assert note.facts["stage"] == "head"
-    assert notes_of(tiny_config(Path("unused"), mode="from-scratch")) == ()
+    assert not list(notes_of(tiny_config(Path("unused"), mode="from-scratch")))
 
 
 def test_monitored_training_metrics_of_mixed_images_are_noted() -> None:
     """Monitoring a training metric is reported in a note if images are mixed; monitoring a validation metric is not."""
     training = {"best": {"monitor": "accuracy"}, "early_stopping": {"monitor": "loss"}, "reduce_on_plateau": {}}
     config = tiny_config(Path("unused"), mode="from-scratch", training=training, augmentation={"mixup": 0.2})
-    notes = notes_of(config)
+    notes = list(notes_of(config))
 
     assert [(note.code, note.facts["key"], note.facts["received"]) for note in notes] == [
         ("config-mixed-metric", "training.best.monitor", "accuracy"),
         ("config-mixed-metric", "early_stopping.monitor of stage scratch", "loss"),
     ]
-    assert notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training)) == ()
+    assert not list(notes_of(tiny_config(Path("unused"), mode="from-scratch", training=training)))
 
 
 def test_a_warmup_as_long_as_the_stage_is_noted() -> None:
