@@ -156,11 +156,11 @@ def assign(tree: Node, key: str, value: Node) -> Problem | None:
         node = below
     if isinstance(node.value, dict):
         node.value[name] = value
-    elif node.child(name):
+    elif isinstance(node.value, list):
+        if not node.child(name):
+            what, expected = f"cannot be set in a list of {len(node.value)}", f"a number below {len(node.value)}"
+            return Problem(code, value.origin, key, what, expected=expected)
         node.value[int(name)] = value
-    else:
-        n = len(node.value)
-        return Problem(code, value.origin, key, f"cannot be set in a list of {n}", expected=f"a number below {n}")
     return None
 
 
