@@ -17,7 +17,7 @@ from cnncli.config.fields import expectation
 from cnncli.config.modes import Stage, stages_of
 from cnncli.config.schema import Config
 from cnncli.config.suggestions import setting_hint
-from cnncli.config.tree import Node, Problem
+from cnncli.config.tree import NOTHING, Node, Problem
 from cnncli.errors import Message
 
 
@@ -44,7 +44,8 @@ class Draft:
         pairs = product((key, *needs), self.wrong)
         if not any(f"{one}.".startswith(f"{wrong}.") or wrong.startswith(f"{one}.") for one, wrong in pairs):
             node, names = self.tree.find(key), key.split(".")
-            received = node.plain() if node else reduce(getattr, names, self.config)
+            # An unknown argument can have a dot in its name, so that the config has no such attribute.
+            received = node.plain() if node else reduce(lambda at, name: getattr(at, name, NOTHING), names, self.config)
             yield Problem(code, self.tree.nearest(names).origin, key, what, received, expected, hint)
 
 

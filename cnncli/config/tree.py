@@ -17,7 +17,7 @@ LONGEST = 80
 """Maximum number of characters of a value in a message."""
 
 Value: TypeAlias = "dict[str, Node] | list[Node] | object"
-_NOTHING: Final = object()
+NOTHING: Final = object()
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Problem:
     origin: Origin
     key: str
     what: str
-    received: Any = _NOTHING
+    received: Any = NOTHING
     expected: str = ""
     hint: str = ""
 
@@ -129,7 +129,7 @@ class Problem:
         key = "" if where.startswith(f"override {self.key}=") else shorten(printable(self.key))
         facts = {"key": self.key, "expected": self.expected, "hint": self.hint, **self.origin.facts}
         received = ""
-        if self.received is not _NOTHING:
+        if self.received is not NOTHING:
             facts["received"] = self.received
             received = f" (received {format_value(self.received)})"
         expected = f", expected {self.expected}" if self.expected else ""

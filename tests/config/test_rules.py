@@ -141,6 +141,20 @@ def test_hint_suggests_similar_names(problems_of: Problems, text: str, hint: str
     assert str(problem).endswith(str(problem.facts["hint"]))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training: {optimizer: {1.5g: 1}}",
+        "training: {stages: [{name: a}, {name: b, optimizer: {1.5g: 1}}]}",
+        "backbone: {name: MobileNetV2, options: {1.5g: 1}}",
+    ],
+)
+def test_an_unknown_argument_with_a_dot_in_its_name_is_one_problem(problems_of: Problems, text: str) -> None:
+    """A dot in the name of an unknown argument is not taken for a group."""
+    (problem,) = problems_of(PATH + text)
+    assert (problem.code, "1.5g" in problem) == ("config-unknown-argument", True)
+
+
 def test_every_code_of_a_rule_has_a_case() -> None:
     """Every code that a rule can report occurs in at least one of the cases."""
     codes = set(re.findall(r'draft\.problem\(\s*"([a-z-]+)"', Path(rules.__file__).read_text()))
