@@ -227,7 +227,12 @@ def expected(settings: dict[str, object], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize(
-    "setting", [("dtype_policy", "mixed_float16"), ("floatx", "float16"), ("image_data_format", "channels_first")]
+    "setting",
+    [
+        ("dtype_policy", "mixed_float16"),
+        pytest.param(("floatx", "float16"), marks=pytest.mark.slow),
+        pytest.param(("image_data_format", "channels_first"), marks=pytest.mark.slow),
+    ],
 )
 def test_keras_settings_of_the_process_do_not_reach_a_training(
     setting: tuple[str, str], settings: dict[str, object], expected: Any, tmp_path: Path

@@ -129,7 +129,10 @@ def test_a_features_config_freezes_its_network(network: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "first", "parameters"),
-    [("vgg16", "block5_conv1", 7_079_424), ("resnet50", "conv5_block1_1_conv", 14_953_472)],
+    [
+        ("vgg16", "block5_conv1", 7_079_424),
+        pytest.param("resnet50", "conv5_block1_1_conv", 14_953_472, marks=pytest.mark.slow),
+    ],
 )
 def test_a_finetune_config_trains_the_top_of_its_network(
     name: str, first: str, parameters: int, checkout: Path

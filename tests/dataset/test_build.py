@@ -612,6 +612,7 @@ def test_report_of_an_empty_folder(tmp_path: Path) -> None:
     assert codes(issues, "error") == ["data-no-class-folders"]
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_photographs_are_indexed(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The manifest of 4,000 photographs is built without errors, and building it again reads no image."""

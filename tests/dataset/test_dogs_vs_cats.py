@@ -311,6 +311,7 @@ def test_labels_come_from_names_and_folders() -> None:
     assert (arranged.label, arranged.split) == ("dogs", "validation")
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_course_folder_is_reproduced(shared: Path, tmp_path: Path) -> None:
     """With the default sizes, preparing the course folder reproduces all its 4,000 photographs and their paths."""

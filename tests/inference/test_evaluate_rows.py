@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_dataset(tmp_path_factory.mktemp("data"), 6, 3, 50)
 
 
-@pytest.fixture(scope="module", params=["feature-extraction", "from-scratch"])
+@pytest.fixture(scope="module", params=["feature-extraction", pytest.param("from-scratch", marks=pytest.mark.slow)])
 def predictor(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """Return the predictor of a run with a trunk, and of one without."""
     folder = tmp_path_factory.mktemp("run")

@@ -57,14 +57,19 @@ def _differences(case: Case, weights: Path, folder: Path, engine: Any, base: Any
     return parity.compare_features(bench, base, case)
 
 
-@pytest.mark.parametrize("engine", ["keras", "openvino"])
+@pytest.mark.parametrize("engine", [pytest.param("keras", marks=pytest.mark.slow), "openvino"])
 def test_features_and_logits_equal_plain_keras(engine: str, written: Callable[[Case], Written], plain: Any) -> None:
     """From a weights file and raw pixels, MobileNet matches Keras within 1e-4 of the largest value in float32."""
     network = written(TINY)
     assert max(_differences(TINY, network.files[".weights.h5"], network.folder, engine, plain)) < 1e-4
 
 
-@pytest.mark.parametrize("form", FORMS)
+QUICK = (".weights.h5", ".h5 (model)")
+
+
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=[] if form in QUICK else [pytest.mark.slow]) for form in FORMS]
+)
 def test_every_form_of_weights_is_read_as_keras_reads_it(
     form: str, written: Callable[[Case], Written], plain: Any
 ) -> None:
@@ -81,7 +86,10 @@ def test_every_form_of_weights_is_read_as_keras_reads_it(
     assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize(("pooling", "output_layer"), [("avg", "conv_dw_6"), ("max", None), ("flatten", "conv_dw_6")])
+@pytest.mark.parametrize(
+    ("pooling", "output_layer"),
+    [pytest.param("avg", "conv_dw_6", marks=pytest.mark.slow), ("max", None), ("flatten", "conv_dw_6")],
+)
 def test_poolings_and_output_layers_are_keras_own(
     pooling: str, output_layer: str | None, written: Callable[[Case], Written], plain: Any
 ) -> None:

@@ -51,6 +51,7 @@ def test_the_history_says_what_evaluation_does(data: Path, tmp_path: Path, engin
     assert run.metrics["validation"].loss == pytest.approx(_best_val_loss(run), abs=TOLERANCE[engine])
 
 
+@pytest.mark.slow
 def test_what_computes_an_empty_trunks_run_is_named(data: Path, tmp_path: Path) -> None:
     """If nothing is frozen, the precision of the tail is that of the run."""
     run = _train(data, tmp_path, "keras", mode="from-scratch")

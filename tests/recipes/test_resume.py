@@ -80,6 +80,13 @@ def _interrupted(*_: Any) -> Any:
     raise KeyboardInterrupt
 
 
+def _resume_until_training(run: RunFolder, monkeypatch: pytest.MonkeyPatch, epochs: int | None = None) -> None:
+    """Resume a run, and interrupt it before the first step."""
+    monkeypatch.setattr("cnncli.recipes.resume.train_run", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        resume(run, CONSOLE, epochs=epochs)
+
+
 @pytest.fixture
 def finished(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """Copy the finished run, with the cache that it filled."""
@@ -167,6 +174,7 @@ def test_fewer_epochs_than_are_trained_are_refused(finished: RunFolder) -> None:
     assert (caught.value.facts["received"], caught.value.facts["expected"]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_slip_in_the_number_of_epochs_can_be_taken_back(
     place: Path, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,12 +214,12 @@ def test_a_kill_between_the_two_configs_of_an_extension_is_no_change(
 
 
 def test_a_stretched_schedule_is_a_warning(
-    finished: RunFolder, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A warning reports that a cosine schedule over one epoch is not the start of one over two."""
     config = tiny_config(data, training={"epochs": 1, "schedule": {"name": "cosine"}})
     run = train(config, tmp_path / "runs", CONSOLE)
-    resume(run.folder, CONSOLE, epochs=2)
+    _resume_until_training(run.folder, monkeypatch, epochs=2)
     facts = message_in(caplog, "training-schedule-stretched").facts
 
     assert (facts["expected"], facts["received"]) == (1, 2)
@@ -269,13 +277,6 @@ def test_a_run_that_is_being_trained_is_refused_at_once(stopped: RunFolder, monk
             resume(stopped, CONSOLE)
     with pytest.raises(pytest.fail.Exception, match="too late"):
         resume(stopped, CONSOLE)
-
-
-def _resume_until_training(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resume a run, and interrupt it before the first step."""
-    monkeypatch.setattr("cnncli.recipes.resume.train_run", _interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        resume(run, CONSOLE)
 
 
 def test_another_machine_is_a_warning(
@@ -366,6 +367,7 @@ def test_the_same_training_comes_out_the_same_from_a_cold_and_a_warm_cache(
     assert _ended(warm.folder) == _ended(cold.folder) == _ended(finished)
 
 
+@pytest.mark.slow
 def test_features_that_were_cleared_are_computed_again_and_compared(
     stopped: RunFolder,
     finished: RunFolder,

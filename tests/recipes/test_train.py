@@ -109,7 +109,10 @@ def test_the_log_begins_with_the_messages_before_the_run(data: Path, tmp_path: P
     assert "INFO unreadable images left out: 1" in log
 
 
-@pytest.mark.parametrize(("mode", "engine"), [("feature-extraction", "openvino"), ("from-scratch", "keras")])
+@pytest.mark.parametrize(
+    ("mode", "engine"),
+    [pytest.param("feature-extraction", "openvino", marks=pytest.mark.slow), ("from-scratch", "keras")],
+)
 def test_a_run_names_the_engine_that_ran(data: Path, tmp_path: Path, mode: str, engine: str) -> None:
     """If nothing is frozen, the run names Keras as its engine."""
     run = train(_config(data, mode=mode, engine="openvino"), tmp_path, CONSOLE)
@@ -187,6 +190,7 @@ def test_features_are_listed_by_the_names_of_their_network_and_cut(
     assert (listed.network, listed.cut, listed.in_use) == ("ConvNet", "head_avg_pool", False)
 
 
+@pytest.mark.slow
 def test_nothing_is_cached_at_the_end_if_features_did_not_fit(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -204,7 +204,8 @@ def test_an_unknown_benchmark_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "benchmark", "repeats"), [("startup", "help", []), ("augmentation", "geometric", ["--repeats", "2"])]
+    ("group", "benchmark", "repeats"),
+    [("startup", "help", []), pytest.param("augmentation", "geometric", ["--repeats", "2"], marks=pytest.mark.slow)],
 )
 def test_a_quick_benchmark_runs(group: str, benchmark: str, repeats: list[str], tmp_path: Path) -> None:
     """A quick benchmark writes a record with the samples of both sides and one round by default."""

@@ -12,6 +12,7 @@ from scripts.measure_hand_over import main
 from tests.support.drawing import draw_dataset, tiny_config
 
 
+@pytest.mark.slow
 def test_tails_compute_in_the_precision_of_their_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

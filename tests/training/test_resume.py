@@ -225,6 +225,7 @@ def test_weights_that_are_nan_are_never_saved(data: Path, tmp_path: Path) -> Non
     assert all(np.isfinite(array).all() for array in _newest(tmp_path / "run").arrays.values())
 
 
+@pytest.mark.slow
 def test_a_training_is_rolled_back_at_most_twice(data: Path, tmp_path: Path) -> None:
     """After two rollbacks, NaN is an error."""
     hopeless = {"epochs": 3, "on_nan": "rollback", "optimizer": {"name": "sgd", "learning_rate": 1e38}}
@@ -277,6 +278,7 @@ class KilledInSecondEpoch(KilledAfter):
             raise KilledError
 
 
+@pytest.mark.slow
 def test_a_rollback_right_after_a_resume_lowers_the_learning_rate_of_no_earlier_epoch(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

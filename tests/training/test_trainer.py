@@ -221,7 +221,10 @@ def test_early_stopping_ends_a_stage(train: Train) -> None:
     assert len(train(training=training).history) == 3
 
 
-@pytest.mark.parametrize("head", [{"activation": "sigmoid"}, {"activation": "linear"}, {"pooling": "flatten"}])
+SLOW_HEADS = [pytest.param(head, marks=pytest.mark.slow) for head in ({"activation": "linear"}, {"pooling": "flatten"})]
+
+
+@pytest.mark.parametrize("head", [{"activation": "sigmoid"}, *SLOW_HEADS])
 def test_every_kind_of_head_learns(train: Train, head: Any) -> None:
     """With each kind of head, the loss falls within a few epochs of training the whole network."""
     training = {"epochs": 4, "optimizer": {"name": "adam", "learning_rate": 3e-3}, "batch_size": 8}

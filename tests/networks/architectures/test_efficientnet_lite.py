@@ -55,6 +55,7 @@ def test_lite_form_has_relu6_and_no_squeeze_and_excitation() -> None:
     assert sum(isinstance(layer, layers.Add) for layer in model.layers) == 9
 
 
+@pytest.mark.slow
 def test_layers_are_named_as_in_keras_efficientnet() -> None:
     """All layer names also occur in Keras's EfficientNetB0."""
     keras = import_keras()

@@ -234,6 +234,7 @@ assert "cnncli" not in sys.modules
 """
 
 
+@pytest.mark.slow
 @_tiers(set())
 def test_bare_keras_loads_what_was_saved(network: Network, tmp_path: Path) -> None:
     """Without cnncli, Keras loads the model in safe mode and gives the same scores for raw pixels."""
