@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.config.schema import Config
 from cnncli.errors import reason_of
+from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
 from cnncli.networks.head import LOGITS, build_head
 from cnncli.networks.preprocessing import preprocess
-from cnncli.networks.weights.saved_model import load_saved_model
+from cnncli.networks.weights.saved_model import check_description, load_saved_model
 from cnncli.runs.documents import damaged
 from cnncli.storage.atomic import replacing
 
@@ -68,6 +70,7 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     Raises:
         WeightsError: The weights cannot be downloaded or read, or belong to a different network.
         ConfigError: A setting is invalid for this network, such as an unknown `output_layer`.
+        RuntimeError: The architecture uses a layer class that its `LAYERS` lacks.
     """
     keras = import_keras()
     height, width = image_size(config)
@@ -77,6 +80,13 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     (features,) = replay(backbone, [prepared])
     scores = build_head(features, config.head, n_classes, config.seed)
     model = keras.Model(pixels, scores, name="classifier")
+    try:
+        check_description(json.loads(model.to_json()))
+    except ValueError as error:
+        module = architecture_of(config.backbone.network).__name__
+        raise RuntimeError(
+            f"{module}: its classifier could not be loaded ({error}). Add the class to LAYERS"
+        ) from error
     return Classifier(model, pretrained=config.backbone.weights != "none")
 
 

@@ -11,7 +11,6 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,10 +112,11 @@ def _require(condition: bool, problem: str) -> None:
 
 def _check_objects(values: Sequence[object]) -> None:
     """Check that each object has an allowed class and each number a plausible size."""
+    allowed = _allowed_classes()
     for key, value in _walk(values):
         if isinstance(value, dict) and not {"class_name", "module", "registered_name"}.isdisjoint(value):
             module, name, registered = value.get("module"), value.get("class_name"), value.get("registered_name")
-            is_allowed = (str(module or ""), str(name)) in _allowed_classes() and registered in (None, name)
+            is_allowed = (str(module or ""), str(name)) in allowed and registered in (None, name)
             shown = ".".join(str(part)[:80] for part in (module, name) if part is not None)
             _require(is_allowed, f"has {shown or 'an object without a name'}, which no classifier needs")
         elif type(value) is int and key not in ("seed", "shared_object_id"):
@@ -135,7 +135,6 @@ def _walk(value: object) -> Iterator[tuple[str, object]]:
             pending += ((key, item) for item in value)
 
 
-@cache
 def _allowed_classes() -> frozenset[tuple[str, str]]:
     """Return module and name of each class that a description may contain."""
     own_layers = [getattr(architecture_of(info), "LAYERS", {}) for info in NETWORKS.values()]

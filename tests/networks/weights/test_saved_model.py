@@ -17,6 +17,7 @@ from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import Config
 from cnncli.errors import RunError
+from cnncli.networks.architectures import Network, convnet
 from cnncli.networks.backend import import_keras
 from cnncli.networks.classifier import build_classifier, load_classifier, save_classifier
 from cnncli.networks.cut import cut_classifier
@@ -98,6 +99,24 @@ def test_no_classifier_is_refused(changed: dict[str, Any], tmp_path: Path) -> No
     """Every classifier that cnncli can build and save can be loaded."""
     save_classifier(build_classifier(_config(**changed), 2), tmp_path / "model.keras")
     load_classifier(tmp_path / "model.keras", pretrained=False)
+
+
+def test_a_layer_class_that_its_architecture_does_not_list_is_refused_when_it_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A classifier that could not be loaded is refused before training, with the class and where to list it."""
+    build, keras = convnet.build, import_keras()
+
+    def build_normalized(*arguments: Any) -> Network:
+        model = build(*arguments).model
+        return Network(keras.Model(model.input, keras.layers.GroupNormalization(groups=2)(model.output)))
+
+    monkeypatch.setattr(convnet, "build", build_normalized)
+    with pytest.raises(RuntimeError, match=r"architectures\.convnet: .*keras\.layers\.GroupNormalization.*LAYERS"):
+        build_classifier(_config(), 3)
+
+    monkeypatch.setattr(convnet, "LAYERS", {"keras.layers": {"GroupNormalization"}}, raising=False)
+    build_classifier(_config(), 3)
 
 
 @pytest.mark.slow
