@@ -34,7 +34,7 @@ def command(source: str, overrides: tuple[str, ...], as_json: bool, console: Con
     else:
         summary = summarize_backbone(source)
     if as_json:
-        print_json({**vars(summary), "parameters": summary.parameters})
+        print_json(vars(summary))
         return
     console.table(
         ("layer", "type", "output", "parameters", "trainable"),

@@ -7,8 +7,23 @@ from pathlib import Path
 import pytest
 
 from cnncli.networks.architectures import keras_applications
+from cnncli.networks.classifier import build_classifier
 from cnncli.recipes.summary import summarize_backbone, summarize_config
 from tests.support.drawing import draw_dataset, tiny_config
+
+
+def test_a_summary_lists_shapes_parameters_and_what_trains(tmp_path: Path) -> None:
+    """A summary lists shape, parameters and trainability of each layer, in graph order, and counts as Keras does."""
+    config = tiny_config(draw_dataset(tmp_path, 1, 1, 1), mode="fine-tuning", training={"unfreeze": 1})
+    summary = summarize_config(config)
+    lines = {line.name: line for line in summary.layers}
+
+    assert next(iter(lines)) == "pixels"
+    assert lines["head_logits"].output_shape == (2,)
+    assert lines["head_logits"].parameters == 8 * 2 + 2
+    assert [name for name, line in lines.items() if line.trainable] == ["block2_conv", "head_logits"]
+    assert summary.parameters == build_classifier(config, 2).model.count_params()
+    assert summary.trainable_parameters == sum(line.parameters for line in summary.layers if line.trainable)
 
 
 @pytest.mark.parametrize(("wanted", "rescalings"), [("imagenet", 2), pytest.param("none", 1, marks=pytest.mark.slow)])
