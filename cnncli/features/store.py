@@ -68,10 +68,7 @@ class FeatureStore(AbstractContextManager["FeatureStore"]):
         self._has_warned = False
         self._opened: dict[str, OpenKey] = {}
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def __exit__(self, *_details: object) -> None:
         """Release all keys, and evict entries above the cap."""
         for opened in self._opened.values():
             opened.pin.release()

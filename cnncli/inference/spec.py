@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -90,19 +90,16 @@ class PredictorSpec:
         if (problem := find_problem(facts)) is not None:
             raise damaged(folder / FILE, problem)
         values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
+            key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
         }
         return cls(**values)
 
 
 def find_problem(facts: Mapping[str, Any]) -> str | None:
     """Return the first problem of a spec that was read from a file, or None."""
-    types = get_type_hints(PredictorSpec)
-    optional = [field.name for field in fields(PredictorSpec) if field.default is not MISSING]
-    wrong = [
-        name for name, kind in types.items() if not (_is(facts[name], kind) if name in facts else name in optional)
-    ]
-    wrong += [str(name)[:40] for name in facts if name not in types]
+    types, values = get_type_hints(PredictorSpec), {**vars(PredictorSpec), **facts}  # defaults are class attributes
+    wrong = [name for name, kind in types.items() if name not in values or not _is(values[name], kind)]
+    wrong += [name[:40] for name in facts if name not in types]
     if not wrong:
         low, high = facts.get("value_range") or (0, 1)
         is_valid = {

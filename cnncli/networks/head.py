@@ -30,12 +30,7 @@ def build_head(features: keras.KerasTensor, head: HeadConfig, n_classes: int, se
     x = _pool(features, head.pooling)
     for number, layer in enumerate(head.layers, start=1):
         x = _build_layer(layer, number, seed)(x)
-    logits = keras.layers.Dense(
-        output_units(head, n_classes),
-        kernel_initializer=keras.initializers.GlorotUniform(seed=_seed_of(seed, LOGITS)),
-        kernel_regularizer=_penalty(head.l1, head.l2),
-        name=LOGITS,
-    )(x)
+    logits = _dense(output_units(head, n_classes), None, head, LOGITS, seed)(x)
     if head.activation == "linear":
         return logits
     return keras.layers.Activation(head.activation, name="head_probabilities")(logits)
@@ -55,14 +50,7 @@ def _build_layer(layer: HeadLayer, number: int, seed: int) -> keras.layers.Layer
     keras = import_keras()
     match layer:
         case DenseLayer():
-            name = f"head_dense_{number}"
-            return keras.layers.Dense(
-                layer.dense,
-                activation=layer.activation,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=_seed_of(seed, name)),
-                kernel_regularizer=_penalty(layer.l1, layer.l2),
-                name=name,
-            )
+            return _dense(layer.dense, layer.activation, layer, f"head_dense_{number}", seed)
         case DropoutLayer():
             name = f"head_dropout_{number}"
             return keras.layers.Dropout(layer.dropout, seed=_seed_of(seed, name), name=name)
@@ -72,8 +60,17 @@ def _build_layer(layer: HeadLayer, number: int, seed: int) -> keras.layers.Layer
             return keras.layers.Activation(layer.activation, name=f"head_activation_{number}")
 
 
-def _penalty(l1: float, l2: float) -> keras.regularizers.Regularizer | None:
-    return import_keras().regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None
+def _dense(
+    units: int, activation: str | None, penalty: HeadConfig | DenseLayer, name: str, seed: int
+) -> keras.layers.Dense:
+    keras = import_keras()
+    return keras.layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=keras.initializers.GlorotUniform(seed=_seed_of(seed, name)),
+        kernel_regularizer=keras.regularizers.L1L2(penalty.l1, penalty.l2) if penalty.l1 or penalty.l2 else None,
+        name=name,
+    )
 
 
 def _seed_of(seed: int, layer_name: str) -> int:

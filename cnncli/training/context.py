@@ -127,7 +127,7 @@ class StageSetup:
         if features.extraction is self.extraction:
             return CachedFeatures(features.digests, labels, seed, stored), counts
         pixels = stored[0] if stored else DecodedImages(features.images, context.pixels)
-        return StreamedPixels(features.digests, labels, seed, pixels, self.extraction, self._views(split)), counts
+        return StreamedPixels(features.digests, labels, seed, pixels, self.extraction, self.views), counts
 
     def feature_sets(self) -> list[FeatureSet]:
         """Return the features of training and validation images that should be in the cache."""
@@ -136,15 +136,9 @@ class StageSetup:
     def announce(self) -> None:
         """Print one line before the stage: trained layers, frozen layers and their engine, cached features."""
         config, plan, trunk, choice = self.context.config, self.plan, self.cut.trunk, self.choice
-        parts = [
-            f"training {plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {self.precision}"
-        ]
-        if trunk is None:
-            parts.append("nothing is frozen")
-        else:
-            parts.append(
-                f"{plan.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}"
-            )
+        frozen = f"{plan.frozen_parameters:,} frozen weights below, run by {choice.engine} in {choice.precision}"
+        trained = f"{plan.trainable_parameters:,} weights from layer {plan.trained_layers[0]} on in {self.precision}"
+        parts = [f"training {trained}", "nothing is frozen" if trunk is None else frozen]
         if mixing := Mixing.from_config(config.augmentation, config.seed):
             parts.append(mixing.describe(on_features=trunk is not None))
         self.context.console.phase(f"stage {plan.name}", " · ".join([*parts, *self._describe_cache()]))
@@ -188,12 +182,9 @@ class StageSetup:
             enough_gb=enough_gb,
         )
 
-    def _views(self, split: str) -> Views:
-        return self.views if split == "train" else 1
-
     def _features_of(self, split: str) -> FeatureSet:
-        images = self.context.manifest.split(split)
-        if self.cached == "features" and (views := self._views(split)) != "fresh":
+        images, views = self.context.manifest.split(split), self.views if split == "train" else 1
+        if self.cached == "features" and views != "fresh":
             return FeatureSet(self.extraction, images, views)
         return FeatureSet(Extraction(None, None, self.context.pixels), images, 0 if self.cached == "nothing" else 1)
 

@@ -147,20 +147,16 @@ def check_changes(before: WeightHashes, after: WeightHashes, stage: Stage, weigh
         raise TrainingError(Message("training-frozen-weights-changed", text, stage=stage.name))
     unchanged = [name for name, digest in before.layers.items() if after.layers[name] == digest]
     if len(unchanged) == len(before.layers):
-        raise TrainingError(_nothing_changed(stage, weights))
+        learning_rate = stage.optimizer.learning_rate
+        largest = max((float(np.abs(weight).max()) for weight in weights if weight.size), default=0.0)
+        if largest > DIVERGED:
+            reason = f"they have grown to {largest:.2g}. Lower training.optimizer.learning_rate."
+        elif learning_rate < SMALL_LEARNING_RATE:
+            reason = f"float32 needs a higher training.optimizer.learning_rate than {learning_rate:g}."
+        else:
+            reason = "no gradient reaches them. Try another initialization (seed), activation or learning rate."
+        text = f"stage {stage.name}: training changed no weights: {reason}"
+        raise TrainingError(Message("training-no-weights-changed", text, stage=stage.name, reason=reason))
     if unchanged:
         text = f"stage {stage.name}: training did not change the weights of these layers: {', '.join(unchanged)}"
         log.warning(Message("training-layers-unchanged", text, stage=stage.name, layers=unchanged))
-
-
-def _nothing_changed(stage: Stage, weights: Sequence[Array]) -> Message:
-    learning_rate = stage.optimizer.learning_rate
-    largest = max((float(np.abs(weight).max()) for weight in weights if weight.size), default=0.0)
-    if largest > DIVERGED:
-        reason = f"they have grown to {largest:.2g}. Lower training.optimizer.learning_rate."
-    elif learning_rate < SMALL_LEARNING_RATE:
-        reason = f"float32 needs a higher training.optimizer.learning_rate than {learning_rate:g}."
-    else:
-        reason = "no gradient reaches them. Try another initialization (seed), activation or learning rate."
-    text = f"stage {stage.name}: training changed no weights: {reason}"
-    return Message("training-no-weights-changed", text, stage=stage.name, reason=reason)

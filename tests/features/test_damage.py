@@ -94,13 +94,12 @@ def test_a_damaged_segment_in_use_is_not_deleted(whole: Path, tmp_path: Path) ->
     try:
         wait_for(process, "read")
         (segment / "rows.bin").write_bytes(bytes(7 * 20))
-        store = FeatureStore(tmp_path / "store")
-        assert store.missing(KEY, digests_of(7)) == digests_of(7)
-        assert segment.is_dir()
-        assert store.missing(KEY, digests_of(7)) == digests_of(7)
+        with FeatureStore(tmp_path / "store") as store:
+            assert store.missing(KEY, digests_of(7)) == digests_of(7)
+            assert segment.is_dir()
+            assert store.missing(KEY, digests_of(7)) == digests_of(7)
     finally:
         kill(process)
-    store.close()
 
     assert FeatureStore(tmp_path / "store").missing(KEY, digests_of(7)) == digests_of(7)
     assert not segment.exists()

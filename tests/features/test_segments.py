@@ -103,7 +103,7 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
 
         return act
 
-    with monkeypatch.context() as crash:
+    with doomed, monkeypatch.context() as crash:
         if is_killed:
             crash.setattr(shutil, "rmtree", lambda *_, **__: None)
         crash.setattr(module, "sync_file", crashing(module.sync_file))
@@ -112,8 +112,7 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
         crash.setattr(Path, "rename", crashing(Path.rename))
         with pytest.raises(_Crash):
             doomed.write(KEY, digests_of(3), features_of(3))
-    assert len(remains_in(tmp_path)) == (is_killed and step < 6)
-    doomed.close()
+        assert len(remains_in(tmp_path)) == (is_killed and step < 6)
     store = FeatureStore(tmp_path)
 
     assert store.missing(KEY, digests_of(3)) == ([] if step == 6 else digests_of(3))

@@ -124,12 +124,9 @@ def names_in(group: h5py.Group, attribute: str, longest_text: int) -> list[str]:
 
     `longest_text` is an upper bound for each name; see `longest_text_in`. Raises WeightsError.
     """
-    parts = takewhile(group.attrs.__contains__, (f"{attribute}{number}" for number in count()))
-    return [
-        name
-        for part in ([attribute] if attribute in group.attrs else parts)
-        for name in _texts(group, part, longest_text)
-    ]
+    numbered = takewhile(group.attrs.__contains__, (f"{attribute}{number}" for number in count()))
+    parts = [attribute] if attribute in group.attrs else numbered
+    return [name for part in parts for name in _texts(group, part, longest_text)]
 
 
 def _texts(where: h5py.Group | h5py.Dataset, attribute: str, longest_text: int) -> list[str]:

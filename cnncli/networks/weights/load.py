@@ -129,11 +129,8 @@ def _keras_slots(model: keras.Model, prefix: str = "") -> Iterator[_Slot]:
 
 def _legacy_slots(model: keras.Model) -> list[_Slot]:
     """Return the layers with weights in order; a nested model counts as one layer."""
-    layers = [layer for layer in model.layers if layer.weights]
-    return [
-        _Slot(str(number), layer, layer.trainable_weights + layer.non_trainable_weights)
-        for number, layer in enumerate(layers)
-    ]
+    layers = enumerate(layer for layer in model.layers if layer.weights)
+    return [_Slot(str(n), layer, layer.trainable_weights + layer.non_trainable_weights) for n, layer in layers]
 
 
 def _renumbered(by_name: Mapping[str, Sequence[h5py.Dataset]], stems: Set[str]) -> dict[str, Sequence[h5py.Dataset]]:
