@@ -9,8 +9,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.runtime.threads import map_ordered
-
 Array = NDArray[Any]
 EngineName = Literal["keras", "openvino"]
 Precision = Literal["float32", "bfloat16"]
@@ -63,22 +61,12 @@ class Engine(Protocol):
         ...
 
 
-def run_on_all_cores(engine: Engine, inputs: Sequence[Array]) -> list[Array]:
-    """Run an engine on all cores by dividing the rows among threads. The result equals that of `engine.run`."""
-    parts = _slices(len(inputs[0]), engine.batch)
-    results = map_ordered(lambda rows: engine.run([array[rows] for array in inputs]), parts)
-    return [np.concatenate(tensors) for tensors in zip(*results, strict=True)]
-
-
 def padded_batches(inputs: Sequence[Array], batch: int) -> Iterator[tuple[slice, list[Array]]]:
     """Yield batches of equal size, each with the slice of its rows; the last batch is padded with its last row."""
-    for rows in _slices(len(inputs[0]), batch):
-        parts, missing = [array[rows] for array in inputs], batch - (rows.stop - rows.start)
+    n = len(inputs[0])
+    for start in range(0, n, batch):
+        rows = slice(start, min(start + batch, n))
+        parts, missing = [array[rows] for array in inputs], start + batch - rows.stop
         if missing:
             parts = [np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) for part in parts]
         yield rows, parts
-
-
-def _slices(n: int, size: int) -> Iterator[slice]:
-    """Return slices of at most `size` rows that cover rows 0 … n − 1."""
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -21,9 +21,7 @@ MAX_CONSTANTS = 2**22
 """Values that constant parts of a graph may output beyond those in its file: shapes, paddings, reordered weights."""
 
 _TYPE = re.compile(rb'<layer\b[^>]*?\btype="([^"]{1,64})"')
-_REFUSED = frozenset(
-    (b"Loop", b"TensorIterator", b"If", b"Assign", b"ReadValue", b"Tile", b"OneHot", b"Eye", b"RandomUniform")
-)
+_REFUSED = {b"Loop", b"TensorIterator", b"If", b"Assign", b"ReadValue", b"Tile", b"OneHot", b"Eye", b"RandomUniform"}
 
 
 def check_graph_file(path: Path) -> None:

@@ -124,11 +124,7 @@ class OpenVinoEngine:
     """
 
     def __init__(
-        self,
-        path: Path,
-        precision: Precision,
-        batch: int | None = None,
-        dtype: Precision | None = None,
+        self, path: Path, precision: Precision, batch: int | None = None, dtype: Precision | None = None
     ) -> None:
         """Read and compile the `.xml` file written by `convert_graph`. Raises EngineError.
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.augmentation.views import render_view, view_key
 from cnncli.dataset.records import ImageRecord
-from cnncli.engines.engine import Array, Engine, run_on_all_cores
+from cnncli.engines.engine import Array, Engine
 from cnncli.errors import DataError, ImageError, Message, printable, reason_of
 from cnncli.features.open_key import StoredFeatures
 from cnncli.features.store import FeatureKey, FeatureStore
@@ -97,10 +97,10 @@ class Extraction:
         """Estimated time to decode an image and run the trunk. Times the trunk once."""
         if self.engine is None:
             return DECODING_S
-        n = self.engine.streams * self.engine.batch
+        requests = [self._black(self.engine.batch)] * self.engine.streams
         started = time.monotonic()
-        run_on_all_cores(self.engine, [self._black(n)])
-        return DECODING_S + (time.monotonic() - started) / n
+        list(map_ordered(self.run, requests))
+        return DECODING_S + (time.monotonic() - started) / sum(map(len, requests))
 
     def _black(self, n: int) -> Pixels:
         return np.zeros((n, self.pixels.height, self.pixels.width, self.pixels.channels), np.uint8)

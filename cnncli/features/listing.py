@@ -89,10 +89,9 @@ def list_keys(cache: Path) -> tuple[KeySummary, ...]:
 
 def _summarize(key: StoredKey) -> KeySummary:
     """Summarize a key, whatever its folder contains; another process may be deleting it."""
-    try:
+    description = None
+    with suppress(OSError, ValueError):
         description = read_json(key.path / DESCRIPTION)
-    except (OSError, ValueError):
-        description = None
     recipe = _value(description, dict, "recipe") or {}
     view = _value(recipe, dict, "view") or {}
     trunk = _value(recipe, str, "trunk")

@@ -44,11 +44,8 @@ def evaluate_rows(
     features = FeatureSet(Extraction(predictor.trunk, spec.trunk, spec.pixels, network=network, cut=spec.cut), rows)
     if not features.missing(store) or (may_store and fits([*in_use, features], store)):
         (stored,), counts = extract(features, store, console)
-        parts = map_ordered(
-            lambda numbers: predictor.logits(stored.rows(np.array(numbers))),
-            batched(range(len(rows)), ROWS),
-            ahead=2 * workers(),
-        )
+        batches = batched(range(len(rows)), ROWS)
+        parts = map_ordered(lambda batch: predictor.logits(stored.rows(np.array(batch))), batches, ahead=2 * workers())
         logits = np.concatenate(list(parts))
     else:
         logits, counts = _stream_logits(predictor, features, console), Counts()
@@ -59,19 +56,19 @@ def _stream_logits(predictor: Predictor, features: FeatureSet, console: Console)
     """Return the logits of the whole network without storing features."""
     extraction, images = features.extraction, features.images
 
-    def predict(task: list[ImageRecord]) -> NDArray[np.float32] | list[ImageError]:
-        decoded, errors = read_all(task, extraction.pixels)
-        return errors or predictor.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))
+    def predict(batch: list[ImageRecord]) -> tuple[list[NDArray[np.float32]], list[ImageError]]:
+        decoded, errors = read_all(batch, extraction.pixels)
+        if errors:
+            return [], errors
+        return [predictor.logits(extraction.run(np.stack([pixels for _, pixels in decoded])))], []
 
     parts: list[NDArray[np.float32]] = []
     errors: list[ImageError] = []
     with console.progress(len(images), "evaluating", "images") as progress:
-        for part in map_ordered(predict, batched(images, ROWS), ahead=2 * workers()):
-            if isinstance(part, list):
-                errors += part
-            else:
-                parts.append(part)
-                progress.advance(len(part))
+        for logits, failed in map_ordered(predict, batched(images, ROWS), ahead=2 * workers()):
+            parts += logits
+            errors += failed
+            progress.advance(sum(map(len, logits)))
     if errors:
         raise DataError(summarize(errors, images))
     return np.concatenate(parts)

@@ -89,10 +89,8 @@ class PredictorSpec:
         del facts["format"]
         if (problem := find_problem(facts)) is not None:
             raise damaged(folder / FILE, problem)
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
-        }
-        return cls(**values)
+        tuples = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
+        return cls(**{**facts, **tuples})
 
 
 def find_problem(facts: Mapping[str, Any]) -> str | None:

@@ -52,9 +52,7 @@ class Classifier:
 
 def image_size(config: Config) -> tuple[int, int]:
     """Return height and width of the classifier's input in pixels; default: those of the backbone."""
-    size = config.data.image_size
-    if size is None:
-        size = config.backbone.network.input_size
+    size = config.data.image_size or config.backbone.network.input_size
     return (size, size) if isinstance(size, int) else size
 
 
@@ -84,9 +82,8 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
         check_description(json.loads(model.to_json()))
     except ValueError as error:
         module = architecture_of(config.backbone.network).__name__
-        raise RuntimeError(
-            f"{module}: its classifier could not be loaded ({error}). Add the class to LAYERS"
-        ) from error
+        text = f"{module}: the saved classifier could not be loaded ({error}). Add the class to LAYERS."
+        raise RuntimeError(text) from error
     return Classifier(model, pretrained=config.backbone.weights != "none")
 
 

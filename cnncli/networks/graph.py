@@ -34,17 +34,11 @@ def output_of(model: keras.Model, layer_name: str) -> keras.KerasTensor:
 def crossing_tensors(model: keras.Model, at: int) -> list[keras.KerasTensor]:
     """Return the tensors that `model.operations[:at]` pass to later operations, in the order of their creation."""
     below = {id(operation) for operation in model.operations[:at]}
-    wanted = {id(tensor) for tensor in model.outputs}
-    for node in nodes_in_order(model):
-        if id(node.operation) not in below:
-            wanted.update(id(tensor) for tensor in node.input_tensors)
-    return [
-        tensor
-        for node in nodes_in_order(model)
-        if id(node.operation) in below
-        for tensor in node.outputs
-        if id(tensor) in wanted
-    ]
+    nodes = nodes_in_order(model)
+    used = {id(tensor) for tensor in model.outputs}
+    used |= {id(tensor) for node in nodes if id(node.operation) not in below for tensor in node.input_tensors}
+    computed = [tensor for node in nodes if id(node.operation) in below for tensor in node.outputs]
+    return [tensor for tensor in computed if id(tensor) in used]
 
 
 def replay(model: keras.Model, inputs: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:

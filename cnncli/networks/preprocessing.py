@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 # Means and standard deviations of ImageNet's pixels as Keras has them: BGR in 0–255, and RGB in 0–1.
 _CAFFE_MEANS_BGR = (103.939, 116.779, 123.68)
-_TORCH_MEANS_RGB = (0.485, 0.456, 0.406)
-_TORCH_DEVIATIONS_RGB = (0.229, 0.224, 0.225)
+_TORCH_RGB = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
+_SCALES_AND_OFFSETS: dict[Preprocessing, tuple[float | list[float], float | list[float]]] = {
+    "caffe": (1.0, [-mean for mean in _CAFFE_MEANS_BGR]),
+    "torch": ([1.0 / (255.0 * std) for _, std in _TORCH_RGB], [-mean / std for mean, std in _TORCH_RGB]),
+    "scale": (1.0 / 127.5, -1.0),
+    "scale128": (1.0 / 128.0, -1.0),
+}
+"""Scale and offset of pixels, each a number or a list with one number per channel."""
 
 
 def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTensor:
@@ -31,18 +37,5 @@ def preprocess(pixels: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTen
         from keras.src.ops.numpy import Flip  # the operation behind `keras.ops.flip`, which can be given a name
 
         pixels = Flip(axis=-1, name="preprocess_bgr")(pixels)
-    scale, offset = _scale_and_offset(kind)
+    scale, offset = kind if isinstance(kind, tuple) else _SCALES_AND_OFFSETS[kind]
     return keras.layers.Rescaling(scale, offset, name="preprocess_scale")(pixels)
-
-
-def _scale_and_offset(kind: Preprocessing) -> tuple[float | list[float], float | list[float]]:
-    """Return the scale and the offset of pixels, each a number or a list with one number per channel."""
-    if isinstance(kind, tuple):
-        return kind
-    if kind == "caffe":
-        return 1.0, [-mean for mean in _CAFFE_MEANS_BGR]
-    if kind == "torch":
-        scales = [1.0 / (255.0 * deviation) for deviation in _TORCH_DEVIATIONS_RGB]
-        offsets = [-mean / deviation for mean, deviation in zip(_TORCH_MEANS_RGB, _TORCH_DEVIATIONS_RGB, strict=True)]
-        return scales, offsets
-    return {"scale": (1.0 / 127.5, -1.0), "scale128": (1.0 / 128.0, -1.0)}[kind]

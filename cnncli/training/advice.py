@@ -56,8 +56,8 @@ def compare_with_parent(before: Mapping[str, float], best_epoch: int, after: Met
         return
     text += ". A lower --learning-rate or a smaller --unfreeze may help."
     if best_epoch == 0:
-        text = f"No epoch improved on the parent run, so its weights are kept: {text}"
-        log.warning(Message("training-parent-kept", text, **facts))
+        kept = f"No epoch improved on the parent run, so its weights are kept: {text}"
+        log.warning(Message("training-parent-kept", kept, **facts))
     elif low <= accuracy <= high:
         log.warning(Message("training-no-better-than-parent", f"No better than the parent run: {text}", **facts))
     else:

@@ -11,7 +11,6 @@ from cnncli.engines.engine import Array
 from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
 from cnncli.metrics.table import as_validation, is_better
 from cnncli.networks.classifier import Classifier
-from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.signals import Stop, noted
@@ -25,7 +24,6 @@ from cnncli.training.state import (
     BestEpoch,
     StageState,
     TrainState,
-    layer_arrays,
     load_stage_arrays,
     matching_checkpoint,
     stage_arrays,
@@ -226,10 +224,8 @@ class StageRun:
             self._save_if_due()
 
     def _save(self) -> None:
-        arrays = layer_arrays(self._classifier, self._state.trained_layers)
-        arrays.update(stage_arrays(self._step, self._best_weights, self._current.totals))
-        is_between_epochs = self._current.totals.steps == 0
-        self._writer.save_checkpoint(Checkpoint(self._state.to_document(), arrays, is_between_epochs))
+        arrays = stage_arrays(self._step, self._best_weights, self._current.totals)
+        self._writer.save_checkpoint(self._state.to_checkpoint(self._classifier, arrays))
 
     def _check_weights(self) -> None:
         steps = self._current.totals.steps

@@ -1,6 +1,6 @@
 """Training state: everything that determines how training continues, with one codec.
 
-A checkpoint contains the state as JSON (`TrainState.to_document`) and these arrays:
+A checkpoint contains the state as JSON (`TrainState`) and these arrays:
 
     moved/LAYER/NUMBER       weights of layers trained by finished stages
     best/NUMBER              weights of the tail at the best epoch
@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from cnncli.engines.engine import Array
 from cnncli.errors import Message, RunError, printable
 from cnncli.networks.classifier import Classifier
+from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.records import HistoryRow
 from cnncli.storage.zips import Arrays
 from cnncli.training.optimizer import Patience, Plateau
@@ -85,22 +86,29 @@ class TrainState:
     lowered: list[tuple[int, int]] = field(default_factory=list)
     stage: StageState | None = None
 
-    def to_document(self) -> dict[str, Any]:
-        """Return the state as a JSON document."""
-        document: dict[str, Any] = _CODEC.dump_python(self, mode="json")
-        return document
+    def to_checkpoint(self, classifier: Classifier, current: Arrays) -> Checkpoint:
+        """Return a checkpoint: the state, the layers trained by finished stages, and arrays of the current stage."""
+        arrays = {
+            f"moved/{layer.name}/{number}": weight
+            for layer in self._trained_layers(classifier)
+            for number, weight in enumerate(layer.get_weights())
+        }
+        is_between_epochs = self.stage is None or self.stage.totals.steps == 0
+        return Checkpoint(_CODEC.dump_python(self, mode="json"), {**arrays, **current}, is_between_epochs)
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> TrainState:
-        """Return the state from the result of `to_document`, or from a checkpoint of format 1."""
-        if document.get("format", 1) == 1:
-            document = _from_format_1(document)
-        return _CODEC.validate_python(document)
+    def from_checkpoint(cls, checkpoint: Checkpoint, classifier: Classifier) -> TrainState:
+        """Return the state of a checkpoint, and load the layers that finished stages trained into the classifier."""
+        document = checkpoint.document
+        state = _CODEC.validate_python(_from_format_1(document) if document.get("format", 1) == 1 else document)
+        for layer in state._trained_layers(classifier):
+            names = [f"moved/{layer.name}/{number}" for number in range(len(layer.weights))]
+            layer.set_weights([checkpoint.arrays[name] for name in names])
+        return state
 
-    @property
-    def trained_layers(self) -> list[str]:
-        """Layers trained by finished stages."""
-        return list(dict.fromkeys(layer for report in self.stages for layer in report.plan.trained_layers))
+    def _trained_layers(self, classifier: Classifier) -> list[Any]:
+        names = dict.fromkeys(layer for report in self.stages for layer in report.plan.trained_layers)
+        return [classifier.model.get_layer(name) for name in names]
 
 
 _CODEC = TypeAdapter(TrainState)
@@ -116,22 +124,6 @@ def _from_format_1(document: Mapping[str, Any]) -> dict[str, Any]:
         "lowered": document["lowered"],
         "stage": stage and {**stage, "totals": {**stage["sums"], "n_correct": stage["sums"]["right"]}},
     }
-
-
-def layer_arrays(classifier: Classifier, layers: Sequence[str]) -> Arrays:
-    """Return the weights of layers as arrays of a checkpoint."""
-    return {
-        f"moved/{name}/{number}": weight
-        for name in layers
-        for number, weight in enumerate(classifier.model.get_layer(name).get_weights())
-    }
-
-
-def load_layer_arrays(classifier: Classifier, layers: Sequence[str], arrays: Arrays) -> None:
-    """Load the result of `layer_arrays` into layers."""
-    for name in layers:
-        layer = classifier.model.get_layer(name)
-        layer.set_weights([arrays[f"moved/{name}/{number}"] for number in range(len(layer.weights))])
 
 
 def stage_arrays(step: TrainStep, best_weights: Sequence[Array], totals: EpochTotals) -> Arrays:

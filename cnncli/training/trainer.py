@@ -10,12 +10,11 @@ from cnncli.config.modes import Stage
 from cnncli.errors import Message, NonFiniteError
 from cnncli.features.extract import Counts
 from cnncli.networks.classifier import Classifier
-from cnncli.runs.checkpoints import Checkpoint
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.training.context import StageSetup, TrainingContext
 from cnncli.training.stage import StageRun
 from cnncli.training.stage_report import StageReport
-from cnncli.training.state import BestEpoch, TrainState, layer_arrays, load_layer_arrays, matching_checkpoint
+from cnncli.training.state import BestEpoch, TrainState, matching_checkpoint
 
 MAX_ROLLBACKS = 2
 
@@ -93,8 +92,7 @@ class Trainer:
         if checkpoint is None:
             return TrainState(best=None if parent is None else BestEpoch(0, None, dict(parent)))
         with matching_checkpoint():
-            state = TrainState.from_document(checkpoint.document)
-            load_layer_arrays(self._classifier, state.trained_layers, checkpoint.arrays)
+            state = TrainState.from_checkpoint(checkpoint, self._classifier)
         self._writer.restore(state.history, [report.to_dict() for report in state.stages])
         self._report_resume(state)
         return state
@@ -124,8 +122,7 @@ class Trainer:
         text = f"stage {stage.name}: {report.describe()}"
         log.info(Message("training-stage-finished", text, stage=stage.name, best_epoch=report.best_epoch))
         if len(state.stages) < len(context.stages):  # the last stage's checkpoint is kept, so that it can be extended
-            arrays = layer_arrays(self._classifier, state.trained_layers)
-            self._writer.save_checkpoint(Checkpoint(state.to_document(), arrays, is_between_epochs=True))
+            self._writer.save_checkpoint(state.to_checkpoint(self._classifier, {}))
         return setup
 
     def _roll_back(self, error: NonFiniteError) -> bool:

@@ -14,7 +14,6 @@ import numpy as np
 from cnncli.config.schema import DataConfig
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
-from cnncli.engines.engine import run_on_all_cores
 from cnncli.features.extract import Extraction, FeatureSet, extract, read_pixels
 from cnncli.features.store import FeatureStore
 from cnncli.runtime.threads import map_ordered, workers
@@ -41,7 +40,7 @@ def measure(bench: Workbench) -> None:
     together = EmptyCacheExtraction(network.extraction, rows, bench.work)
     sides: dict[str, Callable[[], object]] = {
         "decode": decode,
-        "forward": lambda: run_on_all_cores(network.engine, [pixels]),
+        "forward": lambda: network.run_on_all_cores(pixels),
         "extract": together,
         "Keras": plain(_keras(network.model, folder / "train")),
     }

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncli.engines.engine import run_on_all_cores
 from cnncli.engines.openvino import import_openvino
 from scripts.benchmarks.keras_side import plain
 from scripts.benchmarks.measurements import Finding, Samples, Target, seconds_in_turns
@@ -54,7 +53,7 @@ def _sides(network: FrozenNetwork, pixels: np.ndarray) -> Sides:
     # float32, which Keras would otherwise have to convert
     floats = batches(tf.data.Dataset.from_tensor_slices(pixels.astype(np.float32)))
     sides: Sides = {
-        "cnncli": lambda: run_on_all_cores(network.engine, [pixels]),
+        "cnncli": lambda: network.run_on_all_cores(pixels),
         "Keras float32 `predict`": plain(lambda: network.model.predict(floats, verbose=0)),
     }
     if network.graph is not None:

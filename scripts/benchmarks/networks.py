@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.config.schema import Config
 from cnncli.engines.build import build_engine, choose_engine
@@ -15,6 +17,7 @@ from cnncli.images.decode import PixelSpec
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
 from cnncli.networks.fingerprint import fingerprint
+from cnncli.runtime.threads import map_ordered
 from scripts.benchmarks.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -39,6 +42,11 @@ class FrozenNetwork:
     extraction: Extraction
     engine: Engine
     graph: Path | None
+
+    def run_on_all_cores(self, pixels: np.ndarray) -> list[list[np.ndarray]]:
+        """Run the engine in as many threads as there are cores; return the features of each request."""
+        starts = range(0, len(pixels), self.engine.batch)
+        return list(map_ordered(lambda start: self.engine.run([pixels[start : start + self.engine.batch]]), starts))
 
 
 def freeze(

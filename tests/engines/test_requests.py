@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.engines.engine import run_on_all_cores
 from cnncli.engines.openvino import OpenVinoEngine
 from cnncli.errors import EngineError
+from cnncli.runtime.threads import map_ordered
 
 STREAMS = 4
 
@@ -67,11 +67,13 @@ def test_a_failing_call_returns_its_request(engine: OpenVinoEngine) -> None:
 
 
 def test_rows_of_all_cores_are_returned_in_order(engine: OpenVinoEngine) -> None:
-    """`run_on_all_cores` returns rows in order and raises the error of a failing request."""
-    numbers = np.arange(23, dtype=np.float32)
+    """Calls from several threads give the rows of their inputs, and the error of a failing request."""
+    inputs = [np.arange(n, n + 3, dtype=np.float32) for n in range(23)]
 
-    assert run_on_all_cores(engine, [numbers])[0].tolist() == (2 * numbers).tolist()
+    assert [rows.tolist() for (rows,) in map_ordered(lambda numbers: engine.run([numbers]), inputs)] == [
+        (2 * numbers).tolist() for numbers in inputs
+    ]
     with pytest.raises(EngineError) as caught:
-        run_on_all_cores(engine, [np.float32([1, 2, -1, 3])])
+        list(map_ordered(lambda numbers: engine.run([numbers]), [*inputs, np.float32([1, 2, -1, 3])]))
     assert caught.value.facts["reason"] == "row -1"
     assert engine._idle.qsize() == STREAMS

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib import util
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -34,19 +34,8 @@ TOP_FILTERS = 1280
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.99
 
-
-class Block(NamedTuple):
-    """An inverted residual block; the names of its layers start with `name`."""
-
-    name: str
-    kernel: int
-    stride: int
-    expansion: int
-    filters: int
-
-
 # Table 1 of the paper: kernel, stride of the first block, expansion, filters, number of blocks.
-_GROUPS = (
+GROUPS = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
     (5, 2, 6, 40, 2),
@@ -54,11 +43,6 @@ _GROUPS = (
     (5, 1, 6, 112, 3),
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
-)
-BLOCKS = tuple(
-    Block(f"block{number}{chr(ord('a') + position)}_", kernel, 1 if position else stride, expansion, filters)
-    for number, (kernel, stride, expansion, filters, n_blocks) in enumerate(_GROUPS, start=1)
-    for position in range(n_blocks)
 )
 
 
@@ -69,8 +53,10 @@ def build(
     keras = import_keras()
     images = keras.Input(input_shape, name="input_layer")
     x = _convolution(images, STEM_FILTERS, 3, 2, "stem")
-    for block in BLOCKS:
-        x = _block(x, block)
+    for number, (kernel, stride, expansion, filters, n_blocks) in enumerate(GROUPS, start=1):
+        for position in range(n_blocks):
+            name = f"block{number}{chr(ord('a') + position)}_"
+            x = _block(x, kernel, 1 if position else stride, expansion, filters, name)
     model = keras.Model(images, _convolution(x, TOP_FILTERS, 1, 1, "top"), name="efficientnetlite0")
     return Network(model, load_imagenet=lambda: load_lite0_weights(model))
 
@@ -80,23 +66,20 @@ def has_local_weights(_info: NetworkInfo) -> bool:
     return package_file() is not None
 
 
-def _block(x: keras.KerasTensor, block: Block) -> keras.KerasTensor:
+def _block(
+    x: keras.KerasTensor, kernel: int, stride: int, expansion: int, filters: int, name: str
+) -> keras.KerasTensor:
     """Add an inverted residual block: expand, filter each channel, project, and add the input if the shapes match."""
     keras = import_keras()
-    block_input, name = x, block.name
-    if block.expansion > 1:
-        x = _convolution(x, x.shape[-1] * block.expansion, 1, 1, f"{name}expand")
+    block_input = x
+    if expansion > 1:
+        x = _convolution(x, x.shape[-1] * expansion, 1, 1, f"{name}expand")
     x = keras.layers.DepthwiseConv2D(
-        block.kernel,
-        block.stride,
-        padding="same",
-        use_bias=False,
-        depthwise_initializer="he_normal",
-        name=f"{name}dwconv",
+        kernel, stride, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}dwconv"
     )(x)
     x = keras.layers.ReLU(6.0, name=f"{name}activation")(_batch_norm(x, f"{name}bn"))
-    x = _convolution(x, block.filters, 1, 1, f"{name}project", activation=False)
-    if block.stride == 1 and block_input.shape[-1] == block.filters:
+    x = _convolution(x, filters, 1, 1, f"{name}project", activation=False)
+    if stride == 1 and block_input.shape[-1] == filters:
         x = keras.layers.Add(name=f"{name}add")([x, block_input])
     return x
 

@@ -100,9 +100,7 @@ def _download(url: str, path: Path) -> None:
     console = rich.console.Console(file=sys.stderr)
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, path.open("wb") as file:
         total, hidden = response.length or 0, not is_terminal(sys.stderr)
-        with rich.progress.wrap_file(
-            response, total, description="weights", console=console, disable=hidden
-        ) as content:
-            shutil.copyfileobj(content, file)
+        with rich.progress.wrap_file(response, total, description="weights", console=console, disable=hidden) as data:
+            shutil.copyfileobj(data, file)
         if response.length:
             raise http.client.HTTPException(f"the connection ended {response.length:,} bytes too early")

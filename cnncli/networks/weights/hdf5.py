@@ -77,24 +77,22 @@ def check_plain(path: Path) -> None:
 
 
 def as_array(found: Any) -> h5py.Dataset:
-    """Return an object of a file, unread, if it is an array of numbers in that file. Raises WeightsError."""
+    """Return an object of a file, unread, if it is an array of numbers in that file.
+
+    Raises:
+        ValueError: It is something else, or needs a plug-in, or has chunks that would fill the memory.
+    """
     import h5py
 
-    if not isinstance(found, h5py.Dataset) or not _is_plain(found):
-        raise ValueError(f"{found.name} is not an array of numbers as Keras writes it")
-    return found
-
-
-def _is_plain(array: h5py.Dataset) -> bool:
-    """Return whether the data is numbers in this file, without plug-ins and chunks that would fill the memory."""
-    plan = array.id.get_create_plist()
-    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
-    return (
-        not (array.external or array.is_virtual or array.shape is None)
-        and (array.dtype.kind in "fiu" or _is_bfloat16(array))
-        and filters <= _FILTERS
-        and math.prod(array.chunks or ()) <= max(MAX_CHUNK_ITEMS, array.size)
-    )
+    if isinstance(found, h5py.Dataset):
+        plan = found.id.get_create_plist()
+        filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
+        is_stored_here = not (found.external or found.is_virtual or found.shape is None)
+        is_numeric = found.dtype.kind in "fiu" or _is_bfloat16(found)
+        is_small = is_stored_here and math.prod(found.chunks or ()) <= max(MAX_CHUNK_ITEMS, found.size)
+        if is_numeric and is_small and filters <= _FILTERS:
+            return found
+    raise ValueError(f"{found.name} is not an array of numbers as Keras writes it")
 
 
 def read_array(array: h5py.Dataset) -> NDArray[np.float32]:

@@ -145,15 +145,10 @@ def _allowed_classes() -> frozenset[tuple[str, str]]:
 def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
     """Check that the only input is images, and that normalization statistics are per channel."""
     classes = [layer.get("class_name") for layer in layers]
-    shape = _entries_of(layers[0]).get("batch_shape")
-    _require(
-        classes[0] == "InputLayer"
-        and classes.count("InputLayer") == 1
-        and isinstance(shape, list)
-        and [type(size) for size in shape] == [type(None), int, int, int]
-        and min(shape[1:]) > 0,
-        "does not describe a model of images",
-    )
+    shape: Any = _entries_of(layers[0]).get("batch_shape")
+    has_one_input = classes[0] == "InputLayer" and "InputLayer" not in classes[1:]
+    is_image = isinstance(shape, list) and [type(size) for size in shape] == [type(None), int, int, int]
+    _require(has_one_input and is_image and min(shape[1:]) > 0, "does not describe a model of images")
     above = max((number for number, name in enumerate(classes) if name == "Normalization"), default=-1)
     for layer in layers[: above + 1]:
         of_channels = _entries_of(layer).get("axis", -1) in (-1, 3, [-1], [3]) and len(list(_sources(layer))) <= 3
