@@ -35,7 +35,7 @@ class NetworkInfo:
         depth: Number of layers with parameters, or None if it depends on the options.
         top1, top5: ImageNet validation accuracy in percent, or None if not published.
         input_size, min_size: Default and minimum height and width in pixels.
-        weights_pattern: Name of Keras's file of ImageNet weights without top, with {alpha}, {rows}.
+        weights_file: Name of Keras's file of ImageNet weights without top, with default options.
         has_imagenet: Whether ImageNet weights are published for at least some options.
         module: Module of `cnncli.networks.architectures` that builds it.
         top_convolutions: Number of convolutions in its ImageNet top (other top layers are dense).

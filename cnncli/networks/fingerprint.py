@@ -51,7 +51,7 @@ def _structure(model: keras.Model) -> list[Any]:
 
 
 def _arguments(node: Any, tensors: dict[int, str]) -> Any:
-    """Return the arguments of a call, with tensors given by their position in the graph; for an input, its shape."""
+    """Return the arguments of a call, with tensors given by their position in the graph."""
     return import_keras().tree.map_structure(
         lambda value: tensors.get(id(value)) or _described(value),
         [list(node.arguments.args), dict(node.arguments.kwargs)],

@@ -26,7 +26,8 @@ def mixed_bfloat16(model: keras.Model, in_float32: Collection[str] = ()) -> kera
         return type(operation).from_config({**operation.get_config(), **dtype})
 
     copy = keras.models.clone_model(model, clone_function=copy_of)
-    for layer, twin in zip(model.layers, copy.layers, strict=True):
+    for layer in model.layers:
+        twin = copy.get_layer(layer.name)
         twin.set_weights(layer.get_weights())
         twin.trainable = layer.trainable
         if hasattr(twin, "finalize_state"):  # Normalization computes with constants made of its weights

@@ -172,8 +172,8 @@ class StageSetup:
         remedy = f"cache.max_gb={enough_gb} is enough." if enough_gb else "Free disk space, or set CNNCLI_CACHE."
         return Message(
             "cache-features-do-not-fit",
-            f"Their features would take {size(needed)} ({n_cached:,} of {total:,} are cached), but the cache has room "
-            f"for {size(capacity)}: {instead}, and everything else is computed again in every epoch. {remedy}",
+            f"The stage's features would take {size(needed)} ({n_cached:,} of {total:,} are cached), but the cache "
+            f"has room for {size(capacity)}: {instead}, and everything else is computed in every epoch. {remedy}",
             needed_bytes=needed,
             capacity_bytes=capacity,
             total=total,

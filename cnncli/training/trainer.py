@@ -130,9 +130,10 @@ class Trainer:
 
         Training continues from the newest checkpoint between two epochs; the epochs since then are reproduced exactly.
         """
-        state, is_allowed = self._state, self._context.config.training.on_nan == "rollback"
-        checkpoint = self._writer.checkpoints.newest(between_epochs=True)
-        if not is_allowed or len(state.lowered) >= MAX_ROLLBACKS or checkpoint is None:
+        state = self._state
+        if self._context.config.training.on_nan != "rollback" or len(state.lowered) >= MAX_ROLLBACKS:
+            return False
+        if (checkpoint := self._writer.checkpoints.newest(between_epochs=True)) is None:
             return False
         stage, epoch = len(state.stages), state.stage.epoch if state.stage else 1
         lowered = [*map(list, state.lowered), [stage, epoch]]

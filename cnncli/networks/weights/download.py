@@ -65,7 +65,10 @@ def fetch(file: PublishedFile) -> Path:
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = error.reason if type(error) is urllib.error.URLError else error
         reason = reason_of(cause) if isinstance(cause, BaseException) else cause
-        key, remedy = "backbone.weights", f"put the file at {printable(target)}, or use a different weights file"
+        key, remedy = (
+            "backbone.weights",
+            f"put the file at {printable(target)}, or set KERAS_HOME to a different folder",
+        )
         text = f"{key}: {file.name} cannot be downloaded from {file.url} ({reason}): {remedy}"
         facts = {"key": key, "url": file.url, "path": target, "reason": reason}
         raise WeightsError(Message("weights-download-failed", text, **facts)) from error
@@ -75,7 +78,7 @@ def fetch(file: PublishedFile) -> Path:
 def _is_complete(path: Path, file: PublishedFile) -> bool:
     """Return whether a file has the hash that Keras expects or, without a hash, is not truncated."""
     if file.digest is None:
-        with suppress(OSError, ValueError), open_hdf5(path):
+        with suppress(Exception), open_hdf5(path):  # HDF5 raises exceptions of many types for damaged files
             return True
         return False
     with path.open("rb") as content:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_OBJECTS = 200_000
 MAX_CHUNK_ITEMS = 2**24
+MAX_NAME_BYTES = 1_000
 MAX_TEXT_BYTES = 1_200_000_000
 """Maximum size of a list of names. NASNetLarge's 1,041 names share a heap with its description, a megabyte of text."""
 
@@ -36,7 +37,7 @@ def open_hdf5(source: Path | BinaryIO) -> Iterator[h5py.File]:
 
     Raises:
         OSError: The file is missing, truncated or not HDF5.
-        WeightsError: A link leads outside the file, or two links lead to the same object, as in a cycle.
+        ValueError: A link leads outside the file, or two links lead to the same object, as in a cycle.
     """
     import h5py
 
@@ -62,7 +63,7 @@ def check_plain(path: Path) -> None:
     Such a file takes no more memory than its size, even in a reader that does not compare shapes first.
 
     Raises:
-        WeightsError: The file contains something else.
+        ValueError: The file contains something else.
     """
     import h5py
 
@@ -96,7 +97,7 @@ def as_array(found: Any) -> h5py.Dataset:
 
 
 def read_array(array: h5py.Dataset) -> NDArray[np.float32]:
-    """Read an array if it has the expected shape. Raises WeightsError."""
+    """Read an array, whose shape must have been compared before."""
     values = array[()]
     if _is_bfloat16(array):
         import ml_dtypes
@@ -120,7 +121,7 @@ def name_in(where: h5py.Group | h5py.Dataset, attribute: str) -> str | None:
 def names_in(group: h5py.Group, attribute: str, longest_text: int) -> list[str]:
     """Return the names in an attribute, or in `attribute0`, `attribute1` … if the list is too long for one attribute.
 
-    `longest_text` is an upper bound for each name; see `longest_text_in`. Raises WeightsError.
+    `longest_text` is an upper bound for each name; see `longest_text_in`. Raises ValueError.
     """
     numbered = takewhile(group.attrs.__contains__, (f"{attribute}{number}" for number in count()))
     parts = [attribute] if attribute in group.attrs else numbered
@@ -141,6 +142,8 @@ def _texts(where: h5py.Group | h5py.Dataset, attribute: str, longest_text: int) 
         raise ValueError(f"{where.name} has {n_texts:,} names that could fill the memory ({remedy})")
     texts = np.empty(stored.shape, stored.dtype)
     stored.read(texts)
+    if any(len(text) > MAX_NAME_BYTES for text in texts.flat):
+        raise ValueError(f"{where.name} has a name of more than {MAX_NAME_BYTES:,} bytes")
     return [text.decode("utf-8") for text in texts.flat]
 
 
@@ -151,5 +154,5 @@ def longest_text_in(path: Path) -> int:
     (HDF5 file format specification, III.E, "Disk Format: Level 1E - Global Heap".)
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        sizes = [int.from_bytes(size, "little") for size in _HEAP.findall(content)]
-        return min(max(sizes, default=0), len(content))
+        longest = max((int.from_bytes(match[1], "little") for match in _HEAP.finditer(content)), default=0)
+        return min(longest, len(content))

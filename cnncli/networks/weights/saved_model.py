@@ -32,6 +32,7 @@ DESCRIPTION, WEIGHTS = "config.json", "model.weights.h5"
 MAX_DESCRIPTION_BYTES = 8 * 2**20
 _MEMBERS = {DESCRIPTION, WEIGHTS, "metadata.json"}
 
+MAX_CHANNELS = 4
 MAX_LAYERS = 4_000
 """NASNetLarge and EfficientNetV2L have about a thousand."""
 MAX_NUMBER = 2**24
@@ -148,8 +149,10 @@ def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
     shape: Any = _entries_of(layers[0]).get("batch_shape")
     has_one_input = classes[0] == "InputLayer" and "InputLayer" not in classes[1:]
     is_image = isinstance(shape, list) and [type(size) for size in shape] == [type(None), int, int, int]
-    _require(has_one_input and is_image and min(shape[1:]) > 0, "does not describe a model of images")
+    is_image = is_image and min(shape[1:]) > 0 and shape[3] <= MAX_CHANNELS
+    _require(has_one_input and is_image, "does not describe a model of images")
     above = max((number for number, name in enumerate(classes) if name == "Normalization"), default=-1)
+    _require(classes[: above + 1].count("Concatenate") <= 1, "normalizes more than channels of pixels")
     for layer in layers[: above + 1]:
         of_channels = _entries_of(layer).get("axis", -1) in (-1, 3, [-1], [3]) and len(list(_sources(layer))) <= 3
         _require(layer["class_name"] in _BELOW_NORMALIZATION and of_channels, "normalizes more than channels of pixels")

@@ -48,8 +48,7 @@ class _Unpickler(pickle.Unpickler):
 def read_tensors(data: bytes) -> dict[str, NDArray[Any]]:
     """Return the tensors of a file by name, as read-only views of its bytes.
 
-    Raises:
-        WeightsError: The data is not in PyTorch's legacy format with float32 and int64 tensors.
+    The caller must have verified the file's digest: damaged data can raise any exception.
     """
     file = io.BytesIO(data)
     _magic, _version, _machine, tensors, keys = (_Unpickler(file).load() for _ in range(5))

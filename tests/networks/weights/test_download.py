@@ -225,11 +225,16 @@ def test_file_that_lies_there_damaged_is_fetched_again(server: Server) -> None:
     assert fetch(_file(server, hashlib.md5(b"weights").hexdigest())).read_bytes() == b"weights"
 
 
-def test_file_that_lies_there_cut_off_is_fetched_again(server: Server, published: tuple[bytes, Any]) -> None:
-    """A truncated file without a published hash is detected by the length in its HDF5 header, and replaced."""
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-100], lambda data: data[:1_000] + b"\xff" * 4_000 + data[5_000:]]
+)
+def test_damaged_file_without_a_hash_is_downloaded_again(
+    damage: Callable[[bytes], bytes], server: Server, published: tuple[bytes, Any]
+) -> None:
+    """A file without a published hash is replaced if HDF5 finds it truncated or its structure damaged."""
     server.content = published[0]
     weights_folder().mkdir(parents=True)
-    (weights_folder() / "some.h5").write_bytes(published[0][:-100])
+    (weights_folder() / "some.h5").write_bytes(damage(published[0]))
     assert fetch(_file(server)).read_bytes() == published[0]
 
 

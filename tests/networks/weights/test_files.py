@@ -201,6 +201,14 @@ def _huge_chunk(group: h5py.Group) -> None:
     group.create_dataset("0", (3, 3, 3, 4), "f4", chunks=(3, 3, 3, 10**7), maxshape=(None,) * 4, compression="gzip")
 
 
+def _long_names(file: h5py.File) -> None:
+    file.attrs.create("layer_names", ["x" * 3000] * 9, dtype=h5py.string_dtype())
+
+
+def _long_name(file: h5py.File) -> None:
+    file["layers/conv2d/vars"].attrs["name"] = "x" * 3000
+
+
 def test_link_out_of_the_file_is_not_even_looked_at(convnet: Any, tmp_path: Path) -> None:
     """External links are not opened; opening a pipe without a writer would block forever."""
     os.mkfifo(tmp_path / "pipe")
@@ -231,12 +239,14 @@ def test_link_out_of_the_file_is_not_even_looked_at(convnet: Any, tmp_path: Path
         (_replace(_nothing), "/layers/conv2d/vars/0", "numbers"),
         (_replace(_a_group), "/layers/conv2d/vars/0", "numbers"),
         (_replace(_huge_chunk), "/layers/conv2d/vars/0", "numbers"),
+        (_long_names, "/", "1,000 bytes"),
+        (_long_name, "/layers/conv2d/vars", "1,000 bytes"),
     ],
 )
 def test_content_that_keras_never_writes_is_refused(
     change: Change, place: str, reason: str, convnet: Any, tmp_path: Path
 ) -> None:
-    """Nothing outside of the file is opened, and nothing but numbers and names is read."""
+    """Nothing outside of the file is opened, and nothing but numbers and short names is read."""
     found = _unreadable(_weights(tmp_path / "x.weights.h5", change), convnet)
     assert found.startswith(place)
     assert reason in found

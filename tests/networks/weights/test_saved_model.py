@@ -172,6 +172,7 @@ OBJECT = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "regis
         (_setting("head_logits", units=2**25), "a 33554432 in units"),
         (_setting("head_logits", units=-(2**60)), "a -1152921504606846976 in units"),
         (_setting("pixels", batch_shape=[None, -16, 16, 3]), "does not describe a model of images"),
+        (_setting("pixels", batch_shape=[None, 16, 16, 5]), "does not describe a model of images"),
         (_setting("pixels", batch_shape=[None, 16, 3]), "does not describe a model of images"),
         (_setting("pixels", batch_shape="x"), "does not describe a model of images"),
         (lambda description: description["config"]["layers"].reverse(), "before"),
@@ -207,6 +208,20 @@ def test_statistics_of_anything_but_channels_are_refused(axis: Any, saved: Path)
     normalization.update(class_name="Normalization", name="n", config={"name": "n", "axis": axis})
     layers = description["config"]["layers"]
     layers.insert(layers.index(_layer(description, "preprocess_scale")) + 1, normalization)
+    with pytest.raises(ValueError, match="normalizes more than channels"):
+        check_description(description)
+
+
+def test_a_normalization_of_many_channels_is_refused(saved: Path) -> None:
+    """Repeated concatenation below a normalization, which multiplies its channels, is refused."""
+    description = _description(saved)
+    layers = description["config"]["layers"]
+    place = layers.index(_layer(description, "preprocess_scale")) + 1
+    kinds = {"c1": "Concatenate", "c2": "Concatenate", "n": "Normalization"}
+    for name, kind in reversed(kinds.items()):
+        added = json.loads(json.dumps(_layer(description, "preprocess_scale")))
+        added.update(class_name=kind, name=name, config={"name": name})
+        layers.insert(place, added)
     with pytest.raises(ValueError, match="normalizes more than channels"):
         check_description(description)
 
