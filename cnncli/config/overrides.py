@@ -143,7 +143,7 @@ def variable_notes(environment: Mapping[str, str] = os.environ) -> tuple[Message
 def assign(tree: Node, key: str, value: Node) -> Problem | None:
     """Insert a value into a tree, creating groups as needed, or return the reason why it cannot be inserted."""
     *groups, name = key.split(".")
-    node, code = tree, "config-override-misplaced"
+    node = tree
     for depth, group in enumerate(groups):
         if isinstance(node.value, dict):
             node.value.setdefault(group, Node({}, value.origin))
@@ -152,14 +152,14 @@ def assign(tree: Node, key: str, value: Node) -> Problem | None:
             below.value = {}
         if not below or not isinstance(below.value, dict | list):
             what = f"cannot be set inside {'.'.join(groups[: depth + 1])}, which is not a group"
-            return Problem(code, value.origin, key, what, below.plain() if below else None)
+            return Problem("config-override-misplaced", value.origin, key, what, below.plain() if below else None)
         node = below
     if isinstance(node.value, dict):
         node.value[name] = value
     elif isinstance(node.value, list):
         if not node.child(name):
             what, expected = f"cannot be set in a list of {len(node.value)}", f"a number below {len(node.value)}"
-            return Problem(code, value.origin, key, what, expected=expected)
+            return Problem("config-override-misplaced", value.origin, key, what, expected=expected)
         node.value[int(name)] = value
     return None
 

@@ -17,7 +17,7 @@ LONGEST = 80
 """Maximum number of characters of a value in a message."""
 
 Value: TypeAlias = "dict[str, Node] | list[Node] | object"
-NOTHING: Final = object()
+NOTHING: Any = object()
 
 
 @dataclass(frozen=True)
