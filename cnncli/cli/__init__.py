@@ -90,8 +90,8 @@ def _run(words: list[str], invocation: Invocation) -> int:
 def _refuse_empty(words: Sequence[str]) -> None:
     """Refuse empty arguments and values, because an unset shell variable must not stand for the current folder."""
     for previous, word in pairwise(["cnncli", *words]):
-        if not word or (word.startswith("--") and word.endswith("=")):
-            text = f"The value after {word or previous} is empty. Write . for the current folder."
+        if not word or word.find("=") == len(word) - 1:
+            text = f"The value after {word or previous} is empty; was a shell variable not set?"
             raise click.UsageError(Message("usage-empty", text, received=""))
 
 
@@ -123,7 +123,9 @@ def _usage_message(error: click.UsageError) -> Message:
         return text
     if isinstance(error, click.NoSuchOption) and context is not None:
         options = [option for parameter in context.command.get_params(context) for option in parameter.opts]
-        return Message("usage-option-unknown", f"{error.message} {did_you_mean(error.option_name, options)}".rstrip())
+        settings = "Settings are written as KEY=VALUE." if "overrides" in options else ""
+        hint = did_you_mean(error.option_name, options) or settings
+        return Message("usage-option-unknown", f"{error.message} {hint}".rstrip())
     if isinstance(error, click.exceptions.NoSuchCommand) and context is not None:
         names = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
         hint = did_you_mean(error.command_name, names) or f"Commands: {', '.join(names)}."

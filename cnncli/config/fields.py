@@ -107,7 +107,8 @@ def _words(kind: Any, metadata: Metadata) -> str:
     if get_origin(kind) is Literal:
         *first, last = map(str, get_args(kind))
         return f"{', '.join(first)} or {last}" if first else last
-    limits = {name: getattr(item, name) for item in metadata for name in _LIMITS if hasattr(item, name)}
+    items = () if kind is NoneType else metadata
+    limits = {name: getattr(item, name) for item in items for name in _LIMITS if hasattr(item, name)}
     bounds = [f"{words} {limits[name]:.15g}" for name, words in _LIMITS.items() if name in limits]
     return " ".join([_WORDS[get_origin(kind) or kind], " and ".join(bounds)]).rstrip()
 

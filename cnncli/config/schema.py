@@ -37,7 +37,7 @@ MAX_LISTED_NAMES = 30
 def _not_empty(path: object) -> object:
     """Refuse an empty path, which would stand for the current folder."""
     if path == "":
-        raise ValueError("it is empty")
+        raise ValueError("the path is empty")
     # Converted here because pydantic accepts only UTF-8 text, but a file name can be any bytes.
     return Path(path) if isinstance(path, str) else path
 

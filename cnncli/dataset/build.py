@@ -130,12 +130,11 @@ def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[s
 def _class_issues(dataset: Dataset, split: str, classes: Sequence[str], allow_missing: bool) -> Iterator[Issue]:
     """Yield problems that prevent evaluation with a classifier that has the given classes."""
     folder, filled = dataset.found.folders[split], {one.label for one in dataset.good}
-    unknown = tuple(name for name in dataset.found.classes[split] if name not in classes)
-    if unknown:
+    if unknown := tuple(name for name in dataset.found.classes[split] if name not in classes):
         yield error("data-class-unknown", folder, labels=unknown, known=tuple(classes))
     absent = tuple(sorted(set(classes) - filled))
     if absent and not (allow_missing and filled):
-        hint = "" if allow_missing else "; --allow-missing accepts this"
+        hint = "; --allow-missing accepts this" if filled and not allow_missing else ""
         yield error("data-class-absent", folder, labels=absent, hint=hint)
 
 

@@ -141,9 +141,9 @@ def newest_unfinished(config: Config, runs_dir: Path) -> RunFolder | None:
             changed = changed or (run, changes)
     if changed:
         run, changes = changed
-        text = f"{printable(run.path.name)} is unfinished, but has different settings: {'; '.join(changes)}"
+        text = f"{printable(run.path.name)} has different settings: {'; '.join(changes)}"
         log.info(Message("run-settings-differ", text, path=run.path, changes=changes))
-    log.info(Message("run-none-unfinished", "There is no unfinished run of this config; starting a new one."))
+    log.info(Message("run-none-unfinished", "No unfinished run has the settings of this config; starting a new one."))
     return None
 
 

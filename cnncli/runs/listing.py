@@ -107,7 +107,9 @@ def require_finished(run: RunFolder) -> dict[str, Any]:
     facts = run.read_facts()
     if (state := state_of(run, facts)) != "finished":
         reason = f" ({printable(str(facts['reason']))})" if facts.get("reason") else ""
-        text = f"{printable(run.path)}: the run is not finished (state: {state}){reason}."
+        text = (
+            f"{printable(run.path)}: the run is not finished (state: {state}){reason}; `cnncli train RUN` resumes it."
+        )
         raise RunError(Message("run-not-finished", text, path=run.path, received=state, reason=facts.get("reason")))
     return facts
 

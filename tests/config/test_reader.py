@@ -250,7 +250,7 @@ def test_dissimilar_names_are_not_suggested(problems_of: Problems, text: str) ->
         ("training.epochs='3'", "config-wrong-type", "Write it without quotes."),
         ("training.unfreeze=true", "config-wrong-type", ""),
         ("backbone.output_layer=''", "config-wrong-form", ""),
-        ("data.path=''", "config-out-of-range", "It is empty."),
+        ("data.path=''", "config-out-of-range", "The path is empty."),
         ("training.batch_size=1e9999", "config-wrong-type", ""),
         ("training.batch_size=" + "9" * 5000, "config-invalid-value", ""),
     ],

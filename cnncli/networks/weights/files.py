@@ -73,7 +73,7 @@ def _open(path: Path) -> Iterator[list[StoredModel]]:
         signature = start.read(len(HDF5_SIGNATURE))
     if signature == HDF5_SIGNATURE:
         with open_hdf5(path) as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file["model_weights" if "model_weights" in file else "/"]
             is_legacy = "layer_names" in root.attrs or "layer_names0" in root.attrs
             yield [_legacy_model(root, longest_text_in(path))] if is_legacy else _keras_models(file)
     elif signature.startswith(ZIP_SIGNATURE):
