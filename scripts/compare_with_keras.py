@@ -5,8 +5,8 @@
         weights, head, pixels and batches, on both engines, in float32: relative differences. Weights are files in
         every format from networks initialized with a seed, or a given file, ResNet50=….weights.h5.
 
-    python scripts/compare_with_keras.py recipe DATA --backbone NAME [--weights FILE] [--size PX] [--seeds N]
-        The default recipe (frozen backbone, average pooling, softmax, Adam 1e-3, early stopping) through
+    python scripts/compare_with_keras.py training DATA --backbone NAME [--weights FILE] [--size PX] [--seeds N]
+        The defaults (frozen backbone, average pooling, softmax, Adam 1e-3, early stopping) through
         `cnncli train` and in plain Keras with `image_dataset_from_directory`: test accuracies with 95 % intervals.
 
     python scripts/compare_with_keras.py pixels DATA --backbone NAME [--weights FILE] [--size PX]
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("names", nargs="*", metavar="NAME")
     verb.add_argument("--weights", action="append", default=[], metavar="NAME=FILE")
     verb.set_defaults(compare=compare_parity)
-    for name, compare in (("recipe", compare_recipe), ("pixels", compare_pixels)):
+    for name, compare in (("training", compare_training), ("pixels", compare_pixels)):
         verb = verbs.add_parser(name)
         verb.add_argument("data", type=Path)
         verb.add_argument("--backbone", required=True)
@@ -125,8 +125,8 @@ def _parity_values(case: Any, file: Path, folder: Path, engine: Any) -> Iterator
     yield f"{frozen.moved:.1%} {unfrozen.moved:.1%}"
 
 
-def compare_recipe(options: argparse.Namespace) -> Iterator[Row]:
-    """Train the recipe with cnncli's command line and in plain Keras."""
+def compare_training(options: argparse.Namespace) -> Iterator[Row]:
+    """Train with cnncli's command line and with plain Keras; yield both test accuracies for each seed."""
     yield ("seed", "cnncli, test accuracy         ", "plain Keras, test accuracy")
     features = _features(options, plain_keras.read_split)
     for seed in range(options.seeds):

@@ -189,7 +189,7 @@ def errors_page() -> str:
     parts = [
         "# Error codes",
         "Every error and warning ends with its code in brackets. `cnncli errors CODE` prints the same text. "
-        "In Python, `error.code` is the code and `error.facts` has the values: paths, keys, what was received.",
+        "In Python, `error.code` is the code, and `error.facts` holds the details: paths, keys, received values.",
     ]
     explanations = load_explanations().values()
     for domain in sorted({explanation.code.partition("-")[0] for explanation in explanations}):

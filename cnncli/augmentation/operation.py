@@ -135,7 +135,7 @@ class FactorOperation(Operation):
             return ()
         (setting,) = type(self).model_fields
         key = f"augmentation.{setting}"
-        text = f"{key}: [{lowest:g}, {highest:g}] does not include the factor 1 (no change)."
+        text = f"{key}: [{lowest:g}, {highest:g}] does not include 1 (no change), so no view equals the image."
         return (Message("augmentation-factor", text, key=key, received=self.limits),)
 
 

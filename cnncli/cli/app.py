@@ -59,4 +59,4 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, message="cnncli %(version)s", help="Print the version.")
 @console_flags
 def app() -> None:
-    """Transfer learning for image classification that never computes anything frozen twice."""
+    """Transfer learning for image classification that runs frozen layers only once per image."""

@@ -81,7 +81,7 @@ def head_stage(config: Config) -> Stage:
 def fine_tuning_stage(config: Config) -> Stage:
     """Return the stage that trains the head and the top of the backbone with a tenth of the learning rate.
 
-    It is the second stage of mode fine-tuning, and the stage of `cnncli finetune`.
+    It is the second stage of `mode: fine-tuning` and the only stage of `cnncli finetune`.
     """
     training = config.training
     learning_rate = training.optimizer.learning_rate * FINE_TUNING_LEARNING_RATE_FACTOR

@@ -67,7 +67,7 @@ def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Conf
         raise ConfigError(Message("config-is-run", text, path=Path(source), expected=expected))
     if Path(source).is_dir():
         return config_from_mapping({"data": {"path": source}}, overrides)
-    tree, problems = read_document(Path(source), "a config in YAML or a folder of images")
+    tree, problems = read_document(Path(source), "a YAML config or a folder of images")
     return _resolve(tree, problems, overrides, os.environ, check_paths=True)
 
 

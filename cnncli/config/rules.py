@@ -220,5 +220,5 @@ def notes_of(config: Config) -> Iterator[Message]:
             monitors[f"reduce_on_plateau.monitor of stage {stage.name}"] = stage.reduce_on_plateau.monitor
     for key, metric in monitors.items():
         if not metric.startswith("val_"):
-            text = f"{key}: {metric} is computed on mixed images and labels; val_{metric} is not."
+            text = f"{key}: {metric} is computed on images mixed by augmentation. Use val_{metric}."
             yield Message("config-mixed-metric", text, key=key, received=metric, expected=f"val_{metric}")

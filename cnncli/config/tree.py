@@ -99,7 +99,7 @@ def tree_of(value: object, origin: Origin) -> Node:
 
 
 def join(group: str, name: str) -> str:
-    """Return the dotted key of a name in a group; the outermost group is empty."""
+    """Return the dotted key of a name in a group; the top-level group is the empty string."""
     return f"{group}.{name}" if group else name
 
 

@@ -71,7 +71,7 @@ for _name, (_pattern, _first) in _PLAIN.items():
         _class.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"^(?:{_pattern})$"), _characters)
 
 
-def read_document(source: Path, expected: str = "a config in YAML") -> tuple[Node | None, list[Problem]]:
+def read_document(source: Path, expected: str = "a YAML config") -> tuple[Node | None, list[Problem]]:
     """Read a file; the tree is None if it cannot be read or is not YAML.
 
     Args:
@@ -93,7 +93,7 @@ def read_document(source: Path, expected: str = "a config in YAML") -> tuple[Nod
         return None, [Problem("config-file-missing", whole, "", "does not exist", expected=expected, hint=hint)]
     except IsADirectoryError:
         hint = f"`cnncli init {printable(shlex.quote(str(source)))}` writes one for a folder of images."
-        return None, [Problem("config-is-folder", whole, "", "a folder", expected="a config in YAML", hint=hint)]
+        return None, [Problem("config-is-folder", whole, "", "a folder", expected="a YAML config", hint=hint)]
     except (OSError, ValueError) as error:  # ValueError: not a valid file name
         return None, [Problem("config-unreadable", whole, "", f"cannot be read: {reason_of(error).lower()}")]
     if len(data) > MAX_BYTES:

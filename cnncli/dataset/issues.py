@@ -112,7 +112,7 @@ _WORDING: Mapping[str, str] = {
         "inflate metrics{fix}"
     ),
     "data-narrow-range": "{path}: 16-bit values only go up to {peak}; data.range=[0,{suggested}] uses the full range",
-    "data-split-drawn": "no {missing}: {source} with seed {seed}, stratified ({counts})",
+    "data-split-drawn": "no {missing}: {source} (stratified, seed {seed}): {counts}",
     "data-no-test-split": "no test split: metrics are those of validation, which also selects the best epoch",
     "data-beside-splits": "{path}: ignored folders next to the split folders: {names}",
     "data-skipped-images": "unreadable images left out: {n}",

@@ -95,7 +95,7 @@ class Manifest:
                 raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
             rows = tuple(_row(line) for line in lines)
         except (OSError, ValueError, csv.Error) as error:
-            text = f"{printable(path)}: cannot be read as a manifest of cnncli ({reason_of(error)})"
+            text = f"{printable(path)}: not a valid cnncli manifest ({reason_of(error)})"
             raise DataError(Message("data-manifest-invalid", text, path=path)) from None
         return cls(rows, tuple(sorted({row.label for row in rows})))
 

@@ -28,8 +28,8 @@ def read_config(source: Path, overrides: Overrides = ()) -> Config:
     if source.name == run.config.name and run.facts.is_file() and (parent := run.read_facts().get("parent")):
         command = f"cnncli finetune {printable(shlex.quote(parent))}"
         text = (
-            f"{printable(source)}: belongs to a run of `{command}`, and training from it would start from other "
-            "weights. Repeat that command, or train from the parent's config."
+            f"{printable(source)}: belongs to a run created by `{command}`; training from this config would start "
+            "from different weights. Run that command again, or train from the parent's config."
         )
         raise ConfigError(Message("usage-config-of-finetuned-run", text, path=source, parent=parent))
     config = load_config_or_folder(source, overrides)

@@ -133,7 +133,7 @@ def _draw(
         paths = (folder, *(folder / label for label in small))
         return drawn, error("data-class-too-small", *paths, counts=small, splits=names, remedies=remedies)
     missing, source = (
-        ("validation folder", "taken from train") if found.has_splits else ("split folders", "images split")
+        ("validation folder", "images taken from train") if found.has_splits else ("split folders", "images split")
     )
     counts = {name: drawn.count(name) for name in names}
     return drawn, note("data-split-drawn", found.root, missing=missing, source=source, seed=str(seed), counts=counts)

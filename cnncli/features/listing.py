@@ -31,16 +31,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class KeySummary:
-    """A key of the feature cache. Unknown values are None.
+    """Summary of a feature-cache key. Unknown values are None.
 
     Attributes:
         name: Name of the key's folder.
         network: Network that computed the features; `pixels` for decoded pixels.
-        cut: Layer whose output they are.
+        cut: Layer whose output is cached.
         trunk: Fingerprint of the network up to that layer; None for pixels.
         view: Number of the view; 0 for the images themselves.
-        augmentation: Settings with which the view was rendered.
-        images: Number of different images.
+        augmentation: Augmentation settings of the view.
+        images: Number of distinct images.
         used: Time of the key's last use, in seconds since 1970.
     """
 

@@ -94,7 +94,7 @@ def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
     if isinstance(unfreeze, int):
         if unfreeze > len(layers):
             n, key = len(layers), "unfreeze"
-            text = f"{key}: {unfreeze}, but only {n} layers of the backbone count. Use at most {n}, or `all`."
+            text = f"{key}: received {unfreeze}, but the backbone has {n} layers that count. Use at most {n}, or `all`."
             raise CutError(Message("cut-too-many-layers", text, key=key, received=unfreeze, expected=n))
         return names.index(layers[-unfreeze].name)
     backbone = [operation.name for operation in classifier.backbone_layers]

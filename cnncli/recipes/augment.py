@@ -119,7 +119,7 @@ def _sheet_row(row: ImageRecord, config: Config, spec: PixelSpec, count: int, is
 
 
 def _png_path(path: Path) -> Path:
-    """Return the absolute path of a PNG to write."""
+    """Return the absolute path of the PNG to write, checked."""
     if path.suffix.lower() != ".png":
         text = f"--out {printable(path)}: the sheet is a PNG; use a name that ends in .png"
         raise CnncliError(Message("usage-out-not-png", text, path=path, expected=".png"))

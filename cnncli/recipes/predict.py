@@ -143,7 +143,7 @@ def _read_stdin(max_bytes: int) -> bytes:
         if format_of(data.getbuffer()[:SIGNATURE_BYTES].tobytes()) is None:
             break
     if data.tell() > MAX_STREAM_BYTES:
-        text = f"has more than {MAX_STREAM_BYTES:,} bytes, which can only be read from a file"
+        text = f"has more than {MAX_STREAM_BYTES:,} bytes, the limit for stdin; pass the path of a file"
         raise ImageError(STDIN, Message("image-too-many-bytes", text, expected=MAX_STREAM_BYTES))
     return data.getvalue()
 
@@ -169,7 +169,7 @@ def _invalid(name: str, received: object, expected: str) -> ConfigError:
 
 
 def _files_of(path: str) -> Iterator[NamedSource]:
-    """Yield a file, which need not exist, or the images in a folder or matching a pattern."""
+    """Yield the path itself, even if no such file exists; for a folder or a pattern, yield its images."""
     matches = [path]
     if glob.has_magic(path) and not os.path.lexists(path):
         matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute and relative patterns alike

@@ -49,6 +49,6 @@ def prune(runs: Iterable[RunFolder]) -> None:
             try:
                 Checkpoints(run.state).delete()
             except OSError as error:
-                text = f"{printable(run.state)}: {error.strerror}. Its checkpoints cannot be deleted."
+                text = f"{printable(run.state)}: checkpoints cannot be deleted ({error.strerror})"
                 facts = {"path": run.path, "reason": error.strerror}
                 raise RunError(Message("run-folder-not-writable", text, **facts)) from error

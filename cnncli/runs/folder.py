@@ -264,7 +264,7 @@ def require_own_files(run: RunFolder) -> None:
 
 
 def _foreign(run: RunFolder) -> Iterator[Path]:
-    """Yield links, pipes and devices, files in place of folders, and folders in place of files."""
+    """Yield what cnncli would not create: links, pipes, devices, and files and folders in each other's place."""
     for path in (run.path / name for name in sorted({Path(file.name).parts[0] for file in run_files()})):
         is_own = path.is_dir() if path.name in FOLDERS else path.is_file()
         if os.path.lexists(path) and (path.is_symlink() or not is_own):

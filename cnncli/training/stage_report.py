@@ -150,12 +150,12 @@ def check_changes(before: WeightHashes, after: WeightHashes, stage: Stage, weigh
         learning_rate = stage.optimizer.learning_rate
         largest = max((float(np.abs(weight).max()) for weight in weights if weight.size), default=0.0)
         if largest > DIVERGED:
-            reason = f"they have grown to {largest:.2g}. Lower training.optimizer.learning_rate."
+            reason = f"The weights have grown to {largest:.2g}. Lower training.optimizer.learning_rate."
         elif learning_rate < SMALL_LEARNING_RATE:
             reason = f"float32 needs a higher training.optimizer.learning_rate than {learning_rate:g}."
         else:
-            reason = "no gradient reaches them. Try another initialization (seed), activation or learning rate."
-        text = f"stage {stage.name}: training changed no weights: {reason}"
+            reason = "No gradient reaches the weights. Try another initialization (seed), activation or learning rate."
+        text = f"stage {stage.name}: training did not change any weights. {reason}"
         raise TrainingError(Message("training-no-weights-changed", text, stage=stage.name, reason=reason))
     if unchanged:
         text = f"stage {stage.name}: training did not change the weights of these layers: {', '.join(unchanged)}"

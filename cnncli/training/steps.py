@@ -86,7 +86,7 @@ class TrainStep:
         objective: Objective,
         precision: Precision = "float32",
     ) -> None:
-        """Build the slots of a new optimizer. Weights and logits are float32 whatever the precision."""
+        """Prepare the tail and the optimizer. Weights and logits are float32 regardless of precision."""
         self._tail = tail
         self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=(LOGITS,))
         self.optimizer = optimizer

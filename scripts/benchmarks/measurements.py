@@ -144,11 +144,11 @@ class Record:
 
     Attributes:
         group: Group of the benchmark.
-        finding: Finding.
+        finding: Measured values.
         command: Command line that repeats the measurement.
-        data: Name of the images.
-        quick: Whether counts were tiny, which makes the values meaningless.
-        time: UTC, ISO 8601.
+        data: Name of the dataset.
+        quick: Whether the benchmark ran with tiny sizes, so its values are meaningless.
+        time: Time of the measurement (UTC, ISO 8601).
         load: Load average over the preceding minute.
         commit: Commit of cnncli.
         machine: Description returned by `machine.describe`.

@@ -38,7 +38,7 @@ def once(work: Path, random: np.random.Generator) -> None:
 
 
 def two_at_once(work: Path, random: np.random.Generator) -> None:
-    """Make two concurrent calls and then a third; neither of the two disturbs a move that the other has started."""
+    """Fix the splits in two concurrent processes, then once more; neither disturbs a move the other has started."""
     folder = work / "images"
     before = _write_images(folder, random)
     begun, begin = os.pipe()

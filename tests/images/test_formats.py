@@ -207,7 +207,7 @@ def test_directories_broken_links_and_missing_files_are_refused(tmp_path: Path) 
 
 
 def test_permission_denied_is_transient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing permission is not cached as a problem, because it can be granted without changing the file."""
+    """A permission error is not cached, because access can be granted without changing the file."""
     path = tmp_path / "x.jpg"
     path.write_bytes(jpeg())
 

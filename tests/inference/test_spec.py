@@ -47,7 +47,7 @@ def test_a_spec_has_every_entry() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(GOOD) - set(OPTIONAL)))
 def test_a_missing_entry_is_named(name: str) -> None:
-    """A spec without one of its entries is damaged, and the problem names the entry."""
+    """A spec without one of its entries is reported as damaged, and the problem names the entry."""
     problem = find_problem({key: value for key, value in GOOD.items() if key != name})
 
     assert problem is not None
@@ -57,7 +57,7 @@ def test_a_missing_entry_is_named(name: str) -> None:
 @pytest.mark.parametrize("value", [3.5, -1, math.nan, [], {}, [{}], "", 10**30, ["a", "a"], b"x", 0])
 @pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze", "cut"}))
 def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
-    """A spec with an entry of the wrong type or size is damaged, and the problem names the entry."""
+    """A spec with an entry of the wrong type or size is reported as damaged, and the problem names the entry."""
     problem = find_problem({**GOOD, name: value})
 
     assert problem is not None

@@ -20,7 +20,7 @@ CLASSES = ("bird", "cat", "dog", "fish", "goat", "horse", "ibis")
 
 
 def scores(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return random probabilities without ties, and labels of which some are predicted correctly."""
+    """Return random probabilities without ties, and labels, some of which are predicted correctly."""
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet(np.ones(classes), n)
     labels = np.where(random.random(n) < 0.6, probabilities.argmax(1), random.integers(0, classes, n))

@@ -122,7 +122,7 @@ def test_the_log_of_a_child_begins_before_it_and_ends_with_the_comparison(child:
 
 
 def test_a_child_starts_from_the_loss_its_parent_ended_with(parent: RunFolder, child: RunFolder) -> None:
-    """The stage report has both losses: the first equals that of the parent."""
+    """The stage's inherited and initial validation losses equal the parent's final loss."""
     (entry,) = json.loads(child.stages.read_text())
 
     assert entry["inherited_val_loss"] == json.loads(parent.metrics.read_text())["validation"]["loss"]

@@ -284,7 +284,7 @@ def test_folders_and_patterns_are_expanded(warm: RunFolder, data: Path) -> None:
 
 
 def test_a_pattern_may_match_folders(warm: RunFolder, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pattern that matches folders selects their images, but `**`, which reaches into them, selects only files."""
+    """A pattern that matches a folder selects its images; `**` matches the files inside, so each is selected once."""
     monkeypatch.chdir(data)
     images = [str(path.relative_to(data)) for path in sorted((data / "test").rglob("*.png"))]
 

@@ -319,7 +319,7 @@ def test_the_newest_unfinished_run_of_a_config_is_found(stopped: RunFolder, data
 def test_differences_of_an_unfinished_run_are_reported(
     stopped: RunFolder, data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The differences are logged, and no run is found."""
+    """If the settings of an unfinished run differ, they are logged and the run is not resumed."""
     config = _config(data, 2).model_copy(update={"seed": 5})
 
     assert newest_unfinished(config, stopped.path.parent) is None

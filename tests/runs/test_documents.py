@@ -95,7 +95,7 @@ def test_any_document_gives_facts_or_a_run_error(tmp_path_factory: pytest.TempPa
 
 @given(st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1), timezones=st.just(UTC)))
 def test_times_read_back_and_stamps_have_no_colon(moment: datetime) -> None:
-    """A time keeps its milliseconds, and a time stamp is a valid file name on every system."""
+    """Times round-trip to the millisecond, and a timestamp is a valid file name on every system."""
     assert abs((datetime.fromisoformat(time_text(moment)) - moment).total_seconds()) < 0.001
     assert datetime.strptime(stamp(moment), "%Y-%m-%dT%H%M%S%z") == moment.replace(microsecond=0)
     assert ":" not in stamp(moment)

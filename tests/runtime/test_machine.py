@@ -103,7 +103,7 @@ def test_without_a_home_folder_the_cache_needs_a_name(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("variable", ["CNNCLI_CACHE", "CNNCLI_RUNS"])
 def test_the_home_folder_of_nobody_is_an_error(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `~` before the name of a user who does not exist is a mistake, not a folder of that name."""
+    """A `~` followed by an unknown user name is an error, not the name of a folder."""
     monkeypatch.setenv(variable, "~nosuch/x")
     with pytest.raises(MachineError) as caught:
         cache_dir() if variable == "CNNCLI_CACHE" else runs_dir_from(None)

@@ -64,10 +64,10 @@ def build_base(name: str, side: int, weights: Path | str | None = None, **option
 
 
 def settle(base: Any, seed: int, inputs: NDArray[np.float32]) -> Any:
-    """Give a random network weights that would reveal a mistake, and batch-norm statistics of real activations.
+    """Perturb a randomly initialized network so that mistakes change its output.
 
-    New networks have biases of 0, scales of 1 and initial batch-norm statistics. ConvNeXt's blocks, scaled by 1e-6,
-    have no effect.
+    Otherwise, mistakes could go unnoticed: biases are 0, scales are 1, and ConvNeXt's blocks, scaled by 1e-6, have
+    almost no effect. The batch-norm statistics are set from real activations.
 
     Args:
         base: Network, which is changed and returned.

@@ -205,7 +205,7 @@ SLOW_PARTS = [pytest.param(part, marks=pytest.mark.slow) for part in ("random/",
 def test_a_state_that_lacks_something_ends_elsewhere(
     data: Path, tmp_path: Path, zeroed: str, whole: Ended, killed: Path
 ) -> None:
-    """Without any one part of the state, the result differs, so the comparison can fail."""
+    """If any one part of the saved state is missing, the result differs, so the comparison would detect it."""
     run = Path(shutil.copytree(killed, tmp_path / "run"))
     newest = _newest(run)
     arrays = {name: array * 0 if zeroed in name else array for name, array in newest.arrays.items()}

@@ -138,7 +138,7 @@ def test_outputs_train_as_in_keras(head: HeadConfig, n_classes: int, weighted: b
 
 @pytest.mark.parametrize(("head", "n_classes"), HEADS[:-1])
 def test_scores_are_what_keras_evaluates(head: HeadConfig, n_classes: int) -> None:
-    """Plain loss and accuracy over batches of unequal size equal Keras's `evaluate` of a model without penalties."""
+    """Accuracy and unpenalized loss over batches of unequal size equal the results of Keras's `evaluate`."""
     problem = Problem.draw(n_classes)
     step, start = _ours(problem, head, OptimizerConfig())
     model = _keras_model(problem, head, start)

@@ -1,4 +1,4 @@
-"""Networks of keras.applications, without top and preprocessing, and their files of ImageNet weights."""
+"""Networks of keras.applications, without top and preprocessing, and their ImageNet weights files."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _allowed_classes() -> frozenset[tuple[str, str]]:
 
 
 def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
-    """Check that the only input is images, and that normalization statistics are per channel."""
+    """Raise ValueError unless the model has one image input and normalizes per channel."""
     classes = [layer.get("class_name") for layer in layers]
     shape: Any = _entries_of(layers[0]).get("batch_shape")
     has_one_input = classes[0] == "InputLayer" and "InputLayer" not in classes[1:]

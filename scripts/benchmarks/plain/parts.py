@@ -12,7 +12,7 @@ BATCH = 32
 
 
 def images(folder: Path, side: int) -> Any:
-    """Return a dataset of the images of class folders and their class indices, decoded once and kept in memory."""
+    """Load the images in class folders as a dataset of (image, class index), decoded once and cached in memory."""
     import keras
 
     return keras.utils.image_dataset_from_directory(

@@ -119,7 +119,7 @@ def network(request: pytest.FixtureRequest) -> Network:
 
 @_tiers(QUICK)
 def test_features_of_raw_pixels_are_plain_keras_features(network: Network) -> None:
-    """Features of raw pixels equal those of Keras's own function after its `preprocess_input`."""
+    """Features of raw pixels equal those of the `keras.applications` model after its `preprocess_input`."""
     features = network.output("head_avg_pool")
 
     assert features.std(axis=0).max() > 0.01 * np.abs(features).max(), "images that look alike would prove nothing"

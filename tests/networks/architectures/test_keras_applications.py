@@ -15,7 +15,7 @@ from tests.networks.filled import features
 
 
 def test_network_is_the_one_keras_builds() -> None:
-    """With the same seed, the features equal those of Keras's own function."""
+    """With the same seed, the features equal those of the `keras.applications` model."""
     keras = import_keras()
     keras.utils.set_random_seed(1)
     ours = build(NETWORKS["MobileNet"], (32, 32, 3), {"alpha": 0.25}, imagenet=False).model
