@@ -149,7 +149,7 @@ from cnncli.features import segments
 from cnncli.features.store import FeatureStore
 from tests.features.storing import KEY, digests_of, features_of
 segments.sync_file = segments.sync_folder = lambda path: None  # skipped for speed
-store, count = FeatureStore(Path(sys.argv[1])), 400
+store, count = FeatureStore(Path(sys.argv[1])), {MAX_MAPPED + 80}
 for number in range(count):
     store.write(KEY, digests_of(1, number), features_of(1, number))
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
