@@ -48,7 +48,7 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
         "training": {"epochs": 1, "stages": [{"name": "head"}, {"name": "top", "unfreeze": 1}]},
     },
 }
-TIERS = {"default": ("grayscale", "oblong"), "slow": ("residual",)}
+TIERS = {"default": ("oblong",), "slow": ("grayscale", "residual")}
 NAMES = [*TIERS["default"], *(pytest.param(name, marks=pytest.mark.slow) for name in TIERS["slow"])]
 BARE_KERAS = """
 import json, sys

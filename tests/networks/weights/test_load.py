@@ -92,7 +92,7 @@ FORMATS: dict[str, Writer] = {
 }
 
 
-QUICK = ("Keras 3 weights", "flat classifier, Keras 3 model", "half frozen, legacy")
+QUICK = ("Keras 3 weights", "half frozen, legacy")
 """Formats that a network of keras.applications is read from in the default tier, ConvNet is from all of them."""
 
 
