@@ -150,13 +150,13 @@ def check_changes(before: WeightHashes, after: WeightHashes, stage: Stage, weigh
         learning_rate = stage.optimizer.learning_rate
         largest = max((float(np.abs(weight).max()) for weight in weights if weight.size), default=0.0)
         if largest > DIVERGED:
-            reason = f"The weights have grown to {largest:.2g}. Lower training.optimizer.learning_rate."
+            cause, hint = "diverged", f"Weights have grown to {largest:.2g}. Lower training.optimizer.learning_rate."
         elif learning_rate < SMALL_LEARNING_RATE:
-            reason = f"float32 needs a higher training.optimizer.learning_rate than {learning_rate:g}."
+            cause, hint = "rounding", f"float32 needs a higher training.optimizer.learning_rate than {learning_rate:g}."
         else:
-            reason = "No gradient reaches the weights. Try another initialization (seed), activation or learning rate."
-        text = f"stage {stage.name}: training did not change any weights. {reason}"
-        raise TrainingError(Message("training-no-weights-changed", text, stage=stage.name, reason=reason))
+            cause, hint = "no-gradient", "No gradient reaches them. Try another seed, activation or learning rate."
+        text = f"stage {stage.name}: training did not change any weights. {hint}"
+        raise TrainingError(Message("training-no-weights-changed", text, stage=stage.name, cause=cause))
     if unchanged:
         text = f"stage {stage.name}: training did not change the weights of these layers: {', '.join(unchanged)}"
         log.warning(Message("training-layers-unchanged", text, stage=stage.name, layers=unchanged))

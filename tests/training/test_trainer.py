@@ -150,26 +150,26 @@ def test_a_stage_is_described_in_one_line(train: Train, default: Trained) -> Non
 
 
 @pytest.mark.parametrize(
-    ("stages", "learning_rate", "reason"),
+    ("stages", "learning_rate", "cause"),
     [
-        ([{"name": "all", "unfreeze": "all", "epochs": 1}], 1e-60, "float32 needs a higher"),
+        ([{"name": "all", "unfreeze": "all", "epochs": 1}], 1e-60, "rounding"),
         (
             [{"name": "all", "unfreeze": "all", "epochs": 2}, {"name": "top", "unfreeze": 1, "epochs": 2}],
             1e8,
-            "they have grown to",
+            "diverged",
         ),
     ],
     ids=["too small", "too large"],
 )
 def test_a_stage_that_changes_no_weights_is_an_error_that_names_the_cause(
-    train: Train, stages: list[Any], learning_rate: float, reason: str
+    train: Train, stages: list[Any], learning_rate: float, cause: str
 ) -> None:
     """The causes are a learning rate so low that steps round to zero, or so high that gradients vanish."""
     with pytest.raises(TrainingError) as caught:
         train(training={"stages": stages, "optimizer": {"name": "sgd", "learning_rate": learning_rate}})
 
     assert (caught.value.code, caught.value.facts["stage"]) == ("training-no-weights-changed", stages[-1]["name"])
-    assert caught.value.facts["reason"].startswith(reason)
+    assert caught.value.facts["cause"] == cause
 
 
 def test_a_loss_that_becomes_nan_names_stage_epoch_and_step(train: Train) -> None:
