@@ -88,15 +88,9 @@ def _print_splits(splits: Mapping[str, Metrics], console: Console) -> None:
     rows = [
         (
             *(split, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95)),
-            *(_number(name, one.values.get(name)) for name in others),
+            # Runs from before a metric was added do not have it.
+            *(METRICS[name].text(one.values[name]) if name in one.values else "–" for name in others),
         )
         for split, one in splits.items()
     ]
     console.table(("split", "images", "loss", "accuracy", "95 % interval", *others), rows, optional=others)
-
-
-def _number(metric: str, value: float | None) -> str:
-    """Format a metric; runs from before it was added do not have it."""
-    if value is None:
-        return "–"
-    return percent(value) if METRICS[metric].is_fraction else decimal(value)

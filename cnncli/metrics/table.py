@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnncli.terminal.formatting import decimal, percent
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -53,6 +55,10 @@ class Metric:
     lower_is_better: bool = False
     is_fraction: bool = True
     needs_scores: bool = True
+
+    def text(self, value: float) -> str:
+        """Format a value for the terminal."""
+        return percent(value) if self.is_fraction else decimal(value)
 
 
 METRICS: dict[str, Metric] = {

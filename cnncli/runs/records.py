@@ -19,7 +19,6 @@ from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.documents import RENAMED, damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.storage.atomic import write_atomically
-from cnncli.terminal.formatting import decimal, percent
 
 CHECKPOINT_EVERY_S = 60.0
 """Time after which a checkpoint is due in the middle of an epoch."""
@@ -56,8 +55,7 @@ class HistoryRow:
         """Return the metrics as text for an epoch line: `loss 0.120 (val 0.101) · accuracy 97.4 % (val …)`."""
         parts = []
         for name, metric in METRICS.items():
-            as_text = percent if metric.is_fraction else decimal
-            values = [as_text(self.metrics[key]) for key in (name, VALIDATION + name) if key in self.metrics]
+            values = [metric.text(self.metrics[key]) for key in (name, VALIDATION + name) if key in self.metrics]
             parts += [f"{name} {values[0]} (val {values[1]})"] if len(values) == 2 else []
         return " · ".join(parts)
 
