@@ -18,18 +18,20 @@ from cnncli.terminal.console import Console
 if TYPE_CHECKING:
     from cnncli.config.schema import DataConfig
 
+Records = Sequence[ImageRecord]
+
 _BATCH = 2_000  # files verified before the results are written to the index, so that a kill loses little
 
 
 def verify_records(
-    found: LabeledImages, records: Sequence[ImageRecord], max_pixels: int, console: Console | None
+    found: LabeledImages, records: Records, max_pixels: int, console: Console | None
 ) -> list[ImageRecord]:
     """Add facts to some or all records of a source. Only files that are not in the index are read."""
-    facts = _facts_of(records, found.root, max_pixels, console)
+    facts = _facts_of(records, found.root, max_pixels, console, found.records)
     return [replace(one, facts=facts[one.file].within(max_pixels)) for one in records]
 
 
-def require_unchanged(records: Sequence[ImageRecord], data: DataConfig, remedy: str, console: Console) -> None:
+def require_unchanged(records: Records, data: DataConfig, remedy: str, console: Console) -> None:
     """Check that images of a run exist and are unchanged byte for byte.
 
     Raises:
@@ -50,13 +52,18 @@ def require_unchanged(records: Sequence[ImageRecord], data: DataConfig, remedy: 
 
 
 def _facts_of(
-    records: Sequence[ImageRecord], root: Path, max_pixels: int, console: Console | None
+    records: Records, root: Path, max_pixels: int, console: Console | None, scan: Records = ()
 ) -> dict[str, ImageFacts]:
-    """Return the facts of files below `root` by path, from the index if the file has not changed."""
+    """Return the facts of files below `root` by path, from the index if the file has not changed.
+
+    `scan` has the records of a scan of `root`: deleted files are then forgotten.
+    """
     index = StatIndex()
     known = index.below(root)
     keys = {one.file: stat_key(one.path) for one in records}
-    index.forget(file for file in known if file not in keys and stat_key(Path(file)) is None)
+    if scan:
+        unseen = known.keys() - {one.file for one in scan}
+        index.forget(file for file in unseen if stat_key(Path(file)) is None)
     facts = {file: known[file][1] for file, key in keys.items() if file in known and known[file][0] == key}
     unknown = [file for file in keys if file not in facts]
     with console.progress(len(unknown), "checking images") if console and unknown else nullcontext() as bar:

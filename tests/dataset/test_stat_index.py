@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from cnncli.config.schema import DataConfig
-from cnncli.dataset import stat_index
+from cnncli.dataset import stat_index, verification
 from cnncli.dataset.dataset import read_dataset
 from cnncli.dataset.stat_index import StatIndex, StatKey, stat_key
+from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import Message
 from cnncli.images.verify import ImageFacts
 from cnncli.storage.cache_dir import cache_dir
+from cnncli.terminal.console import Console
 from tests.images.making import write_classes
 
 OLD: StatKey = (100, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789)
@@ -53,6 +55,17 @@ def test_entries_of_deleted_files_are_deleted(tmp_path: Path, monkeypatch: pytes
     assert sorted(StatIndex().below(root)) == sorted(before)
     read_dataset(DataConfig(path=root))
     assert sorted(StatIndex().below(root)) == kept
+
+
+def test_only_images_of_the_split_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checking that a split is unchanged does not look at other files of the folder, which can be many and far away."""
+    monkeypatch.setattr(stat_index, "_is_settled", lambda *_: True)
+    data = DataConfig(path=write_classes(tmp_path / "data", {"cats": 2, "dogs": 2}))
+    one, *_ = read_dataset(data).good
+    looked_up: list[Path] = []
+    monkeypatch.setattr(verification, "stat_key", lambda path: [looked_up.append(path), stat_key(path)][1])
+    require_unchanged([one], data, "", Console())
+    assert looked_up == [one.path]
 
 
 def test_a_later_entry_replaces_an_earlier_one(index: StatIndex) -> None:
