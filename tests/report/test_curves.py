@@ -6,8 +6,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cnncli.metrics.table import result_names
 from cnncli.report import curves
 from cnncli.report.curves import draw_curves
 from cnncli.runs.records import HistoryRow
+from tests.support.figures import capture_figures
 
 
 def epoch(stage: str, loss: float, accuracy: float, val_loss: float, val_accuracy: float) -> HistoryRow:
@@ -41,15 +41,7 @@ def history(*stages: tuple[str, int]) -> list[HistoryRow]:
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Capture the drawn figures instead of writing PNGs."""
-    drawn: list[Figure] = []
-
-    @contextmanager
-    def keep(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
-        drawn.append(Figure(figsize=size_inches))
-        yield drawn[-1]
-
-    monkeypatch.setattr(curves, "png_figure", keep)
-    return drawn
+    return capture_figures(curves, monkeypatch)
 
 
 def texts(figure: Figure) -> list[list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from matplotlib.figure import Figure
 from cnncli.runs.records import HistoryRow
 from scripts import curves_side_by_side
 from scripts.curves_side_by_side import draw_curves_side_by_side
+from tests.support.figures import capture_figures
 
 
 def history(n: int) -> list[HistoryRow]:
@@ -23,15 +22,7 @@ def history(n: int) -> list[HistoryRow]:
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Capture the drawn figures instead of writing PNGs."""
-    drawn: list[Figure] = []
-
-    @contextmanager
-    def keep(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
-        drawn.append(Figure(figsize=size_inches))
-        yield drawn[-1]
-
-    monkeypatch.setattr(curves_side_by_side, "png_figure", keep)
-    return drawn
+    return capture_figures(curves_side_by_side, monkeypatch)
 
 
 def test_runs_side_by_side_share_their_scales(figures: list[Figure]) -> None:
