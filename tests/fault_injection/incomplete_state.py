@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from cnncli.runs import records
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from tests.fault_injection.trainings import prepare
 
@@ -57,9 +58,7 @@ def _is_noticed(work: Path, item: str, seed: int) -> bool:
 
 def save_after_each_step() -> None:
     """Write a checkpoint after every step, regardless of the time it takes."""
-    from cnncli.runs import writer
-
-    writer.CHECKPOINT_EVERY_S, writer.MAX_CHECKPOINT_FRACTION = 0.0, float("inf")
+    records.CHECKPOINT_EVERY_S, records.MAX_CHECKPOINT_FRACTION = 0.0, float("inf")
 
 
 def without(item: str, checkpoint: Checkpoint) -> Checkpoint:
