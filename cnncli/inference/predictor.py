@@ -43,7 +43,6 @@ class Predictor:
         trunk: Engine from pixels to features; None if the trunk is empty.
         tail: Engine from features to logits.
         last_layer: Engine from the tail's output to logits, if OpenVINO runs a tail in bfloat16; see `LOGITS`.
-        note: Warning about its results for the user.
     """
 
     spec: PredictorSpec
@@ -134,7 +133,7 @@ def load_predictor(folder: Path, model: Path, batch: int | None = None) -> Predi
             finds features that training cached.
 
     Returns:
-        The predictor. If this machine does not support the run's precision, it uses float32 and has a note about it.
+        The predictor. If this machine does not support the run's precision, it uses float32, with a warning.
 
     Raises:
         RunError: The folder is missing or damaged.
