@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncli.config.schema import StageConfig
+from cnncli.config.schema import BestConfig, StageConfig
 from cnncli.networks.backend import import_keras
 from tests.support import parity, plain_keras
 from tests.support.parity import CASES, Bench, Case, Steps
@@ -118,13 +118,13 @@ def test_training_from_scratch_takes_the_steps_of_plain_keras(tiny: Path) -> Non
         np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4, err_msg=found.path)
 
 
-@pytest.mark.slow
 def test_a_stage_ends_with_the_weights_that_plain_keras_ends_with(tiny: Path, tiny_base: Any, tmp_path: Path) -> None:
     """After four epochs of three steps, the losses of each epoch and the final head equal Keras's."""
     bench = _bench(TINY, tiny)
     stage = replace(parity.head_of(bench), epochs=4, early_stopping=None)
     head, features = _plain_head(bench), plain_keras.pooled_features(TINY.name, tiny_base, bench.pixels)
-    training = bench.context.config.training.model_copy(update={"stages": (StageConfig.model_validate(vars(stage)),)})
+    stages, last = (StageConfig.model_validate(vars(stage)),), BestConfig(monitor="loss")  # it falls in every epoch
+    training = bench.context.config.training.model_copy(update={"stages": stages, "best": last})
     context = replace(bench.context, config=bench.context.config.model_copy(update={"training": training}))
     outcome = train_in(context, bench.classifier, tmp_path)
 
