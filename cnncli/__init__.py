@@ -103,12 +103,12 @@ def evaluate(
     allow_missing: bool = False,
     runs_dir: AnyPath | None = None,
 ) -> Evaluation:
-    """Evaluate a run on its test split (else validation), on a named split, or on a different folder.
+    """Evaluate a run on its test split (else validation), on a named split, or on a different folder or table.
 
     Args:
         run: As in `finetune`.
         split: `train`, `validation` or `test` of the run's own dataset.
-        data: Folder to evaluate instead: its test split, or all images if it has no splits.
+        data: Folder, or table of labels, to evaluate instead: its test split, or all images if it has no splits.
         allow_missing: Whether `data` may lack classes of the run.
         runs_dir: As in `train`.
 

@@ -14,16 +14,16 @@ from cnncli.cli.options import console_flags, example
 from cnncli.version import __version__
 
 VERBS = {
-    "train": "Train from a config or a folder of images, or resume a run.",
+    "train": "Train from a config, a folder of images or a table, or resume a run.",
     "finetune": "Continue a finished run and train more of its backbone.",
     "evaluate": "Evaluate a run: loss, accuracy with its interval, each class.",
     "predict": "Classify images with a run.",
     "summary": "Print the layers of a config's classifier or of a backbone.",
     "augment": "Draw a sheet of augmented images.",
     "backbones": "List the networks that a config can name.",
-    "data": "Check a folder of images, or arrange a known dataset.",
+    "data": "Check a folder of images or a table, or arrange a known dataset.",
     "config": "Show, validate or describe a config.",
-    "init": "Write a commented config for a folder of images.",
+    "init": "Write a commented config for a folder of images or a table of labels.",
     "runs": "List the runs with their results.",
     "cache": "Show or clear the cache.",
     "errors": "Explain error and warning codes.",

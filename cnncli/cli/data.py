@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnncli.cli.options import PATH, console_options, example, json_option, print_json
+from cnncli.cli.options import PATH, console_options, example, json_option, overrides_argument, print_json
 from cnncli.errors import EXIT_USER, Message, printable
 from cnncli.terminal.console import Console
 
@@ -23,11 +23,12 @@ MAX_GROUPS = 20
 
 @click.group(epilog=example("cnncli data check data/sample"))
 def command() -> None:
-    """Check a folder of images, or arrange a known dataset."""
+    """Check a folder of images or a table, or arrange a known dataset."""
 
 
 @command.command(epilog=example("cnncli data check data/sample --json"))
-@click.argument("folder", metavar="DIR", type=PATH)
+@click.argument("source", metavar="DIR|TABLE", type=PATH)
+@overrides_argument
 @click.option("--fix-splits", is_flag=True, help="Move identical and similar images into one split.")
 @click.option("--dry-run", is_flag=True, help="With --fix-splits: show the moves without making them.")
 @click.option("--yes", is_flag=True, help="With --fix-splits: move without asking.")
@@ -35,9 +36,19 @@ def command() -> None:
 @console_options
 @click.pass_context
 def check(
-    context: click.Context, folder: Path, fix_splits: bool, dry_run: bool, yes: bool, as_json: bool, console: Console
+    context: click.Context,
+    source: Path,
+    overrides: tuple[str, ...],
+    fix_splits: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    console: Console,
 ) -> None:
-    """Check every image of a folder.
+    """Check every image of a folder or of a table.
+
+    TABLE is a .csv, .tsv or .parquet file with a row per image, whose images are below its folder. Settings of data can
+    be given as KEY=VALUE, e.g. data.labels.image=NAME.
 
     Reports counts per split and class, sizes, formats, unreadable images, identical files, similar images in different
     splits, class sizes, and all problems that prevent training. Exits with 2 if there is an error.
@@ -47,15 +58,17 @@ def check(
     its images, no file is overwritten, and nothing behind a link is moved; images left in place are reported. Asks for
     confirmation on a terminal.
     """
-    from cnncli.dataset.build import report_on_folder
+    from cnncli.config.reader import config_from_mapping, data_source
+    from cnncli.dataset.build import report_on_data
     from cnncli.dataset.fix_splits import carry_out, plan_moves
 
     if (dry_run or yes) and not fix_splits:
         raise click.UsageError(Message("usage-options-conflict", "--dry-run and --yes require --fix-splits."))
-    moves, left = plan_moves(folder, console) if fix_splits else ((), ())
+    moves, left = plan_moves(source, console) if fix_splits else ((), ())
     is_moved = not moves or _confirm(moves, dry_run, yes)
     problems = carry_out(moves) if is_moved else []
-    report, issues = report_on_folder(folder, console)
+    settings = config_from_mapping({"data": data_source(source)}, overrides, environment={}, check_paths=False)
+    report, issues = report_on_data(settings.data, console)
     if as_json:
         fixed = {
             "moves": [{"from": str(move.source), "to": str(move.target), "moved": is_moved} for move in moves],
@@ -115,7 +128,7 @@ def _print_tables(document: Mapping[str, Any], console: Console) -> None:
         (label, *(f"{n[label]:,}" if label in n else "–" for n in splits.values())) for label in document["classes"]
     ]
     total = ("all", *(f"{sum(counts.values()):,}" for counts in splits.values()))
-    console.print(document["path"])
+    console.print(document["table"] or document["path"])
     console.table(("class", *splits), [*rows, total])
     spreads = {"width": document["width"], "height": document["height"], "bytes": document["size_bytes"]}
     cells = [(name, *(f"{value:,}" for value in spread.values())) for name, spread in spreads.items()]

@@ -18,9 +18,14 @@ from cnncli.terminal.console import Console
     help="Split of the run's dataset to evaluate.  [default: test, else validation]",
 )
 @click.option(
-    "--data", type=PATH, metavar="DIR", help="Evaluate a different folder: its test split, else all its images."
+    "--data",
+    type=PATH,
+    metavar="DIR|TABLE",
+    help="Evaluate a different folder or table: its test split, else all its images.",
 )
-@click.option("--allow-missing", is_flag=True, help="With --data: accept a folder that lacks classes of the run.")
+@click.option(
+    "--allow-missing", is_flag=True, help="With --data: accept a folder or table that lacks classes of the run."
+)
 @click.option(
     "--min-accuracy",
     type=click.FloatRange(0.0, 1.0),

@@ -11,7 +11,7 @@ from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli train configs/quickstart.yaml training.epochs=30"))
-@click.argument("source", metavar="CONFIG|DIR|RUN", type=PATH)
+@click.argument("source", metavar="CONFIG|DIR|TABLE|RUN", type=PATH)
 @overrides_argument
 @click.option("--resume", "resumes", is_flag=True, help="Resume the newest unfinished run of this config, if any.")
 @runs_dir_option
@@ -20,12 +20,13 @@ from cnncli.terminal.console import Console
 def command(
     source: Path, overrides: tuple[str, ...], resumes: bool, runs_dir: Path, as_json: bool, console: Console
 ) -> None:
-    """Train from a config or a folder of images, or resume a run.
+    """Train from a config, a folder of images or a table, or resume a run.
 
     CONFIG is a YAML file. DIR is a folder of class folders, or of train, validation and test folders, to train on with
-    default settings. RUN is a run directory or the name of a run: an interrupted run resumes from its last checkpoint,
-    a finished one shows its results; training.epochs=N extends the last stage to N epochs. Any setting can be given as
-    KEY=VALUE, e.g. training.optimizer.learning_rate=1e-4.
+    default settings. TABLE is a .csv, .tsv or .parquet file with a row per image, whose images are below its folder.
+    RUN is a run directory or the name of a run: an interrupted run resumes from its last checkpoint, a finished one
+    shows its results; training.epochs=N extends the last stage to N epochs. Any setting can be given as KEY=VALUE, e.g.
+    training.optimizer.learning_rate=1e-4.
     """
     from cnncli.config.overrides import read_epochs
     from cnncli.dataset.source import read_config

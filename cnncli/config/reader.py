@@ -24,6 +24,7 @@ from cnncli.terminal.suggestions import did_you_mean
 
 WEIGHTS_WORDS = ("imagenet", "none")
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 MAX_PARTS, MAX_SHOWN = 256, 2_000
 """Number of parents to search for a missing path, and number of its characters to show."""
 
@@ -58,17 +59,27 @@ def load_resolved(source: str | Path) -> Config:
 
 
 def load_config_or_folder(source: str | Path, overrides: Overrides = ()) -> Config:
-    """Read a config, or return the defaults for a folder of images; a run raises ConfigError."""
+    """Read a config, or return the defaults for a folder of images or a table; a run raises ConfigError."""
     if (Path(source) / "run.json").is_file():
         run = printable(source)
-        expected = "a config or a folder of images"
+        expected = "a config, a folder of images or a table"
         remedy = f"Use `cnncli finetune {run}` to continue it, or `cnncli evaluate {run}` to see its metrics."
         text = f"{run}: is a run directory; expected {expected}. {remedy}"
         raise ConfigError(Message("config-is-run", text, path=Path(source), expected=expected))
-    if Path(source).is_dir():
-        return config_from_mapping({"data": {"path": source}}, overrides)
-    tree, problems = read_document(Path(source), "a YAML config or a folder of images")
+    if Path(source).is_dir() or is_table(source):
+        return config_from_mapping({"data": data_source(source)}, overrides)
+    tree, problems = read_document(Path(source), "a YAML config, a folder of images or a table")
     return _resolve(tree, problems, overrides, os.environ, check_paths=True)
+
+
+def is_table(source: str | Path) -> bool:
+    """Return whether a path is that of a table of labels, by its suffix."""
+    return Path(source).suffix.lower() in TABLE_SUFFIXES
+
+
+def data_source(source: str | Path) -> dict[str, object]:
+    """Return the settings of `data` for a folder of images, or for a table, whose images are below its folder."""
+    return {"path": Path(source).parent, "labels": source} if is_table(source) else {"path": source}
 
 
 def config_from_mapping(
@@ -126,6 +137,11 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
     """Return the config of valid values, with absolute paths and the mode's default weights."""
     data, backbone = (values.setdefault(name, {}) or {} for name in ("data", "backbone"))
     data["path"] = absolute(str(data.get("path", ".")), tree.nearest(["data", "path"]).origin.folder)
+    labels = data.get("labels")
+    labels = {"path": labels} if isinstance(labels, str | Path) else labels or {}
+    if labels.get("path") is not None:
+        folder = tree.nearest(["data", "labels", "path"]).origin.folder
+        data["labels"] = {**labels, "path": absolute(str(labels["path"]), folder)}
     weights = backbone.get("weights")
     if weights is None and values.get("mode") == "from-scratch":
         backbone["weights"] = "none"
@@ -150,12 +166,17 @@ def absolute(written: str, folder: Path) -> Path:
 def _missing_paths(draft: Draft) -> Iterator[Problem]:
     """Yield a problem for each path of a config that does not exist or is of the wrong kind."""
     yield from _check(draft, "data.path", draft.config.data.path, "a folder", "a folder of images")
+    if table := draft.config.data.labels.path:
+        suffixes = TABLE_SUFFIXES
+        yield from _check(draft, "data.labels.path", table, "a file", f"a table ({', '.join(suffixes)})", suffixes)
     weights, expected = draft.config.backbone.weights, f"imagenet, none or a file ({', '.join(WEIGHTS_SUFFIXES)})"
     if weights not in WEIGHTS_WORDS:
-        yield from _check(draft, "backbone.weights", Path(weights), "a file", expected)
+        yield from _check(draft, "backbone.weights", Path(weights), "a file", expected, WEIGHTS_SUFFIXES)
 
 
-def _check(draft: Draft, key: str, path: Path, right_kind: str, expected: str) -> Iterator[Problem]:
+def _check(
+    draft: Draft, key: str, path: Path, right_kind: str, expected: str, suffixes: tuple[str, ...] = ("",)
+) -> Iterator[Problem]:
     try:
         path.stat()
     except (OSError, ValueError) as error:
@@ -168,8 +189,8 @@ def _check(draft: Draft, key: str, path: Path, right_kind: str, expected: str) -
     if kind != right_kind:
         hint = "`cnncli data prepare` unpacks archives of known datasets." if path.suffix == ".zip" else ""
         yield from draft.problem("config-path-wrong-kind", key, kind, expected, hint)
-    elif kind == "a file" and not path.name.endswith(WEIGHTS_SUFFIXES):
-        yield from draft.problem("config-path-wrong-kind", key, "not the name of a weights file", expected)
+    elif not path.name.lower().endswith(suffixes):
+        yield from draft.problem("config-path-wrong-kind", key, "wrong suffix", expected)
 
 
 def _hint_for_missing(path: Path, key: str) -> str:

@@ -120,6 +120,9 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
     mode_trains = {"feature-extraction": 0, "from-scratch": "all"}
     if training.stages is None and training.unfreeze != mode_trains.get(config.mode, training.unfreeze):
         idle["training.unfreeze"] = (f"has no effect in mode {config.mode}", "mode: fine-tuning as well")
+    if config.data.labels.path is None:
+        for name in ("image", "label", "split"):
+            idle[f"data.labels.{name}"] = ("has no effect without a table", "data.labels.path as well")
     for key, schedule in _in_every_stage(config, "schedule").items():
         for name, schedules in _SCHEDULES.items():
             if schedule.name not in schedules:

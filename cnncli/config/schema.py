@@ -12,7 +12,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from cnncli.augmentation.settings import AugmentationConfig
@@ -70,6 +80,41 @@ class SplitFractions(Settings):
     """Fraction of all images for the test split; 0: no test split."""
 
 
+ColumnName = Annotated[str, Field(min_length=1)]
+
+
+class LabelsConfig(Settings):
+    """Labels from a table instead of class folders."""
+
+    path: Annotated[Path, BeforeValidator(_not_empty), Expected("a .csv, .tsv or .parquet file")] | None = Field(
+        default=None, strict=False
+    )
+    """Table with a row per image (.csv, .tsv, .parquet); null: labels are the names of class folders."""
+    image: ColumnName | None = None
+    """Column with paths relative to `data.path`, file names, or file names without suffix; null: by its name."""
+    label: Annotated[
+        ColumnName | tuple[ColumnName, ...] | None,
+        BeforeValidator(as_tuple),
+        Expected("the name of a column, or a list of columns"),
+    ] = None
+    """Column with labels, or a list of columns that contain 0 and 1, one per class; null: by its name."""
+    split: ColumnName | None = None
+    """Column with train, validation or test; null: by its name and values, else splits are drawn."""
+    separator: str | None = Field(default=None, min_length=1)
+    """Text between several labels of an image, e.g. ";": makes the data multi-label."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, values: Any) -> Any:
+        """Accept a path alone."""
+        return {"path": values} if isinstance(values, str | Path) else values
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image can have any number of labels."""
+        return self.separator is not None or isinstance(self.label, tuple)
+
+
 class DataConfig(Settings):
     """Images and how they are decoded."""
 
@@ -77,6 +122,8 @@ class DataConfig(Settings):
         strict=False, json_schema_extra={"minLength": 1}
     )
     """Folder with train/, validation/ and test/, each with class folders, or with class folders only."""
+    labels: Annotated[LabelsConfig, Expected("the path of a table, or a group of settings")] = LabelsConfig()
+    """Table of labels: its path, or a group with its columns; default: labels are the names of class folders."""
     image_size: Pixels | Size | None = None
     """Size in pixels: one number for a square, or [height, width]; default: that of the backbone."""
     color: Literal["rgb", "grayscale"] = "rgb"
@@ -440,7 +487,8 @@ def json_schema() -> dict[str, Any]:
             if "$ref" in field:
                 group_name = field["$ref"].rpartition("/")[2]
                 field.setdefault("description", groups[group_name]["description"])
-                field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}]
+                path = [{"type": "string", "minLength": 1}] if group_name == "LabelsConfig" else []
+                field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}, *path]
     for group, name in (("HeadConfig", "layers"), ("BackboneConfig", "options")):
         field = groups[group]["properties"][name]
         field["type"] = [field["type"], "null"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from cnncli.dataset.checks import FOLDER_CHECKS, SPLIT_CHECKS, contradicting_lab
 from cnncli.dataset.dataset import Dataset, read_dataset
 from cnncli.dataset.duplicates import Group, across_labels, across_splits, within_splits
 from cnncli.dataset.issues import Issue, error, messages_of
-from cnncli.dataset.labels.folders import read_folders
+from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, count_images
 from cnncli.dataset.verification import verify_records
@@ -48,7 +47,7 @@ def build_manifest(data: DataConfig, seed: int, console: Console | None = None) 
     similar = [(sorted((rows[one], rows[other]), key=_order), score) for one, other, score in dataset.assigned.pairs]
     return Manifest(
         rows=tuple(sorted(rows, key=_order)),
-        classes=tuple(sorted({row.label for row in rows})),
+        classes=tuple(sorted({label for row in rows for label in row.labels})),
         skipped=dataset.bad,
         issues=tuple(issues),
         similar=tuple((one, other, score) for (one, other), score in similar),
@@ -69,11 +68,12 @@ def manifest_of_folder(
     Raises:
         DataError: All problems, one message each.
     """
-    found = read_folders(data.path)
+    found = read_labels(data)
     split = "test" if found.has_splits else UNSPLIT
     if split not in found.folders:
-        others = ", ".join(printable(folder) for folder in found.folders.values())
-        text = f"{printable(found.root)}: no test folder; pass one of the split folders instead: {others}"
+        folders = ", ".join(map(printable, found.folders.values()))
+        hint = "" if found.table else f"; pass one of the split folders instead: {folders}"
+        text = f"{printable(found.table or found.root)}: no test split{hint}"
         raise DataError(Message("data-no-test-folder", text, path=found.root))
     chosen = [one for one in found.records if one.split == split]
     dataset = Dataset(found, verify_records(found, chosen, data.max_pixels, console), data)
@@ -85,8 +85,8 @@ def manifest_of_folder(
     return Manifest(tuple(rows), tuple(classes), dataset.bad, tuple(issues))
 
 
-def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[str, Any], tuple[Issue, ...]]:
-    """Describe a folder, and check it as training with default settings would.
+def report_on_data(data: DataConfig, console: Console | None = None) -> tuple[dict[str, Any], tuple[Issue, ...]]:
+    """Describe images, and check them as training would.
 
     Returns:
         The report, as printed by `data check --json`, and the issues whose texts it contains. Everything except
@@ -96,13 +96,12 @@ def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[s
     Raises:
         DataError: There is no such folder; all other problems are issues.
     """
-    from cnncli.config.schema import DataConfig
-
-    dataset = read_dataset(DataConfig(path=path), console=console)
+    dataset = read_dataset(data, console=console)
     issues = (*dataset.found.issues, *run_checks(dataset, [*FOLDER_CHECKS, *SPLIT_CHECKS]))
     found, good, groups = dataset.found, dataset.good, dataset.identical
     document = {
         "path": str(found.root),
+        "table": found.table and str(found.table),
         "ok": not messages_of(issues, "error"),
         "layout": "splits" if found.has_splits else "classes",
         "classes": list(found.labels),
@@ -129,13 +128,13 @@ def report_on_folder(path: Path, console: Console | None = None) -> tuple[dict[s
 
 def _class_issues(dataset: Dataset, split: str, classes: Sequence[str], allow_missing: bool) -> Iterator[Issue]:
     """Yield problems that prevent evaluation with a classifier that has the given classes."""
-    folder, filled = dataset.found.folders[split], {one.label for one in dataset.good}
+    place, filled = dataset.found.place(split), {label for one in dataset.good for label in one.labels}
     if unknown := tuple(name for name in dataset.found.classes[split] if name not in classes):
-        yield error("data-class-unknown", folder, labels=unknown, known=tuple(classes))
+        yield error("data-class-unknown", place, labels=unknown, known=tuple(classes))
     absent = tuple(sorted(set(classes) - filled))
     if absent and not (allow_missing and filled):
         hint = "; --allow-missing accepts this" if filled and not allow_missing else ""
-        yield error("data-class-absent", folder, labels=absent, hint=hint)
+        yield error("data-class-absent", place, labels=absent, hint=hint)
 
 
 def _raise_errors(issues: Sequence[Issue]) -> None:

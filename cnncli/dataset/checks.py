@@ -16,6 +16,7 @@ from cnncli.dataset.dataset import Dataset
 from cnncli.dataset.duplicates import across_labels, across_splits
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.labels.folders import HEIC, OUTSIDE_CLASSES, RAW, folder_names, split_named
+from cnncli.dataset.labels.table import tables_in
 
 FEW_IMAGES = 10  # classes with fewer training images are reported
 UNEVEN_RATIO = 3.0  # ratio of class sizes, and of a class's fractions of two splits, from which they are reported
@@ -32,8 +33,10 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
     """Yield splits without class folders, a missing train split, and datasets with fewer than two classes."""
     found = dataset.found
     for split, folder in found.folders.items():
-        if not found.classes[split]:
-            yield error("data-no-class-folders", folder, n=found.left_out[OUTSIDE_CLASSES])
+        if not found.classes[split] and not found.table:
+            tables = tuple(path.name for path in tables_in(folder))
+            hint = f", or use the table there: data.labels={shlex.quote(str(folder / tables[0]))}" if tables else ""
+            yield error("data-no-class-folders", folder, n=found.left_out[OUTSIDE_CLASSES], hint=hint)
     if found.has_splits and "train" not in found.folders:
         yield error("data-no-train-split", found.root, splits=tuple(found.folders))
     first, folder = next(iter(found.folders.items()))
@@ -43,16 +46,16 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
         # Archives are often unpacked into a single folder that contains the dataset.
         is_dataset = len(inside) > 1 or any(split_named(name) == "train" for name in inside)
         hint = f". Did you mean {folder / only}?" if is_dataset else ""
-        yield error("data-single-class", folder, label=only, hint=hint)
+        yield error("data-single-class", found.place(first), label=only, hint=hint)
 
 
 def empty_classes(dataset: Dataset) -> Iterator[Issue]:
     """Yield class folders without a readable image."""
-    filled = {(one.split, one.label) for one in dataset.good}
+    filled = {(one.split, label) for one in dataset.good for label in one.labels}
     for split, labels in dataset.found.classes.items():
         for label in labels:
             if (split, label) not in filled:
-                yield error("data-empty-class", dataset.found.folders[split] / label, label=label)
+                yield error("data-empty-class", dataset.found.place(split, label), label=label)
 
 
 def different_classes(dataset: Dataset) -> Iterator[Issue]:
@@ -66,7 +69,8 @@ def different_classes(dataset: Dataset) -> Iterator[Issue]:
         additional = tuple(name for name in received if name not in expected)
         if expected and received and (missing or additional):
             facts = {"missing": missing, "additional": additional, "renamed": _renamed(missing, additional)}
-            yield error("data-classes-differ", found.folders[split], other=first, **facts)
+            issue = warning if found.table and not additional else error  # a split need not have images of a rare class
+            yield issue("data-classes-differ", found.place(split), other=first, **facts)
 
 
 def splits_without_effect(dataset: Dataset) -> Iterator[Issue]:
@@ -127,7 +131,7 @@ def left_out_files(dataset: Dataset) -> Iterator[Issue]:
         n = sum(photographs.values())
         total = n + sizes[split, label]
         if n > LEFT_OUT_FRACTION * total:
-            yield warning("data-files-left-out", found.folders[split] / label, n=n, total=total, reasons=photographs)
+            yield warning("data-files-left-out", found.place(split, label), n=n, total=total, reasons=photographs)
 
 
 def narrow_ranges(dataset: Dataset) -> Iterator[Issue]:
@@ -245,4 +249,6 @@ def _plain_name(name: str) -> str:
 def _fix_command(dataset: Dataset) -> str:
     """Return the advice to move similar images into one split, if there are split folders."""
     command = f"cnncli data check {shlex.quote(str(dataset.found.root))} --fix-splits"
-    return f"; `{command}` moves each group into one split" if dataset.found.has_splits else ""
+    return (
+        f"; `{command}` moves each group into one split" if dataset.found.has_splits and not dataset.found.table else ""
+    )

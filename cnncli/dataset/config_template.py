@@ -26,13 +26,16 @@ Counts = Mapping[str, int]
 """Number of images of each class."""
 
 
-def template_for(report: Mapping[str, Any], path: str, config_name: str = "config.yaml") -> str:
+def template_for(
+    report: Mapping[str, Any], path: str, config_name: str = "config.yaml", table: str | None = None
+) -> str:
     """Return the text of a commented config for a dataset.
 
     Args:
-        report: Report on the images, from `report_on_folder`.
+        report: Report on the images, from `report_on_data`.
         path: Path of the folder as written in the config.
         config_name: Name of the config file, used in the commands at its top.
+        table: Path of the table of labels as written in the config, if there is one.
     """
     counts = {split: by_class for split, by_class in report["counts"].items() if by_class}
     training = counts.get("train") or next(iter(counts.values()))
@@ -45,6 +48,7 @@ def template_for(report: Mapping[str, Any], path: str, config_name: str = "confi
         ("mode", "feature-extraction", "feature-extraction | fine-tuning | from-scratch"),
         ("seed", 0, "same seed, same run"),
         ("data.path", path, "folder of images, relative to this file"),
+        *([("data.labels", table, "table with a row per image")] if table else []),
         *_data(report, counts, training, backbone.network),
         ("backbone.name", backbone.name, "`cnncli backbones` lists all"),
         ("backbone.weights", "imagenet", "imagenet | none | a file"),

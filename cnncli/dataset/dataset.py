@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cnncli.dataset.duplicates import Group, identical
 from cnncli.dataset.issues import error, note
-from cnncli.dataset.labels.folders import read_folders
+from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.records import ImageRecord, LabeledImages, count_images
 from cnncli.dataset.split import SplitImages, assign_splits
 from cnncli.dataset.verification import verify_records
@@ -62,7 +62,7 @@ class Dataset:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of readable images by final split and class, with the training split first."""
-        images, labels = self.assigned.images, sorted({one.label for one in self.good})
+        images, labels = self.assigned.images, sorted({label for one in self.good for label in one.labels})
         return count_images(images, dict.fromkeys(["train", *(one.split for one in images)], labels))
 
 
@@ -70,9 +70,9 @@ def read_dataset(data: DataConfig, seed: int = 0, console: Console | None = None
     """Find and verify the images of a config's data.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: There is no such folder, or the table of labels cannot be used.
     """
-    found = read_folders(data.path)
+    found = read_labels(data)
     images = verify_records(found, found.records, data.max_pixels, console)
     if data.min_images > 1:
         images = _without_small_classes(found, images, data.min_images)
@@ -81,7 +81,7 @@ def read_dataset(data: DataConfig, seed: int = 0, console: Console | None = None
 
 def _without_small_classes(found: LabeledImages, images: list[ImageRecord], minimum: int) -> list[ImageRecord]:
     """Leave out classes with fewer readable images, over all splits, than the minimum."""
-    sizes = Counter(one.label for one in images if one.facts.problem is None)
+    sizes = Counter(label for one in images if one.facts.problem is None for label in one.labels)
     small = {label: sizes[label] for label in found.labels if sizes[label] < minimum}
     if not small:
         return images

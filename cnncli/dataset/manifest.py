@@ -65,7 +65,7 @@ class Manifest:
     def labels(self, rows: Sequence[ImageRecord]) -> NDArray[np.int64]:
         """Return the class index of each row: int64, shape (n,)."""
         index = {name: place for place, name in enumerate(self.classes)}
-        return np.array([index[row.label] for row in rows], dtype=np.int64)
+        return np.array([index[row.labels[0]] for row in rows], dtype=np.int64)
 
     def csv_text(self) -> str:
         """Return the rows as CSV with a header; path bytes that are not UTF-8 remain surrogate escapes."""
@@ -97,7 +97,7 @@ class Manifest:
         except (OSError, ValueError, csv.Error) as error:
             text = f"{printable(path)}: not a valid cnncli manifest ({reason_of(error)})"
             raise DataError(Message("data-manifest-invalid", text, path=path)) from None
-        return cls(rows, tuple(sorted({row.label for row in rows})))
+        return cls(rows, tuple(sorted({label for row in rows for label in row.labels})))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -123,4 +123,4 @@ def _row(line: Sequence[str]) -> ImageRecord:
     size_bytes, width, height = map(int, numbers)
     if split not in SPLITS or not _DIGEST.fullmatch(digest) or size_bytes < 0 or min(width, height) < 1:
         raise ValueError(f"invalid row: {','.join(line)[:120]}")
-    return ImageRecord(path, label, split, ImageFacts(digest, size_bytes, width, height))
+    return ImageRecord(path, (label,), split, ImageFacts(digest, size_bytes, width, height))

@@ -22,15 +22,20 @@ class ImageRecord:
 
     Attributes:
         file: Absolute path as text, which takes a quarter of the memory of a `Path`.
-        label: Name of its class.
+        labels: Names of its classes, sorted: one, or any number in multi-label data.
         split: train, validation, test, or `UNSPLIT`.
         facts: Digest, size and more, once the file has been verified.
     """
 
     file: str
-    label: str
+    labels: tuple[str, ...]
     split: str
     facts: ImageFacts = _NOT_VERIFIED
+
+    @property
+    def label(self) -> str:
+        """The labels as text."""
+        return ", ".join(self.labels)
 
     @property
     def path(self) -> Path:
@@ -45,7 +50,7 @@ class ImageRecord:
 
 def count_images(images: Iterable[ImageRecord], classes: Mapping[str, Iterable[str]]) -> dict[str, dict[str, int]]:
     """Return the number of images of each class in each split, for the given classes of each split."""
-    found = Counter((one.split, one.label) for one in images)
+    found = Counter((one.split, label) for one in images for label in one.labels)
     return {split: {label: found[split, label] for label in labels} for split, labels in classes.items()}
 
 
@@ -55,7 +60,8 @@ class LabeledImages:
 
     Attributes:
         root: Folder of the images, resolved.
-        folders: Folder of each split, for messages; the root for `UNSPLIT`.
+        table: The table that contains the labels; None for class folders.
+        folders: Folder of each split; the root for `UNSPLIT` and for tables.
         classes: Class names of each split, sorted.
         records: Images, not verified, sorted by split, class and path.
         left_out: Number of files and folders that were left out, by reason.
@@ -64,6 +70,7 @@ class LabeledImages:
     """
 
     root: Path
+    table: Path | None = None
     folders: dict[str, Path] = field(default_factory=dict)
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     records: list[ImageRecord] = field(default_factory=list)
@@ -75,6 +82,10 @@ class LabeledImages:
     def has_splits(self) -> bool:
         """Whether the source assigns images to splits."""
         return UNSPLIT not in self.classes
+
+    def place(self, split: str, label: str = "") -> Path:
+        """Return where the labels of a split, or of one of its classes, come from: a folder, or the table."""
+        return self.table or self.folders[split] / label
 
     @property
     def labels(self) -> tuple[str, ...]:

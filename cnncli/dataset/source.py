@@ -1,4 +1,4 @@
-"""The config to train from: a file, or defaults for a folder of images.
+"""The config to train from: a file, or defaults for a folder of images or a table of labels.
 
 It is read and checked before slow imports.
 """
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cnncli.config.overrides import Overrides
-from cnncli.config.reader import load_config_or_folder
+from cnncli.config.reader import is_table, load_config_or_folder
 from cnncli.config.schema import Config
 from cnncli.config.small_images import adapt_to_images, largest_side_of_interest
 from cnncli.errors import ConfigError, DataError, Message, printable
@@ -18,7 +18,7 @@ from cnncli.runs.folder import RunFolder
 
 
 def read_config(source: Path, overrides: Overrides = ()) -> Config:
-    """Return the config to train from; for a folder, it is adapted to the size of its images.
+    """Return the config to train from; for a folder or table, it is adapted to the size of its images.
 
     Raises:
         ConfigError: All problems of the config; or it is the config of a fine-tuned run, which cannot express the run's
@@ -33,18 +33,18 @@ def read_config(source: Path, overrides: Overrides = ()) -> Config:
         )
         raise ConfigError(Message("usage-config-of-finetuned-run", text, path=source, parent=parent))
     config = load_config_or_folder(source, overrides)
-    if source.is_dir():
+    if source.is_dir() or is_table(source):
         return adapt_to_images(config, _largest_side(config, largest_side_of_interest(config)))
     return config
 
 
 def _largest_side(config: Config, limit: int) -> int:
     """Return the longest side of all images in pixels; stop at the first image of at least `limit`."""
-    from cnncli.dataset.labels.folders import images_below
+    from cnncli.dataset.labels.source import read_labels
     from cnncli.images.formats import open_image, regular_file
 
     longest = 0
-    for path in images_below(config.data.path)[0]:
+    for path in (one.path for one in read_labels(config.data).records):
         with suppress(DataError), regular_file(path) as file, open_image(file, path, config.data.max_pixels) as image:
             longest = max(longest, *image.size)
         if longest >= limit:

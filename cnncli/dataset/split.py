@@ -124,13 +124,13 @@ def _draw(
     if alike and _incomplete_classes(labels, drawn, names):
         drawn = draw_splits(digests, labels, fractions, seed)  # similar images are divided, which is a warning
     if small := {label: sizes[label] for label in _incomplete_classes(labels, drawn, names)}:
-        folder = found.folders[REST if found.has_splits else UNSPLIT]
         without_test = "do without a test split (data.splits.test=0), " if "test" in fractions else ""
         remedies = (
             f"Remedies: add images, {without_test}leave small classes out (data.min_images={max(small.values()) + 1}), "
             "or put the images into split folders"
         )
-        paths = (folder, *(folder / label for label in small))
+        pool = REST if found.has_splits else UNSPLIT
+        paths = dict.fromkeys(found.place(pool, label) for label in ("", *small))
         return drawn, error("data-class-too-small", *paths, counts=small, splits=names, remedies=remedies)
     missing, source = (
         ("validation folder", "images taken from train") if found.has_splits else ("split folders", "images split")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -27,7 +28,7 @@ def verify_records(
     found: LabeledImages, records: Records, max_pixels: int, console: Console | None
 ) -> list[ImageRecord]:
     """Add facts to some or all records of a source. Only files that are not in the index are read."""
-    facts = _facts_of(records, found.root, max_pixels, console, found.records)
+    facts = _facts_of(records, max_pixels, console, found.records)
     return [replace(one, facts=facts[one.file].within(max_pixels)) for one in records]
 
 
@@ -38,7 +39,7 @@ def require_unchanged(records: Records, data: DataConfig, remedy: str, console: 
         DataError: Images are missing or have changed, one message each, followed by `remedy`; a single message if all
             are missing.
     """
-    facts = _facts_of(records, data.path.resolve(), data.max_pixels, console)
+    facts = _facts_of(records, data.max_pixels, console)
     if records and not any(facts[one.file].digest for one in records):
         text = f"{printable(data.path)}: none of the run's {len(records):,} images can be read; {remedy}"
         raise DataError(Message("data-images-missing", text, path=data.path, n=len(records)))
@@ -51,15 +52,14 @@ def require_unchanged(records: Records, data: DataConfig, remedy: str, console: 
         raise DataError([*problems, Message("data-images-changed", remedy, n=len(problems))])
 
 
-def _facts_of(
-    records: Records, root: Path, max_pixels: int, console: Console | None, scan: Records = ()
-) -> dict[str, ImageFacts]:
-    """Return the facts of files below `root` by path, from the index if the file has not changed.
+def _facts_of(records: Records, max_pixels: int, console: Console | None, scan: Records = ()) -> dict[str, ImageFacts]:
+    """Return the facts of files by path, from the index if the file has not changed.
 
-    `scan` has the records of a scan of `root`: deleted files are then forgotten.
+    `scan` has all records of a source: deleted files are then forgotten.
     """
     index = StatIndex()
-    known = index.below(root)
+    folders = {os.path.dirname(one.file) for one in records}  # noqa: PTH120 - millions of paths
+    known = index.below(Path(os.path.commonpath(folders))) if folders else {}
     keys = {one.file: stat_key(one.path) for one in records}
     if scan:
         unseen = known.keys() - {one.file for one in scan}

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.config.overrides import variable_notes
-from cnncli.config.reader import cache_settings, load_resolved
+from cnncli.config.reader import cache_settings, is_table, load_resolved
+from cnncli.config.schema import DataConfig, LabelsConfig
 from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
@@ -86,7 +87,7 @@ def evaluate(
         require_unchanged(rows, config.data, REMEDY, console)
     else:
         data, split, spec = data.absolute(), "test", predictor.spec
-        settings = config.data.model_copy(update={"path": data, "max_pixels": spec.max_pixels})
+        settings = _other_data(config.data, data, spec.max_pixels)
         manifest = manifest_of_folder(settings, spec.classes, allow_missing, console)
         manifest.log_issues()
         _warn_about_known_images(manifest, run)
@@ -97,6 +98,14 @@ def evaluate(
     evaluation = Evaluation(run.path, split, data, metrics)
     _record(run, evaluation)
     return evaluation
+
+
+def _other_data(data: DataConfig, path: Path, max_pixels: int) -> DataConfig:
+    """Return a run's settings of data for a different folder, or for a table with the columns of the run's table."""
+    labels = LabelsConfig(separator=data.labels.separator)
+    if is_table(path):
+        labels, path = data.labels.model_copy(update={"path": path}), path.parent
+    return data.model_copy(update={"path": path, "labels": labels, "max_pixels": max_pixels})
 
 
 def _rows(manifest: Manifest, split: str, run: RunFolder) -> tuple[ImageRecord, ...]:

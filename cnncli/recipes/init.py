@@ -6,8 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from cnncli.config.reader import absolute
-from cnncli.dataset.build import report_on_folder
+from cnncli.config.reader import absolute, config_from_mapping, data_source
+from cnncli.dataset.build import report_on_data
 from cnncli.dataset.config_template import template_for
 from cnncli.dataset.issues import messages_of
 from cnncli.errors import CnncliError, DataError, Message, printable
@@ -19,15 +19,17 @@ log = logging.getLogger(__name__)
 MAX_LINES = 10
 
 
-def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path:
-    """Write a config that suits a folder of images.
+def write_config(source: Path, out: Path, force: bool, console: Console) -> Path:
+    """Write a config that suits a folder of images, or a table of labels.
 
     Raises:
-        DataError: The folder has fewer than two classes of readable images.
+        DataError: There are fewer than two classes of readable images.
         CnncliError: `out` already exists, or its parent directory does not.
     """
     _check_target(out, force)
-    report, issues = report_on_folder(absolute(str(folder), Path.cwd()), console)
+    settings = {"data": data_source(absolute(str(source), Path.cwd()))}
+    config = config_from_mapping(settings, environment={}, check_paths=False)
+    report, issues = report_on_data(config.data, console)
     errors, warnings, notes = (messages_of(issues, severity) for severity in ("error", "warning", "note"))
     if len({label for counts in report["counts"].values() for label, n in counts.items() if n}) < 2:
         raise DataError(errors)
@@ -37,10 +39,14 @@ def write_config(folder: Path, out: Path, force: bool, console: Console) -> Path
     for note in notes:
         log.info(note)
     if (more := len(messages) - MAX_LINES) > 0:
-        text = f"{more:,} more problems: see `cnncli data check {printable(folder)}`"
+        text = f"{more:,} more problems: see `cnncli data check {printable(source)}`"
         log.warning(Message("data-more-problems", text, n=more))
-    path = report["path"] if folder.is_absolute() else _path_from(Path(report["path"]), out.parent)
-    write_atomically(out, template_for(report, path, str(out)))
+    paths = {
+        name: path if source.is_absolute() else _path_from(Path(path), out.parent)
+        for name in ("path", "table")
+        if (path := report[name])
+    }
+    write_atomically(out, template_for(report, paths["path"], str(out), paths.get("table")))
     return out
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cnncli.config.modes import stages_of
 from cnncli.config.reader import config_from_mapping
 from cnncli.config.schema import Config
-from cnncli.dataset.labels.folders import read_folders
+from cnncli.dataset.labels.source import read_labels
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.classifier import build_classifier
 from cnncli.networks.cut import cut_classifier
@@ -83,6 +83,6 @@ def _summarize(model: keras.Model) -> Summary:
 
 
 def _count_classes(config: Config) -> int:
-    """Return the number of class folders in the dataset, at least 2. No image is opened."""
-    classes = read_folders(config.data.path).classes.values()
+    """Return the number of classes in the dataset, at least 2. No image is opened."""
+    classes = read_labels(config.data).classes.values()
     return max(2, max((len(names) for names in classes), default=2))

@@ -141,7 +141,7 @@ def test_an_error_is_one_line(words: list[str], code: str, config: Path, capsys:
 def test_images_are_spread_over_the_classes(count: int, labels: int) -> None:
     """Images are chosen from all classes as evenly as possible, without repetition, and depend only on the seed."""
     rows = [
-        ImageRecord(f"/{label}/{n}", label, "train", ImageFacts(f"{n:02}{ord(label):02x}" * 16, 1))
+        ImageRecord(f"/{label}/{n}", (label,), "train", ImageFacts(f"{n:02}{ord(label):02x}" * 16, 1))
         for label in "abc"
         for n in range(5)
     ]

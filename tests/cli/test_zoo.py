@@ -246,7 +246,7 @@ def test_a_name_that_is_too_long_is_reported(results: Results) -> None:
     """A file name that is too long is reported in one line, and the other files are still predicted."""
     endless, good = "x" * 300 + ".jpg", next(str(path) for one, path in results.paths.items() if one.file == "gray.png")
     error = command("data", "check", endless).err
-    assert error.startswith(f"error: {endless}: ")
+    assert error.startswith(f"error: {Path(endless).absolute()}: ")
     assert error.endswith(" [data-path-missing]\n")
     finished = command("predict", "--run", results.run, "--json", endless, good)
     assert (finished.code, [entry["path"] for entry in finished.document]) == (2, [good])

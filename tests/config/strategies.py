@@ -23,6 +23,7 @@ from cnncli.config.schema import (
     DropoutLayer,
     EarlyStoppingConfig,
     HeadConfig,
+    LabelsConfig,
     PlateauConfig,
     TrainingConfig,
 )
@@ -177,14 +178,22 @@ def backbones(draw: st.DrawFn, mode: str) -> dict[str, Any]:
     return settings
 
 
+def labels() -> st.SearchStrategy[Any]:
+    """Generate no labels, a table's path, or a table with columns; it need not exist."""
+    table = st.just("/data/my labels.csv")
+    columns = group(LabelsConfig, "image", "label", "split", "separator")
+    return st.none() | table | st.builds(lambda path, columns: {"path": path, **columns}, table, columns)
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> dict[str, Any]:
     """Generate a complete config as a mapping; its data folder and weights file need not exist."""
     mode = draw(st.sampled_from(["feature-extraction", "fine-tuning", "from-scratch"]))
     size = st.integers(75, 400)
-    ignored = ("path", "image_size", "splits")
+    ignored = ("path", "labels", "image_size", "splits")
     data = draw(group(DataConfig, *(name for name in DataConfig.model_fields if name not in ignored)))
     data["path"] = "/data/" + draw(TEXTS.filter(lambda text: "\0" not in text))
+    data["labels"] = draw(labels())
     data["image_size"] = draw(st.none() | size | st.lists(size, min_size=2, max_size=2))
     data["splits"] = {"validation": draw(st.floats(0.01, 0.5)), "test": draw(st.floats(0, 0.49))}
     head = draw(group(HeadConfig, "pooling", "activation", "l1", "l2"))

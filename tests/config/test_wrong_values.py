@@ -45,9 +45,10 @@ def wrong_values(setting: Setting) -> Iterator[object]:
     kinds = list(alternatives(setting.field.annotation, tuple(setting.field.metadata)))
     groups = list(groups_in(setting.field))
     takes_mapping = bool(groups) or any(get_origin(kind) is dict for kind, _ in kinds)
-    yield "no group" if takes_mapping else {"no": "value"}
+    # A text is the path of a table, and a list of texts its columns.
+    yield (5 if setting.key == "data.labels" else "no group") if takes_mapping else {"no": "value"}
     if not any(end for end, _ in groups):
-        yield ["a", "list"]
+        yield [1, 2] if setting.key == "data.labels.label" else ["a", "list"]
     if NoneType not in dict(kinds) and not takes_mapping:
         yield None
     for kind, metadata in kinds:

@@ -16,7 +16,7 @@ import pytest
 
 from cnncli.config.schema import DataConfig
 from cnncli.dataset import verification
-from cnncli.dataset.build import build_manifest, manifest_of_folder, report_on_folder
+from cnncli.dataset.build import build_manifest, manifest_of_folder, report_on_data
 from cnncli.dataset.issues import Issue
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.stat_index import StatIndex
@@ -465,7 +465,7 @@ def test_report_describes_a_folder(three: Path) -> None:
             "test/Thumbs.db": b"x",
         },
     )
-    report, issues = report_on_folder(three)
+    report, issues = report_on_data(DataConfig(path=three))
     found = json.loads(json.dumps(report))
     assert (found["layout"], found["classes"], found["total"]) == ("splits", ["cats", "dogs"], 22)
     assert (found["ok"], found["path"]) == (False, str(three))
@@ -494,7 +494,7 @@ def test_report_describes_a_folder(three: Path) -> None:
 def test_report_of_class_folders(tmp_path: Path) -> None:
     """The report on class folders has one set of counts and a note on the splits that training would draw."""
     write_classes(tmp_path, {"cats": 20, "dogs": 20})
-    found, issues = report_on_folder(tmp_path)
+    found, issues = report_on_data(DataConfig(path=tmp_path))
     assert (found["layout"], found["counts"]) == ("classes", {"all": {"cats": 20, "dogs": 20}})
     assert codes(issues, "error") == codes(issues, "warning") == []
     assert codes(issues, "note") == ["data-split-drawn"]
@@ -504,7 +504,7 @@ def test_training_and_report_have_the_same_issues(tmp_path: Path) -> None:
     """The report on a folder contains the same issues as its manifest."""
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
-    assert report_on_folder(tmp_path)[1] == build(tmp_path).issues
+    assert report_on_data(DataConfig(path=tmp_path))[1] == build(tmp_path).issues
 
 
 def test_unusual_class_sizes_are_warnings(tmp_path: Path) -> None:
@@ -512,7 +512,7 @@ def test_unusual_class_sizes_are_warnings(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {"cats": 30, "dogs": 9})
     write_classes(tmp_path / "validation", {"cats": 5, "dogs": 2}, first_seed=300)
     write_classes(tmp_path / "test", {"cats": 12, "dogs": 48}, first_seed=500)
-    _, issues = report_on_folder(tmp_path)
+    _, issues = report_on_data(DataConfig(path=tmp_path))
     assert codes(issues, "error") == []
     assert codes(issues, "warning") == [
         "data-few-images",
@@ -530,7 +530,7 @@ def test_chance_differences_of_class_fractions_are_not_reported(tmp_path: Path) 
     write_classes(tmp_path / "train", {"cats": 40, "dogs": 40, "rare": 2})
     write_classes(tmp_path / "validation", {"cats": 10, "dogs": 10, "rare": 1}, first_seed=300)
     write_classes(tmp_path / "test", {"cats": 10, "dogs": 10, "rare": 3}, first_seed=600)
-    assert "data-class-distribution" not in codes(report_on_folder(tmp_path)[1], "warning")
+    assert "data-class-distribution" not in codes(report_on_data(DataConfig(path=tmp_path))[1], "warning")
 
 
 def test_class_weights_are_not_recommended_if_they_are_set(tmp_path: Path) -> None:
@@ -545,7 +545,7 @@ def test_class_weights_are_not_recommended_if_they_are_set(tmp_path: Path) -> No
 def test_many_small_classes_are_counted(tmp_path: Path) -> None:
     """Small classes are reported in one warning with their number and the smallest ones."""
     write_classes(tmp_path / "train", {f"c{k}": 4 + k % 3 for k in range(9)})
-    issue = the(report_on_folder(tmp_path)[1], "data-few-images")
+    issue = the(report_on_data(DataConfig(path=tmp_path))[1], "data-few-images")
     assert issue.facts["n"] == 9
     assert issue.message.endswith("(c0 3, c3 3, c6 3, c1 4, c4 4, …)")
 
@@ -606,7 +606,7 @@ def test_12_bit_data_in_16_bit_files_are_a_warning(tmp_path: Path) -> None:
 
 def test_report_of_an_empty_folder(tmp_path: Path) -> None:
     """The report on an empty folder contains zeros and one error."""
-    found, issues = report_on_folder(tmp_path)
+    found, issues = report_on_data(DataConfig(path=tmp_path))
     assert found["total"] == 0
     assert found["width"] == {"min": 0, "median": 0, "max": 0}
     assert codes(issues, "error") == ["data-no-class-folders"]

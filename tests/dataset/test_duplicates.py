@@ -13,7 +13,7 @@ import pytest
 
 from cnncli.config.schema import DataConfig
 from cnncli.dataset import perceptual_hash, verification
-from cnncli.dataset.build import build_manifest, report_on_folder
+from cnncli.dataset.build import build_manifest, report_on_data
 from cnncli.dataset.duplicates import CROWD, inseparable
 from cnncli.dataset.fix_splits import plan_moves
 from cnncli.dataset.issues import Issue
@@ -71,7 +71,7 @@ def test_pairs_in_two_splits_are_a_warning_and_are_listed(two: Path) -> None:
 
 def test_the_report_lists_the_same_pairs(two: Path) -> None:
     """The report on a folder lists the same pairs of similar images as its manifest and contains the same warning."""
-    report, issues = report_on_folder(two)
+    report, issues = report_on_data(DataConfig(path=two))
     assert report["ok"]
     assert [pair["paths"] for pair in report["near_duplicates"]] == [
         [f"{two}/train/cats/a.png", f"{two}/test/cats/b.jpg"],
@@ -87,7 +87,7 @@ def test_identical_files_are_not_reported_as_similar(two: Path) -> None:
         build(two)
     assert error.value.codes == ("data-leak", "data-leaks")
     assert len(build(two, allow_leakage=True).similar) == 2
-    assert len(report_on_folder(two)[0]["near_duplicates"]) == 2
+    assert len(report_on_data(DataConfig(path=two))[0]["near_duplicates"]) == 2
 
 
 def test_similar_images_within_a_split_are_not_reported(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_with_too_many_pairs_only_identical_files_stay_together(pairs: Path, mon
 def test_with_too_many_images_only_identical_files_are_searched(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If there are too many images to compare, only identical files are searched, and a note reports this."""
     monkeypatch.setattr(perceptual_hash, "MOST_COMPARISONS", 100)
-    found, (_, reported) = build(two), report_on_folder(two)
+    found, (_, reported) = build(two), report_on_data(DataConfig(path=two))
     moves, left = plan_moves(two)
 
     assert (found.similar, warned(found.issues), warned(reported), moves) == ((), [], [], [])
@@ -193,7 +193,7 @@ def test_similar_images_are_found_without_reading_files_again(two: Path, monkeyp
 def test_pairs_with_two_labels_are_counted(two: Path) -> None:
     """The warning counts pairs of similar images with different labels."""
     (two / "test" / "cats" / "b.jpg").rename(two / "test" / "dogs" / "b.jpg")
-    (issue,) = warned(report_on_folder(two)[1])
+    (issue,) = warned(report_on_data(DataConfig(path=two))[1])
     assert "with two labels: 1" in issue.facts["labels"]
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from cnncli.config.schema import DataConfig
 from cnncli.dataset import fix_splits
-from cnncli.dataset.build import report_on_folder
+from cnncli.dataset.build import report_on_data
 from cnncli.dataset.fix_splits import Move, carry_out, plan_moves
 from tests.images.making import drawn_image, encoded, jpeg, write_classes, write_tree
 
@@ -142,7 +143,7 @@ def test_moves_lose_no_image_and_leave_nothing_to_move(three: Path) -> None:
     assert carry_out(plan_moves(three)[0]) == []
     assert Counter(path.read_bytes() for path in three.rglob("*.*") if path.is_file()) == before
     assert plan_moves(three) == ([], [])
-    report, _ = report_on_folder(three)
+    report, _ = report_on_data(DataConfig(path=three))
     assert (report["ok"], report["near_duplicates"]) == (True, [])
 
 

@@ -19,7 +19,7 @@ from cnncli.storage.atomic import write_atomically
 
 def record(file: str, label: str, split: str, digest: str, size_bytes: int, width: int, height: int) -> ImageRecord:
     """Return the record of a verified image."""
-    return ImageRecord(file, label, split, ImageFacts(digest, size_bytes, width, height))
+    return ImageRecord(file, (label,), split, ImageFacts(digest, size_bytes, width, height))
 
 
 ROWS = (

@@ -130,5 +130,5 @@ def _draw(folder: Path) -> str:
                 data = path.read_bytes()
                 digest = hashlib.sha256(data).hexdigest()
                 place = path.as_posix().replace(folder.as_posix(), PLACEHOLDER, 1)
-                rows.append(ImageRecord(place, label, split, ImageFacts(digest, len(data), 20, 20)))
+                rows.append(ImageRecord(place, (label,), split, ImageFacts(digest, len(data), 20, 20)))
     return Manifest(tuple(rows), CLASSES).csv_text()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnncli.dataset.build import report_on_folder
+from cnncli.config.schema import DataConfig
+from cnncli.dataset.build import report_on_data
 from cnncli.dataset.fix_splits import carry_out, plan_moves
 from cnncli.dataset.issues import messages_of
 from tests.fault_injection.planted_faults import CLASSES, write_clean
@@ -63,7 +64,7 @@ def _write_images(folder: Path, random: np.random.Generator) -> Counter[str]:
 def _finish(folder: Path, before: Counter[str]) -> None:
     """Complete the repair, and check that every image is in its place."""
     planned, left = plan_moves(folder)
-    problems = [*carry_out(planned), *left, *messages_of(report_on_folder(folder)[1], "error")]
+    problems = [*carry_out(planned), *left, *messages_of(report_on_data(DataConfig(path=folder))[1], "error")]
     if _contents(folder) != before:
         raise AssertionError("images were duplicated or lost")
     if problems:

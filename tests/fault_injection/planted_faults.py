@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from cnncli.config.schema import DataConfig
-from cnncli.dataset.build import build_manifest, report_on_folder
+from cnncli.dataset.build import build_manifest, report_on_data
 from cnncli.errors import DataError, Message
 
 CLASSES = ("cats", "dogs", "owls")
@@ -40,7 +40,7 @@ def reports(folder: Path) -> list[list[Message]]:
         by_train = [issue.message for issue in build_manifest(DataConfig(path=folder), 0).issues]
     except DataError as error:
         by_train = list(error.problems)
-    by_check = [issue.message for issue in report_on_folder(folder)[1]]
+    by_check = [issue.message for issue in report_on_data(DataConfig(path=folder))[1]]
     return [by_train, by_check] if by_train or by_check else []
 
 

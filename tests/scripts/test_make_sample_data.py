@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnncli.config.schema import DataConfig
-from cnncli.dataset.build import build_manifest, report_on_folder
+from cnncli.dataset.build import build_manifest, report_on_data
 from cnncli.images.decode import PixelSpec, decode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def test_check_names_what_differs(
 
 def test_the_folder_has_no_problems(script: ModuleType) -> None:
     """The sample has three splits of two equal classes, no duplicates, and no problems or notes."""
-    facts, _ = report_on_folder(SAMPLE)
+    facts, _ = report_on_data(DataConfig(path=SAMPLE))
     assert facts["counts"] == {split: {"cats": n, "dogs": n} for split, n in script.PAIRS.items()}
     assert (facts["issues"], facts["duplicates_within"], facts["left_out"]) == ([], [], {})
     assert facts["formats"] == {"JPEG": 240}

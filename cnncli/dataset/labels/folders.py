@@ -86,7 +86,7 @@ def images_below(folder: Path) -> tuple[list[Path], list[Issue]]:
         The files, sorted, and an issue for each folder that cannot be read.
     """
     found = LabeledImages(folder)
-    return [Path(path) for path in sorted(_files_below(folder, found))], found.issues
+    return [Path(path) for path in sorted(files_below(folder, found))], found.issues
 
 
 def folder_names(folder: Path) -> set[str]:
@@ -128,13 +128,13 @@ def _read_split(found: LabeledImages, split: str, folder: Path, class_folders: M
     classes = []
     for label, path in class_folders.items():
         before = found.left_out.copy()
-        files = sorted(_files_below(path, found))
+        files = sorted(files_below(path, found))
         if not files and label.casefold() in _ANNOTATION_FOLDERS:
             found.left_out["folder of annotations"] += 1
             continue
         classes.append(label)
         found.left_out_of_class[split, label] = found.left_out - before
-        found.records += [ImageRecord(file, label, split) for file in files]
+        found.records += [ImageRecord(file, (label,), split) for file in files]
     found.classes[split] = tuple(classes)
 
 
@@ -149,7 +149,7 @@ def _subfolders(folder: Path, found: LabeledImages) -> dict[str, Path]:
     return folders
 
 
-def _files_below(folder: Path, found: LabeledImages) -> Iterator[str]:
+def files_below(folder: Path, found: LabeledImages) -> Iterator[str]:
     """Yield all images below a folder. Each folder is visited once, so circular links are harmless."""
     # A link to the root or above would add the images of all classes to this class.
     visited = {os.path.realpath(parent) for parent in folder.parents}

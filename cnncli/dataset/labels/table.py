@@ -1,0 +1,311 @@
+"""A table as a label source: a row per image with its label, and optionally its split.
+
+CSV, TSV and Parquet. Images can be anywhere; nothing is copied. All problems of a table are reported together.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncli.dataset.issues import error, note
+from cnncli.dataset.labels.folders import files_below, split_named
+from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
+from cnncli.errors import DataError, Message, printable, reason_of
+from cnncli.storage.safe_io import read_bytes
+
+if TYPE_CHECKING:
+    from cnncli.config.schema import DataConfig, LabelsConfig
+
+MAX_BYTES = 2**30  # maximum size of a table, about ten million rows
+DELIMITERS = ",;\t|"
+
+# Names of columns that are recognized, the most specific first; case and everything except letters are ignored.
+IMAGE_NAMES = (
+    *("filepath", "imagepath", "path", "filename", "file", "imagefile", "imagename", "image", "images", "img"),
+    *("imageid", "imgid", "photo", "id"),
+)
+LABEL_NAMES = (
+    *("label", "labels", "class", "classname", "category", "target", "tags", "tag", "breed", "species"),
+    *("diagnosis", "dx", "y"),
+)
+SPLIT_NAMES = ("split", "subset", "partition", "set")
+
+_ONES = {
+    "1": True,
+    "1.0": True,
+    "true": True,
+    "yes": True,
+    "0": False,
+    "0.0": False,
+    "false": False,
+    "no": False,
+    "": False,
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a table as text.
+
+    Attributes:
+        columns: Names from the header.
+        rows: Cells of each row, as many as there are columns.
+        lines: Line of each row in a text file, or its number, counted from 1, in a Parquet file.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    lines: Sequence[int]
+
+    def column(self, name: str) -> list[str]:
+        """Return the cells of a column without surrounding spaces."""
+        place = self.columns.index(name)
+        return [row[place].strip() for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table that are used: `label` is one column, or several with 0 and 1."""
+
+    image: str
+    label: str | tuple[str, ...]
+    split: str | None
+
+
+def read_table(data: DataConfig) -> LabeledImages:
+    """Find the images and labels of a table.
+
+    Raises:
+        DataError: The table cannot be read, or its columns cannot be found.
+    """
+    settings = data.labels
+    assert settings.path is not None  # noqa: S101
+    table = load_table(settings.path)
+    found = LabeledImages(data.path.resolve(), table=table.path)
+    images = _Images(found, settings.path.parent)
+    columns = _choose_columns(table, settings, images)
+    _read_rows(table, columns, settings, images)
+    return found
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """Return the tables directly in a folder that have a column of images and a column of labels, sorted."""
+    candidates = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".csv", ".tsv") and path.is_file())
+    return [path for path in candidates if _looks_like_labels(path)]
+
+
+def load_table(path: Path) -> Table:
+    """Read a table.
+
+    Raises:
+        DataError: It cannot be read, is not a table, or has no rows.
+    """
+    try:
+        table = _load_parquet(path) if path.suffix.lower() == ".parquet" else _load_text(path)
+        if not table.rows:
+            raise ValueError("it has no rows")
+        if repeated := [name for name, n in Counter(table.columns).items() if n > 1]:
+            raise ValueError(f"several columns are called {repeated[0]!r}")
+    except (OSError, ValueError, csv.Error) as problem:
+        text = f"{printable(path)}: cannot be read as a table ({reason_of(problem)})"
+        raise DataError(Message("data-table-unreadable", text, path=path)) from None
+    return table
+
+
+def _load_text(path: Path) -> Table:
+    try:
+        text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"byte {problem.start:,} is not UTF-8; save it as CSV UTF-8") from None
+    header = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)  # the first of equals, which is a comma
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    columns = tuple(name.strip() for name in next(lines, ()))
+    rows, numbers = list[list[str]](), list[int]()
+    wrong: dict[int, int] = {}
+    for row in lines:
+        if any(row) and len(row) != len(columns):
+            wrong[lines.line_num] = len(row)
+        elif any(row):
+            rows.append(row)
+            numbers.append(lines.line_num)
+    if wrong:
+        line, n = next(iter(wrong.items()))
+        raise ValueError(f"{len(wrong):,} rows do not have {len(columns)} cells; the first is line {line} with {n}")
+    return Table(path, columns, rows, numbers)
+
+
+def _load_parquet(path: Path) -> Table:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        text = f"{printable(path)}: Parquet needs pyarrow. Install it with: pip install 'cnncli[parquet]'"
+        raise DataError(Message("data-parquet-not-installed", text, path=path)) from None
+    try:
+        content = parquet.read_table(path)
+    except ArrowException as problem:
+        raise ValueError(str(problem).partition("\n")[0]) from None
+    cells = [["" if cell is None else str(cell) for cell in column.to_pylist()] for column in content.columns]
+    rows = list(zip(*cells, strict=True))
+    return Table(path, tuple(content.column_names), rows, range(1, len(rows) + 1))
+
+
+def _looks_like_labels(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline(10_000)
+    except (OSError, ValueError):
+        return False
+    words = {_plain(name) for name in re.split(f"[{DELIMITERS}]", header)}
+    return bool(words & set(IMAGE_NAMES) and words & set(LABEL_NAMES))
+
+
+class _Images:
+    """Finds the file that a cell of a table means, by path or by name."""
+
+    def __init__(self, found: LabeledImages, table_folder: Path) -> None:
+        self.found = found
+        self.files = sorted(files_below(found.root, found)) if found.root.is_dir() else []
+        self._known = set(self.files)
+        self._folders = dict.fromkeys(map(os.fspath, (found.root, table_folder.resolve())))
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for file in self.files:
+            relative = os.path.relpath(file, found.root).replace(os.sep, "/")
+            name = relative.rpartition("/")[2]
+            for key in {relative, os.path.splitext(relative)[0], name, os.path.splitext(name)[0]}:  # noqa: PTH122
+                self._by_name[key].append(file)
+
+    def named(self, cell: str) -> list[str]:
+        """Return the files that a cell can mean: one if it is a path of a file, else all with this name or stem."""
+        cell = cell.replace("\\", "/")
+        for folder in self._folders:
+            path = os.path.normpath(os.path.join(folder, cell))  # noqa: PTH118 - millions of paths
+            if path in self._known or os.path.isfile(path):  # noqa: PTH113
+                return [path]
+        return self._by_name.get(cell.removeprefix("./"), [])
+
+
+def _choose_columns(table: Table, settings: LabelsConfig, images: _Images) -> Columns:
+    """Return the columns that are set, and the others by their names.
+
+    Raises:
+        DataError: Columns that are set do not exist, or those that are not cannot be recognized.
+    """
+    labels = settings.label if isinstance(settings.label, tuple) else (settings.label,)
+    chosen = {"image": (settings.image,), "label": labels, "split": (settings.split,)}
+    missing = {name: key for key, names in chosen.items() for name in names if name and name not in table.columns}
+    problems = [
+        _column_problem(table, f"data.labels.{key}", f"no column {name!r}", name) for name, key in missing.items()
+    ]
+    by_plain = {_plain(name): name for name in reversed(table.columns)}
+    used = {name for names in chosen.values() for name in names}
+    guesses = {
+        "image": [by_plain[name] for name in IMAGE_NAMES if name in by_plain and by_plain[name] not in used],
+        "label": [by_plain[name] for name in LABEL_NAMES if name in by_plain and by_plain[name] not in used],
+        "split": [by_plain[name] for name in SPLIT_NAMES if name in by_plain and by_plain[name] not in used],
+    }
+    image = settings.image or next((name for name in guesses["image"] if _are_images(table, name, images)), None)
+    image = image or next(iter(guesses["image"]), None)
+    split = settings.split or next((name for name in guesses["split"] if _are_splits(table, name)), None)
+    label = settings.label or next(iter(guesses["label"]), None)
+    if label is None and len(others := [name for name in table.columns if name not in (image, split)]) == 1:
+        label = others[0]
+    if image is None:
+        problems.append(_column_problem(table, "data.labels.image", "no column is recognized as that of the images"))
+    if label is None:
+        problems.append(_column_problem(table, "data.labels.label", "no column is recognized as that of the labels"))
+    if problems or image is None or label is None:
+        raise DataError(problems)
+    return Columns(image, label, split)
+
+
+def _column_problem(table: Table, key: str, what: str, received: str | None = None) -> Message:
+    names = ", ".join(printable(name) for name in table.columns[:30])
+    text = f"{printable(table.path)}: {what}; set {key} to one of: {names}"
+    return Message("data-table-column", text, path=table.path, key=key, received=received, expected=table.columns)
+
+
+def _are_images(table: Table, name: str, images: _Images) -> bool:
+    """Return whether most of the first cells of a column name images."""
+    cells = table.column(name)[:50]
+    return 2 * sum(bool(cell and images.named(cell)) for cell in cells) > len(cells)
+
+
+def _are_splits(table: Table, name: str) -> bool:
+    return all(split_named(cell) for cell in set(table.column(name)))
+
+
+def _read_rows(table: Table, columns: Columns, settings: LabelsConfig, images: _Images) -> None:
+    """Add the records of all rows, and issues for those that cannot be used."""
+    found = images.found
+    problems: dict[str, dict[str, str]] = defaultdict(dict)  # by code: what is wrong with a line
+    rows: dict[str, tuple[int, tuple[str, ...], str]] = {}
+    splits = table.column(columns.split) if columns.split else [""] * len(table.rows)
+    cells, all_labels = table.column(columns.image), _labels(table, columns, settings, problems)
+    repeated = 0
+    for line, cell, labels, word in zip(table.lines, cells, all_labels, splits, strict=True):
+        where, split = f"line {line}", split_named(word) if columns.split else UNSPLIT
+        files = images.named(cell) if cell else []
+        if split is None:
+            problems["data-table-split"][where] = word or "empty"
+        if len(files) > 1:
+            problems["data-table-image-ambiguous"][where] = f"{cell}: {len(files)} files"
+        elif not files:
+            problems["data-table-image-missing"][where] = cell or "empty"
+        if not labels and not settings.is_multi_label:
+            problems["data-table-label-missing"][where] = cell
+        if split is None or len(files) != 1 or not (labels or settings.is_multi_label):
+            continue
+        first = rows.setdefault(files[0], (line, labels, split))
+        if first[1:] != (labels, split):
+            if settings.is_multi_label and first[2] == split:
+                rows[files[0]] = (first[0], tuple(sorted({*first[1], *labels})), split)
+            else:
+                problems["data-table-contradiction"][where] = f"{cell}, see line {first[0]}"
+        elif first[0] != line:
+            repeated += 1
+    for code, lines in problems.items():
+        found.issues.append(error(code, table.path, n=len(lines), rows=lines))
+    if repeated:
+        found.issues.append(note("data-table-repeated-rows", table.path, n=repeated))
+    if unused := [file for file in images.files if file not in rows]:
+        example = os.path.relpath(unused[0], found.root)
+        found.issues.append(note("data-table-files-without-row", table.path, n=len(unused), example=example))
+        found.left_out["file without a row in the table"] += len(unused)
+    records = [ImageRecord(file, labels, split) for file, (_, labels, split) in rows.items()]
+    found.records += sorted(records, key=lambda one: ((*SPLITS, UNSPLIT).index(one.split), one.labels, one.file))
+    for split in dict.fromkeys(one.split for one in found.records):
+        found.folders[split] = found.root
+        found.classes[split] = tuple(
+            sorted({label for one in found.records if one.split == split for label in one.labels})
+        )
+
+
+def _labels(
+    table: Table, columns: Columns, settings: LabelsConfig, problems: Mapping[str, dict[str, str]]
+) -> Iterator[tuple[str, ...]]:
+    """Yield the labels of each row, sorted."""
+    if isinstance(columns.label, str):
+        for cell in table.column(columns.label):
+            parts: Iterable[str] = cell.split(settings.separator) if settings.separator else [cell]
+            yield tuple(sorted({part.strip() for part in parts} - {""}))
+        return
+    cells = [table.column(name) for name in columns.label]
+    for line, row in zip(table.lines, zip(*cells, strict=True), strict=True):
+        if wrong := [cell for cell in row if cell.lower() not in _ONES]:
+            problems["data-table-not-one-hot"][f"line {line}"] = wrong[0]
+        yield tuple(sorted(name for name, cell in zip(columns.label, row, strict=True) if _ONES.get(cell.lower())))
+
+
+def _plain(name: str) -> str:
+    """Return the letters of a column's name in lower case."""
+    return re.sub(r"[\W\d_]+", "", name.casefold())
