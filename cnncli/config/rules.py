@@ -72,6 +72,13 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
         what = "contradicts mode: from-scratch"
         expected = "none, or another mode"
         yield from draft.problem("config-contradiction-weights", "backbone.weights", what, expected, needs=("mode",))
+    groups = config.data.groups
+    if groups and len(given := [name for name in ("column", "folder", "regex") if getattr(groups, name)]) != 1:
+        what = f"cannot be combined: {', '.join(given)}" if given else "names no groups"
+        yield from draft.problem("config-contradiction-groups", "data.groups", what, "one of column, folder and regex")
+    if groups and groups.column and config.data.labels.path is None:
+        key, what = "data.groups.column", "is a column, but there is no table"
+        yield from draft.problem("config-without-effect", key, what, "data.labels.path as well")
     if (splits := config.data.splits).validation + splits.test >= 1:
         what = f"validation and test leave no images for training: {splits.validation:g} + {splits.test:g}"
         yield from draft.problem("config-contradiction-splits", "data.splits", what, "a sum below 1")

@@ -8,6 +8,7 @@ is frozen and is created by `config.reader`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +22,7 @@ from pydantic import (
     Tag,
     TypeAdapter,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -115,6 +117,27 @@ class LabelsConfig(Settings):
         return self.separator is not None or isinstance(self.label, tuple)
 
 
+class GroupsConfig(Settings):
+    """Images that belong together, such as those of a patient, a video or a place; exactly one of the settings."""
+
+    column: ColumnName | None = None
+    """Column of the table of labels."""
+    folder: int | None = Field(default=None, ge=1)
+    """Level of the folder that names the group: 1 is the folder of the image, 2 the one above it, and so on."""
+    regex: Annotated[str, Expected("a regular expression")] | None = Field(default=None, min_length=1)
+    """Regular expression that is searched in the path below `data.path`; its first group, or else all that it matches,
+    names the group, e.g. "(patient[0-9]+)"."""
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+
 class DataConfig(Settings):
     """Images and how they are decoded."""
 
@@ -124,6 +147,8 @@ class DataConfig(Settings):
     """Folder with train/, validation/ and test/, each with class folders, or with class folders only."""
     labels: Annotated[LabelsConfig, Expected("the path of a table, or a group of settings")] = LabelsConfig()
     """Table of labels: its path, or a group with its columns; default: labels are the names of class folders."""
+    groups: GroupsConfig | None = None
+    """Images that stay in one split, by a column of the table, a folder, or part of their path; null: none."""
     image_size: Pixels | Size | None = None
     """Size in pixels: one number for a square, or [height, width]; default: that of the backbone."""
     color: Literal["rgb", "grayscale"] = "rgb"

@@ -57,20 +57,25 @@ def similar(images: Sequence[ImageRecord], pools: Collection[str] = (), console:
     return replace(found, pairs=tuple(pairs))
 
 
-def inseparable(digests: Sequence[str], labels: Sequence[str], alike: Iterable[Pair]) -> list[list[int]]:
-    """Group images that must not be divided between splits because they are identical or similar.
+def inseparable(
+    digests: Sequence[str], labels: Sequence[str], alike: Iterable[Pair], groups: Sequence[str] = ()
+) -> list[list[int]]:
+    """Group images that must not be divided between splits because they are identical, similar or of one group.
 
     If many images of a class are similar, such as images of one scene, only identical ones form a group. Otherwise a
     split would be left only with images unlike them.
 
-    `alike` has the pairs of similar images. Returns the indexes of all images in groups, in the order of their first
-    members.
+    `alike` has the pairs of similar images, `groups` a name for each image. Returns the indexes of all images in
+    groups, in the order of their first members.
 
     >>> inseparable(["a", "b", "a", "c"], ["x"] * 4, [(1, 3, 0.95)])
     [[0, 2], [1, 3]]
     """
     first: dict[str, int] = {}
     heads = [first.setdefault(digest, place) for place, digest in enumerate(digests)]
+    if groups:
+        members = _group_by(range(len(heads)), groups.__getitem__)
+        heads = _connected(len(heads), [*enumerate(heads), *((one[0], other) for one in members for other in one)])
     roots = _connected(len(heads), ((heads[one], heads[other]) for one, other, _ in alike))
     sizes = Counter(labels)
     parts: list[list[int]] = []

@@ -124,6 +124,8 @@ _WORDING: Mapping[str, str] = {
     "data-skipped-images": "unreadable images left out: {n}",
     "data-leaks-accepted": "images in several splits, accepted by data.allow_leakage: {n}",
     "data-too-many-to-compare": "too many images ({n}) or similar pairs to compare; some may not have been found",
+    "data-group-missing": "{path}: has no group by data.groups; images without a group: {n}",
+    "data-group-divided": "{path}: groups of data.groups that are in several splits: {n} ({groups})",
     "data-table-repeated-rows": "{path}: rows that repeat an earlier row left out: {n}",
     "data-table-files-without-row": "{path}: images without a row left out: {n}, e.g. {example}",
     "data-table-in-folder": "{path}: class folders are used, not this table; data.labels={path} uses it",

@@ -24,6 +24,7 @@ class ImageRecord:
         file: Absolute path as text, which takes a quarter of the memory of a `Path`.
         labels: Names of its classes, sorted: one, or any number in multi-label data.
         split: train, validation, test, or `UNSPLIT`.
+        group: Name of its group, which stays in one split; empty if there are no groups.
         facts: Digest, size and more, once the file has been verified.
     """
 
@@ -31,6 +32,7 @@ class ImageRecord:
     labels: tuple[str, ...]
     split: str
     facts: ImageFacts = _NOT_VERIFIED
+    group: str = ""
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import product
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.duplicates import inseparable, similar
@@ -85,9 +86,16 @@ def largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 
 def draw_splits(
-    digests: Sequence[str], labels: Sequence[str], fractions: Mapping[str, float], seed: int, alike: Iterable[Pair] = ()
+    digests: Sequence[str],
+    labels: Sequence[str],
+    fractions: Mapping[str, float],
+    seed: int,
+    alike: Iterable[Pair] = (),
+    groups: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Draw the split of each image.
+
+    A split takes groups until its fraction is reached: with `groups`, which can be large, as closely as possible.
 
     Args:
         digests: SHA-256 of each image, hexadecimal.
@@ -95,6 +103,7 @@ def draw_splits(
         fractions: 0-1 for each split except train, in the order in which splits are filled.
         seed: Seed of the draw.
         alike: Pairs of similar images, which stay together; see `inseparable`.
+        groups: Name of the group of each image, which stays together; empty if there are none.
     """
     ranks = uniform_words(digest_words(list(digests)), "split", seed)
 
@@ -105,13 +114,29 @@ def draw_splits(
 
     room = {label: largest_remainder(n, fractions) for label, n in Counter(labels).items()}
     chosen = [REST] * len(digests)
-    for group in sorted(inseparable(digests, labels, alike), key=order):
-        need = Counter(labels[index] for index in group)
-        split = next((name for name in fractions if all(room[label][name] >= n for label, n in need.items())), REST)
-        for index in group:
+    most = 2 if groups else 1  # a group of up to twice the room leaves the split closer to its fraction than without it
+    parts = sorted(inseparable(digests, labels, alike, groups), key=order)
+    for part in parts:
+        need = Counter(labels[index] for index in part)
+        split = next((name for name in fractions if all(most * room[one][name] >= n for one, n in need.items())), REST)
+        for index in part:
             chosen[index] = split
             room[labels[index]][split] -= 1
+    if groups:
+        _fill_splits(chosen, labels, parts, list(fractions))
     return tuple(chosen)
+
+
+def _fill_splits(
+    chosen: list[str], labels: Sequence[str], parts: Sequence[Sequence[int]], names: Iterable[str]
+) -> None:
+    """Move the smallest group of a class from train to each split that has no image of the class, if train has two."""
+    for name, label in product(names, sorted(set(labels))):
+        of_class = [part for part in parts if any(labels[index] == label for index in part)]
+        in_train = [part for part in of_class if chosen[part[0]] == REST]
+        if len(in_train) > 1 and all(chosen[part[0]] != name for part in of_class):
+            for index in min(in_train, key=len):
+                chosen[index] = name
 
 
 def _draw(
@@ -119,10 +144,12 @@ def _draw(
 ) -> tuple[tuple[str, ...], Issue]:
     """Draw the split of each image; return it with a note about the draw, or an error if classes are too small."""
     digests, labels = [one.digest for one in images], [one.label for one in images]
+    groups = [one.group for one in images if one.group]
     names, sizes = (REST, *fractions), Counter(labels)
-    drawn = draw_splits(digests, labels, fractions, seed, alike)
+    drawn = draw_splits(digests, labels, fractions, seed, alike, groups)
     if alike and _incomplete_classes(labels, drawn, names):
-        drawn = draw_splits(digests, labels, fractions, seed)  # similar images are divided, which is a warning
+        # Similar images are divided, which is a warning.
+        drawn = draw_splits(digests, labels, fractions, seed, groups=groups)
     if small := {label: sizes[label] for label in _incomplete_classes(labels, drawn, names)}:
         without_test = "do without a test split (data.splits.test=0), " if "test" in fractions else ""
         remedies = (

@@ -190,10 +190,11 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     """Generate a complete config as a mapping; its data folder and weights file need not exist."""
     mode = draw(st.sampled_from(["feature-extraction", "fine-tuning", "from-scratch"]))
     size = st.integers(75, 400)
-    ignored = ("path", "labels", "image_size", "splits")
+    ignored = ("path", "labels", "groups", "image_size", "splits")
     data = draw(group(DataConfig, *(name for name in DataConfig.model_fields if name not in ignored)))
     data["path"] = "/data/" + draw(TEXTS.filter(lambda text: "\0" not in text))
     data["labels"] = draw(labels())
+    data["groups"] = draw(st.sampled_from([None, {"folder": 2}, {"regex": "(p[0-9]+)"}]))
     data["image_size"] = draw(st.none() | size | st.lists(size, min_size=2, max_size=2))
     data["splits"] = {"validation": draw(st.floats(0.01, 0.5)), "test": draw(st.floats(0, 0.49))}
     head = draw(group(HeadConfig, "pooling", "activation", "l1", "l2"))

@@ -34,6 +34,7 @@ CASES = [
         "config-without-effect 2:42 training.stages.0.schedule.final_fraction",
         0.1,
     ),
+    ("data: {path: images, groups: {}}", "config-contradiction-groups 1:22 data.groups", {}),
     ("augmentation: {cval: 3}", "config-without-effect 2:16 augmentation.cval", 3),
     ("augmentation: {views: 4}", "config-without-effect 2:16 augmentation.views", 4),
     (

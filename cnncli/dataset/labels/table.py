@@ -79,6 +79,7 @@ class Columns:
     image: str
     label: str | tuple[str, ...]
     split: str | None
+    group: str | None
 
 
 def read_table(data: DataConfig) -> LabeledImages:
@@ -92,7 +93,7 @@ def read_table(data: DataConfig) -> LabeledImages:
     table = load_table(settings.path)
     found = LabeledImages(data.path.resolve(), table=table.path)
     images = _Images(found, settings.path.parent)
-    columns = _choose_columns(table, settings, images)
+    columns = _choose_columns(table, settings, images, data.groups.column if data.groups else None)
     _read_rows(table, columns, settings, images)
     return found
 
@@ -194,18 +195,21 @@ class _Images:
         return self._by_name.get(cell.removeprefix("./"), [])
 
 
-def _choose_columns(table: Table, settings: LabelsConfig, images: _Images) -> Columns:
+def _choose_columns(table: Table, settings: LabelsConfig, images: _Images, group: str | None) -> Columns:
     """Return the columns that are set, and the others by their names.
 
     Raises:
         DataError: Columns that are set do not exist, or those that are not cannot be recognized.
     """
     labels = settings.label if isinstance(settings.label, tuple) else (settings.label,)
-    chosen = {"image": (settings.image,), "label": labels, "split": (settings.split,)}
+    chosen = {
+        "data.labels.image": (settings.image,),
+        "data.labels.label": labels,
+        "data.labels.split": (settings.split,),
+        "data.groups.column": (group,),
+    }
     missing = {name: key for key, names in chosen.items() for name in names if name and name not in table.columns}
-    problems = [
-        _column_problem(table, f"data.labels.{key}", f"no column {name!r}", name) for name, key in missing.items()
-    ]
+    problems = [_column_problem(table, key, f"no column {name!r}", name) for name, key in missing.items()]
     by_plain = {_plain(name): name for name in reversed(table.columns)}
     used = {name for names in chosen.values() for name in names}
     guesses = {
@@ -225,7 +229,7 @@ def _choose_columns(table: Table, settings: LabelsConfig, images: _Images) -> Co
         problems.append(_column_problem(table, "data.labels.label", "no column is recognized as that of the labels"))
     if problems or image is None or label is None:
         raise DataError(problems)
-    return Columns(image, label, split)
+    return Columns(image, label, split, group)
 
 
 def _column_problem(table: Table, key: str, what: str, received: str | None = None) -> Message:
@@ -248,11 +252,12 @@ def _read_rows(table: Table, columns: Columns, settings: LabelsConfig, images: _
     """Add the records of all rows, and issues for those that cannot be used."""
     found = images.found
     problems: dict[str, dict[str, str]] = defaultdict(dict)  # by code: what is wrong with a line
-    rows: dict[str, tuple[int, tuple[str, ...], str]] = {}
+    rows: dict[str, tuple[int, tuple[str, ...], str, str]] = {}
+    groups = table.column(columns.group) if columns.group else [""] * len(table.rows)
     splits = table.column(columns.split) if columns.split else [""] * len(table.rows)
     cells, all_labels = table.column(columns.image), _labels(table, columns, settings, problems)
     repeated = 0
-    for line, cell, labels, word in zip(table.lines, cells, all_labels, splits, strict=True):
+    for line, cell, labels, word, group in zip(table.lines, cells, all_labels, splits, groups, strict=True):
         where, split = f"line {line}", split_named(word) if columns.split else UNSPLIT
         files = images.named(cell) if cell else []
         if split is None:
@@ -265,10 +270,10 @@ def _read_rows(table: Table, columns: Columns, settings: LabelsConfig, images: _
             problems["data-table-label-missing"][where] = cell
         if split is None or len(files) != 1 or not (labels or settings.is_multi_label):
             continue
-        first = rows.setdefault(files[0], (line, labels, split))
-        if first[1:] != (labels, split):
-            if settings.is_multi_label and first[2] == split:
-                rows[files[0]] = (first[0], tuple(sorted({*first[1], *labels})), split)
+        first = rows.setdefault(files[0], (line, labels, split, group))
+        if first[1:] != (labels, split, group):
+            if settings.is_multi_label and first[2:] == (split, group):
+                rows[files[0]] = (first[0], tuple(sorted({*first[1], *labels})), split, group)
             else:
                 problems["data-table-contradiction"][where] = f"{cell}, see line {first[0]}"
         elif first[0] != line:
@@ -281,7 +286,7 @@ def _read_rows(table: Table, columns: Columns, settings: LabelsConfig, images: _
         example = os.path.relpath(unused[0], found.root)
         found.issues.append(note("data-table-files-without-row", table.path, n=len(unused), example=example))
         found.left_out["file without a row in the table"] += len(unused)
-    records = [ImageRecord(file, labels, split) for file, (_, labels, split) in rows.items()]
+    records = [ImageRecord(file, labels, split, group=group) for file, (_, labels, split, group) in rows.items()]
     found.records += sorted(records, key=lambda one: ((*SPLITS, UNSPLIT).index(one.split), one.labels, one.file))
     for split in dict.fromkeys(one.split for one in found.records):
         found.folders[split] = found.root
