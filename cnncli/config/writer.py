@@ -68,12 +68,17 @@ def differences(before: Config, now: Config) -> list[str]:
     >>> differences(one, one.model_copy(update={"seed": 7}))
     ['seed: was 0, is 7']
     """
-    old, new = (dict(_leaves("", config.model_dump(mode="json"))) for config in (before, now))
+    old, new = plain_settings(before), plain_settings(now)
     return [
         f"{key}: was {format_value(old.get(key))}, is {format_value(new.get(key))}"
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     ]
+
+
+def plain_settings(config: Config) -> dict[str, Any]:
+    """Return the plain values of all settings by dotted key."""
+    return dict(_leaves("", config.model_dump(mode="json")))
 
 
 def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -15,9 +15,10 @@ from cnncli.config.modes import run_name, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
-from cnncli.errors import CnncliError, ConfigError, Message, printable
+from cnncli.errors import ConfigError, Message, printable
 from cnncli.images.decode import PixelSpec, decode
 from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
+from cnncli.report.figures import png_path
 from cnncli.runtime.random_keys import digest_words, uniform_words
 from cnncli.runtime.threads import batched
 from cnncli.terminal.console import Console
@@ -61,7 +62,7 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
         text = "augmentation: no operation is switched on, so there is nothing to show."
         remedy = "Try augmentation.rotation_range=20 augmentation.horizontal_flip=true"
         raise ConfigError(Message("augmentation-off", f"{text} {remedy}", key="augmentation"))
-    path = _png_path(out or Path(f"{name}-augmentation.png"))
+    path = png_path(out or Path(f"{name}-augmentation.png"))
     manifest = build_manifest(config.data, config.seed, console)
     manifest.log_issues()
     available = number_of_views(settings, trunk_is_empty=stages_of(config)[0].unfreeze == "all")
@@ -116,14 +117,3 @@ def _sheet_row(row: ImageRecord, config: Config, spec: PixelSpec, count: int, is
     else:
         views = [render_view(pixels, settings, row.digest, k) for k in range(count)]
     return SheetRow(printable(row.label), printable(row.path.name), views)
-
-
-def _png_path(path: Path) -> Path:
-    """Return the absolute path of the PNG to write, checked."""
-    if path.suffix.lower() != ".png":
-        text = f"--out {printable(path)}: the sheet is a PNG; use a name that ends in .png"
-        raise CnncliError(Message("usage-out-not-png", text, path=path, expected=".png"))
-    if not path.parent.is_dir():
-        text = f"--out {printable(path)}: no such folder: {printable(path.parent)}"
-        raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
-    return path.resolve()

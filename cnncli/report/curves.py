@@ -54,12 +54,19 @@ def draw_panel(axes: Axes, metric: Metric, rows: Sequence[HistoryRow], last_epoc
 
 def _format_axes(axes: Axes, metric: Metric, last_epoch: int) -> None:
     """Set scales, grid and labels."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     axes.set_xlim(0.5, max(last_epoch, 1) + 0.5)
-    axes.margins(y=0.08)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
+    format_axes(axes, metric)
+
+
+def format_axes(axes: Axes, metric: Metric) -> None:
+    """Set the scale and the label of the axis of a metric, and the grid."""
+    from matplotlib.ticker import FuncFormatter
+
+    axes.margins(y=0.08)
     axes.set_ylabel(metric.name)
     if metric.is_fraction:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))

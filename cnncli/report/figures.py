@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnncli.errors import CnncliError, Message, printable
 from cnncli.runtime.warnings import IgnoredWarnings
 from cnncli.storage.atomic import replacing
 
@@ -52,3 +53,18 @@ def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]
             yield figure
             with replacing(path) as temporary:
                 figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def png_path(path: Path) -> Path:
+    """Return the absolute path of a PNG to write.
+
+    Raises:
+        CnncliError: It is not the name of a PNG, or its folder does not exist.
+    """
+    if path.suffix.lower() != ".png":
+        text = f"--out {printable(path)}: the image is a PNG; use a name that ends in .png"
+        raise CnncliError(Message("usage-out-not-png", text, path=path, expected=".png"))
+    if not path.parent.is_dir():
+        text = f"--out {printable(path)}: no such folder: {printable(path.parent)}"
+        raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
+    return path.resolve()

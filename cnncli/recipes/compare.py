@@ -1,0 +1,281 @@
+"""`cnncli compare`: curves, results and differing settings of several runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from cnncli.config.reader import load_resolved
+from cnncli.config.schema import Config
+from cnncli.config.tree import format_value
+from cnncli.config.writer import plain_settings
+from cnncli.errors import ConfigError, Message, printable
+from cnncli.metrics.classification import table_metrics
+from cnncli.metrics.table import METRICS, VALIDATION
+from cnncli.report.comparison import Curve, Point, Published, draw_comparison, draw_final_values
+from cnncli.report.figures import png_path
+from cnncli.runs.folder import RunFolder, state_of
+from cnncli.runs.records import HistoryRow, read_history
+
+TEST = "test_"
+"""Prefix of the names of test metrics."""
+MISSING = object()
+NOT_COMPARED = ("name", "seed", "cache.max_gb")
+"""Settings that do not make two runs different in kind."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run with its records; an unfinished run has no final metrics."""
+
+    folder: RunFolder
+    name: str
+    facts: Mapping[str, Any]
+    config: Config
+    history: tuple[HistoryRow, ...]
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> ComparedRun:
+        """Load a run, also while it is being trained. Raises RunError if its records are damaged."""
+        facts, config = folder.read_facts(), load_resolved(folder.config)
+        history = read_history(folder.history) if folder.history.is_file() else ()
+        return cls(folder, facts.get("name") or folder.path.name, facts, config, history)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All settings by dotted key."""
+        return plain_settings(self.config)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights are the model, from 1; 0 for the initial weights; None if unfinished."""
+        return self.facts.get("best_epoch")
+
+    def summary(self, split: str) -> dict[str, Any]:
+        """Return the final metrics of a split, as in run.json; empty if there are none."""
+        return (self.facts.get("metrics") or {}).get(split) or {}
+
+    def final(self, metric: str) -> float | None:
+        """Return the final value of a metric: `val_…`, `test_…`, or of the training images in the best epoch."""
+        split, name = split_of(metric)
+        if split == "training":
+            return self.history[self.best_epoch - 1].metrics.get(name) if self.best_epoch else None
+        return table_metrics(self.summary(split)).get(name)
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of the final accuracy of a split; None for other metrics."""
+        split, name = split_of(metric)
+        low, high = self.summary(split).get("top1_ci95") or (None, None)
+        return (low, high) if name == "accuracy" and low is not None and high is not None else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run as a document for JSON."""
+        return {
+            "name": self.name,
+            "path": self.folder.path,
+            "state": state_of(self.folder, self.facts),
+            "epochs": len(self.history),
+            "best_epoch": self.best_epoch,
+            "seconds": self.facts.get("seconds"),
+            "metrics": {split: self.summary(split) for split in ("validation", "test") if self.summary(split)},
+            "history": [row.to_dict() for row in self.history],
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs.
+
+    Attributes:
+        runs: The runs, in the given order, with unique names.
+        metric: Name of the compared metric.
+        settings: Values of each setting in which the runs differ, by its key, in the order of the runs.
+        published: Published values of the metric.
+        figure: PNG with the curves or values; None if none was drawn.
+    """
+
+    runs: tuple[ComparedRun, ...]
+    metric: str
+    settings: Mapping[str, tuple[Any, ...]]
+    published: tuple[Published, ...] = ()
+    figure: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document printed by `compare --json`."""
+        settings = [{key: values[place] for key, values in self.settings.items()} for place in range(len(self.runs))]
+        runs = [{**run.to_dict(), "settings": own} for run, own in zip(self.runs, settings, strict=True)]
+        return {"metric": self.metric, "runs": runs, "published": self.published, "figure": self.figure}
+
+
+def compare(
+    folders: Sequence[RunFolder],
+    out: Path | None,
+    metric: str = "val_accuracy",
+    x: str = "epoch",
+    published: Sequence[Published] = (),
+) -> Comparison:
+    """Compare runs and, with `out`, draw them.
+
+    Args:
+        folders: Two or more runs, also unfinished ones.
+        out: PNG to write; None: no figure.
+        metric: `accuracy`, `val_accuracy`, `test_accuracy` or another metric of the table.
+        x: A word of `DURING_TRAINING` for curves; else a setting or a word of `QUANTITIES`, over which the final values
+            of the metric are drawn, as a line for each combination of the other settings.
+        published: Published values of the metric.
+
+    Raises:
+        RunError: The records of a run are damaged.
+        ConfigError: A run has no setting or quantity `x`.
+        CnncliError: `out` is not the name of a PNG, or its folder does not exist.
+    """
+    path = None if out is None else png_path(out)
+    runs = _with_unique_names([ComparedRun.load(folder) for folder in folders])
+    comparison = Comparison(runs, metric, _differing_settings(runs), tuple(published), path)
+    split, name = split_of(metric)
+    if x not in DURING_TRAINING:
+        _require_quantity(runs, x)
+        if path is not None:
+            series = _series(comparison, x)
+            draw_final_values(series, published, METRICS[name], f"{name}, {split}", x, path)
+    elif path is not None:
+        draw_comparison([_curve(run, name, x) for run in runs], published, METRICS[name], x, path)
+    return comparison
+
+
+def split_of(metric: str) -> tuple[str, str]:
+    """Return the split of a metric and its name in the table.
+
+    >>> split_of("test_accuracy"), split_of("loss")
+    (('test', 'accuracy'), ('training', 'loss'))
+    """
+    for prefix, split in ((VALIDATION, "validation"), (TEST, "test")):
+        if metric.startswith(prefix):
+            return split, metric.removeprefix(prefix)
+    return "training", metric
+
+
+def _with_unique_names(runs: Sequence[ComparedRun]) -> tuple[ComparedRun, ...]:
+    """Name runs that share their name by their directory."""
+    count = Counter(run.name for run in runs)
+    return tuple(run if count[run.name] == 1 else replace(run, name=run.folder.path.name) for run in runs)
+
+
+def _differing_settings(runs: Sequence[ComparedRun]) -> dict[str, tuple[Any, ...]]:
+    keys = dict.fromkeys(key for run in runs for key in run.settings if key != "name")
+    values = {key: tuple(run.settings.get(key) for run in runs) for key in keys}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+
+
+# Curves
+
+
+def _batches(run: ComparedRun, images: float) -> float:
+    batch_size = run.config.training.batch_size
+    return math.ceil(images / batch_size) if isinstance(batch_size, int) else math.nan
+
+
+DURING_TRAINING: dict[str, Callable[[ComparedRun, HistoryRow], float]] = {
+    "epoch": lambda *_: 1,
+    "seconds": lambda _, row: row.seconds,
+    "images": lambda _, row: round(row.images_per_s * row.seconds),
+    "steps": lambda run, row: _batches(run, round(row.images_per_s * row.seconds)),
+}
+"""What each epoch adds to the position on the horizontal axis of curves, by the name of the axis."""
+
+
+def _curve(run: ComparedRun, metric: str, x: str) -> Curve:
+    names, added = (metric, VALIDATION + metric), DURING_TRAINING[x]
+    train, validation = ([row.metrics.get(name, math.nan) for row in run.history] for name in names)
+    places = list(accumulate(added(run, row) for row in run.history))
+    return Curve(run.name, places, train, validation, run.final(TEST + metric))
+
+
+# Final values over a setting or quantity
+
+
+def _imagenet(run: ComparedRun) -> float | None:
+    top1 = run.config.backbone.network.top1
+    return None if top1 is None or run.config.backbone.weights == "none" else top1 / 100
+
+
+def _train_images(run: ComparedRun) -> float | None:
+    return round(run.history[0].images_per_s * run.history[0].seconds) if run.history else None
+
+
+QUANTITIES: dict[str, Callable[[ComparedRun], float | None]] = {
+    "depth": lambda run: run.config.backbone.network.depth,
+    "imagenet": _imagenet,
+    "train_images": _train_images,
+}
+"""Quantities of a run that are not settings: layers of the backbone, its ImageNet accuracy (0-1), training images."""
+
+_SETTINGS_BEHIND = {
+    "depth": ("backbone.name", "backbone.options"),
+    "imagenet": ("backbone.name", "backbone.options", "data.image_size", "training.batch_size"),
+    "train_images": ("data.train_images",),
+}
+"""Settings, or groups of them, that change with a quantity, so that they do not divide a line."""
+
+
+def _quantity(run: ComparedRun, x: str) -> float | str | None:
+    """Return the position of a run on the horizontal axis, or None if it has none."""
+    if x in QUANTITIES:
+        return QUANTITIES[x](run)
+    value = run.settings.get(x, MISSING)
+    return None if value is MISSING else value if type(value) in (int, float) else format_value(value).strip("'")
+
+
+def _require_quantity(runs: Sequence[ComparedRun], x: str) -> None:
+    """Raise ConfigError if one of the runs has no position on the horizontal axis."""
+    if missing := [printable(run.name) for run in runs if _quantity(run, x) is None]:
+        known = (*DURING_TRAINING, *QUANTITIES)
+        text = f"--x {printable(x)}: unknown for {', '.join(missing)}."
+        remedy = f"Expected a setting such as data.image_size, or one of {', '.join(known)}."
+        raise ConfigError(Message("usage-compare-x-unknown", f"{text} {remedy}", received=x, expected=known))
+
+
+def _series(comparison: Comparison, x: str) -> dict[str, list[Point]]:
+    """Return the points of each line: runs whose other settings are equal, averaged over those at the same x."""
+    lines: dict[str, list[ComparedRun]] = {}
+    for place, run in enumerate(comparison.runs):
+        if run.final(comparison.metric) is not None:
+            lines.setdefault(_line_name(comparison, place, x), []).append(run)
+    return {name: _points(runs, comparison.metric, x) for name, runs in lines.items()}
+
+
+def _line_name(comparison: Comparison, place: int, x: str) -> str:
+    behind = (x, *_SETTINGS_BEHIND.get(x, ()), *NOT_COMPARED)
+    own = {
+        key: values[place]
+        for key, values in comparison.settings.items()
+        if not any(f"{key}.".startswith(f"{other}.") for other in behind)
+    }
+    if x == "depth":  # PlainNet20 and PlainNet56 are one line
+        own["backbone.name"] = re.sub(r"\d+", "", comparison.runs[place].config.backbone.name)
+    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in own.items())
+
+
+def _points(runs: Sequence[ComparedRun], metric: str, x: str) -> list[Point]:
+    """Return a point for each x: a single run with its 95 % interval, several with their mean and extremes."""
+    by_place: dict[float | str, list[ComparedRun]] = {}
+    for run in runs:
+        by_place.setdefault(_quantity(run, x) or 0, []).append(run)
+    is_numeric = not any(isinstance(place, str) for place in by_place)
+    order: Sequence[Any] = sorted(by_place) if is_numeric else list(by_place)
+    return [_point(place, by_place[place], metric) for place in order]
+
+
+def _point(place: float | str, runs: Sequence[ComparedRun], metric: str) -> Point:
+    values = [value for run in runs if (value := run.final(metric)) is not None]
+    low, high = min(values), max(values)
+    if len(runs) == 1:
+        low, high = runs[0].interval(metric) or (low, high)
+    return Point(place, sum(values) / len(values), low, high)

@@ -1,0 +1,195 @@
+"""`cnncli compare`: figures and tables of several runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cnncli.cli import main
+from cnncli.config.writer import dump_config
+from cnncli.errors import CnncliError
+from cnncli.recipes.compare import compare
+from cnncli.report import comparison
+from cnncli.report.comparison import Published
+from cnncli.runs.folder import RunFolder, create_run, end_run
+from cnncli.runs.records import HistoryRow, write_history
+from tests.support.drawing import tiny_config
+from tests.support.figures import capture_figures
+
+
+def make_run(runs: Path, name: str, test: float, n_epochs: int = 3, **changes: Any) -> RunFolder:
+    """Write a finished run whose training accuracy is 0.5, 0.6, …, 0.1 above that of validation."""
+    config = tiny_config(runs, name=name, **changes)
+    run = create_run(runs, name, {"config.yaml": dump_config(config)})
+    accuracies = [0.5 + 0.1 * number for number in range(n_epochs)]
+    rows = [
+        HistoryRow(
+            "scratch",
+            number,
+            1e-3,
+            {"loss": 1 - value, "accuracy": value, "val_loss": 1.1 - value, "val_accuracy": value - 0.1},
+            seconds=2.0,
+            images_per_s=50.0,
+        )
+        for number, value in enumerate(accuracies, start=1)
+    ]
+    write_history(run.history, rows)
+    metrics = {
+        "validation": {"n": 100, "loss": 0.5, "top1": accuracies[-1] - 0.1, "top1_ci95": [0.4, 0.7]},
+        "test": {"n": 100, "loss": 0.5, "top1": test, "top1_ci95": [test - 0.1, test + 0.1]},
+    }
+    end_run(run, "finished", {"metrics": metrics, "best_epoch": n_epochs, "seconds": 6.0})
+    return run
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Capture the drawn figures instead of writing PNGs."""
+    return capture_figures(comparison, monkeypatch)
+
+
+def legend(figure: Figure) -> list[str]:
+    """Return the texts of a figure's legend."""
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_curves_of_several_runs_are_in_one_figure(figures: list[Figure], tmp_path: Path) -> None:
+    """Rows 198 and 136: training and validation of each run, its test result, and a published value as a line."""
+    runs = [make_run(tmp_path, "plain", 0.7), make_run(tmp_path, "residual", 0.8, n_epochs=4)]
+    compare(runs, tmp_path / "both.png", published=[Published(0.9, "Book")])
+    lines = {line.get_label(): line for line in figures[0].axes[0].lines}
+    drawn = [list(line.get_ydata()) for line in figures[0].axes[0].lines]
+
+    assert legend(figures[0]) == ["plain", "residual", "training", "validation", "test, at the end"]
+    assert list(lines["residual"].get_xdata()) == [1, 2, 3, 4]
+    assert list(lines["residual"].get_ydata()) == pytest.approx([0.4, 0.5, 0.6, 0.7])
+    assert [0.5, 0.6, 0.7] in [[round(float(value), 9) for value in line] for line in drawn]
+    assert [0.8] in drawn
+    assert [0.9, 0.9] in drawn
+    assert [text.get_text() for text in figures[0].axes[0].texts] == ["Book: 90.0 %"]
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [("epoch", [1, 2, 3]), ("seconds", [2, 4, 6]), ("images", [100, 200, 300]), ("steps", [4, 8, 12])],
+)
+def test_curves_are_drawn_over_several_quantities(
+    x: str, expected: list[float], figures: list[Figure], tmp_path: Path
+) -> None:
+    """Row 199: the axis counts epochs, seconds, images or training steps, here of 100 images in batches of 32."""
+    compare([make_run(tmp_path, "a", 0.7), make_run(tmp_path, "b", 0.7)], tmp_path / "a.png", x=x)
+
+    assert [list(line.get_xdata()) for line in figures[0].axes[0].lines if line.get_label() == "a"] == [expected]
+
+
+def test_final_values_are_drawn_over_a_setting(figures: list[Figure], tmp_path: Path) -> None:
+    """Rows 197 and 201: a line per combination of other settings; seeds become their mean and extremes."""
+    runs = [
+        make_run(tmp_path, f"{pooling}-{size}-{seed}", value + 0.02 * seed, **settings)
+        for pooling in ("avg", "max")
+        for size, value in ((64, 0.8), (32, 0.6))
+        for seed in (0, 1)
+        for settings in [{"seed": seed, "head": {"pooling": pooling}, "data": {"path": tmp_path, "image_size": size}}]
+    ]
+    compare(runs, tmp_path / "sizes.png", "test_accuracy", "data.image_size")
+    containers = figures[0].axes[0].containers
+
+    assert legend(figures[0]) == ["pooling avg", "pooling max"]
+    for line in containers:
+        assert list(line[0].get_xdata()) == [32, 64]
+        assert list(line[0].get_ydata()) == pytest.approx([0.61, 0.81])
+        (segments,) = line[2]
+        assert [sorted(segment[:, 1]) for segment in segments.get_segments()] == [
+            pytest.approx([0.6, 0.62]),
+            pytest.approx([0.8, 0.82]),
+        ]
+
+
+def test_accuracies_are_drawn_over_those_of_imagenet(figures: list[Figure], tmp_path: Path) -> None:
+    """Row 166: the networks form one line over their ImageNet accuracy, with the 95 % interval of each."""
+    runs = [
+        make_run(tmp_path, name, test, backbone={"name": name}, data={"path": tmp_path})
+        for name, test in (("VGG16", 0.9), ("Xception", 0.95))
+    ]
+    compare(runs, tmp_path / "networks.png", "test_accuracy", "imagenet")
+    (line,) = figures[0].axes[0].containers
+
+    assert list(line[0].get_xdata()) == [0.713, 0.79]
+    assert list(line[0].get_ydata()) == [0.9, 0.95]
+
+
+def test_names_are_positions_in_the_order_of_the_runs(figures: list[Figure], tmp_path: Path) -> None:
+    """If the quantity is a name, runs are drawn in the given order, at positions with their names."""
+    runs = [make_run(tmp_path, one, 0.7, head={"pooling": one}) for one in ("max", "avg", "flatten")]
+    compare(runs, tmp_path / "a.png", x="head.pooling")
+
+    assert [text.get_text() for text in figures[0].axes[0].get_xticklabels()] == ["max", "avg", "flatten"]
+
+
+def test_an_unknown_quantity_is_refused(tmp_path: Path) -> None:
+    """A setting that the runs do not have is refused with the names of the runs, and nothing is drawn."""
+    runs = [make_run(tmp_path, "a", 0.7), make_run(tmp_path, "b", 0.7)]
+
+    for x in ("training.depth", "imagenet"):
+        with pytest.raises(CnncliError) as caught:
+            compare(runs, tmp_path / "a.png", x=x)
+        assert caught.value.code == "usage-compare-x-unknown"
+        assert caught.value.facts["received"] == x
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_comparison_is_a_png(tmp_path: Path) -> None:
+    """The figures are PNG files, also for a run that has no epochs yet."""
+    runs = [make_run(tmp_path, "a", 0.7), make_run(tmp_path, "b", 0.7, training={"batch_size": 16})]
+    runs.append(create_run(tmp_path, "c", {"config.yaml": dump_config(tiny_config(tmp_path))}))
+    for x in ("epoch", "training.batch_size"):
+        compare(runs, tmp_path / f"{x}.png", x=x)
+        with Image.open(tmp_path / f"{x}.png") as image:
+            assert image.format == "PNG"
+
+
+def test_the_table_has_results_and_differing_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints the final metrics of each run, published values, and settings that are not equal."""
+    make_run(tmp_path, "a", 0.7)
+    make_run(tmp_path, "b", 0.8, training={"epochs": 3, "optimizer": {"name": "sgd"}})
+    words = ["compare", "a", "b", "--metric", "test_accuracy", "--published", "0.985=Chollet 2021"]
+
+    assert main([*words, "--runs-dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert [line.split() for line in out.splitlines()] == [
+        ["run", "best", "epoch", "accuracy", "val_accuracy", "test_accuracy", "95", "%", "interval", "time"],
+        ["a", "3", "of", "3", "70.0", "%", "60.0", "%", "70.0", "%", "60.0–80.0", "%", "6.0", "s"],
+        ["b", "3", "of", "3", "70.0", "%", "60.0", "%", "80.0", "%", "70.0–90.0", "%", "6.0", "s"],
+        ["published:", "Chollet", "2021", "98.5", "%"],
+        [],
+        ["run", "training.optimizer.name"],
+        ["a", "'adam'"],
+        ["b", "'sgd'"],
+    ]
+
+
+def test_the_document_has_histories_and_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json prints one document with the history, final metrics and differing settings of each run."""
+    make_run(tmp_path, "a", 0.7)
+    make_run(tmp_path, "b", 0.8, seed=1)
+    (tmp_path / "out").mkdir()
+
+    figure = tmp_path / "out" / "c.png"
+    assert main(["compare", "a", "b", "--json", "--out", str(figure), "--runs-dir", str(tmp_path)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [run["settings"] for run in document["runs"]] == [{"seed": 0}, {"seed": 1}]
+    assert document["runs"][1]["metrics"]["test"]["top1"] == 0.8
+    assert [row["val_accuracy"] for row in document["runs"][0]["history"]] == pytest.approx([0.4, 0.5, 0.6])
+    assert Path(document["figure"]) == figure
+    assert figure.is_file()
+
+
+def test_a_published_value_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """--published without a number is refused."""
+    assert main(["compare", "a", "--published", "Chollet"]) == 2
+    assert "[usage-value-invalid]" in capsys.readouterr().err
