@@ -26,7 +26,7 @@ MAX_SETTINGS = 4
 log = logging.getLogger(__name__)
 
 
-class PublishedType(click.ParamType):
+class PublishedType(click.ParamType[tuple[float, str]]):
     """A published value and its source, such as 0.985=Chollet."""
 
     name = "VALUE=SOURCE"

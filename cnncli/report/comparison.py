@@ -6,7 +6,7 @@ training is dashed and validation is solid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -86,7 +86,12 @@ def draw_comparison(
 
 
 def draw_final_values(
-    series: dict[str, Sequence[Point]], published: Sequence[Published], metric: Metric, title: str, x: str, path: Path
+    series: Mapping[str, Sequence[Point]],
+    published: Sequence[Published],
+    metric: Metric,
+    title: str,
+    x: str,
+    path: Path,
 ) -> None:
     """Draw final values over a quantity in one PNG: a line for each series, by its name.
 
