@@ -42,10 +42,12 @@ MAX_ACTIVATIONS = 2**27
 
 _LAYERS = """
     Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Cropping2D Dense DepthwiseConv2D Dropout
-    Flatten GlobalAveragePooling2D GlobalMaxPooling2D InputLayer LayerNormalization MaxPooling2D Multiply
-    Normalization ReLU Rescaling Reshape SeparableConv2D ZeroPadding2D
+    EinsumDense Flatten GlobalAveragePooling2D GlobalMaxPooling2D InputLayer LayerNormalization MaxPooling2D Multiply
+    Normalization Permute ReLU Rescaling Reshape SeparableConv2D ZeroPadding2D
 """
-_OPERATIONS = "Absolute Add Divide Flip Maximum Minimum Multiply Negative Subtract TrueDivide"
+_OPERATIONS = """
+    Absolute Add Divide Flip Max Maximum Minimum Multiply Negative Pad Power Sqrt Square Subtract TrueDivide
+"""
 _INITIALIZERS = """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal LecunUniform Ones RandomNormal RandomUniform
     TruncatedNormal VarianceScaling Zeros
