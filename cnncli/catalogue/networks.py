@@ -7,6 +7,7 @@ that has no depth, layers with parameters are counted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -39,6 +40,8 @@ class NetworkInfo:
         has_imagenet: Whether ImageNet weights are published for at least some options.
         module: Module of `cnncli.networks.architectures` that builds it.
         top_convolutions: Number of convolutions in its ImageNet top (other top layers are dense).
+        top_classes: Number of classes of its published top; 0: it has none.
+        top_layers: Layers of its top, from input to output, that `backbone.include_top_layers` can keep.
     """
 
     name: str
@@ -56,6 +59,13 @@ class NetworkInfo:
     has_imagenet: bool = True
     module: str = "keras_applications"
     top_convolutions: int = 0
+    top_classes: int = 1000
+    top_layers: tuple[str, ...] = ()
+
+    @property
+    def top_weights_file(self) -> str | None:
+        """Name of Keras's file of ImageNet weights with top, with default options."""
+        return self.weights_file and re.sub("_no_?top(_v2)?", "", self.weights_file)
 
     def imagenet_problem(self, options: Mapping[str, Any]) -> str | None:
         """Return the reason why there are no ImageNet weights for these options, or None if there are."""
@@ -153,6 +163,8 @@ _KERAS_ROWS: tuple[tuple[str, int, int, float, int | None, float, float | None, 
 
 _MORE: Mapping[str, Mapping[str, Any]] = {
     "Xception": {"min_size": 71},
+    "VGG16": {"top_layers": ("fc1", "fc2")},
+    "VGG19": {"top_layers": ("fc1", "fc2")},
     "InceptionV3": {"min_size": 75},
     "InceptionResNetV2": {"min_size": 75},
     "MobileNet": {"options": _MOBILENET, "top_convolutions": 1},
@@ -176,7 +188,7 @@ _EFFICIENTNET_LITE0 = NetworkInfo(
 )  # fmt: skip
 _CONVNET_INFO = NetworkInfo(
     "ConvNet", 240_832, 240_832, 1, None, None, None, 150, (1 / 255, 0.0), 1,
-    options=_CONVNET, has_imagenet=False, module="convnet",
+    options=_CONVNET, has_imagenet=False, module="convnet", top_classes=0,
 )  # fmt: skip
 
 NETWORKS: Mapping[str, NetworkInfo] = {

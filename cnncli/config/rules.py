@@ -92,12 +92,30 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
         expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
         needs = ("mode", "training.stages")
         yield from draft.problem("config-contradiction-cutmix", "augmentation.cutmix", what, expected, needs=needs)
+    if config.backbone.include_top_layers is not None:
+        yield from _contradictions_of_top(draft)
     size = config.data.image_size or info.min_size
     if min((size,) if isinstance(size, int) else size) < info.min_size:
         key = "data.image_size"
         what = f"too small for {info.name}"
         expected = f"at least {info.min_size} pixels in each direction"
         yield from draft.problem("config-image-size-too-small", key, what, expected, needs=("backbone.name",))
+
+
+def _contradictions_of_top(draft: Draft) -> Iterator[Problem]:
+    backbone, size, key = draft.config.backbone, draft.config.data.image_size, "backbone.include_top_layers"
+    info, needs = backbone.network, ("backbone.name",)
+    if backbone.output_layer is not None:
+        what = "cannot be combined with backbone.output_layer, because a backbone ends once"
+        yield from draft.problem("config-contradiction-top", key, what, "only one of them", needs=needs)
+    elif backbone.include_top_layers not in info.top_layers:
+        what = f"not a layer in the top of {info.name}"
+        names = " or ".join(info.top_layers) or "null, because its top has no layer between features and classes"
+        yield from draft.problem("config-unknown-layer", key, what, names, needs=needs)
+    elif backbone.weights == "imagenet" and size not in (None, info.input_size, (info.input_size,) * 2):
+        what = f"does not fit the ImageNet weights of {backbone.include_top_layers}, which take one image size"
+        expected = f"{info.input_size}, or no backbone.include_top_layers"
+        yield from draft.problem("config-contradiction-top", "data.image_size", what, expected, needs=("backbone",))
 
 
 def _stage_names(draft: Draft) -> Iterator[Problem]:

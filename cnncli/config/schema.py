@@ -194,6 +194,8 @@ class BackboneConfig(Settings):
     """imagenet, none (random), or a file: .weights.h5 (Keras 3), .h5 (legacy), .keras."""
     output_layer: Annotated[str, Expected("a layer's name")] | None = Field(default=None, min_length=1)
     """Name of the layer whose output is the output of the backbone; null: the last layer."""
+    include_top_layers: Annotated[str, Expected("a layer's name")] | None = Field(default=None, min_length=1)
+    """Layer of the network's ImageNet top with which the backbone ends, e.g. fc1 or fc2 of VGG16; null: without top."""
     options: Annotated[dict[str, Any], BeforeValidator(lambda options: options or {})] = Field(default_factory=dict)
     """Arguments of the network's constructor, e.g. {alpha: 0.35} for MobileNetV2, {filters: [32, 64]} for ConvNet."""
 

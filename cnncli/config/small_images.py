@@ -34,19 +34,22 @@ def largest_side_of_interest(config: Config) -> int:
 
 
 def adapt_to_images(config: Config, largest_side: int) -> Config:
-    """Return a config for images that are small for its network; settings that are set explicitly are kept."""
-    info = config.backbone.network
-    if largest_side < 1 or "image_size" in config.data.model_fields_set:
+    """Return a config for images that are small for its network; settings that are set explicitly are kept.
+
+    Pretrained dense layers take only the network's own size.
+    """
+    info, backbone = config.backbone.network, config.backbone
+    is_fixed = backbone.include_top_layers is not None and backbone.weights != "none"
+    if largest_side < 1 or is_fixed or "image_size" in config.data.model_fields_set:
         return config
-    size = size_for_images(info, largest_side, pretrained=config.backbone.weights != "none")
+    size = size_for_images(info, largest_side, pretrained=backbone.weights != "none")
     if size >= info.input_size:
         return config
     text = f"no side is longer than {largest_side} pixels, so data.image_size is {size} instead of {info.input_size}"
     log.info(Message("config-small-images", text, key="data.image_size", received=largest_side, size=size))
     data = config.data.model_copy(update={"image_size": size})
-    options = config.backbone.options or (small_convnet(info, size) if "filters" in info.options else {})
-    backbone = config.backbone.model_copy(update={"options": options})
-    return config.model_copy(update={"data": data, "backbone": backbone})
+    options = backbone.options or (small_convnet(info, size) if "filters" in info.options else {})
+    return config.model_copy(update={"data": data, "backbone": backbone.model_copy(update={"options": options})})
 
 
 def small_convnet(info: NetworkInfo, size: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Build the backbone of a config: the network without top, with its weights, up to the output layer."""
+"""Build the backbone of a config: the network, usually without top, with its weights, up to the output layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 @standard_settings()
 def build_backbone(
-    config: BackboneConfig, input_shape: tuple[int, int, int], seed: int, *, load_weights: bool = True
+    config: BackboneConfig,
+    input_shape: tuple[int, int, int],
+    seed: int,
+    *,
+    load_weights: bool = True,
+    top: bool = False,
 ) -> keras.Model:
     """Build the backbone of a config and load its weights.
 
@@ -36,10 +41,12 @@ def build_backbone(
         input_shape: (height, width, 3).
         seed: Seed of random weights.
         load_weights: Whether to load the weights. Otherwise, the graph is the same with random weights.
+        top: Whether to keep the whole top of the network.
 
     Returns:
         Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps
-        (batch, h, w, channels), or to a vector (batch, channels) if the output layer gives one.
+        (batch, h, w, channels), to a vector (batch, channels) if the output layer gives one, or with top to
+        probabilities (batch, classes).
 
     Raises:
         ConfigError: Unknown output layer, or images too small.
@@ -49,10 +56,10 @@ def build_backbone(
     _check_size(info, input_shape)
     import_keras().utils.set_random_seed(seed)
     with _own_layer_names():
-        built = architecture_of(info).build(
-            info, input_shape, with_defaults(info.options, config.options), wants_imagenet_graph(info, config)
-        )
-    backbone = cut_at(built.model, config.output_layer, info.name)
+        options, imagenet = with_defaults(info.options, config.options), wants_imagenet_graph(info, config)
+        top = top or config.include_top_layers is not None
+        built = architecture_of(info).build(info, input_shape, options, imagenet, top=top)
+    backbone = cut_at(built.model, config.include_top_layers or config.output_layer, info.name)
     if load_weights and config.weights == "imagenet":
         built.load_imagenet()
     elif load_weights and config.weights != "none":

@@ -114,6 +114,14 @@ def test_the_weights_file_has_the_name_that_keras_uses(info: NetworkInfo) -> Non
     assert info.weights_file == published.name
 
 
+@pytest.mark.parametrize("info", _tiers(APPLICATIONS))
+def test_the_weights_file_with_top_has_the_name_that_keras_uses(info: NetworkInfo) -> None:
+    """The catalogue derives the name of the weights file with top that Keras uses, at the default input size."""
+    side = info.input_size
+    _, published = build_for_imagenet(info.name, (side, side, 3), {}, top=True)
+    assert info.top_weights_file == published.name
+
+
 @pytest.mark.parametrize(
     ("name", "options", "size", "file"),
     [

@@ -172,6 +172,8 @@ def backbones(draw: st.DrawFn, mode: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"name": draw(st.sampled_from([name, name.lower(), name.upper()]))}
     options = settings["options"] = draw(of_options(NETWORKS[name].options))
     settings["output_layer"] = draw(st.none() | TEXTS.filter(bool))
+    if NETWORKS[name].top_layers and mode == "from-scratch" and draw(st.booleans()):
+        settings |= {"output_layer": None, "include_top_layers": draw(st.sampled_from(NETWORKS[name].top_layers))}
     if mode != "from-scratch":
         choices = ["none", "/weights/my net.weights.h5", "imagenet"]
         settings["weights"] = draw(st.sampled_from(choices[: 2 if NETWORKS[name].imagenet_problem(options) else 3]))

@@ -90,6 +90,21 @@ CASES = [
         "config-image-size-too-small 1:22 data.image_size",
         [300, 70],
     ),
+    (
+        "backbone: {name: VGG16, include_top_layers: fc1, output_layer: block1_pool}",
+        "config-contradiction-top 2:25 backbone.include_top_layers",
+        "fc1",
+    ),
+    (
+        "backbone: {name: VGG16, include_top_layers: fc3}",
+        "config-unknown-layer 2:25 backbone.include_top_layers",
+        "fc3",
+    ),
+    (
+        "data: {path: images, image_size: 150}\nbackbone: {name: VGG16, include_top_layers: fc1}",
+        "config-contradiction-top 1:22 data.image_size",
+        150,
+    ),
     ("head: {layers: [{activation: Reluu}]}", "config-unknown-name 2:18 head.layers.0.activation", "Reluu"),
     (
         "data: {path: images, splits: {validation: 0.9}}",
@@ -178,6 +193,8 @@ def test_every_code_of_a_rule_has_a_case() -> None:
         "data: {path: images, color: grayscale}\naugmentation: {channel_shift_range: 9, rand_augment: {}}",
         "training: {optimizer: {weight_decay: null, clipnorm: 1, clipvalue: null}}",
         "backbone: {name: ConvNet, weights: none}",
+        "backbone: {name: VGG16, include_top_layers: fc2}",
+        "data: {path: images, image_size: 150}\nbackbone: {name: VGG16, weights: none, include_top_layers: fc2}",
         "mode: from-scratch\nbackbone: {name: convnet, options: {filters: [8, 16]}}",
     ],
 )

@@ -68,6 +68,13 @@ def test_settings_of_the_user_are_kept(tmp_path: Path) -> None:
     assert (adapted.data.image_size, adapted.backbone.options) == (8, {"filters": [4]})
 
 
+def test_pretrained_top_layers_keep_their_size() -> None:
+    """Dense layers with ImageNet weights take only the default size, so small images are enlarged to it."""
+    config = config_of(backbone={"name": "VGG16", "include_top_layers": "fc1"})
+
+    assert adapt_to_images(config, 8) is config
+
+
 def test_an_adapted_config_can_be_written() -> None:
     """A config adapted to small images can be written, so that the run records its image size."""
     assert "image_size: 8\n" in dump_config(adapt_to_images(config_of(**SCRATCH), 8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from cnncli.config.schema import BackboneConfig
 from cnncli.errors import ConfigError
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
-from tests.networks.filled import features
+from tests.networks.filled import features, filled
 
 
 def _backbone(name: str, side: int = 32, **settings: Any) -> Any:
@@ -81,6 +82,34 @@ def test_unusable_output_layer_is_refused(layer: str, code: str, hint: str) -> N
     assert error.value.code == code
     assert (error.value.facts["key"], error.value.facts["received"]) == ("backbone.output_layer", layer)
     assert str(error.value.facts.get("hint", "")).startswith(hint)
+
+
+def test_top_layers_end_the_backbone_in_the_top() -> None:
+    """With `include_top_layers`, the features are those of a dense layer of VGG16's top, as in plain Keras."""
+    keras = import_keras()
+    ours = _backbone("VGG16", include_top_layers="fc1")
+    assert [layer.name for layer in ours.layers[-3:]] == ["block5_pool", "flatten", "fc1"]
+    keras.utils.set_random_seed(0)
+    plain = keras.applications.VGG16(weights=None, input_shape=(32, 32, 3))
+    np.testing.assert_array_equal(features(ours, 32), features(keras.Model(plain.input, plain.layers[-3].output), 32))
+
+
+@pytest.mark.slow
+def test_top_layers_take_the_weights_of_a_file_with_top(tmp_path: Path) -> None:
+    """A weights file of the whole VGG16 is loaded up to the layer of its top with which the backbone ends."""
+    whole = filled(import_keras().applications.VGG16(weights=None, input_shape=(32, 32, 3)))
+    whole.save_weights(tmp_path / "vgg16.weights.h5")
+    config = BackboneConfig(name="VGG16", weights=str(tmp_path / "vgg16.weights.h5"), include_top_layers="fc2")
+    backbone = build_backbone(config, (32, 32, 3), seed=1)
+    np.testing.assert_array_equal(backbone.get_layer("fc2").get_weights()[0], whole.get_layer("fc2").get_weights()[0])
+
+
+def test_the_whole_top_can_be_built() -> None:
+    """With `top`, a network ends with the probabilities of its ImageNet classes."""
+    config = BackboneConfig(name="MobileNet", weights="none", options={"alpha": 0.25})
+    model = build_backbone(config, (32, 32, 3), seed=0, top=True)
+    assert model.output_shape == (None, 1000)
+    np.testing.assert_allclose(features(model, 32).sum(axis=1), 1.0, rtol=1e-5)
 
 
 def test_images_must_be_large_enough() -> None:

@@ -2,13 +2,14 @@
 
 A module defines:
 
-    build(info, input_shape, options, imagenet) -> Network     the network without top
+    build(info, input_shape, options, imagenet, *, top=False) -> Network     the network, without or with top
     LAYERS: Mapping[str, frozenset[str]]        optional: layer classes beyond those of `saved_model`, by module
-    has_local_weights(info) -> bool             optional: whether ImageNet weights are on this machine; default: no
+    has_local_weights(info, *, top=False) -> bool     optional: whether ImageNet weights are on this machine
 
 `build` gets a `NetworkInfo`, the shape (height, width, 3), all options with their defaults, and whether the network is
 built for ImageNet weights, for which some networks have a different graph. It loads no weights; random weights come
-from Keras's seeded global generator.
+from Keras's seeded global generator. With `top=True`, the network ends with its published top: dense layers (those in
+`NetworkInfo.top_layers` are named so) and a softmax over `NetworkInfo.top_classes` classes.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """A network without top, with random weights.
+    """A network, with random weights.
 
     Attributes:
-        model: Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps.
+        model: Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps, or with top
+            to probabilities (batch, classes).
         load_imagenet: Loads the ImageNet weights into `model`, or raises WeightsError and leaves it unchanged. None for
             a network without ImageNet weights.
     """
@@ -44,6 +46,12 @@ def architecture_of(info: NetworkInfo) -> ModuleType:
     return importlib.import_module(f"{__name__}.{info.module}")
 
 
-def has_local_weights(info: NetworkInfo) -> bool:
-    """Return whether the ImageNet weights of a network, with default options and size, are on this machine."""
-    return bool(getattr(architecture_of(info), "has_local_weights", lambda _: False)(info))
+def has_local_weights(info: NetworkInfo, *, top: bool = False) -> bool:
+    """Return whether the ImageNet weights of a network, with default options and size, are on this machine.
+
+    Args:
+        info: Network.
+        top: Whether weights of the top are needed, too.
+    """
+    find = getattr(architecture_of(info), "has_local_weights", None)
+    return find is not None and bool(find(info, top=top))

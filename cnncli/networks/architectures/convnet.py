@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     import keras
 
 
-def build(info: NetworkInfo, input_shape: tuple[int, int, int], options: Mapping[str, Any], _imagenet: bool) -> Network:
+def build(
+    info: NetworkInfo,
+    input_shape: tuple[int, int, int],
+    options: Mapping[str, Any],
+    _imagenet: bool,
+    *,
+    top: bool = False,  # noqa: ARG001 - it has no published top
+) -> Network:
     """Build a plain convolutional network of blocks with the given `filters`; see `architectures`.
 
     Raises:

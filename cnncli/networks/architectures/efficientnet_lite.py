@@ -31,6 +31,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 STEM_FILTERS = 32
 TOP_FILTERS = 1280
+TOP_DROPOUT = 0.2
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.99
 
@@ -47,9 +48,14 @@ GROUPS = (
 
 
 def build(
-    _info: NetworkInfo, input_shape: tuple[int, int, int], _options: Mapping[str, Any], _imagenet: bool
+    info: NetworkInfo,
+    input_shape: tuple[int, int, int],
+    _options: Mapping[str, Any],
+    _imagenet: bool,
+    *,
+    top: bool = False,
 ) -> Network:
-    """Build EfficientNetLite0 without top, whose output is (batch, height/32, width/32, 1280); see `architectures`."""
+    """Build EfficientNetLite0, whose output without top is (batch, height/32, width/32, 1280); see `architectures`."""
     keras = import_keras()
     images = keras.Input(input_shape, name="input_layer")
     x = _convolution(images, STEM_FILTERS, 3, 2, "stem")
@@ -57,11 +63,16 @@ def build(
         for position in range(n_blocks):
             name = f"block{number}{chr(ord('a') + position)}_"
             x = _block(x, kernel, 1 if position else stride, expansion, filters, name)
-    model = keras.Model(images, _convolution(x, TOP_FILTERS, 1, 1, "top"), name="efficientnetlite0")
+    x = _convolution(x, TOP_FILTERS, 1, 1, "top")
+    if top:
+        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = keras.layers.Dropout(TOP_DROPOUT, name="top_dropout")(x)
+        x = keras.layers.Dense(info.top_classes, activation="softmax", name="predictions")(x)
+    model = keras.Model(images, x, name="efficientnetlite0")
     return Network(model, load_imagenet=lambda: load_lite0_weights(model))
 
 
-def has_local_weights(_info: NetworkInfo) -> bool:
+def has_local_weights(_info: NetworkInfo, *, top: bool = False) -> bool:  # noqa: ARG001 - one file has both
     """Return whether the package with the weights is installed."""
     return package_file() is not None
 
@@ -110,7 +121,7 @@ def package_file() -> Path | None:
 
 
 def load_lite0_weights(model: keras.Model) -> None:
-    """Load the package's ImageNet weights into EfficientNetLite0.
+    """Load the package's ImageNet weights into EfficientNetLite0, with or without top.
 
     Raises:
         WeightsError: The package is not installed, or its file is not the expected one.
@@ -138,9 +149,9 @@ def _read_package_file() -> bytes:
 
 
 def _to_keras(values: NDArray[Any], layer: keras.layers.Layer) -> NDArray[Any]:
-    """Convert PyTorch's axes to Keras's, for kernels (out, in, h, w) → (h, w, in, out)."""
+    """Convert PyTorch's axes to Keras's: kernels (out, in, h, w) → (h, w, in, out), dense (out, in) → (in, out)."""
     if values.ndim < 4:
-        return values
+        return values.T
     # A depthwise kernel is (channels, 1, h, w) in torch and (h, w, channels, 1) in Keras.
     is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
     return values.transpose(2, 3, 0, 1) if is_depthwise else values.transpose(2, 3, 1, 0)

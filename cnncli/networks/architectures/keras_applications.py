@@ -1,4 +1,4 @@
-"""Networks of keras.applications, without top and preprocessing, and their ImageNet weights files."""
+"""Networks of keras.applications, without preprocessing, and their ImageNet weights files."""
 
 from __future__ import annotations
 
@@ -24,34 +24,44 @@ LAYERS = {
 }
 
 
-def build(info: NetworkInfo, input_shape: tuple[int, int, int], options: Mapping[str, Any], imagenet: bool) -> Network:
+def build(
+    info: NetworkInfo,
+    input_shape: tuple[int, int, int],
+    options: Mapping[str, Any],
+    imagenet: bool,
+    *,
+    top: bool = False,
+) -> Network:
     """Build a network of keras.applications; see `architectures`."""
     if not imagenet:
-        return Network(_call(info.name, input_shape, options, weights=None))
-    model, file = build_for_imagenet(info.name, input_shape, options)
+        return Network(_call(info.name, input_shape, options, weights=None, top=top))
+    model, file = build_for_imagenet(info.name, input_shape, options, top)
     return Network(model, load_imagenet=lambda: load_file(model, fetch(file), info))
 
 
 def build_for_imagenet(
-    name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any]
+    name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any], top: bool = False
 ) -> tuple[keras.Model, PublishedFile]:
     """Build a network as Keras builds it for its ImageNet weights; return it with the file of these weights.
 
     Keras's function is called with weights="imagenet", but with downloading and loading disabled. The graph is thus the
     one for these weights (EfficientNetB has one more layer), and URL, file name and hash are those of the installed
-    Keras.
+    Keras. With top, images must have the network's default size.
     """
     with _no_download() as requested:
-        model = _call(name, input_shape, options, weights="imagenet")
+        model = _call(name, input_shape, options, weights="imagenet", top=top)
     return model, requested[0]
 
 
-def has_local_weights(info: NetworkInfo) -> bool:
+def has_local_weights(info: NetworkInfo, *, top: bool = False) -> bool:
     """Return whether Keras's ImageNet weights have been downloaded."""
-    return info.weights_file is not None and (weights_folder() / info.weights_file).is_file()
+    file = info.top_weights_file if top else info.weights_file
+    return file is not None and (weights_folder() / file).is_file()
 
 
-def _call(name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any], weights: str | None) -> keras.Model:
+def _call(
+    name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any], weights: str | None, top: bool
+) -> keras.Model:
     keras = import_keras()
     function = getattr(keras.applications, name)
     arguments = dict(options)
@@ -60,7 +70,7 @@ def _call(name: str, input_shape: tuple[int, int, int], options: Mapping[str, An
     with warnings.catch_warnings():
         # "Weights for input shape (224, 224) will be loaded as the default": known from the catalogue.
         warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square", category=UserWarning)
-        return function(include_top=False, weights=weights, input_shape=input_shape, pooling=None, **arguments)
+        return function(include_top=top, weights=weights, input_shape=input_shape, pooling=None, **arguments)
 
 
 @contextmanager

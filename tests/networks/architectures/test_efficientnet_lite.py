@@ -24,8 +24,8 @@ from cnncli.networks.weights.torch_file import read_tensors
 from tests.networks.filled import features
 
 
-def _network(size: int) -> Any:
-    return build(NETWORKS["EfficientNetLite0"], (size, size, 3), {}, True).model
+def _network(size: int, top: bool = False) -> Any:
+    return build(NETWORKS["EfficientNetLite0"], (size, size, 3), {}, True, top=top).model
 
 
 def test_blocks_follow_the_table_of_the_paper() -> None:
@@ -80,6 +80,19 @@ def test_every_layer_gets_the_weights_of_the_package() -> None:
     np.testing.assert_array_equal(model.get_layer("top_bn").get_weights()[3], tensors["_bn1.running_var"])
 
 
+def test_top_gets_the_weights_of_the_package() -> None:
+    """With top, the dense layer has PyTorch's transposed kernel and its bias."""
+    model = _network(32, top=True)
+    load_lite0_weights(model)
+    path = package_file()
+    assert path is not None
+    tensors = read_tensors(path.read_bytes())
+    kernel, bias = model.get_layer("predictions").get_weights()
+    np.testing.assert_array_equal(kernel, tensors["_fc.weight"].T)
+    np.testing.assert_array_equal(bias, tensors["_fc.bias"])
+    assert model.count_params() == 4_652_008 + 42_016
+
+
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the package to install."""
     monkeypatch.setattr(efficientnet_lite, "package_file", lambda: None)
@@ -117,16 +130,10 @@ def test_network_knows_cats_and_dogs_before_any_training(
     from PIL import Image
 
     keras = import_keras()
-    network = _network(224)
+    network = _network(224, top=True)
     load_lite0_weights(network)
     pixels = keras.Input((224, 224, 3))
-    maps = network(preprocess(pixels, NETWORKS["EfficientNetLite0"].preprocessing))
-    top = keras.layers.Dense(1000, activation="softmax")
-    model = keras.Model(pixels, top(keras.layers.GlobalAveragePooling2D()(maps)))
-    path = package_file()
-    assert path is not None
-    tensors = read_tensors(path.read_bytes())
-    top.set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
+    model = keras.Model(pixels, network(preprocess(pixels, NETWORKS["EfficientNetLite0"].preprocessing)))
     files = sorted((shared / "data" / "dogs-vs-cats" / "train" / label).iterdir())
     scored = []
     for start in range(0, len(files), 50):
