@@ -157,6 +157,9 @@ class DataConfig(Settings):
     """How an image is fitted to the image size: stretched, center-cropped, or padded with black."""
     splits: SplitFractions = SplitFractions()
     """Random stratified split for data without split folders; identical and similar images stay together."""
+    train_images: int | None = Field(default=None, ge=1)
+    """Number of training images to use, chosen at random in the proportions of the classes; more images contain those
+    of a smaller number; null: all."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weights each class by n / (number of classes · n of the class) in the training objective."""
     on_bad_image: Literal["error", "skip"] = "error"

@@ -13,7 +13,7 @@ from cnncli.dataset.duplicates import Group, identical
 from cnncli.dataset.issues import error, note
 from cnncli.dataset.labels.source import read_labels
 from cnncli.dataset.records import ImageRecord, LabeledImages, count_images
-from cnncli.dataset.split import SplitImages, assign_splits
+from cnncli.dataset.split import SplitImages, assign_splits, limit_training
 from cnncli.dataset.verification import verify_records
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
@@ -58,7 +58,9 @@ class Dataset:
     @cached_property
     def assigned(self) -> SplitImages:
         """Readable images in their final splits; all images are compared at the first access."""
-        return assign_splits(self.found, self.good, self.data.splits, self.seed, self.console)
+        assigned = assign_splits(self.found, self.good, self.data.splits, self.seed, self.console)
+        limit = self.data.train_images
+        return assigned if limit is None else limit_training(assigned, limit, self.seed)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of readable images by final split and class, with the training split first."""

@@ -14,7 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.duplicates import inseparable, similar
-from cnncli.dataset.issues import Issue, error, note
+from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.perceptual_hash import Pair
 from cnncli.dataset.records import UNSPLIT, ImageRecord, LabeledImages
 from cnncli.runtime.random_keys import digest_words, uniform_words
@@ -61,6 +61,40 @@ def assign_splits(
         issues.append(note("data-too-many-to-compare", n=len(images)))
     across = tuple(pair for pair in near.pairs if final[pair[0]].split != final[pair[1]].split)
     return SplitImages(tuple(final), across, tuple(issues))
+
+
+def limit_training(found: SplitImages, limit: int, seed: int) -> SplitImages:
+    """Keep only some of the training images: one of each class first, then in the proportions of the classes.
+
+    The images of a larger limit contain those of a smaller one with the same seed.
+    """
+    train = [index for index, one in enumerate(found.images) if one.split == REST]
+    classes = {found.images[index].label for index in train}
+    if limit < len(classes):
+        issue = error("data-train-images-too-few", received=limit, minimum=len(classes))
+    elif limit > len(train):
+        issue = warning("data-train-images-too-many", received=limit, n=len(train))
+    else:
+        issue = note("data-train-images-limited", n=limit, total=len(train))
+    left_out = set(_in_proportion([found.images[index] for index in train], train, seed)[limit:])
+    kept = [index for index in range(len(found.images)) if index not in left_out]
+    place = {index: number for number, index in enumerate(kept)}
+    pairs = tuple((place[a], place[b], score) for a, b, score in found.pairs if a in place and b in place)
+    return SplitImages(tuple(found.images[index] for index in kept), pairs, (*found.issues, issue))
+
+
+def _in_proportion(images: Sequence[ImageRecord], indexes: Sequence[int], seed: int) -> list[int]:
+    """Return the indexes of images in a random order of which each beginning has the proportions of the classes."""
+    ranks = uniform_words(digest_words([one.digest for one in images]), "train images", seed).tolist()
+    by_class: dict[str, list[tuple[int, int]]] = {}
+    for one, rank, index in zip(images, ranks, indexes, strict=True):
+        by_class.setdefault(one.label, []).append((rank, index))
+    order = [
+        (place > 0, (place + 0.5) / len(members), rank, index)
+        for members in by_class.values()
+        for place, (rank, index) in enumerate(sorted(members))
+    ]
+    return [index for *_, index in sorted(order)]
 
 
 def largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, int]:

@@ -624,3 +624,15 @@ def test_real_photographs_are_indexed(shared: Path, monkeypatch: pytest.MonkeyPa
     }
     monkeypatch.setattr(verification, "verify", lambda path, limit: pytest.fail(f"{path} was read"))
     assert build(shared / "data" / "dogs-vs-cats") == first
+
+
+def test_a_manifest_can_contain_a_part_of_the_training_images(tmp_path: Path) -> None:
+    """`data.train_images` limits the training split after the splits are drawn, with a note."""
+    write_classes(tmp_path, {"cats": 20, "dogs": 20})
+    whole, part = build(tmp_path), build(tmp_path, train_images=6)
+
+    assert set(part.split("train")) < set(whole.split("train"))
+    assert part.counts()["train"] == {"cats": 3, "dogs": 3}
+    assert (part.split("validation"), part.split("test")) == (whole.split("validation"), whole.split("test"))
+    assert dict(the(part.issues, "data-train-images-limited").facts) == {"n": 6, "total": len(whole.split("train"))}
+    assert build_problems(tmp_path, train_images=1) == [("data-train-images-too-few", "")]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from fractions import Fraction
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncli.dataset.duplicates import inseparable
-from cnncli.dataset.split import draw_splits, largest_remainder
+from cnncli.dataset.records import ImageRecord
+from cnncli.dataset.split import SplitImages, draw_splits, largest_remainder, limit_training
+from cnncli.images.verify import ImageFacts
 
 FRACTIONS = {"validation": 0.15, "test": 0.15}
 fractions = st.integers(0, 49).map(lambda percent: percent / 100)
@@ -153,3 +156,57 @@ def test_similar_images_stay_together(
     for label, n in Counter(labels).items():
         for name, count in largest_remainder(n, wanted).items():
             assert name == "train" or counts[label, name] <= count
+
+
+def training_images(counts: dict[str, int]) -> SplitImages:
+    """Return training images of the given classes, and as many validation images."""
+    records = [
+        ImageRecord(f"{split}-{label}-{k}", (label,), split, ImageFacts(digest((split, label, k)), 1, 8, 8))
+        for split in ("train", "validation")
+        for label, n in counts.items()
+        for k in range(n)
+    ]
+    return SplitImages(tuple(records), ((0, 1, 0.99), (2, len(records) - 1, 0.98)), ())
+
+
+def test_a_part_of_the_training_images_has_the_proportions_of_the_classes() -> None:
+    """Row 201: `data.train_images` keeps the proportions of the classes within one image, and all other splits."""
+    counts = {"cats": 60, "dogs": 30, "owls": 10}
+    for limit in (10, 50, 99):
+        kept = limit_training(training_images(counts), limit, 0).images
+        of_class = Counter(one.label for one in kept if one.split == "train")
+        assert sum(of_class.values()) == limit
+        assert all(abs(of_class[label] - limit * n / 100) <= 1 for label, n in counts.items())
+        assert Counter(one.label for one in kept if one.split == "validation") == counts
+
+
+def test_larger_parts_contain_smaller_ones() -> None:
+    """The images of a larger part contain those of a smaller one, and another seed chooses other images."""
+    found = training_images({"cats": 40, "dogs": 20})
+    parts = [{one.file for one in limit_training(found, limit, 7).images} for limit in range(2, 61)]
+
+    assert all(smaller < larger for smaller, larger in pairwise(parts))
+    assert {one.file for one in limit_training(found, 30, 8).images} != parts[28]
+
+
+def test_every_class_keeps_a_training_image() -> None:
+    """Even a class with few images is in the smallest part; fewer images than classes are an error."""
+    found = training_images({"cats": 100, "dogs": 100, "owls": 1})
+    kept = limit_training(found, 3, 0)
+    assert Counter(one.label for one in kept.images if one.split == "train") == {"cats": 1, "dogs": 1, "owls": 1}
+    assert [(one.severity, one.code) for one in limit_training(found, 2, 0).issues] == [
+        ("error", "data-train-images-too-few")
+    ]
+    assert [one.severity for one in limit_training(found, 999, 0).issues] == ["warning"]
+    assert len(limit_training(found, 999, 0).images) == len(found.images)
+
+
+def test_pairs_of_similar_images_follow_a_smaller_training_split() -> None:
+    """Pairs refer to the remaining images, and pairs of which an image was left out are gone."""
+    found = training_images({"cats": 40})
+    kept = limit_training(found, 5, 0)
+    for first, second, _ in kept.pairs:
+        assert {kept.images[first].file, kept.images[second].file} <= {one.file for one in found.images}
+    files = {one.file for one in kept.images}
+    expected = [score for a, b, score in found.pairs if {found.images[a].file, found.images[b].file} <= files]
+    assert [score for *_, score in kept.pairs] == expected
