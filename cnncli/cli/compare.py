@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,13 @@ metric_option = click.option(
     default="val_accuracy",
     help="Metric to draw.",
 )
+x_option = click.option(
+    "--x",
+    default="epoch",
+    metavar="NAME",
+    help="Horizontal axis: epoch, seconds, images or steps for curves; a setting, train_images, depth or imagenet for "
+    "final values.",
+)
 out_option = click.option("--out", type=OUT_FILE, metavar="FILE.png", help="Draw a figure.")
 
 
@@ -59,14 +66,7 @@ out_option = click.option("--out", type=OUT_FILE, metavar="FILE.png", help="Draw
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @out_option
 @metric_option
-@click.option(
-    "--x",
-    "x",
-    default="epoch",
-    metavar="NAME",
-    help="Horizontal axis: epoch, seconds, images or steps for curves; a setting, train_images, depth or imagenet for "
-    "final values.",
-)
+@x_option
 @published_option
 @runs_dir_option
 @json_option
@@ -96,10 +96,12 @@ def command(
     print_comparison(compare(folders, out, metric, x, [Published(*one) for one in published]), as_json, console)
 
 
-def print_comparison(comparison: Comparison, as_json: bool, console: Console) -> None:
-    """Print the results of runs and the settings in which they differ."""
+def print_comparison(
+    comparison: Comparison, as_json: bool, console: Console, document: Mapping[str, Any] | None = None
+) -> None:
+    """Print the results of runs and the settings in which they differ, or `document` as JSON."""
     if as_json:
-        print_json(comparison)
+        print_json(document or comparison)
         return
     print_results(comparison, console)
     print_settings(comparison, console)
@@ -107,14 +109,8 @@ def print_comparison(comparison: Comparison, as_json: bool, console: Console) ->
         log.info(f"figure {printable(comparison.figure)}")
 
 
-def print_results(comparison: Comparison, console: Console, tested: Collection[str] | None = None) -> None:
-    """Print a row of results for each run, and for each published value.
-
-    Args:
-        comparison: Runs.
-        console: Console.
-        tested: Names of the runs whose test results are shown; None: all.
-    """
+def print_results(comparison: Comparison, console: Console) -> None:
+    """Print a row of results for each run, and for each published value."""
     from cnncli.recipes.compare import TEST, split_of
 
     split, name = split_of(comparison.metric)
@@ -123,8 +119,6 @@ def print_results(comparison: Comparison, console: Console, tested: Collection[s
     for run in comparison.runs:
         finals = {one: run.final(f"{prefix}{name}") for one, prefix in (("training", ""), *PREFIXES.items())}
         interval = run.interval(TEST + name)
-        if tested is not None and run.name not in tested:
-            finals["test"] = interval = None
         seconds = run.facts.get("seconds")
         rows.append(
             (

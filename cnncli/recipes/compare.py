@@ -62,6 +62,11 @@ class ComparedRun:
         """Return the final metrics of a split, as in run.json; empty if there are none."""
         return (self.facts.get("metrics") or {}).get(split) or {}
 
+    def untested(self) -> ComparedRun:
+        """Return the run without its test metrics."""
+        metrics = {split: values for split, values in (self.facts.get("metrics") or {}).items() if split != "test"}
+        return replace(self, facts={**self.facts, "metrics": metrics})
+
     def final(self, metric: str) -> float | None:
         """Return the final value of a metric: `val_…`, `test_…`, or of the training images in the best epoch."""
         split, name = split_of(metric)
@@ -120,6 +125,7 @@ def compare(
     metric: str = "val_accuracy",
     x: str = "epoch",
     published: Sequence[Published] = (),
+    tested: frozenset[str] | None = None,
 ) -> Comparison:
     """Compare runs and, with `out`, draw them.
 
@@ -130,6 +136,7 @@ def compare(
         x: A word of `DURING_TRAINING` for curves; else a setting or a word of `QUANTITIES`, over which the final values
             of the metric are drawn, as a line for each combination of the other settings.
         published: Published values of the metric.
+        tested: Names of the runs whose test results are shown, if not all are to be seen.
 
     Raises:
         RunError: The records of a run are damaged.
@@ -137,7 +144,8 @@ def compare(
         CnncliError: `out` is not the name of a PNG, or its folder does not exist.
     """
     path = None if out is None else png_path(out)
-    runs = _with_unique_names([ComparedRun.load(folder) for folder in folders])
+    loaded = [ComparedRun.load(folder) for folder in folders]
+    runs = _with_unique_names([run if tested is None or run.name in tested else run.untested() for run in loaded])
     comparison = Comparison(runs, metric, _differing_settings(runs), tuple(published), path)
     split, name = split_of(metric)
     if x not in DURING_TRAINING:

@@ -134,7 +134,7 @@ def newest_unfinished(config: Config, runs_dir: Path) -> RunFolder | None:
             continue
         if facts["state"] == "finished" or facts.get("parent"):
             continue
-        if not (changes := differences(other, _with_batch_size_of(other, config))):
+        if not (changes := differences(other, with_batch_size_of(other, config))):
             log.info(Message("run-found", f"Resuming {printable(run.path.name)}.", path=run.path))
             return run
         if facts.get("name") == run_name(config):
@@ -147,7 +147,7 @@ def newest_unfinished(config: Config, runs_dir: Path) -> RunFolder | None:
     return None
 
 
-def _with_batch_size_of(other: Config, config: Config) -> Config:
+def with_batch_size_of(other: Config, config: Config) -> Config:
     """Return a config with the batch size that `auto` was resolved to in another config."""
     if config.training.batch_size != "auto":
         return config
