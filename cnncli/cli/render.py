@@ -42,7 +42,8 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
     if as_json:
         print_json(run)
         return
-    _print_splits(run.metrics, console)
+    if run.metrics:
+        _print_splits(run.metrics, console)
     short = short_path(run.path)
     log.info(f"{short} in {duration(run.seconds)}")
     path = shlex.quote(str(short))

@@ -20,6 +20,7 @@ from cnncli.config.suggestions import names_beside
 from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
 from cnncli.config.yaml_document import read_document
 from cnncli.errors import ConfigError, Message, printable, reason_of
+from cnncli.metrics.table import LAST
 from cnncli.terminal.suggestions import did_you_mean
 
 WEIGHTS_WORDS = ("imagenet", "none")
@@ -134,7 +135,7 @@ def _resolve(
 
 
 def _complete(values: dict[str, Any], tree: Node) -> Config:
-    """Return the config of valid values, with absolute paths and the mode's default weights."""
+    """Return the config of valid values, with absolute paths, and defaults that depend on other settings."""
     data, backbone = (values.setdefault(name, {}) or {} for name in ("data", "backbone"))
     data["path"] = absolute(str(data.get("path", ".")), tree.nearest(["data", "path"]).origin.folder)
     labels = data.get("labels")
@@ -147,7 +148,10 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
         backbone["weights"] = "none"
     elif weights is not None and weights not in WEIGHTS_WORDS:
         backbone["weights"] = str(absolute(weights, tree.nearest(["backbone", "weights"]).origin.folder))
-    return Config.model_validate({**values, "data": data, "backbone": backbone})
+    training = values.get("training") or {}
+    if (data.get("splits") or {}).get("validation") == 0:
+        training = {"early_stopping": None, **training, "best": {"monitor": LAST, **(training.get("best") or {})}}
+    return Config.model_validate({**values, "data": data, "backbone": backbone, "training": training})
 
 
 def absolute(written: str, folder: Path) -> Path:

@@ -19,6 +19,7 @@ from cnncli.config.schema import Config
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import NOTHING, Node, Problem
 from cnncli.errors import Message
+from cnncli.metrics.table import LAST, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,24 @@ def _contradictions_of_top(draft: Draft) -> Iterator[Problem]:
         what = f"does not fit the ImageNet weights of {backbone.include_top_layers}, which take one image size"
         expected = f"{info.input_size}, or no backbone.include_top_layers"
         yield from draft.problem("config-contradiction-top", "data.image_size", what, expected, needs=("backbone",))
+
+
+def _without_validation(draft: Draft) -> Iterator[Problem]:
+    """Yield monitored validation metrics if there are no validation images."""
+    config = draft.config
+    if config.data.has_validation:
+        return
+    monitors: dict[str, str] = {"training.best.monitor": config.training.best.monitor}
+    for name in ("early_stopping", "reduce_on_plateau"):
+        groups = {key: group for key, group in _in_every_stage(config, name).items() if group}
+        monitors |= {f"{key}.monitor": group.monitor for key, group in groups.items()}
+    for key, monitor in monitors.items():
+        if monitor.startswith(VALIDATION):
+            what = "needs validation images, but data.splits.validation is 0"
+            own = monitor.removeprefix(VALIDATION)
+            expected = f"{LAST} or {own}" if key == "training.best.monitor" else f"{own}, or null as the whole group"
+            needs = ("data.splits.validation", "training.stages")
+            yield from draft.problem("config-contradiction-validation", key, what, expected, needs=needs)
 
 
 def _stage_names(draft: Draft) -> Iterator[Problem]:
@@ -219,7 +238,7 @@ def _imagenet(draft: Draft) -> Iterator[Problem]:
         yield from draft.problem("config-no-imagenet-weights", "backbone.weights", what, needs=needs)
 
 
-RULES = (_contradictions, _stage_names, _without_effect, _options, _imagenet, _optimizers)
+RULES = (_contradictions, _without_validation, _stage_names, _without_effect, _options, _imagenet, _optimizers)
 
 
 # Settings that are allowed but probably not intended
@@ -247,6 +266,6 @@ def notes_of(config: Config) -> Iterator[Message]:
         if stage.reduce_on_plateau:
             monitors[f"reduce_on_plateau.monitor of stage {stage.name}"] = stage.reduce_on_plateau.monitor
     for key, metric in monitors.items():
-        if not metric.startswith("val_"):
+        if not metric.startswith(VALIDATION) and metric != LAST:
             text = f"{key}: {metric} is computed on images mixed by augmentation. Use val_{metric}."
             yield Message("config-mixed-metric", text, key=key, received=metric, expected=f"val_{metric}")

@@ -32,15 +32,15 @@ from cnncli.catalogue.activations import ACTIVATIONS
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Expected, Fraction, Pixels, Seed, Settings, Size, ValueRange, as_tuple
-from cnncli.metrics.table import monitors
+from cnncli.metrics.table import LAST, monitors
 from cnncli.terminal.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from cnncli.images.decode import PixelSpec
 
-    Monitor = str
+    Monitor = BestMonitor = str
 else:
-    Monitor = Literal[monitors()]
+    Monitor, BestMonitor = Literal[monitors()], Literal[*monitors(), LAST]
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 MAX_LISTED_NAMES = 30
@@ -76,8 +76,8 @@ def _suggest(names: Iterable[str]) -> WithJsonSchema:
 class SplitFractions(Settings):
     """Fractions of the images for validation and test, for data without split folders."""
 
-    validation: float = Field(default=0.15, gt=0.0, lt=1.0)
-    """Fraction of all images for validation."""
+    validation: float = Field(default=0.15, ge=0.0, lt=1.0)
+    """Fraction of all images for validation; 0: no validation split, and the last epoch is kept."""
     test: float = Field(default=0.15, ge=0.0, lt=1.0)
     """Fraction of all images for the test split; 0: no test split."""
 
@@ -173,6 +173,11 @@ class DataConfig(Settings):
     range: ValueRange | None = None
     """Values of 16-bit grayscale images that become black and white, e.g. [0, 4095] for 12-bit microscopy; default: the
     range stated in the file, else [0, 65535]."""
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are validation images; a validation folder together with a fraction of 0 is refused."""
+        return self.splits.validation > 0
 
     def pixel_spec(self, default_size: tuple[int, int]) -> PixelSpec:
         """Return the size, colors and fit of decoded pixels; `default_size` is the backbone's own (height, width)."""
@@ -365,8 +370,9 @@ class EarlyStoppingConfig(Settings):
 class BestConfig(Settings):
     """Selection of the epoch whose weights become the model."""
 
-    monitor: Monitor = "val_loss"
-    """Metric that selects the best epoch of all stages of a run."""
+    monitor: BestMonitor = "val_loss"
+    """Metric that selects the best epoch of all stages of a run, or last for the last epoch; default: val_loss, without
+    validation images last."""
 
 
 Unfreeze = Annotated[
@@ -432,7 +438,7 @@ class TrainingConfig(Settings):
     reduce_on_plateau: PlateauConfig | None = None
     """Learning rate reduction on a plateau; null: none."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
-    """Early stopping; null: none."""
+    """Early stopping; null: none, the default without validation images."""
     best: BestConfig = BestConfig()
     """Epoch whose weights become the model."""
     on_nan: Literal["stop", "rollback"] = "stop"

@@ -123,6 +123,7 @@ _WORDING: Mapping[str, str] = {
     "data-narrow-range": "{path}: 16-bit values only go up to {peak}; data.range=[0,{suggested}] uses the full range",
     "data-split-drawn": "no {missing}: {source} (stratified, seed {seed}): {counts}",
     "data-no-test-split": "no test split: metrics are those of validation, which also selects the best epoch",
+    "data-no-validation-split": "no validation split: the last epoch is kept, and no metric shows overfitting",
     "data-beside-splits": "{path}: ignored folders next to the split folders: {names}",
     "data-skipped-images": "unreadable images left out: {n}",
     "data-leaks-accepted": "images in several splits, accepted by data.allow_leakage: {n}",

@@ -48,14 +48,17 @@ def assign_splits(
     pool = REST if found.has_splits else UNSPLIT
     near = similar(images, [pool] if missing else [], console)
     final, issues = list(images), list[Issue]()
-    if missing:
+    if missing or not found.has_splits:
         divided = [one for one in images if one.split == pool]  # they come first in `images`
         pairs = near.pairs if near.is_complete else ()
         alike = [pair for pair in pairs if max(pair[:2]) < len(divided)]
         drawn, issue = _draw(found, divided, missing, seed, alike)
         issues.append(issue)
         final[: len(divided)] = [replace(one, split=split) for one, split in zip(divided, drawn, strict=True)]
-    if "test" not in (found.folders if found.has_splits else missing):
+    filled = {*missing, *(found.folders if found.has_splits else ())}
+    if "validation" not in filled:
+        issues.append(note("data-no-validation-split"))
+    elif "test" not in filled:
         issues.append(note("data-no-test-split"))
     if not near.is_complete:
         issues.append(note("data-too-many-to-compare", n=len(images)))

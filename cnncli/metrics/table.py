@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 VALIDATION = "val_"
 """Prefix of the names of validation metrics, as in Keras."""
+LAST = "last"
+"""In place of a metric, to keep the last epoch instead of the best one."""
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,17 @@ def draw_panel(axes: Axes, metric: Metric, rows: Sequence[HistoryRow], last_epoc
     """Draw one metric of a run: training and validation, stages, best epoch (from 1, or 0 for none)."""
     for name, width, style in ((metric.name, 1.6, TRAIN), (VALIDATION + metric.name, 1.8, VALIDATION_LINE)):
         values = [row.metrics.get(name, math.nan) for row in rows]
+        if all(map(math.isnan, values)):
+            continue  # no validation images, or a metric that is newer than the run
         markersize = 4.0 if last_epoch <= MAX_MARKERS else 0.0
         axes.plot(range(1, len(rows) + 1), values, linewidth=width, markersize=markersize, **style)
     if best:
-        value = rows[best - 1].metrics.get(VALIDATION + metric.name, math.nan)
+        kept, kind = rows[best - 1], "best"
+        if not kept.validation:
+            kind = "last"
+        value = (kept.validation or kept.metrics).get(metric.name, math.nan)
         text = percent(value) if metric.is_fraction else f"{value:.4f}"
-        axes.plot([best], [value], linestyle="none", zorder=5, label=f"best epoch {best}: {text}", **RING)
+        axes.plot([best], [value], linestyle="none", zorder=5, label=f"{kind} epoch {best}: {text}", **RING)
     _format_axes(axes, metric, last_epoch)
     _separate_stages(axes, rows, last_epoch)
     axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)

@@ -56,7 +56,8 @@ class HistoryRow:
         parts = []
         for name, metric in METRICS.items():
             values = [metric.text(self.metrics[key]) for key in (name, VALIDATION + name) if key in self.metrics]
-            parts += [f"{name} {values[0]} (val {values[1]})"] if len(values) == 2 else []
+            validation = f" (val {values[1]})" if len(values) == 2 else ""
+            parts += [f"{name} {values[0]}{validation}"] if values else []
         return " · ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cnncli.config.modes import Stage
 from cnncli.config.schema import Config
 from cnncli.errors import Message
 from cnncli.metrics.classification import Metrics
-from cnncli.metrics.table import VALIDATION, is_better
+from cnncli.metrics.table import LAST, VALIDATION, is_better
 from cnncli.terminal.formatting import decimal, percent
 from cnncli.training.trainer import Outcome
 
@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> None:
     """Log what the history suggests: training diverged, or more epochs could help."""
     start, best = outcome.stages[0].start_val_loss, outcome.best
-    if (loss := best.validation["loss"]) > start:
+    loss = best.validation.get("loss")
+    if start is not None and loss is not None and loss > start:
         key = "training.optimizer.learning_rate"
         text = f"No epoch reached the initial validation loss ({start:.4g}): the best is {loss:.4g}. Lower {key}."
         log.warning(Message("training-not-better-than-start", text, key=key, received=loss, expected=start))
@@ -32,7 +33,7 @@ def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> None:
 def _is_still_improving(outcome: Outcome, monitor: str, last: Stage) -> bool:
     """Return whether the last planned epoch is the best one, and better than the one before it."""
     rows = [row for row in outcome.history if row.stage == last.name]
-    if len(rows) < max(2, last.epochs) or outcome.best.epoch != rows[-1].epoch:
+    if monitor == LAST or len(rows) < max(2, last.epochs) or outcome.best.epoch != rows[-1].epoch:
         return False
     return is_better(monitor, rows[-1].metrics[monitor], rows[-2].metrics[monitor])
 

@@ -183,7 +183,8 @@ class StageSetup:
         )
 
     def _features_of(self, split: str) -> FeatureSet:
-        images, views = self.context.manifest.split(split), self.views if split == "train" else 1
+        images = self.context.manifest.split(split)
+        views = self.views if split == "train" else min(1, len(images))
         if self.cached == "features" and views != "fresh":
             return FeatureSet(self.extraction, images, views)
         return FeatureSet(Extraction(None, None, self.context.pixels), images, 0 if self.cached == "nothing" else 1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from cnncli.engines.engine import Array
 from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
-from cnncli.metrics.table import as_validation, is_better
+from cnncli.metrics.table import LAST, as_validation, is_better
 from cnncli.networks.classifier import Classifier
 from cnncli.runs.records import HistoryRow, RunWriter
 from cnncli.runtime.machine import is_out_of_memory
@@ -52,7 +52,7 @@ class StageRun:
         self._classifier, self._setup, self._stage = classifier, setup, setup.stage
         self._context, self._state, self._writer = setup.context, state, writer
         self._train, train_counts = setup.load("train")
-        self._validation, validation_counts = setup.load("validation")
+        self._validation, validation_counts = setup.load("validation")  # can be empty
         self.features = train_counts + validation_counts
         self._checksums = [*self._train.checksums(), *self._validation.checksums()]
         self._monitor = config.training.best.monitor
@@ -101,7 +101,7 @@ class StageRun:
             precisions = (self._context.choice.precision, self._setup.choice.precision)
             precision = "bfloat16" if "bfloat16" in precisions else "float32"
             warn_about_start(stage.name, start["loss"], best.validation["loss"], precision)
-        if best:  # the same weights, measured with this stage's trunk and tail
+        if best and start:  # the same weights, measured with this stage's trunk and tail
             best = BestEpoch(best.epoch, as_validation(start).get(self._monitor, best.value), start)
         self._state.stage = self._current = StageState(
             start=start,
@@ -140,8 +140,8 @@ class StageRun:
             epochs=state.epoch - 1,
             best_epoch=state.best.epoch,
             inherited_val_loss=inherited.validation.get("loss") if inherited else None,
-            start_val_loss=state.start["loss"],
-            end_val_loss=state.best.validation["loss"],
+            start_val_loss=state.start.get("loss"),
+            end_val_loss=state.best.validation.get("loss"),
             frozen_weights_sha256=(state.before.frozen, after.frozen),
             trained_weights_sha256=(state.before.trained, after.trained),
         )
@@ -199,8 +199,8 @@ class StageRun:
     def _update(self, row: HistoryRow) -> None:
         """Update the best epoch, the plateau and early stopping after an epoch."""
         state, stage = self._current, self._stage
-        value = row.metrics[self._monitor]
-        if state.best is None or is_better(self._monitor, value, state.best.value):
+        value = None if self._monitor == LAST else row.metrics[self._monitor]
+        if value is None or state.best is None or is_better(self._monitor, value, state.best.value):
             state.best = BestEpoch(row.epoch, value, row.validation)
             self._best_weights = self._step.weights()
         if state.plateau and stage.reduce_on_plateau:

@@ -69,7 +69,8 @@ class StageReport:
         learning_rate: Learning rate of the optimizer, before the schedule.
         best_epoch: Epoch whose weights the stage ends with, counted across the run; 0: those of a parent.
         inherited_val_loss: Validation loss of the initial weights as measured by the previous stage or run, if any.
-        start_val_loss: The same, measured with this stage's trunk and tail.
+        start_val_loss: The same, measured with this stage's trunk and tail; None without validation images.
+        end_val_loss: Validation loss of the best epoch; None without validation images.
         frozen_weights_sha256: Hash of all frozen weights, before and after; equal.
         trained_weights_sha256: Hash of all trained weights, before and after the last epoch; different.
     """
@@ -79,8 +80,8 @@ class StageReport:
     epochs: int
     best_epoch: int
     inherited_val_loss: float | None
-    start_val_loss: float
-    end_val_loss: float
+    start_val_loss: float | None
+    end_val_loss: float | None
     frozen_weights_sha256: tuple[str, str]
     trained_weights_sha256: tuple[str, str]
 
@@ -93,11 +94,11 @@ class StageReport:
         """Return one line for the screen; stages.json contains the rest."""
         frozen = self.frozen_weights_sha256[1]
         unchanged = "" if frozen == hash_weights([]) else f"frozen weights unchanged ({frozen[:8]}), "
-        return (
-            f"{self.epochs} epochs, best {self.best_epoch} · "
-            f"val_loss {decimal(self.start_val_loss)} → {decimal(self.end_val_loss)} · "
-            f"{unchanged}{self.plan.trainable_parameters:,} weights trained"
-        )
+        losses = "no validation images · "
+        if self.start_val_loss is not None and self.end_val_loss is not None:
+            losses = f"val_loss {decimal(self.start_val_loss)} → {decimal(self.end_val_loss)} · "
+        trained = f"{unchanged}{self.plan.trainable_parameters:,} weights trained"
+        return f"{self.epochs} epochs, best {self.best_epoch} · {losses}{trained}"
 
 
 @dataclass(frozen=True)

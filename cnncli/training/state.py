@@ -36,8 +36,9 @@ class BestEpoch:
     """The best epoch of a run so far, counted across stages; 0 stands for the initial weights of fine-tuning.
 
     Attributes:
-        value: Value of the monitored metric; None if the initial weights of fine-tuning have none.
-        validation: Its validation metrics, by name without prefix.
+        value: Value of the monitored metric; None if the last epoch is kept, or if the initial weights of fine-tuning
+            have none.
+        validation: Its validation metrics, by name without prefix; empty without validation images.
     """
 
     epoch: int
@@ -50,7 +51,8 @@ class StageState:
     """The state of the current stage, except arrays.
 
     Attributes:
-        start: Validation metrics of the initial weights, measured with this stage's trunk and tail.
+        start: Validation metrics of the initial weights, measured with this stage's trunk and tail; empty without
+            validation images.
         before: Hashes of the initial weights.
         best: Best epoch of the run so far; None before the first.
         features: Checksums of the cached features used for training and validation.

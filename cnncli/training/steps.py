@@ -62,7 +62,9 @@ class EpochTotals:
             self.labels.append(labels.dominant if isinstance(labels, MixedLabels) else labels)
 
     def metrics(self, activation: str) -> dict[str, float]:
-        """Return the metrics of a completed pass by name, for the activation of the head."""
+        """Return the metrics of a completed pass by name, for the activation of the head; none without images."""
+        if not self.images:
+            return {}
         scores, labels = np.empty((0, 0)), np.empty(0, np.int64)
         if self.logits:
             scores = ranking_scores(np.concatenate(self.logits), activation)

@@ -111,6 +111,22 @@ CASES = [
         "config-contradiction-splits 1:22 data.splits",
         {"validation": 0.9},
     ),
+    (
+        "data: {path: images, splits: {validation: 0}}\ntraining: {best: {monitor: val_accuracy}}",
+        "config-contradiction-validation 2:19 training.best.monitor",
+        "val_accuracy",
+    ),
+    (
+        "data: {path: images, splits: {validation: 0}}\ntraining: {early_stopping: {patience: 3}}",
+        "config-contradiction-validation 2:12 training.early_stopping.monitor",
+        "val_loss",
+    ),
+    (
+        "data: {path: images, splits: {validation: 0}}\n"
+        "training: {stages: [{name: a, reduce_on_plateau: {monitor: val_loss}}]}",
+        "config-contradiction-validation 2:51 training.stages.0.reduce_on_plateau.monitor",
+        "val_loss",
+    ),
 ]
 
 
@@ -196,6 +212,9 @@ def test_every_code_of_a_rule_has_a_case() -> None:
         "backbone: {name: VGG16, include_top_layers: fc2}",
         "data: {path: images, image_size: 150}\nbackbone: {name: VGG16, weights: none, include_top_layers: fc2}",
         "mode: from-scratch\nbackbone: {name: convnet, options: {filters: [8, 16]}}",
+        "data: {path: images, splits: {validation: 0}}\ntraining: {early_stopping: {monitor: loss}}",
+        "data: {path: images, splits: {validation: 0}}\ntraining: {early_stopping: null, best: {monitor: accuracy}}",
+        "training: {best: {monitor: last}}",
     ],
 )
 def test_compatible_settings_are_accepted(folder: Path, text: str) -> None:

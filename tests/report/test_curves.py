@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,13 @@ def test_the_best_epoch_is_stated_in_numbers(figures: list[Figure]) -> None:
     draw_curves(history(("head", 12)), Path("curves.png"), best=0)
     assert [legend[-1] for legend in legends(figures[0])][:2] == ["best epoch 3: 0.5500", "best epoch 3: 72.5 %"]
     assert legends(figures[1])[:2] == [["train", "validation"]] * 2
+
+
+def test_without_validation_images_there_is_one_line(figures: list[Figure]) -> None:
+    """The legend names the training metrics and the last epoch, whose weights are kept. Row 127."""
+    rows = [replace(row, metrics={"loss": row.metrics["loss"], "accuracy": 0.75}) for row in history(("head", 4))]
+    draw_curves(rows, Path("curves.png"), best=4)
+    assert legends(figures[0])[:2] == [["train", "last epoch 4: 0.2500"], ["train", "last epoch 4: 75.0 %"]]
 
 
 def test_stages_are_named_where_they_begin(figures: list[Figure]) -> None:
