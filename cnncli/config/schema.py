@@ -38,7 +38,8 @@ from cnncli.terminal.suggestions import did_you_mean
 if TYPE_CHECKING:
     from cnncli.images.decode import PixelSpec
 
-    Monitor = BestMonitor = str
+    Monitor = str
+    BestMonitor = str
 else:
     Monitor, BestMonitor = Literal[monitors()], Literal[*monitors(), LAST]
 
