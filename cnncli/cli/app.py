@@ -18,7 +18,7 @@ VERBS = {
     "finetune": "Continue a finished run and train more of its backbone.",
     "evaluate": "Evaluate a run: loss, accuracy with its interval, each class.",
     "predict": "Classify images with a run.",
-    "summary": "Print the layers of a config's classifier or of a backbone.",
+    "summary": "Print or compare the layers of configs and networks.",
     "augment": "Draw a sheet of augmented images.",
     "backbones": "List the networks that a config can name.",
     "data": "Check a folder of images or a table, or arrange a known dataset.",

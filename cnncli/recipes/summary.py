@@ -1,4 +1,4 @@
-"""`cnncli summary`: list the layers of a config's classifier or of a backbone.
+"""`cnncli summary`: the layers of a config's classifier or of a network, their numbers, and comparisons of networks.
 
 Weights are not loaded, because names, shapes and counts do not depend on them, so nothing is downloaded.
 """
@@ -6,41 +6,91 @@ Weights are not loaded, because names, shapes and counts do not depend on them, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncli.config.modes import stages_of
-from cnncli.config.reader import config_from_mapping
+from cnncli.config.modes import run_name, stages_of
+from cnncli.config.overrides import Overrides
+from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.schema import Config
 from cnncli.dataset.labels.source import read_labels
+from cnncli.networks.arithmetic import LayerNumbers, Shape, count_layers
 from cnncli.networks.backbone import build_backbone
-from cnncli.networks.classifier import build_classifier
+from cnncli.networks.classifier import build_classifier, image_size
 from cnncli.networks.cut import cut_classifier
-from cnncli.networks.graph import nodes_in_order
 
 if TYPE_CHECKING:
     import keras
 
-
-@dataclass(frozen=True)
-class LayerLine:
-    """A layer or operation of a graph, with its name, class and the shape of its first output without the batch."""
-
-    name: str
-    type: str
-    output_shape: tuple[int | None, ...]
-    parameters: int
-    trainable: bool
+CONVENTIONS = (
+    "multiply-adds: a product with its sum is one; biases, normalization, activations and additions are 0",
+    "memory: float32 outputs of one image, forward, in KB of 1,024 bytes",
+)
+"""Notes that follow the numbers."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The layers of a network in graph order, and their numbers of parameters."""
+    """The layers of a network in graph order, and their totals.
 
-    layers: tuple[LayerLine, ...]
+    Attributes:
+        layers: See `LayerNumbers`.
+        trainable_parameters, frozen_parameters, parameters: As Keras counts them, with biases and statistics.
+        name: Name of the network or of the config.
+        input_shape: Height, width and channels.
+        parameters_without_biases: Number of parameters that are not biases.
+        parameters_with_top: Number of parameters with the published top of 1,000 classes; None if the network has no
+            such top, or has a different size, options or output layer than that.
+        multiply_adds: Those of convolutions and dense layers.
+        multiply_adds_with_pooling: The same with pooling.
+        memory_kb: Memory of the outputs of convolutions and dense layers.
+        memory_with_pooling_kb: The same with pooling.
+        memory_of_all_kb: Memory of the outputs of all layers, including the input.
+        receptive_field: Height and width of the receptive field of the output.
+    """
+
+    layers: tuple[LayerNumbers, ...]
     trainable_parameters: int
     frozen_parameters: int
     parameters: int
+    name: str
+    input_shape: Shape
+    parameters_without_biases: int
+    parameters_with_top: int | None
+    multiply_adds: int
+    multiply_adds_with_pooling: int
+    memory_kb: float
+    memory_with_pooling_kb: float
+    memory_of_all_kb: float
+    receptive_field: tuple[int, int]
+
+
+TOTALS = (
+    *("parameters", "parameters_without_biases", "multiply_adds", "multiply_adds_with_pooling"),
+    *("memory_kb", "memory_with_pooling_kb", "memory_of_all_kb"),
+)
+"""Totals by which networks are compared."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several networks, and the ratios of their totals to those of the first one, by total and then by network."""
+
+    networks: tuple[Summary, ...]
+    ratios: dict[str, tuple[float, ...]]
+
+
+def summarize(source: str, overrides: Overrides = ()) -> Summary:
+    """Summarize a config or the backbone of a network, with overrides of their settings.
+
+    Raises:
+        ConfigError: There is neither such a file nor such a network, or a setting is wrong.
+    """
+    if Path(source).suffix in (".yaml", ".yml") or Path(source).exists():
+        return summarize_config(load_config(Path(source), overrides))
+    return summarize_backbone(source, overrides)
 
 
 def summarize_config(config: Config) -> Summary:
@@ -48,38 +98,59 @@ def summarize_config(config: Config) -> Summary:
     classifier = build_classifier(config, _count_classes(config), load_weights=False)
     last = stages_of(config)[-1]
     cut_classifier(classifier, last.unfreeze, last.batch_norm)
-    return _summarize(classifier.model)
+    return _summarize(classifier.model, run_name(config))
 
 
-def summarize_backbone(name: str) -> Summary:
-    """Summarize a backbone without top at its default image size, as built for ImageNet weights if there are any.
+def summarize_backbone(name: str, overrides: Overrides = ()) -> Summary:
+    """Summarize a backbone without top, by default at its own image size, as built for ImageNet weights if it has any.
 
     Raises:
-        ConfigError: The catalogue has no such network.
+        ConfigError: The catalogue has no such network, or a setting is wrong.
     """
     settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": "."}}
-    config = config_from_mapping(settings, environment={}, check_paths=False).backbone
-    size = config.network.input_size
-    if config.network.has_imagenet:
-        config = config.model_copy(update={"weights": "imagenet"})
-    return _summarize(build_backbone(config, (size, size, 3), seed=0, load_weights=False))
+    config = config_from_mapping(settings, overrides, environment={}, check_paths=False)
+    backbone, (height, width) = config.backbone, image_size(config)
+    if backbone.network.imagenet_problem(backbone.options) is None:
+        backbone = backbone.model_copy(update={"weights": "imagenet"})
+    model = build_backbone(backbone, (height, width, 3), seed=0, load_weights=False)
+    top = backbone.network.parameters - backbone.network.notop_parameters
+    is_default = (height, width) == 2 * (backbone.network.input_size,) and not backbone.options
+    is_whole = top > 0 and is_default and not backbone.output_layer
+    return _summarize(model, name, model.count_params() + top if is_whole else None)
 
 
-def _summarize(model: keras.Model) -> Summary:
-    """List the layers of a functional model with their current `trainable`."""
+def compare(networks: Sequence[Summary]) -> Comparison:
+    """Compare networks with the first one; a ratio to 0 is NaN."""
+    first = networks[0]
+    ratios = {
+        total: tuple(getattr(one, total) / (getattr(first, total) or math.nan) for one in networks) for total in TOTALS
+    }
+    return Comparison(tuple(networks), ratios)
+
+
+def _summarize(model: keras.Model, name: str, parameters_with_top: int | None = None) -> Summary:
+    """Count the layers of a functional model with their current `trainable`."""
+    layers = count_layers(model)
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    layers = tuple(
-        LayerLine(
-            name=node.operation.name,
-            type=type(node.operation).__name__,
-            output_shape=tuple(node.outputs[0].shape[1:]),
-            parameters=sum(math.prod(weight.shape) for weight in getattr(node.operation, "weights", ())),
-            trainable=bool(getattr(node.operation, "trainable_weights", ())),
-        )
-        for node in nodes_in_order(model)
-    )
     total = int(model.count_params())
-    return Summary(layers, trainable, total - trainable, total)
+    counted = [layer for layer in layers if layer.kind == "weights"]
+    pooling = [layer for layer in layers if layer.kind == "pooling"]
+    return Summary(
+        layers=layers,
+        trainable_parameters=trainable,
+        frozen_parameters=total - trainable,
+        parameters=total,
+        name=name,
+        input_shape=layers[0].output_shape,
+        parameters_without_biases=total - sum(layer.biases for layer in layers),
+        parameters_with_top=parameters_with_top,
+        multiply_adds=sum(layer.multiply_adds for layer in counted),
+        multiply_adds_with_pooling=sum(layer.multiply_adds for layer in layers),
+        memory_kb=sum(layer.memory_kb for layer in counted),
+        memory_with_pooling_kb=sum(layer.memory_kb for layer in (*counted, *pooling)),
+        memory_of_all_kb=sum(layer.memory_kb for layer in layers),
+        receptive_field=layers[-1].receptive_field,
+    )
 
 
 def _count_classes(config: Config) -> int:

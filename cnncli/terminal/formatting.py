@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 _ASCII = str.maketrans(
-    {**dict.fromkeys("·–—─", "-"), "…": "...", "×": "x", "→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "’": "'"}
+    {**dict.fromkeys("·–—─−", "-"), "…": "...", "×": "x", "→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "’": "'"}
 )
 
 
@@ -19,11 +19,14 @@ def encodable(text: str, encoding: str | None) -> str:
 
     >>> encodable("3 × 4 · é", "ascii")
     '3 x 4 - \\xe9'
+    >>> encodable("3·4 − 1", "ascii")
+    '3*4 - 1'
     """
     encoding = encoding or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
+        text = re.sub(r"(?<=\S)·(?=\S)", "*", text)  # a product, and not a separator
         return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
     return text
 
@@ -70,6 +73,15 @@ def size(n_bytes: float) -> str:
     power = next((power for power in range(4) if n_bytes < 999.5 * 1000**power), 4)
     number = n_bytes / 1000**power
     return f"{number:{'.1f' if power and number < 9.95 else ',.0f'}} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def kilobytes(number: float) -> str:
+    """Return a number of KB with at most two decimals.
+
+    >>> kilobytes(784), kilobytes(182.25), kilobytes(12_544.0)
+    ('784', '182.25', '12,544')
+    """
+    return re.sub(r"\.?0+$", "", f"{number:,.2f}")
 
 
 def decimal(value: float) -> str:

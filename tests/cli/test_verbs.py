@@ -229,6 +229,38 @@ def test_summary_accepts_a_config_or_a_backbone(here: Path, capsys: pytest.Captu
     assert document["parameters"] == document["trainable_parameters"] + document["frozen_parameters"]
 
 
+def test_summary_prints_the_arithmetic_of_each_number(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows 94 and 97: `summary --why` prints formulas, and `--wide` all columns."""
+    options = ["backbone.options.filters=[10]", "backbone.options.kernel_size=5", "data.image_size=32"]
+
+    assert main(["summary", "ConvNet", *options, "--why"]) == 0
+    why = capsys.readouterr().out
+    assert main(["summary", "ConvNet", *options, "--wide"]) == 0
+    wide = capsys.readouterr().out.splitlines()
+
+    assert "(5·5·3 + 1)·10 = 760" in why
+    assert "(32 − 5)/1 + 1 = 28" in why
+    assert wide[0].split()[:5] == ["layer", "type", "input", "kernel", "stride"]
+
+
+def test_summary_compares_networks_with_their_own_settings(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Row 83: settings belong to the network before them; the comparison has the ratios of the totals."""
+    small = ["ConvNet", "data.image_size=32", "backbone.options.filters=[4]"]
+    large = ["ConvNet", "data.image_size=32", "backbone.options.filters=[8]"]
+    document = _json(capsys, "summary", *small, *large)
+
+    assert [network["input_shape"] for network in document["networks"]] == [[32, 32, 3]] * 2
+    assert document["ratios"]["parameters"] == [1.0, 2.0]
+    assert main(["summary", *small, *large]) == 0
+    assert "ratio" in capsys.readouterr().out
+
+
+def test_summary_refuses_a_setting_without_a_network(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting before the first network changes nothing and is refused."""
+    assert main(["summary", "data.image_size=32"]) == 2
+    assert "[usage-argument-missing]" in capsys.readouterr().err
+
+
 def test_three_mistakes_are_reported_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown key, a wrong type and a missing folder are reported together in three lines, and no run is created."""
     (here / "wrong.yaml").write_text("data: {path: nowhere}\ntraining: {epochs: ten}\nbackbon: {name: VGG16}\n")

@@ -8,7 +8,7 @@ import pytest
 
 from cnncli.networks.architectures import keras_applications
 from cnncli.networks.classifier import build_classifier
-from cnncli.recipes.summary import summarize_backbone, summarize_config
+from cnncli.recipes.summary import compare, summarize, summarize_backbone, summarize_config
 from tests.support.drawing import draw_dataset, tiny_config
 
 
@@ -44,3 +44,46 @@ def test_a_backbone_by_its_name_is_as_for_imagenet(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(keras_applications, "fetch", lambda _: pytest.fail("a summary downloads nothing"))
 
     assert [line.type for line in summarize_backbone("EfficientNetB0").layers].count("Rescaling") == 2
+
+
+def test_settings_change_a_network() -> None:
+    """Size, options and output layer of a network can be set as in a config."""
+    small = summarize(
+        "ConvNet", ["data.image_size=32", "backbone.options.filters=[10]", "backbone.options.padding=same"]
+    )
+    first = summarize("VGG16", ["backbone.output_layer=block1_pool", "data.image_size=64"])
+
+    assert small.input_shape == (32, 32, 3)
+    assert small.layers[1].formulas["parameters"] == "(3·3·3 + 1)·10 = 280"
+    assert small.parameters_with_top is None
+    assert [layer.name for layer in first.layers][-1] == "block1_pool"
+    assert first.receptive_field == (6, 6)
+
+
+def test_the_count_with_the_published_top_is_known() -> None:
+    """Row 6: the summary of a backbone names the parameters with its top, unless the size or the layers differ."""
+    assert summarize("MobileNet").parameters_with_top == 4_253_864
+    assert summarize("MobileNet", ["data.image_size=64"]).parameters_with_top is None
+
+
+def test_totals_of_two_networks_are_compared() -> None:
+    """Row 83: totals of two networks, and the ratios of the second to the first."""
+    one, two = (summarize("ConvNet", [f"backbone.options.filters=[{n}]", "data.image_size=32"]) for n in (4, 12))
+    comparison = compare([one, two])
+
+    assert one.parameters_without_biases == 108
+    assert one.multiply_adds == 30 * 30 * 4 * 27
+    assert one.multiply_adds_with_pooling == one.multiply_adds + 15 * 15 * 4 * 4
+    assert one.memory_kb == 30 * 30 * 4 * 4 / 1024
+    assert one.memory_with_pooling_kb == (30 * 30 + 15 * 15) * 4 * 4 / 1024
+    assert set(comparison.ratios["multiply_adds"]) == {1.0, 3.0}
+    assert {name for name, ratios in comparison.ratios.items() if ratios[1] == 3.0} >= {"parameters", "memory_kb"}
+
+
+@pytest.mark.slow
+def test_the_totals_of_vgg16_against_resnet50() -> None:
+    """Rows 7 and 100: VGG19 takes 19.6 G multiply-adds with its top, more than ResNet152 with 11.3."""
+    vgg19, resnet152 = summarize("VGG19"), summarize("ResNet152")
+
+    assert vgg19.multiply_adds + 25_088 * 4_096 + 4_096 * 4_096 + 4_096_000 == 19_632_062_464
+    assert resnet152.multiply_adds + 2048 * 1000 == 11_282_415_616

@@ -1,0 +1,386 @@
+"""Count sizes, receptive field, memory, parameters and multiply-adds of each layer, with the formula of each number.
+
+Conventions: a multiply-add is one product with its addition. Convolutions and dense layers count their products without
+biases; pooling counts the values it reads for each output, and its sum is kept apart; normalization, activations,
+additions and other layers count as 0. Memory is that of the float32 outputs of one image, forward, in KB of 1,024
+bytes. Zero padding in a layer of its own counts as the padding of the layers that follow it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from cnncli.networks.backend import import_keras
+from cnncli.networks.graph import nodes_in_order, replay
+from cnncli.terminal.formatting import kilobytes
+
+if TYPE_CHECKING:
+    import keras
+
+Pair = tuple[int, int]
+"""A number for height and one for width."""
+Shape = tuple[int, ...]
+"""Shape of a tensor without the batch."""
+Kind = Literal["weights", "pooling", "other"]
+"""What a layer counts as: convolutions and dense layers, pooling, or neither."""
+
+BYTES, KB = 4, 1024
+"""Bytes of a float32, and of a KB."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel or a pooling window: size, stride, zeros before and after, and dilation, by height and width."""
+
+    size: Pair
+    stride: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair
+
+    @property
+    def extent(self) -> Pair:
+        """Pixels that the window spans with its dilation."""
+        height, width = ((size - 1) * step + 1 for size, step in zip(self.size, self.dilation, strict=True))
+        return height, width
+
+
+@dataclass(frozen=True)
+class LayerNumbers:
+    """Numbers of a layer or operation of a graph.
+
+    Attributes:
+        name, type: Name and class.
+        input_shape, output_shape: Shapes of the first input and the first output, without the batch.
+        parameters: Number of parameters; 0 where a layer is used again.
+        trainable: Whether it has weights that are trained.
+        kind: See `Kind`.
+        kernel, stride, padding, dilation: Window by (height, width), or None; padding has (before, after) for each.
+        groups: Groups of channels of a convolution, or None. A depthwise convolution has one per input channel.
+        receptive_field: Height and width of the pixels of the image that can influence an output; for merged branches,
+            of the largest.
+        memory_kb: Memory of the outputs.
+        biases: Number of parameters that are biases.
+        multiply_adds: Number of multiply-adds for one image.
+        inputs: Positions of the layers whose outputs it takes.
+        formulas: The arithmetic of each number as text, e.g. `parameters`: `(5·5·3 + 1)·10 = 760`.
+    """
+
+    name: str
+    type: str
+    input_shape: Shape
+    output_shape: Shape
+    parameters: int
+    trainable: bool
+    kind: Kind
+    kernel: Pair | None
+    stride: Pair | None
+    padding: tuple[Pair, Pair] | None
+    dilation: Pair | None
+    groups: int | None
+    receptive_field: Pair
+    memory_kb: float
+    biases: int
+    multiply_adds: int
+    inputs: tuple[int, ...]
+    formulas: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Receptive field of the values of a tensor, the pixels between neighbors, and the size of the map."""
+
+    size: Pair
+    jump: Pair
+    grid: Pair
+
+    def of_all(self) -> _Field:
+        """Return the field of an output that depends on all values."""
+        height, width = (size + (n - 1) * jump for size, n, jump in zip(self.size, self.grid, self.jump, strict=True))
+        return _Field((height, width), (0, 0), (1, 1))
+
+
+@dataclass
+class _Graph:
+    """What is known about the tensors of a graph while its layers are counted, by the id of a tensor."""
+
+    fields: dict[int, _Field] = field(default_factory=dict)
+    padded: dict[int, tuple[Shape, tuple[Pair, Pair]]] = field(default_factory=dict)
+    producers: dict[int, int] = field(default_factory=dict)
+    counted: set[int] = field(default_factory=set)
+
+
+def count_layers(model: keras.Model) -> tuple[LayerNumbers, ...]:
+    """Return the numbers of the layers of a functional model with one image as input, in graph order.
+
+    Layers of nested models are listed one by one. Maps have their channels last.
+    """
+    graph = _Graph()
+    nodes = nodes_in_order(_flat(model))
+    return tuple(_count(node, position, graph) for position, node in enumerate(nodes))
+
+
+def _flat(model: keras.Model) -> keras.Model:
+    keras = import_keras()
+    if not any(isinstance(operation, keras.Model) for operation in model.operations):
+        return model
+    inputs = [keras.Input(tensor.shape[1:], name=tensor.name) for tensor in model.inputs]
+    return keras.Model(inputs, replay(model, inputs), name=model.name)
+
+
+def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
+    """Return the numbers of a node, and add its outputs to what is known about the graph."""
+    operation, outputs = node.operation, node.outputs
+    inputs = list(node.input_tensors) or outputs
+    shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
+    output_shape = tuple(outputs[0].shape[1:])
+    input_shape, zeros = graph.padded.get(id(inputs[0]), (shapes[0], ((0, 0), (0, 0))))
+    window = _window(operation, shapes[0], zeros)
+    weights = [] if id(operation) in graph.counted else list(getattr(operation, "weights", ()))
+    graph.counted.add(id(operation))
+    parameters, biases = _size(weights), _size(weight for weight in weights if weight.name == "bias")
+    kind, products = _multiply_adds(operation, shapes, output_shape, window)
+    before = [graph.fields[id(tensor)] for tensor in inputs if id(tensor) in graph.fields]
+    reach = _reach(operation, before, window, output_shape)
+    memory = sum(math.prod(tensor.shape[1:]) for tensor in outputs) * BYTES / KB
+    formulas = {
+        "output": _output_formula(input_shape, output_shape, window) if window else "",
+        "receptive_field": _reach_formula(_merged(before), window, reach) if window and before else "",
+        "memory": f"{_product(output_shape)}·{BYTES}/{KB:,} = {kilobytes(memory)} KB" if len(outputs) == 1 else "",
+        "parameters": _parameters_formula(weights, parameters),
+        "without_biases": _weights_formula(weights, parameters - biases) if biases else "",
+        "multiply_adds": products,
+    }
+    graph.producers.update({id(tensor): position for tensor in outputs})
+    graph.fields.update({id(tensor): reach for tensor in outputs})
+    if type(operation).__name__ == "ZeroPadding2D":
+        graph.padded.update({id(tensor): (input_shape, _sum(zeros, operation.padding)) for tensor in outputs})
+    return LayerNumbers(
+        name=operation.name,
+        type=type(operation).__name__,
+        input_shape=input_shape,
+        output_shape=output_shape,
+        parameters=parameters,
+        trainable=bool(getattr(operation, "trainable_weights", ())),
+        kind=kind,
+        kernel=window.size if window else None,
+        stride=window.stride if window else None,
+        padding=window.padding if window else None,
+        dilation=window.dilation if window else None,
+        groups=_groups(operation, shapes[0]),
+        receptive_field=reach.size,
+        memory_kb=memory,
+        biases=biases,
+        multiply_adds=_value(products),
+        inputs=tuple(graph.producers[id(tensor)] for tensor in node.input_tensors),
+        formulas={name: text for name, text in formulas.items() if text},
+    )
+
+
+def _size(weights: Iterable[Any]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+# Windows and receptive fields.
+
+
+def _window(operation: Any, shape: Shape, zeros: tuple[Pair, Pair]) -> Window | None:
+    """Return the window of a convolution or pooling of maps, with the zeros of padding layers before it."""
+    if len(shape) != 3:
+        return None
+    if type(operation).__name__.startswith("Global") and type(operation).__name__.endswith("Pooling2D"):
+        return Window((shape[0], shape[1]), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    size = getattr(operation, "kernel_size", None) or getattr(operation, "pool_size", None)
+    if size is None or getattr(operation, "strides", 1) == ():
+        return None
+    size = _pair(size)
+    stride, dilation = _pair(operation.strides or size), _pair(getattr(operation, "dilation_rate", 1))
+    window = Window(size, stride, ((0, 0), (0, 0)), dilation)
+    own = ((0, 0), (0, 0))
+    if str(operation.padding).lower() == "same":
+        rows, columns = (
+            _same_padding(n, extent, step) for n, extent, step in zip(shape, window.extent, stride, strict=False)
+        )
+        own = (rows, columns)
+    return replace(window, padding=_sum(zeros, own))
+
+
+def _pair(value: Any) -> Pair:
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    return int(values[0]), int(values[-1])
+
+
+def _same_padding(n: int, extent: int, stride: int) -> Pair:
+    """Return the zeros before and after with which TensorFlow keeps ceil(n / stride) outputs."""
+    total = max((math.ceil(n / stride) - 1) * stride + extent - n, 0)
+    return total // 2, total - total // 2
+
+
+def _sum(first: tuple[Pair, Pair], second: Any) -> tuple[Pair, Pair]:
+    (top, bottom), (left, right) = first
+    (above, below), (before, after) = second
+    return (top + above, bottom + below), (left + before, right + after)
+
+
+def _merged(fields: Sequence[_Field]) -> _Field:
+    """Return the largest of the fields of merged branches."""
+    sizes, jumps, grids = ([getattr(one, name) for one in fields] for name in ("size", "jump", "grid"))
+    return _Field(*((max(n for n, _ in pairs), max(n for _, n in pairs)) for pairs in (sizes, jumps, grids)))
+
+
+def _reach(operation: Any, before: Sequence[_Field], window: Window | None, output: Shape) -> _Field:
+    """Return the receptive field of an operation's outputs."""
+    grid = (output[0], output[1]) if len(output) == 3 else (1, 1)
+    if not before:
+        return _Field((1, 1), (1, 1), grid)
+    merged = _merged(before)
+    if window is not None:
+        height, width = (
+            size + (extent - 1) * jump
+            for size, extent, jump in zip(merged.size, window.extent, merged.jump, strict=True)
+        )
+        rows, columns = (jump * step for jump, step in zip(merged.jump, window.stride, strict=True))
+        return _Field((height, width), (rows, columns), grid)
+    if len(output) == 1 or "Attention" in type(operation).__name__:
+        return merged.of_all()
+    return replace(merged, grid=grid) if len(output) == 3 else merged
+
+
+# Multiply-adds.
+
+
+def _multiply_adds(operation: Any, inputs: Sequence[Shape], output: Shape, window: Window | None) -> tuple[Kind, str]:
+    """Return the kind of an operation and the formula of its multiply-adds, empty if it has none."""
+    name = type(operation).__name__
+    if window is not None and hasattr(operation, "kernel_size"):
+        return "weights", _with_result(_convolution_products(operation, inputs[0], output, window))
+    if window is not None:
+        places = inputs[0] if name.startswith("Global") else (*output, *window.size)
+        return "pooling", _with_result(_product(places))
+    if name == "Dense":
+        return "weights", _with_result(_product((*output[:-1], inputs[0][-1], output[-1])))
+    if name == "EinsumDense":
+        return "weights", _with_result(_einsum(operation.equation, [inputs[0], operation.kernel.shape]))
+    if name == "MultiHeadAttention":
+        return "weights", _with_result(_attention_products(operation, inputs))
+    if name == "Matmul":
+        return "weights", _with_result(_product((*output, inputs[0][-1])))
+    return "other", ""
+
+
+def _convolution_products(operation: Any, shape: Shape, output: Shape, window: Window) -> str:
+    multiplier = getattr(operation, "depth_multiplier", None)
+    if multiplier is None:
+        inputs = shape[-1] // (getattr(operation, "groups", 1) or 1)
+        return _product((*output, *window.size, inputs))
+    depthwise = _product((*output[:-1], shape[-1] * multiplier, *window.size))
+    if not hasattr(operation, "filters") or operation.filters is None:
+        return depthwise
+    return f"{depthwise} + {_product((*output[:-1], shape[-1] * multiplier, output[-1]))}"
+
+
+def _einsum(equation: str, shapes: Sequence[Shape]) -> str:
+    """Return the product of all dimensions of an einsum, such as `ab,bc->ac` for (batch, 3) and (3, 2); batch is 1."""
+    sizes: dict[str, int] = {}
+    for letters, shape in zip(equation.split("->")[0].split(","), shapes, strict=True):
+        names = letters.replace("...", "")
+        sizes |= dict(zip(reversed(names), reversed(shape), strict=False))
+    return _product(sizes.values())
+
+
+def _attention_products(operation: Any, inputs: Sequence[Shape]) -> str:
+    """Return the products of four projections, of queries with keys, and of weights with values."""
+    (queries, width), (keys, key_width) = inputs[0], inputs[-1]
+    heads, key, value = operation.num_heads, operation.key_dim, operation.value_dim
+    return " + ".join(
+        (
+            _product((queries, width, heads, key)),
+            _product((keys, key_width, heads, key)),
+            _product((keys, key_width, heads, value)),
+            _product((queries, keys, heads, key)),
+            _product((queries, keys, heads, value)),
+            _product((queries, heads, value, width)),
+        )
+    )
+
+
+def _groups(operation: Any, shape: Shape) -> int | None:
+    if not hasattr(operation, "kernel_size") or len(shape) != 3:
+        return None
+    return shape[-1] if getattr(operation, "depth_multiplier", None) else int(getattr(operation, "groups", 1) or 1)
+
+
+# Formulas.
+
+
+def _product(factors: Iterable[int]) -> str:
+    return "·".join(f"{factor:,}" for factor in factors) or "1"
+
+
+def _with_result(formula: str) -> str:
+    return f"{formula} = {evaluate(formula):,}"
+
+
+def evaluate(formula: str) -> int:
+    """Return the value of a sum of products.
+
+    >>> evaluate("3·3·1,024 + 2")
+    9218
+    """
+    return sum(math.prod(int(factor.replace(",", "")) for factor in term.split("·")) for term in formula.split(" + "))
+
+
+def _value(formula: str) -> int:
+    return int(formula.rpartition("= ")[2].replace(",", "")) if formula else 0
+
+
+def _output_formula(shape: Shape, output: Shape, window: Window) -> str:
+    """Return (W − F + P)/S + 1 of height and width, or of both in one where they are equal."""
+    texts = [
+        _side(n, extent, zeros, step)
+        for n, extent, zeros, step in zip(shape, window.extent, window.padding, window.stride, strict=False)
+    ]
+    sizes = (output[0], output[1]) if len(output) == 3 else (1, 1)
+    texts = [f"{text} = {size}" for text, size in zip(texts, sizes, strict=True)]
+    return texts[0] if texts[0] == texts[1] else f"height {texts[0]}, width {texts[1]}"
+
+
+def _side(n: int, extent: int, zeros: Pair, stride: int) -> str:
+    before, after = zeros
+    padding = "" if zeros == (0, 0) else f" + 2·{before}" if before == after else f" + {before} + {after}"
+    is_whole = (n - extent + before + after) % stride == 0
+    quotient = f"({n} − {extent}{padding})/{stride}"
+    return f"{quotient if is_whole else f'⌊{quotient}⌋'} + 1"
+
+
+def _reach_formula(before: _Field, window: Window, after: _Field) -> str:
+    texts = []
+    for axis in (0, 1):
+        step = window.dilation[axis]
+        pixels = f"({window.size[axis]} − 1){f'·{step}' if step > 1 else ''}·{before.jump[axis]}"
+        texts.append(f"{before.size[axis]} + {pixels} = {after.size[axis]}")
+    return texts[0] if texts[0] == texts[1] else f"height {texts[0]}, width {texts[1]}"
+
+
+def _parameters_formula(weights: Sequence[Any], parameters: int) -> str:
+    """Return the formula of all parameters: (F·F·C + 1)·K where each of K outputs has a bias."""
+    if not weights:
+        return ""
+    kernels = [weight for weight in weights if weight.name != "bias"]
+    if len(kernels) == 1 and len(weights) == 2 and weights[1].shape == kernels[0].shape[-1:]:
+        *inputs, outputs = kernels[0].shape
+        return f"({_product(inputs)} + 1)·{outputs:,} = {parameters:,}"
+    return _weights_formula(weights, parameters, with_biases=True)
+
+
+def _weights_formula(weights: Sequence[Any], total: int, *, with_biases: bool = False) -> str:
+    """Return the sum of the sizes of weights; equal terms are multiplied."""
+    chosen = [weight for weight in weights if with_biases or weight.name != "bias"]
+    # The last dimension of a depthwise kernel is the number of filters per channel.
+    shapes = [weight.shape[:-1] if weight.shape[-1:] == (1,) else weight.shape for weight in chosen]
+    terms = Counter(map(_product, shapes))
+    text = " + ".join(f"{n}·{term}" if n > 1 else term for term, n in terms.items())
+    return f"{text} = {total:,}"
