@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnncli.catalogue.datasets import DATASETS, DatasetInfo
 from cnncli.cli.options import PATH, console_options, example, json_option, overrides_argument, print_json
 from cnncli.errors import EXIT_USER, Message, printable
 from cnncli.terminal.console import Console
@@ -144,9 +146,65 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in counts.items()) or "none"
 
 
-@command.group(epilog=example("cnncli data prepare dogs-vs-cats dogs-vs-cats.zip --out data/dogs-vs-cats"))
+class Amount(click.ParamType[float]):
+    """A fraction below 1, or a number of images."""
+
+    name = "amount"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        """Return the amount as a number; numbers of images are whole."""
+        try:
+            amount = float(value)
+        except ValueError:
+            amount = -1.0
+        if not 0 <= amount < math.inf or (amount >= 1 and amount % 1):
+            self.fail(f"{value!r}: expected a fraction from 0 to 1, or a number of images", parameter, context)
+        return amount
+
+
+@command.group(epilog=example("cnncli data prepare fashion-mnist --out data/fashion-mnist"))
 def prepare() -> None:
-    """Arrange a downloaded dataset into train, validation and test."""
+    """Arrange a published dataset into train, validation and test."""
+
+
+def _prepare_command(info: DatasetInfo) -> click.Command:
+    """Return the command that arranges a dataset of the catalogue."""
+
+    @click.command(
+        info.name,
+        help=f"""Arrange {info.title}: {info.summary}.
+
+        SOURCE contains {info.forms}. Without SOURCE, the files are downloaded to Keras's folder (~/.keras/datasets).
+        Writes a folder for each published split with a folder for each class. Damaged files, and copies of test images
+        in train, are left out and reported. Prints the path of the folder.""",
+        short_help=f"Arrange {info.title}.",
+        epilog=example(f"cnncli data prepare {info.name} --out data/{info.name}"),
+    )
+    @click.argument("source", metavar="[SOURCE]", type=PATH, required=False)
+    @click.option("--out", required=True, type=PATH, metavar="DIR", help="Folder to create.")
+    @click.option(
+        "--validation",
+        type=Amount(),
+        metavar="FRACTION|N",
+        default="0",
+        help="Fraction or number of training images to draw for validation; 0: train draws its own.",
+    )
+    @click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum images of each class and split.")
+    @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed used to draw images.")
+    @console_options
+    def prepare_known(
+        source: Path | None, out: Path, validation: float, limit: int | None, seed: int, console: Console
+    ) -> None:
+        from cnncli.recipes.data_prepare import prepare_dataset
+
+        prepare_dataset(info.name, source, out, console, validation, limit, seed)
+        click.echo(out)
+
+    return prepare_known
+
+
+for _info in DATASETS.values():
+    prepare.add_command(_prepare_command(_info))
 
 
 @prepare.command(

@@ -1,4 +1,4 @@
-"""`cnncli data prepare`: arrange a downloaded dataset into train, validation and test folders of class folders."""
+"""`cnncli data prepare`: arrange a published dataset into train, validation and test folders of class folders."""
 
 from __future__ import annotations
 
@@ -7,9 +7,46 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cnncli.dataset.dogs_vs_cats import files_of, label_files, select_files, verify_files, write_files
+from cnncli.catalogue.datasets import DATASETS
+from cnncli.dataset.known.dogs_vs_cats import label_files, select_files, without_copies
+from cnncli.dataset.known.images import draw_validation, keep_splits_apart, take, verify_images, write_images
+from cnncli.dataset.known.published import check_archives, download_files, read_images
+from cnncli.dataset.known.sources import files_of
 from cnncli.errors import DataError, Message, printable
 from cnncli.terminal.console import Console
+
+
+def prepare_dataset(
+    name: str,
+    source: Path | None,
+    out: Path,
+    console: Console,
+    validation: float = 0,
+    limit: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Arrange a published dataset in its published splits; unreadable images, and copies of test images, are left out.
+
+    Args:
+        name: Name in `DATASETS`.
+        source: Its archive, or a folder with its files; None: they are downloaded to Keras's folder.
+        out: Folder to create; it is created completely or not at all.
+        console: Console for progress.
+        validation: Fraction of train below 1, or number of its images, to draw for validation.
+        limit: Maximum number of images of each class and split, or None.
+        seed: Seed of both draws.
+
+    Raises:
+        DataError: The source is not this dataset, cannot be downloaded, or has too few images, or `out` is not empty.
+    """
+    info = DATASETS[name]
+    with _atomic_folder(out) as (folder, scratch):
+        source = source or download_files(info)
+        with files_of(source, scratch) as files:
+            check_archives(info, source)
+            found = take(read_images(files, info, source), limit, seed)
+            images = keep_splits_apart(verify_images(files, found, console))
+            write_images(files, draw_validation(images, validation, seed), folder, console)
 
 
 def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed: int, console: Console) -> None:
@@ -34,7 +71,8 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
             expected = "cat.0.jpg … as from Kaggle, PetImages/Cat/0.jpg … as from Microsoft, or train/cats …"
             text = f"{printable(source)}: has no images of Dogs vs. Cats; expected {expected}"
             raise DataError(Message("data-prepare-nothing-found", text, path=source))
-        write_files(files, select_files(verify_files(files, found, console), sizes, seed), folder)
+        good = without_copies(verify_images(files, found, console))
+        write_images(files, select_files(good, sizes, seed), folder, console)
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from cnncli.catalogue.networks import NetworkInfo
 from cnncli.networks.architectures import Network
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weights.download import PublishedFile, fetch, weights_folder
+from cnncli.networks.weights.download import fetch, weights_folder
 from cnncli.networks.weights.load import load_file
+from cnncli.storage.download import PublishedFile
 
 if TYPE_CHECKING:
     import keras

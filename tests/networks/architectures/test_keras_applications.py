@@ -10,7 +10,7 @@ import pytest
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.networks.architectures.keras_applications import build, build_for_imagenet
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weights.download import PublishedFile
+from cnncli.storage.download import PublishedFile
 from tests.networks.filled import features
 
 

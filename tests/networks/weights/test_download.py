@@ -23,8 +23,9 @@ from cnncli.networks.architectures import has_local_weights
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras
-from cnncli.networks.weights import download
-from cnncli.networks.weights.download import PublishedFile, fetch, weights_folder
+from cnncli.networks.weights.download import fetch, weights_folder
+from cnncli.storage import download
+from cnncli.storage.download import PublishedFile
 from cnncli.terminal.console import Console
 from tests.networks.filled import features, filled
 
@@ -196,7 +197,7 @@ def test_server_that_falls_silent_is_given_up(server: Server, monkeypatch: pytes
 def test_download_that_is_not_hdf5_is_not_kept(server: Server) -> None:
     """A web page served with status 200, such as a hotel's login page, is not kept, even if Keras has no hash."""
     server.content = b"<html>Please log in</html>"
-    assert "not the one that Keras published" in str(_refusal(_backbone)["reason"])
+    assert "not the one that was published" in str(_refusal(_backbone)["reason"])
     assert _nothing_left()
 
 

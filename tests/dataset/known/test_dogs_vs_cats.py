@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cnncli.dataset import dogs_vs_cats
-from cnncli.dataset.dogs_vs_cats import label_files
+from cnncli.dataset.known import images as known_images
+from cnncli.dataset.known.dogs_vs_cats import label_files
 from cnncli.errors import DataError, Message
 from cnncli.recipes.data_prepare import prepare_dogs_vs_cats
 from cnncli.terminal.console import Console
@@ -224,9 +224,9 @@ def test_invalid_sources_are_refused(tmp_path: Path) -> None:
     (tmp_path / "foreign.zip").write_bytes(zipped({"a.txt": b"x"}))
     expected = {
         "none.zip": "data-path-missing",
-        "text.zip": "data-prepare-not-a-zip",
-        "cut.zip": "data-prepare-not-a-zip",
-        "inner.zip": "data-prepare-not-a-zip",
+        "text.zip": "data-prepare-not-an-archive",
+        "cut.zip": "data-prepare-not-an-archive",
+        "inner.zip": "data-prepare-not-an-archive",
         "other": "data-prepare-nothing-found",
         "foreign.zip": "data-prepare-nothing-found",
     }
@@ -264,7 +264,7 @@ def test_damaged_encrypted_and_oversized_entries_are_broken_images(
     assert broken(caplog) == [("cat.0.jpg", "image-damaged"), ("cat.50.jpg", "image-damaged")]
     caplog.clear()
     (tmp_path / "y.zip").write_bytes(zipped({"cat.50.jpg": encoded(drawn_image(60, 80)), **FLAT}))
-    monkeypatch.setattr(dogs_vs_cats, "LARGEST_FILE", largest)
+    monkeypatch.setattr(known_images, "LARGEST_FILE", largest)
     prepare(tmp_path / "y.zip", tmp_path / "out2")
     assert broken(caplog) == [("cat.50.jpg", "image-damaged")]
 

@@ -1,0 +1,1 @@
+"""Published datasets: their downloads become labeled images. Each module reads one format."""
