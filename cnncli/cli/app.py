@@ -25,6 +25,7 @@ VERBS = {
     "config": "Show, validate or describe a config.",
     "init": "Write a commented config for a folder of images or a table of labels.",
     "sweep": "Train a grid of settings and seeds, and compare the runs.",
+    "recipes": "List, show and run published recipes.",
     "compare": "Compare runs: curves, results and differing settings.",
     "runs": "List the runs with their results.",
     "cache": "Show or clear the cache.",

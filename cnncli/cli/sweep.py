@@ -71,10 +71,11 @@ def command(
     new values to a finished one. The best settings are chosen by the mean of a validation metric over the seeds, and
     only their test results are shown.
     """
+    from cnncli.dataset.source import read_config
     from cnncli.recipes.sweep import plan_sweep, sweep
     from cnncli.report.comparison import Published
 
-    cells = plan_sweep(config, settings, seeds or ())
+    cells = plan_sweep(lambda overrides: read_config(config, overrides), settings, seeds or ())
     if dry_run:
         print_plan(cells, as_json, console)
     else:

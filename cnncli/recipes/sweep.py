@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,9 +16,8 @@ from cnncli.config.modes import run_name
 from cnncli.config.reader import load_resolved
 from cnncli.config.schema import Config
 from cnncli.config.writer import differences
-from cnncli.dataset.source import read_config
 from cnncli.errors import CnncliError, ConfigError, Message, printable
-from cnncli.metrics.table import METRICS
+from cnncli.metrics.table import METRICS, VALIDATION
 from cnncli.recipes.compare import ComparedRun, Comparison, compare, split_of
 from cnncli.recipes.resume import resume, with_batch_size_of
 from cnncli.recipes.train import train
@@ -45,11 +44,13 @@ class Cell:
         return run_name(self.config)
 
 
-def plan_sweep(source: Path, settings: Sequence[str], seeds: Sequence[int] = ()) -> tuple[Cell, ...]:
+def plan_sweep(
+    read: Callable[[Sequence[str]], Config], settings: Sequence[str], seeds: Sequence[int] = ()
+) -> tuple[Cell, ...]:
     """Return the runs of a grid, the last setting varying fastest, each of them with all seeds.
 
     Args:
-        source: A config, a folder of images or a table.
+        read: Function that returns the config with overrides, `KEY=VALUE` texts.
         settings: `KEY=VALUE` texts; several values are separated by commas, e.g. `head.pooling=avg,max`.
         seeds: Seeds; none: that of the config.
 
@@ -58,14 +59,14 @@ def plan_sweep(source: Path, settings: Sequence[str], seeds: Sequence[int] = ())
     """
     axes = [_axis(text) for text in settings]
     axes += [("seed", tuple(map(str, seeds)))] if seeds else []
-    base = run_name(read_config(source, [f"{key}={values[0]}" for key, values in axes]))
+    base = run_name(read([f"{key}={values[0]}" for key, values in axes]))
     varied = [key for key, values in axes if len(values) > 1]
     cells, problems = [], dict[Message, None]()
     for values in product(*(values for _, values in axes)):
         pairs = tuple((key, value) for (key, _), value in zip(axes, values, strict=True) if key in varied)
         overrides = [f"{key}={value}" for (key, _), value in zip(axes, values, strict=True)]
         try:
-            cells.append(Cell(read_config(source, [*overrides, f"name={_cell_name(base, pairs)}"]), pairs))
+            cells.append(Cell(read([*overrides, f"name={_cell_name(base, pairs)}"]), pairs))
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
@@ -114,7 +115,7 @@ def sweep(
             folders += filter(None, [_find(cell, runs_dir)])
     if not folders:
         raise CnncliError(tuple(dict.fromkeys(problems)))
-    chosen = choose(cells, folders, metric)
+    chosen = choose(cells, folders, VALIDATION + split_of(metric)[1])
     comparison = compare(folders, path, metric, x, published, tested=chosen or None)
     return Sweep(comparison, chosen, tuple(dict.fromkeys(problems)))
 

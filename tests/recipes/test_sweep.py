@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from cnncli.cli import main
+from cnncli.config.schema import Config
 from cnncli.config.writer import dump_config
+from cnncli.dataset.source import read_config
 from cnncli.errors import ConfigError
 from cnncli.recipes.sweep import Cell, choose, plan_sweep
 from cnncli.runs.folder import run_folders
@@ -25,9 +28,14 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "tiny.yaml"
 
 
+def reader(source: Path) -> Callable[[Sequence[str]], Config]:
+    """Return the function that reads a config with overrides."""
+    return lambda overrides: read_config(source, overrides)
+
+
 def test_a_grid_has_all_combinations_and_seeds(source: Path) -> None:
     """Every combination is a run with a name of its own; single values apply to all runs but are not in names."""
-    cells = plan_sweep(source, ["head.pooling=avg,max", "training.epochs=2"], (3, 4))
+    cells = plan_sweep(reader(source), ["head.pooling=avg,max", "training.epochs=2"], (3, 4))
 
     assert [cell.name for cell in cells] == [
         "tiny-pooling-avg-seed-3",
@@ -46,7 +54,9 @@ def test_a_grid_has_all_combinations_and_seeds(source: Path) -> None:
 
 def test_commas_inside_brackets_do_not_separate_values(source: Path) -> None:
     """Lists and groups are single values, and names that cannot contain them end with a digest."""
-    cells = plan_sweep(source, ["backbone.options={filters: [4, 8]},{filters: [8, 16]}", "data.image_size=[32, 40]"])
+    cells = plan_sweep(
+        reader(source), ["backbone.options={filters: [4, 8]},{filters: [8, 16]}", "data.image_size=[32, 40]"]
+    )
 
     assert [cell.config.backbone.options for cell in cells] == [{"filters": [4, 8]}, {"filters": [8, 16]}]
     assert {cell.config.data.image_size for cell in cells} == {(32, 40)}
@@ -56,7 +66,7 @@ def test_commas_inside_brackets_do_not_separate_values(source: Path) -> None:
 def test_long_names_are_shortened_and_remain_different(source: Path) -> None:
     """Names have at most 100 characters, also for long values that differ only at their end."""
     values = [f"[{{dense: 8}}, {', '.join(['{dropout: 0.5}'] * 20)}, {{dense: {n}}}]" for n in (1, 2)]
-    names = [cell.name for cell in plan_sweep(source, [f"head.layers={','.join(values)}"])]
+    names = [cell.name for cell in plan_sweep(reader(source), [f"head.layers={','.join(values)}"])]
 
     assert max(map(len, names)) <= 100
     assert len(set(names)) == 2
@@ -65,7 +75,7 @@ def test_long_names_are_shortened_and_remain_different(source: Path) -> None:
 def test_all_problems_of_a_grid_are_reported_at_once(source: Path) -> None:
     """Wrong values of several runs are reported together, each once, before anything is trained."""
     with pytest.raises(ConfigError) as caught:
-        plan_sweep(source, ["training.epochs=1,ten,0", "head.pooling=avg,max"])
+        plan_sweep(reader(source), ["training.epochs=1,ten,0", "head.pooling=avg,max"])
 
     assert [problem.facts["received"] for problem in caught.value.problems] == ["ten", 0]
 
