@@ -46,7 +46,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy = root / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    for name in ("sample", "dogs-vs-cats"):
+    for name in ("sample", "dogs-vs-cats", "mnist", "cifar10"):
         draw_dataset(root / "data" / name, 2, 2, 2, classes=("cats", "dogs"))
     return root
 

@@ -132,7 +132,7 @@ def test_commands_within_the_text_exist(name: str) -> None:
     commands = {" ".join(words) for words in COMMANDS}
     for text in re.findall(r"`cnncli ([a-z][^`]*)`", prose):
         words = text.split()
-        assert words[0] in commands or " ".join(words[:2]) in commands, text
+        assert commands & {" ".join(words[:n]) for n in (1, 2, 3)}, text
 
 
 def test_every_line_of_the_installation_is_that_of_the_readme() -> None:

@@ -57,7 +57,7 @@ def plan_sweep(
     Raises:
         ConfigError: All problems of all configs.
     """
-    axes = [_axis(text) for text in settings]
+    axes = [read_axis(text) for text in settings]
     axes += [("seed", tuple(map(str, seeds)))] if seeds else []
     base = run_name(read([f"{key}={values[0]}" for key, values in axes]))
     varied = [key for key, values in axes if len(values) > 1]
@@ -166,7 +166,7 @@ def _find(cell: Cell, runs_dir: Path) -> RunFolder | None:
     return found.pop("finished", None) or next(reversed(found.values()), None)
 
 
-def _axis(text: str) -> tuple[str, tuple[str, ...]]:
+def read_axis(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the key and the values of `KEY=VALUE,VALUE`; commas inside brackets and quotes do not separate."""
     key, _, values = text.partition("=")
     depth, quote, parts = 0, "", [""]
