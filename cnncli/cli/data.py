@@ -129,9 +129,9 @@ def _print_tables(document: Mapping[str, Any], console: Console) -> None:
     rows = [
         (label, *(f"{n[label]:,}" if label in n else "–" for n in splits.values())) for label in document["classes"]
     ]
-    total = ("all", *(f"{sum(counts.values()):,}" for counts in splits.values()))
+    total = ("images" if document["multi_label"] else "all", *(f"{document['images'][split]:,}" for split in splits))
     console.print(document["table"] or document["path"])
-    console.table(("class", *splits), [*rows, total])
+    console.table(("label" if document["multi_label"] else "class", *splits), [*rows, total])
     spreads = {"width": document["width"], "height": document["height"], "bytes": document["size_bytes"]}
     cells = [(name, *(f"{value:,}" for value in spread.values())) for name, spread in spreads.items()]
     console.table(("", "smallest", "median", "largest"), cells)

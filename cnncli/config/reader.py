@@ -15,7 +15,7 @@ from typing import Any
 from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.rules import RULES, Draft
-from cnncli.config.schema import CacheConfig, Config
+from cnncli.config.schema import CacheConfig, Config, LabelsConfig
 from cnncli.config.suggestions import names_beside
 from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
 from cnncli.config.yaml_document import read_document
@@ -148,10 +148,12 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
         backbone["weights"] = "none"
     elif weights is not None and weights not in WEIGHTS_WORDS:
         backbone["weights"] = str(absolute(weights, tree.nearest(["backbone", "weights"]).origin.folder))
-    training = values.get("training") or {}
+    training, head = values.get("training") or {}, values.get("head") or {}
     if (data.get("splits") or {}).get("validation") == 0:
         training = {"early_stopping": None, **training, "best": {"monitor": LAST, **(training.get("best") or {})}}
-    return Config.model_validate({**values, "data": data, "backbone": backbone, "training": training})
+    if LabelsConfig.model_validate(data.get("labels") or {}).is_multi_label:
+        head = {"activation": "sigmoid", **head}
+    return Config.model_validate({**values, "data": data, "backbone": backbone, "head": head, "training": training})
 
 
 def absolute(written: str, folder: Path) -> Path:

@@ -80,6 +80,9 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
     if groups and groups.column and config.data.labels.path is None:
         key, what = "data.groups.column", "is a column, but there is no table"
         yield from draft.problem("config-without-effect", key, what, "data.labels.path as well")
+    if config.data.labels.is_multi_label and config.head.activation != "sigmoid":
+        key, what = "head.activation", "contradicts several labels per image"
+        yield from draft.problem("config-contradiction-labels", key, what, "sigmoid", needs=("data.labels",))
     if (splits := config.data.splits).validation + splits.test >= 1:
         what = f"validation and test leave no images for training: {splits.validation:g} + {splits.test:g}"
         yield from draft.problem("config-contradiction-splits", "data.splits", what, "a sum below 1")

@@ -104,7 +104,8 @@ class LabelsConfig(Settings):
     split: ColumnName | None = None
     """Column with train, validation or test; null: by its name and values, else splits are drawn."""
     separator: str | None = Field(default=None, min_length=1)
-    """Text between several labels of an image, e.g. ";": makes the data multi-label."""
+    """Text between several labels of an image, e.g. ";" in a table, or "_" in names of class folders such as red_dress:
+    makes the data multi-label."""
 
     @model_validator(mode="before")
     @classmethod
@@ -162,7 +163,8 @@ class DataConfig(Settings):
     """Number of training images to use, chosen at random in the proportions of the classes; more images contain those
     of a smaller number; null: all."""
     class_weights: Literal["none", "balanced"] = "none"
-    """`balanced` weights each class by n / (number of classes · n of the class) in the training objective."""
+    """`balanced` weights each class by n / (number of classes · n of the class) in the training objective; if
+    multi-label, the images with and without a label equally."""
     on_bad_image: Literal["error", "skip"] = "error"
     """Unreadable images: stop before training and list them, or leave them out and list them in the run."""
     allow_leakage: bool = False
@@ -294,7 +296,8 @@ class HeadConfig(Settings):
     layers: HeadLayers = ()
     """Layers between pooling and output: dense (with activation, l1, l2), dropout, batch_norm, activation."""
     activation: Literal["softmax", "sigmoid", "linear"] = "softmax"
-    """Output activation. With sigmoid, two classes share one unit (the probability of the second class)."""
+    """Output activation; for multi-label data sigmoid. With sigmoid, two classes share one unit (the probability of the
+    second class)."""
     l1: float = Field(default=0.0, ge=0.0)
     """L1 penalty on the kernel of the output layer."""
     l2: float = Field(default=0.0, ge=0.0)

@@ -50,6 +50,7 @@ def build_manifest(data: DataConfig, seed: int, console: Console | None = None) 
         classes=tuple(sorted({label for row in rows for label in row.labels})),
         skipped=dataset.bad,
         issues=tuple(issues),
+        is_multi_label=dataset.found.is_multi_label,
         similar=tuple((one, other, score) for (one, other), score in similar),
     )
 
@@ -82,7 +83,7 @@ def manifest_of_folder(
     issues += run_checks(dataset, [unreadable_images, contradicting_labels])
     _raise_errors(issues)
     rows = sorted((_row(replace(one, split="test")) for one in dataset.good), key=_order)
-    return Manifest(tuple(rows), tuple(classes), dataset.bad, tuple(issues))
+    return Manifest(tuple(rows), tuple(classes), dataset.bad, tuple(issues), is_multi_label=found.is_multi_label)
 
 
 def report_on_data(data: DataConfig, console: Console | None = None) -> tuple[dict[str, Any], tuple[Issue, ...]]:
@@ -104,8 +105,10 @@ def report_on_data(data: DataConfig, console: Console | None = None) -> tuple[di
         "table": found.table and str(found.table),
         "ok": not messages_of(issues, "error"),
         "layout": "splits" if found.has_splits else "classes",
+        "multi_label": found.is_multi_label,
         "classes": list(found.labels),
         "total": len(good),
+        "images": {split: sum(one.split == split for one in good) for split in found.classes},
         "counts": count_images(good, found.classes),
         "width": _spread([one.facts.width for one in good]),
         "height": _spread([one.facts.height for one in good]),
@@ -132,7 +135,7 @@ def _class_issues(dataset: Dataset, split: str, classes: Sequence[str], allow_mi
     if unknown := tuple(name for name in dataset.found.classes[split] if name not in classes):
         yield error("data-class-unknown", place, labels=unknown, known=tuple(classes))
     absent = tuple(sorted(set(classes) - filled))
-    if absent and not (allow_missing and filled):
+    if absent and not ((allow_missing or dataset.found.is_multi_label) and filled):
         hint = "; --allow-missing accepts this" if filled and not allow_missing else ""
         yield error("data-class-absent", place, labels=absent, hint=hint)
 

@@ -17,6 +17,7 @@ from cnncli.dataset.duplicates import across_labels, across_splits
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.labels.folders import HEIC, OUTSIDE_CLASSES, RAW, folder_names, split_named
 from cnncli.dataset.labels.table import tables_in
+from cnncli.dataset.records import UNSPLIT
 
 FEW_IMAGES = 10  # classes with fewer training images are reported
 UNEVEN_RATIO = 3.0  # ratio of class sizes, and of a class's fractions of two splits, from which they are reported
@@ -40,7 +41,7 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
     if found.has_splits and "train" not in found.folders:
         yield error("data-no-train-split", found.root, splits=tuple(found.folders))
     first, folder = next(iter(found.folders.items()))
-    if len(found.classes[first]) == 1:
+    if len(found.classes[first]) == 1 and not found.is_multi_label:
         only = found.classes[first][0]
         inside = folder_names(folder / only)
         # Archives are often unpacked into a single folder that contains the dataset.
@@ -50,10 +51,10 @@ def missing_classes(dataset: Dataset) -> Iterator[Issue]:
 
 
 def empty_classes(dataset: Dataset) -> Iterator[Issue]:
-    """Yield class folders without a readable image."""
+    """Yield classes without a readable image; with several labels per image, only those of training."""
     filled = {(one.split, label) for one in dataset.good for label in one.labels}
     for split, labels in dataset.found.classes.items():
-        for label in labels:
+        for label in labels if split in ("train", UNSPLIT) or not dataset.found.is_multi_label else ():
             if (split, label) not in filled:
                 yield error("data-empty-class", dataset.found.place(split, label), label=label)
 
@@ -69,7 +70,8 @@ def different_classes(dataset: Dataset) -> Iterator[Issue]:
         additional = tuple(name for name in received if name not in expected)
         if expected and received and (missing or additional):
             facts = {"missing": missing, "additional": additional, "renamed": _renamed(missing, additional)}
-            issue = warning if found.table and not additional else error  # a split need not have images of a rare class
+            # In a table or with several labels per image, a split need not have images of a rare class.
+            issue = warning if (found.table or found.is_multi_label) and not additional else error
             yield issue("data-classes-differ", found.place(split), other=first, **facts)
 
 
@@ -190,9 +192,10 @@ def splits_unlike_train(dataset: Dataset) -> Iterator[Issue]:
     with 1 % in a split of 100 images is absent from 2,000 training images.
     """
     (_, training), *others = dataset.counts().items()
-    n_training = sum(training.values())
+    sizes = Counter(one.split for one in dataset.assigned.images)
+    n_training = sizes["train"]
     for split, counts in others:
-        n, odd = sum(counts.values()), {}
+        n, odd = sizes[split], {}
         for label, there in training.items():
             if not n or not there:
                 continue

@@ -27,7 +27,10 @@ Counts = Mapping[str, int]
 
 
 def template_for(
-    report: Mapping[str, Any], path: str, config_name: str = "config.yaml", table: str | None = None
+    report: Mapping[str, Any],
+    path: str,
+    config_name: str = "config.yaml",
+    labels: str | Mapping[str, str] | None = None,
 ) -> str:
     """Return the text of a commented config for a dataset.
 
@@ -35,7 +38,7 @@ def template_for(
         report: Report on the images, from `report_on_data`.
         path: Path of the folder as written in the config.
         config_name: Name of the config file, used in the commands at its top.
-        table: Path of the table of labels as written in the config, if there is one.
+        labels: Value of `data.labels`, if there is a table: its path as written in the config, or a group of settings.
     """
     counts = {split: by_class for split, by_class in report["counts"].items() if by_class}
     training = counts.get("train") or next(iter(counts.values()))
@@ -43,18 +46,21 @@ def template_for(
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(report["path"]).name).strip("-._")[:80] or "images"
     few = sum(training.values()) < 1_000
     flip = "few images: worth trying true" if few else "true: flipped with a probability of 0.5"
+    activation = ("softmax", "softmax | sigmoid | linear")
+    if report["multi_label"]:
+        activation = ("sigmoid", "an image can have several labels")
     rows: list[Row] = [
         ("name", name, "name of the run"),
         ("mode", "feature-extraction", "feature-extraction | fine-tuning | from-scratch"),
         ("seed", 0, "same seed, same run"),
         ("data.path", path, "folder of images, relative to this file"),
-        *([("data.labels", table, "table with a row per image")] if table else []),
+        *([("data.labels", labels, "table with a row per image")] if labels else []),
         *_data(report, counts, training, backbone.network),
         ("backbone.name", backbone.name, "`cnncli backbones` lists all"),
         ("backbone.weights", "imagenet", "imagenet | none | a file"),
         ("head.pooling", "avg", "avg | max | flatten"),
         ("head.layers", [], "for example [{dense: 256, activation: relu}, {dropout: 0.5}]"),
-        ("head.activation", "softmax", "softmax | sigmoid | linear"),
+        ("head.activation", *activation),
         ("augmentation.horizontal_flip", False, flip),
         ("augmentation.rotation_range", 0, "degrees, for example 15"),
         ("augmentation.zoom_range", 0, "fraction, for example 0.1"),
@@ -72,19 +78,20 @@ def template_for(
 
 def _head(report: Mapping[str, Any], counts: Mapping[str, Counts], training: Counts, config_name: str) -> list[str]:
     listed = ", ".join(map(printable, [*training][:8]))
+    kind, plural = ("label", "labels") if report["multi_label"] else ("class", "classes")
     lines = [
         f"# cnncli train {printable(config_name)}",
         "#",
-        f"# {len(training)} classes: {listed}{', …' if len(training) > 8 else ''}",
+        f"# {len(training)} {plural}: {listed}{', …' if len(training) > 8 else ''}",
     ]
     for split, by_class in counts.items():
         where = "in class folders" if split == "all" else f"in {split}"
         least, most = min(by_class.values()), max(by_class.values())
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        lines.append(f"# {sum(by_class.values()):,} images {where}, {each} per class")
+        lines.append(f"# {report['images'][split]:,} images {where}, {each} per {kind}")
     if _is_uneven(training):
         smallest = min(training, key=training.__getitem__)
-        lines.append(f"# smallest class: {printable(smallest)}, {training[smallest]:,} images")
+        lines.append(f"# smallest {kind}: {printable(smallest)}, {training[smallest]:,} images")
     width, height = report["width"], report["height"]
     sizes = " · ".join(f"{width[which]} × {height[which]}" for which in ("min", "median", "max"))
     lines.append(f"# width × height in pixels, smallest · middle · largest: {sizes}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,10 +87,12 @@ def _without_small_classes(found: LabeledImages, images: list[ImageRecord], mini
     small = {label: sizes[label] for label in found.labels if sizes[label] < minimum}
     if not small:
         return images
-    if len(found.labels) - len(small) < 2:
+    if len(found.labels) - len(small) < (1 if found.is_multi_label else 2):
         found.issues.append(error("data-all-classes-left-out", found.root, minimum=minimum))
         return images
     found.issues.append(note("data-classes-left-out", found.root, minimum=minimum, n=len(small), counts=small))
     for split, names in found.classes.items():
         found.classes[split] = tuple(name for name in names if name not in small)
+    if found.is_multi_label:
+        return [replace(one, labels=tuple(label for label in one.labels if label not in small)) for one in images]
     return [one for one in images if one.label not in small]

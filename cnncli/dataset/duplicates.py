@@ -58,7 +58,7 @@ def similar(images: Sequence[ImageRecord], pools: Collection[str] = (), console:
 
 
 def inseparable(
-    digests: Sequence[str], labels: Sequence[str], alike: Iterable[Pair], groups: Sequence[str] = ()
+    digests: Sequence[str], labels: Sequence[Hashable], alike: Iterable[Pair], groups: Sequence[str] = ()
 ) -> list[list[int]]:
     """Group images that must not be divided between splits because they are identical, similar or of one group.
 

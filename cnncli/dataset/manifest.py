@@ -10,19 +10,20 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.dataset.issues import Issue
-from cnncli.dataset.records import SPLITS, ImageRecord, count_images
+from cnncli.dataset.records import LABEL_SEPARATOR, SPLITS, ImageRecord, count_images
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.images.verify import ImageFacts
 from cnncli.storage.safe_io import read_bytes
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("path", "label", "split", "digest", "size_bytes", "width", "height")  # columns of manifest.csv
+LABEL, LABELS = "label", "labels"  # names of the second column: one label, or any number
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 MOST_BYTES = 8 * 2**30  # maximum size of manifest.csv, about thirty million images
@@ -37,6 +38,7 @@ class Manifest:
         classes: Names, sorted; a class's index in the scores is its index here.
         skipped: Unreadable images that were left out, with reasons.
         issues: Warnings and notes about the dataset.
+        is_multi_label: Whether an image can have any number of labels.
         similar: Pairs of similar images in different splits, with the correlation of their brightness (0-1).
     """
 
@@ -45,6 +47,7 @@ class Manifest:
     skipped: tuple[tuple[Path, Message], ...] = ()
     issues: tuple[Issue, ...] = ()
     similar: tuple[tuple[ImageRecord, ImageRecord, float], ...] = ()
+    is_multi_label: bool = False
 
     def log_issues(self) -> None:
         """Log warnings and notes about the dataset and, at debug level, each image that was left out."""
@@ -62,14 +65,22 @@ class Manifest:
         """Return the number of images by split and class, without empty splits."""
         return count_images(self.rows, {name: self.classes for name in SPLITS if self.split(name)})
 
-    def labels(self, rows: Sequence[ImageRecord]) -> NDArray[np.int64]:
-        """Return the class index of each row: int64, shape (n,)."""
+    def labels(self, rows: Sequence[ImageRecord]) -> NDArray[Any]:
+        """Return the class index of each row, int64 (n,); if multi-label, 0 or 1 for each class, uint8 (n, classes).
+
+        The number of dimensions tells the two apart everywhere.
+        """
         index = {name: place for place, name in enumerate(self.classes)}
-        return np.array([index[row.labels[0]] for row in rows], dtype=np.int64)
+        if not self.is_multi_label:
+            return np.array([index[row.labels[0]] for row in rows], dtype=np.int64)
+        labels = np.zeros((len(rows), len(index)), np.uint8)
+        for row, one in zip(labels, rows, strict=True):
+            row[[index[label] for label in one.labels]] = 1
+        return labels
 
     def csv_text(self) -> str:
         """Return the rows as CSV with a header; path bytes that are not UTF-8 remain surrogate escapes."""
-        return _table(COLUMNS, map(_cells, self.rows))
+        return _table(columns(self.is_multi_label), (_cells(row, self.is_multi_label) for row in self.rows))
 
     def skipped_text(self) -> str:
         """Return the images that were left out as CSV with a header (path, reason, code)."""
@@ -91,13 +102,21 @@ class Manifest:
         try:
             text = read_bytes(path, MOST_BYTES).decode("utf-8", sys.getfilesystemencodeerrors())
             lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-            if tuple(next(lines, ())) != COLUMNS:
-                raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
-            rows = tuple(_row(line) for line in lines)
+            header = tuple(next(lines, ()))
+            is_multi_label = LABELS in header
+            if header != columns(is_multi_label):
+                raise ValueError(f"expected the columns {', '.join(columns(is_multi_label))}")
+            rows = tuple(_row(line, is_multi_label) for line in lines)
         except (OSError, ValueError, csv.Error) as error:
             text = f"{printable(path)}: not a valid cnncli manifest ({reason_of(error)})"
             raise DataError(Message("data-manifest-invalid", text, path=path)) from None
-        return cls(rows, tuple(sorted({label for row in rows for label in row.labels})))
+        classes = tuple(sorted({label for row in rows for label in row.labels}))
+        return cls(rows, classes, is_multi_label=is_multi_label)
+
+
+def columns(is_multi_label: bool) -> tuple[str, ...]:
+    """Return the columns of manifest.csv."""
+    return ("path", LABELS if is_multi_label else LABEL, "split", "digest", "size_bytes", "width", "height")
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -113,14 +132,15 @@ def _identity(row: ImageRecord) -> tuple[str, str, str]:
     return row.file, row.label, row.split
 
 
-def _cells(row: ImageRecord) -> tuple[str | int, ...]:
-    facts = row.facts
-    return *_identity(row), facts.digest, facts.size_bytes, facts.width, facts.height
+def _cells(row: ImageRecord, is_multi_label: bool) -> tuple[str | int, ...]:
+    facts, label = row.facts, LABEL_SEPARATOR.join(row.labels) if is_multi_label else row.label
+    return row.file, label, row.split, facts.digest, facts.size_bytes, facts.width, facts.height
 
 
-def _row(line: Sequence[str]) -> ImageRecord:
+def _row(line: Sequence[str], is_multi_label: bool) -> ImageRecord:
     path, label, split, digest, *numbers = line
     size_bytes, width, height = map(int, numbers)
     if split not in SPLITS or not _DIGEST.fullmatch(digest) or size_bytes < 0 or min(width, height) < 1:
         raise ValueError(f"invalid row: {','.join(line)[:120]}")
-    return ImageRecord(path, (label,), split, ImageFacts(digest, size_bytes, width, height))
+    labels = tuple(filter(None, label.split(LABEL_SEPARATOR))) if is_multi_label else (label,)
+    return ImageRecord(path, labels, split, ImageFacts(digest, size_bytes, width, height))

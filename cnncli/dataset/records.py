@@ -12,6 +12,7 @@ from cnncli.images.verify import ImageFacts
 
 SPLITS = ("train", "validation", "test")
 UNSPLIT = "all"  # split of images whose source does not say which split they belong to
+LABEL_SEPARATOR = ";"  # between the labels of an image in manifest.csv
 
 _NOT_VERIFIED = ImageFacts("", 0)
 
@@ -63,6 +64,7 @@ class LabeledImages:
     Attributes:
         root: Folder of the images, resolved.
         table: The table that contains the labels; None for class folders.
+        is_multi_label: Whether an image can have any number of labels.
         folders: Folder of each split; the root for `UNSPLIT` and for tables.
         classes: Class names of each split, sorted.
         records: Images, not verified, sorted by split, class and path.
@@ -73,6 +75,7 @@ class LabeledImages:
 
     root: Path
     table: Path | None = None
+    is_multi_label: bool = False
     folders: dict[str, Path] = field(default_factory=dict)
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     records: list[ImageRecord] = field(default_factory=list)
@@ -87,7 +90,7 @@ class LabeledImages:
 
     def place(self, split: str, label: str = "") -> Path:
         """Return where the labels of a split, or of one of its classes, come from: a folder, or the table."""
-        return self.table or self.folders[split] / label
+        return self.table or (self.folders[split] if self.is_multi_label else self.folders[split] / label)
 
     @property
     def labels(self) -> tuple[str, ...]:

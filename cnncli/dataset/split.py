@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.duplicates import inseparable, similar
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cnncli.config.schema import SplitFractions
 
 REST = "train"  # split of all remaining images
+UNLABELED = ("",)  # stands for the labels of an image without labels
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 def draw_splits(
     digests: Sequence[str],
-    labels: Sequence[str],
+    labels: Sequence[tuple[str, ...]],
     fractions: Mapping[str, float],
     seed: int,
     alike: Iterable[Pair] = (),
@@ -132,11 +133,13 @@ def draw_splits(
 ) -> tuple[str, ...]:
     """Draw the split of each image.
 
-    A split takes groups until its fraction is reached: with `groups`, which can be large, as closely as possible.
+    A split takes groups until its fraction of each of their labels is reached: with `groups`, which can be large, as
+    closely as possible. Images with several labels are drawn by their rarest label, the rarest of all first, as in
+    iterative stratification (Sechidis et al. 2011), so that rare labels find room in every split.
 
     Args:
         digests: SHA-256 of each image, hexadecimal.
-        labels: Class of each image.
+        labels: Labels of each image, at least one.
         fractions: 0-1 for each split except train, in the order in which splits are filled.
         seed: Seed of the draw.
         alike: Pairs of similar images, which stay together; see `inseparable`.
@@ -144,32 +147,36 @@ def draw_splits(
     """
     ranks = uniform_words(digest_words(list(digests)), "split", seed)
 
-    def order(group: Sequence[int]) -> tuple[bool, tuple[int, str]]:
-        """Sort groups by rank, and those of several classes first, while there is room in each class."""
-        first = min((int(ranks[index]), digests[index]) for index in group)
-        return len({labels[index] for index in group}) == 1, first
+    sizes = Counter(chain.from_iterable(labels))
+    is_multi_label = any(len(names) > 1 for names in labels)
 
-    room = {label: largest_remainder(n, fractions) for label, n in Counter(labels).items()}
+    def order(group: Sequence[int]) -> tuple[bool, int, tuple[int, str]]:
+        """Sort groups by rank, and those of several classes first, while there is room in each class."""
+        first, kinds = min((int(ranks[index]), digests[index]) for index in group), {labels[index] for index in group}
+        return len(kinds) == 1, min(map(sizes.__getitem__, chain(*kinds))) if is_multi_label else 0, first
+
+    room = {label: largest_remainder(n, fractions) for label, n in sizes.items()}
     chosen = [REST] * len(digests)
     most = 2 if groups else 1  # a group of up to twice the room leaves the split closer to its fraction than without it
     parts = sorted(inseparable(digests, labels, alike, groups), key=order)
     for part in parts:
-        need = Counter(labels[index] for index in part)
+        need = Counter(chain.from_iterable(labels[index] for index in part))
         split = next((name for name in fractions if all(most * room[one][name] >= n for one, n in need.items())), REST)
         for index in part:
             chosen[index] = split
-            room[labels[index]][split] -= 1
+        for label, n in need.items():
+            room[label][split] -= n
     if groups:
         _fill_splits(chosen, labels, parts, list(fractions))
     return tuple(chosen)
 
 
 def _fill_splits(
-    chosen: list[str], labels: Sequence[str], parts: Sequence[Sequence[int]], names: Iterable[str]
+    chosen: list[str], labels: Sequence[tuple[str, ...]], parts: Sequence[Sequence[int]], names: Iterable[str]
 ) -> None:
     """Move the smallest group of a class from train to each split that has no image of the class, if train has two."""
-    for name, label in product(names, sorted(set(labels))):
-        of_class = [part for part in parts if any(labels[index] == label for index in part)]
+    for name, label in product(names, sorted(set(chain.from_iterable(labels)))):
+        of_class = [part for part in parts if any(label in labels[index] for index in part)]
         in_train = [part for part in of_class if chosen[part[0]] == REST]
         if len(in_train) > 1 and all(chosen[part[0]] != name for part in of_class):
             for index in min(in_train, key=len):
@@ -180,14 +187,15 @@ def _draw(
     found: LabeledImages, images: Sequence[ImageRecord], fractions: dict[str, float], seed: int, alike: Sequence[Pair]
 ) -> tuple[tuple[str, ...], Issue]:
     """Draw the split of each image; return it with a note about the draw, or an error if classes are too small."""
-    digests, labels = [one.digest for one in images], [one.label for one in images]
+    digests, labels = [one.digest for one in images], [one.labels or UNLABELED for one in images]
     groups = [one.group for one in images if one.group]
-    names, sizes = (REST, *fractions), Counter(labels)
+    names, sizes = (REST, *fractions), Counter(chain.from_iterable(labels))
+    needed = (REST,) if found.is_multi_label else names  # a rare label need not be in every split
     drawn = draw_splits(digests, labels, fractions, seed, alike, groups)
-    if alike and _incomplete_classes(labels, drawn, names):
+    if alike and _incomplete_classes(labels, drawn, needed):
         # Similar images are divided, which is a warning.
         drawn = draw_splits(digests, labels, fractions, seed, groups=groups)
-    if small := {label: sizes[label] for label in _incomplete_classes(labels, drawn, names)}:
+    if small := {label: sizes[label] for label in _incomplete_classes(labels, drawn, needed)}:
         without_test = "do without a test split (data.splits.test=0), " if "test" in fractions else ""
         remedies = (
             f"Remedies: add images, {without_test}leave small classes out (data.min_images={max(small.values()) + 1}), "
@@ -203,7 +211,8 @@ def _draw(
     return drawn, note("data-split-drawn", found.root, missing=missing, source=source, seed=str(seed), counts=counts)
 
 
-def _incomplete_classes(labels: Sequence[str], splits: Sequence[str], names: Iterable[str]) -> list[str]:
+def _incomplete_classes(labels: Sequence[tuple[str, ...]], splits: Sequence[str], names: Iterable[str]) -> list[str]:
     """Return the classes without images in one of the splits."""
-    filled = set(zip(labels, splits, strict=True))
-    return sorted({label for label in labels for split in names if (label, split) not in filled})
+    filled = {(label, split) for several, split in zip(labels, splits, strict=True) for label in several}
+    classes = {label for label, _ in filled} - set(UNLABELED)
+    return sorted({label for label, split in product(classes, names) if (label, split) not in filled})

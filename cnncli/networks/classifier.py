@@ -62,7 +62,7 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
 
     Args:
         config: Its `data`, `backbone`, `head` and `seed` are used.
-        n_classes: Number of classes, at least 2.
+        n_classes: Number of classes, at least 2, or of labels.
         load_weights: Whether to load the backbone's weights. Otherwise, the graph is the same with random weights.
 
     Raises:
@@ -76,7 +76,7 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     pixels = keras.Input((height, width, 1 if config.data.color == "grayscale" else 3), name=PIXELS)
     prepared = preprocess(pixels, config.backbone.network.preprocessing)
     (features,) = replay(backbone, [prepared])
-    scores = build_head(features, config.head, n_classes, config.seed)
+    scores = build_head(features, config.head, n_classes, config.seed, config.data.labels.is_multi_label)
     model = keras.Model(pixels, scores, name="classifier")
     try:
         check_description(json.loads(model.to_json()))

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 LOGITS = "head_logits"
 
 
-def output_units(head: HeadConfig, n_classes: int) -> int:
+def output_units(head: HeadConfig, n_classes: int, is_multi_label: bool = False) -> int:
     """Return the number of scores: one per class, or a single score for two classes with sigmoid."""
-    return 1 if head.activation == "sigmoid" and n_classes == 2 else n_classes
+    return 1 if head.activation == "sigmoid" and n_classes == 2 and not is_multi_label else n_classes
 
 
-def build_head(features: keras.KerasTensor, head: HeadConfig, n_classes: int, seed: int) -> keras.KerasTensor:
+def build_head(
+    features: keras.KerasTensor, head: HeadConfig, n_classes: int, seed: int, is_multi_label: bool = False
+) -> keras.KerasTensor:
     """Put pooling, layers and output on top of a backbone's features.
 
     The last dense layer gives logits, and the output's activation is a separate layer, so that training computes the
@@ -30,7 +32,7 @@ def build_head(features: keras.KerasTensor, head: HeadConfig, n_classes: int, se
     x = _pool(features, head.pooling)
     for number, layer in enumerate(head.layers, start=1):
         x = _build_layer(layer, number, seed)(x)
-    logits = _dense(output_units(head, n_classes), None, head, LOGITS, seed)(x)
+    logits = _dense(output_units(head, n_classes, is_multi_label), None, head, LOGITS, seed)(x)
     if head.activation == "linear":
         return logits
     return keras.layers.Activation(head.activation, name="head_probabilities")(logits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from cnncli.config.reader import absolute, config_from_mapping, data_source
 from cnncli.dataset.build import report_on_data
@@ -30,8 +31,12 @@ def write_config(source: Path, out: Path, force: bool, console: Console) -> Path
     settings = {"data": data_source(absolute(str(source), Path.cwd()))}
     config = config_from_mapping(settings, environment={}, check_paths=False)
     report, issues = report_on_data(config.data, console)
+    if combined := [one.facts["separator"] for one in issues if one.code == "data-labels-combined"]:
+        labels = config.data.labels.model_copy(update={"separator": combined[0]})
+        report, issues = report_on_data(config.data.model_copy(update={"labels": labels}), console)
     errors, warnings, notes = (messages_of(issues, severity) for severity in ("error", "warning", "note"))
-    if len({label for counts in report["counts"].values() for label, n in counts.items() if n}) < 2:
+    least = 1 if report["multi_label"] else 2
+    if len({label for counts in report["counts"].values() for label, n in counts.items() if n}) < least:
         raise DataError(errors)
     messages = [*errors, *warnings]
     for message in messages[:MAX_LINES]:
@@ -46,7 +51,9 @@ def write_config(source: Path, out: Path, force: bool, console: Console) -> Path
         for name in ("path", "table")
         if (path := report[name])
     }
-    write_atomically(out, template_for(report, paths["path"], str(out), paths.get("table")))
+    table: Any = paths.get("table")
+    labels = {"path": table, "separator": combined[0]} if combined else table
+    write_atomically(out, template_for(report, paths["path"], str(out), labels))
     return out
 
 

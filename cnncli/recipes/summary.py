@@ -154,6 +154,6 @@ def _summarize(model: keras.Model, name: str, parameters_with_top: int | None = 
 
 
 def _count_classes(config: Config) -> int:
-    """Return the number of classes in the dataset, at least 2. No image is opened."""
-    classes = read_labels(config.data).classes.values()
-    return max(2, max((len(names) for names in classes), default=2))
+    """Return the number of classes in the dataset, at least 2, or of labels, at least 1. No image is opened."""
+    least, classes = 1 if config.data.labels.is_multi_label else 2, read_labels(config.data).classes.values()
+    return max(least, max((len(names) for names in classes), default=least))

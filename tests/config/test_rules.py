@@ -35,6 +35,11 @@ CASES = [
         0.1,
     ),
     ("data: {path: images, groups: {}}", "config-contradiction-groups 1:22 data.groups", {}),
+    (
+        'data: {path: images, labels: {separator: "_"}}\nhead: {activation: softmax}',
+        "config-contradiction-labels 2:8 head.activation",
+        "softmax",
+    ),
     ("augmentation: {cval: 3}", "config-without-effect 2:16 augmentation.cval", 3),
     ("augmentation: {views: 4}", "config-without-effect 2:16 augmentation.views", 4),
     (

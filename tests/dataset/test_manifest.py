@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnncli.dataset.manifest import COLUMNS, Manifest
+from cnncli.dataset.manifest import Manifest, columns
 from cnncli.dataset.records import ImageRecord
 from cnncli.errors import DataError
 from cnncli.images.verify import ImageFacts
@@ -87,9 +87,9 @@ def test_csv_has_a_line_for_each_image() -> None:
     [
         b"",
         b"a,b\n1,2\n",
-        ",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats\n",
-        ",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats,train,0,x,1,1\n",
-        ",".join(COLUMNS).encode() + b"\n/d/a.jpg,cats,train,0,1,1,1\n",
+        ",".join(columns(False)).encode() + b"\n/d/a.jpg,cats\n",
+        ",".join(columns(False)).encode() + b"\n/d/a.jpg,cats,train,0,x,1,1\n",
+        ",".join(columns(False)).encode() + b"\n/d/a.jpg,cats,train,0,1,1,1\n",
     ],
 )
 def test_damaged_csv_is_refused(tmp_path: Path, content: bytes) -> None:

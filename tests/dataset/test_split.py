@@ -32,7 +32,7 @@ images = st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(["cats", "dog
 
 def split(found: list[tuple[str, str]], wanted: dict[str, float], seed: int = 0) -> tuple[str, ...]:
     """Return the split of each image; images are given as (digest, label)."""
-    return draw_splits([one for one, _ in found], [label for _, label in found], wanted, seed)
+    return draw_splits([one for one, _ in found], [(label,) for _, label in found], wanted, seed)
 
 
 def test_counts_by_hand() -> None:
@@ -149,7 +149,7 @@ def test_similar_images_stay_together(
     """Groups of similar images are not divided between splits, and only train can exceed its count."""
     digests, labels = [one for one, _ in found], [label for _, label in found]
     alike = [(one, other, 1.0) for one, other in links if max(one, other) < len(found)]
-    splits = draw_splits(digests, labels, wanted, seed, alike)
+    splits = draw_splits(digests, [(label,) for label in labels], wanted, seed, alike)
     for group in inseparable(digests, labels, alike):
         assert len({splits[place] for place in group}) == 1
     counts = Counter(zip(labels, splits, strict=True))

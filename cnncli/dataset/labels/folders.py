@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cnncli.dataset.issues import Issue, error, note, warning
@@ -77,6 +78,26 @@ def read_folders(root: Path) -> LabeledImages:
         if split in splits:
             _read_split(found, split, splits[split], _subfolders(splits[split], found))
     return found
+
+
+def divide_names(found: LabeledImages, separator: str) -> None:
+    """Make the parts of a class folder's name the labels of its images, such as red and dress of red_dress."""
+    found.records = [replace(one, labels=labels_in(one.label, separator)) for one in found.records]
+    for split, names in found.classes.items():
+        found.classes[split] = tuple(sorted({label for name in names for label in labels_in(name, separator)}))
+    left_out: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for (split, name), reasons in found.left_out_of_class.items():
+        left_out[split, ", ".join(labels_in(name, separator))] += reasons
+    found.left_out_of_class = left_out
+
+
+def labels_in(text: str, separator: str) -> tuple[str, ...]:
+    """Return the labels in a text, sorted, without repetitions and surrounding spaces.
+
+    >>> labels_in("red; dress;", ";")
+    ('dress', 'red')
+    """
+    return tuple(sorted({part.strip() for part in text.split(separator)} - {""}))
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[Issue]]:

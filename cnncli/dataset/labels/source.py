@@ -1,21 +1,25 @@
-"""The label source of a config: class folders, or a table; and the groups of images."""
+"""The label source of a config: class folders, or a table; several labels per image, and groups of images."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from cnncli.dataset.issues import error, note
-from cnncli.dataset.labels.folders import read_folders
+from cnncli.dataset.issues import Issue, error, note
+from cnncli.dataset.labels.folders import divide_names, labels_in, read_folders
 from cnncli.dataset.labels.table import read_table, tables_in
-from cnncli.dataset.records import LabeledImages
+from cnncli.dataset.records import LABEL_SEPARATOR, LabeledImages
 
 if TYPE_CHECKING:
     from cnncli.config.schema import DataConfig, GroupsConfig
+
+SEPARATORS = ";|,"
+"""Usual separators of several labels in a cell."""
 
 
 def read_labels(data: DataConfig) -> LabeledImages:
@@ -26,12 +30,37 @@ def read_labels(data: DataConfig) -> LabeledImages:
     """
     if data.labels.path:
         found = read_table(data)
+        if not data.labels.is_multi_label and (separator := _separator_of(found.labels)):
+            found.issues.append(
+                note("data-labels-combined", data.labels.path, separator=separator, n=len(found.labels))
+            )
     else:
         found = read_folders(data.path)
         found.issues += [note("data-table-in-folder", path) for path in tables_in(data.path) if found.records]
+        if data.labels.separator:
+            divide_names(found, data.labels.separator)
+    if data.labels.is_multi_label:
+        found.is_multi_label = True
+        found.issues += _label_issues(found)
     if data.groups:
         _add_groups(found, data.groups)
     return found
+
+
+def _separator_of(names: Sequence[str]) -> str | None:
+    """Return what seems to separate labels in names, because their parts occur in several of them."""
+    counts = {sign: len({part for name in names for part in labels_in(name, sign)}) for sign in SEPARATORS}
+    return next((sign for sign, n in counts.items() if n < len(names)), None)
+
+
+def _label_issues(found: LabeledImages) -> Iterator[Issue]:
+    """Yield labels that a manifest cannot contain, and images without labels."""
+    place = found.table or found.root
+    if names := tuple(name for name in found.labels if LABEL_SEPARATOR in name):
+        yield error("data-label-separator", place, separator=LABEL_SEPARATOR, labels=names)
+    if n := sum(not one.labels for one in found.records):
+        issue = note if found.labels else error
+        yield issue("data-images-without-label", place, n=n, total=len(found.records))
 
 
 def _add_groups(found: LabeledImages, groups: GroupsConfig) -> None:

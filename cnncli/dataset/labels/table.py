@@ -10,13 +10,13 @@ import io
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.dataset.issues import error, note
-from cnncli.dataset.labels.folders import files_below, split_named
+from cnncli.dataset.labels.folders import files_below, labels_in, split_named
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
 from cnncli.storage.safe_io import read_bytes
@@ -301,8 +301,7 @@ def _labels(
     """Yield the labels of each row, sorted."""
     if isinstance(columns.label, str):
         for cell in table.column(columns.label):
-            parts: Iterable[str] = cell.split(settings.separator) if settings.separator else [cell]
-            yield tuple(sorted({part.strip() for part in parts} - {""}))
+            yield labels_in(cell, settings.separator) if settings.separator else tuple({cell} - {""})
         return
     cells = [table.column(name) for name in columns.label]
     for line, row in zip(table.lines, zip(*cells, strict=True), strict=True):

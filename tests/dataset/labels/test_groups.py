@@ -139,7 +139,7 @@ def test_groups_stay_together_whatever_their_sizes(images: list[tuple[int, str]]
     """A class with at least three groups of its own gets at least one image in each split."""
     digests = [f"{n:064x}" for n in range(len(images))]
     groups, labels = [f"{label}{group}" for group, label in images], [label for _, label in images]
-    splits = draw_splits(digests, labels, FRACTIONS, seed, groups=groups)
+    splits = draw_splits(digests, [(label,) for label in labels], FRACTIONS, seed, groups=groups)
     assert len(set(zip(groups, splits, strict=True))) == len(set(groups))
     for label in set(labels):
         names = {split for split, one in zip(splits, labels, strict=True) if one == label}
@@ -151,5 +151,5 @@ def test_large_groups_fill_a_split_as_closely_as_possible() -> None:
     """Five patients of 200 images each: one for validation and one for test, although 150 images would be 15 %."""
     groups = [f"p{number}" for number in range(5) for _ in range(200)]
     digests, fractions = [f"{n:064x}" for n in range(1000)], {"validation": 0.15, "test": 0.15}
-    splits = draw_splits(digests, ["x"] * 1000, fractions, 0, groups=groups)
+    splits = draw_splits(digests, [("x",)] * 1000, fractions, 0, groups=groups)
     assert Counter(splits) == {"train": 600, "validation": 200, "test": 200}
