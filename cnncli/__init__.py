@@ -125,7 +125,11 @@ def evaluate(
 
 
 def predict(
-    images: AnyImage | Iterable[AnyImage], *, run: AnyPath | None = None, top: int = 5, runs_dir: AnyPath | None = None
+    images: AnyImage | Iterable[AnyImage],
+    *,
+    run: AnyPath | None = None,
+    top: int | None = None,
+    runs_dir: AnyPath | None = None,
 ) -> list[Prediction]:
     """Predict the class probabilities of images.
 
@@ -134,7 +138,8 @@ def predict(
             or arrays: uint8 (0-255) of shape (height, width, 3), RGB, or (height, width). All are processed like files:
             EXIF orientation, transparency on white, resized as in training.
         run: As in `finetune`.
-        top: Number of classes per image, the most probable first.
+        top: Number of classes per image, the most probable first; default: 5 or, if an image can have several labels,
+            all labels whose thresholds are reached.
         runs_dir: As in `train`.
 
     Returns:

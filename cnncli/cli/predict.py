@@ -25,7 +25,12 @@ log = logging.getLogger(__name__)
 @click.command(epilog=example("cnncli predict photo.jpg holiday/ --top 1 --csv > classes.csv"))
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--run", metavar="RUN", help="Run directory or name of a run.  [default: the newest finished run]")
-@click.option("--top", type=click.IntRange(min=1), default=5, metavar="K", help="Maximum number of classes per image.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Maximum number of classes per image.  [default: 5; multi-label: all labels above their threshold]",
+)
 @json_option
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV, a line per image and class: path, rank, label, probability."
@@ -33,7 +38,13 @@ log = logging.getLogger(__name__)
 @runs_dir_option
 @console_options
 def command(
-    paths: tuple[str, ...], run: str | None, top: int, as_json: bool, as_csv: bool, runs_dir: Path, console: Console
+    paths: tuple[str, ...],
+    run: str | None,
+    top: int | None,
+    as_json: bool,
+    as_csv: bool,
+    runs_dir: Path,
+    console: Console,
 ) -> None:
     """Classify images with a run.
 
@@ -65,11 +76,13 @@ def command(
 def _print_line(prediction: Prediction) -> None:
     pairs = zip(prediction.labels, prediction.probabilities, strict=True)
     classes = "  ".join(f"{label} {percent(probability)}" for label, probability in pairs)
-    click.echo(printable(f"{prediction.path}: {classes}"))
+    click.echo(printable(f"{prediction.path}: {classes or 'no label'}"))
 
 
 def _csv_lines() -> Callable[[Prediction], None]:
     """Print the header of a CSV in long form, and return a function that prints a prediction.
+
+    An image without labels has one line with rank 0.
 
     All text is quoted, because a carriage return in a name would otherwise end the line.
     """
@@ -81,5 +94,7 @@ def _csv_lines() -> Callable[[Prediction], None]:
         pairs = zip(prediction.labels, prediction.probabilities, strict=True)
         for rank, (label, probability) in enumerate(pairs, start=1):
             table.writerow([text(prediction.path), rank, text(label), probability])
+        if not prediction.labels:
+            table.writerow([text(prediction.path), 0, "", ""])
 
     return write

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LARGEST_MATRIX = 12
 """Largest number of classes for which the confusion matrix is printed. JSON always has it."""
 
+AVERAGES = {"mean_average_precision": "mAP", "micro_f1": "micro F1", "macro_f1": "macro F1"}
+"""Headings of the averages over the labels of a multi-label classifier."""
+
 SUGGESTED_LAYERS = 4
 """Number of layers to unfreeze in the suggested command, or all if the backbone has fewer."""
 
@@ -56,6 +59,9 @@ def print_run(run: Run, as_json: bool, console: Console) -> None:
 def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
     """Print all metrics of a split."""
     _print_splits({split: metrics}, console)
+    if metrics.averages:
+        _print_labels(metrics, console)
+        return
     if metrics.top5 is not None:
         console.print(f"top-5 accuracy {percent(metrics.top5)}")
     console.table(
@@ -74,6 +80,24 @@ def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
         )
 
 
+def _print_labels(metrics: Metrics, console: Console) -> None:
+    """Print the results of each label of a multi-label classifier at its threshold."""
+    labels = [(name, one) for name, one in zip(metrics.classes, metrics.per_class, strict=True)]
+    rows = [
+        (
+            *(name, f"{one.n:,}", percent(one.precision), percent(one.recall), percent(one.f1)),
+            *(_fraction(getattr(one, value)) for value in ("average_precision", "threshold")),
+        )
+        for name, one in labels
+    ]
+    columns = ("label", "images", "precision", "recall", "F1", "average precision", "threshold")
+    console.table(columns, rows, optional=("threshold", "F1"))
+
+
+def _fraction(value: float | None) -> str:
+    return "–" if value is None else percent(value)
+
+
 def print_plan(plan: StagePlan, console: Console) -> None:
     """Print the layers that a stage would train, and where it would cut the classifier."""
     layers = zip(plan.trained_layers, plan.layer_parameters, strict=True)
@@ -86,12 +110,15 @@ def print_plan(plan: StagePlan, console: Console) -> None:
 
 def _print_splits(splits: Mapping[str, Metrics], console: Console) -> None:
     others = tuple(name for name in METRICS if name not in ("loss", "accuracy"))
+    averages = AVERAGES if any(one.averages for one in splits.values()) else {}
     rows = [
         (
             *(split, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95)),
             # Runs from before a metric was added do not have it.
             *(METRICS[name].text(one.values[name]) if name in one.values else "–" for name in others),
+            *(_fraction(one.averages.get(name)) for name in averages),
         )
         for split, one in splits.items()
     ]
-    console.table(("split", "images", "loss", "accuracy", "95 % interval", *others), rows, optional=others)
+    columns = ("split", "images", "loss", "accuracy", "95 % interval", *others, *averages.values())
+    console.table(columns, rows, optional=others)

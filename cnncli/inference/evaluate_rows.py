@@ -13,6 +13,7 @@ from cnncli.errors import DataError, ImageError
 from cnncli.features.extract import Counts, Extraction, FeatureSet, extract, fits, read_all, summarize
 from cnncli.features.store import FeatureStore
 from cnncli.inference.predictor import Predictor
+from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics, evaluate_logits
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
@@ -34,6 +35,33 @@ def evaluate_rows(
 ) -> tuple[Metrics, Counts]:
     """Return the metrics of images of a manifest, and how many features were computed and found in the cache.
 
+    For the other arguments and errors, see `compute_logits`.
+    """
+    logits, counts = compute_logits(
+        predictor, rows, store, console, network=network, in_use=in_use, may_store=may_store
+    )
+    return evaluate_manifest(predictor.spec, manifest, rows, logits), counts
+
+
+def evaluate_manifest(
+    spec: PredictorSpec, manifest: Manifest, rows: Sequence[ImageRecord], logits: NDArray[np.float32]
+) -> Metrics:
+    """Return the metrics of images of a manifest from their logits."""
+    return evaluate_logits(logits, manifest.labels(rows), manifest.classes, spec.activation, spec.thresholds)
+
+
+def compute_logits(
+    predictor: Predictor,
+    rows: Sequence[ImageRecord],
+    store: FeatureStore,
+    console: Console,
+    *,
+    network: str,
+    in_use: Sequence[FeatureSet] = (),
+    may_store: bool = True,
+) -> tuple[NDArray[np.float32], Counts]:
+    """Return the logits of images, and how many features were computed and found in the cache.
+
     If storing is not allowed, or features do not fit into the cache together with those of `in_use`, the whole network
     runs without caching. `network` is the name under which the cache lists the features.
 
@@ -46,10 +74,8 @@ def evaluate_rows(
         (stored,), counts = extract(features, store, console)
         batches = batched(range(len(rows)), ROWS)
         parts = map_ordered(lambda batch: predictor.logits(stored.rows(np.array(batch))), batches, ahead=2 * workers())
-        logits = np.concatenate(list(parts))
-    else:
-        logits, counts = _stream_logits(predictor, features, console), Counts()
-    return evaluate_logits(logits, manifest.labels(rows), manifest.classes, spec.activation), counts
+        return np.concatenate(list(parts)), counts
+    return _stream_logits(predictor, features, console), Counts()
 
 
 def _stream_logits(predictor: Predictor, features: FeatureSet, console: Console) -> NDArray[np.float32]:

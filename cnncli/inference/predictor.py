@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from cnncli.engines.engine import Array, Engine, EngineName, Precision
 from cnncli.engines.openvino import LOGITS, TAIL, TRUNK, OpenVinoEngine, convert_graph, has_bfloat16
 from cnncli.errors import EngineError, Message, RunError
-from cnncli.inference.spec import PredictorSpec
-from cnncli.metrics.classification import probabilities_of
+from cnncli.inference.spec import FILE, PredictorSpec
+from cnncli.metrics.classification import label_probabilities, probabilities_of
 from cnncli.networks.backend import gpus, standard_settings
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
-from cnncli.storage.checksums import checksummed, damage
+from cnncli.storage.checksums import checksummed, damage, update_checksum
 
 if TYPE_CHECKING:
     import keras
@@ -62,7 +62,10 @@ class Predictor:
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the class probabilities, float64 (n, classes), of pixels, uint8 (n, height, width, channels)."""
         features = self.trunk.run([pixels]) if self.trunk else [pixels]
-        return probabilities_of(self.logits(features), self.spec.activation)
+        logits = self.logits(features)
+        return (
+            label_probabilities(logits) if self.spec.is_multi_label else probabilities_of(logits, self.spec.activation)
+        )
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,12 @@ def save_predictor(folder: Path, spec: PredictorSpec, cut: Cut, trunk_graph: Pat
                 spec = replace(spec, tail_engine="keras")
         spec.save(temporary)
     return spec
+
+
+def save_thresholds(folder: Path, thresholds: tuple[float, ...]) -> None:
+    """Set the thresholds of a run's predictor in its engine folder."""
+    replace(load_spec(folder), thresholds=thresholds).save(folder)
+    update_checksum(folder / FILE)
 
 
 def _convert_tail(folder: Path, spec: PredictorSpec, cut: Cut) -> None:

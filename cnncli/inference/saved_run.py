@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message
 from cnncli.features.extract import Counts
-from cnncli.inference.evaluate_rows import evaluate_rows
-from cnncli.inference.predictor import load_predictor, save_predictor
+from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
+from cnncli.inference.predictor import load_predictor, save_predictor, save_thresholds
 from cnncli.inference.spec import PredictorSpec
-from cnncli.metrics.classification import Metrics
+from cnncli.metrics.classification import Metrics, choose_thresholds
+from cnncli.metrics.multilabel import DEFAULT_THRESHOLD
 from cnncli.networks.backend import gpus
 from cnncli.networks.classifier import Classifier, save_classifier
 from cnncli.runs.folder import RunFolder
@@ -33,7 +34,7 @@ class SavedRunEvaluation:
 
 def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext, outcome: Outcome) -> None:
     """Save a classifier as a Keras model, and as graphs for its engine."""
-    last = outcome.last
+    last, manifest = outcome.last, context.manifest
     engine = last.extraction.engine
     choice = engine.choice if engine else EngineChoice(context.choice.engine, last.precision)
     spec = PredictorSpec(
@@ -45,11 +46,12 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
         batch_norm=last.stage.batch_norm,
         pretrained=classifier.pretrained,
         activation=context.config.head.activation,
-        classes=context.manifest.classes,
+        classes=manifest.classes,
         **asdict(context.pixels),
         tail_precision=last.precision,
         gpu=bool(gpus()),
         cut=last.cut.after,
+        thresholds=(DEFAULT_THRESHOLD,) * (len(manifest.classes) if manifest.is_multi_label else 0),
     )
     save_classifier(classifier, run.model)
     shutil.rmtree(run.engine, ignore_errors=True)  # left by a process that was killed here
@@ -58,6 +60,8 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
 
 def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcome) -> SavedRunEvaluation:
     """Evaluate validation and test split from the saved files. The test images are used only here, once.
+
+    The thresholds of a multi-label classifier are chosen on the validation images, and saved.
 
     If the last stage's features were not cached, those of the test images are not cached either, because they are
     needed only once and the cache would exceed its cap.
@@ -69,9 +73,8 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
         predictor = load_predictor(run.engine, run.model)
         for split in ("validation", "test"):
             if rows := manifest.split(split):
-                metrics[split], counts = evaluate_rows(
+                logits, counts = compute_logits(
                     predictor,
-                    manifest,
                     rows,
                     context.store,
                     context.console,
@@ -79,6 +82,11 @@ def evaluate_saved_run(run: RunFolder, context: TrainingContext, outcome: Outcom
                     in_use=last.feature_sets(),
                     may_store=last.cached == "features",
                 )
+                if manifest.is_multi_label and split == "validation":
+                    thresholds = choose_thresholds(logits, manifest.labels(rows))
+                    save_thresholds(run.engine, thresholds)
+                    predictor = replace(predictor, spec=replace(predictor.spec, thresholds=thresholds))
+                metrics[split] = evaluate_manifest(predictor.spec, manifest, rows, logits)
                 # The last stage has already counted the validation images' features.
                 features = features + (Counts(counts.computed, 0) if split == "validation" else counts)
     except CnncliError as error:

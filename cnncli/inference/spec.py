@@ -41,6 +41,7 @@ class PredictorSpec:
         gpu: Whether TensorFlow saw a GPU in training. Without a GPU, such a run is not computed in bfloat16, which
             Keras would emulate; a run that was trained on a CPU is emulated as in its training.
         cut: Name of the layer where the trunk ends, for information only.
+        thresholds: Probability from which on each class is predicted, if an image can have several; else empty.
     """
 
     engine: EngineName
@@ -61,6 +62,7 @@ class PredictorSpec:
     gpu: bool = False
     cut: str | None = None
     value_range: tuple[int, int] | None = None
+    thresholds: tuple[float, ...] = ()
 
     @property
     def in_words(self) -> str:
@@ -71,7 +73,13 @@ class PredictorSpec:
     @property
     def units(self) -> int:
         """Number of scores per image: one per class, or one for two classes with sigmoid."""
-        return 1 if self.activation == "sigmoid" and len(self.classes) == 2 else len(self.classes)
+        is_binary = self.activation == "sigmoid" and len(self.classes) == 2 and not self.is_multi_label
+        return 1 if is_binary else len(self.classes)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image can have any number of classes."""
+        return bool(self.thresholds)
 
     @property
     def pixels(self) -> PixelSpec:
@@ -99,7 +107,7 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
     wrong = [name for name, kind in types.items() if name not in values or not _is(values[name], kind)]
     wrong += [name[:40] for name in facts if name not in types]
     if not wrong:
-        low, high = facts.get("value_range") or (0, 1)
+        (low, high), thresholds = facts.get("value_range") or (0, 1), facts.get("thresholds", ())
         is_valid = {
             "unfreeze": isinstance(facts["unfreeze"], str) or facts["unfreeze"] >= 0,
             "classes": 0 < len(set(facts["classes"])) == len(facts["classes"]),
@@ -108,6 +116,7 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
             "height × width": facts["height"] * facts["width"] <= MAX_PIXELS,
             "max_pixels": 0 < facts["max_pixels"] < 2**63,
             "value_range": 0 <= low < high <= 65_535,
+            "thresholds": len(thresholds) in (0, len(facts["classes"])) and all(0 <= one <= 1 for one in thresholds),
         }
         wrong = [name for name, valid in is_valid.items() if not valid]
     return f"{wrong[0]} is missing or has an invalid value" if wrong else None
@@ -121,7 +130,7 @@ def _is(value: Any, kind: Any) -> bool:
     if get_origin(kind) is UnionType:
         return any(_is(value, part) for part in parts)
     if get_origin(kind) is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             return False
         parts = parts[:1] * len(value) if parts[-1] is ... else parts
         return len(value) == len(parts) and all(map(_is, value, parts))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
 from typing import Any
 
@@ -16,16 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.errors import DataError, Message
+from cnncli.metrics.multilabel import LabelMetrics, best_threshold, evaluate_labels
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 
 TOP_K = 5
 _JSON_NAMES = {"accuracy": "top1"}
 """JSON names of metrics that have a different name in the table."""
+AVERAGES = ("mean_average_precision", "micro_f1", "macro_f1")
+"""Names of the averages over the labels of a multi-label classifier."""
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Precision, recall and F1 of a class, each 0-1, and the number of its images."""
+    """Precision, recall and F1 of a class, each 0-1, and the number of its images; see also `LabelMetrics`."""
 
     precision: float
     recall: float
@@ -42,8 +45,11 @@ class Metrics:
         top1_ci95: 95 % Wilson interval of `top1`.
         top5: Fraction of the images whose class is among the top five; None for up to five classes.
         classes: Names, in the order of the logits.
-        confusion_matrix: Rows are true classes and columns predicted classes, in the order of `classes`.
-        per_class: Results of each class, in the order of `classes`.
+        confusion_matrix: Rows are true classes and columns predicted classes, in the order of `classes`; empty if
+            multi-label.
+        per_class: Results of each class, in the order of `classes`; if multi-label, at its threshold.
+        averages: `mean_average_precision`, `micro_f1` and `macro_f1` of multi-label classifiers, else none; see
+            `MultiLabelMetrics`.
     """
 
     n: int
@@ -52,7 +58,8 @@ class Metrics:
     top5: float | None
     classes: tuple[str, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
-    per_class: tuple[ClassMetrics, ...]
+    per_class: tuple[ClassMetrics | LabelMetrics, ...]
+    averages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
@@ -61,7 +68,7 @@ class Metrics:
 
     @property
     def top1(self) -> float:
-        """Fraction of the images whose class ranks first."""
+        """Fraction of the images whose class ranks first; if multi-label, all of whose labels are right."""
         return self.values["accuracy"]
 
     @classmethod
@@ -74,24 +81,29 @@ class Metrics:
             top1_ci95=(low, high),
             top5=facts.get("top5"),
             classes=tuple(facts["classes"]),
-            confusion_matrix=tuple(tuple(row) for row in facts["confusion_matrix"]),
-            per_class=tuple(ClassMetrics(**facts["per_class"][name]) for name in facts["classes"]),
+            confusion_matrix=tuple(tuple(row) for row in facts.get("confusion_matrix", ())),
+            per_class=tuple(_results(facts["per_class"][name]) for name in facts["classes"]),
+            averages={name: facts[name] for name in AVERAGES if name in facts},
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the metrics for JSON: `top5` only if it has a value, `per_class` by name."""
+        """Return the metrics for JSON: `top5` and `confusion_matrix` only if they have values, `per_class` by name."""
         return {
             **self.summary(),
             **({} if self.top5 is None else {"top5": self.top5}),
             "classes": list(self.classes),
-            "confusion_matrix": [list(row) for row in self.confusion_matrix],
+            **({"confusion_matrix": list(map(list, self.confusion_matrix))} if self.confusion_matrix else {}),
             "per_class": {name: asdict(results) for name, results in zip(self.classes, self.per_class, strict=True)},
         }
 
     def summary(self) -> dict[str, Any]:
         """Return the key metrics, as in run.json and `train --json`."""
         values = {_JSON_NAMES.get(name, name): value for name, value in self.values.items()}
-        return {"n": self.n, **values, "top1_ci95": list(self.top1_ci95)}
+        return {"n": self.n, **values, "top1_ci95": list(self.top1_ci95), **self.averages}
+
+
+def _results(facts: Mapping[str, Any]) -> ClassMetrics | LabelMetrics:
+    return LabelMetrics(**facts) if "threshold" in facts else ClassMetrics(**facts)
 
 
 def table_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -101,15 +113,20 @@ def table_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def evaluate_logits(
-    logits: NDArray[Any], labels: NDArray[np.int64], classes: Sequence[str], activation: str
+    logits: NDArray[Any],
+    labels: NDArray[Any],
+    classes: Sequence[str],
+    activation: str,
+    thresholds: Sequence[float] = (),
 ) -> Metrics:
     """Evaluate a classifier on some images.
 
     Args:
         logits: (n, units), any float dtype; at least one image.
-        labels: (n,) indices into `classes`; a class may have no image.
+        labels: (n,) indices into `classes`, or 0 and 1, (n, classes), if multi-label; a class may have no image.
         classes: Names, in the order of the logits.
         activation: Activation of the head, see `probabilities_of`.
+        thresholds: Probability from which on each label of a multi-label classifier is predicted.
 
     Raises:
         DataError: Some logits are NaN or Inf.
@@ -118,6 +135,8 @@ def evaluate_logits(
     if n_broken:
         text = f"The scores of {n_broken:,} of {n:,} images are NaN or Inf. Train again with a lower learning rate."
         raise DataError(Message("metrics-not-finite", text, received=n_broken, n_images=n))
+    if labels.ndim == 2:
+        return _evaluate_labels(logits, labels, classes, thresholds)
     scores = ranking_scores(logits, activation)
     pairs = np.bincount(labels * len(classes) + scores.argmax(axis=1), minlength=len(classes) ** 2)
     matrix = pairs.reshape(len(classes), len(classes))
@@ -137,6 +156,35 @@ def evaluate_logits(
     )
 
 
+def _evaluate_labels(
+    logits: NDArray[Any], labels: NDArray[np.uint8], classes: Sequence[str], thresholds: Sequence[float]
+) -> Metrics:
+    """Evaluate a multi-label classifier."""
+    n, found = len(labels), evaluate_labels(label_probabilities(logits), labels, thresholds)
+    loss = float(plain_losses(logits, labels, "sigmoid").mean())
+    return Metrics(
+        n=n,
+        values={"loss": loss, "accuracy": found.n_exact / n},
+        top1_ci95=wilson_interval(found.n_exact, n),
+        top5=None,
+        classes=tuple(classes),
+        confusion_matrix=(),
+        per_class=found.per_label,
+        averages={name: getattr(found, name) for name in AVERAGES},
+    )
+
+
+def choose_thresholds(logits: NDArray[Any], labels: NDArray[np.uint8]) -> tuple[float, ...]:
+    """Return the threshold of each label with the highest F1; see `best_threshold`."""
+    columns = zip(label_probabilities(logits).T, labels.T > 0, strict=True)
+    return tuple(best_threshold(scores, positive) for scores, positive in columns)
+
+
+def label_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the independent probability of each label, float64 (n, labels), for logits of that shape."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits.astype(np.float64))))
+
+
 def probabilities_of(logits: NDArray[Any], activation: str) -> NDArray[np.float64]:
     """Return the class probabilities of logits.
 
@@ -152,7 +200,7 @@ def probabilities_of(logits: NDArray[Any], activation: str) -> NDArray[np.float6
     z = logits.astype(np.float64)
     if activation != "sigmoid":
         return np.asarray(np.exp(z - np.logaddexp.reduce(z, axis=1, keepdims=True)))
-    positive = np.exp(-np.logaddexp(0.0, -z))
+    positive = label_probabilities(z)
     if z.shape[1] > 1:
         return np.asarray(positive)
     return np.concatenate([np.exp(-np.logaddexp(0.0, z)), positive], axis=1)
@@ -164,7 +212,14 @@ def ranking_scores(logits: NDArray[Any], activation: str) -> NDArray[np.float64]
     return np.concatenate([-z, z], axis=1) if activation == "sigmoid" and z.shape[1] == 1 else z
 
 
-def plain_losses(logits: NDArray[Any], labels: NDArray[np.int64], activation: str) -> NDArray[np.float64]:
+def count_correct(logits: NDArray[Any], labels: NDArray[Any], activation: str) -> int:
+    """Return the number of images whose class ranks first, or all of whose labels are right at a probability of 0.5."""
+    if labels.ndim == 2:
+        return int(((logits > 0) == (labels > 0)).all(axis=1).sum())
+    return int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
+
+
+def plain_losses(logits: NDArray[Any], labels: NDArray[Any], activation: str) -> NDArray[np.float64]:
     """Return the exact cross-entropy (n,) of each image in nats, without smoothing, class weights or penalties.
 
     For `sigmoid`, it is the binary cross-entropy, averaged over the units as Keras does.
@@ -172,7 +227,10 @@ def plain_losses(logits: NDArray[Any], labels: NDArray[np.int64], activation: st
     z = logits.astype(np.float64)
     if activation != "sigmoid":
         return np.asarray(np.logaddexp.reduce(z, axis=1) - z[np.arange(len(z)), labels])
-    target = labels[:, None] if z.shape[1] == 1 else np.arange(z.shape[1])[None] == labels[:, None]
+    if labels.ndim == 2:
+        target = labels
+    else:
+        target = labels[:, None] if z.shape[1] == 1 else np.arange(z.shape[1])[None] == labels[:, None]
     return np.asarray(np.mean(np.logaddexp(0.0, z) - z * target, axis=1))
 
 

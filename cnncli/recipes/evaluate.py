@@ -16,7 +16,7 @@ from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
-from cnncli.errors import ConfigError, Message, MinimumMissedError, RunError, printable
+from cnncli.errors import ConfigError, DataError, Message, MinimumMissedError, RunError, printable
 from cnncli.features.store import FeatureStore
 from cnncli.inference.evaluate_rows import evaluate_rows
 from cnncli.inference.predictor import load_predictor
@@ -80,7 +80,7 @@ def evaluate(
     config, predictor = load_resolved(run.config), load_predictor(run.engine, run.model)
     if data is None:
         manifest = Manifest.from_csv(run.manifest)
-        if manifest.classes != predictor.spec.classes:
+        if (manifest.classes, manifest.is_multi_label) != (predictor.spec.classes, predictor.spec.is_multi_label):
             raise damaged(run.manifest, "has other classes than the run's engine")
         split = split or ("test" if manifest.split("test") else "validation")
         rows = _rows(manifest, split, run)
@@ -105,6 +105,9 @@ def _other_data(data: DataConfig, path: Path, max_pixels: int) -> DataConfig:
     labels = LabelsConfig(separator=data.labels.separator)
     if is_table(path):
         labels, path = data.labels.model_copy(update={"path": path}), path.parent
+    elif data.labels.is_multi_label and not labels.is_multi_label:
+        text = f"{printable(path)}: the run's labels are columns of a table; expected a table with these columns."
+        raise DataError(Message("data-table-needed", text, path=path, expected=data.labels.label))
     return data.model_copy(update={"path": path, "labels": labels, "max_pixels": max_pixels})
 
 

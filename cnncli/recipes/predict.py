@@ -32,6 +32,9 @@ BLOCK_BYTES = 1 << 20
 MAX_STREAM_BYTES = 840_000_000
 """Maximum size of standard input, which is kept in memory: the largest image with four 8-bit channels, uncompressed."""
 
+DEFAULT_TOP = 5
+"""Default number of classes per image, except for multi-label classifiers."""
+
 IMAGES_AT_A_TIME = 16
 """Number of images that a thread decodes and classifies together; at least one request of the engine."""
 
@@ -46,6 +49,8 @@ NamedSource = tuple[str, ImageSource | ImageError]
 class Prediction:
     """Classes of an image with their probabilities (0-1), the most probable first.
 
+    If the classifier is multi-label, these are by default the labels whose thresholds the probabilities reach.
+
     An image that was not given as a path is named `images[N]`.
     """
 
@@ -59,9 +64,13 @@ class Prediction:
         return {"path": self.path, "predictions": [{"label": label, "probability": p} for label, p in pairs]}
 
 
+Result = Prediction | ImageError
+"""What is yielded for an image."""
+
+
 def predict(
-    run: RunFolder, images: Sequence[str | ImageSource], top: int = 5, console: Console | None = None
-) -> Iterator[Prediction | ImageError]:
+    run: RunFolder, images: Sequence[str | ImageSource], top: int | None = None, console: Console | None = None
+) -> Iterator[Result]:
     """Predict images one after another, in the order given; for the arguments, see `cnncli.predict`.
 
     The path `-` stands for an image on standard input. The console shows progress if there are many images.
@@ -74,7 +83,7 @@ def predict(
         ConfigError: `top` is below 1, or a path is empty.
         RunError: The run is unfinished or damaged.
     """
-    if top < 1:
+    if top is not None and top < 1:
         raise _invalid("top", top, "a number of classes of at least 1")
     require_finished(run)
     sources = list(_expand(images))
@@ -83,8 +92,8 @@ def predict(
 
 
 def _predictions(
-    sources: Sequence[NamedSource], predictor: Predictor, top: int, console: Console | None
-) -> Iterator[Prediction | ImageError]:
+    sources: Sequence[NamedSource], predictor: Predictor, top: int | None, console: Console | None
+) -> Iterator[Result]:
     """Predict in threads, each of which decodes a few images and runs the classifier on them."""
     loaded = ((name, _load_lazy_image(name, source)) for name, source in sources)
     tasks = batched(loaded, max(IMAGES_AT_A_TIME, predictor.tail.batch))
@@ -109,7 +118,9 @@ def _load_lazy_image(name: str, source: ImageSource | ImageError) -> ImageSource
         return error
 
 
-def _predict_some(sources: Sequence[NamedSource], predictor: Predictor, top: int) -> list[Prediction | ImageError]:
+def _predict_some(
+    sources: Sequence[NamedSource], predictor: Predictor, top: int | None
+) -> list[Prediction | ImageError]:
     decoded = [_decode(name, source, predictor.spec.pixels) for name, source in sources]
     pixels = [found for found in decoded if not isinstance(found, ImageError)]
     scores = iter(predictor.probabilities(np.stack(pixels)) if pixels else ())
@@ -119,9 +130,13 @@ def _predict_some(sources: Sequence[NamedSource], predictor: Predictor, top: int
     ]
 
 
-def _prediction(name: str, probabilities: NDArray[np.float64], predictor: Predictor, top: int) -> Prediction:
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return Prediction(name, tuple(predictor.spec.classes[n] for n in order), tuple(probabilities[order].tolist()))
+def _prediction(name: str, probabilities: NDArray[np.float64], predictor: Predictor, top: int | None) -> Prediction:
+    spec, order = predictor.spec, np.argsort(-probabilities, kind="stable")
+    if top is None and spec.is_multi_label:
+        order = order[(probabilities >= np.array(spec.thresholds))[order]]
+    else:
+        order = order[: top or DEFAULT_TOP]
+    return Prediction(name, tuple(spec.classes[n] for n in order), tuple(probabilities[order].tolist()))
 
 
 def _decode(name: str, source: ImageSource | ImageError, spec: PixelSpec) -> NDArray[np.uint8] | ImageError:

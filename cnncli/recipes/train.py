@@ -159,9 +159,9 @@ def train_run(
 def index_images(config: Config, console: Console) -> Manifest:
     """Build the manifest of a config's data, and report its splits and issues."""
     manifest = build_manifest(config.data, config.seed, console)
-    counts = {split: sum(labels.values()) for split, labels in manifest.counts().items()}
-    sizes = ", ".join(f"{split} {n:,}" for split, n in counts.items())
-    console.phase("images", f"{len(manifest.classes)} classes · {sizes}")
+    sizes = ", ".join(f"{split} {len(manifest.split(split)):,}" for split in manifest.counts())
+    kind = "labels" if manifest.is_multi_label else "classes"
+    console.phase("images", f"{len(manifest.classes)} {kind} · {sizes}")
     manifest.log_issues()
     return manifest
 

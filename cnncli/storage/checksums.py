@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cnncli.errors import printable
-from cnncli.storage.atomic import naming, sync_file, sync_folder
+from cnncli.storage.atomic import naming, sync_file, sync_folder, write_atomically
 from cnncli.storage.safe_io import read_json
 
 CHECKSUMS = "sha256.json"
@@ -45,6 +45,16 @@ def checksummed(folder: Path) -> Iterator[Path]:
             sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def update_checksum(path: Path) -> None:
+    """Update the checksum of a file in a checksummed folder whose content was replaced.
+
+    Until this returns, the folder counts as damaged.
+    """
+    checksums = read_json(path.with_name(CHECKSUMS))
+    text = json.dumps({**checksums, path.name: _checksum(path)}, indent=1) + "\n"
+    write_atomically(path.with_name(CHECKSUMS), text)
 
 
 def damage(folder: Path) -> str | None:

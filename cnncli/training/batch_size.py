@@ -11,8 +11,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnncli.config.modes import stages_of
 from cnncli.config.schema import Config
@@ -89,12 +91,13 @@ def _try_sizes(config: Config, n_classes: int, sizes: Sequence[int]) -> tuple[in
 def main() -> None:
     """Read the config on stdin, and print the sizes that fit."""
     question = json.load(sys.stdin)
-    config = Config.model_validate(question["config"])
+    config, n_classes = Config.model_validate(question["config"]), question["n_classes"]
+    labels = np.zeros((1, n_classes), np.uint8) if config.data.labels.is_multi_label else np.zeros(1, np.int64)
     with nullcontext() if gpus() else bounded(MEMORY_FRACTION, swap=False):  # on a GPU, its own memory counts
-        steps = _steps(config, question["n_classes"])
+        steps = _steps(config, n_classes)
         for size in question["sizes"]:
             print(json.dumps({"size": size, "fits": False}), flush=True)  # the next line may end the process
-            if all(_fits(step, size) for step in steps):
+            if all(_fits(step, size, labels) for step in steps):
                 print(json.dumps({"size": size, "fits": True}), flush=True)
                 break
 
@@ -103,7 +106,7 @@ def _steps(config: Config, n_classes: int) -> list[TrainStep]:
     """Return the training step of each stage."""
     backbone = config.backbone.model_copy(update={"weights": "none"})  # the same size as any image
     classifier = build_classifier(config.model_copy(update={"backbone": backbone}), n_classes)
-    objective = Objective(config.head.activation, n_classes)
+    objective = Objective.from_config(config, n_classes)
     convolutional = choose_engine(config.engine, config.precision).precision
     steps = []
     for stage in stages_of(config):
@@ -113,11 +116,11 @@ def _steps(config: Config, n_classes: int) -> list[TrainStep]:
     return steps
 
 
-def _fits(step: TrainStep, size: int) -> bool:
-    """Return whether there is enough memory for a step with this batch size."""
+def _fits(step: TrainStep, size: int, labels: NDArray[Any]) -> bool:
+    """Return whether there is enough memory for a step with this batch size; `labels` are those of one image."""
     try:
         inputs = [np.zeros((size, *tensor.shape[1:]), np.float32) for tensor in step.tail.inputs]
-        step.train_epoch([(inputs, np.zeros(size, np.int64))], iter([1.0]), "trying")
+        step.train_epoch([(inputs, labels.repeat(size, axis=0))], iter([1.0]), "trying")
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,18 @@ from cnncli.features.extract import DecodedImages, Extraction
 from cnncli.features.open_key import StoredFeatures
 from cnncli.runtime.threads import batched, map_ordered, workers
 
-Batch = tuple[list[Array], NDArray[np.int64]]
-"""The tail's inputs, one array (n, …) each, and the class indices (n,)."""
+Batch = tuple[list[Array], NDArray[Any]]
+"""The tail's inputs, one array (n, …) each, and the labels (n,) or (n, classes); see `Manifest.labels`."""
 Views = int | Literal["fresh"]
 """Number of views of each training image, or a new one in every epoch."""
 
 
 @dataclass(frozen=True)
 class BatchSource(ABC):
-    """Provides the batches of the images of a split, given their digests and class indices and the run's seed."""
+    """Provides the batches of the images of a split, given their digests and labels and the run's seed."""
 
     digests: Sequence[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     seed: int
 
     def epoch(self, stage: str, epoch: int, batch_size: int, done: int = 0) -> Iterator[Batch]:

@@ -27,7 +27,7 @@ from cnncli.training.objective import Measures, Objective
 
 
 class MixedLabels(NamedTuple):
-    """Class indices (n,) of a batch and of the partners, and the proportion 0-1 of each image's own label."""
+    """Labels of a batch and of the partners, and the proportion 0-1 of each image's own label."""
 
     own: Any
     partners: Any

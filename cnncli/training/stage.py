@@ -59,7 +59,7 @@ class StageRun:
         self._mixing = Mixing.from_config(config.augmentation, config.seed)
         kind, n_classes = MixedObjective if self._mixing else Objective, len(self._context.manifest.classes)
         weights = balanced_weights(self._train.labels, n_classes) if config.data.class_weights == "balanced" else None
-        objective = kind(config.head.activation, n_classes, config.training.label_smoothing, weights)
+        objective = kind.from_config(config, n_classes, weights)
         self._step = TrainStep(setup.cut.tail, build_optimizer(self._stage.optimizer), objective, setup.precision)
         self._best_weights: list[Array] = []
         self._stop = Stop()

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from cnncli.engines.engine import Array, Precision
 from cnncli.errors import Message, NonFiniteError
-from cnncli.metrics.classification import plain_losses, ranking_scores
+from cnncli.metrics.classification import count_correct, plain_losses, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 from cnncli.networks.head import LOGITS
 from cnncli.networks.mixed_precision import hand_weights_over, mixed_bfloat16
@@ -51,7 +51,7 @@ class EpochTotals:
     logits: NotInDocument = field(default_factory=list)
     labels: NotInDocument = field(default_factory=list)
 
-    def add(self, loss: float, n_correct: float, logits: Array, labels: NDArray[np.int64] | MixedLabels) -> None:
+    def add(self, loss: float, n_correct: float, logits: Array, labels: NDArray[Any] | MixedLabels) -> None:
         """Add a step."""
         self.steps += 1
         self.loss += loss
@@ -141,8 +141,7 @@ class TrainStep:
             if not np.isfinite(logits).all():
                 raise _not_finite(f"{where}, validation", "class scores became NaN or Inf")
             loss = float(plain_losses(logits, labels, activation).sum())
-            n_correct = int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
-            totals.add(loss, n_correct, logits, labels)
+            totals.add(loss, count_correct(logits, labels, activation), logits, labels)
             after_batch()
         return totals.metrics(activation)
 

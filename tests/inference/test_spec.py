@@ -31,10 +31,11 @@ GOOD: dict[str, Any] = {
     "gpu": False,
     "cut": "block5_pool",
     "value_range": [0, 4095],
+    "thresholds": [0.5, 0.25],
 }
 
 
-OPTIONAL = ("tail_precision", "gpu", "cut", "value_range")
+OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "thresholds")
 """Entries that files of earlier versions lack."""
 
 
@@ -55,7 +56,7 @@ def test_a_missing_entry_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [3.5, -1, math.nan, [], {}, [{}], "", 10**30, ["a", "a"], b"x", 0])
-@pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze", "cut"}))
+@pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze", "cut", "thresholds"}))
 def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
     """A spec with an entry of the wrong type or size is reported as damaged, and the problem names the entry."""
     problem = find_problem({**GOOD, name: value})
@@ -101,9 +102,18 @@ def test_a_file_that_cannot_be_used_is_rejected(text: str, code: str, tmp_path: 
     assert (caught.value.codes, caught.value.facts["path"]) == ((code,), tmp_path / "scoring.json")
 
 
+@pytest.mark.parametrize("value", [0.5, [0.5], [0.5, 1.5], [0.5, -0.1], [0.5, math.nan], [0.5, "1"], [0.5, None]])
+def test_invalid_thresholds_are_named(value: Any) -> None:
+    """There is one for each class, 0-1, or none."""
+    problem = find_problem({**GOOD, "thresholds": value})
+    assert problem is not None
+    assert "thresholds" in problem
+    assert find_problem({**GOOD, "thresholds": []}) is None
+
+
 def test_a_spec_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     """Saving and loading a spec gives an equal spec."""
-    spec = PredictorSpec(**{**GOOD, "classes": ("a", "b"), "value_range": (0, 4095)})
+    spec = PredictorSpec(**{**GOOD, "classes": ("a", "b"), "value_range": (0, 4095), "thresholds": (0.5, 0.25)})
     spec.save(tmp_path)
 
     assert PredictorSpec.load(tmp_path) == spec

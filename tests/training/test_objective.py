@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cnncli.metrics.classification import count_correct, plain_losses
+from cnncli.training.mixing import MixedLabels, MixedObjective
 from cnncli.training.objective import Objective, balanced_weights
 
 RNG = np.random.default_rng(0)
@@ -57,3 +59,47 @@ def test_balanced_weights_equal_scikit_learns() -> None:
     assert balanced_weights(labels, 3) == pytest.approx(
         tuple(compute_class_weight("balanced", classes=np.arange(3), y=labels))
     )
+
+
+def test_several_labels_per_image_are_independent_problems() -> None:
+    """Loss, smoothing and exact matches equal Keras's, also with a single label."""
+    import keras
+
+    for classes in (1, 4):
+        logits = RNG.normal(size=(8, classes)).astype(np.float32)
+        labels = RNG.integers(0, 2, (8, classes)).astype(np.uint8)
+        found = Objective("sigmoid", classes, 0.2, is_multi_label=True).measure(logits, labels)
+        smoothed = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2)(labels, logits)
+        plain = keras.losses.binary_crossentropy(labels.astype(np.float32), logits, from_logits=True)
+        assert float(found.objective) == pytest.approx(float(smoothed), rel=1e-5)
+        np.testing.assert_allclose(found.plain_losses, plain, rtol=1e-5)
+        np.testing.assert_allclose(found.plain_losses, plain_losses(logits, labels, "sigmoid"), rtol=1e-5)
+        assert int(found.n_correct) == count_correct(logits, labels, "sigmoid")
+        assert int(found.n_correct) == sum(map(np.array_equal, logits > 0, labels > 0))
+
+
+def test_balanced_labels_weigh_images_with_and_without_each_label_equally() -> None:
+    """Each label is a problem of two classes, with scikit-learn's weights, and the loss is the mean of theirs."""
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    logits, labels = RNG.normal(size=(9, 3)).astype(np.float32), np.eye(3, dtype=np.uint8)[[0, 0, 0, 0, 0, 0, 1, 1, 2]]
+    weights = np.stack([compute_sample_weight("balanced", labels[:, k]) for k in range(3)], axis=1)
+    losses = np.logaddexp(0, logits) - logits * labels
+    objective = Objective("sigmoid", 3, 0.0, balanced_weights(labels, 3), is_multi_label=True)
+    assert float(objective.measure(logits, labels).objective) == pytest.approx(
+        float((weights * losses).mean()), rel=1e-5
+    )
+
+
+def test_mixed_labels_are_mixed_targets() -> None:
+    """With several labels per image, too, the loss of a mixed image is that of the mixed label."""
+    import keras
+
+    logits = RNG.normal(size=(6, 3)).astype(np.float32)
+    own, partners = (RNG.integers(0, 2, (6, 3)).astype(np.uint8) for _ in range(2))
+    mixed = (0.25 * own + 0.75 * partners).astype(np.float32)
+    found = MixedObjective("sigmoid", 3, is_multi_label=True).measure(
+        logits, MixedLabels(own, partners, np.float32(0.25))
+    )
+    expected = keras.losses.BinaryCrossentropy(from_logits=True)(mixed, logits)
+    assert float(found.objective) == pytest.approx(float(expected), rel=1e-5)
