@@ -25,7 +25,8 @@ def spread(smallest: int, median: int, largest: int) -> dict[str, int]:
 def report(**changes: Any) -> dict[str, Any]:
     """Return a report on a folder of photographs, with some facts replaced."""
     facts = {"path": "pets", "counts": COUNTS, "modes": {"RGB": 208}, "unreadable": [], "duplicates_across": []}
-    return {**facts, "width": spread(59, 447, 500), "height": spread(33, 374, 500), **changes}
+    found = {**facts, "width": spread(59, 447, 500), "height": spread(33, 374, 500), "multi_label": False, **changes}
+    return {**found, "images": {split: sum(counts.values()) for split, counts in found["counts"].items()}}
 
 
 def loaded(text: str, folder: Path) -> Config:
