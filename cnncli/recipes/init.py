@@ -32,8 +32,8 @@ def write_config(source: Path, out: Path, force: bool, console: Console) -> Path
     config = config_from_mapping(settings, environment={}, check_paths=False)
     report, issues = report_on_data(config.data, console)
     if combined := [one.facts["separator"] for one in issues if one.code == "data-labels-combined"]:
-        labels = config.data.labels.model_copy(update={"separator": combined[0]})
-        report, issues = report_on_data(config.data.model_copy(update={"labels": labels}), console)
+        divided = config.data.labels.model_copy(update={"separator": combined[0]})
+        report, issues = report_on_data(config.data.model_copy(update={"labels": divided}), console)
     errors, warnings, notes = (messages_of(issues, severity) for severity in ("error", "warning", "note"))
     least = 1 if report["multi_label"] else 2
     if len({label for counts in report["counts"].values() for label, n in counts.items() if n}) < least:

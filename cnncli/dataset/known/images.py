@@ -149,7 +149,7 @@ def draw_validation(images: Sequence[tuple[KnownImage, str]], amount: float, see
     if not amount:
         return [one for one, _ in images]
     fraction = amount if amount < 1 else amount / len(train)
-    digests, labels = [digest for _, digest in train], [one.label for one, _ in train]
+    digests, labels = [digest for _, digest in train], [(one.label,) for one, _ in train]
     drawn = draw_splits(digests, labels, {"validation": fraction}, seed)
     rest = [one for one, _ in images if one.split != "train"]
     return [*(replace(one, split=split) for (one, _), split in zip(train, drawn, strict=True)), *rest]

@@ -50,7 +50,7 @@ def read_labels(data: DataConfig) -> LabeledImages:
 def _separator_of(names: Sequence[str]) -> str | None:
     """Return what seems to separate labels in names, because their parts occur in several of them."""
     counts = {sign: len({part for name in names for part in labels_in(name, sign)}) for sign in SEPARATORS}
-    return next((sign for sign, n in counts.items() if n < len(names)), None)
+    return next((sign for sign, n in counts.items() if n <= len(names) and any(sign in name for name in names)), None)
 
 
 def _label_issues(found: LabeledImages) -> Iterator[Issue]:
