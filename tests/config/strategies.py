@@ -200,6 +200,8 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     data["image_size"] = draw(st.none() | size | st.lists(size, min_size=2, max_size=2))
     data["splits"] = {"validation": draw(st.floats(0.01, 0.5)), "test": draw(st.floats(0, 0.49))}
     head = draw(group(HeadConfig, "pooling", "activation", "l1", "l2"))
+    if LabelsConfig.model_validate(data["labels"] or {}).is_multi_label:
+        head.pop("activation", None)  # only sigmoid is allowed
     optional = {"name": NAMES, **{name: values(Config.model_fields[name]) for name in ("seed", "engine", "precision")}}
     return {
         **draw(st.fixed_dictionaries({}, optional=optional)),
