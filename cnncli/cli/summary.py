@@ -34,20 +34,21 @@ FORMULAS = {
 
 @click.command(epilog=example("cnncli summary ResNet50 VGG16"))
 @click.argument("words", metavar="CONFIG|NETWORK... [KEY=VALUE]...", nargs=-1, required=True)
+@click.option("--top", is_flag=True, help="Keep the published top of networks, usually of 1,000 classes.")
 @click.option("--wide", is_flag=True, help="Print all columns, and the layers of each network if there are several.")
 @click.option("--why", is_flag=True, help="Print the formula of each number.")
 @json_option
 @console_options
-def command(words: tuple[str, ...], wide: bool, why: bool, as_json: bool, console: Console) -> None:
+def command(words: tuple[str, ...], top: bool, wide: bool, why: bool, as_json: bool, console: Console) -> None:
     """Print or compare the layers of configs and networks.
 
-    A config stands for its classifier, and a network for its backbone without top. For a config, the last column shows
+    A config stands for its classifier, and a network for its backbone, without top. For a config, the last column shows
     which layers the last stage trains. The names of layers can be used in training.unfreeze and backbone.output_layer.
     Settings change the config or network before them, e.g. data.image_size=160 or backbone.output_layer=NAME.
     """
     from cnncli.recipes.summary import compare, summarize
 
-    summaries = [summarize(source, overrides) for source, overrides in _sources(words)]
+    summaries = [summarize(source, overrides, top=top) for source, overrides in _sources(words)]
     if as_json:
         print_json(summaries[0] if len(summaries) == 1 else compare(summaries))
         return
@@ -156,7 +157,7 @@ def _print_totals(summary: Summary, console: Console) -> None:
         f"frozen {summary.frozen_parameters:,}; without biases {summary.parameters_without_biases:,}"
     )
     if summary.parameters_with_top is not None:
-        console.print(f"with the published top of 1,000 classes: {summary.parameters_with_top:,} parameters")
+        console.print(f"with the published top of 1,000 classes: {summary.parameters_with_top:,} parameters (--top)")
     console.print(f"multiply-adds {summary.multiply_adds:,}, with pooling {summary.multiply_adds_with_pooling:,}")
     console.print(
         f"memory of convolutions and dense layers {kilobytes(summary.memory_kb)} KB, with pooling "

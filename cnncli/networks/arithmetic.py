@@ -60,8 +60,7 @@ class LayerNumbers:
         kind: See `Kind`.
         kernel, stride, padding, dilation: Window by (height, width), or None; padding has (before, after) for each.
         groups: Groups of channels of a convolution, or None. A depthwise convolution has one per input channel.
-        receptive_field: Height and width of the pixels of the image that can influence an output; for merged branches,
-            of the largest.
+        receptive_field: Height and width of the pixels of the image that can influence an output by any of its paths.
         memory_kb: Memory of the outputs.
         biases: Number of parameters that are biases.
         multiply_adds: Number of multiply-adds for one image.
@@ -91,8 +90,9 @@ class LayerNumbers:
 
 @dataclass(frozen=True)
 class _Field:
-    """Receptive field of the values of a tensor, the pixels between neighbors, and the size of the map."""
+    """Receptive field of the first value of a tensor, pixels between neighbors, and size of the map, by axis."""
 
+    start: Pair
     size: Pair
     jump: Pair
     grid: Pair
@@ -100,7 +100,7 @@ class _Field:
     def of_all(self) -> _Field:
         """Return the field of an output that depends on all values."""
         height, width = (size + (n - 1) * jump for size, n, jump in zip(self.size, self.grid, self.jump, strict=True))
-        return _Field((height, width), (0, 0), (1, 1))
+        return _Field(self.start, (height, width), (0, 0), (1, 1))
 
 
 @dataclass
@@ -156,7 +156,7 @@ def _count(node: Any, position: int, graph: _Graph) -> LayerNumbers:
     }
     graph.producers.update({id(tensor): position for tensor in outputs})
     graph.fields.update({id(tensor): reach for tensor in outputs})
-    if type(operation).__name__ == "ZeroPadding2D":
+    if type(operation).__name__ == "ZeroPadding2D" and operation.data_format == "channels_last":
         graph.padded.update({id(tensor): (input_shape, _sum(zeros, operation.padding)) for tensor in outputs})
     return LayerNumbers(
         name=operation.name,
@@ -189,7 +189,7 @@ def _size(weights: Iterable[Any]) -> int:
 
 def _window(operation: Any, shape: Shape, zeros: tuple[Pair, Pair]) -> Window | None:
     """Return the window of a convolution or pooling of maps, with the zeros of padding layers before it."""
-    if len(shape) != 3:
+    if len(shape) != 3 or getattr(operation, "data_format", None) == "channels_first":  # LRN pools over channels
         return None
     if type(operation).__name__.startswith("Global") and type(operation).__name__.endswith("Pooling2D"):
         return Window((shape[0], shape[1]), (1, 1), ((0, 0), (0, 0)), (1, 1))
@@ -226,26 +226,38 @@ def _sum(first: tuple[Pair, Pair], second: Any) -> tuple[Pair, Pair]:
 
 
 def _merged(fields: Sequence[_Field]) -> _Field:
-    """Return the largest of the fields of merged branches."""
-    sizes, jumps, grids = ([getattr(one, name) for one in fields] for name in ("size", "jump", "grid"))
-    return _Field(*((max(n for n, _ in pairs), max(n for _, n in pairs)) for pairs in (sizes, jumps, grids)))
+    """Return the smallest field that contains those of merged branches."""
+    starts, sizes, jumps, grids = [], [], [], []
+    for axis in (0, 1):
+        starts.append(min(one.start[axis] for one in fields))
+        sizes.append(max(one.start[axis] + one.size[axis] for one in fields) - starts[-1])
+        jumps.append(max(one.jump[axis] for one in fields))
+        grids.append(max(one.grid[axis] for one in fields))
+    return _Field(*(_pair(values) for values in (starts, sizes, jumps, grids)))
 
 
 def _reach(operation: Any, before: Sequence[_Field], window: Window | None, output: Shape) -> _Field:
     """Return the receptive field of an operation's outputs."""
+    name = type(operation).__name__
     grid = (output[0], output[1]) if len(output) == 3 else (1, 1)
     if not before:
-        return _Field((1, 1), (1, 1), grid)
+        return _Field((0, 0), (1, 1), (1, 1), grid)
     merged = _merged(before)
     if window is not None:
-        height, width = (
-            size + (extent - 1) * jump
-            for size, extent, jump in zip(merged.size, window.extent, merged.jump, strict=True)
-        )
-        rows, columns = (jump * step for jump, step in zip(merged.jump, window.stride, strict=True))
-        return _Field((height, width), (rows, columns), grid)
-    if len(output) == 1 or "Attention" in type(operation).__name__:
+        sides = zip(merged.start, merged.size, merged.jump, window.extent, window.stride, window.padding, strict=True)
+        axes = [
+            (start - zeros[0] * jump, size + (extent - 1) * jump, jump * step)
+            for start, size, jump, extent, step, zeros in sides
+        ]
+        starts, sizes, jumps = (_pair(values) for values in zip(*axes, strict=True))
+        return _Field(starts, sizes, jumps, grid)
+    if len(output) == 1 or "Attention" in name:
         return merged.of_all()
+    if name == "Cropping2D":
+        (top, _), (left, _) = operation.cropping
+        merged = replace(
+            merged, start=(merged.start[0] + top * merged.jump[0], merged.start[1] + left * merged.jump[1])
+        )
     return replace(merged, grid=grid) if len(output) == 3 else merged
 
 

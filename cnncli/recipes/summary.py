@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnncli.catalogue.networks import NETWORKS
 from cnncli.config.modes import run_name, stages_of
 from cnncli.config.overrides import Overrides
 from cnncli.config.reader import config_from_mapping, load_config
 from cnncli.config.schema import Config
 from cnncli.dataset.labels.source import read_labels
+from cnncli.errors import ConfigError, Message, printable
 from cnncli.networks.arithmetic import LayerNumbers, Shape, count_layers
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.classifier import build_classifier, image_size
@@ -82,15 +84,19 @@ class Comparison:
     ratios: dict[str, tuple[float, ...]]
 
 
-def summarize(source: str, overrides: Overrides = ()) -> Summary:
+def summarize(source: str, overrides: Overrides = (), *, top: bool = False) -> Summary:
     """Summarize a config or the backbone of a network, with overrides of their settings.
 
+    `top` keeps the published top of a network, usually of 1,000 classes; a config has a head instead.
+
     Raises:
-        ConfigError: There is neither such a file nor such a network, or a setting is wrong.
+        ConfigError: There is neither such a file nor such a network, a setting is wrong, or there is no top.
     """
-    if Path(source).suffix in (".yaml", ".yml") or Path(source).exists():
+    if Path(source).suffix in (".yaml", ".yml") or (Path(source).exists() and source not in NETWORKS):
+        if top:
+            raise _no_top(source, "a config has a head instead of a top")
         return summarize_config(load_config(Path(source), overrides))
-    return summarize_backbone(source, overrides)
+    return summarize_backbone(source, overrides, top=top)
 
 
 def summarize_config(config: Config) -> Summary:
@@ -101,22 +107,29 @@ def summarize_config(config: Config) -> Summary:
     return _summarize(classifier.model, run_name(config))
 
 
-def summarize_backbone(name: str, overrides: Overrides = ()) -> Summary:
-    """Summarize a backbone without top, by default at its own image size, as built for ImageNet weights if it has any.
+def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = False) -> Summary:
+    """Summarize a network, by default at its own image size, as built for ImageNet weights if it has any.
 
     Raises:
-        ConfigError: The catalogue has no such network, or a setting is wrong.
+        ConfigError: The catalogue has no such network, a setting is wrong, or the network has no top.
     """
     settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": "."}}
     config = config_from_mapping(settings, overrides, environment={}, check_paths=False)
     backbone, (height, width) = config.backbone, image_size(config)
-    if backbone.network.imagenet_problem(backbone.options) is None:
+    info, is_default_size = backbone.network, (height, width) == 2 * (backbone.network.input_size,)
+    if top and not info.top_classes:
+        raise _no_top(name, "it has no published top")
+    if info.imagenet_problem(backbone.options) is None and (is_default_size or not top):
         backbone = backbone.model_copy(update={"weights": "imagenet"})
-    model = build_backbone(backbone, (height, width, 3), seed=0, load_weights=False)
-    top = backbone.network.parameters - backbone.network.notop_parameters
-    is_default = (height, width) == 2 * (backbone.network.input_size,) and not backbone.options
-    is_whole = top > 0 and is_default and not backbone.output_layer
-    return _summarize(model, name, model.count_params() + top if is_whole else None)
+    model = build_backbone(backbone, (height, width, 3), seed=0, load_weights=False, top=top)
+    is_whole = is_default_size and not (top or backbone.options or backbone.output_layer or backbone.include_top_layers)
+    with_top = model.count_params() + info.parameters - info.notop_parameters
+    return _summarize(model, name, with_top if is_whole and info.top_classes else None)
+
+
+def _no_top(source: str, reason: str) -> ConfigError:
+    text = f"--top: {printable(source)}: {reason}."
+    return ConfigError(Message("usage-options-conflict", text, received=source))
 
 
 def compare(networks: Sequence[Summary]) -> Comparison:

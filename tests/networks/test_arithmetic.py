@@ -10,6 +10,7 @@ import pytest
 
 from cnncli.networks.arithmetic import LayerNumbers, count_layers
 from cnncli.networks.backend import import_keras
+from cnncli.networks.layers import local_response_normalization, locally_connected
 
 keras = import_keras()
 layers = keras.layers
@@ -403,6 +404,19 @@ def test_nested_models_are_listed_layer_by_layer() -> None:
 
     assert [layer.type for layer in found] == ["InputLayer", "Conv2D", "Conv2D", "Flatten"]
     assert found[-1].receptive_field == (8, 8)
+
+
+def test_layers_made_of_others_count_as_what_they_compute() -> None:
+    """Rows 41 and 65: a locally connected layer sees its window; normalization over channels pools no pixels."""
+    images = keras.Input((9, 9, 4))
+    local = count_layers(keras.Model(images, locally_connected(images, 2, 3, name="local")))[-1]
+    normal = count_layers(keras.Model(images, local_response_normalization(images, name="lrn")))
+
+    assert (local.receptive_field, local.kind) == ((3, 3), "weights")
+    assert local.multiply_adds == 7 * 7 * 9 * 4 * 2
+    assert local.formulas["parameters"] == "7·7·36·2 + 7·7·2 = 3,626"
+    assert {layer.receptive_field for layer in normal} == {(1, 1)}
+    assert sum(layer.multiply_adds for layer in normal) == 0
 
 
 def arithmetic(formula: str) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cnncli.errors import ConfigError
 from cnncli.networks.architectures import keras_applications
 from cnncli.networks.classifier import build_classifier
 from cnncli.recipes.summary import compare, summarize, summarize_backbone, summarize_config
@@ -64,6 +65,37 @@ def test_the_count_with_the_published_top_is_known() -> None:
     """Row 6: the summary of a backbone names the parameters with its top, unless the size or the layers differ."""
     assert summarize("MobileNet").parameters_with_top == 4_253_864
     assert summarize("MobileNet", ["data.image_size=64"]).parameters_with_top is None
+
+
+def test_the_top_of_a_network_is_counted() -> None:
+    """With its top, a network ends with the published classes and has the published number of parameters."""
+    summary = summarize("MobileNet", top=True)
+
+    assert summary.layers[-1].output_shape == (1000,)
+    assert (summary.parameters, summary.parameters_with_top) == (4_253_864, None)
+    assert summarize("MobileNet", ["data.image_size=64"], top=True).layers[-1].output_shape == (1000,)
+
+
+def test_a_network_without_top_is_refused_with_top(tmp_path: Path) -> None:
+    """A ConvNet has no published top, and a config has a head instead."""
+    (tmp_path / "config.yaml").write_text("data: {path: .}")
+    for source in ("ConvNet", str(tmp_path / "config.yaml")):
+        with pytest.raises(ConfigError) as caught:
+            summarize(source, top=True)
+        assert caught.value.problems[0].code == "usage-options-conflict"
+
+
+@pytest.mark.slow
+def test_the_numbers_of_vgg16_with_its_top() -> None:
+    """Rows 6, 82 and 85: VGG16 has 138,357,544 parameters, and its dense layers 102,760K, 16,777K and 4,096K weights."""
+    summary = summarize("VGG16", top=True)
+    dense = [layer for layer in summary.layers if layer.type == "Dense"]
+
+    assert (summary.parameters, summary.multiply_adds) == (138_357_544, 15_470_264_320)
+    assert [layer.parameters - layer.biases for layer in dense] == [102_760_448, 16_777_216, 4_096_000]
+    assert [round(layer.memory_kb) for layer in dense] == [16, 16, 4]
+    assert summary.memory_kb / 1024 == pytest.approx(51.7, abs=0.05)
+    assert summary.memory_with_pooling_kb / 1024 == pytest.approx(57.55, abs=0.05)
 
 
 def test_totals_of_two_networks_are_compared() -> None:
