@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnncli.cli.options import console_options, example, json_option, print_json
+from cnncli.cli.options import OUT_FILE, console_options, example, json_option, print_json
 from cnncli.errors import Message
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import kilobytes
@@ -37,18 +37,30 @@ FORMULAS = {
 @click.option("--top", is_flag=True, help="Keep the published top of networks, usually of 1,000 classes.")
 @click.option("--wide", is_flag=True, help="Print all columns, and the layers of each network if there are several.")
 @click.option("--why", is_flag=True, help="Print the formula of each number.")
+@click.option(
+    "--plot",
+    type=OUT_FILE,
+    metavar="FILE",
+    help="Draw the graph of the layers with bars of their numbers as .png or .svg; --wide draws every layer.",
+)
 @json_option
 @console_options
-def command(words: tuple[str, ...], top: bool, wide: bool, why: bool, as_json: bool, console: Console) -> None:
+def command(
+    words: tuple[str, ...], top: bool, wide: bool, why: bool, plot: Path | None, as_json: bool, console: Console
+) -> None:
     """Print or compare the layers of configs and networks.
 
     A config stands for its classifier, and a network for its backbone, without top. For a config, the last column shows
     which layers the last stage trains. The names of layers can be used in training.unfreeze and backbone.output_layer.
     Settings change the config or network before them, e.g. data.image_size=160 or backbone.output_layer=NAME.
     """
-    from cnncli.recipes.summary import compare, summarize
+    from cnncli.recipes.summary import compare, draw, summarize
+    from cnncli.report.figures import plot_path
 
+    plot = plot_path(plot) if plot else None
     summaries = [summarize(source, overrides, top=top) for source, overrides in _sources(words)]
+    if plot:
+        draw(summaries, plot, whole=wide)
     if as_json:
         print_json(summaries[0] if len(summaries) == 1 else compare(summaries))
         return

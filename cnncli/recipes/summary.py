@@ -22,6 +22,7 @@ from cnncli.networks.arithmetic import LayerNumbers, Shape, count_layers
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.classifier import build_classifier, image_size
 from cnncli.networks.cut import cut_classifier
+from cnncli.report.network_plot import Drawing, draw_networks
 
 if TYPE_CHECKING:
     import keras
@@ -139,6 +140,19 @@ def compare(networks: Sequence[Summary]) -> Comparison:
         total: tuple(getattr(one, total) / (getattr(first, total) or math.nan) for one in networks) for total in TOTALS
     }
     return Comparison(tuple(networks), ratios)
+
+
+def draw(networks: Sequence[Summary], path: Path, *, whole: bool = False) -> None:
+    """Draw the layers of networks beside each other as a PNG or SVG; `whole` draws every layer of large ones."""
+    drawings = []
+    for one in networks:
+        detail = (
+            f"input {'×'.join(map(str, one.input_shape))}, {one.parameters:,} parameters, "
+            f"{one.multiply_adds:,} multiply-adds; KB = 1,024 bytes, float32"
+        )
+        totals = {quantity: float(getattr(one, quantity)) for quantity in ("memory_kb", "parameters", "multiply_adds")}
+        drawings.append(Drawing(one.name, detail, one.layers, totals))
+    draw_networks(drawings, path, whole=whole)
 
 
 def _summarize(model: keras.Model, name: str, parameters_with_top: int | None = None) -> Summary:

@@ -1,9 +1,9 @@
-"""A matplotlib figure without windows, pyplot or the user's style, written atomically as a PNG."""
+"""A matplotlib figure without windows, pyplot or the user's style, written atomically as a PNG or SVG."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,9 +38,10 @@ def quiet_matplotlib() -> Iterator[None]:
 
 @contextmanager
 def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]:
-    """Provide an empty figure in the default style, and write it as a PNG to `path` at the end of the block.
+    """Provide an empty figure in the default style, and write it to `path` at the end of the block.
 
-    pyplot is not used, because it keeps figures and a backend for the whole process.
+    A `path` that ends in .svg gives an SVG, any other a PNG. pyplot is not used, because it keeps figures and a backend
+    for the whole process.
     """
     with quiet_matplotlib():
         from matplotlib import style
@@ -52,7 +53,10 @@ def png_figure(path: Path, size_inches: tuple[float, float]) -> Iterator[Figure]
             FigureCanvasAgg(figure)
             yield figure
             with replacing(path) as temporary:
-                figure.savefig(temporary, format="png", metadata={"Software": None})
+                if path.suffix.lower() == ".svg":
+                    figure.savefig(temporary, format="svg", metadata={"Date": None})
+                else:
+                    figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
 def png_path(path: Path) -> Path:
@@ -66,5 +70,21 @@ def png_path(path: Path) -> Path:
         raise CnncliError(Message("usage-out-not-png", text, path=path, expected=".png"))
     if not path.parent.is_dir():
         text = f"--out {printable(path)}: no such folder: {printable(path.parent)}"
+        raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
+    return path.resolve()
+
+
+def plot_path(path: Path, suffixes: Sequence[str] = (".png", ".svg")) -> Path:
+    """Return the absolute path of a plot to write.
+
+    Raises:
+        CnncliError: It ends in none of the suffixes, or its folder does not exist.
+    """
+    if path.suffix.lower() not in suffixes:
+        expected = f"a name that ends in {' or '.join(suffixes)}"
+        text = f"{printable(path)}: expected {expected}"
+        raise CnncliError(Message("usage-plot-suffix", text, path=path, expected=expected))
+    if not path.parent.is_dir():
+        text = f"{printable(path)}: no such folder: {printable(path.parent)}"
         raise CnncliError(Message("usage-out-folder-missing", text, path=path.parent))
     return path.resolve()

@@ -255,6 +255,16 @@ def test_summary_compares_networks_with_their_own_settings(here: Path, capsys: p
     assert "ratio" in capsys.readouterr().out
 
 
+def test_summary_draws_networks(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Rows 182 and 183: `summary --plot` writes a PNG or SVG; another suffix is refused before anything is built."""
+    assert main(["summary", "tiny.yaml", "--plot", str(tmp_path / "tiny.svg")]) == 0
+    assert (tmp_path / "tiny.svg").stat().st_size > 10_000
+    assert main(["summary", "tiny.yaml", "--plot", str(tmp_path / "tiny.jpg")]) == 2
+    assert "[usage-plot-suffix]" in capsys.readouterr().err
+    assert main(["summary", "tiny.yaml", "--plot", str(tmp_path / "nowhere/tiny.png")]) == 2
+    assert "[usage-out-folder-missing]" in capsys.readouterr().err
+
+
 def test_summary_refuses_a_setting_without_a_network(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A setting before the first network changes nothing and is refused."""
     assert main(["summary", "data.image_size=32"]) == 2

@@ -87,7 +87,7 @@ def test_a_network_without_top_is_refused_with_top(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_numbers_of_vgg16_with_its_top() -> None:
-    """Rows 6, 82 and 85: VGG16 has 138,357,544 parameters, and its dense layers 102,760K, 16,777K and 4,096K weights."""
+    """Rows 6, 82 and 85: VGG16 has 138,357,544 parameters; its dense layers 102,760K, 16,777K, 4,096K weights."""
     summary = summarize("VGG16", top=True)
     dense = [layer for layer in summary.layers if layer.type == "Dense"]
 
