@@ -41,7 +41,7 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
         case "feature-extraction":
             return (head_stage(config),)
         case "fine-tuning":
-            return (head_stage(config), fine_tuning_stage(config))
+            return (head_stage(config), *_fine_tuning_stages(config))
         case "from-scratch":
             return (replace(head_stage(config), name="scratch", unfreeze="all"),)
 
@@ -92,6 +92,14 @@ def fine_tuning_stage(config: Config) -> Stage:
         epochs=training.epochs or FINE_TUNING_EPOCHS,
         optimizer=training.optimizer.model_copy(update={"learning_rate": learning_rate}),
     )
+
+
+def _fine_tuning_stages(config: Config) -> tuple[Stage, ...]:
+    """Return the stages after the first one of mode fine-tuning: one, or one for each step of gradual unfreezing."""
+    stage = fine_tuning_stage(config)
+    if (steps := config.training.gradual_unfreezing) is None:
+        return (stage,)
+    return tuple(replace(stage, name=f"{stage.name}-{n}", unfreeze=step) for n, step in enumerate(steps, start=1))
 
 
 def default_epochs(config: Config) -> int:

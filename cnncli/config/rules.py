@@ -91,6 +91,11 @@ def _contradictions(draft: Draft) -> Iterator[Problem]:
         expected = "1 or more, a layer's name or all"
         needs = ("mode", "training.stages")
         yield from draft.problem("config-contradiction-unfreeze", "training.unfreeze", what, expected, needs=needs)
+    if steps := training.gradual_unfreezing:
+        counts = [step for step in steps if isinstance(step, int)]
+        if counts != sorted(set(counts) - {0}) or "all" in steps[:-1]:
+            key, what = "training.gradual_unfreezing", "does not train more layers in every stage"
+            yield from draft.problem("config-contradiction-unfreeze", key, what, "numbers that grow, then all")
     if config.augmentation.cutmix and (frozen := _frozen_stages(stages_of(config))):
         what = f"pastes pixels, but stage {frozen[0]} trains on features of a frozen backbone"
         expected = "unfreeze: all in every stage, as in mode: from-scratch, or augmentation.mixup"
@@ -167,6 +172,13 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
     mode_trains = {"feature-extraction": 0, "from-scratch": "all"}
     if training.stages is None and training.unfreeze != mode_trains.get(config.mode, training.unfreeze):
         idle["training.unfreeze"] = (f"has no effect in mode {config.mode}", "mode: fine-tuning as well")
+    if training.stages is not None or config.mode != "fine-tuning":
+        where = f"in mode {config.mode}" if training.stages is None else "with training.stages"
+        idle["training.gradual_unfreezing"] = (f"has no effect {where}", "mode: fine-tuning without training.stages")
+    elif training.gradual_unfreezing:
+        idle["training.unfreeze"] = ("has no effect with training.gradual_unfreezing", "only one of them")
+    if all(stage.unfreeze == 0 for stage in stages_of(config)):
+        idle["training.layer_decay"] = ("has no effect while the backbone is frozen", "mode: fine-tuning as well")
     if config.data.labels.path is None:
         for name in ("image", "label", "split"):
             idle[f"data.labels.{name}"] = ("has no effect without a table", "data.labels.path as well")
@@ -210,6 +222,14 @@ def _optimizers(draft: Draft) -> Iterator[Problem]:
             second = f"{key}.{clips[1]}"
             what = f"cannot be combined with {clips[0]}"
             yield from draft.problem("config-contradiction-clipping", second, what, "only one of them", needs=(key,))
+        twins = {"ema": "use_ema", "accumulation": "gradient_accumulation_steps"}
+        for name in (name for name, twin in twins.items() if given.get(twin)):
+            if getattr(draft.config.training, name) not in (None, 1):
+                what = f"does the same as {twins[name]} of the optimizer"
+                needs = (key, "training.stages")
+                yield from draft.problem(
+                    "config-contradiction-twins", f"training.{name}", what, "only one of them", needs=needs
+                )
         if given.get("use_ema") is True and not given.get("ema_overwrite_frequency"):
             what = "computes an average that is never used as the weights"
             expected = "ema_overwrite_frequency as well"

@@ -420,6 +420,14 @@ Stages = Annotated[
 ]
 
 
+GradualUnfreezing = Annotated[
+    tuple[Unfreeze, ...],
+    Field(min_length=1, max_length=MAX_ITEMS),
+    BeforeValidator(as_tuple),
+    Expected("a list of numbers of layers, layers' names or all"),
+]
+
+
 BatchSize = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], Expected("an integer of at least 1, or auto")]
 
 
@@ -437,6 +445,18 @@ class TrainingConfig(Settings):
     """Fraction of the label that is spread over all classes, in the training objective only."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimizer; the second stage of mode fine-tuning has a tenth of its learning rate."""
+    l1: float = Field(default=0.0, ge=0.0)
+    """L1 penalty on all trained kernels (not on biases and normalization), in the training objective."""
+    l2: float = Field(default=0.0, ge=0.0)
+    """L2 penalty l2 · Σw² on all trained kernels (not on biases and normalization), in the training objective."""
+    accumulation: int = Field(default=1, ge=1)
+    """Number of batches whose gradients make one update; the last batches of an epoch make one of their own."""
+    ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Fraction of a moving average of the weights that each update keeps, such as 0.999. Validation, the best epoch and
+    the model use the averages; null: no average."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Factor of the learning rate from each backbone layer with weights to the one below it, counted as unfreeze does;
+    null: the same rate for all."""
     schedule: ScheduleConfig = ScheduleConfig()
     """Learning rate schedule of each stage."""
     reduce_on_plateau: PlateauConfig | None = None
@@ -449,6 +469,8 @@ class TrainingConfig(Settings):
     """On NaN or Inf: stop, or restart the epoch with a tenth of the learning rate (at most twice)."""
     unfreeze: Unfreeze = 4
     """Layers that mode fine-tuning trains: the last N layers of the backbone with weights, a layer's name, or all."""
+    gradual_unfreezing: GradualUnfreezing | None = None
+    """Mode fine-tuning: values of unfreeze for one stage after another, such as [2, 5, all]; null: a single stage."""
     batch_norm: Literal["frozen", "train"] = "frozen"
     """Batch normalization of a pretrained backbone: statistics and scale stay frozen, or are trained if unfrozen."""
     stages: Stages | None = None

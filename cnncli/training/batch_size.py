@@ -30,6 +30,7 @@ from cnncli.terminal.console import Console
 from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TrainStep
+from cnncli.training.update import UpdateSettings
 
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Sizes to try. More than 128 images in a step make training on a few thousand images worse, not faster."""
@@ -112,7 +113,8 @@ def _steps(config: Config, n_classes: int) -> list[TrainStep]:
     for stage in stages_of(config):
         tail = cut_classifier(classifier, stage.unfreeze, stage.batch_norm).tail
         precision = convolutional if is_convolutional(tail) else "float32"
-        steps.append(TrainStep(tail, build_optimizer(stage.optimizer), objective, precision))
+        update = UpdateSettings.from_config(config, classifier)
+        steps.append(TrainStep(tail, build_optimizer(stage.optimizer), objective, precision, update))
     return steps
 
 

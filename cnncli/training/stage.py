@@ -29,6 +29,7 @@ from cnncli.training.state import (
     stage_arrays,
 )
 from cnncli.training.steps import EpochTotals, TrainStep
+from cnncli.training.update import UpdateSettings
 
 ROLLBACK_FACTOR = 0.1
 """Factor of the learning rate after a rollback."""
@@ -60,7 +61,8 @@ class StageRun:
         kind, n_classes = MixedObjective if self._mixing else Objective, len(self._context.manifest.classes)
         weights = balanced_weights(self._train.labels, n_classes) if config.data.class_weights == "balanced" else None
         objective = kind.from_config(config, n_classes, weights)
-        self._step = TrainStep(setup.cut.tail, build_optimizer(self._stage.optimizer), objective, setup.precision)
+        optimizer, update = build_optimizer(self._stage.optimizer), UpdateSettings.from_config(config, classifier)
+        self._step = TrainStep(setup.cut.tail, optimizer, objective, setup.precision, update)
         self._best_weights: list[Array] = []
         self._stop = Stop()
 

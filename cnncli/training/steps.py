@@ -24,6 +24,8 @@ from cnncli.runtime.random_keys import key_of
 from cnncli.training.inputs import Batch
 from cnncli.training.mixing import MixedBatch, MixedLabels
 from cnncli.training.objective import Objective
+from cnncli.training.penalties import kernel_penalties
+from cnncli.training.update import Update, UpdateSettings
 
 if TYPE_CHECKING:
     import keras
@@ -87,6 +89,7 @@ class TrainStep:
         optimizer: keras.optimizers.Optimizer,
         objective: Objective,
         precision: Precision = "float32",
+        update: UpdateSettings | None = None,
     ) -> None:
         """Prepare the tail and the optimizer. Weights and logits are float32 regardless of precision."""
         self._tail = tail
@@ -94,7 +97,9 @@ class TrainStep:
         self.optimizer = optimizer
         self._objective = objective
         self._compiled: dict[tuple[str, ...], tuple[Any, Any]] = {}
-        optimizer.build(self.tail.trainable_variables)
+        self._settings = update or UpdateSettings()
+        self._update = Update(self.tail, optimizer, self._settings)
+        self._apply_sums: Callable[[], None] | None = None
         self.base_learning_rate = self.learning_rate = float(optimizer.learning_rate)
 
     def train_epoch(
@@ -127,9 +132,21 @@ class TrainStep:
             if not np.isfinite(float(objective)):
                 raise _not_finite(f"{where}, step {totals.steps + 1}", f"the loss became {float(objective)}")
             totals.add(float(loss), float(n_correct), logits.numpy(), labels)
+            if self._update.is_due(totals.steps):
+                self._update_accumulated()
             totals.seconds = time.monotonic() - started
             after_step(len(logits))
+        if self._update.is_pending:  # the last batches of an epoch make an update of their own
+            self._update_accumulated()
         return totals
+
+    def _update_accumulated(self) -> None:
+        """Update the weights with the gradients of several batches."""
+        import tensorflow as tf
+
+        if self._apply_sums is None:
+            self._apply_sums = tf.function(self._update.apply_sums, autograph=False)
+        self._apply_sums()
 
     def evaluate(
         self, batches: Iterable[Batch], where: str, after_batch: Callable[[], None] = lambda: None
@@ -146,8 +163,8 @@ class TrainStep:
         return totals.metrics(activation)
 
     def check_weights(self, where: str) -> None:
-        """Raise NonFiniteError if a weight or a slot of the optimizer is NaN or Inf."""
-        for variable in (*self.tail.weights, *self.optimizer.variables):
+        """Raise NonFiniteError if a weight, its average or a slot of the optimizer is NaN or Inf."""
+        for variable in (*self.tail.weights, *self.optimizer.variables, *self._update.variables().values()):
             if not np.isfinite(variable.numpy()).all():
                 raise _not_finite(where, f"{variable.path} became NaN or Inf")
 
@@ -162,7 +179,7 @@ class TrainStep:
             state.assign(np.array([first, 0], dtype=state.dtype))
 
     def arrays(self) -> dict[str, Array]:
-        """Return copies of everything that steps change: weights, optimizer variables, states of random layers."""
+        """Return copies of everything that steps change: weights, variables of the update, states of random layers."""
         arrays = {name: variable.numpy().copy() for name, variable in self._variables().items()}
         return {**arrays, "learning_rate": np.array(self.learning_rate)}
 
@@ -180,6 +197,7 @@ class TrainStep:
             **{f"weight/{number:04}": weight for number, weight in enumerate(self.tail.weights)},
             **{f"optimizer/{number:04}": slot for number, slot in enumerate(self.optimizer.variables)},
             **{f"random/{name}": state for name, state in self._random_states().items()},
+            **self._update.variables(),
         }
 
     def _random_states(self) -> dict[str, Any]:
@@ -188,8 +206,10 @@ class TrainStep:
         return {name: generator.state for name, generator in generators.items() if generator is not None}
 
     def weights(self) -> list[Array]:
-        """Return copies of all weights of the tail."""
-        return [weight.numpy().copy() for weight in self.tail.weights]
+        """Return copies of all weights of the tail, those that `evaluate` uses: averages, if there are any."""
+        trained = self.tail.trainable_variables
+        averages = {id(weight): average for weight, average in zip(trained, self._update.averages, strict=False)}
+        return [averages.get(id(weight), weight).numpy().copy() for weight in self.tail.weights]
 
     def load_weights(self, weights: Sequence[Array]) -> None:
         """Load the result of `weights`, and hand them over."""
@@ -213,20 +233,25 @@ class TrainStep:
         """Return the training step and the inference step as TensorFlow functions, for batches of any size."""
         import tensorflow as tf
 
-        tail, objective, variables = self.tail, self._objective, self.tail.trainable_variables
+        tail, objective, variables, update = self.tail, self._objective, self.tail.trainable_variables, self._update
+        l1, l2 = self._settings.l1, self._settings.l2
         shapes = [(None, *tensor.shape[1:]) for tensor in tail.inputs]
         inputs = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
-        def infer(x: Any, training: bool = False) -> Any:
-            cast = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
-            return tail(cast, training=training)
+        def cast(x: Any) -> list[Any]:
+            return [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
+
+        def infer(x: Any) -> Any:
+            if not update.averages:
+                return tail(cast(x), training=False)
+            return tail.stateless_call(update.averages, tail.non_trainable_variables, cast(x), training=False)[0]
 
         def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
             with tf.GradientTape() as tape:
-                logits = infer(x, training=True)
+                logits = tail(cast(x), training=True)
                 measures = objective.measure(logits, y)
-                value = tf.add_n([measures.objective, *tail.losses])
-            self.optimizer.apply(tape.gradient(value, variables), variables)
+                value = tf.add_n([measures.objective, *tail.losses, *kernel_penalties(variables, l1, l2)])
+            update.add(tape.gradient(value, variables), tf.cast(tf.shape(logits)[0], tf.float32))
             return value, tf.reduce_sum(measures.plain_losses), measures.n_correct, logits
 
         return (

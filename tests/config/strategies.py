@@ -161,7 +161,7 @@ def trainings(draw: st.DrawFn, mode: str) -> dict[str, Any]:
     }
     if mode == "fine-tuning":
         optional["unfreeze"] = UNFREEZE
-    plain = draw(group(TrainingConfig, "batch_size", "epochs", "label_smoothing", "batch_norm"))
+    plain = draw(group(TrainingConfig, "batch_size", "epochs", "label_smoothing", "batch_norm", "l1", "l2"))
     return {**plain, **draw(st.fixed_dictionaries({}, optional=optional))}
 
 

@@ -23,6 +23,28 @@ CASES = [
     ),
     ("training: {unfreeze: 8}", "config-without-effect 2:12 training.unfreeze", 8),
     ("mode: from-scratch\ntraining: {unfreeze: 4}", "config-without-effect 3:12 training.unfreeze", 4),
+    (
+        "mode: fine-tuning\ntraining: {gradual_unfreezing: [4, 2]}",
+        "config-contradiction-unfreeze 3:12 training.gradual_unfreezing",
+        [4, 2],
+    ),
+    ("training: {gradual_unfreezing: [2]}", "config-without-effect 2:12 training.gradual_unfreezing", [2]),
+    (
+        "mode: fine-tuning\ntraining: {gradual_unfreezing: [2], unfreeze: 3}",
+        "config-without-effect 3:37 training.unfreeze",
+        3,
+    ),
+    ("training: {layer_decay: 0.5}", "config-without-effect 2:12 training.layer_decay", 0.5),
+    (
+        "training: {ema: 0.9, optimizer: {use_ema: true, ema_overwrite_frequency: 3}}",
+        "config-contradiction-twins 2:12 training.ema",
+        0.9,
+    ),
+    (
+        "training: {accumulation: 2, optimizer: {gradient_accumulation_steps: 2}}",
+        "config-contradiction-twins 2:12 training.accumulation",
+        2,
+    ),
     ("mode: fine-tuning\ntraining: {unfreeze: 0}", "config-contradiction-unfreeze 3:12 training.unfreeze", 0),
     (
         "training: {schedule: {name: cosine, factor: 0.1}}",
@@ -220,6 +242,8 @@ def test_every_code_of_a_rule_has_a_case() -> None:
         "data: {path: images, splits: {validation: 0}}\ntraining: {early_stopping: {monitor: loss}}",
         "data: {path: images, splits: {validation: 0}}\ntraining: {early_stopping: null, best: {monitor: accuracy}}",
         "training: {best: {monitor: last}}",
+        "mode: fine-tuning\ntraining: {gradual_unfreezing: [1, 3, block2_conv1, all], layer_decay: 0.9}",
+        "training: {accumulation: 1, optimizer: {gradient_accumulation_steps: 2}}",
     ],
 )
 def test_compatible_settings_are_accepted(folder: Path, text: str) -> None:

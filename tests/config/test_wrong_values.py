@@ -45,10 +45,11 @@ def wrong_values(setting: Setting) -> Iterator[object]:
     kinds = list(alternatives(setting.field.annotation, tuple(setting.field.metadata)))
     groups = list(groups_in(setting.field))
     takes_mapping = bool(groups) or any(get_origin(kind) is dict for kind, _ in kinds)
-    # A text is the path of a table, and a list of texts its columns.
+    # A text is the path of a table, and a list of texts its columns or the names of layers.
     yield (5 if setting.key == "data.labels" else "no group") if takes_mapping else {"no": "value"}
     if not any(end for end, _ in groups):
-        yield [1, 2] if setting.key == "data.labels.label" else ["a", "list"]
+        lists = {"data.labels.label": [1, 2], "training.gradual_unfreezing": [1.5]}
+        yield lists.get(setting.key, ["a", "list"])
     if NoneType not in dict(kinds) and not takes_mapping:
         yield None
     for kind, metadata in kinds:

@@ -160,6 +160,31 @@ def test_a_killed_training_ends_as_if_it_had_not_been_killed(
     assert _train(config, tmp_path, _writer(tmp_path / "run")) == expected
 
 
+UPDATES = {
+    "penalties": {"l1": 1e-3, "l2": 1e-2},
+    "average": {"ema": 0.8},
+    "accumulation": {"accumulation": 2},  # the third step of an epoch makes an update of its own
+    "layer decay": {"layer_decay": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_every_kind_of_update_survives_a_kill(data: Path, tmp_path: Path, name: str) -> None:
+    """Killed in the middle of an epoch and at its end, training gives the same weights, which the setting changes."""
+    common = {"epochs": 2, "batch_size": 8, "optimizer": SGD}
+
+    def config(**training: Any) -> Config:
+        return tiny_config(data, mode="from-scratch", training={**common, **training})
+
+    expected = _train(config(**UPDATES[name]), tmp_path)
+    for saves in (3, 2):
+        with pytest.raises(KilledError):
+            _train(config(**UPDATES[name]), tmp_path, KilledAfter(tmp_path / "run", saves))
+
+    assert _train(config(**UPDATES[name]), tmp_path, _writer(tmp_path / "run")) == expected
+    assert expected.weights != _train(config(), tmp_path).weights
+
+
 @pytest.mark.slow
 def test_every_checkpoint_leads_to_the_same_end(data: Path, tmp_path: Path, whole: Ended) -> None:
     """Killed after its first, second, third … checkpoint and resumed, training gives the same result."""
