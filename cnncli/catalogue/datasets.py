@@ -47,6 +47,20 @@ _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # a mirror; yann.lecun.com no longer has the files
 _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
+_PETS_URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data/"
+_FLOWERS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
+_MICROSOFT_URL = (
+    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip"
+)
+_CIFAR_100 = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster "
+    "man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck "
+    "pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
+    "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger "
+    "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
 
 
 def _packed(url: str, *md5: str) -> tuple[PublishedFile, ...]:
@@ -55,6 +69,10 @@ def _packed(url: str, *md5: str) -> tuple[PublishedFile, ...]:
 
 def _unpacked(*md5: str) -> dict[str, str]:
     return dict(zip(_IDX, md5, strict=True))
+
+
+def _cifar(name: str, md5: str) -> PublishedFile:
+    return PublishedFile(name, f"{_CIFAR_URL}{name}", md5)
 
 
 _KNOWN = (
@@ -102,6 +120,61 @@ _KNOWN = (
             "15d484375f8d13e6eb1aabb0c3f46965",
         ),
         ("t-shirt-top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot"),
+    ),
+    DatasetInfo(
+        "cifar10",
+        "CIFAR-10",
+        "60,000 color images of 10 classes, 32 × 32 px: 50,000 to train and 10,000 to test",
+        _CIFAR_FORMS,
+        (_cifar("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        "cifar",
+        {"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"},
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    ),
+    DatasetInfo(
+        "cifar100",
+        "CIFAR-100",
+        "60,000 color images of 100 classes, 32 × 32 px: 50,000 to train and 10,000 to test",
+        _CIFAR_FORMS,
+        (_cifar("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
+        "cifar",
+        {"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"},
+        tuple(_CIFAR_100.split()),
+    ),
+    DatasetInfo(
+        "pets",
+        "Oxford-IIIT Pets",
+        "7,349 photographs of 37 breeds of cats and dogs: 3,680 to train and 3,669 to test",
+        "a folder with images.tar.gz and annotations.tar.gz, or with their contents",
+        (
+            PublishedFile("images.tar.gz", f"{_PETS_URL}images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
+            PublishedFile("annotations.tar.gz", f"{_PETS_URL}annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
+        ),
+        "pets",
+    ),
+    DatasetInfo(
+        "flowers",
+        "TensorFlow's flower photos",
+        "3,670 photographs of five flowers, without splits",
+        "flower_photos.tgz, or the folder in it",
+        (PublishedFile("flower_photos.tgz", _FLOWERS_URL, "6f87fb78e9cc9ab41eff2015b380011d"),),
+        "class_folders",
+        {},
+        ("daisy", "dandelion", "roses", "sunflowers", "tulips"),
+    ),
+    DatasetInfo(
+        "dogs-vs-cats",
+        "Dogs vs. Cats",
+        "25,000 photographs",
+        "cat.0.jpg … as from Kaggle, PetImages/Cat/0.jpg … as from Microsoft, or train/cats …",
+        (
+            PublishedFile(
+                "kagglecatsanddogs_5340.zip",
+                _MICROSOFT_URL,
+                "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
+            ),
+        ),
+        "dogs_vs_cats",
     ),
 )
 

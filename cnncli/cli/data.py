@@ -204,7 +204,8 @@ def _prepare_command(info: DatasetInfo) -> click.Command:
 
 
 for _info in DATASETS.values():
-    prepare.add_command(_prepare_command(_info))
+    if _info.name != "dogs-vs-cats":  # it has options of its own
+        prepare.add_command(_prepare_command(_info))
 
 
 @prepare.command(
@@ -212,19 +213,22 @@ for _info in DATASETS.values():
     short_help="Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft.",
     epilog=example("cnncli data prepare dogs-vs-cats train.zip --out data/dogs-vs-cats"),
 )
-@click.argument("source", metavar="ZIP|DIR", type=PATH)
+@click.argument("source", metavar="[ZIP|DIR]", type=PATH, required=False)
 @click.option("--out", required=True, type=PATH, metavar="DIR", help="Folder to create.")
 @click.option("--train", type=click.IntRange(2), default=2000, help="Training images, half of each class.")
 @click.option("--validation", type=click.IntRange(0), default=1000, help="Validation images.")
 @click.option("--test", type=click.IntRange(0), default=1000, help="Test images.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed used to select images.")
 @console_options
-def dogs_vs_cats(source: Path, out: Path, train: int, validation: int, test: int, seed: int, console: Console) -> None:
+def dogs_vs_cats(
+    source: Path | None, out: Path, train: int, validation: int, test: int, seed: int, console: Console
+) -> None:
     """Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft.
 
     ZIP or DIR contains Kaggle's cat.0.jpg and dog.0.jpg (train.zip, or dogs-vs-cats.zip around it), Microsoft's
-    PetImages/Cat and PetImages/Dog, or train, validation and test folders. Damaged files and copies are left out and
-    reported. Prints the path of the folder.
+    PetImages/Cat and PetImages/Dog, or train, validation and test folders; without it, Microsoft's zip is downloaded to
+    Keras's folder (~/.keras/datasets). Damaged files and copies are left out and reported. Prints the path of the
+    folder.
     """
     from cnncli.recipes.data_prepare import prepare_dogs_vs_cats
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cnncli.catalogue.datasets import DATASETS
-from cnncli.dataset.known.dogs_vs_cats import label_files, select_files, without_copies
+from cnncli.catalogue.datasets import DATASETS, DatasetInfo
+from cnncli.dataset.known.dogs_vs_cats import select_files, without_copies
 from cnncli.dataset.known.images import draw_validation, keep_splits_apart, take, verify_images, write_images
 from cnncli.dataset.known.published import check_archives, download_files, read_images
-from cnncli.dataset.known.sources import files_of
+from cnncli.dataset.known.sources import Files, files_of
 from cnncli.errors import DataError, Message, printable
 from cnncli.terminal.console import Console
 
@@ -40,20 +40,18 @@ def prepare_dataset(
         DataError: The source is not this dataset, cannot be downloaded, or has too few images, or `out` is not empty.
     """
     info = DATASETS[name]
-    with _atomic_folder(out) as (folder, scratch):
-        source = source or download_files(info)
-        with files_of(source, scratch) as files:
-            check_archives(info, source)
-            found = take(read_images(files, info, source), limit, seed)
-            images = keep_splits_apart(verify_images(files, found, console))
-            write_images(files, draw_validation(images, validation, seed), folder, console)
+    with _open_source(info, source, out) as (files, source, folder):
+        found = take(read_images(files, info, source), limit, seed)
+        images = keep_splits_apart(verify_images(files, found, console))
+        write_images(files, draw_validation(images, validation, seed), folder, console)
 
 
-def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed: int, console: Console) -> None:
+def prepare_dogs_vs_cats(source: Path | None, out: Path, sizes: Mapping[str, int], seed: int, console: Console) -> None:
     """Arrange Dogs vs. Cats as distributed by Kaggle or Microsoft; unreadable images and copies are reported.
 
     Args:
-        source: The zip, or a folder with its contents; if it has split folders, they are kept.
+        source: The zip, or a folder with its contents; if it has split folders, they are kept. None: Microsoft's zip is
+            downloaded to Keras's folder.
         out: Folder to create; it is created completely or not at all.
         sizes: Number of images of each split, half of them from each class.
         seed: Seed of the selection.
@@ -65,14 +63,21 @@ def prepare_dogs_vs_cats(source: Path, out: Path, sizes: Mapping[str, int], seed
     if odd := {f"--{split}": n for split, n in sizes.items() if n % 2}:
         expected = "expected an even number, half of it for each class"
         raise DataError([Message("data-prepare-odd-size", f"{key} {n}: {expected}", key=key) for key, n in odd.items()])
-    with _atomic_folder(out) as (folder, scratch), files_of(source, scratch) as files:
-        found = label_files(files)
-        if not found:
-            expected = "cat.0.jpg … as from Kaggle, PetImages/Cat/0.jpg … as from Microsoft, or train/cats …"
-            text = f"{printable(source)}: has no images of Dogs vs. Cats; expected {expected}"
-            raise DataError(Message("data-prepare-nothing-found", text, path=source))
+    info = DATASETS["dogs-vs-cats"]
+    with _open_source(info, source, out) as (files, source, folder):
+        found = read_images(files, info, source)
         good = without_copies(verify_images(files, found, console))
         write_images(files, select_files(good, sizes, seed), folder, console)
+
+
+@contextmanager
+def _open_source(info: DatasetInfo, source: Path | None, out: Path) -> Iterator[tuple[Files, Path, Path]]:
+    """Provide the files of a download and its path, and a folder that is renamed to `out` at the end of the block."""
+    with _atomic_folder(out) as (folder, scratch):
+        source = source or download_files(info)
+        with files_of(source, scratch) as files:
+            check_archives(info, source)
+            yield files, source, folder
 
 
 @contextmanager

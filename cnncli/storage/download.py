@@ -71,6 +71,7 @@ def download(url: str, target: Path, is_complete: Callable[[Path], bool], descri
             it cannot be written.
     """
     import http.client
+    import urllib.error
 
     try:
         _prepare_folder(target)
@@ -79,7 +80,9 @@ def download(url: str, target: Path, is_complete: Callable[[Path], bool], descri
             if not is_complete(temporary):
                 raise ValueError("the downloaded file is not the one that was published")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        cause = error.reason if type(error).__name__ == "URLError" else error  # type: ignore[union-attr]
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        cause = error.reason if type(error) is urllib.error.URLError else error
         raise DownloadError(reason_of(cause) if isinstance(cause, BaseException) else str(cause)) from error
 
 

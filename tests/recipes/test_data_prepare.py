@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from cnncli.catalogue.datasets import DATASETS
 from cnncli.errors import DataError
+from cnncli.storage.download import PublishedFile
 from tests.dataset.known.making import arrays, idx_files, pixels_by_name, prepared
 
 
@@ -69,3 +77,76 @@ def test_test_stays_as_published_and_train_loses_its_copies(tmp_path: Path) -> N
     }
     assert len(splits - {"test"}) == 1
     np.testing.assert_array_equal(found["test/0/00010"], pixels[0])
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves files by name."""
+
+    daemon_threads = True
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.files = files
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """Handler of one request."""
+
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Suppress messages on stderr."""
+
+    def do_GET(self) -> None:
+        """Send a file, or fail."""
+        content = self.server.files.get(self.path.strip("/"))
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, bytes]]:
+    """Return the files, by name, of a server that takes the place of MNIST's; its hashes are those of small files."""
+    files = idx_files(arrays())
+    with Server(files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        published = tuple(
+            PublishedFile(name, f"http://127.0.0.1:{server.server_port}/{name}", hashlib.md5(data).hexdigest())
+            for name, data in files.items()
+        )
+        monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], files=published, hashes={}))
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        yield files
+        server.shutdown()
+
+
+def test_without_a_source_the_files_are_downloaded_once(served: dict[str, bytes], tmp_path: Path) -> None:
+    """Without a source, the files are downloaded to Keras's folder, and reused afterwards."""
+    first = pixels_by_name(prepared("mnist", None, tmp_path / "first"))
+    assert {path.name for path in (tmp_path / "keras" / "datasets" / "mnist").iterdir()} == served.keys()
+    served.clear()
+    assert pixels_by_name(prepared("mnist", None, tmp_path / "again")).keys() == first.keys()
+    assert len(first) == 60
+
+
+@pytest.mark.parametrize("content", [None, b"<html>Please log in</html>"])
+def test_a_download_that_fails_is_one_line_with_its_address(
+    content: bytes | None, served: dict[str, bytes], tmp_path: Path
+) -> None:
+    """A file that is missing, or not the published one, is an error with its URL and a remedy, and leaves no file."""
+    name = "t10k-labels-idx1-ubyte.gz"
+    served.pop(name)
+    if content:
+        served[name] = content
+    with pytest.raises(DataError) as error:
+        prepared("mnist", None, tmp_path / "out")
+    assert error.value.codes == ("data-prepare-download-failed",)
+    assert str(error.value.facts["url"]).endswith(name)
+    assert len(str(error.value).splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["keras"]
+    assert len(list((tmp_path / "keras" / "datasets" / "mnist").iterdir())) == 3

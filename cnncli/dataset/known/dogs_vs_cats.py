@@ -13,7 +13,9 @@ from dataclasses import replace
 from itertools import islice, product
 from pathlib import PurePosixPath
 
+from cnncli.catalogue.datasets import DatasetInfo
 from cnncli.dataset.known.images import KnownImage
+from cnncli.dataset.known.sources import Files
 from cnncli.dataset.labels.folders import split_named
 from cnncli.errors import DataError, Message
 from cnncli.images.formats import is_image_name
@@ -24,6 +26,11 @@ log = logging.getLogger(__name__)
 LABELS = ("cats", "dogs")
 _FLAT_NAME = re.compile(r"(cat|dog)\.(\d+)(\.jpe?g)", re.IGNORECASE)
 _CLASS_FOLDERS = {"cat": "cats", "cats": "cats", "dog": "dogs", "dogs": "dogs"}
+
+
+def read(files: Files, _info: DatasetInfo) -> list[KnownImage]:
+    """Return the cats and dogs of a download, see `label_files`."""
+    return label_files(files)
 
 
 def label_files(names: Iterable[str]) -> list[KnownImage]:

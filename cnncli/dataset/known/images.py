@@ -134,6 +134,8 @@ def keep_splits_apart(good: Iterable[tuple[KnownImage, str]]) -> list[tuple[Know
 def draw_validation(images: Sequence[tuple[KnownImage, str]], amount: float, seed: int) -> list[KnownImage]:
     """Move images of train to validation: a stratified draw, in which copies stay together.
 
+    Without published splits, all other images become train.
+
     Args:
         images: Images with the SHA-256 of their pixels or bytes.
         amount: Fraction of train below 1, or number of images.
@@ -142,16 +144,16 @@ def draw_validation(images: Sequence[tuple[KnownImage, str]], amount: float, see
     Raises:
         DataError: Train would lose all its images.
     """
-    train = [(one, digest) for one, digest in images if one.split == "train"]
-    if amount >= max(len(train), 1):
-        text = f"--validation {amount:g}: expected fewer than the {len(train):,} images of train"
-        raise DataError(Message("data-prepare-too-few", text, expected=amount, received=len(train)))
     if not amount:
         return [one for one, _ in images]
+    train = [(replace(one, split="train"), digest) for one, digest in images if one.split in (None, "train")]
+    if amount >= len(train):
+        text = f"--validation {amount:g}: expected fewer than the {len(train):,} images of train"
+        raise DataError(Message("data-prepare-too-few", text, expected=amount, received=len(train)))
     fraction = amount if amount < 1 else amount / len(train)
     digests, labels = [digest for _, digest in train], [(one.label,) for one, _ in train]
     drawn = draw_splits(digests, labels, {"validation": fraction}, seed)
-    rest = [one for one, _ in images if one.split != "train"]
+    rest = [one for one, _ in images if one.split not in (None, "train")]
     return [*(replace(one, split=split) for (one, _), split in zip(train, drawn, strict=True)), *rest]
 
 
