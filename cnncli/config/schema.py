@@ -465,6 +465,8 @@ class TrainingConfig(Settings):
     """Early stopping; null: none, the default without validation images."""
     best: BestConfig = BestConfig()
     """Epoch whose weights become the model."""
+    inspect: bool = False
+    """Record statistics of every trained layer on a fixed batch after each epoch: inspect.csv, figures/inspect.png."""
     on_nan: Literal["stop", "rollback"] = "stop"
     """On NaN or Inf: stop, or restart the epoch with a tenth of the learning rate (at most twice)."""
     unfreeze: Unfreeze = 4

@@ -24,8 +24,10 @@ from cnncli.networks.backend import import_keras_meanwhile, standard_settings
 from cnncli.networks.classifier import Classifier, build_classifier
 from cnncli.networks.cut import countable_layers
 from cnncli.report.curves import draw_curves
+from cnncli.report.inspection import draw_inspection
 from cnncli.runs.documents import damaged
 from cnncli.runs.folder import RunFolder, end_run
+from cnncli.runs.inspection import read_inspection
 from cnncli.runs.log import remembering
 from cnncli.runs.records import RunWriter
 from cnncli.storage.atomic import write_atomically
@@ -35,6 +37,7 @@ from cnncli.terminal.console import Console
 from cnncli.training.advice import advise, compare_with_parent
 from cnncli.training.batch_size import resolve_batch_size
 from cnncli.training.context import TrainingContext
+from cnncli.training.diagnosis import diagnose
 from cnncli.training.session import new_run, training_session
 from cnncli.training.trainer import Outcome, Trainer
 
@@ -170,6 +173,8 @@ def _draw(run: RunFolder, outcome: Outcome) -> None:
     try:
         run.curves.parent.mkdir(exist_ok=True)
         draw_curves(outcome.history, run.curves, outcome.best.epoch)
+        if run.inspection.is_file():
+            draw_inspection(read_inspection(run.inspection), run.inspection_figure)
     except Exception as error:  # a failed plot must not fail the run
         reason = printable(f"{type(error).__name__}: {error}")
         text = f"The curves could not be drawn ({reason})."
@@ -188,6 +193,7 @@ def _finish(writer: RunWriter, outcome: Outcome, evaluation: SavedRunEvaluation,
             "training_precision": outcome.last.precision,
             "metrics": {split: metrics.summary() for split, metrics in evaluation.metrics.items()},
             "best_epoch": outcome.best.epoch,
+            "diagnosis": vars(diagnose(outcome.history)),
             "seconds": round(seconds, 3),
             "checkpoint_seconds": round(writer.checkpoint_s, 3),
             **({"reason": evaluation.error.problems[0]} if evaluation.error else {}),

@@ -71,6 +71,8 @@ class RunFolder:
     stages = RunFile("stages.json", "A report of each stage, with hashes of its frozen weights.")
     metrics = RunFile("metrics.json", "The metrics of each split at the end of the training.")
     curves = RunFile("figures/curves.png", "Loss and accuracy over the epochs, as an image.")
+    inspection = RunFile("inspect.csv", "Statistics of each layer and epoch; only with training.inspect.")
+    inspection_figure = RunFile("figures/inspect.png", "The same as an image; only with training.inspect.")
     tensorboard = RunFile("tensorboard", "TensorBoard's logs.")
     model = RunFile("model.keras", "The classifier: raw RGB in, probabilities out.")
     engine = RunFile("engine", "The classifier in the form that its engine runs fastest.")

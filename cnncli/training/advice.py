@@ -11,13 +11,17 @@ from cnncli.errors import Message
 from cnncli.metrics.classification import Metrics
 from cnncli.metrics.table import LAST, VALIDATION, is_better
 from cnncli.terminal.formatting import decimal, percent
+from cnncli.training.diagnosis import diagnose
 from cnncli.training.trainer import Outcome
 
 log = logging.getLogger(__name__)
 
 
 def advise(outcome: Outcome, config: Config, stages: tuple[Stage, ...]) -> None:
-    """Log what the history suggests: training diverged, or more epochs could help."""
+    """Log what the history shows and suggests: training diverged, or more epochs could help."""
+    diagnosis = diagnose(outcome.history)
+    text = f"Learning curves: {diagnosis.text}."
+    log.info(Message("training-diagnosis", text, verdict=diagnosis.verdict, evidence=diagnosis.text))
     start, best = outcome.stages[0].start_val_loss, outcome.best
     loss = best.validation.get("loss")
     if start is not None and loss is not None and loss > start:

@@ -44,6 +44,11 @@ class BatchSource(ABC):
         """Yield batches of the images themselves (view 0) in the manifest's order, for validation."""
         return self._batches(np.arange(len(self.labels)), batch_size, None)
 
+    def sample(self, n: int) -> Batch:
+        """Return at most n images themselves as one batch, evenly spaced in the manifest's order."""
+        rows = np.unique(np.linspace(0, len(self.labels) - 1, min(n, len(self.labels))).round().astype(np.int64))
+        return next(self._batches(rows, len(rows), None))
+
     def checksums(self) -> list[str]:
         """Return the checksum of the cached features of each view, or none if no features are cached."""
         return []

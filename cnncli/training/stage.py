@@ -16,6 +16,7 @@ from cnncli.runtime.machine import is_out_of_memory
 from cnncli.runtime.signals import Stop, noted
 from cnncli.storage.zips import Arrays
 from cnncli.training.context import StageSetup
+from cnncli.training.inspection import PROBE_IMAGES, Inspection
 from cnncli.training.mixing import MixedObjective, Mixing
 from cnncli.training.objective import Objective, balanced_weights
 from cnncli.training.optimizer import Patience, Plateau, build_optimizer, learning_rate_factor
@@ -63,6 +64,11 @@ class StageRun:
         objective = kind.from_config(config, n_classes, weights)
         optimizer, update = build_optimizer(self._stage.optimizer), UpdateSettings.from_config(config, classifier)
         self._step = TrainStep(setup.cut.tail, optimizer, objective, setup.precision, update)
+        self._inspection: Inspection | None = None
+        if config.training.inspect:
+            plain = Objective(**vars(objective))  # the probe is not mixed
+            probe = self._train.sample(min(PROBE_IMAGES, self._context.batch_size))
+            self._inspection = Inspection(self._step, plain, probe, self._stage.name, writer)
         self._best_weights: list[Array] = []
         self._stop = Stop()
 
@@ -113,12 +119,16 @@ class StageRun:
             plateau=Plateau() if stage.reduce_on_plateau else None,
             stopping=Patience() if stage.early_stopping else None,
         )
+        if self._inspection:
+            self._inspection.begin(len(self._state.history))
         self._save()
 
     def _resume(self, state: StageState, arrays: Arrays) -> None:
         self._current, name = state, self._stage.name
         with matching_checkpoint():
             self._best_weights = load_stage_arrays(self._step, state.totals, arrays)
+            if self._inspection:
+                self._inspection.load_arrays(arrays)
         arrays.clear()  # otherwise they would stay in memory for the whole stage
         if state.features != self._checksums:
             text = f"stage {name}: recomputed features are not bit-identical; the final weights may differ slightly."
@@ -159,6 +169,8 @@ class StageRun:
                 self._update(row)
                 self._state.history.append(row)
                 self._writer.write_epoch(self._state.history)
+                if self._inspection:
+                    self._inspection.add(row.epoch)
                 self._save_if_due()
 
     def _train_epoch(self, advance: Callable[[int], None]) -> None:
@@ -227,6 +239,8 @@ class StageRun:
 
     def _save(self) -> None:
         arrays = stage_arrays(self._step, self._best_weights, self._current.totals)
+        if self._inspection:
+            arrays |= self._inspection.arrays()
         self._writer.save_checkpoint(self._state.to_checkpoint(self._classifier, arrays))
 
     def _check_weights(self) -> None:

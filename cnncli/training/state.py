@@ -6,6 +6,7 @@ A checkpoint contains the state as JSON (`TrainState`) and these arrays:
     best/NUMBER              weights of the tail at the best epoch
     trainer/NAME             weights, optimizer variables and random states of the training step
     epoch/logits, /labels    predictions of the current epoch, if a metric needs them
+    inspect/NUMBER           trained weights at the start of the epoch, if layers are inspected
 """
 
 from __future__ import annotations

@@ -185,6 +185,20 @@ def test_every_kind_of_update_survives_a_kill(data: Path, tmp_path: Path, name: 
     assert expected.weights != _train(config(), tmp_path).weights
 
 
+def test_inspected_layers_survive_a_kill(data: Path, tmp_path: Path) -> None:
+    """Killed in the middle of an epoch and at its end, an inspected training ends with the same inspect.csv."""
+    stages = [{"name": "head", "epochs": 1}, {"name": "all", "unfreeze": "all", "epochs": 2}]
+    config = tiny_config(data, training={"batch_size": 8, "optimizer": SGD, "inspect": True, "stages": stages})
+    expected = _train(config, tmp_path, _writer(tmp_path / "whole"))
+    for saves in (3, 3, 3):
+        with pytest.raises(KilledError):
+            _train(config, tmp_path, KilledAfter(tmp_path / "run", saves))
+
+    assert _train(config, tmp_path, _writer(tmp_path / "run")) == expected
+    files = [RunFolder(tmp_path / name).inspection.read_text() for name in ("whole", "run")]
+    assert files[0] == files[1]
+
+
 @pytest.mark.slow
 def test_every_checkpoint_leads_to_the_same_end(data: Path, tmp_path: Path, whole: Ended) -> None:
     """Killed after its first, second, third … checkpoint and resumed, training gives the same result."""
