@@ -82,8 +82,11 @@ def plain_settings(config: Config) -> dict[str, Any]:
 
 
 def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the values inside groups and lists of groups, each with its dotted key."""
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            yield from _leaves(f"{prefix}{name}.", {str(number): item for number, item in enumerate(value)})
+        elif isinstance(value, Mapping) and value:
             yield from _leaves(f"{prefix}{name}.", value)
         else:
             yield f"{prefix}{name}", value

@@ -131,6 +131,17 @@ def test_names_are_positions_in_the_order_of_the_runs(figures: list[Figure], tmp
     assert [text.get_text() for text in figures[0].axes[0].get_xticklabels()] == ["max", "avg", "flatten"]
 
 
+def test_settings_inside_lists_are_compared_one_by_one(figures: list[Figure], tmp_path: Path) -> None:
+    """Row 67: runs that differ in one layer of the head, or in one block, differ in that setting only."""
+    runs = [
+        make_run(tmp_path, f"d{rate}", 0.7, head={"layers": [{"dropout": rate}, {"dense": 8}]}) for rate in (0.25, 0.5)
+    ]
+    found = compare(runs, tmp_path / "a.png", x="head.layers.0.dropout")
+
+    assert found.settings == {"head.layers.0.dropout": (0.25, 0.5)}
+    assert list(figures[0].axes[0].containers[0][0].get_xdata()) == [0.25, 0.5]
+
+
 def test_an_unknown_quantity_is_refused(tmp_path: Path) -> None:
     """A setting that the runs do not have is refused with the names of the runs, and nothing is drawn."""
     runs = [make_run(tmp_path, "a", 0.7), make_run(tmp_path, "b", 0.7)]
