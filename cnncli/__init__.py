@@ -101,6 +101,7 @@ def evaluate(
     split: str | None = None,
     data: AnyPath | None = None,
     allow_missing: bool = False,
+    crops: int = 1,
     runs_dir: AnyPath | None = None,
 ) -> Evaluation:
     """Evaluate a run on its test split (else validation), on a named split, or on a different folder or table.
@@ -110,6 +111,7 @@ def evaluate(
         split: `train`, `validation` or `test` of the run's own dataset.
         data: Folder, or table of labels, to evaluate instead: its test split, or all images if it has no splits.
         allow_missing: Whether `data` may lack classes of the run.
+        crops: 5 or 10 to average the predictions for crops of each image.
         runs_dir: As in `train`.
 
     Returns:
@@ -121,7 +123,7 @@ def evaluate(
     from cnncli.recipes.evaluate import evaluate as recipe
 
     folder = None if data is None else _path(data, "data")
-    return recipe(_open(run, runs_dir), _console(), split, folder, allow_missing)
+    return recipe(_open(run, runs_dir), _console(), split, folder, allow_missing, crops=crops)
 
 
 def predict(

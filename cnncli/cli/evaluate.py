@@ -32,6 +32,11 @@ from cnncli.terminal.console import Console
     metavar="X",
     help="Exit with code 3 if the top-1 accuracy (0-1) is lower.",
 )
+@click.option(
+    "--crops",
+    type=click.Choice(["5", "10"]),
+    help="Average the predictions for corners and center of each image; 10: and for their mirror images.",
+)
 @runs_dir_option
 @json_option
 @console_options
@@ -41,6 +46,7 @@ def command(
     data: Path | None,
     allow_missing: bool,
     min_accuracy: float | None,
+    crops: str | None,
     runs_dir: Path,
     as_json: bool,
     console: Console,
@@ -52,7 +58,7 @@ def command(
     from cnncli.cli.render import open_named_run, print_metrics
     from cnncli.recipes.evaluate import evaluate
 
-    found = evaluate(open_named_run(run, runs_dir), console, split, data, allow_missing)
+    found = evaluate(open_named_run(run, runs_dir), console, split, data, allow_missing, crops=int(crops or 1))
     if as_json:
         print_json(found)
     else:

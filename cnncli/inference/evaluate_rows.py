@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def evaluate_rows(
 
 
 def evaluate_manifest(
-    spec: PredictorSpec, manifest: Manifest, rows: Sequence[ImageRecord], logits: NDArray[np.float32]
+    spec: PredictorSpec, manifest: Manifest, rows: Sequence[ImageRecord], logits: NDArray[Any]
 ) -> Metrics:
     """Return the metrics of images of a manifest from their logits."""
     return evaluate_logits(logits, manifest.labels(rows), manifest.classes, spec.activation, spec.thresholds)

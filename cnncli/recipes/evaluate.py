@@ -18,7 +18,8 @@ from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
 from cnncli.errors import ConfigError, DataError, Message, MinimumMissedError, RunError, printable
 from cnncli.features.store import FeatureStore
-from cnncli.inference.evaluate_rows import evaluate_rows
+from cnncli.inference.crops import multi_crop_logits
+from cnncli.inference.evaluate_rows import evaluate_manifest, evaluate_rows
 from cnncli.inference.predictor import load_predictor
 from cnncli.metrics.classification import Metrics
 from cnncli.networks.backend import standard_settings
@@ -29,6 +30,8 @@ from cnncli.storage.cache_dir import FEATURES, make_cache_dir
 from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import percent
 
+CROPS = (5, 10)
+"""Numbers of crops of multi-crop evaluation."""
 REMEDY = "use `cnncli evaluate --data DIR` to evaluate the current images of a folder"
 """Remedy if images of the run are missing or have changed."""
 
@@ -37,16 +40,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of a run on a split (`train`, `validation` or `test`), or on the folder in `data`."""
+    """Metrics of a run on a split (`train`, `validation` or `test`), or on the folder in `data`.
+
+    `crops` is the number of crops of each image whose predictions were averaged; 1: the image itself.
+    """
 
     run: Path
     split: str
     data: Path | None
     metrics: Metrics
+    crops: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document printed by `evaluate --json`."""
-        where = {} if self.data is None else {"data": str(self.data)}
+        where: dict[str, Any] = {} if self.data is None else {"data": str(self.data)}
+        where |= {"crops": self.crops} if self.crops > 1 else {}
         return {"run": str(self.run), "split": self.split, **where, **self.metrics.to_dict()}
 
     def require(self, minimum: float) -> None:
@@ -60,19 +68,28 @@ class Evaluation:
 
 @standard_settings()
 def evaluate(
-    run: RunFolder, console: Console, split: str | None = None, data: Path | None = None, allow_missing: bool = False
+    run: RunFolder,
+    console: Console,
+    split: str | None = None,
+    data: Path | None = None,
+    allow_missing: bool = False,
+    *,
+    crops: int = 1,
 ) -> Evaluation:
     """Evaluate a run with its own engine and precision; for the arguments, see `cnncli.evaluate`.
 
     Raises:
         CacheError: The cache folder cannot be created.
-        ConfigError: Both `split` and `data` are given.
+        ConfigError: Both `split` and `data` are given, or there is no such number of crops.
         DataError: The classes do not match, or images are unreadable, missing or changed; the error lists all of them.
         RunError: The run is unfinished, or has no such split.
     """
     if data is not None and split is not None:
         text = "data and split cannot be used together: data selects the test split of a folder, or all of its images."
         raise ConfigError(Message("usage-options-conflict", text, key="split", received=split))
+    if crops not in (1, *CROPS):
+        text = f"crops: received {crops!r}, expected one of {', '.join(map(str, (1, *CROPS)))}."
+        raise ConfigError(Message("usage-crops", text, key="crops", received=crops, expected=(1, *CROPS)))
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES
     for note in variable_notes():
@@ -92,7 +109,13 @@ def evaluate(
         manifest.log_issues()
         _warn_about_known_images(manifest, run)
         rows = _rows(manifest, split, run)
-    console.phase("evaluate", f"{split} {len(rows):,} · {predictor.spec.in_words}")
+    cropped = f" · {crops} crops of each image" if crops > 1 else ""
+    console.phase("evaluate", f"{split} {len(rows):,}{cropped} · {predictor.spec.in_words}")
+    if crops > 1:
+        logits = multi_crop_logits(predictor, rows, crops, console)
+        evaluation = Evaluation(run.path, split, data, evaluate_manifest(predictor.spec, manifest, rows, logits), crops)
+        _record(run, evaluation)
+        return evaluation
     with FeatureStore(store_folder, cache_settings(config.cache).max_bytes) as store:
         metrics, _ = evaluate_rows(predictor, manifest, rows, store, console, network=config.backbone.name)
     evaluation = Evaluation(run.path, split, data, metrics)
@@ -135,6 +158,7 @@ def _record(run: RunFolder, evaluation: Evaluation) -> None:
     """Record the evaluation in the run, since test metrics become optimistic when runs are selected by them."""
     data, metrics = evaluation.data and str(evaluation.data), evaluation.metrics
     line = {"time": time_text(utc_now()), "split": evaluation.split, "data": data}
+    line |= {"crops": evaluation.crops} if evaluation.crops > 1 else {}
     text = json.dumps({**line, "n": metrics.n, "loss": metrics.loss, "top1": metrics.top1}) + "\n"
     with suppress(OSError), run.evaluations.open("a", encoding="utf-8") as file:  # a run may be on a read-only disk
         file.write(text)

@@ -1,0 +1,79 @@
+"""Multi-crop evaluation: average the predictions of a network for several crops of each image.
+
+An image is decoded at 8/7 of the run's size with the run's `data.fit`, as 256 pixels for a network of 224: with `fit:
+crop`, its shorter side is resized to that, and the centered square is used. The crops are the four corners and the
+center and, for ten crops, their mirror images. A. Krizhevsky, I. Sutskever, G. Hinton, NeurIPS 2012, section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncli.dataset.records import ImageRecord
+from cnncli.errors import DataError, ImageError
+from cnncli.features.extract import read_all, summarize
+from cnncli.images.decode import PixelSpec
+from cnncli.inference.evaluate_rows import ROWS
+from cnncli.inference.predictor import Predictor
+from cnncli.inference.spec import PredictorSpec
+from cnncli.runtime.threads import batched, map_ordered, workers
+from cnncli.terminal.console import Console
+
+RATIO = 8 / 7
+"""Size of the decoded images divided by that of the crops."""
+SMALLEST = 1e-300
+"""Lower bound of a probability whose logarithm is taken."""
+
+
+def multi_crop_logits(
+    predictor: Predictor, rows: Sequence[ImageRecord], crops: int, console: Console
+) -> NDArray[np.float64]:
+    """Return logits (n, units) of the mean probabilities over 5 or 10 crops of each image. Nothing is cached.
+
+    Raises:
+        DataError: All images that cannot be decoded or have changed since they were indexed.
+    """
+    spec = predictor.spec
+    larger = replace(spec.pixels, height=round(RATIO * spec.height), width=round(RATIO * spec.width))
+
+    def predict(batch: list[ImageRecord]) -> tuple[list[NDArray[np.float64]], list[ImageError]]:
+        decoded, errors = read_all(batch, larger)
+        if errors:
+            return [], errors
+        pixels = crops_of(np.stack([one for _, one in decoded]), spec.pixels, crops)
+        return [np.mean([predictor.probabilities(crop) for crop in pixels], axis=0)], []
+
+    parts: list[NDArray[np.float64]] = []
+    errors: list[ImageError] = []
+    with console.progress(len(rows), f"evaluating {crops} crops", "images") as progress:
+        for probabilities, failed in map_ordered(predict, batched(rows, ROWS), ahead=workers()):
+            parts += probabilities
+            errors += failed
+            progress.advance(sum(map(len, probabilities)))
+    if errors:
+        raise DataError(summarize(errors, rows))
+    return _logits_of(np.concatenate(parts), spec)
+
+
+def crops_of(pixels: NDArray[Any], size: PixelSpec, crops: int) -> list[NDArray[Any]]:
+    """Return the 5 or 10 crops of images (n, height, width, channels): corners, center, then their mirror images."""
+    down, across = pixels.shape[1] - size.height, pixels.shape[2] - size.width
+    places = [(0, 0), (0, across), (down, 0), (down, across), (down // 2, across // 2)]
+    found = [pixels[:, top : top + size.height, left : left + size.width] for top, left in places]
+    mirrored = [crop[:, :, ::-1] for crop in found]
+    return [np.ascontiguousarray(crop) for crop in [*found, *mirrored][:crops]]
+
+
+def _logits_of(probabilities: NDArray[np.float64], spec: PredictorSpec) -> NDArray[np.float64]:
+    """Return logits with the given class probabilities (n, classes)."""
+    logarithms = np.log(np.maximum(probabilities, SMALLEST))
+    if spec.activation != "sigmoid":
+        return np.asarray(logarithms)
+    if spec.units == 1:
+        return np.asarray(logarithms[:, 1:] - logarithms[:, :1])
+    return np.asarray(logarithms - np.log(np.maximum(1.0 - probabilities, SMALLEST)))
