@@ -157,7 +157,7 @@ def _warn_about_known_images(manifest: Manifest, run: RunFolder) -> None:
 def _record(run: RunFolder, evaluation: Evaluation) -> None:
     """Record the evaluation in the run, since test metrics become optimistic when runs are selected by them."""
     data, metrics = evaluation.data and str(evaluation.data), evaluation.metrics
-    line = {"time": time_text(utc_now()), "split": evaluation.split, "data": data}
+    line: dict[str, Any] = {"time": time_text(utc_now()), "split": evaluation.split, "data": data}
     line |= {"crops": evaluation.crops} if evaluation.crops > 1 else {}
     text = json.dumps({**line, "n": metrics.n, "loss": metrics.loss, "top1": metrics.top1}) + "\n"
     with suppress(OSError), run.evaluations.open("a", encoding="utf-8") as file:  # a run may be on a read-only disk
