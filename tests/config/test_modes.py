@@ -46,6 +46,33 @@ def test_each_mode_has_its_stages(mode: str, stages: tuple[Stage, ...]) -> None:
     assert stages_of(config_of(mode=mode)) == stages
 
 
+def test_the_recipe_of_alexnet_is_a_config() -> None:
+    """SGD with momentum, L2 on all layers, and a tenth of the rate on a plateau of the accuracy. Row 124."""
+    config = config_of(
+        mode="from-scratch",
+        training={
+            "batch_size": 128,
+            "l2": 5e-4,
+            "optimizer": {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9},
+            "reduce_on_plateau": {"monitor": "val_accuracy", "factor": 0.1},
+        },
+    )
+    (stage,) = stages_of(config)
+
+    assert (config.training.batch_size, config.training.l2, stage.unfreeze) == (128, 5e-4, "all")
+    assert (stage.optimizer.learning_rate, stage.optimizer.arguments) == (0.01, {"momentum": 0.9})
+    assert stage.reduce_on_plateau == PlateauConfig(monitor="val_accuracy", factor=0.1)
+
+
+@pytest.mark.parametrize(("epochs", "batch_size"), [(15, 10), (5, 64), (10, 20)])
+def test_epochs_and_batch_size_are_those_of_the_config(epochs: int, batch_size: int) -> None:
+    """Any number of epochs and images per step can be set. Row 126."""
+    config = config_of(training={"epochs": epochs, "batch_size": batch_size})
+
+    assert [stage.epochs for stage in stages_of(config)] == [epochs]
+    assert config.training.batch_size == batch_size
+
+
 @pytest.mark.parametrize("mode", ["feature-extraction", "fine-tuning", "from-scratch"])
 def test_training_settings_reach_every_stage(mode: str) -> None:
     """Settings under `training`, such as epochs and optimizer, apply to every stage of a mode."""

@@ -102,6 +102,17 @@ def test_split_folders_without_a_validation_folder_stay_as_they_are(tmp_path: Pa
     assert finished.folder.manifest.read_text().count('"train"') == 16
 
 
+def test_test_images_can_select_the_epoch_if_their_folder_is_named_validation(tmp_path: Path) -> None:
+    """As in notebooks that validate on the test set, the reported metrics are then those of validation. Row 128."""
+    data = draw_dataset(tmp_path / "data", train=8, validation=0, test=8)
+    shutil.rmtree(data / "validation")
+    (data / "test").rename(data / "validation")
+    finished = train(tiny_config(data), tmp_path / "runs", CONSOLE)
+
+    assert finished.metrics.keys() == {"validation"}
+    assert evaluate(finished.folder, CONSOLE).split == "validation"
+
+
 def test_the_last_epoch_can_be_kept_although_there_are_validation_images(tmp_path: Path) -> None:
     """`training.best.monitor: last` ends with the weights of the last epoch, even if an earlier one was better."""
     wild = {"epochs": 3, "best": {"monitor": "last"}, "optimizer": {"name": "sgd", "learning_rate": 30.0}}

@@ -37,6 +37,13 @@ def test_step_drops_every_so_many_epochs() -> None:
     assert [factors[epoch * STEPS + 5] for epoch in range(1, 5)] == [1.0, 1.0, 0.5, 0.5]
 
 
+def test_a_rate_of_a_hundredth_is_divided_by_ten_in_steps() -> None:
+    """From 0.01, the rate falls to 0.001 and 0.0001. Row 125."""
+    factors = _factors(6, name="step", every_epochs=2.0, factor=0.1)
+
+    assert [0.01 * factors[epoch * STEPS] for epoch in (0, 1, 2, 4, 5)] == pytest.approx([0.01, 0.01, 1e-3, 1e-4, 1e-4])
+
+
 def test_exponential_equals_kerass_exponential_decay() -> None:
     """The rate falls smoothly by the factor every `every_epochs` epochs, as Keras's does."""
     import keras

@@ -155,10 +155,11 @@ def test_scores_are_what_keras_evaluates(head: HeadConfig, n_classes: int) -> No
     assert found["accuracy"] == pytest.approx(expected[metric])
 
 
-QUICK = {"adam", "schedulefreeadamw"}
-"""The default, and the optimizer whose slots begin as copies of the weights. SGD is tested with arguments."""
+QUICK = {"adam", "rmsprop", "adadelta", "schedulefreeadamw"}
+"""Those of courses, and the one whose slots begin as copies of the weights. SGD is tested with arguments."""
 OPTIMIZER_SETTINGS = [
     *(pytest.param({"name": name}, marks=[] if name in QUICK else [pytest.mark.slow]) for name in OPTIMIZERS),
+    {"name": "sgd", "momentum": 0.9},
     {"name": "sgd", "momentum": 0.9, "nesterov": True},
     {"name": "adam", "amsgrad": True, "beta_1": 0.8},
     {"name": "sgd", "global_clipnorm": 0.05},
@@ -177,7 +178,10 @@ OPTIMIZER_SETTINGS = [
 
 @pytest.mark.parametrize("settings", OPTIMIZER_SETTINGS, ids=lambda settings: " ".join(map(str, settings.values())))
 def test_optimizers_step_as_in_keras(settings: dict[str, Any]) -> None:
-    """Every optimizer, and each argument that affects gradients or weights, steps as in Keras."""
+    """Every optimizer, and each argument that affects gradients or weights, steps as in Keras.
+
+    Row 121: RMSprop. Row 122: Adam. Row 123: Adadelta, SGD with momentum.
+    """
     problem, head = Problem.draw(3), HeadConfig()
     step, start = _ours(problem, head, OptimizerConfig(**settings, learning_rate=0.01))
     model = _keras_model(problem, head, start)

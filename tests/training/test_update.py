@@ -18,7 +18,8 @@ from cnncli.training.objective import Objective
 from cnncli.training.optimizer import build_optimizer
 from cnncli.training.steps import TrainStep
 from cnncli.training.update import UpdateSettings, learning_rate_factors
-from tests.support.drawing import tiny_config
+from tests.support.drawing import draw_dataset, tiny_config
+from tests.training.contexts import context_for, train_in
 
 SGD = OptimizerConfig(name="sgd", learning_rate=0.05)
 ADAM = OptimizerConfig(name="adam", learning_rate=0.01)
@@ -105,6 +106,28 @@ def test_averages_are_those_of_keras_and_are_used_to_evaluate() -> None:
     assert np.abs(step.weights()[0] - step.tail.weights[0].numpy()).max() > 1e-3
     measured = step.evaluate(_batches(8), "a step")["loss"]
     assert measured == pytest.approx(float(model.evaluate([FEATURES], LABELS, verbose=0)), rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_model_of_a_training_has_the_averages_that_were_validated(tmp_path: Path, precision: str) -> None:
+    """With convolutions, batch normalization and dropout, the final weights give the last validation loss."""
+    options = {"filters": [4, 8], "batch_norm": True, "dropout": 0.3}
+    config = tiny_config(
+        draw_dataset(tmp_path / "data"),
+        mode="from-scratch",
+        precision=precision,
+        backbone={"name": "ConvNet", "weights": "none", "options": options},
+        training={"epochs": 3, "batch_size": 8, "ema": 0.9, "best": {"monitor": "last"}},
+    )
+    classifier, context = build_classifier(config, 2), context_for(config, tmp_path / "store")
+    outcome = train_in(context, classifier, tmp_path / "run")
+    tail = outcome.last.cut.tail
+    step = TrainStep(tail, build_optimizer(ADAM), Objective("softmax", 2), outcome.last.precision)
+    validation, _ = outcome.last.load("validation")
+
+    found = step.evaluate(validation.in_order(8), "the end")["loss"]
+    assert found == pytest.approx(outcome.history[-1].metrics["val_loss"], rel=1e-6)
+    assert outcome.best.epoch == 3
 
 
 @pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["sgd", "adam"])
