@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnncli.catalogue.settings import with_defaults
 from cnncli.config.schema import Config
 from cnncli.errors import reason_of
 from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
-from cnncli.networks.head import LOGITS, build_head
+from cnncli.networks.head import LOGITS, build_head, output_units
 from cnncli.networks.preprocessing import preprocess
 from cnncli.networks.weights.saved_model import check_description, load_saved_model
 from cnncli.runs.documents import damaged
@@ -36,10 +37,13 @@ class Classifier:
             the input `pixels`; preprocessing, with names that start with `preprocess_`; the backbone, with its own
             names; the head, with names that start with `head_`.
         pretrained: Whether the backbone's weights are pretrained; determines whether its batch norm stays frozen.
+        auxiliary: Logits (batch, units) of auxiliary classifiers on the same graph. They are used in training and are
+            not part of the model, so they are not saved with it.
     """
 
     model: keras.Model
     pretrained: bool
+    auxiliary: tuple[keras.KerasTensor, ...] = ()
 
     @property
     def backbone_layers(self) -> list[Any]:
@@ -48,6 +52,15 @@ class Classifier:
         below = max(index for index, name in enumerate(names) if name == PIXELS or name.startswith(PREPROCESSING))
         above = next(index for index, name in enumerate(names) if name.startswith(HEAD))
         return list(self.model.operations[below + 1 : above])
+
+    @property
+    def auxiliary_layers(self) -> list[keras.layers.Layer]:
+        """Layers of the auxiliary classifiers."""
+        if not self.auxiliary:
+            return []
+        names = {layer.name for layer in self.model.layers}
+        whole = import_keras().Model(self.model.inputs, list(self.auxiliary))
+        return [layer for layer in whole.layers if layer.name not in names]
 
 
 def image_size(config: Config) -> tuple[int, int]:
@@ -84,7 +97,18 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
         module = architecture_of(config.backbone.network).__name__
         text = f"{module}: the saved classifier could not be loaded ({error}). Add the class to LAYERS."
         raise RuntimeError(text) from error
-    return Classifier(model, pretrained=config.backbone.weights != "none")
+    return Classifier(model, config.backbone.weights != "none", _build_auxiliary(model, config, n_classes))
+
+
+def _build_auxiliary(model: keras.Model, config: Config, n_classes: int) -> tuple[keras.KerasTensor, ...]:
+    """Add the auxiliary classifiers of the network, if it has any, to the graph of the classifier."""
+    info = config.backbone.network
+    build = getattr(architecture_of(info), "build_auxiliary", None)
+    if build is None or config.backbone.output_layer is not None:
+        return ()
+    return tuple(
+        build(model, with_defaults(info.options, config.backbone.options), output_units(config.head, n_classes))
+    )
 
 
 def save_classifier(classifier: Classifier, path: Path) -> None:

@@ -30,6 +30,8 @@ class Cut:
         at: Name of the tail's first operation.
         crossing: Name and shape (without the batch) of each tensor that crosses the cut.
         trained: Names of the trained layers, in graph order.
+        training_tail: The tail with the logits of auxiliary classifiers as further outputs, if there are any and
+            nothing is frozen; otherwise the tail.
     """
 
     trunk: keras.Model | None
@@ -37,6 +39,7 @@ class Cut:
     at: str
     crossing: tuple[tuple[str, tuple[int, ...]], ...]
     trained: tuple[str, ...]
+    training_tail: keras.Model
 
     @property
     def after(self) -> str:
@@ -69,9 +72,12 @@ def cut_classifier(
     at = 1 if empty else at
     crossing = crossing_tensors(model, at)
     keras = import_keras()
+    tail = keras.Model(crossing, output_of(model, LOGITS), name="tail")
+    auxiliary = classifier.auxiliary if empty else ()
     return Cut(
         trunk=None if empty else keras.Model(model.inputs, crossing, name="trunk"),
-        tail=keras.Model(crossing, output_of(model, LOGITS), name="tail"),
+        tail=tail,
+        training_tail=keras.Model(crossing, [tail.output, *auxiliary], name="tail") if auxiliary else tail,
         at=model.operations[at].name,
         crossing=tuple((str(tensor._keras_history.operation.name), tuple(tensor.shape[1:])) for tensor in crossing),
         trained=tuple(op.name for op in model.operations[at:] if getattr(op, "trainable_weights", None)),

@@ -111,7 +111,7 @@ def _steps(config: Config, n_classes: int) -> list[TrainStep]:
     convolutional = choose_engine(config.engine, config.precision).precision
     steps = []
     for stage in stages_of(config):
-        tail = cut_classifier(classifier, stage.unfreeze, stage.batch_norm).tail
+        tail = cut_classifier(classifier, stage.unfreeze, stage.batch_norm).training_tail
         precision = convolutional if is_convolutional(tail) else "float32"
         update = UpdateSettings.from_config(config, classifier)
         steps.append(TrainStep(tail, build_optimizer(stage.optimizer), objective, precision, update))

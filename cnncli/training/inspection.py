@@ -19,7 +19,7 @@ from cnncli.runs.records import RunWriter
 from cnncli.storage.zips import Arrays
 from cnncli.training.inputs import Batch
 from cnncli.training.objective import Objective
-from cnncli.training.steps import TrainStep
+from cnncli.training.steps import TrainStep, auxiliary_losses
 
 PROBE_IMAGES = 32
 """Maximum number of images; a batch of training needs more memory."""
@@ -114,11 +114,12 @@ def _compile(tail: Any, objective: Objective) -> tuple[list[Any], Any]:
     def measure(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
             cast = [tf.cast(array, tensor.dtype) for array, tensor in zip(x, tail.inputs, strict=True)]
-            *outputs, logits = model(cast, training=False)
-            value = objective.measure(logits, y).objective
+            outputs = model(cast, training=False)
+            logits, *auxiliary = outputs[len(nodes) :]
+            value = sum(auxiliary_losses(objective, auxiliary, y), objective.measure(logits, y).objective)
         gradients = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        return [_statistics(node.operation, one) for node, one in zip(nodes, outputs, strict=True)], gradients
+        return [_statistics(node.operation, one) for node, one in zip(nodes, outputs, strict=False)], gradients
 
     return [node.operation for node in nodes], tf.function(measure, autograph=False)
 

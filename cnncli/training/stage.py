@@ -63,7 +63,7 @@ class StageRun:
         weights = balanced_weights(self._train.labels, n_classes) if config.data.class_weights == "balanced" else None
         objective = kind.from_config(config, n_classes, weights)
         optimizer, update = build_optimizer(self._stage.optimizer), UpdateSettings.from_config(config, classifier)
-        self._step = TrainStep(setup.cut.tail, optimizer, objective, setup.precision, update)
+        self._step = TrainStep(setup.cut.training_tail, optimizer, objective, setup.precision, update)
         self._inspection: Inspection | None = None
         if config.training.inspect:
             plain = Objective(**vars(objective))  # the probe is not mixed

@@ -111,7 +111,8 @@ class TrainState:
 
     def _trained_layers(self, classifier: Classifier) -> list[Any]:
         names = dict.fromkeys(layer for report in self.stages for layer in report.plan.trained_layers)
-        return [classifier.model.get_layer(name) for name in names]
+        auxiliary = classifier.auxiliary_layers if names else []
+        return [*(classifier.model.get_layer(name) for name in names), *auxiliary]
 
 
 _CODEC = TypeAdapter(TrainState)

@@ -18,7 +18,6 @@ from cnncli.engines.engine import Array, Precision
 from cnncli.errors import Message, NonFiniteError
 from cnncli.metrics.classification import count_correct, plain_losses, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
-from cnncli.networks.head import LOGITS
 from cnncli.networks.mixed_precision import hand_weights_over, mixed_bfloat16
 from cnncli.runtime.random_keys import key_of
 from cnncli.training.inputs import Batch
@@ -29,6 +28,9 @@ from cnncli.training.update import Update, UpdateSettings
 
 if TYPE_CHECKING:
     import keras
+
+AUXILIARY_WEIGHT = 0.3
+"""Weight of the loss of an auxiliary classifier in the training objective (GoogLeNet, arXiv 1409.4842)."""
 
 NotInDocument = Annotated[list[Any], Field(exclude=True)]
 """Arrays, which a checkpoint keeps apart from its JSON document."""
@@ -79,6 +81,7 @@ class TrainStep:
 
     Attributes:
         tail: The model that is trained: in bfloat16 a copy of the given tail, which gets its weights from `hand_over`.
+            Its first output are the logits; others are those of auxiliary classifiers.
         base_learning_rate: Learning rate of the optimizer before schedule and plateau.
         learning_rate: Learning rate of the last step.
     """
@@ -93,7 +96,7 @@ class TrainStep:
     ) -> None:
         """Prepare the tail and the optimizer. Weights and logits are float32 regardless of precision."""
         self._tail = tail
-        self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=(LOGITS,))
+        self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=tail.output_names)
         self.optimizer = optimizer
         self._objective = objective
         self._compiled: dict[tuple[str, ...], tuple[Any, Any]] = {}
@@ -243,14 +246,17 @@ class TrainStep:
 
         def infer(x: Any) -> Any:
             if not update.averages:
-                return tail(cast(x), training=False)
-            return tail.stateless_call(update.averages, tail.non_trainable_variables, cast(x), training=False)[0]
+                return _as_list(tail(cast(x), training=False))[0]
+            averaged = tail.stateless_call(update.averages, tail.non_trainable_variables, cast(x), training=False)
+            return _as_list(averaged[0])[0]
 
         def train(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
             with tf.GradientTape() as tape:
-                logits = tail(cast(x), training=True)
+                logits, *auxiliary = _as_list(tail(cast(x), training=True))
                 measures = objective.measure(logits, y)
-                value = tf.add_n([measures.objective, *tail.losses, *kernel_penalties(variables, l1, l2)])
+                extra = auxiliary_losses(objective, auxiliary, y)
+                penalties = kernel_penalties(variables, l1, l2)
+                value = tf.add_n([measures.objective, *extra, *tail.losses, *penalties])
             update.add(tape.gradient(value, variables), tf.cast(tf.shape(logits)[0], tf.float32))
             return value, tf.reduce_sum(measures.plain_losses), measures.n_correct, logits
 
@@ -258,6 +264,16 @@ class TrainStep:
             tf.function(train, input_signature=[inputs, objective.signature()], autograph=False),
             tf.function(lambda x: infer(x), input_signature=[inputs], autograph=False),
         )
+
+
+def auxiliary_losses(objective: Objective, auxiliary: Iterable[Any], labels: Any) -> list[Any]:
+    """Return the weighted losses of auxiliary classifiers with logits (n, units) each."""
+    return [AUXILIARY_WEIGHT * objective.measure(logits, labels).objective for logits in auxiliary]
+
+
+def _as_list(outputs: Any) -> list[Any]:
+    """Return the outputs of a tail, of which the first are the logits."""
+    return outputs if isinstance(outputs, list) else [outputs]
 
 
 def _not_finite(where: str, problem: str) -> NonFiniteError:

@@ -3,6 +3,7 @@
 A module defines:
 
     build(info, input_shape, options, imagenet, *, top=False) -> Network     the network, without or with top
+    build_auxiliary(model, options, units) -> list     optional: logits of auxiliary classifiers, used in training only
     LAYERS: Mapping[str, frozenset[str]]        optional: layer classes beyond those of `saved_model`, by module
     has_local_weights(info, *, top=False) -> bool     optional: whether ImageNet weights are on this machine
 
