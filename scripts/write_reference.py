@@ -144,9 +144,9 @@ def networks_page() -> str:
     return "\n\n".join(
         [
             "# Networks",
-            f"The {len(NETWORKS)} values of `backbone.name`. Parameters and size include the ImageNet top of 1,000 "
-            "classes. `cnncli backbones` also shows which weights are on this machine; `cnncli summary NAME` lists the "
-            "layers of a network.",
+            f"The {len(NETWORKS)} values of `backbone.name`. Parameters and size include the published top, mostly of "
+            "ImageNet's 1,000 classes. `cnncli backbones` also shows which weights are on this machine; "
+            "`cnncli summary NAME` lists the layers of a network.",
             _table(header, rows),
             "## Options",
             "`backbone.options` takes the arguments of a network's builder:",

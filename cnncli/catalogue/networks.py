@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Option, Positive, with_defaults
 
@@ -42,6 +44,7 @@ class NetworkInfo:
         top_convolutions: Number of convolutions in its ImageNet top (other top layers are dense).
         top_classes: Number of classes of its published top; 0: it has none.
         top_layers: Layers of its top, from input to output, that `backbone.include_top_layers` can keep.
+        channels: Channels of the images for which parameters are counted.
     """
 
     name: str
@@ -61,6 +64,7 @@ class NetworkInfo:
     top_convolutions: int = 0
     top_classes: int = 1000
     top_layers: tuple[str, ...] = ()
+    channels: int = 3
 
     @property
     def top_weights_file(self) -> str | None:
@@ -191,6 +195,132 @@ _CONVNET_INFO = NetworkInfo(
     options=_CONVNET, has_imagenet=False, module="convnet", top_classes=0,
 )  # fmt: skip
 
-NETWORKS: Mapping[str, NetworkInfo] = {
-    info.name: info for info in (_EFFICIENTNET_LITE0, _CONVNET_INFO, *(_keras_network(*row) for row in _KERAS_ROWS))
+
+# Networks without ImageNet weights, for training from scratch; their modules name the papers
+
+CIFAR_PX = 32
+"""Height and width of the images of CIFAR, with ten classes, and of LeNet5."""
+
+AlexNetForm = Literal["64-192-384-256-256", "96-256-384-384-256", "two-towers"]
+ShuffleNetWidth = Literal[0.5, 1.0, 1.5, 2.0]  # type: ignore[valid-type]
+SqueezeNetVersion = Literal[1.0, 1.1]  # type: ignore[valid-type]
+
+_DROPOUT = Option(BelowOne, 0.5, "Dropout after each dense layer of the top.")
+_BATCH_NORM = Option(bool, False, "Batch normalization between convolution and activation.")
+_LRN = Option(bool, True, "Local response normalization where the form has it.")
+_LENET = {
+    "activation": Option(ConvNetActivation, "tanh", "Activation of all layers."),
+    "pooling": Option(Literal["average", "max"], "average", "Pooling behind both convolutions."),
 }
+_ALEXNET = {
+    "form": Option(AlexNetForm, "64-192-384-256-256", "Filters of the convolutions; two-towers: the paper's groups."),
+    "lrn": _LRN,
+    "dropout": _DROPOUT,
+}
+_ZFNET = {
+    "form": Option(Literal["384-384-256", "512-1024-512"], "512-1024-512", "Filters of the last three convolutions."),
+    "lrn": _LRN,
+    "dropout": _DROPOUT,
+}
+_VGG = {"batch_norm": _BATCH_NORM, "dropout": _DROPOUT}
+_VGG11 = {"lrn": Option(bool, False, "Local response normalization in the first block: configuration A-LRN."), **_VGG}
+_GOOGLENET = {
+    "auxiliary": Option(bool, False, "Two auxiliary classifiers, whose losses count 0.3 in training, nowhere else."),
+    "batch_norm": Option(bool, False, "Batch normalization instead of local response normalization."),
+    "activation": Option(Literal["relu", "sigmoid"], "relu", "Activation after each convolution."),
+    "lrn": Option(bool, True, "Local response normalization after the first and third convolution."),
+}
+_SHORTCUT = Literal["projection", "identity", "none"]
+_SHORTCUTS = "Where the shape changes: projection (option B), identity with zeros (option A); none: a plain network."
+_DENSENET = {
+    "growth_rate": Option(Count, 32, "Feature maps that each layer adds."),
+    "blocks": Option(Counts, (6, 12, 24, 16), "Layers of each dense block."),
+    "reduction": Option(Annotated[float, Field(gt=0.0, le=1.0)], 0.5, "Fraction of the maps kept between blocks."),
+    "bottleneck": Option(bool, True, "1×1 convolution to four times the growth rate below each 3×3 convolution."),
+    "stem": Option(Literal["imagenet", "cifar"], "imagenet", "7×7 convolution and pooling, or 3×3 for small images."),
+    "dropout": Option(BelowOne, 0.0, "Dropout after each 3×3 convolution."),
+}
+_VIT = {
+    "patch_size": Option(Count, 16, "Height and width of a patch in pixels; divides the image size."),
+    "width": Option(Count, 192, "Values of each patch's vector."),
+    "depth": Option(Count, 12, "Number of blocks."),
+    "heads": Option(Count, 3, "Heads of each self-attention; divides the width."),
+}
+_BLOCKS_264 = Option(Counts, (6, 12, 64, 48), "Layers of each dense block.")
+_SMALLER_DROPOUT = Option(BelowOne, 0.25, "Dropout after each pooling.")
+_WIDTH = Option(ShuffleNetWidth, 1.0, "Width multiplier.")
+_VERSION = Option(SqueezeNetVersion, 1.0, "Version of the network; 1.1 needs less than half of the operations.")
+
+
+def _residual(shortcut: str, **more: Option) -> dict[str, Option]:
+    return {**more, "shortcut": Option(_SHORTCUT, shortcut, _SHORTCUTS)}
+
+
+def _of_cifar(n: int, shortcut: str) -> dict[str, Option]:
+    return _residual(shortcut, n=Option(Count, n, "Blocks of each of the three stages: 6n + 2 layers."))
+
+
+# fmt: off
+# name, parameters, without top, layers with parameters, input, smallest input, module, options
+_SCRATCH_ROWS: tuple[tuple[str, int, int, int, int, int, str, dict[str, Option]], ...] = (
+    ("LeNet5", 61_706, 2_572, 5, 32, 16, "lenet", _LENET),
+    ("AlexNet", 61_100_840, 2_469_696, 8, 227, 67, "alexnet", _ALEXNET),
+    ("ZFNet", 107_627_624, 11_247_744, 8, 224, 63, "alexnet", _ZFNET),
+    ("VGG11", 132_863_336, 9_220_480, 11, 224, 32, "vgg", _VGG11),
+    ("VGG13", 133_047_848, 9_404_992, 13, 224, 32, "vgg", _VGG),
+    ("VGG16C", 133_638_952, 9_996_096, 16, 224, 32, "vgg", _VGG),
+    ("SmallerVGGNet", 8_678_277, 279_424, 13, 96, 12, "vgg", {"dropout": _SMALLER_DROPOUT}),
+    ("GoogLeNet", 6_998_552, 5_973_552, 58, 224, 32, "googlenet", _GOOGLENET),
+    ("ResNet18", 11_699_112, 11_186_112, 41, 224, 32, "resnet", _residual("projection")),
+    ("ResNet34", 21_814_696, 21_301_696, 73, 224, 32, "resnet", _residual("projection")),
+    ("PlainNet18", 11_523_496, 11_010_496, 35, 224, 32, "resnet", _residual("none")),
+    ("PlainNet34", 21_639_080, 21_126_080, 67, 224, 32, "resnet", _residual("none")),
+    ("ResNet20", 271_098, 270_448, 39, 32, 8, "resnet", _of_cifar(3, "identity")),
+    ("ResNet32", 466_426, 465_776, 63, 32, 8, "resnet", _of_cifar(5, "identity")),
+    ("ResNet44", 661_754, 661_104, 87, 32, 8, "resnet", _of_cifar(7, "identity")),
+    ("ResNet56", 857_082, 856_432, 111, 32, 8, "resnet", _of_cifar(9, "identity")),
+    ("ResNet110", 1_736_058, 1_735_408, 219, 32, 8, "resnet", _of_cifar(18, "identity")),
+    ("PlainNet20", 271_098, 270_448, 39, 32, 8, "resnet", _of_cifar(3, "none")),
+    ("PlainNet32", 466_426, 465_776, 63, 32, 8, "resnet", _of_cifar(5, "none")),
+    ("PlainNet44", 661_754, 661_104, 87, 32, 8, "resnet", _of_cifar(7, "none")),
+    ("PlainNet56", 857_082, 856_432, 111, 32, 8, "resnet", _of_cifar(9, "none")),
+    ("PlainNet110", 1_736_058, 1_735_408, 219, 32, 8, "resnet", _of_cifar(18, "none")),
+    ("ResNeXt50", 25_097_128, 23_048_128, 107, 224, 32, "resnet", {}),
+    ("ResNeXt101", 44_315_560, 42_266_560, 209, 224, 32, "resnet", {}),
+    ("DenseNet", 8_062_504, 7_037_504, 242, 224, 32, "densenet", _DENSENET),
+    ("DenseNet264", 33_736_232, 31_047_232, 530, 224, 32, "densenet", {**_DENSENET, "blocks": _BLOCKS_264}),
+    ("SqueezeNet", 1_248_424, 735_424, 26, 224, 21, "squeezenet", {"version": _VERSION}),
+    ("ShuffleNetV2", 2_294_784, 1_269_784, 113, 224, 32, "shufflenet", {"width": _WIDTH}),
+    ("ViT", 5_716_840, 5_523_840, 63, 224, 8, "vit", _VIT),
+)
+# fmt: on
+
+
+_SCRATCH_MORE: Mapping[str, Mapping[str, Any]] = {
+    "LeNet5": {"top_layers": ("c5", "f6"), "channels": 1},
+    "AlexNet": {"top_layers": ("fc6", "fc7")},
+    "ZFNet": {"top_layers": ("fc6", "fc7")},
+    "VGG11": {"top_layers": ("fc1", "fc2")},
+    "VGG13": {"top_layers": ("fc1", "fc2")},
+    "VGG16C": {"top_layers": ("fc1", "fc2")},
+    "SmallerVGGNet": {"top_layers": ("fc1",), "top_classes": 5},
+    "SqueezeNet": {"top_convolutions": 1},
+}
+
+
+def _scratch_network(name: str, parameters: int, *row: Any) -> NetworkInfo:
+    without_top, depth, size, smallest, module, options = row
+    more = {"top_classes": 10 if size == CIFAR_PX else 1000, **_SCRATCH_MORE.get(name, {})}
+    return NetworkInfo(
+        name, parameters, without_top, parameters * 4 / 2**20, depth, None, None, size, (1 / 127.5, -1.0), smallest,
+        options=options, has_imagenet=False, module=module, **more,
+    )  # fmt: skip
+
+
+_ALL = (
+    _EFFICIENTNET_LITE0,
+    _CONVNET_INFO,
+    *(_keras_network(*row) for row in _KERAS_ROWS),
+    *(_scratch_network(*row) for row in _SCRATCH_ROWS),
+)
+NETWORKS: Mapping[str, NetworkInfo] = {info.name: info for info in _ALL}

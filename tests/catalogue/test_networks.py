@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ from cnncli.catalogue.settings import with_defaults
 from cnncli.networks.architectures import architecture_of, efficientnet_lite
 from cnncli.networks.architectures.keras_applications import build_for_imagenet
 from cnncli.networks.backend import import_keras
+from tests.networks.filled import uninitialized
 
 # Published on keras.io in 2020; later versions of the table are rounded.
 PUBLISHED_PARAMETERS = {
@@ -35,7 +37,7 @@ PUBLISHED_PARAMETERS = {
     "NASNetMobile": 5_326_716,
     "NASNetLarge": 88_949_818,
 }
-QUICK = {"MobileNet"}
+QUICK = {"MobileNet", "ConvNet", "EfficientNetLite0", "LeNet5", "AlexNet", "VGG11", "SqueezeNet", "ViT"}
 APPLICATIONS = [info for info in NETWORKS.values() if info.module == "keras_applications"]
 
 
@@ -76,15 +78,20 @@ def test_counts_match_the_network_that_keras_builds(info: NetworkInfo) -> None:
     assert backbone.count_params() == info.notop_parameters
 
 
-@pytest.mark.parametrize(
-    "info", [info for info in NETWORKS.values() if info not in APPLICATIONS], ids=lambda info: info.name
-)
+@pytest.mark.parametrize("info", _tiers([info for info in NETWORKS.values() if info not in APPLICATIONS]))
 def test_counts_match_the_network_that_cnncli_builds(info: NetworkInfo) -> None:
-    """The parameter count of a network outside `keras.applications` is that of its backbone, or its trainable part."""
-    side = info.input_size
-    backbone = architecture_of(info).build(info, (side, side, 3), with_defaults(info.options, {}), False).model
-    trainable = sum(variable.value.shape.num_elements() for variable in backbone.trainable_variables)
-    assert info.notop_parameters in (backbone.count_params(), trainable)
+    """Parameter counts and depth of a network outside `keras.applications` are those of the network that is built.
+
+    Those of EfficientNetLite0 are counted without statistics of batch normalization; ConvNet has no top.
+    """
+    shape, options = (info.input_size, info.input_size, info.channels), with_defaults(info.options, {})
+    for top, expected in ((False, info.notop_parameters), (True, info.parameters)):
+        with uninitialized():
+            model = architecture_of(info).build(info, shape, options, False, top=top).model
+        trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+        assert expected == (trainable if info.name == "EfficientNetLite0" else model.count_params())
+    if info.depth is not None:
+        assert sum(1 for layer in model.layers if layer.weights) == info.depth
 
 
 def test_parameter_counts_of_efficientnet_lite0() -> None:

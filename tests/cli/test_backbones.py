@@ -41,9 +41,16 @@ def test_json_has_one_object_for_each_network() -> None:
 
 
 def test_table_has_a_line_for_each_network() -> None:
-    """The table has one line per network; large numbers have thousands separators, and unknown values are dashes."""
+    """A line per network, in two tables; large numbers have thousands separators, and unknown values are dashes."""
     lines = _listed().splitlines()
-    assert len(lines) == 1 + len(NETWORKS)
+    assert len(lines) == 3 + len(NETWORKS)
+    assert next(line.split() for line in lines if line.startswith("ResNet20")) == [
+        "ResNet20",
+        "271,098",
+        "1",
+        "39",
+        "32",
+    ]
     convnext = next(line.split() for line in lines if line.startswith("ConvNeXtTiny"))
     assert convnext == ["ConvNeXtTiny", "28,589,128", "109", "–", "81.3", "–", "224", "no"]
 

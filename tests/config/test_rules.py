@@ -186,7 +186,7 @@ def test_cases_have_no_other_problems(problems_of: Problems) -> None:
         ("training: {optimizer: {name: adamm}}", "adam or adamw?"),
         ("training: {optimizer: {name: sgd, betas: 1}}", "learning_rate, weight_decay, clipnorm"),
         ("training: {optimizer: {name: nobody}}", "adadelta, adafactor"),
-        ("backbone: {name: ResNet5O}", "ResNet50?"),
+        ("backbone: {name: ResNet5O}", "ResNet50 or ResNet56?"),
         ("backbone: {name: MobileNetV2, options: {alhpa: 1}}", "backbone.options.alpha?"),
         ("head: {layers: [{activation: Reluu}]}", "relu or relu6?"),
         ("backbone: {weights: ImageNet}", "imagenet?"),

@@ -51,7 +51,7 @@ INSIDE = {
     "ConvNeXtXLarge": "prestem_normalization",
 }
 QUICK = {"MobileNetV3Small", "EfficientNetV2B0"}
-OWN = {"EfficientNetLite0", "ConvNet"}
+OWN = {info.name for info in NETWORKS.values() if info.module != "keras_applications"}
 
 
 def _pixels(channels: int = 3) -> NDArray[np.float32]:

@@ -32,7 +32,7 @@ QUICK = {"ConvNet", "EfficientNetLite0"}
 """Small networks, one with residual blocks. All others are left to the slow tier."""
 CONVERTED = {"ConvNet"}
 """For tests that convert or save a network."""
-SMALL = 500_000
+SMALL = 100_000
 """Networks with fewer parameters are in the default tier of every test."""
 SLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]
 IMAGES = 3
