@@ -3,8 +3,8 @@
 Contrast, brightness and saturation mean what they mean in Pillow's ImageEnhance, which Keras's ImageDataGenerator uses
 for brightness. A channel shift adds intensity levels to each channel, as ImageDataGenerator documents it (Keras 3.15
 adds one number to all channels and clips at the extremes of the image; here each channel has its own number, clipped at
-0 and 255). Hue rotates the circle of the HSV color space, as torchvision and `tf.image.adjust_hue` do, without rounding
-in between.
+0 and 255). PCA jitter shifts colors along the principal components of ImageNet's colors. Hue rotates the circle of the
+HSV color space, as torchvision and `tf.image.adjust_hue` do, without rounding in between.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a gray value (ITU-R BT.601, as in Pillow's mode L)."""
+
+
+EIGENVALUES = (0.2175, 0.0188, 0.0045)
+EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+"""Eigenvalues of the covariance of the colors (0–1) of ImageNet's pixels, and its eigenvectors as columns, in rows for
+red, green and blue, as published with fb.resnet.torch."""
 
 
 class Contrast(FactorOperation):
@@ -85,6 +91,19 @@ class Hue(Operation):
         return (partial(rotate_hue, fraction=random.plus_minus("hue", self.hue_range)),)
 
 
+class PcaJitter(Operation):
+    """Shift of the color along the principal components of ImageNet's colors, as for AlexNet."""
+
+    pca_jitter: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Standard deviation of AlexNet's PCA color jitter (Krizhevsky, Sutskever and Hinton 2012); 0.1 as published."""
+    description = "PCA color jitter {pca_jitter:g}"
+
+    def draw(self, random: ViewRandom) -> Sequence[PixelStep]:
+        """Draw a normal number for each component."""
+        weights = random.stream("pca_jitter").normal(0.0, self.pca_jitter, 3)
+        return (partial(shift_along_components, weights=tuple(weights.tolist())),)
+
+
 def scale_contrast(pixels: Pixels, factor: float) -> Pixels:
     """Multiply each value's distance from the image's mean gray value by `factor`."""
     import cv2
@@ -106,6 +125,20 @@ def shift_channels(pixels: Pixels, levels: tuple[float, ...]) -> Pixels:
     import numpy as np
 
     return look_up(pixels, np.rint(np.arange(256) + np.array(levels[: pixels.shape[-1]])[:, None]))
+
+
+def shift_along_components(pixels: Pixels, weights: tuple[float, ...]) -> Pixels:
+    """Add Σ wᵢ · λᵢ · pᵢ to the colors of an image; images other than RGB and RGBA are unchanged.
+
+    λᵢ and pᵢ are the eigenvalues and eigenvectors of the covariance of ImageNet's colors, see `EIGENVALUES`.
+    """
+    import numpy as np
+
+    n_others = pixels.shape[-1] - 3
+    if n_others not in (0, 1):  # RGB, or RGBA, whose alpha stays
+        return pixels
+    levels = 255.0 * np.array(EIGENVECTORS) @ (np.array(EIGENVALUES) * np.array(weights))
+    return shift_channels(pixels, (*levels.tolist(), *[0.0] * n_others))
 
 
 def scale_saturation(pixels: Pixels, factor: float) -> Pixels:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, create_model
 
-from cnncli.augmentation.color import Brightness, ChannelShift, Contrast, Hue, Saturation
+from cnncli.augmentation.color import Brightness, ChannelShift, Contrast, Hue, PcaJitter, Saturation
 from cnncli.augmentation.geometry import FillMode, Flip, Rotation, Shear, Shift, Zoom
 from cnncli.augmentation.noise import Noise
 from cnncli.augmentation.operation import Operation
 from cnncli.augmentation.rand_augment import RandAugment
 from cnncli.augmentation.random_rect import RandomErasing, RandomResizedCrop
+from cnncli.augmentation.warps import ElasticWarp, LensDistortion
 from cnncli.catalogue.settings import Seed, Settings
 from cnncli.errors import Message
 
@@ -23,11 +24,14 @@ OPERATIONS: tuple[type[Operation], ...] = (
     Shear,
     Zoom,
     Flip,
+    LensDistortion,
+    ElasticWarp,
     Contrast,
     ChannelShift,
     Brightness,
     Saturation,
     Hue,
+    PcaJitter,
     RandAugment,
     Noise,
     RandomErasing,

@@ -11,13 +11,13 @@ from cnncli.terminal.console import Console
 
 
 @click.command(epilog=example("cnncli augment configs/quickstart.yaml augmentation.rotation_range=20"))
-@click.argument("config", type=PATH)
+@click.argument("config", metavar="CONFIG|IMAGE", type=PATH)
 @overrides_argument
 @click.option(
     "--out",
     type=OUT_FILE,
     metavar="FILE.png",
-    help="PNG file to write.  [default: NAME-augmentation.png in the current folder]",
+    help="PNG file to write.  [default: NAME-augmentation.png or IMAGE-operations.png in the current folder]",
 )
 @click.option(
     "--images", type=click.IntRange(1, 100), default=6, help="Number of images (rows), spread over the classes."
@@ -27,6 +27,7 @@ from cnncli.terminal.console import Console
     type=click.IntRange(1, 50),
     help="Number of views (columns); the first is the image itself.  [default: up to 6]",
 )
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the operations on an IMAGE.")
 @json_option
 @console_options
 def command(
@@ -35,6 +36,7 @@ def command(
     out: Path | None,
     images: int,
     views: int | None,
+    seed: int,
     as_json: bool,
     console: Console,
 ) -> None:
@@ -42,11 +44,18 @@ def command(
 
     A view is one random rendering of an image. Each row shows a training image of CONFIG with exactly the views that
     training would use: the first ones, or those of the first epochs if views are fresh. Prints the path of the sheet.
+
+    For an IMAGE, the sheet shows it under each operation by name: flips, rotations, colors, noise, crops, scales, lens
+    distortion and others.
     """
     from cnncli.config.reader import load_config
-    from cnncli.recipes.augment import augment
+    from cnncli.images.formats import is_image_name
+    from cnncli.recipes.augment import augment, show_operations
 
-    sheet = augment(load_config(config, overrides), out, images, views, console)
+    if is_image_name(config.name):
+        sheet = show_operations(config, out, seed)
+    else:
+        sheet = augment(load_config(config, overrides), out, images, views, console)
     if as_json:
         print_json(sheet)
     else:

@@ -1,4 +1,4 @@
-"""`cnncli augment`: draw a contact sheet of the views that training would use."""
+"""`cnncli augment`: draw a contact sheet of the views that training would use, or of one image and each operation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cnncli.augmentation.examples import examples
 from cnncli.augmentation.settings import augmentation_notes, describe
 from cnncli.augmentation.views import number_of_views, render_fresh, render_view
 from cnncli.config.modes import run_name, stages_of
 from cnncli.config.schema import Config
 from cnncli.dataset.build import build_manifest
 from cnncli.dataset.records import ImageRecord
-from cnncli.errors import ConfigError, Message, printable
+from cnncli.errors import ConfigError, ImageError, Message, printable
 from cnncli.images.decode import PixelSpec, decode
-from cnncli.report.contact_sheet import SheetRow, draw_contact_sheet
+from cnncli.images.limits import MAX_PIXELS
+from cnncli.images.verify import verify
+from cnncli.report.contact_sheet import TILE_SIDES, SheetRow, draw_contact_sheet, draw_tiles
 from cnncli.report.figures import png_path
 from cnncli.runtime.random_keys import digest_words, uniform_words
 from cnncli.runtime.threads import batched
@@ -25,6 +28,9 @@ from cnncli.terminal.console import Console
 
 MAX_COLUMNS = 6
 """Number of columns of a sheet by default."""
+
+OPERATION_COLUMNS = 6
+"""Number of columns of a sheet with each operation."""
 
 OPERATIONS_PER_LINE = 6
 """Number of operations in one line of the small print of a sheet."""
@@ -80,6 +86,30 @@ def augment(config: Config, out: Path | None, images: int, views: int | None, co
     small_print = f"{operations}\n{spec.height} × {spec.width} pixels, {spec.color}, fit {spec.fit}"
     draw_contact_sheet(sheet, columns, f"{name}: augmentation", small_print, path)
     return Sheet(path, tuple(row.path for row in rows), columns, notes)
+
+
+def show_operations(image: Path, out: Path | None, seed: int) -> Sheet:
+    """Draw one image under each augmentation operation, with the name of the operation above it.
+
+    Args:
+        image: The image file.
+        out: Path of the PNG, which is replaced if it exists; default: named after the image, in the current folder.
+        seed: Seed of the operations that are drawn.
+
+    Raises:
+        ImageError: The image cannot be used.
+        CnncliError: `out` is not the name of a PNG, or its folder does not exist.
+    """
+    path = png_path(out or Path(f"{image.stem}-operations.png"))
+    facts = verify(image, MAX_PIXELS)
+    if facts.problem:
+        raise ImageError(image, facts.problem)
+    shrink = max(1.0, max(facts.width, facts.height) / TILE_SIDES[1])
+    spec = PixelSpec(max(1, round(facts.height / shrink)), max(1, round(facts.width / shrink)))
+    tiles = list(examples(decode(image, spec), seed))
+    small_print = f"{printable(image.name)}, {facts.height} × {facts.width} pixels, seed {seed}"
+    draw_tiles(tiles, "Augmentation operations", small_print, path, OPERATION_COLUMNS)
+    return Sheet(path, (image,), tuple(name for name, _ in tiles), ())
 
 
 def choose_images(rows: Sequence[ImageRecord], count: int, seed: int) -> list[ImageRecord]:

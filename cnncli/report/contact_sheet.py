@@ -67,6 +67,28 @@ def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: 
         sheet.save(temporary, "PNG")
 
 
+def draw_tiles(
+    tiles: Sequence[tuple[str, NDArray[np.uint8]]], title: str, lines: str, path: Path, columns: int
+) -> None:
+    """Draw images of one size with a heading above each, row by row, as a PNG."""
+    size = _tile_size(*tiles[0][1].shape[:2])
+    head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + 8
+    step = (size[0] + 2 * GAP, size[1] + LINE + 2 * GAP)
+    n_rows = math.ceil(len(tiles) / columns)
+    text_width = max(_font(20).getlength(title), *(_font(13).getlength(line) for line in lines.split("\n")))
+    width = max(min(columns, len(tiles)) * step[0], math.ceil(text_width)) + 2 * MARGIN
+    sheet = Image.new("RGB", (width, head + n_rows * step[1] + MARGIN), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((MARGIN, MARGIN - 4), title, INK, _font(20))
+    pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, _font(13), spacing=LINE - 13)
+    for place, (name, pixels) in enumerate(tiles):
+        left, top = MARGIN + place % columns * step[0], head + place // columns * step[1]
+        pen.text((left, top), _shorten(name, _font(13), size[0]), INK, _font(13))
+        sheet.paste(_tile(pixels, size), (left, top + LINE))
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG")
+
+
 def _tile_size(height: int, width: int) -> tuple[int, int]:
     """Return the (width, height) of an image on the sheet; a tiny one is enlarged by an integer factor."""
     least, most = TILE_SIDES

@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from cnncli.augmentation.color import (
+    EIGENVALUES,
+    EIGENVECTORS,
     LUMA,
+    PcaJitter,
     rotate_hue,
     scale_brightness,
     scale_contrast,
     scale_saturation,
+    shift_along_components,
     shift_channels,
 )
+from cnncli.augmentation.operation import ViewRandom
 from cnncli.augmentation.rand_augment import change, sharpen
 
 Pixels = NDArray[np.uint8]
@@ -139,3 +144,32 @@ def test_contrast_and_brightness_match_pillow(brightness: float, contrast: float
     pixels = np.random.default_rng(3).integers(40, 168, (16, 20, channels), dtype=np.uint8)
     enhanced = ImageEnhance.Brightness(ImageEnhance.Contrast(image_of(pixels)).enhance(contrast)).enhance(brightness)
     assert difference(scale_brightness(scale_contrast(pixels, contrast), brightness), enhanced) == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+def test_pca_jitter_shifts_along_the_components_of_imagenet(channels: int) -> None:
+    """Row 148. AlexNet's jitter adds the weighted eigenvectors to RGB, and leaves alpha and other images unchanged."""
+    pixels = np.full((2, 3, channels), 128, np.uint8)
+    weights = (0.3, -0.2, 0.1)
+    shifted = shift_along_components(pixels, weights)
+    if channels in (1, 6):
+        np.testing.assert_array_equal(shifted, pixels)
+        return
+    parts = zip(weights, EIGENVALUES, np.transpose(EIGENVECTORS), strict=True)
+    levels = 255 * sum(weight * value * vector for weight, value, vector in parts)
+    np.testing.assert_array_equal(shifted[0, 0, :3], np.rint(128 + levels))
+    assert (shifted[..., 3:] == 128).all()
+
+
+def test_the_components_are_orthonormal_and_the_first_is_brightness() -> None:
+    """The eigenvectors are orthonormal, and the first one changes red, green and blue almost equally."""
+    np.testing.assert_allclose(np.array(EIGENVECTORS).T @ np.array(EIGENVECTORS), np.eye(3), atol=2e-3)
+    assert np.ptp(np.array(EIGENVECTORS)[:, 0]) < 0.02
+
+
+def test_pca_jitter_is_drawn_with_its_deviation() -> None:
+    """Row 148. Over many keys, the first weight is normal with the standard deviation of the setting."""
+    operation = PcaJitter(pca_jitter=0.1)
+    weights = [step.keywords["weights"] for k in range(400) for step in operation.draw(ViewRandom(("view", k)))]  # type: ignore[attr-defined]
+    assert np.std(weights, axis=0) == pytest.approx([0.1] * 3, rel=0.15)
+    assert np.mean(weights, axis=0) == pytest.approx([0.0] * 3, abs=0.02)

@@ -22,6 +22,7 @@ from cnncli.augmentation.views import (
     render_view,
     view_key,
 )
+from cnncli.augmentation.warps import ElasticWarpConfig
 
 SETTINGS = AugmentationConfig(rotation_range=30.0, horizontal_flip=True, seed=2)
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 30, 3), dtype=np.uint8)
@@ -135,6 +136,7 @@ OTHER_VALUES: dict[str, Any] = {
     "random_resized_crop": RandomResizedCropConfig(),
     "random_erasing": RandomErasingConfig(),
     "rand_augment": RandAugmentConfig(),
+    "elastic_warp": ElasticWarpConfig(),
     "seed": 9,
 }
 

@@ -163,3 +163,37 @@ def test_a_sheet_needs_no_tensorflow(config: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_an_image_is_shown_under_each_operation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 146-149. The sheet of an image has a tile per operation by name, the first being the image itself."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(3).integers(0, 256, (150, 120, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("dog-2109.png")
+    assert main(["augment", "dog-2109.png", "--seed", "4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["path"] == str(tmp_path / "dog-2109-operations.png")
+    names = ["original", "horizontal flip", "vertical flip", "both flips", "rotate left", "rotate right"]
+    names += [
+        f"{name} {k}" for name, n in (("color", 4), ("noise", 2), ("crop", 2), ("scale", 2)) for k in range(1, n + 1)
+    ]
+    assert found["columns"][: len(names)] == names
+    assert {"barrel lens", "pincushion", "elastic warp", "PCA color", "shear", "stretch"} < {*found["columns"]}
+    path = Path(found["path"])
+    for shown in (pixels, pixels[:, ::-1], pixels[::-1], pixels[::-1, ::-1]):
+        assert on_sheet(path, shown)
+    first = path.read_bytes()
+    assert main(["augment", "dog-2109.png", "--seed", "4", "--out", "again.png"]) == 0
+    assert Path("again.png").read_bytes() == first
+    assert main(["augment", "dog-2109.png", "--seed", "5", "--out", "other.png"]) == 0
+    assert Path("other.png").read_bytes() != first
+
+
+def test_an_image_that_is_damaged_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not an image exits with 2 and writes no sheet."""
+    (tmp_path / "x.jpg").write_bytes(b"no image")
+    assert main(["augment", str(tmp_path / "x.jpg"), "--out", str(tmp_path / "x.png")]) == 2
+    assert "image-unknown-format" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
