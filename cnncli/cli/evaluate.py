@@ -9,6 +9,9 @@ import click
 from cnncli.cli.options import PATH, console_options, example, json_option, print_json, runs_dir_option
 from cnncli.terminal.console import Console
 
+PERTURBATION_NAMES = ("shift", "rotate", "scale", "brightness", "contrast", "noise", "blur")
+"""Names in `cnncli.augmentation.perturbations`, which imports NumPy."""
+
 
 @click.command(epilog=example("cnncli evaluate --min-accuracy 0.95"))
 @click.argument("run", required=False)
@@ -37,6 +40,13 @@ from cnncli.terminal.console import Console
     type=click.Choice(["5", "10"]),
     help="Average the predictions for corners and center of each image; 10: and for their mirror images.",
 )
+@click.option(
+    "--perturb",
+    "perturbations",
+    type=click.Choice([*PERTURBATION_NAMES, "all"]),
+    multiple=True,
+    help="Also evaluate perturbed images over the strength of the perturbation, and draw the results; repeatable.",
+)
 @runs_dir_option
 @json_option
 @console_options
@@ -47,6 +57,7 @@ def command(
     allow_missing: bool,
     min_accuracy: float | None,
     crops: str | None,
+    perturbations: tuple[str, ...],
     runs_dir: Path,
     as_json: bool,
     console: Console,
@@ -55,13 +66,17 @@ def command(
 
     RUN is a run directory or its name; default: the newest finished run.
     """
-    from cnncli.cli.render import open_named_run, print_metrics
+    from cnncli.cli.render import open_named_run, print_metrics, print_robustness
     from cnncli.recipes.evaluate import evaluate
 
-    found = evaluate(open_named_run(run, runs_dir), console, split, data, allow_missing, crops=int(crops or 1))
+    chosen = PERTURBATION_NAMES if "all" in perturbations else tuple(dict.fromkeys(perturbations))
+    run_folder = open_named_run(run, runs_dir)
+    found = evaluate(run_folder, console, split, data, allow_missing, crops=int(crops or 1), perturb=chosen)
     if as_json:
         print_json(found)
     else:
         print_metrics(found.split, found.metrics, console)
+        for robustness in found.robustness:
+            print_robustness(robustness, console)
     if min_accuracy is not None:
         found.require(min_accuracy)

@@ -16,6 +16,7 @@ from cnncli.terminal.console import Console
 from cnncli.terminal.formatting import decimal, duration, percent, percent_range, short_path
 
 if TYPE_CHECKING:
+    from cnncli.inference.robustness import Robustness
     from cnncli.metrics.classification import Metrics
     from cnncli.recipes.train import Run
     from cnncli.training.stage_report import StagePlan
@@ -78,6 +79,20 @@ def print_metrics(split: str, metrics: Metrics, console: Console) -> None:
             ("true \\ predicted", *metrics.classes),
             [(name, *(f"{count:,}" for count in counts)) for name, counts in rows],
         )
+
+
+def print_robustness(found: Robustness, console: Console) -> None:
+    """Print the results over the strength of a perturbation."""
+    console.print(f"{found.perturbation}: {found.unit}")
+    rows = [
+        (
+            *(f"{one.strength:g}", percent(one.accuracy), percent_range(*one.ci95)),
+            *(percent(one.probability), percent(one.unchanged)),
+        )
+        for one in found.points
+    ]
+    columns = ("strength", "accuracy", "95 % interval", "true class", "unchanged")
+    console.table(columns, rows, optional=("true class",))
 
 
 def _print_labels(metrics: Metrics, console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ from cnncli.dataset.build import manifest_of_folder
 from cnncli.dataset.manifest import Manifest
 from cnncli.dataset.records import ImageRecord
 from cnncli.dataset.verification import require_unchanged
-from cnncli.errors import ConfigError, DataError, Message, MinimumMissedError, RunError, printable
+from cnncli.errors import ConfigError, DataError, Message, MinimumMissedError, RunError, printable, reason_of
 from cnncli.features.store import FeatureStore
 from cnncli.inference.crops import multi_crop_logits
-from cnncli.inference.evaluate_rows import evaluate_manifest, evaluate_rows
+from cnncli.inference.evaluate_rows import compute_logits, evaluate_manifest
 from cnncli.inference.predictor import load_predictor
+from cnncli.inference.robustness import Robustness, measure_robustness
 from cnncli.metrics.classification import Metrics
 from cnncli.networks.backend import standard_settings
+from cnncli.report.robustness_plot import draw_robustness
 from cnncli.runs.documents import damaged, time_text, utc_now
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
@@ -42,7 +45,8 @@ log = logging.getLogger(__name__)
 class Evaluation:
     """Metrics of a run on a split (`train`, `validation` or `test`), or on the folder in `data`.
 
-    `crops` is the number of crops of each image whose predictions were averaged; 1: the image itself.
+    `crops` is the number of crops of each image whose predictions were averaged; 1: the image itself. `robustness` has
+    the results under perturbations, if any were requested.
     """
 
     run: Path
@@ -50,12 +54,14 @@ class Evaluation:
     data: Path | None
     metrics: Metrics
     crops: int = 1
+    robustness: tuple[Robustness, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document printed by `evaluate --json`."""
         where: dict[str, Any] = {} if self.data is None else {"data": str(self.data)}
         where |= {"crops": self.crops} if self.crops > 1 else {}
-        return {"run": str(self.run), "split": self.split, **where, **self.metrics.to_dict()}
+        perturbed = {"robustness": [one.to_dict() for one in self.robustness]} if self.robustness else {}
+        return {"run": str(self.run), "split": self.split, **where, **self.metrics.to_dict(), **perturbed}
 
     def require(self, minimum: float) -> None:
         """Raise `MinimumMissedError` if the top-1 accuracy is below `minimum` (0-1)."""
@@ -75,8 +81,11 @@ def evaluate(
     allow_missing: bool = False,
     *,
     crops: int = 1,
+    perturb: Sequence[str] = (),
 ) -> Evaluation:
     """Evaluate a run with its own engine and precision; for the arguments, see `cnncli.evaluate`.
+
+    `perturb` has the names of perturbations: their results over the strength are measured, and drawn in the run.
 
     Raises:
         CacheError: The cache folder cannot be created.
@@ -90,6 +99,9 @@ def evaluate(
     if crops not in (1, *CROPS):
         text = f"crops: received {crops!r}, expected one of {', '.join(map(str, (1, *CROPS)))}."
         raise ConfigError(Message("usage-crops", text, key="crops", received=crops, expected=(1, *CROPS)))
+    if crops > 1 and perturb:
+        text = "crops and perturbations cannot be used together."
+        raise ConfigError(Message("usage-options-conflict", text, key="perturb", received=crops))
     require_finished(run)
     store_folder = make_cache_dir() / FEATURES
     for note in variable_notes():
@@ -112,15 +124,32 @@ def evaluate(
     cropped = f" · {crops} crops of each image" if crops > 1 else ""
     console.phase("evaluate", f"{split} {len(rows):,}{cropped} · {predictor.spec.in_words}")
     if crops > 1:
-        logits = multi_crop_logits(predictor, rows, crops, console)
-        evaluation = Evaluation(run.path, split, data, evaluate_manifest(predictor.spec, manifest, rows, logits), crops)
+        averaged = multi_crop_logits(predictor, rows, crops, console)
+        metrics = evaluate_manifest(predictor.spec, manifest, rows, averaged)
+        evaluation = Evaluation(run.path, split, data, metrics, crops)
         _record(run, evaluation)
         return evaluation
     with FeatureStore(store_folder, cache_settings(config.cache).max_bytes) as store:
-        metrics, _ = evaluate_rows(predictor, manifest, rows, store, console, network=config.backbone.name)
-    evaluation = Evaluation(run.path, split, data, metrics)
+        logits, _ = compute_logits(predictor, rows, store, console, network=config.backbone.name)
+    metrics = evaluate_manifest(predictor.spec, manifest, rows, logits)
+    robustness = measure_robustness(predictor, manifest, rows, logits, perturb, console) if perturb else []
+    _draw(run, split, robustness)
+    evaluation = Evaluation(run.path, split, data, metrics, robustness=tuple(robustness))
     _record(run, evaluation)
     return evaluation
+
+
+def _draw(run: RunFolder, split: str, robustness: Sequence[Robustness]) -> None:
+    """Draw the results of each perturbation as `figures/robustness-NAME.png` of the run."""
+    for one in robustness:
+        path = run.path / "figures" / f"robustness-{one.perturbation}.png"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            draw_robustness(one, f"{run.path.name}: {split}", path)
+        except OSError as error:  # a run may be on a read-only disk
+            log.warning(f"{printable(path)}: cannot be written ({reason_of(error)})")
+        else:
+            log.info(f"robustness: {printable(path)}")
 
 
 def _other_data(data: DataConfig, path: Path, max_pixels: int) -> DataConfig:

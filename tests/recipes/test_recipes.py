@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 import cnncli
+from cnncli.augmentation.perturbations import PERTURBATIONS
+from cnncli.dataset.manifest import Manifest
 from cnncli.errors import (
     CacheError,
     CnncliError,
@@ -27,6 +29,7 @@ from cnncli.errors import (
     WeightsError,
 )
 from cnncli.images.decode import decode
+from cnncli.metrics.classification import wilson_interval
 from cnncli.recipes.cache import list_cache
 from cnncli.recipes.evaluate import evaluate
 from cnncli.recipes.finetune import FinetuneSettings, finetune, plan
@@ -419,3 +422,31 @@ def test_evaluating_on_training_images_causes_a_warning(warm: RunFolder, data: P
 
 def _flat_copy(classes: Path) -> Path:
     return Path(shutil.copytree(classes, classes.parent.parent / "copy", dirs_exist_ok=True))
+
+
+@pytest.mark.parametrize("names", [("shift", "noise")])
+def test_perturbed_images_are_evaluated_over_the_strength(warm: RunFolder, run: Run, names: tuple[str, ...]) -> None:
+    """Rows 202 and 203. Strength 0 is the plain evaluation; others are those of images perturbed before prediction."""
+    found = evaluate(warm, Console(quiet=True, stream=StringIO()), perturb=names)
+    plain = evaluate(warm, Console(quiet=True, stream=StringIO()))
+    assert found.metrics == plain.metrics
+    assert [one.perturbation for one in found.robustness] == list(names)
+    assert "robustness" not in plain.to_dict()
+    predictor, manifest = _predictor(warm), Manifest.from_csv(warm.manifest)
+    rows = manifest.split("test")
+    labels = manifest.labels(rows)
+    images = np.stack([decode(row.path, predictor.spec.pixels) for row in rows])
+    unchanged = predictor.probabilities(images).argmax(axis=1)
+    for one in found.robustness:
+        start = next(point for point in one.points if point.strength == 0)
+        assert (start.accuracy, start.ci95, start.unchanged) == (plain.metrics.top1, plain.metrics.top1_ci95, 1.0)
+        last = one.points[-1]
+        change = PERTURBATIONS[one.perturbation]
+        moved = np.stack([change(p, last.strength, row.digest) for p, row in zip(images, rows, strict=True)])
+        probabilities = predictor.probabilities(moved)
+        assert last.accuracy == np.mean(probabilities.argmax(axis=1) == labels)
+        assert last.ci95 == wilson_interval(round(last.accuracy * len(rows)), len(rows))
+        assert last.unchanged == np.mean(probabilities.argmax(axis=1) == unchanged)
+        assert last.probability == pytest.approx(probabilities[np.arange(len(rows)), labels].mean(), abs=1e-4)
+        with Image.open(warm.path / "figures" / f"robustness-{one.perturbation}.png") as figure:
+            assert figure.format == "PNG"
