@@ -201,6 +201,7 @@ class StageRun:
         batches = self._validation.in_order(self._context.batch_size)
         validation = self._step.evaluate(batches, self._where, self._save_if_stopped)
         seconds = totals.seconds + time.monotonic() - started
+        self._log_times(1e3 * totals.seconds / totals.images, 1e3 * (seconds - totals.seconds))
         return HistoryRow(
             stage=self._stage.name,
             epoch=len(self._state.history) + 1,
@@ -209,6 +210,12 @@ class StageRun:
             seconds=seconds,
             images_per_s=totals.images / seconds,
         )
+
+    def _log_times(self, step_ms: float, validation_ms: float) -> None:
+        """Log the time per image of training steps, and of the forward pass, which is all of validation."""
+        forward = f", the forward pass {validation_ms / n:.3g} ms" if (n := len(self._validation.labels)) else ""
+        text = f"{self._where}: a training step takes {step_ms:.3g} ms per image{forward}"
+        log.debug(Message("training-times", text, step_ms=step_ms, validation_ms=validation_ms, images=n))
 
     def _update(self, row: HistoryRow) -> None:
         """Update the best epoch, the plateau and early stopping after an epoch."""

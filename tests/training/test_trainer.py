@@ -210,6 +210,18 @@ def test_another_seed_gives_other_weights_and_another_cache_the_same(default: Tr
     assert train().digest == default.digest != train(seed=1).digest
 
 
+def test_times_of_forward_and_backward_are_logged(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+    """At debug level, each epoch has the time per image of a step and of validation, which is only forward. Row 104."""
+    caplog.set_level("DEBUG", logger="cnncli")
+    history = train().history
+    found = [record.msg for record in caplog.records if getattr(record.msg, "code", "") == "training-times"]
+
+    assert len(found) == len(history)
+    for message, row in zip(found, history, strict=True):
+        step_ms, validation_ms = message.facts["step_ms"], message.facts["validation_ms"]
+        assert 24 * step_ms + validation_ms == pytest.approx(1e3 * row.seconds)
+
+
 def test_early_stopping_ends_a_stage(train: Train) -> None:
     """A stage stops if the metric has not improved by `min_delta` for `patience` epochs."""
     training = {

@@ -93,6 +93,34 @@ def test_only_trained_layers_are_penalized() -> None:
     assert np.linalg.norm(model.get_layer("second").kernel) < np.linalg.norm(_network().get_layer("second").kernel)
 
 
+def test_a_residual_block_under_l2_becomes_the_identity() -> None:
+    """Without a gradient from the data, L2 drives kernels to 0: a block with a shortcut then passes on its input.
+
+    The same block without a shortcut passes on nothing. Row 139.
+    """
+    keras = import_keras()
+    images = RANDOM.normal(size=(8, 6, 6, 3)).astype(np.float32)
+    outputs = {}
+    for shortcut in (True, False):
+        x = keras.Input((6, 6, 3))
+        y = keras.layers.Conv2D(3, 3, padding="same", activation="relu", use_bias=False, name="one")(x)
+        y = keras.layers.Conv2D(3, 3, padding="same", use_bias=False, name="two")(y)
+        block = keras.layers.Add(name="sum")([x, y]) if shortcut else y
+        scores = keras.layers.Dense(3, kernel_initializer="zeros", use_bias=False, trainable=False)(
+            keras.layers.GlobalAveragePooling2D()(block)
+        )
+        step = TrainStep(
+            keras.Model([x], scores), build_optimizer(SGD), Objective("softmax", 3), update=UpdateSettings(l2=1.0)
+        )
+        before = float(np.linalg.norm(step.tail.get_layer("two").kernel))
+        step.train_epoch([([images], LABELS[:8])] * 150, iter([1.0] * 150), "a step")
+        outputs[shortcut] = np.asarray(keras.Model(x, block)(images))
+        assert float(np.linalg.norm(step.tail.get_layer("two").kernel)) < 1e-5 * before
+
+    np.testing.assert_allclose(outputs[True], images, atol=1e-6)
+    np.testing.assert_allclose(outputs[False], 0, atol=1e-6)
+
+
 def test_averages_are_those_of_keras_and_are_used_to_evaluate() -> None:
     """The moving average equals that of Keras's `use_ema`, and validation and saved weights use it."""
     step = _step(ADAM, ema=0.7)
