@@ -17,7 +17,7 @@ from PIL import Image
 
 from cnncli.config.modes import stages_of
 from cnncli.engines.openvino import has_bfloat16
-from cnncli.errors import ConfigError, TrainingError
+from cnncli.errors import ConfigError, Message, TrainingError
 from cnncli.features.eviction import stored_keys
 from cnncli.features.store import FeatureStore
 from cnncli.networks.classifier import Classifier, build_classifier
@@ -214,11 +214,12 @@ def test_times_of_forward_and_backward_are_logged(train: Train, caplog: pytest.L
     """At debug level, each epoch has the time per image of a step and of validation, which is only forward. Row 104."""
     caplog.set_level("DEBUG", logger="cnncli")
     history = train().history
-    found = [record.msg for record in caplog.records if getattr(record.msg, "code", "") == "training-times"]
+    records = [record.msg for record in caplog.records]
+    found = [message for message in records if isinstance(message, Message) and message.code == "training-times"]
 
     assert len(found) == len(history)
     for message, row in zip(found, history, strict=True):
-        step_ms, validation_ms = message.facts["step_ms"], message.facts["validation_ms"]
+        step_ms, validation_ms = (float(str(message.facts[name])) for name in ("step_ms", "validation_ms"))
         assert 24 * step_ms + validation_ms == pytest.approx(1e3 * row.seconds)
 
 
