@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cnncli.catalogue.datasets import DATASETS
 from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.rules import RULES, Draft
@@ -200,8 +201,9 @@ def _check(
 
 
 def _hint_for_missing(path: Path, key: str) -> str:
-    if key == "data.path" and path.name == "dogs-vs-cats":
-        return f"Create it with: cnncli data prepare {path.name} DOWNLOAD --out {printable(path)}"
+    if key == "data.path" and path.name in DATASETS:
+        source = " DOWNLOAD" if path.name == "dogs-vs-cats" else ""
+        return f"Create it with: cnncli data prepare {path.name}{source} --out {printable(path)}"
     if key == "backbone.weights" and (hint := did_you_mean(path.name, WEIGHTS_WORDS)):
         return hint
     there = next(filter(os.path.isdir, path.parents[-MAX_PARTS:]), None)

@@ -300,6 +300,7 @@ def test_weights_file_is_read_relative_to_the_folder(folder: Path) -> None:
         ("far/away/images", "config-path-missing", "{folder}."),
         ("elsewhere", "config-path-missing", "a.yaml, images, train.zip"),
         ("dogs-vs-cats", "config-path-missing", "data prepare dogs-vs-cats DOWNLOAD --out {folder}/dogs-vs-cats"),
+        ("cifar10", "config-path-missing", "data prepare cifar10 --out {folder}/cifar10"),
         ("x" * 300, "config-path-missing", ""),
         ('"a\\0b"', "config-path-missing", ""),
     ],
