@@ -106,9 +106,8 @@ def _build_auxiliary(model: keras.Model, config: Config, n_classes: int) -> tupl
     build = getattr(architecture_of(info), "build_auxiliary", None)
     if build is None or config.backbone.output_layer is not None:
         return ()
-    return tuple(
-        build(model, with_defaults(info.options, config.backbone.options), output_units(config.head, n_classes))
-    )
+    options, is_multi_label = with_defaults(info.options, config.backbone.options), config.data.labels.is_multi_label
+    return tuple(build(model, options, output_units(config.head, n_classes, is_multi_label)))
 
 
 def save_classifier(classifier: Classifier, path: Path) -> None:
