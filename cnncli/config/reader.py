@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.catalogue.datasets import DATASETS
+from cnncli.catalogue.losses import LOSSES
 from cnncli.config.check import check
 from cnncli.config.overrides import Overrides, assign, parse_environment, parse_overrides
 from cnncli.config.rules import RULES, Draft
-from cnncli.config.schema import CacheConfig, Config, LabelsConfig
+from cnncli.config.schema import CacheConfig, Config
 from cnncli.config.suggestions import names_beside
 from cnncli.config.tree import Node, Origin, Problem, raise_all, tree_of
 from cnncli.config.yaml_document import read_document
@@ -149,12 +150,21 @@ def _complete(values: dict[str, Any], tree: Node) -> Config:
         backbone["weights"] = "none"
     elif weights is not None and weights not in WEIGHTS_WORDS:
         backbone["weights"] = str(absolute(weights, tree.nearest(["backbone", "weights"]).origin.folder))
-    training, head = values.get("training") or {}, values.get("head") or {}
+    training = values.get("training") or {}
     if (data.get("splits") or {}).get("validation") == 0:
         training = {"early_stopping": None, **training, "best": {"monitor": LAST, **(training.get("best") or {})}}
-    if LabelsConfig.model_validate(data.get("labels") or {}).is_multi_label:
-        head = {"activation": "sigmoid", **head}
-    return Config.model_validate({**values, "data": data, "backbone": backbone, "head": head, "training": training})
+    config = Config.model_validate({**values, "data": data, "backbone": backbone, "training": training})
+    if "activation" in config.head.model_fields_set:
+        return config
+    head = config.head.model_copy(update={"activation": _activation_for(config)})
+    return config.model_copy(update={"head": head})
+
+
+def _activation_for(config: Config) -> str:
+    """Return the activation of the head that suits labels and loss."""
+    if config.data.labels.is_multi_label:
+        return "sigmoid"
+    return "linear" if LOSSES[config.training.loss].is_of_scores else "softmax"
 
 
 def absolute(written: str, folder: Path) -> Path:

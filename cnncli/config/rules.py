@@ -11,6 +11,7 @@ from functools import reduce
 from itertools import product
 from typing import Any
 
+from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option
 from cnncli.config.fields import expectation
@@ -125,6 +126,25 @@ def _contradictions_of_top(draft: Draft) -> Iterator[Problem]:
         what = f"does not fit the ImageNet weights of {backbone.include_top_layers}, which take one image size"
         expected = f"{info.input_size}, or no backbone.include_top_layers"
         yield from draft.problem("config-contradiction-top", "data.image_size", what, expected, needs=("backbone",))
+
+
+def _losses(draft: Draft) -> Iterator[Problem]:
+    """Yield settings that contradict the loss."""
+    config = draft.config
+    name, info, needs = config.training.loss, LOSSES[config.training.loss], ("training.loss", "data.labels")
+    if info.needs_scores_of_classes and config.head.activation == "sigmoid":
+        key, expected = "training.loss", "another loss, or softmax or linear as head.activation"
+        what = "compares the scores of classes, but each sigmoid is a score of its own"
+        yield from draft.problem("config-contradiction-loss", key, what, expected, needs=("head", "data.labels"))
+    if info.needs_probabilities and config.head.activation == "linear":
+        what, expected = "needs outputs from 0 to 1, but head.activation is linear", "another loss or activation"
+        yield from draft.problem("config-contradiction-loss", "training.loss", what, expected, needs=("head",))
+    if config.training.label_smoothing and not info.can_smooth:
+        what, expected = f"has no meaning for the loss {name}", "0, or a cross-entropy or focal loss"
+        yield from draft.problem("config-contradiction-loss", "training.label_smoothing", what, expected, needs=needs)
+    if config.data.class_weights == "balanced" and config.data.labels.is_multi_label and name != CROSS_ENTROPY:
+        what, expected = f"cannot weight labels in the loss {name}", f"none, or {CROSS_ENTROPY} as training.loss"
+        yield from draft.problem("config-contradiction-loss", "data.class_weights", what, expected, needs=needs)
 
 
 def _without_validation(draft: Draft) -> Iterator[Problem]:
@@ -261,7 +281,7 @@ def _imagenet(draft: Draft) -> Iterator[Problem]:
         yield from draft.problem("config-no-imagenet-weights", "backbone.weights", what, needs=needs)
 
 
-RULES = (_contradictions, _without_validation, _stage_names, _without_effect, _options, _imagenet, _optimizers)
+RULES = (_contradictions, _losses, _without_validation, _stage_names, _without_effect, _options, _imagenet, _optimizers)
 
 
 # Settings that are allowed but probably not intended

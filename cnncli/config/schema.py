@@ -29,6 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
+from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Expected, Fraction, Pixels, Seed, Settings, Size, ValueRange, as_tuple
@@ -56,17 +57,21 @@ def _not_empty(path: object) -> object:
 
 
 def _name_in(names: Iterable[str], kind: str) -> AfterValidator:
-    """Return a validator that ignores case and returns names as spelled in the catalogue."""
+    """Return a validator that ignores case, - and _, and returns names as spelled in the catalogue."""
 
     def validate(name: str) -> str:
-        by_lower = {known.lower(): known for known in names}
-        if name.lower() in by_lower:
-            return by_lower[name.lower()]
-        listed = f"There are {', '.join(by_lower.values())}." if len(by_lower) <= MAX_LISTED_NAMES else ""
-        hint = did_you_mean(name, by_lower.values()) or listed
+        by_plain = {_plain(known): known for known in names}
+        if _plain(name) in by_plain:
+            return by_plain[_plain(name)]
+        listed = f"There are {', '.join(by_plain.values())}." if len(by_plain) <= MAX_LISTED_NAMES else ""
+        hint = did_you_mean(name, by_plain.values()) or listed
         raise PydanticCustomError("config-unknown-name", "unknown {kind}", {"kind": kind, "hint": hint})
 
     return AfterValidator(validate)
+
+
+def _plain(name: str) -> str:
+    return re.sub("[-_]", "", name.lower())
 
 
 def _suggest(names: Iterable[str]) -> WithJsonSchema:
@@ -296,8 +301,8 @@ class HeadConfig(Settings):
     layers: HeadLayers = ()
     """Layers between pooling and output: dense (with activation, l1, l2), dropout, batch_norm, activation."""
     activation: Literal["softmax", "sigmoid", "linear"] = "softmax"
-    """Output activation; for multi-label data sigmoid. With sigmoid, two classes share one unit (the probability of the
-    second class)."""
+    """Output activation; default: softmax, for multi-label data sigmoid, for hinge losses linear. With sigmoid, two
+    classes share one unit (the probability of the second class)."""
     l1: float = Field(default=0.0, ge=0.0)
     """L1 penalty on the kernel of the output layer."""
     l2: float = Field(default=0.0, ge=0.0)
@@ -428,6 +433,12 @@ GradualUnfreezing = Annotated[
 ]
 
 
+LossName = Annotated[
+    str,
+    _name_in(LOSSES, "loss"),
+    _suggest(LOSSES),
+    Expected("cross-entropy, hinge, squared-error, focal or a class of keras.losses by name"),
+]
 BatchSize = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], Expected("an integer of at least 1, or auto")]
 
 
@@ -439,10 +450,13 @@ class TrainingConfig(Settings):
     epoch, chosen before training and recorded in the run."""
     epochs: int | None = Field(default=None, ge=1)
     """Maximum number of epochs per stage; default: 20, in mode fine-tuning 10."""
-    loss: Literal["cross-entropy"] = "cross-entropy"
-    """Loss: categorical for softmax and linear, binary for sigmoid; computed from logits."""
+    loss: LossName = CROSS_ENTROPY
+    """Loss: cross-entropy (categorical for softmax and linear, binary for sigmoid), hinge (the multiclass SVM loss),
+    squared-error (half the sum over the outputs), focal (gamma 2), or a class of keras.losses with its defaults. The
+    reported loss is of the same kind, without smoothing, weights and penalties."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Fraction of the label that is spread over all classes, in the training objective only."""
+    """Fraction of the label that is spread over all classes, in the training objective only; for cross-entropies and
+    focal losses."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimizer; the second stage of mode fine-tuning has a tenth of its learning rate."""
     l1: float = Field(default=0.0, ge=0.0)

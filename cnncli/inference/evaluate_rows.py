@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from cnncli.features.store import FeatureStore
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics, evaluate_logits
+from cnncli.networks.losses import evaluate_losses
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
 
@@ -48,7 +50,8 @@ def evaluate_manifest(
     spec: PredictorSpec, manifest: Manifest, rows: Sequence[ImageRecord], logits: NDArray[Any]
 ) -> Metrics:
     """Return the metrics of images of a manifest from their logits."""
-    return evaluate_logits(logits, manifest.labels(rows), manifest.classes, spec.activation, spec.thresholds)
+    losses_of = partial(evaluate_losses, spec.loss)
+    return evaluate_logits(logits, manifest.labels(rows), manifest.classes, spec.activation, spec.thresholds, losses_of)
 
 
 def compute_logits(

@@ -51,6 +51,7 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
         tail_precision=last.precision,
         gpu=bool(gpus()),
         cut=last.cut.after,
+        loss=context.config.training.loss,
         thresholds=(DEFAULT_THRESHOLD,) * (len(manifest.classes) if manifest.is_multi_label else 0),
     )
     save_classifier(classifier, run.model)

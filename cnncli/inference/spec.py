@@ -13,6 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.engines.engine import EngineName, Precision
 from cnncli.images.decode import PixelSpec
 from cnncli.runs.documents import damaged, read_document
@@ -42,6 +43,7 @@ class PredictorSpec:
             Keras would emulate; a run that was trained on a CPU is emulated as in its training.
         cut: Name of the layer where the trunk ends, for information only.
         thresholds: Probability from which on each class is predicted, if an image can have several; else empty.
+        loss: Loss of the run, which `evaluate` reports.
     """
 
     engine: EngineName
@@ -63,6 +65,7 @@ class PredictorSpec:
     cut: str | None = None
     value_range: tuple[int, int] | None = None
     thresholds: tuple[float, ...] = ()
+    loss: str = CROSS_ENTROPY
 
     @property
     def in_words(self) -> str:
@@ -116,6 +119,7 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
             "height × width": facts["height"] * facts["width"] <= MAX_PIXELS,
             "max_pixels": 0 < facts["max_pixels"] < 2**63,
             "value_range": 0 <= low < high <= 65_535,
+            "loss": facts.get("loss", CROSS_ENTROPY) in LOSSES,
             "thresholds": len(thresholds) in (0, len(facts["classes"])) and all(0 <= one <= 1 for one in thresholds),
         }
         wrong = [name for name, valid in is_valid.items() if not valid]

@@ -7,7 +7,7 @@ recall of a class without images) is 0, as with scikit-learn's `zero_division=0`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.catalogue.losses import CROSS_ENTROPY
 from cnncli.errors import DataError, Message
+from cnncli.metrics.losses import OWN_LOSSES, targets_of
 from cnncli.metrics.multilabel import LabelMetrics, best_threshold, evaluate_labels
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
 
@@ -63,7 +65,7 @@ class Metrics:
 
     @property
     def loss(self) -> float:
-        """Mean plain cross-entropy in nats, without smoothing, weights or penalties."""
+        """Mean plain loss of the run's kind, by default cross-entropy in nats: no smoothing, weights or penalties."""
         return self.values["loss"]
 
     @property
@@ -112,12 +114,33 @@ def table_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(summary[key]) for name, key in names.items() if key in summary}
 
 
+def plain_losses(
+    logits: NDArray[Any], labels: NDArray[Any], activation: str, loss: str = CROSS_ENTROPY
+) -> NDArray[np.float64]:
+    """Return the exact loss (n,) of each image, without smoothing, class weights or penalties.
+
+    `loss` is one of `OWN_LOSSES` or cross-entropy, in nats; for `sigmoid` that is the binary cross-entropy, averaged
+    over the units as Keras does.
+    """
+    z = logits.astype(np.float64)
+    if loss != CROSS_ENTROPY:
+        return np.asarray(OWN_LOSSES[loss](np, z, targets_of(labels, z.shape[1]), activation))
+    if activation != "sigmoid":
+        return np.asarray(np.logaddexp.reduce(z, axis=1) - z[np.arange(len(z)), labels])
+    if labels.ndim == 2:
+        target = labels
+    else:
+        target = labels[:, None] if z.shape[1] == 1 else np.arange(z.shape[1])[None] == labels[:, None]
+    return np.asarray(np.mean(np.logaddexp(0.0, z) - z * target, axis=1))
+
+
 def evaluate_logits(
     logits: NDArray[Any],
     labels: NDArray[Any],
     classes: Sequence[str],
     activation: str,
     thresholds: Sequence[float] = (),
+    losses_of: Callable[[NDArray[Any], NDArray[Any], str], NDArray[np.float64]] = plain_losses,
 ) -> Metrics:
     """Evaluate a classifier on some images.
 
@@ -127,6 +150,7 @@ def evaluate_logits(
         classes: Names, in the order of the logits.
         activation: Activation of the head, see `probabilities_of`.
         thresholds: Probability from which on each label of a multi-label classifier is predicted.
+        losses_of: Function that returns the loss of each image (n,) for logits, labels and activation.
 
     Raises:
         DataError: Some logits are NaN or Inf.
@@ -135,12 +159,13 @@ def evaluate_logits(
     if n_broken:
         text = f"The scores of {n_broken:,} of {n:,} images are NaN or Inf. Train again with a lower learning rate."
         raise DataError(Message("metrics-not-finite", text, received=n_broken, n_images=n))
+    loss = float(losses_of(logits, labels, activation).mean())
     if labels.ndim == 2:
-        return _evaluate_labels(logits, labels, classes, thresholds)
+        return _evaluate_labels(logits, labels, classes, thresholds, loss)
     scores = ranking_scores(logits, activation)
     pairs = np.bincount(labels * len(classes) + scores.argmax(axis=1), minlength=len(classes) ** 2)
     matrix = pairs.reshape(len(classes), len(classes))
-    n_correct, loss = int(np.trace(matrix)), float(plain_losses(logits, labels, activation).mean())
+    n_correct = int(np.trace(matrix))
     counts = zip(matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist(), strict=True)
     return Metrics(
         n=n,
@@ -157,11 +182,10 @@ def evaluate_logits(
 
 
 def _evaluate_labels(
-    logits: NDArray[Any], labels: NDArray[np.uint8], classes: Sequence[str], thresholds: Sequence[float]
+    logits: NDArray[Any], labels: NDArray[np.uint8], classes: Sequence[str], thresholds: Sequence[float], loss: float
 ) -> Metrics:
     """Evaluate a multi-label classifier."""
     n, found = len(labels), evaluate_labels(label_probabilities(logits), labels, thresholds)
-    loss = float(plain_losses(logits, labels, "sigmoid").mean())
     return Metrics(
         n=n,
         values={"loss": loss, "accuracy": found.n_exact / n},
@@ -217,21 +241,6 @@ def count_correct(logits: NDArray[Any], labels: NDArray[Any], activation: str) -
     if labels.ndim == 2:
         return int(((logits > 0) == (labels > 0)).all(axis=1).sum())
     return int((ranking_scores(logits, activation).argmax(axis=1) == labels).sum())
-
-
-def plain_losses(logits: NDArray[Any], labels: NDArray[Any], activation: str) -> NDArray[np.float64]:
-    """Return the exact cross-entropy (n,) of each image in nats, without smoothing, class weights or penalties.
-
-    For `sigmoid`, it is the binary cross-entropy, averaged over the units as Keras does.
-    """
-    z = logits.astype(np.float64)
-    if activation != "sigmoid":
-        return np.asarray(np.logaddexp.reduce(z, axis=1) - z[np.arange(len(z)), labels])
-    if labels.ndim == 2:
-        target = labels
-    else:
-        target = labels[:, None] if z.shape[1] == 1 else np.arange(z.shape[1])[None] == labels[:, None]
-    return np.asarray(np.mean(np.logaddexp(0.0, z) - z * target, axis=1))
 
 
 def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

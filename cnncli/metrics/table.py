@@ -27,7 +27,7 @@ class Predictions:
     """Predictions for the `n` images of one pass.
 
     Attributes:
-        loss: Mean plain cross-entropy in nats, computed from the logits.
+        loss: Mean plain loss, computed from the logits.
         n_correct: Number of images whose own class ranks first; mixed images count for both labels, in proportion.
         scores: Float (n, classes) with the ranking of the probabilities, which do not saturate.
         labels: Int64 (n,) class indices; for a mixed image, the label with the larger proportion.

@@ -1,4 +1,4 @@
-"""The training objective as a graph: cross-entropy from logits with label smoothing and class weights."""
+"""The training objective as a graph: a loss from logits with label smoothing and class weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncli.catalogue.losses import CROSS_ENTROPY
 from cnncli.networks.backend import import_keras
+from cnncli.networks.losses import compute_losses
 
 if TYPE_CHECKING:
     from cnncli.config.schema import Config
@@ -34,6 +36,7 @@ class Objective:
         activation: Activation of the head; `sigmoid` means binary cross-entropy.
         label_smoothing: Fraction of the label that is spread over all classes, as in Keras's losses.
         class_weights: See `balanced_weights`; None for none. The weighted losses of a batch are divided by its size.
+        loss: Name of the loss, see `cnncli.catalogue.losses`.
         is_multi_label: Whether labels are 0 and 1 for each class, uint8 (n, classes), instead of int64 (n,).
     """
 
@@ -42,12 +45,13 @@ class Objective:
     label_smoothing: float = 0.0
     class_weights: ClassWeights | None = None
     is_multi_label: bool = False
+    loss: str = CROSS_ENTROPY
 
     @classmethod
     def from_config(cls, config: Config, n_classes: int, class_weights: ClassWeights | None = None) -> Self:
         """Return the objective of a config."""
         smoothing, is_multi_label = config.training.label_smoothing, config.data.labels.is_multi_label
-        return cls(config.head.activation, n_classes, smoothing, class_weights, is_multi_label)
+        return cls(config.head.activation, n_classes, smoothing, class_weights, is_multi_label, config.training.loss)
 
     def signature(self) -> Any:
         """Return the type of a batch's labels for TensorFlow."""
@@ -78,7 +82,7 @@ class Objective:
         return Measures(ops.mean(self._weighted(logits, smoothed, labels)), self._losses(logits, targets), n_correct)
 
     def _weighted(self, logits: Any, targets: Any, labels: Any) -> Any:
-        """Return the loss of each image with its class weight, or with those of each label."""
+        """Return the loss of each image with its class weight, or the cross-entropy with those of each label."""
         if self.class_weights is None:
             return self._losses(logits, targets)
         ops = import_keras().ops
@@ -89,10 +93,7 @@ class Objective:
         return ops.mean(losses * ops.where(labels > 0, weights[1], weights[0]), axis=1)
 
     def _losses(self, logits: Any, targets: Any) -> Any:
-        losses = import_keras().losses
-        if self.activation == "sigmoid":
-            return losses.binary_crossentropy(targets, logits, from_logits=True)
-        return losses.categorical_crossentropy(targets, logits, from_logits=True)
+        return compute_losses(self.loss, logits, targets, self.activation)
 
 
 def balanced_weights(labels: NDArray[Any], n_classes: int) -> ClassWeights:

@@ -16,8 +16,9 @@ from pydantic import Field
 
 from cnncli.engines.engine import Array, Precision
 from cnncli.errors import Message, NonFiniteError
-from cnncli.metrics.classification import count_correct, plain_losses, ranking_scores
+from cnncli.metrics.classification import count_correct, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
+from cnncli.networks.losses import evaluate_losses
 from cnncli.networks.mixed_precision import hand_weights_over, mixed_bfloat16
 from cnncli.runtime.random_keys import key_of
 from cnncli.training.inputs import Batch
@@ -160,7 +161,7 @@ class TrainStep:
             logits = self._functions(inputs)[1](inputs).numpy()
             if not np.isfinite(logits).all():
                 raise _not_finite(f"{where}, validation", "class scores became NaN or Inf")
-            loss = float(plain_losses(logits, labels, activation).sum())
+            loss = float(evaluate_losses(self._objective.loss, logits, labels, activation).sum())
             totals.add(loss, count_correct(logits, labels, activation), logits, labels)
             after_batch()
         return totals.metrics(activation)

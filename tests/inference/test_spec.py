@@ -32,10 +32,11 @@ GOOD: dict[str, Any] = {
     "cut": "block5_pool",
     "value_range": [0, 4095],
     "thresholds": [0.5, 0.25],
+    "loss": "hinge",
 }
 
 
-OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "thresholds")
+OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "thresholds", "loss")
 """Entries that files of earlier versions lack."""
 
 
