@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncli.cli.options import print_json
-from cnncli.metrics.table import METRICS
+from cnncli.metrics.table import METRICS, metric_named
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import open_run
 from cnncli.terminal.console import Console
@@ -124,16 +124,17 @@ def print_plan(plan: StagePlan, console: Console) -> None:
 
 
 def _print_splits(splits: Mapping[str, Metrics], console: Console) -> None:
-    others = tuple(name for name in METRICS if name not in ("loss", "accuracy"))
+    names = dict.fromkeys([*METRICS, *(name for one in splits.values() for name in one.values)])
+    others = {name: metric for name in names if name not in ("loss", "accuracy") and (metric := metric_named(name))}
     averages = AVERAGES if any(one.averages for one in splits.values()) else {}
     rows = [
         (
             *(split, f"{one.n:,}", decimal(one.loss), percent(one.top1), percent_range(*one.top1_ci95)),
             # Runs from before a metric was added do not have it.
-            *(METRICS[name].text(one.values[name]) if name in one.values else "–" for name in others),
+            *(metric.text(one.values[name]) if name in one.values else "–" for name, metric in others.items()),
             *(_fraction(one.averages.get(name)) for name in averages),
         )
         for split, one in splits.items()
     ]
     columns = ("split", "images", "loss", "accuracy", "95 % interval", *others, *averages.values())
-    console.table(columns, rows, optional=others)
+    console.table(columns, rows, optional=tuple(others))

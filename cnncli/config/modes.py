@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.config.schema import (
     Config,
     EarlyStoppingConfig,
@@ -13,6 +14,7 @@ from cnncli.config.schema import (
     ScheduleConfig,
     StageConfig,
 )
+from cnncli.metrics.table import METRICS, VALIDATION
 
 DEFAULT_EPOCHS = 20
 FINE_TUNING_EPOCHS = 10
@@ -44,6 +46,15 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
             return (head_stage(config), *_fine_tuning_stages(config))
         case "from-scratch":
             return (replace(head_stage(config), name="scratch", unfreeze="all"),)
+
+
+def metrics_of(config: Config) -> tuple[str, ...]:
+    """Return the metrics of Keras that a config names, in `training.metrics` or to monitor them."""
+    monitors = [config.training.best.monitor]
+    for stage in stages_of(config):
+        monitors += [group.monitor for group in (stage.early_stopping, stage.reduce_on_plateau) if group]
+    monitored = [name for one in monitors if (name := one.removeprefix(VALIDATION)) in KERAS_METRICS]
+    return tuple(name for name in dict.fromkeys([*config.training.metrics, *monitored]) if name not in METRICS)
 
 
 def with_epochs(config: Config, epochs: int) -> Config:

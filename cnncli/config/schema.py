@@ -30,10 +30,11 @@ from pydantic_core import PydanticCustomError
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
+from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.catalogue.networks import NETWORKS, NetworkInfo
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Expected, Fraction, Pixels, Seed, Settings, Size, ValueRange, as_tuple
-from cnncli.metrics.table import LAST, monitors
+from cnncli.metrics.table import LAST, keras_monitors, monitors
 from cnncli.terminal.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
     Monitor = str
     BestMonitor = str
 else:
-    Monitor, BestMonitor = Literal[monitors()], Literal[*monitors(), LAST]
+    _WORDS = f"{', '.join(monitors())} or a metric of Keras such as val_auc"
+    Monitor = Annotated[Literal[*monitors(), *keras_monitors()], Expected(_WORDS)]
+    BestMonitor = Annotated[Literal[*monitors(), LAST, *keras_monitors()], Expected(f"{LAST}, {_WORDS}")]
 
 Mode = Literal["feature-extraction", "fine-tuning", "from-scratch"]
 MAX_LISTED_NAMES = 30
@@ -439,6 +442,12 @@ LossName = Annotated[
     _suggest(LOSSES),
     Expected("cross-entropy, hinge, squared-error, focal or a class of keras.losses by name"),
 ]
+MetricNames = Annotated[
+    tuple[Annotated[str, _name_in(KERAS_METRICS, "metric"), _suggest(KERAS_METRICS)], ...],
+    Field(max_length=MAX_ITEMS),
+    BeforeValidator(as_tuple),
+    Expected("a list of classes of keras.metrics by name, such as [auc, f1_score]"),
+]
 BatchSize = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], Expected("an integer of at least 1, or auto")]
 
 
@@ -454,6 +463,9 @@ class TrainingConfig(Settings):
     """Loss: cross-entropy (categorical for softmax and linear, binary for sigmoid), hinge (the multiclass SVM loss),
     squared-error (half the sum over the outputs), focal (gamma 2), or a class of keras.losses with its defaults. The
     reported loss is of the same kind, without smoothing, weights and penalties."""
+    metrics: MetricNames = ()
+    """Metrics of Keras in the history, the curves and `evaluate`, by their names in keras.metrics, with their defaults;
+    metrics that a monitor names are added."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Fraction of the label that is spread over all classes, in the training objective only; for cross-entropies and
     focal losses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from cnncli.features.store import FeatureStore
 from cnncli.inference.predictor import Predictor
 from cnncli.inference.spec import PredictorSpec
 from cnncli.metrics.classification import Metrics, evaluate_logits
+from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
 from cnncli.runtime.threads import batched, map_ordered, workers
 from cnncli.terminal.console import Console
@@ -50,8 +52,12 @@ def evaluate_manifest(
     spec: PredictorSpec, manifest: Manifest, rows: Sequence[ImageRecord], logits: NDArray[Any]
 ) -> Metrics:
     """Return the metrics of images of a manifest from their logits."""
-    losses_of = partial(evaluate_losses, spec.loss)
-    return evaluate_logits(logits, manifest.labels(rows), manifest.classes, spec.activation, spec.thresholds, losses_of)
+    labels, losses_of = manifest.labels(rows), partial(evaluate_losses, spec.loss)
+    found = evaluate_logits(logits, labels, manifest.classes, spec.activation, spec.thresholds, losses_of)
+    if not spec.metrics:
+        return found
+    others = compute_keras_metrics(spec.metrics, logits, labels, spec.activation)
+    return replace(found, values={**found.values, **others})
 
 
 def compute_logits(

@@ -6,6 +6,7 @@ import logging
 import shutil
 from dataclasses import asdict, dataclass, replace
 
+from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import EngineChoice
 from cnncli.errors import CnncliError, Message
 from cnncli.features.extract import Counts
@@ -52,6 +53,7 @@ def save_model(run: RunFolder, classifier: Classifier, context: TrainingContext,
         gpu=bool(gpus()),
         cut=last.cut.after,
         loss=context.config.training.loss,
+        metrics=metrics_of(context.config),
         thresholds=(DEFAULT_THRESHOLD,) * (len(manifest.classes) if manifest.is_multi_label else 0),
     )
     save_classifier(classifier, run.model)

@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
+from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.engines.engine import EngineName, Precision
 from cnncli.images.decode import PixelSpec
 from cnncli.runs.documents import damaged, read_document
@@ -44,6 +45,7 @@ class PredictorSpec:
         cut: Name of the layer where the trunk ends, for information only.
         thresholds: Probability from which on each class is predicted, if an image can have several; else empty.
         loss: Loss of the run, which `evaluate` reports.
+        metrics: Metrics of Keras that `evaluate` reports in addition to the usual ones.
     """
 
     engine: EngineName
@@ -66,6 +68,7 @@ class PredictorSpec:
     value_range: tuple[int, int] | None = None
     thresholds: tuple[float, ...] = ()
     loss: str = CROSS_ENTROPY
+    metrics: tuple[str, ...] = ()
 
     @property
     def in_words(self) -> str:
@@ -119,6 +122,7 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
             "height × width": facts["height"] * facts["width"] <= MAX_PIXELS,
             "max_pixels": 0 < facts["max_pixels"] < 2**63,
             "value_range": 0 <= low < high <= 65_535,
+            "metrics": set(facts.get("metrics", ())) <= set(KERAS_METRICS),
             "loss": facts.get("loss", CROSS_ENTROPY) in LOSSES,
             "thresholds": len(thresholds) in (0, len(facts["classes"])) and all(0 <= one <= 1 for one in thresholds),
         }

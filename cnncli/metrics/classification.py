@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncli.catalogue.losses import CROSS_ENTROPY
+from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.errors import DataError, Message
 from cnncli.metrics.losses import OWN_LOSSES, targets_of
 from cnncli.metrics.multilabel import LabelMetrics, best_threshold, evaluate_labels
@@ -43,7 +44,7 @@ class Metrics:
     """Results of a classifier on `n` images.
 
     Attributes:
-        values: The metrics of `cnncli.metrics.table`, by name.
+        values: The metrics of `cnncli.metrics.table`, and those of Keras that the run names, by name.
         top1_ci95: 95 % Wilson interval of `top1`.
         top5: Fraction of the images whose class is among the top five; None for up to five classes.
         classes: Names, in the order of the logits.
@@ -110,7 +111,7 @@ def _results(facts: Mapping[str, Any]) -> ClassMetrics | LabelMetrics:
 
 def table_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of the table from a `Metrics.summary`, by their names in the table, if it has them."""
-    names = {name: _JSON_NAMES.get(name, name) for name in METRICS}
+    names = {name: _JSON_NAMES.get(name, name) for name in (*METRICS, *KERAS_METRICS)}
     return {name: float(summary[key]) for name, key in names.items() if key in summary}
 
 

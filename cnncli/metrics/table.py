@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.terminal.formatting import decimal, percent
 
 if TYPE_CHECKING:
@@ -72,6 +73,21 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def metric_named(name: str) -> Metric | None:
+    """Return a metric of the table or of Keras by its name, without the prefix `val_`, or None.
+
+    Those of Keras are computed by `compute_keras_metrics`.
+    """
+    if name in METRICS or name not in KERAS_METRICS:
+        return METRICS.get(name)
+    info = KERAS_METRICS[name]
+    return Metric(name, _not_in_the_table, info.lower_is_better, info.is_fraction)
+
+
+def _not_in_the_table(_predictions: Predictions) -> float:
+    raise NotImplementedError("a metric of Keras")
+
+
 def compute_metrics(predictions: Predictions) -> dict[str, float]:
     """Return every metric of the table, by name."""
     return {name: metric.compute(predictions) for name, metric in METRICS.items()}
@@ -87,6 +103,12 @@ def monitors() -> tuple[str, ...]:
     return (*(VALIDATION + name for name in METRICS), *METRICS)
 
 
+def keras_monitors() -> tuple[str, ...]:
+    """Return the names of metrics of Keras that a `monitor` setting accepts."""
+    names = [name for name in KERAS_METRICS if name not in METRICS]
+    return (*(VALIDATION + name for name in names), *names)
+
+
 def as_validation(results: Mapping[str, float]) -> dict[str, float]:
     """Return results under the names of validation metrics."""
     return {VALIDATION + name: value for name, value in results.items()}
@@ -96,5 +118,6 @@ def is_better(monitor: str, value: float, than: float | None, min_delta: float =
     """Return whether a monitored value beats another one by more than `min_delta`. Any value beats None."""
     if than is None:
         return True
-    is_lower_better = METRICS[monitor.removeprefix(VALIDATION)].lower_is_better
+    metric = metric_named(monitor.removeprefix(VALIDATION))
+    is_lower_better = metric is not None and metric.lower_is_better
     return value < than - min_delta if is_lower_better else value > than + min_delta

@@ -11,7 +11,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncli.metrics.table import METRICS, VALIDATION, Metric
+from cnncli.metrics.table import METRICS, VALIDATION, Metric, metric_named
 from cnncli.report.figures import png_figure
 from cnncli.runs.records import HistoryRow
 from cnncli.terminal.formatting import percent
@@ -32,8 +32,10 @@ NARROW_STAGE = 0.2
 def draw_curves(rows: Sequence[HistoryRow], path: Path, best: int) -> None:
     """Draw a run's metrics side by side as a PNG; `best` is the best epoch, from 1, or 0 if it is none of them."""
     width, height = PANEL_INCHES
-    with png_figure(path, (len(METRICS) * width, height)) as figure:
-        for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS.values(), strict=True):
+    names = dict.fromkeys([*METRICS, *(name for row in rows for name in row.training)])
+    metrics = [metric for name in names if (metric := metric_named(name))]
+    with png_figure(path, (len(metrics) * width, height)) as figure:
+        for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
             draw_panel(axes, metric, rows, len(rows), best)
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.errors import Message, printable
-from cnncli.metrics.table import METRICS, VALIDATION, result_names
+from cnncli.metrics.table import VALIDATION, metric_named, result_names
 from cnncli.runs.checkpoints import Checkpoint, Checkpoints
 from cnncli.runs.documents import RENAMED, damaged
 from cnncli.runs.folder import RunFolder
 from cnncli.storage.atomic import write_atomically
+from cnncli.terminal.formatting import decimal
 
 CHECKPOINT_EVERY_S = 60.0
 """Time after which a checkpoint is due in the middle of an epoch."""
@@ -37,6 +38,7 @@ class HistoryRow:
         learning_rate: Learning rate of its last step.
         metrics: Results on the training images over the epoch, and on the validation images at its end (`val_…`).
         images_per_s: Training images divided by the seconds of training and validation.
+        penalty: Weight penalties at the end of the epoch, which no loss includes; None if there are none.
     """
 
     stage: str
@@ -45,25 +47,35 @@ class HistoryRow:
     metrics: dict[str, float]
     seconds: float
     images_per_s: float
+    penalty: float | None = None
 
     @property
     def validation(self) -> dict[str, float]:
         """The metrics of the validation images, without the prefix."""
-        return {name: self.metrics[VALIDATION + name] for name in METRICS if VALIDATION + name in self.metrics}
+        validation = [name for name in self.metrics if name.startswith(VALIDATION)]
+        return {name.removeprefix(VALIDATION): self.metrics[name] for name in validation}
+
+    @property
+    def training(self) -> dict[str, float]:
+        """The metrics of the training images."""
+        return {name: value for name, value in self.metrics.items() if not name.startswith(VALIDATION)}
 
     def scores(self) -> str:
         """Return the metrics as text for an epoch line: `loss 0.120 (val 0.101) · accuracy 97.4 % (val …)`."""
         parts = []
-        for name, metric in METRICS.items():
-            values = [metric.text(self.metrics[key]) for key in (name, VALIDATION + name) if key in self.metrics]
+        for name in self.training:
+            metric = metric_named(name)
+            keys = [key for key in (name, VALIDATION + name) if metric and key in self.metrics]
+            values = [metric.text(self.metrics[key]) for key in keys if metric]
             validation = f" (val {values[1]})" if len(values) == 2 else ""
             parts += [f"{name} {values[0]}{validation}"] if values else []
+        parts += [f"penalty {decimal(self.penalty)}"] if self.penalty is not None else []
         return " · ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as a flat mapping of names to values, in the order of the columns."""
         values = {**vars(self), **self.metrics}
-        return {name: values[name] for name in columns() if name in values}
+        return {name: values[name] for name in columns([self]) if values.get(name) is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HistoryRow:
@@ -72,21 +84,28 @@ class HistoryRow:
             stage=values["stage"],
             epoch=int(values["epoch"]),
             learning_rate=float(values["learning_rate"]),
-            metrics={name: float(values[name]) for name in result_names() if values.get(name) not in (None, "")},
+            metrics={
+                name: float(value)
+                for name, value in values.items()
+                if value not in (None, "") and metric_named(str(name).removeprefix(VALIDATION))
+            },
             seconds=float(values["seconds"]),
             images_per_s=float(values["images_per_s"]),
+            penalty=float(values["penalty"]) if values.get("penalty") not in (None, "") else None,
         )
 
 
-def columns() -> tuple[str, ...]:
-    """Return the columns of history.csv."""
-    return ("stage", "epoch", "learning_rate", *result_names(), "seconds", "images_per_s")
+def columns(rows: Sequence[HistoryRow] = ()) -> tuple[str, ...]:
+    """Return the columns of history.csv: the metrics of the table, others that the rows have, and penalties if any."""
+    names = dict.fromkeys([*result_names(), *(name for row in rows for name in row.metrics)])
+    penalty = ("penalty",) if any(row.penalty is not None for row in rows) else ()
+    return ("stage", "epoch", "learning_rate", *names, *penalty, "seconds", "images_per_s")
 
 
 def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
     """Write history.csv atomically, with all digits of every number."""
     text = io.StringIO()
-    table = csv.DictWriter(text, columns(), lineterminator="\n")
+    table = csv.DictWriter(text, columns(rows), lineterminator="\n")
     table.writeheader()
     table.writerows(row.to_dict() for row in rows)
     write_atomically(path, text.getvalue())
@@ -122,9 +141,9 @@ class RunWriter(AbstractContextManager["RunWriter"]):
         """Write the history, whose last row is new."""
         write_history(self.run.history, history)
         row = history[-1]
-        train = {name: row.metrics[name] for name in METRICS if name in row.metrics}
+        penalty = {} if row.penalty is None else {"penalty": row.penalty}
         try:
-            self._write_scalars("train", row.epoch, {**train, "learning_rate": row.learning_rate})
+            self._write_scalars("train", row.epoch, {**row.training, **penalty, "learning_rate": row.learning_rate})
             self._write_scalars("validation", row.epoch, row.validation)
         except self._tensorboard_errors as error:  # a failed plot must not fail the run
             text = f"{printable(self.run.tensorboard)}: TensorBoard logs cannot be written ({error})."

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
+from cnncli.config.modes import metrics_of
 from cnncli.engines.engine import Array
 from cnncli.errors import CnncliError, Message, NonFiniteError, TrainingError
 from cnncli.metrics.table import LAST, as_validation, is_better
@@ -63,7 +64,8 @@ class StageRun:
         weights = balanced_weights(self._train.labels, n_classes) if config.data.class_weights == "balanced" else None
         objective = kind.from_config(config, n_classes, weights)
         optimizer, update = build_optimizer(self._stage.optimizer), UpdateSettings.from_config(config, classifier)
-        self._step = TrainStep(setup.cut.training_tail, optimizer, objective, setup.precision, update)
+        metrics = metrics_of(config)
+        self._step = TrainStep(setup.cut.training_tail, optimizer, objective, setup.precision, update, metrics)
         self._inspection: Inspection | None = None
         if config.training.inspect:
             plain = Objective(**vars(objective))  # the probe is not mixed
@@ -206,9 +208,10 @@ class StageRun:
             stage=self._stage.name,
             epoch=len(self._state.history) + 1,
             learning_rate=self._step.learning_rate,
-            metrics={**totals.metrics(self._context.config.head.activation), **as_validation(validation)},
+            metrics={**self._step.metrics(totals), **as_validation(validation)},
             seconds=seconds,
             images_per_s=totals.images / seconds,
+            penalty=self._step.penalty(),
         )
 
     def _log_times(self, step_ms: float, validation_ms: float) -> None:

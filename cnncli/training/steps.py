@@ -18,6 +18,7 @@ from cnncli.engines.engine import Array, Precision
 from cnncli.errors import Message, NonFiniteError
 from cnncli.metrics.classification import count_correct, ranking_scores
 from cnncli.metrics.table import METRICS, Predictions, compute_metrics
+from cnncli.networks.keras_metrics import compute_keras_metrics
 from cnncli.networks.losses import evaluate_losses
 from cnncli.networks.mixed_precision import hand_weights_over, mixed_bfloat16
 from cnncli.runtime.random_keys import key_of
@@ -46,6 +47,7 @@ class EpochTotals:
         n_correct: Number of correctly classified images; mixed images count in fractions.
         seconds: Duration of all steps, including those before an interruption.
         logits, labels: Predictions and labels of each step, if a metric needs them.
+        keeps_logits: Whether a metric outside the table needs them.
     """
 
     steps: int = 0
@@ -55,6 +57,7 @@ class EpochTotals:
     seconds: float = 0.0
     logits: NotInDocument = field(default_factory=list)
     labels: NotInDocument = field(default_factory=list)
+    keeps_logits: bool = False
 
     def add(self, loss: float, n_correct: float, logits: Array, labels: NDArray[Any] | MixedLabels) -> None:
         """Add a step."""
@@ -62,7 +65,7 @@ class EpochTotals:
         self.loss += loss
         self.n_correct += n_correct
         self.images += len(logits)
-        if any(metric.needs_scores for metric in METRICS.values()):
+        if self.keeps_logits or any(metric.needs_scores for metric in METRICS.values()):
             self.logits.append(logits)
             self.labels.append(labels.dominant if isinstance(labels, MixedLabels) else labels)
 
@@ -94,12 +97,16 @@ class TrainStep:
         objective: Objective,
         precision: Precision = "float32",
         update: UpdateSettings | None = None,
+        metrics: Sequence[str] = (),
     ) -> None:
-        """Prepare the tail and the optimizer. Weights and logits are float32 regardless of precision."""
+        """Prepare the tail and the optimizer. Weights and logits are float32 regardless of precision.
+
+        `metrics` are those of Keras that are computed in addition to the table.
+        """
         self._tail = tail
         self.tail = tail if precision == "float32" else mixed_bfloat16(tail, in_float32=tail.output_names)
         self.optimizer = optimizer
-        self._objective = objective
+        self._objective, self._metrics = objective, metrics
         self._compiled: dict[tuple[str, ...], tuple[Any, Any]] = {}
         self._settings = update or UpdateSettings()
         self._update = Update(self.tail, optimizer, self._settings)
@@ -127,6 +134,7 @@ class TrainStep:
             NonFiniteError: The objective became NaN or Inf.
         """
         totals = totals or EpochTotals()
+        totals.keeps_logits = bool(self._metrics)
         started = time.monotonic() - totals.seconds
         for (inputs, labels), factor in zip(batches, learning_rates, strict=True):
             rate = self.base_learning_rate * factor
@@ -156,7 +164,7 @@ class TrainStep:
         self, batches: Iterable[Batch], where: str, after_batch: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
         """Return the metrics of a pass without training, as `cnncli evaluate` does. Raises NonFiniteError."""
-        totals, activation = EpochTotals(), self._objective.activation
+        totals, activation = EpochTotals(keeps_logits=bool(self._metrics)), self._objective.activation
         for inputs, labels in batches:
             logits = self._functions(inputs)[1](inputs).numpy()
             if not np.isfinite(logits).all():
@@ -164,7 +172,21 @@ class TrainStep:
             loss = float(evaluate_losses(self._objective.loss, logits, labels, activation).sum())
             totals.add(loss, count_correct(logits, labels, activation), logits, labels)
             after_batch()
-        return totals.metrics(activation)
+        return self.metrics(totals)
+
+    def metrics(self, totals: EpochTotals) -> dict[str, float]:
+        """Return the metrics of a completed pass by name; none without images."""
+        found = totals.metrics(self._objective.activation)
+        if totals.logits and self._metrics:
+            logits, labels = np.concatenate(totals.logits), np.concatenate(totals.labels)
+            found |= compute_keras_metrics(self._metrics, logits, labels, self._objective.activation)
+        return found
+
+    def penalty(self) -> float | None:
+        """Return the sum of the weight penalties, or None if there are none."""
+        settings, variables = self._settings, self.tail.trainable_variables
+        losses = [*self.tail.losses, *kernel_penalties(variables, settings.l1, settings.l2)]
+        return float(sum(losses)) if losses else None
 
     def check_weights(self, where: str) -> None:
         """Raise NonFiniteError if a weight, its average or a slot of the optimizer is NaN or Inf."""

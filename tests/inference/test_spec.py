@@ -33,10 +33,11 @@ GOOD: dict[str, Any] = {
     "value_range": [0, 4095],
     "thresholds": [0.5, 0.25],
     "loss": "hinge",
+    "metrics": ["auc"],
 }
 
 
-OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "thresholds", "loss")
+OPTIONAL = ("tail_precision", "gpu", "cut", "value_range", "thresholds", "loss", "metrics")
 """Entries that files of earlier versions lack."""
 
 
@@ -57,7 +58,7 @@ def test_a_missing_entry_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [3.5, -1, math.nan, [], {}, [{}], "", 10**30, ["a", "a"], b"x", 0])
-@pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze", "cut", "thresholds"}))
+@pytest.mark.parametrize("name", sorted(set(GOOD) - {"trunk", "unfreeze", "cut", "thresholds", "metrics"}))
 def test_an_invalid_entry_is_named(name: str, value: Any) -> None:
     """A spec with an entry of the wrong type or size is reported as damaged, and the problem names the entry."""
     problem = find_problem({**GOOD, name: value})
@@ -112,9 +113,19 @@ def test_invalid_thresholds_are_named(value: Any) -> None:
     assert find_problem({**GOOD, "thresholds": []}) is None
 
 
+@pytest.mark.parametrize("value", ["auc", ["acu"], [1], None])
+def test_unknown_metrics_are_named(value: Any) -> None:
+    """They are those of the catalogue."""
+    problem = find_problem({**GOOD, "metrics": value})
+    assert problem is not None
+    assert "metrics" in problem
+
+
 def test_a_spec_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     """Saving and loading a spec gives an equal spec."""
-    spec = PredictorSpec(**{**GOOD, "classes": ("a", "b"), "value_range": (0, 4095), "thresholds": (0.5, 0.25)})
+    spec = PredictorSpec(
+        **{**GOOD, "classes": ("a", "b"), "value_range": (0, 4095), "thresholds": (0.5, 0.25), "metrics": ("auc",)}
+    )
     spec.save(tmp_path)
 
     assert PredictorSpec.load(tmp_path) == spec
