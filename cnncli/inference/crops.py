@@ -74,6 +74,6 @@ def _logits_of(probabilities: NDArray[np.float64], spec: PredictorSpec) -> NDArr
     logarithms = np.log(np.maximum(probabilities, SMALLEST))
     if spec.activation != "sigmoid":
         return np.asarray(logarithms)
-    if spec.units == 1:
+    if spec.units == 1 and not spec.is_multi_label:
         return np.asarray(logarithms[:, 1:] - logarithms[:, :1])
     return np.asarray(logarithms - np.log(np.maximum(1.0 - probabilities, SMALLEST)))

@@ -62,6 +62,11 @@ CASES = [
         "config-contradiction-labels 2:8 head.activation",
         "softmax",
     ),
+    (
+        "training: {loss: hinge, label_smoothing: 0.1}",
+        "config-contradiction-loss 2:25 training.label_smoothing",
+        0.1,
+    ),
     ("augmentation: {cval: 3}", "config-without-effect 2:16 augmentation.cval", 3),
     ("augmentation: {views: 4}", "config-without-effect 2:16 augmentation.views", 4),
     (
