@@ -17,7 +17,7 @@ VERBS = {
     "train": "Train from a config, a folder of images or a table, or resume a run.",
     "finetune": "Continue a finished run and train more of its backbone.",
     "evaluate": "Evaluate a run: loss, accuracy with its interval, each class.",
-    "predict": "Classify images with a run.",
+    "predict": "Classify images with a run or a published network.",
     "summary": "Print or compare the layers of configs and networks.",
     "augment": "Draw a sheet of augmented images.",
     "backbones": "List the networks that a config can name.",

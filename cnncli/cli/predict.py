@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--run", metavar="RUN", help="Run directory or name of a run.  [default: the newest finished run]")
 @click.option(
+    "--backbone",
+    metavar="NETWORK",
+    help="Name the 1,000 classes of ImageNet with a published network instead of a run; see `cnncli backbones`.",
+)
+@click.option(
     "--top",
     type=click.IntRange(min=1),
     metavar="K",
@@ -40,24 +45,31 @@ log = logging.getLogger(__name__)
 def command(
     paths: tuple[str, ...],
     run: str | None,
+    backbone: str | None,
     top: int | None,
     as_json: bool,
     as_csv: bool,
     runs_dir: Path,
     console: Console,
 ) -> None:
-    """Classify images with a run.
+    """Classify images with a run or a published network.
 
     PATH is an image, a folder, a pattern such as 'photos/*.jpg', or - for an image on standard input. Images that
     cannot be used are reported on stderr; the others are classified, and the exit code is 2.
     """
     if as_json and as_csv:
         raise click.UsageError(Message("usage-options-conflict", "--json and --csv cannot be used together."))
+    if run is not None and backbone is not None:
+        raise click.UsageError(Message("usage-options-conflict", "--run and --backbone cannot be used together."))
     from cnncli.cli.render import open_named_run
-    from cnncli.recipes.predict import predict
+    from cnncli.recipes.predict import predict, predict_imagenet
 
     prints_lines = not as_json and is_terminal(sys.stdout)  # results show the progress, and a bar would garble them
-    results = predict(open_named_run(run, runs_dir), paths, top, None if prints_lines else console)
+    shown_on = None if prints_lines else console
+    if backbone is None:
+        results = predict(open_named_run(run, runs_dir), paths, top, shown_on)
+    else:
+        results = predict_imagenet(backbone, paths, top, shown_on)
     found: list[Prediction] = []
     refused = 0
     write = found.append if as_json else _csv_lines() if as_csv else _print_line

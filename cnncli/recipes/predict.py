@@ -83,12 +83,33 @@ def predict(
         ConfigError: `top` is below 1, or a path is empty.
         RunError: The run is unfinished or damaged.
     """
-    if top is not None and top < 1:
-        raise _invalid("top", top, "a number of classes of at least 1")
+    _check_top(top)
     require_finished(run)
     sources = list(_expand(images))
     predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
     return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
+
+
+def predict_imagenet(
+    network: str, images: Sequence[str | ImageSource], top: int | None = None, console: Console | None = None
+) -> Iterator[Result]:
+    """Predict the classes of ImageNet with a published network and its top, as `predict` does with a run.
+
+    Raises:
+        ConfigError: `top` is below 1, a path is empty, or there is no such network with published classes.
+        WeightsError: Its weights cannot be downloaded or read.
+    """
+    from cnncli.inference.pretrained import load_pretrained  # a run needs neither configs nor networks
+
+    _check_top(top)
+    sources = list(_expand(images))
+    predictor = load_pretrained(network)
+    return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
+
+
+def _check_top(top: int | None) -> None:
+    if top is not None and top < 1:
+        raise _invalid("top", top, "a number of classes of at least 1")
 
 
 def _predictions(

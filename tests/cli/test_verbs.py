@@ -197,6 +197,12 @@ def test_an_image_on_standard_input_has_the_path_dash(
     assert document[0]["predictions"] == _json(capsys, "predict", "data/test/dots/dots-00.png")[0]["predictions"]
 
 
+def test_a_run_and_a_network_cannot_both_predict(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`predict` takes the classes of a run or those of ImageNet, not both."""
+    assert main(["predict", "a.png", "--run", "tiny", "--backbone", "EfficientNetLite0"]) == 2
+    assert "[usage-options-conflict]" in capsys.readouterr().err
+
+
 def test_a_plan_is_printed_without_training(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`finetune --plan` prints the trainable layers, the parameters and the features at the cut, and creates no run."""
     assert main(["finetune", "--unfreeze", "1", "--plan"]) == 0
