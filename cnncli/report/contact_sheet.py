@@ -43,24 +43,24 @@ class SheetRow:
 def draw_contact_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, lines: str, path: Path) -> None:
     """Draw rows with one image per column as a PNG; `lines` is the small text below the title."""
     tile = _tile_size(*rows[0].images[0].shape[:2])
-    texts = [_font(15).getlength(row.label) for row in rows] + [_font(12).getlength(row.detail) for row in rows]
+    texts = [load_font(15).getlength(row.label) for row in rows] + [load_font(12).getlength(row.detail) for row in rows]
     label_width = int(np.clip(max(texts), *LABEL_WIDTHS))
     first = MARGIN + label_width + AFTER_FIRST
     lefts = [first + column * (tile[0] + GAP) + (AFTER_FIRST if column else 0) for column in range(len(columns))]
     head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + LINE + 8
     tops = [head + place * (tile[1] + GAP) for place in range(len(rows))]
-    text_width = max(_font(20).getlength(title), *(_font(13).getlength(line) for line in lines.split("\n")))
+    text_width = max(load_font(20).getlength(title), *(load_font(13).getlength(line) for line in lines.split("\n")))
     width = max(lefts[-1] + tile[0], MARGIN + math.ceil(text_width)) + MARGIN
     sheet = Image.new("RGB", (width, tops[-1] + tile[1] + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN - 4), title, INK, _font(20))
-    pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, _font(13), spacing=LINE - 13)
+    pen.text((MARGIN, MARGIN - 4), title, INK, load_font(20))
+    pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, load_font(13), spacing=LINE - 13)
     for left, heading in zip(lefts, columns, strict=True):
-        pen.text((left, head - LINE), _shorten(heading, _font(13), tile[0]), GRAY, _font(13))
+        pen.text((left, head - LINE), _shorten(heading, load_font(13), tile[0]), GRAY, load_font(13))
     for top, row in zip(tops, rows, strict=True):
         middle = top + tile[1] // 2
-        pen.text((MARGIN, middle - 19), _shorten(row.label, _font(15), label_width), INK, _font(15))
-        pen.text((MARGIN, middle + 2), _shorten(row.detail, _font(12), label_width), GRAY, _font(12))
+        pen.text((MARGIN, middle - 19), _shorten(row.label, load_font(15), label_width), INK, load_font(15))
+        pen.text((MARGIN, middle + 2), _shorten(row.detail, load_font(12), label_width), GRAY, load_font(12))
         for left, pixels in zip(lefts, row.images, strict=True):
             sheet.paste(_tile(pixels, tile), (left, top))
     with replacing(path) as temporary:
@@ -115,7 +115,7 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
     """Load DejaVu Sans from matplotlib, which is the same everywhere; Pillow's own font lacks even ×, – and ä."""
     with quiet_matplotlib():
         import matplotlib

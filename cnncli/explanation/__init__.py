@@ -1,0 +1,1 @@
+"""What networks compute, worked out on small examples."""

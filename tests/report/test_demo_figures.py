@@ -1,0 +1,51 @@
+"""Figures and animations of demonstrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnncli.explanation.convolution import course_convolution, course_pooling, volume_convolution
+from cnncli.report.animation import draw_animation, show_steps
+from cnncli.report.demo_figures import Tile, draw_pixels, draw_receptive_fields, draw_tiles
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_an_animation_has_a_frame_per_output(tmp_path: Path, suffix: str) -> None:
+    """Row 191: an animation has one frame per output, of equal size, and successive frames differ."""
+    path = tmp_path / f"steps.{suffix}"
+
+    assert draw_animation(course_convolution(), path) == 9
+    with Image.open(path) as image:
+        assert image.n_frames == 9
+        frames = []
+        for number in range(9):
+            image.seek(number)
+            frames.append(np.asarray(image.convert("RGB")))
+    assert len({frame.tobytes() for frame in frames}) == 9
+
+
+def test_volumes_and_pooling_are_animated(tmp_path: Path) -> None:
+    """Rows 58 and 192: volumes with several channels and filters, and pooling, are drawn as well."""
+    assert draw_animation(volume_convolution(), tmp_path / "volume.gif") == 18
+    assert draw_animation(course_pooling(), tmp_path / "pooling.gif") == 4
+
+
+def test_a_matrix_is_printed_in_columns() -> None:
+    """Row 181: numbers are aligned, with a minus sign."""
+    assert show_steps(np.array([[1, -20], [3, 4]])) == "  1 −20\n  3   4"
+
+
+def test_figures_are_written(tmp_path: Path) -> None:
+    """Rows 98, 181 and 190: tiles with and without color, pixels with numbers, and nested receptive fields."""
+    gray = np.arange(64).reshape(8, 8)
+    tiles = [Tile("color", np.zeros((8, 8, 3), np.uint8)), Tile("gray", gray), Tile("signed", gray - 30, "1 0\n0 1")]
+    draw_tiles(tiles, tmp_path / "tiles.png", columns=2)
+    draw_pixels(gray, tmp_path / "pixels.svg")
+    draw_receptive_fields([3, 5, 7], tmp_path / "fields.png")
+
+    assert all(path.stat().st_size > 2000 for path in tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 3
