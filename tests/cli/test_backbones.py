@@ -14,6 +14,7 @@ from cnncli.catalogue.networks import NETWORKS
 from cnncli.cli.app import app
 
 KEYS = {"name", "parameters", "size_mb", "depth", "top1", "top5", "input_size", "weights_here"}
+KEYS |= {"multiply_adds", "published_error"}
 
 
 def _listed(*arguments: str) -> str:
@@ -37,6 +38,11 @@ def test_json_has_one_object_for_each_network() -> None:
         "top5": 90.1,
         "input_size": 224,
         "weights_here": False,
+        "multiply_adds": 15_470_264_320,
+        "published_error": {
+            "top5_error": 7.3,
+            "source": "ILSVRC 2014 (arXiv 1409.1556): seven networks, many crops",
+        },
     }
 
 
@@ -52,7 +58,7 @@ def test_table_has_a_line_for_each_network() -> None:
         "32",
     ]
     convnext = next(line.split() for line in lines if line.startswith("ConvNeXtTiny"))
-    assert convnext == ["ConvNeXtTiny", "28,589,128", "109", "–", "81.3", "–", "224", "no"]
+    assert convnext == ["ConvNeXtTiny", "28,589,128", "4.46", "G", "109", "–", "81.3", "–", "–", "224", "no"]
 
 
 def test_weights_are_here_if_their_file_is_in_the_keras_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -77,3 +83,12 @@ def test_listing_imports_neither_keras_nor_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_accuracies_and_winners_are_drawn(tmp_path: Path, suffix: str) -> None:
+    """Rows 166, 195 and 196: --plot writes a figure, and the list is printed as without it."""
+    path = tmp_path / f"networks.{suffix}"
+
+    assert _listed("--plot", str(path)) == _listed()
+    assert path.stat().st_size > 50_000

@@ -1,0 +1,87 @@
+"""Draw the networks of the catalogue: accuracy over multiply-adds and parameters, and the ILSVRC results by year."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncli.catalogue.imagenet_results import HUMAN_ERROR, ILSVRC, MULTIPLY_ADDS
+from cnncli.catalogue.networks import NetworkInfo
+from cnncli.report.figures import png_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE_INCHES = (14.0, 10.5)
+WINNER, OTHER = "#0072B2", "#A9CCE3"
+
+
+def draw_backbones(networks: Sequence[NetworkInfo], path: Path) -> None:
+    """Draw accuracies of the networks that have one, and the results of ILSVRC, as a PNG or SVG."""
+    with png_figure(path, SIZE_INCHES) as figure:
+        top = figure.add_gridspec(2, 2, height_ratios=(1.7, 1))
+        by_cost, by_size, years = (figure.add_subplot(place) for place in (top[0, 0], top[0, 1], top[1, :]))
+        known = [info for info in networks if info.top1 is not None]
+        costs = [info for info in known if info.name in MULTIPLY_ADDS]
+        _draw_accuracies(by_cost, costs, [MULTIPLY_ADDS[info.name] / 1e9 for info in costs])
+        _draw_accuracies(by_size, known, [info.parameters / 1e6 for info in known])
+        by_cost.set_xlabel("multiply-adds of one image with top (billions)")
+        by_size.set_xlabel("parameters with top (millions)")
+        handles, labels = by_size.get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=8, loc="outside right upper", frameon=False)
+        _draw_years(years)
+
+
+def family(name: str) -> str:
+    """Return the family of a network: its name without depth or size.
+
+    >>> [family(name) for name in ("ResNet50V2", "EfficientNetB0", "EfficientNetV2S", "ConvNeXtXLarge", "MobileNet")]
+    ['ResNet V2', 'EfficientNet', 'EfficientNetV2', 'ConvNeXt', 'MobileNet']
+    """
+    if name.startswith(("EfficientNetV2", "MobileNetV3")):
+        return re.match(r".*?V\d", name)[0]  # type: ignore[index]
+    match = re.fullmatch(r"([A-Za-z]+?)(B?\d+|Tiny|Small|Base|X?Large|Mobile)(V2)?", name)
+    return f"{match[1]} V2" if match and match[3] else match[1] if match else name
+
+
+def _draw_accuracies(axes: Axes, networks: Sequence[NetworkInfo], values: Sequence[float]) -> None:
+    """Draw top-1 accuracies over values on a logarithmic scale, with a line for each family."""
+    from matplotlib import colormaps
+
+    found = sorted(zip(networks, values, strict=True), key=lambda pair: (family(pair[0].name), pair[1]))
+    groups = [(name, list(items)) for name, items in groupby(found, key=lambda pair: family(pair[0].name))]
+    colors = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for place, (name, items) in enumerate(groups):
+        x, y = [value for _, value in items], [info.top1 or 0.0 for info, _ in items]
+        style = {"color": colors[place % len(colors)], "markersize": 5, "linewidth": 1.2}
+        axes.plot(x, y, marker="os^Dv"[place % 5], label=name if len(items) > 1 else items[0][0].name, **style)
+        for info, value in items:
+            short = info.name.removeprefix(name.removesuffix(" V2"))
+            text = short.removesuffix("V2") if len(items) > 1 else info.name
+            axes.annotate(text, (value, info.top1 or 0), (3, 3), textcoords="offset points", fontsize=6.5)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("top-1 accuracy on ImageNet (%)")
+    axes.grid(color="#d9d9d9", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_years(axes: Axes) -> None:
+    """Draw the top-5 errors of ILSVRC as bars, winners in dark."""
+    places = range(len(ILSVRC))
+    colors = [WINNER if entry.is_winner else OTHER for entry in ILSVRC]
+    bars = axes.bar(places, [entry.top5_error for entry in ILSVRC], color=colors, width=0.7)
+    axes.bar_label(bars, [f"{entry.top5_error:g}" for entry in ILSVRC], fontsize=9, padding=2)
+    axes.set_xticks(places, [f"{entry.name}\n{entry.year}" for entry in ILSVRC], fontsize=9)
+    axes.axhline(HUMAN_ERROR, color="#D55E00", linewidth=1, linestyle=(0, (4, 2)))
+    axes.annotate(
+        f"human {HUMAN_ERROR} %", (len(ILSVRC) - 0.55, HUMAN_ERROR), (0, 3), textcoords="offset points", fontsize=9,
+        ha="right", color="#D55E00",
+    )  # fmt: skip
+    axes.set_ylabel("top-5 error (%)")
+    axes.set_title("ILSVRC: winners by year, and runners-up (light); several networks and crops", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
