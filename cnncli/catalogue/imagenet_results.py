@@ -73,9 +73,38 @@ MULTIPLY_ADDS: Mapping[str, int] = {
     "ConvNeXtBase": 15_354_729_472,
     "ConvNeXtLarge": 34_361_433_600,
     "ConvNeXtXLarge": 60_921_030_656,
+    "LeNet5": 416_520,
+    "AlexNet": 716_767_232,
+    "ZFNet": 2_476_704_896,
+    "VGG11": 7_609_090_048,
+    "VGG13": 11_308_466_176,
+    "VGG16C": 11_770_888_192,
+    "SmallerVGGNet": 129_602_560,
+    "GoogLeNet": 1_582_671_872,
+    "ResNet18": 1_814_073_344,
+    "ResNet34": 3_663_761_408,
+    "PlainNet18": 1_794_805_760,
+    "PlainNet34": 3_644_493_824,
+    "ResNet20": 40_551_040,
+    "ResNet32": 68_862_592,
+    "ResNet44": 97_174_144,
+    "ResNet56": 125_485_696,
+    "ResNet110": 252_887_680,
+    "PlainNet20": 40_551_040,
+    "PlainNet32": 68_862_592,
+    "PlainNet44": 97_174_144,
+    "PlainNet56": 125_485_696,
+    "PlainNet110": 252_887_680,
+    "ResNeXt50": 4_230_479_872,
+    "ResNeXt101": 7_969_996_800,
+    "DenseNet": 2_834_161_664,
+    "DenseNet264": 5_751_653_376,
+    "SqueezeNet": 818_924_576,
+    "ShuffleNetV2": 144_907_992,
+    "ViT": 1_246_563_840,
 }
-"""Multiply-adds of one image of the default size, with top and without pooling, as `cnncli summary --top` counts them.
-Computed with the installed Keras; a test computes them again."""
+"""Multiply-adds of one image of the default size with the published top, without pooling, as `cnncli summary --top`
+counts them with the installed Keras. A test computes them again."""
 
 _TORCHVISION = "torchvision's first weights, one crop"
 

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     import keras
 
 
+RESIZED = 256 / 224
+"""Side of the centered square that is decoded, relative to that of the network; its edge is cut off, as is usual."""
+
+
 def load_pretrained(name: str) -> Predictor:
-    """Build a network of the catalogue with its top and its ImageNet weights, for images of its default size.
+    """Build a network of the catalogue with its top and its ImageNet weights, for one crop of the default size.
 
     It runs in float32; its graph for OpenVINO is kept in the cache.
 
@@ -52,17 +56,19 @@ def load_pretrained(name: str) -> Predictor:
 def _build_classifier(config: Config) -> keras.Model:
     """Return the network from pixels in 0–255 to logits, with weights."""
     keras, info = import_keras(), config.backbone.network
-    shape = (info.input_size, info.input_size, 3)
+    shape, margin = (info.input_size, info.input_size, 3), _margin(info.input_size)
     backbone = config.backbone.model_copy(update={"weights": "imagenet"})
     network = build_backbone(backbone, shape, config.seed, top=True)
     network.layers[-1].activation = keras.activations.linear  # softmax
-    pixels = keras.Input(shape, name=PIXELS)
-    (logits,) = replay(network, [preprocess(pixels, info.preprocessing)])
+    pixels = keras.Input((shape[0] + 2 * margin, shape[1] + 2 * margin, 3), name=PIXELS)
+    center = keras.layers.Cropping2D(margin, name="center")(pixels)
+    (logits,) = replay(network, [preprocess(center, info.preprocessing)])
     return keras.Model([pixels], [logits], name=network.name)
 
 
 def _spec(config: Config, engine: EngineName) -> PredictorSpec:
-    size, data = config.backbone.network.input_size, config.data
+    size = config.backbone.network.input_size
+    size += 2 * _margin(size)
     return PredictorSpec(
         engine=engine,
         precision="float32",
@@ -76,6 +82,11 @@ def _spec(config: Config, engine: EngineName) -> PredictorSpec:
         height=size,
         width=size,
         color="rgb",
-        fit=data.fit,
-        max_pixels=data.max_pixels,
+        fit="crop",
+        max_pixels=config.data.max_pixels,
     )
+
+
+def _margin(size: int) -> int:
+    """Return the pixels that are cut off at each side of the decoded square."""
+    return round(size * (RESIZED - 1) / 2)

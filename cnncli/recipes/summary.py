@@ -114,7 +114,8 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
     Raises:
         ConfigError: The catalogue has no such network, a setting is wrong, or the network has no top.
     """
-    settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": "."}}
+    color = "grayscale" if name in NETWORKS and NETWORKS[name].channels == 1 else "rgb"
+    settings = {"backbone": {"name": name, "weights": "none"}, "data": {"path": ".", "color": color}}
     config = config_from_mapping(settings, overrides, environment={}, check_paths=False)
     backbone, (height, width) = config.backbone, image_size(config)
     info, is_default_size = backbone.network, (height, width) == 2 * (backbone.network.input_size,)
@@ -122,7 +123,8 @@ def summarize_backbone(name: str, overrides: Overrides = (), *, top: bool = Fals
         raise _no_top(name, "it has no published top")
     if info.imagenet_problem(backbone.options) is None and (is_default_size or not top):
         backbone = backbone.model_copy(update={"weights": "imagenet"})
-    model = build_backbone(backbone, (height, width, 3), seed=0, load_weights=False, top=top)
+    channels = 1 if config.data.color == "grayscale" and not info.has_imagenet else 3
+    model = build_backbone(backbone, (height, width, channels), seed=0, load_weights=False, top=top)
     is_whole = is_default_size and not (top or backbone.options or backbone.output_layer or backbone.include_top_layers)
     with_top = model.count_params() + info.parameters - info.notop_parameters
     return _summarize(model, name, with_top if is_whole and info.top_classes else None)

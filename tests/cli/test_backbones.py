@@ -53,8 +53,11 @@ def test_table_has_a_line_for_each_network() -> None:
     assert next(line.split() for line in lines if line.startswith("ResNet20")) == [
         "ResNet20",
         "271,098",
+        "0.0406",
+        "G",
         "1",
         "39",
+        "–",
         "32",
     ]
     convnext = next(line.split() for line in lines if line.startswith("ConvNeXtTiny"))

@@ -76,6 +76,14 @@ def test_the_top_of_a_network_is_counted() -> None:
     assert summarize("MobileNet", ["data.image_size=64"], top=True).layers[-1].output_shape == (1000,)
 
 
+def test_lenet_takes_gray_images() -> None:
+    """Rows 1 and 206, W22: LeNet-5 has 61,706 parameters with one channel, and takes 416,520 multiply-adds."""
+    gray, color = summarize("LeNet5", top=True), summarize("LeNet5", ["data.color=rgb"], top=True)
+
+    assert (gray.input_shape, gray.parameters, gray.multiply_adds) == ((32, 32, 1), 61_706, 416_520)
+    assert (color.input_shape, color.parameters) == ((32, 32, 3), 62_006)
+
+
 def test_a_network_without_top_is_refused_with_top(tmp_path: Path) -> None:
     """A ConvNet has no published top, and a config has a head instead."""
     (tmp_path / "config.yaml").write_text("data: {path: .}")
@@ -83,6 +91,20 @@ def test_a_network_without_top_is_refused_with_top(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             summarize(source, top=True)
         assert caught.value.problems[0].code == "usage-options-conflict"
+
+
+@pytest.mark.slow
+def test_alexnet_against_vgg16() -> None:
+    """Rows 81 and 83, W4, W6 and W15: 21.6 times the multiply-adds, 2.3 times the parameters, from 1.9 to 51.7 MB."""
+    comparison = compare([summarize("AlexNet", top=True), summarize("VGG16", top=True)])
+    alexnet, vgg16 = comparison.networks
+
+    assert alexnet.parameters_without_biases == 61_090_496
+    assert alexnet.memory_kb / 1024 == pytest.approx(1.9, abs=0.05)
+    assert alexnet.memory_with_pooling_kb / 1024 == pytest.approx(2.25, abs=0.01)
+    assert vgg16.memory_kb / 1024 == pytest.approx(51.7, abs=0.05)
+    assert comparison.ratios["multiply_adds"][1] == pytest.approx(21.6, abs=0.05)
+    assert comparison.ratios["parameters"][1] == pytest.approx(2.3, abs=0.05)
 
 
 @pytest.mark.slow
