@@ -75,15 +75,15 @@ def draw_tiles(
     head = MARGIN + 28 + LINE * (lines.count("\n") + 1) + 8
     step = (size[0] + 2 * GAP, size[1] + LINE + 2 * GAP)
     n_rows = math.ceil(len(tiles) / columns)
-    text_width = max(_font(20).getlength(title), *(_font(13).getlength(line) for line in lines.split("\n")))
+    text_width = max(load_font(20).getlength(title), *(load_font(13).getlength(line) for line in lines.split("\n")))
     width = max(min(columns, len(tiles)) * step[0], math.ceil(text_width)) + 2 * MARGIN
     sheet = Image.new("RGB", (width, head + n_rows * step[1] + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN - 4), title, INK, _font(20))
-    pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, _font(13), spacing=LINE - 13)
+    pen.text((MARGIN, MARGIN - 4), title, INK, load_font(20))
+    pen.multiline_text((MARGIN, MARGIN + 28), lines, GRAY, load_font(13), spacing=LINE - 13)
     for place, (name, pixels) in enumerate(tiles):
         left, top = MARGIN + place % columns * step[0], head + place // columns * step[1]
-        pen.text((left, top), _shorten(name, _font(13), size[0]), INK, _font(13))
+        pen.text((left, top), _shorten(name, load_font(13), size[0]), INK, load_font(13))
         sheet.paste(_tile(pixels, size), (left, top + LINE))
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG")
