@@ -14,16 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from cnncli.catalogue.blocks import BLOCKS_DOC, Blocks, ConvNetActivation
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Option, Positive, with_defaults
 
 Preprocessing = Literal["scale", "scale128", "caffe", "torch", "none"] | tuple[float, float]
 """Conversion of pixels x in 0–255 to the input of the network. scale: x/127.5 − 1 · scale128: x/128 − 1 · caffe:
 RGB→BGR, ImageNet means subtracted · torch: x/255, then ImageNet mean and deviation · none: x · (a, b): a·x + b"""
-
-
-ConvNetActivation = Literal[
-    "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "linear"
-]
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ _MOBILENET_V3 = {
     "minimalistic": Option(bool, False, "Without squeeze-and-excitation, hard swish and 5×5 kernels."),
 }
 _CONVNET = {
-    "filters": Option(Counts, (32, 64, 128, 128), "Filters of each block, from input to output."),
+    "filters": Option(Counts, (32, 64, 128, 128), "Filters of each block, from input to output; []: no blocks."),
     "kernel_size": Option(Count, 3, "Height and width of the kernels, in pixels."),
     "padding": Option(Literal["valid", "same"], "valid", "Padding of convolutions."),
     "convolutions": Option(Count, 1, "Convolutions per block, before pooling."),
@@ -112,6 +108,7 @@ _CONVNET = {
     "activation": Option(ConvNetActivation, "relu", "Activation after each convolution."),
     "batch_norm": Option(bool, False, "Batch normalization between convolution and activation."),
     "dropout": Option(BelowOne, 0.0, "Fraction of activations set to zero in training, at the end of each block."),
+    "blocks": Option(Blocks, None, BLOCKS_DOC),
 }
 
 

@@ -43,12 +43,12 @@ def _lowest_first(value: object, validate: Callable[[object], tuple[float, float
     return lowest, highest
 
 
-def _increasing(value: object, validate: Callable[[object], tuple[int, int]]) -> tuple[int, int]:
-    """Require two different values in order."""
+def _increasing(value: object, validate: Callable[[object], tuple[float, float]]) -> tuple[float, float]:
+    """Require two different values in order; return two integers if both are whole numbers."""
     first, second = validate(as_tuple(value))
     if first >= second:
-        raise ValueError(f"the first must be smaller than the second: {first}, {second}")
-    return first, second
+        raise ValueError(f"the first must be smaller than the second: {first:g}, {second:g}")
+    return (int(first), int(second)) if first.is_integer() and second.is_integer() else (first, second)
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,18 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[
-    tuple[Count, ...], Field(min_length=1), BeforeValidator(as_tuple), Expected("a list of integers of at least 1")
+    tuple[Count, ...], Field(max_length=1_000), BeforeValidator(as_tuple), Expected("a list of integers of at least 1")
 ]
 Pixels = Count
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(as_tuple), Expected("[height, width]")]
 
 _Area = Annotated[float, Field(gt=0.0, le=1.0)]
-_Value = Annotated[int, Field(ge=0, le=65_535)]
+_Value = Annotated[float, Field(ge=-1e15, le=1e15)]
 _LOWEST_FIRST = WrapValidator(_lowest_first)
 
 Range = Annotated[tuple[NotNegative, NotNegative], _LOWEST_FIRST, Expected("[lowest, highest] of at least 0")]
 ZoomRange = Annotated[tuple[Positive, Positive], _LOWEST_FIRST, Expected("[lowest, highest] above 0")]
 AreaRange = Annotated[tuple[_Area, _Area], _LOWEST_FIRST, Expected("[lowest, highest] above 0, at most 1")]
 ValueRange = Annotated[
-    tuple[_Value, _Value], WrapValidator(_increasing), Expected("[black, white], integers in 0-65535")
+    tuple[_Value, _Value], WrapValidator(_increasing), Expected("[black, white], two numbers in increasing order")
 ]

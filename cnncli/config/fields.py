@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
+from typing_extensions import is_typeddict
 
 from cnncli.catalogue.settings import Expected, Option, Settings
 from cnncli.config.schema import Config
@@ -35,10 +36,20 @@ class Setting:
 def all_settings(group: type[Settings] = Config, key: str = "") -> Iterator[Setting]:
     """Yield every setting in the order of the schema, with groups before their contents."""
     for name, field in group.model_fields.items():
-        setting = Setting(join(key, name), group, field)
-        yield setting
-        for end, inner in groups_in(field):
-            yield from all_settings(inner, setting.key + end)
+        yield from _settings_of(Setting(join(key, name), group, field))
+
+
+def _settings_of(setting: Setting) -> Iterator[Setting]:
+    """Yield a setting, and those of the groups in it."""
+    yield setting
+    for end, inner in groups_in(setting.field):
+        yield from all_settings(inner, setting.key + end)
+    for kind, _ in alternatives(setting.field.annotation):
+        if is_typeddict(kind):
+            for name, annotation in get_type_hints(kind, include_extras=True).items():
+                field = FieldInfo.from_annotation(annotation)
+                field.default = None
+                yield from _settings_of(Setting(join(setting.key, name), setting.group, field))
 
 
 @cache

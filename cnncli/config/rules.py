@@ -16,7 +16,7 @@ from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option
 from cnncli.config.fields import expectation
 from cnncli.config.modes import Stage, stages_of
-from cnncli.config.schema import Config
+from cnncli.config.schema import Config, ConvLayer, DenseLayer
 from cnncli.config.suggestions import setting_hint
 from cnncli.config.tree import NOTHING, Node, Problem
 from cnncli.errors import Message
@@ -165,6 +165,36 @@ def _without_validation(draft: Draft) -> Iterator[Problem]:
             yield from draft.problem("config-contradiction-validation", key, what, expected, needs=needs)
 
 
+def _channels(draft: Draft) -> Iterator[Problem]:
+    """Yield settings of channels and preprocessing that exclude each other."""
+    data, backbone = draft.config.data, draft.config.backbone
+    from_scratch = backbone.weights == "none"
+    if data.color == "bands" and data.bands is None:
+        what, expected = "says nothing about the number of bands", "data.bands: N as well"
+        yield from draft.problem("config-contradiction-channels", "data.color", what, expected, needs=("data.bands",))
+    of_16_bits = data.range is None or all(isinstance(value, int) and 0 <= value <= 65_535 for value in data.range)
+    if data.color != "bands" and not of_16_bits:
+        expected = "[black, white], integers in 0-65535, or color: bands"
+        yield from draft.problem("config-out-of-range", "data.range", "out of range", expected, needs=("data.color",))
+    if data.color in ("rgba", "bands") and not from_scratch and backbone.adapter == "none":
+        what = f"{backbone.name} was pretrained on three channels"
+        expected = "backbone.adapter: conv1x1 as well, mode: from-scratch, or color: rgb"
+        code, needs = "config-contradiction-channels", ("mode", "backbone", "data.bands")
+        yield from draft.problem(code, "data.color", what, expected, needs=needs)
+    if backbone.preprocessing in ("caffe", "torch") and from_scratch and data.channels != 3:
+        what, expected = f"is for three channels, and images have {data.channels}", "scale, none or [scale, offset]"
+        code, keys = "config-contradiction-channels", ("mode", "data.color", "data.bands", "backbone.weights")
+        yield from draft.problem(code, "backbone.preprocessing", what, expected, needs=keys)
+
+
+def _head_convolutions(draft: Draft) -> Iterator[Problem]:
+    """Yield convolutions after a dense layer, which leaves no feature maps."""
+    kinds = [type(layer) for layer in draft.config.head.layers]
+    for number in (number for number, kind in enumerate(kinds) if kind is ConvLayer and DenseLayer in kinds[:number]):
+        what = "is a convolution after a dense layer, which has no feature maps"
+        yield from draft.problem("config-contradiction-head", f"head.layers.{number}", what, "convolutions first")
+
+
 def _stage_names(draft: Draft) -> Iterator[Problem]:
     keys: dict[str, str] = {}
     for number, stage in enumerate(draft.config.training.stages or ()):
@@ -210,9 +240,15 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
     if augmentation.fill_mode != "constant":
         why = f"has no effect with fill_mode: {augmentation.fill_mode}"
         idle["augmentation.cval"] = (why, "augmentation.fill_mode: constant as well")
-    if config.data.color == "grayscale":
+    if config.data.color in ("grayscale", "bands"):
         for name in ("saturation_range", "hue_range"):
-            idle[f"augmentation.{name}"] = ("has no effect on grayscale images", "data.color: rgb as well")
+            what = "grayscale images" if config.data.color == "grayscale" else "bands, which are not colors"
+            idle[f"augmentation.{name}"] = (f"has no effect on {what}", "data.color: rgb as well")
+    if config.data.color != "bands":
+        idle["data.bands"] = (f"has no effect with color: {config.data.color}", "data.color: bands as well")
+    if config.backbone.weights == "none":
+        why = "has no effect without pretrained weights: the network takes any number of channels"
+        idle["backbone.adapter"] = (why, "pretrained weights")
     if not augmentation.is_active and augmentation.views not in (None, 1):
         idle["augmentation.views"] = ("every view would be the image itself", "an augmentation as well")
     return idle
@@ -221,7 +257,8 @@ def idle_settings(config: Config) -> dict[str, tuple[str, str]]:
 def _without_effect(draft: Draft) -> Iterator[Problem]:
     for key, (why, expected) in idle_settings(draft.config).items():
         if draft.tree.find(key):
-            needs = ("mode", "data.color", "augmentation", "training.stages", f"{key.rpartition('.')[0]}.name")
+            inner = f"{key.rpartition('.')[0]}.name"
+            needs = ("mode", "data.color", "backbone.weights", "augmentation", "training.stages", inner)
             yield from draft.problem("config-without-effect", key, why, expected, needs=needs)
 
 
@@ -230,7 +267,12 @@ def _without_effect(draft: Draft) -> Iterator[Problem]:
 
 def _options(draft: Draft) -> Iterator[Problem]:
     backbone, key = draft.config.backbone, "backbone.options"
-    yield from _arguments(draft, key, backbone.options, backbone.name, backbone.network.options)
+    options: Mapping[str, Any] = {**backbone.options}
+    yield from _arguments(draft, key, options, backbone.name, backbone.network.options)
+    if options.get("blocks") is not None and "blocks" in backbone.network.options:
+        for name in options.keys() & backbone.network.options.keys() - {"blocks"}:
+            what = "has no effect, because each block has its own"
+            yield from draft.problem("config-without-effect", f"{key}.{name}", what, "only blocks")
 
 
 def _optimizers(draft: Draft) -> Iterator[Problem]:
@@ -281,7 +323,18 @@ def _imagenet(draft: Draft) -> Iterator[Problem]:
         yield from draft.problem("config-no-imagenet-weights", "backbone.weights", what, needs=needs)
 
 
-RULES = (_contradictions, _losses, _without_validation, _stage_names, _without_effect, _options, _imagenet, _optimizers)
+RULES = (
+    _contradictions,
+    _losses,
+    _channels,
+    _head_convolutions,
+    _without_validation,
+    _stage_names,
+    _without_effect,
+    _options,
+    _imagenet,
+    _optimizers,
+)
 
 
 # Settings that are allowed but probably not intended
@@ -295,6 +348,12 @@ def notes_of(config: Config) -> Iterator[Message]:
             effect = "the learning rate never reaches its full value."
             text = f"stage {stage.name}: warm-up takes {warmup:g} of {stage.epochs} epochs: {effect}"
             yield Message("config-warmup-too-long", text, stage=stage.name, received=warmup, epochs=stage.epochs)
+    if config.backbone.adapter != "none" and config.backbone.weights != "none":
+        text = (
+            "backbone.adapter is trained below the backbone, so no features are cached: the whole network runs in "
+            "every step, frozen or not."
+        )
+        yield Message("config-adapter-no-cache", text, key="backbone.adapter")
     if config.backbone.weights == "none" and (frozen := _frozen_stages(stages)):
         remedy = "Use mode: from-scratch to train all weights."
         text = f"stage {frozen[0]}: with backbone.weights: none, features come from frozen random weights. {remedy}"

@@ -29,9 +29,10 @@ from pydantic_core import PydanticCustomError
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
+from cnncli.catalogue.blocks import Initializer, NetworkOptions, Sides
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.metrics import KERAS_METRICS
-from cnncli.catalogue.networks import NETWORKS, NetworkInfo
+from cnncli.catalogue.networks import NETWORKS, NetworkInfo, Preprocessing
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Expected, Fraction, Pixels, Seed, Settings, Size, ValueRange, as_tuple
 from cnncli.metrics.table import LAST, keras_monitors, monitors
@@ -161,8 +162,12 @@ class DataConfig(Settings):
     """Images that stay in one split, by a column of the table, a folder, or part of their path; null: none."""
     image_size: Pixels | Size | None = None
     """Size in pixels: one number for a square, or [height, width]; default: that of the backbone."""
-    color: Literal["rgb", "grayscale"] = "rgb"
-    """Color mode of decoded images; grayscale is repeated to three channels inside the classifier."""
+    color: Literal["rgb", "grayscale", "rgba", "bands"] = "rgb"
+    """Channels of decoded images: rgb, grayscale, rgba (alpha is kept instead of blended with white), or the bands of
+    multi-band or multi-page TIFF and .npy. Networks from scratch take them as they are; for pretrained networks,
+    grayscale is repeated to three channels, and rgba and bands need `backbone.adapter`."""
+    bands: int | None = Field(default=None, ge=1, le=512)
+    """Number of bands of each image, for `color: bands`."""
     fit: Literal["stretch", "crop", "pad"] = "stretch"
     """How an image is fitted to the image size: stretched, center-cropped, or padded with black."""
     splits: SplitFractions = SplitFractions()
@@ -182,8 +187,14 @@ class DataConfig(Settings):
     max_pixels: int = Field(default=178_000_000, ge=1)
     """Maximum number of pixels; larger images are refused without decoding them."""
     range: ValueRange | None = None
-    """Values of 16-bit grayscale images that become black and white, e.g. [0, 4095] for 12-bit microscopy; default: the
-    range stated in the file, else [0, 65535]."""
+    """Values of 16-bit grayscale images, or of bands, that become black and white, e.g. [0, 4095] for 12-bit
+    microscopy; default: the range stated in the file, else all values of the data type, for floating-point bands
+    [0, 1]."""
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of decoded images."""
+        return {"rgb": 3, "grayscale": 1, "rgba": 4, "bands": self.bands or 1}[self.color]
 
     @property
     def has_validation(self) -> bool:
@@ -196,7 +207,7 @@ class DataConfig(Settings):
 
         size = self.image_size or default_size
         height, width = (size, size) if isinstance(size, int) else size
-        return PixelSpec(height, width, self.color, self.fit, self.max_pixels, self.range)
+        return PixelSpec(height, width, self.color, self.fit, self.max_pixels, self.range, self.bands)
 
 
 NetworkName = Annotated[
@@ -215,7 +226,19 @@ class BackboneConfig(Settings):
     """Name of the layer whose output is the output of the backbone; null: the last layer."""
     include_top_layers: Annotated[str, Expected("a layer's name")] | None = Field(default=None, min_length=1)
     """Layer of the network's ImageNet top with which the backbone ends, e.g. fc1 or fc2 of VGG16; null: without top."""
-    options: Annotated[dict[str, Any], BeforeValidator(lambda options: options or {})] = Field(default_factory=dict)
+    adapter: Literal["none", "conv1x1"] = "none"
+    """conv1x1: a trained 1×1 convolution converts the channels to three for a pretrained network. The backbone behind
+    it then runs in every step, because its features change with the adapter and cannot be cached."""
+    preprocessing: Annotated[
+        Preprocessing | None,
+        BeforeValidator(as_tuple),
+        Expected("scale, scale128, caffe, torch, none, or [scale, offset]"),
+    ] = None
+    """Conversion of pixels x in 0–255: scale (x/127.5 − 1), scale128 (x/128 − 1), caffe (BGR, means subtracted), torch
+    (mean and deviation of ImageNet), none, or [a, b] for a·x + b; null: that of the network's weights."""
+    options: Annotated[NetworkOptions, BeforeValidator(lambda options: options or {})] = Field(
+        default_factory=NetworkOptions
+    )
     """Arguments of the network's constructor, e.g. {alpha: 0.35} for MobileNetV2, {filters: [32, 64]} for ConvNet."""
 
     @property
@@ -239,6 +262,31 @@ class DenseLayer(Settings):
     """Number of units."""
     activation: ActivationName | None = "relu"
     """Name of a Keras activation, or null."""
+    initializer: Initializer = "glorot-uniform"
+    """Initial weights: an initializer of Keras, or uniform-fan-in (uniform in ±1 / number of inputs of a unit)."""
+    l1: float = Field(default=0.0, ge=0.0)
+    """L1 penalty on the kernel, in the training objective."""
+    l2: float = Field(default=0.0, ge=0.0)
+    """L2 penalty on the kernel, in the training objective."""
+
+
+class ConvLayer(Settings):
+    """Convolution on the feature maps, before pooling."""
+
+    conv: int = Field(ge=1)
+    """Number of filters."""
+    kernel_size: Sides = 3
+    """Height and width of the kernels in pixels."""
+    strides: Sides = 1
+    """Distance of the places in pixels."""
+    padding: Literal["valid", "same"] = "same"
+    """Padding of the feature maps."""
+    dilation: int = Field(default=1, ge=1)
+    """Distance of the pixels below a kernel."""
+    activation: ActivationName | None = "relu"
+    """Name of a Keras activation, or null."""
+    initializer: Initializer = "glorot-uniform"
+    """Initial weights."""
     l1: float = Field(default=0.0, ge=0.0)
     """L1 penalty on the kernel, in the training objective."""
     l2: float = Field(default=0.0, ge=0.0)
@@ -269,7 +317,13 @@ class ActivationLayer(Settings):
 MAX_ITEMS = 100
 """Maximum number of layers in a head, and of stages in a run."""
 
-LAYERS = {"dense": DenseLayer, "dropout": DropoutLayer, "batch_norm": BatchNormLayer, "activation": ActivationLayer}
+LAYERS: dict[str, type[Settings]] = {
+    "dense": DenseLayer,
+    "conv": ConvLayer,
+    "dropout": DropoutLayer,
+    "batch_norm": BatchNormLayer,
+    "activation": ActivationLayer,
+}
 """Kinds of layers by the name that an item must contain; the first name in it decides."""
 
 
@@ -283,6 +337,7 @@ def _kind_of_layer(layer: object) -> str | None:
 
 HeadLayer = Annotated[
     Annotated[DenseLayer, Tag("DenseLayer")]
+    | Annotated[ConvLayer, Tag("ConvLayer")]
     | Annotated[DropoutLayer, Tag("DropoutLayer")]
     | Annotated[BatchNormLayer, Tag("BatchNormLayer")]
     | Annotated[ActivationLayer, Tag("ActivationLayer")],
@@ -292,7 +347,7 @@ HeadLayers = Annotated[
     tuple[HeadLayer, ...],
     Field(max_length=MAX_ITEMS),
     BeforeValidator(lambda layers: as_tuple(layers or [])),
-    Expected("a list of {dense: N}, {dropout: P}, {batch_norm: true} or {activation: NAME}"),
+    Expected("a list of {dense: N}, {conv: N}, {dropout: P}, {batch_norm: true} or {activation: NAME}"),
 ]
 
 
@@ -302,7 +357,8 @@ class HeadConfig(Settings):
     pooling: Literal["avg", "max", "flatten"] = "avg"
     """How the feature maps of the backbone are reduced to a vector."""
     layers: HeadLayers = ()
-    """Layers between pooling and output: dense (with activation, l1, l2), dropout, batch_norm, activation."""
+    """Layers between backbone and output: dense (with activation, initializer, l1, l2), conv, dropout, batch_norm,
+    activation. Convolutions, with the batch_norm and activation that follow them, come before pooling."""
     activation: Literal["softmax", "sigmoid", "linear"] = "softmax"
     """Output activation; default: softmax, for multi-label data sigmoid, for hinge losses linear. With sigmoid, two
     classes share one unit (the probability of the second class)."""
@@ -579,7 +635,7 @@ def json_schema() -> dict[str, Any]:
                 field.setdefault("description", groups[group_name]["description"])
                 path = [{"type": "string", "minLength": 1}] if group_name == "LabelsConfig" else []
                 field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}, *path]
-    for group, name in (("HeadConfig", "layers"), ("BackboneConfig", "options")):
+    for group, name in (("HeadConfig", "layers"),):
         field = groups[group]["properties"][name]
         field["type"] = [field["type"], "null"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "cnncli config"}

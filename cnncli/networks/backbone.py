@@ -38,13 +38,13 @@ def build_backbone(
 
     Args:
         config: Name, weights, output layer and options.
-        input_shape: (height, width, 3).
+        input_shape: (height, width, channels); only networks without pretrained weights take other than 3 channels.
         seed: Seed of random weights.
         load_weights: Whether to load the weights. Otherwise, the graph is the same with random weights.
         top: Whether to keep the whole top of the network.
 
     Returns:
-        Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps
+        Functional model from preprocessed float32 images (batch, height, width, channels) to feature maps
         (batch, h, w, channels), to a vector (batch, channels) if the output layer gives one, or with top to
         probabilities (batch, classes).
 

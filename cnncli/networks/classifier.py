@@ -1,4 +1,4 @@
-"""The classifier: raw RGB pixels in, class scores out, as one flat graph that includes the preprocessing."""
+"""The classifier: raw pixels in, class scores out, as one flat graph that includes the preprocessing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnncli.networks.backbone import build_backbone
 from cnncli.networks.backend import import_keras, standard_settings
 from cnncli.networks.graph import replay
 from cnncli.networks.head import LOGITS, build_head, output_units
-from cnncli.networks.preprocessing import preprocess
+from cnncli.networks.preprocessing import ADAPTER, adapt_channels, preprocess
 from cnncli.networks.weights.saved_model import check_description, load_saved_model
 from cnncli.runs.documents import damaged
 from cnncli.storage.atomic import replacing
@@ -33,9 +33,9 @@ class Classifier:
     """A backbone with its head as one functional model.
 
     Attributes:
-        model: float32 (batch, height, width, 3 or 1) in 0-255 to scores (batch, units). Its operations are, in order:
-            the input `pixels`; preprocessing, with names that start with `preprocess_`; the backbone, with its own
-            names; the head, with names that start with `head_`.
+        model: float32 (batch, height, width, channels) in 0-255 to scores (batch, units). Its operations are, in order:
+            the input `pixels`; the `adapter` of channels, if there is one; preprocessing, with names that start with
+            `preprocess_`; the backbone, with its own names; the head, with names that start with `head_`.
         pretrained: Whether the backbone's weights are pretrained; determines whether its batch norm stays frozen.
         auxiliary: Logits (batch, units) of auxiliary classifiers on the same graph. They are used in training and are
             not part of the model, so they are not saved with it.
@@ -47,11 +47,20 @@ class Classifier:
 
     @property
     def backbone_layers(self) -> list[Any]:
-        """Operations of the backbone, in graph order."""
+        """Operations of the backbone, in graph order; none for a network that is only a head."""
+        return list(self.model.operations[self.backbone_start : self.head_start])
+
+    @property
+    def backbone_start(self) -> int:
+        """Index of the first operation above the preprocessing."""
         names = [operation.name for operation in self.model.operations]
-        below = max(index for index, name in enumerate(names) if name == PIXELS or name.startswith(PREPROCESSING))
-        above = next(index for index, name in enumerate(names) if name.startswith(HEAD))
-        return list(self.model.operations[below + 1 : above])
+        return 1 + max(n for n, name in enumerate(names) if name in (PIXELS, ADAPTER) or name.startswith(PREPROCESSING))
+
+    @property
+    def head_start(self) -> int:
+        """Index of the head's first operation."""
+        names = [operation.name for operation in self.model.operations]
+        return next(index for index, name in enumerate(names) if name.startswith(HEAD))
 
     @property
     def auxiliary_layers(self) -> list[keras.layers.Layer]:
@@ -85,10 +94,13 @@ def build_classifier(config: Config, n_classes: int, *, load_weights: bool = Tru
     """
     keras = import_keras()
     height, width = image_size(config)
-    backbone = build_backbone(config.backbone, (height, width, 3), config.seed, load_weights=load_weights)
-    pixels = keras.Input((height, width, 1 if config.data.color == "grayscale" else 3), name=PIXELS)
-    prepared = preprocess(pixels, config.backbone.network.preprocessing)
-    (features,) = replay(backbone, [prepared])
+    pixels = keras.Input((height, width, config.data.channels), name=PIXELS)
+    from_scratch, has_adapter = config.backbone.weights == "none", config.backbone.adapter == "conv1x1"
+    channels = config.data.channels if from_scratch else 3
+    backbone = build_backbone(config.backbone, (height, width, channels), config.seed, load_weights=load_weights)
+    adapted = adapt_channels(pixels) if has_adapter else pixels
+    kind = config.backbone.preprocessing or config.backbone.network.preprocessing
+    (features,) = replay(backbone, [preprocess(adapted, kind, repeat_gray=not from_scratch)])
     scores = build_head(features, config.head, n_classes, config.seed, config.data.labels.is_multi_label)
     model = keras.Model(pixels, scores, name="classifier")
     try:

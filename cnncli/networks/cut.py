@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cnncli.errors import CutError, Message
 from cnncli.networks.backend import import_keras
-from cnncli.networks.classifier import HEAD, Classifier
+from cnncli.networks.classifier import Classifier
 from cnncli.networks.graph import crossing_tensors, output_of
 from cnncli.networks.head import LOGITS
+from cnncli.networks.preprocessing import ADAPTER
 from cnncli.terminal.suggestions import closest, question
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def cut_classifier(
     Args:
         classifier: The whole graph.
         unfreeze: How much of the backbone is trained: the last N layers with trainable weights, not counting
-            normalization; a layer and all layers after it; `all`; 0 for only the head.
+            normalization; a layer and all layers after it; `all`; 0 for only the head. An adapter of channels is always
+            trained, so the trunk of a classifier that has one is empty.
         batch_norm: `frozen` keeps statistics and scale of a pretrained backbone's batch normalization by
             `trainable = False`, the only way to keep them in Keras 3 (`training=False` does not).
 
@@ -68,7 +70,8 @@ def cut_classifier(
     keep_batch_norm = classifier.pretrained and batch_norm == "frozen"
     _set_trainable(classifier, model.operations[first:], keep_batch_norm)
     at = _move_past_fixed(model.operations, first)
-    empty = not any(_counts(operation) for operation in model.operations[:at])
+    below = model.operations[:at]
+    empty = any(operation.name == ADAPTER for operation in below) or not any(map(_counts, below))
     at = 1 if empty else at
     crossing = crossing_tensors(model, at)
     keras = import_keras()
@@ -93,10 +96,10 @@ def _first_trained(classifier: Classifier, unfreeze: int | str) -> int:
     """Return the index of the first trained operation in the graph."""
     names = [operation.name for operation in classifier.model.operations]
     if unfreeze == 0:
-        return next(index for index, name in enumerate(names) if name.startswith(HEAD))
-    layers = countable_layers(classifier)
+        return classifier.head_start
     if unfreeze == "all":
-        return names.index(classifier.backbone_layers[0].name)
+        return classifier.backbone_start
+    layers = countable_layers(classifier)
     if isinstance(unfreeze, int):
         if unfreeze > len(layers):
             n, key = len(layers), "unfreeze"
@@ -117,7 +120,7 @@ def _set_trainable(classifier: Classifier, trained: list[Any], keep_batch_norm: 
     above = {id(operation) for operation in trained}
     for layer in classifier.model.layers:
         kept = keep_batch_norm and id(layer) in in_backbone and type(layer).__name__ == "BatchNormalization"
-        layer.trainable = id(layer) in above and not kept
+        layer.trainable = (id(layer) in above or layer.name == ADAPTER) and not kept
 
 
 def _move_past_fixed(operations: list[Any], index: int) -> int:

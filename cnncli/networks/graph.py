@@ -7,6 +7,7 @@ underscored names, which are used in this module and nowhere else (keras is pinn
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,12 @@ from cnncli.networks.backend import import_keras
 
 if TYPE_CHECKING:
     import keras
+
+
+def allow_depth(n_layers: int) -> None:
+    """Let Keras build a graph of this many layers in a row: it follows tensors to the input by recursion."""
+    # Frames of Python functions do not use the stack of the process.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1_000 + 2 * n_layers))
 
 
 def nodes_in_order(model: keras.Model) -> list[Any]:

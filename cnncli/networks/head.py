@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
-from cnncli.config.schema import ActivationLayer, BatchNormLayer, DenseLayer, DropoutLayer, HeadConfig, HeadLayer
+from cnncli.config.schema import (
+    ActivationLayer,
+    BatchNormLayer,
+    ConvLayer,
+    DenseLayer,
+    DropoutLayer,
+    HeadConfig,
+    HeadLayer,
+)
 from cnncli.networks.backend import import_keras
+from cnncli.networks.layers import initializer_of, pair
 from cnncli.runtime.random_keys import key_of
 
 if TYPE_CHECKING:
@@ -29,13 +39,25 @@ def build_head(
     pool; scores are float32 (batch, `output_units`).
     """
     keras = import_keras()
-    x = _pool(features, head.pooling)
+    x, below = features, layers_before_pooling(head)
     for number, layer in enumerate(head.layers, start=1):
-        x = _build_layer(layer, number, seed)(x)
-    logits = _dense(output_units(head, n_classes, is_multi_label), None, head, LOGITS, seed)(x)
+        if number == below + 1:
+            x = _pool(x, head.pooling)
+        x = _build_layer(layer, number, x, seed)(x)
+    x = _pool(x, head.pooling) if below == len(head.layers) else x
+    first = keras.initializers.GlorotUniform(seed=_seed_of(seed, LOGITS))
+    logits = _dense(output_units(head, n_classes, is_multi_label), None, head, LOGITS, first)(x)
     if head.activation == "linear":
         return logits
     return keras.layers.Activation(head.activation, name="head_probabilities")(logits)
+
+
+def layers_before_pooling(head: HeadConfig) -> int:
+    """Return the number of layers up to the last convolution and what directly follows it."""
+    last = max((number for number, layer in enumerate(head.layers, start=1) if isinstance(layer, ConvLayer)), default=0)
+    while last and last < len(head.layers) and isinstance(head.layers[last], BatchNormLayer | ActivationLayer):
+        last += 1
+    return last
 
 
 def _pool(features: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
@@ -48,11 +70,28 @@ def _pool(features: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
     return pool(name=f"head_{pooling}_pool")(features)
 
 
-def _build_layer(layer: HeadLayer, number: int, seed: int) -> keras.layers.Layer:
+def _build_layer(layer: HeadLayer, number: int, x: keras.KerasTensor, seed: int) -> keras.layers.Layer:
     keras = import_keras()
     match layer:
         case DenseLayer():
-            return _dense(layer.dense, layer.activation, layer, f"head_dense_{number}", seed)
+            name = f"head_dense_{number}"
+            first = initializer_of(layer.initializer, x.shape[-1], _seed_of(seed, name))
+            return _dense(layer.dense, layer.activation, layer, name, first)
+        case ConvLayer():
+            name, size = f"head_conv_{number}", pair(layer.kernel_size)
+            return keras.layers.Conv2D(
+                layer.conv,
+                size,
+                layer.strides,
+                layer.padding,
+                dilation_rate=layer.dilation,
+                activation=layer.activation,
+                kernel_initializer=initializer_of(
+                    layer.initializer, math.prod(size) * x.shape[-1], _seed_of(seed, name)
+                ),
+                kernel_regularizer=_penalty(layer),
+                name=name,
+            )
         case DropoutLayer():
             name = f"head_dropout_{number}"
             return keras.layers.Dropout(layer.dropout, seed=_seed_of(seed, name), name=name)
@@ -63,16 +102,19 @@ def _build_layer(layer: HeadLayer, number: int, seed: int) -> keras.layers.Layer
 
 
 def _dense(
-    units: int, activation: str | None, penalty: HeadConfig | DenseLayer, name: str, seed: int
+    units: int, activation: str | None, penalty: HeadConfig | DenseLayer, name: str, initializer: Any
 ) -> keras.layers.Dense:
-    keras = import_keras()
-    return keras.layers.Dense(
+    return import_keras().layers.Dense(
         units,
         activation=activation,
-        kernel_initializer=keras.initializers.GlorotUniform(seed=_seed_of(seed, name)),
-        kernel_regularizer=keras.regularizers.L1L2(penalty.l1, penalty.l2) if penalty.l1 or penalty.l2 else None,
+        kernel_initializer=initializer,
+        kernel_regularizer=_penalty(penalty),
         name=name,
     )
+
+
+def _penalty(layer: HeadConfig | DenseLayer | ConvLayer) -> Any:
+    return import_keras().regularizers.L1L2(layer.l1, layer.l2) if layer.l1 or layer.l2 else None
 
 
 def _seed_of(seed: int, layer_name: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from cnncli.catalogue.blocks import Initializer
 from cnncli.networks.backend import import_keras
 
 if TYPE_CHECKING:
@@ -174,6 +175,20 @@ def pad(
         return import_keras().layers.ZeroPadding2D((vertical, horizontal), name=f"{name}_pad")(x), "valid"
     margins = [(0, 0), (vertical, vertical), (horizontal, horizontal), (0, 0)]
     return _operations().Pad(margins, name=f"{name}_pad")(x, constant_values=value), "valid"
+
+
+def initializer_of(name: Initializer, fan_in: int, seed: int | None = None) -> Any:
+    """Return an initializer by its name in configs; without a seed, it draws one from Keras's global generator.
+
+    `fan_in` is the number of inputs of a unit.
+    """
+    initializers = import_keras().initializers
+    if name == "uniform-fan-in":
+        return initializers.RandomUniform(-1 / fan_in, 1 / fan_in, seed=seed)
+    words = {"class_name": name.replace("-", "_"), "config": {}}
+    if name not in ("zeros", "ones"):
+        words["config"] = {"seed": seed}
+    return initializers.get(words)
 
 
 def pair(value: int | Pair) -> Pair:

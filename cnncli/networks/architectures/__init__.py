@@ -7,10 +7,10 @@ A module defines:
     LAYERS: Mapping[str, frozenset[str]]        optional: layer classes beyond those of `saved_model`, by module
     has_local_weights(info, *, top=False) -> bool     optional: whether ImageNet weights are on this machine
 
-`build` gets a `NetworkInfo`, the shape (height, width, 3), all options with their defaults, and whether the network is
-built for ImageNet weights, for which some networks have a different graph. It loads no weights; random weights come
-from Keras's seeded global generator. With `top=True`, the network ends with its published top: dense layers (those in
-`NetworkInfo.top_layers` are named so) and a softmax over `NetworkInfo.top_classes` classes.
+`build` gets a `NetworkInfo`, the shape (height, width, channels), all options with their defaults, and whether the
+network is built for ImageNet weights, for which some networks have a different graph. It loads no weights; random
+weights come from Keras's seeded global generator. With `top=True`, the network ends with its published top: dense
+layers (those in `NetworkInfo.top_layers` are named so) and a softmax over `NetworkInfo.top_classes` classes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Network:
     """A network, with random weights.
 
     Attributes:
-        model: Functional model from preprocessed float32 images (batch, height, width, 3) to feature maps, or with top
-            to probabilities (batch, classes).
+        model: Functional model from preprocessed float32 images (batch, height, width, channels) to feature maps, or
+            with top to probabilities (batch, classes).
         load_imagenet: Loads the ImageNet weights into `model`, or raises WeightsError and leaves it unchanged. None for
             a network without ImageNet weights.
     """

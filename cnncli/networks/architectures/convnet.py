@@ -1,17 +1,28 @@
-"""ConvNet: blocks of convolutions and max-pooling, for training from scratch."""
+"""ConvNet: a list of blocks of convolutions, shortcuts, normalization and pooling, for training from scratch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cnncli.catalogue.blocks import Block, PoolingConfig
 from cnncli.catalogue.networks import NetworkInfo
 from cnncli.errors import ConfigError, Message
+from cnncli.networks import layers
 from cnncli.networks.architectures import Network
 from cnncli.networks.backend import import_keras
+from cnncli.networks.graph import allow_depth
 
 if TYPE_CHECKING:
     import keras
+
+KEY = "backbone.options.blocks"
+LAYERS = {
+    "keras.layers": frozenset({"DepthwiseConv2D", "SeparableConv2D"}),
+    "keras.initializers": frozenset({"Orthogonal", "OrthogonalInitializer"}),
+}
 
 
 def build(
@@ -22,47 +33,186 @@ def build(
     *,
     top: bool = False,  # noqa: ARG001 - it has no published top
 ) -> Network:
-    """Build a plain convolutional network of blocks with the given `filters`; see `architectures`.
+    """Build a network of blocks; see `architectures`. Without blocks, the output is the image itself.
 
     Raises:
-        ConfigError: The image is too small for the number of blocks.
+        ConfigError: The image is too small for a block, a shortcut has another shape, or groups do not divide channels.
     """
-    _check_size(info.name, input_shape, options)
     keras = import_keras()
     images = keras.Input(input_shape, name="input_layer")
     x = images
-    for number, filters in enumerate(options["filters"], start=1):
-        x = _block(x, filters, options, f"block{number}_")
+    blocks = list(_repeated(blocks_of(options)))
+    allow_depth(sum(8 * block.convolutions + 8 for _, block in blocks))
+    for number, (item, block) in enumerate(blocks, start=1):
+        x = _Builder(info, input_shape, f"{KEY}.{item}", number, block).build(x)
     return Network(keras.Model(images, x, name="convnet"))
 
 
-def _block(x: keras.KerasTensor, filters: int, options: Mapping[str, Any], name: str) -> keras.KerasTensor:
-    layers = import_keras().layers
-    for position in range(options["convolutions"]):
+def blocks_of(options: Mapping[str, Any]) -> Sequence[Block]:
+    """Return the blocks of all options with their defaults: the list, or the short form with the same in each block."""
+    if options["blocks"] is not None:
+        blocks: Sequence[Block] = options["blocks"]
+        return blocks
+    pool_size, names = options["pool_size"], ("kernel_size", "padding", "convolutions", "activation", "dropout")
+    same = {
+        **{name: options[name] for name in names},
+        "batch_norm": "before" if options["batch_norm"] else "none",
+        "pooling": PoolingConfig(size=pool_size) if pool_size > 1 else None,
+    }
+    return [Block(filters=filters, **same) for filters in options["filters"]]
+
+
+def _repeated(blocks: Sequence[Block]) -> Iterator[tuple[int, Block]]:
+    """Yield each block as often as it is repeated, with its number in the list."""
+    for item, block in enumerate(blocks):
+        yield from ((item, block) for _ in range(block.repeat))
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Builds one block, whose layers are named `block1_…`; `key` is the setting that errors name."""
+
+    info: NetworkInfo
+    input_shape: tuple[int, int, int]
+    key: str
+    number: int
+    block: Block
+
+    def build(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Add the layers of the block."""
+        block, block_input = self.block, x
+        if block.filters is not None:
+            for position in range(1, block.convolutions + 1):
+                x = self._convolution(x, block_input, position)
+        if block.lrn is not None:
+            lrn = block.lrn
+            x = layers.local_response_normalization(x, lrn.size, lrn.alpha, lrn.beta, lrn.k, name=self._name("lrn"))
+        if block.pooling is not None:
+            x = self._pool(x, block.pooling)
+        if block.dropout > 0:
+            x = import_keras().layers.Dropout(block.dropout, name=self._name("dropout"))(x)
+        return x
+
+    def _name(self, part: str) -> str:
+        return f"block{self.number}_{part}"
+
+    def _convolution(self, x: keras.KerasTensor, block_input: keras.KerasTensor, position: int) -> keras.KerasTensor:
+        """Add a convolution with batch normalization and activation, the last one with the shortcut."""
+        block, is_last = self.block, position == self.block.convolutions
         # block1_conv for one convolution, block1_conv1, block1_conv2 … for several, as in VGG.
-        which = f"{name}conv{position + 1 if options['convolutions'] > 1 else ''}"
-        x = layers.Conv2D(
-            filters, options["kernel_size"], padding=options["padding"], use_bias=not options["batch_norm"], name=which
-        )(x)
-        if options["batch_norm"]:
-            x = layers.BatchNormalization(name=f"{which}_bn")(x)
-        x = layers.Activation(options["activation"], name=f"{which}_activation")(x)
-    if options["pool_size"] > 1:
-        x = layers.MaxPooling2D(options["pool_size"], name=f"{name}pool")(x)
-    if options["dropout"] > 0:
-        x = layers.Dropout(options["dropout"], name=f"{name}dropout")(x)
-    return x
+        name = self._name(f"conv{position if block.convolutions > 1 else ''}")
+        x = self._convolve(x, block.kernel_size, block.strides if position == 1 else 1, name)
+        if block.batch_norm == "before":
+            x = import_keras().layers.BatchNormalization(name=f"{name}_bn")(x)
+        if is_last and block.add == "before":
+            x = self._add_shortcut(x, block_input)
+        if block.activation is not None:
+            x = import_keras().layers.Activation(block.activation, name=f"{name}_activation")(x)
+        if block.batch_norm == "after":
+            x = import_keras().layers.BatchNormalization(name=f"{name}_bn")(x)
+        return self._add_shortcut(x, block_input) if is_last and block.add == "after" else x
 
+    def _convolve(self, x: keras.KerasTensor, size: Any, strides: Any, name: str) -> keras.KerasTensor:
+        keras, block, channels, size = import_keras(), self.block, x.shape[-1], layers.pair(size)
+        self._require_size(x, tuple((length - 1) * block.dilation + 1 for length in size), block.padding)
+        bias = block.bias if block.bias is not None else block.batch_norm == "none"
+        regularizer = keras.regularizers.L1L2(block.l1, block.l2) if block.l1 or block.l2 else None
+        settings: dict[str, Any] = {"name": name}
+        if block.kind == "locally-connected":
+            settings |= {
+                "kernel_initializer": self._initializer(math.prod(size) * channels),
+                "kernel_regularizer": regularizer,
+                "bias_axes": "hwf" if bias else None,
+            }
+            return layers.locally_connected(x, block.filters or 1, size, strides, block.padding, **settings)
+        x, padding = layers.pad(x, block.padding, name=name)
+        # Keras's layers take one stride for both directions where both are equal.
+        settings |= {"padding": padding, "dilation_rate": block.dilation, "use_bias": bias}
+        if block.kind == "separable":
+            settings |= {
+                "depthwise_initializer": self._initializer(math.prod(size)),
+                "pointwise_initializer": self._initializer(channels),
+                "depthwise_regularizer": regularizer,
+                "pointwise_regularizer": regularizer,
+            }
+            return keras.layers.SeparableConv2D(block.filters, size, strides, **settings)(x)
+        if block.kind == "depthwise":
+            settings |= {
+                "depth_multiplier": self._multiple(channels),
+                "depthwise_initializer": self._initializer(math.prod(size)),
+                "depthwise_regularizer": regularizer,
+            }
+            return keras.layers.DepthwiseConv2D(size, strides, **settings)(x)
+        self._require_divisible(channels, block.groups, "groups")
+        settings |= {
+            "groups": block.groups,
+            "kernel_initializer": self._initializer(math.prod(size) * channels // block.groups),
+            "kernel_regularizer": regularizer,
+        }
+        return keras.layers.Conv2D(block.filters, size, strides, **settings)(x)
 
-def _check_size(name: str, input_shape: tuple[int, int, int], options: Mapping[str, Any]) -> None:
-    shrink = options["kernel_size"] - 1 if options["padding"] == "valid" else 0
-    side = min(input_shape[:2])
-    for number, _ in enumerate(options["filters"], start=1):
-        side = (side - options["convolutions"] * shrink) // options["pool_size"]
-        if side < 1:
-            text = (
-                f"data.image_size: too small for {name} (received {list(input_shape[:2])}): no pixels are left after "
-                f"block {number}. Increase data.image_size, use fewer blocks, or set padding: same"
+    def _add_shortcut(self, x: keras.KerasTensor, block_input: keras.KerasTensor) -> keras.KerasTensor:
+        block, keras, name = self.block, import_keras(), self._name("shortcut")
+        if block.shortcut == "none":
+            return x
+        if block.shortcut == "projection":
+            block_input = keras.layers.Conv2D(
+                block.filters,
+                1,
+                block.strides,
+                use_bias=block.batch_norm == "none",
+                kernel_initializer=self._initializer(block_input.shape[-1]),
+                name=name,
+            )(block_input)
+            if block.batch_norm != "none":
+                block_input = keras.layers.BatchNormalization(name=f"{name}_bn")(block_input)
+        shapes = [tuple(tensor.shape[1:]) for tensor in (block_input, x)]
+        if shapes[0] != shapes[1]:
+            remedy = (
+                "Use padding: same." if block.shortcut == "projection" else "Use shortcut: projection, or equal shapes."
             )
-            facts = {"key": "data.image_size", "received": input_shape[:2], "block": number}
-            raise ConfigError(Message("config-image-size-too-small", text, **facts))
+            text = f"a shortcut of shape {list(shapes[0])} cannot be added to {list(shapes[1])}. {remedy}"
+            raise self._error("shortcut", text, block.shortcut)
+        return keras.layers.Add(name=self._name("add"))([x, block_input])
+
+    def _pool(self, x: keras.KerasTensor, pooling: PoolingConfig) -> keras.KerasTensor:
+        size, strides, name = pooling.size, pooling.strides, self._name("pool")
+        if pooling.kind == "maxout":
+            pieces = layers.pair(size)[0]
+            self._require_divisible(x.shape[-1], pieces, "pooling.size")
+            return layers.maxout(x, pieces, name=name)
+        self._require_size(x, layers.pair(size), pooling.padding)
+        strides = size if strides is None else strides
+        return layers.pool(x, pooling.kind, size, strides, pooling.padding, name=name)
+
+    def _initializer(self, fan_in: int) -> Any:
+        return layers.initializer_of(self.block.initializer, fan_in)
+
+    def _multiple(self, channels: int) -> int:
+        """Return the filters of each channel of a depthwise convolution."""
+        filters = self.block.filters or channels
+        if filters % channels:
+            text = f"depthwise convolutions need a multiple of the {channels} channels"
+            raise self._error("filters", text, filters)
+        return filters // channels
+
+    def _require_divisible(self, channels: int, by: int, setting: str) -> None:
+        if channels % by:
+            raise self._error(setting, f"{channels} channels cannot be divided into equal parts", by)
+
+    def _require_size(self, x: keras.KerasTensor, size: Sequence[int], padding: layers.Padding) -> None:
+        """Raise ConfigError if the feature maps are smaller than a kernel or window."""
+        margins = (0, 0) if isinstance(padding, str) else layers.pair(padding)
+        pairs = zip(x.shape[1:3], margins, size, strict=True)
+        if padding == "same" or all(side + 2 * margin >= length for side, margin, length in pairs):
+            return
+        text = (
+            f"data.image_size: too small for {self.info.name} (received {list(self.input_shape[:2])}): no pixels are "
+            f"left after block {self.number}. Increase data.image_size, use fewer blocks, or set padding: same"
+        )
+        facts = {"key": "data.image_size", "received": self.input_shape[:2], "block": self.number}
+        raise ConfigError(Message("config-image-size-too-small", text, **facts))
+
+    def _error(self, setting: str, text: str, received: object) -> ConfigError:
+        key = f"{self.key}.{setting}"
+        return ConfigError(Message("config-block-impossible", f"{key}: {text}", key=key, received=received))

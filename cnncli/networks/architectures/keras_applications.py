@@ -71,6 +71,7 @@ def _call(
     with warnings.catch_warnings():
         # "Weights for input shape (224, 224) will be loaded as the default": known from the catalogue.
         warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square", category=UserWarning)
+        warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
         return function(include_top=top, weights=weights, input_shape=input_shape, pooling=None, **arguments)
 
 

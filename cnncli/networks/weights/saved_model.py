@@ -19,7 +19,7 @@ import numpy as np
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.networks.architectures import architecture_of
 from cnncli.networks.backend import import_keras
-from cnncli.networks.graph import nodes_in_order
+from cnncli.networks.graph import allow_depth, nodes_in_order
 from cnncli.networks.weights.hdf5 import check_plain
 from cnncli.runtime.memory import available_bytes
 from cnncli.storage.safe_io import parse_json
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     import keras
 
 DESCRIPTION, WEIGHTS = "config.json", "model.weights.h5"
-MAX_DESCRIPTION_BYTES = 8 * 2**20
+MAX_DESCRIPTION_BYTES = 16 * 2**20
 _MEMBERS = {DESCRIPTION, WEIGHTS, "metadata.json"}
 
-MAX_CHANNELS = 4
-MAX_LAYERS = 4_000
-"""NASNetLarge and EfficientNetV2L have about a thousand."""
+MAX_CHANNELS = 512
+"""Hyperspectral cameras have a few hundred."""
+MAX_LAYERS = 8_000
+"""NASNetLarge and EfficientNetV2L have about a thousand; a ConvNet of 1,000 convolutions has up to 4,000."""
 MAX_NUMBER = 2**24
 """Maximum of any size, length or count; a flattened feature map has a few million values."""
 MAX_ACTIVATIONS = 2**27
@@ -62,7 +63,7 @@ _CLASSES = {
     "keras.src.ops.numpy": frozenset(_OPERATIONS.split()),
 }
 _MODEL = {("keras.src.models.functional", "Functional"), ("keras", "Functional"), ("keras.models", "Functional")}
-_BELOW_NORMALIZATION = {"InputLayer", "Rescaling", "Normalization", "Concatenate"}
+_BELOW_NORMALIZATION = {"InputLayer", "Rescaling", "Normalization", "Concatenate", "Conv2D"}
 """Layers between pixels and a Normalization. Keras makes constants of that layer's weights while it builds it, before
 their sizes can be compared with the file, so they have to be small."""
 
@@ -156,7 +157,9 @@ def _check_pixels(layers: Sequence[Mapping[str, Any]]) -> None:
     above = max((number for number, name in enumerate(classes) if name == "Normalization"), default=-1)
     _require(classes[: above + 1].count("Concatenate") <= 1, "normalizes more than channels of pixels")
     for layer in layers[: above + 1]:
-        of_channels = _entries_of(layer).get("axis", -1) in (-1, 3, [-1], [3]) and len(list(_sources(layer))) <= 3
+        entries = _entries_of(layer)
+        of_channels = entries.get("axis", -1) in (-1, 3, [-1], [3]) and len(list(_sources(layer))) <= 3
+        of_channels = of_channels and entries.get("filters", 3) == 3  # of an adapter
         _require(layer["class_name"] in _BELOW_NORMALIZATION and of_channels, "normalizes more than channels of pixels")
 
 
@@ -179,6 +182,7 @@ def _build(description: Mapping[str, Any], weights_bytes: int) -> keras.Model:
     from keras.src.backend.common.variables import initialize_all_variables
 
     layers = description["config"]["layers"]
+    allow_depth(len(layers))
     settings = {**description["config"], "layers": [_trainable(layer) for layer in layers]}
     try:
         with keras.StatelessScope(initialize_variables=False):  # variables have a shape here, but no value

@@ -1,0 +1,167 @@
+"""Blocks of a ConvNet, as `backbone.options.blocks` lists them. Does not import TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
+from cnncli.catalogue.settings import BelowOne, Count, Expected, NotNegative, Positive, Settings, as_tuple
+
+ConvNetActivation = Literal[
+    "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "linear"
+]
+Initializer = Literal[
+    "glorot-uniform",
+    "glorot-normal",
+    "he-uniform",
+    "he-normal",
+    "lecun-uniform",
+    "lecun-normal",
+    "random-uniform",
+    "random-normal",
+    "truncated-normal",
+    "orthogonal",
+    "zeros",
+    "ones",
+    "uniform-fan-in",
+]
+"""Initializers of Keras, and uniform-fan-in: uniform in ±1 / (number of inputs of a unit)."""
+
+MAX_REPEAT = 1_000
+
+_Pair = Annotated[tuple[Count, Count], BeforeValidator(as_tuple)]
+_Margin = Annotated[int, Field(ge=0)]
+Sides = Annotated[Count | _Pair, Expected("an integer of at least 1, or [height, width]")]
+Margin = Annotated[
+    Literal["valid", "same"] | _Margin | Annotated[tuple[_Margin, _Margin], BeforeValidator(as_tuple)],
+    Expected("valid, same, a number of pixels, or [vertical, horizontal]"),
+]
+
+
+class PoolingConfig(Settings):
+    """Pooling at the end of a block."""
+
+    kind: Literal["max", "average", "sum", "l2", "std", "weighted", "maxout"] = "max"
+    """max, average, sum, l2 (square root of the sum of squares), std (standard deviation), weighted (a sum with trained
+    weights, which start as the average) of the pixels in each window; maxout: maximum of successive channels."""
+    size: Sides = 2
+    """Height and width of a window in pixels; for maxout, the number of channels."""
+    strides: Sides | None = None
+    """Distance of windows in pixels; null: the size, so that they do not overlap."""
+    padding: Margin = "valid"
+    """Padding of the feature maps: valid (none), same, or a number of pixels."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> PoolingConfig:
+        if self.kind == "maxout" and not (isinstance(self.size, int) and self.size > 1):
+            raise ValueError(f"the size of maxout is a number of channels above 1 (received {self.size})")
+        if self.kind == "maxout" and (self.strides is not None or self.padding != "valid"):
+            raise ValueError("maxout has neither strides nor padding")
+        strides = self.size if self.strides is None else self.strides
+        if self.kind == "weighted" and isinstance(strides, tuple) and strides[0] != strides[1]:
+            raise ValueError("weighted pooling has the same stride in both directions")
+        return self
+
+
+class LrnConfig(Settings):
+    """Local response normalization: division by (k + alpha · sum of squares of neighboring channels)^beta."""
+
+    size: int = Field(default=5, ge=1)
+    """Number of neighboring channels, odd."""
+    alpha: NotNegative = 1e-4
+    """Factor of the sum of squares (not divided by the size, as in TensorFlow and the AlexNet paper)."""
+    beta: Positive = 0.75
+    """Exponent."""
+    k: Positive = 2.0
+    """Constant below the exponent."""
+
+    @model_validator(mode="after")
+    def _is_odd(self) -> LrnConfig:
+        if self.size % 2 == 0:
+            raise ValueError(f"the size is odd, so that a channel is in the middle (received {self.size})")
+        return self
+
+
+class Block(Settings):
+    """Convolutions, shortcut, normalization, pooling and dropout, in this order."""
+
+    filters: int | None = Field(default=None, ge=1)
+    """Filters of each convolution; null: no convolution, only what follows it."""
+    kernel_size: Sides = 3
+    """Height and width of the kernels in pixels: one number, or [1, 7]."""
+    strides: Sides = 1
+    """Distance of the first convolution's places in pixels; the others have 1."""
+    padding: Margin = "valid"
+    """Padding of convolutions: valid (none), same, or a number of pixels."""
+    dilation: Count = 1
+    """Distance of the pixels below a kernel; 1: neighbors."""
+    convolutions: Count = 1
+    """Number of convolutions."""
+    kind: Literal["convolution", "separable", "depthwise", "locally-connected"] = "convolution"
+    """separable: depthwise, then 1×1; depthwise: each channel on its own (filters is a multiple of the channels);
+    locally-connected: different weights at each place."""
+    groups: Count = 1
+    """Number of groups of channels with separate kernels."""
+    bias: bool | None = None
+    """Whether convolutions have a bias; null: unless batch normalization follows."""
+    initializer: Initializer = "glorot-uniform"
+    """Initial weights: an initializer of Keras, or uniform-fan-in (uniform in ±1 / number of inputs of a unit)."""
+    l1: NotNegative = 0.0
+    """L1 penalty on the kernels, in the training objective."""
+    l2: NotNegative = 0.0
+    """L2 penalty on the kernels, in the training objective."""
+    batch_norm: Literal["none", "before", "after"] = "none"
+    """Batch normalization before or after the activation."""
+    activation: ConvNetActivation | None = "relu"
+    """Activation after each convolution; null: none."""
+    shortcut: Literal["none", "identity", "projection"] = "none"
+    """Add the input of the block to the output of its convolutions: as it is (the shapes must be equal), or after a 1×1
+    convolution with the block's strides."""
+    add: Literal["before", "after"] = "before"
+    """Where the shortcut is added: before or after the last activation."""
+    lrn: LrnConfig | None = None
+    """Local response normalization after the activation; {} for AlexNet's, null for none."""
+    pooling: PoolingConfig | None = None
+    """Pooling after that; null: none."""
+    dropout: BelowOne = 0.0
+    """Fraction of activations set to zero in training, at the end of the block."""
+    repeat: Annotated[int, Field(ge=1, le=MAX_REPEAT)] = 1
+    """Number of times that the block is repeated, each with weights of its own."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Block:
+        """Refuse what Keras cannot compute."""
+        strides = self.strides if isinstance(self.strides, tuple) else (self.strides, self.strides)
+        if self.dilation > 1 and max(strides) > 1:
+            raise ValueError("strides and dilation cannot both be above 1")
+        if self.kind != "convolution" and self.groups > 1:
+            raise ValueError(f"{self.kind} convolutions have no groups")
+        if self.kind in ("separable", "depthwise") and strides[0] != strides[1]:
+            raise ValueError(f"{self.kind} convolutions have the same stride in both directions")
+        if self.kind == "locally-connected" and self.dilation > 1:
+            raise ValueError("locally-connected layers have no dilation")
+        if self.filters is None and self.shortcut != "none":
+            raise ValueError("a shortcut needs convolutions: set filters")
+        if self.filters is not None and self.kind == "convolution" and self.filters % self.groups:
+            raise ValueError(f"groups must divide the filters: {self.filters} / {self.groups}")
+        return self
+
+
+Blocks = Annotated[
+    tuple[Block, ...],
+    Field(max_length=MAX_REPEAT),
+    BeforeValidator(as_tuple),
+    Expected("a list of {filters: 32, kernel_size: 3, pooling: {size: 2}}"),
+]
+
+BLOCKS_DOC = "ConvNet: blocks, each with settings of its own, instead of all other options."
+
+
+class NetworkOptions(TypedDict, total=False):
+    """Arguments of the network's constructor."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc] # the arguments of other networks
+
+    blocks: Annotated[Blocks | None, Field(description=BLOCKS_DOC)]
