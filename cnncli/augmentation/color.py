@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from cnncli.augmentation.operation import LEVELS, FactorOperation, Operation, Pixels, PixelStep, ViewRandom
+from cnncli.augmentation.operation import (
+    LEVELS,
+    FactorOperation,
+    Operation,
+    Pixels,
+    PixelStep,
+    ViewRandom,
+    except_alpha,
+)
 from cnncli.catalogue.settings import Range
 
 if TYPE_CHECKING:
@@ -104,27 +112,32 @@ class PcaJitter(Operation):
         return (partial(shift_along_components, weights=tuple(weights.tolist())),)
 
 
+@except_alpha
 def scale_contrast(pixels: Pixels, factor: float) -> Pixels:
     """Multiply each value's distance from the image's mean gray value by `factor`."""
     import cv2
     import numpy as np
 
     channels = pixels.shape[-1]
-    weights = LUMA if channels == 3 else (1.0,)
-    mean = np.array(cv2.mean(pixels)[:channels]) @ np.array(weights)
+    if channels in (1, 3):
+        mean = np.array(cv2.mean(pixels)[:channels]) @ np.array(LUMA if channels == 3 else (1.0,))
+    else:
+        mean = pixels.mean()
     return _blend(int(mean + 0.5), pixels, factor)
 
 
+@except_alpha
 def scale_brightness(pixels: Pixels, factor: float) -> Pixels:
     """Multiply each value by `factor`."""
     return _blend(0, pixels, factor)
 
 
+@except_alpha
 def shift_channels(pixels: Pixels, levels: tuple[float, ...]) -> Pixels:
-    """Add `levels` to red, green and blue, rounded and clipped to 0–255; grayscale images use the first level."""
+    """Add `levels` to red, green and blue, rounded and clipped to 0–255; other channels use them in turn."""
     import numpy as np
 
-    return look_up(pixels, np.rint(np.arange(256) + np.array(levels[: pixels.shape[-1]])[:, None]))
+    return look_up(pixels, np.rint(np.arange(256) + np.resize(levels, pixels.shape[-1])[:, None]))
 
 
 def shift_along_components(pixels: Pixels, weights: tuple[float, ...]) -> Pixels:
@@ -141,9 +154,10 @@ def shift_along_components(pixels: Pixels, weights: tuple[float, ...]) -> Pixels
     return shift_channels(pixels, (*levels.tolist(), *[0.0] * n_others))
 
 
+@except_alpha
 def scale_saturation(pixels: Pixels, factor: float) -> Pixels:
-    """Multiply each pixel's distance from its gray value by `factor`; grayscale images are unchanged."""
-    if pixels.shape[-1] == 1 or factor == 1.0:
+    """Multiply each pixel's distance from its gray value by `factor`; images without colors are unchanged."""
+    if pixels.shape[-1] != 3 or factor == 1.0:
         return pixels
     import cv2
 
@@ -152,9 +166,10 @@ def scale_saturation(pixels: Pixels, factor: float) -> Pixels:
     return saturated
 
 
+@except_alpha
 def rotate_hue(pixels: Pixels, fraction: float) -> Pixels:
     """Rotate the hue by a `fraction` of the color circle (1/3 turns red into green); keep value and saturation."""
-    if pixels.shape[-1] == 1 or not fraction % 1.0:
+    if pixels.shape[-1] != 3 or not fraction % 1.0:
         return pixels
     import cv2
     import numpy as np

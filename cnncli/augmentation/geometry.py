@@ -22,6 +22,9 @@ from pydantic import Field
 from cnncli.augmentation.operation import AffineStep, FactorOperation, Matrix, Operation, Pixels, Unit, ViewRandom
 from cnncli.catalogue.settings import Fraction, ZoomRange
 
+WARPED_TOGETHER = (1, 3, 4)
+"""Numbers of channels that OpenCV warps together in floating point; more are divided into threes and ones."""
+
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 
 _BORDERS: dict[FillMode, str] = {
@@ -184,12 +187,22 @@ def warp(pixels: Pixels, steps: Sequence[AffineStep], fill_mode: FillMode, cval:
     if not steps:
         return pixels
     import cv2
+    import numpy as np
 
     height, width, _ = pixels.shape
     matrix, flags = source_matrix(steps, height, width), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    border = {"borderMode": getattr(cv2, _BORDERS[fill_mode]), "borderValue": (cval, cval, cval)}
-    warped: Pixels = cv2.warpAffine(pixels, matrix, (width, height), flags=flags, **border)
-    return warped.reshape(pixels.shape)  # OpenCV drops the axis of a single channel
+    border = {"borderMode": getattr(cv2, _BORDERS[fill_mode]), "borderValue": (cval, cval, cval, cval)}
+
+    def warp_channels(part: Pixels) -> Pixels:
+        warped: Pixels = cv2.warpAffine(part, matrix, (width, height), flags=flags, **border)
+        return warped.reshape(part.shape)  # OpenCV drops the axis of a single channel
+
+    channels = pixels.shape[-1]
+    if channels in WARPED_TOGETHER:
+        return warp_channels(pixels)
+    ends = [*range(3, channels, 3), *range(channels - channels % 3 + 1, channels)]
+    parts = np.split(pixels, sorted(ends), axis=-1)
+    return np.concatenate([warp_channels(np.ascontiguousarray(part)) for part in parts], axis=-1)
 
 
 def source_matrix(steps: Sequence[AffineStep], height: int, width: int) -> Matrix:

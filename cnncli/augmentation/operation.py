@@ -8,7 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
+from functools import wraps
+from typing import TYPE_CHECKING, ClassVar, Concatenate, Literal, NamedTuple, ParamSpec, TypeAlias
 
 from cnncli.catalogue.settings import Range, Settings
 from cnncli.errors import Message
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+P = ParamSpec("P")
 Key = tuple[str | int, ...]
 Matrix: TypeAlias = "NDArray[np.float64]"
 Pixels: TypeAlias = "NDArray[np.uint8]"
-"""Pixels of an image, shape (height, width, channels), with one channel or three."""
+"""Pixels of an image, shape (height, width, channels). The last of four channels is alpha, or counts as such."""
 
 _SHARED_NUMBERS = (
     *("rotation", "width_shift", "height_shift", "shear", "zoom_x", "zoom_y", "horizontal_flip", "vertical_flip"),
@@ -137,6 +139,20 @@ class FactorOperation(Operation):
         key = f"augmentation.{setting}"
         text = f"{key}: [{lowest:g}, {highest:g}] does not include 1 (no change), so no view equals the image."
         return (Message("augmentation-factor", text, key=key, received=self.limits),)
+
+
+def except_alpha(change: Callable[Concatenate[Pixels, P], Pixels]) -> Callable[Concatenate[Pixels, P], Pixels]:
+    """Decorate a function of pixels so that it does not change the last of four channels."""
+
+    @wraps(change)
+    def change_colors(pixels: Pixels, /, *args: P.args, **kwargs: P.kwargs) -> Pixels:
+        if pixels.shape[-1] != 4:
+            return change(pixels, *args, **kwargs)
+        changed = pixels.copy()
+        changed[..., :3] = change(pixels[..., :3].copy(), *args, **kwargs)
+        return changed
+
+    return change_colors
 
 
 def span(limits: tuple[float, float]) -> str:

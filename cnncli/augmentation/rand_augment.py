@@ -15,7 +15,7 @@ from pydantic import Field
 
 from cnncli.augmentation.color import look_up, scale_brightness, scale_contrast, scale_saturation
 from cnncli.augmentation.geometry import move
-from cnncli.augmentation.operation import AffineStep, Operation, Pixels, Step, ViewRandom
+from cnncli.augmentation.operation import AffineStep, Operation, Pixels, Step, ViewRandom, except_alpha
 from cnncli.catalogue.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class RandAugment(Operation):
         return steps
 
 
+@except_alpha
 def change(pixels: Pixels, kind: str, strength: float) -> Pixels:
     """Apply one of `CHANGES` with a strength from -1 to 1; the sign matters only for factors."""
     import numpy as np
@@ -117,5 +118,7 @@ def _with_pillow(operation: Callable[[Image.Image], Image.Image], pixels: Pixels
     import numpy as np
     from PIL import Image
 
-    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
-    return np.array(operation(image)).reshape(pixels.shape)
+    if pixels.shape[-1] == 3:
+        return np.array(operation(Image.fromarray(pixels)))
+    bands = [operation(Image.fromarray(band)) for band in np.moveaxis(pixels, -1, 0).copy()]
+    return np.stack([np.array(band) for band in bands], axis=-1)

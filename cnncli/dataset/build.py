@@ -77,7 +77,7 @@ def manifest_of_folder(
         text = f"{printable(found.table or found.root)}: no test split{hint}"
         raise DataError(Message("data-no-test-folder", text, path=found.root))
     chosen = [one for one in found.records if one.split == split]
-    dataset = Dataset(found, verify_records(found, chosen, data.max_pixels, console), data)
+    dataset = Dataset(found, verify_records(found, chosen, data, console), data)
     issues = [one for one in found.issues if one.severity == "error"]
     issues += _class_issues(dataset, split, classes, allow_missing)
     issues += run_checks(dataset, [unreadable_images, contradicting_labels])

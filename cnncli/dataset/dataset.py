@@ -75,7 +75,7 @@ def read_dataset(data: DataConfig, seed: int = 0, console: Console | None = None
         DataError: There is no such folder, or the table of labels cannot be used.
     """
     found = read_labels(data)
-    images = verify_records(found, found.records, data.max_pixels, console)
+    images = verify_records(found, found.records, data, console)
     if data.min_images > 1:
         images = _without_small_classes(found, images, data.min_images)
     return Dataset(found, images, data, seed, console)

@@ -71,6 +71,7 @@ class LabeledImages:
         left_out: Number of files and folders that were left out, by reason.
         left_out_of_class: The same for each (split, class).
         issues: Problems with the source itself.
+        reads_arrays: Whether NumPy arrays (.npy) are images, as they are for `color: bands`.
     """
 
     root: Path
@@ -82,6 +83,7 @@ class LabeledImages:
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_of_class: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
+    reads_arrays: bool = False
 
     @property
     def has_splits(self) -> bool:

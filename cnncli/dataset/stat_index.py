@@ -57,15 +57,19 @@ def stat_key(path: Path) -> StatKey | None:
 class StatIndex:
     """Table of path → (stat, facts). Its methods do not raise if the file is unusable."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Use the file at `path`; default: `images.sqlite` in the cache directory."""
+    def __init__(self, path: Path | None = None, bands: int | None = None) -> None:
+        """Use the file at `path`; default: `images.sqlite` in the cache directory.
+
+        Facts of files that were read as images of so many bands are separate from all others.
+        """
         self.path = path or cache_dir() / "images.sqlite"
+        self._made_by = _MADE_BY if bands is None else f"{_MADE_BY}, {bands} bands"
 
     def below(self, folder: Path) -> dict[str, tuple[StatKey, ImageFacts]]:
         """Return the entries of files below a folder, by path."""
         start = os.fsencode(folder).rstrip(os.fsencode(os.sep))
         bounds = (start + os.fsencode(os.sep), start + bytes([ord(os.sep) + 1]))
-        rows = self._with_table(lambda table: table.execute(_SELECT, (*bounds, _MADE_BY)).fetchall())
+        rows = self._with_table(lambda table: table.execute(_SELECT, (*bounds, self._made_by)).fetchall())
         touch(self.path)  # reading counts as use for `cache clear --older-than`
         return {os.fsdecode(row[0]): entry for row in rows or () if (entry := _entry_of(row[1:]))}
 
@@ -73,7 +77,7 @@ class StatIndex:
         """Add or replace entries, except for transient problems and files that changed a moment ago."""
         now_ns = time.time_ns()
         rows = [
-            (os.fsencode(path), *key, _MADE_BY, *_columns(facts))
+            (os.fsencode(path), *key, self._made_by, *_columns(facts))
             for path, key, facts in found
             if not facts.is_transient and _is_settled(key, now_ns)
         ]

@@ -25,11 +25,11 @@ _BATCH = 2_000  # files verified before the results are written to the index, so
 
 
 def verify_records(
-    found: LabeledImages, records: Records, max_pixels: int, console: Console | None
+    found: LabeledImages, records: Records, data: DataConfig, console: Console | None
 ) -> list[ImageRecord]:
     """Add facts to some or all records of a source. Only files that are not in the index are read."""
-    facts = _facts_of(records, max_pixels, console, found.records)
-    return [replace(one, facts=facts[one.file].within(max_pixels)) for one in records]
+    facts = _facts_of(records, data, console, found.records)
+    return [replace(one, facts=facts[one.file].within(data.max_pixels)) for one in records]
 
 
 def require_unchanged(records: Records, data: DataConfig, remedy: str, console: Console) -> None:
@@ -39,7 +39,7 @@ def require_unchanged(records: Records, data: DataConfig, remedy: str, console: 
         DataError: Images are missing or have changed, one message each, followed by `remedy`; a single message if all
             are missing.
     """
-    facts = _facts_of(records, data.max_pixels, console)
+    facts = _facts_of(records, data, console)
     if records and not any(facts[one.file].digest for one in records):
         text = f"{printable(data.path)}: none of the run's {len(records):,} images can be read; {remedy}"
         raise DataError(Message("data-images-missing", text, path=data.path, n=len(records)))
@@ -52,12 +52,12 @@ def require_unchanged(records: Records, data: DataConfig, remedy: str, console: 
         raise DataError([*problems, Message("data-images-changed", remedy, n=len(problems))])
 
 
-def _facts_of(records: Records, max_pixels: int, console: Console | None, scan: Records = ()) -> dict[str, ImageFacts]:
+def _facts_of(records: Records, data: DataConfig, console: Console | None, scan: Records = ()) -> dict[str, ImageFacts]:
     """Return the facts of files by path, from the index if the file has not changed.
 
     `scan` has all records of a source: deleted files are then forgotten.
     """
-    index = StatIndex()
+    index = StatIndex(bands=data.bands)
     folders = {os.path.dirname(one.file) for one in records}  # noqa: PTH120 - millions of paths
     known = index.below(Path(os.path.commonpath(folders))) if folders else {}
     keys = {one.file: stat_key(one.path) for one in records}
@@ -68,7 +68,8 @@ def _facts_of(records: Records, max_pixels: int, console: Console | None, scan: 
     unknown = [file for file in keys if file not in facts]
     with console.progress(len(unknown), "checking images") if console and unknown else nullcontext() as bar:
         for batch in batched(unknown, _BATCH):
-            for file, one in zip(batch, map_ordered(lambda file: verify(Path(file), max_pixels), batch), strict=True):
+            found = map_ordered(lambda file: verify(Path(file), data.max_pixels, data.bands), batch)
+            for file, one in zip(batch, found, strict=True):
                 facts[file] = one
                 if bar:
                     bar.advance()

@@ -1,4 +1,4 @@
-"""Convert any color mode to 8-bit RGB or grayscale without alpha."""
+"""Convert any color mode to 8-bit RGB or grayscale without alpha, or to RGBA."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ STRIP_PIXELS = 4_000_000
 
 
 def flat_color(
-    image: Image.Image, color: Literal["rgb", "grayscale"], value_range: tuple[int, int] | None = None
+    image: Image.Image, color: Literal["rgb", "grayscale", "rgba"], value_range: tuple[float, float] | None = None
 ) -> Image.Image:
-    """Convert a loaded image to mode RGB or L.
+    """Convert a loaded image to mode RGB, L or RGBA.
 
-    Alpha, including that of palettes and color keys, is composited onto white. 16-bit values lose their low byte, as in
-    Pillow's 16-bit RGB; 8-bit values that were multiplied by 256 or 257 are restored exactly. CMYK and YCbCr are
-    converted by Pillow's formulas. `value_range` is that of `PixelSpec`.
+    Except in RGBA, alpha, including that of palettes and color keys, is composited onto white. 16-bit values lose their
+    low byte, as in Pillow's 16-bit RGB; 8-bit values that were multiplied by 256 or 257 are restored exactly. CMYK and
+    YCbCr are converted by Pillow's formulas. `value_range` is that of `PixelSpec`.
     """
-    mode = "RGB" if color == "rgb" else "L"
+    mode = {"rgb": "RGB", "grayscale": "L", "rgba": "RGBA"}[color]
     tags = getattr(image, "tag_v2", {})
     if image.width * image.height <= LARGE_PIXELS or (image.mode == mode and not image.has_transparency_data):
         return _flatten(image, mode, tags, value_range)
@@ -40,12 +40,12 @@ def flat_color(
 
 
 def _flatten(
-    image: Image.Image, mode: str, tags: Mapping[int, Any], value_range: tuple[int, int] | None
+    image: Image.Image, mode: str, tags: Mapping[int, Any], value_range: tuple[float, float] | None
 ) -> Image.Image:
     if image.mode.startswith("I;16"):
         flat = _from_16_bits(image, tags, value_range)
     elif image.has_transparency_data:
-        flat = _on_white(image)
+        flat = _on_white(image) if mode != "RGBA" else _with_alpha(image)
     else:
         flat = _to_mode(image, "L" if image.mode in ("1", "L") else "RGB")
     return _to_mode(flat, mode)
@@ -56,15 +56,18 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def _with_alpha(image: Image.Image) -> Image.Image:
+    return _to_mode(image.convert("LA") if image.mode == "La" else image, "RGBA")
+
+
 def _on_white(image: Image.Image) -> Image.Image:
-    straight = image.convert("LA") if image.mode == "La" else image
-    straight = _to_mode(straight, "RGBA")
+    straight = _with_alpha(image)
     white = Image.new("RGB", image.size, "white")
     white.paste(straight.convert("RGB"), mask=straight.getchannel("A"))
     return white
 
 
-def _from_16_bits(image: Image.Image, tags: Mapping[int, Any], value_range: tuple[int, int] | None) -> Image.Image:
+def _from_16_bits(image: Image.Image, tags: Mapping[int, Any], value_range: tuple[float, float] | None) -> Image.Image:
     """Convert 16-bit grayscale, or 12-bit in some TIFFs, for which Pillow does not apply inverted photometry."""
     values = np.asarray(image)
     bits = tags.get(BITSPERSAMPLE, (16,))[0]

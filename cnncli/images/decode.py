@@ -30,6 +30,7 @@ DECODER_VERSION = 2
 
 Box = tuple[float, float, float, float]
 
+Color = Literal["rgb", "grayscale", "rgba", "bands"]
 ImageSource = Path | bytes | Image.Image | NDArray[Any]
 """An image file, its content, or decoded pixels."""
 
@@ -40,25 +41,27 @@ class PixelSpec:
 
     Attributes:
         height, width: Size of the result in pixels.
-        color: rgb (three channels) or grayscale (one).
+        color: rgb (three channels), grayscale (one), rgba (four, alpha as it is) or bands.
         fit: stretch (scale both axes to the size), crop (the largest centered part with the target's aspect ratio) or
             pad (the whole image with its aspect ratio, centered on black).
         max_pixels: Larger images are refused; the pixels of others do not depend on it.
-        value_range: Values of 16-bit grayscale images that become black and white; None: the range stated in the file,
-            else 0-65535.
+        value_range: Values of 16-bit grayscale images, or of bands, that become black and white; None: the range stated
+            in the file, else that of the data type, for floating-point numbers 0-1.
+        bands: Number of channels for color bands; None for all others.
     """
 
     height: int
     width: int
-    color: Literal["rgb", "grayscale"] = "rgb"
+    color: Color = "rgb"
     fit: Literal["stretch", "crop", "pad"] = "stretch"
     max_pixels: int = MAX_PIXELS
-    value_range: tuple[int, int] | None = None
+    value_range: tuple[float, float] | None = None
+    bands: int | None = None
 
     @property
     def channels(self) -> int:
-        """3 or 1."""
-        return 3 if self.color == "rgb" else 1
+        """Number of values of a pixel."""
+        return {"rgb": 3, "grayscale": 1, "rgba": 4, "bands": self.bands or 1}[self.color]
 
     def key(self) -> dict[str, str | int]:
         """Everything besides the file that determines the pixels, including decoder versions."""
@@ -73,6 +76,8 @@ class PixelSpec:
         }
         if self.value_range is not None:
             key["value_range"] = "-".join(map(str, self.value_range))
+        if self.bands is not None:
+            key["bands"] = self.bands
         return key
 
 
@@ -81,7 +86,7 @@ def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDA
 
     Args:
         source: A file, its content, a Pillow image, or an array: uint8 of shape (height, width) or (height, width, 3),
-            RGB.
+            RGB; for color rgba also (height, width, 4); for bands (height, width, bands) of the types of files.
         spec: Size, colors and fit.
         name: Name of the image in errors; default: the path, or `-` for other sources.
 
@@ -92,8 +97,10 @@ def decode(source: ImageSource, spec: PixelSpec, name: str | None = None) -> NDA
         ImageError: The image cannot be used; `error.code` gives the reason.
     """
     label = name or (source if isinstance(source, Path) else "-")
+    if spec.bands is not None:
+        return _pixels_of_bands(_bands_of(source, spec, label), spec)
     if isinstance(source, np.ndarray):
-        source = _image_of(source, label)
+        source = _image_of(source, label, (3, 4) if spec.color == "rgba" else (3,))
     if isinstance(source, Image.Image):
         with image_errors(label):
             require_usable(source, label, spec.max_pixels)
@@ -118,13 +125,42 @@ def file_content(image: Image.Image) -> bytes | None:
     return content
 
 
-def _image_of(array: NDArray[Any], name: str | Path) -> Image.Image:
+def _image_of(array: NDArray[Any], name: str | Path, channels: tuple[int, ...]) -> Image.Image:
     """Convert an array to an image; raise ImageError for a wrong dtype or shape."""
-    if array.dtype == np.uint8 and array.size and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
+    if (
+        array.dtype == np.uint8
+        and array.size
+        and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in channels))
+    ):
         return Image.fromarray(array)
     received, expected = f"{array.dtype} {array.shape}", "uint8 (0-255) of shape (height, width, 3) or (height, width)"
     text = f"is an array of {received}, expected {expected}; pass several images as a list"
     raise ImageError(name, Message("image-array", text, received=received, expected=expected))
+
+
+def _bands_of(source: ImageSource, spec: PixelSpec, name: str | Path) -> NDArray[Any]:
+    from cnncli.images.bands import bands_of_array, read_bands
+
+    bands = spec.bands or 1
+    if isinstance(source, Image.Image):
+        source = np.asarray(source)
+    if isinstance(source, np.ndarray):
+        return bands_of_array(source, name, bands, spec.max_pixels)
+    with io.BytesIO(source) if isinstance(source, bytes) else regular_file(source) as file:
+        return read_bands(file, name, bands, spec.max_pixels)[1]
+
+
+def _pixels_of_bands(values: NDArray[Any], spec: PixelSpec) -> NDArray[np.uint8]:
+    """Scale the values to 0–255, fit each band, and round."""
+    from cnncli.images.bands import to_levels
+
+    height, width, _ = values.shape
+    levels = np.moveaxis(to_levels(values, spec.value_range), -1, 0)
+    fitted = [
+        np.asarray(_fit(Image.fromarray(np.ascontiguousarray(band)), (0, 0, width, height), spec)) for band in levels
+    ]
+    pixels: NDArray[np.uint8] = np.rint(np.stack(fitted, axis=-1)).clip(0, 255).astype(np.uint8)
+    return pixels
 
 
 def _pixels_of(image: Image.Image, spec: PixelSpec, close: bool = False) -> NDArray[np.uint8]:
@@ -133,7 +169,7 @@ def _pixels_of(image: Image.Image, spec: PixelSpec, close: bool = False) -> NDAr
         least = least[::-1]
     width, height = load_scaled(image, least)
     orientation, size = orientation_of(image), image.size
-    flat = flat_color(image, spec.color, spec.value_range)
+    flat = flat_color(image, "rgb" if spec.color == "bands" else spec.color, spec.value_range)
     if close and flat is not image:
         image.close()  # frees a large image before its copies are made
     fitted = _fit(orientation.apply(flat), orientation.box(width, height, size), spec)

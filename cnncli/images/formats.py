@@ -28,6 +28,9 @@ SIGNATURE_BYTES = 18
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
 """Suffixes of image files. A file with such a suffix that is not an image is an error and not skipped."""
 
+ARRAY_SUFFIX, ARRAY_SIGNATURE = ".npy", b"\x93NUMPY"
+"""Suffix and first bytes of NumPy arrays, which are images if a config has `color: bands`."""
+
 RAW_SUFFIXES = (
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw"),
     *(".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import ImageFile
 
 from cnncli.errors import ImageError, Message
-from cnncli.images.exif_orientation import orientation_of
+from cnncli.images.exif_orientation import UPRIGHT, orientation_of
 from cnncli.images.formats import TransientImageError, image_problem, open_image, regular_file, require_acceptable_size
-from cnncli.images.limits import too_large
+from cnncli.images.limits import BinaryFile, too_large
 from cnncli.images.readers import load_scaled
 from cnncli.images.thumbnail import LEAST_PX, thumbnail_of
 
@@ -30,8 +30,8 @@ class ImageFacts:
         digest: SHA-256 of its bytes, hexadecimal; empty if they could not be read.
         size_bytes: Size of the file.
         width, height: Pixels after EXIF orientation; 0 if the image is refused.
-        format: JPEG, PNG, BMP, GIF, WEBP or TIFF; empty if refused.
-        mode: Pillow's color mode of the file; empty if refused.
+        format: JPEG, PNG, BMP, GIF, WEBP, TIFF or NPY; empty if refused.
+        mode: Pillow's color mode of the file, or number and type of its bands; empty if refused.
         problem: Reason for refusing the image, or None.
         is_transient: Whether the problem can disappear without a change of the file, so that it must not be stored.
         thumbnail: See `thumbnail_of`; empty if refused.
@@ -55,19 +55,35 @@ class ImageFacts:
         return replace(self, problem=problem, is_transient=True) if problem else self
 
 
-def verify(source: Path | bytes, max_pixels: int) -> ImageFacts:
-    """Read, hash and fully decode a file or its content. Does not raise for an unusable image."""
+def verify(source: Path | bytes, max_pixels: int, bands: int | None = None) -> ImageFacts:
+    """Read, hash and fully decode a file or its content. Does not raise for an unusable image.
+
+    With a number of bands, files are read as images with so many bands; see `images.bands`.
+    """
     facts = ImageFacts("", 0)
     opened = io.BytesIO(source) if isinstance(source, bytes) else regular_file(source)
     try:
         with opened as file:
             size_bytes = require_acceptable_size(file, "", max_pixels)  # before the whole file is read
             facts = ImageFacts(hashlib.file_digest(file, "sha256").hexdigest(), size_bytes)
+            if bands is not None:
+                return _facts_of_bands(file, facts, bands, max_pixels)
             with open_image(file, "", max_pixels) as image:
                 return _facts_of(image, facts)
     except (ImageError, OSError) as error:
         is_transient = isinstance(error, TransientImageError | OSError)
         return replace(facts, problem=image_problem(error), is_transient=is_transient)
+
+
+def _facts_of_bands(file: BinaryFile, facts: ImageFacts, bands: int, max_pixels: int) -> ImageFacts:
+    from cnncli.images.bands import preview_image, read_bands
+
+    kind, values = read_bands(file, "", bands, max_pixels)
+    height, width, _ = values.shape
+    thumbnail = thumbnail_of(preview_image(values), (width, height), UPRIGHT)
+    return replace(
+        facts, width=width, height=height, format=kind, mode=f"{bands} × {values.dtype}", thumbnail=thumbnail
+    )
 
 
 def _facts_of(image: ImageFile.ImageFile, facts: ImageFacts) -> ImageFacts:

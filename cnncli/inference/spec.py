@@ -7,6 +7,7 @@ used, because its import would delay prediction.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from cnncli.catalogue.losses import CROSS_ENTROPY, LOSSES
 from cnncli.catalogue.metrics import KERAS_METRICS
 from cnncli.engines.engine import EngineName, Precision
-from cnncli.images.decode import PixelSpec
+from cnncli.images.decode import Color, PixelSpec
 from cnncli.runs.documents import damaged, read_document
 from cnncli.storage.atomic import write_atomically
 
@@ -24,6 +25,7 @@ FILE = "scoring.json"
 FORMAT = 1
 MAX_PIXELS = 2**26
 """Maximum number of input pixels of a classifier, a hundred times that of the largest network."""
+MAX_BANDS = 512
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class PredictorSpec:
         pretrained: Whether the backbone started from pretrained weights.
         activation: Activation of the head.
         classes: Class names, in the order of the probabilities.
-        height, width, color, fit, max_pixels, value_range: See `PixelSpec`.
+        height, width, color, fit, max_pixels, value_range, bands: See `PixelSpec`.
         gpu: Whether TensorFlow saw a GPU in training. Without a GPU, such a run is not computed in bfloat16, which
             Keras would emulate; a run that was trained on a CPU is emulated as in its training.
         cut: Name of the layer where the trunk ends, for information only.
@@ -59,13 +61,14 @@ class PredictorSpec:
     classes: tuple[str, ...]
     height: int
     width: int
-    color: Literal["rgb", "grayscale"]
+    color: Color
     fit: Literal["stretch", "crop", "pad"]
     max_pixels: int
     tail_precision: Precision = "float32"
     gpu: bool = False
     cut: str | None = None
-    value_range: tuple[int, int] | None = None
+    value_range: tuple[float, float] | tuple[int, int] | None = None
+    bands: int | None = None
     thresholds: tuple[float, ...] = ()
     loss: str = CROSS_ENTROPY
     metrics: tuple[str, ...] = ()
@@ -90,7 +93,8 @@ class PredictorSpec:
     @property
     def pixels(self) -> PixelSpec:
         """Size, colors and fit of decoded images."""
-        return PixelSpec(self.height, self.width, self.color, self.fit, self.max_pixels, self.value_range)
+        pixels = (self.height, self.width, self.color, self.fit, self.max_pixels, self.value_range, self.bands)
+        return PixelSpec(*pixels)
 
     def save(self, folder: Path) -> None:
         """Write the spec to its file in a run's engine folder."""
@@ -121,10 +125,12 @@ def find_problem(facts: Mapping[str, Any]) -> str | None:
             "width": facts["width"] > 0,
             "height × width": facts["height"] * facts["width"] <= MAX_PIXELS,
             "max_pixels": 0 < facts["max_pixels"] < 2**63,
-            "value_range": 0 <= low < high <= 65_535,
             "metrics": set(facts.get("metrics", ())) <= set(KERAS_METRICS),
             "loss": facts.get("loss", CROSS_ENTROPY) in LOSSES,
             "thresholds": len(thresholds) in (0, len(facts["classes"])) and all(0 <= one <= 1 for one in thresholds),
+            "value_range": -math.inf < low < high < math.inf,
+            "bands": (facts.get("bands") is not None) == (facts["color"] == "bands"),
+            "number of bands": 1 <= (facts.get("bands") or 1) <= MAX_BANDS,
         }
         wrong = [name for name, valid in is_valid.items() if not valid]
     return f"{wrong[0]} is missing or has an invalid value" if wrong else None

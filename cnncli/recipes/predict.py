@@ -19,9 +19,10 @@ from PIL import Image
 from cnncli.dataset.labels.folders import images_below
 from cnncli.errors import ConfigError, ImageError, Message
 from cnncli.images.decode import ImageSource, PixelSpec, decode, file_content
-from cnncli.images.formats import SIGNATURE_BYTES, format_of, image_errors
+from cnncli.images.formats import ARRAY_SIGNATURE, SIGNATURE_BYTES, format_of, image_errors
 from cnncli.images.limits import most_bytes
 from cnncli.inference.predictor import Predictor, load_predictor
+from cnncli.inference.spec import PredictorSpec
 from cnncli.runs.folder import RunFolder
 from cnncli.runs.listing import require_finished
 from cnncli.runtime.threads import batched, map_ordered, workers
@@ -85,7 +86,7 @@ def predict(
     """
     _check_top(top)
     require_finished(run)
-    sources = list(_expand(images))
+    sources = list(_expand(images, reads_arrays=PredictorSpec.load(run.engine).bands is not None))
     predictor = load_predictor(run.engine, run.model, batch=1 if len(sources) == 1 else None)
     return _predictions(sources, predictor, top, console if len(sources) >= SHOW_PROGRESS_FROM else None)
 
@@ -176,7 +177,8 @@ def _read_stdin(max_bytes: int) -> bytes:
     data = io.BytesIO()
     while (block := sys.stdin.buffer.read(BLOCK_BYTES)) and data.tell() <= max_bytes:
         data.write(block)
-        if format_of(data.getbuffer()[:SIGNATURE_BYTES].tobytes()) is None:
+        first_bytes = data.getbuffer()[:SIGNATURE_BYTES].tobytes()
+        if format_of(first_bytes) is None and not first_bytes.startswith(ARRAY_SIGNATURE):
             break
     if data.tell() > MAX_STREAM_BYTES:
         text = f"has more than {MAX_STREAM_BYTES:,} bytes, the limit for stdin; pass the path of a file"
@@ -184,7 +186,7 @@ def _read_stdin(max_bytes: int) -> bytes:
     return data.getvalue()
 
 
-def _expand(images: Iterable[str | ImageSource]) -> Iterator[NamedSource]:
+def _expand(images: Iterable[str | ImageSource], reads_arrays: bool) -> Iterator[NamedSource]:
     """Yield each image with its name; folders and patterns are expanded, other sources are yielded unchanged."""
     for number, image in enumerate(images):
         name = str(image) if isinstance(image, str | Path) else f"images[{number}]"
@@ -196,7 +198,7 @@ def _expand(images: Iterable[str | ImageSource]) -> Iterator[NamedSource]:
         elif name == STDIN:
             yield name, b""
         else:
-            yield from _files_of(name)
+            yield from _files_of(name, reads_arrays)
 
 
 def _invalid(name: str, received: object, expected: str) -> ConfigError:
@@ -204,7 +206,7 @@ def _invalid(name: str, received: object, expected: str) -> ConfigError:
     return ConfigError(Message("usage-value-invalid", text, key=name, received=received, expected=expected))
 
 
-def _files_of(path: str) -> Iterator[NamedSource]:
+def _files_of(path: str, reads_arrays: bool) -> Iterator[NamedSource]:
     """Yield the path itself, even if no such file exists; for a folder or a pattern, yield its images."""
     matches = [path]
     if glob.has_magic(path) and not os.path.lexists(path):
@@ -214,7 +216,7 @@ def _files_of(path: str) -> Iterator[NamedSource]:
         if not matches:
             yield path, ImageError(path, Message("image-pattern-without-match", "matches no file"))
     for match in matches:
-        yield from _in_folder(match) if _is_folder(match) else [(match, Path(match))]
+        yield from _in_folder(match, reads_arrays) if _is_folder(match) else [(match, Path(match))]
 
 
 def _is_folder(path: str) -> bool:
@@ -222,8 +224,8 @@ def _is_folder(path: str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - see above
 
 
-def _in_folder(path: str) -> Iterator[NamedSource]:
-    images, issues = images_below(Path(path))
+def _in_folder(path: str, reads_arrays: bool) -> Iterator[NamedSource]:
+    images, issues = images_below(Path(path), reads_arrays)
     yield from ((str(image), image) for image in images)
     for issue in issues:
         yield path, ImageError(issue.paths[0], Message(issue.code, str(issue.facts["reason"])))

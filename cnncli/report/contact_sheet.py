@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from cnncli.images.bands import preview
 from cnncli.report.figures import quiet_matplotlib
 from cnncli.storage.atomic import replacing
 
@@ -32,7 +33,7 @@ class SheetRow:
     Attributes:
         label: Text in black, such as the class.
         detail: Text below it in gray, such as the file name.
-        images: One image per column, uint8 (height, width, 1 or 3), all of the same size in the whole sheet.
+        images: One image per column, uint8 (height, width, channels), all of the same size in the whole sheet.
     """
 
     label: str
@@ -99,7 +100,7 @@ def _tile_size(height: int, width: int) -> tuple[int, int]:
 
 def _tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     """Return an image at its size on the sheet; enlarged pixels remain squares."""
-    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    image = Image.fromarray(preview(pixels))
     is_enlarged = size[0] > image.width
     return image.resize(size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from cnncli.dataset.issues import Issue, error, note, warning
 from cnncli.dataset.records import SPLITS, UNSPLIT, ImageRecord, LabeledImages
 from cnncli.errors import DataError, Message, printable, reason_of
-from cnncli.images.formats import RAW_SUFFIXES, SIGNATURE_BYTES, format_of, is_image_name
+from cnncli.images.formats import ARRAY_SUFFIX, RAW_SUFFIXES, SIGNATURE_BYTES, format_of, is_image_name
 
 OUTSIDE_CLASSES = "image outside the class folders"
 HEIC = "HEIC image"
@@ -51,8 +51,10 @@ def split_named(name: str) -> str | None:
     return _SYNONYMS.get(joined[1] if joined else words[0])
 
 
-def read_folders(root: Path) -> LabeledImages:
+def read_folders(root: Path, reads_arrays: bool = False) -> LabeledImages:
     """Find the splits, the classes, and all files that look like images.
+
+    NumPy arrays are images only on request.
 
     Raises:
         DataError: There is no such folder.
@@ -63,7 +65,7 @@ def read_folders(root: Path) -> LabeledImages:
         remedy = "; `cnncli data prepare dogs-vs-cats` creates it" if root.name == "dogs-vs-cats" else ""
         text = f"{printable(root)}: cannot be read as a folder ({reason_of(problem)}){remedy}"
         raise DataError(Message("data-path-missing", text, path=root)) from None
-    found = LabeledImages(root.resolve())
+    found = LabeledImages(root.resolve(), reads_arrays=reads_arrays)
     folders = _subfolders(found.root, found)
     splits = _split_folders(folders, found)
     if not splits:
@@ -100,13 +102,13 @@ def labels_in(text: str, separator: str) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for part in text.split(separator)} - {""}))
 
 
-def images_below(folder: Path) -> tuple[list[Path], list[Issue]]:
+def images_below(folder: Path, reads_arrays: bool = False) -> tuple[list[Path], list[Issue]]:
     """Find every file below a folder that looks like an image.
 
     Returns:
         The files, sorted, and an issue for each folder that cannot be read.
     """
-    found = LabeledImages(folder)
+    found = LabeledImages(folder, reads_arrays=reads_arrays)
     return [Path(path) for path in sorted(files_below(folder, found))], found.issues
 
 
@@ -187,6 +189,8 @@ def files_below(folder: Path, found: LabeledImages) -> Iterator[str]:
             is_empty = False
             if _is_folder(entry):
                 (links if entry.is_symlink() else folders).append(entry.path)
+            elif found.reads_arrays and entry.name.lower().endswith(ARRAY_SUFFIX):
+                yield entry.path
             elif reason := _why_not_an_image(entry):
                 found.left_out[reason] += 1
             else:

@@ -35,7 +35,7 @@ def read_labels(data: DataConfig) -> LabeledImages:
                 note("data-labels-combined", data.labels.path, separator=separator, n=len(found.labels))
             )
     else:
-        found = read_folders(data.path)
+        found = read_folders(data.path, reads_arrays=data.color == "bands")
         found.issues += [note("data-table-in-folder", path) for path in tables_in(data.path) if found.records]
         if data.labels.separator:
             divide_names(found, data.labels.separator)

@@ -91,7 +91,7 @@ def read_table(data: DataConfig) -> LabeledImages:
     settings = data.labels
     assert settings.path is not None  # noqa: S101
     table = load_table(settings.path)
-    found = LabeledImages(data.path.resolve(), table=table.path)
+    found = LabeledImages(data.path.resolve(), table=table.path, reads_arrays=data.color == "bands")
     images = _Images(found, settings.path.parent)
     columns = _choose_columns(table, settings, images, data.groups.column if data.groups else None)
     _read_rows(table, columns, settings, images)
