@@ -121,6 +121,7 @@ def _words(kind: Any, metadata: Metadata) -> str:
     items = () if kind is NoneType else metadata
     limits = {name: getattr(item, name) for item in items for name in _LIMITS if hasattr(item, name)}
     bounds = [f"{words} {limits[name]:.15g}" for name, words in _LIMITS.items() if name in limits]
+    kind = dict if is_typeddict(kind) else kind
     return " ".join([_WORDS[get_origin(kind) or kind], " and ".join(bounds)]).rstrip()
 
 

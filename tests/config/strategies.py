@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from cnncli.augmentation.settings import AugmentationConfig
 from cnncli.catalogue.activations import ACTIVATIONS
+from cnncli.catalogue.blocks import Block
 from cnncli.catalogue.networks import NETWORKS
 from cnncli.catalogue.optimizers import OPTIMIZERS
 from cnncli.catalogue.settings import Option, Settings
@@ -56,13 +57,11 @@ def _of_kind(kind: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     if kind is float:
         low, high = limits.get("gt", limits.get("ge", 0.0)), limits.get("lt", limits.get("le", 1e300))
         return st.floats(low, high, exclude_min="gt" in limits, exclude_max="lt" in limits)
-    if get_origin(kind) is tuple:  # [lowest, highest] of floats, [height, width] or [black, white] of integers
+    if get_origin(kind) is tuple:  # [lowest, highest] of floats or [height, width]
         (item, inner) = next(alternatives(get_args(kind)[0]))
         if get_args(kind)[1] is Ellipsis:
             return st.lists(_of_kind(item, inner), min_size=1, max_size=3)
         pairs = st.tuples(_of_kind(item, inner), _of_kind(item, inner))
-        if any(getattr(one, "le", None) == 65_535 for one in inner):
-            return pairs.filter(lambda pair: pair[0] != pair[1]).map(sorted)
         return pairs.map(sorted) if item is float else pairs.map(list)
     return {bool: st.booleans(), type(None): st.none(), str: TEXTS.filter(bool)}[kind]
 
@@ -118,7 +117,12 @@ def layers() -> st.SearchStrategy[list[dict[str, Any]]]:
 @st.composite
 def augmentations(draw: st.DrawFn, color: str) -> dict[str, Any]:
     """Generate augmentation settings for images of a color mode; `views` is set only with an operation."""
-    ignored = ("views", "cval", "cutmix", *(("saturation_range", "hue_range") if color == "grayscale" else ()))
+    ignored = (
+        "views",
+        "cval",
+        "cutmix",
+        *(("saturation_range", "hue_range") if color in ("grayscale", "bands") else ()),
+    )
     settings = draw(
         group(AugmentationConfig, *(name for name in AugmentationConfig.model_fields if name not in ignored))
     )
@@ -165,12 +169,21 @@ def trainings(draw: st.DrawFn, mode: str) -> dict[str, Any]:
     return {**plain, **draw(st.fixed_dictionaries({}, optional=optional))}
 
 
+def blocks() -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Generate blocks of a ConvNet."""
+    names = ("filters", "kernel_size", "padding", "activation", "batch_norm", "l2", "dropout", "initializer", "repeat")
+    return st.lists(group(Block, *names), max_size=3)
+
+
 @st.composite
 def backbones(draw: st.DrawFn, mode: str) -> dict[str, Any]:
     """Generate a network with options, and weights that exist for them."""
     name = draw(st.sampled_from(sorted(NETWORKS)))
     settings: dict[str, Any] = {"name": draw(st.sampled_from([name, name.lower(), name.upper()]))}
-    options = settings["options"] = draw(of_options(NETWORKS[name].options))
+    plain = {option: kind for option, kind in NETWORKS[name].options.items() if option != "blocks"}
+    options = settings["options"] = draw(of_options(plain))
+    if name == "ConvNet" and draw(st.booleans()):
+        options = settings["options"] = {"blocks": draw(blocks())}
     settings["output_layer"] = draw(st.none() | TEXTS.filter(bool))
     if NETWORKS[name].top_layers and mode == "from-scratch" and draw(st.booleans()):
         settings |= {"output_layer": None, "include_top_layers": draw(st.sampled_from(NETWORKS[name].top_layers))}
@@ -192,10 +205,16 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     """Generate a complete config as a mapping; its data folder and weights file need not exist."""
     mode = draw(st.sampled_from(["feature-extraction", "fine-tuning", "from-scratch"]))
     size = st.integers(75, 400)
-    ignored = ("path", "labels", "groups", "image_size", "splits")
+    ignored = ("path", "labels", "groups", "image_size", "splits", "color", "bands", "range")
     data = draw(group(DataConfig, *(name for name in DataConfig.model_fields if name not in ignored)))
     data["path"] = "/data/" + draw(TEXTS.filter(lambda text: "\0" not in text))
     data["labels"] = draw(labels())
+    colors = ["rgb", "grayscale", *(["rgba", "bands"] if mode == "from-scratch" else [])]
+    data["color"] = draw(st.sampled_from(colors))
+    if data["color"] == "bands":
+        data["bands"] = draw(st.integers(1, 512))
+    limits = st.tuples(st.integers(0, 65_535), st.integers(0, 65_535)).filter(lambda pair: pair[0] != pair[1])
+    data["range"] = draw(st.none() | limits.map(sorted))
     data["groups"] = draw(st.sampled_from([None, {"folder": 2}, {"regex": "(p[0-9]+)"}]))
     data["image_size"] = draw(st.none() | size | st.lists(size, min_size=2, max_size=2))
     data["splits"] = {"validation": draw(st.floats(0.01, 0.5)), "test": draw(st.floats(0, 0.49))}

@@ -21,6 +21,18 @@ CASES = [
         "config-contradiction-weights 3:12 backbone.weights",
         "imagenet",
     ),
+    (
+        "data: {path: images, color: rgba}",
+        "config-contradiction-channels 1:22 data.color",
+        "rgba",
+    ),
+    ("data: {path: images, range: [0, 0.5]}", "config-out-of-range 1:22 data.range", [0, 0.5]),
+    ("data: {path: images, bands: 5}", "config-without-effect 1:22 data.bands", 5),
+    (
+        "head: {layers: [{dense: 4}, {conv: 4}]}",
+        "config-contradiction-head 2:29 head.layers.1",
+        {"conv": 4},
+    ),
     ("training: {unfreeze: 8}", "config-without-effect 2:12 training.unfreeze", 8),
     ("mode: from-scratch\ntraining: {unfreeze: 4}", "config-without-effect 3:12 training.unfreeze", 4),
     (

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any, Literal, get_origin
 
 import pytest
+from typing_extensions import is_typeddict
 
 from cnncli.catalogue.settings import BelowOne, Count, Counts, Option, Positive
 from cnncli.config.fields import Setting, all_settings, alternatives, expectation, groups_in
@@ -17,7 +18,7 @@ from cnncli.config.tree import format_value
 from cnncli.errors import ConfigError, Message
 
 SETTINGS = tuple(all_settings())
-REQUIRED = {"dense": 8, "dropout": 0.5, "batch_norm": True, "activation": "relu", "name": "a-stage"}
+REQUIRED = {"dense": 8, "conv": 8, "dropout": 0.5, "batch_norm": True, "activation": "relu", "name": "a-stage"}
 """Values for the settings that list items require."""
 
 
@@ -37,6 +38,8 @@ def nested(setting: Setting, name: str, value: object) -> dict[str, Any]:
         empty: Any = [item_for(setting)] if following == "N" else {}
         node = node[0] if word == "N" else node.setdefault(word, empty)
     node[name] = value
+    if setting.key.startswith("backbone.options."):
+        mapping = {"mode": "from-scratch", **mapping, "backbone": {"name": "ConvNet", **mapping["backbone"]}}
     return mapping
 
 
@@ -44,7 +47,7 @@ def wrong_values(setting: Setting) -> Iterator[object]:
     """Yield values that a setting rejects: of a wrong type, beyond each limit, or not one of its choices."""
     kinds = list(alternatives(setting.field.annotation, tuple(setting.field.metadata)))
     groups = list(groups_in(setting.field))
-    takes_mapping = bool(groups) or any(get_origin(kind) is dict for kind, _ in kinds)
+    takes_mapping = bool(groups) or any(get_origin(kind) is dict or is_typeddict(kind) for kind, _ in kinds)
     # A text is the path of a table, and a list of texts its columns or the names of layers.
     yield (5 if setting.key == "data.labels" else "no group") if takes_mapping else {"no": "value"}
     if not any(end for end, _ in groups):
@@ -135,7 +138,7 @@ def test_every_setting_is_documented(setting: Setting) -> None:
     assert setting.field.description
     assert "annotation" not in expectation(setting.field)
     last = setting.key.rpartition(".")[2]
-    items = (".dense", ".dropout", ".batch_norm", ".activation", ".name")
+    items = (".conv", ".dense", ".dropout", ".batch_norm", ".activation", ".name")
     assert not setting.field.is_required() or setting.key in ("data", "data.path") or f".{last}" in items
 
 
